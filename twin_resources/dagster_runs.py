@@ -96,7 +96,6 @@ class Event:
         numbers: the whole numbers in the materialization's metadata.
         check: the name of an evaluated asset check, or empty.
         passed: the check's result.
-        undecided: whether the check passed only because its decision is pending.
     """
 
     kind: str
@@ -107,7 +106,6 @@ class Event:
     asset: str = ""
     check: str = ""
     passed: bool | None = None
-    undecided: bool = False
     numbers: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
@@ -154,10 +152,6 @@ def parse_event(row: Mapping[str, Any]) -> Event:
         asset="/".join(asset_key.get("path", ())),
         check=evaluation.get("checkName", ""),
         passed=evaluation.get("success"),
-        undecided=any(
-            entry["label"] == DECIDED_LATER_KEY and entry.get("boolValue")
-            for entry in evaluation.get("metadataEntries") or ()
-        ),
         numbers={
             entry["label"]: entry["intValue"]
             for entry in row.get("metadataEntries") or ()

@@ -62,10 +62,8 @@ class CheckOutcome:
 
     def add(self, name: str, started_at: float, *, has_passed: bool) -> None:
         """Record a stage's duration and result."""
-        verdict = "ok" if has_passed else "FAILED"
-        self.stage_durations.append(
-            f"{_format_duration(time.monotonic() - started_at)}  {name}: {verdict}"
-        )
+        verdict, duration = "ok" if has_passed else "FAILED", time.monotonic() - started_at
+        self.stage_durations.append(f"{_format_duration(duration)}  {name}: {verdict}")
         if not has_passed:
             self.failed_stages.append(name)
 
@@ -235,15 +233,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         outcome.counts["failed"] += 1
         outcome.failed_stages.append("no test was selected")
     _log(f"all stages: {_format_duration(time.monotonic() - started_at)}")
-    reasons = (
-        f"skipped {number} × {reason}" for reason, number in sorted(outcome.skip_reasons.items())
-    )
-    for line in (
-        *outcome.stage_durations,
-        *reasons,
-        *(f"FAILED: {name}" for name in outcome.failed_stages),
-    ):
-        sys.stdout.write(f"  {line}\n")
+    lines = list(outcome.stage_durations)
+    lines += [f"skipped {count} × {why}" for why, count in sorted(outcome.skip_reasons.items())]
+    lines += [f"FAILED: {name}" for name in outcome.failed_stages]
+    sys.stdout.writelines(f"  {line}\n" for line in lines)
     passed_count, failed_count, skipped_count = (
         outcome.counts[status] for status in ("passed", "failed", "skipped")
     )

@@ -14,7 +14,7 @@ import re
 import sys
 import tomllib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,9 +72,13 @@ def read_examples(folder: Path = EXAMPLES) -> Corpus:
 
 def corpus_digest(corpus: Corpus) -> str:
     """Return the SHA-256 of all examples."""
-    lines = (
+    return digest_lines(
         f"{language} {kind} {text}" for (language, kind), texts in corpus.items() for text in texts
     )
+
+
+def digest_lines(lines: Iterable[str]) -> str:
+    """Return the SHA-256 of lines of text."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -222,15 +226,7 @@ def main() -> None:
 
 def write_weights(weights: FittedWeights, file: Path, *, examples: int) -> None:
     """Write the weights for `message_kinds.read_weights` and print their size."""
-    np.savez_compressed(
-        file,
-        coefficients=weights.coefficients,
-        scale=weights.scale,
-        intercepts=weights.intercepts,
-        hidden=weights.hidden,
-        output=weights.output,
-        examples=weights.examples,
-    )
+    np.savez_compressed(file, **vars(weights))
     sys.stdout.write(f"{file}: {file.stat().st_size:,} bytes of {examples:,} examples\n")
 
 

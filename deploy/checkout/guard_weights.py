@@ -9,7 +9,6 @@ Out of scope: the classifiers (`front_desk_weights.py`), and using the weights
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from pathlib import Path
@@ -19,6 +18,7 @@ from checkout.front_desk_weights import (
     Sample,
     build_prose_samples,
     corpus_digest,
+    digest_lines,
     fit_layer,
     fit_ngrams,
     read_examples,
@@ -84,25 +84,17 @@ def build_samples(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corp
 def examples_digest(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> str:
     """Return the SHA-256 of all examples."""
     lines = (f"{kind} {text}" for text, kind in labelled_texts)
-    return hashlib.sha256(
-        "\n".join((*lines, corpus_digest(front_desk_corpus))).encode()
-    ).hexdigest()
+    return digest_lines((*lines, corpus_digest(front_desk_corpus)))
 
 
 def fit_weights() -> FittedWeights:
     """Fit the n-gram classifier and the hidden layer to the examples."""
-    own_examples, front_desk_corpus, former_test_messages = (
-        read_own_examples(),
-        read_examples(),
-        read_former_test_messages(),
-    )
-    coefficients, scale, intercepts = fit_ngrams(
-        build_samples([*own_examples, *former_test_messages], front_desk_corpus), KINDS
-    )
+    own_examples, front_desk_corpus = read_own_examples(), read_examples()
+    all_examples = [*own_examples, *read_former_test_messages()]
+    ngrams = fit_ngrams(build_samples(all_examples, front_desk_corpus), KINDS)
     # The layer generalizes better to other writers without the outside writer's messages.
-    hidden, output = fit_layer(build_samples(own_examples, front_desk_corpus), KINDS)
-    digest_hex = examples_digest([*own_examples, *former_test_messages], front_desk_corpus)
-    return FittedWeights(coefficients, scale, intercepts, hidden, output, digest_hex)
+    layer = fit_layer(build_samples(own_examples, front_desk_corpus), KINDS)
+    return FittedWeights(*ngrams, *layer, examples_digest(all_examples, front_desk_corpus))
 
 
 def main() -> None:

@@ -9,11 +9,17 @@ Out of scope: the classifiers (`front_desk_weights.py`), and using the weights
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from checkout.front_desk_weights import EXAMPLES, Sample, fit_layer, fit_ngrams, write_weights
+from checkout.front_desk_weights import (
+    EXAMPLES,
+    Sample,
+    digest_lines,
+    fit_layer,
+    fit_ngrams,
+    write_weights,
+)
 
 from twin_resources.gateway.front_desk.earlier_answers import KINDS, WEIGHTS
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights
@@ -24,30 +30,25 @@ _MAX_ORDINARY, _MAX_OTHER = 200, 20  # messages per language and kind
 
 def build_samples() -> list[Sample]:
     """Return the requests, similar ordinary messages, and messages of the front desk's kinds."""
-    return list(_read_samples())
-
-
-def _read_samples() -> Iterator[Sample]:
+    samples: list[Sample] = []
     for file in sorted(EXAMPLES.glob("*.toml")):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
         for kind, text_block in table.items():
             texts = text_block.strip().splitlines()
             if kind in {"rewriting", "near_rewriting"}:
                 label = "rewriting" if kind == "rewriting" else "ordinary"
-                yield from (Sample(text, label) for text in texts * _OWN_EXAMPLE_REPETITIONS)
+                texts *= _OWN_EXAMPLE_REPETITIONS
+            elif kind == "ordinary":
+                label, texts = kind, texts[:_MAX_ORDINARY]
             else:
-                label, limit = (
-                    ("ordinary", _MAX_ORDINARY)
-                    if kind == "ordinary"
-                    else ("front_desk", _MAX_OTHER)
-                )
-                yield from (Sample(text, label) for text in texts[:limit])
+                label, texts = "front_desk", texts[:_MAX_OTHER]
+            samples += [Sample(text, label) for text in texts]
+    return samples
 
 
 def samples_digest(samples: Sequence[Sample]) -> str:
     """Return the SHA-256 of all examples."""
-    lines = (f"{sample.kind} {sample.text}" for sample in samples)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return digest_lines(f"{sample.kind} {sample.text}" for sample in samples)
 
 
 def fit_weights() -> FittedWeights:

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from twin_resources.settings import Settings
 
 Home = Annotated[
@@ -127,32 +125,20 @@ def load_home_settings(home: Path | None) -> Settings:
     return restore_last_settings(load_settings(home))
 
 
-def create_console() -> Console:
-    """Return the console for tables and answers."""
+def _create_console() -> Any:
     from twin_cli.commands.console import make_console
 
     return make_console()
 
 
-def print_line(text: str, *, to_error: bool = False) -> None:
-    """Print a line of plain text."""
-    typer.echo(text, err=to_error)
-
-
-def write(text: str) -> None:
-    """Print text unchanged."""
-    typer.echo(text, nl=False)
-
-
-def _progress_display() -> Any:
+def _create_display() -> Any:
     from twin_cli.commands.progress_display import ProgressDisplay
 
     return ProgressDisplay()
 
 
 INJECTED_ARGUMENTS: dict[str, Callable[[], Any]] = {
-    "console": create_console,
-    "display": _progress_display,
-    "log": lambda: print_line,
-    "write": lambda: write,
+    "console": _create_console,
+    "display": _create_display,
+    "log": lambda: typer.echo,
 }

@@ -7,8 +7,8 @@ Out of scope: the size of a model (`model_fit.py`), the time left in a running s
 The formula is fitted to runs of the bundled author on two cores. On another machine, without bf16
 and with other work running, installation took 233 s, the first answer 61 s more, and training on
 100,000 tokens 783 s. The formula predicts 200, 60 and 780 s (546 s for the current 70,000 tokens).
-It assumes that work running during the check continues and shares every core. A loop of plain
-Python measures a core's speed in a tenth of a second. The loop reflects the clock rate and the
+It does not know what else runs on the machine. A loop of plain Python measures a core's speed in a
+tenth of a second. The loop reflects the clock rate and the
 caches, but not the width of the multiplication units, for which the bf16 check stands. A core that
 is faster at Python is therefore not assumed to multiply faster. For example, a core with speed 1.9
 trained as slowly as one with speed 1 (a Xeon with AMX, 2026-11-24).
@@ -16,9 +16,7 @@ trained as slowly as one with speed 1 (a Xeon with AMX, 2026-11-24).
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +39,6 @@ RELEASE_S = 10.0
 
 BUNDLED_WORDS = 25_700
 LOOP_ITERATIONS, LOOP_CPU_S = 400_000, 0.0185  # of `measure_core_speed` on the reference core
-LOAD_SAMPLES, LOAD_SAMPLE_INTERVAL_S = 20, 0.01
 TEXT_SUFFIXES = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
 MAX_FILES = 20_000
 BYTES_PER_WORD = 6.0
@@ -56,36 +53,6 @@ def measure_core_speed() -> float:
             total += number * number % 7
         durations.append(time.process_time() - started_at)
     return min(2.0, max(0.3, LOOP_CPU_S / max(min(durations), 1e-6)))
-
-
-def count_competing_processes() -> float:
-    """Return the number of other processes that compete for a core, or 0 if it is unknown.
-
-    The result is the lower of the last minute's mean and the current count. A process that has just
-    ended (a build, `git clone`) raises that mean for minutes but does not slow down installation.
-    """
-    try:
-        recent_load = os.getloadavg()[0]
-    except (AttributeError, OSError):
-        return 0.0
-    current_load = _count_running_processes()
-    return recent_load if current_load is None else min(recent_load, current_load)
-
-
-def _count_running_processes() -> float | None:
-    """Return the mean number of other processes that run or wait for a core, over .2 seconds.
-
-    The result is None if the system does not report it.
-    """
-    counts = []
-    for _ in range(LOAD_SAMPLES):
-        try:
-            running_count = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
-        except (OSError, IndexError):
-            return None
-        counts.append(max(0, int(running_count) - 1))
-        time.sleep(LOAD_SAMPLE_INTERVAL_S)
-    return sum(counts) / len(counts)
 
 
 def estimate_words(posts: Path | None) -> int:
@@ -113,7 +80,6 @@ def forecast(
     words: int,
     is_installed: bool,
     recipe: str = "",
-    other_processes: float = 0.0,
     speed: float = 1.0,
     uses_remote_server: bool = False,
 ) -> dict[str, float]:
@@ -125,23 +91,16 @@ def forecast(
         words: number of words in the posts.
         is_installed: whether all packages are already installed.
         recipe: the recipe's name, as for `model_fit.estimate_training`.
-        other_processes: number of processes that compete for a core (`count_competing_processes`).
         speed: speed of a core (`measure_core_speed`).
         uses_remote_server: whether `TWIN_MODEL_SERVER_URL` names the model server.
 
     Returns:
-        `installation_s`, `first_quotation_s` (after installation), `training_s`, `gate_s`,
-        `ready_s` (their sum plus the release), and `slower` (the factor due to other work).
+        `installation_s`, `first_quotation_s` (after installation), `training_s`, `gate_s`
+        and `ready_s` (their sum plus the release).
     """
     cores = machine["cores"]
-    slowdown = 1.0 + (other_processes / cores if other_processes >= 0.5 else 0.0)
     scale = billion_parameters / REFERENCE_BILLION
-
-    def scale_single_core(seconds: float) -> float:
-        return seconds * slowdown / speed
-
-    def scale_matrix_products(seconds: float) -> float:
-        return seconds * slowdown / min(1.0, speed)
+    product_speed = min(1.0, speed)  # relative speed of matrix products
 
     estimate = estimate_training(billion_parameters, machine, recipe=recipe)
     training_estimate_s = estimate["training_minutes"] * 60
@@ -150,44 +109,34 @@ def forecast(
         likelihood_cpu_s = GATE_LIKELIHOOD_CPU_S * (
             1.0 if machine["bf16"] else LIKELIHOOD_SLOWDOWN_WITHOUT_BF16
         )
-        training_s = scale_matrix_products(training_estimate_s)
-        likelihood_s = scale_matrix_products(likelihood_cpu_s * scale / cores)
+        training_s = training_estimate_s / product_speed
+        likelihood_s = likelihood_cpu_s * scale / cores / product_speed
     else:
         training_s, likelihood_s = training_estimate_s, LIKELIHOOD_GPU_S * max(1.0, scale)
     answers_s = (
         REMOTE_ANSWERS_S
         if uses_remote_server
-        else scale_matrix_products(GATE_ANSWERS_CPU_S * scale / cores)
+        else GATE_ANSWERS_CPU_S * scale / cores / product_speed
     )
-    gate_s = scale_single_core(GATE_START_S) + likelihood_s + answers_s
     indexing_s = words / (IMPORT_WORDS_PER_S * cores) + words / (QUOTABLE_WORDS_PER_S * cores)
     part_seconds = {
-        "installation_s": 0.0 if is_installed else scale_single_core(INSTALL_S),
-        "first_quotation_s": scale_single_core(START_S + indexing_s),
+        "installation_s": 0.0 if is_installed else INSTALL_S / speed,
+        "first_quotation_s": (START_S + indexing_s) / speed,
         "training_s": training_s,
-        "gate_s": gate_s,
+        "gate_s": GATE_START_S / speed + likelihood_s + answers_s,
     }
-    ready_s = sum(part_seconds.values()) + scale_single_core(RELEASE_S)
-    return {name: float(round(value)) for name, value in part_seconds.items()} | {
-        "ready_s": float(round(ready_s)),
-        "slower": round(slowdown, 1),
-    }
+    part_seconds["ready_s"] = sum(part_seconds.values()) + RELEASE_S / speed
+    return {name: float(round(value)) for name, value in part_seconds.items()}
 
 
-def format_forecast(seconds: dict[str, float]) -> Sequence[str]:
-    """Return the forecast as lines: when each part is ready, and the time for training and gate."""
+def format_forecast(seconds: dict[str, float]) -> str:
+    """Return the forecast as a line: ready times, and the durations of training and gate."""
     installed_at_s = seconds["installation_s"]
     installed_text = f"installed at {format_duration(installed_at_s)}, " if installed_at_s else ""
-    lines = [
+    return (
         f"  expected: {installed_text}first quotation at "
         f"{format_duration(installed_at_s + seconds['first_quotation_s'])}; "
         f"training takes {format_duration(seconds['training_s'])}, the gate "
         f"{format_duration(seconds['gate_s'])}: "
         f"the tuned model answers at {format_duration(seconds['ready_s'])}, plus or minus a third"
-    ]
-    if seconds["slower"] > 1.0:
-        lines.append(
-            f"  (other programs use the cores; while they run, everything takes "
-            f"{seconds['slower']:.1f} times as long)"
-        )
-    return lines
+    )

@@ -2,14 +2,14 @@
 
 The check runs before any download.
 
-Scope: inspection of the system, Python, the compiler, memory, disk, ports and GPU.
+Scope: inspection of the system, Python, the compiler, memory, disk and GPU.
 Out of scope: the needs of a model (`model_fit.py`), the duration of a first run (`forecast.py`),
-installation (`deploy/install.sh`), imports from outside the standard library, and syntax newer than
-Python 3.9. A user with an older Python must see a message instead of a SyntaxError.
+the choice of ports (`processes/ports.py`), installation (`deploy/install.sh`), imports from outside
+the standard library, and syntax newer than Python 3.9. A user with an older Python must see a
+message instead of a SyntaxError.
 
     python3 -I deploy/twin_cli/preflight.py [--json] [--verbose] [--base-model ID|PATH]
         [--embedder ID] [--recipe NAME] [--answer-model ID|PATH|ADDRESS] [--home DIR]
-        [--gateway-port N] [--dagster-port N] [--traces-port N]
     Other arguments are ignored.
     Exit code 0: continue. Exit code 1: stop; the reason is printed.
 """
@@ -17,14 +17,11 @@ Python 3.9. A user with an older Python must see a message instead of a SyntaxEr
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import platform
 import re
 import shutil
-import socket
-import subprocess
 import sys
 import sysconfig
 import time
@@ -52,13 +49,6 @@ from twin_resources.processes.processor import is_bf16_faster
 from twin_resources.storage.weights.answer_model import NO_MODEL
 
 SUPPORTED_PYTHONS = ((3, 11), (3, 12))
-PORTS = {"gateway": 4000, "dagster": 3000, "traces": 4318, "chat": 7860}
-SERVICE_LABELS = {
-    "gateway": "endpoint",
-    "dagster": "Dagster UI",
-    "traces": "trace store",
-    "chat": "chat page",
-}
 AUTOMATIC_RECIPE = "auto"  # `twin up --recipe auto` has the same effect as omitting the option
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # included in the packages
@@ -130,14 +120,12 @@ def count_usable_cores() -> int:
 
 def read_memory_gb() -> float:
     """Return the memory within the container's limit, or 0 if the system does not report it."""
-    total = 0.0
-    if platform.system() == "Darwin":
-        total = float(_command_output(["sysctl", "-n", "hw.memsize"]) or 0)
-    else:
-        match = re.search(r"MemTotal:\s+(\d+) kB", _read_text("/proc/meminfo"))
-        total = float(match.group(1)) * 1024 if match else 0.0
+    try:
+        total = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 0.0
     limit = _read_first_line("/sys/fs/cgroup/memory.max")
-    if limit.isdigit() and total:
+    if limit.isdigit():
         total = min(total, float(limit))
     return round(total / GB, 1)
 
@@ -278,104 +266,24 @@ def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) 
     return findings
 
 
-def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
-    """Check that requested ports are free; a free port will replace a default port in use."""
-    has_own_stack = is_own_stack_running(home)
-    findings = []
-    for service, default in PORTS.items():
-        variable = f"TWIN_{service.upper()}_PORT"
-        requested_port = getattr(options, f"{service}_port") or os.environ.get(variable)
-        try:
-            port = int(requested_port or default)
-            is_port_taken = _is_port_in_use(port)
-        except (ValueError, OverflowError):
-            step = "name a port from 1 to 65535"
-            findings.append(
-                _stop(
-                    "port",
-                    f"{requested_port!r} is not a port number for the {SERVICE_LABELS[service]}",
-                    step,
-                )
-            )
-            continue
-        name, purpose = f"port {port}", f"for the {SERVICE_LABELS[service]}"
-        if not is_port_taken:
-            findings.append(_ok(name, f"{purpose}, free"))
-        elif has_own_stack:
-            findings.append(_ok(name, f"{purpose}, in use while this home's stack runs"))
-        elif requested_port:
-            step = f"stop the program that uses it, or choose another with --{service}-port"
-            findings.append(_stop(name, f"{purpose}, in use", step))
-        else:
-            step = "the stack will listen on the next free port"
-            findings.append(_note(name, f"{purpose}, in use by another program", step))
-    return findings
-
-
-def is_own_stack_running(home: Path) -> bool:
-    """Return whether a stack of this home runs, that is, a pid in its endpoints file is alive."""
-    try:
-        pids = json.loads((home / "endpoints.json").read_text(encoding="utf-8"))["pids"]
-        return any(_is_alive(int(entry["pid"])) for entry in pids.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # there is no stack, or it has not written the file yet
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _is_port_in_use(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen(1)
-        except OSError as error:
-            return error.errno in (errno.EADDRINUSE, errno.EACCES)
-    return False
-
-
-def _finding(verdict: str, name: str, found: str, step: str = "") -> Finding:
-    return {"verdict": verdict, "name": name, "found": found, "next_step": step}
-
-
 def _ok(name: str, found: str) -> Finding:
-    return _finding("ok", name, found)
+    return {"verdict": "ok", "name": name, "found": found, "next_step": ""}
 
 
 def _note(name: str, found: str, step: str) -> Finding:
-    return _finding("note", name, found, step)
+    return _ok(name, found) | {"verdict": "note", "next_step": step}
 
 
 def _stop(name: str, found: str, step: str) -> Finding:
-    return _finding("stop", name, found, step)
-
-
-def _read_text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""  # other operating systems and some containers have no such file
+    return _ok(name, found) | {"verdict": "stop", "next_step": step}
 
 
 def _read_first_line(path: str) -> str:
-    return (_read_text(path).splitlines() or [""])[0].strip()
-
-
-def _command_output(command: list[str]) -> str:
-    """Return a command's standard output, or "" if it does not exist, fails or takes over 60 s."""
     try:
-        completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return completed.stdout if completed.returncode == 0 else ""
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""  # other operating systems and some containers have no such file
+    return (text.splitlines() or [""])[0].strip()
 
 
 def build_report(
@@ -406,8 +314,6 @@ def build_report(
     findings += check_answer_model(options.answer_model, options.base_model, machine)
     findings += check_reranker(options.reranker) + check_posts(options.others)
     findings += check_disk(project, home, project_gb=project_gb, home_gb=home_gb)
-    if not options.check:
-        findings += check_ports(options, home)
     return {
         "go_on": all(finding["verdict"] != "stop" for finding in findings),
         "machine": machine,
@@ -420,7 +326,6 @@ def build_report(
             recipe=options.recipe,
             words=forecast.estimate_words(options.posts),
             is_installed=is_installed,
-            other_processes=forecast.count_competing_processes(),
             speed=forecast.measure_core_speed(),
             uses_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),
@@ -448,7 +353,7 @@ def format_report(report: Report, *, verbose: bool = True) -> str:
         f"{machine['memory_gb']} GB of memory, {gpu_text}",
         f"  download: about {report['download_gb']:.1f} GB; "
         f"disk use afterwards: about {report['disk_gb']:.1f} GB",
-        *forecast.format_forecast(report["forecast"]),
+        forecast.format_forecast(report["forecast"]),
     ]
     lines += [
         f"Cannot continue. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."
@@ -463,7 +368,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="also print passed checks")
-    parser.add_argument("--check", action="store_true", help="for deploy/check.sh: no ports")
+    parser.add_argument("--check", action="store_true", help="for deploy/check.sh: its extras")
     model = os.environ.get("TWIN_BASE_MODEL") or EMBEDDED_MODEL
     parser.add_argument("--base-model", default=model)
     parser.add_argument("--embedder", default=os.environ.get("TWIN_EMBEDDER") or EMBEDDED_EMBEDDER)
@@ -471,8 +376,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--recipe", default="")
     parser.add_argument("--reranker", default=os.environ.get("TWIN_RERANKER") or "")
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
-    for service in PORTS:
-        parser.add_argument(f"--{service}-port")
     options, options.others = parser.parse_known_args(argv)
     options.posts = _find_posts_path(options.others)
     options.recipe = "" if options.recipe == AUTOMATIC_RECIPE else options.recipe

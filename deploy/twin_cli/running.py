@@ -26,7 +26,6 @@ from twin_cli import (
     stack_group,
     versions_group,
 )
-from twin_cli.arguments import print_line
 from twin_resources.errors import TwinError
 
 PACKAGE_NAME = "llm-twin"
@@ -51,7 +50,7 @@ for group in (
 
 def _print_version(is_requested: bool) -> None:
     if is_requested:
-        print_line(format_version_line())
+        typer.echo(format_version_line())
         raise typer.Exit
 
 
@@ -96,19 +95,20 @@ def run(arguments: list[str]) -> int:
         _print_error(error.tried, found=error.found, next_step=error.next_step)
         return 1
     except KeyboardInterrupt:
-        print_line("interrupted")
+        typer.echo("interrupted")
         return 130
     except BrokenPipeError:
         # In `twin … | head`, `head` has exited, so nothing more can be written to the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
+        location = f": {error.filename}" if error.filename else ""
         _print_error(
             "finish the command",
-            found=_describe_os_error(error),
+            found=f"{error.strerror or error}{location}",
             next_step=_suggest_next_step(error),
         )
-        print_line(f"details: {_save_traceback()}", to_error=True)
+        typer.echo(f"details: {_save_traceback()}", err=True)
         return 1
     except typer.Abort:
         return 130
@@ -135,12 +135,6 @@ def _print_error(tried: str, *, found: str, next_step: str) -> None:
     typer.secho(f"Could not {tried}.", err=True, fg="red", bold=True)
     typer.echo(f"  found: {found}", err=True)
     typer.echo(f"  next:  {next_step}", err=True)
-
-
-def _describe_os_error(error: OSError) -> str:
-    """Return the system's message and the file that it concerns."""
-    location = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{location}"
 
 
 def _suggest_next_step(error: OSError) -> str:

@@ -16,15 +16,14 @@ from twin_cli.arguments import (
     AuthorName,
     Home,
     Include,
-    Json,
     Port,
-    create_console,
+    command_decorator,
     format_example,
     load_home_settings,
-    print_line,
 )
 
 commands = typer.Typer()
+command = command_decorator(commands, START)
 
 Posts = Annotated[
     Path | None, typer.Argument(help="Folder of posts; default: the bundled sample author.")
@@ -82,9 +81,7 @@ DemoLoop = Annotated[
 ]
 
 
-@commands.command(
-    rich_help_panel=START, epilog=format_example('twin up path/to/posts --author "First Last"')
-)
+@command("up_command.run_up_command", 'twin up path/to/posts --author "First Last"')
 def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     path: Posts = None,
     author: NewAuthor = "",
@@ -106,53 +103,16 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     dagster_port: Port = None,
     traces_port: Port = None,
     chat_port: Port = None,
-    home: Home = None,
-) -> int:
+) -> None:
     """Import posts, train a twin and serve it behind one endpoint."""
-    from twin_cli.commands.up import UpOptions, run_up
-
-    if demo_loop:
-        from twin_cli.commands.demo.loop import run_demo
-
-        return run_demo(home)
-    ports = {
-        "gateway": gateway_port,
-        "dagster": dagster_port,
-        "traces": traces_port,
-        "chat": chat_port,
-    }
-    return run_up(
-        UpOptions(
-            path=path,
-            author=author,
-            include=include or (),
-            base_model=base_model,
-            embedder=embedder,
-            answer_model=answer_model,
-            recipe=recipe,
-            consent=consent,
-            dry_run=dry_run,
-            detach=detach,
-            verbose=verbose,
-            train=train,
-            retrain=retrain,
-            auto_retrain=auto_retrain,
-            gateways=gateways,
-            ports={name: port for name, port in ports.items() if port is not None},
-            home=home,
-        )
-    )
 
 
-@commands.command(name="demo-loop", rich_help_panel=START, epilog=format_example("twin demo-loop"))
-def demonstrate(home: Home = None) -> int:
+@command("demo.loop.run_demo", "twin demo-loop", name="demo-loop")
+def demonstrate() -> None:
     """Run the loop once in a separate home: staged scores fall, and a retraining restores them."""
-    from twin_cli.commands.demo.loop import run_demo
-
-    return run_demo(home)
 
 
-@commands.command(rich_help_panel=START, epilog=format_example("twin status --wait"))
+@command("status.run_status", "twin status --wait", json=True)
 def status(
     wait: Annotated[
         bool,
@@ -160,19 +120,12 @@ def status(
             "--wait", help="Wait for the verdict. Exit code: 0 tuned, 3 refused, 4 failed."
         ),
     ] = False,
-    as_json: Json = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Seconds to wait for training to begin.")
     ] = None,
     author: AuthorName = "",
-    home: Home = None,
-) -> int:
+) -> None:
     """Show the running programs and the versions that answer."""
-    from twin_cli.commands.status import run_status, run_wait
-
-    if wait:
-        return run_wait(load_home_settings(home), author=author, timeout_s=timeout)
-    return run_status(load_home_settings(home), as_json=as_json, console=create_console())
 
 
 @commands.command(rich_help_panel=START, epilog=format_example("twin stop"))
@@ -180,4 +133,4 @@ def stop(home: Home = None) -> int:
     """End all processes of the stack, and without --home also those of the demo."""
     from twin_cli.commands.stopping import run_stop
 
-    return run_stop(load_home_settings(home), log=print_line, with_demo=home is None)
+    return run_stop(load_home_settings(home), log=typer.echo, with_demo=home is None)

@@ -128,7 +128,7 @@ class DagsterHTTP:
               ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
                 __typename ... on PythonError { message className } } } } } }""",
             tried="list Dagster's code locations",
-        )["workspaceOrError"]
+        )
         for entry in data.get("locationEntries", ()):
             outcome = entry["locationOrLoadError"] or {}
             if outcome.get("className") == UNREACHABLE_ERROR_CLASS:
@@ -152,13 +152,9 @@ class DagsterHTTP:
                 __typename ... on Error { message } } }""",
             {"key": slug, "name": PARTITIONS, "selector": _repository_selector()},
             tried=f"add the author {slug} to Dagster",
-        )["addDynamicPartition"]
-        if answer["__typename"] == "DuplicateDynamicPartitionError":
-            return False
-        self._check_response_type(
-            answer, "AddDynamicPartitionSuccess", tried=f"add the author {slug}"
+            expected=("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"),
         )
-        return True
+        return answer["__typename"] == "AddDynamicPartitionSuccess"
 
     def launch(
         self,
@@ -202,9 +198,7 @@ class DagsterHTTP:
                 }
             },
             tried=f"launch the job {job} for {author}",
-        )["launchRun"]
-        self._check_response_type(
-            answer, "LaunchRunSuccess", tried=f"launch the job {job} for {author}"
+            expected=("LaunchRunSuccess",),
         )
         return answer["run"]["runId"]
 
@@ -219,8 +213,8 @@ class DagsterHTTP:
               __typename ... on Run {{ {RUN_FIELDS} }} ... on Error {{ message }} }} }}""",
             {"id": run_id},
             tried=f"read the run {run_id}",
-        )["runOrError"]
-        self._check_response_type(answer, "Run", tried=f"read the run {run_id}")
+            expected=("Run",),
+        )
         return parse_run(answer)
 
     def list_runs(
@@ -253,8 +247,8 @@ class DagsterHTTP:
                 ... on Error {{ message }} }} }}""",
             {"filter": run_filter, "limit": limit},
             tried="list the runs",
-        )["runsOrError"]
-        self._check_response_type(answer, "Runs", tried="list the runs")
+            expected=("Runs",),
+        )
         return [parse_run(row) for row in answer["results"]]
 
     def events(self, run_id: str, *, after: str | None = None) -> tuple[list[Event], str | None]:
@@ -267,14 +261,11 @@ class DagsterHTTP:
                   ... on ErrorEvent { error { message errorChain { error { message } } } }
                   ... on MaterializationEvent { assetKey { path }
                     metadataEntries { label ... on IntMetadataEntry { intValue } } }
-                  ... on AssetCheckEvaluationEvent { evaluation { checkName success
-                    metadataEntries { label ... on BoolMetadataEntry { boolValue } } } } } }
+                  ... on AssetCheckEvaluationEvent { evaluation { checkName success } } } }
                 ... on Error { message } } }""",
             {"id": run_id, "after": after},
             tried=f"read the log of the run {run_id}",
-        )["logsForRun"]
-        self._check_response_type(
-            answer, "EventConnection", tried=f"read the log of the run {run_id}"
+            expected=("EventConnection",),
         )
         return [parse_event(row) for row in answer["events"]], answer["cursor"]
 
@@ -285,8 +276,8 @@ class DagsterHTTP:
               __typename ... on Sensor { sensorState { status } } ... on Error { message } } }""",
             {"selector": _repository_selector() | {"sensorName": name}},
             tried=f"read the state of the sensor {name}",
-        )["sensorOrError"]
-        self._check_response_type(answer, "Sensor", tried=f"read the state of the sensor {name}")
+            expected=("Sensor",),
+        )
         return answer["sensorState"]["status"] == "RUNNING"
 
     def end_run(self, run_id: str) -> str:
@@ -302,7 +293,7 @@ class DagsterHTTP:
                 __typename ... on TerminateRunFailure { message } ... on Error { message } } }""",
             {"id": run_id},
             tried=f"end the run {run_id}",
-        )["terminateRun"]
+        )
         return "" if answer["__typename"] == "TerminateRunSuccess" else answer.get("message", "")
 
     def report_materialization(
@@ -319,8 +310,22 @@ class DagsterHTTP:
             raise TwinError(action, found=response.text[:300], next_step="record it in the UI")
 
     def _query(
-        self, query: str, variables: Mapping[str, Any] | None = None, *, tried: str
+        self,
+        query: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        tried: str,
+        expected: Collection[str] = (),
     ) -> dict[str, Any]:
+        """Return the value of a query's only field.
+
+        Args:
+            tried: the action that an error names.
+            expected: permitted GraphQL types of the value; empty permits every type.
+
+        Raises:
+            TwinError: the webserver does not answer, or the value has another type.
+        """
         body = {"query": query, "variables": dict(variables or {})}
         try:
             response = self._client.post("/graphql", json=body)
@@ -339,7 +344,16 @@ class DagsterHTTP:
                 str(document["errors"][0].get("message", document["errors"][0])),
                 "see dagster-webserver.log in the logs folder",
             )
-        return document["data"]
+        [answer] = document["data"].values()
+        if expected and answer["__typename"] not in expected:
+            details: Sequence[Mapping[str, str]] = answer.get("errors") or ()
+            reasons = [answer.get("message", ""), *(detail["message"] for detail in details)]
+            raise self._rejection_error(
+                tried,
+                f"{answer['__typename']}: {' '.join(filter(None, reasons)).strip()}",
+                "see the deployment page of the Dagster UI",
+            )
+        return answer
 
     def _unreachable_error(self, tried: str, error: httpx.TransportError) -> TwinError:
         return TwinError(
@@ -356,17 +370,6 @@ class DagsterHTTP:
                 found = f"no space left on the disk of {self._folder}"
                 next_step = "free space there and try again; the stored data is unchanged"
         return TwinError(tried, found=found, next_step=next_step)
-
-    def _check_response_type(self, answer: Mapping[str, Any], kind: str, *, tried: str) -> None:
-        if answer["__typename"] == kind:
-            return
-        details: Sequence[Mapping[str, str]] = answer.get("errors") or ()
-        reasons = [answer.get("message", ""), *(detail["message"] for detail in details)]
-        raise self._rejection_error(
-            tried,
-            f"{answer['__typename']}: {' '.join(filter(None, reasons)).strip()}",
-            "see the deployment page of the Dagster UI",
-        )
 
 
 def _repository_selector() -> dict[str, str]:

@@ -8,9 +8,9 @@ outside the standard library, syntax newer than Python 3.9 (`preflight.py` runs 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import subprocess
-from collections.abc import Sequence
 from importlib import metadata
 
 QUERY = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
@@ -26,16 +26,22 @@ def list_gpus() -> list[Gpu]:
 
     Source: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
     """
-    gpus: list[tuple[str, Gpu]] = []
+    gpus: list[Gpu] = []
+    gpu_by_name: dict[str, Gpu] = {}  # by number and by UUID
     for line in _query_nvidia_smi().splitlines():
         uuid, _, name_and_memory = line.partition(",")
         name, _, mebibytes = name_and_memory.rpartition(",")
         if name and mebibytes.strip().isdigit():
-            gpus.append((uuid.strip(), (name.strip(), round(int(mebibytes) * MIB / 1e9, 1))))
+            gpu = (name.strip(), round(int(mebibytes) * MIB / 1e9, 1))
+            gpu_by_name[str(len(gpus))] = gpu_by_name[uuid.strip()] = gpu
+            gpus.append(gpu)
     visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible_devices is None:
-        return [gpu for _, gpu in gpus]
-    return _select_visible_gpus(gpus, [part.strip() for part in visible_devices.split(",")])
+        return gpus
+    names = [part.strip() for part in visible_devices.split(",")]
+    # CUDA ignores an invalid name and all names after it.
+    valid_names = itertools.takewhile(gpu_by_name.__contains__, names)
+    return [gpu_by_name[name] for name in valid_names]
 
 
 def list_usable_gpus() -> list[Gpu]:
@@ -48,20 +54,6 @@ def list_usable_gpus() -> list[Gpu]:
     except metadata.PackageNotFoundError:
         version = ""
     return [] if version.endswith(CPU_BUILD_SUFFIX) else list_gpus()
-
-
-def _select_visible_gpus(gpus: Sequence[tuple[str, Gpu]], names: Sequence[str]) -> list[Gpu]:
-    """Select GPUs by number or UUID prefix in the order of `names`, up to an invalid name."""
-    selected_gpus: list[Gpu] = []
-    for name in names:
-        if name.isdigit() and int(name) < len(gpus):
-            selected_gpus.append(gpus[int(name)][1])
-            continue
-        matches = [gpu for uuid, gpu in gpus if name.startswith("GPU-") and uuid.startswith(name)]
-        if not matches:
-            break
-        selected_gpus.append(matches[0])
-    return selected_gpus
 
 
 @functools.cache

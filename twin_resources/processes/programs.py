@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
@@ -37,6 +37,8 @@ AFTER_WEBSERVER = ("dagster-daemon",)
 # In a checkout, this is a link to deploy/local/dagster.yaml; in a wheel, it is the file.
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
 ON_DEMAND = ("chat",)  # needs 230 MB, and most sessions never use it; `twin chat` starts it
+POLL_INTERVAL_S = 0.3
+Result = TypeVar("Result")
 NOT_AUTOSTARTED = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *ON_DEMAND)
 
 
@@ -182,40 +184,32 @@ def is_server_ready(settings: Settings, version: str) -> bool:
     return bool(server.get("ready"))
 
 
-def wait_until(
-    stack: Stack,
-    is_ready: Callable[[], bool],
-    *,
-    program: str,
-    max_idle_s: float | None = None,
-) -> float:
-    """Wait for a service of a stack; return the seconds waited.
+def wait_until(stack: Stack, poll: Callable[[], Result | None], *, program: str) -> Result:
+    """Call `poll` until its result is true; return the result.
 
     A program that exits would exit again, so this function fails at once rather than after the
     supervisor's nine attempts. The supervisor restarts a program that was killed.
 
     Args:
-        program: program whose state and log explain a failure.
-        max_idle_s: seconds without CPU time or a log line after which the program counts as failed;
-            None for three minutes.
+        program: program on which the result depends; its state and log explain a failure.
 
     Raises:
         StackEndedError: the supervisor has ended.
-        TwinError: the program exited, the supervisor gave up on it, it is idle, or it is not ready
-            after an hour; the error shows the end of its log.
+        TwinError: the program exited, the supervisor gave up on it, it is idle, or an hour has
+            passed; the error shows the end of its log.
     """
     started_at = time.monotonic()
     first_state: ProgramState | None = None
     progress = ProgramProgress()
-    while not is_ready():
+    while not (result := poll()):
         ensure_alive(stack)
-        ensure_program_works(stack, program, progress, max_idle_s=max_idle_s)
+        ensure_program_works(stack, program, progress)
         state = stack.supervisor.states().get(program)
         first_state = first_state or state
         if first_state and state and state.stopped_at != first_state.stopped_at:
             _ensure_not_exited(stack, state, waited_s=time.monotonic() - started_at)
-        time.sleep(0.3)
-    return time.monotonic() - started_at
+        time.sleep(POLL_INTERVAL_S)
+    return result
 
 
 def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) -> None:
@@ -232,11 +226,7 @@ def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) ->
 
 
 def ensure_program_works(
-    stack: Stack,
-    program: str,
-    progress: ProgramProgress | None = None,
-    *,
-    max_idle_s: float | None = None,
+    stack: Stack, program: str, progress: ProgramProgress | None = None
 ) -> None:
     """Raise an error unless the program works and the supervisor has not given up on it.
 
@@ -251,9 +241,7 @@ def ensure_program_works(
     state = stack.supervisor.states().get(program)
     if state is None:
         return
-    failure = ""
-    if progress is not None:
-        failure = progress.stop_reason(state.pid, state.log, max_idle_s=max_idle_s)
+    failure = progress.stop_reason(state.pid, state.log) if progress is not None else ""
     if state.state != "FATAL" and not failure:
         return
     log_tail = read_tail(state.log, lines=6) or "an empty log"

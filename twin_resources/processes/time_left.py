@@ -6,7 +6,7 @@ Out of scope: displaying the time (`commands/progress_display.py`), defining a s
 
 A mean over all steps reported "1:09:37 left" four minutes before it reported "2:08", because the
 first step of a training run compiles and warms up. The estimate therefore omits the first step and
-uses recent steps. It does not expect a single pause (a checkpoint, another process) in every step.
+uses recent steps. It shortens a pause (a checkpoint, another process), which few steps have.
 """
 # pyright: strict
 
@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import fmean, median
 
 MIN_STEPS = 3  # number of steps before the first estimate
 MIN_RECENT_STEPS = 12  # the estimate uses this number of steps, or half of all steps if more
-PAUSE_FACTOR = 3.0  # a step longer than this multiple of the median is a pause
-MIN_PAUSES_COUNTED = 3  # fewer pauses do not count in the estimate
+PAUSE_FACTOR = 3.0  # a longer step counts as this multiple of the median
 
 
 def estimate_step_seconds(durations: Sequence[float]) -> float | None:
@@ -30,22 +29,9 @@ def estimate_step_seconds(durations: Sequence[float]) -> float | None:
     """
     if len(durations) < MIN_STEPS:
         return None
-    later_durations = durations[1:]
-    recent_durations = later_durations[-max(MIN_RECENT_STEPS, len(later_durations) // 2) :]
+    recent_durations = durations[1:][-max(MIN_RECENT_STEPS, (len(durations) - 1) // 2) :]
     pause_threshold_s = PAUSE_FACTOR * median(recent_durations)
-    pause_excess_s = [
-        duration - pause_threshold_s for duration in later_durations if duration > pause_threshold_s
-    ]
-    mean_pause_s = (
-        sum(pause_excess_s) / len(later_durations)
-        if len(pause_excess_s) >= MIN_PAUSES_COUNTED
-        else 0.0
-    )
-    return (
-        sum(min(duration, pause_threshold_s) for duration in recent_durations)
-        / len(recent_durations)
-        + mean_pause_s
-    )
+    return fmean(min(duration, pause_threshold_s) for duration in recent_durations)
 
 
 @dataclass

@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from twin_cli.commands.presentation import make_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.trace_reading import (
     Score,
     TraceFilter,
@@ -194,10 +195,10 @@ def _read_rows(client: LangfuseClient, trace_filter: TraceFilter, *, limit: int)
 
 
 def _build_trace_table(rows: list[TraceRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("when (UTC)", "twin", "route", "s"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("scores")
+    table = make_table(
+        *("when (UTC)", "twin", "route", "s", "scores"),
+        unbroken={"when (UTC)", "twin", "route", "s"},
+    )
     table.add_column("question", overflow="ellipsis", no_wrap=True, ratio=1)
     table.add_column("trace", no_wrap=True, min_width=32)
     for row in rows:
@@ -218,8 +219,8 @@ def format_score(score: Score) -> str:
     """Return a score in short form: `thumbs 0`, `support 0.25`, `edited`."""
     if score.name == "output":
         return "edited"
-    is_number = isinstance(score.value, int | float)
-    return f"{score.name} {float(score.value):.3g}" if is_number else f"{score.name} {score.value}"
+    value = f"{score.value:.3g}" if isinstance(score.value, int | float) else score.value
+    return f"{score.name} {value}"
 
 
 def _is_feedback_score(score: Score) -> bool:
@@ -319,28 +320,19 @@ def _add_model(tree: Tree, explanation: Explanation) -> None:
     else:
         checkpoint = model.add(Text(f"checkpoint {explanation.model['checkpoint']}"))
         checkpoint.add(Text(f"folder {explanation.model['folder']}"))
-        if explanation.manifest:
-            base = explanation.manifest["base"]
-            checkpoint.add(Text(f"base {base['name']} (revision {base['revision'][:16]})"))
-            checkpoint.add(
-                Text(
-                    f"trained on {explanation.manifest['tokens']:,} tokens, "
-                    f"{explanation.manifest['epochs']:.2f} epochs, code "
-                    f"{explanation.manifest['code'][:12]}"
-                )
-            )
-            dataset = explanation.manifest["dataset"]
-            checkpoint.add(
-                Text(
-                    f"dataset {dataset['asset']} version {dataset['data_version']} "
-                    f"(Lance version {dataset['lance_version']}, tag {dataset['tag']})"
-                )
-            )
+        if manifest := explanation.manifest:
+            base, dataset = manifest["base"], manifest["dataset"]
+            for line in (
+                f"base {base['name']} (revision {base['revision'][:16]})",
+                f"trained on {manifest['tokens']:,} tokens, {manifest['epochs']:.2f} epochs, code "
+                f"{manifest['code'][:12]}",
+                f"dataset {dataset['asset']} version {dataset['data_version']} "
+                f"(Lance version {dataset['lance_version']}, tag {dataset['tag']})",
+            ):
+                checkpoint.add(Text(line))
 
 
 def _fetch_trace(settings: Settings, trace_id: str) -> dict[str, Any]:
-    from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
-
     deadline = time.monotonic() + TRACE_ARRIVAL_TIMEOUT_S
     with LangfuseClient.from_settings(settings) as client:
         while True:

@@ -14,13 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.progress_display import ProgressDisplay
-from twin_cli.commands.subprocesses import start_module_process
+from twin_cli.commands.subprocesses import prepare_model
 from twin_cli.commands.versions import current_actor
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.consent import (
@@ -237,19 +236,14 @@ def prepare_weights(
         return ServedWeights(_checkpoint_hash(model.revision), str(model.gguf))
     except TwinError:
         display.log(f"preparing the answer model {named_model.name}")
-    arguments = ("twin_resources.models.base_model", "prepare", "--base-model", named_model.name)
-    report = partial(_log_line, display)
-    with start_module_process(
-        settings, *arguments, instance=instance, on_stderr_line=report
-    ) as module:
-        result = module.wait()
-    if result.exit_code != 0:
-        raise TwinError(
-            f"prepare the answer model {named_model.name!r}",
-            found=result.stderr_tail or f"exit code {result.exit_code}",
-            next_step="correct the cause and run `twin up` again; prepared models are kept",
-        )
-    model = json.loads(result.stdout.strip().rpartition("\n")[2])
+    output = prepare_model(
+        settings,
+        *("twin_resources.models.base_model", "prepare", "--base-model", named_model.name),
+        title=f"the answer model {named_model.name!r}",
+        instance=instance,
+        log=lambda line: display.log(f"answer model: {line}"),
+    )
+    model = json.loads(output.strip().rpartition("\n")[2])
     return ServedWeights(_checkpoint_hash(str(model["revision"])), str(model["gguf"]))
 
 
@@ -287,7 +281,3 @@ def probe_answer_model(
 
 def _checkpoint_hash(identity: str) -> str:
     return hashlib.sha256(f"answer model {identity}".encode()).hexdigest()
-
-
-def _log_line(display: ProgressDisplay, line: str) -> None:
-    display.log(f"answer model: {line}")

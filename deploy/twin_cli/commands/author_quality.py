@@ -96,26 +96,15 @@ def format_evidence(
 
 def format_uncounted_scores(count_by_reason: Mapping[str, int], slug: str) -> list[str]:
     """Return lines about ignored scores; undeclared scores are listed by name."""
-    undeclared_counts = {
-        reason.removeprefix(NOT_IN_SCORES): count
-        for reason, count in count_by_reason.items()
-        if reason.startswith(NOT_IN_SCORES)
-    }
-    other_counts = {
-        reason: count
-        for reason, count in count_by_reason.items()
-        if not reason.startswith(NOT_IN_SCORES)
-    }
+    undeclared: list[str] = []
+    others: list[str] = []
+    for reason, count in sorted(count_by_reason.items()):
+        name = reason.removeprefix(NOT_IN_SCORES)
+        (others if name == reason else undeclared).append(f"{count:,} {name}")
     lines: list[str] = []
-    if undeclared_counts:
-        lines.append(
-            f"not counted: {_format_counts(undeclared_counts)}; declare them in [scores] of "
-            f"authors/{slug}.toml"
-        )
-    if other_counts:
-        lines.append(f"never counted: {_format_counts(other_counts)}")
+    if undeclared:
+        names = ", ".join(undeclared)
+        lines.append(f"not counted: {names}; declare them in [scores] of authors/{slug}.toml")
+    if others:
+        lines.append(f"never counted: {', '.join(others)}")
     return lines
-
-
-def _format_counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{counts[name]:,} {name}" for name in sorted(counts))

@@ -13,8 +13,8 @@ from contextlib import closing
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from twin_cli.commands.presentation import make_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.access.account import SpendingAccount, open_account
 from twin_resources.access.keys import (
@@ -77,7 +77,7 @@ def run_add(
 def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
     """Print the entry of every active key, without the key itself; JSON includes revoked keys."""
     with closing(open_key_store(settings)) as state:
-        rows = list_keys(state)
+        rows: list[dict[str, Any]] = list_keys(state)
     if as_json:
         console.print_json(data={"keys": rows})
         return 0
@@ -87,20 +87,20 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
             "no keys except the two of this home; create one with twin keys add LABEL --author A"
         )
         return 0
-    table = _make_table(
-        "label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day", "created"
+    table = make_table(
+        *("label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day"),
+        "created",
+        unbroken={"created"},
     )
     for row in active_rows:
-        usd = row["usd_per_day"]
         table.add_row(
-            str(row["label"]),
-            str(row["role"]),
-            ", ".join(_to_string_list(row["authors"])),
-            " ".join(f"@{alias}" for alias in _to_string_list(row["aliases"])),
-            _format_limit(row["per_minute"]),
-            _format_limit(row["at_once"]),
-            "-" if usd is None else format_dollars(float(str(usd))),
-            str(row["made_at"])[:10],
+            row["label"],
+            row["role"],
+            ", ".join(row["authors"]),
+            " ".join(f"@{alias}" for alias in row["aliases"]),
+            *(str(row[name] or "-") for name in ("per_minute", "at_once")),
+            _format_limit(row["usd_per_day"]),
+            row["made_at"][:10],
         )
     console.print(table)
     return 0
@@ -132,17 +132,17 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     if as_json:
         console.print_json(data=document)
         return 0
-    table = _make_table(
-        "key", "paid today", "reserved", "limit per day", "this month", "paid requests"
+    table = make_table(
+        *("key", "paid today", "reserved", "limit per day", "this month", "paid requests"),
+        unbroken={"key"},
     )
     usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
     for usage in usage_rows:
-        limit = usage["usd_per_day"]
         table.add_row(
             usage["name"],
             format_dollars(usage["today_usd"]),
             format_dollars(usage["reserved_usd"]),
-            "-" if limit is None else format_dollars(limit),
+            _format_limit(usage["usd_per_day"]),
             format_dollars(usage["month_usd"]),
             str(usage["month_requests"]),
         )
@@ -196,16 +196,5 @@ def _build_usage_row(
     }
 
 
-def _make_table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name, no_wrap=name in {"created", "key"}, overflow="fold")
-    return table
-
-
-def _to_string_list(value: object) -> Sequence[str]:
-    return [str(text) for text in value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-
-
-def _format_limit(value: object) -> str:
-    return "-" if value is None else str(value)
+def _format_limit(usd: float | None) -> str:
+    return "-" if usd is None else format_dollars(usd)

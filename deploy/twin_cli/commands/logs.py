@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twin_resources.errors import TwinError
+from twin_resources.processes.wording import format_duration
 from twin_resources.settings import Settings
 
 
@@ -23,7 +24,7 @@ def run_logs(
     *,
     lines: int,
     follow: bool,
-    write: Callable[[str], object],
+    log: Callable[[str], object],
 ) -> int:
     """Print the end of a log, or list the logs if no program was named; return the exit code.
 
@@ -40,21 +41,19 @@ def run_logs(
             raise TwinError(
                 "follow a log",
                 found="no program was named",
-                next_step=f"name one: {_join_names(logs)}",
+                next_step=f"name one: {', '.join(logs)}",
             )
         for name, path in logs.items():
             file_stat = path.stat()
-            age_s = max(0.0, time.time() - file_stat.st_mtime)
-            write(
-                f"{name:<20} {file_stat.st_size / 1000:>9,.0f} KB  written {_format_age(age_s)}\n"
-            )
-        write("the logs of training runs are in Dagster: `twin open dagster`\n")
+            age = format_duration(max(0.0, time.time() - file_stat.st_mtime))
+            log(f"{name:<20} {file_stat.st_size / 1000:>9,.0f} KB  written {age} ago")
+        log("the logs of training runs are in Dagster: `twin open dagster`")
         return 0
     path = logs.get(program)
     if path is None:
         raise TwinError(
             f"show the log of {program!r}",
-            found=f"{settings.logs_dir} has logs of {_join_names(logs)}",
+            found=f"{settings.logs_dir} has logs of {', '.join(logs)}",
             next_step="name one of these programs",
         )
     command = ["tail", "-n", str(lines), str(path)]
@@ -79,13 +78,3 @@ def find_logs(settings: Settings) -> dict[str, Path]:
             next_step="start the stack with `twin up`, or name its home with --home",
         )
     return logs
-
-
-def _join_names(logs: dict[str, Path]) -> str:
-    return ", ".join(logs)
-
-
-def _format_age(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s ago"
-    return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.0f} h ago"

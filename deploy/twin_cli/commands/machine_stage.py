@@ -61,7 +61,7 @@ def show_machine(
         return
     display.show(preflight.format_report(report, verbose=display.verbose))
     for finding in report["findings"]:
-        if finding["verdict"] == "stop" and not finding["name"].startswith("port"):
+        if finding["verdict"] == "stop":
             raise TwinError(
                 f"check the {finding['name']} of this machine",
                 found=finding["found"],

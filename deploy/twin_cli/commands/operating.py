@@ -85,12 +85,7 @@ def _print_record(
             "bytes": record.bytes,
             "files": len(record.files),
             "tables": [
-                {
-                    "author": table.author,
-                    "asset": table.asset,
-                    "rows": table.rows,
-                    "data_version": table.data_version,
-                }
+                {name: getattr(table, name) for name in ("author", "asset", "rows", "data_version")}
                 for table in record.tables
             ],
         }

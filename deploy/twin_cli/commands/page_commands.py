@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
-from twin_cli.commands.services import require_stack
+from twin_cli.commands.services import require_stack, start_programs
 from twin_resources.dagster_runs import build_lineage_link
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_dagster_link, make_link
@@ -25,17 +25,14 @@ from twin_resources.settings import Settings
 
 
 def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], object]) -> int:
-    """Print a link, open it if requested, and return the exit code.
+    """Run `twin open chat`, but open a browser only if requested; return the exit code.
 
     Raises:
-        TwinError: no stack runs, or the page does not start.
+        TwinError: see `run_open`.
     """
-    stack = require_stack(settings)
-    link = make_link(stack.settings, start_page(stack))
-    log(f"this link works once, within ten minutes: {link}")
-    if open_browser:
-        webbrowser.open(link)
-    return 0
+    return run_open(
+        settings, "chat", log=log, start_browser=webbrowser.open if open_browser else bool
+    )
 
 
 def start_page(stack: Stack) -> str:
@@ -44,8 +41,7 @@ def start_page(stack: Stack) -> str:
     Raises:
         TwinError: the page does not start; the error shows the end of its log.
     """
-    if not stack.supervisor.states()["chat"].is_up:
-        stack.supervisor.start_program("chat")
+    start_programs(stack, ["chat"])
     addresses = urls(stack.settings)
     dagster = DagsterHTTP.for_home(stack.settings)
     try:
@@ -126,8 +122,7 @@ def can_show_browser(
 def _create_dagster_link(stack: Stack) -> str:
     address = urls(stack.settings)["dagster"]
     program = "dagster-webserver"
-    if not stack.supervisor.states()[program].is_up:
-        stack.supervisor.start_program(program)
+    start_programs(stack, [program])
     with closing(DagsterHTTP.for_home(stack.settings)) as dagster:
         wait_until(stack, dagster.is_up, program=program)
     return make_dagster_link(stack.settings, address, path=build_lineage_link(""))

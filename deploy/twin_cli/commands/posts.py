@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -45,6 +45,8 @@ from twin_resources.slugs import make_slug
 from twin_resources.storage.state.state import State
 
 if TYPE_CHECKING:
+    from twin_resources.erasure.dagster_records import DagsterRecords
+    from twin_resources.erasure.data_store import Installation
     from twin_resources.processes.stack import Stack
 
 
@@ -143,7 +145,10 @@ def run_forget(
     if post and not as_json:
         console.print(f"the post {subject.name} of {subject.author}", markup=False)
     if dry_run:
-        locations_by_store = _preview_in_process(settings, subject)
+        from twin_resources.erasure.erasing import preview_erasure
+
+        with _open_erasure(settings) as (installation, records):
+            locations_by_store = preview_erasure(installation, subject, dagster=records)
         if as_json:
             console.print_json(data=locations_by_store)
         else:
@@ -157,7 +162,10 @@ def run_forget(
         )
     stack = find_stack(settings)
     if stack is None:
-        _erase_in_process(settings, request_number)
+        from twin_resources.erasure.erasing import run_erasure
+
+        with _open_erasure(settings) as (installation, records):
+            run_erasure(installation, request_number, dagster=records)
     else:
         # With --json, only the JSON object is printed to stdout.
         _erase_in_stack(stack, request_number, Console(stderr=True) if as_json else console)
@@ -189,8 +197,13 @@ def resolve_subject(
             next_step="give the reader's key, or `reader` from one of the reader's traces",
         )
     if post and not reader:
+        from twin_resources.erasure.data_store import Installation
+
         slugs = [_find_known_slug(settings, author)] if author else []
-        return _find_known_post(settings, post, slugs), ""
+        installation = Installation.for_settings(settings)
+        with closing(installation.state):
+            authors = slugs or [known_author.slug for known_author in list_authors(settings)]
+            return find_post(installation, post, authors), ""
     if author and not reader:
         slug = _find_known_slug(settings, author)
         return ErasureSubject("author", slug, slug), ""
@@ -199,18 +212,6 @@ def resolve_subject(
         found="no subject, or more than one",
         next_step="name one: --post ID, --author SLUG without --post, or --reader KEY",
     )
-
-
-def _find_known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
-    """Return the post of one of these authors, or of any author in this home if none is named."""
-    from twin_resources.erasure.data_store import Installation
-
-    installation = Installation.for_settings(settings)
-    try:
-        authors = slugs or [author.slug for author in list_authors(settings)]
-        return find_post(installation, post, authors)
-    finally:
-        installation.state.close()
 
 
 def _find_known_slug(settings: Settings, author: str) -> str:
@@ -227,30 +228,16 @@ def _find_known_slug(settings: Settings, author: str) -> str:
     return choose_author(settings, author).slug
 
 
-def _preview_in_process(settings: Settings, subject: ErasureSubject) -> dict[str, list[str]]:
-    """Return the locations of a subject's data by store."""
+@contextmanager
+def _open_erasure(settings: Settings) -> Generator[tuple[Installation, DagsterRecords]]:
+    """Yield this home's stores and Dagster's records, and close them."""
     from twin_resources.erasure.dagster_records import open_records
     from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.erasing import preview_erasure
 
     installation = Installation.for_settings(settings)
     try:
         with open_records(installation) as records:
-            return preview_erasure(installation, subject, dagster=records)
-    finally:
-        installation.state.close()
-
-
-def _erase_in_process(settings: Settings, request_number: int) -> None:
-    """Finish a request of the journal."""
-    from twin_resources.erasure.dagster_records import open_records
-    from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.erasing import run_erasure
-
-    installation = Installation.for_settings(settings)
-    try:
-        with open_records(installation) as records:
-            run_erasure(installation, request_number, dagster=records)
+            yield installation, records
     finally:
         installation.state.close()
 

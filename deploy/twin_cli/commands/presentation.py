@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 MAX_SHOWN_CHARACTERS = 270  # of a passage on the screen; `twin ask` prints the whole passage
 MAX_WORD_CHARACTERS = 40
 LINE_WIDTH = 96
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 def format_quotation(answer: EndpointAnswer) -> str:
@@ -41,10 +39,7 @@ def format_quotation(answer: EndpointAnswer) -> str:
     text = str(first_quote["text"])
     marked_start, marked_end = first_quote.get("marked") or (0, 0)
     if marked_end > MAX_SHOWN_CHARACTERS:
-        # Start at the earliest sentence from which the text fits, or at the marked sentence.
-        earliest_start = max(0, min(marked_start, len(text) - MAX_SHOWN_CHARACTERS) - 1)
-        starts = (match.end() for match in _SENTENCE_END.finditer(text, earliest_start))
-        text = f"… {text[min(next(starts, marked_start), marked_start) :]}"
+        text = f"… {text[marked_start:]}"
     post = str(first_quote.get("title") or first_quote.get("document_id"))
     date = f", {first_quote['published_at']}" if first_quote.get("published_at") else ""
     return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
@@ -112,6 +107,14 @@ def format_endpoints(
     )
 
 
+def make_table(*titles: str, unbroken: Collection[str] = ()) -> Table:
+    """Return an empty table; a cell that is too long is wrapped, except in `unbroken` columns."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in titles:
+        table.add_column(title, overflow="fold", no_wrap=title in unbroken)
+    return table
+
+
 def build_versions_table(
     versions: Sequence[ModelVersion], verdicts: Mapping[str, Verdict], moves: Sequence[Move]
 ) -> Table:
@@ -121,18 +124,10 @@ def build_versions_table(
         verdicts: newest verdict by checkpoint.
     """
     last_moves = {move.version: move for move in moves}
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for title in (
-        "version",
-        "state",
-        "verdict",
-        "released for",
-        "checkpoint",
-        "dataset",
-        "created",
+    table = make_table(
+        *("version", "state", "verdict", "released for", "checkpoint", "dataset", "created"),
         "last move",
-    ):
-        table.add_column(title, overflow="fold")
+    )
     for version in versions:
         labels = [name for name in ("tainted", "forced") if getattr(version, name)]
         if version.is_answer_model:

@@ -113,7 +113,6 @@ class ProgressDisplay:
         self._stage_count = stages
         self._started_at = time.monotonic()
         self._stage_started_at = self._started_at
-        self.stage_seconds: dict[str, float] = {}
         self._title = ""
         self._last_output_at = self._started_at
         self._bar: ProgressBar | None = None
@@ -126,9 +125,8 @@ class ProgressDisplay:
         return time.monotonic() - self._started_at
 
     def begin_stage(self, number: int, title: str) -> None:
-        """Begin a stage, and store the previous stage's duration in `stage_seconds`."""
-        self._close_stage()
-        self._title = title
+        """Begin a stage, which ends the previous one."""
+        self._title, self._stage_started_at = title, time.monotonic()
         self.begin_wait()
         line = f"[{number}/{self._stage_count}] {title}  {format_duration(self.elapsed_s)}"
         with self._output_lock:
@@ -137,10 +135,9 @@ class ProgressDisplay:
             self._print(line, style="bold")
 
     def finish(self) -> None:
-        """Close the last stage."""
+        """End the last stage."""
         with self._output_lock:  # wait until a report in progress is written
-            self._close_stage()
-            self._title = ""
+            self._title, self._stage_started_at = "", time.monotonic()
 
     def log(self, text: str, *, style: str = "") -> None:
         """Print the time and the first line of `text`, with further lines indented below."""
@@ -242,9 +239,3 @@ class ProgressDisplay:
         with self._output_lock:
             self._last_output_at = time.monotonic()
             self.console.print(text, style=style, markup=False)
-
-    def _close_stage(self) -> None:
-        now = time.monotonic()
-        if self._title:
-            self.stage_seconds[self._title] = now - self._stage_started_at
-        self._stage_started_at = now

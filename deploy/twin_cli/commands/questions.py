@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class EndpointAnswer:
 
     question: str
     text: str
-    sources: tuple[dict[str, Any], ...] = ()
+    sources: Sequence[dict[str, Any]] = ()
     trace_id: str = ""
     version: str = ""
     cost_usd: float | None = None
@@ -61,8 +61,8 @@ class EndpointAnswer:
     disclosure: str = ""
     seconds: float = 0.0
     kind: str = ""
-    quotes: tuple[dict[str, Any], ...] = ()
-    nearest: tuple[dict[str, Any], ...] = ()
+    quotes: Sequence[dict[str, Any]] = ()
+    nearest: Sequence[dict[str, Any]] = ()
     release: str = ""
     prose: dict[str, Any] = field(default_factory=dict[str, Any])
     draft: dict[str, Any] | None = None
@@ -103,23 +103,18 @@ def ask(
             twin_fields: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
         else:
             text, twin_fields = _stream_answer(client, messages, model=model, on_text=on_text)
-    return EndpointAnswer(
-        question=question,
-        text=text.strip(),
-        sources=tuple(twin_fields.get("sources") or ()),
-        trace_id=twin_fields.get("trace_id", ""),
-        version=twin_fields.get("version", ""),
-        cost_usd=twin_fields.get("cost_usd"),
-        degraded=str(twin_fields.get("degraded") or ""),
-        disclosure=twin_fields.get("disclosure", ""),
-        seconds=time.monotonic() - started_at,
-        kind=str(twin_fields.get("answer") or ""),
-        quotes=tuple(twin_fields.get("quotes") or ()),
-        nearest=tuple(twin_fields.get("nearest") or ()),
-        release=str(twin_fields.get("release") or ""),
-        prose=dict(twin_fields.get("prose") or {}),
-        draft=twin_fields.get("draft"),
-    )
+    values = twin_fields | {
+        "question": question,
+        "text": text.strip(),
+        "seconds": time.monotonic() - started_at,
+        "kind": twin_fields.get("answer"),
+    }
+    known_values: dict[str, Any] = {
+        field.name: values[field.name]
+        for field in fields(EndpointAnswer)
+        if values.get(field.name) is not None
+    }
+    return EndpointAnswer(**known_values)
 
 
 def _stream_answer(
@@ -197,9 +192,7 @@ def run_ask(
     Raises:
         TwinError: no stack runs, the author does not exist, or the gateway refuses.
     """
-    endpoints = read_endpoints(settings.home)
-    if not model or model.startswith("@"):
-        model = f"twin/{choose_author(settings, author).slug}{model}"
+    endpoints, model = read_endpoints(settings.home), complete_model(settings, author, model)
     client = make_client(endpoints.gateway, endpoints.gateway_key)
 
     def print_piece(piece: str) -> None:
@@ -235,6 +228,13 @@ def run_ask(
     return 0
 
 
+def complete_model(settings: Settings, author: str, model: str) -> str:
+    """Return a model's full name, such as `twin/ada@base` for `@base`; by default `twin/ada`."""
+    if model and not model.startswith("@"):
+        return model
+    return f"twin/{choose_author(settings, author).slug}{model}"
+
+
 def format_release(answer: EndpointAnswer) -> str:
     """Return the version's released answer forms, and how to request its unreleased prose."""
     if not answer.release:
@@ -252,24 +252,9 @@ def format_release(answer: EndpointAnswer) -> str:
 
 def build_answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
     """Return the `twin ask --json` object; its keys are stable (deploy/docs/json.md)."""
-    return {
-        "question": answer.question,
-        "model": model,
-        "text": answer.text,
-        "answer": answer.kind,
-        "quotes": list(answer.quotes),
-        "nearest": list(answer.nearest),
-        "sources": list(answer.sources),
-        "version": answer.version,
-        "trace_id": answer.trace_id,
-        "seconds": round(answer.seconds, 3),
-        "cost_usd": answer.cost_usd,
-        "degraded": answer.degraded,
-        "disclosure": answer.disclosure,
-        "release": answer.release,
-        "prose": answer.prose,
-        "draft": answer.draft,
-    }
+    document = asdict(answer) | {"model": model, "seconds": round(answer.seconds, 3)}
+    document["answer"] = document.pop("kind")
+    return document
 
 
 INCOMPLETE_EXIT_CODE = 3  # some rows have no answer
@@ -298,9 +283,7 @@ def run_batch(
     """
     check_output_path(out)
     rows, invalid_rows = read_questions(questions)
-    endpoints = read_endpoints(settings.home)
-    if not model or model.startswith("@"):
-        model = f"twin/{choose_author(settings, author).slug}{model}"
+    endpoints, model = read_endpoints(settings.home), complete_model(settings, author, model)
     display = ProgressDisplay(console)
     if not as_json:
         for invalid_row in invalid_rows[:MAX_SHOWN_INVALID_ROWS]:

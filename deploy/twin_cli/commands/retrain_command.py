@@ -25,8 +25,7 @@ from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.program_progress import ProgramProgress
-from twin_resources.processes.programs import ensure_alive, ensure_program_works
+from twin_resources.processes.programs import wait_until
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.manual_triggers import request_retraining
@@ -36,7 +35,6 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
 REQUEST_SENSOR = "retraining_requested"
-POLL_INTERVAL_S = 1.0
 
 
 def run_retrain(
@@ -148,20 +146,14 @@ def _wait_for_run(
             f"starts it, is off",
             next_step=f"turn it on: {dagster.url}/automation",
         )
-    progress = ProgramProgress()
-    while True:
+
+    def find_run() -> Run | None:
         with state.read_transaction() as connection:
             open_requests = retrainings.open_requests(connection).get(author, [])
-            unfinished_retrainings = [
-                retraining
-                for retraining in retrainings.unfinished_retrainings(connection)
-                if retraining.author == author
-            ]
-        if not any(request.number == request_number for request in open_requests):
-            keys = {retraining.run_key for retraining in unfinished_retrainings}
-            for run in dagster.list_runs(job=RETRAIN, author=author, limit=5):
-                if run.tags.get(KEY_TAG) in keys:
-                    return run
-        ensure_alive(stack)
-        ensure_program_works(stack, "dagster-daemon", progress)  # its sensor starts the run
-        time.sleep(POLL_INTERVAL_S)
+            keys = {row.run_key for row in retrainings.unfinished_retrainings(connection)}
+        if any(request.number == request_number for request in open_requests):
+            return None
+        runs = dagster.list_runs(job=RETRAIN, author=author, limit=5)
+        return next((run for run in runs if run.tags.get(KEY_TAG) in keys), None)
+
+    return wait_until(stack, find_run, program="dagster-daemon")  # its sensor starts the run

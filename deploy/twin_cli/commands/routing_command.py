@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from twin_cli.commands.presentation import make_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.access.spending_limits import format_dollars
@@ -57,43 +57,60 @@ from twin_resources.storage.tables.tables import Tables
 def run_routing(
     settings: Settings, action: str, question: str, *, author: str, as_json: bool, console: Console
 ) -> int:
-    """Run `twin routing`, or `twin routing try` with a question; return the exit code."""
-    if action == "try":
-        return run_routing_preview(
-            settings, question, author=author, as_json=as_json, console=console
-        )
-    return show_routing(settings, author=author, as_json=as_json, console=console)
+    """Print an author's routing, or where one question would be routed; return the exit code.
 
-
-def show_routing(settings: Settings, *, author: str, as_json: bool, console: Console) -> int:
-    """Print an author's routing and return the exit code.
+    Args:
+        action: `show`, or `try` with a question.
 
     Raises:
-        TwinError: the author does not exist, or the policy file is damaged.
+        TwinError: the author does not exist, the policy file is damaged, or a question cannot be
+            routed (see `preview_routing`).
     """
     chosen_author = choose_author(settings, author)
-    summary = build_routing_summary(settings, chosen_author)
+    if action == "try":
+        document = preview_routing(settings, chosen_author, question)
+        print_document = print_preview
+    else:
+        document = build_routing_summary(settings, chosen_author)
+        print_document = print_summary
     if as_json:
-        console.print_json(data=summary)
-        return 0
+        console.print_json(data=document)
+    else:
+        print_document(document, chosen_author, console)
+    return 0
+
+
+def print_summary(summary: dict[str, Any], author: Author, console: Console) -> None:
+    """Print the object of `build_routing_summary` as text."""
     if summary["payback"]:
-        console.print(f"{chosen_author.name}: {summary['payback']['said']}")
-    console.print(f"{chosen_author.name}: {summary['why']}")
-    if summary["paid_model"]:
-        table = Table("class", "gain of paid, 95 %", "labels", "own", "paid", box=None)
+        console.print(f"{author.name}: {summary['payback']['said']}")
+    console.print(f"{author.name}: {summary['why']}")
+    if summary["classes"]:
+        table = make_table("class", "gain of paid, 95 %", "labels", "own", "paid")
         for row in summary["classes"]:
-            gain = row["gain"]
-            gain_text = (
-                "–" if gain is None else f"{gain:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-            )
-            table.add_row(
-                row["class"], gain_text, str(row["labels"]), str(row["own"]), str(row["paid"])
-            )
-        if summary["classes"]:
-            console.print(table)
+            gain_text = "–"
+            if row["gain"] is not None:
+                gain_text = f"{row['gain']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+            counts = (str(row[name]) for name in ("labels", "own", "paid"))
+            table.add_row(row["class"], gain_text, *counts)
+        console.print(table)
+    if summary["paid_model"]:
         for line in _summary_lines(summary):
             console.print(line)
-    return 0
+
+
+def print_preview(routing: dict[str, Any], _author: Author, console: Console) -> None:
+    """Print the object of `preview_routing` as text."""
+    threshold = "–" if routing["threshold"] is None else f"{routing['threshold']:.3f}"
+    console.print(
+        f"{routing['model']}: gain {routing['gain']:.3f} [{routing['low']:.3f}, "
+        f"{routing['high']:.3f}], threshold {threshold}"
+    )
+    for neighbour in routing["nearest"]:
+        console.print(
+            f"  {neighbour['gain']:+.2f} at cosine {neighbour['cosine']:.2f}: "
+            f"{neighbour['question']}"
+        )
 
 
 def build_routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
@@ -145,49 +162,23 @@ def build_routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     }
 
 
-def run_routing_preview(
-    settings: Settings, question: str, *, author: str, as_json: bool, console: Console
-) -> int:
-    """Print where one question would be routed and why; return the exit code.
+def preview_routing(settings: Settings, author: Author, question: str) -> dict[str, Any]:
+    """Return the object that `twin routing try --json` prints.
 
     Raises:
         TwinError: there is no question or no policy, or the policy was fitted with a different
             embedder.
     """
+    from twin_resources.models.embedder.embedder import load_embedder
+    from twin_resources.models.retrieval.reranker import load_reranker
+    from twin_resources.models.retrieval.retrieval import Retriever
+
     if not question.strip():
         raise TwinError(
             "route a question",
             found="no question",
             next_step='give one: twin routing try "How do I carry a clock?"',
         )
-    chosen_author = choose_author(settings, author)
-    routing = preview_routing(settings, chosen_author, question)
-    if as_json:
-        console.print_json(data=routing)
-        return 0
-    console.print(
-        f"{routing['model']}: gain {routing['gain']:.3f} [{routing['low']:.3f}, "
-        f"{routing['high']:.3f}], "
-        f"threshold {_format_number(routing['threshold'])}"
-    )
-    for neighbour in routing["nearest"]:
-        console.print(
-            f"  {neighbour['gain']:+.2f} at cosine {neighbour['cosine']:.2f}: "
-            f"{neighbour['question']}"
-        )
-    return 0
-
-
-def preview_routing(settings: Settings, author: Author, question: str) -> dict[str, Any]:
-    """Return the object that `twin routing try --json` prints.
-
-    Raises:
-        TwinError: see `run_routing_preview`.
-    """
-    from twin_resources.models.embedder.embedder import load_embedder
-    from twin_resources.models.retrieval.reranker import load_reranker
-    from twin_resources.models.retrieval.retrieval import Retriever
-
     path = policy_path(settings.home, author.slug)
     if not settings.has_paid_route or not path.exists():
         raise TwinError(
@@ -285,15 +276,12 @@ def _lapse_reason(settings: Settings, author: Author, policy: RoutingPolicy) -> 
 
 def _payback_json(payback: Payback) -> dict[str, Any]:
     value, low, high = payback.saved_usd()
+    breaks_even = math.isfinite(payback.break_even_questions)
     return {
         "said": payback.summary,
         "pays": payback.is_worthwhile,
-        "questions": None
-        if math.isinf(payback.break_even_questions)
-        else math.ceil(payback.break_even_questions),
-        "least_a_day": None
-        if math.isinf(payback.break_even_questions)
-        else math.ceil(payback.min_questions_per_day),
+        "questions": math.ceil(payback.break_even_questions) if breaks_even else None,
+        "least_a_day": math.ceil(payback.min_questions_per_day) if breaks_even else None,
         "asked_a_day": round(payback.questions_asked / PAYBACK_DAYS, 1),
         "saved_usd_a_month": {"value": value, "low": low, "high": high},
     }
@@ -343,18 +331,14 @@ def _build_class_rows(policy: RoutingPolicy | None, answers: RoutedAnswers) -> l
     gains = {row.prompt_class: row for row in policy.classes} if policy else {}
     classes: list[dict[str, Any]] = []
     for name in sorted({*gains, *answers.classes}):
-        class_gain, class_answers = gains.get(name), answers.classes.get(name)
-        classes.append(
-            {
-                "class": name,
-                "labels": class_gain.labels if class_gain else 0,
-                "gain": round(class_gain.gain, 4) if class_gain else None,
-                "low": round(class_gain.low, 4) if class_gain else None,
-                "high": round(class_gain.high, 4) if class_gain else None,
-                "own": class_answers.own if class_answers else 0,
-                "paid": class_answers.paid if class_answers else 0,
-            }
-        )
+        row: dict[str, Any] = {"class": name, "labels": 0, "own": 0, "paid": 0}
+        row |= dict.fromkeys(("gain", "low", "high"))
+        if class_gain := gains.get(name):
+            row["labels"] = class_gain.labels
+            row |= {key: round(getattr(class_gain, key), 4) for key in ("gain", "low", "high")}
+        if class_answers := answers.classes.get(name):
+            row |= {"own": class_answers.own, "paid": class_answers.paid}
+        classes.append(row)
     return classes
 
 
@@ -387,18 +371,16 @@ def _compute_break_even_utilisation(settings: Settings, tokens_per_second: float
     """Return the utilisation above which self-hosting is cheaper, or None if it is unknown."""
     if tokens_per_second <= 0:
         return None
-    full_load_usd = self_hosted_usd_per_million_tokens(
-        settings.self_hosted_usd_per_hour, tokens_per_second=tokens_per_second
-    )
     prompt_tokens = round(PROMPT_SHARE * 1e6)
     paid_usd = answer_price_usd(
         settings.paid_model, prompt_tokens=prompt_tokens, answer_tokens=1_000_000 - prompt_tokens
     )
-    return (
-        round(break_even_utilisation(full_load_usd, paid_blended=paid_usd), 4)
-        if paid_usd > 0
-        else None
+    if paid_usd <= 0:
+        return None
+    full_load_usd = self_hosted_usd_per_million_tokens(
+        settings.self_hosted_usd_per_hour, tokens_per_second=tokens_per_second
     )
+    return round(break_even_utilisation(full_load_usd, paid_blended=paid_usd), 4)
 
 
 def _read_question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
@@ -441,7 +423,3 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
             f"(measured: {summary['utilisation']:.1%})"
         )
     return lines
-
-
-def _format_number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

@@ -136,7 +136,7 @@ def follow_run(
     *,
     display: ProgressDisplay,
     title: str,
-    stack: Stack | None = None,
+    stack: Stack,
     until_asset: str = "",
     previous: FollowedRun | None = None,
 ) -> FollowedRun:
@@ -159,8 +159,7 @@ def follow_run(
             bar, display, step_started_at=previous.step_started_at if previous else {}
         )
         while True:
-            if stack is not None:
-                ensure_alive(stack)
+            ensure_alive(stack)
             run = dagster.read_run(run_id)
             events, cursor = dagster.events(run_id, after=cursor)
             for event in events:
@@ -179,10 +178,8 @@ def follow_run(
             if not events:
                 if run.status == "QUEUED":
                     bar.update("queued")
-                    if stack is not None:
-                        ensure_program_works(stack, "dagster-daemon")  # the daemon starts the run
+                    ensure_program_works(stack, "dagster-daemon")  # the daemon starts the run
                 time.sleep(POLL_INTERVAL_S)
-        reporter.flush()
     return FollowedRun(
         run,
         tuple(dict.fromkeys(reporter.failures)),
@@ -215,7 +212,7 @@ def parse_remaining_seconds(report: Mapping[str, Any]) -> float | None:
 
 
 class _RunReporter:
-    """Report a run's events: a bar phase for each step, and one line when the step ends."""
+    """Report a run's events: a bar phase for each step, and a line for each result."""
 
     def __init__(
         self,
@@ -228,8 +225,6 @@ class _RunReporter:
         self.failed_checks: list[str] = []
         self.step_started_at = dict(step_started_at or {})
         self._bar, self._display = bar, display
-        self._finished_assets: list[str] = []
-        self._passed_count = self._undecided_count = 0
 
     def process_event(self, event: Event) -> None:
         """Process the next event of the log."""
@@ -241,51 +236,23 @@ class _RunReporter:
                 line, done=done, total=total, remaining_s=parse_remaining_seconds(report)
             )
         elif event.kind == "ExecutionStepStartEvent":
-            if self._finished_assets:  # checks that are separate steps are reported together
-                self.flush()
             self.step_started_at[event.step] = event.timestamp
             self._bar.begin_phase(event.step.replace("_", " "))
         elif event.kind == "LogMessageEvent":
             self._bar.update(" ".join(event.message.split())[:MAX_MESSAGE_CHARACTERS])
         elif event.asset:
-            if not self._finished_assets:
-                self.flush()
-            duration_text = format_duration(
-                event.timestamp - self.step_started_at.get(event.step, event.timestamp)
-            )
-            self._finished_assets.append(f"{event.asset.replace('_', ' ')} done in {duration_text}")
-        elif event.check and event.undecided:
-            self._undecided_count += 1
-        elif event.check and event.passed:
-            self._passed_count += 1
+            duration_s = event.timestamp - self.step_started_at.get(event.step, event.timestamp)
+            asset = event.asset.replace("_", " ")
+            self._display.log_detail(f"{asset} done in {format_duration(duration_s)}")
         elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
             self.failures.append(event.errors[-1])
-        elif event.check:
+        elif event.check and not event.passed:
             self._display.log(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
             self.failed_checks.append(event.check)
 
-    def flush(self) -> None:
-        """In verbose output, print the results of the last step and a summary of its checks."""
-        checks = (
-            [_format_count(self._passed_count, "check holds", "checks hold")]
-            if self._passed_count
-            else []
-        )
-        checks += [f"{self._undecided_count} follow"] if self._undecided_count else []
-        for line in self._finished_assets[:-1]:
-            self._display.log_detail(line)
-        if report_line := ", ".join([*self._finished_assets[-1:], *checks]):
-            self._display.log_detail(report_line)
-        self._finished_assets.clear()
-        self._passed_count = self._undecided_count = 0
-
-
-def _format_count(count: int, singular: str, plural: str) -> str:
-    return f"{count} {singular if count == 1 else plural}"
-
 
 def _find_retry(
-    dagster: DagsterHTTP, run: Run, *, stack: Stack | None, display: ProgressDisplay
+    dagster: DagsterHTTP, run: Run, *, stack: Stack, display: ProgressDisplay
 ) -> str | None:
     """Report the run that replaces this run and return its id, or None if there is none.
 
@@ -295,17 +262,15 @@ def _find_retry(
     is_own_run = run.job == IMPORT_JOB or run.tags.get(LAUNCHED_BY_TAG) == LAUNCHED_BY_COMMAND
     if run.was_ended_by_erasure and is_own_run:
         while dagster.list_runs(job=ERASURE_TAG_VALUE, statuses=IN_PROGRESS_STATUSES, limit=1):
-            if stack is not None:
-                ensure_alive(stack)
+            ensure_alive(stack)
             time.sleep(POLL_INTERVAL_S)
         retry_run_id, _ = launch_or_join(dagster, run.job, run.tags[PARTITION_TAG])
         display.log(f"`twin forget` ended the run; it was restarted as {retry_run_id[:8]}")
         return retry_run_id
     started_at, progress = time.monotonic(), ProgramProgress()
     while run.will_be_retried and not run.retry_run_id:
-        if stack is not None:
-            ensure_alive(stack)
-            ensure_program_works(stack, "dagster-daemon", progress)
+        ensure_alive(stack)
+        ensure_program_works(stack, "dagster-daemon", progress)
         if time.monotonic() - started_at > MAX_WORKING_S:
             raise TwinError(
                 f"follow the retry of the run {run.run_id[:8]}",

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from twin_cli.commands.progress_display import ProgressDisplay
-from twin_cli.commands.subprocesses import start_module_process
+from twin_cli.commands.subprocesses import prepare_model
 from twin_resources.authors import author_slugs
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.errors import TwinError
@@ -93,7 +93,7 @@ def prepare_imports(stack: Stack, *, display: ProgressDisplay) -> None:
     page = make_link(stack.settings, urls(stack.settings)["chat"])
     display.log(f"your page, available once the posts can be quoted: {page}", style="bold")
     _prepare(stack, EMBEDDER, display=display)
-    _start_programs(stack, AFTER_EMBEDDER)
+    start_programs(stack, AFTER_EMBEDDER)
     wait_for_services(stack, IMPORT_SERVICES, display=display)
 
 
@@ -104,7 +104,7 @@ def prepare_answers(stack: Stack, *, display: ProgressDisplay) -> None:
         TwinError: the base model cannot be prepared, or a service did not start.
     """
     _prepare(stack, BASE_MODEL, display=display)
-    _start_programs(stack, AFTER_BASE_MODEL)
+    start_programs(stack, AFTER_BASE_MODEL)
     wait_for_services(stack, ANSWER_SERVICES, display=display)
 
 
@@ -173,10 +173,10 @@ def wait_for_services(stack: Stack, services: Sequence[str], *, display: Progres
         if service == "dagster-webserver":
             if not all(stack.supervisor.states()[name].is_up for name in AFTER_WEBSERVER):
                 mark_lost_runs(stack, dagster, display=display)
-            _start_programs(stack, AFTER_WEBSERVER)
+            start_programs(stack, AFTER_WEBSERVER)
 
 
-def _start_programs(stack: Stack, names: Sequence[str]) -> None:
+def start_programs(stack: Stack, names: Sequence[str]) -> None:
     """Start the programs that do not run yet."""
     states = stack.supervisor.states()
     for name in names:
@@ -223,22 +223,18 @@ def _prepare(stack: Stack, name: str, *, display: ProgressDisplay) -> None:
     if is_prepared(settings, name):
         display.log_detail(f"the {name} is already prepared")
         return
-    # The process has the stack's marker, so that `twin stop` also ends a preparation.
-    with start_module_process(
-        settings,
-        *PREPARATIONS[name],
-        instance=stack.record.instance,
-        on_stderr_line=partial(_log_preparation_line, display, name),
-    ) as module:
-        result = module.wait()
-    if result.exit_code != 0:
-        ensure_alive(stack)  # `twin stop` in another terminal may be the cause
-        model_name = settings.base_model if name == BASE_MODEL else settings.embedder
-        raise TwinError(
-            f"prepare the {name} ({model_name})",
-            found=result.stderr_tail or f"exit code {result.exit_code}",
-            next_step="correct the cause and run `twin up` again; prepared models are kept",
+    model_name = settings.base_model if name == BASE_MODEL else settings.embedder
+    try:
+        prepare_model(
+            settings,
+            *PREPARATIONS[name],
+            title=f"the {name} ({model_name})",
+            instance=stack.record.instance,
+            log=partial(_log_preparation_line, display, name),
         )
+    except TwinError:
+        ensure_alive(stack)  # `twin stop` in another terminal may be the cause
+        raise
 
 
 def is_prepared(settings: Settings, name: str) -> bool:

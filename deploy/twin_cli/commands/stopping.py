@@ -7,7 +7,6 @@ Out of scope: finding and ending processes (`processes/stack.py`, `processes/pro
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
@@ -41,9 +40,12 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
     dagster = DagsterHTTP.for_home(stack.settings, timeout_s=MAX_IDLE_S)
+    if not dagster.is_up(within_s=WEBSERVER_TIMEOUT_S):
+        if not dagster.accepts_connections():
+            return  # the webserver does not listen yet, so this stack has no runs
+        log("waiting for Dagster to end its runs cleanly")
     try:
-        if _is_webserver_responding(dagster, log):
-            cancel_runs(dagster, log)
+        cancel_runs(dagster, log)
     except TwinError as error:
         log(
             f"the runs could not be ended cleanly ({error.found}); the next start marks them as "
@@ -70,46 +72,17 @@ def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
             log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
 
 
-def _is_webserver_responding(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
-    """Return whether the webserver responds within `MAX_IDLE_S`.
-
-    If the webserver does not listen yet, the result is False, and this stack has no runs.
-
-    Raises:
-        TwinError: the webserver listens but does not respond in time.
-    """
-    if dagster.is_up(within_s=WEBSERVER_TIMEOUT_S):
-        return True
-    deadline = time.monotonic() + MAX_IDLE_S
-    while dagster.accepts_connections():
-        remaining_s = deadline - time.monotonic()
-        if remaining_s <= 0:
-            raise TwinError(
-                "end the runs cleanly",
-                found=f"Dagster did not answer within {MAX_IDLE_S} s",
-                next_step="start the stack again, which marks them as canceled",
-            )
-        log("waiting for Dagster to end its runs cleanly")
-        # A single request, so as not to burden a slow server.
-        if dagster.is_up(within_s=remaining_s):
-            return True
-    return False
-
-
 def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: bool = False) -> int:
     """Run `twin stop`; return the exit code.
 
     Args:
         with_demo: whether to end the demo's stack too, whose home is in this home.
     """
-    result = end_stack(settings, log=log)
-    if result.was_running or result.ended_count:
-        log(f"the stack of {settings.home} is stopped")
-    else:
-        log(f"no stack of {settings.home} was running")
     demo_home = settings.home / DEMO_FOLDER
-    if with_demo and demo_home.is_dir():
-        demo_result = end_stack(settings.model_copy(update={"home": demo_home}), log=log)
-        if demo_result.was_running or demo_result.ended_count:
-            log(f"the stack of {demo_home} is stopped")
+    for home in (settings.home, *([demo_home] if with_demo and demo_home.is_dir() else [])):
+        result = end_stack(settings.model_copy(update={"home": home}), log=log)
+        if result.was_running or result.ended_count:
+            log(f"the stack of {home} is stopped")
+        elif home != demo_home:
+            log(f"no stack of {home} was running")
     return 0

@@ -17,10 +17,11 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import IO
 
+from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.process_identity import (
     end_processes,
@@ -42,51 +43,13 @@ class ModuleResult:
     stderr_tail: str
 
 
-class RunningModule:
-    """A running module process; two threads read its output streams."""
-
-    def __init__(
-        self, process: subprocess.Popen[str], on_stderr_line: Callable[[str], object] | None
-    ) -> None:
-        self._process = process
-        self._on_stderr_line = on_stderr_line
-        self._stdout_lines: list[str] = []
-        self._stderr_lines: list[str] = []
-        self._readers = [
-            threading.Thread(target=target, daemon=True)
-            for target in (self._read_stdout, self._read_stderr)
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def wait(self) -> ModuleResult:
-        """Wait until the process ends; Ctrl-C interrupts the wait."""
-        code = self._process.wait()
-        for reader in self._readers:
-            reader.join()
-        stderr_tail = "\n".join(self._stderr_lines[-MAX_ERROR_LINES:]).strip()
-        return ModuleResult(code, "".join(self._stdout_lines), stderr_tail)
-
-    def _read_stdout(self) -> None:
-        assert self._process.stdout is not None
-        self._stdout_lines.extend(self._process.stdout)
-
-    def _read_stderr(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._stderr_lines.append(line.rstrip())
-            if self._on_stderr_line is not None and line.strip():
-                self._on_stderr_line(line.rstrip())
-
-
-@contextmanager
-def start_module_process(
+def run_module(
     settings: Settings,
     *arguments: str,
     instance: str = "",
-    on_stderr_line: Callable[[str], object] | None = None,
-) -> Generator[RunningModule]:
-    """Start `python -m <arguments>`, and end all its processes when the block ends.
+    on_stderr_line: Callable[[str], object],
+) -> ModuleResult:
+    """Run `python -m <arguments>` to its end; an interrupt ends all its processes.
 
     Args:
         instance: the stack's marker, by which `twin stop` also finds this process.
@@ -104,11 +67,48 @@ def start_module_process(
         errors="replace",
         start_new_session=True,
     )
+    lines: list[str] = []
+    reader = threading.Thread(
+        target=_read_lines, args=(process.stderr, lines, on_stderr_line), daemon=True
+    )
     try:
-        yield RunningModule(process, on_stderr_line)
+        reader.start()
+        assert process.stdout is not None
+        stdout = process.stdout.read()
+        process.wait()
     finally:
-        if process.poll() is None:
-            leader = identify(process.pid)
-            if leader is not None:
-                end_processes(find_session_processes(leader))
-            process.wait()
+        leader = identify(process.pid) if process.poll() is None else None
+        if leader is not None:
+            end_processes(find_session_processes(leader))
+        process.wait()
+    reader.join()
+    return ModuleResult(process.returncode, stdout, "\n".join(lines[-MAX_ERROR_LINES:]).strip())
+
+
+def prepare_model(
+    settings: Settings, *arguments: str, title: str, instance: str, log: Callable[[str], object]
+) -> str:
+    """Run a module that prepares a model, and return its standard output.
+
+    Args:
+        title: the model's name in an error.
+        instance: the stack's marker, so that `twin stop` also ends a preparation.
+
+    Raises:
+        TwinError: the preparation failed; the error contains the message of its process.
+    """
+    result = run_module(settings, *arguments, instance=instance, on_stderr_line=log)
+    if result.exit_code != 0:
+        raise TwinError(
+            f"prepare {title}",
+            found=result.stderr_tail or f"exit code {result.exit_code}",
+            next_step="correct the cause and run `twin up` again; prepared models are kept",
+        )
+    return result.stdout
+
+
+def _read_lines(stream: IO[str], lines: list[str], on_line: Callable[[str], object]) -> None:
+    for line in stream:
+        lines.append(line.rstrip())
+        if line.strip():
+            on_line(line.rstrip())

@@ -8,7 +8,6 @@ Out of scope: training, the gate (`twin_assets`), and interpreting how a run end
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
@@ -43,36 +42,20 @@ from twin_resources.processes.wording import format_duration
 from twin_resources.quality.judges.voice_shown import read_checkpoint_voice_figures, render_bars
 from twin_resources.settings import Settings
 
-if TYPE_CHECKING:
-    from twin_resources.registry.moves import ModelVersion
-
-PlanKind = Literal["train", "not_wanted", "too_small", "judged"]
-
 
 @dataclass(frozen=True)
 class TrainingPlan:
     """The plan of `twin up` for stage 5.
 
     Attributes:
-        kind: `train`, or the reason not to train: the user declined (`not_wanted`), the corpus is
-            `too_small`, or a verdict already exists (`judged`; importing posts does not by itself
-            start a retraining).
-        result: the outcome if nothing is trained.
+        state: `expected`, or the reason not to train: the user declined (`not_wanted`), the corpus
+            is `too_small`, or a verdict already exists (`finished`; importing posts does not by
+            itself start a retraining). `twin status --wait` reads it from the author's progress.
+        result: the outcome if nothing is trained, else None.
     """
 
-    kind: PlanKind
+    state: TrainingState
     result: TrainingOutcome | None = None
-
-    @property
-    def will_train(self) -> bool:
-        return self.kind == "train"
-
-    @property
-    def progress_state(self) -> TrainingState:
-        """The state stored in the author's progress, where `twin status --wait` reads it."""
-        if self.kind == "train":
-            return "expected"
-        return "finished" if self.kind == "judged" else self.kind
 
 
 def plan_training(
@@ -88,16 +71,11 @@ def plan_training(
     recorded_outcome = read_recorded_result(settings, author)
     is_judged = recorded_outcome is not None and recorded_outcome.outcome is not OutcomeCode.FAILED
     if is_judged and not retrain:
-        return TrainingPlan("judged", recorded_outcome)
-    if not is_enabled:
-        return TrainingPlan(
-            "not_wanted", build_untrained_result(replace(progress, training="not_wanted"))
-        )
-    if not has_enough_text(progress.kept, progress.words):
-        return TrainingPlan(
-            "too_small", build_untrained_result(replace(progress, training="too_small"))
-        )
-    return TrainingPlan("train")
+        return TrainingPlan("finished", recorded_outcome)
+    if is_enabled and has_enough_text(progress.kept, progress.words):
+        return TrainingPlan("expected")
+    state: TrainingState = "too_small" if is_enabled else "not_wanted"
+    return TrainingPlan(state, build_untrained_result(replace(progress, training=state)))
 
 
 def start_training(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
@@ -236,16 +214,14 @@ def next_step(result: TrainingOutcome) -> str:
 
 
 def report_untrained(
-    plan: TrainingPlan, *, display: ProgressDisplay, answer_model: ModelVersion | None = None
+    result: TrainingOutcome, *, is_judged: bool, display: ProgressDisplay
 ) -> OutcomeCode:
     """Show stage 5 if nothing is trained.
 
     Args:
-        answer_model: the author's answer model, or None if none is configured.
+        is_judged: whether the result is that of an earlier training.
     """
-    assert plan.result is not None
-    result = replace(plan.result, answer_model=answer_model)
-    if plan.kind == "judged":
+    if is_judged:
         display.log("no retraining starts automatically; run `twin up --retrain`")
     report_result(result, display=display)
     return result.outcome

@@ -85,10 +85,9 @@ from twin_resources.processes.stack import (
     Stack,
     find_stack,
     record_last_author,
-    restore_last_settings,
 )
-from twin_resources.processes.wording import format_count, format_duration
-from twin_resources.settings import Secrets, Settings, load_settings
+from twin_resources.processes.wording import format_count
+from twin_resources.settings import Secrets, Settings
 from twin_resources.storage.weights.answer_model import NO_MODEL, resolve_name
 
 if TYPE_CHECKING:
@@ -120,10 +119,11 @@ class UpOptions:
     auto_retrain: bool | None = None  # None keeps the earlier value
     gateways: int | None = None  # None keeps the earlier value
     ports: Mapping[str, int] = field(default_factory=dict[str, int])
-    home: Path | None = None
 
 
-def run_up(options: UpOptions, *, display: ProgressDisplay | None = None) -> int:
+def run_up(
+    settings: Settings, options: UpOptions, *, display: ProgressDisplay | None = None
+) -> int:
     """Run the stages and return the exit code.
 
     The code is 0 if the model is tuned, if it trains in the background (`--detach`), or if training
@@ -136,7 +136,7 @@ def run_up(options: UpOptions, *, display: ProgressDisplay | None = None) -> int
     """
     if options.path is not None:
         resolve_source(options.path)  # report a missing path before any other check
-    settings = load_settings_for_options(options)
+    settings = apply_options(settings, options)
     if options.answer_model not in {"", NO_MODEL}:
         named_model = resolve_name(options.answer_model, key=settings.answer_model_key)
         options = replace(options, answer_model=named_model.name)
@@ -172,9 +172,8 @@ def _handle_interrupt(command: _UpCommand) -> int:
     return exit_code
 
 
-def load_settings_for_options(options: UpOptions) -> Settings:
-    """Return the environment's settings, overridden by the home's last start, then by options."""
-    settings = restore_last_settings(load_settings(options.home))
+def apply_options(settings: Settings, options: UpOptions) -> Settings:
+    """Return the settings, overridden by the options."""
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
     for name in ("base_model", "embedder"):
         value = getattr(options, name)
@@ -219,7 +218,7 @@ class _UpCommand:
             is_enabled=self.options.train,
             retrain=self.options.retrain,
         )
-        progress = replace(progress, training=plan.progress_state, up=identify(os.getpid()))
+        progress = replace(progress, training=plan.state, up=identify(os.getpid()))
         write_progress(self.settings, subject.slug, progress)
         stack, run_id, source_fingerprint = self._start_stack(subject, previous_model)
         stays_in_foreground = self.started and not self.options.detach
@@ -308,11 +307,6 @@ class _UpCommand:
             )
         )
         self.display.finish()
-        timing_text = ", ".join(
-            f"{name} {format_duration(duration_s)}"
-            for name, duration_s in self.display.stage_seconds.items()
-        )
-        self.display.log_detail(f"durations: {timing_text}")
 
     def _apply_recipe(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with a recipe from the options, the author's file or the machine."""
@@ -365,9 +359,12 @@ class _UpCommand:
             write_progress(stack.settings, subject.slug, progress)
 
         self.display.begin_stage(5, "train, gate, release")
-        if not plan.will_train:
-            outcome = report_untrained(plan, display=self.display, answer_model=self.answer_model)
-            return 0 if plan.kind == "not_wanted" else int(outcome)
+        if plan.result is not None:
+            result = replace(plan.result, answer_model=self.answer_model)
+            outcome = report_untrained(
+                result, is_judged=plan.state == "finished", display=self.display
+            )
+            return 0 if plan.state == "not_wanted" else int(outcome)
         if self.options.detach:
             start_training(stack, subject.slug, display=self.display)
             wait_command = format_command("status --wait", home=self.settings.home)

@@ -20,7 +20,7 @@ from rich.console import Console
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.presentation import build_versions_table
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.subprocesses import ModuleResult, start_module_process
+from twin_cli.commands.subprocesses import ModuleResult, run_module
 from twin_resources.authors import Author
 from twin_resources.authors.consent import (
     consent_date,
@@ -34,6 +34,12 @@ from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Move, Registry, Verdict
+
+EXPORT_MODULE = "twin_assets.serving.export.export_checkpoint"
+_VERSION_FIELDS = (
+    *("kind", "state", "forced", "tainted", "checkpoint", "folder", "base", "dataset_version"),
+    "created_at",
+)
 
 
 def run_versions(
@@ -70,15 +76,7 @@ def build_versions_document(registry: Registry, author: Author) -> dict[str, Any
         "versions": [
             {
                 "version": f"v{version.version}",
-                "kind": version.kind,
-                "state": version.state,
-                "forced": version.forced,
-                "tainted": version.tainted,
-                "checkpoint": version.checkpoint,
-                "folder": version.folder,
-                "base": version.base,
-                "dataset_version": version.dataset_version,
-                "created_at": version.created_at,
+                **{name: getattr(version, name) for name in _VERSION_FIELDS},
                 "verdict": _verdict_document(verdicts.get(version.checkpoint)),
                 "moves": [
                     _move_document(move) for move in moves if move.version == version.version
@@ -92,14 +90,14 @@ def build_versions_document(registry: Registry, author: Author) -> dict[str, Any
 def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
     if verdict is None:
         return None
-    claims = [asdict(claim) for claim in verdict.claims]
+    has_passed = verdict.outcome == "passed"
     return {
         "outcome": verdict.outcome,
         "gate_version": verdict.gate_version,
         "created_at": verdict.created_at,
-        "released_for": list(verdict.prose_release.forms) if verdict.outcome == "passed" else [],
-        "release": verdict.prose_release.description if verdict.outcome == "passed" else "",
-        "claims": claims,
+        "released_for": list(verdict.prose_release.forms) if has_passed else [],
+        "release": verdict.prose_release.description if has_passed else "",
+        "claims": [asdict(claim) for claim in verdict.claims],
     }
 
 
@@ -216,10 +214,11 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
 def read_newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
     """Return the newest verdict of each checkpoint that has a verdict."""
     gate_version = registry.gate_version()
-    verdicts = {
-        checkpoint: registry.verdict(checkpoint, gate_version) for checkpoint in checkpoints
+    return {
+        checkpoint: verdict
+        for checkpoint in checkpoints
+        if (verdict := registry.verdict(checkpoint, gate_version)) is not None
     }
-    return {checkpoint: verdict for checkpoint, verdict in verdicts.items() if verdict is not None}
 
 
 def parse_version_number(version: str) -> int:
@@ -241,9 +240,6 @@ def parse_version_number(version: str) -> int:
 def current_actor() -> str:
     """Return the user who runs the command, which is stored with every move and request."""
     return f"command:{getpass.getuser()}"
-
-
-EXPORT_MODULE = "twin_assets.serving.export.export_checkpoint"
 
 
 def run_export(
@@ -316,29 +312,20 @@ def choose_version_to_export(registry: Registry, author: str, version: str) -> M
 
 
 def _find_version(registry: Registry, author: str, version: str) -> ModelVersion:
-    if version:
-        model_version = registry.get(author, parse_version_number(version))
-        if model_version.is_answer_model:
-            raise TwinError(
-                f"export v{model_version.version} of {author}",
-                found=f"it is an answer model, which was not trained here: {model_version.base}",
-                next_step="copy it from there, or name a tuned version (`twin versions`)",
-            )
-        return model_version
-    stable_version = registry.stable_version(author)
-    if stable_version is not None and stable_version.is_answer_model:
-        raise TwinError(
-            f"export the stable version of {author}",
-            found=f"it is an answer model, which was not trained here: {stable_version.base}",
-            next_step="name a tuned version (`twin versions` lists them)",
-        )
-    if stable_version is None:
-        raise TwinError(
-            f"export the stable version of {author}",
-            found="there is none, so the base model with retrieval answers",
-            next_step="name a version (`twin versions` lists them)",
-        )
-    return stable_version
+    model = (
+        registry.get(author, parse_version_number(version))
+        if version
+        else registry.stable_version(author)
+    )
+    if model is not None and not model.is_answer_model:
+        return model
+    raise TwinError(
+        f"export {version or 'the stable version'} of {author}",
+        found="there is none, so the base model with retrieval answers"
+        if model is None
+        else f"it is an answer model, which was not trained here: {model.base}",
+        next_step="name a tuned version (`twin versions` lists them)",
+    )
 
 
 def write_export(
@@ -356,23 +343,15 @@ def write_export(
     Raises:
         TwinError: the export failed; the error contains the process's message.
     """
-    arguments = [
-        EXPORT_MODULE,
-        model.folder,
-        str(folder),
-        "--format",
-        export_format,
-        "--dtype",
-        dtype,
-    ]
+    arguments = [EXPORT_MODULE, model.folder, str(folder)]
+    arguments += ["--format", export_format, "--dtype", dtype]
 
     def log(line: str) -> None:
         if line.startswith(("writing ", "comparing ")):
             console.print(line, markup=False, style="dim")
 
     arguments += [] if verify else ["--no-verify"]
-    with start_module_process(settings, *arguments, on_stderr_line=log) as module:
-        return parse_module_result(module.wait())
+    return parse_module_result(run_module(settings, *arguments, on_stderr_line=log))
 
 
 def parse_module_result(module_result: ModuleResult) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from typing import Any
 import sqlalchemy as sa
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from twin_cli.commands.author_quality import format_evidence
 from twin_cli.commands.loop_waits import describe_wait
+from twin_cli.commands.presentation import make_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.authors import Author
 from twin_resources.quality.ledger.ledger_tables import scores
@@ -131,19 +131,13 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if summary["waits"]:
         console.print(summary["waits"], markup=False)
     if decisions := summary["decisions"]:
-        table = Table("alarm raised", "version", "decision", "rule", "why", box=None)
+        table = make_table("alarm raised", "version", "decision", "rule", "why")
         for decision in decisions:
-            row = (
-                decision["raised"],
-                decision["version"],
-                decision["decision"],
-                decision["rule"],
-                decision["said"],
-            )
+            row = (decision[name] for name in ("raised", "version", "decision", "rule", "said"))
             table.add_row(*(escape(str(cell).replace("_", " ")) for cell in row))
         console.print(table)
     if summary["scores"]:
-        table = Table("score", "count", "outcome (90 days)", box=None)
+        table = make_table("score", "count", "outcome (90 days)")
         for name, outcome_counts in summary["scores"].items():
             for outcome, count in outcome_counts.items():
                 table.add_row(escape(name), f"{count:,}", escape(outcome.replace("_", " ")))

@@ -88,7 +88,7 @@ def test_an_answer_model_does_not_count_as_a_training(
     plan = plan_training(
         settings, "ada", AuthorProgress(kept=50, words=20_000), is_enabled=True, retrain=False
     )
-    assert plan.will_train
+    assert plan.state == "expected"
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -51,7 +49,6 @@ class CommandResult:
     arguments: tuple[str, ...]
     code: int
     text: str
-    seconds: float
 
     def __str__(self) -> str:
         return f"twin {' '.join(self.arguments)} → {self.code}\n{self.text}"
@@ -114,10 +111,10 @@ class ChaosHome:
 
     def end(self, process: subprocess.Popen[str]) -> CommandResult:
         """Wait for a started command to end."""
-        began = time.monotonic()
         text, _ = process.communicate()
-        arguments = tuple(str(part) for part in _arguments(process)[1:])
-        return CommandResult(arguments, process.returncode, text, time.monotonic() - began)
+        assert isinstance(process.args, list)
+        arguments = tuple(map(str, process.args[1:]))
+        return CommandResult(arguments, process.returncode, text)
 
     def twin(self, *arguments: str) -> CommandResult:
         return self.end(self.begin(*arguments))
@@ -209,10 +206,6 @@ class ChaosHome:
         self.expected.forgotten.add(title)
         self.expected.votes_before |= self.expected.votes
         return self.expected.posts[title]
-
-
-def _arguments(process: subprocess.Popen[str]) -> list[Any]:
-    return list(process.args) if isinstance(process.args, list) else [process.args]
 
 
 @contextmanager

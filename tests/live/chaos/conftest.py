@@ -46,51 +46,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(folder, base_folder(), vocabulary=FEW_TOKENS)
 
 
-def make_home(
-    folder: Path,
-    *,
-    seed: int,
-    tiny_model: Path,
-    weights: Path,
-    posts: Path,
-    provider: PaidProvider,
-    bill: Path,
-) -> ChaosHome:
-    """Create a home with an author and the embedder, and posts in a folder beside it.
-
-    Args:
-        folder: of the home; it is created.
-        weights: a folder outside the home for prepared weights.
-        provider, bill: of the paid model.
-    """
-    environment = chaos_environment(folder, provider.url)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
-            patch.delenv(name)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        settings = load_settings(folder)
-    settings = settings.model_copy(update={"base_model": str(tiny_model)})
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    weights.mkdir(parents=True, exist_ok=True)
-    if not settings.weights_dir.exists():
-        settings.weights_dir.symlink_to(weights, target_is_directory=True)
-    lend_weights(prepare_weights(), settings)
-    posts.mkdir(parents=True)
-    author = Author(
-        SLUG,
-        NAME,
-        sources=(str(posts),),
-        max_tokens=12,
-        consent="2020-01-01: the test's own author",
-    )
-    write_author(settings, author)
-    home = ChaosHome(settings, posts, environment, bill, random.Random(seed))
-    for _ in range(FIRST_POSTS):
-        home.write_post()
-    return home
-
-
 def chaos_environment(folder: Path, provider: str) -> Mapping[str, str]:
     """Return the environment of a command, with the simulated provider as the paid model."""
     names = ("GATEWAY", "DAGSTER", "TRACES", "CHAT")
@@ -119,25 +74,39 @@ def chaos_environment(folder: Path, provider: str) -> Mapping[str, str]:
 def chaos(
     tmp_path_factory: pytest.TempPathFactory, seed: int, tiny_model: Path
 ) -> Iterator[ChaosHome]:
-    """Create a home with posts, without a stack, on a separate disk if one can be mounted."""
+    """Create a home with an author, the embedder and posts, but without a stack.
+
+    The home is on a separate disk if one can be mounted.
+    """
     folder = tmp_path_factory.mktemp("chaos")
-    provider = PaidProvider(Behaviour(), folder / "bill.jsonl")
+    weights, posts, bill = folder / "weights", folder / "posts", folder / "bill.jsonl"
+    provider = PaidProvider(Behaviour(), bill)
     provider.start()
     with ExitStack() as stack:
         stack.callback(provider.end)
         disk = None
         with suppress(pytest.skip.Exception):  # only the test of a full disk needs a mount
             disk = stack.enter_context(small_disk(folder / "disk", megabytes=LARGE_DISK_MB))
-        home = make_home(
-            (disk.path if disk else folder) / "home",
-            seed=seed,
-            tiny_model=tiny_model,
-            weights=folder / "weights",
-            posts=folder / "posts",
-            provider=provider,
-            bill=folder / "bill.jsonl",
+        home_folder = (disk.path if disk else folder) / "home"
+        for path in (home_folder, weights, posts):
+            path.mkdir(mode=0o700)
+        environment = chaos_environment(home_folder, provider.url)
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        settings = load_settings(home_folder).model_copy(update={"base_model": str(tiny_model)})
+        patch.undo()
+        settings.weights_dir.symlink_to(weights, target_is_directory=True)
+        lend_weights(prepare_weights(), settings)
+        consent = "2020-01-01: the test's own author"
+        write_author(
+            settings, Author(SLUG, NAME, sources=(str(posts),), max_tokens=12, consent=consent)
         )
-        home.disk = disk
+        home = ChaosHome(settings, posts, environment, bill, random.Random(seed), disk)
+        for _ in range(FIRST_POSTS):
+            home.write_post()
         try:
             yield home
         finally:

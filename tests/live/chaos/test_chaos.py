@@ -1,7 +1,7 @@
 """A home loses nothing when commands run at the same time, its disk is full, or processes die.
 
 The full disk has 64 MB. In the long form (`-m long`) another program uses a core all the time, and
-the kills continue for TWIN_CHAOS_MINUTES, by default 10. Beside the short form, `twin check` runs
+kills continue for TWIN_CHAOS_MINUTES, by default 10. Beside the short form, `twin check` runs
 other tests. The seed and each random choice are printed.
 """
 
@@ -40,7 +40,7 @@ from twin_resources.storage.weights.weights import load_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
-ROUNDS = 6  # of the short form, each with one SIGKILL
+ROUNDS = 6  # at least, each with one SIGKILL
 FREE_BYTES = (0, 4096, 100_000)  # on a full disk
 SMALL_DISK_MB = 64
 DISK_FULL = "no space left"
@@ -218,27 +218,19 @@ def test_a_full_disk_is_reported_and_loses_nothing(chaos: ChaosHome, rounds: int
 
 @pytest.mark.long
 @pytest.mark.usefixtures("another_program")
-def test_a_kill_at_any_moment_loses_nothing(chaos: ChaosHome, tmp_path: Path, seed: int) -> None:
-    start(chaos)
-    for number in range(ROUNDS):
-        kill_round(chaos, tmp_path, f"seed {seed}, round {number}")
-    require_intact(chaos)
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("another_program")
 @pytest.mark.timeout(7200)
-def test_many_kills_lose_nothing(chaos: ChaosHome, tmp_path: Path, seed: int) -> None:
+@pytest.mark.parametrize("minutes", [0.0, float(os.environ.get("TWIN_CHAOS_MINUTES", "10"))])
+def test_kills_at_any_moment_lose_nothing(
+    chaos: ChaosHome, tmp_path: Path, seed: int, minutes: float
+) -> None:
     start(chaos)
-    deadline = time.monotonic() + 60 * float(os.environ.get("TWIN_CHAOS_MINUTES", "10"))
-    number = 0
-    while time.monotonic() < deadline:
+    deadline, number = time.monotonic() + 60 * minutes, 0
+    while number < ROUNDS or time.monotonic() < deadline:
         number += 1
-        kill_round(chaos, tmp_path, f"seed {seed}, long round {number}")
+        kill_round(chaos, tmp_path, f"seed {seed}, round {number}")
         if number % 10 == 0:
             require_intact(chaos)
     require_intact(chaos)
-    sys.stderr.write(f"\n{number} kills\n")
 
 
 def kill_round(home: ChaosHome, folder: Path, label: str) -> None:

@@ -128,11 +128,6 @@ class StartedStack:
     trace: str
 
 
-def _shorten_answers(settings: Settings) -> None:
-    """Limit the length of later answers in the author's settings, because tests need no more."""
-    write_author(settings, replace(read_author(settings, AUTHOR), max_tokens=24))
-
-
 @pytest.fixture(scope="package")
 def started(newcomer: Newcomer) -> Iterator[StartedStack]:
     """Start a stack with the bundled author's posts and the base model."""
@@ -142,7 +137,8 @@ def started(newcomer: Newcomer) -> Iterator[StartedStack]:
         up = newcomer.run("twin", "up", "--no-train", "--detach", timeout_s=560)
         seconds = time.monotonic() - began
         assert up.returncode == 0, up.stdout[-4000:]
-        _shorten_answers(newcomer.settings)
+        author = read_author(newcomer.settings, AUTHOR)
+        write_author(newcomer.settings, replace(author, max_tokens=24))  # tests need no more
         ask = newcomer.run("twin", "ask", QUESTION)
         trace = re.search(r"\b[0-9a-f]{32}\b", ask.stdout)
         assert trace, ask.stdout

@@ -37,6 +37,12 @@ class Typed:
     on_stack: bool = False
 
 
+# Beginnings of commands for developers in a checkout and of containers, which a newcomer does not
+# type; a newcomer has no container engine here.
+NOT_TYPED = (
+    *("python -m tests.", "python deploy/checkout/", "bash deploy/check.sh", "docker ", "git diff"),
+    "export POSTGRES_PASSWORD",
+)
 # Lines of `bash` blocks, and commands in the text other than `twin`. Slow commands are run in their
 # shortest form. Commands of a clone are tested without an installation in
 # tests/unit/installation/test_up_sh.py, and here with the installed wheel.
@@ -47,21 +53,8 @@ LINES: Mapping[str, Typed | Elsewhere] = {
         says="deploy/up.sh",
     ),
     "bash deploy/up.sh --demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
-    # commands for developers in a checkout
-    "python -m tests.graph.test_asset_graph": Elsewhere("tests/graph/test_asset_graph.py"),
-    "python -m tests.unit.gateway.recorded_routes && "
-    "git diff tests/unit/gateway/recorded_routes.json": Elsewhere(
-        "tests/unit/gateway/test_routing_rules.py"
-    ),
     "twin serve models &": Elsewhere("tests/live/hosts/test_two_hosts.py"),
     "twin serve gateway": Elsewhere("tests/live/hosts/test_two_hosts.py"),
-    'export POSTGRES_PASSWORD=… POSTS=/path/to/posts AUTHOR="First Last"': Elsewhere(
-        "tests/unit/installation/test_images_and_workflows.py"
-    ),
-    "docker compose -f deploy/images/compose.yaml up": Elsewhere(
-        "tests/unit/installation/test_images_and_workflows.py"
-    ),
-    "bash deploy/check.sh": Elsewhere("tests/unit/installation/test_check.py"),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons"': Elsewhere(
         "tests/live/whole/test_posts_to_answer.py"
     ),
@@ -117,33 +110,14 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "python -m twin_resources.models.embedder prepare --home /srv/my_blog/twin": Typed(
         'python -m twin_resources.models.embedder prepare --home "$PWD/.twin"', on_stack=True
     ),
-    "python deploy/checkout/front_desk_weights.py": Elsewhere(
-        "tests/unit/gateway/test_front_desk.py"
-    ),
-    "python deploy/checkout/settings_document.py": Elsewhere(
-        "tests/unit/test_settings_document.py"
-    ),
-    "python -m tests.unit.documents.references": Elsewhere(
-        "tests/unit/documents/test_references.py"
-    ),
-    "python -m tests.unit.documents.site FOLDER": Elsewhere("tests/unit/documents/test_site.py"),
     # pip checks the extra of the installed package without fetching anything
-    "pip install 'llm-twin[aws]'": Typed(
-        "python -m pip install --dry-run --no-deps --no-index 'llm-twin[aws]'",
-        says="already satisfied",
-    ),
-    "pip install 'llm-twin[ray]'": Typed(
-        "python -m pip install --dry-run --no-deps --no-index 'llm-twin[ray]'",
-        says="already satisfied",
-    ),
-    "pip install 'llm-twin[formats]'": Typed(
-        "python -m pip install --dry-run --no-deps --no-index 'llm-twin[formats]'",
-        says="already satisfied",
-    ),
-    "python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl "
-    "--rate 429=0.1 --rate broken=0.05": Elsewhere("tests/unit/demo/test_demo.py"),
-    # also in a checkout
-    "python -m tests.mutation --seed 7": Elsewhere("tests/unit/test_planted_bugs.py"),
+    **{
+        f"pip install 'llm-twin[{extra}]'": Typed(
+            f"python -m pip install --dry-run --no-deps --no-index 'llm-twin[{extra}]'",
+            says="already satisfied",
+        )
+        for extra in ("aws", "ray", "formats")
+    },
     "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
     "twin-train --from-manifest MANIFEST": Typed("twin-train --help", says="--from-manifest"),
 }

@@ -9,10 +9,11 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import psutil
@@ -49,6 +50,7 @@ from twin_resources.storage.state.state import State
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
 
+Value = TypeVar("Value")
 DAGSTER_PAGES = "twin_resources.page.dagster_pages"
 
 
@@ -112,15 +114,23 @@ def output(display: ProgressDisplay) -> str:
 
 
 def wait_for_status(dagster: DagsterHTTP, run_id: str, statuses: Collection[str]) -> None:
+    wait_for(lambda: dagster.read_run(run_id).status in statuses)
+
+
+def wait_for(poll: Callable[[], Value]) -> Value:
+    """Return the result of `poll` once it is true."""
     deadline = time.monotonic() + 120
-    while dagster.read_run(run_id).status not in statuses:
+    while not (value := poll()):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    return value
 
 
-def test_an_author_is_added_once(dagster: DagsterHTTP) -> None:
-    assert dagster.add_author("jose")
-    assert not dagster.add_author("jose")
+def launch(dagster: DagsterHTTP, job: str, author: str) -> str:
+    """Add an author, and launch a job; return the run id."""
+    dagster.add_author(author)
+    run_id, _ = launch_or_join(dagster, job, author)
+    return run_id
 
 
 def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> None:
@@ -132,7 +142,7 @@ def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> Non
         assert tab.title().split() == ["nothing"] * 6
     assert dagster.list_runs() == []
     # The same query starts a run when the owner's program sends it.
-    assert dagster._query(QUERY, tried="launch")["launchRun"]["__typename"] == "LaunchRunSuccess"
+    assert dagster._query(QUERY, tried="launch")["__typename"] == "LaunchRunSuccess"
     [run] = dagster.list_runs()
     wait_for_status(dagster, run.run_id, {"SUCCESS"})
 
@@ -140,7 +150,8 @@ def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> Non
 def test_a_run_is_launched_followed_and_joined(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
-    dagster.add_author("jose")
+    assert dagster.add_author("jose")
+    assert not dagster.add_author("jose")
     run_id, launched = launch_or_join(dagster, "retrain_twin", "jose")
     assert launched
     assert launch_or_join(dagster, "retrain_twin", "jose") == (run_id, False)
@@ -169,8 +180,7 @@ def test_simultaneous_commands_launch_one_run(dagster: DagsterHTTP, stack: Stack
 def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
-    dagster.add_author("twice")
-    run_id, _ = launch_or_join(dagster, "retrain_twin", "twice")
+    run_id = launch(dagster, "retrain_twin", "twice")
     first = follow_run(
         dagster, run_id, display=display, title="train", stack=stack, until_asset="checkpoint"
     )
@@ -187,8 +197,7 @@ def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
 def test_a_failed_step_gives_its_first_cause(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
-    dagster.add_author("broken")
-    run_id, _ = launch_or_join(dagster, "import_posts", "broken")
+    run_id = launch(dagster, "import_posts", "broken")
     followed = follow_run(dagster, run_id, display=display, title="import", stack=stack)
     assert followed.run.status == "FAILURE"
     assert not followed.run.will_be_retried  # only a dead worker is retried
@@ -198,8 +207,7 @@ def test_a_failed_step_gives_its_first_cause(
 def test_a_failed_check_is_named(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
-    dagster.add_author("worse")
-    run_id, _ = launch_or_join(dagster, "retrain_twin", "worse")
+    run_id = launch(dagster, "retrain_twin", "worse")
     followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
     assert followed.failed_checks == ("beats_base_model",)
 
@@ -228,18 +236,13 @@ def test_an_error_contains_dagsters_message(dagster: DagsterHTTP) -> None:
 def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
-    dagster.add_author("slow")
-    run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+    run_id = launch(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, ["STARTED"])
     messages = " ".join(event.message for event in dagster.events(run_id)[0])
     worker = re.search(r"Started process for run \(pid: (\d+)\)", messages)
     assert worker is not None
     os.kill(int(worker[1]), signal.SIGKILL)
-    deadline = time.monotonic() + 120
-    while not dagster.read_run(run_id).retry_run_id:
-        assert time.monotonic() < deadline
-        time.sleep(0.3)
-    retry = dagster.read_run(run_id).retry_run_id
+    retry = wait_for(lambda: dagster.read_run(run_id).retry_run_id)
     assert retry != run_id
     wait_for_status(dagster, retry, ["STARTED"])  # `end_run` may not end a run that is starting
     dagster.end_run(retry)
@@ -253,8 +256,7 @@ def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
 def test_a_run_that_forgetting_ended_is_started_again(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
-    dagster.add_author("slow")
-    run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+    run_id = launch(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, ["STARTED"])
     target = ErasureTarget(ErasureSubject("post", "slow", "a-post"), authors=frozenset({"slow"}))
     with ThreadPoolExecutor(1) as threads:
@@ -265,12 +267,9 @@ def test_a_run_that_forgetting_ended_is_started_again(
         with open_records(instance) as records:
             assert records.end_active_runs(target) == 1
         instance.state.close()
-        deadline = time.monotonic() + 120
-        while not (
-            active := [run for run in dagster.list_runs(author="slow") if not run.is_finished]
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
+        active = wait_for(
+            lambda: [run for run in dagster.list_runs(author="slow") if not run.is_finished]
+        )
         wait_for_status(dagster, active[0].run_id, ["STARTED"])
         dagster.end_run(active[0].run_id)
         ended = followed.result(timeout=120)
@@ -380,8 +379,7 @@ def test_ending_the_stack_cancels_the_runs_first(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     """This test must run last, because it ends the stack of the others."""
-    dagster.add_author("slow")
-    run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+    run_id = launch(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, STATUSES_WITH_WORKER)
     assert end_stack(stack.settings, log=display.log).was_running
     assert f"run {run_id[:8]} (retrain_twin) canceled" in output(display)
@@ -398,8 +396,7 @@ def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
     try:
         crashed = start(settings)
         dagster = DagsterHTTP.for_home(crashed.settings)
-        dagster.add_author("slow")
-        run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+        run_id = launch(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
         processes = find_marked_processes(crashed.record.instance)
         for process in processes:

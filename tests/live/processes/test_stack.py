@@ -183,37 +183,6 @@ def test_a_query_during_a_stop_reports_the_stop(settings: Settings) -> None:
     assert message == "the stack is being stopped"
 
 
-def test_the_doctor_reports_processes_left_by_a_crash(settings: Settings) -> None:
-    crashed = start_stack(settings, programs=two_programs)
-    assert eventually(lambda: has_escaped(crashed))
-    os.kill(crashed.identity.pid, signal.SIGKILL)
-    os.waitpid(crashed.identity.pid, 0)
-    environment = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
-    [port_check] = [
-        check
-        for check in check_ports(settings, None, environ=environment)
-        if str(settings.gateway_port) in check.found and check.verdict != "ok"
-    ]
-    assert port_check.verdict == "warn"
-    assert "a process of the previous stack" in port_check.found
-
-
-def test_the_status_of_a_host_without_a_stack_lists_its_roles(settings: Settings) -> None:
-    assert not collect_status(settings).running
-    role = subprocess.Popen(
-        [sys.executable, "-m", "twin_resources.observability.langfuse.relay"],
-        env=os.environ | {"TWIN_HOME": str(settings.home)},
-    )
-    try:
-        assert eventually(lambda: collect_status(settings).running)
-        status = collect_status(settings)
-        assert [(program.name, program.pid) for program in status.programs] == [("relay", role.pid)]
-        assert (status.crashed, status.urls) == (False, {})
-    finally:
-        role.kill()
-        role.wait()
-
-
 def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path) -> None:
     """Writing its log used to kill the supervisor, and its programs ran on unsupervised."""
     code = "import time; [print(number, 'x' * 500, flush=True) or time.sleep(.01) for number in"
@@ -258,24 +227,14 @@ def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -
     stack = start_stack(settings, programs=two_programs)
     stop_stack(settings)
     with pytest.raises(StackEndedError, match="twin stop"):
-        wait_until(stack, lambda: False, program="web", max_idle_s=30)
-
-
-def test_the_error_of_a_program_that_cannot_start_contains_its_log(settings: Settings) -> None:
-    def failing(_settings: Settings) -> Sequence[Program]:
-        code = "raise SystemExit('no such model: x')"
-        return [Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)]
-
-    stack = start_stack(settings, programs=failing)
-    with pytest.raises(TwinError, match="no such model: x") as error:
-        wait_until(stack, lambda: False, program="models", max_idle_s=30)
-    assert "models.log" in error.value.next_step
+        wait_until(stack, lambda: False, program="web")
 
 
 def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(
-    settings: Settings,
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There is no limit for a start that makes progress, because a busy machine is slow."""
+    monkeypatch.setattr("twin_resources.processes.program_progress.MAX_IDLE_S", 2)
     code = (
         "import sys, time; ends = time.time() + 6; all(time.time() < ends for _ in iter(int, 1)); "
         "open(sys.argv[1], 'w').close(); time.sleep(600)"
@@ -286,9 +245,9 @@ def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(
         return [Program("models", (sys.executable, "-c", code, str(ready)), Path("/"), start_s=0)]
 
     stack = start_stack(settings, programs=slow)
-    assert wait_until(stack, ready.exists, program="models", max_idle_s=2) > 2
+    assert wait_until(stack, ready.exists, program="models")
     with pytest.raises(TwinError, match="of them idle"):
-        wait_until(stack, lambda: False, program="models", max_idle_s=2)
+        wait_until(stack, lambda: False, program="models")
 
 
 def test_of_two_simultaneous_starts_one_starts_the_stack_and_the_other_attaches(
@@ -359,9 +318,7 @@ def test_a_webserver_that_does_not_answer_does_not_block_the_end_of_the_stack(
     lines: list[str] = []
     assert stopping.end_stack(settings, log=lines.append).was_running
     assert lines[0] == "waiting for Dagster to end its runs cleanly"
-    assert any(
-        "could not be ended cleanly (Dagster did not answer within 2 s)" in line for line in lines
-    )
+    assert any("could not be ended cleanly" in line and "does not answer" in line for line in lines)
 
 
 def test_doctor_and_logs_name_the_program_that_does_not_start(
@@ -383,10 +340,10 @@ def test_doctor_and_logs_name_the_program_that_does_not_start(
     assert checks["models"].verdict == "fail"
     assert "no such model: x" in checks["models"].found
     assert "`twin logs models`" in checks["models"].remedy
-    ports = [(check.verdict, check.found) for check in check_ports(settings, stack, environ={})]
+    ports = [(check.verdict, check.found) for check in check_ports(settings, stack)]
     assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
     assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
-    assert run_logs(settings, "models", lines=1, follow=False, write=print) == 0
+    assert run_logs(settings, "models", lines=1, follow=False, log=print) == 0
     assert capfd.readouterr().out == "no such model: x\n"
 
 
@@ -401,7 +358,7 @@ def test_a_program_that_exits_is_reported_at_once_with_its_output(settings: Sett
 
     stack = start_stack(settings, programs=programs)
     with pytest.raises(TwinError, match="exit status 1") as error:
-        wait_until(stack, lambda: False, program="chat", max_idle_s=120)
+        wait_until(stack, lambda: False, program="chat")
     assert "No module named itsdangerous" in error.value.found
     assert "chat.log" in error.value.next_step
     by_name = {program.name: program for program in collect_status(settings).programs}
@@ -424,7 +381,7 @@ def test_waiting_continues_with_the_next_process_of_a_killed_program(settings: S
             os.kill(first, signal.SIGKILL)
         return pid not in {0, first}
 
-    wait_until(stack, is_another, program="web", max_idle_s=30)
+    wait_until(stack, is_another, program="web")
     assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
 
 
@@ -442,8 +399,9 @@ def test_a_program_that_the_supervisor_gave_up_is_reported(settings: Settings) -
         return stack.supervisor.states()["dagster-daemon"].state == "FATAL"
 
     assert eventually(is_given_up)
-    with pytest.raises(TwinError, match="more than one head present"):
+    with pytest.raises(TwinError, match="more than one head present") as error:
         ensure_program_works(stack, "dagster-daemon")
+    assert "dagster-daemon.log" in error.value.next_step
 
 
 def test_an_interrupted_start_leaves_no_process(settings: Settings) -> None:

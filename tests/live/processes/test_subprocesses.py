@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
-from twin_cli.commands.subprocesses import start_module_process
+from twin_cli.commands.subprocesses import run_module
 
 from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.settings import Settings
@@ -15,28 +18,28 @@ pytestmark = pytest.mark.live
 
 def test_output_errors_and_exit_code_are_separate(home: Settings) -> None:
     lines: list[str] = []
-    with start_module_process(
+    finished = run_module(
         home, "twin_resources.models.base_model", "show", on_stderr_line=lines.append
-    ) as module:
-        finished = module.wait()
+    )
     assert finished.exit_code == 2
     assert finished.stdout == ""
     assert finished.stderr_tail
     assert lines == finished.stderr_tail.splitlines()
     assert "base_model prepare" in finished.stderr_tail
-    with start_module_process(home, "json.tool", "--help") as module:
-        assert module.wait().stdout.startswith("usage:")
+    help_result = run_module(home, "json.tool", "--help", on_stderr_line=lines.append)
+    assert help_result.stdout.startswith("usage:")
 
 
 def test_an_interrupt_ends_the_module_and_its_children(home: Settings) -> None:
-    start = time.monotonic()
-
-    def interrupted() -> None:
-        with start_module_process(home, "http.server", "0", "--bind", "127.0.0.1", instance="it"):
-            while not find_marked_processes("it"):  # until the process has its environment
-                assert time.monotonic() - start < 60
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
+    code = (
+        "from twin_cli.commands.subprocesses import run_module;"
+        "from twin_resources.settings import load_settings;"
+        "run_module(load_settings(), 'http.server', '0', instance='it', on_stderr_line=print)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as command:
+        start = time.monotonic()
+        while not find_marked_processes("it"):
+            assert time.monotonic() - start < 60
+        time.sleep(1.0)  # until the command waits for the module
+        command.send_signal(signal.SIGINT)
     assert find_marked_processes("it") == []

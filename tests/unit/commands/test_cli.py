@@ -60,10 +60,14 @@ def test_every_command_exists() -> None:
     )
 
 
-def test_bad_input_is_one_message_without_a_traceback(home: Settings, tmp_path: Path) -> None:
-    completed = run_twin("up", str(tmp_path / "no such folder"), "--author", "José")
+@pytest.mark.parametrize("name", ["no such folder", "empty"])
+def test_bad_input_is_one_message_without_a_traceback(
+    home: Settings, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    completed = run_twin("up", str(tmp_path / name), "--author", "José", "--dry-run")
     assert completed.returncode == 1
-    assert "no such folder" in completed.stderr
+    assert name in completed.stderr
     assert "next:" in completed.stderr
     assert "Traceback" not in completed.stdout + completed.stderr
     assert not (home.home / "secrets.json").exists()
@@ -87,33 +91,36 @@ def test_commands_without_a_stack_name_the_next_step(home: Settings) -> None:
     assert list(home.home.iterdir()) == []
 
 
-def test_status_as_json(home: Settings) -> None:
-    completed = run_twin("status", "--json")
-    assert completed.returncode == 1
-    assert json.loads(completed.stdout)["running"] is False
-
-
 def test_the_status_is_shown_despite_an_invalid_author_file(home: Settings) -> None:
     home.authors_dir.mkdir(parents=True)
     (home.authors_dir / "ann.toml").write_text("name = [")
     completed = run_twin("status", "--json")
-    assert json.loads(completed.stdout)["authors"] == {"ann": "base"}
+    assert completed.returncode == 1
+    status = json.loads(completed.stdout)
+    assert (status["running"], status["authors"]) == (False, {"ann": "base"})
+
+
+def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return the exit code of a command that raises an error."""
+
+    def raise_error(*_: object, **__: object) -> int:
+        raise error
+
+    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", raise_error)
+    return cli.run(["stop"])
 
 
 def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Settings
 ) -> None:
-    def raise_bug(*_: object, **__: object) -> int:
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", raise_bug)
-    assert cli.run(["stop"]) == 1
+    assert fail_with(ZeroDivisionError("a bug"), monkeypatch) == 1
     stderr = capsys.readouterr().err
     assert "ZeroDivisionError: a bug" in stderr
     assert "Traceback" not in stderr
     traceback_path = Path(stderr.rsplit(" ", 1)[-1].strip())
     assert "Traceback" in traceback_path.read_text()
     traceback_path.unlink()
+    assert fail_with(KeyboardInterrupt(), monkeypatch) == 130
 
 
 @pytest.mark.parametrize(
@@ -132,22 +139,10 @@ def test_a_disk_error_names_the_remedy_for_its_cause(
     number: int,
     remedy: str,
 ) -> None:
-    def raise_disk_error(*_: object, **__: object) -> int:
-        raise OSError(number, os.strerror(number), "/disk/tables")
-
-    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", raise_disk_error)
-    assert cli.run(["stop"]) == 1
+    assert fail_with(OSError(number, os.strerror(number), "/disk/tables"), monkeypatch) == 1
     stderr = capsys.readouterr().err
     assert f"{os.strerror(number)}: /disk/tables" in stderr
     assert remedy in stderr
-
-
-def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, home: Settings) -> None:
-    def raise_interrupt(*_: object, **__: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("twin_cli.commands.stopping.run_stop", raise_interrupt)
-    assert cli.run(["stop"]) == 130
 
 
 def test_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_path: Path) -> None:
@@ -182,15 +177,6 @@ def test_drafts_are_previewed_on_request(home: Settings, tmp_path: Path) -> None
     assert accepted.returncode == 0, accepted.stderr
     assert "2 usable" in accepted.stdout
     assert "1 usable" in run_twin(*arguments).stdout
-
-
-def test_an_empty_folder_is_refused(home: Settings, tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    completed = run_twin("up", str(empty), "--author", "Ada", "--dry-run")
-    assert completed.returncode == 1
-    assert str(empty) in completed.stderr
-    assert "Traceback" not in completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize("target", sorted(DECLARED_ARGUMENTS))

@@ -12,7 +12,6 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.processes.endpoints import (
     Endpoints,
-    endpoints_path,
     env_path,
     read_endpoints,
     remove_endpoints,
@@ -69,14 +68,10 @@ def test_a_shell_can_source_the_file_for_any_folder_name(tmp_path: Path) -> None
     assert "LANGFUSE" not in env_path(home).read_text()
 
 
-def test_a_missing_file_names_the_next_step(tmp_path: Path) -> None:
+def test_a_missing_and_a_newer_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="twin up"):
         read_endpoints(tmp_path)
-
-
-def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
-    write_endpoints(endpoints(tmp_path))
-    path = endpoints_path(tmp_path)
+    path = write_endpoints(endpoints(tmp_path))
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
     with pytest.raises(TwinError, match="schema 2"):
         read_endpoints(tmp_path)

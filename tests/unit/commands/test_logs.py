@@ -25,8 +25,8 @@ def log_home(home: Settings) -> Settings:
 
 def list_logs(settings: Settings) -> str:
     pieces: list[str] = []
-    assert run_logs(settings, "", lines=50, follow=False, write=pieces.append) == 0
-    return "".join(pieces)
+    assert run_logs(settings, "", lines=50, follow=False, log=pieces.append) == 0
+    return "\n".join(pieces)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def list_logs(settings: Settings) -> str:
 def test_the_end_of_a_log(
     log_home: Settings, lines: int, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_logs(log_home, "gateway", lines=lines, follow=False, write=print) == 0
+    assert run_logs(log_home, "gateway", lines=lines, follow=False, log=print) == 0
     assert capfd.readouterr().out == expected
 
 
@@ -49,9 +49,9 @@ def test_a_missing_log_is_reported_with_the_existing_logs(
     log_home: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(TwinError, match=r"has logs of gateway, models.*name one of these"):
-        run_logs(log_home, "gatewy", lines=5, follow=False, write=print)
+        run_logs(log_home, "gatewy", lines=5, follow=False, log=print)
     with pytest.raises(TwinError, match="name one: gateway, models"):
-        run_logs(log_home, "", lines=5, follow=True, write=print)
+        run_logs(log_home, "", lines=5, follow=True, log=print)
     empty = log_home.model_copy(update={"home": tmp_path / "empty"})
     with pytest.raises(TwinError, match="twin up"):
         list_logs(empty)

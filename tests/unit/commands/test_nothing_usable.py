@@ -38,9 +38,6 @@ def test_no_usable_post_is_exit_code_3(
 
 
 def test_a_single_file_is_not_a_majority() -> None:
-    assert [format_count(number, "post") for number in (0, 1, 1200)] == [
-        "0 posts",
-        "1 post",
-        "1,200 posts",
-    ]
+    counts = [format_count(number, "post") for number in (0, 1, 1200)]
+    assert counts == ["0 posts", "1 post", "1,200 posts"]
     assert format_count(2, "process", "processes") == "2 processes"

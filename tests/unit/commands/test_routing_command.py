@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -131,27 +132,12 @@ def test_a_policy_shows_classes_frontier_and_savings(
     assert summary["point"]["certified"]
     assert [point["in_force"] for point in summary["frontier"]].count(True) == 1
     output = run_routing(capsys)
-    for text in (
-        "go to your own model",
-        "saved this month",
-        "margin not met for 1 minutes",
-    ):
+    for text in ("go to your own model", "saved this month", "margin not met for 1 minutes"):
         assert text in output
+    write_author(paid_home, Author("ann", "Ann"))  # another author's answers do not count
+    assert run(["routing", "--author", "ann", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == []
+    with closing(State.open(paid_home.state_address)) as state, state.read_transaction() as rows:
+        assert 0.0 < count_routed_answers(rows, "mara", since=month_start()).utilisation <= 1.0
     path.write_bytes(path.read_bytes()[:3000])
     assert "materialize `routing_policy`" in run_routing(capsys, code=1)
-
-
-def test_only_this_authors_later_answers_count(paid_home: Settings) -> None:
-    store_answers(
-        paid_home,
-        ("stable", "easy", ""),
-        ("canary", "easy", ""),
-        ("divert:paid", "hard", ""),
-    )
-    state = State.open(paid_home.state_address)
-    with state.read_transaction() as connection:
-        summary = count_routed_answers(connection, "mara", since=month_start())
-        other_author = count_routed_answers(connection, "ann", since=month_start())
-    assert (summary.own, summary.paid) == (2, 1)
-    assert 0.0 < summary.utilisation <= 1.0
-    assert (other_author.own, other_author.paid, other_author.utilisation) == (0, 0, 0.0)

@@ -36,15 +36,17 @@ class StubbedAnswers:
         return SimulatedReader(Settings(home=home), ENDPOINTS, Author(slug="mara", name="Mara"))
 
 
-def test_other_versions_do_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_reader_asks_until_enough_answers_come_from_a_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     scored: list[RatedAnswer] = []
     reader = StubbedAnswers(["v1", "v1", "quotes"]).reader(monkeypatch, tmp_path)
-    rated = reader.read_until_version("v1", 10, on_score=scored.append)
-    assert [answer.version for answer in rated].count("v1") == 10
+
+    def has_enough(rated: list[RatedAnswer]) -> bool:
+        return [answer.version for answer in rated].count("v1") >= 10
+
+    rated = reader.read(20, on_score=scored.append, should_stop=has_enough)
     assert scored == rated
     assert len(rated) == 14
-
-
-def test_the_reader_gives_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    reader = StubbedAnswers(["quotes"]).reader(monkeypatch, tmp_path)
-    assert len(reader.read_until_version("v1", 5, on_score=lambda scored: None)) == 10
+    later = reader.read(5, on_score=scored.append, should_stop=lambda _: False)
+    assert [answer.question for answer in later] == [f"question {n}" for n in range(14, 19)]

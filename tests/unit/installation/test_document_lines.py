@@ -15,13 +15,20 @@ from twin_cli.running import app
 
 from tests.live.newcomer.commands import Elsewhere
 from tests.live.newcomer.conftest import ROOT
-from tests.live.newcomer.documents import LINES, block_lines, blocks, inline_commands
+from tests.live.newcomer.documents import (
+    LINES,
+    NOT_TYPED,
+    block_lines,
+    blocks,
+    inline_commands,
+)
 
 
 def other_lines() -> list[str]:
     """Return the lines of blocks, and the commands in the text other than `twin`."""
     inline = [line for line in inline_commands() if not line.startswith("twin ")]
-    return list(dict.fromkeys([*block_lines(), *inline]))
+    lines = dict.fromkeys([*block_lines(), *inline])
+    return [line for line in lines if not line.startswith(NOT_TYPED)]
 
 
 def test_every_line_is_listed_with_its_test() -> None:

@@ -6,8 +6,6 @@ import ast
 import json
 import os
 import shutil
-import socket
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -42,10 +40,6 @@ def run(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, A
     )
     assert completed.stderr == ""
     return completed.returncode, json.loads(completed.stdout)
-
-
-def list_stops(report: dict[str, Any]) -> list[dict[str, str]]:
-    return [finding for finding in report["findings"] if finding["verdict"] == "stop"]
 
 
 def test_preflight_reports_this_machine(tmp_path: Path) -> None:
@@ -112,39 +106,6 @@ def test_a_project_that_needs_no_space_may_be_read_only(
     for project_gb, expected in ((0.0, []), (0.001, [f"{project} is not writable"])):
         findings = preflight.check_disk(project, home, project_gb=project_gb, home_gb=0.001)
         assert [row["found"] for row in findings if row["verdict"] == "stop"] == expected
-
-
-def test_a_requested_port_must_be_free(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = str(listener.getsockname()[1])
-        code, report = run("--gateway-port", port, home=tmp_path)
-        assert code == 1
-        assert [finding["name"] for finding in list_stops(report)] == [f"port {port}"]
-        assert "--gateway-port" in list_stops(report)[0]["next_step"]
-        _, from_variable = run(home=tmp_path, TWIN_TRACES_PORT=port)
-        assert [finding["name"] for finding in list_stops(from_variable)] == [f"port {port}"]
-        pids = {"pids": {"gateway": {"pid": os.getpid(), "started": 0.0}}}
-        (tmp_path / "endpoints.json").write_text(json.dumps(pids))
-        _, own_stack = run("--gateway-port", port, home=tmp_path)
-        assert list_stops(own_stack) == []  # this home's own stack uses the port
-
-
-def test_an_occupied_default_port_is_a_note(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for service in preflight.PORTS:
-        monkeypatch.delenv(f"TWIN_{service.upper()}_PORT", raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        monkeypatch.setitem(preflight.PORTS, "gateway", listener.getsockname()[1])
-        findings = preflight.check_ports(preflight.parse_arguments([]), tmp_path)
-    assert findings[0]["verdict"] == "note"
-    assert "next free port" in findings[0]["next_step"]
-
-
-def test_an_invalid_port_stops(tmp_path: Path) -> None:
-    for value in ("eighty", "99999"):
-        code, report = run("--dagster-port", value, home=tmp_path)
-        assert (code, len(list_stops(report))) == (1, 1)
 
 
 def test_fit_and_minutes_depend_on_memory_and_cores() -> None:
@@ -227,7 +188,7 @@ def test_the_forecast_is_within_a_third_of_the_measured_first_run() -> None:
         ("training_s", training),
     ):
         assert 2 / 3 <= estimate[name] / measured <= 4 / 3, name
-    text = "\n".join(forecast.format_forecast(estimate))
+    text = forecast.format_forecast(estimate)
     for part in ("installed at 3:", "first quotation at 4:", "training takes 9:", "the gate "):
         assert part in text
     assert (
@@ -254,20 +215,16 @@ def test_the_gate_forecast_depends_on_the_gpu_and_on_the_server() -> None:
     assert run_forecast(uses_remote_server=True)["gate_s"] < run_forecast()["gate_s"]
 
 
-def test_a_first_run_takes_longer_on_a_busy_or_slow_machine() -> None:
-    idle = run_forecast()
-    assert run_forecast(other_processes=0.3) == idle, "the measurement counted its own load"
-    busy, slow = run_forecast(other_processes=4.0), run_forecast(speed=0.5)
-    assert busy["slower"] == 3.0
+def test_a_first_run_takes_longer_on_a_slow_machine_and_for_many_posts() -> None:
+    usual, slow = run_forecast(), run_forecast(speed=0.5)
     for name in ("installation_s", "first_quotation_s", "training_s", "gate_s"):
-        assert busy[name] == pytest.approx(3 * idle[name], abs=2)
-        assert slow[name] == pytest.approx(2 * idle[name], abs=2)
-    assert "3.0 times as long" in "\n".join(forecast.format_forecast(busy))
+        assert slow[name] == pytest.approx(2 * usual[name], abs=2)
     installed = run_forecast(is_installed=True)
     assert installed["installation_s"] == 0.0
-    assert "installed at" not in forecast.format_forecast(installed)[0]
-    assert run_forecast(cores=8)["training_s"] == pytest.approx(idle["training_s"] / 4, abs=5)
-    assert run_forecast(words=530_000)["first_quotation_s"] > idle["first_quotation_s"] + 60
+    assert "installed at" not in forecast.format_forecast(installed)
+    assert run_forecast(cores=8)["training_s"] == pytest.approx(usual["training_s"] / 4, abs=5)
+    assert run_forecast(words=530_000)["first_quotation_s"] > usual["first_quotation_s"] + 60
+    assert 0.3 <= forecast.measure_core_speed() <= 2.0
 
 
 def test_python_speed_does_not_shorten_the_training_forecast() -> None:
@@ -289,31 +246,6 @@ def test_words_are_estimated_from_the_size_of_text_files(tmp_path: Path) -> None
     assert preflight.parse_arguments([str(tmp_path), "--author", "Ada"]).posts == tmp_path
     assert preflight.parse_arguments(["--author", str(tmp_path)]).posts is None
     assert preflight.parse_arguments(["--detach"]).posts is None
-
-
-def test_core_speed_and_load_are_in_range() -> None:
-    assert 0.3 <= forecast.measure_core_speed() <= 2.0
-    assert forecast.count_competing_processes() >= 0.0
-
-
-def test_ended_processes_are_not_counted_as_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The load average includes a build that has ended; only running processes count."""
-    monkeypatch.setattr(forecast.os, "getloadavg", lambda: (4.0, 0.0, 0.0))
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
-    try:
-        load = statistics.median(forecast.count_competing_processes() for _ in range(5))
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    assert load >= 1.0
-    monkeypatch.setattr(forecast.os, "getloadavg", lambda: (0.25, 4.0, 4.0))
-    assert forecast.count_competing_processes() <= 0.25
-    monkeypatch.setattr(forecast, "_count_running_processes", lambda: 0.0)
-    monkeypatch.setattr(forecast.os, "getloadavg", lambda: (4.0, 4.0, 4.0))
-    assert forecast.count_competing_processes() == 0.0
-    monkeypatch.setattr(forecast, "_count_running_processes", lambda: None)
-    assert forecast.count_competing_processes() == 4.0, "the load average was not used"
 
 
 def test_a_reranker_without_its_folder_stops(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ LISTING = (
     [
         (None, ["NVIDIA H200", "NVIDIA A100, with a comma"]),
         ("1,0", ["NVIDIA A100, with a comma", "NVIDIA H200"]),
-        ("GPU-bb", ["NVIDIA A100, with a comma"]),
+        ("GPU-bb2", ["NVIDIA A100, with a comma"]),
         ("0,7,1", ["NVIDIA H200"]),
         ("", []),
         ("-1", []),

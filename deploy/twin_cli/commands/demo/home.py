@@ -33,7 +33,7 @@ WITHHELD_POST_COUNT = 3
 REMOVED_VARIABLES = ("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
 
 
-def load_demo_settings(home: Path | None) -> Settings:
+def load_demo_settings(home: Path) -> Settings:
     """Return the settings of the demo's home, a folder inside the regular home.
 
     Child processes get the same settings from the environment.

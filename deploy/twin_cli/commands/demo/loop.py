@@ -19,8 +19,6 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from twin_cli.commands.demo.home import (
@@ -35,7 +33,6 @@ from twin_cli.commands.demo.receipt import (
     PhaseQuality,
     Receipt,
     build_receipt_table,
-    summarize_scores,
     write_receipt,
 )
 from twin_cli.commands.first_answers import import_posts
@@ -51,10 +48,8 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import urls
-from twin_resources.processes.program_progress import ProgramProgress
-from twin_resources.processes.programs import ensure_alive, ensure_program_works, is_server_ready
+from twin_resources.processes.programs import ensure_alive, is_server_ready, wait_until
 from twin_resources.processes.stack import Stack
-from twin_resources.processes.wording import format_duration
 from twin_resources.quality.release import trial as trials
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
@@ -62,7 +57,6 @@ from twin_resources.quality.retraining.score_watch import current_evidence
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
-from twin_resources.wait_limits import MAX_WORKING_S
 
 STAGE_COUNT = 7
 # If quality falls from .80 to .33, each score multiplies the evidence by 1.1.
@@ -80,14 +74,14 @@ RECEIPT_FILE_NAME = "receipt.json"
 Result = TypeVar("Result")
 
 
-def run_demo(home: Path | None, *, display: ProgressDisplay | None = None) -> int:
+def run_demo(settings: Settings) -> int:
     """Run the demo; return 0 if every step happened, else 1. Its stack keeps running.
 
     Raises:
         TwinError: a step failed. The receipt contains the earlier steps.
     """
-    display = display or ProgressDisplay(stages=STAGE_COUNT)
-    settings = load_demo_settings(home)
+    display = ProgressDisplay(stages=STAGE_COUNT)
+    settings = load_demo_settings(settings.home)
     _reset_home(settings, display)
     pace_overrides = {name: os.environ[name] for name in DEMO_SETTINGS}
     pace_overrides |= {
@@ -156,36 +150,34 @@ class _Demo:
         with self._step(2, f"a simulated reader scores {count} answers"):
             first_version = self._stable_version_name()
             self._wait_until_served(int(first_version.removeprefix("v")))
-            rated_answers = self._collect_scores(
-                count, partial(reader.read_until_version, first_version, count)
+            # Some answers come from no version, because no post is similar enough.
+            self.receipt.before = self._collect_scores(
+                reader,
+                2 * count,
+                lambda answers: sum(row.version == first_version for row in answers) >= count,
             )
-            self.receipt.before = _summarize_answers(rated_answers)
             self._wait_until_certified(first_version)
         with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
             self._break_service()
         with self._step(4, "quality falls until the sensor fires"):
-            read_until_alarm = partial(
-                reader.read, MAX_BROKEN_SCORES, should_stop=lambda: self._list_alarms() != []
+            self.receipt.broken = self._collect_scores(
+                reader, MAX_BROKEN_SCORES, lambda _answers: self._list_alarms() != []
             )
-            rated_answers = self._collect_scores(MAX_BROKEN_SCORES, read_until_alarm)
-            self.receipt.broken = _summarize_answers(rated_answers)
             self.last_bad_score = time.monotonic()
             self._record_alarm()
         with self._step(5, "retraining: data, training, gate, pairs"):
             self._follow_retraining()
         with self._step(6, "quality recovers"):
-            rated_answers = self._collect_scores(
-                RECOVERY_SCORE_COUNT,
-                partial(reader.read, RECOVERY_SCORE_COUNT, should_stop=lambda: False),
+            self.receipt.after = self._collect_scores(
+                reader, RECOVERY_SCORE_COUNT, lambda _answers: False
             )
-            self.receipt.after = _summarize_answers(rated_answers)
         with self._step(7, "the evidence in the Dagster UI"):
             self._collect_evidence()
 
     def _train_first_model(self) -> None:
-        options = UpOptions(path=posts_folder(self.settings), home=self.settings.home, detach=True)
+        options = UpOptions(path=posts_folder(self.settings), detach=True)
         # `up` counts its own stages, so it gets a separate display.
-        code = run_up(options, display=ProgressDisplay(self.display.console))
+        code = run_up(self.settings, options, display=ProgressDisplay(self.display.console))
         if code == 0:
             code = run_wait(self.settings, author=self.author.slug, timeout_s=None)
         if code != OutcomeCode.TUNED:
@@ -253,18 +245,13 @@ class _Demo:
     def _follow_retraining(self) -> None:
         if not self._list_alarms():
             return  # already reported; the step is recorded as missing
-        run = self._wait_for(self._find_quality_run, "the run that the alarm starts")
+        run = self._wait_for(self._find_quality_run)
         self.display.log(f"started by the sensor: {self._run_url(run.run_id)}")
         followed_run = follow_run(
             self.dagster, run.run_id, display=self.display, title="retraining", stack=self.stack
         )
         self.receipt.run_id = followed_run.run.run_id
         verdict = self._latest_verdict()
-        for claim in verdict.claims if verdict is not None else ():
-            outcome_text = {True: "holds", False: "refuses", None: "not decided"}[claim.passed]
-            if claim.blocks and not claim.passed:
-                outcome_text = "prose is not released"
-            self.receipt.gate = {**self.receipt.gate, claim.name: f"{outcome_text}. {claim.detail}"}
         judged_checkpoint = verdict.checkpoint if verdict is not None else ""
         new_version = self.registry.find_by_checkpoint(judged_checkpoint, author=self.author.slug)
         if new_version is None or verdict is None or verdict.outcome != "passed":
@@ -280,21 +267,15 @@ class _Demo:
                 next_step=f"see {self._run_url(followed_run.run.run_id)}",
             )
         self._wait_for(
-            lambda: self.registry.get(self.author.slug, new_version.version).state == "stable",
-            f"the promotion of v{new_version.version}",
+            lambda: self.registry.get(self.author.slug, new_version.version).state == "stable"
         )
         self.receipt.promoted = f"v{new_version.version}"
         trial = trials.newest_trial_of_version(
             self.registry.state, self.author.slug, new_version.version
         )
         if trial is not None:
-            self.receipt.trial = {
-                "finding": trial.finding.finding,
-                "pairs": trial.evidence.pairs,
-                "claims": ", ".join(trial.evidence.claims),
-                "margin": trial.evidence.margin,
-                "reason": trial.finding.reason,
-            }
+            self.receipt.trial = trial.finding.finding
+            self.receipt.trial_reason = f"{trial.evidence.pairs} pairs: {trial.finding.reason}"
         self._wait_until_served(new_version.version)
         self.receipt.recovered_s = round(time.monotonic() - self.last_bad_score, 1)
 
@@ -306,39 +287,31 @@ class _Demo:
         ]
         self.receipt.runs, self.receipt.alarms = len(runs), len(self._list_alarms())
         dagster_url = urls(self.settings)["dagster"]
-        self.receipt.links = {
-            "retraining": self._run_url(self.receipt.run_id),
-            "evidence": f"{dagster_url}/assets/quality_evidence",
-            "gate": f"{dagster_url}/assets/checkpoint_evaluation",
-            "pairs": f"{dagster_url}/assets/shadow_pairs",
-            "sensor": f"{dagster_url}/locations/llm-twin/sensors/quality_dropped",
-        }
+        self.display.log(f"the evidence: {dagster_url}/assets/quality_evidence")
 
     def _collect_scores(
-        self, count: int, read: Callable[..., list[RatedAnswer]]
-    ) -> list[RatedAnswer]:
-        """Show a bar while the reader scores answers, and return the scored answers.
-
-        Args:
-            read: a method of the reader with all arguments bound except `on_score`.
-        """
+        self,
+        reader: SimulatedReader,
+        max_answers: int,
+        should_stop: Callable[[list[RatedAnswer]], bool],
+    ) -> PhaseQuality:
+        """Show a bar while the reader scores answers, and return the quality of this phase."""
         scores: list[float] = []
         with self.display.bar("reading") as bar:
 
             def record_score(answer: RatedAnswer) -> None:
                 ensure_alive(self.stack)
                 scores.append(answer.score)
-                message = (
-                    f"{answer.version} {answer.score:.2f}, mean {statistics.fmean(scores):.2f}"
+                bar.update(
+                    f"{len(scores)} answers, {answer.version} {answer.score:.2f}, "
+                    f"mean {statistics.fmean(scores):.2f}"
                 )
-                bar.update(message, done=min(len(scores), count), total=count)
 
-            rated_answers = read(on_score=record_score)
-        versions = ", ".join(sorted({answer.version for answer in rated_answers}))
-        self.display.log(
-            f"{len(rated_answers)} answers of {versions}: mean {statistics.fmean(scores):.2f}"
-        )
-        return rated_answers
+            rated_answers = reader.read(max_answers, on_score=record_score, should_stop=should_stop)
+        versions = [answer.version for answer in rated_answers]
+        mean = round(statistics.fmean(scores), 3)
+        self.display.log(f"{len(scores)} answers of {', '.join(sorted(set(versions)))}: {mean:.2f}")
+        return PhaseQuality(len(scores), mean, statistics.mode(versions))
 
     def _stable_version_name(self) -> str:
         """Return the name of the version that answers."""
@@ -360,7 +333,7 @@ class _Demo:
                 watches = current_evidence(connection).get(slug, [])
             return any(watch.is_armed and watch.version == version for watch in watches)
 
-        self._wait_for(is_certified, f"the sensor to certify {version}")
+        self._wait_for(is_certified)
         self.display.log(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
@@ -372,25 +345,11 @@ class _Demo:
             self.registry.force_prose(model_version.author, version, actor=ACTOR, reason=reason)
             self.display.log(f"its prose is forced past the gate: {prose_release.why_not}")
         name = f"{self.author.slug}/v{version}"
-        self._wait_for(lambda: is_server_ready(self.settings, name), f"the server of {name}")
+        self._wait_for(lambda: is_server_ready(self.settings, name))
         time.sleep(2.0)  # the gateway reads the new policy within one second
 
-    def _wait_for(self, poll: Callable[[], Result | None], description: str) -> Result:
-        deadline, progress = time.monotonic() + MAX_WORKING_S, ProgramProgress()
-        while True:
-            ensure_alive(self.stack)
-            ensure_program_works(self.stack, "dagster-daemon", progress)
-            value = poll()
-            if value:
-                return value
-            if time.monotonic() > deadline:
-                raise TwinError(
-                    f"wait for {description}",
-                    found=f"it did not happen within {format_duration(MAX_WORKING_S)}",
-                    next_step="see the sensors and runs in the Dagster UI: "
-                    f"{urls(self.settings)['dagster']}/overview/sensors",
-                )
-            time.sleep(1.0)
+    def _wait_for(self, poll: Callable[[], Result | None]) -> Result:
+        return wait_until(self.stack, poll, program="dagster-daemon")
 
     def _list_alarms(self) -> list[AlarmRecord]:
         """Return the author's alarms, oldest first."""
@@ -418,9 +377,3 @@ class _Demo:
             yield
         finally:
             self.receipt.seconds[title] = round(time.monotonic() - started_at, 1)
-
-
-def _summarize_answers(rated_answers: list[RatedAnswer]) -> PhaseQuality:
-    return summarize_scores(
-        [answer.score for answer in rated_answers], [answer.version for answer in rated_answers]
-    )

@@ -62,49 +62,22 @@ class SimulatedReader:
 
     def read(
         self,
-        count: int,
-        *,
-        on_score: Callable[[RatedAnswer], object],
-        should_stop: Callable[[], bool],
-    ) -> list[RatedAnswer]:
-        """Ask and score up to `count` questions; stop early once `until` returns True."""
-        return self._read(
-            count, lambda rated: count - len(rated), on_score=on_score, should_stop=should_stop
-        )
-
-    def read_until_version(
-        self, version: str, count: int, *, on_score: Callable[[RatedAnswer], object]
-    ) -> list[RatedAnswer]:
-        """Ask and score up to 2 · `count` questions until `count` answers are from that version.
-
-        Some answers come from no version. If no post is similar enough, the twin answers that the
-        author has not written about the subject, and the score counts for no version.
-        """
-
-        def count_missing(rated: list[RatedAnswer]) -> int:
-            return count - sum(answer.version == version for answer in rated)
-
-        return self._read(2 * count, count_missing, on_score=on_score, should_stop=lambda: False)
-
-    def _read(
-        self,
         max_answers: int,
-        count_missing: Callable[[list[RatedAnswer]], int],
         *,
         on_score: Callable[[RatedAnswer], object],
-        should_stop: Callable[[], bool],
+        should_stop: Callable[[list[RatedAnswer]], bool],
     ) -> list[RatedAnswer]:
+        """Ask and score up to `max_answers` questions; stop early once `should_stop` returns True.
+
+        Args:
+            should_stop: receives the answers so far.
+        """
         rated_answers: list[RatedAnswer] = []
         with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
-            while (
-                remaining_count := min(
-                    count_missing(rated_answers), max_answers - len(rated_answers)
-                )
-            ) > 0 and not should_stop():
-                numbers = range(
-                    self._asked_count, self._asked_count + min(MAX_CONCURRENT, remaining_count)
-                )
-                self._asked_count += len(numbers)
+            while len(rated_answers) < max_answers and not should_stop(rated_answers):
+                count = min(MAX_CONCURRENT, max_answers - len(rated_answers))
+                numbers = range(self._asked_count, self._asked_count + count)
+                self._asked_count += count
                 for rated_answer in pool.map(self._ask_and_score, numbers):
                     rated_answers.append(rated_answer)
                     on_score(rated_answer)

@@ -8,11 +8,9 @@ Out of scope: the steps themselves (`loop.py`).
 from __future__ import annotations
 
 import json
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -43,8 +41,8 @@ class Receipt:
         e_value, threshold: values at the first alarm.
         runs: number of retrainings.
         run_id: id of the retraining's run.
-        gate: result of each claim for the retrained model, in words.
-        trial: evidence of the promotion, or empty if there was no trial.
+        trial: finding of the trial that promoted the retrained model, such as `promote`.
+        trial_reason: reason of the finding, in words.
         recovered_s: seconds from the last bad score until the new version answered.
         seconds: duration of each step.
     """
@@ -62,11 +60,10 @@ class Receipt:
     values_to_alarm: int = 0
     runs: int = 0
     run_id: str = ""
-    gate: Mapping[str, str] = field(default_factory=dict[str, str])
-    trial: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    trial: str = ""
+    trial_reason: str = ""
     promoted: str = ""
     recovered_s: float = 0.0
-    links: Mapping[str, str] = field(default_factory=dict[str, str])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     def missing_steps(self) -> list[str]:
@@ -80,21 +77,13 @@ class Receipt:
             "quality fell": self.broken.scores > 0 and self.broken.mean < self.before.mean - 0.1,
             "the sensor fired once": self.alarms == 1,
             "one run trained": self.runs == 1 and bool(self.run_id),
-            "the gate passed the new model": bool(self.gate) and bool(self.promoted),
-            "pairs promoted it": self.trial.get("finding") == "promote",
+            "the gate passed the new model": bool(self.promoted),
+            "pairs promoted it": self.trial == "promote",
             "quality recovered": self.after.scores > 0
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,
         }
         return [step for step, is_done in checks.items() if not is_done]
-
-
-def summarize_scores(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality:
-    """Return the quality of a phase from its scores and their versions."""
-    if not scores:
-        return PhaseQuality()
-    most_common_version = statistics.mode(versions)
-    return PhaseQuality(len(scores), round(statistics.fmean(scores), 3), most_common_version)
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
@@ -123,14 +112,9 @@ def build_receipt_table(receipt: Receipt) -> Table:
         f"{receipt.values_to_alarm} scores; alarms: {receipt.alarms}",
     )
     table.add_row("retraining", f"run {receipt.run_id or 'none'}; runs: {receipt.runs}")
-    for claim, cell in receipt.gate.items():
-        table.add_row(f"gate: {claim}", cell)
-    for name, value in receipt.trial.items():
-        table.add_row(f"promotion: {name}", str(value))
+    table.add_row("promotion", receipt.trial_reason or "none")
     if receipt.recovered_s:
         table.add_row(
             "answering again", f"{format_duration(receipt.recovered_s)} after the last bad score"
         )
-    for label, address in receipt.links.items():
-        table.add_row(label, address)
     return table

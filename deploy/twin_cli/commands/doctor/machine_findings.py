@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -29,7 +28,6 @@ from twin_resources.processes.gpus import list_gpus
 from twin_resources.settings import Settings
 
 PACKAGE_NAME = "llm-twin"
-LOW_DISK_GB = 5.0  # for a training run with its checkpoints, and an update's packages
 PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 
@@ -114,27 +112,11 @@ def check_gpu(_settings: Settings) -> Iterator[Diagnostic]:
 
 
 def check_disk(settings: Settings) -> Iterator[Diagnostic]:
-    """Check free space and permissions of the home folder."""
-    folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
-    free_gb = shutil.disk_usage(folder).free / preflight.GB
-    message = f"{free_gb:.1f} GB free at {folder}"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield fail(
-            "disk",
-            f"{folder} is not writable",
-            "make it writable, or set TWIN_HOME to another folder",
-        )
-    elif free_gb < preflight.HOME_GB:
-        remedy = "free some space there, or set TWIN_HOME to another folder"
-        yield fail("disk", f"{message}; a training run needs {preflight.HOME_GB} GB", remedy)
-    elif free_gb < LOW_DISK_GB:
-        yield warn(
-            "disk",
-            message,
-            f"free some space before the next training run; {LOW_DISK_GB:.0f} GB is enough",
-        )
-    else:
-        yield ok("disk", message)
+    """Check free space and permissions of the home folder, as the preflight check does."""
+    home = settings.home
+    yield from _convert_preflight_findings(
+        preflight.check_disk(home, home, project_gb=0.0, home_gb=preflight.HOME_GB)
+    )
 
 
 def check_keys(

@@ -21,7 +21,7 @@ from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, w
 from twin_resources.authors import author_slugs
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
-from twin_resources.settings import Settings, load_secrets
+from twin_resources.settings import Secrets, Settings, load_secrets
 from twin_resources.storage.storage_faults import (
     DamagedError,
     DiskFullError,
@@ -219,20 +219,14 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
             intact_count += 1
         except StorageError as fault:
             faults.setdefault(type(fault), []).append(fault)
-    for kind, same_kind_faults in faults.items():
-        has_common_cause = kind in {DiskFullError, ReadOnlyError, UnreachableError}
-        if has_common_cause and len(same_kind_faults) > 1:  # report one remedy for all
-            other_count = len(same_kind_faults) - 1
-            others_text = (
-                f", and {format_count(other_count, 'other database', 'other databases')} there"
-            )
-            yield fail(
-                "databases", same_kind_faults[0].found + others_text, same_kind_faults[0].next_step
-            )
+    for kind, (first_fault, *other_faults) in faults.items():
+        if kind in {DiskFullError, ReadOnlyError, UnreachableError} and other_faults:
+            count = format_count(len(other_faults), "other database")
+            found = f"{first_fault.found}, and {count} there"  # one remedy for all
+            yield fail("databases", found, first_fault.next_step)
         else:
-            yield from (
-                fail("databases", fault.found, fault.next_step) for fault in same_kind_faults
-            )
+            for fault in (first_fault, *other_faults):
+                yield fail("databases", fault.found, fault.next_step)
     yield ok(
         "databases", f"{format_count(intact_count, 'SQLite file')} in the home, opened and intact"
     )
@@ -249,14 +243,11 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
 
     is_real_langfuse = settings.has_real_langfuse
     name = "Langfuse" if is_real_langfuse else "trace store"
-    if not is_real_langfuse and not (settings.home / "secrets.json").exists():
-        require_complete_langfuse_settings(settings)
+    if not is_real_langfuse and not is_running:
+        find_trace_store(settings, Secrets("", "", "", ""))  # refuses incomplete settings
         yield ok(name, "the embedded store; it starts with the stack")
         return
     store = find_trace_store(settings, load_secrets(settings))
-    if not is_real_langfuse and not is_running:
-        yield ok(name, "the embedded store; it starts with the stack")
-        return
     client = LangfuseClient(
         store.host, public_key=store.public_key, secret_key=store.secret_key, timeout_s=TIMEOUT_S
     )
@@ -285,18 +276,6 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
     )
 
 
-def require_complete_langfuse_settings(settings: Settings) -> None:
-    """Raise an error if Langfuse is only partly configured.
-
-    Raises:
-        TwinError: some of the three variables are missing.
-    """
-    from twin_resources.observability.langfuse.connection import find_trace_store
-    from twin_resources.settings import Secrets
-
-    find_trace_store(settings, Secrets("", "", "", ""))
-
-
 def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
     """Check the items that wait for the trace store and those that it rejected."""
     from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
@@ -307,34 +286,25 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
         return
     with closing(Outbox(path)) as outbox:
         counts = outbox.counts()
-    waiting_counts = f"{counts.scores:,} scores and {counts.traces:,} traces"
-    waited_s = 0.0 if counts.oldest_at is None else max(0.0, time.time() - counts.oldest_at)
     problem_suffix = f" ({counts.problem})" if counts.problem else ""
+    waiting = f"{counts.scores:,} scores and {counts.traces:,} traces are waiting{problem_suffix}"
+    waited_s = 0.0 if counts.oldest_at is None else max(0.0, time.time() - counts.oldest_at)
     if not (counts.scores or counts.traces):
         sent_text = f"{counts.sent_scores:,} scores and {counts.sent_traces:,} traces sent"
         yield ok("outbox", f"empty; {sent_text}")
     elif not is_running:
-        yield warn(
-            "outbox",
-            f"{waiting_counts} are waiting{problem_suffix}",
-            "run `twin up`; they are sent while the stack runs",
-        )
+        yield warn("outbox", waiting, "run `twin up`; they are sent while the stack runs")
     elif waited_s > MAX_OUTBOX_WAIT_S:
         remedy = "see the finding on the trace store, and `twin logs relay`; nothing is lost"
-        message = f"{waiting_counts} are waiting, the oldest for {waited_s:,.0f} s{problem_suffix}"
-        yield fail("outbox", message, remedy)
+        yield fail("outbox", f"{waiting}, the oldest for {waited_s:,.0f} s", remedy)
     else:
-        yield ok("outbox", f"{waiting_counts} are being sent")
+        yield ok("outbox", f"{waiting} and being sent")
     if counts.dropped_traces:
-        message = (
-            f"{counts.dropped_traces:,} of the oldest traces were dropped "
-            "because the outbox was full"
-        )
+        message = f"{counts.dropped_traces:,} of the oldest traces were dropped from a full outbox"
         yield warn("outbox", message, "find out why the trace store was unavailable for so long")
     if counts.refused:
-        message = (
-            f"the trace store rejected {format_count(counts.refused, 'item')}, kept in the outbox"
-        )
+        count = format_count(counts.refused, "item")
+        message = f"the trace store rejected {count}, kept in the outbox"
         yield warn("outbox", message, "see `twin logs relay` for the error")
 
 
