@@ -142,9 +142,10 @@ def frames_of(
         "A small model learns the voice; a gate judges it.",
         3.0,
     )
-    tab.goto(make_link(settings, page, view="look"))
+    tab.goto(make_link(settings, page))
     tab.wait_for_function("document.body.dataset.ready === 'yes'", timeout=WAIT_MS)
-    plot = tab.locator("#figures figure img").first  # the voice plot comes first
+    tab.get_by_role("tab", name="Before | after").click()
+    plot = tab.locator("#voice img")
     plot.wait_for(timeout=WAIT_MS)
     plot.scroll_into_view_if_needed()
     tab.wait_for_timeout(500)

@@ -25,9 +25,8 @@ from functools import cached_property
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import RefusedError, refuse_if_store_fails
 from twin_resources.errors import TwinError
 from twin_resources.settings import Secrets, Settings, load_secrets
 from twin_resources.storage.state.state import State
@@ -41,10 +40,11 @@ FREE_ALIASES = frozenset({"stable", "canary", "base", "voice"})
 _CACHE_SECONDS = 1.0
 _MAX_CACHED_KEYS = 10_000
 
-_metadata = sa.MetaData()
+key_tables = sa.MetaData()
+"""Tables about keys and their requests, which `open_key_store` creates."""
 gateway_keys = sa.Table(
     "gateway_keys",
-    _metadata,
+    key_tables,
     sa.Column("key_hash", sa.String(64), primary_key=True),
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("role", sa.String(16), nullable=False),
@@ -55,7 +55,7 @@ gateway_keys = sa.Table(
 # This is a separate table because older keys have no row in it; a missing value means the default.
 gateway_key_limits = sa.Table(
     "gateway_key_limits",
-    _metadata,
+    key_tables,
     sa.Column("key_hash", sa.String(64), primary_key=True),
     sa.Column("aliases", sa.JSON, nullable=False),
     sa.Column("per_minute", sa.Integer),
@@ -133,10 +133,10 @@ class Key:
 
 
 def open_key_store(settings: Settings) -> State:
-    """Open the state store of this home, with its table of keys."""
+    """Open the state store of this home, with the tables of `key_tables`."""
     state = State.open(settings.state_address)
     with state.transaction() as connection:
-        _metadata.create_all(connection)
+        key_tables.create_all(connection)
     return state
 
 
@@ -204,28 +204,21 @@ def add_key(
 
 
 def _check_limits(limits: KeyLimits) -> None:
+    found, next_step = "", "set 1 or more, or omit it for no limit"
     unknown_aliases = sorted(limits.aliases - set(ALIASES))
-    if unknown_aliases:
-        raise TwinError(
-            "create a gateway key",
-            found=f"the alias @{unknown_aliases[0]}",
-            next_step=f"name one of {', '.join(f'@{alias}' for alias in ALIASES)}",
-        )
-    counts = {"requests a minute": limits.per_minute, "requests at once": limits.at_once}
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise TwinError(
-                "create a gateway key",
-                found=f"a limit of {count} {name}",
-                next_step="set 1 or more, or omit it for no limit",
-            )
     usd = limits.usd_per_day
-    if usd is not None and not (math.isfinite(usd) and usd >= 0):
-        raise TwinError(
-            "create a gateway key",
-            found=f"a limit of {usd} US dollars a day",
-            next_step="set 0 or more, or omit it for no limit",
-        )
+    if unknown_aliases:
+        found = f"the alias @{unknown_aliases[0]}"
+        next_step = f"name one of {', '.join(f'@{alias}' for alias in ALIASES)}"
+    elif limits.per_minute is not None and limits.per_minute < 1:
+        found = f"a limit of {limits.per_minute} requests a minute"
+    elif limits.at_once is not None and limits.at_once < 1:
+        found = f"a limit of {limits.at_once} requests at once"
+    elif usd is not None and not (math.isfinite(usd) and usd >= 0):
+        found = f"a limit of {usd} US dollars a day"
+        next_step = "set 0 or more, or omit it for no limit"
+    if found:
+        raise TwinError("create a gateway key", found=found, next_step=next_step)
 
 
 def revoke_key(state: State, label: str) -> None:
@@ -257,18 +250,12 @@ def list_keys(state: State) -> list[dict[str, object]]:
     """
     with state.read_transaction() as connection:
         rows = connection.execute(_select_keys_with_limits().order_by(gateway_keys.c.made_at)).all()
+    names = ("label", "role", "authors", "aliases", "per_minute", "at_once", "usd_per_day")
     return [
         {
             "id": key_id_from_hash(row.key_hash),
-            "label": row.label,
-            "role": row.role,
-            "authors": row.authors,
+            **{name: getattr(row, name) for name in (*names, "made_at", "revoked_at")},
             "aliases": sorted(_limits_from_row(row).aliases),
-            "per_minute": row.per_minute,
-            "at_once": row.at_once,
-            "usd_per_day": row.usd_per_day,
-            "made_at": row.made_at,
-            "revoked_at": row.revoked_at,
         }
         for row in rows
     ]
@@ -329,17 +316,12 @@ class Keyring:
         cached_entry = self._cache.get(key_hash)
         if cached_entry and self.clock() - cached_entry[0] < _CACHE_SECONDS:
             return cached_entry[1]
-        try:
+        with refuse_if_store_fails(
+            "keys_unreadable",
+            tried="look up the key",
+            next_step="try again; the gateway's operator should check TWIN_STATE_URL and the log",
+        ):
             key = self._read_key(key_hash, token)
-        except (SQLAlchemyError, TwinError) as error:
-            raise RefusedError(
-                503,
-                "keys_unreadable",
-                tried="look up the key",
-                found=f"the state store does not answer ({type(error).__name__})",
-                next_step="try again; the gateway's operator should check "
-                "TWIN_STATE_URL and the log",
-            ) from error
         if len(self._cache) >= _MAX_CACHED_KEYS:
             self._cache.clear()  # many wrong keys must not exhaust the memory
         self._cache[key_hash] = (self.clock(), key)

@@ -10,6 +10,11 @@ Shape of an error: https://platform.openai.com/docs/guides/error-codes
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import SQLAlchemyError
+
 from twin_resources.errors import TwinError
 
 # Clients check the type before the status. LiteLLM treats every `invalid_request_error` as a 400,
@@ -82,3 +87,24 @@ def bad_request(
 ) -> RefusedError:
     """Return the refusal of an invalid request, with status 400; see `RefusedError`."""
     return RefusedError(400, code, tried=tried, found=found, next_step=next_step, param=param)
+
+
+@contextmanager
+def refuse_if_store_fails(code: str, *, tried: str, next_step: str) -> Generator[None]:
+    """Refuse the request with status 503 if the state store cannot be read or written.
+
+    Raises:
+        RefusedError: the store failed, or the enclosed code refuses the request.
+    """
+    try:
+        yield
+    except RefusedError:
+        raise
+    except (SQLAlchemyError, TwinError) as error:
+        raise RefusedError(
+            503,
+            code,
+            tried=tried,
+            found=f"the state store does not answer ({type(error).__name__})",
+            next_step=next_step,
+        ) from error

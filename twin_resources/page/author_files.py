@@ -1,4 +1,4 @@
-"""Read the authors' names, post titles and gate plots from the home's files for the page.
+"""Read the authors' names, post titles and voice plots from the home's files for the page.
 
 Scope: reading these files; a missing file is not an error. Out of scope: calling the gateway, HTML.
 """
@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from pathlib import Path
 
 from twin_resources.authors import list_readable_authors
 from twin_resources.quality.judges.voice_shown import VOICE_FIGURES_FILE, VOICE_PLOT_FILE
 from twin_resources.settings import Settings
-
-MAX_PLOT_BYTES = 2_000_000
-PLOT_MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
@@ -41,37 +37,13 @@ class AuthorFiles:
         titles = dict.fromkeys(str(title or "").strip() for title in newest_posts["title"])
         return [title for title in titles if 3 <= len(title) <= 60][:max_titles]
 
-    def plots(self, author: str) -> list[tuple[str, str]]:
-        """Return the name and `data:` URL of each plot of the author's newest gate, voice first.
-
-        A report is `<checkpoint>/evaluation/<gate>.md`. Its folder also contains its plots,
-        `<gate>-<name>.svg` or `.png` (twin_assets/evaluation/report), and the voice plot,
-        `voice_shown.svg`.
-        """
+    def voice_plot(self, author: str) -> str:
+        """Return the newest voice plot of the author as a `data:` URL, or "" if there is none."""
         folder = self.settings.checkpoints_dir / author
-        plots: dict[str, Path] = {}
-        records = sorted(
-            folder.glob(f"*/evaluation/{VOICE_FIGURES_FILE}"), key=lambda path: path.stat().st_mtime
-        )
-        if records and records[-1].with_name(VOICE_PLOT_FILE).exists():
-            plots["voice"] = records[-1].with_name(VOICE_PLOT_FILE)
-        reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)
-        if reports:
-            gate_name = reports[-1].stem
-            for path in sorted(reports[-1].parent.glob(f"{gate_name}-*")):
-                if path.suffix in PLOT_MEDIA_TYPES:
-                    name = path.stem.removeprefix(f"{gate_name}-").replace("_", " ")
-                    plots.setdefault(f"{name} of the gate", path)
-        return [
-            (name, _encode_data_url(path))
-            for name, path in plots.items()
-            if path.stat().st_size <= MAX_PLOT_BYTES
-        ]
-
-
-def _encode_data_url(path: Path) -> str:
-    # An SVG in an <img> element does not run scripts or load files.
-    return (
-        f"data:{PLOT_MEDIA_TYPES[path.suffix]};base64,"
-        + base64.b64encode(path.read_bytes()).decode()
-    )
+        records = folder.glob(f"*/evaluation/{VOICE_FIGURES_FILE}")
+        newest = max(records, key=lambda path: path.stat().st_mtime, default=None)
+        if newest is None or not newest.with_name(VOICE_PLOT_FILE).exists():
+            return ""
+        content = newest.with_name(VOICE_PLOT_FILE).read_bytes()
+        # An SVG in an <img> element does not run scripts or load files.
+        return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"

@@ -62,14 +62,3 @@ def render_heading(name: str) -> str:
     """Return the name as the page's main heading."""
     subtitle = "a program that quotes their posts" if name else ""
     return f'<h1>{escape_html(name or DEFAULT_HEADING)}</h1><p class="twin-small">{subtitle}</p>'
-
-
-def render_plots(files: AuthorFiles, author: str | None, *, plot_name: str = "") -> str:
-    """Return the newest report's plots as HTML figures, or only the plot named `plot_name`."""
-    if not author:
-        return ""
-    return "".join(
-        f'<figure><img src="{address}" alt="{escape_html(name)}" loading="lazy"></figure>'
-        for name, address in files.plots(author)
-        if plot_name in ("", name)
-    )

@@ -20,7 +20,7 @@ import gradio as gr
 
 from twin_resources.errors import TwinError
 from twin_resources.page import turns as chat_turns
-from twin_resources.page.author_picker import AuthorPicker, render_plots
+from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.composer import add_composer, toggle_stop_button
 from twin_resources.page.conversation import (
     AnswersInProgress,
@@ -118,12 +118,13 @@ class ComparisonTab:
 
     def _render_voice_plot(self, author: str | None) -> str:
         """Return the newest report's plot of the author's voice in both models, or "" if none."""
-        plots_html = render_plots(self._author_picker.files, author, plot_name="voice")
-        title = "<h2>The voice in the newest gate's report</h2>"
+        plot_url = self._author_picker.files.voice_plot(author) if author else ""
+        if not plot_url:
+            return ""
         return (
-            f'<section class="twin-figures twin-voice">{title}{plots_html}</section>'
-            if plots_html
-            else ""
+            '<section class="twin-figures twin-voice">'
+            "<h2>The voice in the newest gate's report</h2>"
+            f'<figure><img src="{plot_url}" alt="voice" loading="lazy"></figure></section>'
         )
 
     def _reset(self, blind: bool) -> tuple[Any, ...]:

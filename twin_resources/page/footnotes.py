@@ -16,8 +16,6 @@ from urllib.parse import quote as percent_encoded
 from twin_resources.page.escaping import escape_html, http_url_or_empty
 from twin_resources.page.plain_names import route_name, version_name
 
-CONTEXT_CHARACTERS = 160  # length of the context on each side of the quoted words
-MAX_UNQUOTED_CHARACTERS = 280  # displayed length of a passage without a quotation
 MAX_FULL_SENTENCE_WORDS = 12  # a link to a longer sentence contains only its first and last words
 FRAGMENT_END_WORDS = 4  # number of first words and of last words in such a link
 
@@ -237,41 +235,18 @@ def sentence_url(url: str, sentence: str) -> str:
 
 
 def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
-    """Return the quoted words in context, followed by the whole passage as collapsed details."""
+    """Return a passage in which the answering sentences are marked."""
     text = str(source.get("text") or "")
-    located_quotes = [
-        (quote_range, quote)
-        for quote in quotes
-        if (quote_range := _find_quote_range(source, quote)) is not None
-    ]
-    if not located_quotes:
-        if len(text) <= MAX_UNQUOTED_CHARACTERS:
-            return f"<p>{escape_html(text)}</p>"
-        return (
-            f"<details><summary>{escape_html(_shorten(text))} "
-            f"…</summary><p>{escape_html(text)}</p></details>"
-        )
-    quote_ranges = _merge_ranges([quote_range for quote_range, _ in located_quotes])
     ranges = _merge_ranges(
-        [_locate_sentence_in_passage(quote_range, quote) for quote_range, quote in located_quotes]
+        [
+            _locate_sentence_in_passage(quote_range, quote)
+            for quote in quotes
+            if (quote_range := _find_quote_range(source, quote)) is not None
+        ]
     )
     if ranges == [(0, len(text))]:
         ranges = []  # marking the whole passage would convey nothing
-    begin = max(0, quote_ranges[0][0] - CONTEXT_CHARACTERS)
-    end = min(len(text), quote_ranges[-1][1] + CONTEXT_CHARACTERS)
-    if begin:
-        begin = text.find(" ", begin) + 1 if " " in text[begin : quote_ranges[0][0]] else begin
-    if end < len(text) and " " in text[quote_ranges[-1][1] : end]:
-        end = text.rfind(" ", quote_ranges[-1][1], end)
-    marked_text = _render_with_marks(text, ranges, begin, end)
-    excerpt = f"{'… ' * bool(begin)}{marked_text}{' …' * (end < len(text))}"
-    full_passage_html = (
-        f"<details><summary>The whole passage</summary>"
-        f"<p>{_render_with_marks(text, ranges, 0, len(text))}</p></details>"
-        if begin or end < len(text)
-        else ""
-    )
-    return f"<p>{excerpt}</p>{full_passage_html}"
+    return f"<p>{_render_with_marks(text, ranges)}</p>"
 
 
 def find_marked_range(quote: Facts) -> Range | None:
@@ -292,7 +267,7 @@ def _answering_sentence(quote: Facts) -> str:
 
 def _render_quotation(quote: Facts) -> str:
     text, sentence_range = str(quote.get("text") or ""), find_marked_range(quote)
-    return _render_with_marks(text, [sentence_range] if sentence_range else [], 0, len(text))
+    return _render_with_marks(text, [sentence_range] if sentence_range else [])
 
 
 def _locate_sentence_in_passage(quote_range: Range, quote: Facts) -> Range:
@@ -307,13 +282,13 @@ def _locate_sentence_in_passage(quote_range: Range, quote: Facts) -> Range:
     )
 
 
-def _render_with_marks(text: str, ranges: Sequence[Range], begin: int, end: int) -> str:
+def _render_with_marks(text: str, ranges: Sequence[Range]) -> str:
     parts: list[str] = []
-    position = begin
+    position = 0
     for low, high in ranges:
         parts += [escape_html(text[position:low]), f"<mark>{escape_html(text[low:high])}</mark>"]
         position = high
-    return "".join([*parts, escape_html(text[position:end])])
+    return "".join([*parts, escape_html(text[position:])])
 
 
 def _find_quote_range(source: Facts, quote: Facts) -> Range | None:
@@ -343,7 +318,3 @@ def _merge_ranges(ranges: Sequence[Range]) -> list[Range]:
         else:
             merged_ranges.append((low, high))
     return merged_ranges
-
-
-def _shorten(text: str) -> str:
-    return text[:MAX_UNQUOTED_CHARACTERS].rsplit(" ", 1)[0]

@@ -23,26 +23,15 @@ from twin_resources.observability.langfuse.trace_reading import (
     read_trace_page,
     trace_url,
 )
-from twin_resources.page.author_picker import AuthorPicker, render_plots
+from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.events import UNQUEUED_EVENT
-from twin_resources.page.page_notices import render_error_notice, render_notice
-from twin_resources.page.plain_names import version_name
+from twin_resources.page.page_notices import render_error_notice
 from twin_resources.page.spending import read_spending, render_spending
 from twin_resources.page.trace_pages import render_trace, render_trace_list
 from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.settings import Settings
 
 PAGE_SIZE = 12
-VERSION_CHOICES = ("base", "paid", "quotes")  # users type a tuned version, such as v3
-ROUTE_CHOICES = {
-    "as released": "stable",
-    "on trial": "canary",
-    "the base model": "base",
-    "chosen: tuned model": "alias:stable",
-    "chosen: base model": "alias:base",
-    "chosen: paid model": "alias:paid",
-    "draft in this voice": "alias:voice",
-}
 SCORE_CHOICES = {
     "any or none": "",
     "thumbs down": "thumbs<0.5",
@@ -51,7 +40,6 @@ SCORE_CHOICES = {
     "lost a comparison": "comparison<0.5",
     "weakly supported (below .3)": "support<0.3",
 }
-ALL_LABEL = "all"
 
 
 class TracesTab:
@@ -67,25 +55,6 @@ class TracesTab:
         self.notice = gr.HTML("", padding=False, elem_id="look-notice")
         with gr.Column(elem_id="traces") as self.list_column:
             with gr.Row(elem_id="filters", equal_height=True):
-                self.version = gr.Dropdown(
-                    label="Version",
-                    choices=[
-                        (ALL_LABEL, ""),
-                        *((version_name(version), version) for version in VERSION_CHOICES),
-                    ],
-                    value="",
-                    allow_custom_value=True,
-                    elem_id="filter-version",
-                    min_width=120,
-                )
-                self.route = gr.Dropdown(
-                    label="Route",
-                    choices=[(ALL_LABEL, ""), *ROUTE_CHOICES.items()],
-                    value="",
-                    allow_custom_value=True,
-                    elem_id="filter-route",
-                    min_width=120,
-                )
                 self.score = gr.Dropdown(
                     label="Score, or a condition such as support<0.2",
                     choices=list(SCORE_CHOICES.items()),
@@ -115,7 +84,7 @@ class TracesTab:
                 when the page is loaded.
         """
         author = self._author_picker.author
-        filters = [author, self.version, self.route, self.score]
+        filters = [author, self.score]
         list_outputs = [self.table, self.cursors, self.newer_button, self.older_button, self.notice]
         first_page_event = (
             self._load_first_page_if_visible,
@@ -126,7 +95,7 @@ class TracesTab:
         # The address determines the view; a click sets the address (page.js).
         location_script = {"js": "() => location.search"}
         open_button = gr.Button(visible="hidden", elem_id="go-to")
-        figures_arguments = {"inputs": [author], "outputs": [self.figures], **UNQUEUED_EVENT}
+        figures_arguments = {"outputs": [self.figures], **UNQUEUED_EVENT}
         # An address can open this tab without a "select" event.
         location_arguments = {
             "js": "(place, ...rest) => [location.search, ...rest]",
@@ -135,12 +104,7 @@ class TracesTab:
         page.load(
             self._open_view, self.location, view_outputs, **location_script, **UNQUEUED_EVENT
         ).then(*first_page_event, **location_arguments)
-        author.change(*first_page_event, **location_arguments).then(
-            self._render_figures_if_visible,
-            [self.location, author],
-            figures_arguments["outputs"],
-            **location_arguments,
-        )
+        author.change(*first_page_event, **location_arguments)
         open_button.click(
             self._open_view, self.location, view_outputs, **location_script, **UNQUEUED_EVENT
         ).then(*first_page_event, **location_arguments)
@@ -151,12 +115,11 @@ class TracesTab:
         tab.select(*first_page_event, js=click_script, **UNQUEUED_EVENT).then(
             self._render_figures, **figures_arguments
         )
-        gr.on(  # the last of several changes must take effect
-            [self.version.change, self.route.change, self.score.change],
+        self.score.change(
             self._load_first_page,
             filters,
             list_outputs,
-            trigger_mode="always_last",
+            trigger_mode="always_last",  # the last of several changes must take effect
             **UNQUEUED_EVENT,
         )
         self.refresh_button.click(
@@ -215,9 +178,6 @@ class TracesTab:
         *updates, notice_html = self._load_first_page(*filters)
         return *updates, notice_html or gr.skip()
 
-    def _render_figures_if_visible(self, location: str, author: str | None) -> Any:
-        return self._render_figures(author) if _is_traces_view(location) else gr.skip()
-
     def _load_older_page(self, *arguments: Any) -> tuple[Any, ...]:
         return self._load_page(arguments[:-1], arguments[-1])
 
@@ -226,9 +186,9 @@ class TracesTab:
 
     def _load_page(self, filters: Sequence[str | None], cursors: list[str]) -> tuple[Any, ...]:
         """Return the page at the last cursor, and append the next page's cursor."""
-        author, version, route, score = (text or "" for text in filters)
+        author, score = (text or "" for text in filters)
         try:
-            trace_filter = TraceFilter(author, version, route, parse_score_condition(score))
+            trace_filter = TraceFilter(author, score=parse_score_condition(score))
             with LangfuseClient.from_settings(self._settings) as client:
                 page = read_trace_page(
                     client, trace_filter, limit=PAGE_SIZE, start_cursor=cursors[-1]
@@ -240,20 +200,10 @@ class TracesTab:
         buttons = gr.Button(interactive=has_newer), gr.Button(interactive=has_older)
         return render_trace_list(page.rows), next_cursors, *buttons, ""
 
-    def _render_figures(self, author: str | None) -> str:
-        """Return the spending and the newest report's plots as HTML."""
-        if not author:
-            return render_notice("No author is available yet.")
+    def _render_figures(self) -> str:
+        """Return the spending as HTML."""
         spending_html = render_spending(read_spending(self._settings))
-        return f'<div class="twin-figures">{spending_html}{self._render_plots(author)}</div>'
-
-    def _render_plots(self, author: str) -> str:
-        plots_html = render_plots(self._author_picker.files, author)
-        return (
-            f"<section><h2>The newest gate's report</h2>{plots_html}</section>"
-            if plots_html
-            else ""
-        )
+        return f'<div class="twin-figures">{spending_html}</div>'
 
 
 def _is_traces_view(location: str) -> bool:

@@ -29,7 +29,7 @@ from tests.graph.test_former_home import former_home
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.registered import register_version
 from twin_resources.access.account_rows import account_tables
-from twin_resources.access.keys import _metadata as key_tables
+from twin_resources.access.keys import key_tables
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import read_author
 from twin_resources.backup.restoring import restore

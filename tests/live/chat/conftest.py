@@ -131,7 +131,7 @@ class SlowGateway:
 
 @pytest.fixture(scope="session")
 def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Create a home with two authors, the titles of one author's posts, and a gate's plot."""
+    """Create a home with two authors, the titles of one author's posts, and a voice plot."""
     home = tmp_path_factory.mktemp("slow") / "home"
     home.mkdir()
     settings = Settings(
@@ -142,8 +142,6 @@ def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     write_titles(settings, "ann")
     report = settings.checkpoints_dir / "ann" / "c0ffee" / "evaluation"
     report.mkdir(parents=True)
-    (report / "gate-5.md").write_text("# Report\n", encoding="utf-8")
-    (report / "gate-5-gains.svg").write_text(SVG, encoding="utf-8")
     (report / "voice_shown.json").write_text("{}", encoding="utf-8")
     (report / "voice_shown.svg").write_text(SVG, encoding="utf-8")
     return settings

@@ -118,19 +118,15 @@ def test_the_list_is_newest_first_paged_and_filtered(look_tab: Any) -> None:
     wait_for_list(look_tab, all_numbers[24:])
     look_tab.locator("#newer").click()
     wait_for_list(look_tab, all_numbers[12:24])
-    set_filter(look_tab, "version", "base")
-    wait_for_list(look_tab, [number for number in all_numbers if number % 3 == 0])
     set_filter(look_tab, "score", "thumbs<0.5")
     wait_for_list(look_tab, [TRACES])
     set_filter(look_tab, "score", "support<0.2")
-    wait_for_list(look_tab, [30, 21])
+    wait_for_list(look_tab, [30, 21, 20, 11, 10, 1])
     set_filter(look_tab, "score", "support<")
     look_tab.locator("#look-notice .twin-bad").wait_for(timeout=WAIT_MS)
     assert "support<0.3" in look_tab.locator("#look-notice").inner_text()
     set_filter(look_tab, "score", "")
-    set_filter(look_tab, "version", "")
-    set_filter(look_tab, "route", "stable")
-    wait_for_list(look_tab, [number for number in all_numbers if number % 3][:12])
+    wait_for_list(look_tab, all_numbers[:12])
 
 
 def test_a_click_shows_a_trace_in_full_and_back_returns_to_the_list(
@@ -185,13 +181,8 @@ def half_a_dollar_spent(slow_home: Settings) -> None:
     state.close()
 
 
-def test_the_tab_shows_spending_and_the_gates_plots(
-    half_a_dollar_spent: None, look_tab: Any
-) -> None:
+def test_the_tab_shows_spending(half_a_dollar_spent: None, look_tab: Any) -> None:
     figures = look_tab.locator("#figures")
     figures.locator("[role=meter]").wait_for(timeout=WAIT_MS)
     assert "Paid model, today: $0.5000 of $2.00" in figures.inner_text()
     assert figures.locator("[role=meter]").get_attribute("aria-valuenow") == "0.5000"
-    labels = [image.get_attribute("alt") for image in figures.locator("img").all()]
-    assert labels == ["voice", "gains of the gate"]
-    look_tab.locator("#figures img").first.wait_for(timeout=WAIT_MS)

@@ -338,22 +338,3 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
         time.sleep(1)
     process.stop()
     check_stopped(stack, registry, traffic, "errors")
-
-
-@pytest.mark.drawn(2, of="canaries that fail")
-@pytest.mark.usefixtures("known_speed")
-def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
-    """The canary answers but is stopped most of the time, so it is slow, not broken."""
-    pid = stack.models["ann/v2"].pid
-    with traffic.run_readers():
-        stack.wait(lambda: len(traffic.responses) >= 40)
-        usual_s = sorted(
-            response.ended_s - response.started_s for response in list(traffic.responses)
-        )[-3]
-        with throttle_process(pid, stopped_s=max(3.0, 5 * usual_s), running_s=0.2):
-            wait_until_stopped(stack, registry)
-            time.sleep(1)
-    assert traffic.find_failures() == []
-    move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
-    assert move.actor == "gateway"
-    assert move.reason.partition(":")[0] in {"latency", "errors"}

@@ -101,42 +101,32 @@ async def test_complete_and_withheld_answers_are_not_changed() -> None:
     assert response.choices[0].message.content == LOOP * 8
 
 
-async def test_a_fallback_may_repeat_the_text_of_the_version_that_failed() -> None:
+@pytest.mark.parametrize(
+    ("has_fallback", "note"),
+    [(True, "canary broke off"), (False, "base broke off: answered again")],
+)
+async def test_an_answer_that_starts_again_may_repeat_the_first_text(
+    has_fallback: bool, note: str
+) -> None:
+    """The stable version replaces a canary, and any other version starts again itself."""
     stable = RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0)
-    record = create_record(stream=True, fallback=Fallback(stable, "t", [], ThroughputMeter()))
-    once = "I oil it once in eight years and then I listen to it for two weeks on the wall. "
-    second = "Nobody else listens, they say, and they may be right in that, for once in a while. "
-
-    async def stream_twice() -> AsyncGenerator[Any, None]:
-        for word in f"{once}{second}".split():
-            yield create_chunk(f"{word} ")
-        record.record_fallback("canary broke off")
-        yield create_chunk("\n\n")
-        for word in f"{once}{second}".split():
-            yield create_chunk(f"{word} ")
-        yield create_chunk(None, "stop")
-
-    text, reason = await read_stream(record, stream_twice())
-    assert text == f"{once}{second}\n\n{once}{second}"
-    assert reason == "stop"
-    assert record.degraded == ("canary broke off",)
-
-
-async def test_a_restarted_version_may_repeat_its_text() -> None:
-    record = create_record()
-    once = " ".join(f"word{number}" for number in range(40)) + "."
+    fallback = Fallback(stable, "t", [], ThroughputMeter()) if has_fallback else None
+    record = create_record(stream=True, fallback=fallback)
+    once = "".join(f"word{number} " for number in range(40)).strip() + ". "
 
     async def stream_twice() -> AsyncGenerator[Any, None]:
         for word in once.split():
             yield create_chunk(f"{word} ")
-        record.record_restart()
+        if has_fallback:
+            record.record_fallback(note)
+        else:
+            record.record_restart()
         yield create_chunk("\n\n")
         for word in once.split():
             yield create_chunk(f"{word} ")
         yield create_chunk(None, "stop")
 
-    text, reason = await read_stream(record, stream_twice())
-    assert (text, reason) == (f"{once} \n\n{once} ", "stop")
-    assert record.degraded == ("base broke off: answered again",)
+    assert await read_stream(record, stream_twice()) == (f"{once}\n\n{once}", "stop")
+    assert record.degraded == (note,)
     assert record.can_restart
     assert not create_record(withheld="guard").can_restart

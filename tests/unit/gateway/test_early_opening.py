@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Message, Send
 
-from tests.unit.gateway.exchanges import create_record
+from tests.unit.gateway.exchanges import KEY, create_record
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS, DISCONNECT_NOTE
 from twin_resources.gateway.api.idempotency import RecordedResponse, StoredAnswer
-from twin_resources.gateway.api.preparation import PreparationMiddleware
+from twin_resources.gateway.api.preparation import (
+    CHECKED_REQUEST,
+    CheckedRequest,
+    PreparationMiddleware,
+)
 from twin_resources.gateway.exchange.exchange import FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.request.request_body import ChatRequest
+from twin_resources.gateway.request.request_body import ChatRequest, read_question
 from twin_resources.models.quotes.answer_text import PROSE_HEADING
 
 QUOTATION = "> One drop of oil."
@@ -33,25 +37,16 @@ def create_quoting_record(**body_fields: Any) -> RequestRecord:
     return create_record(opening=QUOTATION, **fields)
 
 
-class FakeKeyring:
-    """A keyring that accepts every key."""
-
-    def find(self, authorization: str) -> Key:
-        return Key("0123456789abcdef", "reader", frozenset({"*"}), authorization)
-
-
 def create_middleware(
     record: RequestRecord, proxy: ASGIApp, log: list[str], *, fixed_text: str = ""
 ) -> ASGIApp:
     async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
-        assert (question.author, key.label) == ("ann", "Bearer k")
+        assert (question.author, key) == ("ann", KEY)
         record.exchange = replace(record.exchange, fixed_text=FixedText(fixed_text))
         return record
 
-    keys: Any = FakeKeyring()
     return PreparationMiddleware(
         proxy,
-        keys,
         prepare,
         lambda record: log.append(f"fixed: {record.shown_text}"),
         lambda record: log.append(record.shown_text),
@@ -59,13 +54,14 @@ def create_middleware(
 
 
 def create_scope() -> dict[str, Any]:
-    return {"type": "http", "method": "POST", "headers": [(b"authorization", b"Bearer k")]}
-
-
-async def receive_body() -> Message:
     messages = [{"role": "user", "content": "Which oil?"}]
-    content = json.dumps({"model": "twin/ann", "messages": messages}).encode()
-    return {"type": "http.request", "body": content, "more_body": False}
+    body = {"model": "twin/ann", "messages": messages}
+    request = CheckedRequest(KEY, read_question(body), json.dumps(body).encode())
+    return {"type": "http", "method": "POST", CHECKED_REQUEST: request}
+
+
+async def receive_nothing() -> Message:
+    raise AssertionError("LiteLLM alone reads the body")
 
 
 async def send_request(
@@ -79,11 +75,11 @@ async def send_request(
         messages.append(message)
 
     async def proxy(_: Any, receive: Any, send: Send) -> None:
-        assert json.loads((await receive())["body"])["model"] == "twin/ann"
+        assert receive is receive_nothing
         await respond(send)
 
     app = create_middleware(record, proxy, log, fixed_text=fixed_text)
-    await app(create_scope(), receive_body, send)
+    await app(create_scope(), receive_nothing, send)
     return messages, log
 
 
@@ -162,7 +158,7 @@ async def test_a_reader_who_disconnects_at_the_quotation_is_logged() -> None:
         await model(send)
 
     app = create_middleware(record, proxy, log)
-    request = asyncio.ensure_future(app(create_scope(), receive_body, _ignore_message))
+    request = asyncio.ensure_future(app(create_scope(), receive_nothing, _ignore_message))
     await is_waiting.wait()
     request.cancel()
     await asyncio.wait({request})
@@ -241,10 +237,9 @@ async def test_an_internal_error_is_a_500() -> None:
     async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
         raise KeyError("ann")
 
-    keys: Any = FakeKeyring()
-    app = PreparationMiddleware(_fail_if_proxied, keys, prepare, _fail_if_logged, _fail_if_logged)
+    app = PreparationMiddleware(_fail_if_proxied, prepare, _fail_if_logged, _fail_if_logged)
     with pytest.raises(RefusedError) as caught:
-        await app(create_scope(), receive_body, _ignore_message)
+        await app(create_scope(), receive_nothing, _ignore_message)
     assert (caught.value.status, caught.value.code) == (500, "gateway_failed")
 
 

@@ -14,9 +14,9 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.feedback import (
     MAX_COMMENT_CHARACTERS,
     MAX_EDIT_CHARACTERS,
-    FeedbackService,
     build_scores,
     read_feedback,
+    store_feedback,
 )
 from twin_resources.gateway.hooks.automatic_scores import extract_passages, lexical_support
 from twin_resources.observability.langfuse.outbox import Outbox
@@ -47,7 +47,7 @@ def encode(**fields: Any) -> bytes:
 )
 def test_votes_and_edits_are_parsed(fields: dict[str, Any], vote: float | None, edit: str) -> None:
     feedback = read_feedback(encode(**fields), READER)
-    assert (feedback.vote, feedback.edit, feedback.reader, feedback.is_simulated) == (
+    assert (feedback.vote, feedback.edit, feedback.reader, feedback.simulated) == (
         vote,
         edit,
         READER.reader,
@@ -98,7 +98,7 @@ def test_an_admin_key_distinguishes_its_readers() -> None:
     first = read_feedback(encode(thumb="up", reader="anna@example.org", simulated=True), ADMIN)
     second = read_feedback(encode(thumb="up", reader="bert@example.org"), ADMIN)
     assert first.reader != second.reader
-    assert (first.is_simulated, second.is_simulated) == (True, False)
+    assert (first.simulated, second.simulated) == (True, False)
     [score] = build_scores(first, ADMIN, now=NOW)
     assert "anna" not in json.dumps(score.body())
     assert score.metadata["twin.simulated"] == "true"
@@ -107,7 +107,7 @@ def test_an_admin_key_distinguishes_its_readers() -> None:
 def test_a_site_votes_for_its_readers() -> None:
     named = read_feedback(encode(thumb="up", user="eve"), SITE)
     assert named.reader == SITE.for_reader("eve").reader != SITE.reader
-    assert named == read_feedback(encode(thumb="up", reader="eve"), SITE)
+    assert named.reader == read_feedback(encode(thumb="up", reader="eve"), SITE).reader
     assert read_feedback(encode(thumb="up"), SITE).reader == SITE.reader
     assert read_feedback(encode(thumb="up", user="eve"), READER).reader == READER.reader
     with pytest.raises(RefusedError, match="role site"):
@@ -153,17 +153,17 @@ def test_a_reader_has_one_vote_per_trace() -> None:
 
 async def test_accepted_feedback_is_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
-    service = FeedbackService(Outbox(path, max_scores=1))
+    outbox = Outbox(path, max_scores=1)
     for _ in range(2):
-        response = await service.store(READER, encode(thumb="up"))
+        response = await store_feedback(outbox, READER, encode(thumb="up"))
         waiting = Outbox(path).get_next_item()
         assert waiting is not None
         assert response["scores"] == [{"id": waiting.id, "name": "thumbs"}]
         assert json.loads(waiting.body)["value"] == 1.0
-        service.outbox.mark_sent(waiting)
-    await service.store(READER, encode(thumb="down"))
+        outbox.mark_sent(waiting)
+    await store_feedback(outbox, READER, encode(thumb="down"))
     with pytest.raises(RefusedError, match="not accepted") as caught:
-        await service.store(ADMIN, encode(thumb="down"))
+        await store_feedback(outbox, ADMIN, encode(thumb="down"))
     assert (caught.value.status, caught.value.code) == (503, "outbox_full")
 
 

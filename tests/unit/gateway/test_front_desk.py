@@ -44,8 +44,9 @@ from twin_resources.gateway.front_desk.earlier_answers import is_rewriting_reque
 from twin_resources.gateway.front_desk.features import fold
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
+    WEIGHTS,
     classify_message,
-    fitted_weights,
+    read_weights,
     split_parts,
 )
 from twin_resources.gateway.front_desk.message_vectors import embed_message
@@ -68,10 +69,10 @@ def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.M
 
 @pytest.mark.drawn(1, of="shipped weights")
 def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
-    assert fitted_weights().examples == corpus_digest(CORPUS), (
+    assert read_weights(WEIGHTS).examples == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"
     )
-    assert earlier_answers.fitted_weights().examples == samples_digest(build_samples()), (
+    assert read_weights(earlier_answers.WEIGHTS).examples == samples_digest(build_samples()), (
         "run checkout.rewriting_weights"
     )
     examples = [(text, kind) for (_, kind), texts in CORPUS.items() for text in texts[::40]]
@@ -81,7 +82,7 @@ def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_script_reproduces_the_shipped_weights() -> None:
-    shipped, fitted = fitted_weights(), fit_weights(CORPUS)
+    shipped, fitted = read_weights(WEIGHTS), fit_weights(CORPUS)
     contributions = fitted.coefficients * fitted.scale
     # Another build of the linear algebra library converges to slightly different values.
     assert (

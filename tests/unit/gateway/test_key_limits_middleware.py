@@ -22,8 +22,11 @@ from twin_resources.gateway.api.idempotency import (
     IdempotencyStore,
     StoredAnswer,
 )
+from twin_resources.gateway.api.json_answers import send_refusal
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
 from twin_resources.gateway.api.key_limits_middleware import KeyLimitsMiddleware
+from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
+from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
@@ -47,7 +50,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def state(home: Settings) -> Iterator[State]:
-    state = State.open(home.state_address)
+    state = open_key_store(home)
     yield state
     state.close()
 
@@ -191,7 +194,8 @@ class FakeServer:
     def __init__(
         self, home: Settings, counter: KeyRequestCounter, idempotency: IdempotencyStore
     ) -> None:
-        self.app = KeyLimitsMiddleware(self.answer, open_keyring(home), counter, idempotency)
+        self.keyring = open_keyring(home)
+        self.app = KeyLimitsMiddleware(self.answer, counter, idempotency)
         self.call_count = 0
         self.second_message = ""
         self.is_disconnected = False
@@ -201,7 +205,6 @@ class FakeServer:
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.call_count += 1
         assert HEADER_NAME not in dict(scope["headers"])
-        assert (await receive())["body"] == BODY
         try:
             self.second_message = str((await asyncio.wait_for(receive(), 0.05))["type"])
         except TimeoutError:
@@ -217,15 +220,21 @@ class FakeServer:
 
     async def ask(self, secret: str, *, header: str = "a-1") -> tuple[int, bytes]:
         self.sent.clear()
-        messages: list[Message] = [{"type": "http.request", "body": BODY, "more_body": False}]
 
         async def receive() -> Message:
-            return messages.pop() if messages else {"type": "http.disconnect"}
+            return {"type": "http.disconnect"}
 
-        headers = [(b"authorization", f"Bearer {secret}".encode())]
-        headers += [(HEADER_NAME, header.encode())] if header else []
-        scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
-        await self.app({**scope, "headers": headers}, receive, self.send)
+        scope = {
+            "type": "http",
+            "path": "/v1/chat/completions",
+            "headers": [(HEADER_NAME, header.encode())] if header else [],
+        }
+        try:
+            key = self.keyring.find(f"Bearer {secret}")
+            request = CheckedRequest(key, read_question(json.loads(BODY)), BODY)
+            await self.app({**scope, CHECKED_REQUEST: request}, receive, self.send)
+        except RefusedError as error:
+            await send_refusal(self.send, error)
         body = b"".join(message.get("body", b"") for message in self.sent)
         return (self.sent[0]["status"] if self.sent else 0), body
 

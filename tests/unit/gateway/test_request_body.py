@@ -309,8 +309,3 @@ def test_unsupported_parameters_that_change_the_answer_are_refused(
 ) -> None:
     error = get_refusal(make_body(**{name: value}))
     assert (error.status, error.param) == (400, name)
-
-
-def test_a_refusal_has_the_fields_of_openais_errors() -> None:
-    error = get_refusal(make_body(lora=[])).body()["error"]
-    assert set(error) == {"message", "type", "param", "code"}

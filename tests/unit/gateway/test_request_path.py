@@ -12,7 +12,6 @@ from tests.unit.gateway.exchanges import (
     ANN,
     DAY,
     KEY,
-    PASSAGE,
     FakeRetrieval,
     FakeRetriever,
     change_snapshot,
@@ -24,10 +23,6 @@ from tests.unit.gateway.exchanges import (
 from twin_resources.access.keys import Key
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
 from twin_resources.errors import TwinError
-from twin_resources.gateway.exchange.request_record import (
-    MAX_SOURCES_BYTES,
-    sources_header,
-)
 from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.gateway.request.request_body import admit_body, read_question
 from twin_resources.gateway.routing.snapshot import Server
@@ -136,7 +131,7 @@ async def test_the_answer_and_the_trace_report_sources_version_and_cost(home: Se
     assert prepared.cost.meter is not None
     assert prepared.cost.meter.tokens == 120
     headers = prepared.headers()
-    assert headers == {"x-twin-trace-id": twin["trace_id"], "x-twin-sources": "c1"}
+    assert headers == {"x-twin-trace-id": twin["trace_id"]}
     assert prepared.traceparent == f"00-{twin['trace_id']}-{prepared.span_id}-01"
     metadata = prepared.trace_metadata()
     assert {
@@ -291,22 +286,3 @@ async def test_a_span_has_only_the_documented_attributes(home: Settings) -> None
     assert other_names == {"langfuse.version", "user.id"}
     assert attributes["user.id"] == KEY.reader
     assert attributes["langfuse.trace.metadata.twin.chunks"] == "c1"
-
-
-@pytest.mark.parametrize(
-    ("ids", "expected"),
-    [
-        ([], ""),
-        (["a", "b"], "a,b"),
-        (["posts/josé.md#3", "a,b", "x\r\ny"], "posts/jos%C3%A9.md#3,a%2Cb,x%0D%0Ay"),
-    ],
-)
-def test_sources_are_a_header_of_ascii_ids(ids: list[str], expected: str) -> None:
-    assert sources_header([replace(PASSAGE, chunk_id=chunk_id) for chunk_id in ids]) == expected
-
-
-def test_the_sources_header_ends_with_a_whole_id() -> None:
-    header = sources_header([replace(PASSAGE, chunk_id="李" * 20 + str(n)) for n in range(100)])
-    assert len(header) <= MAX_SOURCES_BYTES
-    assert header.isascii()
-    assert header.split(",")[-1].endswith("10")

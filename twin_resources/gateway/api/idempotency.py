@@ -20,13 +20,13 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Message, Receive, Send
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.keys import key_tables
+from twin_resources.access.refusals import RefusedError, refuse_if_store_fails
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 
@@ -40,13 +40,14 @@ MAX_HEADER_CHARACTERS = 255
 # Limit per answer. An answer with sources and 4,096 tokens takes a tenth of it.
 _MAX_BYTES = 4 * 1024 * 1024
 
+_ACTION = "answer the request only once"
+
 Headers = Sequence[tuple[bytes, bytes]]
 
-_metadata = sa.MetaData()
 # The answer contains the author's text; erasure reads every column of the state store.
 gateway_answers = sa.Table(
     "gateway_answers",
-    _metadata,
+    key_tables,
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("idempotency_hash", sa.String(64), primary_key=True),
     sa.Column("body_hash", sa.String(64), nullable=False),
@@ -86,19 +87,18 @@ class IdempotentRequest:
     header_hash: str
 
 
+@dataclass(frozen=True)
 class IdempotencyStore:
     """Store of the requests that have an `Idempotency-Key`, shared between processes.
 
-    Args:
-        open_state: opens the state store; called at the first request with the header.
+    Attributes:
+        open_state: returns the state store with `key_tables`; called for each request with the
+            header.
         clock: returns seconds since 1970; by default the store's clock.
     """
 
-    def __init__(
-        self, open_state: Callable[[], State], *, clock: Callable[[], float] | None = None
-    ) -> None:
-        self._open_state = open_state
-        self._clock = clock
+    open_state: Callable[[], State]
+    clock: Callable[[], float] | None = None
 
     def begin(
         self, key: str, header: str, *, path: str, body: bytes, author: str
@@ -128,17 +128,12 @@ class IdempotencyStore:
         request = IdempotentRequest(key, hashlib.sha256(header.encode()).hexdigest())
         sorted_body = json.dumps(json.loads(body), sort_keys=True).encode()
         body_hash = hashlib.sha256(path.encode() + b"\n" + sorted_body).hexdigest()
-        try:
+        with refuse_if_store_fails(
+            "idempotency_unreadable",
+            tried=_ACTION,
+            next_step="try again, or omit the header Idempotency-Key",
+        ):
             return self._register(request, body_hash, author)
-        except (SQLAlchemyError, TwinError) as error:
-            if isinstance(error, RefusedError):
-                raise
-            raise _refusal(
-                503,
-                "idempotency_unreadable",
-                f"the state store does not answer ({type(error).__name__})",
-                "try again, or omit the header Idempotency-Key",
-            ) from error
 
     def finish(self, request: IdempotentRequest, answer: StoredAnswer | None) -> None:
         """Store the answer, or delete the request if `answer` is None.
@@ -147,7 +142,8 @@ class IdempotencyStore:
         """
         table = gateway_answers
         try:
-            with self._store.transaction() as connection:
+            state = self.open_state()
+            with state.transaction() as connection:
                 is_request_row = sa.and_(
                     table.c.key == request.key, table.c.idempotency_hash == request.header_hash
                 )
@@ -165,7 +161,7 @@ class IdempotencyStore:
                         status=answer.status,
                         headers=json.dumps(headers),
                         answer=answer.body.decode("utf-8"),
-                        expires=self._now(connection) + RETENTION_S,
+                        expires=self._now(state, connection) + RETENTION_S,
                     )
                 )
         except (SQLAlchemyError, TwinError, UnicodeDecodeError) as error:
@@ -175,8 +171,9 @@ class IdempotencyStore:
         self, request: IdempotentRequest, body_hash: str, author: str
     ) -> IdempotentRequest | StoredAnswer:
         table = gateway_answers
-        with self._store.transaction() as connection:
-            now = self._now(connection)
+        state = self.open_state()
+        with state.transaction() as connection:
+            now = self._now(state, connection)
             connection.execute(sa.delete(table).where(table.c.expires <= now))
             row = connection.execute(
                 sa.select(table).where(
@@ -217,15 +214,8 @@ class IdempotencyStore:
         ]
         return StoredAnswer(int(row.status), headers, str(row.answer).encode())
 
-    def _now(self, connection: sa.Connection) -> float:
-        return self._clock() if self._clock else self._store.now(connection)
-
-    @cached_property
-    def _store(self) -> State:
-        state = self._open_state()
-        with state.transaction() as connection:
-            _metadata.create_all(connection)
-        return state
+    def _now(self, state: State, connection: sa.Connection) -> float:
+        return self.clock() if self.clock else state.now(connection)
 
 
 @dataclass
@@ -291,7 +281,7 @@ def _refusal(
     return RefusedError(
         status,
         code,
-        tried="answer the request only once",
+        tried=_ACTION,
         found=found,
         next_step=next_step,
         retry_after_s=retry_after_s,

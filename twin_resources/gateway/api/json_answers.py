@@ -16,6 +16,7 @@ from typing import Any
 from starlette.types import Send
 
 from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.exchange.fixed_answers import DONE_EVENT, encode_event
 
 
 async def send_json(
@@ -49,4 +50,4 @@ async def send_refusal(send: Send, error: RefusedError) -> None:
 
 def failure_events(error: RefusedError) -> bytes:
     """Return the last events of a stream that broke off: the failure and the end mark."""
-    return f"data: {json.dumps(error.body(), ensure_ascii=False)}\n\ndata: [DONE]\n\n".encode()
+    return encode_event(error.body()) + DONE_EVENT

@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from functools import cached_property
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from twin_resources.access.keys import Key
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.keys import Key, key_tables
+from twin_resources.access.refusals import RefusedError, refuse_if_store_fails
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 
@@ -28,10 +28,9 @@ WINDOW_S = 60.0
 IN_PROGRESS_TIMEOUT_S = 900.0
 _RETRY_AFTER_S = 2  # a concurrent request may end within seconds
 
-_metadata = sa.MetaData()
 gateway_key_requests = sa.Table(
     "gateway_key_requests",
-    _metadata,
+    key_tables,
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("key", sa.String(64), nullable=False),
     sa.Column("at", sa.Double, nullable=False),
@@ -40,19 +39,18 @@ gateway_key_requests = sa.Table(
 )
 
 
+@dataclass(frozen=True)
 class KeyRequestCounter:
     """Counter of the requests of keys with a limit, shared between threads and processes.
 
-    Args:
-        open_state: opens the state store; called at the first request of a key that has a limit.
+    Attributes:
+        open_state: returns the state store with `key_tables`; called for each request of a key that
+            has a limit.
         clock: returns seconds since 1970; by default the store's clock.
     """
 
-    def __init__(
-        self, open_state: Callable[[], State], *, clock: Callable[[], float] | None = None
-    ) -> None:
-        self._open_state = open_state
-        self._clock = clock
+    open_state: Callable[[], State]
+    clock: Callable[[], float] | None = None
 
     def begin(self, key: Key) -> int | None:
         """Count a request before it is processed.
@@ -65,18 +63,12 @@ class KeyRequestCounter:
         Raises:
             RefusedError: 429 if the key has reached a limit; 503 if the store cannot be written.
         """
-        try:
-            return self._begin(key)
-        except (SQLAlchemyError, TwinError) as error:
-            if isinstance(error, RefusedError):
-                raise
-            raise RefusedError(
-                503,
-                "keys_unreadable",
-                tried="count the request",
-                found=f"the state store does not answer ({type(error).__name__})",
-                next_step="try again; the owner should check TWIN_STATE_URL and the gateway's log",
-            ) from error
+        with refuse_if_store_fails(
+            "keys_unreadable",
+            tried="count the request",
+            next_step="try again; the owner should check TWIN_STATE_URL and the gateway's log",
+        ):
+            return self._insert_row(key)
 
     def end(self, number: int) -> None:
         """Free the place of the request with this number, which `begin` returned.
@@ -86,17 +78,18 @@ class KeyRequestCounter:
         """
         table = gateway_key_requests
         try:
-            with self._store.transaction() as connection:
+            with self.open_state().transaction() as connection:
                 connection.execute(
                     sa.update(table).where(table.c.number == number).values(is_under_way=False)
                 )
         except (SQLAlchemyError, TwinError) as error:
             sys.stderr.write(f"the end of a request was not counted: {type(error).__name__}\n")
 
-    def _begin(self, key: Key) -> int | None:
+    def _insert_row(self, key: Key) -> int | None:
         limits, table = key.limits, gateway_key_requests
-        with self._store.transaction() as connection:
-            now = self._clock() if self._clock else self._store.now(connection)
+        state = self.open_state()
+        with state.transaction() as connection:
+            now = self.clock() if self.clock else state.now(connection)
             matches_key = table.c.key == key.id
             connection.execute(
                 sa.delete(table).where(
@@ -116,8 +109,13 @@ class KeyRequestCounter:
                     newest_first.offset(limits.per_minute - 1).limit(1)
                 ).scalar()
                 if limiting_time is not None:
-                    raise _rate_limit_refusal(
-                        key, max(1, math.ceil(float(limiting_time) + WINDOW_S - now))
+                    wait_s = max(1, math.ceil(float(limiting_time) + WINDOW_S - now))
+                    raise _refusal(
+                        "key_rate_limited",
+                        f"this key has reached its limit of {limits.per_minute} requests per "
+                        "minute",
+                        f"try again in {wait_s} s",
+                        wait_s,
                     )
             if limits.at_once is not None:
                 in_progress_query = sa.select(sa.func.count()).where(
@@ -125,37 +123,25 @@ class KeyRequestCounter:
                 )
                 count = int(connection.execute(in_progress_query).scalar_one())
                 if count >= limits.at_once:
-                    raise _concurrency_refusal(key, count)
+                    raise _refusal(
+                        "key_busy",
+                        f"{count} requests with this key are in progress; its limit is "
+                        f"{limits.at_once}",
+                        "try again after one of them is answered",
+                        _RETRY_AFTER_S,
+                    )
             row = {"key": key.id, "at": now, "is_under_way": limits.at_once is not None}
             primary_key = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
         assert primary_key is not None  # an insert with an autoincrement column returns its key
         return int(primary_key[0]) if limits.at_once is not None else None
 
-    @cached_property
-    def _store(self) -> State:
-        state = self._open_state()
-        with state.transaction() as connection:
-            _metadata.create_all(connection)
-        return state
 
-
-def _rate_limit_refusal(key: Key, retry_after_s: int) -> RefusedError:
+def _refusal(code: str, found: str, next_step: str, retry_after_s: int) -> RefusedError:
     return RefusedError(
         429,
-        "key_rate_limited",
+        code,
         tried="accept the request",
-        found=f"this key has reached its limit of {key.limits.per_minute} requests per minute",
-        next_step=f"try again in {retry_after_s} s",
+        found=found,
+        next_step=next_step,
         retry_after_s=retry_after_s,
-    )
-
-
-def _concurrency_refusal(key: Key, count: int) -> RefusedError:
-    return RefusedError(
-        429,
-        "key_busy",
-        tried="accept the request",
-        found=f"{count} requests with this key are in progress; its limit is {key.limits.at_once}",
-        next_step="try again after one of them is answered",
-        retry_after_s=_RETRY_AFTER_S,
     )

@@ -12,13 +12,12 @@ then, requests to all routes have been converted to chat requests.
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
+from functools import cache
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twin_resources.access.keys import Key, Keyring, open_key_store
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.keys import Key, open_key_store
 from twin_resources.gateway.api.idempotency import (
     HEADER_NAME,
     IdempotencyStore,
@@ -26,10 +25,9 @@ from twin_resources.gateway.api.idempotency import (
     StoredAnswer,
     ignore_disconnect,
 )
-from twin_resources.gateway.api.json_answers import send_refusal
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
+from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
 
 
 @dataclass(frozen=True)
@@ -38,52 +36,48 @@ class KeyLimitsMiddleware:
 
     Attributes:
         proxy: called with each accepted request, without the header `Idempotency-Key`.
-        keyring: finds the key of a request.
         request_counter: counts the requests of keys with a limit.
         idempotency: stores the answers to requests with an `Idempotency-Key`.
     """
 
     proxy: ASGIApp
-    keyring: Keyring
     request_counter: KeyRequestCounter
     idempotency: IdempotencyStore
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
+        """Answer a request.
+
+        Raises:
+            RefusedError: see `KeyRequestCounter.begin` and `IdempotencyStore.begin`.
+        """
+        request: CheckedRequest | None = scope.get(CHECKED_REQUEST)
+        if request is None:
             await self.proxy(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         idempotency_key = headers.pop(HEADER_NAME, b"").decode("latin-1")
         proxy_scope = {**scope, "headers": list(headers.items())}
-        try:
-            # The allow-list has just looked the key up; the keyring caches it for a second.
-            key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
-            if idempotency_key:
-                await self._answer_once(idempotency_key, key, proxy_scope, receive, send)
-            else:
-                await self._answer_and_count(key, proxy_scope, receive, send)
-        except RefusedError as error:
-            await send_refusal(send, error)
+        if idempotency_key:
+            await self._answer_once(idempotency_key, request, proxy_scope, receive, send)
+        else:
+            await self._answer_and_count(request.key, proxy_scope, receive, send)
 
     async def _answer_once(
-        self, idempotency_key: str, key: Key, scope: Scope, receive: Receive, send: Send
+        self,
+        idempotency_key: str,
+        request: CheckedRequest,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
-        """Answer a request, or send its stored answer without counting the request.
-
-        Raises:
-            RefusedError: see `KeyRequestCounter.begin` and `IdempotencyStore.begin`.
-        """
-        first_message = await receive()  # the allow-list passes the whole body in one message
-        body = bytes(first_message.get("body", b""))
-        # Erasure finds the stored answer by its author.
-        author = str(json.loads(body)["model"]).removeprefix("twin/").partition("@")[0]
+        """Answer a request, or send its stored answer without counting the request."""
         outcome = await asyncio.to_thread(
             self.idempotency.begin,
-            key.id,
+            request.key.id,
             idempotency_key,
             path=scope["path"],
-            body=body,
-            author=author,
+            body=request.body,
+            author=request.question.author,  # erasure finds the stored answer by its author
         )
         if isinstance(outcome, StoredAnswer):
             await outcome.send(send)
@@ -93,9 +87,8 @@ class KeyLimitsMiddleware:
             await asyncio.to_thread(self.idempotency.finish, outcome, answer)
 
         response = RecordedResponse(send, store)
-        receive = ignore_disconnect(replay_message(first_message, receive))
         try:
-            await self._answer_and_count(key, scope, receive, response)
+            await self._answer_and_count(request.key, scope, ignore_disconnect(receive), response)
         finally:
             if not response.is_stored:
                 await asyncio.to_thread(self.idempotency.finish, outcome, None)
@@ -105,9 +98,6 @@ class KeyLimitsMiddleware:
 
         A client that has the whole answer may therefore ask again at once, even with a limit of
         one request at a time. A request of a key without limits executes no SQL statement.
-
-        Raises:
-            RefusedError: see `KeyRequestCounter.begin`.
         """
         if key.limits.per_minute is None and key.limits.at_once is None:
             await self.proxy(scope, receive, send)
@@ -131,22 +121,7 @@ class KeyLimitsMiddleware:
             await end()
 
 
-def add_key_limits(proxy: ASGIApp, settings: Settings, keyring: Keyring) -> KeyLimitsMiddleware:
+def add_key_limits(proxy: ASGIApp, settings: Settings) -> KeyLimitsMiddleware:
     """Wrap the proxy with the limits of a home's keys; the store is opened at its first use."""
-
-    def open_store() -> State:
-        return open_key_store(settings)
-
-    return KeyLimitsMiddleware(
-        proxy, keyring, KeyRequestCounter(open_store), IdempotencyStore(open_store)
-    )
-
-
-def replay_message(message: Message, receive: Receive) -> Receive:
-    """Wrap `receive` so that it first returns a message that was already received."""
-    messages = [message]
-
-    async def receive_next() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_next
+    open_store = cache(lambda: open_key_store(settings))
+    return KeyLimitsMiddleware(proxy, KeyRequestCounter(open_store), IdempotencyStore(open_store))

@@ -39,7 +39,7 @@ def allow_origins(app: ASGIApp, setting: str) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "POST"),
         allow_headers=("*",),
-        expose_headers=("x-request-id", "x-twin-trace-id", "x-twin-sources", "retry-after"),
+        expose_headers=("x-request-id", "x-twin-trace-id", "retry-after"),
         max_age=_MAX_AGE_S,
     )
 

@@ -1,7 +1,8 @@
 """Prepare a request before LiteLLM is called, and answer it here if it needs no model.
 
-Scope: the ASGI application around LiteLLM's. It reads the body as a question and lets the plugin
-prepare it. It sends the answers that no model writes, and the opening of a stream.
+Scope: the ASGI application around LiteLLM's, and the request that the allow-list passes to it. It
+lets the plugin prepare the question. It sends the answers that no model writes, and the opening of
+a stream.
 Out of scope: the preparation itself (`request_path.py`), the format of those answers
 (`fixed_answers.py`), and a stream after its opening (`early_opening.py`).
 
@@ -13,7 +14,6 @@ Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import traceback
@@ -22,16 +22,32 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from twin_resources.access.keys import Key, Keyring
+from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import EarlyOpening, current_opening
 from twin_resources.gateway.api.json_answers import send_json
-from twin_resources.gateway.api.key_limits_middleware import replay_message
 from twin_resources.gateway.exchange.fixed_answers import completion_document, final_events
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.request.request_body import ChatRequest, read_question
+from twin_resources.gateway.request.request_body import ChatRequest
 
 LogAnswer = Callable[[RequestRecord], None]
+CHECKED_REQUEST = "twin.request"
+"""Key of an ASGI scope; its value is the `CheckedRequest` of a request that needs an answer."""
+
+
+@dataclass(frozen=True)
+class CheckedRequest:
+    """A chat request that the allow-list has checked.
+
+    Attributes:
+        key: the key of the client.
+        question: the question that the body contains.
+        body: the checked JSON, as LiteLLM receives it.
+    """
+
+    key: Key
+    question: ChatRequest
+    body: bytes
 
 
 @dataclass(frozen=True)
@@ -40,14 +56,12 @@ class PreparationMiddleware:
 
     Attributes:
         proxy: LiteLLM's application.
-        keyring: finds the key of a request.
         prepare: the plugin's method `prepare`.
         log_fixed_answer: writes the span and the scores of an answer that no model wrote.
         log_opening: writes the span of an answer if only its opening was sent.
     """
 
     proxy: ASGIApp
-    keyring: Keyring
     prepare: Callable[[ChatRequest, Key], Awaitable[RequestRecord]]
     log_fixed_answer: LogAnswer
     log_opening: LogAnswer
@@ -58,12 +72,12 @@ class PreparationMiddleware:
         Raises:
             RefusedError: see `TwinPlugin.prepare`.
         """
-        if scope["type"] != "http" or scope["method"] != "POST":
+        request: CheckedRequest | None = scope.get(CHECKED_REQUEST)
+        if request is None:
             await self.proxy(scope, receive, send)
             return
         started_at = time.monotonic()
-        first_message = await receive()  # the allow-list passes the whole body in one message
-        record = await self._prepare_request(scope, bytes(first_message.get("body", b"")))
+        record = await self._prepare_request(request)
         opening = EarlyOpening(send, record)
         try:
             if record.exchange.fixed_answer:
@@ -73,19 +87,15 @@ class PreparationMiddleware:
                 await opening.begin(record.prefix)
             token = current_opening.set(opening)
             try:
-                await self.proxy(scope, replay_message(first_message, receive), opening.forward)
+                await self.proxy(scope, receive, opening.forward)
             finally:
                 current_opening.reset(token)
         finally:
             opening.end(self.log_opening)
 
-    async def _prepare_request(self, scope: Scope, body: bytes) -> RequestRecord:
+    async def _prepare_request(self, request: CheckedRequest) -> RequestRecord:
         try:
-            question = read_question(json.loads(body))
-            # The allow-list has just looked the key up; the keyring caches it for a second.
-            headers: dict[bytes, bytes] = dict(scope["headers"])
-            key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
-            return await self.prepare(question, key)
+            return await self.prepare(request.question, request.key)
         except RefusedError:
             raise
         except Exception as error:

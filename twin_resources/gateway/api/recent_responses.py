@@ -27,7 +27,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from twin_resources.access.refusals import RefusedError
+from twin_resources.access.refusals import refuse_if_store_fails
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.observability.langfuse.tombstones import tombstone_hash
@@ -220,17 +220,15 @@ class RecentResponses:
     def _find_row(self, reader: str, trace_id: str) -> sa.Row[Any] | None:
         table = gateway_responses
         is_own_row = sa.and_(table.c.trace_id == trace_id, table.c.reader == reader)
-        try:
-            with self._store.read_transaction() as connection:
-                return connection.execute(sa.select(table).where(is_own_row)).first()
-        except (SQLAlchemyError, TwinError) as error:
-            raise RefusedError(
-                503,
+        with (
+            refuse_if_store_fails(
                 "responses_unreadable",
                 tried="find the answer that the request refers to",
-                found=f"the state store does not answer ({type(error).__name__})",
                 next_step="try again, or send the whole conversation",
-            ) from error
+            ),
+            self._store.read_transaction() as connection,
+        ):
+            return connection.execute(sa.select(table).where(is_own_row)).first()
 
     @cached_property
     def _store(self) -> State:

@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from twin_resources.access.keys import ROLES, Key, Keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import AdmissionControl
-from twin_resources.gateway.api.feedback import FeedbackService
+from twin_resources.gateway.api.feedback import store_feedback
 from twin_resources.gateway.api.forced_tools import convert_forced_tool
 from twin_resources.gateway.api.json_answers import failure_events, send_json, send_refusal
 from twin_resources.gateway.api.other_apis import (
@@ -40,13 +40,13 @@ from twin_resources.gateway.api.other_apis import (
     convert_completions_request,
     convert_responses_request,
 )
+from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.response_middleware import (
     add_answer_headers,
     convert_answers,
 )
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.request.request_body import (
     MAX_BODY_BYTES,
     MODEL_NAME,
@@ -57,14 +57,14 @@ from twin_resources.gateway.request.request_body import (
 )
 from twin_resources.gateway.routing.decision import RouteRequest
 from twin_resources.gateway.routing.model_names import (
-    decision_for_model,
     model_fields,
     model_names_for_key,
 )
 from twin_resources.gateway.routing.rules import choose_version
+from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.observability.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from twin_resources.observability.metrics import RequestOutcome, measure_request, render_metrics
-from twin_resources.registry.route_names import PAID, TASK
+from twin_resources.registry.route_names import TASK
 
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
 CHAT_PATH = "/v1/chat/completions"
@@ -132,10 +132,9 @@ class RouteAllowlist:
         keyring: finds the key of a request.
         live_config: the snapshot against which requests are checked.
         background_tasks: tasks that start after the proxy and before the first request.
-        feedback: stores feedback from readers.
+        outbox: stores feedback from readers.
         responses: earlier answers that clients of the Responses API may name.
         home_metrics: the state of the home, for the metrics route.
-        prices: token prices, for the models route.
         admission: counts the requests in progress.
         body_timeout_s: seconds that a body may take to arrive.
         follower_status: returns why this home lags behind the shared state store, and a note for
@@ -146,10 +145,9 @@ class RouteAllowlist:
     keyring: Keyring
     live_config: LiveConfig
     background_tasks: BackgroundService
-    feedback: FeedbackService
+    outbox: Outbox
     responses: RecentResponses
     home_metrics: Collector
-    prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
     admission: AdmissionControl = field(default_factory=lambda: AdmissionControl(32, 64))
     body_timeout_s: float = BODY_TIMEOUT_S
     follower_status: Callable[[], tuple[str, str]] = lambda: ("", "")
@@ -199,9 +197,8 @@ class RouteAllowlist:
         elif route == MODELS_ROUTE:
             await self._send_models(key, send)
         elif route == FEEDBACK_ROUTE:
-            await send_json(
-                send, 200, await self.feedback.store(key, await self._receive_body(receive))
-            )
+            raw = await self._receive_body(receive)
+            await send_json(send, 200, await store_feedback(self.outbox, key, raw))
         elif route not in ROUTES:
             await self._send_model(key, scope["path"].removeprefix(_MODEL_PREFIX), send)
         else:
@@ -222,7 +219,7 @@ class RouteAllowlist:
                 with self.admission.admit_to_server(decision.server_key):
                     await self._forward_to_proxy(
                         _strip_scope(scope, length=len(checked_body), path=CHAT_PATH),
-                        checked_body,
+                        CheckedRequest(key, question, checked_body),
                         receive,
                         send if converter is None else convert_answers(send, converter),
                         grace_s=STREAM_GRACE_S if question.stream else WHOLE_ANSWER_GRACE_S,
@@ -249,7 +246,7 @@ class RouteAllowlist:
     async def _forward_to_proxy(
         self,
         scope: Scope,
-        body: bytes,
+        request: CheckedRequest,
         receive: Receive,
         send: Send,
         *,
@@ -270,7 +267,9 @@ class RouteAllowlist:
                 pass
             disconnect_event.set()
 
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        messages: list[Message] = [
+            {"type": "http.request", "body": request.body, "more_body": False}
+        ]
 
         async def replay_body() -> Message:
             if messages:
@@ -283,7 +282,9 @@ class RouteAllowlist:
             await send(message)
 
         answer_task = asyncio.ensure_future(
-            self.proxy(scope, replay_body, _yield_between_chunks(forward))
+            self.proxy(
+                {**scope, CHECKED_REQUEST: request}, replay_body, _yield_between_chunks(forward)
+            )
         )
         disconnect_watch = asyncio.ensure_future(watch_disconnect())
         revocation_watch = asyncio.ensure_future(
@@ -366,15 +367,12 @@ class RouteAllowlist:
         await send_json(send, 200, self._model_entry(name))
 
     def _model_entry(self, name: str) -> Mapping[str, Any]:
-        snapshot = self.live_config.current
-        decision = decision_for_model(snapshot, name)
-        price = self.prices.server_prices(decision.server_key, is_paid=decision.version == PAID)
         return {
             "id": name,
             "object": "model",
             "created": int(self.started_at.timestamp()),
             "owned_by": "llm-twin",
-            "twin": model_fields(snapshot, name) | price,
+            "twin": model_fields(self.live_config.current, name),
         }
 
     async def _send_readiness(self, send: Send) -> None:

@@ -10,7 +10,7 @@ Costs are marginal (utilisation 1), because the machine costs the same when idle
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -146,38 +146,3 @@ class ThroughputMeter:
     def tokens_per_second(self) -> float:
         """Throughput, or 0 before the first measurement."""
         return self.tokens / self.busy_seconds if self.busy_seconds > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class TokenPrices:
-    """Prices of a million tokens by model, for `/v1/models`.
-
-    Attributes:
-        meters: meters of the model servers, by server key.
-        usd_per_hour: price of the machine.
-        paid_prices: prices of the paid model's prompt and answer tokens, US dollars per million, or
-            None without a paid model.
-    """
-
-    meters: Mapping[str, ThroughputMeter]
-    usd_per_hour: float
-    paid_prices: tuple[float, float] | None = None
-
-    def server_prices(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
-        """Return `usd_per_million_prompt_tokens` and `usd_per_million_answer_tokens`.
-
-        Both are None before the first measurement. For a self-hosted server both are its measured
-        marginal cost, which also determines the cost of each answer.
-        """
-        prompt_price = answer_price = None
-        if is_paid and self.paid_prices is not None:
-            prompt_price, answer_price = self.paid_prices
-        meter = self.meters.get(server_key)
-        if not is_paid and meter is not None and meter.tokens_per_second > 0:
-            prompt_price = answer_price = self_hosted_usd_per_million_tokens(
-                self.usd_per_hour, tokens_per_second=meter.tokens_per_second
-            )
-        return {
-            "usd_per_million_prompt_tokens": prompt_price,
-            "usd_per_million_answer_tokens": answer_price,
-        }

@@ -1,6 +1,6 @@
 """Record one request and its answer, for the reader and for the trace.
 
-Scope: the record of a request, its `twin` field, its two headers and the flat metadata of
+Scope: the record of a request, its `twin` field, its header and the flat metadata of
 its trace.
 Out of scope: filling the record (`routing/`, `plugin.py`), sending a span (`tracing.py`).
 
@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Passage
 
 TRACE_HEADER = "x-twin-trace-id"
-SOURCES_HEADER = "x-twin-sources"
-MAX_SOURCES_BYTES = 2048  # some proxies drop answers with larger headers
 
 
 @dataclass
@@ -308,8 +305,8 @@ class RequestRecord:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
     def headers(self) -> dict[str, str]:
-        """Return the two headers of the answer, which are known before its first token."""
-        return {TRACE_HEADER: self.trace_id, SOURCES_HEADER: sources_header(self.sources)}
+        """Return the header of the answer, which is known before its first token."""
+        return {TRACE_HEADER: self.trace_id}
 
     def twin_field(self) -> dict[str, Any]:
         """Return the structured field `twin` of the answer.
@@ -401,16 +398,3 @@ def new_trace_id() -> str:
 
 def _format_number(value: float | None, format_spec: str) -> str:
     return "" if value is None else format(value, format_spec)
-
-
-def sources_header(sources: Sequence[Passage]) -> str:
-    """Return whole chunk ids, best first, comma-separated and percent-encoded, at most 2 KB."""
-    entries: list[str] = []
-    size = 0
-    for source in sources:
-        encoded_id = quote(source.chunk_id, safe="-._~/#:")
-        size += len(encoded_id) + 1
-        if size > MAX_SOURCES_BYTES:
-            break
-        entries.append(encoded_id)
-    return ",".join(entries)

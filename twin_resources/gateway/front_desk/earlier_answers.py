@@ -8,12 +8,10 @@ given (`stages/fixed_text.py`), the classifiers (`message_kinds.py`), fitting an
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
-    FittedWeights,
     read_weights,
 )
 
@@ -33,10 +31,4 @@ def is_rewriting_request(message: str) -> bool:
 
 def rewriting_probability(text: str) -> float:
     """Return the probability that a text requests a rewrite of an earlier answer."""
-    return fitted_weights().mean_probability(text, _REWRITING, unsure=_UNSURE)
-
-
-@cache
-def fitted_weights() -> FittedWeights:
-    """Read the packaged weights once."""
-    return read_weights(WEIGHTS)
+    return read_weights(WEIGHTS).mean_probability(text, _REWRITING, unsure=_UNSURE)

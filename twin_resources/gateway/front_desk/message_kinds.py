@@ -142,7 +142,7 @@ def _probabilities(text: str) -> np.ndarray:
     """Return the probabilities of a whole message; a long one is scored by n-grams alone."""
     if not _LETTER.search(text):
         return _CERTAINLY_ORDINARY
-    weights = fitted_weights()
+    weights = read_weights(WEIGHTS)
     if len(text) <= PART_CHARACTERS:
         return weights.probabilities(text)
     return weights.ngram_probabilities(text[:_MAX_CHARACTERS])
@@ -156,7 +156,7 @@ def _is_danger(text: str, whole_probabilities: np.ndarray) -> bool:
     is_long, danger_score = len(text) > PART_CHARACTERS, float(whole_probabilities[_DANGER])
     if not is_long and _WHOLE_WEIGHT * danger_score + 1.0 - _WHOLE_WEIGHT < DANGER_THRESHOLD:
         return False  # a part with probability 1 could not reach the threshold
-    weights = fitted_weights()
+    weights = read_weights(WEIGHTS)
     ranked_parts = sorted(
         split_parts(text), key=lambda part: -weights.ngram_probabilities(part)[_DANGER]
     )
@@ -193,13 +193,8 @@ def split_parts(text: str) -> list[str]:
 
 
 @cache
-def fitted_weights() -> FittedWeights:
-    """Read the packaged weights once."""
-    return read_weights(WEIGHTS)
-
-
 def read_weights(file: Path) -> FittedWeights:
-    """Read a weights file that a script in `deploy/checkout` has written."""
+    """Read a weights file that a script in `deploy/checkout` has written, once a process."""
     with np.load(file) as arrays:
         return FittedWeights(
             arrays["coefficients"],

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
 from twin_resources.authors.guard_settings import GuardPlace
-from twin_resources.gateway.front_desk.message_kinds import FittedWeights, read_weights
+from twin_resources.gateway.front_desk.message_kinds import read_weights
 from twin_resources.prompt.control_marks import COMMON_MARKS
 
 KINDS = ("ordinary", "front_desk", "injection")
@@ -90,7 +89,7 @@ def _score_sentence(sentence: str) -> float:
     digest = blake2b(sentence.encode(), digest_size=16).digest()
     probability = _PROBABILITIES.get(digest)
     if probability is None:
-        probability = fitted_weights().mean_probability(
+        probability = read_weights(WEIGHTS).mean_probability(
             _normalize(sentence), _INJECTION, unsure=_UNSURE
         )
         if len(_PROBABILITIES) >= _MAX_CACHED_PROBABILITIES:
@@ -106,9 +105,3 @@ def _normalize(sentence: str) -> str:
     if len(_LETTER_DIGIT_WORD.findall(sentence)) >= _MIN_LETTER_DIGIT_WORDS:
         return _LETTER_DIGIT_WORD.sub(lambda word: word[0].translate(_DIGITS_AS_LETTERS), sentence)
     return sentence
-
-
-@cache
-def fitted_weights() -> FittedWeights:
-    """Read the packaged weights once."""
-    return read_weights(WEIGHTS)

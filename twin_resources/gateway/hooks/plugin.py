@@ -312,7 +312,7 @@ class TwinPlugin(CustomLogger):
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, str] | None:
-        """Return the trace id and the sources as headers, which a stream sends first."""
+        """Return the trace id as a header, which a stream sends first."""
         record = self.find_record(data.get("litellm_call_id"))
         return record.headers() if record is not None else None
 

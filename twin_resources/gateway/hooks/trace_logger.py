@@ -1,9 +1,10 @@
 """Queue one span per answer, with only the attributes that `tracing.py` defines.
 
-Scope: LiteLLM's hooks for traces and the details of LiteLLM on which they depend.
+Scope: LiteLLM's logging hooks and the details of LiteLLM on which they depend. LiteLLM's own logger
+for OpenTelemetry is not used: it would write attributes, metrics and spans that nobody reads.
 Out of scope: the attributes of a span (`tracing.py`), sending it (`trace_outbox.py`).
 
-Hooks: litellm/integrations/opentelemetry.py (1.106)
+Hooks: litellm/integrations/custom_logger.py (1.106)
 """
 # ruff: noqa: ARG002 - LiteLLM calls its hooks with these keywords
 
@@ -12,13 +13,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import HTTPException
-from litellm.integrations.langfuse.langfuse_otel import LangfuseOtelLogger
-from litellm.integrations.opentelemetry import OpenTelemetryConfig
+from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.gateway.exchange.request_record import RequestRecord
@@ -31,106 +34,69 @@ from twin_resources.gateway.request.request_body import ALLOWED_KEYS
 from twin_resources.observability.metrics import count_answer
 
 
-class TraceLogger(LangfuseOtelLogger):
+class TraceLogger(CustomLogger):
     """A logger that queues one generation span per answer, with the gateway's scores."""
 
     def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
+        super().__init__()
         self._plugin = plugin
         self._exporter = exporter
-        config = OpenTelemetryConfig(exporter=exporter)
-        super().__init__(config=config, callback_name="langfuse_otel")
-
-    def _get_span_processor(self, *args: Any, **kwargs: Any) -> BatchSpanProcessor:
-        # LiteLLM would give an exporter object a processor that writes on the event loop.
-        return BatchSpanProcessor(self._exporter, schedule_delay_millis=SPAN_DELAY_MS)
+        self._provider = TracerProvider()
+        self._provider.add_span_processor(
+            BatchSpanProcessor(exporter, schedule_delay_millis=SPAN_DELAY_MS)
+        )
+        self._tracer = self._provider.get_tracer("twin")
 
     def flush(self) -> None:
         """Write waiting spans to the outbox; called before the process ends."""
-        self._tracer_provider.force_flush(timeout_millis=3000)
-
-    def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
-        """Set the attributes of the answer to which `kwargs` belongs."""
-        call_id = kwargs.get("litellm_call_id")
-        record = self._plugin.find_record(call_id)
-        if record is None:
-            return
-        record.is_traced = True
-        answer = record.shown_text or _answer_text(response_obj)
-        self._plugin.record_called_server(record, kwargs)
-        record.safety_findings = safety.find_sensitive_kinds(answer)
-        exception, usage = kwargs.get("exception"), token_counts(response_obj)
-        error = type(exception).__name__ if exception and not answer else ""
-        _count_answer(record, usage, error)
-        span.set_attributes(
-            span_attributes(
-                record,
-                messages=kwargs.get("messages") or [],
-                answer=answer,
-                usage=usage,
-                model_parameters=_model_parameters(kwargs),
-                first_token_at=_first_token_time(kwargs),
-                error=error,
-            )
-        )
-        if answer:
-            scores = automatic_scores(
-                record,
-                answer=answer,
-                messages=kwargs.get("messages") or [],
-                latency_s=_call_seconds(kwargs),
-            )
-            self._exporter.add_scores(scores)
-            self._plugin.watch.count_findings(record)
-            self._plugin.remove_record(call_id)
+        self._provider.force_flush(timeout_millis=3000)
 
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
+        """Write the span of an answer, unless `log_opening` has written it for a disconnect."""
         record = self._plugin.find_record(kwargs.get("litellm_call_id"))
-        if record is not None and record.is_opened and record.is_traced:
-            return  # the reader disconnected, and `log_opening` has logged the answer
-        await super().async_log_success_event(kwargs, response_obj, start_time, end_time)
+        if record is not None and not record.is_traced:
+            self._log_call(record, kwargs, response_obj, (start_time, end_time))
 
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        if self._needs_failure_span(kwargs):
-            await super().async_log_failure_event(kwargs, response_obj, start_time, end_time)
+        self.log_failure_event(kwargs, response_obj, start_time, end_time)
 
     def log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        if self._needs_failure_span(kwargs):
-            super().log_failure_event(kwargs, response_obj, start_time, end_time)
-
-    def _needs_failure_span(self, kwargs: dict[str, Any]) -> bool:
-        """Return whether a failure needs a span here, which is true only for a disconnected reader.
-
-        A refused request has no record, and its span would have a random trace id and no content.
-        After a failed attempt, LiteLLM retries or the fallback answers, and the trace must contain
-        only that answer; 17 of 600 traces also contained a failed attempt. Final failures are
-        logged by `async_post_call_failure_hook`. The proxy itself raises the error of a disconnect.
-        """
+        """Write the span of a request whose reader has disconnected."""
         record = self._plugin.find_record(kwargs.get("litellm_call_id"))
-        if record is None:
-            return False
-        is_proxy_error = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
-        # `log_opening` logs an answer whose opening was sent.
-        is_opening = record.is_opened and not record.has_prose
-        return (record.cost.is_ended or is_proxy_error) and not record.is_traced and not is_opening
+        if record is not None and _needs_failure_span(record, kwargs.get("exception")):
+            self._log_call(record, kwargs, response_obj, (start_time, end_time))
 
-    def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
-        return self.tracer  # LiteLLM would let a request choose another Langfuse server
-
-    def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the raw request and answer get no second span."""
-
-    def _record_exception_on_span(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: an attribute names the exception, and its text contains server addresses."""
-
-    async def async_post_call_success_hook(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the response without adding attributes of the HTTP request."""
-        return kwargs.get("response")
+    def _log_call(
+        self,
+        record: RequestRecord,
+        kwargs: dict[str, Any],
+        response: Any,
+        times: tuple[datetime, datetime],
+    ) -> None:
+        """Write the span of a call to a model, and the scores of its answer."""
+        answer, messages = record.shown_text or _answer_text(response), kwargs.get("messages") or []
+        self._plugin.record_called_server(record, kwargs)
+        record.safety_findings = safety.find_sensitive_kinds(answer)
+        exception = kwargs.get("exception")
+        self._write_span(
+            record,
+            messages,
+            answer=answer,
+            times_ns=(_to_ns(times[0]), _to_ns(times[1])),
+            usage=token_counts(response),
+            model_parameters=_model_parameters(kwargs),
+            first_token_at=_first_token_time(kwargs),
+            error=type(exception).__name__ if exception and not answer else "",
+        )
+        if answer:
+            self._add_scores(record, answer, messages, latency_s=_call_seconds(kwargs))
+            self._plugin.remove_record(kwargs.get("litellm_call_id"))
 
     async def async_post_call_failure_hook(
         self, request_data: dict[str, Any], original_exception: Exception, *args: Any, **kwargs: Any
@@ -152,12 +118,8 @@ class TraceLogger(LangfuseOtelLogger):
         """Write the span and the scores of an answer that no model wrote."""
         record.safety_findings = safety.find_sensitive_kinds(record.shown_text)
         messages = record.exchange.messages
-        self._write_span(record, messages)
-        scores = automatic_scores(
-            record, answer=record.shown_text, messages=messages, latency_s=record.cost.seconds
-        )
-        self._exporter.add_scores(scores)
-        self._plugin.watch.count_findings(record)
+        self._write_span(record, messages, answer=record.shown_text)
+        self._add_scores(record, record.shown_text, messages, latency_s=record.cost.seconds)
 
     def log_opening(self, record: RequestRecord) -> None:
         """Write the span of an answer that ended after its opening.
@@ -165,46 +127,85 @@ class TraceLogger(LangfuseOtelLogger):
         The reader disconnected, or the model returned no prose.
         """
         if not record.is_traced:  # the record is kept, because LiteLLM may log it later
-            self._write_span(record, record.exchange.messages)
+            self._write_span(record, record.exchange.messages, answer=record.shown_text)
+
+    def _add_scores(
+        self,
+        record: RequestRecord,
+        answer: str,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        latency_s: float | None,
+    ) -> None:
+        scores = automatic_scores(record, answer=answer, messages=messages, latency_s=latency_s)
+        self._exporter.add_scores(scores)
+        self._plugin.watch.count_findings(record)
 
     def _write_span(
         self,
         record: RequestRecord,
         messages: Sequence[Mapping[str, Any]],
         *,
+        answer: str = "",
+        times_ns: tuple[int, int] | None = None,
+        usage: Mapping[str, int] = MappingProxyType({}),
+        model_parameters: Mapping[str, Any] | None = None,
+        first_token_at: datetime | None = None,
         error: str = "",
     ) -> None:
+        """Write the span of an answer and count the answer.
+
+        Args:
+            times_ns: start and end in nanoseconds since 1970; by default the time of the answer,
+                which ends now.
+            model_parameters: sampling parameters as LiteLLM sent them; or None for
+                the prepared ones.
+        """
         record.is_traced = True
-        _count_answer(record, {}, error)
-        end_ns = time.time_ns()
-        span = self.tracer.start_span(
-            "answer",
-            context=self.get_traceparent_from_header({"traceparent": record.traceparent}),
-            start_time=end_ns - round(record.cost.seconds * 1e9),
+        count_answer(
+            author=record.chat_request.author,
+            version=record.decision.version,
+            route=record.decision.route,
+            usage=usage,
+            usd=record.cost.usd,
+            guard_findings=[(item.kind, item.action, item.count) for item in record.guard_records],
+            error=error,
         )
+        now_ns = time.time_ns()
+        start_ns, end_ns = times_ns or (now_ns - round(record.cost.seconds * 1e9), now_ns)
+        parent = TraceContextTextMapPropagator().extract({"traceparent": record.traceparent})
+        span = self._tracer.start_span("answer", context=parent, start_time=start_ns)
         span.set_attributes(
             span_attributes(
                 record,
                 messages=messages,
-                answer="" if error else record.shown_text,
-                usage={},
-                model_parameters=record.exchange.sampling,
+                answer=answer,
+                usage=usage,
+                model_parameters=(
+                    record.exchange.sampling if model_parameters is None else model_parameters
+                ),
+                first_token_at=first_token_at,
                 error=error,
             )
         )
         span.end(end_ns)
 
 
-def _count_answer(record: RequestRecord, usage: Mapping[str, int], error: str) -> None:
-    count_answer(
-        author=record.chat_request.author,
-        version=record.decision.version,
-        route=record.decision.route,
-        usage=usage,
-        usd=record.cost.usd,
-        guard_findings=[(item.kind, item.action, item.count) for item in record.guard_records],
-        error=error,
-    )
+def _needs_failure_span(record: RequestRecord, error: object) -> bool:
+    """Return whether a failure needs a span here, which is true only for a disconnected reader.
+
+    After a failed attempt, LiteLLM retries or the fallback answers, and the trace must contain only
+    that answer; 17 of 600 traces also contained a failed attempt. Final failures are logged by
+    `async_post_call_failure_hook`. The proxy itself raises the error of a disconnect.
+    """
+    is_proxy_error = isinstance(error, ProxyException | HTTPException)
+    # `log_opening` logs an answer whose opening was sent.
+    is_opening = record.is_opened and not record.has_prose
+    return (record.cost.is_ended or is_proxy_error) and not record.is_traced and not is_opening
+
+
+def _to_ns(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e9)
 
 
 def _answer_text(response: Any) -> str:

@@ -7,6 +7,7 @@ scope: which version answers (`rules.py`), the keys (`access/keys.py`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from twin_resources.access.keys import Key
@@ -84,40 +85,30 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         RefusedError: 404 if the author or alias does not exist, 403 if this key may not use it, 503
             if the author is paused.
     """
-    tried = f"ask {chat_request.model}"
-    allowed_authors = sorted(author for author in snapshot.authors if key.may_ask(author))
-    allowed_models = ", ".join(f"twin/{author}" for author in allowed_authors[:20]) or "no twin"
-    if chat_request.author not in snapshot.authors:
-        found = f"no author {chat_request.author!r}; this key may use {allowed_models}"
+    refuse = partial(RefusedError, tried=f"ask {chat_request.model}", param="model")
+    author = chat_request.author
+    allowed_authors = sorted(slug for slug in snapshot.authors if key.may_ask(slug))
+    allowed_models = ", ".join(f"twin/{slug}" for slug in allowed_authors[:20]) or "no twin"
+    if author not in snapshot.authors:
+        found = f"no author {author!r}; this key may use {allowed_models}"
         next_step = "use one of these, or import posts: twin up PATH --author NAME"
-        raise RefusedError(
-            404, "unknown_author", tried=tried, found=found, next_step=next_step, param="model"
-        )
-    if not key.may_ask(chat_request.author):
+        raise refuse(404, "unknown_author", found=found, next_step=next_step)
+    if not key.may_ask(author):
         found = f"a key that may use {allowed_models}"
         next_step = "use one of these, or ask the owner for a key for this author"
-        raise RefusedError(
-            403, "author_not_allowed", tried=tried, found=found, next_step=next_step, param="model"
-        )
-    if chat_request.author in snapshot.paused:
-        found = f"its answers are stopped, {snapshot.paused[chat_request.author]}"
-        resume_command = f"`twin pause {chat_request.author} --resume`"
+        raise refuse(403, "author_not_allowed", found=found, next_step=next_step)
+    if author in snapshot.paused:
+        found = f"its answers are stopped, {snapshot.paused[author]}"
+        resume_command = f"`twin pause {author} --resume`"
         next_step = f"try again later; the owner of the gateway can resume it with {resume_command}"
-        raise RefusedError(
-            503, "author_paused", tried=tried, found=found, next_step=next_step, param="model"
-        )
-    names = available_model_names(snapshot, chat_request.author)
+        raise refuse(503, "author_paused", found=found, next_step=next_step)
+    names = available_model_names(snapshot, author)
     if chat_request.model not in names:
         found = f"this twin has only the names {', '.join(names)}"
-        raise RefusedError(
-            404, "unknown_alias", tried=tried, found=found, next_step="use one of these names",
-            param="model",
-        )  # fmt: skip
+        raise refuse(404, "unknown_alias", found=found, next_step="use one of these names")
     if not key.may_use_alias(chat_request.alias):
         allowed_names = [name for name in names if key.may_use_alias(name.partition("@")[2])]
         found = f"a key that may use {', '.join(allowed_names)}"
         option = f"`--alias @{chat_request.alias}`"
         next_step = f"use one of these, or ask the owner for a key with {option} (twin keys add)"
-        raise RefusedError(
-            403, "alias_not_allowed", tried=tried, found=found, next_step=next_step, param="model"
-        )
+        raise refuse(403, "alias_not_allowed", found=found, next_step=next_step)

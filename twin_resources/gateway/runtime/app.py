@@ -42,19 +42,17 @@ def application() -> ASGIApp:
     remove_exception_text()
     preparation = PreparationMiddleware(
         cast(ASGIApp, app),
-        process.keyring,
         process.plugin.prepare,
         process.trace_logger.log_fixed_answer,
         process.trace_logger.log_opening,
     )
     allowlist = RouteAllowlist(
-        proxy=add_key_limits(preparation, settings, process.keyring),
+        proxy=add_key_limits(preparation, settings),
         keyring=process.keyring,
         live_config=process.live_config,
         background_tasks=process.background_tasks,
-        feedback=process.feedback,
+        outbox=process.outbox,
         home_metrics=process.home_metrics,
-        prices=process.prices,
         admission=process.admission,
         responses=process.responses,
         follower_status=process.follower_status,

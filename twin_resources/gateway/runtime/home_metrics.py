@@ -12,6 +12,7 @@ cannot be read is left out, and `twin_home_readable` names it; the other parts a
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -48,41 +49,45 @@ class HomeMetrics(Collector):
 
     def collect(self) -> Metrics:
         """Yield the metrics that can be read now."""
-        readable = GaugeMetricFamily(
-            "twin_home_readable", "1 if this part of the home could be read.", labels=("part",)
-        )
-        parts: dict[str, Callable[[], Iterable[GaugeMetricFamily | CounterMetricFamily]]] = {
+        parts: dict[str, Callable[[], Metrics]] = {
             "servers": self._read_servers,
             "outbox": self._read_outbox,
             "quality": self._read_quality,
             "spending": self._read_spending,
         }
+        is_readable: list[tuple[tuple[str, ...], float]] = []
         for name, read in parts.items():
             try:
                 metrics = list(read())
             except (TwinError, SQLAlchemyError):
-                readable.add_metric((name,), 0)
+                is_readable.append(((name,), 0))
                 continue
-            readable.add_metric((name,), 1)
+            is_readable.append(((name,), 1))
             yield from metrics
-        yield readable
+        yield _gauge(
+            "twin_home_readable",
+            "1 if this part of the home could be read.",
+            ("part",),
+            is_readable,
+        )
 
     def _read_servers(self) -> Metrics:
-        ready = GaugeMetricFamily(
-            "twin_model_server_ready", "1 if the model server accepts requests.", labels=("server",)
+        servers = self.live_config.current.servers
+        yield _gauge(
+            "twin_model_server_ready",
+            "1 if the model server accepts requests.",
+            ("server",),
+            [((name,), float(server.ready)) for name, server in servers.items()],
         )
-        for name, server in self.live_config.current.servers.items():
-            ready.add_metric((name,), float(server.ready))
-        yield ready
 
     def _read_outbox(self) -> Metrics:
         counts = self.outbox.counts()
-        waiting = GaugeMetricFamily(
-            "twin_outbox_waiting", "Items that wait for the trace store.", labels=("kind",)
+        yield _gauge(
+            "twin_outbox_waiting",
+            "Items that wait for the trace store.",
+            ("kind",),
+            [(("score",), counts.scores), (("trace",), counts.traces)],
         )
-        waiting.add_metric(("score",), counts.scores)
-        waiting.add_metric(("trace",), counts.traces)
-        yield waiting
         age_s = time.time() - counts.oldest_at if counts.oldest_at is not None else 0.0
         yield GaugeMetricFamily(
             "twin_outbox_oldest_age_seconds", "Age of the oldest waiting item.", max(0.0, age_s)
@@ -102,7 +107,7 @@ class HomeMetrics(Collector):
             if not sa.inspect(connection).has_table(scores.name):
                 return  # no score has been read yet
             feed = read_feed(connection, SCORES)
-            streams = score_watch.current_evidence(connection)
+            author_streams = score_watch.current_evidence(connection)
             armed_count = score_watch.count_armed_streams(connection)
             alarms = oldest_open_alarms(connection)
         if feed is not None:
@@ -112,54 +117,67 @@ class HomeMetrics(Collector):
                 feed.frontier_ms / 1000,
             )
         labels = ("author", "stream", "version")
-        evidence = GaugeMetricFamily(
-            "twin_quality_evidence", "Evidence of a fall of the scores (E).", labels=labels
+        streams = [
+            ((author, stream.stream, stream.version), stream)
+            for author, evidence in author_streams.items()
+            for stream in evidence
+        ]
+        yield _gauge(
+            "twin_quality_evidence",
+            "Evidence of a fall of the scores (E).",
+            labels,
+            [(key, stream.e_value) for key, stream in streams],
         )
-        floor = GaugeMetricFamily(
+        yield _gauge(
             "twin_quality_floor",
             "The lowest mean score, from 0 to 1, that does not count as a fall.",
-            labels=(*labels, "prompt_class"),
+            (*labels, "prompt_class"),
+            [
+                ((*key, prompt_class or "all"), bound)
+                for key, stream in streams
+                for prompt_class, bound in stream.held_to.items()
+            ],
         )
-        for author, author_streams in streams.items():
-            for stream in author_streams:
-                key = (author, stream.stream, stream.version)
-                evidence.add_metric(key, stream.e_value)
-                for prompt_class, bound in stream.held_to.items():
-                    floor.add_metric((*key, prompt_class or "all"), bound)
-        yield evidence
-        yield floor
         yield GaugeMetricFamily(
             "twin_quality_alarm_threshold",
             "The evidence that raises an alarm.",
             rules_from_settings(self.settings).threshold(armed_count),
         )
-        open_alarms = GaugeMetricFamily(
+        yield _gauge(
             "twin_quality_alarm_raised_timestamp_seconds",
             "When the oldest alarm without a decision was raised.",
-            labels=("author",),
+            ("author",),
+            [((author,), alarm.raised_at) for author, alarm in alarms.items()],
         )
-        for author, alarm in alarms.items():
-            open_alarms.add_metric((author,), alarm.raised_at)
-        yield open_alarms
 
     def _read_spending(self) -> Metrics:
         with closing(State.open(self.settings.state_address)) as state:
             rows = open_account(self.settings, state).rows(period="day")
-        spent = GaugeMetricFamily(
+        nano_dollars: Counter[tuple[str, str]] = Counter()
+        for row in rows:
+            nano_dollars[str(row["purpose"]), str(row["author"])] += int(row["nano"])
+        yield _gauge(
             "twin_spent_today_dollars",
             "US dollars that paid models have cost on this UTC day.",
-            labels=("purpose", "author"),
+            ("purpose", "author"),
+            [(key, nano / NANO_PER_DOLLAR) for key, nano in nano_dollars.items()],
         )
-        totals: dict[tuple[str, str], int] = {}
-        for row in rows:
-            key = (str(row["purpose"]), str(row["author"]))
-            totals[key] = totals.get(key, 0) + int(row["nano"])
-        for key, nano in totals.items():
-            spent.add_metric(key, nano / NANO_PER_DOLLAR)
-        yield spent
         if self.settings.budget_per_day is not None:
             yield GaugeMetricFamily(
                 "twin_budget_per_day_dollars",
                 "The home's limit in US dollars per day.",
                 self.settings.budget_per_day,
             )
+
+
+def _gauge(
+    name: str,
+    description: str,
+    labels: tuple[str, ...],
+    samples: Iterable[tuple[tuple[str, ...], float]],
+) -> GaugeMetricFamily:
+    """Return a gauge with one value for each tuple of label values."""
+    family = GaugeMetricFamily(name, description, labels=labels)
+    for label_values, value in samples:
+        family.add_metric(label_values, value)
+    return family

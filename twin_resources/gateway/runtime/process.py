@@ -16,14 +16,12 @@ from typing import Any
 
 from twin_resources.access.account import open_account
 from twin_resources.access.keys import open_keyring
-from twin_resources.access.paid_budget import PaidBudget, answer_price_usd
+from twin_resources.access.paid_budget import PaidBudget
 from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.authentication import create_authenticator
-from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.stream_aggregation import install_stream_transport
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, HomeCounts
 from twin_resources.gateway.hooks.canary_watch import ACTOR, CanaryWatch
 from twin_resources.gateway.hooks.plugin import TwinPlugin
@@ -84,15 +82,6 @@ def _flush() -> None:
     trace_logger.flush()
 
 
-def _read_paid_prices() -> tuple[float, float] | None:
-    """Return the prices of a million prompt tokens and a million answer tokens, in US dollars."""
-    if budget is None:
-        return None
-    model, token_count = settings.paid_model, 1_000_000
-    prompt_usd = answer_price_usd(model, prompt_tokens=token_count, answer_tokens=0)
-    return prompt_usd, answer_price_usd(model, prompt_tokens=0, answer_tokens=token_count)
-
-
 def follower_status() -> tuple[str, str]:
     """Return why this home lags behind the state store, and a note for the operator."""
     return (follower.lag_reason, follower.problems) if follower else ("", "")
@@ -102,7 +91,6 @@ settings = load_settings()
 follower = create_follower(settings)
 outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
-feedback = FeedbackService(outbox)
 keyring = open_keyring(settings)
 live_config = LiveConfig(settings)
 install_stream_transport(_is_own_server)
@@ -117,7 +105,6 @@ if budget is not None:
     request_path.paid_model = settings.paid_model
     request_path.paid_supports_json = supports_response_format(settings.paid_model)
     request_path.router = QuestionRouter(settings.paid_model, budget.remaining_budget)
-prices = TokenPrices(request_path.meters, settings.self_hosted_usd_per_hour, _read_paid_prices())
 home_metrics = HomeMetrics(settings, live_config, outbox)
 admission = AdmissionControl(settings.requests_per_key, settings.requests_per_server, counts)
 watch = CanaryWatch(live_config, _roll_back)
