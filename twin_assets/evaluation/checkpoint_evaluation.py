@@ -196,7 +196,6 @@ def _build_metadata(
         "measured_now": judged_evaluation.is_newly_measured,
         "report": dg.MetadataValue.md(render_report_for_event_log(evaluation, verdict)),
         "report_file": dg.MetadataValue.path(str(judged_evaluation.report_path)),
-        "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,
         "seconds": dg.MetadataValue.json(evaluation.seconds),
     }
