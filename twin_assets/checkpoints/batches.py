@@ -27,8 +27,6 @@ class Plannable(Protocol):
 
 
 LENGTH_GROUPING_STEPS = 6  # number of consecutive steps that exchange samples
-# document_id of the samples of a general instruction set, which earlier releases mixed in
-GENERAL_DOCUMENT_ID = "general"
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,8 @@ def plan_training(
     """Fill the token budget with whole steps.
 
     The order covers the author's documents evenly: each document contributes one sample before any
-    contributes a second. A general instruction set does not count as a document. Its samples are
-    spread evenly among the author's, so every part of an epoch has the dataset's share of them. The
-    order, and therefore the weights, depends only on the samples' ids and the seed.
+    contributes a second. The order, and therefore the weights, depends only on the samples' ids and
+    the seed.
 
     Args:
         token_budget: number of tokens. The plan has at least one step; the last one may exceed the
@@ -156,9 +153,7 @@ def _choose_raw_documents(
     At least one document is chosen; if there are several, at least one is not.
     """
     block_documents = {block.document_id for block in blocks}
-    documents = block_documents.union(sample.document_id for sample in samples) - {
-        GENERAL_DOCUMENT_ID
-    }
+    documents = block_documents.union(sample.document_id for sample in samples)
     candidates = sorted(block_documents, key=lambda name: _shuffle_key(seed, 0, f"raw/{name}"))
     return frozenset(
         candidates[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))]
@@ -222,19 +217,17 @@ def _order_samples(samples: Sequence[Plannable], *, max_epochs: int, seed: int) 
             for indices in indices_by_document.values()
             for position, index in enumerate(indices)
         }
-        general_indices = indices_by_document.get(GENERAL_DOCUMENT_ID, [])
-        author_indices = sorted(
-            position_in_document.keys() - general_indices,
+        yield from sorted(
+            position_in_document,
             key=lambda index: (position_in_document[index], shuffle_keys[index]),
         )
-        yield from _interleave_evenly(author_indices, general_indices)
 
 
-def _interleave_evenly(own: Sequence[int], general: Sequence[int]) -> Iterator[int]:
+def _interleave_evenly(first: Sequence[int], second: Sequence[int]) -> Iterator[int]:
     """Merge both sequences evenly, keeping the order of each."""
     positions = [
         ((position + 0.5) / len(indices), sequence_number, index)
-        for sequence_number, indices in enumerate((own, general))
+        for sequence_number, indices in enumerate((first, second))
         for position, index in enumerate(indices)
     ]
     return (index for *_, index in sorted(positions))

@@ -7,7 +7,6 @@ Scope: the files that `train.py` reads and writes. Out of scope: starting its pr
     <folder>/samples.json         sample_id, document_id, messages; dpo: rejected, rejected_ended
     <folder>/posts.json           sample_id, document_id, text; only with raw posts
     <folder>/reference.json       dpo: log-probabilities of each pair's answers before step 1
-    <folder>/weight_hashes.json   hashes of the base; only if its weights are sharded (ZeRO-3)
     <folder>/state/step-000010/   the last complete checkpoint, from which a killed run resumes
     <folder>/failure.json         the reason for a permanent failure that no retry would fix
     <folder>/output/              adapter/ and result.json; exists only after a complete run
@@ -81,10 +80,6 @@ class Job:
     @property
     def reference_path(self) -> Path:
         return self.folder / "reference.json"
-
-    @property
-    def weight_hashes_path(self) -> Path:
-        return self.folder / "weight_hashes.json"
 
     @property
     def state_folder(self) -> Path:

@@ -244,11 +244,6 @@ class Launch(_StrictModel):
     environment: dict[str, str] = {}
     deepspeed: dict[str, Any] = {}
 
-    @property
-    def shards_weights(self) -> bool:
-        """Whether each rank keeps only a share of the base model's weights (ZeRO-3)."""
-        return self.deepspeed.get("zero_optimization", {}).get("stage") == 3
-
 
 def recipe_hash(recipe: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a recipe's hyper-parameters (`model_dump` or a manifest's copy).

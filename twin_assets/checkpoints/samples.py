@@ -183,7 +183,7 @@ def drop_passages(
     """Yield the rows, with a share of their prompts reduced to the question.
 
     Passages make up three quarters of a sample's tokens. The choice of rows depends only on their
-    ids and the seed. A row without passages, or from a general instruction set, is unchanged.
+    ids and the seed. A row without passages is unchanged.
 
     Args:
         rows: rows as for `tokenize_samples`.

@@ -196,7 +196,6 @@ def _build_metadata(
         "measured_now": judged_evaluation.is_newly_measured,
         "report": dg.MetadataValue.md(render_report_for_event_log(evaluation, verdict)),
         "report_file": dg.MetadataValue.path(str(judged_evaluation.report_path)),
-        "answer_tokens": evaluation.answer_tokens,
         "precision": evaluation.precision,
         "seconds": dg.MetadataValue.json(evaluation.seconds),
     }
@@ -208,11 +207,6 @@ def _build_metadata(
     comparison = evaluation.measured.get(other_authors.MEASURE)
     if comparison is not None:
         entries["other_authors_adapter"] = comparison.adapter
-    if judged_evaluation.experiment:
-        experiment = judged_evaluation.experiment
-        entries["experiment"] = (
-            dg.MetadataValue.url(experiment) if experiment.startswith("http") else experiment
-        )
     return entries | {
         claim.name: claim.value for claim in verdict.claims if claim.value is not None
     }

@@ -91,14 +91,11 @@ def measure_checkpoint(
     with clock.time_part("scores of answers"):
         measurements = runner.compute_measures(context, inputs.stage.measures)
     cache.store(keep_others=is_first_verdict)
-    candidate_likelihoods = context.likelihoods.get_held_out(spec.candidate.name)
     evaluation = Evaluation(
         checkpoint=spec.checkpoint,
         rests_on=inputs_hash,
         measured=measurements,
-        answer_tokens=sum(candidate_likelihoods.tokens) if candidate_likelihoods else 0,
         precision=inputs.likelihood_cache.precision,
-        left_out=inputs.left_out,
         seconds=clock.seconds,
         refused_early=refused_claims,
         first=is_first_verdict,
@@ -114,7 +111,6 @@ class _PreparedInputs:
         passages: held-out samples, ordered by hash; empty if there are too few.
         training: training samples, ordered by hash.
         likelihood_samples: samples whose likelihoods are computed.
-        left_out: number of samples left out, by reason.
         likelihood_cache: likelihoods that were computed before.
         prompts: prompts of all measures.
         build_base_scores: function that returns the required scores of the base's answers.
@@ -125,7 +121,6 @@ class _PreparedInputs:
     passages: pl.DataFrame
     training: pl.DataFrame
     likelihood_samples: LikelihoodSamples
-    left_out: dict[str, int]
     likelihood_cache: LikelihoodCache
     prompts: PromptSet
     build_base_scores: BaseScoresFunction
@@ -141,7 +136,7 @@ def _prepare_inputs(
 ) -> _PreparedInputs:
     passages = held_out.select_held_out_samples(spec.dataset, trained_on=spec.trained_on)
     training_rows = held_out.shuffle_by_hash(spec.dataset.filter(pl.col("split") == "train"))
-    likelihood_samples, left_out_counts = _collect_samples(
+    likelihood_samples = _collect_samples(
         spec, passages, judging_context.writer_samples, is_first_verdict=is_first_verdict
     )
     if len(likelihood_samples.held_out) < MIN_PASSAGES:
@@ -153,7 +148,6 @@ def _prepare_inputs(
         passages,
         training_rows,
         likelihood_samples,
-        left_out_counts,
         LikelihoodCache(cache, perplexity.choose_evaluation_precision()),
         _build_prompts(
             spec, passages, training_rows, judging_context, is_first_verdict=is_first_verdict
@@ -236,8 +230,8 @@ def _collect_samples(
     writer_samples: Sequence[WriterSample],
     *,
     is_first_verdict: bool = False,
-) -> tuple[LikelihoodSamples, dict[str, int]]:
-    """Return the samples for the models, and the number of samples left out by reason.
+) -> LikelihoodSamples:
+    """Return the samples for the models.
 
     A first verdict needs only held-out passages. The whole gate needs the other samples even if
     there are too few passages to decide.
@@ -279,7 +273,7 @@ def _collect_samples(
             general=tuple(tokenizer.tokenize(general_instructions.make_rows())),
             choices=tuple(tokenizer.tokenize(common_knowledge.make_rows())),
         )
-    return likelihood_samples, dict(tokenizer.left_out)
+    return likelihood_samples
 
 
 def _build_prompts(

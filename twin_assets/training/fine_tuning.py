@@ -21,7 +21,7 @@ from twin_assets.checkpoints.author_recipe import (
     choose_author_recipe,
     count_training_ranks,
 )
-from twin_assets.checkpoints.job import Job, write_job, write_json, write_rows
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.training.fault_injection import check_fault_method, inject_fault
@@ -35,7 +35,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import TrainingJob, TrainingLauncher
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full
-from twin_resources.storage.weights.weights import BaseModel, load_base_model, load_weight_hashes
+from twin_resources.storage.weights.weights import BaseModel, load_base_model
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,8 +45,7 @@ if TYPE_CHECKING:
 DATASET, POSTS = "instruction_dataset", "cleaned_documents"
 TRAINING_MODULE = "twin_assets.training.train"
 PRELOAD_MODULE = "twin_assets.training.worker_preload"
-NOT_GENERAL_FILTER = "split != 'general'"  # SQL conditions
-TRAINING_FILTER = "split IN ('train', 'general')"
+TRAINING_FILTER = "split = 'train'"  # an SQL condition
 SAMPLE_COLUMNS = ("sample_id", "document_id", "messages")  # columns of a sample that a job receives
 
 
@@ -202,11 +201,9 @@ def run_training(
         rows, posts: training rows and raw posts, as in `job.py`.
 
     Raises:
-        TwinError: as in `load_weight_hashes` and `TrainingLauncher.run`.
+        TwinError: as in `TrainingLauncher.run`.
     """
     write_job(job)
-    if job.effective_launch.shards_weights:
-        write_json(job.weight_hashes_path, load_weight_hashes(description.base))
     write_rows(job.samples_path, rows)
     if posts is not None:
         write_rows(job.posts_path, posts)
@@ -354,13 +351,7 @@ def read_training_posts(
     """
     import polars as pl
 
-    rows = tables.read(
-        DATASET,
-        author,
-        columns=["document_id", "split"],
-        where=NOT_GENERAL_FILTER,
-        version=dataset_version,
-    )
+    rows = tables.read(DATASET, author, columns=["document_id", "split"], version=dataset_version)
     excluded_documents = rows.filter(pl.col("split") != "train")["document_id"]
     documents = set(rows["document_id"]) - set(excluded_documents)
     kept_posts = tables.read(

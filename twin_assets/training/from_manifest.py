@@ -21,7 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.checkpoints.job import Job, hash_rows, read_rows, write_job, write_json, write_rows
+from twin_assets.checkpoints.job import Job, hash_rows, write_job, write_rows
 from twin_assets.checkpoints.manifest import (
     ADAPTER_FOLDER,
     MANIFEST_FILE,
@@ -35,7 +35,6 @@ from twin_assets.training.publishing import training_code_hash
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingLauncher, make_launcher
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.weights.weight_hashes import weight_hashes
 from twin_resources.storage.weights.weights import compute_revision
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def repeat_training(
 
     Args:
         folder: folder of a checkpoint with its manifest.
-        work: the run's working folder, from which a killed repetition resumes.
+        work: the run's working folder, which must be new, empty or an earlier repetition's.
         base: transformers folder of the base model; None to use the manifest's.
 
     Raises:
@@ -89,10 +88,8 @@ def repeat_training(
     job = job_from_manifest(manifest, folder, work=work, base=base)
     rows = _read_training_rows(manifest, tables)
     posts = read_raw_posts(manifest, tables)
-    clear_stale_job(job, rows, posts)
+    clear_earlier_job(job.folder)
     write_job(job)
-    if job.effective_launch.shards_weights:  # `job_from_manifest` has checked the folder's revision
-        write_json(job.weight_hashes_path, weight_hashes(job.base_folder))
     write_rows(job.samples_path, rows.iter_rows(named=True))
     if posts is not None:
         write_rows(job.posts_path, posts.iter_rows(named=True))
@@ -141,37 +138,21 @@ def job_from_manifest(
     )
 
 
-def clear_stale_job(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
-    """Remove the job's folder, unless a repetition of this run can resume from it.
-
-    Args:
-        rows: rows that the job trains on.
-        posts: raw posts that the job trains on, or None.
+def clear_earlier_job(folder: Path) -> None:
+    """Remove the folder of an earlier repetition, whose state or output would prove nothing.
 
     Raises:
         TwinError: the folder contains something other than a training job; it is left unchanged.
     """
-    if not job.folder.is_dir() or not any(job.folder.iterdir()):
+    if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not job.path.is_file():
+    if not (folder / "job.json").is_file():
         raise TwinError(
-            f"repeat a training run in {job.folder}",
+            f"repeat a training run in {folder}",
             found="the folder contains other files",
             next_step="specify a new or an empty folder with --work",
         )
-    previous_job = job.path.read_text(encoding="utf-8")
-    write_job(job)
-    is_same_job = previous_job == job.path.read_text(encoding="utf-8")
-    for path, expected_rows in ((job.samples_path, rows), (job.posts_path, posts)):
-        if expected_rows is not None:
-            is_same_job &= path.is_file() and hash_rows(read_rows(path)) == _hash(expected_rows)
-    # the output of an earlier repetition or the state of a different run proves nothing
-    if job.output_folder.is_dir() or not is_same_job:
-        shutil.rmtree(job.folder)
-
-
-def _hash(rows: pl.DataFrame) -> str:
-    return hash_rows(rows.iter_rows(named=True))
+    shutil.rmtree(folder)
 
 
 def launch_from_manifest(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:
@@ -277,7 +258,7 @@ def _require_recorded_hash(
     Raises:
         TwinError: the hashes differ.
     """
-    digest = _hash(rows)
+    digest = hash_rows(rows.iter_rows(named=True))
     if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",

@@ -2,22 +2,19 @@
 
 Scope: loading, the options that keep results exact (attention, gradient checkpointing), and
 writing a fully trained model to files. Out of scope: PEFT (`adapter.py`), the loop (`train.py`),
-a checkpoint of an unfinished run (`training_state.py`), shards of the base's weights under
-ZeRO-3 (`sharded_loading.py`). If a model cannot be loaded in shards, every rank reads all of it
-and DeepSpeed shards it afterwards.
+a checkpoint of an unfinished run (`training_state.py`). Under ZeRO-3, every rank reads the whole
+base model, and DeepSpeed shards it afterwards.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.training.adapter import add_adapter
 from twin_assets.training.chunked_cross_entropy import chunk_head
-from twin_assets.training.sharded_loading import load_sharded
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -35,8 +32,6 @@ def load_training_model(
     *,
     bf16: bool,
     has_external_masters: bool,
-    zero3: Mapping[str, Any] | None,
-    report: Callable[[str], None],
 ) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
     """Return the model in training mode, and the parameters to train with their names.
 
@@ -44,8 +39,6 @@ def load_training_model(
         bf16: whether to compute in bf16; the base of an adapter is then stored in bf16 too.
         has_external_masters: whether DeepSpeed keeps float32 masters of the trained weights;
             otherwise these weights are their own masters and stay float32.
-        zero3: the section that `sharded_loading.find_zero3_config` returns, or None to read the
-            whole model.
 
     Raises:
         TwinError: an option of the recipe is unavailable on this machine or for this model, the
@@ -61,21 +54,9 @@ def load_training_model(
     attention = choose_attention(recipe, on_gpu=on_gpu, sdpa=supports_sdpa(config))
     is_stored_in_bf16 = bf16 and (recipe.lora is not None or has_external_masters)
     dtype = torch.bfloat16 if is_stored_in_bf16 else torch.float32
-    base = None
-    if zero3 is not None:
-        base = load_sharded(
-            job.base_folder,
-            config=config,
-            dtype=dtype,
-            attention=attention,
-            zero=zero3,
-            hashes=job.weight_hashes_path,
-            report=report,
-        )
-    if base is None:
-        base = AutoModelForCausalLM.from_pretrained(
-            job.base_folder, dtype=dtype, use_safetensors=True, attn_implementation=attention
-        )
+    base: Any = AutoModelForCausalLM.from_pretrained(
+        job.base_folder, dtype=dtype, use_safetensors=True, attn_implementation=attention
+    )
     if recipe.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
     model = (

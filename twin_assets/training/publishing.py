@@ -37,7 +37,7 @@ LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 TRAINING_CODE_FILES = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
-    *("training/chunked_cross_entropy.py", "training/sharded_loading.py"),
+    "training/chunked_cross_entropy.py",
 )
 # metrics of preference tuning in addition to the loss
 PREFERENCE_METRICS = ("margin", "accuracy", "reward_chosen")

@@ -83,7 +83,6 @@ from twin_assets.training.resolved_config import (
     require_expected_settings,
     uses_fused_adamw,
 )
-from twin_assets.training.sharded_loading import cast_added_parameters, find_zero3_config
 from twin_assets.training.training_state import (
     PARTIAL_FOLDER,
     find_last_complete_checkpoint,
@@ -169,8 +168,6 @@ class _Attempt:
             job,
             bf16=accelerator.mixed_precision == "bf16",
             has_external_masters=accelerator.distributed_type == DistributedType.DEEPSPEED,
-            zero3=find_zero3_config(accelerator),
-            report=report,
         )
         state = find_last_complete_checkpoint(job.state_folder)
         position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
@@ -306,7 +303,6 @@ def _prepare(
         weight_decay=job.recipe.weight_decay,
         fused=uses_fused_adamw(job) or None,
     )
-    cast_added_parameters(model, accelerator)
     return accelerator.prepare(model, optimizer)
 
 

@@ -137,11 +137,7 @@ def load_weights(named_parameters: NamedParameters, checkpoint: Path) -> None:
     _require_same_names(named_parameters, weights, checkpoint)
     with torch.no_grad():
         for name, parameter in named_parameters:
-            shard: Any = getattr(parameter, "ds_tensor", None)
-            if shard is None:
-                parameter.copy_(weights[name])
-            else:  # sharded under ZeRO-3
-                shard.copy_(_extract_shard(shard, weights[name]))
+            parameter.copy_(weights[name])
 
 
 def load_optimizer(

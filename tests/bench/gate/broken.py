@@ -1,8 +1,8 @@
 """Broken candidates of an author whose good candidate passed: the claims that refuse each.
 
 Scope: breaking candidates, training them by the good candidate's recipe, judging them, the rows.
-Out of scope: the good candidate (`gated.py`), small candidates of a bundled author, which the tests
-judge (`tests/live/evaluation/test_broken_candidates.py`).
+Out of scope: the good candidate (`gated.py`), tiny candidates, which the tests judge
+(`tests/live/evaluation/test_broken_candidates.py`).
 
 Each is made in a copy of the good candidate's home, so that the measurements of the base model
 exist. It is judged as a first model: by the first part, and if that passes by the whole gate. A
@@ -28,12 +28,9 @@ from tests.bench.gate.forms import GateBenchmarkSize
 from tests.bench.gate.gated import KEPT, Gated, copy_home, judge_author
 from tests.bench.rows import Row, bounded_row
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS, material
-from tests.live.evaluation.real_candidates import enter_as_candidate
-from tests.live.evaluation.test_broken_candidates import (
-    keep_five_posts,
-    replace_name,
-    train_on_held_out,
-)
+from tests.registered import register_version
+from twin_assets.checkpoints.manifest import write_pointer
+from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Recipe
 from twin_assets.corpus.corpus_tables import CleanedDocuments, column_types
 from twin_assets.evaluation.gate import decide_outcome
@@ -59,6 +56,7 @@ from twin_resources.authors import Author, read_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.training_launcher import LocalLauncher
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -89,6 +87,61 @@ class Broken:
     trained_on: Callable[[TrainingTables, TrainingTables], TrainingTables] = lambda own, _other: own
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     spoil: str = ""
+
+
+def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFrame:
+    """Return the samples with another author's name in their messages."""
+    conversations = [
+        [message | {"content": message["content"].replace(name, new_name)} for message in messages]
+        for messages in samples["messages"].to_list()
+    ]
+    return samples.with_columns(
+        pl.Series("messages", conversations, dtype=samples.schema["messages"])
+    )
+
+
+def keep_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+    """Return one passage from each of five posts, in prompts without context."""
+    rows = own.filter(pl.col("split") == "train").unique(
+        "document_id", keep="first", maintain_order=True
+    )
+    plain_messages = [
+        [messages[0], {"role": "user", "content": text}, messages[-1]]
+        for messages, question in rows.head(5).select("messages", "question").iter_rows()
+        for text in [DEFAULT_TEMPLATE.bare_question.format(question=question)]
+    ]
+    return rows.head(5).with_columns(
+        pl.Series("messages", plain_messages, dtype=own.schema["messages"])
+    )
+
+
+def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+    """Return the samples with the held-out documents as training data."""
+    unchanged = ("left_out", "general")
+    new_splits = {"held_out": "train", "train": "left_out"} | {name: name for name in unchanged}
+    return own.with_columns(pl.col("split").replace_strict(new_splits))
+
+
+def enter_as_candidate(
+    tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
+) -> None:
+    """Make a checkpoint the candidate, like the asset `preference_tuned_checkpoint`."""
+    manifest = tuned.manifest
+    base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
+    weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
+    values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
+    write_pointer(settings.checkpoints_dir / author, "candidate", values)
+    register_version(
+        registry,
+        author,
+        manifest.checkpoint,
+        folder=str(tuned.folder),
+        adapter_gguf=weights.adapter_gguf,
+        base=base,
+        base_gguf=weights.model_gguf,
+        template=manifest.template,
+        dataset_version=manifest.dataset["data_version"],
+    )
 
 
 def _change_samples(

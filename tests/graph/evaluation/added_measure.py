@@ -80,7 +80,7 @@ def measure(answer: str) -> Measurements:
 def evaluate(answer: str, folder: Path) -> dict[str, object]:
     """Claims, report, metadata and checks of an evaluation that was stored and read again."""
     evaluation = Evaluation(
-        "c" * 64, "r" * 64, measure(answer), answer_tokens=0, precision="fp32", left_out={},
+        "c" * 64, "r" * 64, measure(answer), precision="fp32",
         seconds={},
     )  # fmt: skip
     path = folder / "evaluation.json"

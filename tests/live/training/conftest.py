@@ -15,7 +15,7 @@ from tests.conftest import with_base
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.training.imported_process import ImportedProcess
 from tests.prepared_base import base_folder
-from twin_assets.checkpoints.job import Job, write_job, write_json, write_rows
+from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
 from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.authors import Author, write_author
@@ -24,7 +24,6 @@ from twin_resources.models.training_launcher.machine import MachineShare
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weight_hashes import weight_hashes
 from twin_resources.storage.weights.weights import prepare_base_model
 
 
@@ -189,8 +188,6 @@ def write_training_job(
         initial_adapter=start,
     )
     write_job(job)
-    if job.effective_launch.shards_weights:
-        write_json(job.weight_hashes_path, weight_hashes(base))
     write_rows(job.samples_path, samples or make_samples())
     return build_training_job(job, name=name)
 

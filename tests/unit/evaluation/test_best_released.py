@@ -25,10 +25,8 @@ def write_record(
     folder: Path, ratio: float | None, *, gate: str = "gate-9", first: bool = False
 ) -> None:
     base = None if ratio is None else PerplexityRatio("base model", 34.6, ratio, ratio, ratio)
-    evaluation = Evaluation(
-        "c", "r", with_fields(PASSING_MEASUREMENTS, base=base), answer_tokens=0, precision="fp32",
-        left_out={}, seconds={},
-    )  # fmt: skip
+    measured = with_fields(PASSING_MEASUREMENTS, base=base)
+    evaluation = Evaluation("c", "r", measured, precision="fp32", seconds={})
     path = evaluation_path(folder, gate)
     write_evaluation(path.with_stem(f"{gate}-first") if first else path, evaluation)
 

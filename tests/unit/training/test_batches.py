@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_assets.checkpoints.batches import (
-    GENERAL_DOCUMENT_ID,
     micro_batches,
     padded_length,
     plan_stages,
@@ -53,23 +51,6 @@ def test_documents_are_covered_evenly() -> None:
     plan = make_plan(samples, token_budget=1200)
     documents = Counter(samples[index].document_id for step in plan.steps for index in step)
     assert documents == Counter({"document-0": 1} | {f"rare-{index}": 1 for index in range(11)})
-
-
-@pytest.mark.parametrize("budget", [10_000, 40_000, 1_000_000])
-def test_a_general_set_keeps_its_share_of_every_part(budget: int) -> None:
-    samples = [make_sample(index, documents=80) for index in range(400)]
-    samples += [
-        TokenizedSample(f"general-{index}", GENERAL_DOCUMENT_ID, tuple(range(100)), 50, 100)
-        for index in range(100)
-    ]
-    plan = make_plan(samples, token_budget=budget, max_epochs=1)
-    order = [samples[index].document_id for step in plan.steps for index in step]
-    assert order.count(GENERAL_DOCUMENT_ID) / len(order) == pytest.approx(0.2, abs=0.03)
-    assert order[-len(order) // 4 :].count(GENERAL_DOCUMENT_ID) / len(order) == pytest.approx(
-        0.05, abs=0.03
-    )
-    documents = Counter(name for name in order if name != GENERAL_DOCUMENT_ID)
-    assert max(documents.values()) - min(documents.values()) <= 1
 
 
 def test_a_small_corpus_is_used_at_most_max_epochs_times() -> None:
@@ -131,8 +112,6 @@ def test_samples_of_similar_length_share_a_step() -> None:
 
 def test_raw_posts_take_their_share_and_no_post_is_in_both_stages() -> None:
     samples = [make_sample(index, length=200, documents=40) for index in range(200)]
-    general = [make_sample(index, length=200) for index in range(200, 220)]
-    samples += [replace(sample, document_id=GENERAL_DOCUMENT_ID) for sample in general]
     blocks = [make_sample(index, length=512, documents=40) for index in range(160)]
     options: dict[str, Any] = {"max_epochs": 2, "samples_per_step": 4, "seed": 1}
     plan = plan_stages(samples, blocks, raw_share=0.4, token_budget=60_000, **options)
@@ -156,10 +135,9 @@ def test_raw_posts_take_their_share_and_no_post_is_in_both_stages() -> None:
     )
     question_documents = {samples[index].document_id for step in question_steps for index in step}
     assert not raw_documents.keys() & question_documents
-    assert (len(raw_documents), len(question_documents - {GENERAL_DOCUMENT_ID})) == (16, 24), (
+    assert (len(raw_documents), len(question_documents)) == (16, 24), (
         "the raw stage needs two fifths of forty posts"
     )
-    assert GENERAL_DOCUMENT_ID in question_documents
     assert max(raw_documents.values()) - min(raw_documents.values()) <= 1
     remaining_samples = [sample for sample in samples if sample.document_id not in raw_documents]
     supervised_plan = plan_training(

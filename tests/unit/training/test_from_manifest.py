@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 
 from tests.unit.training.test_manifest import make_manifest, write_adapter
-from twin_assets.checkpoints.job import Job, hash_rows, write_job, write_rows
+from twin_assets.checkpoints.job import hash_rows
 from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training import fine_tuning
 from twin_assets.training.from_manifest import (
     EXIT_FAILED,
-    clear_stale_job,
+    clear_earlier_job,
     job_from_manifest,
     launch_from_manifest,
     list_environment_differences,
@@ -82,40 +82,8 @@ def test_the_job_has_the_recorded_samples_per_step(base: Path, tmp_path: Path) -
     assert (job.recipe.fewest_steps, job.recipe.packing) == (0, False)
 
 
-ROWS = pl.DataFrame({"sample_id": ["a", "b"], "document_id": ["d", "d"]})
-
-
-@pytest.fixture
-def partial_job(base: Path, tmp_path: Path) -> Job:
-    """Return a repeated training job that was killed after its first checkpoint."""
-    job = job_from_manifest(make_training_manifest(base), tmp_path, work=tmp_path / "work")
-    (job.state_folder / "step-000005").mkdir(parents=True)
-    write_job(job)
-    write_rows(job.samples_path, ROWS.iter_rows(named=True))
-    return job
-
-
-def test_a_killed_repetition_resumes_and_a_complete_repetition_starts_again(
-    partial_job: Job,
-) -> None:
-    clear_stale_job(partial_job, ROWS.reverse())
-    assert (partial_job.state_folder / "step-000005").is_dir()
-    partial_job.output_folder.mkdir()
-    clear_stale_job(partial_job, ROWS)
-    assert not partial_job.folder.exists()
-
-
-@pytest.mark.parametrize("difference", ["recipe", "rows"])
-def test_the_state_of_another_training_run_is_removed(partial_job: Job, difference: str) -> None:
-    rows = ROWS if difference == "recipe" else ROWS.with_columns(document_id=pl.lit("e"))
-    seed = partial_job.recipe.seed + (difference == "recipe")
-    job = replace(partial_job, recipe=partial_job.recipe.model_copy(update={"seed": seed}))
-    clear_stale_job(job, rows)
-    assert not job.state_folder.exists()
-
-
 def test_posts_that_differ_from_the_manifest_are_an_error(
-    partial_job: Job, base: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = {"sample_id": ["d"], "document_id": ["d"]}
     posts, edited = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
@@ -132,22 +100,18 @@ def test_posts_that_differ_from_the_manifest_are_an_error(
         read_raw_posts(manifest, tables)
     assert read_raw_posts(make_training_manifest(base), tables) is None
 
-    write_rows(partial_job.posts_path, posts.iter_rows(named=True))
-    clear_stale_job(partial_job, ROWS, posts)
-    assert partial_job.state_folder.is_dir()
-    clear_stale_job(partial_job, ROWS, edited)
-    assert not partial_job.state_folder.exists()
 
-
-def test_a_folder_with_other_contents_is_left_unchanged(base: Path, tmp_path: Path) -> None:
+def test_only_the_folder_of_a_training_job_is_removed(tmp_path: Path) -> None:
     work = tmp_path / "thesis"
     (work / "output").mkdir(parents=True)
     (work / "chapter-1.md").write_text("years of it")
-    job = job_from_manifest(make_training_manifest(base), tmp_path, work=work)
     with pytest.raises(TwinError, match="new or an empty folder"):
-        clear_stale_job(job, ROWS)
+        clear_earlier_job(work)
     assert sorted(path.name for path in work.iterdir()) == ["chapter-1.md", "output"]
-    clear_stale_job(replace(job, folder=tmp_path / "none yet"), ROWS)
+    clear_earlier_job(tmp_path / "none yet")
+    (work / "job.json").write_text("{}")
+    clear_earlier_job(work)
+    assert not work.exists()
 
 
 def test_a_manifest_without_threads_uses_auto() -> None:

@@ -49,9 +49,7 @@ def load(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Para
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
     job = Job(folder=base, base_name="tiny", base_folder=base, ranks=1, recipe=recipe)
     torch.manual_seed(recipe.seed)
-    return load_training_model(
-        job, bf16=False, has_external_masters=False, zero3=None, report=print
-    )
+    return load_training_model(job, bf16=False, has_external_masters=False)
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora": None}], ids=["lora", "full"])

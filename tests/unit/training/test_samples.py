@@ -180,22 +180,14 @@ def test_a_share_of_the_samples_loses_its_passages() -> None:
         }
         for number in range(400)
     ]
-    general = {
-        "sample_id": "g",
-        "document_id": "general",
-        "messages": make_row("q", "a")["messages"],
-    }
-    result = list(drop_passages([*rows, general], share=0.3, seed=7))
-    assert result[-1] == general
-    changed = [row for row in result[:-1] if row["messages"][:-1] == without_passages]
-    unchanged = [row for row in result[:-1] if row["messages"][:-1] == with_passages]
+    result = list(drop_passages(rows, share=0.3, seed=7))
+    changed = [row for row in result if row["messages"][:-1] == without_passages]
+    unchanged = [row for row in result if row["messages"][:-1] == with_passages]
     assert len(changed) + len(unchanged) == 400
     assert len(changed) == pytest.approx(120, abs=30)
-    assert {row["messages"][-1]["content"] for row in result[:-1]} == {
-        "From my posts: it wears well."
-    }
-    assert list(drop_passages(reversed(rows), share=0.3, seed=7)) == result[-2::-1]
-    assert list(drop_passages(rows, share=0.3, seed=8)) != result[:-1]
+    assert {row["messages"][-1]["content"] for row in result} == {answer}
+    assert list(drop_passages(reversed(rows), share=0.3, seed=7)) == result[::-1]
+    assert list(drop_passages(rows, share=0.3, seed=8)) != result
     assert list(drop_passages(rows, share=0, seed=7)) == rows
     assert all(
         row["messages"][:-1] == without_passages for row in drop_passages(rows, share=1, seed=7)

@@ -169,18 +169,15 @@ def compute_likelihoods(
 
 
 class RowTokenizer:
-    """Turn rows into samples with one base model's tokenizer, and count the rows left out."""
+    """Turn rows into samples with one base model's tokenizer; unusable rows are left out."""
 
     def __init__(self, base_folder: Path) -> None:
         from transformers import AutoTokenizer
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
-        self.left_out: Counter[str] = Counter()
 
     def tokenize(self, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
-        samples, left_out_counts = tokenize_samples(rows, self._tokenizer, max_length=MAX_TOKENS)
-        self.left_out += left_out_counts
-        return samples
+        return tokenize_samples(rows, self._tokenizer, max_length=MAX_TOKENS)[0]
 
 
 def progress_part_name(evaluated_model: EvaluatedModel) -> str:

@@ -16,8 +16,7 @@ a length unlikely to match by chance.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
@@ -56,37 +55,28 @@ class Recitation:
 
 
 class TrainingTextIndex:
-    """Index of training texts that finds shared spans, ignoring case, spacing and apostrophe style.
+    """Index of training texts that finds shared windows, ignoring case, spacing and apostrophes.
 
-    It stores one entry for every block of `BLOCK_CHARACTERS` characters.
+    It stores one entry for every block of `BLOCK_CHARACTERS` characters. Only a window with such a
+    block is searched for in the texts.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._texts = [_fold(text) for text in dict.fromkeys(texts)]
-        self._blocks: Mapping[str, list[tuple[int, int]]] = _index_blocks(self._texts)
+        folded_texts = [_fold(text) for text in dict.fromkeys(texts)]
+        self._text = "\0".join(folded_texts)
+        self._blocks = {
+            text[start : start + BLOCK_CHARACTERS]
+            for text in folded_texts
+            for start in range(0, len(text) - BLOCK_CHARACTERS + 1, BLOCK_CHARACTERS)
+        }
 
-    def find_shared_spans(self, folded_text: str) -> list[tuple[int, int]]:
-        """Return the longest spans (start, end) that a folded text shares with a training text.
-
-        The spans are sorted, and none is inside another.
-        """
-        spans: set[tuple[int, int]] = set()
-        for position in range(len(folded_text) - BLOCK_CHARACTERS + 1):
-            for text_index, text_position in self._blocks.get(
-                folded_text[position : position + BLOCK_CHARACTERS], ()
-            ):
-                start, end = _extend_span(
-                    folded_text, position, self._texts[text_index], text_position
-                )
-                if end - start >= SPAN_CHARACTERS and _is_prose(folded_text[start:end]):
-                    spans.add((start, end))
-        return [
-            span
-            for span in sorted(spans)
-            if not any(
-                other != span and other[0] <= span[0] and span[1] <= other[1] for other in spans
-            )
-        ]
+    def contains(self, window: str) -> bool:
+        """Return whether a training text contains a folded window of `SPAN_CHARACTERS`."""
+        starts = range(len(window) - BLOCK_CHARACTERS + 1)
+        has_block = any(
+            window[start : start + BLOCK_CHARACTERS] in self._blocks for start in starts
+        )
+        return has_block and window in self._text
 
 
 def measure_recitation(
@@ -122,20 +112,19 @@ def flag_recitations(
 def find_recited_spans(
     folded_text: str, prompt: str, training: TrainingTextIndex
 ) -> list[tuple[int, int]]:
-    """Return the parts of shared spans that share no `SPAN_CHARACTERS` with the folded prompt."""
+    """Return the spans (start, end) whose windows are in a training text and not in the prompt.
+
+    A window has `SPAN_CHARACTERS` characters, and adjacent windows form one span.
+    """
     spans: list[tuple[int, int]] = []
-    for start, end in training.find_shared_spans(folded_text):
-        span_start = -1
-        for position in range(start, end - SPAN_CHARACTERS + 2):
-            is_recited = (
-                position <= end - SPAN_CHARACTERS
-                and folded_text[position : position + SPAN_CHARACTERS] not in prompt
-            )
-            if is_recited and span_start < 0:
-                span_start = position
-            elif not is_recited and span_start >= 0:
-                spans.append((span_start, position - 1 + SPAN_CHARACTERS))
-                span_start = -1
+    for start in range(len(folded_text) - SPAN_CHARACTERS + 1):
+        end = start + SPAN_CHARACTERS
+        window = folded_text[start:end]
+        if _is_prose(window) and window not in prompt and training.contains(window):
+            if spans and spans[-1][1] == end - 1:
+                spans[-1] = (spans[-1][0], end)
+            else:
+                spans.append((start, end))
     return spans
 
 
@@ -158,32 +147,9 @@ def _fold(text: str) -> str:
     return " ".join(text.translate(_APOSTROPHES).casefold().split())
 
 
-def _extend_span(text: str, at: int, other_text: str, other_start: int) -> tuple[int, int]:
-    """Extend the block at `at` and `other_start` to the longest span that both texts share."""
-    before_count = 0
-    while (
-        before_count < min(at, other_start)
-        and text[at - before_count - 1] == other_text[other_start - before_count - 1]
-    ):
-        before_count += 1
-    after_count = BLOCK_CHARACTERS
-    limit = min(len(text) - at, len(other_text) - other_start)
-    while after_count < limit and text[at + after_count] == other_text[other_start + after_count]:
-        after_count += 1
-    return at - before_count, at + after_count
-
-
 def _is_prose(span: str) -> bool:
     """Return whether a span has at least three different words, unlike a line of dashes."""
     return len(set(_WORD.findall(span))) >= 3
-
-
-def _index_blocks(texts: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
-    blocks: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for text_index, text in enumerate(texts):
-        for start in range(0, len(text) - BLOCK_CHARACTERS + 1, BLOCK_CHARACTERS):
-            blocks[text[start : start + BLOCK_CHARACTERS]].append((text_index, start))
-    return dict(blocks)
 
 
 def measure_all_answers(

@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twin_assets.evaluation.measures.measure import DocumentText, Measure, MeasureContext
-from twin_assets.evaluation.served.served_judges import find_complete_base_answers
 from twin_resources.quality.judges.voice_shown import Trait, VoiceFigures, VoiceHabit
 
 MIN_TEXTS = 20  # per writer; with fewer texts, nothing is shown
@@ -191,13 +190,12 @@ def split_words(text: str) -> list[str]:
 
 
 def _compute(context: MeasureContext) -> VoiceFigures | None:
-    """Use the base's answers to the same questions if all exist, else to training questions."""
+    """Compare the base's stored answers to training questions, which every whole gate has."""
     if context.has_too_few_passages:
         return None
     return measure_visible_voice(
         context.own_texts,
-        base=find_complete_base_answers(context.prompts, context.answers)
-        or context.judging_context.base_answers,
+        base=context.judging_context.base_answers,
         tuned=[context.answers.candidate[position].text for position in context.prompts.held_out],
     )
 

@@ -36,9 +36,7 @@ class Evaluation:
         checkpoint: hash of the checkpoint.
         rests_on: hash over all inputs; an evaluation is out of date if its hash differs.
         measured: input of the gate.
-        answer_tokens: number of tokens over which the perplexities are computed.
         precision: `bf16` or `fp32`.
-        left_out: number of samples that could not be measured, by reason.
         seconds: wall time by part.
         refused_early: claims that refused the checkpoint before any question was asked. The gate
             then asks only the questions that the report shows.
@@ -48,9 +46,7 @@ class Evaluation:
     checkpoint: str
     rests_on: str
     measured: Measurements
-    answer_tokens: int
     precision: str
-    left_out: dict[str, int]
     seconds: dict[str, float]
     refused_early: tuple[str, ...] = ()
     first: bool = False

@@ -164,9 +164,8 @@ def _render_details(evaluation: Evaluation) -> list[str]:
     ]
     return [
         *(early_lines if refused_claims else ()),
-        f"- {passages} passages that no compared model was trained on, "
-        f"{evaluation.answer_tokens} answer tokens, computed in {evaluation.precision}; left out: "
-        f"{evaluation.left_out or 'none'}.",
+        f"- {passages} passages that no compared model was trained on, computed in "
+        f"{evaluation.precision}.",
         f"- Time: {seconds}.",
     ]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.served.served_answers import PromptSet
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer
 from twin_resources.quality.judges.sentence_support import SentenceJudge
 from twin_resources.quality.judges.support import SupportJudge
@@ -67,14 +67,6 @@ def score_answers(
 def find_positions_with_passages(prompts: PromptSet) -> list[int]:
     """Return the positions of held-out prompts that contain passages."""
     return [position for position in prompts.held_out if prompts.passages[position]]
-
-
-def find_complete_base_answers(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
-    """Return the base's answers to all held-out questions, or None if some were not requested."""
-    base_answers = [
-        answers.base[position] for position in prompts.held_out if position in answers.base
-    ]
-    return base_answers if len(base_answers) == len(prompts.held_out) else None
 
 
 def join_prompt_text(prompt: Sequence[dict[str, str]]) -> str:

@@ -215,7 +215,6 @@ class LangfuseClient:
         value: float | bool | str,
         *,
         trace_id: str = "",
-        experiment_id: str = "",
         id: str = "",
         comment: str = "",
         metadata: Mapping[str, Any] | None = None,
@@ -230,7 +229,6 @@ class LangfuseClient:
         optional_fields: dict[str, Any] = {
             "id": id,
             "traceId": trace_id,
-            "datasetRunId": experiment_id,
             "dataType": "BOOLEAN" if isinstance(value, bool) else "",
             "comment": comment,
             "metadata": dict(metadata or {}),

