@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from tests.conftest import ROOT
-from tests.live.training.reported_steps import STEPS
+from tests.live.training.reported_steps import STEPS, build_step_values
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import build_training_job
@@ -77,14 +78,14 @@ class ScriptLauncher:
 
 
 def run_asset(
-    home: Settings, job: TrainingJob, *, shares_files: bool = True
-) -> tuple[bool, list[str]]:
-    """Run an asset that trains the job; return its success and log lines."""
+    home: Settings, job: TrainingJob, *, shares_files: bool = True, observe_every_s: float = 0.0
+) -> tuple[bool, list[str], list[dict[str, Any]]]:
+    """Run an asset that trains the job; return its success, log lines and observations."""
 
     @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["ann"]))
     def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         launcher = ScriptLauncher(home, shares_files=shares_files)
-        ProgressReportingLauncher(context, launcher).run(job)
+        ProgressReportingLauncher(context, launcher, observe_every_s=observe_every_s).run(job)
         return dg.MaterializeResult()
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -92,7 +93,24 @@ def run_asset(
             [trained], partition_key="ann", instance=instance, raise_on_error=False
         )
         events = instance.all_logs(result.run_id)
-    return result.success, [event.message for event in events]
+        observed = instance.fetch_observations(trained.key, limit=100).records
+    observations = [record.asset_observation for record in reversed(observed)]
+    assert all(item is not None and item.partition == "ann" for item in observations)
+    lines = [
+        f"{event.message} {event.dagster_event.step_failure_data.error_display_string}"
+        if event.dagster_event is not None and event.dagster_event.is_step_failure
+        else event.message
+        for event in events
+    ]
+    return (
+        result.success,
+        lines,
+        [
+            {name: v.value for name, v in item.metadata.items()}
+            for item in observations
+            if item is not None
+        ],
+    )
 
 
 def make_printing_job(home: Settings, name: str, **environment: str) -> TrainingJob:
@@ -105,18 +123,31 @@ def make_printing_job(home: Settings, name: str, **environment: str) -> Training
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("shares_files", [True, False])
-def test_each_step_is_logged(home: Settings, shares_files: bool) -> None:
+def test_each_step_is_logged_and_plotted(home: Settings, shares_files: bool) -> None:
     job = make_printing_job(home, f"printing-{shares_files}")
-    success, log = run_asset(home, job, shares_files=shares_files)
+    success, log, observations = run_asset(home, job, shares_files=shares_files)
 
     assert success, log
-    # one line per step through Pipes, by a file or by the launcher
+    # one observation per step through Pipes, by a file or by the launcher
     assert sum(line.startswith("progress {") for line in log) == STEPS
+    last = build_step_values(STEPS)
+    assert [item["step"] for item in observations] == list(range(1, STEPS + 1))
+    assert observations[-1] == {
+        "step": STEPS,
+        "steps": STEPS,
+        "loss": last["loss"],
+        "learning_rate": last["lr"],
+        "tokens_per_second": last["tokens_per_s"],
+        "memory_mb": last["rss_mb"],
+        "gradient_norm": last["grad_norm"],
+        "seconds_left": 0,
+    }
 
 
-def test_a_failure_is_retried_and_logged(home: Settings) -> None:
+def test_observations_are_limited_and_failures_retried(home: Settings) -> None:
     job = make_printing_job(home, "failing", STEPS_FAIL="1")
-    success, log = run_asset(home, job)
+    success, log, observations = run_asset(home, job, observe_every_s=3600)
 
     assert not success
     assert any("exit code 5; trying again" in line for line in log)
+    assert [item["step"] for item in observations] == [1, 1]  # one from each of two attempts
