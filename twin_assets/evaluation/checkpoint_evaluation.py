@@ -207,6 +207,11 @@ def _build_metadata(
     comparison = evaluation.measured.get(other_authors.MEASURE)
     if comparison is not None:
         entries["other_authors_adapter"] = comparison.adapter
+    if judged_evaluation.experiment:
+        experiment = judged_evaluation.experiment
+        entries["experiment"] = (
+            dg.MetadataValue.url(experiment) if experiment.startswith("http") else experiment
+        )
     return entries | {
         claim.name: claim.value for claim in verdict.claims if claim.value is not None
     }

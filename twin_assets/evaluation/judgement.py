@@ -31,6 +31,7 @@ from twin_assets.evaluation.evaluation_spec import (
 )
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
+    advisory_claims,
     decide_claims,
     decide_first_claims,
     decide_outcome,
@@ -48,7 +49,8 @@ from twin_assets.evaluation.measurement import measure_checkpoint
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference
 from twin_assets.evaluation.report import evaluation_record
-from twin_assets.evaluation.report.evaluation_record import Evaluation
+from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
+from twin_assets.evaluation.report.experiment import send_experiment
 from twin_assets.evaluation.report.markdown import write_report
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.authors import Author
@@ -79,6 +81,8 @@ class JudgedEvaluation:
 
     Attributes:
         is_newly_measured: false if a stored evaluation was still valid.
+        experiment: the evaluation's address in Langfuse, or the reason why it has none; empty if
+            Langfuse is not configured or nothing was measured.
         withdrawn_version: the version that this verdict withdrew from stable; empty if none.
     """
 
@@ -86,6 +90,7 @@ class JudgedEvaluation:
     verdict: Verdict
     report_path: Path
     is_newly_measured: bool
+    experiment: str = ""
     withdrawn_version: str = ""
 
     @property
@@ -276,7 +281,38 @@ def _measure_and_judge(
     setup.registry.record_verdict(verdict)
     # Write the record last, because its readers pair it with the newest verdict.
     evaluation_record.write_evaluation(path, evaluation)
-    return JudgedEvaluation(evaluation, verdict, report, is_newly_measured=True)
+    experiment = ""
+    if setup.settings.has_real_langfuse and side_by_side and not is_first_verdict:
+        experiment = _send_experiment(setup, verdict, evaluation, side_by_side)
+    return JudgedEvaluation(
+        evaluation, verdict, report, is_newly_measured=True, experiment=experiment
+    )
+
+
+def _send_experiment(
+    setup: JudgingSetup,
+    verdict: Verdict,
+    evaluation: Evaluation,
+    side_by_side: Sequence[AnswerComparison],
+) -> str:
+    """Send the experiment, and return its address in Langfuse or the reason for the failure.
+
+    The verdict is stored already and stays valid if sending fails.
+    """
+    try:
+        receipt = send_experiment(
+            setup.settings,
+            verdict,
+            side_by_side,
+            inputs_hash=evaluation.rests_on,
+            advisory_claims=advisory_claims(evaluation.measured),
+        )
+    except TwinError as error:
+        setup.log(f"the experiment was not sent to Langfuse: {error}")
+        return f"not sent: {error.found}; {error.next_step}"
+    location = receipt.url or f"experiment {receipt.experiments['candidate']}"
+    setup.log(f"Langfuse has {receipt.items} answers and the claims: {location}")
+    return location
 
 
 def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:

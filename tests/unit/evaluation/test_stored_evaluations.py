@@ -38,6 +38,7 @@ from twin_assets.evaluation.report.evaluation_record import (
     read_evaluation,
     write_evaluation,
 )
+from twin_assets.evaluation.report.experiment import SentExperiment
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Outcome, Verdict
@@ -50,6 +51,9 @@ CHECKPOINT = "c" * 64
 BAD = with_fields(PASSING_MEASUREMENTS, dataset_templates=("bb",))
 ANSWERS = (AnswerComparison("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None),)
 SPLITS = ("train", "held_out")
+LANGFUSE = {
+    "langfuse_host": "http://langfuse.test", "langfuse_public_key": "p", "langfuse_secret_key": "s",
+}  # fmt: skip
 
 
 class EvaluatedAuthor:
@@ -177,13 +181,21 @@ def measure_and_judge(
     measured: Measurements,
     *,
     first: bool = False,
+    answers: tuple[AnswerComparison, ...] = ANSWERS,
+    send: Any = None,
 ) -> JudgedEvaluation:
     """Judge these measurements; measuring itself needs a model server (tests/live)."""
     evaluation = replace(EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=first)
-    monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, ANSWERS))
+    monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, answers))
+    monkeypatch.setattr(judgement, "send_experiment", send)
+    settings = author.setup.settings.model_copy(update=LANGFUSE if send else {})
     spec: Any = None
     return judgement._measure_and_judge(
-        author.setup, author.registry.get("ada", 1), spec, "r", is_first_verdict=first
+        replace(author.setup, settings=settings),
+        author.registry.get("ada", 1),
+        spec,
+        "r",
+        is_first_verdict=first,
     )
 
 
@@ -192,20 +204,57 @@ def measure_and_judge(
     (PASSING_MEASUREMENTS, False, "passed"),
     (BAD, False, "failed"), (BAD, True, "failed"),
 ])  # fmt: skip
-def test_measurements_are_decided_reported_and_stored(
+def test_measurements_are_decided_reported_stored_and_sent(
     author: EvaluatedAuthor,
     monkeypatch: pytest.MonkeyPatch,
     measured: Measurements,
     first: bool,
     outcome: str,
 ) -> None:
-    result = measure_and_judge(author, monkeypatch, measured, first=first)
+    sent_outcomes: list[str] = []
+
+    def send(
+        _settings: Settings,
+        verdict: Verdict,
+        answers: object,
+        *,
+        inputs_hash: str,
+        advisory_claims: object,
+    ) -> SentExperiment:
+        assert (answers, inputs_hash) == (ANSWERS, EVALUATION.rests_on)
+        assert advisory_claims
+        sent_outcomes.append(verdict.outcome)
+        return SentExperiment(1, {"candidate": "e1"}, "")
+
+    result = measure_and_judge(author, monkeypatch, measured, first=first, send=send)
 
     assert (result.verdict.outcome, result.is_newly_measured) == (outcome, True)
     assert result.is_full_gate is not first
     assert author.registry.verdict(CHECKPOINT, GATE_VERSION) == result.verdict
     assert read_evaluation(result.report_path.with_suffix(".json")) == result.evaluation
     assert "Which oil?" in result.report_path.with_name(f"{GATE_VERSION}-answers.md").read_text()
+    # the whole gate sends the answers of a first verdict
+    assert sent_outcomes == ([] if first else [outcome])
+    assert result.experiment == ("" if first else "experiment e1")
+
+
+def test_the_verdict_stays_valid_if_langfuse_refuses_the_experiment(
+    author: EvaluatedAuthor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> SentExperiment:
+        raise TwinError("send an experiment", found="HTTP 500", next_step="try again")
+
+    def accept(*_: object, **__: object) -> SentExperiment:
+        return SentExperiment(5, {"candidate": "e1"}, "http://langfuse.test/experiments/e1")
+
+    def experiment(**options: Any) -> str:
+        return measure_and_judge(author, monkeypatch, PASSING_MEASUREMENTS, **options).experiment
+
+    assert experiment(send=refuse) == "not sent: HTTP 500; try again"
+    assert "the experiment was not sent to Langfuse" in author.lines[-1]
+    assert experiment(send=refuse, answers=()) == ""
+    assert experiment() == "", "no Langfuse is configured"
+    assert experiment(send=accept).endswith("/e1")
 
 
 class Candidates(EvaluatedAuthor):

@@ -215,6 +215,7 @@ class LangfuseClient:
         value: float | bool | str,
         *,
         trace_id: str = "",
+        experiment_id: str = "",
         id: str = "",
         comment: str = "",
         metadata: Mapping[str, Any] | None = None,
@@ -229,6 +230,7 @@ class LangfuseClient:
         optional_fields: dict[str, Any] = {
             "id": id,
             "traceId": trace_id,
+            "datasetRunId": experiment_id,
             "dataType": "BOOLEAN" if isinstance(value, bool) else "",
             "comment": comment,
             "metadata": dict(metadata or {}),

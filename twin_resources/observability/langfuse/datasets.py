@@ -1,7 +1,8 @@
-"""Read the datasets that evaluations of releases before 28 November wrote to a real Langfuse.
+"""Read the datasets that evaluations write to a real Langfuse.
 
 Scope: dataset names, and the items that an erasure must find.
-Out of scope: the embedded trace store, which has no datasets.
+Out of scope: writing datasets (the gate's `report/experiment.py` does so through the SDK), the
+embedded trace store, which has no datasets.
 API: https://api.reference.langfuse.com, dataset items (numbered pages, no cursor).
 """
 # pyright: strict
