@@ -28,11 +28,6 @@ RETRAIN_ASSETS = (
     "routing_policy",
     "evaluation_report",
 )
-REFERENCE_ASSETS = ("other_authors_adapter",)
-ROUTING_ASSETS = ("interactions", "routing_labels", "routing_policy")
-FEEDBACK_ASSETS = ("interactions", "quality_evidence")
-JUDGEMENT_ASSETS = ("judged_interactions",)
-COMPARISON_ASSETS = ("shadow_pairs",)
 # The jobs select marts by group and tag, so this package does not name them.
 MARTS = dg.AssetSelection.groups("analytics")
 CROSS_AUTHOR_MARTS = MARTS & dg.AssetSelection.tag("twin/partitions", "none")
@@ -54,27 +49,28 @@ retrain_twin = dg.define_asset_job(
 
 train_reference = dg.define_asset_job(
     "train_reference",
-    selection=dg.AssetSelection.assets(*REFERENCE_ASSETS),
+    selection=dg.AssetSelection.assets("other_authors_adapter"),
     description="Train the adapter of other authors that an author's later candidates must beat.",
 )
 
 learn_routing = dg.define_asset_job(
     "learn_routing",
-    selection=dg.AssetSelection.assets(*ROUTING_ASSETS),
+    selection=dg.AssetSelection.assets("interactions", "routing_labels", "routing_policy"),
     description="Buy one author's labels within the monthly budget, and fit the routing policy.",
     executor_def=dg.in_process_executor,
 )
 
 collect_feedback = dg.define_asset_job(
     "collect_feedback",
-    selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS) | (MARTS - CROSS_AUTHOR_MARTS),
+    selection=dg.AssetSelection.assets("interactions", "quality_evidence")
+    | (MARTS - CROSS_AUTHOR_MARTS),
     description="Collect the scores of one author's twin, and compute the evidence and the marts.",
     executor_def=dg.in_process_executor,
 )
 
 judge_answers = dg.define_asset_job(
     "judge_answers",
-    selection=dg.AssetSelection.assets(*JUDGEMENT_ASSETS),
+    selection=dg.AssetSelection.assets("judged_interactions"),
     # A separate job: it waits for the pool `training`, and `collect_feedback` must not wait.
     description="Score new answers of one author's twin with the judges.",
     executor_def=dg.in_process_executor,
@@ -82,7 +78,7 @@ judge_answers = dg.define_asset_job(
 
 compare_versions = dg.define_asset_job(
     "compare_versions",
-    selection=dg.AssetSelection.assets(*COMPARISON_ASSETS),
+    selection=dg.AssetSelection.assets("shadow_pairs"),
     description="Compare more answers of one author's version on trial, from which the sensor "
     "`canary_verdict` decides.",
     executor_def=dg.in_process_executor,

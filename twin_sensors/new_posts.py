@@ -10,7 +10,7 @@ After a failed listing, the known state is kept.
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,8 @@ def new_posts(
     launches: list[RunLaunch] = []
     messages: list[str] = []
     next_author = ""
-    for slug in _rotate_slugs(slugs, posts_cursor.next_author):
+    # The tick begins with the authors that the last tick did not reach.
+    for slug in sorted(slugs, key=lambda slug: (slug < posts_cursor.next_author, slug)):
         if time.time() > now + MAX_LISTING_S or len(launches) == MAX_RUN_REQUESTS:
             next_author = slug
             messages.append(f"{slug} and all later authors are checked in the next tick")
@@ -130,9 +131,3 @@ def new_posts(
         else [],
         cursor=PostsCursor(posts_cursor.epoch, next_author, known_sources).to_json(),
     )
-
-
-def _rotate_slugs(slugs: Sequence[str], first_slug: str) -> Iterator[str]:
-    """Yield every author once, beginning with those that the last tick did not reach."""
-    yield from (slug for slug in slugs if slug >= first_slug)
-    yield from (slug for slug in slugs if slug < first_slug)

@@ -14,32 +14,23 @@ and measures likelihoods, without a gate. There is no peer of the gate as a whol
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.gate.broken import broken_candidates
-from tests.bench.gate.forms import FULL, QUICK, GateBenchmarkSize
+from tests.bench.gate.forms import FULL, QUICK
 from tests.bench.gate.gated import time_and_likelihood
 from tests.bench.gate.likelihood import likelihood_alone
-from tests.bench.rows import (
-    Row,
-    create_parser,
-    format_header,
-    format_row,
-    missing_row,
-    write_json,
-)
+from tests.bench.rows import create_parser, run_parts
 from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS
-from tests.bench.training.processes import NotMeasured
 
-ROWS: dict[str, Callable[[GateBenchmarkSize], list[Row]]] = {
+PARTS = {
     "time": time_and_likelihood,
     "likelihood": likelihood_alone,
+    "broken": broken_candidates,
 }
-BROKEN = "broken"
 DEFAULT_PARTS = ["time"]  # each other part trains candidates of its own
 AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
 
@@ -49,28 +40,16 @@ def main() -> int:
     parser.add_argument(
         "--author", choices=sorted(SHARED_AUTHORS | BUNDLED_AUTHORS), default=FULL.author
     )
-    parser.add_argument("--only", nargs="+", choices=sorted([*ROWS, BROKEN]), default=DEFAULT_PARTS)
+    parser.add_argument("--only", nargs="+", choices=sorted(PARTS), default=DEFAULT_PARTS)
     options = parser.parse_args()
     form = (FULL if options.full else QUICK).of(options.author)
     if options.quick:
         print("quick form: a tiny model with random weights; its goals are scaled down")
-    print(format_header(), flush=True)
-    all_rows: list[Row] = []
-    failed = False
-    for name in options.only:
-        started = time.monotonic()
-        try:
-            rows = broken_candidates(form) if name == BROKEN else ROWS[name](form)
-        except NotMeasured as error:
-            failed = True
-            rows = [missing_row(name, "", str(error), goal=0.0)]
-        for row in rows:
-            print(format_row(row, goal_operator="≥" if row.unit in AT_LEAST else "≤"))
-        print(f"  ({name}: {time.monotonic() - started:.0f} s)", flush=True)
-        all_rows += rows
-        if options.json:  # after each part, so that a later failure does not lose these rows
-            write_json(all_rows, options.json)
-    return 1 if failed else 0
+    return run_parts(
+        {name: partial(PARTS[name], form) for name in options.only},
+        options.json,
+        sign=lambda row: "≥" if row.unit in AT_LEAST else "≤",
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -19,7 +19,7 @@ from tests.bench.retraining.false_trainings import delays, false_trainings
 from tests.bench.retraining.releases import candidates, promotions
 from tests.bench.retraining.rows import Form, MeasureRows
 from tests.bench.retraining.years_of_falls import years_of_falls
-from tests.bench.rows import Row, create_parser, format_header, format_row, write_json
+from tests.bench.rows import create_parser, run_parts
 
 ROWS: dict[str, MeasureRows] = {
     "false-trainings": false_trainings,
@@ -42,18 +42,7 @@ def main() -> int:
     form = Form(
         options.quick, seed, options.homes, (30,) if options.quick else tuple(options.rates)
     )
-    print(format_header())
-    rows: list[Row] = []
-    for name in options.only:
-        started, cpu = time.monotonic(), time.process_time()
-        measured = ROWS[name](form)
-        rows += measured
-        print("\n".join(format_row(row) for row in measured))
-        wall = time.monotonic() - started
-        print(f"  ({name}: {time.process_time() - cpu:.1f} CPU s, {wall:.1f} s)", flush=True)
-    if options.json:
-        write_json(rows, options.json)
-    return 0
+    return run_parts({name: partial(ROWS[name], form) for name in options.only}, options.json)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import numpy as np
 
 from tests.bench.knowledge import corpus, readers
 from tests.bench.knowledge.tables import open_table, tables_in, write_passages
-from tests.bench.rows import Row, bounded_row, create_parser, format_row, write_json
+from tests.bench.rows import Row, bounded_row, create_parser, run_parts
 from twin_assets.knowledge.embedding import embedding_columns
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import maintain_vector_index
@@ -132,14 +133,9 @@ def main() -> int:
         f"index: IVF_RQ, {vector_index.ROWS_PER_PARTITION} rows a partition, "
         f"{vector_index.PROBES} probed, refined {vector_index.REFINE} times"
     )
-    rows: list[Row] = []
-    for name in options.only or (QUICK if options.quick else FULL):
-        measured = PARTS[name](home, quick=options.quick)
-        rows += measured
-        print("\n".join(format_row(row, goal_operator="≥") for row in measured), flush=True)
-    if options.json:
-        write_json(rows, options.json)
-    return 0
+    names = options.only or (QUICK if options.quick else FULL)
+    parts = {name: partial(PARTS[name], home, quick=options.quick) for name in names}
+    return run_parts(parts, options.json, sign=lambda _: "≥")
 
 
 if __name__ == "__main__":

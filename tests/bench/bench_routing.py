@@ -29,14 +29,7 @@ import numpy as np
 import polars as pl
 
 from tests.bench.questions.questions import SHARED_DATA
-from tests.bench.rows import (
-    Row,
-    bounded_row,
-    create_parser,
-    format_header,
-    format_row,
-    write_json,
-)
+from tests.bench.rows import Row, bounded_row, create_parser, run_parts
 from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.router.features import Floats, feature_rows, fit_scale
 from twin_resources.router.fixed_order import STEP_SHARE, compute_price_steps, find_cheapest_step
@@ -246,16 +239,11 @@ def main() -> int:
             ],
             "margin": lambda: margin_rows(mmlu, {1500: 200, 2500: 40}, {1500: 22.0, 2500: 28.0}),
         }
-    rows: list[Row] = []
-    print(format_header())
-    for name, part in parts.items():
-        for row in part() if options.only in {None, name} else ():
-            is_lower_bound = not row.unit or "saved" in row.name
-            print(format_row(row, goal_operator="≥" if is_lower_bound else "≤"), flush=True)
-            rows.append(row)
-    if options.json:
-        write_json(rows, options.json)
-    return 0
+    return run_parts(
+        {name: part for name, part in parts.items() if options.only in {None, name}},
+        options.json,
+        sign=lambda row: "≥" if not row.unit or "saved" in row.name else "≤",
+    )
 
 
 if __name__ == "__main__":

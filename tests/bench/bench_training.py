@@ -12,15 +12,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import create_parser, format_header, format_row, missing_row, write_json
+from tests.bench.rows import create_parser, run_parts
 from tests.bench.training.forms import FULL, QUICK
 from tests.bench.training.material import material
-from tests.bench.training.processes import NotMeasured
 from tests.bench.training.speed import speed
 
 
@@ -30,19 +28,12 @@ def main() -> int:
     if options.quick:
         print("quick mode: a tiny model; speed ratios have no goals")
     inputs = material(size)
-    print(format_header(), flush=True)
-    started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as scratch:
-        try:
-            rows, failed = speed(size, inputs, Path(scratch)), False
-        except NotMeasured as error:
-            rows, failed = [missing_row("speed", "", str(error), goal=0.0)], True
-    for row in rows:
-        print(format_row(row, goal_operator="≤" if " / " in row.name else "≥"))
-    print(f"  ({time.monotonic() - started:.0f} s)", flush=True)
-    if options.json:
-        write_json(rows, options.json)
-    return 1 if failed else 0
+        return run_parts(
+            {"speed": lambda: speed(size, inputs, Path(scratch))},
+            options.json,
+            sign=lambda row: "≤" if " / " in row.name else "≥",
+        )
 
 
 if __name__ == "__main__":

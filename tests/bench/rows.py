@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,10 @@ def create_parser(doc: str | None, *, quick: str = "", full: str = "") -> argpar
     mode.add_argument("--full", action="store_true", help=full)
     parser.add_argument("--json", type=Path)
     return parser
+
+
+class NotMeasured(Exception):
+    """A figure could not be measured, for this reason."""
 
 
 @dataclass
@@ -96,4 +101,39 @@ def print_results(
     sys.stdout.write("\n".join(table) + "\n")
     if file is not None:
         write_json(rows, file)
+    return 0 if all(row.holds for row in rows) else 1
+
+
+def run_parts(
+    parts: Mapping[str, Callable[[], Sequence[Row]]],
+    file: Path | None = None,
+    *,
+    sign: Callable[[Row], str] = lambda _: "≤",
+) -> int:
+    """Measure the parts of a long benchmark, and print the rows of each part when it ends.
+
+    `file` is written after each part, so that a later failure does not lose earlier rows. A part
+    that raises `NotMeasured` gives one row with the reason.
+
+    Args:
+        parts: name → function that measures the part.
+        file, sign: as in `print_results`.
+
+    Returns:
+        0 if every row holds, else 1.
+    """
+    rows: list[Row] = []
+    print(format_header(), flush=True)
+    for name, measure in parts.items():
+        started, cpu = time.monotonic(), time.process_time()
+        try:
+            part_rows = measure()
+        except NotMeasured as error:
+            part_rows = [missing_row(name, "", str(error), goal=0.0)]
+        print("\n".join(format_row(row, goal_operator=sign(row)) for row in part_rows))
+        wall_s, cpu_s = time.monotonic() - started, time.process_time() - cpu
+        print(f"  ({name}: {cpu_s:.1f} CPU s, {wall_s:.1f} s)", flush=True)
+        rows += part_rows
+        if file is not None:
+            write_json(rows, file)
     return 0 if all(row.holds for row in rows) else 1

@@ -100,23 +100,18 @@ def _record_forgotten_post(instance: Installation, target: ErasureTarget) -> Non
     """Record a post's hashes, so that imports from now on omit it."""
     if target.subject.kind != "post":
         return
-    texts: list[str] = []
+    texts, remaining_texts = set[str](), set[str]()
     if instance.tables.exists(POSTS, target.author):
         rows = instance.tables.read(POSTS, target.author, columns=["source_id", "content_hash"])
-        texts = [
-            text
-            for source_id, text in rows.iter_rows()
-            if target.matches_identifier(str(source_id))
-        ]
-        other_texts = {
-            text
-            for source_id, text in rows.iter_rows()
-            if not target.matches_identifier(str(source_id))
-        }
-        # Texts that remaining posts repeat are not recorded, so that imports keep those posts.
-        texts = [text for text in texts if text not in other_texts]
+        for source_id, text in rows.iter_rows():
+            is_forgotten = target.matches_identifier(str(source_id))
+            (texts if is_forgotten else remaining_texts).add(text)
+    # Texts that remaining posts repeat are not recorded, so that imports keep those posts.
     journal.record_forgotten_posts(
-        instance.state, target.author, [target.subject.name, *target.ids], texts
+        instance.state,
+        target.author,
+        [target.subject.name, *target.ids],
+        texts - remaining_texts,
     )
 
 
@@ -129,6 +124,7 @@ def _erase_and_prove(
         ErasureIncompleteError: data remains or has returned after all rounds.
     """
     remaining_by_store: dict[str, list[str]] = {store.name: [] for store in stores}
+    background_names = [store.name for store in stores if getattr(store, "is_background", False)]
     finished_steps = journal.read_completed_steps(instance.state, number)
     for round_index in range(MAX_ROUNDS):
         for store in stores:
@@ -138,19 +134,9 @@ def _erase_and_prove(
                 erased_count = store.erase(target)
                 journal.record_step(instance.state, number, store.name, erased_count)
         remaining_by_store = {store.name: store.find_remaining(target) for store in stores}
-        background_names = {
-            store.name for store in stores if getattr(store, "is_background", False)
-        }
-        if not any(
-            remaining_locations
-            for name, remaining_locations in remaining_by_store.items()
-            if name not in background_names
-        ):
-            return [
-                location
-                for name in sorted(background_names)
-                for location in remaining_by_store[name]
-            ]
+        unclean_names = {name for name, locations in remaining_by_store.items() if locations}
+        if unclean_names <= set(background_names):
+            return [location for name in background_names for location in remaining_by_store[name]]
     remaining_locations = "; ".join(
         f"{name}: {', '.join(locations[:3])}"
         for name, locations in remaining_by_store.items()

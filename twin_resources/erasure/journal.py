@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from twin_resources.erasure.erasure_target import ErasureSubject, Kind, hash_parts
 from twin_resources.errors import TwinError
+from twin_resources.quality.ledger.ledger_tables import upsert
 from twin_resources.storage.state.state import State
 
 _metadata = sa.MetaData()
@@ -181,27 +182,16 @@ def record_step(state: State, number: int, place: str, erased: int) -> None:
         previous_count = (
             connection.execute(sa.select(steps.c.erased).where(is_this_step)).scalar() or 0
         )
-        connection.execute(sa.delete(steps).where(is_this_step))
-        now = state.now(connection)
-        values = {
-            "request": number,
-            "place": place,
-            "erased": previous_count + erased,
-            "ended_at": now,
-        }
-        connection.execute(sa.insert(steps).values(**values))
+        counts = {"erased": previous_count + erased, "ended_at": state.now(connection)}
+        upsert(connection, steps, [{"request": number, "place": place, **counts}])
 
 
 def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
     """Record that a trace store accepted these deletions, or postponed one (`POSTPONED`)."""
     with state.transaction() as connection:
         now = state.now(connection)
-        for deletion_hash in hashes:
-            is_this_deletion = (deletions.c.request == number) & (deletions.c.hash == deletion_hash)
-            connection.execute(sa.delete(deletions).where(is_this_deletion))
-            connection.execute(
-                sa.insert(deletions).values(request=number, hash=deletion_hash, asked_at=now)
-            )
+        rows = [{"request": number, "hash": digest, "asked_at": now} for digest in hashes]
+        upsert(connection, deletions, rows)
 
 
 def read_requested_deletions(state: State, number: int) -> dict[str, float]:
@@ -240,13 +230,8 @@ def record_forgotten_posts(
     hashes |= {hash_parts("text", author, text) for text in texts}
     with state.transaction() as connection:
         now = state.now(connection)
-        for post_hash in sorted(hashes):
-            connection.execute(
-                sa.delete(forgotten_post_hashes).where(forgotten_post_hashes.c.hash == post_hash)
-            )
-            connection.execute(
-                sa.insert(forgotten_post_hashes).values(hash=post_hash, forgotten_at=now)
-            )
+        rows = [{"hash": post_hash, "forgotten_at": now} for post_hash in sorted(hashes)]
+        upsert(connection, forgotten_post_hashes, rows)
 
 
 @dataclass(frozen=True)

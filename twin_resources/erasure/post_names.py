@@ -79,13 +79,10 @@ def find_post(instance: Installation, name: str, authors: Sequence[str]) -> Eras
     if (open_subject := _find_open_request(instance, name, authors)) is not None:
         return open_subject
     posts = [post for author in authors for post in list_posts(instance, author)]
-    forgotten_times = {
-        author: journal.find_forgotten_time(instance.state, author, name) for author in authors
-    }
     forgotten_by_author = {
         author: forgotten_at
-        for author, forgotten_at in forgotten_times.items()
-        if forgotten_at is not None
+        for author in authors
+        if (forgotten_at := journal.find_forgotten_time(instance.state, author, name)) is not None
     }
     if forgotten_by_author and not any(_has_id_or_address(post, name) for post in posts):
         author = max(forgotten_by_author, key=forgotten_by_author.__getitem__)

@@ -40,7 +40,6 @@ from twin_resources.observability.langfuse.datasets import dataset_items
 from twin_resources.observability.langfuse.trace_texts import score_trace_id
 from twin_resources.wait_limits import MAX_IDLE_S
 
-_IDS_PER_DELETE = 500
 NOT_FOUND, TOO_MANY_REQUESTS = 404, 429
 TRACES_PER_REQUEST = 500  # 17 KB of ids
 EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name for an experiment's outermost spans
@@ -96,12 +95,12 @@ class EmbeddedTraces:
         } | target.traces
         with open_for_erasure(self.path) as connection:
             erased_count = 0
-            for start in range(0, len(traces), _IDS_PER_DELETE):
-                batch = sorted(traces)[start : start + _IDS_PER_DELETE]
-                placeholders = ", ".join("?" * len(batch))
-                for table in ("observations", "scores"):
-                    sql = f"DELETE FROM {table} WHERE trace_id IN ({placeholders})"
-                    erased_count += connection.execute(sql, batch).rowcount
+            connection.execute("BEGIN")
+            for table in ("observations", "scores"):
+                sql = f"DELETE FROM {table} WHERE trace_id = ?"
+                keys = [(trace,) for trace in sorted(traces)]
+                erased_count += connection.executemany(sql, keys).rowcount
+            connection.execute("COMMIT")
             # Delete scores that a reader gave to other readers' answers.
             erased_count += delete_matching_rows(connection, "scores", target)
         rewrite_database(self.path)

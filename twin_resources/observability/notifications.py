@@ -18,7 +18,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -76,28 +76,14 @@ class Delivery:
     given_up: int
 
 
-class Channel(Protocol):
-    """A destination for notices."""
-
-    @property
-    def name(self) -> str:
-        """The unique name of the address in the queue, without passwords."""
-        ...
-
-    def send(self, notice: Notice) -> None:
-        """Send a notice.
-
-        Raises:
-            TwinError: the notice was not accepted.
-        """
-        ...
-
-
 class AppriseChannel:
     """An address in Apprise's syntax.
 
     Examples are `https://hooks.slack.com/services/…`, `mailto://…`, and `json://host/path` for a
     generic webhook.
+
+    Attributes:
+        name: the unique name of the address in the queue, without passwords.
 
     Raises:
         TwinError: Apprise does not support the address.
@@ -124,6 +110,11 @@ class AppriseChannel:
         channel.redirects = False
 
     def send(self, notice: Notice) -> None:
+        """Send a notice.
+
+        Raises:
+            TwinError: the notice was not accepted.
+        """
         messages: list[str] = []
         with _LogCapture(messages):
             is_accepted = asyncio.run(
@@ -146,6 +137,9 @@ class InvalidChannel:
 
     def send(self, notice: Notice) -> None:  # noqa: ARG002 - it rejects every notice
         raise self.reason
+
+
+Channel = AppriseChannel | InvalidChannel
 
 
 def parse_channels(addresses: Sequence[str]) -> list[Channel]:

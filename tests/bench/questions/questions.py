@@ -72,31 +72,16 @@ def authors() -> list[str]:
 
 def read_questions(author: str) -> list[ReaderQuestion]:
     """Return all questions to a bundled author, in the file's order."""
-    return [
-        ReaderQuestion(
-            id=row["id"],
-            author=author,
-            kind=row["kind"],
-            half=row["half"],
-            question=row["question"],
-            answers=tuple((answer["post"], answer["sentence"]) for answer in row["answers"]),
-        )
-        for row in _rows(author)
-    ]
+    rows = _rows(author)
+    for row in rows:
+        row["answers"] = tuple((answer["post"], answer["sentence"]) for answer in row["answers"])
+    return [ReaderQuestion(author=author, **row) for row in rows]
 
 
 def read_shared_questions(author: str) -> list[SharedQuestion]:
     """Return all questions to an author of `SHARED_AUTHORS`."""
-    return [
-        SharedQuestion(
-            id=row["id"],
-            author=author,
-            half=row["half"],
-            question=row["question"],
-            posts=tuple(row["posts"]),
-        )
-        for row in _rows(author)
-    ]
+    rows = _rows(author)
+    return [SharedQuestion(author=author, **row | {"posts": tuple(row["posts"])}) for row in rows]
 
 
 def _rows(author: str) -> list[dict[str, Any]]:

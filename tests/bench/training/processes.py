@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from tests.bench.rows import NotMeasured
 from tests.bench.training.material import ROOT, Material
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import Recipe
@@ -29,18 +30,14 @@ from twin_resources.processes.process_identity import end_processes
 
 # The launch configurations set this for our ranks; tuned peers get it too.
 MALLOC = "glibc.malloc.mmap_threshold=4294967295:glibc.malloc.trim_threshold=8589934592"
-MAX_S = 1800.0  # of a process; a slower peer is stopped
+MAX_S = 1800.0  # the time limit of one process; a slower peer is stopped
 ERROR = re.compile(r"(\[rank\d+\]:)?\s*[\w.]*(Error|Exit)\b.*:")
 ONE_NODE = ["--nnodes", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
 
 
-class NotMeasured(Exception):
-    """A process failed or took too long; the message gives the reason in one line."""
-
-
 @dataclass(frozen=True)
 class Cost:
-    """Time of a process with all its children, from start to end."""
+    """The time that a process and all its children take, from start to end, in seconds."""
 
     wall_s: float
     cpu_s: float
@@ -58,7 +55,7 @@ def run_timed(
     """Run a command to its end, with progress on stderr.
 
     Args:
-        name: of the command in the progress lines.
+        name: the name of the command in the progress lines.
 
     Raises:
         NotMeasured: it failed, or did not end within `timeout_s`; its log stays.

@@ -15,12 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rows import Row, bounded_row, missing_row
+from tests.bench.rows import NotMeasured, Row, bounded_row, missing_row
 from tests.bench.training.forms import BenchmarkSize
 from tests.bench.training.material import MAX_LENGTH, Material, recipe
 from tests.bench.training.peer import KINDS
 from tests.bench.training.processes import (
-    NotMeasured,
     bare_command,
     peer_command,
     run_timed,

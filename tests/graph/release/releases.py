@@ -99,10 +99,7 @@ def settle(
     """Store settled thumbs as in the ledger, one per reader and day."""
     ledger_tables.open_tables(registry.state)
     with registry.state.transaction() as connection:
-        last = (
-            connection.execute(sa.select(sa.func.max(ledger_tables.settled.c.sequence))).scalar()
-            or 0
-        )
+        last = ledger_tables.find_last_sequence(connection, AUTHOR)
         rows = [
             {
                 "author": AUTHOR,

@@ -160,12 +160,7 @@ class LoopWorld:
         """Settle values in this order, each from its own reader unless readers are given."""
         today = int(self.now.timestamp()) // 86_400 if day is None else day
         with self.state.transaction() as connection:
-            last = connection.execute(
-                sa.select(ledger_tables.sequences.c.last).where(
-                    ledger_tables.sequences.c.author == author
-                )
-            ).scalar()
-            first = (last or 0) + 1
+            first = ledger_tables.find_last_sequence(connection, author) + 1
             rows = [
                 {
                     "author": author,

@@ -261,14 +261,6 @@ def run_retraining_requested(home: Home) -> tuple[set[str], str]:
     return home.run_sensor(retraining_requested)
 
 
-def run_new_material(home: Home) -> tuple[set[str], str]:
-    return home.run_sensor(new_material)
-
-
-def run_new_posts(home: Home) -> tuple[set[str], str]:
-    return home.run_sensor(new_posts)
-
-
 def run_changed_feeds(home: Home) -> tuple[set[str], str]:
     home.run_schedule(import_changed_feeds_every_hour)
     home.feed.publish("two")
@@ -331,8 +323,8 @@ def run_reference_training(home: Home) -> tuple[set[str], str]:
 TICKS: dict[str, Callable[[Home], tuple[set[str], str]]] = {
     "quality_dropped": run_quality_dropped,
     "retraining_requested": run_retraining_requested,
-    "new_material": run_new_material,
-    "new_posts": run_new_posts,
+    "new_material": lambda home: home.run_sensor(new_material),
+    "new_posts": lambda home: home.run_sensor(new_posts),
     "import_changed_feeds_every_hour": run_changed_feeds,
     "import_all_posts_every_night": run_nightly_import,
     "collect_feedback_every_hour": after_answers(collect_feedback_every_hour),

@@ -19,6 +19,7 @@ from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore
 from tests.live.trace_store.erring_server import ErringServer, erring_server
 from tests.unit.trace_store.test_outbox import refused_items
 from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.client import parse_retry_after_s
 from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
 from twin_resources.observability.langfuse.relay import (
@@ -27,7 +28,6 @@ from twin_resources.observability.langfuse.relay import (
     Sender,
     hold_relay_lock,
 )
-from twin_resources.observability.langfuse.retry_after import parse_retry_after_s
 
 pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

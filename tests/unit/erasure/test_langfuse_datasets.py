@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import httpx
 
 from tests.erasure_targets import author_target, post_target
-from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.trace_store import EXPERIMENT_ITEM, LangfuseTraces
-from twin_resources.observability.langfuse.client import LangfuseClient
+from tests.unit.erasure.test_langfuse_deletion import Answer, make_trace_store_stub
+from twin_resources.erasure.trace_store import EXPERIMENT_ITEM
 from twin_resources.observability.langfuse.datasets import PAGE_SIZE, held_out_dataset_name
 from twin_resources.settings import Settings
 
@@ -24,19 +22,9 @@ ITEMS = [
 ] + [{"id": "of-the-post", "input": {"question": "Why?"}, "metadata": {"document_id": DOCUMENT}}]
 
 
-def make_trace_store_stub(
-    home: Settings, items: list[dict[str, Any]], deleted: list[str]
-) -> LangfuseTraces:
-    """Return the store of a simulated Langfuse with these items and one experiment span."""
-    answer: Callable[[httpx.Request], httpx.Response] = server(items, deleted)
-    http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
-    client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
-    return LangfuseTraces(Installation.for_settings(home), client)
+def server(items: list[dict[str, Any]], deleted: list[str]) -> Answer:
+    """A server with these dataset items and the span of one experiment."""
 
-
-def server(
-    items: list[dict[str, Any]], deleted: list[str]
-) -> Callable[[httpx.Request], httpx.Response]:
     def answer(request: httpx.Request) -> httpx.Response:
         path, parameters = request.url.path, request.url.params
         if request.method == "DELETE":
@@ -61,7 +49,7 @@ def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(
     home: Settings,
 ) -> None:
     deleted: list[str] = []
-    traces = make_trace_store_stub(home, ITEMS, deleted)
+    traces = make_trace_store_stub(home, server(ITEMS, deleted))
 
     assert traces.erase(POST) == 2
     assert deleted == ["/api/public/traces/t7", "/api/public/dataset-items/of-the-post"]
@@ -71,7 +59,7 @@ def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(
 
 def test_erasing_an_author_deletes_every_item(home: Settings) -> None:
     deleted: list[str] = []
-    make_trace_store_stub(home, ITEMS, deleted).erase(AUTHOR)
+    make_trace_store_stub(home, server(ITEMS, deleted)).erase(AUTHOR)
 
     assert {path.rsplit("/", 1)[1] for path in deleted if "dataset-items" in path} == {
         item["id"] for item in ITEMS
@@ -80,6 +68,6 @@ def test_erasing_an_author_deletes_every_item(home: Settings) -> None:
 
 def test_an_author_without_an_evaluation_has_no_dataset(home: Settings) -> None:
     deleted: list[str] = []
-    make_trace_store_stub(home, [], deleted).erase(POST)
+    make_trace_store_stub(home, server([], deleted)).erase(POST)
 
     assert deleted == ["/api/public/traces/t7"]

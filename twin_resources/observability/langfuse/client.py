@@ -12,17 +12,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.connection import find_trace_store
-from twin_resources.observability.langfuse.retry_after import (
-    MAX_RETRY_AFTER_S,
-    parse_retry_after_s,
-)
+from twin_resources.observability.langfuse.connection import TraceStore, find_trace_store
 from twin_resources.settings import Settings, load_secrets
 
 if TYPE_CHECKING:
@@ -35,6 +32,7 @@ OBSERVATION_PAGE_SIZE = 200  # a row with input, output and metadata takes a few
 EXPANDED_METADATA = ("twin.chunks",)  # by default, the API truncates values to 200 characters
 # After a 429; the default applies if the response has no Retry-After.
 MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = 1.0, 60.0
+MAX_RETRY_AFTER_S = 3600.0
 MAX_PAGES = 10_000  # prevents an endless loop if a cursor points back to an earlier page
 
 
@@ -73,17 +71,10 @@ class LangfuseClient:
         http: httpx.Client | None = None,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        import httpx
-
-        self.host = host.rstrip("/")
+        store = TraceStore(host.rstrip("/"), public_key, secret_key)
+        self.host = store.host
         self._wait = wait
-        self._http = http or httpx.Client(
-            base_url=self.host,
-            auth=(public_key, secret_key),
-            timeout=timeout_s,
-            # The environment's proxy is for external hosts, not for loopback addresses.
-            trust_env=httpx.URL(self.host).host not in ("127.0.0.1", "localhost", "::1"),
-        )
+        self._http = http or store.open_http_client(timeout_s=timeout_s)
 
     @classmethod
     def from_settings(
@@ -353,6 +344,21 @@ class LangfuseClient:
                 return response
             self._wait(wait_s)
             remaining_s -= wait_s
+
+
+def parse_retry_after_s(header: str, *, now: datetime) -> float | None:
+    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3), at most an hour.
+
+    Return None if the header is empty or invalid.
+    """
+    text = header.strip()
+    try:
+        seconds = (
+            float(text) if text.isdigit() else (parsedate_to_datetime(text) - now).total_seconds()
+        )
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
 def _nesting_depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:

@@ -8,9 +8,15 @@ gateway's configuration (`gateway/config/proxy_config.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import Secrets, Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,28 @@ class TraceStore:
 
     def __repr__(self) -> str:
         return f"TraceStore({self.host})"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store runs on this machine."""
+        import httpx
+
+        return httpx.URL(self.host).host in LOOPBACK_HOSTS
+
+    def open_http_client(self, *, timeout_s: float) -> httpx.Client:
+        """Return an HTTP client with the store's address and keys.
+
+        Args:
+            timeout_s: the time limit of one call, in seconds.
+        """
+        import httpx
+
+        return httpx.Client(
+            base_url=self.host,
+            auth=(self.public_key, self.secret_key),
+            timeout=timeout_s,
+            trust_env=not self.is_local,  # the environment's proxy is for external hosts
+        )
 
 
 def find_trace_store(settings: Settings, secrets: Secrets) -> TraceStore:

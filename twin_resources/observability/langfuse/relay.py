@@ -36,6 +36,7 @@ from typing import Any, Literal, cast
 import httpx
 
 from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.client import parse_retry_after_s
 from twin_resources.observability.langfuse.connection import TraceStore, find_trace_store
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
@@ -44,7 +45,6 @@ from twin_resources.observability.langfuse.outbox import (
     outbox_path,
     sending_lock,
 )
-from twin_resources.observability.langfuse.retry_after import parse_retry_after_s
 from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.settings import load_secrets, load_settings
 
@@ -54,7 +54,6 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 PERMANENT_FAILURES = (400, 413, 415, 422)
 TIMEOUT_S = 20.0
 TRACE_VISIBILITY_DELAY_S = 30.0  # Langfuse shows an accepted trace only after some seconds
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,10 @@ class Sender:
         timeout_s: float = TIMEOUT_S,
         checks_before_resend: bool | None = None,
     ) -> None:
-        is_local = httpx.URL(store.host).host in LOOPBACK_HOSTS
         self._checks_before_resend = (
-            not is_local if checks_before_resend is None else checks_before_resend
+            not store.is_local if checks_before_resend is None else checks_before_resend
         )
-        self._http = httpx.Client(
-            base_url=store.host,
-            auth=(store.public_key, store.secret_key),
-            timeout=timeout_s,
-            trust_env=not is_local,
-        )
+        self._http = store.open_http_client(timeout_s=timeout_s)
 
     def send(self, item: QueuedItem) -> SendOutcome:
         """Try to send once; server and network failures do not raise."""

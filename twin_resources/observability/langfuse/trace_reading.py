@@ -12,9 +12,10 @@ so a query with a score condition reads the scores first.
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,6 +33,13 @@ from twin_resources.observability.langfuse.trace_texts import (
 LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"
 MAX_SCORE_PAGES = 20  # score pages to search for one page of traces
 IDS_PER_REQUEST = 40  # 32-digit ids in one URL; intermediate proxies accept 8 KB
+_COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "=": operator.eq,
+}
 _CONDITION = re.compile(
     r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<operator><=|>=|<|>|=)\s*(?P<value>\S+))?\s*"
 )
@@ -51,18 +59,7 @@ class ScoreCondition:
             return True
         if not isinstance(value, bool | int | float):
             return False
-        number = float(value)
-        match self.operator:
-            case "<":
-                return number < self.value
-            case "<=":
-                return number <= self.value
-            case ">":
-                return number > self.value
-            case ">=":
-                return number >= self.value
-            case _:
-                return number == self.value
+        return _COMPARISONS[self.operator](float(value), self.value)
 
 
 def parse_score_condition(text: str) -> ScoreCondition | None:

@@ -29,7 +29,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -361,16 +361,11 @@ def main(argv: list[str] | None = None) -> None:
         listener = listen(arguments.host, port)
         app = build_app(tables, keys=_load_keys(arguments.home))
     except TwinError as error:
-        _exit(error)
+        raise SystemExit(str(error)) from error  # prints the message, and the status is 1
     if arguments.port_file is not None:
         replace_file(arguments.port_file, str(listener.getsockname()[1]))
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def _exit(error: TwinError) -> NoReturn:
-    print(error, file=sys.stderr)  # noqa: T201
-    raise SystemExit(1) from error
 
 
 if __name__ == "__main__":

@@ -70,10 +70,8 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
         RequestRefusedError: a parameter is invalid, or this store does not support it.
     """
     values_by_name = _select_last_values(parameters)
-    conditions = (
-        [_build_score_cursor_condition(values_by_name["cursor"])]
-        if values_by_name.get("cursor")
-        else []
+    conditions = _build_cursor_conditions(
+        values_by_name, {"lastTimestamp": "timestamp_ms", "lastId": "id"}
     )
     issues = [
         _build_issue(name, "this store does not support it")
@@ -104,10 +102,8 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
         RequestRefusedError: a parameter is invalid.
     """
     values_by_name = _select_last_values(parameters)
-    conditions = (
-        [_build_observation_cursor_condition(values_by_name["cursor"])]
-        if values_by_name.get("cursor")
-        else []
+    conditions = _build_cursor_conditions(
+        values_by_name, {"lastStartTimeTo": "start_ms", "lastTraceId": "trace_id", "lastId": "id"}
     )
     issues: list[dict[str, Any]] = []
     limit = _parse_limit(values_by_name.get("limit", ""), 0, MAX_OBSERVATIONS, issues)
@@ -151,38 +147,30 @@ def encode_observation_cursor(last: Observation) -> str:
     return base64.b64encode(json.dumps(position, separators=(",", ":")).encode()).decode()
 
 
-def _build_score_cursor_condition(text: str) -> Condition:
-    position = _decode_cursor(text)
+def _build_cursor_conditions(
+    values_by_name: Mapping[str, str], columns_by_field: Mapping[str, str]
+) -> list[Condition]:
+    """Return the condition for the rows after the cursor, or an empty list without a cursor.
+
+    Args:
+        columns_by_field: field of the cursor → column, in the order of the rows. The first field
+            is a time.
+
+    Raises:
+        RequestRefusedError: the cursor is invalid.
+    """
+    if not values_by_name.get("cursor"):
+        return []
+    text = values_by_name["cursor"].replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        key = (parse_timestamp_ms(position["lastTimestamp"]), str(position["lastId"]))
+        position = json.loads(base64.b64decode(text + "=" * (-len(text) % 4)))
+        moment, *ids = (position[field] for field in columns_by_field)
+        key = (parse_timestamp_ms(moment), *map(str, ids))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _build_invalid_cursor_error() from error
-    return Condition("(timestamp_ms, id) < (?, ?)", key)
-
-
-def _build_observation_cursor_condition(text: str) -> Condition:
-    position = _decode_cursor(text)
-    try:
-        key = (
-            parse_timestamp_ms(position["lastStartTimeTo"]),
-            str(position["lastTraceId"]),
-            str(position["lastId"]),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _build_invalid_cursor_error() from error
-    return Condition("(start_ms, trace_id, id) < (?, ?, ?)", key)
-
-
-def _decode_cursor(text: str) -> Any:
-    try:
-        base64_text = text.replace("-", "+").replace("_", "/").rstrip("=")
-        return json.loads(base64.b64decode(base64_text + "=" * (-len(base64_text) % 4)))
-    except ValueError as error:
-        raise _build_invalid_cursor_error() from error
-
-
-def _build_invalid_cursor_error() -> RequestRefusedError:
-    return RequestRefusedError(400, "Invalid cursor format", "InvalidRequestError")
+        message = "Invalid cursor format"
+        raise RequestRefusedError(400, message, "InvalidRequestError") from error
+    placeholders = ", ".join("?" * len(key))
+    return [Condition(f"({', '.join(columns_by_field.values())}) < ({placeholders})", key)]
 
 
 def _select_last_values(parameters: Parameters) -> dict[str, str]:

@@ -183,10 +183,7 @@ def _group_by_status(
         connection, author, stream, "unit", since_day=first_day - READER_CAP_DAYS
     )
     days_by_status: dict[str, list[ReaderDay]] = {
-        "settled": [],
-        "capped": [],
-        "beyond": [],
-        "new": [],
+        status: [] for status in ("settled", "capped", "beyond", "new")
     }
     new_readers = (
         _NewReaders.from_ledger(connection, author, stream) if day_closing == "daily" else None
