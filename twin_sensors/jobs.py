@@ -38,6 +38,8 @@ import_posts = dg.define_asset_job(
     description="Read an author's sources and make the changes searchable.",
     # One process for all steps: they take seconds, and each process would take 3 s to start.
     executor_def=dg.in_process_executor,
+    # A person waits for new posts, so an import starts before all other queued runs.
+    tags={"dagster/priority": "50"},
 )
 
 retrain_twin = dg.define_asset_job(

@@ -27,6 +27,7 @@ from twin_resources.authors import Author, read_author
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.quality.ledger.interactions_frame import interaction_columns
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -102,12 +103,18 @@ class _Sample:
 
     @classmethod
     def for_author(cls, tables: Tables, author: str, config: JudgingConfig) -> Self:
-        judged_rows = (
-            tables.read(TABLE, author)
-            if tables.exists(TABLE, author)
-            else pl.DataFrame(schema=COLUMNS)
+        """Read an author's sample; it is empty until `collect_feedback` has run for the first time.
+
+        The schedule of `judge_answers` may start before that.
+        """
+        schemas = {"interactions": interaction_columns(), TABLE: COLUMNS}
+        interactions, judged_rows = (
+            tables.read(name, author)
+            if tables.exists(name, author)
+            else pl.DataFrame(schema=schema)
+            for name, schema in schemas.items()
         )
-        return cls(tables.read("interactions", author), judged_rows, config)
+        return cls(interactions, judged_rows, config)
 
     def select_unjudged(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
         """Return sampled answers that these judges (None for any judges) have not judged."""

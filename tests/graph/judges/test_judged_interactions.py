@@ -80,6 +80,13 @@ def test_without_a_stable_version_nothing_is_judged(
     assert not answered_tables.exists("judged_interactions", "ann")
 
 
+def test_before_the_first_collection_of_answers_nothing_is_judged(home: Settings) -> None:
+    """The hourly schedules may start `judge_answers` first after a twin's first answer."""
+    write_author(home, Author("ann", "Ann"))
+    promote(home)
+    assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
+
+
 def test_without_a_new_answer_nothing_is_judged(home: Settings, answered_tables: Tables) -> None:
     promote(home)
     judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]

@@ -1,0 +1,283 @@
+"""A day of many authors on two hosts, with the daemon, the gateway and the trace store killed once.
+
+    python tests/bench/bench_hosts_day.py --quick | --full [--authors N] [--json FILE]
+
+One host runs Dagster's code server and daemon, the other a gateway and its relay. Each begins with
+an empty folder. They share PostgreSQL, a bucket (moto) with the tables and every author's posts,
+and a trace store. The daemon imports every author by its own sensor. A reader asks and votes
+meanwhile. A tenth of the authors then write one more post. `--quick` has 6 authors, `--full` 200.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.bench.bench_hosts import host_environment
+from tests.bench.rows import Row, create_parser, print_results
+from tests.free_ports import free_port
+from tests.graph.s3 import REGION, client_of
+from tests.live.hosts.host import GATEWAY, Host
+from tests.prepared_embedder import prepare_weights
+from twin_resources.access.keys import add_key, open_key_store
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+
+POSTS = 3  # of each author
+TRACES = "twin_resources.observability.trace_store.local_store"
+TRACE_KEYS = ("pk-lf-day", "sk-lf-day")
+# The statuses of all imports, by author, as Dagster recorded them.
+LIST_RUNS = """
+import dagster, json, os
+os.environ["DAGSTER_HOME"] = os.environ["TWIN_HOME"] + "/dagster"
+runs = dagster.DagsterInstance.get().get_runs(dagster.RunsFilter(job_name="import_posts"))
+print(json.dumps([[run.tags["dagster/partition"], run.status.value] for run in runs]))
+"""
+
+
+@dataclass
+class Reader:
+    """A reader who asks imported authors and votes on every answer, until `stop` is set."""
+
+    gateway: str
+    key: str
+    authors: list[str] = field(default_factory=list[str])  # imported so far
+    stop: threading.Event = field(default_factory=threading.Event)
+    statuses: Counter[int] = field(default_factory=Counter[int])
+    voted: set[str] = field(default_factory=set[str])  # trace ids whose vote was accepted
+    retried: int = 0
+
+    def run(self) -> None:
+        number = 0
+        while not self.stop.wait(0.2):
+            if not self.authors:
+                continue
+            author = self.authors[number % len(self.authors)]
+            question = {"role": "user", "content": f"Which oil did {author} put into clock 1?"}
+            body = {"model": f"twin/{author}", "messages": [question]}
+            response = self._post("v1/chat/completions", body)
+            self.statuses[response.status_code] += 1
+            trace_id = response.headers.get("x-twin-trace-id", "")
+            vote = self._post("twin/feedback", {"trace_id": trace_id, "thumb": "up"})
+            if vote.status_code == 200:
+                self.voted.add(trace_id)
+            number += 1
+
+    def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """Send a request; as a client does, repeat it while the gateway is away."""
+        while True:
+            try:
+                return httpx.post(
+                    f"{self.gateway}/{path}",
+                    json=body,
+                    headers={"Authorization": f"Bearer {self.key}"},
+                    trust_env=False,
+                    timeout=120,
+                )
+            except httpx.TransportError:
+                self.retried += 1
+                time.sleep(0.2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = create_parser(__doc__, quick="6 authors", full="200 authors")
+    parser.add_argument("--authors", type=int, help="another number of authors")
+    options = parser.parse_args(arguments)
+    count = options.authors or (200 if options.full else 6)
+    slugs = [f"author-{number:03}" for number in range(count)]
+    with host_environment() as (folder, _, variables):
+        traces_port = free_port()
+        shared = variables | {
+            "AWS_DEFAULT_REGION": REGION,
+            "LANGFUSE_HOST": f"http://127.0.0.1:{traces_port}",
+            "LANGFUSE_PUBLIC_KEY": TRACE_KEYS[0],
+            "LANGFUSE_SECRET_KEY": TRACE_KEYS[1],
+            "TWIN_TRACES_PUBLIC_KEY": TRACE_KEYS[0],
+            "TWIN_TRACES_SECRET_KEY": TRACE_KEYS[1],
+            "TWIN_TRACES_PORT": str(traces_port),
+        }
+        os.environ.update(shared)
+        hosts = [Host(folder / name, shared) for name in ("worker", "answers", "traces")]
+        try:
+            rows = measure_day(*hosts, slugs=slugs)
+        finally:
+            for host in hosts:
+                host.stop()
+    return print_results(rows, options.json)
+
+
+def measure_day(worker: Host, answers: Host, traces: Host, *, slugs: Sequence[str]) -> list[Row]:
+    for host in (worker, answers):
+        for prepared in prepare_weights().iterdir():
+            if prepared.is_dir() and prepared.name != "wheels":
+                shutil.copytree(prepared, host.settings.weights_dir / prepared.name)
+    write_posts(worker, slugs, range(POSTS))
+    apply_authors(worker, slugs)
+    traces.start_module("traces", TRACES)
+    with closing(open_key_store(answers.settings)) as keys:
+        key = add_key(keys, role="site", authors=["*"], label="a site")
+    answers.start(GATEWAY, "relay")
+    reader = Reader(f"http://127.0.0.1:{answers.port}", key)
+    thread = threading.Thread(target=reader.run, daemon=True)
+    thread.start()
+    began = time.monotonic()
+    worker.start("dagster-code", "dagster-daemon")
+    with closing(State.open(worker.shared["TWIN_STATE_URL"])) as state:
+        tables = Tables(worker.settings.tables_base, state=state)
+
+        def height(asset: str, slug: str) -> int:
+            return tables.read(asset, slug).height if tables.exists(asset, slug) else 0
+
+        def imported(rows: int, authors: Sequence[str] = slugs) -> list[str]:
+            reader.authors = [
+                slug
+                for slug in slugs
+                if height("embeddings", slug) and height("passage_embeddings", slug)
+            ]
+            return [slug for slug in authors if height("cleaned_documents", slug) >= rows]
+
+        def wait_for(count: int, authors: Sequence[str] = slugs, *, rows: int = POSTS) -> None:
+            wait_while_progress(worker, lambda: len(imported(rows, authors)), count)
+
+        wait_for(len(slugs) // 4)
+        kill(worker, "dagster-daemon")
+        worker.start("dagster-daemon")
+        wait_for(len(slugs) // 2)
+        kill(answers, GATEWAY)
+        answers.start(GATEWAY)
+        wait_for(len(slugs) * 3 // 4)
+        kill(traces, "traces")
+        traces.start_module("traces", TRACES)
+        wait_for(len(slugs))
+        seconds, cpu = time.monotonic() - began, cpu_seconds(worker)
+        changed = slugs[: max(1, len(slugs) // 10)]
+        write_posts(worker, changed, range(POSTS, POSTS + 1))
+        wait_for(len(changed), changed, rows=POSTS + 1)
+        reader.stop.set()
+        thread.join()
+        documents = {slug: tables.read("cleaned_documents", slug) for slug in slugs}
+    expected = {slug: POSTS + (slug in changed) for slug in slugs}
+    wrong = sum(frame.height != expected[slug] for slug, frame in documents.items())
+    worker.wait(lambda: not unfinished(list_runs(worker)))
+    runs = list_runs(worker)
+    succeeded = Counter(slug for slug, status in runs if status == "SUCCESS")
+    extra = sum(succeeded[slug] - 1 - (slug in changed) for slug in slugs)
+    wait_while_progress(answers, lambda: len(stored_votes(traces)), len(reader.voted))
+    votes = stored_votes(traces)
+    lost = len(reader.voted - set(votes))
+    asked = sum(reader.statuses.values())
+    return [
+        exact_row(f"{len(slugs)} authors: with missing or doubled posts", wrong),
+        exact_row("imports more than changes", extra, failed=len(runs) - succeeded.total()),
+        exact_row(
+            f"{asked} questions: lost",
+            asked - reader.statuses[200],
+            asked_again=reader.retried,
+            **{str(status): count for status, count in reader.statuses.items()},
+        ),
+        exact_row(
+            f"{len(reader.voted)} votes: lost or doubled", lost + len(votes) - len(set(votes))
+        ),
+        Row("CPU seconds of the worker's processes, by author", cpu / len(slugs), "s"),
+        Row("wall time until every author is imported", seconds, "s"),
+    ]
+
+
+def list_runs(worker: Host) -> list[tuple[str, str]]:
+    """Return author and status of every import."""
+    listed = worker.run_script(LIST_RUNS)
+    if listed.returncode != 0:
+        raise SystemExit(listed.stderr)
+    return json.loads(listed.stdout.splitlines()[-1])
+
+
+def unfinished(runs: Sequence[tuple[str, str]]) -> bool:
+    return any(status not in {"SUCCESS", "FAILURE", "CANCELED"} for _, status in runs)
+
+
+def exact_row(name: str, value: float, **peers: float) -> Row:
+    """Return a row whose goal is zero."""
+    return Row(name, value, "", 0.0, value == 0, peers)
+
+
+def write_posts(host: Host, slugs: Sequence[str], numbers: Sequence[int]) -> None:
+    """Write posts of these numbers to each author's prefix of the bucket."""
+    bucket = host.shared["TWIN_TABLES_URI"].split("/")[2]
+    client = client_of(host.shared["AWS_ENDPOINT"])
+    for slug in slugs:
+        for number in numbers:
+            sentences = [
+                f"For step {step} of clock {number}, {slug} used {step + number} drops of oil "
+                f"and wrote down why the {['wheel', 'spring', 'pivot', 'lever', 'bell'][step % 5]} "
+                f"needed exactly that much on day {7 * number + step}."
+                for step in range(1, 12)
+            ]
+            text = f"---\ntitle: Clock {number} of {slug}\ndate: 2026-01-0{number + 1}\n---\n\n"
+            client.put_object(
+                Bucket=bucket,
+                Key=f"posts/{slug}/clock-{number}.md",
+                Body=(text + "\n\n".join(sentences) + "\n").encode(),
+            )
+
+
+def apply_authors(host: Host, slugs: Sequence[str]) -> None:
+    """Share the authors' files by `twin authors apply`."""
+    folder = host.folder / "authors"
+    folder.mkdir()
+    bucket = host.shared["TWIN_TABLES_URI"].split("/")[2]
+    for slug in slugs:
+        lines = (f'name = "{slug}"', f'sources = ["s3://{bucket}/posts/{slug}"]')
+        (folder / f"{slug}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    applied = host.run("twin_cli", "authors", "apply", str(folder), "--yes")
+    if applied.returncode != 0:
+        raise SystemExit(applied.stdout + applied.stderr)
+
+
+def wait_while_progress(host: Host, count: Callable[[], int], goal: int) -> None:
+    """Wait until `count()` reaches the goal; fail after ten minutes without progress."""
+    reached = count()
+    while reached < goal:
+        target = reached + 1
+        host.wait(lambda target=target: count() >= target, timeout_s=600)
+        reached = count()
+
+
+def kill(host: Host, program: str) -> None:
+    """Kill a program with the processes that it has started, except Dagster's runs."""
+    process = psutil.Process(host.processes.pop(program).pid)
+    for member in (*process.children(recursive=True), process):
+        member.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def stored_votes(host: Host) -> list[str]:
+    """Return the trace id of every vote in the trace store."""
+    with LangfuseClient.from_settings(host.settings) as client:
+        return [score["subject"]["id"] for score in client.scores(name=["thumbs"])]
+
+
+def cpu_seconds(host: Host) -> float:
+    """Return the CPU seconds of a host's programs and of their ended children, the runs."""
+    times = [psutil.Process(process.pid).cpu_times() for process in host.processes.values()]
+    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
