@@ -66,7 +66,7 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m twin_resources.gateway")
     parser.add_argument("--processes", type=int, default=1, help="worker processes")
-    processes: int = parser.parse_args().processes
+    process_count: int = parser.parse_args().processes
     settings = load_settings()
     clean_environment = gateway_environment(settings, os.environ)
     if set(os.environ) - set(clean_environment):
@@ -83,14 +83,14 @@ def main() -> int:
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    if processes > 1:
+    if process_count > 1:
         os.environ[COUNTS_VARIABLE] = str(create_counts_file(settings.home))
         os.environ[METRICS_FOLDER_VARIABLE] = str(create_counters_folder(settings.home))
-    _serve(settings, processes)
+    _serve(settings, process_count)
     return 0
 
 
-def _serve(settings: Settings, processes: int) -> None:
+def _serve(settings: Settings, process_count: int) -> None:
     from granian import Granian
     from granian.constants import HTTPModes, Interfaces
     from granian.log import LogLevels
@@ -101,7 +101,7 @@ def _serve(settings: Settings, processes: int) -> None:
         address=settings.host,
         port=settings.gateway_port,
         interface=Interfaces.ASGI,
-        workers=processes,
+        workers=process_count,
         http=HTTPModes.http1,
         websockets=False,
         log_level=LogLevels.warning,

@@ -117,7 +117,7 @@ class ComparisonTab:
             button.click(self._make_vote_handler(side_index), self.state, outputs, **UNQUEUED_EVENT)
 
     def _render_voice_plot(self, author: str | None) -> str:
-        """Return the newest report's plot of the author's voice in both models, or "" if none."""
+        """Return the newest plot of the author's voice as HTML, or "" if there is no plot."""
         plot_url = self._author_picker.files.voice_plot(author) if author else ""
         if not plot_url:
             return ""

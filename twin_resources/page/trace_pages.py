@@ -131,14 +131,10 @@ def render_trace(
         if row.answer
         else "",
         _render_scores(row.scores),
-        _render_section(
-            "Decided by", _render_definitions(_collect_decision_facts(tree)), is_open=True
-        ),
+        _render_section("Decided by", _render_definitions(_collect_decision_facts(tree))),
         _render_passages(explanation.passages) if explanation is not None else "",
         f'<p class="twin-small">{escape_html(explanation_error)}</p>' if explanation_error else "",
-        _render_section(
-            "Steps", f'<ul class="twin-tree">{_render_steps(tree.steps)}</ul>', is_open=True
-        ),
+        _render_section("Steps", f'<ul class="twin-tree">{_render_steps(tree.steps)}</ul>'),
     ]
     return f'<article class="twin-trace">{"".join(parts)}</article>'
 
@@ -166,7 +162,7 @@ def _render_plain_name(name: str, translate: Callable[[str], str]) -> str:
 
 def _render_passages(passages: Sequence[ExplainedPassage]) -> str:
     if not passages:
-        return _render_section("Passages", "<p>No post was retrieved.</p>", is_open=True)
+        return _render_section("Passages", "<p>No post was retrieved.</p>")
     items: list[str] = []
     for passage in passages:
         if not passage.document_id:
@@ -184,7 +180,7 @@ def _render_passages(passages: Sequence[ExplainedPassage]) -> str:
             f'<p class="twin-small">{link_html}{location}, characters {first}–{last} · document '
             f"<code>{escape_html(passage.document_id)}</code></p></details></li>"
         )
-    return _render_section("Passages, best first", f"<ol>{''.join(items)}</ol>", is_open=True)
+    return _render_section("Passages, best first", f"<ol>{''.join(items)}</ol>")
 
 
 def _render_scores(scores: Sequence[Score]) -> str:
@@ -196,7 +192,7 @@ def _render_scores(scores: Sequence[Score]) -> str:
         f"<small>{escape_html(score.by)}</small></dd>"
         for score in scores
     )
-    return _render_section("Scores", f"<dl>{rows}</dl>", is_open=True)
+    return _render_section("Scores", f"<dl>{rows}</dl>")
 
 
 def _render_steps(steps: Sequence[ObservationNode]) -> str:
@@ -232,10 +228,8 @@ def _render_definitions(facts: Mapping[str, str]) -> str:
     return f"<dl>{items_html}</dl>" if items_html else ""
 
 
-def _render_section(title: str, body_html: str, *, is_open: bool = False) -> str:
-    return (
-        f"<details{' open' * is_open}><summary>{escape_html(title)}</summary>{body_html}</details>"
-    )
+def _render_section(title: str, body_html: str) -> str:
+    return f"<details open><summary>{escape_html(title)}</summary>{body_html}</details>"
 
 
 def _describe_score(score: Score) -> str:

@@ -8,9 +8,8 @@ The embedded store and a real Langfuse have the same API. A click sets the addre
 `/?view=traces`, so the browser's Back button returns to the previous view.
 """
 
-from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
@@ -72,7 +71,7 @@ class TracesTab:
                     "Older", size="sm", elem_id="older", interactive=False
                 )
                 self.refresh_button = gr.Button("Refresh", size="sm", elem_id="refresh")
-            self.figures = gr.HTML("", padding=False, elem_id="figures")
+            self.spending = gr.HTML("", padding=False, elem_id="figures")
         self.trace = gr.HTML("", padding=False, elem_id="trace", visible=False)
         self.location = gr.Textbox(visible=False)
 
@@ -95,7 +94,7 @@ class TracesTab:
         # The address determines the view; a click sets the address (page.js).
         location_script = {"js": "() => location.search"}
         open_button = gr.Button(visible="hidden", elem_id="go-to")
-        figures_arguments = {"outputs": [self.figures], **UNQUEUED_EVENT}
+        spending_arguments = {"outputs": [self.spending], **UNQUEUED_EVENT}
         # An address can open this tab without a "select" event.
         location_arguments = {
             "js": "(place, ...rest) => [location.search, ...rest]",
@@ -113,7 +112,7 @@ class TracesTab:
             "? location.search : '?view=traces', ...rest]"
         )
         tab.select(*first_page_event, js=click_script, **UNQUEUED_EVENT).then(
-            self._render_figures, **figures_arguments
+            self._render_spending, **spending_arguments
         )
         self.score.change(
             self._load_first_page,
@@ -124,9 +123,9 @@ class TracesTab:
         )
         self.refresh_button.click(
             self._load_first_page, filters, list_outputs, **UNQUEUED_EVENT
-        ).then(self._render_figures, **figures_arguments)
+        ).then(self._render_spending, **spending_arguments)
         self.older_button.click(
-            self._load_older_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT
+            self._load_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT
         )
         self.newer_button.click(
             self._load_newer_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT
@@ -134,9 +133,7 @@ class TracesTab:
 
     def _open_view(self, location: str) -> tuple[Any, Any, Any, str]:
         """Return updates of the tabs, the list, the trace and the notice for an address."""
-        parameters = parse_qs((location or "").lstrip("?"))
-        trace = (parameters.get("trace") or [""])[0]
-        view = (parameters.get("view") or [""])[0]
+        trace, view = _parse_address(location)
         if not trace:
             tab_id = {"traces": "look", "look": "look", "compare": "compare"}.get(view)
             tabs = gr.Tabs(selected=tab_id) if tab_id else gr.skip()
@@ -168,44 +165,47 @@ class TracesTab:
             tree, explanation, langfuse_url=address, explanation_error=explanation_error
         )
 
-    def _load_first_page(self, *filters: str | None) -> tuple[Any, ...]:
-        return self._load_page(filters, [""])
+    def _load_first_page(self, author: str | None, score: str | None) -> tuple[Any, ...]:
+        return self._load_page(author, score, [""])
 
-    def _load_first_page_if_visible(self, location: str, *filters: str | None) -> tuple[Any, ...]:
+    def _load_first_page_if_visible(
+        self, location: str, author: str | None, score: str | None
+    ) -> tuple[Any, ...]:
         """Show the first page if this tab is open; keep any notice about the address."""
-        if not _is_traces_view(location):
+        trace, view = _parse_address(location)
+        if not trace and view not in {"traces", "look"}:
             return (gr.skip(),) * 5
-        *updates, notice_html = self._load_first_page(*filters)
+        *updates, notice_html = self._load_first_page(author, score)
         return *updates, notice_html or gr.skip()
 
-    def _load_older_page(self, *arguments: Any) -> tuple[Any, ...]:
-        return self._load_page(arguments[:-1], arguments[-1])
+    def _load_newer_page(
+        self, author: str | None, score: str | None, cursors: list[str]
+    ) -> tuple[Any, ...]:
+        return self._load_page(author, score, cursors[:-2] or [""])
 
-    def _load_newer_page(self, *arguments: Any) -> tuple[Any, ...]:
-        return self._load_page(arguments[:-1], arguments[-1][:-2] or [""])
-
-    def _load_page(self, filters: Sequence[str | None], cursors: list[str]) -> tuple[Any, ...]:
+    def _load_page(
+        self, author: str | None, score: str | None, cursors: list[str]
+    ) -> tuple[Any, ...]:
         """Return the page at the last cursor, and append the next page's cursor."""
-        author, score = (text or "" for text in filters)
         try:
-            trace_filter = TraceFilter(author, score=parse_score_condition(score))
+            trace_filter = TraceFilter(author or "", score=parse_score_condition(score or ""))
             with LangfuseClient.from_settings(self._settings) as client:
                 page = read_trace_page(
                     client, trace_filter, limit=PAGE_SIZE, start_cursor=cursors[-1]
                 )
         except TwinError as error:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), render_error_notice(error)
+            return *(gr.skip(),) * 4, render_error_notice(error)
         next_cursors = [*cursors, page.next_cursor]
         has_newer, has_older = len(cursors) > 1, bool(page.next_cursor)
         buttons = gr.Button(interactive=has_newer), gr.Button(interactive=has_older)
         return render_trace_list(page.rows), next_cursors, *buttons, ""
 
-    def _render_figures(self) -> str:
-        """Return the spending as HTML."""
+    def _render_spending(self) -> str:
         spending_html = render_spending(read_spending(self._settings))
         return f'<div class="twin-figures">{spending_html}</div>'
 
 
-def _is_traces_view(location: str) -> bool:
-    parameters = parse_qs((location or "").lstrip("?"))
-    return "trace" in parameters or (parameters.get("view") or [""])[0] in ("traces", "look")
+def _parse_address(location: str) -> tuple[str, str]:
+    """Return the trace id and the view in an address, each "" if it is missing."""
+    parameters = dict(parse_qsl((location or "").lstrip("?")))
+    return parameters.get("trace", ""), parameters.get("view", "")

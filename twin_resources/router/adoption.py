@@ -38,8 +38,8 @@ class AdoptionDecision:
     Attributes:
         is_adopted: whether the candidate comes into force.
         step: its operating point, or None if none was certified.
-        missing_labels: the estimated number of further labels needed; 0 if none, or if more would
-            not help.
+        missing_labels: the estimated number of further labels needed; 0 if no labels are missing
+            or more labels would not help.
         reason: one sentence with the numbers.
     """
 

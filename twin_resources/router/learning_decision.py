@@ -122,7 +122,7 @@ class LearningState:
         usd_left: the US dollars left for this author's labels under the tightest limit.
         payback: the payback of the missing labels.
         changed_at: the time of the newest question or the start of the month, whichever is later.
-        last_run_at: the start of the last successful run, or None.
+        last_run_at: the start of the last successful run; None before the first one.
     """
 
     current_models: ComparedModels | None

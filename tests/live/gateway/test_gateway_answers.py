@@ -28,6 +28,20 @@ def ask(stack: Stack, model: str = DRAFT, **fields: Any) -> tuple[dict[str, Any]
     return raw.parse().model_extra["twin"], raw
 
 
+def read_answer(stack: Stack, question: str, *, stream: bool) -> tuple[str, dict[str, Any]]:
+    """Ask a question; return the text of the answer and the field `twin`."""
+    messages: list[Any] = [{"role": "user", "content": question}]
+    answer = stack.client().chat.completions.create(
+        model="twin/ann", messages=messages, stream=stream
+    )
+    chunks = list(answer) if stream else [answer]
+    text = "".join(
+        (chunk.choices[0].delta if stream else chunk.choices[0].message).content or ""
+        for chunk in chunks
+    )
+    return text, chunks[-1].model_extra["twin"]
+
+
 def test_an_answer_uses_the_authors_posts(stack: Stack) -> None:
     twin, raw = ask(stack)
     answer = raw.parse()
@@ -93,16 +107,7 @@ def test_a_stream_starts_with_the_quotation(stack: Stack) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_question_without_related_posts_uses_no_model(stack: Stack, stream: bool) -> None:
-    messages = [{"role": "user", "content": "Which vaccines do I need for Peru?"}]
-    answer = stack.client().chat.completions.create(
-        model="twin/ann", messages=messages, stream=stream
-    )
-    chunks = list(answer) if stream else [answer]
-    text = "".join(
-        (chunk.choices[0].delta if stream else chunk.choices[0].message).content or ""
-        for chunk in chunks
-    )
-    twin = chunks[-1].model_extra["twin"]
+    text, twin = read_answer(stack, "Which vaccines do I need for Peru?", stream=stream)
     assert " has not written about this. The nearest posts:" in text
     assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("not_written_about", "quotes", 0)
     assert len(twin["nearest"]) == 3
@@ -113,15 +118,7 @@ def test_a_question_without_related_posts_uses_no_model(stack: Stack, stream: bo
 def test_without_a_released_version_only_the_quotation_is_returned(
     stack: Stack, stream: bool
 ) -> None:
-    answer = stack.client().chat.completions.create(
-        model="twin/ann", messages=QUESTION, stream=stream
-    )
-    chunks = list(answer) if stream else [answer]
-    text = "".join(
-        (chunk.choices[0].delta if stream else chunk.choices[0].message).content or ""
-        for chunk in chunks
-    )
-    twin = chunks[-1].model_extra["twin"]
+    text, twin = read_answer(stack, QUESTION[0]["content"], stream=stream)
     assert text.startswith(f"> {PASSAGES[0][1]}")
     assert PROSE_HEADING not in text
     assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("quote", "quotes", 0)

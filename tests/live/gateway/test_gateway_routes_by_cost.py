@@ -351,9 +351,7 @@ def test_every_trace_explains_its_route(market: Market, traffic: AnsweredTraffic
     assert {trace.get("twin.other", "") for trace in routed_with_reason} <= {"own", "paid", ""}
 
 
-def _ask_paid_question(
-    market: Market, suffix: str, *, key: str = "", stream: bool = False
-) -> httpx.Response:
+def _ask_paid_question(market: Market, suffix: str, *, stream: bool) -> httpx.Response:
     """Return the answer to a question that `twin routing try` assigns to the paid model."""
     author = read_author(market.settings, AUTHOR)
     for number in range(950, 990):
@@ -365,7 +363,7 @@ def _ask_paid_question(
             "messages": [{"role": "user", "content": question}],
             "stream": stream,
         }
-        answer = market.stack.post(body, key=key or market.site)
+        answer = market.stack.post(body, key=market.site)
         assert answer.status_code == 200, answer.text
         if "routed:paid" in answer.text:
             return answer

@@ -10,7 +10,6 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from litellm import Usage
 
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour, read_bill
+from tests.unit.gateway.test_account import Clock
 from twin_resources.access import paid_budget
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.keys import Key, KeyLimits
@@ -200,16 +200,6 @@ def test_the_refusal_names_the_limit_that_is_reached(budget: PaidBudget) -> None
 
 BEFORE_MIDNIGHT = datetime(2026, 11, 29, 23, 59, 50, tzinfo=UTC)
 A_DAY, A_CENT = 86_400.0, 0.01
-
-
-@dataclass
-class Clock:
-    """A clock that shows the time that a test sets."""
-
-    now: datetime
-
-    def __call__(self) -> float:
-        return self.now.timestamp()
 
 
 @pytest.mark.parametrize(

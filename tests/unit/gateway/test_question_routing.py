@@ -25,12 +25,7 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.policy import AuthorPolicy, Policy
-from twin_resources.router.pacing import RemainingBudget
-from twin_resources.router.policy_file import (
-    RoutingPolicy,
-    policy_path,
-    write_routing_policy,
-)
+from twin_resources.router.policy_file import RoutingPolicy, policy_path, write_routing_policy
 from twin_resources.settings import Settings
 
 HARD, EASY = np.eye(8)[0], np.eye(8)[1]
@@ -43,39 +38,28 @@ def policy() -> RoutingPolicy:
 
 
 def create_routed_path(
-    home: Settings,
-    policy: RoutingPolicy | None,
-    vector: Any,
-    *,
-    author: Author = MARA,
-    canary: float = 0.0,
-    stable: str = "checkpoint",
-    ready: tuple[str, ...] = ("base", "mara/v3", "mara/v4"),
-    paid_problem: str = "",
-    budget: RemainingBudget | None = None,
+    home: Settings, policy: RoutingPolicy, vector: Any, *, canary: float = 0.0
 ) -> RequestPath:
     """Return Mara's request path with a paid route.
 
     Args:
         canary: the canary's share of the requests.
-        stable: the checkpoint of the stable version.
-        ready: the servers that are ready.
     """
     weights = {"stable": 1.0 - canary, "canary": canary} if canary else {"stable": 1.0}
     canary_version = served_version(4, "new") if canary else None
-    versions = AuthorPolicy(served_version(3, stable), canary_version, weights=weights)
+    versions = AuthorPolicy(served_version(3, "checkpoint"), canary_version, weights=weights)
     return create_path(
         home,
         FakeRetriever(lambda: FakeRetrieval((replace(PASSAGE, cosine=0.5),), vector=vector)),
-        author=author,
+        author=MARA,
         options={
-            "paid_problem": lambda _key, _author: paid_problem,
-            "router": QuestionRouter(PRICED.model, lambda _: budget),
+            "paid_problem": lambda _key, _author: "",
+            "router": QuestionRouter(PRICED.model, lambda _: None),
         },
         policy=Policy(authors={"mara": versions}),
-        servers={name: replace(SERVER, alias=name) for name in ready},
+        servers={name: replace(SERVER, alias=name) for name in ("base", "mara/v3", "mara/v4")},
         has_paid_route=True,
-        routing={"mara": policy} if policy else {},
+        routing={"mara": policy},
     )
 
 

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 
 import pytest
 import yaml
@@ -36,9 +35,9 @@ PROVIDER_KEYS = {
 }
 
 
-def get_passed_names(settings: Settings, extra: Mapping[str, str] = PROVIDER_KEYS) -> set[str]:
-    environment = gateway_environment(settings, {"PATH": "/bin", **extra})
-    return set(environment) & set(extra)
+def get_passed_names(settings: Settings) -> set[str]:
+    environment = gateway_environment(settings, {"PATH": "/bin", **PROVIDER_KEYS})
+    return set(environment) & set(PROVIDER_KEYS)
 
 
 def test_keys_of_unused_providers_are_removed(home: Settings) -> None:

@@ -32,8 +32,8 @@ def make_request(decision: RouteDecision, *, seconds: float = 0.1) -> RequestRec
     return RequestRecord(create_exchange(fallback=fallback), cost, decision)
 
 
-def make_failed_request(decision: RouteDecision = CANARY) -> RequestRecord:
-    state = make_request(decision)
+def make_failed_request() -> RequestRecord:
+    state = make_request(CANARY)
     state.cost.begin()
     state.record_fallback("canary failed: answered by stable")
     return state

@@ -42,10 +42,7 @@ from twin_resources.gateway.api.other_apis import (
 )
 from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.gateway.api.response_middleware import (
-    add_answer_headers,
-    convert_answers,
-)
+from twin_resources.gateway.api.response_middleware import add_answer_headers, convert_answers
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.request.request_body import (
     MAX_BODY_BYTES,
@@ -56,10 +53,7 @@ from twin_resources.gateway.request.request_body import (
     read_question,
 )
 from twin_resources.gateway.routing.decision import RouteRequest
-from twin_resources.gateway.routing.model_names import (
-    model_fields,
-    model_names_for_key,
-)
+from twin_resources.gateway.routing.model_names import model_fields, model_names_for_key
 from twin_resources.gateway.routing.rules import choose_version
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.observability.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
@@ -267,13 +261,13 @@ class RouteAllowlist:
                 pass
             disconnect_event.set()
 
-        messages: list[Message] = [
-            {"type": "http.request", "body": request.body, "more_body": False}
-        ]
+        is_body_sent = False
 
         async def replay_body() -> Message:
-            if messages:
-                return messages.pop()
+            nonlocal is_body_sent
+            if not is_body_sent:
+                is_body_sent = True
+                return {"type": "http.request", "body": request.body, "more_body": False}
             await disconnect_event.wait()
             return {"type": "http.disconnect"}
 
@@ -281,15 +275,12 @@ class RouteAllowlist:
             start_event.set()
             await send(message)
 
+        checked_scope = {**scope, CHECKED_REQUEST: request}
         answer_task = asyncio.ensure_future(
-            self.proxy(
-                {**scope, CHECKED_REQUEST: request}, replay_body, _yield_between_chunks(forward)
-            )
+            self.proxy(checked_scope, replay_body, _yield_between_chunks(forward))
         )
         disconnect_watch = asyncio.ensure_future(watch_disconnect())
-        revocation_watch = asyncio.ensure_future(
-            self._wait_for_revocation(_header(scope, b"authorization"))
-        )
+        revocation_watch = asyncio.ensure_future(self._wait_for_revocation(scope))
         try:
             await asyncio.wait(
                 {answer_task, disconnect_watch, revocation_watch},
@@ -314,8 +305,9 @@ class RouteAllowlist:
                 {"type": "http.response.body", "body": failure_events(revocation_watch.result())}
             )
 
-    async def _wait_for_revocation(self, authorization: str) -> RefusedError:
+    async def _wait_for_revocation(self, scope: Scope) -> RefusedError:
         """Wait until the key is revoked, and return the refusal."""
+        authorization = _header(scope, b"authorization")
         while True:
             await asyncio.sleep(KEY_CHECK_INTERVAL_S)
             try:

@@ -22,7 +22,7 @@ class AnswerCost:
     Attributes:
         usd_per_hour: price of the machine that answers.
         meter: measures that machine's tokens per second; None if a remote machine answers.
-        paid_call: the paid call for the answer, or None.
+        paid_call: the paid call for the answer; None if no paid model is called.
         usd, other_usd, tokens_per_second: set at the end; `other_usd` is the estimated cost of the
             model that was not chosen.
         seconds: duration of the answer.

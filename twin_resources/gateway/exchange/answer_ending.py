@@ -43,16 +43,16 @@ def truncate_stream(
     if not record.should_end_at_sentence:
         return chunks
     limit = int(record.exchange.sampling["max_tokens"])
-    truncator, restart_count = ProseTruncator(limit=limit), record.restarts
+    truncator, restart_count = ProseTruncator(limit=limit), record.restart_count
     shown_text = ""
 
     async def truncate(choice: Any) -> str:
         nonlocal truncator, restart_count, shown_text
         text = ""
-        if record.restarts != restart_count:
+        if record.restart_count != restart_count:
             # The same or a different version starts again and may repeat the text.
             text = truncator.finish(cut_off=False)
-            truncator, restart_count = ProseTruncator(limit=limit), record.restarts
+            truncator, restart_count = ProseTruncator(limit=limit), record.restart_count
         text += truncator.feed(choice.delta.content or "")
         if choice.finish_reason:
             is_cut_off = choice.finish_reason == "length"

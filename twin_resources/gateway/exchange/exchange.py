@@ -115,7 +115,8 @@ class Exchange:
         history: the earlier turns that the model can read.
         messages: the rendered prompt.
         sampling: the author's default sampling parameters, overridden by the client's.
-        fallback: the version that answers if the chosen one fails, or None.
+        fallback: the version that answers if the chosen one fails; None if there is no such
+            version.
     """
 
     chat_request: ChatRequest

@@ -63,10 +63,10 @@ class RequestRecord:
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
         call_id: LiteLLM's id of the call.
         shown_text: the answer as the reader received it, or empty if the model's text is unchanged.
-        replaced_decision: the version that the fallback replaced, or None.
-        restarts: number of restarts after a failure, on any version.
+        replaced_decision: the version that the fallback replaced; None without a replacement.
+        restart_count: number of restarts after a failure, on any version.
         prose_note: why prose is shown or hidden.
-        failure: the error that the client receives if no model has answered, or None.
+        failure: the error that the client receives because no model has answered; None otherwise.
         provider: the paid model that received a part of the request, or empty.
         stage_log: duration and changes of each stage, one line each.
         is_traced: whether the span is written.
@@ -86,7 +86,7 @@ class RequestRecord:
     call_id: str = ""
     shown_text: str = ""
     replaced_decision: RouteDecision | None = None
-    restarts: int = 0
+    restart_count: int = 0
     prose_note: ProseNote = field(default_factory=ProseNote)
     failure: RefusedError | None = None
     provider: str = ""
@@ -162,7 +162,7 @@ class RequestRecord:
         if self.fallback is None or self.replaced_decision is not None:
             return
         self.cost.switch_meter(self.fallback.meter)
-        self.restarts += 1
+        self.restart_count += 1
         self.replaced_decision, self.decision = self.decision, self.fallback.decision
         self.degraded = (*self.degraded, reason)
 
@@ -176,7 +176,7 @@ class RequestRecord:
 
     def record_restart(self) -> None:
         """Record that the server failed during the answer and is called again."""
-        self.restarts += 1
+        self.restart_count += 1
         self.degraded = (*self.degraded, f"{self.decision.route} broke off: answered again")
 
     def record_missing_prose(self, reason: str) -> None:

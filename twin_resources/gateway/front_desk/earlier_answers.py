@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twin_resources.gateway.front_desk.message_kinds import (
-    PART_CHARACTERS,
-    read_weights,
-)
+from twin_resources.gateway.front_desk.message_kinds import PART_CHARACTERS, read_weights
 
 KINDS = ("ordinary", "front_desk", "rewriting")
 _REWRITING = KINDS.index("rewriting")

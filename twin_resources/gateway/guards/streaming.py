@@ -45,7 +45,8 @@ class StreamGuard:
     Attributes:
         findings: masked or blocked findings so far and, at the end, recorded ones; offsets are
             those of the original text.
-        blocking_finding: the blocked finding, after which nothing is shown, or None.
+        blocking_finding: the finding that blocks the answer; None if nothing is blocked. After it,
+            nothing is shown.
     """
 
     def __init__(self, scanner: Scanner, *, as_json: bool = False) -> None:

@@ -105,7 +105,8 @@ class Breaker:
     Attributes:
         wealth: cause → M_k, one per bet.
         counts, bad_counts: cause → number of values x, and number of those that were 1.
-        tripped_cause: the cause that stopped the canary, or None. Later values do not change it.
+        tripped_cause: the cause that stopped the canary; None while the canary answers. Later
+            values do not change it.
         reason: the cause with its numbers; empty while `tripped_cause` is None.
     """
 

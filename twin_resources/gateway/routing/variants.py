@@ -81,7 +81,7 @@ def paid_decision(
     """Return the decision for the paid model.
 
     Args:
-        prose: prose release of the version that it replaces, or None.
+        prose: prose release of the version that it replaces; None if it replaces no version.
     """
     release = prose or ProseRelease()
     return RouteDecision(PAID, PAID, "", "", route, 1.0, degraded, prose_release=release)

@@ -47,7 +47,7 @@ class GcScheduler:
     It collects young objects each round, and all objects every `FULL_COLLECTION_ROUNDS` rounds.
     """
 
-    rounds: int = 0
+    round_count: int = 0
 
     def begin(self) -> None:
         """Freeze existing objects and disable automatic collection, when the server is ready."""
@@ -57,8 +57,8 @@ class GcScheduler:
 
     def collect(self) -> None:
         """Run one round."""
-        self.rounds += 1
-        gc.collect(2 if self.rounds % FULL_COLLECTION_ROUNDS == 0 else 1)
+        self.round_count += 1
+        gc.collect(2 if self.round_count % FULL_COLLECTION_ROUNDS == 0 else 1)
 
     def end(self) -> None:
         """Restore automatic collection."""

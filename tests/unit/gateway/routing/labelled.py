@@ -30,16 +30,14 @@ class SampledQuestions:
     closeness: tuple[float, ...]
 
 
-def sample_questions(
-    count: int, *, seed: int, hard_gain: float = HARD, noise: float = 0.2
-) -> SampledQuestions:
+def sample_questions(count: int, *, seed: int, noise: float = 0.2) -> SampledQuestions:
     """Sample questions of one of two topics, with labels around the topic's gain."""
     random = np.random.default_rng(seed)
     is_hard = random.random(count) < 0.5
     centre = np.where(is_hard[:, None], np.eye(8)[0], np.eye(8)[1])
     vectors = centre + 0.2 * random.standard_normal((count, 8))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    true_gains = np.where(is_hard, hard_gain, 0.0)
+    true_gains = np.where(is_hard, HARD, 0.0)
     gains = np.clip(true_gains + noise * random.standard_normal(count), -1.0, 1.0)
     lengths = tuple(int(length) for length in random.integers(20, 200, count))
     return SampledQuestions(

@@ -24,8 +24,8 @@ from twin_resources.statistics import promotion
 from twin_resources.statistics.promotion import PairedDifference
 
 
-def _steps(count: int, *, seed: int = 0) -> tuple[PriceStep, ...]:
-    questions = sample_questions(count, seed=seed)
+def _steps(count: int) -> tuple[PriceStep, ...]:
+    questions = sample_questions(count, seed=0)
     folds = assign_folds([str(n) for n in range(count)])
     fitted = fit(features(questions), questions.gains, folds)
     return compute_price_steps(questions.gains, fitted.cross_fitted, [0.0, 0.001], margin=MARGIN)
