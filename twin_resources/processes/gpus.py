@@ -8,9 +8,9 @@ outside the standard library, syntax newer than Python 3.9 (`preflight.py` runs 
 from __future__ import annotations
 
 import functools
-import itertools
 import os
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
 QUERY = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
@@ -26,22 +26,17 @@ def list_gpus() -> list[Gpu]:
 
     Source: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
     """
-    gpus: list[Gpu] = []
-    gpu_by_name: dict[str, Gpu] = {}  # by number and by UUID
+    gpus_by_uuid: dict[str, Gpu] = {}
     for line in _query_nvidia_smi().splitlines():
         uuid, _, name_and_memory = line.partition(",")
         name, _, mebibytes = name_and_memory.rpartition(",")
         if name and mebibytes.strip().isdigit():
-            gpu = (name.strip(), round(int(mebibytes) * MIB / 1e9, 1))
-            gpu_by_name[str(len(gpus))] = gpu_by_name[uuid.strip()] = gpu
-            gpus.append(gpu)
+            memory_gb = round(int(mebibytes) * MIB / 1e9, 1)
+            gpus_by_uuid[uuid.strip()] = (name.strip(), memory_gb)
     visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible_devices is None:
-        return gpus
-    names = [part.strip() for part in visible_devices.split(",")]
-    # CUDA ignores an invalid name and all names after it.
-    valid_names = itertools.takewhile(gpu_by_name.__contains__, names)
-    return [gpu_by_name[name] for name in valid_names]
+        return list(gpus_by_uuid.values())
+    return list(_select_visible_gpus(gpus_by_uuid, visible_devices.split(",")))
 
 
 def list_usable_gpus() -> list[Gpu]:
@@ -54,6 +49,19 @@ def list_usable_gpus() -> list[Gpu]:
     except metadata.PackageNotFoundError:
         version = ""
     return [] if version.endswith(CPU_BUILD_SUFFIX) else list_gpus()
+
+
+def _select_visible_gpus(gpus_by_uuid: Mapping[str, Gpu], names: Sequence[str]) -> Iterator[Gpu]:
+    """Yield GPUs by number or by the beginning of a UUID, up to the first invalid name."""
+    for name in map(str.strip, names):
+        matches = [
+            gpu
+            for number, (uuid, gpu) in enumerate(gpus_by_uuid.items())
+            if name == str(number) or (name.startswith("GPU-") and uuid.startswith(name))
+        ]
+        if not matches:
+            return
+        yield matches[0]
 
 
 @functools.cache

@@ -9,15 +9,18 @@ Out of scope: the meaning of an outcome (`outcome.py`), and the quality of an au
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from twin_resources.authors import author_slugs
 from twin_resources.authors.pausing import pause_file, pause_reason
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.endpoints import urls
+from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.stack import Stack, find_stack, read_record
 from twin_resources.processes.wording import format_count
 from twin_resources.registry.policy import read_policy
@@ -32,6 +35,14 @@ NOT_RUNNING_EXIT_CODE = 1
 # A program that exited within this time and runs again may soon exit again. During training, the
 # chat page needs 40 s for its imports before it can fail.
 RECENT_EXIT_S = 60.0
+# Programs by module that a host may run without a stack (a container with one role).
+PROGRAM_BY_MODULE = {
+    "twin_resources.gateway": "gateway",
+    "twin_resources.models.serving.fleet": "models",
+    "twin_resources.observability.langfuse.relay": "relay",
+    "twin_resources.observability.trace_store.local_store": "traces",
+    "dagster._daemon": "dagster-daemon",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class StackStatus:
     """The object that `twin status --json` prints.
 
     Attributes:
-        running: whether the supervisor is alive.
+        running: whether the supervisor is alive, or programs of this home run without it.
         crashed: whether a stack was started and ended without `twin stop`.
         authors: served version by slug: `v3`, `base` while no version is released, or `v1, answer
             model` and the model's name.
@@ -84,12 +95,20 @@ def collect_status(settings: Settings) -> StackStatus:
     stack = find_stack(settings)
     record = read_record(settings)
     runs, runs_unknown = _read_runs(stack) if stack else ((), "")
+    has_crashed = stack is None and record is not None and record.supervisor is not None
+    programs = (
+        _read_program_statuses(stack)
+        if stack
+        else ()
+        if has_crashed
+        else _find_programs_without_stack(settings)
+    )
     return StackStatus(
         home=str(settings.home),
-        running=stack is not None,
-        crashed=stack is None and record is not None and record.supervisor is not None,
+        running=stack is not None or bool(programs),
+        crashed=has_crashed,
         urls=urls(stack.settings) if stack else {},
-        programs=_read_program_statuses(stack) if stack else (),
+        programs=programs,
         authors=_read_served_versions(settings),
         outbox=_read_outbox_counts(settings),
         quality=_quality_lines(settings),
@@ -136,6 +155,9 @@ def run_status(
             else "not running"
         )
         console.print(f"{status.home}: {state}", markup=False)
+    elif not status.urls:
+        roles = ", ".join(program.name for program in status.programs)
+        console.print(f"{status.home}: no stack; this host runs only {roles}", markup=False)
     for program in status.programs:
         pid = f"pid {program.pid}" if program.pid else ""
         uptime = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
@@ -258,6 +280,20 @@ def _read_program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
             )
         )
     return tuple(programs)
+
+
+def _find_programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
+    """Return the programs of this home that run without a supervisor, found by their commands."""
+    now = time.time()
+    programs: list[ProgramStatus] = []
+    for process in find_marked_processes(str(settings.home), variable="TWIN_HOME"):
+        with suppress(psutil.NoSuchProcess):  # the process has ended
+            _, _, module_command = " ".join(process.cmdline()).partition(" -m ")
+            name = PROGRAM_BY_MODULE.get(module_command.partition(" ")[0])
+            if name:
+                up_s = round(now - process.create_time(), 1)
+                programs.append(ProgramStatus(name, "RUNNING", process.pid, up_s))
+    return tuple(sorted(programs, key=lambda program: program.name))
 
 
 def _read_served_versions(settings: Settings) -> dict[str, str]:

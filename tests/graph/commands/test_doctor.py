@@ -426,15 +426,18 @@ def test_a_configured_ray_is_checked(home: Settings, models_url: str, closed_por
 
 def test_an_occupied_port_is_reported(home: Settings) -> None:
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")}
-    requested = home.model_copy(update=ports)
-    assert verdict(stack_findings.check_ports(requested, None)) == "ok"
-    default = requested.model_copy()
-    default.model_fields_set.discard("gateway_port")
-    with socket.create_server(("127.0.0.1", ports["gateway_port"])):
-        for settings, expected in ((requested, "fail"), (default, "warn")):
-            finding = next(iter(stack_findings.check_ports(settings, None)))
-            assert finding.verdict == expected
-            assert str(ports["gateway_port"]) in finding.found
+    with_ports = home.model_copy(update=ports)
+    assert verdict(stack_findings.check_ports(with_ports, None, environ={})) == "ok"
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", ports["gateway_port"]))
+        listener.listen(1)
+        finding = next(iter(stack_findings.check_ports(with_ports, None, environ={})))
+        assert (finding.verdict, str(ports["gateway_port"]) in finding.found) == ("warn", True)
+        configured = {"TWIN_GATEWAY_PORT": str(ports["gateway_port"])}
+        assert (
+            next(iter(stack_findings.check_ports(with_ports, None, environ=configured))).verdict
+            == "fail"
+        )
 
 
 def test_a_crashed_stack_is_distinguished_from_one_that_never_ran(home: Settings) -> None:

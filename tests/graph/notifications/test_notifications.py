@@ -118,6 +118,22 @@ def test_mail_arrives(state: State) -> None:
     assert "Quality of mara fell" in mails[0]
 
 
+def test_an_unreachable_receiver_loses_no_notice_and_delays_no_other(
+    state: State, receiver: Receiver
+) -> None:
+    closed = socket.create_server(("127.0.0.1", 0))
+    closed_port = closed.getsockname()[1]
+    closed.close()
+    reachable = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
+    unreachable = AppriseChannel(f"json://127.0.0.1:{closed_port}/gone")
+    queue(state)
+    first = deliver(state, [unreachable, reachable], now=1_001.0)
+    assert (first.sent, first.waiting, len(receiver.bodies)) == (1, 1, 1)
+    restored = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
+    second = deliver(state, [restored, reachable], now=1_002.0)
+    assert (second.sent, second.waiting, len(receiver.bodies)) == (1, 0, 2)
+
+
 def test_fifty_notices_for_an_unreachable_address_delay_no_other(
     state: State, receiver: Receiver
 ) -> None:
@@ -127,8 +143,7 @@ def test_fifty_notices_for_an_unreachable_address_delay_no_other(
     reachable = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
     for number in range(MAX_NOTICES_PER_CALL):
         queue(state, replace(ALARM, key=f"alarm:{number}"))
-    first = deliver(state, [unreachable, reachable], now=1_001.0)
-    assert (first.sent, first.waiting) == (MAX_NOTICES_PER_CALL, MAX_NOTICES_PER_CALL)
+    assert deliver(state, [unreachable, reachable], now=1_001.0).sent == MAX_NOTICES_PER_CALL
 
     queue(state, replace(ALARM, key="rolled_back", title="Rolled back"))
     assert deliver(state, [unreachable, reachable], now=1_002.0).sent == 1

@@ -147,6 +147,19 @@ def test_a_reader_can_ask_for_a_draft_where_prose_is_not_released(
     assert draft_messages == answer_messages
 
 
+def test_stop_cancels_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
+    """It also cancels before the first word of the answer."""
+    for number, question in enumerate(("slow one", "stuck one"), start=1):
+        ask(tab, question)
+        tab.locator("#stop").wait_for(timeout=WAIT_MS)
+        slow_gateway.wait_for("trace", count=number)
+        tab.locator("#stop").click()
+        wait_until_free(tab)
+    assert slow_gateway.wait_for("left", count=2) == ["slow one", "stuck one"]
+    assert slow_gateway.logged("ended") == []
+    assert "Stopped" in tab.locator(NOTICE).inner_text()
+
+
 def test_escape_and_leaving_the_page_cancel_the_request(
     tab: Any, slow_gateway: SlowGateway
 ) -> None:
@@ -283,6 +296,22 @@ def test_titles_passages_answers_and_questions_are_escaped(tab: Any) -> None:
     assert "to <author> if it stops" in page
     assert tab.locator("#talk img:not([src^='data:']):not(.avatar)").count() == 0
     assert tab.evaluate("window.hurt === undefined")
+
+
+def test_a_vote_with_its_comment_is_sent(tab: Any, slow_gateway: SlowGateway) -> None:
+    ask(tab, "How much oil?")
+    wait_for_answers(tab)
+    tab.get_by_label("Dislike", exact=True).first.click()
+    comment = tab.locator("#why textarea, #why input").first
+    comment.wait_for(timeout=WAIT_MS)
+    (vote,) = slow_gateway.wait_for("feedback", count=1)
+    assert vote["thumb"] == "down"
+    comment.fill("Too stiff.")
+    comment.press("Enter")
+    _, feedback = slow_gateway.wait_for("feedback", count=2)
+    assert feedback == {"trace_id": vote["trace_id"], "thumb": "down", "comment": "Too stiff."}
+    assert tab.locator(NOTICE).inner_text() == "Thank you. Your feedback was stored."
+    assert tab.locator(".toast-wrap .toast-body").count() == 0
 
 
 def test_a_vote_is_shown_at_its_answer_after_a_reload(tab: Any, slow_gateway: SlowGateway) -> None:

@@ -2,14 +2,17 @@
 
 A gate that refuses everything would pass the first half of every test here, so each test also lists
 claims that must be met. A first model is judged in two parts: a fault that only the full gate
-detects is released by the first part and must be taken back. These tests break a tiny model of
-random weights. `tests/bench/gate/broken.py` breaks SmolLM2-135M trained on real posts.
+detects is released by the first part and must be taken back. The quick suite breaks a tiny model of
+random weights in three ways; the long tests train SmolLM2-135M on a bundled author's samples, once
+well and in six broken ways.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,21 @@ import polars as pl
 import pytest
 
 from tests.live.evaluation.conftest import GOOD, Workplace
+from tests.live.evaluation.real_candidates import (
+    AUTHOR,
+    NAMES,
+    OTHER,
+    CandidateSpec,
+    RealHome,
+    real_home,
+)
 from tests.live.evaluation.two_parts import SHORT_GATE_SETTINGS, run_two_stage_gate
 from tests.queued_notices import queued_notices
 from tests.sample_schema import SAMPLE_SCHEMA
+from twin_assets.evaluation import gate
 from twin_assets.evaluation.judgement import JudgingSetup
+from twin_assets.evaluation.measures import sentence_faithfulness
+from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
 from twin_resources.authors import Author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
@@ -28,6 +42,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.policy import read_policy
+from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
@@ -95,7 +110,7 @@ def test_non_finite_weights_are_refused(measured: Workplace) -> None:
 @pytest.mark.drawn(2, of="long flows")
 def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
     workplace = measured
-    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == "mara-lindqvist"]
+    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == AUTHOR]
     rows = passages_as_samples(writer.passages[:40], name="Ada")
     workplace.train_candidate("ada", steps=40, samples=rows.to_dicts())
 
@@ -151,3 +166,119 @@ def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
             }
         )  # fmt: skip
     return pl.DataFrame(rows, schema=SAMPLE_SCHEMA)
+
+
+@pytest.fixture
+def real(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch) -> RealHome:
+    """Return the kept home; the fixture `home` has removed the settings from the environment."""
+    return real_home(embedder_weights, environment=monkeypatch.setenv)
+
+
+def rename_author(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """Return the other author's samples under the author's name."""
+    return replace_name(other, NAMES[OTHER], NAMES[AUTHOR])
+
+
+def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFrame:
+    """Return the samples with another author's name in their messages."""
+    conversations = [
+        [message | {"content": message["content"].replace(name, new_name)} for message in messages]
+        for messages in samples["messages"].to_list()
+    ]
+    return samples.with_columns(
+        pl.Series("messages", conversations, dtype=samples.schema["messages"])
+    )
+
+
+def keep_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+    """Return one passage from each of five posts, in prompts without context."""
+    rows = own.filter(pl.col("split") == "train").unique(
+        "document_id", keep="first", maintain_order=True
+    )
+    plain_messages = [
+        [messages[0], {"role": "user", "content": text}, messages[-1]]
+        for messages, question in rows.head(5).select("messages", "question").iter_rows()
+        for text in [DEFAULT_TEMPLATE.bare_question.format(question=question)]
+    ]
+    return rows.head(5).with_columns(
+        pl.Series("messages", plain_messages, dtype=own.schema["messages"])
+    )
+
+
+def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+    """Return the samples with the held-out documents as training data."""
+    unchanged = ("left_out", "general")
+    new_splits = {"held_out": "train", "train": "left_out"} | {name: name for name in unchanged}
+    return own.with_columns(pl.col("split").replace_strict(new_splits))
+
+
+def change_template(own: pl.DataFrame) -> pl.DataFrame:
+    return own.with_columns(pl.lit("0123456789abcdef").alias("template"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A candidate, the claims that it must fail (False) or leave undecided (None), and the claims
+    that it must meet."""
+
+    candidate: CandidateSpec
+    failing: dict[str, bool | None]
+    must_meet: Set[str]
+
+
+# This claim decides the answer forms, not the release; no 135M model meets it.
+BLOCKING = set(gate.CLAIMS) - gate.ADVISORY_FOR_SMALL_BASES - {sentence_faithfulness.CLAIM}
+CASES = {
+    "good": Case(CandidateSpec(tokens=24_000), {}, BLOCKING),
+    "another template": Case(
+        # the weights of the good candidate
+        CandidateSpec(tokens=24_000, measured_on=change_template),
+        {"template_hash_matches": False},
+        BLOCKING - {"template_hash_matches"},
+    ),
+    "untrained": Case(
+        # AdamW's first step is as long as the rate, so the adapter keeps its initial weights
+        CandidateSpec(tokens=1, recipe={"learning_rate": 1e-12}),
+        dict.fromkeys(GAINS, False),
+        BLOCKING - set(GAINS),
+    ),
+    "shuffled labels": Case(
+        CandidateSpec(spoil=SHUFFLED_ANSWERS),
+        {"stays_on_topic": False},
+        BLOCKING - {"stays_on_topic"},
+    ),
+    "another author": Case(
+        # it reads its passages, so it may or may not be on topic: .78 of its answers are
+        CandidateSpec(of=rename_author),
+        {"learns_this_author": False},
+        BLOCKING - {"learns_this_author", "stays_on_topic"},
+    ),
+    "five posts": Case(
+        CandidateSpec(
+            of=keep_five_posts,
+            recipe={"max_epochs": 100, "samples_per_step": 1, "learning_rate": 0.002},
+        ),
+        {"recites_no_training_text": False, "beats_base_model": False},
+        WEIGHT_INDEPENDENT_CLAIMS | {"sounds_less_like_the_base", "answers_safely"},
+    ),
+    # last in the list: its gate asks the base less, and later cases reuse the base's stored answers
+    "test split": Case(
+        CandidateSpec(of=train_on_held_out, tokens=5_000),
+        dict.fromkeys(("beats_base_model", "stays_on_topic", "sounds_less_like_the_base")),
+        WEIGHT_INDEPENDENT_CLAIMS | {"keeps_the_basics", "answers_safely"},
+    ),
+}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("name", CASES)
+def test_a_real_model_fails_the_claims_about_its_fault(real: RealHome, name: str) -> None:
+    case = CASES[name]
+
+    claims = real.judged(case.candidate)
+
+    details = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
+    sys.stdout.write(f"{name}\n{details}\n")
+    assert {claim: claims[claim].passed for claim in case.failing} == case.failing, details
+    assert case.must_meet - met_claims(claims) == set(), details

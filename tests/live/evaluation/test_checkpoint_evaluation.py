@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.live.evaluation.conftest import FirstVerdict, Workplace
+from tests.live.evaluation.conftest import GOOD, FirstVerdict, Workplace
 from tests.live.evaluation.judged_in_dagster import GateRun
 from twin_assets.evaluation.gate import ADVISORY_FOR_SMALL_BASES, CLAIMS, FIRST_CLAIMS, GATE_VERSION
 from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
@@ -141,6 +141,27 @@ def read_held_out_perplexity(metadata: Mapping[str, Any]) -> HeldOutPerplexity:
     return perplexities
 
 
+# long: the next test reaches the same verdict
+@pytest.mark.long
+def test_too_few_passages_refuse_the_candidate(
+    measured: Workplace, instance: dg.DagsterInstance
+) -> None:
+    workplace = measured
+    workplace.write_dataset("ada", held_out=29)
+    checkpoint = workplace.train_candidate("ada", steps=GOOD)
+
+    gate_run = GateRun(instance, "ada")
+
+    verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
+    assert verdict is not None
+    assert verdict.outcome == "not_decided"
+    assert "29 held-out passages" in verdict.claims[0].detail
+    undecided_claims = ["beats_base_model", "stays_on_topic"]
+    assert sorted(gate_run.failed_checks()) == undecided_claims
+    assert not gate_run.is_released()
+    assert workplace.registry.get("ada", 1).state == "refused"
+
+
 def test_an_interrupted_evaluation_invalidates_the_older_verdict(
     released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
@@ -161,6 +182,18 @@ def test_an_interrupted_evaluation_invalidates_the_older_verdict(
     assert verdict is not None
     assert verdict.outcome == "not_decided"
     assert "beats_base_model" in second_run.failed_checks()
+
+
+def test_samples_with_another_template_are_refused(
+    measured: Workplace, instance: dg.DagsterInstance
+) -> None:
+    measured.write_dataset("ada", template="0123456789abcdef")
+    measured.train_candidate("ada", steps=GOOD)
+
+    gate_run = GateRun(instance, "ada")
+
+    assert gate_run.failed_checks() == ["template_hash_matches"]
+    assert not gate_run.is_released()
 
 
 def test_event_log_and_report_contain_no_text_of_posts(

@@ -1,7 +1,7 @@
-"""Test the embedded base model on the common questions.
+"""Test the embedded base model on the common questions and the checked instructions.
 
-A tuned model is compared with its base, so the base must have the knowledge that the claim
-protects.
+A tuned model is compared with its base, so the base must have the abilities that the claims
+protect.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ from typing import Any
 
 import pytest
 
-from tests.prepared_base import base_folder
+from tests.prepared_base import base_folder, base_gguf
 from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.likelihood.sample_likelihoods import RowTokenizer
 from twin_assets.evaluation.measures import common_knowledge
+from twin_assets.evaluation.served import checked_instructions, served_answers
+from twin_resources.authors import FREQUENCY_PENALTY
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
-QUESTION_COUNT = common_knowledge.MIN_QUESTIONS  # of 100 questions
+QUESTION_COUNT = (
+    common_knowledge.MIN_QUESTIONS
+)  # of 100 questions; of the 50 instructions, every second is asked
 
 
 def test_noise_in_the_weights_loses_common_knowledge() -> None:
@@ -66,3 +73,26 @@ def compare_with_base(
     return common_knowledge.compare(
         candidate, base, sample_ids=[sample.sample_id for sample in samples]
     )
+
+
+@pytest.mark.long
+def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None:
+    servers = ModelServers(home)
+    instructions = checked_instructions.read_checked_instructions()[::2]
+
+    answers = served_model.query_temporary_servers(
+        lambda: servers.serve(base_gguf(), alias="base"),
+        [[{"role": "user", "content": instruction.instruction}] for instruction in instructions],
+        servers=1,
+        max_tokens=served_answers.ANSWER_TOKENS,
+        frequency_penalty=FREQUENCY_PENALTY,
+    )
+
+    pairs = list(zip(instructions, answers, strict=True))
+    followed = [
+        checked_instructions.has_requested_form(instruction, answer.text)
+        for instruction, answer in pairs
+    ]
+    for (instruction, answer), is_followed in zip(pairs, followed, strict=True):
+        sys.stdout.write(f"{instruction.id} {instruction.check} {is_followed}: {answer.text!r}\n")
+    assert 0.1 <= sum(followed) / len(instructions) <= 0.8

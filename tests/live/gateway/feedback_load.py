@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,30 +21,59 @@ from twin_resources.settings import load_secrets
 
 @dataclass
 class Load:
-    """The posted votes.
+    """The posted votes and their times.
 
     Attributes:
         acknowledged: score id → value of its last acknowledged vote.
+        seconds: duration of every answered request; started_s: its monotonic start.
         failed: requests without an answer (the gateway was not running).
     """
 
     acknowledged: dict[str, float] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    started_s: list[float] = field(default_factory=list)
     failed: int = 0
+
+    def quantile_ms(self, share: float) -> float:
+        return _quantile_ms(self.seconds, share)
+
+    def medians_ms(self, spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+        """Return the medians of requests that were sent within the spans and of the others."""
+        timed = list(zip(self.started_s, self.seconds, strict=True))
+        within = [any(start <= started_s < end for start, end in spans) for started_s, _ in timed]
+        inside, outside = (
+            [
+                duration
+                for (_, duration), is_in in zip(timed, within, strict=True)
+                if is_in is expected
+            ]
+            for expected in (True, False)
+        )
+        return _quantile_ms(inside, 0.5), _quantile_ms(outside, 0.5)
+
+
+def _quantile_ms(seconds: Sequence[float], share: float) -> float:
+    ordered = sorted(seconds)
+    return 1000 * ordered[min(int(share * len(ordered)), len(ordered) - 1)]
 
 
 @contextmanager
 def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> Iterator[Load]:
     """Post votes of new readers until the block ends; every fifth vote is changed immediately."""
-    load, stop = Load(), threading.Event()
+    load, stop, counting = Load(), threading.Event(), threading.Lock()
     key = load_secrets(stack.settings).gateway_master_key
 
     def post(client: httpx.Client, body: dict[str, object], value: float) -> None:
+        started_s = time.monotonic()
         try:
             answer = client.post("/twin/feedback", json=body | {"score": value})
         except httpx.TransportError:
             load.failed += 1
             time.sleep(0.5)  # the starting gateway needs the cores
             return
+        with counting:
+            load.started_s.append(started_s)
+            load.seconds.append(time.monotonic() - started_s)
         assert answer.status_code == 200, answer.text
         [score] = answer.json()["scores"]
         load.acknowledged[score["id"]] = value

@@ -101,6 +101,9 @@ class Market:
     def settled_nano(self) -> int:
         """Return the nano-dollars of answers and labels after all calls have ended."""
         self.stack.wait(lambda: self._reserved_nano() == 0)
+        return self.spent_nano()
+
+    def spent_nano(self) -> int:
         rows = self.account().rows()
         return sum(int(row["nano"]) for row in rows if row["purpose"] in {"answer", "label"})
 

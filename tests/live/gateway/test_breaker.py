@@ -180,12 +180,12 @@ def _get_versions(stack: Stack, keys: list[str]) -> list[str]:
     return [stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys]
 
 
-def check_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
+def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
     """Assert the state that every canary failure must lead to."""
     assert traffic.find_failures() == []
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert (move.from_state, move.to_state, move.actor) == ("canary", "rolled_back", "gateway")
-    assert move.reason.startswith("errors: ")
+    assert move.reason.startswith(f"{cause}: ")
     assert queued_notices(registry.state, author="ann")[0].event == "rolled_back"
     entry = read_policy(stack.settings.policy_path).authors["ann"]
     assert entry.canary is None
@@ -219,7 +219,7 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
         stopped_s = wait_until_stopped(stack, registry)
         time.sleep(2)
     process.stop()
-    check_stopped(stack, registry, traffic)
+    check_stopped(stack, registry, traffic, "errors")
     before_kill = [response for response in traffic.responses if response.ended_s < killed_s]
     assert {response.version for response in before_kill} == {"v1", "v2"}
     fallen_back = [
@@ -299,7 +299,7 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
             time.sleep(1)
         finally:
             os.killpg(process.pid, signal.SIGCONT)
-    check_stopped(stack, registry, traffic)
+    check_stopped(stack, registry, traffic, "errors")
     slowest_s = max(response.ended_s - response.started_s for response in traffic.responses)
     record_property("seconds_from_hang_to_policy", round(stopped_s - hung_s, 2))
     record_property("slowest_answer_s", round(slowest_s, 1))
@@ -337,4 +337,23 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
         wait_until_stopped(stack, registry)
         time.sleep(1)
     process.stop()
-    check_stopped(stack, registry, traffic)
+    check_stopped(stack, registry, traffic, "errors")
+
+
+@pytest.mark.drawn(2, of="canaries that fail")
+@pytest.mark.usefixtures("known_speed")
+def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
+    """The canary answers but is stopped most of the time, so it is slow, not broken."""
+    pid = stack.models["ann/v2"].pid
+    with traffic.run_readers():
+        stack.wait(lambda: len(traffic.responses) >= 40)
+        usual_s = sorted(
+            response.ended_s - response.started_s for response in list(traffic.responses)
+        )[-3]
+        with throttle_process(pid, stopped_s=max(3.0, 5 * usual_s), running_s=0.2):
+            wait_until_stopped(stack, registry)
+            time.sleep(1)
+    assert traffic.find_failures() == []
+    move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
+    assert move.actor == "gateway"
+    assert move.reason.partition(":")[0] in {"latency", "errors"}

@@ -135,6 +135,29 @@ def test_a_disconnect_at_the_quotation_is_traced(stack: Stack) -> None:
         assert span["metadata"]["twin.degraded"] == "the reader disconnected before the prose"
 
 
+def test_a_disconnect_stops_a_fast_stream(stack: Stack) -> None:
+    """The chunks of a fast stream are buffered, so the gateway never waits for the next one."""
+    server = stack.models["base"]
+    steps_written: list[int] = []
+    for _ in range(4):
+        stack.wait(lambda: processing_count(stack) == 0)
+        steps_before = step_count(stack)
+        with (
+            httpx.Client(**CLIENT_OPTIONS) as client,
+            client.stream(
+                "POST",
+                f"{stack.url}/v1/chat/completions",
+                json=LONG_REQUEST | {"stream": True},
+                headers={"Authorization": f"Bearer {stack.key}"},
+            ) as answer,
+        ):
+            next(line for line in answer.iter_lines() if '"content":"' in line)
+        stack.wait(lambda: processing_count(stack) == 0, seconds=20)
+        steps_written.append(step_count(stack) - steps_before)
+    assert min(steps_written) < TOKENS - 100, f"tokens written of {TOKENS}: {steps_written}"
+    assert server.running_server() is not None
+
+
 def test_a_reader_who_stays_gets_the_complete_answer(stack: Stack) -> None:
     """The tests above assume that the answer is this long and counted in steps."""
     stack.wait(lambda: processing_count(stack) == 0)
@@ -142,3 +165,27 @@ def test_a_reader_who_stays_gets_the_complete_answer(stack: Stack) -> None:
     answer = stack.post(LONG_REQUEST).json()
     assert answer["usage"]["completion_tokens"] == TOKENS
     assert step_count(stack) - steps_before >= TOKENS
+
+
+def test_incomplete_bodies_are_refused_after_ten_seconds(stack: Stack) -> None:
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    )
+    address = ("127.0.0.1", stack.settings.gateway_port)
+    max_requests = stack.settings.requests_per_key
+    readers = [socket.create_connection(address, timeout=60) for _ in range(max_requests + 8)]
+    try:
+        for reader in readers:
+            reader.sendall(head.encode())
+        statuses: list[bytes] = []
+        for reader in readers:
+            answer = b""
+            while chunk := reader.recv(4096):  # until the gateway closes the connection
+                answer += chunk
+            statuses.append(answer.split(b" ", 2)[1])
+        assert sorted(statuses) == [b"408"] * max_requests + [b"429"] * 8
+    finally:
+        for reader in readers:
+            reader.close()
+    assert httpx.get(f"{stack.url}/health/readiness", trust_env=False).status_code == 200

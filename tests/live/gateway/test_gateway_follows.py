@@ -246,6 +246,15 @@ def test_a_paused_author_is_refused_within_seconds(stack: Stack) -> None:
     stack.wait(lambda: stack.post(body).status_code == 200)
 
 
+def test_a_version_with_an_unknown_template_is_not_prompted(stack: Stack) -> None:
+    stack.release("ann", 1, template="ffffffffffffffff")
+    stack.wait(lambda: ask_twin(stack)["degraded"])
+    twin = ask_twin(stack)
+    assert twin["version"] == "quotes"
+    assert "template ffffffffffffffff" in twin["degraded"]
+    assert ask_twin(stack, model="twin/ann@voice")["version"] == "base"
+
+
 def test_traces_arrive_after_an_outage_of_the_trace_store(stack: Stack) -> None:
     stack.stop_traces()
     try:

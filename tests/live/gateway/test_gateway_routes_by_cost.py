@@ -12,6 +12,8 @@ and each fixture of the module is one step.
 from __future__ import annotations
 
 import io
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,9 +33,9 @@ from twin_cli.commands.routing_command import build_routing_summary, preview_rou
 from tests.free_ports import free_port
 from tests.live.gateway.clock_home import AUTHOR, BASE, clock_question, prepare_home, small_talk
 from tests.live.gateway.market import TWIN, Form, Market
-from tests.live.gateway.stack import Stack, new_stack
+from tests.live.gateway.stack import Stack, new_stack, slow_down_provider
 from tests.simulated_provider.paid_provider import PaidProvider
-from tests.simulated_provider.provider_answers import Behaviour
+from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from twin_assets.feedback.interactions import interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_labels import routing_labels
@@ -284,6 +286,60 @@ def test_the_reported_saving_contains_the_true_one(
     assert market.settled_nano() == market.provider.bill.nano
 
 
+def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: AnsweredTraffic) -> None:
+    requests_before, settled_before, billed_before = (
+        market.provider.bill.requests,
+        market.settled_nano(),
+        _billed_nano(market),
+    )
+    question = f"{clock_question(930)} (long)"
+    with ThreadPoolExecutor(4) as pool, slow_down_provider(market.provider, 0.4):
+        list(pool.map(lambda n: _disconnect(market, n, question), range(4)))
+        market.stack.wait(lambda: market.provider.bill.requests == requests_before + 4)
+    disconnected = read_bill(market.provider.bill.path)[-4:]
+    assert {line["outcome"] for line in disconnected} == {"left"}
+    # The provider had sent some tokens that nobody had read yet.
+    billed_nano = _billed_nano(market) - billed_before
+    difference_nano = market.settled_nano() - settled_before - billed_nano
+    assert abs(difference_nano) <= 4 * 2 * TOKEN_NANO
+    settled_before, billed_before = market.settled_nano(), _billed_nano(market)
+    headers = {"Idempotency-Key": "cost-1"}
+    body = {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(931)}]}
+    first, second = (
+        gateway.post(body, key=market.friend, **headers)
+        for gateway in (market.gateways[0], market.gateways[-1])
+    )
+    assert first.json()["twin"]["version"] == "paid"
+    assert second.content == first.content
+    assert market.provider.bill.requests == requests_before + 5
+    assert market.settled_nano() - settled_before == _billed_nano(market) - billed_before > 0
+
+
+def test_a_key_stays_within_its_limit_over_all_gateways(
+    market: Market, traffic: AnsweredTraffic
+) -> None:
+    limit = 0.0003
+    key = market.create_key("a small key", aliases=frozenset({PAID}), usd_per_day=limit)
+    billed_before, settled_before = _billed_nano(market), market.settled_nano()
+    body = {
+        "model": f"{TWIN}@paid",
+        "messages": [{"role": "user", "content": f"{clock_question(940)} (long)"}],
+    }
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(
+            pool.map(
+                lambda n: market.gateways[n % len(market.gateways)].post(body, key=key).status_code,
+                range(16),
+            )
+        )
+    assert set(statuses) == {200, 429}
+    assert 0 < _billed_nano(market) - billed_before <= limit * NANO_PER_DOLLAR
+    assert market.settled_nano() - settled_before == _billed_nano(market) - billed_before
+    answer = _ask_paid_question(market, "", key=key).json()["twin"]
+    assert answer["route"] == "stable"
+    assert "budget used up: answered by the author's model" in answer["degraded"]
+
+
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("failure", ["429", "500", "broken", "cut"])
 def test_a_failing_provider_is_replaced_and_paid_at_most_once(
@@ -306,6 +362,49 @@ def test_a_failing_provider_is_replaced_and_paid_at_most_once(
         assert 0 <= difference_nano <= 2 * PROMPT_NANO
     else:
         assert difference_nano == 0
+
+
+def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: AnsweredTraffic) -> None:
+    settled_before, billed_before = market.settled_nano(), _billed_nano(market)
+    count = 3 * len(market.gateways)
+    has_begun = threading.Barrier(count + 1, timeout=120)
+
+    def read(number: int) -> str:
+        body = {
+            "model": f"{TWIN}@paid",
+            "messages": [{"role": "user", "content": f"{clock_question(960 + number)} (long)"}],
+            "stream": True,
+        }
+        stack = market.gateways[number % len(market.gateways)]
+        text = ""
+        try:
+            with _open_stream(stack, body, market.friend) as answer:
+                for line in answer.iter_lines():
+                    if '"content":"' in line and not text:
+                        has_begun.wait()
+                    text += line
+        except httpx.TransportError:
+            return "lost"
+        return "whole" if "[DONE]" in text else "lost"
+
+    with ThreadPoolExecutor(count) as pool:
+        with slow_down_provider(market.provider, 0.5):
+            futures = [pool.submit(read, number) for number in range(count)]
+            has_begun.wait()
+            market.gateways[-1].worker().send_signal(signal.SIGKILL)
+        outcomes = [future.result() for future in futures]
+    market.gateways.pop().stop()
+    assert outcomes.count("whole") == count - 3
+    market.stack.wait(
+        lambda: len(read_bill(market.provider.bill.path)) == market.provider.bill.requests
+    )
+    rows = market.account().rows()
+    reserved = sum(int(row["reserved_nano"]) for row in rows)
+    billed = _billed_nano(market) - billed_before
+    # The killed gateway's reservations count in full after their deadline.
+    assert reserved > 0
+    spent_nano = market.spent_nano() - settled_before
+    assert spent_nano < billed <= spent_nano + reserved
 
 
 def test_without_budget_the_homes_own_model_answers(
@@ -351,7 +450,9 @@ def test_every_trace_explains_its_route(market: Market, traffic: AnsweredTraffic
     assert {trace.get("twin.other", "") for trace in routed_with_reason} <= {"own", "paid", ""}
 
 
-def _ask_paid_question(market: Market, suffix: str, *, stream: bool) -> httpx.Response:
+def _ask_paid_question(
+    market: Market, suffix: str, *, key: str = "", stream: bool = False
+) -> httpx.Response:
     """Return the answer to a question that `twin routing try` assigns to the paid model."""
     author = read_author(market.settings, AUTHOR)
     for number in range(950, 990):
@@ -363,7 +464,7 @@ def _ask_paid_question(market: Market, suffix: str, *, stream: bool) -> httpx.Re
             "messages": [{"role": "user", "content": question}],
             "stream": stream,
         }
-        answer = market.stack.post(body, key=market.site)
+        answer = market.stack.post(body, key=key or market.site)
         assert answer.status_code == 200, answer.text
         if "routed:paid" in answer.text:
             return answer
@@ -372,6 +473,29 @@ def _ask_paid_question(market: Market, suffix: str, *, stream: bool) -> httpx.Re
 
 def _billed_nano(market: Market) -> int:
     return market.provider.bill.nano
+
+
+def _open_stream(stack: Stack, body: dict[str, Any], key: str) -> Any:
+    return httpx.stream(
+        "POST",
+        f"{stack.url}/v1/chat/completions",
+        json=body,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+def _disconnect(market: Market, number: int, question: str) -> None:
+    """Read the first token of a paid stream, then disconnect."""
+    body = {
+        "model": f"{TWIN}@paid",
+        "messages": [{"role": "user", "content": question}],
+        "stream": True,
+    }
+    stack = market.gateways[number % len(market.gateways)]
+    with _open_stream(stack, body, market.friend) as answer:
+        next(line for line in answer.iter_lines() if '"content":"' in line)
 
 
 def _render_explanation(market: Market, trace_id: str) -> str:

@@ -183,6 +183,37 @@ def test_a_query_during_a_stop_reports_the_stop(settings: Settings) -> None:
     assert message == "the stack is being stopped"
 
 
+def test_the_doctor_reports_processes_left_by_a_crash(settings: Settings) -> None:
+    crashed = start_stack(settings, programs=two_programs)
+    assert eventually(lambda: has_escaped(crashed))
+    os.kill(crashed.identity.pid, signal.SIGKILL)
+    os.waitpid(crashed.identity.pid, 0)
+    environment = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
+    [port_check] = [
+        check
+        for check in check_ports(settings, None, environ=environment)
+        if str(settings.gateway_port) in check.found and check.verdict != "ok"
+    ]
+    assert port_check.verdict == "warn"
+    assert "a process of the previous stack" in port_check.found
+
+
+def test_the_status_of_a_host_without_a_stack_lists_its_roles(settings: Settings) -> None:
+    assert not collect_status(settings).running
+    role = subprocess.Popen(
+        [sys.executable, "-m", "twin_resources.observability.langfuse.relay"],
+        env=os.environ | {"TWIN_HOME": str(settings.home)},
+    )
+    try:
+        assert eventually(lambda: collect_status(settings).running)
+        status = collect_status(settings)
+        assert [(program.name, program.pid) for program in status.programs] == [("relay", role.pid)]
+        assert (status.crashed, status.urls) == (False, {})
+    finally:
+        role.kill()
+        role.wait()
+
+
 def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path) -> None:
     """Writing its log used to kill the supervisor, and its programs ran on unsupervised."""
     code = "import time; [print(number, 'x' * 500, flush=True) or time.sleep(.01) for number in"
@@ -228,6 +259,17 @@ def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -
     stop_stack(settings)
     with pytest.raises(StackEndedError, match="twin stop"):
         wait_until(stack, lambda: False, program="web")
+
+
+def test_the_error_of_a_program_that_cannot_start_contains_its_log(settings: Settings) -> None:
+    def failing(_settings: Settings) -> Sequence[Program]:
+        code = "raise SystemExit('no such model: x')"
+        return [Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)]
+
+    stack = start_stack(settings, programs=failing)
+    with pytest.raises(TwinError, match="no such model: x") as error:
+        wait_until(stack, lambda: False, program="models")
+    assert "models.log" in error.value.next_step
 
 
 def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(

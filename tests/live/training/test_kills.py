@@ -1,7 +1,7 @@
 """Test that a retry after `kill -9` of any process gives the weights of an undisturbed run.
 
-`test_training.py` kills one rank. These tests kill the launcher's process, a Dagster step worker,
-and rank 0 at each point of writing a checkpoint.
+`test_training.py` kills one rank. These tests kill both ranks, the launcher's process, a Dagster
+step worker, and rank 0 at each point of writing a checkpoint.
 """
 
 from __future__ import annotations
@@ -156,6 +156,20 @@ def test_a_training_run_of_a_lost_machine_continues_on_another_host(
 
 
 @pytest.mark.long
+def test_a_rank_killed_before_renaming_resumes_from_the_previous_checkpoint(
+    home: Settings,
+    make_job: Callable[..., TrainingJob],
+    tmp_path: Path,
+    train_undisturbed: Callable[..., Path],
+) -> None:
+    output, resumed_at = train_with_kill(
+        f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}", home, make_job, tmp_path
+    )
+    assert resumed_at == [CHECKPOINT_INTERVAL]
+    assert_same_weights(output, train_undisturbed())
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("point", "resumed"),
     [
@@ -163,7 +177,6 @@ def test_a_training_run_of_a_lost_machine_continues_on_another_host(
         ("open:exp_avg.safetensors", []),  # all tensors are written but none is in a manifest
         ("os.rename:state.json", []),
         (f"os.rename:step-{CHECKPOINT_INTERVAL:06}", []),
-        (f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}", [CHECKPOINT_INTERVAL]),
         # during the removal of the older checkpoint; the newer one is complete
         ("os.remove:weights.safetensors", [2 * CHECKPOINT_INTERVAL]),
         ("os.mkdir:output.partial", [2 * CHECKPOINT_INTERVAL]),
@@ -231,6 +244,29 @@ def train_with_kill(
     (retry_message,) = [text for text in texts if "trying again" in text]
     assert "rank 0 was killed by Signal 9 (SIGKILL)" in retry_message
     return output, read_result(output / "result.json").resumed_at
+
+
+@pytest.mark.long
+def test_both_ranks_killed_at_once(
+    home: Settings, make_job: Callable[..., TrainingJob], train_undisturbed: Callable[..., Path]
+) -> None:
+    job = make_job("killed")
+    killed: list[int] = []
+
+    def kill(message: dict[str, Any]) -> None:
+        if message.get("progress", {}).get("step", 0) > CHECKPOINT_INTERVAL and not killed:
+            ranks = find_ranks(job)
+            killed.extend(ranks)
+            for process in ranks.values():
+                os.kill(process.pid, signal.SIGKILL)
+
+    output = LocalLauncher(home).run(job, on_message=kill)
+    assert sorted(killed) == [0, 1]
+    assert read_result(output / "result.json").resumed_at[0] in {
+        CHECKPOINT_INTERVAL,
+        2 * CHECKPOINT_INTERVAL,
+    }
+    assert_same_weights(output, train_undisturbed())
 
 
 def training_job() -> dg.JobDefinition:

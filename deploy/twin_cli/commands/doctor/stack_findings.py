@@ -8,14 +8,18 @@ Out of scope: readiness while a stack starts (`processes/programs.py`), and repa
 from __future__ import annotations
 
 import json
+import os
 import socket
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
 from typing import Any
+
+import psutil
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.ports import describe_port_holder, is_free
+from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.programs import NOT_AUTOSTARTED, ON_DEMAND
 from twin_resources.processes.stack import SERVICES, Stack, read_record
 from twin_resources.processes.supervisor import read_tail
@@ -55,33 +59,64 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
     yield ok("programs", ", ".join(running_programs) or "none is running")
 
 
-def check_ports(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
+def check_ports(
+    settings: Settings, stack: Stack | None, *, environ: Mapping[str, str] = os.environ
+) -> Iterator[Diagnostic]:
     """Check that the stack listens on its services' ports, or that they are free if none runs."""
-    settings = stack.settings if stack is not None else settings
+    effective_settings = stack.settings if stack is not None else settings
+    leftover_ports = _find_leftover_ports(settings) if stack is None else frozenset[int]()
     port_texts: list[str] = []
     for service in SERVICES:
         if service == "traces" and settings.has_real_langfuse:
             continue
-        port = int(getattr(settings, f"{service}_port"))
-        if stack is not None and _is_listening(settings.host, port):
+        port = int(getattr(effective_settings, f"{service}_port"))
+        if stack is not None:
+            if _is_listening(effective_settings.host, port):
+                port_texts.append(f"{service} {port}")
+            elif service in PROGRAM_BY_SERVICE:
+                program = PROGRAM_BY_SERVICE[service]
+                remedy = f"see `twin status` and `twin logs {program}`"
+                yield fail("ports", f"no program listens on {port}, the port of {program}", remedy)
+        elif is_free(effective_settings.host, port):
             port_texts.append(f"{service} {port}")
-        elif stack is not None and service in PROGRAM_BY_SERVICE:
-            program = PROGRAM_BY_SERVICE[service]
-            remedy = f"see `twin status` and `twin logs {program}`"
-            yield fail("ports", f"no program listens on {port}, the port of {program}", remedy)
-        elif stack is None and is_free(settings.host, port):
-            port_texts.append(f"{service} {port}")
-        elif stack is None:
-            make_finding = fail if f"{service}_port" in settings.model_fields_set else warn
-            yield make_finding(
+        elif port in leftover_ports:
+            message = f"{port} ({service}) is in use by a process of the previous stack"
+            yield warn("ports", message, "none needed: `twin up` ends that process first")
+        elif environ.get(f"TWIN_{service.upper()}_PORT"):
+            remedy = (
+                f"stop that program, or choose another port with TWIN_{service.upper()}_PORT or "
+                f"--{service}-port"
+            )
+            yield fail(
                 "ports",
-                f"{port} ({service}) is in use by {describe_port_holder(port)}",
-                "none for a default port or after a crash, because `twin up` replaces the port or "
-                f"ends the process; else stop that program, or choose with --{service}-port",
+                f"{port}, requested for {service}, is in use by {describe_port_holder(port)}",
+                remedy,
+            )
+        else:
+            remedy = f"none needed: `twin up` uses the next free port, or that of --{service}-port"
+            yield warn(
+                "ports", f"{port} ({service}) is in use by {describe_port_holder(port)}", remedy
             )
     if port_texts:
-        state = "listening" if stack is not None else "free"
-        yield ok("ports", f"{state}: {', '.join(port_texts)}")
+        yield ok(
+            "ports", f"{'listening' if stack is not None else 'free'}: {', '.join(port_texts)}"
+        )
+
+
+def _find_leftover_ports(settings: Settings) -> frozenset[int]:
+    """Return the ports on which programs of a crashed stack still listen."""
+    record = read_record(settings)
+    leftover_processes = find_marked_processes(record.instance) if record is not None else []
+    ports: set[int] = set()
+    for process in leftover_processes:
+        with suppress(psutil.Error):  # the process has ended
+            connections = process.net_connections()
+            ports |= {
+                connection.laddr.port
+                for connection in connections
+                if connection.status == psutil.CONN_LISTEN
+            }
+    return frozenset(ports)
 
 
 def check_dagster(stack: Stack) -> Iterator[Diagnostic]:

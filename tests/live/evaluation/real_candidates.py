@@ -1,0 +1,253 @@
+"""Make good and broken candidates of the embedded base model for a bundled author.
+
+Scope: their data, training and verdicts, with the product's own functions.
+Out of scope: which claim refuses which candidate (`test_broken_candidates.py`).
+
+A training run and a gate each take minutes on one core, so everything is kept in `build/`, in a
+home named by the hash of the relevant code. An interrupted run continues there, and all candidates
+share the base model's answers.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from tests.code_hash import ROOT, code_hash
+from tests.live.evaluation.conftest import CHUNKS
+from tests.live.evaluation.two_parts import SHORT_GATE_SETTINGS, run_two_stage_gate
+from tests.prepared_embedder import lend_weights
+from tests.registered import register_version
+from tests.sample_schema import SAMPLE_SCHEMA
+from tests.stored_rows import store_rows
+from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.published_weights import find_weights
+from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch, load_recipe
+from twin_assets.evaluation.judgement import JudgingSetup
+from twin_assets.training.fine_tuning import FineTunedCheckpoint, fine_tune
+from twin_resources.authors import Author, write_author
+from twin_resources.models.embedder.embedder import load_embedder
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.models.training_launcher import LocalLauncher
+from twin_resources.registry.moves import GateClaim
+from twin_resources.registry.registry import Registry
+from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.tables import Tables
+from twin_resources.storage.weights.weights import prepare_base_model
+
+KEPT = ROOT / "build" / "broken-candidates"
+SAMPLES = ROOT / "deploy" / "samples"
+CODE = (
+    *("twin_assets/corpus", "twin_assets/knowledge", "twin_assets/instructions"),
+    *(
+        "twin_assets/training",
+        "twin_assets/evaluation",
+        "twin_assets/evaluation/judging/judge_material.py",
+    ),
+    *(
+        "twin_resources/quality/judges",
+        "twin_resources/models/retrieval",
+        "twin_resources/models/serving",
+        "twin_resources/prompt",
+    ),
+    "deploy/samples",
+)
+AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"
+NAMES = {AUTHOR: "Mara Lindqvist", OTHER: "Tomas Okafor"}
+RECIPE = "smollm2-135m-demo"
+CONTEXT_TOKENS = 256  # passages of a prompt: two full chunks, as in the demo
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """The training of a candidate and the data that the gate uses.
+
+    Attributes:
+        of: function that returns the training samples from the author's and the other author's.
+        tokens: number of training tokens.
+        recipe: other changes to the demo's recipe.
+        spoil: a fault of `twin_assets/training/fault_injection.py`.
+        measured_on: function that returns the gate's samples from the author's.
+    """
+
+    of: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] = lambda own, _other: own
+    tokens: int = 12_000
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    spoil: str = ""
+    measured_on: Callable[[pl.DataFrame], pl.DataFrame] = lambda own: own
+
+
+@dataclass(frozen=True)
+class RealHome:
+    """The kept home: prepared weights, tables and registry."""
+
+    settings: Settings
+    tables: Tables
+    registry: Registry
+
+    def judged(self, made: CandidateSpec) -> dict[str, GateClaim]:
+        """Train the candidate unless it exists, judge it, and return the claims by name."""
+        own, other = self._samples(AUTHOR), self._samples(OTHER)
+        self._write("instruction_dataset", made.of(own, other), SAMPLE_SCHEMA, key="sample_id")
+        tuned = self._trained(made)
+        with tempfile.TemporaryDirectory(dir=self.settings.home) as folder:
+            # withdrawn, because a good candidate would become the incumbent of later candidates
+            state = State.open(f"sqlite:///{folder}/state.sqlite")
+            registry = Registry(state, policy_path=Path(folder) / "policy.json")
+            return replace(self, registry=registry)._judged(made, tuned, own)
+
+    def _judged(
+        self, made: CandidateSpec, tuned: FineTunedCheckpoint, own: pl.DataFrame
+    ) -> dict[str, GateClaim]:
+        enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
+        self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
+        return run_two_stage_gate(self._judging())
+
+    def _trained(self, made: CandidateSpec) -> FineTunedCheckpoint:
+        # on a busy machine, two threads wait for each other: 26 tokens/s instead of at least 80
+        launch = load_launch("cpu-single").model_copy(update={"threads_per_rank": 1})
+        changes = {"launch": str(self._yaml("launch", launch)), "token_budget": made.tokens}
+        recipe = load_recipe(RECIPE).model_copy(update=changes | dict(made.recipe))
+        path = self._yaml("recipe", recipe)
+        return fine_tune(
+            Author(
+                AUTHOR, NAMES[AUTHOR], recipe=str(path), consent="2020-01-01: the test's own author"
+            ),
+            settings=self.settings,
+            tables=self.tables,
+            launcher=LocalLauncher(self.settings),
+            spoil=made.spoil,
+        )
+
+    def _yaml(self, name: str, values: Recipe | Launch) -> Path:
+        path = self.settings.home / f"{name}.yaml"
+        document = values.model_dump(mode="json", exclude={"name"})
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return path
+
+    def _judging(self) -> JudgingSetup:
+        return JudgingSetup(
+            Author(AUTHOR, NAMES[AUTHOR]),
+            self.settings.model_copy(update=SHORT_GATE_SETTINGS),
+            self.tables,
+            self.registry,
+            ModelServers(self.settings),
+            lambda: load_embedder(self.settings),
+            print,
+        )
+
+    def _samples(self, author: str) -> pl.DataFrame:
+        return pl.read_parquet(self.settings.home / f"{author}.samples.parquet")
+
+    def _write(
+        self, asset: str, rows: pl.DataFrame, schema: Mapping[str, Any], *, key: str
+    ) -> None:
+        store_rows(self.tables, asset, AUTHOR, rows.select(list(schema)), key=key, schema=schema)
+
+    def fill(self, made_by: Tables) -> None:
+        """Copy both authors' samples and the author's chunks."""
+        for author in NAMES:
+            rows = made_by.read("instruction_dataset", author).filter(
+                pl.col("split").is_in(["train", "held_out"])
+            )
+            columns = [pl.col(name).cast(kind) for name, kind in SAMPLE_SCHEMA.items()]
+            path = self.settings.home / f"{author}.samples.parquet"
+            rows.select(columns).sort("sample_id").write_parquet(path)
+        chunks = made_by.read("document_chunks", AUTHOR)
+        self._write("document_chunks", chunks, CHUNKS, key="chunk_id")
+
+
+def enter_as_candidate(
+    tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
+) -> None:
+    """Make a checkpoint the candidate, like the asset `preference_tuned_checkpoint`."""
+    manifest = tuned.manifest
+    base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
+    weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
+    values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
+    manifests.write_pointer(settings.checkpoints_dir / author, "candidate", values)
+    register_version(
+        registry,
+        author,
+        manifest.checkpoint,
+        folder=str(tuned.folder),
+        adapter_gguf=weights.adapter_gguf,
+        base=base,
+        base_gguf=weights.model_gguf,
+        template=manifest.template,
+        dataset_version=manifest.dataset["data_version"],
+    )
+
+
+def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> RealHome:
+    """Return the kept home; create it if necessary.
+
+    Args:
+        weights: folder with the prepared embedder and the wheels.
+        environment: function that sets an environment variable during the test.
+    """
+    folder = KEPT / f"home-{code_hash(CODE)}"
+    environment("TWIN_HOME", str(folder))
+    environment("TWIN_TRAIN_RANKS", "1")
+    complete = folder / "complete.json"
+    if not complete.is_file():
+        shutil.rmtree(KEPT, ignore_errors=True)
+        folder.mkdir(parents=True)
+    home = _open_home(load_settings())
+    if not complete.is_file():
+        lend_weights(weights, home.settings)
+        prepare_base_model(home.settings)
+        _import_samples(folder / "imported", environment)
+        imported = load_settings(folder / "imported")
+        home.fill(Tables(imported.tables_base, state=State.open(imported.state_address)))
+        write_author(
+            home.settings,
+            Author(AUTHOR, NAMES[AUTHOR], consent="2020-01-01: the test's own author"),
+        )
+        complete.write_text(json.dumps({"code": CODE}), encoding="utf-8")
+    return home
+
+
+def _open_home(settings: Settings) -> RealHome:
+    state = State.open(settings.state_address)
+    registry = Registry(state, policy_path=settings.policy_path)
+    return RealHome(settings, Tables(settings.tables_base, state=state), registry)
+
+
+def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> None:
+    """Create the instruction datasets of both sample authors from their posts."""
+    import dagster as dg
+
+    from twin_assets.corpus.cleaned_documents import cleaned_documents
+    from twin_assets.corpus.raw_posts import raw_posts
+    from twin_assets.definitions import default_resources
+    from twin_assets.instructions.instruction_dataset import instruction_dataset
+    from twin_assets.knowledge.chunks import document_chunks
+    from twin_assets.knowledge.embeddings import embeddings
+
+    settings = load_settings(folder)
+    folder.mkdir()
+    (folder / "weights").symlink_to(folder.parent / "weights")
+    environment("TWIN_HOME", str(folder))
+    assets = [raw_posts, cleaned_documents, document_chunks, embeddings, instruction_dataset]
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("authors", list(NAMES))
+        for slug, name in NAMES.items():
+            author = Author(
+                slug, name, sources=(str(SAMPLES / slug),), language="en", consent="2020-01-01"
+            )
+            write_author(settings, replace(author, context_tokens=CONTEXT_TOKENS))
+            done = dg.materialize(
+                assets, partition_key=slug, instance=instance, resources=default_resources()
+            )
+            assert done.success
+    environment("TWIN_HOME", str(folder.parent))

@@ -1,0 +1,117 @@
+"""Test the detection of recited posts with a trained, served model.
+
+The tiny random model shows that the measures detect recited posts; training it takes about 70 CPU
+seconds, so this is a long test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.evaluation.conftest import Workplace
+from tests.live.tiny_model import make_tiny_model
+from tests.prepared_base import base_folder
+from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
+from twin_assets.evaluation.measures import recitation
+from twin_resources.models.serving import served_model
+from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.quality.judges.texts import bundled_writers
+from twin_resources.storage.weights import gguf
+
+pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
+
+EPOCHS, LEARNING_RATE = 40, 0.003
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a base with all tokens of the tokenizer, because the limits depend on their number."""
+    folder = tmp_path_factory.mktemp("memorised-base")
+    base = make_tiny_model(folder / "tiny", base_folder())
+    gguf.write_f16(base, folder / "tiny.gguf")
+    return base
+
+
+def tokenize(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
+    from transformers import AutoTokenizer
+
+    samples, left_out = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
+    assert not left_out
+    return samples
+
+
+def posts() -> list[dict[str, Any]]:
+    """Return three passages of the bundled author, each with a question."""
+    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == "mara-lindqvist"]
+    return [
+        {
+            "sample_id": f"s{number}",
+            "document_id": document,
+            "messages": [
+                {"role": "user", "content": f"What about matter {number}?"},
+                {"role": "assistant", "content": " ".join(text.split()[:40])},
+            ],
+        }
+        for number, (document, text) in enumerate(writer.passages[:30:10])
+    ]
+
+
+@dataclass(frozen=True)
+class MemorisedModel:
+    """A model that was trained on three posts repeatedly, and its base."""
+
+    base: Path
+    model: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> MemorisedModel:
+    """Train all weights, because an adapter on random weights learns almost nothing."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(1)
+    model: Any = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
+    samples = tokenize(tiny_base, posts())
+    for step in range(EPOCHS * len(samples)):
+        sample = samples[step % len(samples)]
+        labels = [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :])
+        model(
+            input_ids=torch.tensor([sample.tokens]), labels=torch.tensor([labels])
+        ).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("memorised") / "model"
+    model.to(torch.float16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_base).save_pretrained(folder)
+    return MemorisedModel(tiny_base, folder)
+
+
+def test_a_reciting_model_fails_and_its_base_passes(
+    trained: MemorisedModel, workplace: Workplace, tmp_path: Path
+) -> None:
+    gguf.write_f16(trained.model, tmp_path / "memorised.gguf")
+    texts = [row["messages"][-1]["content"] for row in posts()]
+    prompts = [row["messages"][:-1] for row in posts()]
+    spans = recitation.TrainingTextIndex(texts)
+    servers = ModelServers(workplace.settings)
+
+    def measure_recitation(model: Path, alias: str) -> recitation.Recitation:
+        answers = served_model.query_temporary_servers(
+            lambda: servers.serve(model, alias=alias), prompts, servers=1, max_tokens=40
+        )
+        questions = [prompt[-1]["content"] for prompt in prompts]
+        return recitation.measure_recitation([answer.text for answer in answers], questions, spans)
+
+    tuned = measure_recitation(tmp_path / "memorised.gguf", "memorised")
+    untuned = measure_recitation(trained.base.with_suffix(".gguf"), "base")
+
+    assert tuned.reciting.found >= 2
+    assert recitation.decide_claim(tuned).passed is False
+    assert recitation.decide_claim(untuned).passed is True
