@@ -80,7 +80,10 @@ class TraceLogger(CustomLogger):
         times: tuple[datetime, datetime],
     ) -> None:
         """Write the span of a call to a model, and the scores of its answer."""
-        answer, messages = record.shown_text or _answer_text(response), kwargs.get("messages") or []
+        messages = kwargs.get("messages") or []
+        # After an early opening, the reader has the opening even if the model wrote nothing.
+        opening_text = record.opening.text if record.is_opened else ""
+        answer = record.shown_text or _answer_text(response) or opening_text
         self._plugin.record_called_server(record, kwargs)
         record.safety_findings = safety.find_sensitive_kinds(answer)
         exception = kwargs.get("exception")
