@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import dagster as dg
+import pytest
 import yaml
 
 from twin_assets.asset_specs import CONTRACTS
@@ -23,11 +24,13 @@ SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 def snapshot() -> dict[str, object]:
     # A separate instance: loading definitions uses the instance entered last, and contexts of other
     # tests that are collected out of order leave a closed one there.
-    with dg.DagsterInstance.ephemeral():
-        return _snapshot()
+    with dg.DagsterInstance.ephemeral(), pytest.MonkeyPatch.context() as patch:
+        # Another test may have imported `defs` for a home with a paid model.
+        patch.delenv("TWIN_PAID_MODEL", raising=False)
+        return _snapshot(build_defs())
 
 
-def _snapshot() -> dict[str, object]:
+def _snapshot(defs: dg.Definitions) -> dict[str, object]:
     graph = defs.resolve_asset_graph()
     assets = {
         key.to_user_string(): {
