@@ -142,16 +142,17 @@ def measure_day(worker: Host, answers: Host, traces: Host, *, slugs: Sequence[st
     with closing(State.open(worker.shared["TWIN_STATE_URL"])) as state:
         tables = Tables(worker.settings.tables_base, state=state)
 
-        def height(asset: str, slug: str) -> int:
-            return tables.read(asset, slug).height if tables.exists(asset, slug) else 0
+        rows_of = dict.fromkeys(slugs, 0)  # as last seen; an imported author is not read again
 
         def imported(rows: int, authors: Sequence[str] = slugs) -> list[str]:
-            reader.authors = [
-                slug
-                for slug in slugs
-                if height("embeddings", slug) and height("passage_embeddings", slug)
-            ]
-            return [slug for slug in authors if height("cleaned_documents", slug) >= rows]
+            for slug in authors:
+                if rows_of[slug] < rows and all(
+                    tables.exists(asset, slug) and tables.read(asset, slug).height
+                    for asset in ("embeddings", "passage_embeddings")
+                ):
+                    rows_of[slug] = tables.read("cleaned_documents", slug).height
+            reader.authors = [slug for slug in slugs if rows_of[slug]]
+            return [slug for slug in authors if rows_of[slug] >= rows]
 
         def wait_for(count: int, authors: Sequence[str] = slugs, *, rows: int = POSTS) -> None:
             wait_while_progress(worker, lambda: len(imported(rows, authors)), count)
