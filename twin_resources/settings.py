@@ -148,6 +148,8 @@ class Settings(Constants):
     reranker: str = ""
     host: str = "127.0.0.1"  # address on which all servers listen
     gateway_port: int = 4000  # port of the OpenAI-compatible endpoint
+    # Address of the endpoint for `twin` on a host that runs no gateway; ends in /v1.
+    gateway_url: str = ""
     dagster_port: int = 3000  # port of Dagster's web pages
     traces_port: int = 4318  # port of the embedded trace store
     chat_port: int = 7860  # port of the chat page while it is open

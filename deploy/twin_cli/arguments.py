@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from twin_resources.errors import TwinError
+
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
@@ -80,7 +82,10 @@ def command_decorator(
                     for name, make in INJECTED_ARGUMENTS.items()
                     if name in accepted_parameters
                 }
-                return run(load_home_settings(home), **values, **injected_arguments)
+                settings = load_home_settings(home)
+                if settings.state_url and target not in COMMANDS_OF_THIS_HOST:
+                    fetch_author_files(settings)
+                return run(settings, **values, **injected_arguments)
 
             signature = inspect.signature(function, eval_str=True)
             shared_parameters = [("as_json", Json, False)] * json + [("home", Home, None)]
@@ -111,6 +116,9 @@ DECLARED_ARGUMENTS: dict[str, set[str]] = {}
 """Argument names of each command, by `module.function`."""
 
 
+COMMANDS_OF_THIS_HOST = {"serving_command.run_serve"}  # a program follows the author files itself
+
+
 def load_command_function(target: str) -> Callable[..., int]:
     """Return a function of `twin_cli.commands`, by module and name."""
     module, _, name = target.rpartition(".")
@@ -123,6 +131,16 @@ def load_home_settings(home: Path | None) -> Settings:
     from twin_resources.settings import load_settings
 
     return restore_last_settings(load_settings(home))
+
+
+def fetch_author_files(settings: Settings) -> None:
+    """Copy the author files that other hosts share; without the state store, keep the copies."""
+    from twin_resources.registry import shared_files
+
+    try:
+        shared_files.fetch_author_files(settings)
+    except TwinError as error:
+        typer.echo(f"warning: the author files may be outdated: {error.found}", err=True)
 
 
 def _create_console() -> Any:

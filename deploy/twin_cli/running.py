@@ -26,6 +26,7 @@ from twin_cli import (
     stack_group,
     versions_group,
 )
+from twin_cli.contexts import apply_context
 from twin_resources.errors import TwinError
 
 PACKAGE_NAME = "llm-twin"
@@ -65,8 +66,14 @@ def twin(
             help="Print the versions of the program, Python and the platform.",
         ),
     ] = False,
+    context: Annotated[
+        str,
+        typer.Option("--context", help="Use the deployment whose settings are in NAME.env."),
+    ] = "",
 ) -> None:
     """Define the options that precede a command's name."""
+    if context:
+        apply_context(context)
 
 
 def format_version_line() -> str:

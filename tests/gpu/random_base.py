@@ -21,8 +21,8 @@ TEMPLATE = (
 MIN_CHARACTERS, MAX_CHARACTERS = 80, 700  # of a paragraph that is an answer
 
 
-def make_base(folder: Path, *, seed: int = 7) -> Path:
-    """Write a transformers folder: a Llama of 4 layers, width 128, float32, with its tokenizer.
+def make_base(folder: Path, *, width: int = 128, layers: int = 4, seed: int = 7) -> Path:
+    """Write a transformers folder: a Llama in float32 with heads of 32, and its tokenizer.
 
     The weights have five times the usual standard deviation. With the usual one all tokens are
     nearly alike, and a leak from one sample into another would not show.
@@ -35,11 +35,11 @@ def make_base(folder: Path, *, seed: int = 7) -> Path:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        num_key_value_heads=width // 64,
         max_position_embeddings=2048,
         initializer_range=0.1,
         tie_word_embeddings=True,

@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import psutil
@@ -32,15 +33,15 @@ TOLERANCE = {"cpu": 0.0, "cuda": 1e-3}
 
 
 def rank_pid(job: TrainingJob) -> int:
-    """Return the pid of a job's only rank; its launcher has some of the same arguments."""
-    (rank,) = (
-        process.pid
+    """Return the pid of a job's only rank; its launchers have some of the same arguments."""
+    ranks = [
+        process
         for process in psutil.process_iter(["cmdline"])
         if str(job.folder / "job.json") in (words := process.info["cmdline"] or [])
         and TRAINING_MODULE in words
         and ACCELERATE_MODULE not in words
-    )
-    return rank
+    ]
+    return max(ranks, key=psutil.Process.create_time).pid  # one that was forked is the younger
 
 
 def read_weights(output: Path) -> dict[str, Any]:
@@ -82,11 +83,13 @@ def test_a_preference_tuning_starts_at_ln_2_and_learns(
 ) -> None:
     make = partial(make_job, launch=launch_on(device, "plain"))
     start = LocalLauncher(home).run(make("start")) / "adapter"
-    tuned = LocalLauncher(home).run(make("tuned", start=start, learning_rate=1e-3))
+    tuned = LocalLauncher(home).run(make("tuned", start=start, learning_rate=1e-3, max_epochs=4))
 
-    first, *_, last = read_result(tuned / "result.json").history
+    first, *later = read_result(tuned / "result.json").history
     # the initial adapter is its own reference
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert first["margin"] == pytest.approx(0.0, abs=1e-4)
-    assert last["loss"] < first["loss"] - 1e-3
-    assert last["margin"] > first["margin"]
+    # A pair is learned once it was seen; on unseen pairs a random base need not become better.
+    last_pass = later[-len(later) // 4 :]
+    assert fmean(step["loss"] for step in last_pass) < first["loss"] - 0.1
+    assert fmean(step["margin"] for step in last_pass) > 0

@@ -18,9 +18,11 @@ from typing import Any
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.processes.process_identity import ProcessIdentity
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_secrets
+from twin_resources.wait_limits import MAX_IDLE_S
 
 SCHEMA = 1
+READY = "ready"  # status of the gateway's readiness route
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,36 @@ def read_endpoints(home: Path) -> Endpoints:
     pids = {name: ProcessIdentity(**fields) for name, fields in identities.items()}
     models = tuple(document.pop("models"))
     return Endpoints(pids=pids, models=models, **document)
+
+
+def find_gateway(settings: Settings) -> tuple[str, str]:
+    """Return the URL and the key of this home's stack, or of the deployment to which it belongs.
+
+    Raises:
+        TwinError: no stack runs, and hosts do not share this home; see also `read_endpoints`.
+    """
+    if settings.home_secret and not endpoints_path(settings.home).exists():
+        url = settings.gateway_url or urls(settings)["gateway"]
+        return url, load_secrets(settings).gateway_key
+    endpoints = read_endpoints(settings.home)
+    return endpoints.gateway, endpoints.gateway_key
+
+
+def read_endpoint_state(settings: Settings) -> str:
+    """Return `ready`, or what the gateway at `TWIN_GATEWAY_URL` lacks; "" without that setting."""
+    if not settings.gateway_url:
+        return ""
+    import httpx
+
+    url = f"{settings.gateway_url.rstrip('/').removesuffix('/v1')}/health/readiness"
+    try:
+        response = httpx.get(url, timeout=httpx.Timeout(MAX_IDLE_S, connect=10))
+    except httpx.HTTPError as error:
+        return f"no answer ({type(error).__name__})"
+    try:
+        return str(response.json()["status"])
+    except (ValueError, TypeError, KeyError):
+        return f"HTTP {response.status_code}, but not from a gateway"
 
 
 def remove_endpoints(home: Path) -> None:

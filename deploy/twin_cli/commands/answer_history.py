@@ -27,7 +27,7 @@ from twin_resources.observability.langfuse.trace_reading import (
     parse_score_condition,
     read_trace_page,
 )
-from twin_resources.processes.endpoints import read_endpoints
+from twin_resources.processes.endpoints import find_gateway
 from twin_resources.processes.stack import find_stack
 from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.registry.route_names import FRONT_DESK, QUOTES
@@ -58,8 +58,7 @@ def run_feedback(
             refuses.
     """
     body = build_feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
-    endpoints = read_endpoints(settings.home)
-    stored_scores = send_feedback(endpoints.gateway, endpoints.gateway_key, body)
+    stored_scores = send_feedback(*find_gateway(settings), body)
     if as_json:
         document = {"trace_id": body["trace_id"], "stored": stored_scores}
         console.print_json(data=document)

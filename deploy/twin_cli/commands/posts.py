@@ -27,7 +27,14 @@ from twin_cli.commands.preview_report import preview_exit_code, run_preview, sho
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, follow_run
 from twin_cli.commands.services import publish_endpoints, require_stack
-from twin_cli.commands.subject import add_opt_ins, choose_author, choose_subject, save_subject
+from twin_cli.commands.subject import (
+    AuthorToServe,
+    add_opt_ins,
+    choose_author,
+    choose_subject,
+    parse_address,
+    save_subject,
+)
 from twin_cli.commands.terminal_questions import add_aliases, is_interactive_terminal
 from twin_cli.commands.versions import current_actor
 from twin_resources.access.keys import reader_id_for_key
@@ -40,6 +47,7 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
+from twin_resources.registry.shared_files import is_shared
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
 from twin_resources.storage.state.state import State
@@ -86,6 +94,9 @@ def run_import(
     )
     if dry_run:
         return preview_exit_code(preview)
+    if is_shared(settings) and find_stack(settings) is None:
+        _leave_import_to_other_hosts(settings, subject, display)
+        return preview_exit_code(preview)
     stack = require_stack(settings)
     save_subject(settings, subject)
     source_fingerprint = compute_fingerprint(subject.author, settings)
@@ -105,6 +116,24 @@ def run_import(
     publish_endpoints(stack, first_author=subject.slug)
     display.log(f"run {followed_run.run.run_id}; no retraining starts automatically")
     return preview_exit_code(preview)
+
+
+def _leave_import_to_other_hosts(
+    settings: Settings, subject: AuthorToServe, display: ProgressDisplay
+) -> None:
+    """Share the author's file; the sensor `new_posts` of the host with Dagster imports the posts.
+
+    Raises:
+        TwinError: the posts are in a folder, which other hosts cannot read.
+    """
+    if folders := [source for source in subject.author.sources if not parse_address(Path(source))]:
+        raise TwinError(
+            f"import the posts of {subject.author.name} on another host",
+            found=f"{', '.join(folders)}, which other hosts cannot read",
+            next_step="copy the posts to a bucket and name its address, s3://bucket/prefix",
+        )
+    save_subject(settings, subject)
+    display.log("the deployment's sensor new_posts imports this within minutes")
 
 
 ERASURE_JOB, ERASURE_OP, REQUEST_TAG = "forget", "forget_subject", "twin/forget_request"

@@ -24,7 +24,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
 from twin_resources.gateway.batches.batch_run import BatchTotals, answer_questions
 from twin_resources.gateway.batches.questions import InvalidRow, read_questions
-from twin_resources.processes.endpoints import read_endpoints
+from twin_resources.processes.endpoints import find_gateway
 from twin_resources.processes.wording import format_count
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
@@ -192,8 +192,8 @@ def run_ask(
     Raises:
         TwinError: no stack runs, the author does not exist, or the gateway refuses.
     """
-    endpoints, model = read_endpoints(settings.home), complete_model(settings, author, model)
-    client = make_client(endpoints.gateway, endpoints.gateway_key)
+    (url, key), model = find_gateway(settings), complete_model(settings, author, model)
+    client = make_client(url, key)
 
     def print_piece(piece: str) -> None:
         console.print(piece, end="", markup=False)
@@ -283,7 +283,7 @@ def run_batch(
     """
     check_output_path(out)
     rows, invalid_rows = read_questions(questions)
-    endpoints, model = read_endpoints(settings.home), complete_model(settings, author, model)
+    (url, key), model = find_gateway(settings), complete_model(settings, author, model)
     display = ProgressDisplay(console)
     if not as_json:
         for invalid_row in invalid_rows[:MAX_SHOWN_INVALID_ROWS]:
@@ -311,8 +311,8 @@ def run_batch(
             totals = answer_questions(
                 rows,
                 journal,
-                url=endpoints.gateway,
-                key=endpoints.gateway_key,
+                url=url,
+                key=key,
                 model=model,
                 concurrency=max_concurrent,
                 on_row=report,

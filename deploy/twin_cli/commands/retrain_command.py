@@ -26,11 +26,12 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import wait_until
-from twin_resources.processes.stack import Stack
+from twin_resources.processes.stack import Stack, find_stack
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.manual_triggers import request_retraining
 from twin_resources.quality.retraining.retrainings import Retraining, RetrainingRequest
 from twin_resources.quality.retraining.run_records import KEY_TAG
+from twin_resources.registry.shared_files import is_shared
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -54,15 +55,18 @@ def run_retrain(
     reason = reason.strip()
     if not reason:
         raise TwinError("retrain", found="no reason", next_step='give a reason: --reason "…"')
-    stack = require_stack(settings)
+    stack = find_stack(settings) if is_shared(settings) else require_stack(settings)
     chosen_author = choose_author(settings, author)
-    dagster = DagsterHTTP.for_home(stack.settings)
-    with closing(State.open(stack.settings.state_address)) as state:
+    dagster = None if stack is None else DagsterHTTP.for_home(stack.settings)
+    with closing(State.open(settings.state_address)) as state:
         ensure_no_retraining_in_flight(chosen_author, dagster=dagster, state=state)
         request_number = request_retraining(
             state, chosen_author.slug, asked_by=current_actor(), reason=reason, now=time.time()
         )
         display.log(f"request {request_number}: retrain {chosen_author.name}; reason: {reason}")
+        if stack is None or dagster is None:
+            display.log("the host that runs Dagster starts it within a minute")
+            return 0
         run = _wait_for_run(stack, chosen_author.slug, request_number, dagster=dagster, state=state)
     progress = read_progress(stack.settings, chosen_author.slug)
     progress = replace(progress, training="launched", run_id=run.run_id)
@@ -76,14 +80,19 @@ def run_retrain(
     return int(train(stack, chosen_author.slug, display=display).outcome)
 
 
-def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:
+def ensure_no_retraining_in_flight(
+    author: Author, *, dagster: DagsterHTTP | None, state: State
+) -> None:
     """Check that a retraining of this author can begin immediately.
+
+    Args:
+        dagster: None on a host without Dagster; the state store then names the retrainings.
 
     Raises:
         TwinError: a retraining is running, decided or requested; the error states the reason and
             the next step.
     """
-    active_run = find_run_in_flight(dagster, RETRAIN, author.slug)
+    active_run = find_run_in_flight(dagster, RETRAIN, author.slug) if dagster else None
     with state.read_transaction() as connection:
         unfinished_retrainings = [
             retraining
@@ -97,7 +106,7 @@ def ensure_no_retraining_in_flight(author: Author, *, dagster: DagsterHTTP, stat
             f"retrain {author.name}",
             found=obstacle,
             next_step="wait for it with `twin status --wait`, or terminate its run in the Dagster "
-            f"UI ({dagster.url}/runs)",
+            "UI" + (f" ({dagster.url}/runs)" if dagster else ""),
         )
 
 

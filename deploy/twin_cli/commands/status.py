@@ -19,11 +19,11 @@ from twin_resources.authors import author_slugs
 from twin_resources.authors.pausing import pause_file, pause_reason
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
-from twin_resources.processes.endpoints import urls
+from twin_resources.processes.endpoints import READY, read_endpoint_state, urls
 from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.stack import Stack, find_stack, read_record
 from twin_resources.processes.wording import format_count
-from twin_resources.registry.policy import read_policy
+from twin_resources.registry.policy import Policy, build_policy, read_policy
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class StackStatus:
             model` and the model's name.
         outbox: counts of items that wait for the trace store (`OutboxCounts`), or empty before the
             first start.
+        endpoint: the state that `TWIN_GATEWAY_URL` reports, such as `ready`; empty without it.
         quality: lines by slug: evidence of a fall, the event that the loop waits for, and scores
             that do not count (`author_quality.py`).
         runs: Dagster runs that are queued or in progress, with their step and the time left.
@@ -85,6 +86,7 @@ class StackStatus:
     programs: tuple[ProgramStatus, ...]
     authors: dict[str, str]
     outbox: dict[str, Any]
+    endpoint: str = ""
     quality: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     runs: tuple[RunningRun, ...] = ()
     runs_unknown: str = ""
@@ -103,14 +105,16 @@ def collect_status(settings: Settings) -> StackStatus:
         if has_crashed
         else _find_programs_without_stack(settings)
     )
+    endpoint = "" if stack else read_endpoint_state(settings)
     return StackStatus(
         home=str(settings.home),
-        running=stack is not None or bool(programs),
+        running=stack is not None or bool(programs) or endpoint == READY,
         crashed=has_crashed,
         urls=urls(stack.settings) if stack else {},
         programs=programs,
         authors=_read_served_versions(settings),
         outbox=_read_outbox_counts(settings),
+        endpoint=endpoint,
         quality=_quality_lines(settings),
         runs=runs,
         runs_unknown=runs_unknown,
@@ -148,7 +152,9 @@ def run_status(
         document: dict[str, Any] = asdict(status)
         console.print_json(data=document)
         return 0 if status.running else NOT_RUNNING_EXIT_CODE
-    if not status.running:
+    if status.endpoint:
+        console.print(f"{settings.gateway_url}: {status.endpoint}", markup=False)
+    elif not status.running:
         state = (
             "ended without `twin stop`; run `twin up` to recover it"
             if status.crashed
@@ -296,8 +302,20 @@ def _find_programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...
     return tuple(sorted(programs, key=lambda program: program.name))
 
 
+def _read_policy(settings: Settings) -> Policy | None:
+    """Return the policy of a state store outside the home, if it answers, else of the file."""
+    if settings.state_url:
+        from twin_resources.registry.registry import Registry
+        from twin_resources.storage.state.state import State
+
+        with suppress(TwinError), closing(State.open(settings.state_address)) as state:
+            registry = Registry(state, policy_path=settings.policy_path)
+            return build_policy(registry, registry.routing())
+    return read_policy(settings.policy_path) if settings.policy_path.exists() else None
+
+
 def _read_served_versions(settings: Settings) -> dict[str, str]:
-    policy = read_policy(settings.policy_path) if settings.policy_path.exists() else None
+    policy = _read_policy(settings)
     versions: dict[str, str] = {}
     for slug in author_slugs(settings):
         entry = policy.authors.get(slug) if policy else None

@@ -30,6 +30,7 @@ from twin_resources.authors.consent import (
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
+from twin_resources.registry.shared_files import is_shared
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -194,7 +195,12 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
     )
     stack = find_stack(settings)
     if stack is None:
-        console.print("no stack is running; this applies at the next start", markup=False)
+        effect = (
+            "every host of the deployment follows this within seconds"
+            if is_shared(settings)
+            else "no stack is running; this applies at the next start"
+        )
+        console.print(effect, markup=False)
         return 0
     console.print("the gateway applies this within seconds", markup=False)
     DagsterHTTP.for_home(stack.settings).report_materialization(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -32,8 +31,7 @@ def test_a_built_in_answer_shows_no_posts_and_no_version(
     )
     monkeypatch.setattr(questions, "ask", lambda *_, **__: answer)
     monkeypatch.setattr(questions, "make_client", lambda *_: None)
-    endpoints = SimpleNamespace(gateway="", gateway_key="")
-    monkeypatch.setattr(questions, "read_endpoints", lambda _: endpoints)
+    monkeypatch.setattr(questions, "find_gateway", lambda _: ("", ""))
     output = io.StringIO()
     questions.run_ask(
         load_settings(tmp_path),

@@ -64,12 +64,10 @@ def run_checks(settings: Settings) -> list[Diagnostic]:
         ("outbox", lambda: stores.check_outbox(effective_settings, is_running=is_running)),
         ("model server", lambda: stack_findings.check_model_servers(effective_settings, stack)),
         ("trainer", lambda: stores.check_ray(effective_settings)),
+        ("gateway", lambda: stack_findings.check_gateway(effective_settings, stack)),
     ]
     if stack is not None:
-        checks += [
-            ("Dagster", lambda: stack_findings.check_dagster(stack)),
-            ("gateway", lambda: stack_findings.check_gateway(stack)),
-        ]
+        checks.append(("Dagster", lambda: stack_findings.check_dagster(stack)))
     return [finding for name, check in checks for finding in run_check(name, check)]
 
 

@@ -133,6 +133,8 @@ def check_keys(
     elif private_files:
         names = ", ".join(path.name for path in private_files)
         yield ok("keys", f"{names}: readable by their owner only")
+    elif settings.home_secret:
+        yield ok("keys", "derived from TWIN_HOME_SECRET")
     else:
         yield ok("keys", "none yet; the first start creates them")
     for model in list_external_models(settings):

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
-from twin_resources.processes.endpoints import urls
+from twin_resources.processes.endpoints import READY, read_endpoint_state, urls
 from twin_resources.processes.ports import describe_port_holder, is_free
 from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.programs import NOT_AUTOSTARTED, ON_DEMAND
@@ -37,6 +37,8 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
             yield fail(
                 "stack", "the stack ended without `twin stop`", "run `twin up` to recover it"
             )
+        elif settings.gateway_url:
+            yield ok("stack", "none on this host, which uses the gateway of another")
         else:
             yield warn("stack", f"no stack is running in {settings.home}", "run `twin up`")
         return
@@ -133,12 +135,18 @@ def check_dagster(stack: Stack) -> Iterator[Diagnostic]:
             yield ok("Dagster", f"{address}, code loaded")
 
 
-def check_gateway(stack: Stack) -> Iterator[Diagnostic]:
-    """Check that the gateway responds and accepts this home's key."""
+def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
+    """Check that the stack's or the deployment's gateway responds and accepts this home's key."""
     import httpx
 
-    address = urls(stack.settings)["gateway"]
-    key = load_secrets(stack.settings).gateway_key
+    address = urls(settings)["gateway"] if stack is not None else settings.gateway_url
+    if not address:
+        return
+    state = "" if stack is not None else read_endpoint_state(settings)
+    if state not in {"", READY}:
+        yield fail("gateway", f"{address}: {state}", "see the finding above, and its own log")
+        return
+    key = load_secrets(settings).gateway_key
     try:
         response = httpx.get(
             f"{address}/models",

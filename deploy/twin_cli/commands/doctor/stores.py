@@ -130,6 +130,8 @@ def _check_bucket(settings: Settings) -> Iterator[Diagnostic]:
     from twin_resources.storage.object_store import endpoint_from_environment, probe_prefix
 
     listing = probe_prefix(settings.tables_base, timeout_s=TIMEOUT_S)
+    if settings.store_uri.startswith(S3_SCHEME):
+        listing += f", {probe_prefix(settings.store_uri, timeout_s=TIMEOUT_S)}"
     endpoint = endpoint_from_environment(os.environ)
     endpoint_suffix = f" at {endpoint}" if endpoint else ""
     try:

@@ -1,0 +1,141 @@
+"""What to ask a new GPU first: the GPU tests, then a shipped recipe's speed and memory beside TRL.
+
+    python -m tests.gpu --first [--device cpu] [--json FILE]
+
+Scope: running both and printing one table. Out of scope: the tests, and TRL's training
+(`tests/bench/training/peer.py`). The model has random weights, so nothing is downloaded. The share
+of the peak counts four operations a weight and token (frozen weights have no gradient), by the
+rate of a large matrix product on the same device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.bench.rows import NotMeasured, Row, bounded_row, missing_row, print_results
+from tests.bench.training.processes import peer_command, run_timed
+from tests.gpu.conftest import LAUNCHES
+from tests.gpu.random_base import make_base, rows
+from twin_assets.checkpoints.job import Job, read_result, write_job, write_rows
+from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
+from twin_assets.training.fine_tuning import build_training_job
+from twin_resources.models.training_launcher import LocalLauncher
+from twin_resources.settings import Settings
+
+RECIPES = {"cuda": "1b-gpu", "cpu": "smollm2-135m-cpu"}
+WIDTHS = {"cuda": (2048, 16), "cpu": (128, 4)}  # width and layers of the measured model
+SAMPLES = {"cuda": 512, "cpu": 64}
+PEER = "trl-tuned"
+
+
+class Outcomes:
+    """A pytest plugin that counts outcomes by test file."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            file = report.nodeid.partition("::")[0].rpartition("/")[2]
+            self.counts.setdefault(file, Counter())[report.outcome] += 1
+
+
+def run_tests(device: str) -> list[Row]:
+    """Run the GPU tests; return a row a file, which holds if some passed and none failed."""
+    outcomes = Outcomes()
+    folder = str(Path(__file__).parent)
+    pytest.main([folder, "--device", device, "-q", "-p", "no:cacheprovider"], plugins=[outcomes])
+    return [
+        Row(f"{file}: failed", count["failed"], "", 0.0, not count["failed"], dict(count))
+        for file, count in outcomes.counts.items()
+    ]
+
+
+def measure_training(device: str, folder: Path) -> list[Row]:
+    """Train one pass with the shipped recipe, and with TRL where it is installed."""
+    width, layers = WIDTHS[device]
+    base = make_base(folder / "base", width=width, layers=layers)
+    recipe = load_recipe(RECIPES[device]).model_copy(
+        update=UNMODIFIED_SAMPLES
+        | {"token_budget": 10**9, "max_epochs": 1, "launch": LAUNCHES[device]["plain"]}
+    )
+    home = Settings(home=folder / "home")
+    job = Job(home.work_dir / "speed", "random", base, 1, recipe)
+    write_job(job)
+    write_rows(job.samples_path, rows(SAMPLES[device]))
+    result = read_result(
+        LocalLauncher(home).run(build_training_job(job, name="speed")) / "result.json"
+    )
+    weights = sum(path.stat().st_size for path in base.glob("*.safetensors")) / 4  # float32
+    share = result.tokens_per_second * 4 * weights / matrix_rate(device)
+    label = f"{recipe.name}, {weights / 1e6:,.0f} M weights, {device}"
+    measured = [
+        bounded_row(f"tokens/s, {label}", result.tokens_per_second, "1/s"),
+        bounded_row("share of the matrix product's rate", 100 * share, "%"),
+        bounded_row("peak memory", float(result.gpu_peak_mb or result.rss_mb), "MB"),
+    ]
+    try:
+        peer = train_peer(job, device)
+    except NotMeasured as error:
+        return [*measured, missing_row("tokens/s by TRL's", "×", str(error), goal=1.0)]
+    peer_rate = peer["tokens"] / peer["seconds"]
+    ratio = bounded_row(
+        "tokens/s by TRL's", result.tokens_per_second / peer_rate, "×", at_least=1.0, peers=peer
+    )
+    return [*measured, ratio]
+
+
+def train_peer(job: Job, device: str) -> dict[str, float]:
+    """Train the same samples with TRL.
+
+    Raises:
+        NotMeasured: TRL is not installed, or its training failed.
+    """
+    if find_spec("trl") is None:
+        raise NotMeasured("trl is not installed")
+    command, environment = peer_command(job, PEER)
+    if device == "cuda":
+        environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    run_timed(command, environment=environment, log=job.folder / "peer.log", name=PEER)
+    return json.loads((job.folder / "peer" / "figures.json").read_text(encoding="utf-8"))
+
+
+def matrix_rate(device: str, *, size: int = 4096, rounds: int = 5) -> float:
+    """Return the operations per second of a product of two bf16 matrices."""
+    matrix = torch.randn(size, size, device=device).to(torch.bfloat16)
+    product = matrix @ matrix
+    began = time.perf_counter()
+    for _ in range(rounds):
+        product = matrix @ product
+    product.sum().item()  # waits for the device
+    return rounds * 2 * size**3 / (time.perf_counter() - began)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--first", action="store_true", required=True)
+    parser.add_argument("--device", choices=sorted(LAUNCHES), default="cuda")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("torch sees no GPU; --device cpu runs the same on the processor")
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "processor"
+    sys.stderr.write(f"{name}, torch {torch.__version__}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        results = [*run_tests(options.device), *measure_training(options.device, Path(folder))]
+    return print_results(results, options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
