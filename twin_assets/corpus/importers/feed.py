@@ -23,8 +23,13 @@ from importlib import import_module
 from typing import Any
 
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
-from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RefusedExport
-from twin_assets.corpus.importers.members import Archive, MemberError
+from twin_assets.corpus.importers.importer import (
+    CONVERT_ADVICE,
+    Importer,
+    RefusedExport,
+    read_files,
+)
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.xml_items import MERGED_ITEM
 
@@ -67,18 +72,13 @@ class _Channel:
     licence: str
 
 
-def recognises(archive: Archive) -> bool:
-    """Return whether an archive is a feed or contains only feeds."""
-    return bool(_list_feeds(archive))
-
-
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
-    for name in _list_feeds(archive):
-        yield from _read_feed(archive, name, include)
+    return read_files(list_feeds(archive), lambda name: _read_feed(archive, name, include))
 
 
-def _list_feeds(archive: Archive) -> list[str]:
+def list_feeds(archive: Archive) -> list[str]:
+    """Return the files of an archive that is a feed or contains only feeds."""
     names = list(archive.names())
     blogger_feeds = archive.names_matching(r"Blogger/Blogs/.*/feed\.atom")
     if blogger_feeds:
@@ -96,11 +96,7 @@ def _is_feed(archive: Archive, name: str) -> bool:
 
 
 def _read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
-    try:
-        body = archive.read(name)
-    except MemberError as error:
-        yield SkippedItem(name, error.reason)
-        return
+    body = archive.read(name)
     feedparser: Any = import_module("feedparser")
     parsed_feed: Any = feedparser.parse(
         io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
@@ -257,5 +253,5 @@ _MALFORMED_FEED = RefusedExport(
 )
 # A missing entry is not necessarily deleted: a feed lists only its latest entries.
 IMPORTER = Importer(
-    NAME, "RSS or Atom feed", recognises, read, (_BLOGGER, _MALFORMED_FEED), latest_only=True
+    NAME, "RSS or Atom feed", list_feeds, read, (_BLOGGER, _MALFORMED_FEED), latest_only=True
 )
