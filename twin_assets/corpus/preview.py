@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, importing
+from twin_assets.corpus import cleaning, cleaning_verdicts, importing
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
@@ -236,16 +236,14 @@ def _read_sources(
         _open_stored_tables(settings, slug) as tables,
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
-        stored = imported_sources.read_stored_import(tables, slug) if tables else None
+        stored = importing.read_stored_import(tables, slug) if tables else None
         erased_posts = read_forgotten_posts(tables.state, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
         frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(
             frame.filter(~pl.col("deleted")),
             inventory,
-            read_stored_rows=partial(imported_sources.read_stored_rows, tables, slug)
-            if tables
-            else None,
+            read_stored_rows=partial(importing.read_stored_rows, tables, slug) if tables else None,
             erased_posts=erased_posts,
         )
     changes = importing.count_changes(frame, stored) if stored is not None else None

@@ -29,7 +29,7 @@ from twin_assets.corpus.importers.importer import (
     RefusedExport,
     read_files,
 )
-from twin_assets.corpus.importers.members import Archive
+from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.xml_items import MERGED_ITEM
 
@@ -98,9 +98,12 @@ def _is_feed(archive: Archive, name: str) -> bool:
 def _read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
     body = archive.read(name)
     feedparser: Any = import_module("feedparser")
-    parsed_feed: Any = feedparser.parse(
-        io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
-    )
+    try:
+        parsed_feed: Any = feedparser.parse(
+            io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
+        )
+    except KeyError as error:  # feedparser closes an element that damage has left unopened
+        raise MemberError(name, "torn") from error
     # A wrong encoding declaration also sets `bozo`, but such a feed is not damaged.
     is_damaged = parsed_feed.bozo and not isinstance(
         parsed_feed.bozo_exception, feedparser.CharacterEncodingOverride
