@@ -133,7 +133,7 @@ def read_rows(
     existing_posts = frame.filter(~pl.col("deleted"))
     for name, exports in inventory.exports.items():
         source_ids = existing_posts.filter(pl.col("source") == name)["source_id"].to_list()
-        records |= exports.read().records(source_ids) if source_ids else {}
+        records |= exports.records(source_ids) if source_ids else {}
     missing_ids = existing_posts.filter(pl.col("source").is_in(sorted(inventory.export_importers)))[
         "source_id"
     ].to_list()
@@ -285,7 +285,7 @@ def _build_record_rows(inventory: Inventory) -> list[dict[str, Any]]:
     return [
         _EMPTY_FIELDS | {"source_id": row_id, "source": name, "file_hash": digest}
         for name, exports in inventory.exports.items()
-        for row_id, digest in exports.read().digests()
+        for row_id, digest in exports.digests()
     ]
 
 

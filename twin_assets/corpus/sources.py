@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_assets.corpus.exports import Exports
+from twin_assets.corpus.exports import Exports, read_exports
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
@@ -74,31 +74,11 @@ class AuthorSources:
     exports: Mapping[str, Exports]
     failed: tuple[FailedSource, ...] = ()
 
-    def require_records(self, name: str) -> None:
-        """Reject exports without a usable record, because an empty download must not delete posts.
-
-        Raises:
-            TwinError: no record is usable; the error counts the excluded items by reason.
-        """
-        exports = self.exports[name]
-        records = exports.read()
-        if len(records) or exports.importer.latest_only:
-            return
-        exclusions = ", ".join(
-            f"{count} × {reason}" for reason, count in sorted(records.excluded.items())
-        )
-        raise TwinError(
-            f"import posts from {', '.join(path.name for path in exports.paths)}",
-            found=f"no post to import in the {exports.importer.title} ({exclusions or 'empty'})",
-            next_step="request the whole archive from the platform, or add the kinds of posts to "
-            "import to the author's `include`",
-        )
-
 
 def find_sources(
     sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path | None = None
 ) -> AuthorSources:
-    """Inspect every source: folders are scanned and exports listed, but nothing is parsed.
+    """Inspect every source: folders are scanned, and exports are parsed.
 
     A feed that does not answer does not stop the import, because servers are sometimes down. A
     missing folder or bucket is a configuration error and stops the import.
@@ -108,7 +88,8 @@ def find_sources(
 
     Raises:
         TwinError: there is no source, or no source can be read. It is also raised if a source other
-            than a feed cannot be read, is not a known export, or has no posts.
+            than a feed cannot be read, is not a known export, or has no posts; and as in
+            `read_exports`.
     """
     if not sources:
         raise TwinError(
@@ -144,7 +125,7 @@ def find_sources(
         if failures and not folders and not archives:
             raise failures[0][1]
         exports = {
-            name: Exports(importer, archives[name], include=include)
+            name: read_exports(importer, archives[name], include=include)
             for name, importer in importers.items()
         }
     return AuthorSources(
