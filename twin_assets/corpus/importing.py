@@ -24,8 +24,7 @@ import polars as pl
 
 from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
 from twin_assets.corpus.importers.post_head import UnreadablePostError
-from twin_assets.corpus.importers.posts import read_post
-from twin_assets.corpus.importers.publication import NOT_YET_PUBLISHED
+from twin_assets.corpus.importers.posts import NOT_YET_PUBLISHED, read_post
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.raw_rows import build_empty_row, build_post_row, build_record_row

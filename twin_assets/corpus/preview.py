@@ -212,7 +212,7 @@ def preview(
         failed=[str(source) for source in inventory.failed],
         changes=changes,
         embedder=embedder,
-        unclaimed=_count_by_byline(cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)),
+        unclaimed=cleaning_verdicts.find_unclaimed_bylines(signed_posts, names),
     )
 
 
@@ -386,27 +386,17 @@ def _build_byline_warnings(
             f"{sum(foreign_bylines.values()):,} of {posts} are excluded because somebody other "
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
-    for name, count in _count_by_byline(
-        cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)
-    ).items():
+    for name, count in cleaning_verdicts.find_unclaimed_bylines(signed_posts, names).items():
         warnings.append(
             f"{name} signed {count:,} of {posts}; if that is also {names[0]}, add aliases = "
             f'["{name}"] to authors/{slug}.toml'
         )
-    for name, count in _count_by_byline(
-        cleaning_verdicts.find_adopted_handles(signed_posts, names)
-    ).items():
+    for name, count in cleaning_verdicts.find_adopted_handles(signed_posts, names).items():
         warnings.append(
             f"{count:,} of {posts} are signed {name}, which is taken to be {names[0]}'s handle "
             "because it appears on most posts of its source"
         )
     return warnings
-
-
-def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
-    """Return the number of posts by byline, over all sources."""
-    rows = counts.select("byline", "len").iter_rows()
-    return sum_counts(*({byline: count} for byline, count in rows))
 
 
 def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
