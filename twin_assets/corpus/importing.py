@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -173,24 +171,23 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
 
     stored_posts = read_stored_import(store, author.slug)
     erased_posts = read_forgotten_posts(store.state, author.slug)
-    with TemporaryDirectory(prefix="twin-import-") as scratch:
-        inventory = take_inventory(author.sources, include=author.include, scratch=Path(scratch))
-        frame = build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
-        sync_result = store.sync(
-            frame,
-            "raw_posts",
-            author=author.slug,
-            key="source_id",
-            function=lambda rows: read_rows(
-                rows,
-                inventory,
-                read_stored_rows=partial(read_stored_rows, store, author.slug),
-                erased_posts=erased_posts,
-            ),
-            version=IMPORT_VERSION,
-            schema=column_types(RawPosts),
-            row_key="source_id",
-        )
+    inventory = take_inventory(author.sources, include=author.include)
+    frame = build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
+    sync_result = store.sync(
+        frame,
+        "raw_posts",
+        author=author.slug,
+        key="source_id",
+        function=lambda rows: read_rows(
+            rows,
+            inventory,
+            read_stored_rows=partial(read_stored_rows, store, author.slug),
+            erased_posts=erased_posts,
+        ),
+        version=IMPORT_VERSION,
+        schema=column_types(RawPosts),
+        row_key="source_id",
+    )
     encodings = store.read("raw_posts", author.slug, columns=["encoding"], where="encoding != ''")
     post_changes = count_changes(frame, stored_posts)
     failed_sources = [str(source) for source in inventory.failed]

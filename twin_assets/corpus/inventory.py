@@ -121,9 +121,7 @@ class Inventory:
         return None
 
 
-def take_inventory(
-    sources: Sequence[str | Path], *, include: Sequence[str] = (), scratch: Path | None = None
-) -> Inventory:
+def take_inventory(sources: Sequence[str | Path], *, include: Sequence[str] = ()) -> Inventory:
     """Scan an author's sources, and parse the exports.
 
     A post is identified by its path in its source. If two sources have the same path, the later one
@@ -132,14 +130,12 @@ def take_inventory(
     Args:
         sources: folders, files and exports.
         include: the author's opt-ins (`author_file.OPT_INS`).
-        scratch: a folder for copies of feeds and of exports in S3, kept until the rows are read;
-            needed only for such sources.
 
     Raises:
         TwinError: there is no source, or a source cannot be read, has an unsupported format, or has
             no posts (an unmounted folder looks empty and must not delete everything).
     """
-    opened_sources = find_sources(sources, include=frozenset(include), scratch=scratch)
+    opened_sources = find_sources(sources, include=frozenset(include))
     posts: dict[str, tuple[Folder, PostFile]] = {}
     skipped_counts: Counter[str] = Counter()
     for folder in opened_sources.folders:

@@ -12,7 +12,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -232,13 +231,10 @@ def _read_sources(
     """
     from twin_resources.erasure.journal import read_forgotten_posts
 
-    with (
-        _open_stored_tables(settings, slug) as tables,
-        TemporaryDirectory(prefix="twin-preview-") as scratch,
-    ):
+    with _open_stored_tables(settings, slug) as tables:
         stored = importing.read_stored_import(tables, slug) if tables else None
         erased_posts = read_forgotten_posts(tables.state, slug) if tables else None
-        inventory = take_inventory(sources, include=include, scratch=Path(scratch))
+        inventory = take_inventory(sources, include=include)
         frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(
             frame.filter(~pl.col("deleted")),
