@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,13 +56,12 @@ def import_folder(folder: Path, names: Sequence[str]) -> ImportedFolder:
     Raises:
         TwinError: the folder contains no post, or cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="twin-bench-") as scratch:
-        inventory = take_inventory([folder], scratch=Path(scratch))
-        raw = read_rows(build_inventory_frame(inventory), inventory)
-        documents, quarantined = cleaning.clean_and_quarantine(
-            raw.select(cleaning.RAW_COLUMNS), names=names
-        )
-        return ImportedFolder(inventory, raw, documents, quarantined)
+    inventory = take_inventory([folder])
+    raw = read_rows(build_inventory_frame(inventory), inventory)
+    documents, quarantined = cleaning.clean_and_quarantine(
+        raw.select(cleaning.RAW_COLUMNS), names=names
+    )
+    return ImportedFolder(inventory, raw, documents, quarantined)
 
 
 def folder_rows(folder: Path, names: Sequence[str] = ()) -> list[Row]:

@@ -4,17 +4,18 @@ Every imported post is either kept or dropped with a reason. The kept text is th
 complete, unique and without personal data.
 
 Scope: the asset and the checks. Out of scope: cleaning a post (`cleaning`), the intermediate tables
-(`cleaning_tables`), checking the claims (`claims_tables`).
+and the claims' checks (`cleaning_tables`).
 """
 
 from collections.abc import Iterator
 
 import dagster as dg
 
-from twin_assets.corpus import claims_tables, cleaning, document_claims, reconciliation
+from twin_assets.corpus import cleaning, document_claims, reconciliation
 from twin_assets.corpus.cleaning_tables import (
     CLEANED_TABLE,
     QUARANTINE_TABLE,
+    check_stored_claims,
     compute_document_statistics,
     update_cleaned_documents,
 )
@@ -90,7 +91,7 @@ def claims_of_cleaned_documents(
     share that `TWIN_MOST_QUARANTINED` allows.
     """
     author = read_author(settings, context.partition_key)
-    claims = claims_tables.check_all(tables, author, most_quarantined=settings.most_quarantined)
+    claims = check_stored_claims(tables, author, most_quarantined=settings.most_quarantined)
     for name, claim in claims.items():
         yield dg.AssetCheckResult(
             check_name=name,

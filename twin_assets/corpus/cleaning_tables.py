@@ -1,7 +1,8 @@
 """Update `cleaned_documents` from `raw_posts` incrementally, table by table.
 
-Scope: the intermediate tables and the order of their updates. Out of scope: the decisions
-(`cleaning`, `cleaning_verdicts`, `near_duplicates`), Dagster.
+Scope: the intermediate tables, the order of their updates, and checking the claims about the stored
+documents. Out of scope: the decisions (`cleaning`, `cleaning_verdicts`, `near_duplicates`),
+measuring a document (`document_claims`), Dagster.
 
     raw_posts → prepared_posts       each post, cleaned separately
               → near_duplicates      each text's bands and the texts similar to it
@@ -30,13 +31,14 @@ from twin_assets.corpus.cleaning_verdicts import (
     decide_verdicts,
     select_comparison_candidates,
 )
+from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.corpus_tables import (
     CleanedDocuments,
     PreparedPosts,
     column_types,
     validate_rows,
 )
-from twin_assets.corpus.document_claims import DocumentClaims
+from twin_assets.corpus.document_claims import CLAIMS, DocumentClaims
 from twin_assets.corpus.reconciliation import count_dropped_by_reason, count_values, sum_counts
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
@@ -55,6 +57,8 @@ BANDS_VERSION = (
     f"words, {near_duplicates.MIN_SIMILARITY}"
 )
 _REPORT_COLUMNS = ("document_id", "language", "words", "kept", "dropped_because", "personal")
+MAX_QUARANTINED_SETTING = "TWIN_MOST_QUARANTINED"
+_CLAIMED_COLUMNS = ("document_id", "source_id", "byline", "kept", "dropped_because")
 _COMPARISON_BATCH_ROWS = 5_000  # each lookup scans the bands of all documents
 
 
@@ -159,6 +163,71 @@ def compute_document_statistics(tables: Tables, author: str) -> dict[str, Any]:
             )
         ),
     }
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """The result of checking one claim about stored documents.
+
+    Attributes:
+        holds: whether no document in the table violates the claim, and few enough documents were
+            quarantined.
+        counts: the numbers on which the result is based.
+        message: the claim, the number of quarantined documents, and the next step if the claim does
+            not hold.
+    """
+
+    holds: bool
+    counts: Mapping[str, Any]
+    message: str
+
+
+def check_stored_claims(
+    tables: Tables, author: Author, *, most_quarantined: float
+) -> dict[str, ClaimResult]:
+    """Check all claims (`CLAIMS`) about the stored documents.
+
+    Args:
+        most_quarantined: maximum share of the usable documents that may violate a claim.
+
+    Raises:
+        TableNotFoundError: `cleaned_documents` has never been materialized.
+    """
+    slug = author.slug
+    documents = tables.read(CLEANED_TABLE, slug, columns=list(_CLAIMED_COLUMNS))
+    measurements = tables.read(MEASURED_TABLE, slug).join(documents, on="document_id", how="semi")
+    claims = document_claims.check_claims(
+        measurements, list_author_names(author), bylines=documents.select("document_id", "byline")
+    )
+    dropped_count = documents.filter(pl.col("dropped_because") == "foreign_byline").height
+    quarantined_rules = tables.read(QUARANTINE_TABLE, slug, columns=[FAILED_RULES])[
+        FAILED_RULES
+    ].to_list()
+    claim_violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]
+    kept_count = int(documents["kept"].sum())
+    share = len(claim_violations) / max(1, kept_count + len(claim_violations))
+    examined_claims: dict[str, ClaimResult] = {}
+    for name, claim in claims.items():
+        quarantined_count = sum(name in rules for rules in claim_violations)
+        exceeds_limit = bool(quarantined_count) and share > most_quarantined
+        counts = {
+            **claim.counts,
+            **({"dropped": dropped_count} if name == "no_foreign_byline" else {}),
+            "quarantined": quarantined_count,
+            "quarantined_for_any_claim": len(claim_violations),
+            "quarantined_share": round(share, 4),
+            "most_quarantined": most_quarantined,
+        }
+        message = f"{CLAIMS[name]} Documents quarantined because of it: {quarantined_count:,}."
+        if exceeds_limit:
+            message += (
+                f" {share:.0%} of the usable documents violate a claim, but "
+                f"{MAX_QUARANTINED_SETTING} allows only {most_quarantined:.0%}. "
+                "Run `twin import PATH --dry-run` to list the files. "
+                f"Fix them, or raise {MAX_QUARANTINED_SETTING} to continue without them."
+            )
+        examined_claims[name] = ClaimResult(claim.holds and not exceeds_limit, counts, message)
+    return examined_claims
 
 
 @dataclass(frozen=True)

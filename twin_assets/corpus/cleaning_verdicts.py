@@ -24,6 +24,7 @@ from twin_assets.corpus.bylines import (
     is_translation,
 )
 from twin_assets.corpus.near_duplicates import collapse_copies
+from twin_assets.corpus.reconciliation import sum_counts
 
 MIN_WORDS = 10
 """A shorter post is dropped as `too_short`. The limit is low because short notes are an author's
@@ -66,18 +67,18 @@ def find_foreign_posts(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFram
     return signed_posts.join(foreign_rows, on=["source", "byline"], how="semi").select("source_id")
 
 
-def find_adopted_handles(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return the handles that count as the author's: `source`, `byline`, `len`, `posts`.
+def find_adopted_handles(posts: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of posts by each handle that counts as the author's.
 
     Args:
         posts: as in `find_foreign_posts`.
         names: the author's name and aliases.
     """
-    return _count_bylines(posts, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
+    return _sum_by_byline(_count_bylines(posts, names).filter("most", "adoptable"))
 
 
-def find_unclaimed_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return the bylines on most posts of a source that are not known to be the author's.
+def find_unclaimed_bylines(posts: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of posts by each majority byline that is not known to be the author's.
 
     Adopted handles and bylines with a translator are excluded. The user must say whether
     the remaining ones are the author's.
@@ -85,19 +86,17 @@ def find_unclaimed_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.Data
     Args:
         posts: as in `find_foreign_posts`.
         names: the author's name and aliases.
-
-    Returns:
-        `source`, `byline`, `len` (posts with this byline) and `posts` (posts of the source).
     """
     byline_counts = _count_bylines(posts, names)
     bylines = [byline for byline in byline_counts["byline"].unique() if not is_translation(byline)]
-    unclaimed_rows = byline_counts.filter(
-        "most", ~pl.col("adoptable"), pl.col("byline").is_in(bylines)
+    return _sum_by_byline(
+        byline_counts.filter("most", ~pl.col("adoptable"), pl.col("byline").is_in(bylines))
     )
-    return unclaimed_rows.select(*_COUNT_COLUMNS)
 
 
-_COUNT_COLUMNS = ("source", "byline", "len", "posts")
+def _sum_by_byline(counts: pl.DataFrame) -> dict[str, int]:
+    rows = counts.select("byline", "len").iter_rows()
+    return sum_counts(*({byline: count} for byline, count in rows))
 
 
 def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import FAILED_READS, Archive
 from twin_assets.corpus.importers.record import (
@@ -28,17 +27,17 @@ _WITHHELD_REASONS = frozenset({"draft", "private", "followers", "paid", "unknown
 
 
 @dataclass
-class ExportContent:
-    """The content of the exports of one importer.
+class Exports:
+    """The content of all of an author's exports that one importer reads.
 
     Attributes:
-        source: the importer's name.
+        importer: the importer that reads them.
         excluded: the number of excluded records and parts, by reason.
         refused: the number of rejected archive members (`Archive.refused`), by reason.
         has_failed: whether a part could not be read, so missing records do not count as deleted.
     """
 
-    source: str
+    importer: Importer
     excluded: Counter[str] = field(default_factory=Counter[str])
     refused: Counter[str] = field(default_factory=Counter[str])
     has_failed: bool = False
@@ -78,7 +77,7 @@ class ExportContent:
                 self.excluded[reason] += 1
                 self.has_failed |= reason in FAILED_READS
                 if reason in _WITHHELD_REASONS:
-                    self._withhold(f"{self.source}/{source_id}", seen_ids)
+                    self._withhold(f"{self.importer.name}/{source_id}", seen_ids)
                 continue
             if record.row_id in seen_ids:
                 self.excluded["same_id_twice"] += 1
@@ -100,45 +99,36 @@ class ExportContent:
         self._withheld_ids.add(row_id)
 
 
-class Exports:
-    """All of an author's exports that one importer reads.
+def read_exports(
+    importer: Importer, archives: Iterable[Archive], *, include: frozenset[str]
+) -> Exports:
+    """Read exports, ordered by the time of their newest member.
 
-    Attributes:
-        importer: the importer that reads them.
-        paths: the exports, ordered by the time of their newest member.
+    Exports without a usable record are rejected, because an empty download must not delete posts.
+
+    Raises:
+        TwinError: an opt-in is unknown, or no record is usable; the latter error counts the
+            excluded items by reason.
     """
-
-    def __init__(
-        self, importer: Importer, archives: Iterable[Archive], *, include: frozenset[str]
-    ) -> None:
-        """Order the exports; the first call to `read` parses them.
-
-        Raises:
-            TwinError: an opt-in is unknown.
-        """
-        if unknown_opt_ins := include - OPT_INS:
-            raise TwinError(
-                f"import the {importer.title}",
-                found=f"unknown values in `include`: {', '.join(sorted(unknown_opt_ins))}",
-                next_step=f"use only these values: {', '.join(sorted(OPT_INS))}",
-            )
-        self.importer = importer
-        self.include = include
-        dated_exports = sorted((archive.written_at, archive.path) for archive in archives)
-        self.paths = tuple(path for _, path in dated_exports)
-        self._content: ExportContent | None = None
-
-    def read(self) -> ExportContent:
-        """Return the content of the exports, which are parsed only once.
-
-        Raises:
-            TwinError: an export can no longer be opened.
-        """
-        if self._content is None:
-            content = ExportContent(self.importer.name)
-            for path in self.paths:
-                with open_archive(path) as archive:
-                    items = self.importer.read(archive, include=self.include)
-                    content.add(items, include=self.include, archive=archive)
-            self._content = content
-        return self._content
+    if unknown_opt_ins := include - OPT_INS:
+        raise TwinError(
+            f"import the {importer.title}",
+            found=f"unknown values in `include`: {', '.join(sorted(unknown_opt_ins))}",
+            next_step=f"use only these values: {', '.join(sorted(OPT_INS))}",
+        )
+    exports = Exports(importer)
+    dated_archives = sorted(archives, key=lambda archive: (archive.written_at, archive.path))
+    for archive in dated_archives:
+        items = importer.read(archive, include=include)
+        exports.add(items, include=include, archive=archive)
+    if len(exports) or importer.latest_only:
+        return exports
+    exclusions = ", ".join(
+        f"{count} × {reason}" for reason, count in sorted(exports.excluded.items())
+    )
+    raise TwinError(
+        f"import posts from {', '.join(archive.path.name for archive in dated_archives)}",
+        found=f"no post to import in the {importer.title} ({exclusions or 'empty'})",
+        next_step="request the whole archive from the platform, or add the kinds of posts to "
+        "import to the author's `include`",
+    )

@@ -184,27 +184,18 @@ def convert_formulas_and_notes(tree: Any) -> None:
     The extractor does not support them. Redundant elements are removed.
     """
     for element in list(tree.iter("script", "math", "sup", "sub", "a", "span")):
-        parent, formula = element.getparent(), _extract_formula_tex(element)
-        if parent is None or (formula is None and element.tag in {"script", "math"}):
+        formula = _extract_formula_tex(element)
+        if element.getparent() is None or (formula is None and element.tag in {"script", "math"}):
             continue
         if formula is not None:
-            _replace_with_text(element, parent, formula)
+            element.tail = formula + (element.tail or "")
+            element.drop_tree()
         elif _is_redundant(element):
-            _replace_with_text(element, parent, "")
+            element.drop_tree()
         elif element.tag in {"sup", "sub"} and not len(element):
             element.text = _to_superscript_or_subscript(
                 element.text or "", "^" if element.tag == "sup" else "_"
             )
-
-
-def _replace_with_text(element: Any, parent: Any, text: str) -> None:
-    previous_element = element.getprevious()
-    text += element.tail or ""
-    if previous_element is not None:
-        previous_element.tail = (previous_element.tail or "") + text
-    else:
-        parent.text = (parent.text or "") + text
-    parent.remove(element)
 
 
 def _to_superscript_or_subscript(words: str, mark: str) -> str:

@@ -1,7 +1,7 @@
 """Turn an inventory of sources into the rows of `raw_posts`: new, changed and deleted posts.
 
-Scope: tombstones, rows from files and records. Out of scope: finding the posts (`inventory`), the
-meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
+Scope: one import, tombstones, rows from files and records. Out of scope: finding the posts
+(`inventory`), the meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
 (`twin_resources.storage.tables`), Dagster.
 
 A failed read is not an empty read. The posts of a file, folder or export that exists but currently
@@ -13,22 +13,27 @@ source that cannot be read for a different reason is an error and does not delet
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
 from twin_assets.corpus.importers.post_head import UnreadablePostError
-from twin_assets.corpus.importers.posts import read_post
-from twin_assets.corpus.importers.publication import NOT_YET_PUBLISHED
+from twin_assets.corpus.importers.posts import NOT_YET_PUBLISHED, read_post
 from twin_assets.corpus.importers.record import ExportRecord
-from twin_assets.corpus.inventory import Inventory
+from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.raw_rows import build_empty_row, build_post_row, build_record_row
+from twin_assets.corpus.reconciliation import count_values
 from twin_assets.corpus.sources import IMPORT_VERSION
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
+    from twin_resources.authors import Author
     from twin_resources.erasure.journal import ErasedPosts
+    from twin_resources.storage.tables.tables import SyncResult, Tables
 
 __all__ = ["IMPORT_VERSION"]
 
@@ -125,7 +130,7 @@ def read_rows(
     existing_posts = frame.filter(~pl.col("deleted"))
     for name, exports in inventory.exports.items():
         source_ids = existing_posts.filter(pl.col("source") == name)["source_id"].to_list()
-        records |= exports.read().records(source_ids) if source_ids else {}
+        records |= exports.records(source_ids) if source_ids else {}
     missing_ids = existing_posts.filter(pl.col("source").is_in(sorted(inventory.export_importers)))[
         "source_id"
     ].to_list()
@@ -143,6 +148,72 @@ def read_rows(
     if erased_posts is not None:
         rows = [row for row in rows if not erased_posts.contains_text(row["content_hash"])]
     return validate_rows(pl.DataFrame(rows, schema=column_types(RawPosts)), RawPosts)
+
+
+@dataclass(frozen=True)
+class ImportedPosts:
+    """The result of one import.
+
+    Attributes:
+        posts: the changes to `raw_posts`.
+        failed: one message per source that could not be read.
+        metadata: numbers for the asset's page, without the text of any post.
+    """
+
+    posts: SyncResult
+    failed: list[str]
+    metadata: Mapping[str, Any]
+
+
+def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
+    """Read an author's sources and bring `raw_posts` up to date."""
+    from twin_resources.erasure.journal import read_forgotten_posts
+
+    stored_posts = read_stored_import(store, author.slug)
+    erased_posts = read_forgotten_posts(store.state, author.slug)
+    inventory = take_inventory(author.sources, include=author.include)
+    frame = build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
+    sync_result = store.sync(
+        frame,
+        "raw_posts",
+        author=author.slug,
+        key="source_id",
+        function=lambda rows: read_rows(
+            rows,
+            inventory,
+            read_stored_rows=partial(read_stored_rows, store, author.slug),
+            erased_posts=erased_posts,
+        ),
+        version=IMPORT_VERSION,
+        schema=column_types(RawPosts),
+        row_key="source_id",
+    )
+    encodings = store.read("raw_posts", author.slug, columns=["encoding"], where="encoding != ''")
+    post_changes = count_changes(frame, stored_posts)
+    failed_sources = [str(source) for source in inventory.failed]
+    counts = {
+        **{f"posts_{kind}": count for kind, count in post_changes.items()},
+        "posts": frame.filter(~pl.col("deleted")).height,
+        "converted_from": count_values(encodings["encoding"]),
+        "layouts": inventory.layouts,
+        "files_that_are_no_posts": inventory.skipped,
+        "left_out_of_exports": inventory.count_excluded_items(),
+        "sources_not_read": failed_sources,
+        "unsure": {remark: len(posts) for remark, posts in inventory.remarks.items()},
+    }
+    return ImportedPosts(sync_result, failed_sources, counts)
+
+
+def read_stored_import(store: Tables, author: str) -> pl.DataFrame | None:
+    """Return the author's stored posts (`STORED_COLUMNS`), or None before the first import."""
+    if not store.exists("raw_posts", author):
+        return None
+    return store.read("raw_posts", author, columns=list(STORED_COLUMNS))
+
+
+def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
+    """Return the stored rows of `raw_posts` with these source ids."""
+    return store.read("raw_posts", author, where=sql_in_filter("source_id", source_ids))
 
 
 def _select_relevant_rows(
@@ -210,7 +281,7 @@ def _build_record_rows(inventory: Inventory) -> list[dict[str, Any]]:
     return [
         _EMPTY_FIELDS | {"source_id": row_id, "source": name, "file_hash": digest}
         for name, exports in inventory.exports.items()
-        for row_id, digest in exports.read().digests()
+        for row_id, digest in exports.digests()
     ]
 
 

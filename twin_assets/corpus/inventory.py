@@ -90,7 +90,7 @@ class Inventory:
 
     def count_excluded_items(self) -> dict[str, int]:
         """Return the number of excluded export items by reason, the most frequent first."""
-        return sum_counts(*(exports.read().excluded for exports in self.exports.values()))
+        return sum_counts(*(exports.excluded for exports in self.exports.values()))
 
     def should_keep_record(self, stored_row: Mapping[str, Any]) -> bool:
         """Return whether to keep a missing record: its export is a feed, or was not fully parsed.
@@ -103,9 +103,8 @@ class Inventory:
         exports = self.exports.get(str(stored_row["source"]))
         if exports is None:
             return str(stored_row["source"]) in self.export_importers
-        export_content = exports.read()
-        is_withheld = export_content.is_withheld(str(stored_row["source_id"]))
-        return not is_withheld and (exports.importer.latest_only or export_content.has_failed)
+        is_withheld = exports.is_withheld(str(stored_row["source_id"]))
+        return not is_withheld and (exports.importer.latest_only or exports.has_failed)
 
     def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> Folder | None:
         """Return the source whose unlistable folder may contain a missing file, or None.
@@ -122,9 +121,7 @@ class Inventory:
         return None
 
 
-def take_inventory(
-    sources: Sequence[str | Path], *, include: Sequence[str] = (), scratch: Path | None = None
-) -> Inventory:
+def take_inventory(sources: Sequence[str | Path], *, include: Sequence[str] = ()) -> Inventory:
     """Scan an author's sources, and parse the exports.
 
     A post is identified by its path in its source. If two sources have the same path, the later one
@@ -133,14 +130,12 @@ def take_inventory(
     Args:
         sources: folders, files and exports.
         include: the author's opt-ins (`author_file.OPT_INS`).
-        scratch: a folder for copies of feeds and of exports in S3, kept until the rows are read;
-            needed only for such sources.
 
     Raises:
         TwinError: there is no source, or a source cannot be read, has an unsupported format, or has
             no posts (an unmounted folder looks empty and must not delete everything).
     """
-    opened_sources = find_sources(sources, include=frozenset(include), scratch=scratch)
+    opened_sources = find_sources(sources, include=frozenset(include))
     posts: dict[str, tuple[Folder, PostFile]] = {}
     skipped_counts: Counter[str] = Counter()
     for folder in opened_sources.folders:
@@ -151,12 +146,10 @@ def take_inventory(
             while source_id in posts:
                 source_id = f"{name}/{source_id}"
             posts[source_id] = (folder, file)
-    for name, exports in opened_sources.exports.items():
-        export_content = exports.read()
+    for exports in opened_sources.exports.values():
         skipped_counts.update(
-            {f"in an archive: {reason}": count for reason, count in export_content.refused.items()}
+            {f"in an archive: {reason}": count for reason, count in exports.refused.items()}
         )
-        opened_sources.require_records(name)
     return Inventory(
         opened_sources.folders,
         posts,

@@ -50,8 +50,7 @@ def build_mdx_parser() -> MarkdownIt:
     options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
     markdown.block.ruler.before("fence", "module", _module_rule, {"alt": []})
     markdown.block.ruler.at("html_block", _flow_rule, options)
-    markdown.inline.ruler.before("extension", "expression", _expression_rule)
-    markdown.inline.ruler.before("extension", "element", _element_rule)
+    markdown.inline.ruler.before("extension", "element", _inline_rule)
     return markdown
 
 
@@ -102,29 +101,21 @@ def _flow_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     return True
 
 
-def _expression_rule(state: StateInline, silent: bool) -> bool:
-    if state.src[state.pos] != "{":
+def _inline_rule(state: StateInline, silent: bool) -> bool:
+    """Match an expression, whose text is that of a string alone, or an element's tag."""
+    start = state.pos
+    if state.src[start] not in "<{":
         return False
-    end = _find_closing_brace(state.src, state.pos, state.posMax)
+    end = _find_tag_end(state.src, start, state.posMax)
     if not end:
         return False
-    if not silent:
-        match = _STRING.fullmatch(state.src, state.pos, end)
+    if not silent and state.src[start] == "<":
+        state.push("html_inline", "", 0).content = _to_html_tag(state.src[start:end])
+    elif not silent:
+        match = _STRING.fullmatch(state.src, start, end)
         state.push("text", "", 0).content = (
             (match[1] or match[2] or match[3] or "") if match else ""
         )
-    state.pos = end
-    return True
-
-
-def _element_rule(state: StateInline, silent: bool) -> bool:
-    if state.src[state.pos] != "<":
-        return False
-    end = _find_tag_end(state.src, state.pos, state.posMax)
-    if not end:
-        return False
-    if not silent:
-        state.push("html_inline", "", 0).content = _to_html_tag(state.src[state.pos : end])
     state.pos = end
     return True
 

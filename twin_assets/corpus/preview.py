@@ -12,12 +12,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, importing
+from twin_assets.corpus import cleaning, cleaning_verdicts, importing
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
@@ -212,7 +211,7 @@ def preview(
         failed=[str(source) for source in inventory.failed],
         changes=changes,
         embedder=embedder,
-        unclaimed=_count_by_byline(cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)),
+        unclaimed=cleaning_verdicts.find_unclaimed_bylines(signed_posts, names),
     )
 
 
@@ -232,20 +231,15 @@ def _read_sources(
     """
     from twin_resources.erasure.journal import read_forgotten_posts
 
-    with (
-        _open_stored_tables(settings, slug) as tables,
-        TemporaryDirectory(prefix="twin-preview-") as scratch,
-    ):
-        stored = imported_sources.read_stored_import(tables, slug) if tables else None
+    with _open_stored_tables(settings, slug) as tables:
+        stored = importing.read_stored_import(tables, slug) if tables else None
         erased_posts = read_forgotten_posts(tables.state, slug) if tables else None
-        inventory = take_inventory(sources, include=include, scratch=Path(scratch))
+        inventory = take_inventory(sources, include=include)
         frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(
             frame.filter(~pl.col("deleted")),
             inventory,
-            read_stored_rows=partial(imported_sources.read_stored_rows, tables, slug)
-            if tables
-            else None,
+            read_stored_rows=partial(importing.read_stored_rows, tables, slug) if tables else None,
             erased_posts=erased_posts,
         )
     changes = importing.count_changes(frame, stored) if stored is not None else None
@@ -388,27 +382,17 @@ def _build_byline_warnings(
             f"{sum(foreign_bylines.values()):,} of {posts} are excluded because somebody other "
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
-    for name, count in _count_by_byline(
-        cleaning_verdicts.find_unclaimed_bylines(signed_posts, names)
-    ).items():
+    for name, count in cleaning_verdicts.find_unclaimed_bylines(signed_posts, names).items():
         warnings.append(
             f"{name} signed {count:,} of {posts}; if that is also {names[0]}, add aliases = "
             f'["{name}"] to authors/{slug}.toml'
         )
-    for name, count in _count_by_byline(
-        cleaning_verdicts.find_adopted_handles(signed_posts, names)
-    ).items():
+    for name, count in cleaning_verdicts.find_adopted_handles(signed_posts, names).items():
         warnings.append(
             f"{count:,} of {posts} are signed {name}, which is taken to be {names[0]}'s handle "
             "because it appears on most posts of its source"
         )
     return warnings
-
-
-def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
-    """Return the number of posts by byline, over all sources."""
-    rows = counts.select("byline", "len").iter_rows()
-    return sum_counts(*({byline: count} for byline, count in rows))
 
 
 def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,7 @@ Scope: the asset. Out of scope: reading files (`importing`, `importers`), cleani
 
 import dagster as dg
 
-from twin_assets.corpus import imported_sources, importing
+from twin_assets.corpus import importing
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
@@ -35,7 +35,7 @@ def raw_posts(
     author = read_author(settings, context.partition_key)
     # Take the fingerprint before reading, so a source that changes meanwhile is read again.
     sources_fingerprint = fingerprint_sources(author.sources)
-    import_result = imported_sources.update_raw_posts(tables, author)
+    import_result = importing.update_raw_posts(tables, author)
     for failure in import_result.failed:
         context.log.warning(failure)
     check = dg.AssetCheckResult(

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from twin_assets.corpus.exports import Exports
+from twin_assets.corpus.exports import Exports, read_exports
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
@@ -74,41 +75,17 @@ class AuthorSources:
     exports: Mapping[str, Exports]
     failed: tuple[FailedSource, ...] = ()
 
-    def require_records(self, name: str) -> None:
-        """Reject exports without a usable record, because an empty download must not delete posts.
 
-        Raises:
-            TwinError: no record is usable; the error counts the excluded items by reason.
-        """
-        exports = self.exports[name]
-        records = exports.read()
-        if len(records) or exports.importer.latest_only:
-            return
-        exclusions = ", ".join(
-            f"{count} × {reason}" for reason, count in sorted(records.excluded.items())
-        )
-        raise TwinError(
-            f"import posts from {', '.join(path.name for path in exports.paths)}",
-            found=f"no post to import in the {exports.importer.title} ({exclusions or 'empty'})",
-            next_step="request the whole archive from the platform, or add the kinds of posts to "
-            "import to the author's `include`",
-        )
-
-
-def find_sources(
-    sources: Sequence[str | Path], *, include: frozenset[str], scratch: Path | None = None
-) -> AuthorSources:
-    """Inspect every source: folders are scanned and exports listed, but nothing is parsed.
+def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> AuthorSources:
+    """Inspect every source: folders are scanned, and exports are parsed.
 
     A feed that does not answer does not stop the import, because servers are sometimes down. A
     missing folder or bucket is a configuration error and stops the import.
 
-    Args:
-        scratch: the folder for copies of feeds and of exports in S3.
-
     Raises:
         TwinError: there is no source, or no source can be read. It is also raised if a source other
-            than a feed cannot be read, is not a known export, or has no posts.
+            than a feed cannot be read, is not a known export, or has no posts; and as in
+            `read_exports`.
     """
     if not sources:
         raise TwinError(
@@ -121,10 +98,12 @@ def find_sources(
     importers: dict[str, Importer] = {}
     failures: list[tuple[FailedSource, TwinError]] = []
     with ExitStack() as stack:
+        # Copies of feeds and of exports in S3 are needed only until they are parsed.
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="twin-import-")))
         for source in sources:
             if is_feed(str(source)):
                 try:
-                    copy = download_feed(str(source), _require_scratch(scratch, source))
+                    copy = download_feed(str(source), scratch)
                     matches = [(feed.IMPORTER, stack.enter_context(open_archive(copy)))]
                     folder = None
                 except TwinError as error:
@@ -144,7 +123,7 @@ def find_sources(
         if failures and not folders and not archives:
             raise failures[0][1]
         exports = {
-            name: Exports(importer, archives[name], include=include)
+            name: read_exports(importer, archives[name], include=include)
             for name, importer in importers.items()
         }
     return AuthorSources(
@@ -180,7 +159,7 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
     return inner_exports, scan_source(source)
 
 
-def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceContent:
+def _open_bucket(source: str, scratch: Path, stack: ExitStack) -> SourceContent:
     """Return the posts under an S3 prefix, and single-object exports (zip, tar, a data file)."""
     folder = scan_prefix(source)
     if any(get_markup(post.source_id) == "markdown" for post in folder.posts):
@@ -189,7 +168,7 @@ def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceC
     for remote_object in list_objects(source):
         if "/" in remote_object.name or not _may_be_export(remote_object.name):
             continue
-        copy = _require_scratch(scratch, source) / f"{remote_object.etag[:16]}-{remote_object.name}"
+        copy = scratch / f"{remote_object.etag[:16]}-{remote_object.name}"
         with open_object(source, remote_object) as body, copy.open("wb") as stream:
             shutil.copyfileobj(body, stream, 1 << 20)
         copies.append(copy)
@@ -210,17 +189,6 @@ def _recognise_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Im
 
 def _may_be_export(name: str) -> bool:
     return not name.startswith(".") and bool(_EXPORT.search(name))
-
-
-def _require_scratch(scratch: Path | None, source: object) -> Path:
-    """Return the folder for copies; there is no default, because nothing would empty it."""
-    if scratch is None:
-        raise TwinError(
-            f"import posts from {source}",
-            found="no folder for copies of remote files",
-            next_step="pass the parameter `scratch`",
-        )
-    return scratch
 
 
 def _require_posts(folder: Folder) -> None:

@@ -23,18 +23,11 @@ from collections.abc import Iterator
 
 from twin_resources.privacy.kinds import TextSpan
 
-_SECRET_LABELS = (
-    "password",
-    "passwd",
-    "passphrase",
-    "passcode",
-    "pwd",
-    "secret",
-    "token",
-    "credential",
+_LABEL_WORDS = (
+    *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "credential"),
+    *("apikey", "api_key", "api-key", "api key", "access_key", "accesskey", "auth_key"),
+    *("bearer", "basic"),
 )
-_KEY_LABELS = ("apikey", "api_key", "api-key", "api key", "access_key", "accesskey", "auth_key")
-_LABEL_WORDS = (*_SECRET_LABELS, *_KEY_LABELS, "bearer", "basic")
 _ASSIGNMENT = re.compile(
     r"(?i)(?<!\[)(?:(?P<password>password|passwd|passphrase|passcode|(?<![a-z])pwd)"
     r"|secret[_-]?(?:access[_-]?)?key|secret|token|credentials?|(?:api|access|auth)[_ -]?key)"
@@ -54,18 +47,10 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_-]*(?:[.:]{1,2}[A-Za-z_-]+)*(\d{0,3}
 _PLACEHOLDERS = frozenset(
     (
         *("password", "passwd", "pass", "secret", "token", "key", "apikey", "changeme", "user"),
-        *(
-            "mypassword",
-            "mysecret",
-            "mytoken",
-            "yourpassword",
-            "yoursecret",
-            "yourtoken",
-            "yourkey",
-        ),
+        *("mypassword", "mysecret", "mytoken", "yourpassword", "yoursecret", "yourtoken"),
         *("yourapikey", "supersecret", "example", "placeholder", "redacted", "dummy", "foo"),
         *("foobar", "test", "testing", "sample", "none", "null", "undefined", "true", "false"),
-        *("abc", "abcdef", "xxx"),
+        *("abc", "abcdef", "xxx", "yourkey"),
     )
 )
 _EXAMPLE_MARKS = re.compile(r"(?i)example|your[_-]?|placeholder|x{4}|changeme|redacted|insert")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from twin_resources.privacy.kinds import TextSpan
+from twin_resources.privacy.kinds import TextSpan, find_spans
 
 _LONG_RUN = re.compile(r"(?<![A-Za-z0-9_-])[_-]*([A-Za-z0-9][A-Za-z0-9_-]{15,})")
 _VENDOR_KEY = re.compile(
@@ -75,13 +75,11 @@ def find_credentials(text: str) -> Iterator[TextSpan]:
     """Yield spans of the kinds `private key`, `key`, `web token` and `secret`; they may overlap."""
     yield from _find_vendor_keys(text)
     if "eyJ" in text:
-        for match in _WEB_TOKEN.finditer(text):
-            yield TextSpan(match.start(), match.end(), "web token")
+        yield from find_spans(_WEB_TOKEN, text, "web token")
     if "-----BEGIN " in text:
         yield from _find_private_keys(text)
     if "AGE-SECRET-KEY-" in text:
-        for match in _AGE_KEY.finditer(text):
-            yield TextSpan(match.start(), match.end(), "private key")
+        yield from find_spans(_AGE_KEY, text, "private key")
     if "://" in text and "@" in text:
         for match in _URL_PASSWORD.finditer(text):
             if not _PLACEHOLDER_PASSWORD.match(match[1]):
@@ -99,8 +97,7 @@ def _find_vendor_keys(text: str) -> Iterator[TextSpan]:
                 start += 1
     for mark, pattern in _VENDOR_KEYS_WITH_DOTS.items():
         if mark in text:
-            for match in pattern.finditer(text):
-                yield TextSpan(match.start(), match.end(), "key")
+            yield from find_spans(pattern, text, "key")
 
 
 def _find_private_keys(text: str) -> Iterator[TextSpan]:

@@ -7,7 +7,8 @@ Out of scope: detection (one module per group of kinds), replacement (`redaction
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -60,3 +61,10 @@ def merge_overlapping(spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
         else:
             merged_spans.append(span)
     return tuple(merged_spans)
+
+
+def find_spans(
+    pattern: re.Pattern[str], text: str, kind: Kind, *, group: int = 0
+) -> Iterator[TextSpan]:
+    """Yield the span of a group of every match."""
+    return (TextSpan(*match.span(group), kind) for match in pattern.finditer(text))

@@ -26,6 +26,7 @@ _DOMAIN = re.compile(
 )
 # "at" in brackets always means the at sign: "ann [at] bell.org". Without brackets, "at" may be a
 # preposition, so the dots must also be written out: "ann at bell dot org".
+_AT_SIGN = re.compile("@")
 _AT_IN_BRACKETS = re.compile(
     r"[\[({<] ?(?i:at|@|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>] {0,2}"
 )
@@ -61,61 +62,53 @@ _NON_DOMAIN_SUFFIXES = frozenset(
 
 def find_mail_addresses(text: str) -> Iterator[TextSpan]:
     """Yield spans of kind `e-mail`, at most one per at sign; they may overlap other kinds."""
-    at_index = text.find("@")
-    while at_index != -1:
-        span = _match_plain_address(text, at_index)
-        if span:
-            yield span
-        at_index = text.find("@", at_index + 1)
+    for match in _AT_SIGN.finditer(text):
+        yield from _match_plain_address(text, match.start())
     for match in _AT_IN_BRACKETS.finditer(text):
-        span = _match_written_out_address(text, match, allow_plain_dots=True)
-        if span:
-            yield span
+        yield from _match_written_out_address(text, match, allow_plain_dots=True)
     if any(dot in text for dot in _DOTS):
         for match in _AT_AS_A_WORD.finditer(text):
-            span = _match_written_out_address(text, match, allow_plain_dots=False)
-            if span:
-                yield span
+            yield from _match_written_out_address(text, match, allow_plain_dots=False)
 
 
 def _match_written_out_address(
     text: str, at_match: re.Match[str], *, allow_plain_dots: bool
-) -> TextSpan | None:
-    """Return the address around a written-out "at", or None.
+) -> Iterator[TextSpan]:
+    """Yield the address around a written-out "at", if it is one.
 
     Args:
         allow_plain_dots: whether "bell.org" counts as a domain as well as "bell dot org".
     """
     domain = _WRITTEN_OUT_DOMAIN.match(text, at_match.end())
     if domain is None or not (allow_plain_dots or _DOT.search(domain[0])):
-        return None
+        return
     domain_name = _DOT.sub(".", domain[0]).lower()
     if domain_name.rpartition(".")[2] in _NON_DOMAIN_SUFFIXES or _RESERVED_DOMAIN.search(
         domain_name
     ):
-        return None
+        return
     preceding_text = text[max(0, at_match.start() - _MAX_CHARACTERS_BEFORE_AT) : at_match.start()]
     local_part = _LOCAL_PART_BEFORE.search(preceding_text)
     if local_part is None:
-        return None
-    return TextSpan(
+        return
+    yield TextSpan(
         at_match.start() - (len(preceding_text) - local_part.start(1)), domain.end(), "e-mail"
     )
 
 
-def _match_plain_address(text: str, at_index: int) -> TextSpan | None:
+def _match_plain_address(text: str, at_index: int) -> Iterator[TextSpan]:
     domain = _DOMAIN.match(text, at_index + 1)
     if (
         not domain
         or domain[1].lower() in _NON_DOMAIN_SUFFIXES
         or _RESERVED_DOMAIN.search(domain[0])
     ):
-        return None
+        return
     start, earliest_start = at_index, max(0, at_index - _MAX_LOCAL_PART_CHARACTERS)
     while start > earliest_start and (text[start - 1].isalnum() or text[start - 1] in "._+%-"):
         start -= 1
     if text.startswith(("%3C", "%3c"), start - 1) or text.startswith(("%3C", "%3c"), start):
-        return None  # a message ID in a link to a mail archive
+        return  # a message ID in a link to a mail archive
     # Skip punctuation before the address, such as "…ann@" or "-ann@" in a list.
     while start < at_index and text[start] in ".-%":
         start += 1
@@ -127,10 +120,10 @@ def _match_plain_address(text: str, at_index: int) -> TextSpan | None:
         or local_part in _NON_PERSONAL_ACCOUNTS
         or local_part.endswith(("noreply", "no-reply"))
     ):
-        return None
+        return
     if (start and text[start - 1] == "@") or _is_in_url_authority(text, start):
-        return None
-    return TextSpan(start, domain.end(), "e-mail")
+        return
+    yield TextSpan(start, domain.end(), "e-mail")
 
 
 def _is_in_url_authority(text: str, start: int) -> bool:

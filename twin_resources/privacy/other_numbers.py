@@ -45,6 +45,7 @@ _OTHER_LABEL = re.compile(
     r"(?:[-_ ]?1[03])?[^\w\n]{0,4}$"
 )
 _CODE_BEFORE = re.compile(r"[\w/&?#=%@$~\\]$|[\"']\s?:\s{0,2}$|=\s{1,2}$|[\[,(]\s{0,2}-$")
+_CODE_AFTER = frozenset("/&_=%@")
 _LONG_NUMBER_BEFORE = re.compile(r"\d{9,}[ |,;\]\n]{1,4}$")
 _LONG_NUMBER_AFTER = re.compile(r"[ |,;\[\n]{1,4}\d{9}")
 _POSTCODE = re.compile(r"\d{5}-\d{4}$")
@@ -134,11 +135,4 @@ def is_beside_long_number(text: str, start: int, end: int) -> bool:
 def is_code_value(text: str, start: int, end: int) -> bool:
     """Return whether a number is a value in a link, in JSON or in an assignment."""
     preceding_text, next_character = text[max(0, start - 6) : start], text[end : end + 1]
-    return _CODE_BEFORE.search(preceding_text) is not None or next_character in (
-        "/",
-        "&",
-        "_",
-        "=",
-        "%",
-        "@",
-    )
+    return _CODE_BEFORE.search(preceding_text) is not None or next_character in _CODE_AFTER

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from twin_resources.privacy.kinds import TextSpan
 
@@ -32,32 +33,6 @@ _ISSUERS = re.compile(
     r"|(?:50|5[6-9]|6\d)\d{14}$"  # Maestro
 )
 _IBAN = re.compile(r"[A-Za-z](?<![\w+/-][A-Za-z])[A-Za-z]\d\d(?:[ -]?[A-Za-z0-9]){11,30}")
-# Countries by IBAN length, from SWIFT's IBAN registry.
-_COUNTRIES_BY_IBAN_LENGTH = {
-    15: "NO",
-    16: "BE",
-    18: "DK FI FO GL NL",
-    19: "MK SI",
-    20: "AT BA EE KZ LT LU XK",
-    21: "CH HR LI LV",
-    22: "BG BH CR DE GB GE IE ME RS VA",
-    23: "AE GI IL IQ TL",
-    24: "AD CZ ES MD PK RO SA SE SK TN VG",
-    25: "LY PT ST",
-    26: "IS TR",
-    27: "BI DJ FR GR IT MC MR SM",
-    28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
-    29: "BR EG PS QA UA",
-    30: "JO KW MN MU YE",
-    31: "MT SC",
-    32: "LC",
-    33: "RU",
-}
-_IBAN_LENGTHS = {
-    country: length
-    for length, group in _COUNTRIES_BY_IBAN_LENGTH.items()
-    for country in group.split()
-}
 
 
 def find_cards(text: str) -> Iterator[TextSpan]:
@@ -82,7 +57,7 @@ def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
     match = _IBAN.search(text)
     while match:
         start = match.start()
-        length = _IBAN_LENGTHS.get(match[0][:2].upper(), 0)
+        length = _get_iban_length(match[0][:2].upper())
         end = start + _find_end(match[0], length)  # prose may follow: "DE89 … 00 is mine"
         if (
             end > start
@@ -93,6 +68,15 @@ def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
             match = _IBAN.search(text, end)
         else:
             match = _IBAN.search(text, start + 2)
+
+
+@cache
+def _get_iban_length(country: str) -> int:
+    """Return the length of a country's IBANs, or 0 if it has none."""
+    from stdnum import numdb
+
+    structure = str(numdb.get("iban").info(country)[0][1].get("bban", ""))
+    return 4 + sum(map(int, re.findall(r"(\d+)!", structure))) if structure else 0
 
 
 def _find_end(candidate: str, length: int) -> int:

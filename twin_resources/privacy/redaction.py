@@ -16,7 +16,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from twin_resources.privacy.assignments import find_assignments
 from twin_resources.privacy.credentials import find_credentials
@@ -46,9 +45,6 @@ class RedactedText:
     counts: Mapping[str, int]
 
 
-_NO_COUNTS: Mapping[str, int] = MappingProxyType({})
-
-
 def redact(text: str, *, region: str = "") -> RedactedText:
     """Replace personal data and secrets with placeholders such as `[e-mail]`.
 
@@ -64,11 +60,7 @@ def redact(text: str, *, region: str = "") -> RedactedText:
     # rarely finds anything.
     while spans := find_personal_data(text, region=region):
         text = _replace_spans(text, spans, counts)
-    if not counts:
-        return RedactedText(text, _NO_COUNTS)
-    return RedactedText(
-        text, MappingProxyType({kind: counts[kind] for kind in KINDS if counts[kind]})
-    )
+    return RedactedText(text, {kind: counts[kind] for kind in KINDS if counts[kind]})
 
 
 def _replace_spans(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from twin_resources.privacy.kinds import Kind, TextSpan
+from twin_resources.privacy.kinds import TextSpan, find_spans
 from twin_resources.privacy.payment import find_ibans
 
 _TOP_LEVEL_DOMAINS = (
@@ -132,23 +132,19 @@ _PLATE_NEAR_VEHICLE = re.compile(
 
 def find_stated_personal_data(text: str) -> Iterator[TextSpan]:
     """Yield spans of stated personal data, which may overlap."""
-    yield from (TextSpan(*match.span(), "e-mail") for match in _WRITTEN_OUT_MAIL.finditer(text))
+    yield from find_spans(_WRITTEN_OUT_MAIL, text, "e-mail")
     for match in _RESERVED_MAIL.finditer(text):
         if not _GENERIC_NAME.match(match[1]):
             yield TextSpan(*match.span(), "e-mail")
     yield from find_ibans(text, check_bank=False)
-    yield from (TextSpan(*match.span(), "ip address") for match in _RESERVED_NETWORK.finditer(text))
+    yield from find_spans(_RESERVED_NETWORK, text, "ip address")
     for pattern in (_BIRTH_DATE, _BIRTH_DATE_BEFORE_WORD):
-        yield from _find_first_groups(pattern, text, "date of birth")
-    yield from (TextSpan(*match.span(), "address") for match in _ADDRESS.finditer(text))
-    for span in _find_first_groups(_IDENTITY_DOCUMENT, text, "national id"):
+        yield from find_spans(pattern, text, "date of birth", group=1)
+    yield from find_spans(_ADDRESS, text, "address")
+    for span in find_spans(_IDENTITY_DOCUMENT, text, "national id", group=1):
         if sum(map(str.isdigit, text[span.start : span.end])) >= _MIN_DOCUMENT_DIGITS:
             yield span
     for match in _PLATE_NEAR_VEHICLE.finditer(text):
         span = match.span(1) if match[1] else match.span(2)
         if any(map(str.isdigit, text[slice(*span)])):
             yield TextSpan(*span, "number plate")
-
-
-def _find_first_groups(pattern: re.Pattern[str], text: str, kind: Kind) -> Iterator[TextSpan]:
-    yield from (TextSpan(*match.span(1), kind) for match in pattern.finditer(text))

@@ -11,7 +11,6 @@ import pytest
 from tests.graph.corpus.conftest import paragraph
 from tests.stored_rows import store_rows
 from twin_assets.corpus import (
-    claims_tables,
     cleaning,
     cleaning_tables,
     cleaning_verdicts,
@@ -246,8 +245,8 @@ def test_incremental_cleaning_equals_cleaning_at_once(
 
 def check_all(
     tables: Tables, *, most_quarantined: float = 0.2
-) -> dict[str, claims_tables.ClaimResult]:
-    return claims_tables.check_all(tables, ANN, most_quarantined=most_quarantined)
+) -> dict[str, cleaning_tables.ClaimResult]:
+    return cleaning_tables.check_stored_claims(tables, ANN, most_quarantined=most_quarantined)
 
 
 MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"

@@ -23,23 +23,23 @@ from twin_resources.errors import TwinError
 
 
 def import_source(
-    source: str, scratch: Path, stored: pl.DataFrame | None = None
+    source: str, stored: pl.DataFrame | None = None
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the rows for the table and the numbers of changes."""
     stored_columns = None if stored is None else stored.select(STORED_COLUMNS)
-    inventory = take_inventory([source], scratch=scratch)
+    inventory = take_inventory([source])
     frame = build_inventory_frame(inventory, stored_columns)
     return read_rows(frame, inventory), count_changes(frame, stored_columns)
 
 
-def test_posts_under_a_prefix_are_added_changed_and_deleted(bucket: Bucket, tmp_path: Path) -> None:
+def test_posts_under_a_prefix_are_added_changed_and_deleted(bucket: Bucket) -> None:
     source = f"s3://{bucket.name}/blog"
     bucket.put("blog/_config.yml", "timezone: America/New_York\nurl: https://example.org\n")
     bucket.put("blog/_posts/2020-07-01-a.md", f"# A\n\n{SENTENCE}")
     bucket.put("blog/_posts/2020-07-02-b.md", f"# B\n\n{SENTENCE}")
     bucket.put("blog/README.md", "# About")
     bucket.put("blogs/_posts/2020-07-03-c.md", "another prefix")
-    first, counts = import_source(source, tmp_path)
+    first, counts = import_source(source)
     assert counts == {"added": 2, "edited": 0, "deleted": 0}
     first_row = first.filter(source_id="_posts/2020-07-01-a.md").to_dicts()[0]
     assert first_row["path"] == f"s3://{bucket.name}/blog/_posts/2020-07-01-a.md"
@@ -48,37 +48,37 @@ def test_posts_under_a_prefix_are_added_changed_and_deleted(bucket: Bucket, tmp_
     bucket.put("blog/_posts/2020-07-02-b.md", f"# Bee\n\n{SENTENCE}")
     bucket.put("blog/_posts/2020-07-04-d.md", f"# D\n\n{SENTENCE}")
     bucket.delete("blog/_posts/2020-07-01-a.md")
-    second, counts = import_source(source, tmp_path, first)
+    second, counts = import_source(source, first)
     assert counts == {"added": 1, "edited": 1, "deleted": 1}
     assert second.filter("deleted")["source_id"].to_list() == ["_posts/2020-07-01-a.md"]
-    assert import_source(source, tmp_path, second)[1] == {"added": 0, "edited": 0, "deleted": 0}
+    assert import_source(source, second)[1] == {"added": 0, "edited": 0, "deleted": 0}
 
 
-def test_an_object_changed_between_list_and_read_is_retried(bucket: Bucket, tmp_path: Path) -> None:
+def test_an_object_changed_between_list_and_read_is_retried(bucket: Bucket) -> None:
     source = f"s3://{bucket.name}"
     bucket.put("a.md", f"# A\n\n{SENTENCE}")
-    inventory = take_inventory([source], scratch=tmp_path)
+    inventory = take_inventory([source])
     bucket.put("a.md", f"# Another\n\n{SENTENCE}")
     [row] = read_rows(build_inventory_frame(inventory), inventory).to_dicts()
     assert (row["problem"], row["text"]) == ("unreadable", "")
-    rows, _ = import_source(source, tmp_path, pl.DataFrame([row]))
+    rows, _ = import_source(source, pl.DataFrame([row]))
     assert rows["title"].to_list() == ["Another"]
 
 
 def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
     zipped = write_zip(LINKEDIN, tmp_path / "export.zip").read_bytes()
     bucket.put("exports/export.zip", zipped)
-    rows, _ = import_source(f"s3://{bucket.name}/exports", tmp_path)
+    rows, _ = import_source(f"s3://{bucket.name}/exports")
     assert rows.height == RECORD_COUNTS["linkedin"]
-    by_name, _ = import_source(f"s3://{bucket.name}/exports/export.zip", tmp_path)
+    by_name, _ = import_source(f"s3://{bucket.name}/exports/export.zip")
     assert by_name.equals(rows)
 
 
-def test_an_empty_prefix_and_a_missing_bucket_are_errors(bucket: Bucket, tmp_path: Path) -> None:
+def test_an_empty_prefix_and_a_missing_bucket_are_errors(bucket: Bucket) -> None:
     with pytest.raises(TwinError, match="no post in a supported format"):
-        import_source(f"s3://{bucket.name}/nothing", tmp_path)
+        import_source(f"s3://{bucket.name}/nothing")
     with pytest.raises(TwinError, match="NoSuchBucket"):
-        import_source("s3://a-bucket-that-is-not-there", tmp_path)
+        import_source("s3://a-bucket-that-is-not-there")
 
 
 ITEM = (
@@ -103,12 +103,12 @@ def feed_address() -> Iterator[tuple[str, list[int]]]:
 
 
 def test_a_feed_at_its_address_adds_and_never_deletes(
-    feed_address: tuple[str, list[int]], tmp_path: Path
+    feed_address: tuple[str, list[int]],
 ) -> None:
     address, numbers = feed_address
-    first, counts = import_source(address, tmp_path)
+    first, counts = import_source(address)
     assert counts["added"] == 2
     assert set(first["source"]) == {"feed"}
     numbers[:] = [2, 3]
-    _, counts = import_source(address, tmp_path, first)
+    _, counts = import_source(address, first)
     assert counts == {"added": 1, "edited": 0, "deleted": 0}

@@ -162,6 +162,6 @@ def test_posts_of_a_source_are_kept_by_byline(
     )
     dropped = find_foreign_posts(rows, [author])
     assert rows.height - dropped.height == kept_count
-    assert find_adopted_handles(rows, [author])["byline"].to_list() == handles
-    assert find_unclaimed_bylines(rows, [author])["byline"].to_list() == unclaimed
+    assert [*find_adopted_handles(rows, [author])] == handles
+    assert [*find_unclaimed_bylines(rows, [author])] == unclaimed
     assert find_foreign_signatures(rows.iter_rows(), [author]) == frozenset(dropped["source_id"])

@@ -148,9 +148,3 @@ def test_a_site_with_a_feed_and_a_zip_is_not_an_export(tmp_path: Path) -> None:
     write_zip(EXPORTS["Substack export"], write_folder(files, tmp_path) / "files.zip")
     assert find_sources([tmp_path], include=frozenset()).exports == {}
     assert find_rejection(tmp_path / "_posts/2020-01-01-a.md") == ""
-
-
-def test_the_shared_folders_are_not_exports(shared_posts: Path) -> None:
-    for folder in ("skeeto", "jbranchaud-til", "skeeto/_posts"):
-        sources = find_sources([shared_posts / folder], include=frozenset())
-        assert sources.exports == {}, folder

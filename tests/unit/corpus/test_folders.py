@@ -238,12 +238,6 @@ def test_hashes_follow_the_bytes_not_the_clock(tmp_path: Path) -> None:
     assert scan_source(tmp_path).posts[0].file_hash != first_hash
 
 
-def test_posts_survive_a_broken_site_configuration(tmp_path: Path) -> None:
-    write_files(tmp_path, "_posts/2020-01-01-a.md")
-    (tmp_path / "_config.yml").write_text("url: [broken")
-    assert len(scan_source(tmp_path).posts) == 1
-
-
 def test_the_layouts_of_the_shared_folders(shared_posts: Path) -> None:
     skeeto = scan_source(shared_posts / "skeeto")
     notes = scan_source(shared_posts / "jbranchaud-til")

@@ -24,7 +24,6 @@ from tests.unit.corpus.sample_exports import (
 from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
-from twin_assets.corpus.importers.recognition import find_importer
 from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 from twin_resources.authors import OPT_INS
 
@@ -47,21 +46,6 @@ def read_export(
         else:
             records.append(outcome)
     return records, dict(reasons)
-
-
-@pytest.mark.parametrize("name", EXPORTS)
-def test_an_export_below_a_folder_is_recognised(name: str, tmp_path: Path) -> None:
-    path = write_zip(EXPORTS[name], tmp_path / "nested.zip", parent_folder="ada-2024/")
-    with open_archive(path) as archive:
-        importer = find_importer(archive)
-        assert importer is not None
-        assert importer.name == name
-        outcomes = list(importer.read(archive, include=frozenset()))
-    records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
-    assert (
-        sum(not find_exclusion_reason(record, frozenset()) for record in records)
-        == RECORD_COUNTS[name]
-    )
 
 
 @pytest.mark.parametrize("name", EXPORTS)

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
-from twin_assets.corpus.importers.folders import GENERATED_FOLDERS
+from twin_assets.corpus.importers.folders import GENERATED_FOLDERS, display_path
 from twin_assets.corpus.importers.members import (
     READ_ERRORS,
     Archive,
@@ -55,7 +55,7 @@ class _File(Archive):
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
         status = path.stat()
-        name = _to_storable_path(path.name).lstrip(".") or "file"
+        name = display_path(path.name).lstrip(".") or "file"
         self._add_member(name, status.st_size, status.st_mtime)
         self._sizes = self._sizes or {name: status.st_size}
 
@@ -97,7 +97,7 @@ class _Folder(Archive):
         else:
             status = entry.stat(follow_symlinks=False)
             name = self._add_member(
-                _to_storable_path(f"{prefix}{name}"), status.st_size, status.st_mtime
+                display_path(f"{prefix}{name}"), status.st_size, status.st_mtime
             )
             if name:
                 self._files[name] = entry.path
@@ -105,7 +105,3 @@ class _Folder(Archive):
 
     def _open(self, name: str) -> IO[bytes]:
         return Path(self._files[name]).open("rb")
-
-
-def _to_storable_path(path: str) -> str:
-    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")

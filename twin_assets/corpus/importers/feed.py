@@ -17,13 +17,17 @@ import html
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
-from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RefusedExport
+from twin_assets.corpus.importers.importer import (
+    CONVERT_ADVICE,
+    Importer,
+    RefusedExport,
+    read_files,
+)
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.xml_items import MERGED_ITEM
@@ -57,28 +61,13 @@ _BLURB_WORDS = 120
 """A titled entry with a plain description of at most this many words is a summary, not the post."""
 
 
-@dataclass(frozen=True)
-class _Channel:
-    """The fields of a feed that apply to all its entries."""
-
-    host: str
-    author: str
-    language: str
-    licence: str
-
-
-def recognises(archive: Archive) -> bool:
-    """Return whether an archive is a feed or contains only feeds."""
-    return bool(_list_feeds(archive))
-
-
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
-    for name in _list_feeds(archive):
-        yield from _read_feed(archive, name, include)
+    return read_files(list_feeds(archive), lambda name: _read_feed(archive, name, include))
 
 
-def _list_feeds(archive: Archive) -> list[str]:
+def list_feeds(archive: Archive) -> list[str]:
+    """Return the files of an archive that is a feed or contains only feeds."""
     names = list(archive.names())
     blogger_feeds = archive.names_matching(r"Blogger/Blogs/.*/feed\.atom")
     if blogger_feeds:
@@ -96,15 +85,14 @@ def _is_feed(archive: Archive, name: str) -> bool:
 
 
 def _read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
-    try:
-        body = archive.read(name)
-    except MemberError as error:
-        yield SkippedItem(name, error.reason)
-        return
+    body = archive.read(name)
     feedparser: Any = import_module("feedparser")
-    parsed_feed: Any = feedparser.parse(
-        io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
-    )
+    try:
+        parsed_feed: Any = feedparser.parse(
+            io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
+        )
+    except KeyError as error:  # feedparser closes an element that damage has left unopened
+        raise MemberError(name, "torn") from error
     # A wrong encoding declaration also sets `bozo`, but such a feed is not damaged.
     is_damaged = parsed_feed.bozo and not isinstance(
         parsed_feed.bozo_exception, feedparser.CharacterEncodingOverride
@@ -115,21 +103,14 @@ def _read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator
         if not is_damaged:
             yield SkippedItem(name, "not_a_post")
         return
-    channel_fields: Any = parsed_feed.feed
-    channel = _Channel(
-        host=re.sub(r"\A\w+://", "", str(channel_fields.get("link") or "")).strip("/"),
-        author=_read_person_name(channel_fields),
-        language=str(channel_fields.get("language") or "") or _read_language(channel_fields),
-        licence=str(channel_fields.get("license") or ""),
-    )
     for number, entry in enumerate(parsed_feed.entries):
-        yield _build_record(entry, channel, include, location=f"{name}#{number}")
+        yield _build_record(entry, parsed_feed.feed, include, location=f"{name}#{number}")
         for _ in MERGED_ITEM.findall(_read_content(entry)[0]):
             yield SkippedItem(name, "malformed_row")  # entries nested in this one have no number
 
 
 def _build_record(
-    entry: Any, channel: _Channel, include: frozenset[str], *, location: str
+    entry: Any, channel: Any, include: frozenset[str], *, location: str
 ) -> ExportItem:
     link = str(entry.get("link") or "")
     name = str(entry.get("id") or link)
@@ -149,7 +130,7 @@ def _build_record(
         return SkippedItem(source_id, "no_text")
     if _is_cut_off(words, content, title=title, is_full_text=is_full_text):
         return SkippedItem(source_id, "truncated")
-    author = _read_person_name(entry)
+    author, channel_author = _read_person_name(entry), _read_person_name(channel)
     return ExportRecord(
         source=NAME,
         source_id=source_id,
@@ -157,14 +138,16 @@ def _build_record(
         kind="draft" if is_draft else "post",
         title=title,
         url=link if link.startswith(("http://", "https://")) else "",
-        author=author or channel.author,
-        byline="entry" if author else "channel" if channel.author else "",
+        author=author or channel_author,
+        byline="entry" if author else "channel" if channel_author else "",
         markup=markup,
-        language=_read_language(entry) or channel.language,
+        language=_read_language(entry)
+        or str(channel.get("language") or "")
+        or _read_language(channel),
         created_at=_parse_date(entry, "published") or _parse_date(entry, "updated"),
         updated_at=_parse_date(entry, "updated"),
         visibility="private" if is_draft else "public",
-        licence=str(entry.get("license") or channel.licence),
+        licence=str(entry.get("license") or channel.get("license") or ""),
         tags=tuple(
             dict.fromkeys(
                 str(tag.get("term"))
@@ -216,13 +199,14 @@ def _find_blogger_skip_reason(entry: Any) -> str:
     return "trash" if status in {"SOFT_TRASHED", "DELETED"} else ""
 
 
-def _build_source_id(name: str, channel: _Channel, *, title: str, published: str) -> str:
+def _build_source_id(name: str, channel: Any, *, title: str, published: str) -> str:
     if not name:
         digest = hashlib.sha256(f"{title}\0{published}".encode("utf-8", "replace")).hexdigest()
         name = f"untitled-{digest[:16]}" if not title else digest[:16]
     if re.match(r"\w+://|tag:|urn:", name):
         return re.sub(r"\Ahttps?://", "", name)
-    return f"{channel.host}/{name}" if channel.host else name
+    host = re.sub(r"\A\w+://", "", str(channel.get("link") or "")).strip("/")
+    return f"{host}/{name}" if host else name
 
 
 def _read_person_name(element: Any) -> str:
@@ -257,5 +241,5 @@ _MALFORMED_FEED = RefusedExport(
 )
 # A missing entry is not necessarily deleted: a feed lists only its latest entries.
 IMPORTER = Importer(
-    NAME, "RSS or Atom feed", recognises, read, (_BLOGGER, _MALFORMED_FEED), latest_only=True
+    NAME, "RSS or Atom feed", list_feeds, read, (_BLOGGER, _MALFORMED_FEED), latest_only=True
 )

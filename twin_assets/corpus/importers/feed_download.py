@@ -39,7 +39,7 @@ def download_feed(
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.xml"
     path.write_bytes(body)
     with open_archive(path) as archive:
-        is_feed = feed.recognises(archive)
+        is_feed = bool(feed.list_feeds(archive))
     if not is_feed:
         path.unlink()
         next_step = "specify the address of its RSS or Atom feed"

@@ -20,9 +20,9 @@ from typing import Any
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.importer import Importer, RefusedExport
+from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
-from twin_assets.corpus.importers.members import Archive, MemberError
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 
 NAME = "ghost"
@@ -41,35 +41,29 @@ _MEMBERS_ONLY = re.compile(r"<!--\s*members-only\s*-->")
 NamesByPost = dict[str, list[str]]
 
 
-def recognises(archive: Archive) -> bool:
-    """Return whether a member of the archive begins like a Ghost export."""
-    return bool(_list_exports(archive))
-
-
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield published posts; `include` may add `drafts`, `followers` (members) and `paid`."""
-    for name in _list_exports(archive):
-        try:
-            document = json_rows.load_document(archive, name)
-            database = next(iter(get_objects(document, "db")), document)
-            tables: Any = get_member(database, "data")
-            rows = [*json_rows.iter_rows(name, get_member(tables, "posts"))]
-        except MemberError as error:
-            yield SkippedItem(name, error.reason)
-            continue
+
+    def read_posts(name: str) -> Iterator[ExportItem]:
+        document = json_rows.load_document(archive, name)
+        database = next(iter(get_objects(document, "db")), document)
+        tables = get_member(database, "data")
         # The e-mail addresses in `users` are not read.
         authors = _read_names(tables, "users", "posts_authors", "author_id")
         tags = _read_names(tables, "tags", "posts_tags", "tag_id")
-        for number, row in enumerate(rows):
-            location = f"{name}#{number}"
-            yield (
-                SkippedItem(location, row)
-                if isinstance(row, str)
-                else _build_post_record(row, authors, tags, include, location=location)
-            )
+        return json_rows.map_rows(
+            name,
+            get_member(tables, "posts"),
+            lambda row, location: _build_post_record(
+                row, authors, tags, include, location=location
+            ),
+        )
+
+    return read_files(_list_exports(archive), read_posts)
 
 
 def _list_exports(archive: Archive) -> list[str]:
+    """Return the files that begin like a Ghost export."""
     names = archive.candidates(r"[^/]+\.json")[:200]
     return [
         name
@@ -179,4 +173,4 @@ _PARTIAL_EXPORT = RefusedExport(
     ((r".*\.ghost\.\d{4}-.*\.json",),),
     r"\A\s*\{\s*\"(?:db\"\s*:\s*\[\s*\{\s*\"meta|meta\"\s*:\s*\{\s*\"exported_on)",
 )
-IMPORTER = Importer(NAME, "Ghost export", recognises, read, (_PARTIAL_EXPORT,))
+IMPORTER = Importer(NAME, "Ghost export", _list_exports, read, (_PARTIAL_EXPORT,))

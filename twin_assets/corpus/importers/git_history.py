@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -120,23 +119,11 @@ def _parse_timestamp(seconds: str) -> datetime:
 
 
 def _run_git(folder: Path, *arguments: str) -> bytes:
-    process = _run_git_process(folder, *arguments)
-    if process.returncode:
-        error_text = " ".join(process.stderr.decode("utf-8", "replace").split())
-        raise GitError(
-            f"run git {arguments[0]} in {folder}",
-            found=error_text or f"exit status {process.returncode}",
-            next_step="run the command there yourself and fix what it reports",
-        )
-    return process.stdout
-
-
-def _run_git_process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     environment = {
         name: value for name, value in os.environ.items() if name not in _UNSAFE_VARIABLES
     }
     try:
-        return run_for_output(
+        process = run_for_output(
             ["git", *_SAFE_OPTIONS, "-C", str(folder), *arguments],
             environment=environment | _ENVIRONMENT,
         )
@@ -150,3 +137,11 @@ def _run_git_process(folder: Path, *arguments: str) -> subprocess.CompletedProce
             found=error.found,
             next_step="run `git gc` in that folder",
         ) from error
+    if process.returncode:
+        error_text = " ".join(process.stderr.decode("utf-8", "replace").split())
+        raise GitError(
+            f"run git {arguments[0]} in {folder}",
+            found=error_text or f"exit status {process.returncode}",
+            next_step="run the command there yourself and fix what it reports",
+        )
+    return process.stdout

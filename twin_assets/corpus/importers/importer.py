@@ -8,13 +8,17 @@ Out of scope: the list of importers (`recognition`).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
-from twin_assets.corpus.importers.members import Archive
-from twin_assets.corpus.importers.record import ExportItem
+from twin_assets.corpus.importers.members import Archive, MemberError
+from twin_assets.corpus.importers.post_head import UnreadablePostError
+from twin_assets.corpus.importers.record import ExportItem, SkippedItem
 
 CONVERT_ADVICE = "convert it to a folder of Markdown files (one per post) and import that folder"
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,8 @@ class Importer:
     Attributes:
         name: `source` of its records (`linkedin`).
         title: the name that users know the format by (`LinkedIn data export`).
-        recognises: cheap test of an archive's content, never of its name.
+        recognises: cheap test of an archive's content, never of its name; its files, or a truth
+            value.
         read: function of an archive and of `include`, a subset of `authors.OPT_INS`, that yields
             the parts of the export, with a `SkippedItem` for each unreadable one.
         refused_exports: exports rejected if no importer recognises an archive; the first match
@@ -66,7 +71,18 @@ class Importer:
 
     name: str
     title: str
-    recognises: Callable[[Archive], bool]
+    recognises: Callable[[Archive], object]
     read: Callable[..., Iterator[ExportItem]]
     refused_exports: tuple[RefusedExport, ...] = ()
     latest_only: bool = False
+
+
+def read_files(
+    names: Iterable[str], read_file: Callable[[str], Iterable[_Item]]
+) -> Iterator[_Item | SkippedItem]:
+    """Yield the items of each file, and a `SkippedItem` where a file cannot be read further."""
+    for name in names:
+        try:
+            yield from read_file(name)
+        except (MemberError, UnreadablePostError) as error:
+            yield SkippedItem(name, error.reason)

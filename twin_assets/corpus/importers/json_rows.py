@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 from twin_assets.corpus.importers.members import Archive, MemberError
+from twin_assets.corpus.importers.record import SkippedItem
+
+_Item = TypeVar("_Item")
 
 _ASSIGNMENT = re.compile(rb"\A[\w\s.]*=")
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -40,16 +43,23 @@ def load_document(archive: Archive, name: str, *, max_bytes: int | None = None) 
         raise MemberError(name, "torn") from error
 
 
-def iter_rows(name: str, items: object) -> Iterator[dict[str, Any] | str]:
-    """Yield the objects of a list in order, and `MALFORMED` for any other item.
+def map_rows(
+    name: str, items: object, build: Callable[[dict[str, Any], str], _Item]
+) -> Iterator[_Item | SkippedItem]:
+    """Yield `build(row, location)` for the objects of a file's list; skip any other item.
 
     Raises:
         MemberError: `torn` if `items` is not a list.
     """
     if not isinstance(items, list):
         raise MemberError(name, "torn")
-    for row in cast("list[object]", items):
-        yield cast("dict[str, Any]", row) if isinstance(row, dict) else MALFORMED
+    for number, row in enumerate(cast("list[object]", items)):
+        location = f"{name}#{number}"
+        yield (
+            build(cast("dict[str, Any]", row), location)
+            if isinstance(row, dict)
+            else SkippedItem(location, MALFORMED)
+        )
 
 
 def get_member(row: object, *path: str) -> object:

@@ -29,10 +29,10 @@ from urllib.parse import unquote
 
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.importers.importer import Importer, RefusedExport
+from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
 from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
 from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
+from twin_assets.corpus.importers.post_head import decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 
 NAME = "linkedin"
@@ -72,16 +72,12 @@ def recognises(archive: Archive) -> bool:
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield every share and every article."""
     author = _read_owner_name(archive)
-    for name in archive.candidates(_SHARES):
-        try:
-            text = decode_csv(archive.read(name, max_bytes=_MAX_SHARES_BYTES))
-        except MemberError as error:
-            yield SkippedItem(name, error.reason)
-            continue
+
+    def read_shares(name: str) -> Iterator[ExportItem]:
+        text = decode_csv(archive.read(name, max_bytes=_MAX_SHARES_BYTES))
         if not read_columns(text):
             # No row can be read without the header, so missing posts do not count as deleted.
-            yield SkippedItem(name, "torn")
-            continue
+            raise MemberError(name, "torn")
         rows = enumerate(iter_share_rows(text), start=1)
         shares = [
             _build_share_record(row, f"{name}:{number}", author=author, include=include)
@@ -93,11 +89,13 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
             # No row has the columns that the header names, so the header is damaged.
             yield SkippedItem(name, "torn")
         yield from _resolve_visibility(shares)
-    for name in archive.names_matching(_ARTICLES):
-        try:
-            yield _build_article_record(archive.read(name), name, author=author, include=include)
-        except MemberError as error:
-            yield SkippedItem(name, error.reason)
+
+    def read_article(name: str) -> Iterator[ExportItem]:
+        page = decode(archive.read(name), markup="html")
+        yield _build_article_record(page, name, author=author, include=include)
+
+    yield from read_files(archive.candidates(_SHARES), read_shares)
+    yield from read_files(archive.names_matching(_ARTICLES), read_article)
 
 
 def _resolve_visibility(shares: list[ExportItem]) -> Iterator[ExportItem]:
@@ -158,12 +156,9 @@ def _build_share_record(
 
 
 def _build_article_record(
-    body: bytes, name: str, *, author: str, include: frozenset[str]
+    page: str, name: str, *, author: str, include: frozenset[str]
 ) -> ExportItem:
-    try:
-        tree = parse_html(decode(body, markup="html"))
-    except UnreadablePostError as error:
-        return SkippedItem(name, error.reason)
+    tree = parse_html(page)
     root = None if tree is None else tree.find("body")
     if root is None:
         return SkippedItem(name, "not_a_post")

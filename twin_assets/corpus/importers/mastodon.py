@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.importer import Importer, RefusedExport
+from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_strings
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
@@ -49,44 +49,33 @@ class _Actor(NamedTuple):
 @dataclass(frozen=True)
 class _Post:
     uri: str
-    html: str
     record: ExportRecord
     in_reply_to: str
 
 
-def recognises(archive: Archive) -> bool:
-    """Return whether there is an `outbox.json` with a collection of activities."""
-    return bool(_list_outboxes(archive))
-
-
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield public posts, joined into threads; `include` may add `followers` and `replies`."""
-    posts: dict[str, _Post] = {}
-    for name in _list_outboxes(archive):
-        try:
-            outbox = json_rows.load_document(archive, name)
-            rows = [*json_rows.iter_rows(name, get_member(outbox, "orderedItems"))]
-        except MemberError as error:
-            yield SkippedItem(name, error.reason)
-            continue
+
+    def read_outbox(name: str) -> Iterator[_Post | SkippedItem]:
+        activities = get_member(json_rows.load_document(archive, name), "orderedItems")
         actor = _read_actor(archive, outbox_name=name)
-        for number, activity in enumerate(rows):
-            location = f"{name}#{number}"
-            post = (
-                SkippedItem(location, activity)
-                if isinstance(activity, str)
-                else _parse_post(activity, actor, location=location)
-            )
-            if isinstance(post, SkippedItem):
-                yield post
-            elif post.uri in posts:
-                yield SkippedItem(post.uri, "duplicate")
-            else:
-                posts[post.uri] = post
+        return json_rows.map_rows(
+            name, activities, lambda row, location: _parse_post(row, actor, location=location)
+        )
+
+    posts: dict[str, _Post] = {}
+    for post in read_files(_list_outboxes(archive), read_outbox):
+        if isinstance(post, SkippedItem):
+            yield post
+        elif post.uri in posts:
+            yield SkippedItem(post.uri, "duplicate")
+        else:
+            posts[post.uri] = post
     yield from _build_thread_records(posts, include)
 
 
 def _list_outboxes(archive: Archive) -> list[str]:
+    """Return the files named `outbox.json` with a collection of activities."""
     has_actor = bool(archive.names_matching(r"actor\.json"))
     return [
         name
@@ -133,11 +122,10 @@ def _parse_post(activity: dict[str, Any], actor: _Actor, *, location: str) -> _P
     in_reply_to = get_string(note, "inReplyTo")
     account = attributed_to or actor.uri
     title = get_string(note, "name") or get_string(note, "summary")
-    html = remove_foreign_parts(get_string(note, "content"))
     record = ExportRecord(
         source=NAME,
         source_id=re.sub(r"\Ahttps?://", "", uri) or uri,
-        text=html,
+        text=remove_foreign_parts(get_string(note, "content")),
         kind="reply"
         if in_reply_to and not (account and in_reply_to.startswith(account + "/"))
         else "post",
@@ -158,7 +146,7 @@ def _parse_post(activity: dict[str, Any], actor: _Actor, *, location: str) -> _P
             if get_string(tag, "type") == "Hashtag"
         ),
     )
-    return _Post(uri, html, record, in_reply_to)
+    return _Post(uri, record, in_reply_to)
 
 
 def _find_visibility(fields: Mapping[str, Any]) -> str:
@@ -205,7 +193,7 @@ def _build_thread_records(
     for root, thread in threads.items():
         record, parent = posts[root].record, posts[root].in_reply_to
         html = "\n".join(
-            _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
+            _MENTIONS.sub(r"\1", post.record.text) if record.kind == "reply" else post.record.text
             for post in thread
         )
         if not strip_tags(html):
@@ -231,4 +219,4 @@ _PARTIAL_EXPORT = RefusedExport(
     ((r"outbox\.json", r"actor\.json"),),
     r"\A\s*\{.{0,400}activitystreams.{0,4000}\"(?:OrderedCollection|Person)\"",
 )
-IMPORTER = Importer(NAME, "Mastodon archive", recognises, read, (_PARTIAL_EXPORT,))
+IMPORTER = Importer(NAME, "Mastodon archive", _list_outboxes, read, (_PARTIAL_EXPORT,))

@@ -18,9 +18,9 @@ from typing import Any
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.members import Archive, MemberError
-from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
+from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
+from twin_assets.corpus.importers.members import Archive
+from twin_assets.corpus.importers.post_head import decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
@@ -44,12 +44,12 @@ def recognises(archive: Archive) -> bool:
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield a record or a skipped item for each page of the export."""
-    for name in _list_pages(archive):
-        try:
-            body = archive.read(name, max_bytes=MAX_POST_BYTES)
-            yield _build_story_record(decode(body, markup="html"), name, include=include)
-        except (MemberError, UnreadablePostError) as error:
-            yield SkippedItem(name, error.reason)
+
+    def read_story(name: str) -> Iterator[ExportItem]:
+        body = archive.read(name, max_bytes=MAX_POST_BYTES)
+        yield _build_story_record(decode(body, markup="html"), name, include=include)
+
+    return read_files(_list_pages(archive), read_story)
 
 
 def _list_pages(archive: Archive) -> list[str]:

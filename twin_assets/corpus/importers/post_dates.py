@@ -1,14 +1,17 @@
 """Find a post's date in its fields and path, in common formats.
 
-Scope: the precedence of fields, dates in paths, and the order of day and month.
-Out of scope: parsing front matter (`front_matter`), names of months in languages other than
-English (`month_names`), and dates from git (`git_history`).
+Scope: the precedence of fields, dates in paths, the order of day and month, and months in words.
+Out of scope: parsing front matter (`front_matter`), and dates from git (`git_history`).
 
 Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),
 https://docs.astro.build/en/guides/content-collections/ (`pubDate`),
 https://pandoc.org/MANUAL.html#extension-yaml_metadata_block (`date`).
 Order of day and month: https://cldr.unicode.org (only `en-US` puts the month first, and never with
 full stops).
+Months in words (`12. März 2020`, `3 мая 2019`): the names come from CLDR through dateparser
+(https://dateparser.readthedocs.io). Only its parser for absolute dates is used. Day, month and year
+are required ("yesterday" is not enough). One name can mean different months: `listopada` is October
+in Croatian and November in Polish.
 """
 # pyright: strict
 
@@ -18,11 +21,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import lru_cache
+from importlib import import_module
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.month_names import parse_dates_in_words
 from twin_assets.corpus.importers.visibility_rules import normalize_key
 
 CREATED_FIELDS = (
@@ -56,6 +60,19 @@ _IDEOGRAPHS = re.compile(
 _HAS_YEAR = re.compile(r"\b\d{4}\b")
 _ISO = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 _MONTH_FIRST = frozenset({"", "en", "en-us", "en-ph"})
+
+MONTH_LANGUAGES = (
+    *("de", "fr", "es", "pt", "it", "nl", "sv", "da", "nb", "fi", "pl", "cs", "sk", "hu", "ro"),
+    *("bg", "ru", "uk", "el", "tr", "hr", "sl", "et", "lv", "lt", "ca"),
+)
+"""ISO 639-1 codes; if two languages read a name differently, the earlier one takes precedence."""
+
+_SAME_NAMES = {"no": "nb", "nn": "nb"}
+# Matches a day, a year and a name in a text that is too short for a sentence.
+_DATE_LIKE = re.compile(r"(?=.*?\b\d{4}\b)(?=.*?(?<!\d)\d{1,2}(?!\d))(?=.*?[^\W\d_]{3}).{8,60}")
+_ORDINAL = re.compile(r"(?<=\d)[º°ª]")
+# Words for "of the year" and "day" after a number.
+_FILLERS = re.compile(r"(?<=\d)\.?\s(?:gada|metų|m|d)\b\.?")
 
 
 @dataclass(frozen=True)
@@ -175,7 +192,7 @@ def _parse_date_in_words(
 ) -> PostDate | None:
     if not _HAS_YEAR.search(text):
         return None
-    dates = parse_dates_in_words(text, language())
+    dates = _list_meanings(text, language())
     first_date = parse_datetime(dates[0], zone) if dates else None
     return PostDate(first_date, is_ambiguous=len(dates) > 1) if first_date else None
 
@@ -197,3 +214,41 @@ def _has_day_and_month(text: str) -> bool:
             return False
         month_days.add((parsed_date.month, parsed_date.day))
     return len(month_days) == 1
+
+
+def _list_meanings(text: str, language: str) -> tuple[datetime, ...]:
+    """Return the possible meanings of a date in words; they have no zone if the text names none.
+
+    Args:
+        text: a whole field.
+        language: the post's BCP 47 language; all languages are tried if it is "" or not listed.
+
+    Returns:
+        One date, or several in order of preference if languages differ, or () if `text` is not a
+        date.
+    """
+    if not _DATE_LIKE.fullmatch(text):
+        return ()
+    text = _FILLERS.sub("", _ORDINAL.sub("", text))
+    language_code = language.split("-", maxsplit=1)[0].lower()
+    language_code = _SAME_NAMES.get(language_code, language_code)
+    if language_code in MONTH_LANGUAGES and (
+        parsed_date := _parse_date_in_language(text, language_code)
+    ):
+        return (parsed_date,)
+    dates = (_parse_date_in_language(text, code) for code in MONTH_LANGUAGES)
+    return tuple(dict.fromkeys(date for date in dates if date is not None))
+
+
+def _parse_date_in_language(text: str, language: str) -> datetime | None:
+    date: datetime | None = _build_language_parser(language).get_date_data(text).date_obj
+    return date
+
+
+@lru_cache(maxsize=len(MONTH_LANGUAGES))
+def _build_language_parser(language: str) -> Any:
+    date_module: Any = import_module("dateparser.date")
+    return date_module.DateDataParser(
+        languages=[language],
+        settings={"PARSERS": ["absolute-time"], "REQUIRE_PARTS": ["day", "month", "year"]},
+    )

@@ -3,6 +3,11 @@
 Scope: a post's fields from its head, its site, its file name and its first heading.
 Out of scope: the file's head (`post_head`), which files are posts (`folders`), which fields date a
 post (`post_dates`), cleaning the body (`cleaning`).
+
+Most sites hide posts with future dates, so the import skips them unless the site shows them:
+https://jekyllrb.com/docs/configuration/options/ (`future`),
+https://gohugo.io/content-management/front-matter/ (`publishDate`, `expiryDate`). Astro and 11ty
+leave this to each site.
 """
 # pyright: strict
 
@@ -37,13 +42,17 @@ from twin_assets.corpus.importers.post_dates import (
     split_date_and_title,
 )
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
-from twin_assets.corpus.importers.publication import find_unpublished_reason
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.template_pages import is_template
 from twin_assets.corpus.importers.text_encoding import UTF_8
 from twin_assets.corpus.importers.text_formats import convert_to_markdown
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
 
+NOT_YET_PUBLISHED = "not_yet_published"
+"""The only reason that can cease to apply without an edit; the post is read again each day."""
+
+_PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
+_EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TAG = re.compile(r"<[^>]+>")
@@ -131,7 +140,7 @@ def read_post(
         language=lambda: language or _detect_language(content),
     )
     created_at = created_date.utc_time if created_date else None
-    unpublished_reason = find_unpublished_reason(
+    unpublished_reason = _find_unpublished_reason(
         fields, created_at=created_at, site=site, now=now or datetime.now(UTC)
     )
     if unpublished_reason and not hidden_reason:
@@ -162,6 +171,35 @@ def read_post(
     )
 
 
+def _find_unpublished_reason(
+    fields: Mapping[str, Any], *, created_at: datetime | None, site: Site, now: datetime
+) -> str:
+    """Return `not_yet_published`, `expired`, or "".
+
+    Args:
+        fields: the front matter.
+        created_at: the post's date from its own fields, not from another source.
+        site: the folder's site, which may publish future and expired posts.
+        now: the current time, with a time zone.
+    """
+    publishes_at = _find_field_time(fields, _PUBLISH_DATE_FIELDS, site) or created_at
+    expires_at = _find_field_time(fields, _EXPIRY_DATE_FIELDS, site)
+    if expires_at is not None and expires_at <= now and not site.shows_expired:
+        return "expired"
+    return (
+        NOT_YET_PUBLISHED
+        if publishes_at is not None and publishes_at > now and not site.shows_future
+        else ""
+    )
+
+
+def _find_field_time(
+    fields: Mapping[str, Any], names: tuple[str, ...], site: Site
+) -> datetime | None:
+    date = find_field_date(fields, names, zone=site.zone, language=lambda: site.language)
+    return date.utc_time if date else None
+
+
 def _read_fields(head: PostHead, site: Site, *, source_id: str) -> tuple[dict[str, Any], str]:
     """Return the fields, including the folder's, and why the post is a draft or restricted."""
     try:
@@ -184,17 +222,18 @@ def _find_dates(
 ) -> tuple[PostDate | None, PostDate | None]:
     """Return the dates of writing and last editing from the fields, the page or the file name."""
 
-    def parse_first_date(*values: object) -> PostDate | None:
-        dates = (parse_date(value, zone=zone, language=language) for value in values if value)
-        return next(filter(None, dates), None)
+    def find_date(names: tuple[str, ...], *other_values: object) -> PostDate | None:
+        date = find_field_date(fields, names, zone=zone, language=language)
+        others = (
+            parse_date(value, zone=zone, language=language) for value in other_values if value
+        )
+        return date or next(filter(None, others), None)
 
-    created_date = find_field_date(
-        fields, CREATED_FIELDS, zone=zone, language=language
-    ) or parse_first_date(page.meta.get("article:published_time"), page.meta.get("date"), name_date)
-    updated_date = find_field_date(
-        fields, UPDATED_FIELDS, zone=zone, language=language
-    ) or parse_first_date(page.meta.get("article:modified_time"))
-    return created_date, updated_date
+    meta = page.meta
+    return (
+        find_date(CREATED_FIELDS, meta.get("article:published_time"), meta.get("date"), name_date),
+        find_date(UPDATED_FIELDS, meta.get("article:modified_time")),
+    )
 
 
 def _read_content(

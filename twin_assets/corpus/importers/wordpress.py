@@ -18,8 +18,8 @@ from typing import Any
 
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.members import Archive, MemberError
+from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.wordpress_text import to_html
 from twin_assets.corpus.importers.xml_items import has_merged_items, iter_elements
@@ -53,18 +53,9 @@ class _Channel:
     names_by_login: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def recognises(archive: Archive) -> bool:
-    """Return whether a member contains a marker of a WordPress export."""
-    return bool(_list_exports(archive))
-
-
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield published posts; `include` may add `drafts` and `private` (also password-protected)."""
-    for name in _list_exports(archive):
-        try:
-            yield from _read_items(archive, name, include)
-        except MemberError as error:
-            yield SkippedItem(name, error.reason)
+    return read_files(_list_exports(archive), lambda name: _read_items(archive, name, include))
 
 
 def _read_items(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
@@ -82,6 +73,7 @@ def _read_items(archive: Archive, name: str, include: frozenset[str]) -> Iterato
 
 
 def _list_exports(archive: Archive) -> list[str]:
+    """Return the files that contain a marker of a WordPress export."""
     names = archive.candidates(r"[^/]+\.(?:xml|wxr)")[:200]
     return [
         name
@@ -187,4 +179,4 @@ def _read_first_time(element: Any, *names: str) -> datetime | None:
 
 
 _PARTIAL_EXPORT = RefusedExport(content=r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/")
-IMPORTER = Importer(NAME, "WordPress export (WXR)", recognises, read, (_PARTIAL_EXPORT,))
+IMPORTER = Importer(NAME, "WordPress export (WXR)", _list_exports, read, (_PARTIAL_EXPORT,))

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.importer import Importer, RefusedExport
+from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
 from twin_assets.corpus.importers.json_rows import get_objects, get_string, get_strings
-from twin_assets.corpus.importers.members import Archive, MemberError
+from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import (
@@ -36,6 +37,8 @@ from twin_assets.corpus.importers.x_text import (
 )
 
 NAME = "x"
+
+_Item = TypeVar("_Item")
 
 _POST_FILES = r"tweets?(?:-part\d+)?\.js"
 _SCRIPT = re.compile(rb"\A\W*window\.YTD\.tweets?\.part\d+\s*=")
@@ -73,20 +76,18 @@ class _Post:
         return self.visible_post.created_at
 
 
-def recognises(archive: Archive) -> bool:
-    """Return whether a member assigns posts to `window.YTD`."""
-    return bool(_list_scripts(archive))
-
-
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield posts and threads; `include` may add `replies` and protected posts (`followers`)."""
     account = _read_account(archive)
     for pattern, reason in _EXCLUDED_FILES.items():
-        for location, row in _read_rows(archive, archive.names_matching(rf"data/{pattern}")):
-            yield row if isinstance(row, SkippedItem) else SkippedItem(location, reason)
+        names = archive.names_matching(rf"data/{pattern}")
+        yield from _read_rows(archive, names, partial(_exclude_row, reason=reason))
     posts: dict[str, _Post] = {}
-    for location, row in _read_rows(archive, _list_scripts(archive)):
-        post = row if isinstance(row, SkippedItem) else _parse_post(row, account, location=location)
+    for post in _read_rows(
+        archive,
+        _list_scripts(archive),
+        lambda row, location: _parse_post(row, account, location=location),
+    ):
         if isinstance(post, SkippedItem):
             yield post
         elif post.post_id in posts:
@@ -99,6 +100,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
 
 
 def _list_scripts(archive: Archive) -> list[str]:
+    """Return the files that assign posts to `window.YTD`."""
     return [
         name
         for name in archive.candidates(_POST_FILES)[:1000]
@@ -108,34 +110,37 @@ def _list_scripts(archive: Archive) -> list[str]:
     ]
 
 
+def _exclude_row(_row: dict[str, Any], location: str, *, reason: str) -> SkippedItem:
+    return SkippedItem(location, reason)
+
+
 def _read_rows(
-    archive: Archive, names: list[str]
-) -> Iterator[tuple[str, dict[str, Any] | SkippedItem]]:
-    """Yield each row of the scripts with its location; damaged rows become `SkippedItem`."""
-    for name in names:
-        try:
-            document = json_rows.load_document(archive, name)
-            for number, row in enumerate(json_rows.iter_rows(name, document)):
-                location = f"{name}#{number}"
-                yield location, SkippedItem(location, row) if isinstance(row, str) else row
-        except MemberError as error:
-            yield name, SkippedItem(name, error.reason)
+    archive: Archive, names: list[str], build: Callable[[dict[str, Any], str], _Item]
+) -> Iterator[_Item | SkippedItem]:
+    """Yield `build(row, location)` for each row of the scripts; damaged rows are skipped."""
+    return read_files(
+        names,
+        lambda name: json_rows.map_rows(name, json_rows.load_document(archive, name), build),
+    )
 
 
 def _read_account(archive: Archive) -> _Account:
     """Return the archive's account without its e-mail address."""
     account = _Account()
-    for _, row in _read_rows(archive, archive.names_matching(r"data/account\.js")):
-        if isinstance(row, dict):
-            fields = ("accountId", "username", "accountDisplayName")
-            account = _Account(*(get_string(row, "account", field) for field in fields))
+
+    def read_objects(name: str) -> Iterator[dict[str, Any]]:
+        rows = _read_rows(archive, archive.names_matching(name), lambda row, _: row)
+        return (row for row in rows if isinstance(row, dict))
+
+    for row in read_objects(r"data/account\.js"):
+        fields = ("accountId", "username", "accountDisplayName")
+        account = _Account(*(get_string(row, "account", field) for field in fields))
     protection_changes = [
         (
             get_string(row, "protectedHistory", "protectedAt"),
             get_string(row, "protectedHistory", "action"),
         )
-        for _, row in _read_rows(archive, archive.names_matching(r"data/protected-history\.js"))
-        if isinstance(row, dict)
+        for row in read_objects(r"data/protected-history\.js")
     ]
     if protection_changes and max(protection_changes)[1].lower() == "protect":
         account = replace(account, visibility="followers")
@@ -194,10 +199,11 @@ def _add_long_texts(
     notes: dict[str, VisiblePost] = {}
     note_texts: dict[str, str] = {}
     scripts = archive.names_matching(r"data/note-tweet(?:-part\d+)?\.js")
-    for location, row in _read_rows(archive, scripts):
-        if isinstance(row, SkippedItem):
-            yield row
+    for located_row in _read_rows(archive, scripts, lambda row, location: (row, location)):
+        if isinstance(located_row, SkippedItem):
+            yield located_row
             continue
+        row, location = located_row
         note_id = get_string(row, "noteTweet", "noteTweetId")
         text = get_string(row, "noteTweet", "core", "text")
         if not note_id or not text or note_id in notes:
@@ -304,4 +310,6 @@ _PARTIAL_EXPORT = RefusedExport(
     ((rf"data/(?:js/)?{_POST_FILES}",), (r"Your archive\.html", r"data/manifest\.js")),
     r"\A\s*window\.YTD\.",
 )
-IMPORTER = Importer(NAME, "X (Twitter) archive", recognises, read, (_OLD_EXPORT, _PARTIAL_EXPORT))
+IMPORTER = Importer(
+    NAME, "X (Twitter) archive", _list_scripts, read, (_OLD_EXPORT, _PARTIAL_EXPORT)
+)

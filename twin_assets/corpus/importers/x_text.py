@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
 
-_POST_TIME = re.compile(r"\w{3} (\w{3}) (\d\d) (\d\d):(\d\d):(\d\d) \+0000 (\d{4})")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MENTIONS = re.compile(r"\A(?:@\w{1,20}\s+)+")
 _QUOTED_POST_LINK = re.compile(
     r"\s*https?://(?:www\.|mobile\.)?(?:twitter|x)\.com/\w+/status/\d+\S*\Z"
@@ -65,14 +63,12 @@ def remove_mentions(text: str) -> str:
 
 def parse_time(text: str) -> datetime | None:
     """Parse `Thu Feb 09 18:05:09 +0000 2023` (posts) or ISO 8601 (long posts), to the second."""
-    match = _POST_TIME.fullmatch(text)
     try:
-        if match is None:
+        if text[:1].isalpha():
+            time = datetime.strptime(text, "%a %b %d %H:%M:%S %z %Y")
+        else:
             time = datetime.fromisoformat(text).replace(microsecond=0)
-            return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-        name, day, hour, minute, second, year = match.groups()
-        month = _MONTHS.index(name) + 1
-        return datetime(int(year), month, int(day), int(hour), int(minute), int(second), tzinfo=UTC)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 

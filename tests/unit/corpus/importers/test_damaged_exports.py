@@ -29,7 +29,7 @@ from tests.unit.corpus.importers.marked_exports import (
 )
 from tests.unit.corpus.importers.mutations import DamagedExport, damage, write_damaged_zip
 from tests.unit.corpus.packing import write_folder
-from twin_assets.corpus.exports import ExportContent
+from twin_assets.corpus.exports import Exports
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
@@ -57,7 +57,7 @@ def _find_miscounts(path: Path, include: frozenset[str]) -> list[str]:
         importer = find_importer(archive)
         assert importer is not None, "a second read does not recognise the export"
         outcomes = list(importer.read(archive, include=include))
-        content = ExportContent(importer.name)
+        content = Exports(importer)
         content.add(outcomes, include=include, archive=archive)
     row_ids = {row_id for row_id, _ in content.digests()}
     claims = {

@@ -6,9 +6,9 @@ from datetime import date
 
 import pytest
 
-from twin_assets.corpus.importers.month_names import LANGUAGES
 from twin_assets.corpus.importers.post_dates import (
     CREATED_FIELDS,
+    MONTH_LANGUAGES,
     UPDATED_FIELDS,
     find_field_date,
     parse_date,
@@ -142,7 +142,7 @@ def test_the_name_of_a_month_in_26_languages(language: str, value: str) -> None:
 
 
 def test_every_language_has_an_example() -> None:
-    assert set(IN_WORDS) == set(LANGUAGES)
+    assert set(IN_WORDS) == set(MONTH_LANGUAGES)
 
 
 def test_ambiguous_month_names_are_reported() -> None:

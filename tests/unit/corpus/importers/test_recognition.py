@@ -41,12 +41,16 @@ def recognise(path: Path) -> str:
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_export_is_recognised_in_every_container(name: str, tmp_path: Path) -> None:
     files = join_pieces(EXPORTS[name]())
+    folder = write_folder(files, tmp_path / "folder")
+    importer = next(importer for importer in recognition.IMPORTERS if importer.name == name)
     for path in (
-        write_folder(files, tmp_path / "folder"),
+        folder,
         write_zip(files, tmp_path / "renamed.bin"),
+        write_zip(files, tmp_path / "nested.zip", parent_folder="ada-2024/"),
         write_tar(files, tmp_path / "export.tar.gz"),
     ):
         assert recognise(path).partition(";")[0] == name, path
+        assert read_export(path, importer).records == read_export(folder, importer).records
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_the_recipe_for_an_importer_adds_one(
         other_source = write_zip(join_pieces(build()), tmp_path / f"{name}.zip")
         assert recognise(other_source).partition(";")[0] == name
 
-    content = find_sources([source], include=frozenset()).exports["writefreely"].read()
+    content = find_sources([source], include=frozenset()).exports["writefreely"]
     assert (len(content), dict(content.excluded)) == (5, {"private": 1})
     record = read_export(source, importer).records["wf000001"]
     assert (record.title, record.tags, record.visibility) == ("On clocks 1", ("clocks",), "public")

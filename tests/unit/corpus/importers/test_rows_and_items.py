@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.json_rows import get_string, get_strings, iter_rows, load_document
+from twin_assets.corpus.importers.json_rows import get_string, get_strings, load_document, map_rows
 from twin_assets.corpus.importers.members import MemberError
+from twin_assets.corpus.importers.record import SkippedItem
 from twin_assets.corpus.importers.xml_items import has_merged_items, iter_elements
 
 
@@ -34,9 +36,16 @@ def test_a_damaged_document_is_torn(body: bytes, tmp_path: Path) -> None:
 
 
 def test_rows_are_objects() -> None:
-    assert list(iter_rows("a", [{"n": 1}, 7, [{}]])) == [{"n": 1}, "malformed_row", "malformed_row"]
+    def pair(row: dict[str, Any], location: str) -> tuple[object, str]:
+        return row, location
+
+    assert list(map_rows("a", [{"n": 1}, 7, [{}]], pair)) == [
+        ({"n": 1}, "a#0"),
+        SkippedItem("a#1", "malformed_row"),
+        SkippedItem("a#2", "malformed_row"),
+    ]
     with pytest.raises(MemberError, match="torn"):
-        next(iter_rows("a", {"n": 1}))
+        next(map_rows("a", {"n": 1}, pair))
 
 
 def test_an_identifier_is_a_number_of_thirty_digits_at_most() -> None:
