@@ -15,7 +15,8 @@ from twin_resources.quality.release.release_mode import ModeChoice
 from twin_resources.quality.release.releasing import ReleaseRequest, ReleaseRound, release
 from twin_resources.quality.release.replays import Replays
 from twin_resources.quality.release.trial import TrialTerms
-from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.statistics.promotion import PairedDifference
 
 AUTHOR = "mara"

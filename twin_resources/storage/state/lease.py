@@ -20,11 +20,11 @@ import threading
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import sqlalchemy as sa
@@ -33,6 +33,9 @@ from sqlalchemy.exc import OperationalError
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state_tables import ended_leases, leases
 from twin_resources.storage.storage_faults import StorageError
+
+if TYPE_CHECKING:
+    from twin_resources.storage.state.state import State
 
 _MIN_POLL_S, _MAX_POLL_S = 0.02, 0.25
 # Holders in this process whose end was not written because the store was full or unreachable.
@@ -49,21 +52,11 @@ class LeaseLostError(TwinError):
     """This process stopped renewing its lease, and another holder acquired the lease."""
 
 
-class TransactionalStore(Protocol):
-    """The interface of the store that contains the leases; implemented by `State`."""
-
-    def transaction(self) -> AbstractContextManager[sa.Connection]: ...
-
-    def read_transaction(self) -> AbstractContextManager[sa.Connection]: ...
-
-    def now(self, connection: sa.Connection) -> float: ...
-
-
 @dataclass(frozen=True)
 class Lease:
     """A lease that this process holds."""
 
-    state: TransactionalStore
+    state: State
     name: str
     holder: str
     ttl_s: float
@@ -99,7 +92,7 @@ class Lease:
 
 @contextmanager
 def hold_lease(
-    state: TransactionalStore,
+    state: State,
     name: str,
     *,
     ttl_s: float,
@@ -141,7 +134,7 @@ def hold_lease(
             _abandoned_holders.add(lease.holder)
 
 
-def live_lease_names(state: TransactionalStore, prefix: str) -> list[str]:
+def live_lease_names(state: State, prefix: str) -> list[str]:
     """Return the names of the held leases that begin with `prefix`; delete the expired ones."""
     has_prefix = leases.c.name.startswith(prefix, autoescape=True)
     with state.read_transaction() as connection:
