@@ -18,7 +18,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from twin_resources.storage.state.state_tables import verified_files
-from twin_resources.storage.tables.store import StoredTable, scan_fragments
+from twin_resources.storage.tables.store import StoredTable, scan_batches
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
@@ -47,7 +47,10 @@ class UnverifiedRows:
 
         Columns that the table lacks are omitted.
         """
-        return scan_fragments(self.table, columns, batch_size=rows, fragments=self.fragments)
+        names = [name for name in columns if name in self.table.columns]
+        yield pl.DataFrame(pl.from_arrow(self.table.dataset.schema.empty_table().select(names)))
+        if self.fragments:
+            yield from scan_batches(self.table, names, batch_size=rows, fragments=self.fragments)
 
     def mark_verified(self) -> None:
         """Record that the claim holds for every row of this version."""
