@@ -35,11 +35,16 @@ from twin_resources.registry.moves import (
 )
 from twin_resources.registry.notices import build_notice
 from twin_resources.registry.policy import Policy, build_policy, policy_file_matches, write_policy
-from twin_resources.storage.state.state_tables import model_versions, moves, routing, verdicts
+from twin_resources.storage.state.state_tables import (
+    model_versions,
+    moves,
+    routing,
+    upsert,
+    verdicts,
+)
 
 if TYPE_CHECKING:
-    from twin_resources.storage.state import state as state_store
-
+    from twin_resources.storage.state.state import State
 
 # In a state store that several hosts share, this prefix replaces a host's home in stored paths.
 HOME_PREFIX = "$TWIN_HOME/"
@@ -49,7 +54,7 @@ PATH_COLUMNS = ("folder", "adapter_gguf", "base", "base_gguf")
 class Registry:
     """The registry of all authors' model versions; every change rewrites the policy."""
 
-    def __init__(self, state: state_store.State, *, policy_path: Path) -> None:
+    def __init__(self, state: State, *, policy_path: Path) -> None:
         self.state = state
         self.policy_path = Path(policy_path)
 
@@ -377,12 +382,8 @@ class Registry:
     def set_routing(self, author: str, table: Mapping[str, Any]) -> Policy:
         """Store an author's routing table, and write the policy."""
         with self.state.transaction() as connection:
-            connection.execute(sa.delete(routing).where(routing.c.author == author))
-            connection.execute(
-                sa.insert(routing).values(
-                    author=author, table=dict(table), written_at=rows.utc_now()
-                )
-            )
+            row = {"author": author, "table": dict(table), "written_at": rows.utc_now()}
+            upsert(connection, routing, [row])
         return self.publish()
 
     def routing(self) -> dict[str, dict[str, Any]]:

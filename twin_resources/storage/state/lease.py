@@ -31,7 +31,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.state.state_tables import ended_leases, leases
+from twin_resources.storage.state.state_tables import ended_leases, leases, upsert
 from twin_resources.storage.storage_faults import StorageError
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def hold_lease(
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
                 if records_end:
-                    _record_end(connection, lease)
+                    ended_lease = {"name": name, "holder": lease.holder}
+                    upsert(connection, ended_leases, [ended_lease])
         except (OperationalError, StorageError):
             # The lease ends at once for this process, and by expiry for others. The caller must see
             # the error raised in the block, which may have the same cause (a full disk).
@@ -146,15 +147,6 @@ def live_lease_names(state: State, prefix: str) -> list[str]:
             is_this_row = (leases.c.holder == row.holder, leases.c.expires_at == row.expires_at)
             connection.execute(sa.delete(leases).where(*is_this_row))
     return [row.name for row in rows if row not in expired_rows]
-
-
-def _record_end(connection: sa.Connection, lease: Lease) -> None:
-    is_this_lease = ended_leases.c.name == lease.name
-    updated_rows = connection.execute(
-        sa.update(ended_leases).where(is_this_lease).values(holder=lease.holder)
-    ).rowcount
-    if not updated_rows:
-        connection.execute(sa.insert(ended_leases).values(name=lease.name, holder=lease.holder))
 
 
 def _acquire(lease: Lease, wait_s: float) -> None:

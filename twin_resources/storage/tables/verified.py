@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import sqlalchemy as sa
 
-from twin_resources.storage.state.state_tables import verified_files
+from twin_resources.storage.state.state_tables import upsert, verified_files
 from twin_resources.storage.tables.store import StoredTable, scan_batches
 
 if TYPE_CHECKING:
@@ -55,17 +55,10 @@ class UnverifiedRows:
     def mark_verified(self) -> None:
         """Record that the claim holds for every row of this version."""
         files = sorted(_fragment_files(fragment) for fragment in self.table.dataset.get_fragments())
-        same_claim = (
-            verified_files.c.table_uri == self.table.uri,
-            verified_files.c.claim == self.claim,
-        )
+        key = {"table_uri": self.table.uri, "claim": self.claim}
         with self.state.transaction() as connection:
-            connection.execute(sa.delete(verified_files).where(*same_claim))
-            connection.execute(
-                sa.insert(verified_files).values(
-                    table_uri=self.table.uri, claim=self.claim, version=self.version, files=files
-                )
-            )
+            row = {**key, "version": self.version, "files": files}
+            upsert(connection, verified_files, [row])
 
 
 def find_unverified_rows(
