@@ -17,8 +17,9 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.step_executor import read_step_execution
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy
-from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 

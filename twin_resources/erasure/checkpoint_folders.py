@@ -55,7 +55,7 @@ class Checkpoints:
                 path.unlink()
                 erased_count += 1
         for path in self._find_reports(target):
-            if find_in_file(path, target) is not None:
+            if find_in_file(path, target):
                 path.unlink()
                 erased_count += 1
         return erased_count
@@ -77,8 +77,7 @@ class Checkpoints:
                 if item.checkpoint in target.checkpoints and not item.tainted
             ]
         for path in self._find_reports(target):
-            location = find_in_file(path, target)
-            locations += [f"{path.name}: {location}"] if location else []
+            locations += [f"{path.name}: {location}" for location in find_in_file(path, target)]
         return locations
 
     def _list_authors(self, target: ErasureTarget) -> list[str]:

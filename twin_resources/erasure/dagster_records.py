@@ -133,8 +133,8 @@ class DagsterRecords:
                     locations += _find_tables_with_target(connection, target)
         for path in sorted(path for path in self._folder.rglob("*") if path.is_file()):
             is_log = path.name.endswith(("-wal", "-shm", "-journal"))  # read with their database
-            if not is_log and (location := find_in_file(path, target)):
-                locations.append(f"{path.relative_to(self._folder)}: {location}")
+            found = [] if is_log else find_in_file(path, target)
+            locations += [f"{path.relative_to(self._folder)}: {location}" for location in found]
         return locations
 
     def _find_runs_with_target(self, target: ErasureTarget) -> Iterator[str]:

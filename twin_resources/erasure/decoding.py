@@ -47,10 +47,10 @@ class DecodedText:
     value: str
 
 
-def find_in_file(path: Path, target: ErasureTarget) -> str | None:
-    """Return the target's location in a file, or None if the decoded file has no match.
+def find_in_file(path: Path, target: ErasureTarget) -> list[str]:
+    """Return the target's first location in a file, or an empty list without a match.
 
-    A running stack constantly replaces files, so the result is also None if the file vanishes.
+    A running stack constantly replaces files, so the list is also empty if the file vanishes.
 
     Raises:
         UndecodableFileError: the file is damaged.
@@ -58,10 +58,10 @@ def find_in_file(path: Path, target: ErasureTarget) -> str | None:
     try:
         for text in decode_file(path):
             if target.matches_identifier(text.value) or target.matches_text(text.value):
-                return text.location
+                return [text.location]
     except FileNotFoundError:
-        return None
-    return None
+        pass
+    return []
 
 
 def decode_file(path: Path) -> Iterator[DecodedText]:

@@ -52,7 +52,7 @@ class HomeFiles:
         for path in list(self.find_paths_named_after_author(target)):
             erased_count += _remove_path(path)
         for path in self.list_unclaimed_files():
-            if find_in_file(path, target) is None:
+            if not find_in_file(path, target):
                 continue
             job = self._find_training_folder(path)
             if job is not None:
@@ -70,9 +70,8 @@ class HomeFiles:
             for path in self.find_paths_named_after_author(target)
         ]
         for path in self.list_unclaimed_files():
-            location = find_in_file(path, target)
-            if location is not None:
-                locations.append(f"{path.relative_to(home)}: {location}")
+            name = path.relative_to(home)
+            locations += [f"{name}: {location}" for location in find_in_file(path, target)]
         return locations
 
     def list_unclaimed_files(self) -> Iterator[Path]:

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from twin_resources.erasure.erasure_target import ErasureSubject, Kind, hash_parts
 from twin_resources.errors import TwinError
-from twin_resources.quality.ledger.ledger_tables import upsert
 from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import upsert
 
 _metadata = sa.MetaData()
 requests = sa.Table(

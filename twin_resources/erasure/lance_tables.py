@@ -97,8 +97,8 @@ class LanceTables:
         for author in self.list_author_folders(target):
             with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
                 for shown_path, path in self._storage.download(f"{author}/", Path(scratch)):
-                    location = find_in_file(path, target)
-                    locations += [f"{shown_path}: {location}"] if location is not None else []
+                    found = find_in_file(path, target)
+                    locations += [f"{shown_path}: {location}" for location in found]
             locations += self._find_stale_indexes(author)
         return locations
 

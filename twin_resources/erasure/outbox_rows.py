@@ -72,7 +72,7 @@ class OutboxRows:
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return []
-        locations = [location] if (location := find_in_file(path, target)) else []
+        locations = find_in_file(path, target)
         with open_for_erasure(path) as connection:
             for table in ("waiting", "refused"):
                 for number, kind, body in _read_rows(connection, table):
@@ -119,15 +119,9 @@ def _erase_traces(connection: sqlite3.Connection, table: str, target: ErasureTar
         remaining_body = remove_traces(body, traces)
         if remaining_body is None:
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
-        elif table == "waiting":
-            connection.execute(
-                "UPDATE waiting SET body = ?, bytes = ? WHERE number = ?",
-                (remaining_body, len(remaining_body), number),
-            )
         else:
-            connection.execute(
-                "UPDATE refused SET body = ? WHERE number = ?", (remaining_body, number)
-            )
+            sql = f"UPDATE {table} SET body = ? WHERE number = ?"
+            connection.execute(sql, (remaining_body, number))
     return erased_traces
 
 
@@ -146,7 +140,8 @@ def _erase_scores(
 
 
 def _update_counts(connection: sqlite3.Connection) -> None:
-    """Recompute the outbox's counts of waiting items."""
+    """Recompute the sizes and the counts of the waiting items."""
+    connection.execute("UPDATE waiting SET bytes = LENGTH(body)")
     for name, count_query in (
         ("score", "SELECT COUNT(*) FROM waiting WHERE kind = 'score'"),
         ("trace", "SELECT COUNT(*) FROM waiting WHERE kind = 'trace'"),

@@ -23,6 +23,7 @@ from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.erasure.trace_store import belongs_to_target, make_trace_store
 from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.tombstones import list_chunk_ids
 from twin_resources.observability.langfuse.trace_texts import extract_question
 from twin_resources.quality.ledger import ledger_tables as ledger
 
@@ -213,11 +214,8 @@ def _contains_target_passage(row: Any, target: ErasureTarget) -> bool:
         metadata_values: dict[str, Any] = (
             json.loads(metadata) if isinstance(metadata, str) else metadata or {}
         )
-        passage_ids = metadata_values.get("twin.chunks") or ""
-    id_list: str = passage_ids if isinstance(passage_ids, str) else json.dumps(passage_ids)
-    return bool(id_list) and any(
-        part.strip(" []\"'") in target.chunks for part in id_list.split(",")
-    )
+        passage_ids = metadata_values.get("twin.chunks")
+    return not target.chunks.isdisjoint(list_chunk_ids(passage_ids))
 
 
 def _find_authors(instance: Installation, target: ErasureTarget) -> frozenset[str]:

@@ -89,10 +89,7 @@ class StateStore:
 
     def find_remaining_in_file(self, target: ErasureTarget) -> list[str]:
         """Search the whole file, including free pages and the journal, which must be closed."""
-        if self.path is None:
-            return self.find_remaining(target)
-        location = find_in_file(self.path, target)
-        return [location] if location else []
+        return find_in_file(self.path, target) if self.path else self.find_remaining(target)
 
 
 def _reflect_tables(connection: sa.Connection) -> list[sa.Table]:

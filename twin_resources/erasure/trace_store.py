@@ -108,10 +108,7 @@ class EmbeddedTraces:
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
-        if not self.path.is_file():
-            return []
-        location = find_in_file(self.path, target)
-        return [location] if location else []
+        return find_in_file(self.path, target)
 
 
 @dataclass(frozen=True)

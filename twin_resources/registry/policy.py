@@ -10,11 +10,11 @@ Method: every move rewrites the policy from registry and routing table (architec
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
@@ -23,6 +23,7 @@ from twin_resources.storage.weights.answer_model import is_remote, split_stored_
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion, VersionKind
+    from twin_resources.registry.registry import Registry
 
 SCHEMA_NUMBER = 1
 CANARY_SHARE = 0.1  # share of requests, unless the routing table has `canary_share`
@@ -100,16 +101,7 @@ class Policy:
     authors: Mapping[str, AuthorPolicy] = field(default_factory=dict[str, AuthorPolicy])
 
 
-class PolicySource(Protocol):
-    """The source of a policy, such as `registry.Registry`."""
-
-    def authors(self) -> list[str]: ...
-    def versions(self, author: str) -> Sequence[ModelVersion]: ...
-    def prose_release(self, item: ModelVersion) -> ProseRelease: ...
-    def gate_version(self) -> str: ...
-
-
-def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]]) -> Policy:
+def build_policy(registry: Registry, routing: Mapping[str, Mapping[str, Any]]) -> Policy:
     """Build the policy from the current registry and routing table.
 
     A tainted version is not served. The base model with retrieval then answers for its author.
@@ -121,7 +113,7 @@ def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]
 
 
 def _build_author_policy(
-    registry: PolicySource, author: str, routing: Mapping[str, Any]
+    registry: Registry, author: str, routing: Mapping[str, Any]
 ) -> AuthorPolicy:
     versions = registry.versions(author)
     served_by_state = {
@@ -138,7 +130,7 @@ def _build_author_policy(
     return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing))
 
 
-def _build_served_version(item: ModelVersion, registry: PolicySource) -> ServedVersion:
+def _build_served_version(item: ModelVersion, registry: Registry) -> ServedVersion:
     return ServedVersion(
         version=item.version,
         checkpoint=item.checkpoint,

@@ -23,7 +23,6 @@ from twin_resources.registry.checks import MoveRefusedError, check_incumbent, ch
 from twin_resources.registry.home_state import check_store_has_versions
 from twin_resources.registry.moves import (
     STATES_NEEDING_PASS,
-    GateClaim,
     ModelVersion,
     Move,
     ReleaseMode,
@@ -36,24 +35,16 @@ from twin_resources.registry.moves import (
 )
 from twin_resources.registry.notices import build_notice
 from twin_resources.registry.policy import Policy, build_policy, policy_file_matches, write_policy
-from twin_resources.storage.state.state_tables import model_versions, moves, routing, verdicts
+from twin_resources.storage.state.state_tables import (
+    model_versions,
+    moves,
+    routing,
+    upsert,
+    verdicts,
+)
 
 if TYPE_CHECKING:
-    from twin_resources.storage.state import state as state_store
-
-__all__ = [
-    "GateClaim",
-    "ModelVersion",
-    "Move",
-    "MoveRefusedError",
-    "Registry",
-    "RequiredMove",
-    "TrialResult",
-    "Verdict",
-    "reconcile",
-    "required_moves",
-]
-
+    from twin_resources.storage.state.state import State
 
 # In a state store that several hosts share, this prefix replaces a host's home in stored paths.
 HOME_PREFIX = "$TWIN_HOME/"
@@ -63,7 +54,7 @@ PATH_COLUMNS = ("folder", "adapter_gguf", "base", "base_gguf")
 class Registry:
     """The registry of all authors' model versions; every change rewrites the policy."""
 
-    def __init__(self, state: state_store.State, *, policy_path: Path) -> None:
+    def __init__(self, state: State, *, policy_path: Path) -> None:
         self.state = state
         self.policy_path = Path(policy_path)
 
@@ -391,12 +382,8 @@ class Registry:
     def set_routing(self, author: str, table: Mapping[str, Any]) -> Policy:
         """Store an author's routing table, and write the policy."""
         with self.state.transaction() as connection:
-            connection.execute(sa.delete(routing).where(routing.c.author == author))
-            connection.execute(
-                sa.insert(routing).values(
-                    author=author, table=dict(table), written_at=rows.utc_now()
-                )
-            )
+            row = {"author": author, "table": dict(table), "written_at": rows.utc_now()}
+            upsert(connection, routing, [row])
         return self.publish()
 
     def routing(self) -> dict[str, dict[str, Any]]:
@@ -443,7 +430,17 @@ def reconcile(
     applied_moves: list[Move] = []
 
     def pending_moves() -> list[RequiredMove]:
-        moves = _read_required_moves(registry, author, gate_version, mode, evidence or {})
+        versions = registry.versions(author)
+        verdicts = {
+            item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions
+        }
+        moves = required_moves(
+            versions,
+            {checkpoint: verdict for checkpoint, verdict in verdicts.items() if verdict},
+            evidence or {},
+            gate_version=gate_version,
+            mode=mode,
+        )
         return [
             move for move in moves if not (withheld_reason and move.to_state in STATES_NEEDING_PASS)
         ]
@@ -471,22 +468,3 @@ def reconcile(
                 applied_moves.append(applied_move)
         registry.publish()  # an earlier process may have crashed before it wrote the policy
     return applied_moves
-
-
-def _read_required_moves(
-    registry: Registry,
-    author: str,
-    gate_version: str,
-    mode: ReleaseMode,
-    evidence: Mapping[int, TrialResult],
-) -> list[RequiredMove]:
-    versions = registry.versions(author)
-    newest_verdicts = {
-        item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions
-    }
-    verdicts_by_checkpoint = {
-        checkpoint: verdict for checkpoint, verdict in newest_verdicts.items() if verdict
-    }
-    return required_moves(
-        versions, verdicts_by_checkpoint, evidence, gate_version=gate_version, mode=mode
-    )

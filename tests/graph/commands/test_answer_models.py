@@ -20,7 +20,8 @@ from twin_cli.commands.versions import run_export, run_release, run_versions
 from tests.registered import register_version
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import parse_name
 

@@ -11,7 +11,8 @@ from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome, open_registr
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import report_completed_gate
 
-from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
 
 FIRST = GateClaim("beats_base_model", True, 0.8, 1.0, "better")

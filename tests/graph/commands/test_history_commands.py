@@ -22,7 +22,8 @@ from tests.unit.registry.claims_beside import make_stable_claims
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import Explanation, load_passages
-from twin_resources.registry.registry import GateClaim, MoveRefusedError, Registry, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.registry import MoveRefusedError, Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state_tables import lowered_floors
 from twin_resources.storage.tables.tables import Tables

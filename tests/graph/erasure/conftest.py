@@ -44,7 +44,7 @@ from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.observability.trace_store.local_store import Keys, build_app
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
-from twin_resources.registry.registry import GateClaim, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.settings import Settings, load_settings
 
 GATE = "gate-1"

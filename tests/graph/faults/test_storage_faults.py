@@ -291,8 +291,6 @@ def test_a_database_in_use_by_another_process_is_locked(
 def test_a_missing_database_is_reported_as_unreachable(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError):
         check_database(tmp_path / "no folder" / "state.sqlite")
-    with pytest.raises(UnreachableError):
-        State.open("postgresql+psycopg2://twin:geheim@127.0.0.1:9/twin")
 
 
 def test_a_copy_of_a_database_has_only_committed_rows(home: Settings) -> None:

@@ -16,7 +16,8 @@ from twin_resources.authors import Author, write_author
 from twin_resources.quality.judges import pairs as table
 from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.release import trial
-from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.statistics.judges import JudgeCertificate
 from twin_resources.storage.state.state import State

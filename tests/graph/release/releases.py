@@ -15,8 +15,10 @@ from twin_resources.quality.release.release_mode import ModeChoice
 from twin_resources.quality.release.releasing import ReleaseRequest, ReleaseRound, release
 from twin_resources.quality.release.replays import Replays
 from twin_resources.quality.release.trial import TrialTerms
-from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.statistics.promotion import PairedDifference
+from twin_resources.storage.state.state_tables import upsert
 
 AUTHOR = "mara"
 GATE = "gate-1"
@@ -116,6 +118,4 @@ def settle(
         ]
         connection.execute(sa.insert(ledger_tables.settled), rows)
         newest = last + len(values)
-        ledger_tables.upsert(
-            connection, ledger_tables.sequences, [{"author": AUTHOR, "last": newest}]
-        )
+        upsert(connection, ledger_tables.sequences, [{"author": AUTHOR, "last": newest}])

@@ -30,6 +30,7 @@ from twin_resources.settings import Settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.statistics.retraining_limits import RetrainingLimits
 from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import upsert
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 
@@ -180,7 +181,7 @@ class LoopWorld:
             if rows:
                 connection.execute(sa.insert(ledger_tables.settled), rows)
                 last_row = {"author": author, "last": first + len(rows) - 1}
-                ledger_tables.upsert(connection, ledger_tables.sequences, [last_row])
+                upsert(connection, ledger_tables.sequences, [last_row])
         return [row["sequence"] for row in rows]
 
     def add_good(self, author: str, count: int, **options: Any) -> list[int]:

@@ -12,8 +12,9 @@ from tests.graph.state.registry_mover import GATE
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
 from tests.unit.registry.claims_beside import make_stable_claims
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy
-from twin_resources.registry.registry import GateClaim, Registry, Verdict, reconcile
+from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.storage.state.state import State
 
 

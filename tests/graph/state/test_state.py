@@ -23,7 +23,6 @@ from tests.graph.state.lease_holder import (
     increment_number,
     open_when_all_are_ready,
 )
-from twin_resources.errors import TwinError
 from twin_resources.registry import rows
 from twin_resources.storage.state.lease import (
     LeaseBusyError,
@@ -172,13 +171,6 @@ def test_an_unreachable_store_is_reported_without_the_password(tmp_path: Path) -
     folder.mkdir()
     with pytest.raises(DamagedError, match="unable to open"):
         State.open(f"sqlite:///{folder}")
-
-
-def test_a_file_that_is_no_database_is_an_error(tmp_path: Path) -> None:
-    file = tmp_path / "state.sqlite"
-    file.write_text("these are not the bytes of a database, and there are many of them" * 20)
-    with pytest.raises(TwinError, match="file is not a database"):
-        State.open(f"sqlite:///{file}")
 
 
 def test_a_lease_has_one_holder_at_a_time(state: State) -> None:

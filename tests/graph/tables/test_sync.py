@@ -28,39 +28,22 @@ def test_the_first_sync_computes_everything(tables: Tables) -> None:
     assert report.bytes_written > 0
 
 
-def test_a_second_sync_computes_and_writes_nothing(tables: Tables) -> None:
-    first = sync_words(tables, TEXTS)
-    report = sync_words(tables, TEXTS)
-    assert (report.computed, report.written, report.deleted, report.bytes_written) == (0, 0, 0, 0)
-    assert report.lance_version == first.lance_version
-    assert report.data_version == first.data_version
+def test_changed_inputs_are_announced_and_computed_in_bounded_batches(tables: Tables) -> None:
+    batches: list[list[str] | tuple[range, int]] = []
 
-
-def test_the_function_gets_only_changed_inputs_in_bounded_batches(tables: Tables) -> None:
-    batches: list[list[str]] = []
+    def on_batch(batch: range, total: int) -> None:
+        batches.append((batch, total))
 
     def record_batch(rows: pl.DataFrame) -> pl.DataFrame:
         batches.append(rows["post"].to_list())
         return words(rows)
 
-    sync_words(tables, TEXTS, function=record_batch)
-    assert batches == [["a", "b"], ["c", "d"]]
+    sync_words(tables, TEXTS, function=record_batch, on_batch=on_batch)
+    assert batches == [(range(2), 4), ["a", "b"], (range(2, 4), 4), ["c", "d"]]
     batches.clear()
-    sync_words(tables, TEXTS | {"b": "edited", "e": "new"}, function=record_batch)
-    assert batches == [["b", "e"]]
-
-
-def test_each_batch_is_announced_with_its_position(tables: Tables) -> None:
-    reported_batches: list[tuple[range, int]] = []
-
-    def on_batch(batch: range, total: int) -> None:
-        reported_batches.append((batch, total))
-
-    sync_words(tables, TEXTS, on_batch=on_batch)
-    assert reported_batches == [(range(2), 4), (range(2, 4), 4)]
-    reported_batches.clear()
-    sync_words(tables, TEXTS | {"b": "edited"}, on_batch=on_batch)
-    assert reported_batches == [(range(1), 1)]
+    edited = TEXTS | {"b": "edited", "e": "new"}
+    sync_words(tables, edited, function=record_batch, on_batch=on_batch)
+    assert batches == [(range(2), 2), ["b", "e"]]
 
 
 def test_an_edited_post_loses_its_former_rows(tables: Tables) -> None:
@@ -72,34 +55,12 @@ def test_an_edited_post_loses_its_former_rows(tables: Tables) -> None:
     ]  # fmt: skip
 
 
-def test_a_vanished_post_loses_its_rows(tables: Tables) -> None:
-    sync_words(tables, TEXTS)
-    report = sync_words(tables, {"a": "one two"})
-    assert (report.computed, report.written, report.deleted, report.rows) == (0, 0, 4, 2)
-    assert report.data_version == rebuild(tables, {"a": "one two"})
-
-
 def test_a_sync_without_posts_leaves_an_empty_table(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     report = sync_words(tables, {})
-    assert report.rows == 0
+    assert (report.rows, report.computed, report.written, report.deleted) == (0, 0, 0, 6)
     assert report.data_version == rebuild(tables, {})
     assert tables.read("words", "mara").schema == pl.Schema(SCHEMA)
-
-
-def test_the_data_version_does_not_depend_on_earlier_syncs(tables: Tables) -> None:
-    sync_words(tables, {"a": "x", "z": "gone"})
-    sync_words(tables, {"a": "one two", "b": "other"})
-    assert sync_words(tables, TEXTS).data_version == rebuild(tables, TEXTS)
-
-
-def test_a_new_function_version_recomputes_all_rows(tables: Tables) -> None:
-    first = sync_words(tables, TEXTS)
-    second = sync_words(tables, TEXTS, version="2")
-    assert second.computed == 4
-    assert second.data_version != first.data_version
-    assert second.data_version == rebuild(tables, TEXTS, version="2")
-    assert sync_words(tables, TEXTS, version="2").computed == 0
 
 
 def test_an_input_without_rows_is_computed_once(tables: Tables) -> None:

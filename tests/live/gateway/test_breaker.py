@@ -20,9 +20,9 @@ from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_key_store
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S
 from twin_resources.gateway.hooks.breaker import MIN_ANSWERS
-from twin_resources.registry.moves import VersionState
+from twin_resources.registry.moves import GateClaim, Verdict, VersionState
 from twin_resources.registry.policy import read_policy
-from twin_resources.registry.registry import GateClaim, Registry, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live

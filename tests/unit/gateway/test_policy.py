@@ -94,11 +94,9 @@ def test_without_a_stable_version_nothing_is_served() -> None:
     assert (author.stable, author.canary, author.weights) == (None, None, {})
 
 
-@pytest.mark.parametrize(("routing", "share"), [({}, 0.1), ({"canary_share": 0.25}, 0.25)])
-def test_a_canary_gets_its_share(routing: dict[str, object], share: float) -> None:
-    policy = create_policy(make_version(1, "stable"), make_version(2, "canary"), **routing)
-    author = policy.authors["mara"]
-    assert author.weights == {"stable": 1 - share, "canary": share}
+def test_a_canary_gets_a_tenth_without_another_share() -> None:
+    policy = create_policy(make_version(1, "stable"), make_version(2, "canary"))
+    assert policy.authors["mara"].weights == {"stable": 0.9, "canary": 0.1}
 
 
 def test_a_tainted_version_is_not_served() -> None:
@@ -151,7 +149,10 @@ def test_missing_and_invalid_files_raise_different_errors(tmp_path: Path) -> Non
     path = tmp_path / "policy.json"
     with pytest.raises(PolicyMissingError, match="no such file"):
         read_policy(path)
-    for content in ("", "{", "[]", '{"schema": 1}', '{"schema": 1, "authors": {"a": 3}}'):
+    for content in (
+        *("", "{", "[]", "{}", '{"schema": 1}', '{"schema": "x", "authors": {}}'),
+        *('{"schema": 1, "authors": 3}', '{"schema": 1, "authors": {"a": 3}}'),
+    ):
         path.write_text(content)
         with pytest.raises(TwinError, match="materialize `released_model`") as caught:
             read_policy(path)

@@ -72,11 +72,8 @@ def test_the_first_model_that_passes_becomes_stable_at_once(mode: ReleaseMode) -
     assert moves(make_version(1), verdicts=[make_verdict(1)], mode=mode) == [(1, "stable")]
 
 
-def test_without_a_verdict_nothing_moves() -> None:
+def test_without_a_verdict_of_this_gate_nothing_moves() -> None:
     assert moves(make_version(1)) == []
-
-
-def test_a_verdict_of_another_gate_is_ignored() -> None:
     assert moves(make_version(1), verdicts=[make_verdict(1, gate="gate-2")]) == []
     assert moves(make_version(1), verdicts=[make_verdict(1, "failed", gate="gate-2")]) == []
 
@@ -102,27 +99,6 @@ def test_against_an_answer_model_a_candidate_always_goes_on_trial(
     assert moves(*versions, verdicts=[make_verdict(2)], mode=mode) == [(2, to_state)]
     assert moves(*versions, verdicts=[make_verdict(2, "failed")], mode=mode) == [(2, "refused")]
     assert moves(*versions, mode=mode) == []
-
-
-@pytest.mark.parametrize(
-    ("finding", "to_state"),
-    [
-        ("promote", "stable"),
-        ("roll_back", "rolled_back"),
-        ("exhausted", "parked"),
-        ("undecided", None),
-    ],
-)
-def test_only_a_successful_trial_replaces_an_answer_model(
-    finding: Finding, to_state: str | None
-) -> None:
-    versions = (
-        make_version(1, "stable", kind="answer_model", forced=True),
-        make_version(2, "shadow"),
-    )
-    evidence = {2: TrialResult(finding, "31 of about 180 pairs", incumbent=1)}
-    required = moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode="gate")
-    assert required == ([(2, to_state)] if to_state else [])
 
 
 def test_an_answer_model_never_moves_automatically() -> None:
@@ -229,23 +205,29 @@ def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -
 
 @pytest.mark.parametrize(
     ("finding", "to_state"),
-    [("promote", "stable"), ("roll_back", "rolled_back"), ("exhausted", "parked")],
+    [
+        ("promote", "stable"),
+        ("roll_back", "rolled_back"),
+        ("exhausted", "parked"),
+        ("undecided", None),
+    ],
 )
 @pytest.mark.parametrize("state", ["shadow", "canary"])
+@pytest.mark.parametrize(
+    ("kind", "mode", "incumbent"), [("tuned", "canary", None), ("answer_model", "gate", 1)]
+)
 def test_the_finding_of_a_trial_determines_its_end(
-    state: VersionState, finding: Finding, to_state: str
+    kind: VersionKind,
+    mode: ReleaseMode,
+    incumbent: int | None,
+    state: VersionState,
+    finding: Finding,
+    to_state: str | None,
 ) -> None:
-    evidence = {2: TrialResult(finding, "31 of about 180 pairs")}
-    versions = (make_version(1, "stable"), make_version(2, state))
-    assert moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode="canary") == [
-        (2, to_state)
-    ]
-
-
-def test_undecided_evidence_moves_nothing() -> None:
-    evidence = {2: TrialResult("undecided", "31 of about 180 pairs")}
-    versions = (make_version(1, "stable"), make_version(2, "canary"))
-    assert moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode="canary") == []
+    versions = (make_version(1, "stable", kind=kind), make_version(2, state))
+    evidence = {2: TrialResult(finding, "31 of about 180 pairs", incumbent)}
+    required = moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode=mode)
+    assert required == ([(2, to_state)] if to_state else [])
 
 
 def test_evidence_promotes_only_a_version_that_passed_the_current_gate() -> None:

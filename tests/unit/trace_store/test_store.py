@@ -16,7 +16,6 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.observability.trace_store.otlp import MAX_EXPORT_BYTES
 from twin_resources.observability.trace_store.trace_tables import SCHEMA, TraceTables
-from twin_resources.storage.storage_faults import DamagedError
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 GENERATION = {
@@ -387,13 +386,6 @@ def test_a_newer_schema_is_refused_with_a_next_step(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     with pytest.raises(TwinError, match="update llm-twin"):
-        TraceTables(path)
-
-
-def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "broken.sqlite"
-    path.write_bytes(b"this is no database at all, only a text of some length" * 40)
-    with pytest.raises(DamagedError, match=r"broken\.sqlite is damaged"):
         TraceTables(path)
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import gzip
 import random
 import signal
 import sys
@@ -45,6 +44,7 @@ from twin_resources.observability.langfuse.outbox import (
     outbox_path,
     sending_lock,
 )
+from twin_resources.observability.langfuse.tombstones import read_spans
 from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.settings import load_secrets, load_settings
 
@@ -122,20 +122,10 @@ class Sender:
 
     def _is_stored(self, item: QueuedItem) -> bool:
         """Return whether the store has every span of an export; False if the query fails."""
-        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-            ExportTraceServiceRequest,
-        )
-
-        export = ExportTraceServiceRequest.FromString(gzip.decompress(item.body))
-        spans = [
-            span
-            for resource in export.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
-        start_times_ms = [span.start_time_unix_nano // 1_000_000 for span in spans]
+        spans = read_spans(item.body)
+        start_times_ms = [span.start_ns // 1_000_000 for span in spans]
         stored_ids: set[str] = set()
-        for trace_id in {span.trace_id.hex() for span in spans}:
+        for trace_id in {span.trace_id for span in spans}:
             parameters = {
                 "traceId": trace_id,
                 "fromStartTime": format_timestamp(min(start_times_ms)) or "",
@@ -148,7 +138,7 @@ class Sender:
                 stored_ids |= {str(row["id"]) for row in response.raise_for_status().json()["data"]}
             except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
                 return False  # for example, a rate limit, an older server or a captive portal
-        return {span.span_id.hex() for span in spans} <= stored_ids
+        return {span.span_id for span in spans} <= stored_ids
 
     def _post(self, item: QueuedItem) -> httpx.Response:
         if item.kind == "score":

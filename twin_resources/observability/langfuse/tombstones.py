@@ -115,11 +115,14 @@ def _span_tombstones(span: OtlpSpan) -> Iterator[str]:
         yield tombstone_hash("reader", str(reader))
     if author := attributes.get(f"{_METADATA}author"):
         yield tombstone_hash("author", str(author))
-    chunks = attributes.get(f"{_METADATA}chunks") or ""
-    chunk_list = chunks if isinstance(chunks, str) else json.dumps(chunks)
-    for part in chunk_list.split(","):
-        if chunk := part.strip(" []\"'"):
-            yield tombstone_hash("chunk", chunk)
+    for chunk in list_chunk_ids(attributes.get(f"{_METADATA}chunks")):
+        yield tombstone_hash("chunk", chunk)
+
+
+def list_chunk_ids(chunks: object) -> list[str]:
+    """Return the ids in a trace's `chunks`: a list, or its text with commas between the ids."""
+    text = chunks if isinstance(chunks, str) else json.dumps(chunks or "")
+    return [chunk for part in text.split(",") if (chunk := part.strip(" []\"'"))]
 
 
 def has_matching_tombstone(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -108,29 +108,26 @@ class TraceTables:
 
     def put_observations(self, observations: Sequence[Observation]) -> None:
         """Insert or replace rows by trace and id. A replaced row keeps its first `created_ms`."""
-        updated_fields = (
-            name for name in _OBSERVATION_FIELDS if name not in ("trace_id", "id", "created_ms")
+        rows = [_encode_row(item, _OBSERVATION_FIELDS) for item in observations]
+        self._upsert(
+            "observations", _OBSERVATION_FIELDS, rows, kept=("trace_id", "id", "created_ms")
         )
-        sql = (
-            f"INSERT INTO observations VALUES ({', '.join('?' * len(_OBSERVATION_FIELDS))}) "
-            "ON CONFLICT (trace_id, id) DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in updated_fields)
-        )
-        with self._write_transaction() as connection:
-            connection.executemany(
-                sql, [_encode_row(item, _OBSERVATION_FIELDS) for item in observations]
-            )
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         """Insert or replace rows by id. A replaced row keeps its first timestamp and its trace."""
-        updated_fields = (name for name in _SCORE_FIELDS if name not in _FIRST_SCORE_FIELDS)
+        rows = [_encode_row(item, _SCORE_FIELDS) for item in scores]
+        self._upsert("scores", _SCORE_FIELDS, rows, kept=_FIRST_SCORE_FIELDS)
+
+    def _upsert(
+        self, table: str, names: Sequence[str], rows: Sequence[Any], *, kept: Collection[str]
+    ) -> None:
+        updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in kept)
         sql = (
-            f"INSERT INTO scores VALUES ({', '.join('?' * len(_SCORE_FIELDS))}) "
-            "ON CONFLICT (id) DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in updated_fields)
+            f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))}) "
+            f"ON CONFLICT DO UPDATE SET {updates}"
         )
         with self._write_transaction() as connection:
-            connection.executemany(sql, [_encode_row(item, _SCORE_FIELDS) for item in scores])
+            connection.executemany(sql, rows)
 
     def observations(self, query: TraceQuery) -> tuple[list[Observation], bool]:
         """Return one page, newest first, and whether another page follows."""

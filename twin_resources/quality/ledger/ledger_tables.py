@@ -9,10 +9,8 @@ Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from twin_resources.storage.state.state import State, StateError, add_missing_columns
 from twin_resources.storage.state.state_tables import schema_number
@@ -174,19 +172,6 @@ def _upgrade(connection: sa.Connection) -> None:
     connection.execute(set_stream.values(stream=scores.c.name))
     set_number = sa.update(schema_number).where(schema_number.c.store == "ledger")
     connection.execute(set_number.values(number=SCHEMA_NUMBER))
-
-
-def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows, or replace those with the same primary key."""
-    if not rows:
-        return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    keys = [column.name for column in table.primary_key]
-    updates = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=keys, set_=updates), list(rows)
-    )
 
 
 def find_last_sequence(connection: sa.Connection, author: str) -> int:

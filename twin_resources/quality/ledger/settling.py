@@ -41,6 +41,7 @@ from twin_resources.statistics.poisoning import (
     max_new_reader_values,
     max_values_per_day,
 )
+from twin_resources.storage.state.state_tables import upsert
 
 READER_CAP_DAYS = 30
 DAY_LIMIT_WINDOW_DAYS = 28
@@ -318,7 +319,7 @@ def _store_settled_values(
         return
     last_number = ledger_tables.find_last_sequence(connection, author)
     new_last_row = {"author": author, "last": last_number + len(values)}
-    ledger_tables.upsert(connection, ledger_tables.sequences, [new_last_row])
+    upsert(connection, ledger_tables.sequences, [new_last_row])
     common_fields = {"author": author, "settled_ms": now_ms}
     numbered_values = list(enumerate(values, start=last_number + 1))
     rows = [

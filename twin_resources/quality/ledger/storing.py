@@ -30,6 +30,7 @@ from twin_resources.quality.ledger.settling import DayClosing
 from twin_resources.quality.ledger.traces import build_trace_row
 from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import upsert
 
 TRACES, SCORES = "traces", "scores"
 # Kind of row → the columns with its id in the trace store and the time by which the store lists it.
@@ -104,7 +105,7 @@ class LedgerWriter:
         """Store traces, process the scores that waited for them, and return the trace ids."""
         rows_by_id = {row["trace_id"]: row for row in map(build_trace_row, rows) if row is not None}
         stored_rows = _rows_by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
-        ledger_tables.upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
+        upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
         new_ids = [trace_id for trace_id in rows_by_id if trace_id not in stored_rows]
         self.report.new_traces += len(new_ids)
         table = ledger_tables.scores
@@ -119,7 +120,7 @@ class LedgerWriter:
                 for row in waiting_rows
             ]
             self._assign_days(connection, completed_rows)
-            ledger_tables.upsert(connection, table, completed_rows)
+            upsert(connection, table, completed_rows)
         self.unknown_traces -= set(rows_by_id)
         self.unknown_foreign_traces -= set(rows_by_id)
         return set(rows_by_id)
@@ -179,7 +180,7 @@ class LedgerWriter:
         self.report.invalid_scores.update(
             row["reason"] for row in new_rows if row["status"] == "bad"
         )
-        ledger_tables.upsert(connection, ledger_tables.scores, [*new_rows, *changed_rows])
+        upsert(connection, ledger_tables.scores, [*new_rows, *changed_rows])
         return set(rows_by_id)
 
     def recount(self, authors: Iterable[str]) -> None:
@@ -208,7 +209,7 @@ class LedgerWriter:
                 ]
                 counted_rows = [row for row in rows_to_recount if row["kind"] != OTHER]
                 self._assign_days(connection, counted_rows, keep_own_day=True)
-                ledger_tables.upsert(connection, table, counted_rows)
+                upsert(connection, table, counted_rows)
                 self.report.changed_scores += len(counted_rows)
 
     def _assign_days(
@@ -271,7 +272,7 @@ class LedgerWriter:
 
 def store_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
     """Store the position of a feed."""
-    ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": name, **vars(state)}])
+    upsert(connection, ledger_tables.feeds, [{"name": name, **vars(state)}])
 
 
 def _trace_fields(row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -40,6 +40,7 @@ from twin_resources.storage.state.state_tables import (
     lowered_floors,
     model_versions,
     moves,
+    upsert,
     watches,
 )
 
@@ -109,7 +110,7 @@ def check_new_days(
             "read_to": next_position,
             "streams": sorted(streams),
         }
-        ledger_tables.upsert(connection, followed, [row])
+        upsert(connection, followed, [row])
     return checked_days, next_position < last_sequence
 
 
@@ -326,6 +327,4 @@ def find_floor_sequence(connection: sa.Connection, author: str, stream: str) -> 
 
 def _store(connection: sa.Connection, evidence: StreamEvidence) -> None:
     key = {name: getattr(evidence, name) for name in ("author", "stream", "version")}
-    ledger_tables.upsert(
-        connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.is_armed}]
-    )
+    upsert(connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.is_armed}])

@@ -23,6 +23,7 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.sources.arrivals import SourcesState
 from twin_resources.storage.sources.feed_response import PollResponse
 from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import upsert
 
 TIMEOUT_S = 20.0
 """Limit per feed, including redirects, so that one server cannot delay the poll of many authors."""
@@ -117,5 +118,4 @@ def save_poll_state(state: State, author: str, poll_state: PollState) -> None:
         ),
     }
     with state.transaction() as connection:
-        connection.execute(sa.delete(_polls).where(_polls.c.author == author))
-        connection.execute(sa.insert(_polls).values(**row))
+        upsert(connection, _polls, [row])

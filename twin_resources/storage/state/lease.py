@@ -20,19 +20,22 @@ import threading
 import time
 import uuid
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.state.state_tables import ended_leases, leases
+from twin_resources.storage.state.state_tables import ended_leases, leases, upsert
 from twin_resources.storage.storage_faults import StorageError
+
+if TYPE_CHECKING:
+    from twin_resources.storage.state.state import State
 
 _MIN_POLL_S, _MAX_POLL_S = 0.02, 0.25
 # Holders in this process whose end was not written because the store was full or unreachable.
@@ -49,21 +52,11 @@ class LeaseLostError(TwinError):
     """This process stopped renewing its lease, and another holder acquired the lease."""
 
 
-class TransactionalStore(Protocol):
-    """The interface of the store that contains the leases; implemented by `State`."""
-
-    def transaction(self) -> AbstractContextManager[sa.Connection]: ...
-
-    def read_transaction(self) -> AbstractContextManager[sa.Connection]: ...
-
-    def now(self, connection: sa.Connection) -> float: ...
-
-
 @dataclass(frozen=True)
 class Lease:
     """A lease that this process holds."""
 
-    state: TransactionalStore
+    state: State
     name: str
     holder: str
     ttl_s: float
@@ -99,7 +92,7 @@ class Lease:
 
 @contextmanager
 def hold_lease(
-    state: TransactionalStore,
+    state: State,
     name: str,
     *,
     ttl_s: float,
@@ -134,14 +127,15 @@ def hold_lease(
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
                 if records_end:
-                    _record_end(connection, lease)
+                    ended_lease = {"name": name, "holder": lease.holder}
+                    upsert(connection, ended_leases, [ended_lease])
         except (OperationalError, StorageError):
             # The lease ends at once for this process, and by expiry for others. The caller must see
             # the error raised in the block, which may have the same cause (a full disk).
             _abandoned_holders.add(lease.holder)
 
 
-def live_lease_names(state: TransactionalStore, prefix: str) -> list[str]:
+def live_lease_names(state: State, prefix: str) -> list[str]:
     """Return the names of the held leases that begin with `prefix`; delete the expired ones."""
     has_prefix = leases.c.name.startswith(prefix, autoescape=True)
     with state.read_transaction() as connection:
@@ -153,15 +147,6 @@ def live_lease_names(state: TransactionalStore, prefix: str) -> list[str]:
             is_this_row = (leases.c.holder == row.holder, leases.c.expires_at == row.expires_at)
             connection.execute(sa.delete(leases).where(*is_this_row))
     return [row.name for row in rows if row not in expired_rows]
-
-
-def _record_end(connection: sa.Connection, lease: Lease) -> None:
-    is_this_lease = ended_leases.c.name == lease.name
-    updated_rows = connection.execute(
-        sa.update(ended_leases).where(is_this_lease).values(holder=lease.holder)
-    ).rowcount
-    if not updated_rows:
-        connection.execute(sa.insert(ended_leases).values(name=lease.name, holder=lease.holder))
 
 
 def _acquire(lease: Lease, wait_s: float) -> None:

@@ -2,7 +2,7 @@
 
 Scope: the SQL tables of leases, inputs that produced no rows, verified files, model versions,
 verdicts, moves and trials, and those of the retraining loop (watches, alarms, retrainings,
-notices).
+notices). `upsert` writes rows of any table.
 Out of scope: queries (`state.py`, `lease.py`, `registry/registry.py` and others) and Lance tables.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
@@ -10,7 +10,11 @@ Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 SCHEMA_NUMBER = 1  # increase it with every change that older code cannot read
 
@@ -309,3 +313,16 @@ ADDED_COLUMNS = (
     leases.c.ttl_s,
     retrainings.c.made,
 )
+
+
+def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, or replace those with the same primary key."""
+    if not rows:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    keys = [column.name for column in table.primary_key]
+    updates = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=keys, set_=updates), list(rows)
+    )

@@ -143,20 +143,13 @@ def open_version(uri: str, version: int) -> StoredTable:
 
 
 def list_tables(uri: str) -> list[str]:
-    """Return the sorted names of the tables in a folder or under a prefix."""
-    import lancedb
+    """Return the sorted names of the tables in a folder or under a prefix.
 
-    if "://" not in uri and not Path(uri).is_dir():
-        return []  # connecting would create the folder
-    database = lancedb.connect(uri)
-    names: list[str] = []
-    token: str | None = None
-    while page := database.list_tables(page_token=token, limit=1000):
-        names += page.tables
-        token = page.page_token
-        if not token:
-            break
-    return sorted(names)
+    Raises:
+        TwinError: the bucket cannot be listed.
+    """
+    names = _list_subfolders(uri)
+    return [name.removesuffix(".lance") for name in names if name.endswith(".lance")]
 
 
 def list_authors_with_tables(base: str) -> list[str]:
@@ -165,11 +158,13 @@ def list_authors_with_tables(base: str) -> list[str]:
     Raises:
         TwinError: the bucket cannot be listed.
     """
-    if is_object_address(base):
-        return list_folders(base)
-    if not Path(base).is_dir():
-        return []
-    return sorted(path.name for path in Path(base).iterdir() if any(path.glob("*.lance")))
+    return [name for name in _list_subfolders(base) if list_tables(f"{base}/{name}")]
+
+
+def _list_subfolders(uri: str) -> list[str]:
+    if is_object_address(uri):
+        return list_folders(uri)
+    return sorted(path.name for path in Path(uri).glob("*") if path.is_dir())
 
 
 def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
@@ -309,23 +304,6 @@ def _translate_read_errors(table: StoredTable) -> Generator[None]:
     """Convert an error while reading rows to a `StorageError` of the table's files."""
     with translate_storage_errors(f"read the table {table.uri}", table.uri, default=DamagedError):
         yield
-
-
-def scan_fragments(
-    table: StoredTable,
-    columns: Sequence[str],
-    *,
-    batch_size: int,
-    fragments: Sequence[Any],
-) -> Iterator[pl.DataFrame]:
-    """Yield columns of the given fragments, in frames of at most `batch_size` rows; at least one.
-
-    Columns missing from the table are omitted.
-    """
-    existing_columns = [name for name in columns if name in table.columns]
-    yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(existing_columns)))
-    if fragments:
-        yield from scan_batches(table, existing_columns, batch_size=batch_size, fragments=fragments)
 
 
 def scan_batches(

@@ -36,7 +36,7 @@ from twin_resources.storage.tables.store import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from twin_resources.storage.state.lease import Lease, TransactionalStore
+    from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
 # A key takes tens of bytes, so the key list of one delete stays under a megabyte.
@@ -354,7 +354,7 @@ def _update_row_sum(
 
 
 def _record_empty_inputs(
-    state: TransactionalStore,
+    state: State,
     uri: str,
     version: str,
     batch: pl.DataFrame,
@@ -393,7 +393,7 @@ def read_empty_inputs(state: State, uri: str) -> pl.DataFrame:
     )
 
 
-def delete_empty_inputs(state: TransactionalStore, uri: str, keys: Sequence[str]) -> None:
+def delete_empty_inputs(state: State, uri: str, keys: Sequence[str]) -> None:
     """Delete the records of inputs without rows."""
     if not keys:
         return

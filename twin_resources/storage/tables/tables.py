@@ -30,16 +30,6 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
-__all__ = [
-    "CompactionResult",
-    "DeletedRows",
-    "SyncResult",
-    "TableNotFoundError",
-    "Tables",
-    "UnverifiedRows",
-    "Upstream",
-]
-
 BATCH_ROWS = 1000
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import sqlalchemy as sa
 
-from twin_resources.storage.state.state_tables import verified_files
-from twin_resources.storage.tables.store import StoredTable, scan_fragments
+from twin_resources.storage.state.state_tables import upsert, verified_files
+from twin_resources.storage.tables.store import StoredTable, scan_batches
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
@@ -47,22 +47,18 @@ class UnverifiedRows:
 
         Columns that the table lacks are omitted.
         """
-        return scan_fragments(self.table, columns, batch_size=rows, fragments=self.fragments)
+        names = [name for name in columns if name in self.table.columns]
+        yield pl.DataFrame(pl.from_arrow(self.table.dataset.schema.empty_table().select(names)))
+        if self.fragments:
+            yield from scan_batches(self.table, names, batch_size=rows, fragments=self.fragments)
 
     def mark_verified(self) -> None:
         """Record that the claim holds for every row of this version."""
         files = sorted(_fragment_files(fragment) for fragment in self.table.dataset.get_fragments())
-        same_claim = (
-            verified_files.c.table_uri == self.table.uri,
-            verified_files.c.claim == self.claim,
-        )
+        key = {"table_uri": self.table.uri, "claim": self.claim}
         with self.state.transaction() as connection:
-            connection.execute(sa.delete(verified_files).where(*same_claim))
-            connection.execute(
-                sa.insert(verified_files).values(
-                    table_uri=self.table.uri, claim=self.claim, version=self.version, files=files
-                )
-            )
+            row = {**key, "version": self.version, "files": files}
+            upsert(connection, verified_files, [row])
 
 
 def find_unverified_rows(

@@ -16,17 +16,19 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.chat_turns import adapt_chat_template
-from twin_resources.storage.weights.gguf import compute_lora_alpha
+from twin_resources.storage.weights.gguf import (
+    LORA_PREFIX,
+    compute_lora_alpha,
+    write_adapter_tensors,
+)
 from twin_resources.storage.weights.gguf_vocabulary import read_vocabulary
 
 REFUSED_EXIT_CODE = 3
-LORA_PREFIX = "base_model.model."
 
 
 class _ConversionError(Exception):
@@ -112,22 +114,14 @@ def _model_name(folder: Path, tokenizer: Any) -> str:
 def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
     """Write the GGUF file of a LoRA adapter for the model in `folder`."""
     import torch
-    from gguf import MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
+    from gguf import MODEL_ARCH_NAMES, LlamaFileType
 
     architecture = _load_model_class(folder)
     scale = compute_lora_alpha(adapter)
     with torch.inference_mode():
         model = architecture(folder, LlamaFileType.ALL_F32, out)
         tensors = dict(_iter_adapter_tensors(adapter, model))
-    with closing(GGUFWriter(out, MODEL_ARCH_NAMES[model.model_arch])) as writer:
-        writer.add_type("adapter")
-        writer.add_string("adapter.type", "lora")
-        writer.add_float32("adapter.lora.alpha", scale)
-        for name, values in tensors.items():
-            writer.add_tensor(name, values)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
+    write_adapter_tensors(out, MODEL_ARCH_NAMES[model.model_arch], scale, tensors)
 
 
 def _load_model_class(folder: Path) -> Any:

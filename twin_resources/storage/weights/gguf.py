@@ -25,7 +25,11 @@ import numpy as np
 from safetensors import safe_open
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.weights.gguf_vocabulary import pre_tokenizer_name
+from twin_resources.storage.weights.gguf_vocabulary import (
+    SERVE_WITH_VLLM,
+    pre_tokenizer_name,
+    read_tokens,
+)
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -33,10 +37,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Layout = tuple[str, tuple[int, ...], np.dtype[Any]]
 """Name, shape and type of a tensor."""
-
-_SERVE_WITH_VLLM = (
-    "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
-)
 
 _ROPE_TYPES = ("default", "linear", "llama3")
 _SHAPE_FIELDS = (
@@ -51,7 +51,7 @@ _SHAPE_FIELDS = (
     "rms_norm_eps",
 )
 _NUMPY_TYPES = {"F16", "F32", "F64"}  # safetensors' names
-_LORA_PREFIX = "base_model.model."
+LORA_PREFIX = "base_model.model."
 
 
 def read_config(model: Path | Mapping[str, Any]) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
                 _iter_model_tensors(model_folder, config, names=names, extra=extra_tensors),
             )
 
-    return _write_atomically(out_path, build)
+    return write_atomically(out_path, build)
 
 
 def unsupported_reason(model_folder: Path) -> TwinError | None:
@@ -149,14 +149,12 @@ def write_adapter(
         TwinError: llama.cpp does not support a feature of the adapter (DoRA, per-module ranks,
             trained biases …).
     """
-    from gguf import GGUFWriter
-
     config = read_config(base_config)
     alpha = compute_lora_alpha(adapter_folder)
     gguf_name = _create_gguf_namer(config["num_hidden_layers"])
     tensors: dict[str, Array] = {}
     for name, values in _read_tensors(adapter_folder / "adapter_model.safetensors"):
-        module, _, suffix = name.removeprefix(_LORA_PREFIX).rpartition(".lora_")
+        module, _, suffix = name.removeprefix(LORA_PREFIX).rpartition(".lora_")
         if suffix not in ("A.weight", "B.weight"):
             raise _unsupported_error(adapter_folder, f"the tensor {name} is not a LoRA matrix")
         target = gguf_name(f"{module}.weight")
@@ -166,15 +164,23 @@ def write_adapter(
             rows = _to_gguf_rows(f"{module}.weight", values, config)
             tensors[f"{target}.lora_b"] = np.ascontiguousarray(rows)
 
-    def build(path: Path) -> None:
-        with closing(GGUFWriter(path, "llama")) as writer:
-            writer.add_type("adapter")
-            writer.add_string("adapter.type", "lora")
-            writer.add_float32("adapter.lora.alpha", alpha)
-            layout = [(name, values.shape, values.dtype) for name, values in tensors.items()]
-            _stream_tensors(writer, layout, tensors.items())
+    return write_atomically(
+        out_path, lambda path: write_adapter_tensors(path, "llama", alpha, tensors)
+    )
 
-    return _write_atomically(out_path, build)
+
+def write_adapter_tensors(
+    path: Path, architecture: str, alpha: float, tensors: Mapping[str, Array]
+) -> None:
+    """Write the matrices of a LoRA as a GGUF adapter for models of an architecture."""
+    from gguf import GGUFWriter
+
+    with closing(GGUFWriter(path, architecture)) as writer:
+        writer.add_type("adapter")
+        writer.add_string("adapter.type", "lora")
+        writer.add_float32("adapter.lora.alpha", alpha)
+        layout = [(name, values.shape, values.dtype) for name, values in tensors.items()]
+        _stream_tensors(writer, layout, tensors.items())
 
 
 def compute_lora_alpha(adapter_folder: Path) -> float:
@@ -213,10 +219,11 @@ def _require_llama(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _unsupported_error(folder: Path, found: str) -> TwinError:
-    return TwinError(f"write {folder} as GGUF", found=found, next_step=_SERVE_WITH_VLLM)
+    return TwinError(f"write {folder} as GGUF", found=found, next_step=SERVE_WITH_VLLM)
 
 
-def _write_atomically(out_path: Path, build: Callable[[Path], None]) -> Path:
+def write_atomically(out_path: Path, build: Callable[[Path], None]) -> Path:
+    """Build a file under a partial name, rename it to `out_path`, and return `out_path`."""
     out_path.parent.mkdir(parents=True, exist_ok=True)
     partial = out_path.with_name(out_path.name + ".partial")
     try:
@@ -255,7 +262,7 @@ def _create_gguf_namer(layers: int) -> Callable[[str], str]:
             raise TwinError(
                 "name a tensor in GGUF",
                 found=f"Llama has no tensor {hf_name}",
-                next_step=_SERVE_WITH_VLLM,
+                next_step=SERVE_WITH_VLLM,
             )
         return name
 
@@ -319,7 +326,7 @@ def _load_hyperparameters(folder: Path, config: Mapping[str, Any]) -> Any:
 
 
 def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> None:
-    from gguf import SpecialVocab, TokenType
+    from gguf import SpecialVocab
 
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -328,15 +335,7 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
     if tokenizer["model"].get("type") != "BPE":
         raise _unsupported_error(folder, f"a tokenizer of type {tokenizer['model'].get('type')!r}")
     size = int(config["vocab_size"])
-    tokens = [f"[PAD{index}]" for index in range(size)]
-    types = [TokenType.UNUSED] * size
-    for token, index in tokenizer["model"]["vocab"].items():
-        tokens[index], types[index] = token, TokenType.NORMAL
-    for token_fields in tokenizer.get("added_tokens", []):
-        tokens[token_fields["id"]] = token_fields["content"]
-        types[token_fields["id"]] = (
-            TokenType.CONTROL if token_fields["special"] else TokenType.USER_DEFINED
-        )
+    tokens, types = read_tokens(tokenizer, rows=size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre_tokenizer_name(tokenizer))
     writer.add_token_list(tokens)

