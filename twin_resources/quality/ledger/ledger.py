@@ -44,6 +44,7 @@ MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # after a longer jump, the clock may be wrong
 # `for_home` settles a day this long after its end. By then, the hourly pass over the last days has
 # read every score that was given before midnight and became visible late.
 DAY_QUIET_S = 7_200.0
+CAUGHT_UP_MS = 15 * 60_000  # further behind, an overlap would only read the backlog again
 CLOCK_TRUST_S = 600.0  # delay before a clock that has jumped ahead is trusted
 _SCORE_SETTINGS_FEED = "scores that count"  # feed row with the hash of the `[scores]` last applied
 
@@ -251,14 +252,12 @@ class Ledger:
         traces = reading.trace_pages(self.client)
         scores = reading.score_pages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
-        overlap_ms = int(rules.overlap_s * 1000)
         # Traces are read first, because scores refer to them. Half the budget remains for scores.
-        for pages, divisor in ((traces, 2), (scores, 1)):
-            with budget.allocate(divisor) as allocation:
-                state = self._feed_state(pages.kind) or start
-                reading.continue_feed(
-                    pages, writer, allocation, state, goal_ms, overlap_ms=overlap_ms
-                )
+        reserved_requests = budget.requests // 2
+        budget.requests -= reserved_requests
+        self._read_new_rows(traces, writer, budget, start, goal_ms)
+        budget.requests += reserved_requests
+        self._read_new_rows(scores, writer, budget, start, goal_ms)
         reading.look_up_traces(traces, writer, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
             report.is_reconciling |= reading.reconcile(
@@ -280,6 +279,23 @@ class Ledger:
                 length_ms=(rules.retention_days - rules.reconcile_days) * DAY_MS,
                 name=reading.OLD_DAYS_PASS,
             )
+
+    def _read_new_rows(
+        self,
+        pages: reading.ListPages,
+        writer: LedgerWriter,
+        budget: TickBudget,
+        start: FeedState,
+        goal_ms: int,
+    ) -> None:
+        """Continue the first reading of a list, from `start` if it was never read."""
+        state = self._feed_state(pages.kind) or start
+        overlap_ms = int(self.rules.overlap_s * 1000)
+        is_caught_up = not state.cursor and goal_ms - state.frontier_ms <= CAUGHT_UP_MS
+        # If the last rows are dense, windows are short, and an overlap would read the same again.
+        if is_caught_up and state.span_ms > overlap_ms:
+            state = replace(state, frontier_ms=state.frontier_ms - overlap_ms)
+        reading.continue_feed(pages, writer, budget, state, goal_ms)
 
     def interactions(self, author: str) -> pl.DataFrame:
         """Return answers with the scores by readers and judges; see `build_interactions_frame`."""

@@ -9,8 +9,8 @@ A window is committed whole or not at all, so everything before the frontier has
 that does not fit into its pages is halved as soon as its first page shows that it is too dense.
 The next windows keep that length, and double it while they fit. A millisecond cannot be halved: its
 pages are committed one by one, and the cursor is stored for the next tick. Windows end some time
-(`lag_s`) before now, because a store makes rows visible late. The first window of a tick overlaps
-the last one read. The reconciliation finds rows that arrive even later, change or are deleted.
+(`lag_s`) before now, because a store makes rows visible late. A tick begins some time (`overlap_s`)
+before the frontier. The reconciliation finds rows that arrive even later, change or are deleted.
 
 A store may fail whenever a particular row is requested. A window that fails is halved too. The
 single millisecond that remains is skipped once the store has returned the next one.
@@ -20,8 +20,7 @@ single millisecond that remains is skipped once the store has returned the next 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,8 +28,6 @@ from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import format_timestamp
 
 WINDOW_PAGES = 10
-OVERLAP_PAGES = 3  # for the first window of a tick, which overlaps the last window read
-CAUGHT_UP_MS = 15 * 60_000  # further behind, an overlap would only read the backlog again
 MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]
@@ -59,16 +56,6 @@ class TickBudget:
         """Count one call that is about to be made."""
         self.requests -= 1
         self.spent += 1
-
-    @contextmanager
-    def allocate(self, divisor: int) -> Generator[TickBudget]:
-        """Open a budget of 1/`divisor` of the calls left, rounded up. Its calls count here too."""
-        allocation = TickBudget(-(-self.requests // divisor), self.deadline, self.clock)
-        try:
-            yield allocation
-        finally:
-            self.requests -= allocation.spent
-            self.spent += allocation.spent
 
 
 @dataclass(frozen=True)
@@ -112,68 +99,45 @@ class PagedFeed:
     window_pages: int = WINDOW_PAGES
     skipped: list[str] = field(default_factory=list[str])
 
-    def advance(
-        self, state: FeedState, goal_ms: int, budget: TickBudget, *, overlap_ms: int = 0
-    ) -> FeedState:
+    def advance(self, state: FeedState, goal_ms: int, budget: TickBudget) -> FeedState:
         """Read towards `goal_ms` and return the state reached.
 
         Raises:
             TraceStoreError: a page could not be read; earlier commits stay.
         """
-        effective_overlap_ms = overlap_ms if goal_ms - state.frontier_ms <= CAUGHT_UP_MS else 0
         while budget.remaining() and (state.cursor or state.frontier_ms < goal_ms):
             if state.cursor:
                 state = self._continue_window(state, budget)
                 continue
             # Read at least one page: a window without a page read would look empty.
-            page_limit = OVERLAP_PAGES if effective_overlap_ms else self.window_pages
-            max_pages = max(min(budget.remaining(), page_limit), 1)
+            max_pages = max(min(budget.remaining(), self.window_pages), 1)
             # With fewer pages, the window is shorter.
             span_ms = max(1, state.span_ms * max_pages // self.window_pages)
-            until_ms = min(goal_ms, state.frontier_ms + span_ms)
-            since_ms = max(state.frontier_ms - effective_overlap_ms, 0)
+            since_ms, until_ms = state.frontier_ms, min(goal_ms, state.frontier_ms + span_ms)
             try:
                 rows, cursor = self._read(since_ms, until_ms, budget, max_pages=max_pages)
             except TraceStoreError as error:
                 if not error.is_server_error:
                     raise
-                state = self._shrink_or_skip(state, until_ms, error, budget)
-                effective_overlap_ms = 0
+                if until_ms - since_ms > 1:
+                    state = self._commit([], replace(state, span_ms=(until_ms - since_ms) // 2))
+                elif budget.remaining():
+                    # An outage fails here too, so that it skips nothing.
+                    self._read_page(until_ms, until_ms + 1, "", budget)
+                    self.skipped.append(f"{format_timestamp(since_ms)}: {error.found}")
+                    state = self._commit([], replace(state, frontier_ms=until_ms))
+                if not budget.remaining():
+                    raise
                 continue
             if not cursor:
                 span_ms = self._grow_span_ms(state, until_ms, len(rows))
                 next_state = replace(state, frontier_ms=until_ms, span_ms=span_ms)
                 state = self._commit(rows, next_state, window_bounds=(since_ms, until_ms))
-            elif effective_overlap_ms:
-                pass  # retry without overlap, so that dense old rows do not block new rows
             elif until_ms - since_ms <= 1:
                 state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:
                 span_ms = self._shrink_span_ms(since_ms, until_ms, rows)
                 state = self._commit([], replace(state, span_ms=span_ms))
-            effective_overlap_ms = 0
-        return state
-
-    def _shrink_or_skip(
-        self, state: FeedState, until_ms: int, error: TraceStoreError, budget: TickBudget
-    ) -> FeedState:
-        """Shorten the next window after the store has failed, or skip a single millisecond.
-
-        Raises:
-            TraceStoreError: the store also fails for the next millisecond, or no request is left.
-        """
-        frontier_ms = state.frontier_ms
-        if until_ms - frontier_ms > 1:
-            next_state = replace(state, span_ms=(until_ms - frontier_ms) // 2)
-        else:
-            if not budget.remaining():
-                raise error
-            self._read_page(until_ms, until_ms + 1, "", budget)
-            self.skipped.append(f"{format_timestamp(frontier_ms)}: {error.found}")
-            next_state = replace(state, frontier_ms=until_ms)
-        state = self._commit([], next_state)
-        if not budget.remaining():
-            raise error
         return state
 
     def _commit(

@@ -57,7 +57,6 @@ class ListPages:
     Attributes:
         kind: `scores` or `traces`.
         time_field: the name of the field with a row's time.
-        since_parameter, until_parameter: the names of the parameters that bound the window.
         base_parameters: the parameters of every request.
         page_rows: the number of rows in a full page.
     """
@@ -66,19 +65,19 @@ class ListPages:
     kind: str
     path: str
     time_field: str
-    since_parameter: str
-    until_parameter: str
     base_parameters: Mapping[str, str]
     page_rows: int
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        window = {
-            self.since_parameter: format_timestamp(since_ms) or "",
-            self.until_parameter: format_timestamp(until_ms) or "",
-        }
-        return self.page(window | ({"cursor": cursor} if cursor else {}))
+        window = self._bound("from", since_ms) | self._bound("to", until_ms)
+        return self._page(window | ({"cursor": cursor} if cursor else {}))
 
-    def page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
+    def _bound(self, side: str, time_ms: int) -> dict[str, str]:
+        """Return the parameter that bounds the window on this side, such as `fromTimestamp`."""
+        name = f"{side}{self.time_field[0].upper()}{self.time_field[1:]}"
+        return {name: format_timestamp(time_ms) or ""}
+
+    def _page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
         """Request one page with these parameters and the base parameters."""
         request_parameters = {**self.base_parameters, **parameters, "limit": str(self.page_rows)}
         return self.client.page(self.path, request_parameters)
@@ -95,9 +94,7 @@ class ListPages:
             "value": list(trace_ids),
         }
         filter_json = json.dumps([id_filter], separators=(",", ":"))
-        return self.page(
-            {self.since_parameter: format_timestamp(since_ms) or "", "filter": filter_json}
-        )[0]
+        return self._page(self._bound("from", since_ms) | {"filter": filter_json})[0]
 
     def get_time_ms(self, row: Row) -> int:
         return parse_timestamp_ms(row[self.time_field])
@@ -106,15 +103,13 @@ class ListPages:
 def score_pages(client: PageClient, environments: str = ENVIRONMENT) -> ListPages:
     """Return the pages of scores, selected by arrival time."""
     parameters = {"fields": "core,details,subject,annotation", "environment": environments}
-    bounds = "fromTimestamp", "toTimestamp"
-    return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, parameters, SCORE_PAGE)
+    return ListPages(client, SCORES, SCORES_PATH, "timestamp", parameters, SCORE_PAGE)
 
 
 def trace_pages(client: PageClient) -> ListPages:
     """Return the pages of answers (generation spans), selected by start time."""
     parameters = {"type": "GENERATION", "fields": _TRACE_FIELDS, "expandMetadata": "twin.chunks"}
-    bounds = "fromStartTime", "toStartTime"
-    return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, parameters, TRACE_PAGE)
+    return ListPages(client, TRACES, TRACES_PATH, "startTime", parameters, TRACE_PAGE)
 
 
 def read_feed(connection: sa.Connection, name: str) -> FeedState | None:
@@ -131,7 +126,6 @@ def continue_feed(
     state: FeedState,
     goal_ms: int,
     *,
-    overlap_ms: int = 0,
     pass_name: str = "",
 ) -> FeedState:
     """Continue reading a list towards `goal_ms`, and return the position reached.
@@ -152,7 +146,7 @@ def continue_feed(
 
     feed = PagedFeed(pages, pages.get_time_ms, commit, page_rows=pages.page_rows)
     try:
-        return feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
+        return feed.advance(state, goal_ms, budget)
     finally:
         writer.report.unread_items += feed.skipped
 
@@ -162,47 +156,33 @@ def look_up_traces(
 ) -> None:
     """Request the traces that new scores refer to and that no window has contained yet.
 
-    A trace may have waited in an outbox long after the answer started.
+    A trace may have waited in an outbox long after the answer started. If the store fails for one
+    trace, the rest are still read.
+
+    Raises:
+        TraceStoreError: the store does not respond, or it refuses the keys.
     """
     foreign_trace_ids = sorted(writer.unknown_foreign_traces - writer.unknown_traces)
     # Traces that our own scores refer to come first.
     ordered_ids = [*sorted(writer.unknown_traces), *foreign_trace_ids]
     trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
-    for chunk in ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST):
-        if not budget.remaining():
-            return
-        _look_up(pages, chunk, writer, budget, since_ms)
-
-
-def _look_up(
-    pages: ListPages,
-    trace_ids: Sequence[str],
-    writer: LedgerWriter,
-    budget: TickBudget,
-    since_ms: int,
-) -> None:
-    """Read the traces with these ids. If the store fails for one trace, the rest are still read.
-
-    Raises:
-        TraceStoreError: the store does not respond, or it refuses the keys.
-    """
-    if not budget.remaining():
-        return
-    budget.spend()
-    try:
-        rows = pages.fetch_traces_by_id(trace_ids, since_ms)
-    except TraceStoreError as error:
-        if not error.is_server_error:
-            raise
-        if len(trace_ids) == 1:
-            writer.report.unread_items.append(f"{trace_ids[0]}: {error.found}")
-            return
-        middle = len(trace_ids) // 2
-        _look_up(pages, trace_ids[:middle], writer, budget, since_ms)
-        _look_up(pages, trace_ids[middle:], writer, budget, since_ms)
-        return
-    with writer.transaction() as connection:
-        writer.put_traces(connection, rows)
+    chunks = list(ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST))
+    while chunks and budget.remaining():
+        chunk = chunks.pop(0)
+        budget.spend()
+        try:
+            rows = pages.fetch_traces_by_id(chunk, since_ms)
+        except TraceStoreError as error:
+            if not error.is_server_error:
+                raise
+            if len(chunk) > 1:
+                halves = ledger_tables.split_into_batches(chunk, (len(chunk) + 1) // 2)
+                chunks = [*halves, *chunks]
+            else:
+                writer.report.unread_items.append(f"{chunk[0]}: {error.found}")
+            continue
+        with writer.transaction() as connection:
+            writer.put_traces(connection, rows)
 
 
 def reconcile(

@@ -236,17 +236,15 @@ class _NewReaders:
         )  # fmt: skip
         is_vote = (scores.c.author == author) & (scores.c.stream == stream)
         is_settled = (settled.c.author == author) & (settled.c.stream == stream)
-        first_days: dict[str, int] = {}
-        for reader, day_column, conditions in (
-            (traces.c.reader, traces.c.started_ms // DAY_MS, traces.c.author == author),
-            (scores.c.reader, scores.c.day, is_vote),
-            (settled.c.unit, settled.c.day, is_settled),
-        ):
-            first_day_query = (
-                sa.select(reader, sa.func.min(day_column)).where(conditions).group_by(reader)
-            )
-            for name, day in connection.execute(first_day_query).tuples():
-                first_days[name] = min(day, first_days.get(name, day))
+        asked_day = (traces.c.started_ms // DAY_MS).label("day")
+        days = sa.union_all(
+            sa.select(traces.c.reader, asked_day).where(traces.c.author == author),
+            sa.select(scores.c.reader, scores.c.day).where(is_vote),
+            sa.select(settled.c.unit, settled.c.day).where(is_settled),
+        ).subquery()
+        first_days = connection.execute(
+            sa.select(days.c.reader, sa.func.min(days.c.day)).group_by(days.c.reader)
+        ).tuples()
         day_sizes = connection.execute(
             sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
             .where(is_vote)
@@ -257,7 +255,7 @@ class _NewReaders:
         ).scalar()
         reader_days_by_day = {int(day): int(count) for day, count in day_sizes}
         return cls(
-            first_days,
+            dict(first_days.all()),
             min(reader_days_by_day, default=0) if first_settled is None else int(first_settled),
             reader_days_by_day,
         )

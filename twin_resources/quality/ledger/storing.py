@@ -134,38 +134,31 @@ class LedgerWriter:
         new_rows: list[dict[str, Any]] = []
         changed_rows: list[dict[str, Any]] = []
         for score_id, row in rows_by_id.items():
-            stored_row = stored_rows.get(score_id)
+            trace, stored_row = traces_by_id.get(row["trace_id"]), stored_rows.get(score_id)
             if stored_row is None:
-                new_rows.append(
-                    complete_from_trace(
-                        row, traces_by_id.get(row["trace_id"]), self.read_counted_scores
-                    )
-                )
+                new_rows.append(complete_from_trace(row, trace, self.read_counted_scores))
                 continue
             if row["updated_ms"] < stored_row["updated_ms"]:
                 # Langfuse identifies a score by id, name and date. A vote that was changed on
                 # another day therefore appears twice, and only the newer entry counts.
                 continue
-            if row["kind"] == OTHER:  # has its own scale: compare the mapped value
-                trace = traces_by_id.get(stored_row["trace_id"]) or _trace_fields(stored_row)
-                row = complete_from_trace(row, trace, self.read_counted_scores)  # noqa: PLW2901
-                if row["kind"] == OTHER and stored_row["status"] in _FINAL:
-                    continue  # the name is no longer mapped, but the final value stays
-            if _has_same_content(stored_row, row):
+            original_fields = {
+                name: stored_row[name] for name in ("trace_id", "given_ms", "timestamp_ms")
+            }
+            updated_row = complete_from_trace(
+                row | original_fields,
+                trace or _trace_fields(stored_row),
+                self.read_counted_scores,
+            )
+            if _has_same_content(stored_row, updated_row):
                 continue
             if stored_row["status"] in _FINAL or stored_row["sequence"] is not None:
-                content = {name: row[name] for name in ("value", "text", "updated_ms")}
+                if updated_row["kind"] == OTHER:
+                    continue  # the name is no longer mapped, but the final value stays
+                content = {name: updated_row[name] for name in ("value", "text", "updated_ms")}
                 restored_status = {"status": "settled"} if stored_row["status"] == "deleted" else {}
                 changed_rows.append(stored_row | content | restored_status)
             else:
-                original_fields = {
-                    name: stored_row[name] for name in ("trace_id", "given_ms", "timestamp_ms")
-                }
-                updated_row = complete_from_trace(
-                    row | original_fields,
-                    traces_by_id.get(stored_row["trace_id"]),
-                    self.read_counted_scores,
-                )
                 self._assign_days(connection, [updated_row])
                 changed_rows.append(updated_row)
         self._assign_days(connection, new_rows)
