@@ -15,7 +15,8 @@ import dagster as dg
 from twin_resources.authors import read_author
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, run_tick
+from twin_resources.quality.retraining.launching import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.quality import run_tick
 from twin_resources.quality.retraining.retraining_rules import (
     limits_for_author,
     rules_from_settings,

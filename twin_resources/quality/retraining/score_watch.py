@@ -19,7 +19,7 @@ The comparison includes the days of every version of the author that passed the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -76,16 +76,15 @@ def check_new_days(
             sa.select(followed).where(followed.c.author == author)
         ).first()
         last_read, checked_days = 0 if position is None else int(position.read_to), 0
-        stored_evidence = (
-            current_evidence(connection).get(author, []) if position is not None else []
-        )
+        last_sequence = ledger_tables.find_last_sequence(connection, author)
         if position is None or position.version != version:  # only the answering version is watched
             is_of_author = watches.c.author == author
             connection.execute(sa.update(watches).where(is_of_author).values(armed=False))
-            stored_evidence = []
-        last_sequence = ledger_tables.find_last_sequence(connection, author)
-        streams = {watch.stream for watch in stored_evidence}
-        streams |= daily_aggregates.find_streams(connection, author, version)
+        elif last_read >= last_sequence and set(position.streams) <= {
+            watch.stream for watch in current_evidence(connection, author).get(author, [])
+        }:
+            return 0, False
+        streams = daily_aggregates.find_streams(connection, author, version)
         next_position = last_sequence
         for stream in sorted(streams):
             days = ComparedDays.from_ledger(connection, stable, stream, rules)
@@ -212,10 +211,15 @@ def _released_versions(connection: sa.Connection, author: str) -> set[str]:
     return {f"v{number}" for number in rows}
 
 
-def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
+def current_evidence(
+    connection: sa.Connection, author: str | None = None
+) -> dict[str, list[StreamEvidence]]:
     """Return author → the watched version's evidence, by stream.
 
     Evidence from a release with a different detector is omitted; the next tick computes it.
+
+    Args:
+        author: the only author to return; None for all.
     """
     is_followed = (watches.c.author == followed.c.author) & (
         watches.c.version == followed.c.version
@@ -223,36 +227,14 @@ def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence
     rows = connection.execute(
         sa.select(watches.c.author, watches.c.watch)
         .join(followed, is_followed)
+        .where(sa.true() if author is None else watches.c.author == author)
         .order_by(watches.c.author, watches.c.stream)
     )
     evidence_by_author: dict[str, list[StreamEvidence]] = {}
-    for author, text in rows:
+    for slug, text in rows:
         if (evidence := StreamEvidence.from_json(text)) is not None:
-            evidence_by_author.setdefault(str(author), []).append(evidence)
+            evidence_by_author.setdefault(str(slug), []).append(evidence)
     return evidence_by_author
-
-
-def build_new_values_predicate(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
-    """Return a function that tests whether `check_new_days` has work for a version.
-
-    Building it takes three queries, regardless of the number of authors.
-    """
-    last_sequences = daily_aggregates.find_last_sequences(connection)
-    positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
-    stored_streams = {
-        author: {watch.stream for watch in evidence}
-        for author, evidence in current_evidence(connection).items()
-    }
-
-    def has_new_values(stable: ModelVersion) -> bool:
-        position, author = positions.get(stable.author), stable.author
-        if position is None or position.version != version_name(stable):
-            return author in last_sequences
-        return position.read_to < last_sequences.get(author, 0) or bool(
-            set(position.streams) - stored_streams.get(author, set())
-        )
-
-    return has_new_values
 
 
 def lower_floor(
