@@ -29,7 +29,6 @@ from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
 from twin_sensors.launchable_runs import (
     PARTITIONS,
-    LaunchClaims,
     find_unknown_partitions,
     select_launchable,
     to_run_request,
@@ -117,9 +116,12 @@ def new_posts(
             if decision.state is not None:
                 known_sources[slug] = decision.state
     missing_partitions = find_unknown_partitions(context.instance, launches)
-    claims = LaunchClaims(state, import_posts.name)
     ready_launches, held_messages = select_launchable(
-        context.instance, launches, requested_partitions=missing_partitions, claims=claims
+        context.instance,
+        launches,
+        state=state,
+        job=import_posts.name,
+        requested_partitions=missing_partitions,
     )
     message = "\n".join([*messages, *held_messages]) or "no author with a folder or an S3 prefix"
     context.log.info(message)

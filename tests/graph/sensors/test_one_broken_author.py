@@ -439,5 +439,5 @@ def test_an_unreadable_table_does_not_block_the_tidying_of_others(world: Home) -
     description = data.user_failure_data.description if data.user_failure_data else ""
     assert all(f"bob/{name}: " in (description or "") for name in TABLES)
     # Bob's intact table was merged like those of the others.
-    assert [compact_author(tables, slug).merged for slug in AUTHORS] == [0, 0, 0]
+    assert all(" 0 fragments merged" in compact_author(tables, slug)[0] for slug in AUTHORS)
     assert [tables.compact("words", slug).fragments for slug in AUTHORS] == [1, 1, 1]
