@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 from twin_resources.authors import read_counted_scores
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
-from twin_resources.quality.ledger import ledger_tables, reading
-from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
+from twin_resources.quality.ledger import ledger_tables, list_pages, reading
+from twin_resources.quality.ledger.ledger_tables import FeedState
+from twin_resources.quality.ledger.paged_feed import PagedFeed, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import DayClosing, settle
-from twin_resources.quality.ledger.storing import SCORES, LedgerWriter, store_feed
+from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
 from twin_resources.settings import Settings
 from twin_resources.storage.state.lease import Lease, LeaseBusyError
 from twin_resources.storage.state.state import State
@@ -81,7 +82,7 @@ class LedgerRules:
     reconcile_s: float = 3600.0
     reconcile_days: int = 7
     retention_days: int = 90
-    environments: str = reading.ENVIRONMENT
+    environments: str = list_pages.ENVIRONMENT
 
 
 # A store on the same machine makes rows visible at once, and it does not limit requests.
@@ -105,7 +106,7 @@ class Ledger:
     def __init__(
         self,
         state: State,
-        client: reading.PageClient,
+        client: list_pages.PageClient,
         rules: LedgerRules | None = None,
         *,
         load_counted_scores: Callable[[], Mapping[str, CountedScores]] = dict,
@@ -125,7 +126,7 @@ class Ledger:
         return cls.for_home(settings, state, LangfuseClient.from_settings(settings))
 
     @classmethod
-    def for_home(cls, settings: Settings, state: State, client: reading.PageClient) -> Ledger:
+    def for_home(cls, settings: Settings, state: State, client: list_pages.PageClient) -> Ledger:
         """Open a home's ledger with an open state store and an open trace store."""
         rules = replace(
             LedgerRules() if settings.has_real_langfuse else EMBEDDED_RULES,
@@ -156,19 +157,13 @@ class Ledger:
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                trusted_ms = reading.read_trusted_time_ms(
+                report.problem = reading.find_clock_problem(
                     self.state,
                     now_ms,
                     jump_ms=MAX_CLOCK_JUMP_MS,
                     trust_after_ms=int(self.rules.clock_trust_s * 1000),
                 )
-                if trusted_ms < now_ms:
-                    hours = (now_ms - trusted_ms) / 3_600_000
-                    report.problem = (
-                        f"the clock has jumped ahead by {hours:,.0f} hours: the sync waits until "
-                        f"it has stayed there for {self.rules.clock_trust_s / 60:.0f} minutes"
-                    )
-                else:
+                if not report.problem:
                     self._sync(lease, report, now_ms, start)
         except LeaseBusyError as error:
             report.problem = f"another process is reading the ledger: {error.found}"
@@ -234,7 +229,9 @@ class Ledger:
             return
         writer.recount(counted_scores_by_author)
         with writer.transaction() as connection:
-            store_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash))
+            ledger_tables.store_feed(
+                connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash)
+            )
 
     def _closed_ms(self, now_ms: int) -> int:
         """Return the time before which days are closed: fully read, and over for `quiet_s`."""
@@ -245,12 +242,12 @@ class Ledger:
 
     def _feed_state(self, name: str) -> FeedState | None:
         with self.state.read_transaction() as connection:
-            return reading.read_feed(connection, name)
+            return ledger_tables.read_feed(connection, name)
 
     def _read(self, writer: LedgerWriter, budget: TickBudget, report: SyncReport) -> None:
         rules, goal_ms = self.rules, report.goal_ms
-        traces = reading.trace_pages(self.client)
-        scores = reading.score_pages(self.client, rules.environments)
+        traces = list_pages.trace_pages(self.client)
+        scores = list_pages.score_pages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
         # Traces are read first, because scores refer to them. Half the budget remains for scores.
         reserved_requests = budget.requests // 2
@@ -282,7 +279,7 @@ class Ledger:
 
     def _read_new_rows(
         self,
-        pages: reading.ListPages,
+        pages: list_pages.ListPages,
         writer: LedgerWriter,
         budget: TickBudget,
         start: FeedState,
@@ -295,7 +292,7 @@ class Ledger:
         # If the last rows are dense, windows are short, and an overlap would read the same again.
         if is_caught_up and state.span_ms > overlap_ms:
             state = replace(state, frontier_ms=state.frontier_ms - overlap_ms)
-        reading.continue_feed(pages, writer, budget, state, goal_ms)
+        PagedFeed(pages, writer).advance(state, goal_ms, budget)
 
     def interactions(self, author: str) -> pl.DataFrame:
         """Return answers with the scores by readers and judges; see `build_interactions_frame`."""

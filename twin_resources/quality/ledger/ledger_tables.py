@@ -1,6 +1,6 @@
 """Define the ledger's tables in the state store and their schema version.
 
-Scope: the SQL tables, their indexes, opening them.
+Scope: the SQL tables, their indexes, opening them, the position of a feed.
 Out of scope: the meaning of rows (`traces.py`, `scores.py`, `settling.py`).
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
@@ -9,6 +9,7 @@ Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from twin_resources.storage.state.state import State, StateError, add_missing_columns
 from twin_resources.storage.state.state_tables import schema_number
 
+MAX_SPAN_MS = 90 * 86_400_000
 SCHEMA_NUMBER = 5  # increase it with every change that older code cannot read
 metadata = sa.MetaData()
 
@@ -134,6 +136,36 @@ feeds = sa.Table(
     sa.Column("cursor", sa.Text, nullable=False),
     sa.Column("began_ms", sa.BigInteger, nullable=False),
 )
+
+
+@dataclass(frozen=True)
+class FeedState:
+    """The position up to which a list has been read.
+
+    Attributes:
+        frontier_ms: the time before which everything was read.
+        span_ms: the length of the next window.
+        until_ms, cursor: the end and the next page of the window at the frontier that is being read
+            page by page; 0 and "" if there is none.
+        began_ms: the start of this pass (reconciliation only).
+    """
+
+    frontier_ms: int
+    span_ms: int = MAX_SPAN_MS
+    until_ms: int = 0
+    cursor: str = ""
+    began_ms: int = 0
+
+
+def read_feed(connection: sa.Connection, name: str) -> FeedState | None:
+    """Return the stored position of a feed, or None if it was never read."""
+    row = connection.execute(sa.select(feeds).where(feeds.c.name == name)).mappings().first()
+    return FeedState(**{key: row[key] for key in row if key != "name"}) if row else None
+
+
+def store_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
+    """Store the position of a feed."""
+    upsert(connection, feeds, [{"name": name, **vars(state)}])
 
 
 def open_tables(state: State) -> None:

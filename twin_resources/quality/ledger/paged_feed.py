@@ -1,7 +1,7 @@
 """Read a list that has no change feed in time windows, oldest first, within a request budget.
 
 Scope: choosing the next window, halving windows, and the state stored for the next tick.
-Out of scope: interpreting rows, storing them (`ledger.py`).
+Out of scope: requesting a page (`list_pages.py`), storing rows (`storing.py`).
 Source: `GET /v3/scores` and `GET /v2/observations` return the rows of a time window page by page,
 newest first; https://api.reference.langfuse.com
 
@@ -21,16 +21,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import format_timestamp
+from twin_resources.quality.ledger.ledger_tables import MAX_SPAN_MS, FeedState
+from twin_resources.quality.ledger.list_pages import ListPages, Row
+from twin_resources.quality.ledger.storing import LedgerWriter
 
-WINDOW_PAGES = 10
-MAX_SPAN_MS = 90 * 86_400_000
-
-Row = dict[str, Any]
+WINDOW_PAGES = 10  # the maximum number of pages per window; a longer window is halved
 
 
 @dataclass
@@ -59,45 +58,17 @@ class TickBudget:
 
 
 @dataclass(frozen=True)
-class FeedState:
-    """The position up to which a list has been read.
-
-    Attributes:
-        frontier_ms: the time before which everything was read.
-        span_ms: the length of the next window.
-        until_ms, cursor: the end and the next page of the window at the frontier that is being read
-            page by page; 0 and "" if there is none.
-        began_ms: the start of this pass (reconciliation only).
-    """
-
-    frontier_ms: int
-    span_ms: int = MAX_SPAN_MS
-    until_ms: int = 0
-    cursor: str = ""
-    began_ms: int = 0
-
-
-@dataclass
 class PagedFeed:
     """Continues reading one list from a stored position.
 
     Attributes:
-        page: reads one page of rows with `since ≤ time < until`, newest first, from a cursor. The
-            next cursor is "" on the last page.
-        get_time_ms: returns a row's time in Unix milliseconds.
-        commit: stores rows, oldest first, and the state after them in one transaction. Its third
-            argument is (since, until) if these are all rows of that window, otherwise None.
-        page_rows: the number of rows in a full page.
-        window_pages: the maximum number of pages per window; a longer window is halved.
-        skipped: the skipped milliseconds, each with the reason.
+        pass_name: the name of a pass that reads rows again, and marks as deleted those that the
+            trace store no longer returns; empty for the first reading.
     """
 
-    page: Callable[[int, int, str], tuple[list[Row], str]]
-    get_time_ms: Callable[[Row], int]
-    commit: Callable[[Sequence[Row], FeedState, tuple[int, int] | None], None]
-    page_rows: int
-    window_pages: int = WINDOW_PAGES
-    skipped: list[str] = field(default_factory=list[str])
+    pages: ListPages
+    writer: LedgerWriter
+    pass_name: str = ""
 
     def advance(self, state: FeedState, goal_ms: int, budget: TickBudget) -> FeedState:
         """Read towards `goal_ms` and return the state reached.
@@ -110,9 +81,9 @@ class PagedFeed:
                 state = self._continue_window(state, budget)
                 continue
             # Read at least one page: a window without a page read would look empty.
-            max_pages = max(min(budget.remaining(), self.window_pages), 1)
+            max_pages = max(min(budget.remaining(), WINDOW_PAGES), 1)
             # With fewer pages, the window is shorter.
-            span_ms = max(1, state.span_ms * max_pages // self.window_pages)
+            span_ms = max(1, state.span_ms * max_pages // WINDOW_PAGES)
             since_ms, until_ms = state.frontier_ms, min(goal_ms, state.frontier_ms + span_ms)
             try:
                 rows, cursor = self._read(since_ms, until_ms, budget, max_pages=max_pages)
@@ -124,7 +95,9 @@ class PagedFeed:
                 elif budget.remaining():
                     # An outage fails here too, so that it skips nothing.
                     self._read_page(until_ms, until_ms + 1, "", budget)
-                    self.skipped.append(f"{format_timestamp(since_ms)}: {error.found}")
+                    self.writer.report.unread_items.append(
+                        f"{format_timestamp(since_ms)}: {error.found}"
+                    )
                     state = self._commit([], replace(state, frontier_ms=until_ms))
                 if not budget.remaining():
                     raise
@@ -132,7 +105,7 @@ class PagedFeed:
             if not cursor:
                 span_ms = self._grow_span_ms(state, until_ms, len(rows))
                 next_state = replace(state, frontier_ms=until_ms, span_ms=span_ms)
-                state = self._commit(rows, next_state, window_bounds=(since_ms, until_ms))
+                state = self._commit(rows, next_state, (since_ms, until_ms))
             elif until_ms - since_ms <= 1:
                 state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:
@@ -141,14 +114,20 @@ class PagedFeed:
         return state
 
     def _commit(
-        self,
-        rows: Sequence[Row],
-        next_state: FeedState,
-        *,
-        window_bounds: tuple[int, int] | None = None,
+        self, rows: list[Row], next_state: FeedState, window_bounds: tuple[int, int] | None = None
     ) -> FeedState:
-        sorted_rows = sorted(rows, key=lambda row: (self.get_time_ms(row), str(row.get("id", ""))))
-        self.commit(sorted_rows, next_state, window_bounds)
+        """Store rows and the state after them in one transaction, and return the state.
+
+        Args:
+            window_bounds: the window's bounds if these are all its rows.
+        """
+        self.writer.commit(
+            self.pages.kind,
+            rows,
+            feed=self.pass_name or self.pages.kind,
+            next_state=next_state,
+            window_bounds=window_bounds if self.pass_name else None,
+        )
         return next_state
 
     def _read(
@@ -158,12 +137,12 @@ class PagedFeed:
         rows: list[Row] = []
         cursor = ""
         for page in range(1, max_pages + 1):
-            previous_oldest = self.get_time_ms(rows[-1]) if rows else until_ms
+            previous_oldest = self.pages.get_time_ms(rows[-1]) if rows else until_ms
             page_rows, cursor = self._read_page(since_ms, until_ms, cursor, budget)
             rows += page_rows
             if not cursor or not budget.remaining():
                 break
-            oldest_ms = self.get_time_ms(rows[-1])
+            oldest_ms = self.pages.get_time_ms(rows[-1])
             pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest_ms, 1)
             if pages_needed > 1.5 * max_pages or oldest_ms == previous_oldest:
                 break  # far too dense, or a whole page in one millisecond: stop reading
@@ -172,7 +151,7 @@ class PagedFeed:
     def _grow_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
         """Return the next length after a window that fitted: double, or less if it was dense."""
         length = until_ms - state.frontier_ms
-        fill_ratio = rows / (self.page_rows * self.window_pages)
+        fill_ratio = rows / (self.pages.page_rows * WINDOW_PAGES)
         grown_length = int(length * min(2.0, 0.8 / max(fill_ratio, 0.4)))
         # The goal may have shortened the window.
         min_length = state.span_ms if fill_ratio < 0.4 else 1
@@ -184,11 +163,11 @@ class PagedFeed:
         The window ends no later than the oldest row read. If that row is at its start, the
         window is one millisecond long.
         """
-        length, oldest_ms = until_ms - since_ms, self.get_time_ms(rows[-1])
+        length, oldest_ms = until_ms - since_ms, self.pages.get_time_ms(rows[-1])
         if oldest_ms <= since_ms:
             return 1
-        pages = len(rows) / max(self.page_rows, 1)
-        fitting_length = int((until_ms - oldest_ms) * self.window_pages / max(pages, 1.0))
+        pages = len(rows) / max(self.pages.page_rows, 1)
+        fitting_length = int((until_ms - oldest_ms) * WINDOW_PAGES / max(pages, 1.0))
         return max(1, min(length // 2, max(fitting_length, 1), oldest_ms - since_ms))
 
     def _continue_window(self, state: FeedState, budget: TickBudget) -> FeedState:
@@ -203,5 +182,5 @@ class PagedFeed:
         self, since_ms: int, until_ms: int, cursor: str, budget: TickBudget
     ) -> tuple[list[Row], str]:
         budget.spend()
-        rows, next_cursor = self.page(since_ms, until_ms, cursor)
+        rows, next_cursor = self.pages(since_ms, until_ms, cursor)
         return rows, next_cursor if rows else ""

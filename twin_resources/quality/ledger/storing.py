@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.paged_feed import FeedState
+from twin_resources.quality.ledger.ledger_tables import FeedState, store_feed
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import (
     DAY_MS,
@@ -260,11 +260,6 @@ class LedgerWriter:
         for id_column, time_column in LISTING_COLUMNS.values():
             old_ids = sa.select(id_column).where(time_column < before_ms).limit(_MAX_ROWS_PER_CALL)
             connection.execute(sa.delete(id_column.table).where(id_column.in_(old_ids)))
-
-
-def store_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
-    """Store the position of a feed."""
-    ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": name, **vars(state)}])
 
 
 def _trace_fields(row: Mapping[str, Any]) -> dict[str, Any] | None:
