@@ -91,7 +91,9 @@ def _decide_import(
         now=now,
         # A feed does not state when it changed, but an import that started within the last hour
         # has read the current feed.
-        is_imported=poll_state.decision is None and runs.has_started_since(slug, now - HOUR_S),
+        is_imported=lambda: (
+            poll_state.decision is None and runs.has_started_since(slug, now - HOUR_S)
+        ),
     )
     if decision.state is None:
         return None, decision.message

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -106,9 +107,11 @@ def new_posts(
             if not listings:
                 continue
             known_state = known_sources.get(slug)
-            decision = runs.decide_posts_import(
-                slug, known_state, short_fingerprint(listings), epoch=posts_cursor.epoch, now=now
-            )
+            fingerprint = short_fingerprint(listings)
+            decision = runs.decide_import(
+                "posts", slug, known_state, fingerprint, epoch=posts_cursor.epoch, now=now,
+                is_imported=partial(runs.has_imported, slug, fingerprint),
+            )  # fmt: skip
             if decision.should_launch and decision.state is not None:
                 key = build_run_key("posts", slug, posts_cursor.epoch, decision.state)
                 launches.append(RunLaunch(slug, key, {CHANGE_TAG: key}))
@@ -117,12 +120,9 @@ def new_posts(
                 known_sources[slug] = decision.state
     missing_partitions = find_unknown_partitions(context.instance, launches)
     ready_launches, held_messages = select_launchable(
-        context.instance,
-        launches,
-        state=state,
-        job=import_posts.name,
+        context.instance, launches, state=state, job=import_posts.name,
         requested_partitions=missing_partitions,
-    )
+    )  # fmt: skip
     message = "\n".join([*messages, *held_messages]) or "no author with a folder or an S3 prefix"
     context.log.info(message)
     return dg.SensorResult(
