@@ -38,9 +38,8 @@ def look_up_traces(
     Raises:
         TraceStoreError: the store does not respond, or it refuses the keys.
     """
-    foreign_trace_ids = sorted(writer.unknown_foreign_traces - writer.unknown_traces)
     # Traces that our own scores refer to come first.
-    ordered_ids = [*sorted(writer.unknown_traces), *foreign_trace_ids]
+    ordered_ids = sorted(writer.unknown_traces, key=lambda id_: (writer.unknown_traces[id_], id_))
     trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
     chunks = list(ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST))
     while chunks and budget.remaining():

@@ -268,11 +268,10 @@ class _TickProcessor:
 
     def _find_rollback_version(self, author: str) -> str:
         """Return the version that a person may roll back to, or an empty string."""
-        versions = self.loop.registry.versions(author)
-        retired_versions = [
-            version for version in versions if version.state == "retired" and not version.tainted
-        ]
-        return score_watch.version_name(retired_versions[-1]) if retired_versions else ""
+        for version in reversed(self.loop.registry.versions(author)):
+            if version.state == "retired" and not version.tainted:
+                return score_watch.version_name(version)
+        return ""
 
 
 class _ConcurrentRetrainingError(Exception):

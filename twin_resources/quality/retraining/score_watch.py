@@ -256,13 +256,15 @@ def lower_floor(
         The last excluded sequence number, and the number of closed alarms.
     """
     last_sequence = ledger_tables.find_last_sequence(connection, author)
-    row = {
-        "author": author,
-        "after_sequence": last_sequence,
-        "asked_by": asked_by,
-        "reason": reason,
-    }
-    connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at))
+    connection.execute(
+        sa.insert(lowered_floors).values(
+            author=author,
+            after_sequence=last_sequence,
+            asked_by=asked_by,
+            reason=reason,
+            asked_at=at,
+        )
+    )
     # Retired versions are included: a version that answers again must not keep old evidence.
     connection.execute(sa.delete(watches).where(watches.c.author == author))
     message = f"{asked_by} lowered the floor: {reason}"
