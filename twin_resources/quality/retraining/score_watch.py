@@ -195,20 +195,15 @@ def _has_enough_days(sums: Sequence[DaySum], rules: LoopRules) -> bool:
 
 def _released_versions(connection: sa.Connection, author: str) -> set[str]:
     """Return an author's versions that have answered and were not forced past the gate."""
-    rows = connection.execute(
-        sa.select(moves.c.version)
-        .join(
-            model_versions,
-            (model_versions.c.author == moves.c.author)
-            & (model_versions.c.version == moves.c.version),
-        )
-        .where(
-            moves.c.author == author,
-            moves.c.to_state == "stable",
+    is_answered = (moves.c.author == author) & (moves.c.to_state == "stable")
+    numbers = connection.execute(
+        sa.select(model_versions.c.version).where(
+            model_versions.c.author == author,
             model_versions.c.forced.is_(False),
+            model_versions.c.version.in_(sa.select(moves.c.version).where(is_answered)),
         )
     ).scalars()
-    return {f"v{number}" for number in rows}
+    return {f"v{number}" for number in numbers}
 
 
 def current_evidence(
@@ -256,15 +251,8 @@ def lower_floor(
         The last excluded sequence number, and the number of closed alarms.
     """
     last_sequence = ledger_tables.find_last_sequence(connection, author)
-    connection.execute(
-        sa.insert(lowered_floors).values(
-            author=author,
-            after_sequence=last_sequence,
-            asked_by=asked_by,
-            reason=reason,
-            asked_at=at,
-        )
-    )
+    row = {"author": author, "asked_by": asked_by, "reason": reason, "asked_at": at}
+    connection.execute(sa.insert(lowered_floors).values(**row, after_sequence=last_sequence))
     # Retired versions are included: a version that answers again must not keep old evidence.
     connection.execute(sa.delete(watches).where(watches.c.author == author))
     message = f"{asked_by} lowered the floor: {reason}"
