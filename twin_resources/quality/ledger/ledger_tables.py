@@ -22,17 +22,18 @@ MAX_SPAN_MS = 90 * 86_400_000
 SCHEMA_NUMBER = 5  # increase it with every change that older code cannot read
 metadata = sa.MetaData()
 
+
+def _required(type_: type[sa.types.TypeEngine[Any]], *names: str) -> list[sa.Column[Any]]:
+    return [sa.Column(name, type_, nullable=False) for name in names]
+
+
 traces = sa.Table(
     "ledger_traces",
     metadata,
     sa.Column("trace_id", sa.String(64), primary_key=True),
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("prompt_class", sa.Text, nullable=False),
-    sa.Column("route", sa.Text, nullable=False),
+    *_required(sa.Text, "author", "version", "prompt_class", "route"),
     sa.Column("propensity", sa.Double, nullable=False),
-    sa.Column("template", sa.Text, nullable=False),
-    sa.Column("checkpoint", sa.Text, nullable=False),
+    *_required(sa.Text, "template", "checkpoint"),
     sa.Column("server", sa.Text, nullable=False, server_default=""),
     sa.Column("reader", sa.Text, nullable=False),
     sa.Column("started_ms", sa.BigInteger, nullable=False, index=True),
@@ -41,9 +42,7 @@ traces = sa.Table(
     sa.Column("degraded", sa.Text, nullable=False),
     sa.Column("simulated", sa.Boolean, nullable=False),
     sa.Column("batch", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("chunks", sa.Text, nullable=False),
-    sa.Column("question", sa.Text, nullable=False),
-    sa.Column("answer", sa.Text, nullable=False),
+    *_required(sa.Text, "chunks", "question", "answer"),
     sa.Index("ledger_traces_by_author", "author", "started_ms"),
 )
 
@@ -63,9 +62,7 @@ scores = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("trace_id", sa.String(64), nullable=False, index=True),
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("prompt_class", sa.Text, nullable=False),
+    *_required(sa.Text, "author", "version", "prompt_class"),
     sa.Column("kind", sa.String(8), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("value", sa.Double),
@@ -105,9 +102,7 @@ settled = sa.Table(
     metadata,
     sa.Column("author", sa.Text, primary_key=True),
     sa.Column("sequence", sa.BigInteger, primary_key=True),
-    sa.Column("stream", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("prompt_class", sa.Text, nullable=False),
+    *_required(sa.Text, "stream", "version", "prompt_class"),
     sa.Column("value", sa.Double, nullable=False),
     # A vote's reader or a judgement's score id. Unique per day, so nothing is settled twice.
     sa.Column("unit", sa.Text, nullable=False),
@@ -130,9 +125,7 @@ feeds = sa.Table(
     "ledger_feeds",
     metadata,
     sa.Column("name", sa.String(24), primary_key=True),
-    sa.Column("frontier_ms", sa.BigInteger, nullable=False),
-    sa.Column("span_ms", sa.BigInteger, nullable=False),
-    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    *_required(sa.BigInteger, "frontier_ms", "span_ms", "until_ms"),
     sa.Column("cursor", sa.Text, nullable=False),
     sa.Column("began_ms", sa.BigInteger, nullable=False),
 )
