@@ -224,17 +224,12 @@ def test_judgements_settle_once_per_trace_with_their_day(environment: LedgerEnvi
     assert environment.pass_time(hours=2).sync().settled_values == {}
 
 
-def test_the_demo_settles_a_judgement_immediately(environment: LedgerEnvironment) -> None:
-    environment.answer(1)
-    environment.vote(1, 0.5, name="judge:topic@p1", reader="judge")
-    assert environment.tick(closing="at_once").settled_values == {"ann": 1}
-
-
-def test_the_demo_closes_a_reader_immediately(environment: LedgerEnvironment) -> None:
+def test_the_demo_settles_immediately(environment: LedgerEnvironment) -> None:
     environment.answer(1, 2)
     environment.vote(1, 1.0, reader="a")
     environment.vote(2, 0.0, reader="b")
-    assert environment.tick(closing="at_once").settled_values == {"ann": 2}
+    environment.vote(1, 0.5, name="judge:topic@p1", reader="judge")
+    assert environment.tick(closing="at_once").settled_values == {"ann": 3}
     environment.vote(2, 1.0, reader="a")
     report = environment.tick(closing="at_once")
     assert (report.settled_values, report.late_scores) == ({}, 1)

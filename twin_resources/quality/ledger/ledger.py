@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
-MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # after a longer jump, the clock may be wrong
 # `for_home` settles a day this long after its end. By then, the hourly pass over the last days has
 # read every score that was given before midnight and became visible late.
 DAY_QUIET_S = 7_200.0
@@ -110,13 +109,11 @@ class Ledger:
         rules: LedgerRules | None = None,
         *,
         load_counted_scores: Callable[[], Mapping[str, CountedScores]] = dict,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = state
         self.client = client
         self.rules = rules or LedgerRules()
         self._load_counted_scores = load_counted_scores
-        self._clock = clock
         ledger_tables.open_tables(state)
 
     @classmethod
@@ -152,16 +149,13 @@ class Ledger:
             LeaseLostError: this process paused so long that another one took over. Nothing was
                 written after that.
         """
-        start = self._clock()
+        start = time.monotonic()
         report = SyncReport()
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
                 report.problem = reading.find_clock_problem(
-                    self.state,
-                    now_ms,
-                    jump_ms=MAX_CLOCK_JUMP_MS,
-                    trust_after_ms=int(self.rules.clock_trust_s * 1000),
+                    self.state, now_ms, trust_after_ms=int(self.rules.clock_trust_s * 1000)
                 )
                 if not report.problem:
                     self._sync(lease, report, now_ms, start)
@@ -177,7 +171,7 @@ class Ledger:
         allowed_requests = min(rules.requests, remaining_requests)
         if not allowed_requests:
             report.problem = f"the minute's {rules.requests_per_minute} requests are used up"
-        budget = TickBudget(allowed_requests, start + rules.seconds, clock=self._clock)
+        budget = TickBudget(allowed_requests, start + rules.seconds)
         report.goal_ms = now_ms - int(rules.lag_s * 1000)
         report.rewound_s = reading.rewind_feeds(
             self.state,

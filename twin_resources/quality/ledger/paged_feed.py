@@ -20,7 +20,7 @@ single millisecond that remains is skipped once the store has returned the next 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from twin_resources.observability.langfuse.client import TraceStoreError
@@ -38,18 +38,17 @@ class TickBudget:
 
     Attributes:
         requests: the calls left.
-        deadline: the time on `clock` after which no call begins.
+        deadline: the time on `time.monotonic` after which no call begins.
         spent: the calls made.
     """
 
     requests: int
     deadline: float
-    clock: Callable[[], float] = time.monotonic
     spent: int = 0
 
     def remaining(self) -> int:
         """Return the number of calls that may still be made."""
-        return self.requests if self.clock() < self.deadline else 0
+        return self.requests if time.monotonic() < self.deadline else 0
 
     def spend(self) -> None:
         """Count one call that is about to be made."""

@@ -23,6 +23,7 @@ from twin_resources.storage.state.state import State
 _IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
+_MAX_CLOCK_JUMP_MS = 6 * 3_600_000
 _CLOCK, _REQUESTS = "clock", "requests"  # rows of the feeds table
 OLD_DAYS_PASS = "old"  # the pass over days older than those that are read again each hour
 
@@ -95,17 +96,17 @@ def reconcile(
     return state.frontier_ms < state.began_ms
 
 
-def find_clock_problem(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> str:
+def find_clock_problem(state: State, now_ms: int, *, trust_after_ms: int) -> str:
     """Describe why this machine's clock is not trusted, or return an empty string.
 
-    A clock that advanced by more than `jump_ms` since the last check is trusted once it has stayed
+    A clock that advanced by more than six hours since the last check is trusted once it has stayed
     ahead for `trust_after_ms`. A clock that is ahead for one tick therefore moves no frontier and
     closes no day.
     """
     with state.transaction() as connection:
         clock_state = read_feed(connection, _CLOCK) or FeedState(now_ms)
         last_seen_ms, jumped_at_ms = clock_state.frontier_ms, clock_state.began_ms
-        if trust_after_ms and now_ms - last_seen_ms > jump_ms:
+        if trust_after_ms and now_ms - last_seen_ms > _MAX_CLOCK_JUMP_MS:
             jumped_at_ms = jumped_at_ms if 0 < jumped_at_ms <= now_ms else now_ms
             if now_ms - jumped_at_ms < trust_after_ms:
                 store_feed(connection, _CLOCK, FeedState(last_seen_ms, 0, began_ms=jumped_at_ms))

@@ -53,19 +53,13 @@ def version_name(version: ModelVersion) -> str:
 
 
 def check_new_days(
-    state: State,
-    stable: ModelVersion,
-    rules: LoopRules,
-    *,
-    now: float,
-    limit: int = MAX_DAYS_PER_CALL,
+    state: State, stable: ModelVersion, rules: LoopRules, *, now: float
 ) -> tuple[int, bool]:
     """Check each day settled since the last call, up to the next alarm of each stream.
 
     Args:
         stable: the author's stable version.
         now: seconds since the epoch, for the record of an alarm.
-        limit: the maximum number of days.
 
     Returns:
         The number of days that were checked, and whether some are left for the next call.
@@ -89,8 +83,8 @@ def check_new_days(
         for stream in sorted(streams):
             days = ComparedDays.from_ledger(connection, stable, stream, rules)
             new_day_ends = days.find_day_ends(last_read)
-            if len(new_day_ends) > limit:
-                new_day_ends = new_day_ends[:limit]
+            if len(new_day_ends) > MAX_DAYS_PER_CALL:
+                new_day_ends = new_day_ends[:MAX_DAYS_PER_CALL]
                 next_position = min(next_position, new_day_ends[-1])
             evidence = days.evidence(until=last_sequence)
             for day_end in new_day_ends:
@@ -102,13 +96,8 @@ def check_new_days(
                     next_position = min(next_position, day_end)
                     break
             _store(connection, evidence)
-        row = {
-            "author": author,
-            "version": version,
-            "read_to": next_position,
-            "streams": sorted(streams),
-        }
-        ledger_tables.upsert(connection, followed, [row])
+        row = {"author": author, "version": version, "read_to": next_position}
+        ledger_tables.upsert(connection, followed, [{**row, "streams": sorted(streams)}])
     return checked_days, next_position < last_sequence
 
 
