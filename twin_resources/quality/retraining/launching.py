@@ -144,14 +144,7 @@ def _settle_retraining(loop: RetrainingLoop, retraining: Retraining, *, now: flo
     fingerprint = loop.inputs.read_for_version(version) if version is not None else None
     # Even without a version, the run has updated the dataset.
     fingerprint = fingerprint or loop.inputs.read_current(retraining.author)
-    _store_outcome(
-        state,
-        retraining,
-        outcome,
-        fingerprint,
-        now,
-        version_number=0 if version is None else version.version,
-    )
+    _store_outcome(state, retraining, outcome, fingerprint, now, version)
     return [f"{retraining.author}: retraining {retraining.run_id[:8]} has ended: {outcome}"]
 
 
@@ -224,17 +217,13 @@ def _store_outcome(
     outcome: Outcome,
     fingerprint: TrainingFingerprint,
     now: float,
-    *,
-    version_number: int = 0,
+    version: ModelVersion | None = None,
 ) -> None:
-    input_columns = {
-        "dataset": fingerprint.dataset,
-        "recipe": fingerprint.recipe,
-        "made": version_number,
-    }
+    made = 0 if version is None else version.version
+    inputs = {"dataset": fingerprint.dataset, "recipe": fingerprint.recipe}
     with state.transaction() as connection:
         is_stored = retrainings.update_if_unchanged(
-            connection, retraining, outcome=outcome, ended_at=now, **input_columns
+            connection, retraining, outcome=outcome, ended_at=now, made=made, **inputs
         )
         if is_stored and outcome == "failed":
             notice = Notice(

@@ -124,10 +124,7 @@ class ComparedDays:
     ) -> ComparedDays:
         """Read the days to compare now."""
         author, version = stable.author, version_name(stable)
-        floor = find_floor_sequence(connection, author, stream)
-        sums = daily_aggregates.sum_by_day(
-            connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
-        )
+        sums = sum_days_since_floor(connection, author, stream, rules)
         compared_versions = {version, *_released_versions(connection, author)}
         records = alarm_records.list_alarms(connection, author, stream=stream, limit=MAX_ALARMS)
         start_sequence, fall_start_by_version = 0, dict[str, int]()
@@ -277,12 +274,17 @@ def count_armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | 
     return int(connection.execute(count_query).scalar_one())
 
 
-def find_floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
-    """Return the sequence number at which a stream's floor was last lowered; 0 if never."""
+def sum_days_since_floor(
+    connection: sa.Connection, author: str, stream: str, rules: LoopRules
+) -> list[DaySum]:
+    """Return a stream's sums by day, without the values that a lowered floor made history."""
     newest_query = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
         lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))
     )
-    return int(connection.execute(newest_query).scalar() or 0)
+    floor = int(connection.execute(newest_query).scalar() or 0)
+    return daily_aggregates.sum_by_day(
+        connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
+    )
 
 
 def _store(connection: sa.Connection, evidence: StreamEvidence) -> None:
