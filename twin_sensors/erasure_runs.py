@@ -19,7 +19,7 @@ from twin_resources.idempotent_launch import RunLaunch, decide_step
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords
-from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
+from twin_sensors.launchable_runs import select_launchable, to_run_request
 
 REQUEST_TAG = "twin/forget_request"
 MAX_RUNS = 5  # unsuccessful runs per request; then a person must find the cause
@@ -94,8 +94,9 @@ def forgetting_unfinished(
             abandoned_requests.append(request.number)
             continue
         launches.append(build_launch(request.number, attempt=_next_attempt(runs)))
-    claims = LaunchClaims(state, forget.name)
-    ready_launches, held_messages = select_launchable(context.instance, launches, claims=claims)
+    ready_launches, held_messages = select_launchable(
+        context.instance, launches, state=state, job=forget.name
+    )
     if ready_launches:
         return dg.SensorResult(run_requests=list(map(to_run_request, ready_launches)))
     if held_messages:

@@ -4,6 +4,8 @@ Scope: queries on the instance that only `import_posts` needs.
 Out of scope: decisions based on the records (`sources/arrivals.py`).
 """
 
+from collections.abc import Callable
+
 import dagster as dg
 
 from twin_resources.storage.sources.arrivals import (
@@ -33,37 +35,30 @@ class ImportRuns(DagsterRunRecords):
         *,
         epoch: int,
         now: float,
-        is_imported: bool,
+        is_imported: Callable[[], bool],
     ) -> ImportDecision:
         """Decide whether to start an import after one check of an author's sources.
 
         Args:
             kind, epoch: parts of the key, as for `build_run_key`.
             now: seconds since the epoch.
-            is_imported: as for the function `decide_import`.
+            is_imported: returns whether an import that the sensor did not request has read the
+                sources; called only if the known state is not settled.
         """
-        key = (
-            ""
-            if known_sources is None or known_sources.settled
-            else build_run_key(kind, author, epoch, known_sources)
+        is_settled = known_sources is not None and known_sources.settled
+        runs = (
+            ()
+            if known_sources is None or is_settled
+            else self.runs_with_key(build_run_key(kind, author, epoch, known_sources))
         )
+        is_unchanged = known_sources is not None and known_sources.mark == sources_fingerprint
         return decide_import(
             known_sources,
             sources_fingerprint,
             now=now,
-            is_imported=is_imported,
+            is_imported=not (is_settled and is_unchanged) and is_imported(),
             is_import_running=author in self.in_flight_run_ids(),
-            runs=self.runs_with_key(key) if key else (),
-        )
-
-    def decide_posts_import(
-        self, author: str, known: SourcesState | None, fingerprint: str, *, epoch: int, now: float
-    ) -> ImportDecision:
-        """Call `decide_import`, and query the instance only if the known state is not settled."""
-        is_settled = known is not None and known.mark == fingerprint and known.settled
-        is_imported = not is_settled and self.has_imported(author, fingerprint)
-        return self.decide_import(
-            "posts", author, known, fingerprint, epoch=epoch, now=now, is_imported=is_imported
+            runs=runs,
         )
 
     def has_started_since(self, author: str, timestamp: float) -> bool:

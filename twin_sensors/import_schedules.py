@@ -5,25 +5,23 @@ Out of scope: requests and decisions (`twin_resources/storage/sources`), folders
 (`new_posts.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import dagster as dg
 
-from twin_resources.authors import Author, list_readable_authors
-from twin_resources.errors import TwinError
+from twin_resources.authors import list_readable_authors
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.settings import Settings
 from twin_resources.storage.sources import polling
 from twin_resources.storage.sources.arrivals import build_run_key
-from twin_resources.storage.sources.feed_response import PollResponse
 from twin_resources.storage.sources.listing import is_feed
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
-from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
+from twin_sensors.launchable_runs import select_launchable, to_run_request
 from twin_sensors.schedules import request_runs
 
 MAX_CONCURRENT_REQUESTS = 16
@@ -57,7 +55,9 @@ def import_changed_feeds_every_hour(
         }
         pending_responses = {
             feed_author.slug: pool.submit(
-                _poll_feeds, feed_author, poll_states[feed_author.slug].responses
+                polling.poll_feeds,
+                list(filter(is_feed, feed_author.sources)),
+                poll_states[feed_author.slug].responses,
             )
             for feed_author in feed_authors
         }
@@ -69,22 +69,14 @@ def import_changed_feeds_every_hour(
                 launch, message = _decide_import(author.slug, poll_state, runs, state, now)
                 launches += [launch] if launch is not None else []
                 messages.append(f"{author.slug}: {message}")
-    claims = LaunchClaims(state, import_posts.name)
-    ready_launches, held_messages = select_launchable(context.instance, launches, claims=claims)
+    ready_launches, held_messages = select_launchable(
+        context.instance, launches, state=state, job=import_posts.name
+    )
     message = "\n".join([*messages, *held_messages]) or "no author with a feed"
     context.log.info(message)
     yield from map(to_run_request, ready_launches)
     if not ready_launches:
         yield dg.SkipReason(message)
-
-
-def _poll_feeds(
-    author: Author, previous_responses: Mapping[str, PollResponse]
-) -> tuple[dict[str, PollResponse], list[TwinError]]:
-    """Request every feed of an author; an unreachable feed keeps its last response."""
-    return polling.poll_feeds(
-        [source for source in author.sources if is_feed(source)], previous_responses
-    )
 
 
 def _decide_import(
@@ -99,7 +91,9 @@ def _decide_import(
         now=now,
         # A feed does not state when it changed, but an import that started within the last hour
         # has read the current feed.
-        is_imported=poll_state.decision is None and runs.has_started_since(slug, now - HOUR_S),
+        is_imported=lambda: (
+            poll_state.decision is None and runs.has_started_since(slug, now - HOUR_S)
+        ),
     )
     if decision.state is None:
         return None, decision.message
@@ -134,5 +128,6 @@ def import_all_posts_every_night(
     if problems:
         context.log.warning("\n".join(problems))
     skip_message = "\n".join(["no author with sources", *problems])
-    claims = LaunchClaims(state, import_posts.name)
-    yield from request_runs(context, slugs, claims, kind="night", skip_message=skip_message)
+    yield from request_runs(
+        context, state, import_posts.name, slugs, kind="night", skip_message=skip_message
+    )

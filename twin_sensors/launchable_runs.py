@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 
 import dagster as dg
 import sqlalchemy as sa
@@ -25,58 +24,28 @@ import sqlalchemy as sa
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
-from twin_resources.storage.state.state_tables import launch_claims
+from twin_resources.storage.state.state_tables import launch_claims, upsert
 
 PARTITIONS = "authors"
 CLAIM_DURATION_S = 60.0  # a daemon creates the runs of a tick within seconds
-_PROCESS_HOLDER = uuid.uuid4().hex  # a code location evaluates all its ticks in one process
-
-
-@dataclass(frozen=True)
-class LaunchClaims:
-    """The claims of one process on the runs of one job.
-
-    Attributes:
-        holder: the owner of the claims, which its own earlier claims do not block.
-    """
-
-    state: State
-    job: str
-    holder: str = field(default_factory=lambda: _PROCESS_HOLDER)
-
-    def acquire(self, author: str) -> bool:
-        """Claim the job for an author; return False if another process holds a recent claim."""
-        claim_filter = (launch_claims.c.job == self.job) & (launch_claims.c.author == author)
-        with self.state.transaction() as connection:
-            now_s = self.state.now(connection)
-            existing_claim = connection.execute(
-                sa.select(launch_claims).where(claim_filter)
-            ).one_or_none()
-            if existing_claim is not None and existing_claim.holder != self.holder:
-                claim_age_s = now_s - existing_claim.claimed_at
-                if 0 <= claim_age_s < CLAIM_DURATION_S:  # negative if the clock was set back
-                    return False
-            connection.execute(sa.delete(launch_claims).where(claim_filter))
-            connection.execute(
-                sa.insert(launch_claims).values(
-                    job=self.job, author=author, holder=self.holder, claimed_at=now_s
-                )
-            )
-        return True
+# A code location evaluates all its ticks in one process, whose own claims do not block it.
+_PROCESS_HOLDER = uuid.uuid4().hex
 
 
 def select_launchable(
     instance: dg.DagsterInstance,
     launches: Iterable[RunLaunch],
     *,
+    state: State | None = None,
+    job: str = "",
     requested_partitions: Collection[str] = (),
-    claims: LaunchClaims | None = None,
 ) -> tuple[list[RunLaunch], list[str]]:
     """Return the launches that Dagster can start, and a message for each of the others.
 
     Args:
+        state: the store in which the launches of `job` are claimed, or None if they are claimed
+            elsewhere.
         requested_partitions: authors whose partitions are requested by the same tick.
-        claims: claims to acquire for each launch, or None if the launches are claimed elsewhere.
     """
     launch_list = list(launches)
     unknown_authors = set(find_unknown_partitions(instance, launch_list)) - {*requested_partitions}
@@ -91,12 +60,29 @@ def select_launchable(
             continue
         with isolate_failure(launch.author, held_messages.append):
             to_run_request(launch)
-            if claims is None or claims.acquire(launch.author):
+            if state is None or _claim(state, job, launch.author):
                 ready_launches.append(launch)
             else:
-                message = f"another code location has just requested {claims.job}"
+                message = f"another code location has just requested {job}"
                 held_messages.append(f"{launch.author}: {message}" if launch.author else message)
     return ready_launches, held_messages
+
+
+def _claim(state: State, job: str, author: str) -> bool:
+    """Claim a job for an author; return False if another process holds a recent claim."""
+    claim_filter = (launch_claims.c.job == job) & (launch_claims.c.author == author)
+    with state.transaction() as connection:
+        now_s = state.now(connection)
+        existing_claim = connection.execute(
+            sa.select(launch_claims).where(claim_filter)
+        ).one_or_none()
+        if existing_claim is not None and existing_claim.holder != _PROCESS_HOLDER:
+            claim_age_s = now_s - existing_claim.claimed_at
+            if 0 <= claim_age_s < CLAIM_DURATION_S:  # negative if the clock was set back
+                return False
+        row = {"job": job, "author": author, "holder": _PROCESS_HOLDER, "claimed_at": now_s}
+        upsert(connection, launch_claims, [row])
+    return True
 
 
 def find_unknown_partitions(

@@ -30,7 +30,6 @@ from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import learn_routing
-from twin_sensors.launchable_runs import LaunchClaims
 from twin_sensors.schedules import request_runs
 
 
@@ -76,8 +75,9 @@ def learn_routing_every_night(
             slugs += [author.slug] if decision.should_run else []
     message = "\n".join(messages) or "no author"
     context.log.info(message)
-    claims = LaunchClaims(registry.state, learn_routing.name)
-    yield from request_runs(context, slugs, claims, kind="learn", skip_message=message)
+    yield from request_runs(
+        context, registry.state, learn_routing.name, slugs, kind="learn", skip_message=message
+    )
 
 
 def build_learning_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:

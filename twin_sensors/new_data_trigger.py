@@ -5,7 +5,6 @@ Out of scope: counting, decisions and storage (`twin_resources/quality/retrainin
 """
 
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -15,20 +14,16 @@ from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
 from twin_sensors.jobs import retrain_twin
-from twin_sensors.quality_dropped import open_loop, to_sensor_result
+from twin_sensors.quality_dropped import evaluate_loop
 
 
 def default_sensor_status() -> dg.DefaultSensorStatus:
     """Return RUNNING if automatic retraining is enabled for the home or one of its authors."""
     settings = load_settings()
     is_enabled = settings.auto_retrain or any(
-        _has_auto_retrain_enabled(path) for path in _author_files(settings)
+        _has_auto_retrain_enabled(path) for path in settings.authors_dir.glob("*.toml")
     )
     return dg.DefaultSensorStatus.RUNNING if is_enabled else dg.DefaultSensorStatus.STOPPED
-
-
-def _author_files(settings: Settings) -> list[Path]:
-    return sorted(settings.authors_dir.glob("*.toml"))
 
 
 def _has_auto_retrain_enabled(path: Path) -> bool:
@@ -57,9 +52,7 @@ def retraining_requested(
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """Start each retraining that a person requested or an erasure of training data requires."""
-    with open_loop(settings, registry, training_inputs, context.instance) as loop:
-        loop_tick = run_request_tick(loop, now=datetime.now(UTC))
-    return to_sensor_result(context, loop_tick)
+    return evaluate_loop(context, settings, registry, training_inputs, run_request_tick)
 
 
 @dg.sensor(
@@ -76,6 +69,4 @@ def new_material(
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """Start a retraining once enough posts or pairs were added since the stable one was trained."""
-    with open_loop(settings, registry, training_inputs, context.instance) as loop:
-        loop_tick = run_growth_tick(loop, now=datetime.now(UTC))
-    return to_sensor_result(context, loop_tick)
+    return evaluate_loop(context, settings, registry, training_inputs, run_growth_tick)

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -29,7 +30,6 @@ from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
 from twin_sensors.launchable_runs import (
     PARTITIONS,
-    LaunchClaims,
     find_unknown_partitions,
     select_launchable,
     to_run_request,
@@ -107,9 +107,11 @@ def new_posts(
             if not listings:
                 continue
             known_state = known_sources.get(slug)
-            decision = runs.decide_posts_import(
-                slug, known_state, short_fingerprint(listings), epoch=posts_cursor.epoch, now=now
-            )
+            fingerprint = short_fingerprint(listings)
+            decision = runs.decide_import(
+                "posts", slug, known_state, fingerprint, epoch=posts_cursor.epoch, now=now,
+                is_imported=partial(runs.has_imported, slug, fingerprint),
+            )  # fmt: skip
             if decision.should_launch and decision.state is not None:
                 key = build_run_key("posts", slug, posts_cursor.epoch, decision.state)
                 launches.append(RunLaunch(slug, key, {CHANGE_TAG: key}))
@@ -117,10 +119,10 @@ def new_posts(
             if decision.state is not None:
                 known_sources[slug] = decision.state
     missing_partitions = find_unknown_partitions(context.instance, launches)
-    claims = LaunchClaims(state, import_posts.name)
     ready_launches, held_messages = select_launchable(
-        context.instance, launches, requested_partitions=missing_partitions, claims=claims
-    )
+        context.instance, launches, state=state, job=import_posts.name,
+        requested_partitions=missing_partitions,
+    )  # fmt: skip
     message = "\n".join([*messages, *held_messages]) or "no author with a folder or an S3 prefix"
     context.log.info(message)
     return dg.SensorResult(

@@ -5,8 +5,7 @@ Out of scope: reading scores, decisions and storage (`twin_resources/quality/ret
 Method: deploy/docs/architecture.md, The loop.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -15,7 +14,8 @@ import dagster as dg
 from twin_resources.authors import read_author
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, run_tick
+from twin_resources.quality.retraining.launching import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.quality import run_tick
 from twin_resources.quality.retraining.retraining_rules import (
     limits_for_author,
     rules_from_settings,
@@ -46,34 +46,33 @@ def quality_dropped(
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """Start a retraining if scores fell below the level certified for the stable version."""
-    with open_loop(settings, registry, training_inputs, context.instance) as loop:
-        loop_tick = run_tick(loop, now=datetime.now(UTC))
-    return to_sensor_result(context, loop_tick)
+    return evaluate_loop(context, settings, registry, training_inputs, run_tick)
 
 
-@contextmanager
-def open_loop(
+def evaluate_loop(
+    context: dg.SensorEvaluationContext,
     settings: Settings,
     registry: Registry,
     training_inputs: TrainingInputs,
-    instance: dg.DagsterInstance,
-) -> Generator[RetrainingLoop]:
-    """Yield the inputs of a tick, and close the trace store connection afterwards."""
+    run: Callable[..., LoopTick],
+) -> dg.SensorResult:
+    """Run one tick; return its run requests, or a skip reason with the numbers.
+
+    Args:
+        run: runs the tick of a `RetrainingLoop` at the time `now`.
+    """
     with LangfuseClient.from_settings(settings) as client:
-        yield RetrainingLoop(
+        loop = RetrainingLoop(
             state=registry.state,
             ledger=Ledger.for_home(settings, registry.state, client),
             registry=registry,
             inputs=training_inputs,
-            runs=DagsterRunRecords(instance),
+            runs=DagsterRunRecords(context.instance),
             rules=rules_from_settings(settings),
             limits=lambda author: limits_for_author(settings, read_author(settings, author)),
-            select_startable=partial(select_launchable, instance),
+            select_startable=partial(select_launchable, context.instance),
         )
-
-
-def to_sensor_result(context: dg.SensorEvaluationContext, loop_tick: LoopTick) -> dg.SensorResult:
-    """Return the tick's result for Dagster: run requests, or a skip reason with the numbers."""
+        loop_tick = run(loop, now=datetime.now(UTC))
     message = format_message(loop_tick)
     if not loop_tick.launches:
         return dg.SensorResult(skip_reason=message)

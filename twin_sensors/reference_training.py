@@ -21,7 +21,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin, train_reference
-from twin_sensors.launchable_runs import PARTITIONS, LaunchClaims
+from twin_sensors.launchable_runs import PARTITIONS
 from twin_sensors.schedules import request_runs
 
 # The first hours are left to the user, who asks, imports and retrains after setting up a twin.
@@ -84,8 +84,14 @@ def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.Sche
                     break
                 messages.append(f"{author.slug}: already has an adapter, or needs none")
         message = "\n".join(messages) or "no author"
-        claims = LaunchClaims(registry.state, train_reference.name)
-        yield from request_runs(context, slugs, claims, kind="reference", skip_message=message)
+        yield from request_runs(
+            context,
+            registry.state,
+            train_reference.name,
+            slugs,
+            kind="reference",
+            skip_message=message,
+        )
 
     return train_reference_every_hour
 

@@ -21,7 +21,7 @@ from twin_sensors.jobs import (
     compare_versions,
     judge_answers,
 )
-from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
+from twin_sensors.launchable_runs import select_launchable, to_run_request
 
 # Longer than the interval between ticks, so that answers that the ledger reads late are included.
 LOOKBACK = timedelta(hours=3)
@@ -41,8 +41,9 @@ def collect_feedback_every_hour(
     scheduled_at = context.scheduled_execution_time
     slugs = _find_recently_active_authors(scheduled_at, state)
     skip_message = f"no twin answered in the {LOOKBACK} before {scheduled_at:%H:%M}"
-    claims = LaunchClaims(state, collect_feedback.name)
-    yield from request_runs(context, slugs, claims, kind="feedback", skip_message=skip_message)
+    yield from request_runs(
+        context, state, collect_feedback.name, slugs, kind="feedback", skip_message=skip_message
+    )
 
 
 @dg.schedule(
@@ -63,8 +64,9 @@ def judge_answers_every_hour(
     in_flight = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight_run_ids()
     slugs = sorted({*_find_recently_active_authors(scheduled_at, state)} - {*in_flight})
     skip_message = f"no new answer to judge in the {LOOKBACK} before {scheduled_at:%H:%M}"
-    claims = LaunchClaims(state, judge_answers.name)
-    yield from request_runs(context, slugs, claims, kind="judge", skip_message=skip_message)
+    yield from request_runs(
+        context, state, judge_answers.name, slugs, kind="judge", skip_message=skip_message
+    )
 
 
 @dg.schedule(
@@ -90,9 +92,10 @@ def compare_versions_every_hour(
     ]
     in_flight = DagsterRunRecords(context.instance, job=compare_versions.name).in_flight_run_ids()
     slugs = [slug for slug in authors_on_trial if slug not in in_flight]
-    skip_message = "no version is on trial as a shadow"
-    claims = LaunchClaims(registry.state, compare_versions.name)
-    yield from request_runs(context, slugs, claims, kind="compare", skip_message=skip_message)
+    reason = "no version is on trial as a shadow"
+    yield from request_runs(
+        context, registry.state, compare_versions.name, slugs, kind="compare", skip_message=reason
+    )
 
 
 compare_authors_every_day = dg.ScheduleDefinition(
@@ -106,8 +109,9 @@ compare_authors_every_day = dg.ScheduleDefinition(
 
 def request_runs(
     context: dg.ScheduleEvaluationContext,
+    state: State,
+    job: str,
     slugs: Iterable[str],
-    claims: LaunchClaims,
     *,
     kind: str,
     skip_message: str,
@@ -115,12 +119,15 @@ def request_runs(
     """Yield each run that Dagster can start, and log why the others must wait for the next tick.
 
     Args:
+        job: the name of the job.
         kind: prefix of the run keys; a repeated tick of the same time requests the same keys.
         skip_message: the reason to skip if no run is needed.
     """
     scheduled_at = context.scheduled_execution_time.isoformat()
     launches = [RunLaunch(slug, f"{kind}:{slug}:{scheduled_at}") for slug in slugs]
-    ready_launches, held_messages = select_launchable(context.instance, launches, claims=claims)
+    ready_launches, held_messages = select_launchable(
+        context.instance, launches, state=state, job=job
+    )
     yield from map(to_run_request, ready_launches)
     if held_messages:
         context.log.warning("\n".join(held_messages))

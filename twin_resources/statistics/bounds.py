@@ -14,6 +14,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from twin_resources.errors import TwinError
 
 # Stakes are capped at .75/m, as in the source, so that no single value loses most of the wealth.
@@ -57,34 +59,19 @@ def betting_lower_bound(values: Sequence[float], *, delta: float) -> float:
         values: the values in order of arrival; their number is fixed before they are read.
     """
     count = len(values)
-    if count == 0:
+    low, high = 0.0, math.fsum(values) / max(count, 1)
+    if not high:
         return 0.0
-    log_inverse_delta = math.log(1.0 / delta)
-    stakes: list[float] = []
-    weighted_sum, square_sum = 0.5, 0.25
-    for count_so_far, value in enumerate(values, start=1):
-        stakes.append(math.sqrt(2.0 * log_inverse_delta * count_so_far / (count * square_sum)))
-        weighted_sum += value
-        residual = value - weighted_sum / (count_so_far + 1)
-        square_sum += residual * residual
-    target = 1.0 / delta
-    low, high = 0.0, math.fsum(values) / count
+    x, counts = np.asarray(values, dtype=np.float64), np.arange(1, count + 1)
+    means = np.cumsum([0.5, *x])[1:] / (counts + 1)
+    earlier_squares = np.cumsum([0.25, *(x - means) ** 2])[:-1]
+    stakes = np.sqrt(2.0 * math.log(1.0 / delta) * counts / (count * earlier_squares))
     for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
-        if _has_wealth_reached(target, values, stakes, middle):
+        with np.errstate(over="ignore"):  # wealth that has reached the target may become infinite
+            wealth = np.cumprod(1.0 + np.minimum(stakes, MAX_STAKE / middle) * (x - middle))
+        if wealth.max() >= 1.0 / delta:
             low = middle
         else:
             high = middle
     return low
-
-
-def _has_wealth_reached(
-    target: float, values: Sequence[float], stakes: Sequence[float], mean: float
-) -> bool:
-    max_stake = MAX_STAKE / mean if mean > 0.0 else math.inf
-    wealth = 1.0
-    for value, stake in zip(values, stakes, strict=True):
-        wealth *= 1.0 + (stake if stake < max_stake else max_stake) * (value - mean)
-        if wealth >= target:
-            return True
-    return False

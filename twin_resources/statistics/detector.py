@@ -251,7 +251,7 @@ def compute_evidence(
     column, split = np.unravel_index(int(np.argmax(log_evidence)), log_evidence.shape)
     tested_names = [class_names[column - 1]] if column else class_names
     return _build_split_evidence(
-        no_evidence, sums, dates, splits[split], before_starts[split],
+        no_evidence, sums, table, class_names, dates, splits[split], before_starts[split],
         float(log_evidence[column, split]), tested_names, tolerance, min_values,
     )  # fmt: skip
 
@@ -303,18 +303,16 @@ def _z_scores(
     row = np.arange(len(dates))
     is_before = (row >= starts[:, None]) & (row < splits[:, None])
     is_since = row >= splits[:, None]
-    count, total, squares = table.before
+    count, total, _ = table.before
     class_counts = is_before @ count
     has_enough_values = class_counts >= min(MIN_PER_CLASS, min_values)
     means = np.divide(
         is_before @ total, class_counts, out=np.zeros_like(class_counts), where=has_enough_values
     )
-    spread = np.where(has_enough_values, is_before @ squares - class_counts * means**2, 0.0).sum(
-        axis=1
-    )
-    values = np.where(has_enough_values, class_counts, 0.0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        within_day_variance = np.maximum(spread / values, MIN_WITHIN_DAY_VARIANCE)[:, None]
+        within_day_variance = np.maximum(
+            _variance(table.before, has_enough_values, means, is_before), MIN_WITHIN_DAY_VARIANCE
+        )
         counts_before, residuals_before = _residuals(
             table.before, has_enough_values, means, is_before
         )
@@ -328,9 +326,7 @@ def _z_scores(
             weights, residuals_before - mean_before[:, None], dates
         )
         counts_since, residuals_since = _residuals(table.since, has_enough_values, means, is_since)
-        variance_since = _variance_since(
-            table.since, has_enough_values, means, counts_since, residuals_since, is_since
-        )
+        variance_since = _variance(table.since, has_enough_values, means, is_since)
         weights_since = _day_weights(
             counts_since, np.maximum(within_day_variance, variance_since), between_day_variance
         )
@@ -346,7 +342,7 @@ def _z_scores(
         is_lasting = deficit_without_worst_day > tolerance * weight_without_worst_day
         t_statistic = np.where(is_lasting, t_statistic, np.minimum(t_statistic, 0.0))
         z_score = _normal_deviate(t_statistic, np.maximum(days - 1, 1))
-    has_enough_data = (values >= min_values) & (days >= MIN_DAYS)
+    has_enough_data = (counts_before.sum(axis=1) >= min_values) & (days >= MIN_DAYS)
     has_enough_data &= (counts_since.sum(axis=1) >= MIN_VALUES_SINCE) & (
         (counts_since > 0).sum(axis=1) >= MIN_DAYS_SINCE
     )
@@ -394,22 +390,21 @@ def _residuals(
     )
 
 
-def _variance_since(
+def _variance(
     table: FloatArray,
     has_enough_values: NDArray[np.bool_],
     means: FloatArray,
-    counts_since: FloatArray,
-    residuals_since: FloatArray,
-    is_since: NDArray[np.bool_],
+    is_included: NDArray[np.bool_],
 ) -> FloatArray:
-    """Return the variance of A about its own mean, because thumbs with a lower mean vary more."""
-    count, total, squares = is_since @ table
-    spread = np.where(has_enough_values, squares - 2.0 * means * total + count * means**2, 0.0).sum(
-        axis=1
-    )
-    values = np.maximum(counts_since.sum(axis=1), 1.0)
-    mean = (counts_since * residuals_since).sum(axis=1) / values
-    return np.maximum(spread / values - mean**2, 0.0)[:, None]
+    """Return the variance of the included days' values about their own mean residual.
+
+    It is computed for A too, because thumbs with a lower mean vary more.
+    """
+    count, total, squares = np.where(has_enough_values, is_included @ table, 0.0)
+    values = np.maximum(count.sum(axis=1), 1.0)
+    mean_residual = (total - means * count).sum(axis=1) / values
+    spread = (squares - 2.0 * means * total + count * means**2).sum(axis=1)
+    return np.maximum(spread / values - mean_residual**2, 0.0)[:, None]
 
 
 def _weekly_variance_ratio(
@@ -432,6 +427,8 @@ def _weekly_variance_ratio(
 def _build_split_evidence(
     empty: StreamEvidence,
     sums: Sequence[DaySum],
+    table: _DayTables,
+    class_names: Sequence[str],
     dates: Sequence[int],
     split: int,
     start: int,
@@ -443,26 +440,28 @@ def _build_split_evidence(
     """Return the evidence of one split, with the classes that fell."""
     if not math.isfinite(log):
         return empty
-    before_sums = [day_sum for day_sum in sums if dates[start] <= day_sum.day < dates[split]]
-    since_sums = [
-        day_sum
-        for day_sum in sums
-        if day_sum.day >= dates[split] and day_sum.version == empty.version
-    ]
+    before_counts, before_totals, _ = table.before[:, start:split].sum(axis=1)
+    since_counts, since_totals, _ = table.since[:, split:].sum(axis=1)
     baselines: dict[str, float] = {}
     falls: list[Fall] = []
-    for name in sorted({day_sum.prompt_class for day_sum in before_sums}):
-        count, mean = _class_mean(before_sums, name)
-        if count < min(MIN_PER_CLASS, min_values):
+    for column, name in enumerate(class_names):
+        if before_counts[column] < min(MIN_PER_CLASS, min_values):
             continue
-        baselines[name] = mean - tolerance
-        values, mean_since = _class_mean(since_sums, name)
-        if values and mean_since < baselines[name] and name in tested_classes:
-            falls.append(Fall(name, mean_since, baselines[name], values))
-    own_sums = [day_sum for day_sum in since_sums if day_sum.prompt_class in tested_classes]
+        baselines[name] = float(before_totals[column] / before_counts[column]) - tolerance
+        if name in tested_classes and (values := int(since_counts[column])):
+            mean_since = float(since_totals[column]) / values
+            if mean_since < baselines[name]:
+                falls.append(Fall(name, mean_since, baselines[name], values))
+    own_sums = [
+        day_sum
+        for day_sum in sums
+        if day_sum.day >= dates[split]
+        and day_sum.version == empty.version
+        and day_sum.prompt_class in tested_classes
+    ]
     return replace(
         empty,
-        compared=sum(day_sum.count for day_sum in before_sums),
+        compared=int(before_counts.sum()),
         held_to=baselines,
         e_value=math.exp(min(log, 700.0)),
         since=min(day_sum.first for day_sum in own_sums),
@@ -470,9 +469,3 @@ def _build_split_evidence(
         falls=tuple(sorted(falls, key=lambda fall: (fall.mean - fall.baseline, fall.prompt_class))),
         before=dates[split],
     )
-
-
-def _class_mean(sums: Sequence[DaySum], name: str) -> tuple[int, float]:
-    own_sums = [day_sum for day_sum in sums if day_sum.prompt_class == name]
-    count = sum(day_sum.count for day_sum in own_sums)
-    return count, math.fsum(day_sum.total for day_sum in own_sums) / count if count else 0.0

@@ -21,7 +21,8 @@ from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
-from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, run_tick
+from twin_resources.quality.retraining.launching import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.quality import run_tick
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict

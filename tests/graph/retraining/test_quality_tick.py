@@ -30,15 +30,6 @@ def test_a_quiet_tick_reports_its_numbers(world: LoopWorld) -> None:
     assert tick.messages["bob"] == "no scores yet"
 
 
-def test_an_armed_stream_reports_its_evidence(world: LoopWorld) -> None:
-    world.add_good("ada", 200)
-
-    tick = world.tick()
-
-    assert tick.messages["ada"].startswith("thumbs: likelihood ratio ")
-    assert tick.messages["ada"].endswith(" of 26")
-
-
 def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> None:
     add_new_posts(world).add_good("ada", 200)
     world.add_good("bob", 200)
@@ -93,21 +84,6 @@ def test_without_a_drop_nothing_runs(world: LoopWorld) -> None:
     with world.state.read_transaction() as connection:
         assert alarm_records.list_alarms(connection, "ada") == []
         assert connection.execute(sa.select(retrainings)).all() == []
-
-
-def test_without_new_data_an_alarm_sends_a_notice(world: LoopWorld) -> None:
-    world.add_good("ada", 200)
-    world.add_bad("ada", 60)
-
-    tick = world.tick()
-
-    assert tick.launches == ()
-    assert "nothing to learn from" in tick.messages["ada"]
-    assert queued_notices(world.state, author="ada")[0].event == "nothing_to_learn"
-    assert world.registry.routing() == {}
-    with world.state.read_transaction() as connection:
-        [record] = alarm_records.list_alarms(connection, "ada")
-    assert not record.is_open
 
 
 @pytest.mark.parametrize("state", ["rolled_back", "parked", "refused"])
@@ -169,21 +145,6 @@ def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:
     world.pages.failure = None
     [launch] = world.tick(seconds=120).launches
     assert launch.run_key == "quality:ada:v1:thumbs:1"
-
-
-def test_without_auto_retrain_an_alarm_stays_open(world: LoopWorld) -> None:
-    from dataclasses import replace
-
-    world.limits = replace(world.limits, automatic=False)
-    add_new_posts(world).add_good("ada", 200)
-    world.add_bad("ada", 60)
-
-    tick = world.tick()
-
-    assert tick.launches == ()
-    assert "--auto-retrain" in tick.messages["ada"]
-    world.limits = replace(world.limits, automatic=True)
-    assert [launch.run_key for launch in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
 
 
 def test_recomputed_rows_raise_no_second_alarm(world: LoopWorld) -> None:

@@ -8,12 +8,12 @@ import dagster as dg
 import pytest
 
 from tests.graph.sensors.emptied_instance import dagster_instance, emptied_instance
-from tests.registered import register_version
+from tests.registered import register_passed_version
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource
 from twin_resources.errors import TwinError
-from twin_resources.registry.registry import Registry, Verdict
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors import reference_training
@@ -29,10 +29,7 @@ def registry(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 def add_author(home: Settings, registry: Registry, author: str, *, released: bool = True) -> None:
     write_author(home, Author(author, author.title(), consent="2026-01-01: by mail"))
-    register_version(registry, author, f"{author} 1")
-    registry.record_verdict(Verdict(author, f"{author} 1", "g", "passed", (), "2026-01-01"))
-    if released:
-        registry.move(author, 1, "stable", actor="t", reason="t", gate_version="g")
+    register_passed_version(registry, author, f"{author} 1", "stable" if released else "shadow")
 
 
 def tick(
@@ -78,8 +75,7 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
     assert text.endswith("cat: no version has been stable for three hours")
     assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for three hours")
     assert tick("ann", needs_adapter=())[1].endswith("ann: already has an adapter, or needs none")
-    register_version(registry, "dan", "base", kind="answer_model")
-    registry.move("dan", 1, "stable", actor="t", reason="t", force=True)
+    register_passed_version(registry, "dan", "base", "stable", kind="answer_model")
     write_author(home, Author("dan", "Dan", consent="2026-01-01: by mail"))
     assert tick("dan", needs_adapter=("dan",))[0] == [], "an answer model got an adapter"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +11,8 @@ import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from tests.graph.sensors.emptied_instance import dagster_instance, emptied_instance
-from tests.registered import register_version
+from tests.prepared_embedder import write_manifest
+from tests.registered import register_passed_version
 from tests.stored_rows import store_rows
 from twin_assets.definitions import defs
 from twin_resources.access.account import open_account
@@ -25,8 +25,8 @@ from twin_resources.dagster_resources import (
 )
 from twin_resources.quality.judges.label_rows import COLUMNS, TABLE, LabelPurchase
 from twin_resources.quality.ledger.ledger_tables import open_tables, traces
-from twin_resources.registry.moves import VersionKind
-from twin_resources.registry.registry import Registry, Verdict
+from twin_resources.registry.moves import VersionKind, VersionState
+from twin_resources.registry.registry import Registry
 from twin_resources.settings import PACES, Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -138,25 +138,15 @@ def test_judging_waits_for_its_own_run_only(state: State) -> None:
 def test_undecided_trials_continue(state: State, home: Settings) -> None:
     models = Registry(state, policy_path=home.policy_path)
 
-    def start_trial(author: str, kind: VersionKind) -> None:
-        for number, checkpoint in enumerate(("before", "after"), start=1):
-            register_version(models, author, checkpoint, kind=kind if number == 1 else "tuned")
-            verdict = Verdict(author, checkpoint, "gate-1", "passed", (), "2026-01-01")
-            models.record_verdict(verdict)
-        force = kind == "answer_model"
-        models.move(author, 1, "stable", actor="t", reason="t", force=force, gate_version="gate-1")
-        models.move(author, 2, "shadow", actor="t", reason="t", gate_version="gate-1")
+    def start_trial(author: str, kind: VersionKind, state: VersionState) -> None:
+        register_passed_version(models, author, "before", "stable", kind=kind)
+        register_passed_version(models, author, "after", state)
 
-    start_trial("ann", "answer_model")
-    start_trial("bob", "tuned")
+    start_trial("ann", "answer_model", "shadow")
+    start_trial("bob", "tuned", "shadow")
     schedule = compare_versions_every_hour
-    register_version(models, "cat", "before")
-    models.record_verdict(Verdict("cat", "before", "gate-1", "passed", (), "2026-01-01"))
-    models.move(
-        "cat", 1, "shadow", actor="t", reason="t", gate_version="gate-1"
-    )  # without a stable version
-    start_trial("dan", "tuned")
-    models.move("dan", 2, "canary", actor="t", reason="t", gate_version="gate-1")
+    register_passed_version(models, "cat", "before", "shadow")  # without a stable version
+    start_trial("dan", "tuned", "canary")
     requests = tick("ann", "bob", "cat", "dan", schedule=schedule).run_requests or ()
     assert {request.partition_key for request in requests} == {"ann", "bob"}
     running = tick("ann", "bob", schedule=schedule, running="ann", job="compare_versions")
@@ -188,19 +178,10 @@ def learning(state: State, home: Settings, monkeypatch: pytest.MonkeyPatch) -> S
     """Ann with a stable version and a paid model; an embedder's manifest, without its weights."""
     for name, value in PAID.items():
         monkeypatch.setenv(name, value)
-    folder = home.weights_dir / home.embedder
-    (folder / "e1").mkdir(parents=True)
-    (folder / "current.json").write_text('{"revision": "e1"}')
-    manifest = {
-        "embedder": home.embedder, "revision": "e1", "dimension": 3, "token_limit": 8,
-        "pad_id": 0, "languages": [], "source": "none", "agreement": 1.0, "schema": 1,
-    }  # fmt: skip
-    (folder / "e1" / "embedder.json").write_text(json.dumps(manifest))
+    write_manifest(home)
     write_author(home, Author("ann", "Ann", consent="2026-01-01: by mail"))
     models = Registry(state, policy_path=home.policy_path)
-    register_version(models, "ann", "c1")
-    models.record_verdict(Verdict("ann", "c1", "gate-1", "passed", (), "2026-01-01"))
-    models.move("ann", 1, "stable", actor="t", reason="t", gate_version="gate-1")
+    register_passed_version(models, "ann", "c1", "stable")
     return load_settings()
 
 

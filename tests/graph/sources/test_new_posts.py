@@ -6,18 +6,18 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from tests.graph.sources.conftest import Bucket
+from tests.prepared_embedder import write_manifest
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import SettingsResource, StateResource, TablesResource
-from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_folder
+from twin_resources.models.embedder.embedder import embedder_folder
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors import launchable_runs
@@ -82,11 +82,7 @@ class World:
 
 @pytest.fixture
 def world(home: Settings) -> Iterator[World]:
-    manifest = EmbedderManifest(home.embedder, "revision-1", 8, 64, 0, ("en",), "test", 1.0)
-    folder = embedder_folder(home) / manifest.revision
-    folder.mkdir(parents=True)
-    (folder / "embedder.json").write_text(json.dumps(asdict(manifest) | {"schema": 1}))
-    (folder.parent / "current.json").write_text(json.dumps({"revision": manifest.revision}))
+    write_manifest(home)
     with dg.instance_for_test() as instance:
         yield World(home, instance)
 

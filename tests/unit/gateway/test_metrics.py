@@ -29,8 +29,7 @@ from twin_resources.gateway.runtime.home_metrics import HomeMetrics
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
 from twin_resources.observability.metrics import count_answer, render_metrics
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.paged_feed import FeedState
-from twin_resources.quality.ledger.storing import store_feed
+from twin_resources.quality.ledger.ledger_tables import FeedState, store_feed
 from twin_resources.quality.retraining import alarm_records, score_watch
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import StreamEvidence

@@ -224,17 +224,12 @@ def test_judgements_settle_once_per_trace_with_their_day(environment: LedgerEnvi
     assert environment.pass_time(hours=2).sync().settled_values == {}
 
 
-def test_the_demo_settles_a_judgement_immediately(environment: LedgerEnvironment) -> None:
-    environment.answer(1)
-    environment.vote(1, 0.5, name="judge:topic@p1", reader="judge")
-    assert environment.tick(closing="at_once").settled_values == {"ann": 1}
-
-
-def test_the_demo_closes_a_reader_immediately(environment: LedgerEnvironment) -> None:
+def test_the_demo_settles_immediately(environment: LedgerEnvironment) -> None:
     environment.answer(1, 2)
     environment.vote(1, 1.0, reader="a")
     environment.vote(2, 0.0, reader="b")
-    assert environment.tick(closing="at_once").settled_values == {"ann": 2}
+    environment.vote(1, 0.5, name="judge:topic@p1", reader="judge")
+    assert environment.tick(closing="at_once").settled_values == {"ann": 3}
     environment.vote(2, 1.0, reader="a")
     report = environment.tick(closing="at_once")
     assert (report.settled_values, report.late_scores) == ({}, 1)
@@ -577,18 +572,39 @@ def test_a_newer_ledger_is_refused(environment: LedgerEnvironment) -> None:
         Ledger(environment.state, environment.client)
 
 
-def test_a_ledger_without_servers_and_batches_is_upgraded(environment: LedgerEnvironment) -> None:
+def test_an_older_ledger_is_upgraded(environment: LedgerEnvironment) -> None:
+    """It has no servers, batches and streams."""
     environment.answer(1)
+    environment.vote(1, 1.0)
+    environment.vote(1, 0.5, name="judge:topic@p1", reader="judge")
     environment.tick()
     with environment.state.transaction() as connection:
         connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN server"))
         connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN batch"))
+        connection.execute(sa.text("ALTER TABLE ledger_scores DROP COLUMN stream"))
         connection.execute(sa.text("UPDATE schema_number SET number = 1 WHERE store = 'ledger'"))
-    assert environment.ledger().interactions("ann").height == 1
+    assert environment.ledger().interactions("ann")["votes"].to_list() == [1]
     environment.answer(2, server="llama 2", batch="true")
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert sorted(stream for _, stream, _ in list_values(environment)) == [
+        "judge:topic@p1",
+        "thumbs",
+    ]
+    assert environment.ledger().interactions("ann")["batch"].to_list() == [False, True]
+    with environment.state.read_transaction() as connection:
+        servers = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
+        assert [str(row.server) for row in servers] == ["", "llama 2"]
+        number = "SELECT number FROM schema_number WHERE store = 'ledger'"
+        assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
+
+
+def test_answers_to_batches_and_of_the_front_desk_are_no_readers_answers(
+    environment: LedgerEnvironment,
+) -> None:
+    environment.answer(1)
+    environment.answer(2, batch="true")
     environment.tick()
     rows = environment.ledger().interactions("ann")
-    assert rows["batch"].to_list() == [False, True]
     assert (
         filter_reader_interactions(rows).height
         == filter_reader_interactions(rows.lazy()).collect().height
@@ -597,11 +613,6 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(environment: LedgerEnv
     assert filter_reader_interactions(rows.drop("batch")).height == 2
     # The front desk's answers are neither judged nor replayed.
     assert filter_reader_interactions(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
-    with environment.state.read_transaction() as connection:
-        servers = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
-        assert [str(row.server) for row in servers] == ["", "llama 2"]
-        number = "SELECT number FROM schema_number WHERE store = 'ledger'"
-        assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
 
 
 def test_a_missing_or_invalid_propensity_is_unknown(environment: LedgerEnvironment) -> None:

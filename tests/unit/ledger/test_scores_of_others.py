@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
 from twin_resources.authors.score_settings import read_scores
-from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
 from twin_resources.quality.ledger.scores import build_score_row, complete_from_trace
 from twin_resources.quality.retraining.alarm_records import count_excluded_scores
 
@@ -193,25 +192,6 @@ def test_scores_of_an_environment_are_read_if_it_is_named(environment: LedgerEnv
         environments="default,production"
     )
     assert report.new_scores == 1
-
-
-def test_a_ledger_with_two_streams_is_upgraded(environment: LedgerEnvironment) -> None:
-    environment.answer(1, 2)
-    environment.vote(1, 1.0)
-    environment.vote(2, 0.5, name="judge:topic@p1", reader="judge")
-    environment.tick()
-    with environment.state.transaction() as connection:
-        connection.execute(sa.text("ALTER TABLE ledger_scores DROP COLUMN stream"))
-        connection.execute(sa.text("UPDATE schema_number SET number = 4 WHERE store = 'ledger'"))
-    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(stream for stream, *_ in list_settled_values(environment)) == [
-        "judge:topic@p1",
-        "thumbs",
-    ]
-    assert environment.ledger().interactions("ann")["votes"].to_list() == [1, 0]
-    with environment.state.read_transaction() as connection:
-        number = "SELECT number FROM schema_number WHERE store = 'ledger'"
-        assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
 
 
 def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:

@@ -85,28 +85,10 @@ def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
     assert decide_with(falls=FALLS) == decision
 
 
-def test_an_alarm_during_a_run_is_recorded_for_it() -> None:
-    decision = decide_with(usage=TrainingUsage(in_flight_run_id="4fe1"))
-    assert (decision.kind, decision.closes_alarm, decision.run_key) == ("held_back", True, "")
-    assert "recorded with run 4fe1" in decision.message
-    assert decision.tags["twin/decided_by"] == "in_flight"
-
-
 def test_an_alarm_of_an_earlier_version_is_closed() -> None:
     decision = decide_with(version="v4")
     assert (decision.kind, decision.closes_alarm) == ("held_back", True)
     assert decision.message.endswith("v4 answers now")
-
-
-def test_a_shared_alarm_is_one_incident() -> None:
-    """Such an alarm waits two weeks and is then decided like any other."""
-    decision = decide_with(alarmed_authors=3, armed_authors=20, raised_at=NOW - 13 * DAY_S)
-    assert (decision.kind, decision.closes_alarm) == ("incident", False)
-    assert "3 of 20 authors within two days" in decision.message
-    assert "waits until 1972-09-28" in decision.message
-    assert (
-        decide_with(alarmed_authors=3, armed_authors=20, raised_at=NOW - 15 * DAY_S).kind == "train"
-    )
 
 
 @pytest.mark.parametrize(
@@ -128,15 +110,6 @@ def test_an_incident_has_a_tenth_of_the_authors_and_at_least_three(
     alarmed: int, armed: int, incident: bool
 ) -> None:
     assert is_incident(alarmed, armed) is incident
-
-
-def test_data_of_an_earlier_training_run_starts_no_training() -> None:
-    """After a rollback, every alarm trained on the same data again, 32 times in 120 days."""
-    decision = decide_with(earlier_training="v4, rolled back, was trained on it", falls=FALLS)
-    assert (decision.kind, decision.closes_alarm) == ("nothing_to_learn", True)
-    assert decision.run_key == ""
-    assert decision.tags["twin/decided_by"] == "learnt_before"
-    assert "nothing to learn from: v4, rolled back, was trained on it, and" in decision.message
 
 
 def test_an_alarm_that_must_wait_stays_open() -> None:
@@ -217,9 +190,3 @@ def test_causes_have_an_order_of_priority() -> None:
 )
 def test_enough_new_posts_or_pairs_are_a_cause(posts: int, pairs: int, cause: str | None) -> None:
     assert find_growth_cause(posts, pairs, RetrainingLimits()) == cause
-
-
-def test_evidence_of_few_readers_trains_nothing() -> None:
-    decision = decide_with(few_readers_reason="of 50 readers 40 say what they said")
-    assert (decision.kind, decision.closes_alarm) == ("held_back", True)
-    assert "say what they said; a person must check it" in decision.message

@@ -21,7 +21,7 @@ from langfuse.api.scores.types import CreateScoreRequest
 from tests.unit.trace_store.conftest import KEYS, Store
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.outbox import QueuedScore
-from twin_resources.quality.ledger.reading import score_pages, trace_pages
+from twin_resources.quality.ledger.list_pages import score_pages, trace_pages
 
 TRACE = f"{7:032x}"
 # Not in the definition, but Langfuse accepts it and returns metadata in full.

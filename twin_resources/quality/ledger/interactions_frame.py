@@ -112,19 +112,14 @@ def build_interactions_frame(connection: sa.Connection, author: str) -> pl.DataF
     import polars as pl
 
     table, types = ledger_tables.traces, interaction_columns()
-    rows = connection.execute(
-        sa.select(table)
-        .where(table.c.author == author)
-        .order_by(table.c.started_ms, table.c.trace_id)
-    ).mappings()
-    types_by_column = {"started_ms": pl.Int64, "chunks": pl.String, **types}
-    schema = {
-        column.name: types_by_column[column.name]
-        for column in table.c
-        if column.name in types_by_column
-    }
+    stored_types = {"started_ms": pl.Int64, "chunks": pl.String, **types}
+    columns = [column for column in table.c if column.name in stored_types]
+    query = sa.select(*columns).where(table.c.author == author)
+    rows = connection.execute(query.order_by(table.c.started_ms, table.c.trace_id))
     return (
-        pl.DataFrame(list(map(dict, rows)), schema=schema)
+        pl.DataFrame(
+            rows.all(), {column.name: stored_types[column.name] for column in columns}, orient="row"
+        )
         .join(
             _scores_by_trace(connection, author), on="trace_id", how="left", maintain_order="left"
         )
@@ -149,9 +144,9 @@ def _scores_by_trace(connection: sa.Connection, author: str) -> pl.DataFrame:
         sa.select(*(table.c[name] for name in strings), table.c.value)
         .where(table.c.author == author, table.c.status.in_((*_COUNTED_STATUSES, "kept")))
         .order_by(table.c.given_ms, table.c.id)
-    ).mappings()
+    )
     schema = {**dict.fromkeys(strings, pl.String), "value": pl.Float64}
-    scores = pl.DataFrame(list(map(dict, rows)), schema=schema)
+    scores = pl.DataFrame(rows.all(), schema, orient="row")
     value, reader = pl.col("value"), pl.col("reader")
     # Other streams do not measure whether an answer is good. An edit has no stream.
     is_vote, is_judged = pl.col("stream") == VOTE, pl.col("stream").str.starts_with(JUDGE)

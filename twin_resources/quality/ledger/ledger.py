@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 from twin_resources.authors import read_counted_scores
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
-from twin_resources.quality.ledger import ledger_tables, reading
-from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
+from twin_resources.quality.ledger import ledger_tables, list_pages, reading
+from twin_resources.quality.ledger.ledger_tables import FeedState
+from twin_resources.quality.ledger.paged_feed import PagedFeed, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import DayClosing, settle
-from twin_resources.quality.ledger.storing import SCORES, LedgerWriter, store_feed
+from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
 from twin_resources.settings import Settings
 from twin_resources.storage.state.lease import Lease, LeaseBusyError
 from twin_resources.storage.state.state import State
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
 
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
-MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # after a longer jump, the clock may be wrong
 # `for_home` settles a day this long after its end. By then, the hourly pass over the last days has
 # read every score that was given before midnight and became visible late.
 DAY_QUIET_S = 7_200.0
+CAUGHT_UP_MS = 15 * 60_000  # further behind, an overlap would only read the backlog again
 CLOCK_TRUST_S = 600.0  # delay before a clock that has jumped ahead is trusted
 _SCORE_SETTINGS_FEED = "scores that count"  # feed row with the hash of the `[scores]` last applied
 
@@ -80,7 +81,7 @@ class LedgerRules:
     reconcile_s: float = 3600.0
     reconcile_days: int = 7
     retention_days: int = 90
-    environments: str = reading.ENVIRONMENT
+    environments: str = list_pages.ENVIRONMENT
 
 
 # A store on the same machine makes rows visible at once, and it does not limit requests.
@@ -104,17 +105,15 @@ class Ledger:
     def __init__(
         self,
         state: State,
-        client: reading.PageClient,
+        client: list_pages.PageClient,
         rules: LedgerRules | None = None,
         *,
         load_counted_scores: Callable[[], Mapping[str, CountedScores]] = dict,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = state
         self.client = client
         self.rules = rules or LedgerRules()
         self._load_counted_scores = load_counted_scores
-        self._clock = clock
         ledger_tables.open_tables(state)
 
     @classmethod
@@ -124,7 +123,7 @@ class Ledger:
         return cls.for_home(settings, state, LangfuseClient.from_settings(settings))
 
     @classmethod
-    def for_home(cls, settings: Settings, state: State, client: reading.PageClient) -> Ledger:
+    def for_home(cls, settings: Settings, state: State, client: list_pages.PageClient) -> Ledger:
         """Open a home's ledger with an open state store and an open trace store."""
         rules = replace(
             LedgerRules() if settings.has_real_langfuse else EMBEDDED_RULES,
@@ -150,24 +149,15 @@ class Ledger:
             LeaseLostError: this process paused so long that another one took over. Nothing was
                 written after that.
         """
-        start = self._clock()
+        start = time.monotonic()
         report = SyncReport()
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                trusted_ms = reading.read_trusted_time_ms(
-                    self.state,
-                    now_ms,
-                    jump_ms=MAX_CLOCK_JUMP_MS,
-                    trust_after_ms=int(self.rules.clock_trust_s * 1000),
+                report.problem = reading.find_clock_problem(
+                    self.state, now_ms, trust_after_ms=int(self.rules.clock_trust_s * 1000)
                 )
-                if trusted_ms < now_ms:
-                    hours = (now_ms - trusted_ms) / 3_600_000
-                    report.problem = (
-                        f"the clock has jumped ahead by {hours:,.0f} hours: the sync waits until "
-                        f"it has stayed there for {self.rules.clock_trust_s / 60:.0f} minutes"
-                    )
-                else:
+                if not report.problem:
                     self._sync(lease, report, now_ms, start)
         except LeaseBusyError as error:
             report.problem = f"another process is reading the ledger: {error.found}"
@@ -181,7 +171,7 @@ class Ledger:
         allowed_requests = min(rules.requests, remaining_requests)
         if not allowed_requests:
             report.problem = f"the minute's {rules.requests_per_minute} requests are used up"
-        budget = TickBudget(allowed_requests, start + rules.seconds, clock=self._clock)
+        budget = TickBudget(allowed_requests, start + rules.seconds)
         report.goal_ms = now_ms - int(rules.lag_s * 1000)
         report.rewound_s = reading.rewind_feeds(
             self.state,
@@ -233,7 +223,9 @@ class Ledger:
             return
         writer.recount(counted_scores_by_author)
         with writer.transaction() as connection:
-            store_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash))
+            ledger_tables.store_feed(
+                connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash)
+            )
 
     def _closed_ms(self, now_ms: int) -> int:
         """Return the time before which days are closed: fully read, and over for `quiet_s`."""
@@ -244,21 +236,19 @@ class Ledger:
 
     def _feed_state(self, name: str) -> FeedState | None:
         with self.state.read_transaction() as connection:
-            return reading.read_feed(connection, name)
+            return ledger_tables.read_feed(connection, name)
 
     def _read(self, writer: LedgerWriter, budget: TickBudget, report: SyncReport) -> None:
         rules, goal_ms = self.rules, report.goal_ms
-        traces = reading.trace_pages(self.client)
-        scores = reading.score_pages(self.client, rules.environments)
+        traces = list_pages.trace_pages(self.client)
+        scores = list_pages.score_pages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
-        overlap_ms = int(rules.overlap_s * 1000)
         # Traces are read first, because scores refer to them. Half the budget remains for scores.
-        for pages, divisor in ((traces, 2), (scores, 1)):
-            with budget.allocate(divisor) as allocation:
-                state = self._feed_state(pages.kind) or start
-                reading.continue_feed(
-                    pages, writer, allocation, state, goal_ms, overlap_ms=overlap_ms
-                )
+        reserved_requests = budget.requests // 2
+        budget.requests -= reserved_requests
+        self._read_new_rows(traces, writer, budget, start, goal_ms)
+        budget.requests += reserved_requests
+        self._read_new_rows(scores, writer, budget, start, goal_ms)
         reading.look_up_traces(traces, writer, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
             report.is_reconciling |= reading.reconcile(
@@ -280,6 +270,23 @@ class Ledger:
                 length_ms=(rules.retention_days - rules.reconcile_days) * DAY_MS,
                 name=reading.OLD_DAYS_PASS,
             )
+
+    def _read_new_rows(
+        self,
+        pages: list_pages.ListPages,
+        writer: LedgerWriter,
+        budget: TickBudget,
+        start: FeedState,
+        goal_ms: int,
+    ) -> None:
+        """Continue the first reading of a list, from `start` if it was never read."""
+        state = self._feed_state(pages.kind) or start
+        overlap_ms = int(self.rules.overlap_s * 1000)
+        is_caught_up = not state.cursor and goal_ms - state.frontier_ms <= CAUGHT_UP_MS
+        # If the last rows are dense, windows are short, and an overlap would read the same again.
+        if is_caught_up and state.span_ms > overlap_ms:
+            state = replace(state, frontier_ms=state.frontier_ms - overlap_ms)
+        PagedFeed(pages, writer).advance(state, goal_ms, budget)
 
     def interactions(self, author: str) -> pl.DataFrame:
         """Return answers with the scores by readers and judges; see `build_interactions_frame`."""

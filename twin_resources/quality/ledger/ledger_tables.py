@@ -1,6 +1,6 @@
 """Define the ledger's tables in the state store and their schema version.
 
-Scope: the SQL tables, their indexes, opening them.
+Scope: the SQL tables, their indexes, opening them, the position of a feed.
 Out of scope: the meaning of rows (`traces.py`, `scores.py`, `settling.py`).
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
@@ -9,26 +9,30 @@ Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from twin_resources.storage.state.state import State, StateError, add_missing_columns
-from twin_resources.storage.state.state_tables import schema_number
+from twin_resources.storage.state.state_tables import schema_number, upsert
 
+MAX_SPAN_MS = 90 * 86_400_000
 SCHEMA_NUMBER = 5  # increase it with every change that older code cannot read
 metadata = sa.MetaData()
+
+
+def _required(type_: type[sa.types.TypeEngine[Any]], *names: str) -> list[sa.Column[Any]]:
+    return [sa.Column(name, type_, nullable=False) for name in names]
+
 
 traces = sa.Table(
     "ledger_traces",
     metadata,
     sa.Column("trace_id", sa.String(64), primary_key=True),
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("prompt_class", sa.Text, nullable=False),
-    sa.Column("route", sa.Text, nullable=False),
+    *_required(sa.Text, "author", "version", "prompt_class", "route"),
     sa.Column("propensity", sa.Double, nullable=False),
-    sa.Column("template", sa.Text, nullable=False),
-    sa.Column("checkpoint", sa.Text, nullable=False),
+    *_required(sa.Text, "template", "checkpoint"),
     sa.Column("server", sa.Text, nullable=False, server_default=""),
     sa.Column("reader", sa.Text, nullable=False),
     sa.Column("started_ms", sa.BigInteger, nullable=False, index=True),
@@ -37,9 +41,7 @@ traces = sa.Table(
     sa.Column("degraded", sa.Text, nullable=False),
     sa.Column("simulated", sa.Boolean, nullable=False),
     sa.Column("batch", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("chunks", sa.Text, nullable=False),
-    sa.Column("question", sa.Text, nullable=False),
-    sa.Column("answer", sa.Text, nullable=False),
+    *_required(sa.Text, "chunks", "question", "answer"),
     sa.Index("ledger_traces_by_author", "author", "started_ms"),
 )
 
@@ -59,9 +61,7 @@ scores = sa.Table(
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("trace_id", sa.String(64), nullable=False, index=True),
-    sa.Column("author", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("prompt_class", sa.Text, nullable=False),
+    *_required(sa.Text, "author", "version", "prompt_class"),
     sa.Column("kind", sa.String(8), nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("value", sa.Double),
@@ -101,9 +101,7 @@ settled = sa.Table(
     metadata,
     sa.Column("author", sa.Text, primary_key=True),
     sa.Column("sequence", sa.BigInteger, primary_key=True),
-    sa.Column("stream", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("prompt_class", sa.Text, nullable=False),
+    *_required(sa.Text, "stream", "version", "prompt_class"),
     sa.Column("value", sa.Double, nullable=False),
     # A vote's reader or a judgement's score id. Unique per day, so nothing is settled twice.
     sa.Column("unit", sa.Text, nullable=False),
@@ -126,12 +124,40 @@ feeds = sa.Table(
     "ledger_feeds",
     metadata,
     sa.Column("name", sa.String(24), primary_key=True),
-    sa.Column("frontier_ms", sa.BigInteger, nullable=False),
-    sa.Column("span_ms", sa.BigInteger, nullable=False),
-    sa.Column("until_ms", sa.BigInteger, nullable=False),
+    *_required(sa.BigInteger, "frontier_ms", "span_ms", "until_ms"),
     sa.Column("cursor", sa.Text, nullable=False),
     sa.Column("began_ms", sa.BigInteger, nullable=False),
 )
+
+
+@dataclass(frozen=True)
+class FeedState:
+    """The position up to which a list has been read.
+
+    Attributes:
+        frontier_ms: the time before which everything was read.
+        span_ms: the length of the next window.
+        until_ms, cursor: the end and the next page of the window at the frontier that is being read
+            page by page; 0 and "" if there is none.
+        began_ms: the start of this pass (reconciliation only).
+    """
+
+    frontier_ms: int
+    span_ms: int = MAX_SPAN_MS
+    until_ms: int = 0
+    cursor: str = ""
+    began_ms: int = 0
+
+
+def read_feed(connection: sa.Connection, name: str) -> FeedState | None:
+    """Return the stored position of a feed, or None if it was never read."""
+    row = connection.execute(sa.select(feeds).where(feeds.c.name == name)).mappings().first()
+    return FeedState(**{key: row[key] for key in row if key != "name"}) if row else None
+
+
+def store_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
+    """Store the position of a feed."""
+    upsert(connection, feeds, [{"name": name, **vars(state)}])
 
 
 def open_tables(state: State) -> None:

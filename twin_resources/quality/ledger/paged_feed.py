@@ -1,7 +1,7 @@
 """Read a list that has no change feed in time windows, oldest first, within a request budget.
 
 Scope: choosing the next window, halving windows, and the state stored for the next tick.
-Out of scope: interpreting rows, storing them (`ledger.py`).
+Out of scope: requesting a page (`list_pages.py`), storing rows (`storing.py`).
 Source: `GET /v3/scores` and `GET /v2/observations` return the rows of a time window page by page,
 newest first; https://api.reference.langfuse.com
 
@@ -9,8 +9,8 @@ A window is committed whole or not at all, so everything before the frontier has
 that does not fit into its pages is halved as soon as its first page shows that it is too dense.
 The next windows keep that length, and double it while they fit. A millisecond cannot be halved: its
 pages are committed one by one, and the cursor is stored for the next tick. Windows end some time
-(`lag_s`) before now, because a store makes rows visible late. The first window of a tick overlaps
-the last one read. The reconciliation finds rows that arrive even later, change or are deleted.
+(`lag_s`) before now, because a store makes rows visible late. A tick begins some time (`overlap_s`)
+before the frontier. The reconciliation finds rows that arrive even later, change or are deleted.
 
 A store may fail whenever a particular row is requested. A window that fails is halved too. The
 single millisecond that remains is skipped once the store has returned the next one.
@@ -20,20 +20,16 @@ single millisecond that remains is skipped once the store has returned the next 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import format_timestamp
+from twin_resources.quality.ledger.ledger_tables import MAX_SPAN_MS, FeedState
+from twin_resources.quality.ledger.list_pages import ListPages, Row
+from twin_resources.quality.ledger.storing import LedgerWriter
 
-WINDOW_PAGES = 10
-OVERLAP_PAGES = 3  # for the first window of a tick, which overlaps the last window read
-CAUGHT_UP_MS = 15 * 60_000  # further behind, an overlap would only read the backlog again
-MAX_SPAN_MS = 90 * 86_400_000
-
-Row = dict[str, Any]
+WINDOW_PAGES = 10  # the maximum number of pages per window; a longer window is halved
 
 
 @dataclass
@@ -42,149 +38,95 @@ class TickBudget:
 
     Attributes:
         requests: the calls left.
-        deadline: the time on `clock` after which no call begins.
+        deadline: the time on `time.monotonic` after which no call begins.
         spent: the calls made.
     """
 
     requests: int
     deadline: float
-    clock: Callable[[], float] = time.monotonic
     spent: int = 0
 
     def remaining(self) -> int:
         """Return the number of calls that may still be made."""
-        return self.requests if self.clock() < self.deadline else 0
+        return self.requests if time.monotonic() < self.deadline else 0
 
     def spend(self) -> None:
         """Count one call that is about to be made."""
         self.requests -= 1
         self.spent += 1
 
-    @contextmanager
-    def allocate(self, divisor: int) -> Generator[TickBudget]:
-        """Open a budget of 1/`divisor` of the calls left, rounded up. Its calls count here too."""
-        allocation = TickBudget(-(-self.requests // divisor), self.deadline, self.clock)
-        try:
-            yield allocation
-        finally:
-            self.requests -= allocation.spent
-            self.spent += allocation.spent
-
 
 @dataclass(frozen=True)
-class FeedState:
-    """The position up to which a list has been read.
-
-    Attributes:
-        frontier_ms: the time before which everything was read.
-        span_ms: the length of the next window.
-        until_ms, cursor: the end and the next page of the window at the frontier that is being read
-            page by page; 0 and "" if there is none.
-        began_ms: the start of this pass (reconciliation only).
-    """
-
-    frontier_ms: int
-    span_ms: int = MAX_SPAN_MS
-    until_ms: int = 0
-    cursor: str = ""
-    began_ms: int = 0
-
-
-@dataclass
 class PagedFeed:
     """Continues reading one list from a stored position.
 
     Attributes:
-        page: reads one page of rows with `since ≤ time < until`, newest first, from a cursor. The
-            next cursor is "" on the last page.
-        get_time_ms: returns a row's time in Unix milliseconds.
-        commit: stores rows, oldest first, and the state after them in one transaction. Its third
-            argument is (since, until) if these are all rows of that window, otherwise None.
-        page_rows: the number of rows in a full page.
-        window_pages: the maximum number of pages per window; a longer window is halved.
-        skipped: the skipped milliseconds, each with the reason.
+        pass_name: the name of a pass that reads rows again, and marks as deleted those that the
+            trace store no longer returns; empty for the first reading.
     """
 
-    page: Callable[[int, int, str], tuple[list[Row], str]]
-    get_time_ms: Callable[[Row], int]
-    commit: Callable[[Sequence[Row], FeedState, tuple[int, int] | None], None]
-    page_rows: int
-    window_pages: int = WINDOW_PAGES
-    skipped: list[str] = field(default_factory=list[str])
+    pages: ListPages
+    writer: LedgerWriter
+    pass_name: str = ""
 
-    def advance(
-        self, state: FeedState, goal_ms: int, budget: TickBudget, *, overlap_ms: int = 0
-    ) -> FeedState:
+    def advance(self, state: FeedState, goal_ms: int, budget: TickBudget) -> FeedState:
         """Read towards `goal_ms` and return the state reached.
 
         Raises:
             TraceStoreError: a page could not be read; earlier commits stay.
         """
-        effective_overlap_ms = overlap_ms if goal_ms - state.frontier_ms <= CAUGHT_UP_MS else 0
         while budget.remaining() and (state.cursor or state.frontier_ms < goal_ms):
             if state.cursor:
                 state = self._continue_window(state, budget)
                 continue
             # Read at least one page: a window without a page read would look empty.
-            page_limit = OVERLAP_PAGES if effective_overlap_ms else self.window_pages
-            max_pages = max(min(budget.remaining(), page_limit), 1)
+            max_pages = max(min(budget.remaining(), WINDOW_PAGES), 1)
             # With fewer pages, the window is shorter.
-            span_ms = max(1, state.span_ms * max_pages // self.window_pages)
-            until_ms = min(goal_ms, state.frontier_ms + span_ms)
-            since_ms = max(state.frontier_ms - effective_overlap_ms, 0)
+            span_ms = max(1, state.span_ms * max_pages // WINDOW_PAGES)
+            since_ms, until_ms = state.frontier_ms, min(goal_ms, state.frontier_ms + span_ms)
             try:
                 rows, cursor = self._read(since_ms, until_ms, budget, max_pages=max_pages)
             except TraceStoreError as error:
                 if not error.is_server_error:
                     raise
-                state = self._shrink_or_skip(state, until_ms, error, budget)
-                effective_overlap_ms = 0
+                if until_ms - since_ms > 1:
+                    state = self._commit([], replace(state, span_ms=(until_ms - since_ms) // 2))
+                elif budget.remaining():
+                    # An outage fails here too, so that it skips nothing.
+                    self._read_page(until_ms, until_ms + 1, "", budget)
+                    self.writer.report.unread_items.append(
+                        f"{format_timestamp(since_ms)}: {error.found}"
+                    )
+                    state = self._commit([], replace(state, frontier_ms=until_ms))
+                if not budget.remaining():
+                    raise
                 continue
             if not cursor:
                 span_ms = self._grow_span_ms(state, until_ms, len(rows))
                 next_state = replace(state, frontier_ms=until_ms, span_ms=span_ms)
-                state = self._commit(rows, next_state, window_bounds=(since_ms, until_ms))
-            elif effective_overlap_ms:
-                pass  # retry without overlap, so that dense old rows do not block new rows
+                state = self._commit(rows, next_state, (since_ms, until_ms))
             elif until_ms - since_ms <= 1:
                 state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:
                 span_ms = self._shrink_span_ms(since_ms, until_ms, rows)
                 state = self._commit([], replace(state, span_ms=span_ms))
-            effective_overlap_ms = 0
-        return state
-
-    def _shrink_or_skip(
-        self, state: FeedState, until_ms: int, error: TraceStoreError, budget: TickBudget
-    ) -> FeedState:
-        """Shorten the next window after the store has failed, or skip a single millisecond.
-
-        Raises:
-            TraceStoreError: the store also fails for the next millisecond, or no request is left.
-        """
-        frontier_ms = state.frontier_ms
-        if until_ms - frontier_ms > 1:
-            next_state = replace(state, span_ms=(until_ms - frontier_ms) // 2)
-        else:
-            if not budget.remaining():
-                raise error
-            self._read_page(until_ms, until_ms + 1, "", budget)
-            self.skipped.append(f"{format_timestamp(frontier_ms)}: {error.found}")
-            next_state = replace(state, frontier_ms=until_ms)
-        state = self._commit([], next_state)
-        if not budget.remaining():
-            raise error
         return state
 
     def _commit(
-        self,
-        rows: Sequence[Row],
-        next_state: FeedState,
-        *,
-        window_bounds: tuple[int, int] | None = None,
+        self, rows: list[Row], next_state: FeedState, window_bounds: tuple[int, int] | None = None
     ) -> FeedState:
-        sorted_rows = sorted(rows, key=lambda row: (self.get_time_ms(row), str(row.get("id", ""))))
-        self.commit(sorted_rows, next_state, window_bounds)
+        """Store rows and the state after them in one transaction, and return the state.
+
+        Args:
+            window_bounds: the window's bounds if these are all its rows.
+        """
+        self.writer.commit(
+            self.pages.kind,
+            rows,
+            feed=self.pass_name or self.pages.kind,
+            next_state=next_state,
+            window_bounds=window_bounds if self.pass_name else None,
+        )
         return next_state
 
     def _read(
@@ -194,12 +136,12 @@ class PagedFeed:
         rows: list[Row] = []
         cursor = ""
         for page in range(1, max_pages + 1):
-            previous_oldest = self.get_time_ms(rows[-1]) if rows else until_ms
+            previous_oldest = self.pages.get_time_ms(rows[-1]) if rows else until_ms
             page_rows, cursor = self._read_page(since_ms, until_ms, cursor, budget)
             rows += page_rows
             if not cursor or not budget.remaining():
                 break
-            oldest_ms = self.get_time_ms(rows[-1])
+            oldest_ms = self.pages.get_time_ms(rows[-1])
             pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest_ms, 1)
             if pages_needed > 1.5 * max_pages or oldest_ms == previous_oldest:
                 break  # far too dense, or a whole page in one millisecond: stop reading
@@ -208,7 +150,7 @@ class PagedFeed:
     def _grow_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
         """Return the next length after a window that fitted: double, or less if it was dense."""
         length = until_ms - state.frontier_ms
-        fill_ratio = rows / (self.page_rows * self.window_pages)
+        fill_ratio = rows / (self.pages.page_rows * WINDOW_PAGES)
         grown_length = int(length * min(2.0, 0.8 / max(fill_ratio, 0.4)))
         # The goal may have shortened the window.
         min_length = state.span_ms if fill_ratio < 0.4 else 1
@@ -220,11 +162,11 @@ class PagedFeed:
         The window ends no later than the oldest row read. If that row is at its start, the
         window is one millisecond long.
         """
-        length, oldest_ms = until_ms - since_ms, self.get_time_ms(rows[-1])
+        length, oldest_ms = until_ms - since_ms, self.pages.get_time_ms(rows[-1])
         if oldest_ms <= since_ms:
             return 1
-        pages = len(rows) / max(self.page_rows, 1)
-        fitting_length = int((until_ms - oldest_ms) * self.window_pages / max(pages, 1.0))
+        pages = len(rows) / max(self.pages.page_rows, 1)
+        fitting_length = int((until_ms - oldest_ms) * WINDOW_PAGES / max(pages, 1.0))
         return max(1, min(length // 2, max(fitting_length, 1), oldest_ms - since_ms))
 
     def _continue_window(self, state: FeedState, budget: TickBudget) -> FeedState:
@@ -239,5 +181,5 @@ class PagedFeed:
         self, since_ms: int, until_ms: int, cursor: str, budget: TickBudget
     ) -> tuple[list[Row], str]:
         budget.spend()
-        rows, next_cursor = self.page(since_ms, until_ms, cursor)
+        rows, next_cursor = self.pages(since_ms, until_ms, cursor)
         return rows, next_cursor if rows else ""

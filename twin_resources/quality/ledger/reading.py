@@ -1,160 +1,31 @@
-"""Request traces and scores from the trace store: pages, look-ups, and days to read again.
+"""Look up traces, read days again, and limit what a clock or the request limit allows.
 
-Scope: the two lists with their parameters, stored positions, requests per minute.
-Out of scope: windows (`paged_feed.py`), storing (`storing.py`).
-API: https://api.reference.langfuse.com, `GET /v3/scores` and `GET /v2/observations`
+Scope: look-ups, passes over the last days, the clock, requests per minute.
+Out of scope: pages (`list_pages.py`), windows (`paged_feed.py`), storing (`storing.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 import sqlalchemy as sa
 
 from twin_resources.observability.langfuse.client import TraceStoreError
-from twin_resources.observability.trace_store.json_values import (
-    format_timestamp,
-    parse_timestamp_ms,
-)
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.paged_feed import FeedState, PagedFeed, Row, TickBudget
-from twin_resources.quality.ledger.storing import (
-    LISTING_COLUMNS,
-    SCORES,
-    TRACES,
-    LedgerWriter,
-    store_feed,
-)
+from twin_resources.quality.ledger.ledger_tables import FeedState, read_feed, store_feed
+from twin_resources.quality.ledger.list_pages import ListPages
+from twin_resources.quality.ledger.paged_feed import PagedFeed, TickBudget
+from twin_resources.quality.ledger.storing import LISTING_COLUMNS, SCORES, LedgerWriter
 from twin_resources.storage.state.state import State
 
-SCORES_PATH = "/api/public/v3/scores"
-TRACES_PATH = "/api/public/v2/observations"
-SCORE_PAGE, TRACE_PAGE = 100, 200
-# The gateway's own scores have another environment (`gateway/hooks/automatic_scores.py`).
-ENVIRONMENT = "default"  # the environment of a score that names none
-_TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
+_MAX_CLOCK_JUMP_MS = 6 * 3_600_000
 _CLOCK, _REQUESTS = "clock", "requests"  # rows of the feeds table
 OLD_DAYS_PASS = "old"  # the pass over days older than those that are read again each hour
-
-
-class PageClient(Protocol):
-    """A trace store that returns pages of rows, such as `LangfuseClient`."""
-
-    def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Row], str]: ...
-
-
-@dataclass(frozen=True)
-class ListPages:
-    """The pages of a list, selected by time.
-
-    Attributes:
-        kind: `scores` or `traces`.
-        time_field: the name of the field with a row's time.
-        since_parameter, until_parameter: the names of the parameters that bound the window.
-        base_parameters: the parameters of every request.
-        page_rows: the number of rows in a full page.
-    """
-
-    client: PageClient
-    kind: str
-    path: str
-    time_field: str
-    since_parameter: str
-    until_parameter: str
-    base_parameters: Mapping[str, str]
-    page_rows: int
-
-    def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        window = {
-            self.since_parameter: format_timestamp(since_ms) or "",
-            self.until_parameter: format_timestamp(until_ms) or "",
-        }
-        return self.page(window | ({"cursor": cursor} if cursor else {}))
-
-    def page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
-        """Request one page with these parameters and the base parameters."""
-        request_parameters = {**self.base_parameters, **parameters, "limit": str(self.page_rows)}
-        return self.client.page(self.path, request_parameters)
-
-    def fetch_traces_by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
-        """Return the answers in these traces that started at `since_ms` or later.
-
-        Without a start time, Langfuse searches all its data.
-        """
-        id_filter = {
-            "type": "stringOptions",
-            "column": "traceId",
-            "operator": "any of",
-            "value": list(trace_ids),
-        }
-        filter_json = json.dumps([id_filter], separators=(",", ":"))
-        return self.page(
-            {self.since_parameter: format_timestamp(since_ms) or "", "filter": filter_json}
-        )[0]
-
-    def get_time_ms(self, row: Row) -> int:
-        return parse_timestamp_ms(row[self.time_field])
-
-
-def score_pages(client: PageClient, environments: str = ENVIRONMENT) -> ListPages:
-    """Return the pages of scores, selected by arrival time."""
-    parameters = {"fields": "core,details,subject,annotation", "environment": environments}
-    bounds = "fromTimestamp", "toTimestamp"
-    return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, parameters, SCORE_PAGE)
-
-
-def trace_pages(client: PageClient) -> ListPages:
-    """Return the pages of answers (generation spans), selected by start time."""
-    parameters = {"type": "GENERATION", "fields": _TRACE_FIELDS, "expandMetadata": "twin.chunks"}
-    bounds = "fromStartTime", "toStartTime"
-    return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, parameters, TRACE_PAGE)
-
-
-def read_feed(connection: sa.Connection, name: str) -> FeedState | None:
-    """Return the stored position of a feed, or None if it was never read."""
-    table = ledger_tables.feeds
-    row = connection.execute(sa.select(table).where(table.c.name == name)).mappings().first()
-    return FeedState(**{key: row[key] for key in row if key != "name"}) if row else None
-
-
-def continue_feed(
-    pages: ListPages,
-    writer: LedgerWriter,
-    budget: TickBudget,
-    state: FeedState,
-    goal_ms: int,
-    *,
-    overlap_ms: int = 0,
-    pass_name: str = "",
-) -> FeedState:
-    """Continue reading a list towards `goal_ms`, and return the position reached.
-
-    Args:
-        pass_name: the name of a pass that reads rows again, and marks as deleted those that the
-            trace store no longer returns; empty for the first reading.
-
-    Raises:
-        TraceStoreError: a page could not be read.
-    """
-
-    def commit(
-        rows: Sequence[Row], next_state: FeedState, window_bounds: tuple[int, int] | None
-    ) -> None:
-        feed, window = (pass_name, window_bounds) if pass_name else (pages.kind, None)
-        writer.commit(pages.kind, rows, feed=feed, next_state=next_state, window_bounds=window)
-
-    feed = PagedFeed(pages, pages.get_time_ms, commit, page_rows=pages.page_rows)
-    try:
-        return feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
-    finally:
-        writer.report.unread_items += feed.skipped
 
 
 def look_up_traces(
@@ -162,47 +33,32 @@ def look_up_traces(
 ) -> None:
     """Request the traces that new scores refer to and that no window has contained yet.
 
-    A trace may have waited in an outbox long after the answer started.
-    """
-    foreign_trace_ids = sorted(writer.unknown_foreign_traces - writer.unknown_traces)
-    # Traces that our own scores refer to come first.
-    ordered_ids = [*sorted(writer.unknown_traces), *foreign_trace_ids]
-    trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
-    for chunk in ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST):
-        if not budget.remaining():
-            return
-        _look_up(pages, chunk, writer, budget, since_ms)
-
-
-def _look_up(
-    pages: ListPages,
-    trace_ids: Sequence[str],
-    writer: LedgerWriter,
-    budget: TickBudget,
-    since_ms: int,
-) -> None:
-    """Read the traces with these ids. If the store fails for one trace, the rest are still read.
+    A trace may have waited in an outbox long after the answer started. If the store fails for one
+    trace, the rest are still read.
 
     Raises:
         TraceStoreError: the store does not respond, or it refuses the keys.
     """
-    if not budget.remaining():
-        return
-    budget.spend()
-    try:
-        rows = pages.fetch_traces_by_id(trace_ids, since_ms)
-    except TraceStoreError as error:
-        if not error.is_server_error:
-            raise
-        if len(trace_ids) == 1:
-            writer.report.unread_items.append(f"{trace_ids[0]}: {error.found}")
-            return
-        middle = len(trace_ids) // 2
-        _look_up(pages, trace_ids[:middle], writer, budget, since_ms)
-        _look_up(pages, trace_ids[middle:], writer, budget, since_ms)
-        return
-    with writer.transaction() as connection:
-        writer.put_traces(connection, rows)
+    # Traces that our own scores refer to come first.
+    ordered_ids = sorted(writer.unknown_traces, key=lambda id_: (writer.unknown_traces[id_], id_))
+    trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
+    chunks = list(ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST))
+    while chunks and budget.remaining():
+        chunk = chunks.pop(0)
+        budget.spend()
+        try:
+            rows = pages.fetch_traces_by_id(chunk, since_ms)
+        except TraceStoreError as error:
+            if not error.is_server_error:
+                raise
+            if len(chunk) > 1:
+                halves = ledger_tables.split_into_batches(chunk, (len(chunk) + 1) // 2)
+                chunks = [*halves, *chunks]
+            else:
+                writer.report.unread_items.append(f"{chunk[0]}: {error.found}")
+            continue
+        with writer.transaction() as connection:
+            writer.put_traces(connection, rows)
 
 
 def reconcile(
@@ -236,27 +92,31 @@ def reconcile(
         state = replace(state, frontier_ms=goal_ms - length_ms, began_ms=goal_ms)
     if state.frontier_ms >= state.began_ms:
         return False
-    state = continue_feed(pages, writer, budget, state, state.began_ms, pass_name=name)
+    state = PagedFeed(pages, writer, name).advance(state, state.began_ms, budget)
     return state.frontier_ms < state.began_ms
 
 
-def read_trusted_time_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> int:
-    """Return the current time, as far as this machine's clock is trusted.
+def find_clock_problem(state: State, now_ms: int, *, trust_after_ms: int) -> str:
+    """Describe why this machine's clock is not trusted, or return an empty string.
 
-    A clock that advanced by more than `jump_ms` since the last check is trusted once it has stayed
-    ahead for `trust_after_ms`. Until then, the time of the last check is returned. A clock that is
-    ahead for one tick therefore moves no frontier and closes no day.
+    A clock that advanced by more than six hours since the last check is trusted once it has stayed
+    ahead for `trust_after_ms`. A clock that is ahead for one tick therefore moves no frontier and
+    closes no day.
     """
     with state.transaction() as connection:
         clock_state = read_feed(connection, _CLOCK) or FeedState(now_ms)
         last_seen_ms, jumped_at_ms = clock_state.frontier_ms, clock_state.began_ms
-        if trust_after_ms and now_ms - last_seen_ms > jump_ms:
+        if trust_after_ms and now_ms - last_seen_ms > _MAX_CLOCK_JUMP_MS:
             jumped_at_ms = jumped_at_ms if 0 < jumped_at_ms <= now_ms else now_ms
             if now_ms - jumped_at_ms < trust_after_ms:
                 store_feed(connection, _CLOCK, FeedState(last_seen_ms, 0, began_ms=jumped_at_ms))
-                return last_seen_ms
+                return (
+                    f"the clock has jumped ahead by {(now_ms - last_seen_ms) / 3_600_000:,.0f} "
+                    f"hours: the sync waits until it has stayed there for "
+                    f"{trust_after_ms / 60_000:.0f} minutes"
+                )
         store_feed(connection, _CLOCK, FeedState(now_ms, 0))
-        return now_ms
+        return ""
 
 
 def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:

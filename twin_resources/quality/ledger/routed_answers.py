@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import fmean, stdev
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -77,36 +76,29 @@ def count_routed_answers(
         table.c.started_ms >= int(since.timestamp() * 1000),
         table.c.simulated.is_(False),
     )
-    is_own_model = table.c.version.notin_(_NOT_OWN_VERSIONS)
-    rows: Sequence[Any] = connection.execute(
-        sa.select(
-            table.c.prompt_class,
-            table.c.route,
-            sa.func.count(),
-            sa.func.min(table.c.started_ms).filter(is_own_model),
-            sa.func.sum(table.c.latency_s).filter(is_own_model),
-        )
+    rows = connection.execute(
+        sa.select(table.c.prompt_class, table.c.route, sa.func.count())
         .where(*conditions)
         .group_by(table.c.prompt_class, table.c.route)
-    ).all()
+    ).tuples()
     own_counts, paid_counts = Counter[str](), Counter[str]()
-    answering_seconds = 0.0
-    for name, route, count, _, latency in rows:
-        answering_seconds += latency or 0.0
+    for name, route, count in rows:
         if route in _OWN_ROUTES or route == _LARGER_MODEL_ROUTE:
             own_counts[name] += count
         elif route.startswith(_PAID_ROUTES):
             paid_counts[name] += count
+    is_own_model = table.c.version.notin_(_NOT_OWN_VERSIONS)
     minute = table.c.started_ms // _MINUTE_MS
-    minutes = connection.execute(
-        sa.select(sa.func.count(minute.distinct())).where(
-            *conditions, table.c.degraded.like(_MARGIN_NOT_HELD)
-        )
-    ).scalar_one()
-    first_ms = min((row[3] for row in rows if row[3] is not None), default=0)
-    elapsed_seconds = datetime.now(UTC).timestamp() - first_ms / 1000
+    first_ms, answering_seconds, minutes = connection.execute(
+        sa.select(
+            sa.func.min(table.c.started_ms).filter(is_own_model),
+            sa.func.sum(table.c.latency_s).filter(is_own_model),
+            sa.func.count(minute.distinct()).filter(table.c.degraded.like(_MARGIN_NOT_HELD)),
+        ).where(*conditions)
+    ).one()
+    elapsed_seconds = datetime.now(UTC).timestamp() - (first_ms or 0) / 1000
     return RoutedAnswers(
-        utilisation=min(1.0, answering_seconds / max(elapsed_seconds, 1.0)) if first_ms else 0.0,
+        utilisation=min(1.0, (answering_seconds or 0.0) / max(elapsed_seconds, 1.0)),
         classes={
             name: ClassCounts(own_counts[name], paid_counts[name])
             for name in sorted(own_counts | paid_counts)

@@ -132,8 +132,7 @@ def settle(
             day_closing=day_closing,
         )
         settled_days = days_by_status.pop("settled")
-        values = [(reader_day.value, reader_day.used_vote_ids) for reader_day in settled_days]
-        _store_settled_values(connection, report, author, values, now_ms)
+        _store_settled_values(connection, report, author, settled_days, now_ms)
         unused_vote_ids = [
             vote_id for reader_day in settled_days for vote_id in reader_day.unused_vote_ids
         ]
@@ -158,13 +157,14 @@ def _settle_judgements(
         .where(table.c.status == "open", table.c.kind == "judge", table.c.timestamp_ms < end_ms)
         .order_by(table.c.timestamp_ms, table.c.id)
     ).mappings()
-    values_by_author: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = defaultdict(list)
+    judgements_by_author: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        day = row["timestamp_ms"] // DAY_MS
-        value = {"value": row["value"], "unit": row["id"], "day": day, **_stream_fields(row)}
-        values_by_author[row["author"]].append((value, [row["id"]]))
-    for author, values in values_by_author.items():
-        _store_settled_values(connection, report, author, values, now_ms)
+        # Each judgement is a separate value, whose unit is its own id.
+        judgement = dict(row) | {"reader": row["id"], "day": row["timestamp_ms"] // DAY_MS}
+        judgements_by_author[row["author"]].append(judgement)
+    for author, judgements in judgements_by_author.items():
+        days = group_into_reader_days(judgements)
+        _store_settled_values(connection, report, author, days, now_ms)
 
 
 def _group_by_status(
@@ -237,17 +237,15 @@ class _NewReaders:
         )  # fmt: skip
         is_vote = (scores.c.author == author) & (scores.c.stream == stream)
         is_settled = (settled.c.author == author) & (settled.c.stream == stream)
-        first_days: dict[str, int] = {}
-        for reader, day_column, conditions in (
-            (traces.c.reader, traces.c.started_ms // DAY_MS, traces.c.author == author),
-            (scores.c.reader, scores.c.day, is_vote),
-            (settled.c.unit, settled.c.day, is_settled),
-        ):
-            first_day_query = (
-                sa.select(reader, sa.func.min(day_column)).where(conditions).group_by(reader)
-            )
-            for name, day in connection.execute(first_day_query).tuples():
-                first_days[name] = min(day, first_days.get(name, day))
+        asked_day = (traces.c.started_ms // DAY_MS).label("day")
+        days = sa.union_all(
+            sa.select(traces.c.reader, asked_day).where(traces.c.author == author),
+            sa.select(scores.c.reader, scores.c.day).where(is_vote),
+            sa.select(settled.c.unit, settled.c.day).where(is_settled),
+        ).subquery()
+        first_days = connection.execute(
+            sa.select(days.c.reader, sa.func.min(days.c.day)).group_by(days.c.reader)
+        ).tuples()
         day_sizes = connection.execute(
             sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
             .where(is_vote)
@@ -258,7 +256,7 @@ class _NewReaders:
         ).scalar()
         reader_days_by_day = {int(day): int(count) for day, count in day_sizes}
         return cls(
-            first_days,
+            dict(first_days.all()),
             min(reader_days_by_day, default=0) if first_settled is None else int(first_settled),
             reader_days_by_day,
         )
@@ -307,30 +305,24 @@ def _store_settled_values(
     connection: sa.Connection,
     report: SyncReport,
     author: str,
-    values: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
+    days: Sequence[ReaderDay],
     now_ms: int,
 ) -> None:
-    """Store values under new sequence numbers.
-
-    Args:
-        values: rows of `ledger_settled`, each with the ids of the scores that it includes.
-    """
-    if not values:
+    """Store the values under new sequence numbers."""
+    if not days:
         return
     last_number = ledger_tables.find_last_sequence(connection, author)
-    new_last_row = {"author": author, "last": last_number + len(values)}
+    new_last_row = {"author": author, "last": last_number + len(days)}
     upsert(connection, ledger_tables.sequences, [new_last_row])
-    common_fields = {"author": author, "settled_ms": now_ms}
-    numbered_values = list(enumerate(values, start=last_number + 1))
-    rows = [
-        {**value, **common_fields, "sequence": sequence} for sequence, (value, _) in numbered_values
-    ]
+    rows: list[dict[str, Any]] = []
+    sequence_by_score: dict[str, int | None] = {}
+    for sequence, reader_day in enumerate(days, start=last_number + 1):
+        position = {"author": author, "settled_ms": now_ms, "sequence": sequence}
+        rows.append({**reader_day.value, **position})
+        sequence_by_score |= dict.fromkeys(reader_day.used_vote_ids, sequence)
     connection.execute(sa.insert(ledger_tables.settled), rows)
-    sequence_by_score = {
-        score_id: sequence for sequence, (_, score_ids) in numbered_values for score_id in score_ids
-    }
     _set_status(connection, sequence_by_score, "settled")
-    report.settled_values[author] += len(values)
+    report.settled_values[author] += len(days)
 
 
 def _set_status(connection: sa.Connection, scores: Mapping[str, int | None], status: str) -> None:

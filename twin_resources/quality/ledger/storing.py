@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.paged_feed import FeedState
+from twin_resources.quality.ledger.ledger_tables import FeedState, store_feed
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import (
     DAY_MS,
@@ -51,9 +51,9 @@ class LedgerWriter:
     Attributes:
         read_counted_scores: returns an author's `[scores]`.
         closed_ms: the time before which every day was closed when the sync started.
-        unknown_traces: traces that this sync's scores refer to and that the ledger lacks.
-        unknown_foreign_traces: missing traces that other programs' scores refer to. They may be
-            answers by a different program that uses the same trace store.
+        unknown_traces: the id of each trace that this sync's scores refer to and that the ledger
+            lacks → whether only other programs' scores do. It may then be an answer by a different
+            program that uses the same trace store.
     """
 
     state: State
@@ -62,8 +62,7 @@ class LedgerWriter:
     day_closing: DayClosing
     read_counted_scores: CountedScoresReader
     closed_ms: int = 0
-    unknown_traces: set[str] = field(default_factory=set[str])
-    unknown_foreign_traces: set[str] = field(default_factory=set[str])
+    unknown_traces: dict[str, bool] = field(default_factory=dict[str, bool])
 
     @contextmanager
     def transaction(self) -> Generator[sa.Connection]:
@@ -114,15 +113,12 @@ class LedgerWriter:
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
             completed_rows = [
-                complete_from_trace(
-                    dict(row), rows_by_id[row["trace_id"]], self.read_counted_scores
-                )
-                for row in waiting_rows
+                self._complete(dict(row), rows_by_id[row["trace_id"]]) for row in waiting_rows
             ]
             self._assign_days(connection, completed_rows)
             upsert(connection, table, completed_rows)
-        self.unknown_traces -= set(rows_by_id)
-        self.unknown_foreign_traces -= set(rows_by_id)
+        for trace_id in rows_by_id:
+            self.unknown_traces.pop(trace_id, None)
         return set(rows_by_id)
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
@@ -135,46 +131,35 @@ class LedgerWriter:
         new_rows: list[dict[str, Any]] = []
         changed_rows: list[dict[str, Any]] = []
         for score_id, row in rows_by_id.items():
-            stored_row = stored_rows.get(score_id)
+            trace, stored_row = traces_by_id.get(row["trace_id"]), stored_rows.get(score_id)
             if stored_row is None:
-                new_rows.append(
-                    complete_from_trace(
-                        row, traces_by_id.get(row["trace_id"]), self.read_counted_scores
-                    )
-                )
+                new_rows.append(self._complete(row, trace))
                 continue
             if row["updated_ms"] < stored_row["updated_ms"]:
                 # Langfuse identifies a score by id, name and date. A vote that was changed on
                 # another day therefore appears twice, and only the newer entry counts.
                 continue
-            if row["kind"] == OTHER:  # has its own scale: compare the mapped value
-                trace = traces_by_id.get(stored_row["trace_id"]) or _trace_fields(stored_row)
-                row = complete_from_trace(row, trace, self.read_counted_scores)  # noqa: PLW2901
-                if row["kind"] == OTHER and stored_row["status"] in _FINAL:
-                    continue  # the name is no longer mapped, but the final value stays
-            if _has_same_content(stored_row, row):
+            original_fields = {
+                name: stored_row[name] for name in ("trace_id", "given_ms", "timestamp_ms")
+            }
+            trace = trace or _trace_fields(stored_row)
+            updated_row = self._complete(row | original_fields, trace)
+            if _has_same_content(stored_row, updated_row):
                 continue
             if stored_row["status"] in _FINAL or stored_row["sequence"] is not None:
-                content = {name: row[name] for name in ("value", "text", "updated_ms")}
+                if updated_row["kind"] == OTHER:
+                    continue  # the name is no longer mapped, but the final value stays
+                content = {name: updated_row[name] for name in ("value", "text", "updated_ms")}
                 restored_status = {"status": "settled"} if stored_row["status"] == "deleted" else {}
                 changed_rows.append(stored_row | content | restored_status)
             else:
-                original_fields = {
-                    name: stored_row[name] for name in ("trace_id", "given_ms", "timestamp_ms")
-                }
-                updated_row = complete_from_trace(
-                    row | original_fields,
-                    traces_by_id.get(stored_row["trace_id"]),
-                    self.read_counted_scores,
-                )
                 self._assign_days(connection, [updated_row])
                 changed_rows.append(updated_row)
         self._assign_days(connection, new_rows)
         for row in new_rows:
             if row["reason"] == UNKNOWN_TRACE:
-                is_foreign = row["kind"] == OTHER
-                missing_traces = self.unknown_foreign_traces if is_foreign else self.unknown_traces
-                missing_traces.add(row["trace_id"])
+                is_foreign = self.unknown_traces.get(row["trace_id"], True)
+                self.unknown_traces[row["trace_id"]] = is_foreign and row["kind"] == OTHER
         self.report.new_scores += len(new_rows)
         self.report.changed_scores += len(changed_rows)
         self.report.invalid_scores.update(
@@ -203,14 +188,14 @@ class LedgerWriter:
         for ids in ledger_tables.split_into_batches(score_ids, _MAX_ROWS_PER_CALL):
             with self.transaction() as connection:
                 rows = _rows_by_id(connection, table, "id", ids).values()
-                rows_to_recount = [
-                    complete_from_trace(row, _trace_fields(row), self.read_counted_scores)
-                    for row in rows
-                ]
+                rows_to_recount = [self._complete(row, _trace_fields(row)) for row in rows]
                 counted_rows = [row for row in rows_to_recount if row["kind"] != OTHER]
                 self._assign_days(connection, counted_rows, keep_own_day=True)
                 upsert(connection, table, counted_rows)
                 self.report.changed_scores += len(counted_rows)
+
+    def _complete(self, row: dict[str, Any], trace: Mapping[str, Any] | None) -> dict[str, Any]:
+        return complete_from_trace(row, trace, self.read_counted_scores)
 
     def _assign_days(
         self,
@@ -268,11 +253,6 @@ class LedgerWriter:
         for id_column, time_column in LISTING_COLUMNS.values():
             old_ids = sa.select(id_column).where(time_column < before_ms).limit(_MAX_ROWS_PER_CALL)
             connection.execute(sa.delete(id_column.table).where(id_column.in_(old_ids)))
-
-
-def store_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
-    """Store the position of a feed."""
-    upsert(connection, ledger_tables.feeds, [{"name": name, **vars(state)}])
 
 
 def _trace_fields(row: Mapping[str, Any]) -> dict[str, Any] | None:

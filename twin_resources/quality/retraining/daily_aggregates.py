@@ -1,7 +1,7 @@
 """Query the settled values of one stream or version for the retraining loop.
 
-Scope: queries on `ledger_settled` and `sequences`.
-Out of scope: writing these tables (`ledger/`), conclusions from them (`statistics/`).
+Scope: queries on `ledger_settled`.
+Out of scope: writing this table (`ledger/`), conclusions from them (`statistics/`).
 """
 # pyright: strict
 
@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from twin_resources.quality.ledger.ledger_tables import sequences, settled
+from twin_resources.quality.ledger.ledger_tables import settled
 from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, DaySum
 from twin_resources.statistics.poisoning import ReaderTotals
 
 RATE_DAYS = 28
 SUMMED_DAYS = 730
 VALUES_PER_DAY = 10  # values per day if each value is settled at once
-
-
-def find_last_sequences(connection: sa.Connection) -> dict[str, int]:
-    """Return author → the last sequence number assigned."""
-    rows = connection.execute(sa.select(sequences.c.author, sequences.c.last))
-    return {str(author): int(sequence) for author, sequence in rows}
 
 
 def find_streams(connection: sa.Connection, author: str, version: str) -> set[str]:

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from twin_resources.quality.retraining import daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.score_watch import find_floor_sequence, version_name
+from twin_resources.quality.retraining.score_watch import sum_days_since_floor, version_name
 from twin_resources.registry.checks import MoveRefusedError
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, compute_evidence
@@ -73,13 +72,7 @@ def _compare_with_earlier(
     Tainted versions, and versions released by force, are excluded.
     """
     with registry.state.read_transaction() as connection:
-        sums = daily_aggregates.sum_by_day(
-            connection,
-            alarm.author,
-            stream=alarm.stream,
-            after=find_floor_sequence(connection, alarm.author, alarm.stream),
-            groups_by_day=rules.groups_by_day,
-        )
+        sums = sum_days_since_floor(connection, alarm.author, alarm.stream, rules)
     fall_sums = [
         row for row in sums if row.version == alarm.version
         if alarm.since <= row.first and row.last <= alarm.sequence

@@ -1,6 +1,7 @@
 """Start the runs of decided retrainings, and record their outcomes.
 
-Scope: outcomes, attempts and launches as rows, and the inputs of each training run.
+Scope: the dependencies and the result of a tick, outcomes, attempts and launches as rows, and the
+inputs of each training run.
 Out of scope: deriving the next step from the state of runs (`idempotent_launch.py`), the rows
 (`retrainings.py`), deciding, and creating runs, which the daemon does.
 """
@@ -8,21 +9,33 @@ Out of scope: deriving the next step from the state of runs (`idempotent_launch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import RunLaunch, decide_step
 from twin_resources.observability.notifications import Notice, announce
+from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.retraining import retrainings
+from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.retrainings import Outcome, Retraining
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, BUDGET_DAYS, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.retraining import MAX_ATTEMPTS, TrainingFingerprint
-from twin_resources.statistics.retraining_limits import DAY_S, Cause, TrainingUsage
+from twin_resources.statistics.retraining import (
+    MAX_ATTEMPTS,
+    RetrainingDecision,
+    TrainingFingerprint,
+)
+from twin_resources.statistics.retraining_limits import (
+    DAY_S,
+    Cause,
+    RetrainingLimits,
+    TrainingUsage,
+)
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State
 
@@ -30,15 +43,55 @@ LOOK_BACK_DAYS = 400  # to find the last training run; the cooldown begins when 
 RETRY_AFTER_S = 300.0  # between attempts; a missing service may be available again
 
 
-def settle_finished(
-    registry: Registry, runs: RunRecords, inputs: TrainingInputs, *, now: float
-) -> list[str]:
+# Returns the launches that can start, and a line for each of the others.
+LaunchSelector = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
+
+
+@dataclass(frozen=True)
+class RetrainingLoop:
+    """The dependencies of a tick.
+
+    Attributes:
+        limits: returns an author's limits for the author's slug.
+        select_startable: selects the launches that can start now.
+        clock: returns seconds, to limit the duration of a tick.
+    """
+
+    state: State
+    ledger: Ledger
+    registry: Registry
+    inputs: TrainingInputs
+    runs: RunRecords
+    rules: LoopRules
+    limits: Callable[[str], RetrainingLimits]
+    select_startable: LaunchSelector
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass
+class LoopTick:
+    """The result of one tick.
+
+    Attributes:
+        launches: the runs to start now.
+        messages: author → the progress or the decision.
+        notes: messages that concern all authors: the sync, ended retrainings, failures.
+        decisions: author → the decision on an alarm.
+    """
+
+    launches: tuple[RunLaunch, ...] = ()
+    messages: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
+    decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
+
+
+def settle_finished(loop: RetrainingLoop, *, now: float) -> list[str]:
     """Store the outcomes of unfinished retrainings' runs.
 
     Returns:
         A line for each retraining that ended or could not be settled yet.
     """
-    with registry.state.transaction() as connection:
+    with loop.state.transaction() as connection:
         retrainings.clamp_future_end_times(connection, now=now)
         unfinished_retrainings = retrainings.unfinished_retrainings(connection)
     messages: list[str] = []
@@ -46,24 +99,18 @@ def settle_finished(
         with isolate_failure(
             f"{retraining.author}: its retraining will be settled later", messages.append
         ):
-            messages += _settle_retraining(registry, runs, inputs, retraining, now=now)
+            messages += _settle_retraining(loop, retraining, now=now)
     return messages
 
 
-def _settle_retraining(
-    registry: Registry,
-    runs: RunRecords,
-    inputs: TrainingInputs,
-    retraining: Retraining,
-    *,
-    now: float,
-) -> list[str]:
+def _settle_retraining(loop: RetrainingLoop, retraining: Retraining, *, now: float) -> list[str]:
     """Settle one retraining from the state of its run.
 
     Raises:
         TwinError: the training inputs cannot be read.
     """
-    state, attempt_runs, verdict = registry.state, _attempt_runs(runs, retraining), None
+    state, registry, verdict = loop.state, loop.registry, None
+    attempt_runs = _attempt_runs(loop.runs, retraining)
     if attempt_runs:
         run_id = attempt_runs[0].run_id
         if run_id != retraining.run_id:
@@ -94,59 +141,43 @@ def _settle_retraining(
         return [f"{retraining.author}: the record of run {retraining.run_id} is gone"]
     outcome = "refused" if is_refused and step != "canceled" else step
     version = _find_run_version(registry, retraining, attempt_runs[0], verdict)
-    fingerprint = inputs.read_for_version(version) if version is not None else None
+    fingerprint = loop.inputs.read_for_version(version) if version is not None else None
     # Even without a version, the run has updated the dataset.
-    fingerprint = fingerprint or inputs.read_current(retraining.author)
-    _store_outcome(
-        state,
-        retraining,
-        outcome,
-        fingerprint,
-        now,
-        version_number=0 if version is None else version.version,
-    )
+    fingerprint = fingerprint or loop.inputs.read_current(retraining.author)
+    _store_outcome(state, retraining, outcome, fingerprint, now, version)
     return [f"{retraining.author}: retraining {retraining.run_id[:8]} has ended: {outcome}"]
 
 
-# Returns the launches that can start, and a line for each of the others.
-LaunchSelector = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
+def add_launches(
+    loop: RetrainingLoop, causes: Collection[Cause], tick: LoopTick, *, now: float
+) -> LoopTick:
+    """Claim the runs to start now, add them to the tick, and return the tick.
 
-
-def claim_due_launches(
-    state: State,
-    runs: RunRecords,
-    causes: Collection[Cause],
-    *,
-    now: float,
-    select_startable: LaunchSelector,
-) -> tuple[tuple[RunLaunch, ...], Sequence[str]]:
-    """Claim and return the runs to start now, with a line for each run that cannot start.
-
-    A run that cannot start is not claimed, and the next call returns it again.
+    A run that cannot start is not claimed, and the next call finds it again.
 
     Args:
         causes: the causes that the calling sensor handles; run keys are unique within a sensor.
     """
-    with state.read_transaction() as connection:
+    with loop.state.read_transaction() as connection:
         unfinished_retrainings = retrainings.unfinished_retrainings(connection)
     retraining_by_key: dict[str, Retraining] = {}
     for retraining in unfinished_retrainings:
-        if retraining.cause not in causes or retraining.author in runs.in_flight_run_ids():
+        if retraining.cause not in causes or retraining.author in loop.runs.in_flight_run_ids():
             continue  # the run in flight was started by hand or is not settled yet
         step = decide_step(
-            _attempt_runs(runs, retraining), now=now, was_seen=retraining.run_id != ""
+            _attempt_runs(loop.runs, retraining), now=now, was_seen=retraining.run_id != ""
         )
         if step == "offer":
             retraining_by_key[retraining.launch.run_key] = retraining
-    ready_launches, blocked_messages = select_startable(
+    ready_launches, blocked_messages = loop.select_startable(
         [retraining.launch for retraining in retraining_by_key.values()]
     )
-    launches: list[RunLaunch] = []
     for launch in ready_launches:
-        with state.transaction() as connection:
+        with loop.state.transaction() as connection:
             if retrainings.claim_launch(connection, retraining_by_key[launch.run_key], now=now):
-                launches.append(launch)
-    return tuple(launches), blocked_messages
+                tick.launches += (launch,)
+    tick.notes += blocked_messages
+    return tick
 
 
 def _attempt_runs(runs: RunRecords, retraining: Retraining) -> list[Run]:
@@ -186,17 +217,13 @@ def _store_outcome(
     outcome: Outcome,
     fingerprint: TrainingFingerprint,
     now: float,
-    *,
-    version_number: int = 0,
+    version: ModelVersion | None = None,
 ) -> None:
-    input_columns = {
-        "dataset": fingerprint.dataset,
-        "recipe": fingerprint.recipe,
-        "made": version_number,
-    }
+    made = 0 if version is None else version.version
+    inputs = {"dataset": fingerprint.dataset, "recipe": fingerprint.recipe}
     with state.transaction() as connection:
         is_stored = retrainings.update_if_unchanged(
-            connection, retraining, outcome=outcome, ended_at=now, **input_columns
+            connection, retraining, outcome=outcome, ended_at=now, made=made, **inputs
         )
         if is_stored and outcome == "failed":
             notice = Notice(
@@ -221,18 +248,16 @@ def _to_timestamp(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def training_usage(
-    registry: Registry, runs: RunRecords, author: str, *, now: float
-) -> TrainingUsage:
+def training_usage(loop: RetrainingLoop, author: str, *, now: float) -> TrainingUsage:
     """Return an author's usage, including the run that is in flight or about to start."""
-    with registry.state.read_transaction() as connection:
+    with loop.state.read_transaction() as connection:
         unfinished_retrainings = retrainings.unfinished_retrainings(connection)
         count, ended_at = retrainings.count_unreleased_trainings(connection, author)
-    run_id = runs.in_flight_run_ids().get(author, "")
+    run_id = loop.runs.in_flight_run_ids().get(author, "")
     for retraining in unfinished_retrainings:
         if retraining.author == author:  # at most one
             run_id = run_id or retraining.run_id or retraining.launch.run_key
-    past_runs = runs.runs_of_author(author, since=now - LOOK_BACK_DAYS * DAY_S)
+    past_runs = loop.runs.runs_of_author(author, since=now - LOOK_BACK_DAYS * DAY_S)
     recent_runs = [run for run in past_runs if run.created >= now - BUDGET_DAYS * DAY_S]
     durations = [(run.ended or now) - run.started for run in recent_runs if run.started is not None]
     return TrainingUsage(

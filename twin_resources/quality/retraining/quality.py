@@ -11,17 +11,13 @@ reading the trace store fails, the tick decides nothing, but it still launches e
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import chain
 
-import sqlalchemy as sa
-
-from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.notifications import Notice, announce
-from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.scores import DAY_MS, JUDGE
 from twin_resources.quality.retraining import (
     alarm_records,
@@ -32,12 +28,10 @@ from twin_resources.quality.retraining import (
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.earlier_versions import roll_back_if_better
-from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.run_records import BUDGET_DAYS, RunRecords
-from twin_resources.quality.retraining.training_inputs import TrainingInputs
+from twin_resources.quality.retraining.launching import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.run_records import BUDGET_DAYS
 from twin_resources.registry.moves import ModelVersion
-from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import Alarm, StreamEvidence
+from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.poisoning import unconfirmed_fall_reason
 from twin_resources.statistics.retraining import (
     AlarmContext,
@@ -47,9 +41,8 @@ from twin_resources.statistics.retraining import (
     describe_progress,
     replace_with_rollback,
 )
-from twin_resources.statistics.retraining_limits import DAY_S, Cause, RetrainingLimits
+from twin_resources.statistics.retraining_limits import DAY_S
 from twin_resources.storage.state.failure_isolation import isolate_failure
-from twin_resources.storage.state.state import State
 
 # Dagster's daemon aborts a tick after 60 s and loses its decisions. A read of the trace store may
 # take 25 s (`LedgerRules`).
@@ -58,67 +51,17 @@ TICK_SECONDS = 45.0
 RECENT_RELEASE_DAYS = 30.0
 
 
-@dataclass(frozen=True)
-class RetrainingLoop:
-    """The dependencies of a tick.
-
-    Attributes:
-        limits: returns an author's limits for the author's slug.
-        select_startable: selects the launches that can start now.
-        clock: returns seconds, to limit the duration of a tick.
-    """
-
-    state: State
-    ledger: Ledger
-    registry: Registry
-    inputs: TrainingInputs
-    runs: RunRecords
-    rules: LoopRules
-    limits: Callable[[str], RetrainingLimits]
-    select_startable: launching.LaunchSelector
-    clock: Callable[[], float] = time.monotonic
-
-    def settle_finished(self, *, now: float) -> list[str]:
-        """See `launching.settle_finished`."""
-        return launching.settle_finished(self.registry, self.runs, self.inputs, now=now)
-
-    def add_launches(self, causes: Collection[Cause], tick: LoopTick, *, now: float) -> LoopTick:
-        """Add to a tick the runs that start now for these causes, and return the tick."""
-        tick.launches, blocked_messages = launching.claim_due_launches(
-            self.state, self.runs, causes, now=now, select_startable=self.select_startable
-        )
-        tick.notes += blocked_messages
-        return tick
-
-
-@dataclass
-class LoopTick:
-    """The result of one tick.
-
-    Attributes:
-        launches: the runs to start now.
-        messages: author → the progress or the decision.
-        notes: messages that concern all authors: the sync, ended retrainings, failures.
-        decisions: author → the decision on an alarm.
-    """
-
-    launches: tuple[RunLaunch, ...] = ()
-    messages: dict[str, str] = field(default_factory=dict[str, str])
-    notes: list[str] = field(default_factory=list[str])
-    decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
-
-
 def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Run one tick. Work that exceeds its time is left for the next tick, with a note."""
     now_s, deadline = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
     sync_message = f"{report.problem}: nothing decided" if report.problem else report.message
-    tick = LoopTick(notes=[sync_message, *loop.settle_finished(now=now_s)])
+    tick = LoopTick(notes=[sync_message, *launching.settle_finished(loop, now=now_s)])
     if not report.problem:
         processor = _TickProcessor(loop, tick, now_s, deadline)
         processor.check_all_new_days()
         processor.decide_all()
-    return loop.add_launches(("quality",), tick, now=now_s)
+    return launching.add_launches(loop, ("quality",), tick, now=now_s)
 
 
 @dataclass
@@ -133,7 +76,6 @@ class _TickProcessor:
     def __post_init__(self) -> None:
         with self.loop.state.read_transaction() as connection:
             self.stable = score_watch.stable_versions(connection)
-            self._has_new_values = score_watch.build_new_values_predicate(connection)
 
     def check_all_new_days(self) -> None:
         """Check the new values of all authors before any decision.
@@ -141,23 +83,24 @@ class _TickProcessor:
         Alarms that share a cause are therefore decided together. Settings and refused retrainings
         limit only the runs: every fall is detected and reported.
         """
-        skipped_authors = 0
-        for author, stable in self.stable.items():
-            if not self._has_new_values(stable):
-                continue
-            if self._is_out_of_time:
-                skipped_authors += 1
-                continue
+        for author in self._until_deadline([*self.stable], "new values"):
             with isolate_failure(author, self.tick.notes.append):
                 days, has_more = score_watch.check_new_days(
-                    self.loop.state, stable, self.loop.rules, now=self.now_s
+                    self.loop.state, self.stable[author], self.loop.rules, now=self.now_s
                 )
                 if has_more:
                     self.tick.notes.append(f"{author}: {days:,} days checked; more are waiting")
-        if skipped_authors:
-            self.tick.notes.append(
-                f"no time left: new values of {skipped_authors} authors wait for the next tick"
-            )
+
+    def _until_deadline(self, authors: Sequence[str], waiting: str) -> Iterator[str]:
+        """Yield authors while there is time, and add a note with the number of the others."""
+        for index, author in enumerate(authors):
+            if self.loop.clock() >= self.deadline:
+                self.tick.notes.append(
+                    f"no time left: {waiting} of {len(authors) - index} authors wait for the next "
+                    "tick"
+                )
+                return
+            yield author
 
     def decide_all(self) -> None:
         """Decide on the open alarms, and report every author's progress."""
@@ -168,11 +111,11 @@ class _TickProcessor:
         armed_authors = sum(
             any(watch.is_armed for watch in evidence) for evidence in evidence_by_author.values()
         )
-        skipped_alarms = 0
-        for author in sorted({*self.stable, *alarms}, key=lambda slug: (slug not in alarms, slug)):
-            if self._is_out_of_time:
-                skipped_alarms += author in alarms
-                continue
+        authors_in_time = chain(
+            self._until_deadline(sorted(alarms), "alarms"),
+            self._until_deadline(sorted(self.stable.keys() - alarms.keys()), "reports"),
+        )
+        for author in authors_in_time:
             stream_evidence, record = evidence_by_author.get(author, []), alarms.get(author)
             set_message = partial(self.tick.messages.__setitem__, author)
             with isolate_failure("nothing decided", set_message):
@@ -184,14 +127,6 @@ class _TickProcessor:
                     )
                 else:
                     self._decide(stable, stream_evidence, record, max(1, armed_authors))
-        if skipped_alarms:
-            self.tick.notes.append(
-                f"no time left: alarms of {skipped_alarms} authors wait for the next tick"
-            )
-
-    @property
-    def _is_out_of_time(self) -> bool:
-        return self.loop.clock() >= self.deadline
 
     def _describe_without_alarm(
         self, author: str, stream_evidence: list[StreamEvidence], armed_stream_count: int
@@ -225,16 +160,19 @@ class _TickProcessor:
         author, alarm = stable.author, record.alarm
         with self.loop.state.read_transaction() as connection:
             alarmed_authors = alarm_records.find_alarmed_authors(connection, at=record.raised_at)
-            few_readers_reason = _explain_unconfirmed_fall(connection, alarm)
+            # A judge has no readers who could confirm its scores.
+            readers = (
+                None
+                if alarm.stream.startswith(JUDGE)
+                else daily_aggregates.sum_by_reader(connection, alarm)
+            )
         key = alarm.stream, alarm.version
         current_inputs = self.loop.inputs.read_current(author)
         context = AlarmContext(
             version=score_watch.version_name(stable),
             alarm=alarm,
             training_fingerprint=current_inputs,
-            usage=launching.training_usage(
-                self.loop.registry, self.loop.runs, author, now=self.now_s
-            ),
+            usage=launching.training_usage(self.loop, author, now=self.now_s),
             limits=self.loop.limits(author),
             now=self.now_s,
             alarmed_authors=len(alarmed_authors),
@@ -244,7 +182,7 @@ class _TickProcessor:
                 (watch.falls for watch in stream_evidence if (watch.stream, watch.version) == key),
                 (),
             ),
-            few_readers_reason=few_readers_reason,
+            few_readers_reason="" if readers is None else unconfirmed_fall_reason(readers),
             earlier_training=self._describe_earlier_training(author, current_inputs),
             raised_at=record.raised_at,
         )
@@ -285,11 +223,8 @@ class _TickProcessor:
             earlier_version = roll_back_if_better(
                 self.loop.registry, alarm, context.falls, self.loop.rules
             )
-            decision = (
-                replace_with_rollback(decision, version=earlier_version)
-                if earlier_version
-                else decision
-            )
+            if earlier_version:
+                decision = replace_with_rollback(decision, version=earlier_version)
         rollback_version = self._find_rollback_version(author)
         try:
             with self.loop.state.transaction() as connection:
@@ -333,25 +268,14 @@ class _TickProcessor:
 
     def _find_rollback_version(self, author: str) -> str:
         """Return the version that a person may roll back to, or an empty string."""
-        versions = self.loop.registry.versions(author)
-        retired_versions = [
-            version for version in versions if version.state == "retired" and not version.tainted
-        ]
-        return score_watch.version_name(retired_versions[-1]) if retired_versions else ""
+        for version in reversed(self.loop.registry.versions(author)):
+            if version.state == "retired" and not version.tainted:
+                return score_watch.version_name(version)
+        return ""
 
 
 class _ConcurrentRetrainingError(Exception):
     """Another cause started a retraining of this author after this tick read its state."""
-
-
-def _explain_unconfirmed_fall(connection: sa.Connection, alarm: Alarm) -> str:
-    """Describe why other readers do not confirm a fall (`unconfirmed_fall_reason`).
-
-    Return an empty string for a judge's stream.
-    """
-    if alarm.stream.startswith(JUDGE):
-        return ""
-    return unconfirmed_fall_reason(daily_aggregates.sum_by_reader(connection, alarm))
 
 
 def _build_notice(

@@ -19,7 +19,7 @@ The comparison includes the days of every version of the author that passed the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -54,19 +54,13 @@ def version_name(version: ModelVersion) -> str:
 
 
 def check_new_days(
-    state: State,
-    stable: ModelVersion,
-    rules: LoopRules,
-    *,
-    now: float,
-    limit: int = MAX_DAYS_PER_CALL,
+    state: State, stable: ModelVersion, rules: LoopRules, *, now: float
 ) -> tuple[int, bool]:
     """Check each day settled since the last call, up to the next alarm of each stream.
 
     Args:
         stable: the author's stable version.
         now: seconds since the epoch, for the record of an alarm.
-        limit: the maximum number of days.
 
     Returns:
         The number of days that were checked, and whether some are left for the next call.
@@ -77,22 +71,21 @@ def check_new_days(
             sa.select(followed).where(followed.c.author == author)
         ).first()
         last_read, checked_days = 0 if position is None else int(position.read_to), 0
-        stored_evidence = (
-            current_evidence(connection).get(author, []) if position is not None else []
-        )
+        last_sequence = ledger_tables.find_last_sequence(connection, author)
         if position is None or position.version != version:  # only the answering version is watched
             is_of_author = watches.c.author == author
             connection.execute(sa.update(watches).where(is_of_author).values(armed=False))
-            stored_evidence = []
-        last_sequence = ledger_tables.find_last_sequence(connection, author)
-        streams = {watch.stream for watch in stored_evidence}
-        streams |= daily_aggregates.find_streams(connection, author, version)
+        elif last_read >= last_sequence and set(position.streams) <= {
+            watch.stream for watch in current_evidence(connection, author).get(author, [])
+        }:
+            return 0, False
+        streams = daily_aggregates.find_streams(connection, author, version)
         next_position = last_sequence
         for stream in sorted(streams):
             days = ComparedDays.from_ledger(connection, stable, stream, rules)
             new_day_ends = days.find_day_ends(last_read)
-            if len(new_day_ends) > limit:
-                new_day_ends = new_day_ends[:limit]
+            if len(new_day_ends) > MAX_DAYS_PER_CALL:
+                new_day_ends = new_day_ends[:MAX_DAYS_PER_CALL]
                 next_position = min(next_position, new_day_ends[-1])
             evidence = days.evidence(until=last_sequence)
             for day_end in new_day_ends:
@@ -104,13 +97,8 @@ def check_new_days(
                     next_position = min(next_position, day_end)
                     break
             _store(connection, evidence)
-        row = {
-            "author": author,
-            "version": version,
-            "read_to": next_position,
-            "streams": sorted(streams),
-        }
-        upsert(connection, followed, [row])
+        row = {"author": author, "version": version, "read_to": next_position}
+        upsert(connection, followed, [{**row, "streams": sorted(streams)}])
     return checked_days, next_position < last_sequence
 
 
@@ -137,10 +125,7 @@ class ComparedDays:
     ) -> ComparedDays:
         """Read the days to compare now."""
         author, version = stable.author, version_name(stable)
-        floor = find_floor_sequence(connection, author, stream)
-        sums = daily_aggregates.sum_by_day(
-            connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
-        )
+        sums = sum_days_since_floor(connection, author, stream, rules)
         compared_versions = {version, *_released_versions(connection, author)}
         records = alarm_records.list_alarms(connection, author, stream=stream, limit=MAX_ALARMS)
         start_sequence, fall_start_by_version = 0, dict[str, int]()
@@ -197,26 +182,26 @@ def _has_enough_days(sums: Sequence[DaySum], rules: LoopRules) -> bool:
 
 def _released_versions(connection: sa.Connection, author: str) -> set[str]:
     """Return an author's versions that have answered and were not forced past the gate."""
-    rows = connection.execute(
-        sa.select(moves.c.version)
-        .join(
-            model_versions,
-            (model_versions.c.author == moves.c.author)
-            & (model_versions.c.version == moves.c.version),
-        )
-        .where(
-            moves.c.author == author,
-            moves.c.to_state == "stable",
+    is_answered = (moves.c.author == author) & (moves.c.to_state == "stable")
+    numbers = connection.execute(
+        sa.select(model_versions.c.version).where(
+            model_versions.c.author == author,
             model_versions.c.forced.is_(False),
+            model_versions.c.version.in_(sa.select(moves.c.version).where(is_answered)),
         )
     ).scalars()
-    return {f"v{number}" for number in rows}
+    return {f"v{number}" for number in numbers}
 
 
-def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
+def current_evidence(
+    connection: sa.Connection, author: str | None = None
+) -> dict[str, list[StreamEvidence]]:
     """Return author → the watched version's evidence, by stream.
 
     Evidence from a release with a different detector is omitted; the next tick computes it.
+
+    Args:
+        author: the only author to return; None for all.
     """
     is_followed = (watches.c.author == followed.c.author) & (
         watches.c.version == followed.c.version
@@ -224,36 +209,14 @@ def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence
     rows = connection.execute(
         sa.select(watches.c.author, watches.c.watch)
         .join(followed, is_followed)
+        .where(sa.true() if author is None else watches.c.author == author)
         .order_by(watches.c.author, watches.c.stream)
     )
     evidence_by_author: dict[str, list[StreamEvidence]] = {}
-    for author, text in rows:
+    for slug, text in rows:
         if (evidence := StreamEvidence.from_json(text)) is not None:
-            evidence_by_author.setdefault(str(author), []).append(evidence)
+            evidence_by_author.setdefault(str(slug), []).append(evidence)
     return evidence_by_author
-
-
-def build_new_values_predicate(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
-    """Return a function that tests whether `check_new_days` has work for a version.
-
-    Building it takes three queries, regardless of the number of authors.
-    """
-    last_sequences = daily_aggregates.find_last_sequences(connection)
-    positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
-    stored_streams = {
-        author: {watch.stream for watch in evidence}
-        for author, evidence in current_evidence(connection).items()
-    }
-
-    def has_new_values(stable: ModelVersion) -> bool:
-        position, author = positions.get(stable.author), stable.author
-        if position is None or position.version != version_name(stable):
-            return author in last_sequences
-        return position.read_to < last_sequences.get(author, 0) or bool(
-            set(position.streams) - stored_streams.get(author, set())
-        )
-
-    return has_new_values
 
 
 def lower_floor(
@@ -275,13 +238,8 @@ def lower_floor(
         The last excluded sequence number, and the number of closed alarms.
     """
     last_sequence = ledger_tables.find_last_sequence(connection, author)
-    row = {
-        "author": author,
-        "after_sequence": last_sequence,
-        "asked_by": asked_by,
-        "reason": reason,
-    }
-    connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at))
+    row = {"author": author, "asked_by": asked_by, "reason": reason, "asked_at": at}
+    connection.execute(sa.insert(lowered_floors).values(**row, after_sequence=last_sequence))
     # Retired versions are included: a version that answers again must not keep old evidence.
     connection.execute(sa.delete(watches).where(watches.c.author == author))
     message = f"{asked_by} lowered the floor: {reason}"
@@ -317,12 +275,17 @@ def count_armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | 
     return int(connection.execute(count_query).scalar_one())
 
 
-def find_floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
-    """Return the sequence number at which a stream's floor was last lowered; 0 if never."""
+def sum_days_since_floor(
+    connection: sa.Connection, author: str, stream: str, rules: LoopRules
+) -> list[DaySum]:
+    """Return a stream's sums by day, without the values that a lowered floor made history."""
     newest_query = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
         lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))
     )
-    return int(connection.execute(newest_query).scalar() or 0)
+    floor = int(connection.execute(newest_query).scalar() or 0)
+    return daily_aggregates.sum_by_day(
+        connection, author, stream=stream, after=floor, groups_by_day=rules.groups_by_day
+    )
 
 
 def _store(connection: sa.Connection, evidence: StreamEvidence) -> None:
