@@ -7,6 +7,10 @@ of `tests/graph/instructions/made_up_posts.py` and one post that is too short, i
 registry, one of them stable; three answers and votes of two days in trace store and ledger; a run
 and a sensor recorded by the daemon. It contains no weights, secrets, logs or reports. Runs name
 the code's folder as `/the/code`.
+
+`second_former_home.tar.xz` was written by commit c9301f4b (26 November, before most names changed):
+`twin up --no-train` imported thirteen such posts into `/tmp/before-the-names`, three answers got
+votes, and two versions without weights were registered.
 """
 
 from __future__ import annotations
@@ -43,38 +47,45 @@ from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.processes.dagster_home import write_dagster_home
 from twin_resources.processes.programs import DAGSTER_YAML, code_socket
 from twin_resources.quality.ledger.ledger import Ledger
+from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 FIXTURE = Path(__file__).parent / "former_home.tar.xz"
+SECOND_FIXTURE = FIXTURE.with_name("second_former_home.tar.xz")
 OLD_FOLDER = "/tmp/before-the-house"
 POSTS = 13  # one of them is too short
 
 
-@pytest.fixture
-def former_home(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    with tarfile.open(FIXTURE) as archive:
+def unpack(home: Settings, fixture: Path, old_folder: str) -> None:
+    """Extract a home and replace the folder in which it was written by that of this test."""
+    with tarfile.open(fixture) as archive:
         archive.extractall(home.home.parent, filter="data")
     new_folder = str(home.home.parent)
-    for name in ("authors/ada.toml", "policy.json", "dagster/workspace.yaml"):
-        path = home.home / name
-        text = path.read_text(encoding="utf-8").replace(OLD_FOLDER, new_folder)
+    files = (home.home / "policy.json", home.home / "dagster" / "workspace.yaml")
+    for path in (*home.authors_dir.glob("*.toml"), *files):
+        text = path.read_text(encoding="utf-8").replace(old_folder, new_folder)
         path.write_text(text, encoding="utf-8")
+    for path in [home.home / "state.sqlite", *(home.home / "dagster").rglob("*.db")]:
+        move_in_database(path, old_folder, new_folder)
+
+
+@pytest.fixture
+def former_home(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    unpack(home, FIXTURE, OLD_FOLDER)
     # A person removes the setting that the first command reports.
     author = home.authors_dir / "ada.toml"
     with pytest.raises(TwinError, match="persona, which this release does not have"):
         read_author(home, "ada")
     lines = [line for line in author.read_text().splitlines() if not line.startswith("persona")]
     author.write_text("\n".join(lines), encoding="utf-8")
-    for path in [home.home / "state.sqlite", *(home.home / "dagster").rglob("*.db")]:
-        move_in_database(path, new_folder)
     monkeypatch.setenv("DAGSTER_HOME", str(home.home / "dagster"))
     return load_settings()
 
 
-def move_in_database(path: Path, new_folder: str) -> None:
+def move_in_database(path: Path, old_folder: str, new_folder: str) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         names = "SELECT name FROM sqlite_master WHERE type = 'table'"
         for (table,) in database.execute(names).fetchall():
@@ -82,7 +93,7 @@ def move_in_database(path: Path, new_folder: str) -> None:
                 database.execute(
                     f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) '
                     f'WHERE typeof("{column}") = \'text\' AND instr("{column}", ?)',
-                    (OLD_FOLDER, new_folder, OLD_FOLDER),
+                    (old_folder, new_folder, old_folder),
                 )
 
 
@@ -222,3 +233,42 @@ def clean_posts(instance: dg.DagsterInstance) -> dict[str, Any]:
     ]
     metadata = {name: value.value for name, value in event.materialization.metadata.items()}
     return {name: metadata[name] for name in ("computed", "written", "deleted")}
+
+
+def test_a_home_from_before_the_names_changed_opens(
+    home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack(home, SECOND_FIXTURE, "/tmp/before-the-names")
+    monkeypatch.setenv("DAGSTER_HOME", str(home.home / "dagster"))
+    slug = "ada-wright"
+    assert read_author(home, slug).name == "Ada Wright"
+    policy = read_policy(home.policy_path).authors[slug]
+    workspace = write_dagster_home(
+        home, DAGSTER_YAML, code_socket=code_socket(home), environ=os.environ
+    )
+    with (
+        closing(State.open(home.state_address)) as state,
+        dg.DagsterInstance.from_config(str(workspace.parent)) as instance,
+    ):
+        tables = Tables(home.tables_base, state=state)
+        assert tables.read("cleaned_documents", slug).filter("kept").height == POSTS - 1
+        for key in ("raw_posts", "cleaned_documents", "embeddings", "passage_embeddings"):
+            event = instance.get_latest_materialization_event(dg.AssetKey(key))
+            assert event is not None
+            assert event.asset_materialization is not None
+            tags = event.asset_materialization.tags or {}
+            assert tags["dagster/data_version"] == tables.data_version(key, slug)
+
+        registry = Registry(state, policy_path=home.policy_path)
+        versions = [(version.version, version.state) for version in registry.versions(slug)]
+        assert versions == [(1, "stable"), (2, "candidate")]
+        registry.publish()
+        published = read_policy(home.policy_path).authors[slug]
+        assert published.stable is not None
+        assert policy.stable is not None
+        assert published.stable.checkpoint == policy.stable.checkpoint
+
+        ledger = Ledger.from_settings(home)
+        assert [row.stream for row in settled_rows(ledger, slug)] == ["thumbs"]
+        votes = ledger.interactions(slug).get_column("vote").drop_nulls()
+        assert sorted(votes) == [0.0, 1.0, 1.0]
