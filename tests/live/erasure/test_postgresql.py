@@ -6,6 +6,7 @@ PostgreSQL's write-ahead log keeps the text until it is reused; the certificate 
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from twin_resources.settings import Settings, load_settings
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
 pytestmark = pytest.mark.live
 WAL = "PostgreSQL"
+HASH = re.compile(r"\b[0-9a-f]{16,}\b")
 
 
 @pytest.fixture
@@ -48,7 +50,10 @@ def used_home(
 
 
 def find_tables_with(url: str, word: str) -> set[str]:
-    """Return the tables with the word, also in compressed values."""
+    """Return the tables with the word, also in compressed values, but not within a hash.
+
+    The author's slug, `ada`, is in one of seventy random hashes.
+    """
     engine = sa.create_engine(url)
     metadata = sa.MetaData()
     with engine.connect() as connection:
@@ -57,7 +62,7 @@ def find_tables_with(url: str, word: str) -> set[str]:
             table.name
             for table in metadata.sorted_tables
             for row in connection.execute(sa.select(table))
-            if any(word in text for value in row for text in decode_value(value))
+            if any(word in HASH.sub("", text) for value in row for text in decode_value(value))
         }
     engine.dispose()
     return names
@@ -167,6 +172,5 @@ def test_erased_subjects_are_in_no_row_no_page_and_no_file(
     assert {"event_logs", "dynamic_partitions"} <= find_tables_with(postgresql_url, AUTHOR)
     result = forget(used_home, ErasureSubject("author", AUTHOR, AUTHOR))
     assert read_certificate(result)["kind"] == "author"
-    # hashes that prevent another import of a forgotten post; "metadata"
-    assert find_tables_with(postgresql_url, AUTHOR) == {"forgotten_posts", "snapshots"}
+    assert find_tables_with(postgresql_url, AUTHOR) == {"snapshots"}  # in the word "metadata"
     assert find_tables_with(postgresql_url, "ada wright") == set()

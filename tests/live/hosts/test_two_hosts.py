@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from tests.graph.s3 import client_of
 from tests.live.gateway.stack import embed_passages
 from tests.live.hosts.host import GATEWAY, MODELS, Host
 from tests.live.serving.conftest import make_adapter
@@ -114,6 +115,13 @@ def roll_back_from_another_computer(host: Host) -> None:
     assert "every host of the deployment follows this" in rolled_back
     assert run("status").split()[-2:] == ["twin/ann", "v1"]
     assert "request 1: retrain Ann Bell" in run("retrain", "--reason", "a test's own")
+    bucket = host.shared["TWIN_TABLES_URI"].split("/")[2]
+    post = f"# On oil\n\n{'A clock needs one drop of oil for each pivot, and no more. ' * 8}"
+    client_of(host.shared["AWS_ENDPOINT"]).put_object(Bucket=bucket, Key="posts/a.md", Body=post)
+    source = f"s3://{bucket}/posts"
+    assert "sensor new_posts imports this" in run("import", source, "--author", "ann")
+    author_file = host.settings.authors_dir / "ann.toml"
+    host.wait(lambda: source in author_file.read_text(encoding="utf-8"))
     checks = json.loads(run("doctor", "--json"))["checks"]
     assert [check["verdict"] for check in checks if check["name"] == "gateway"] == ["ok"]
 
