@@ -1,5 +1,7 @@
 """The real sensors, with an empty training job and fixed inputs."""
 
+from copy import copy
+
 import dagster as dg
 
 from tests.graph.retraining.conftest import Inputs
@@ -21,15 +23,17 @@ def _empty_asset(name: str) -> dg.AssetsDefinition:
     return step
 
 
-# Otherwise the successor of a killed daemon would wait for the rest of the thirty seconds.
-quality_dropped.quality_dropped._min_interval = 1
+# Otherwise the successor of a killed daemon would wait for the rest of the thirty seconds. A copy,
+# because tests of other definitions in this process read the original.
+quick_quality_dropped = copy(quality_dropped.quality_dropped)
+quick_quality_dropped._min_interval = 1
 
 defs = dg.Definitions(
     assets=[_empty_asset(name) for name in jobs.RETRAIN_ASSETS],
     jobs=[jobs.retrain_twin],
     executor=dg.in_process_executor,
     sensors=[
-        quality_dropped.quality_dropped,
+        quick_quality_dropped,
         new_data_trigger.retraining_requested,
         new_data_trigger.new_material,
         notice_sensor.notices_waiting,
