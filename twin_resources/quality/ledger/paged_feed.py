@@ -122,7 +122,7 @@ class PagedFeed:
         """
         self.writer.commit(
             self.pages.kind,
-            rows,
+            rows[::-1],  # oldest first, so that the newest row of a trace is stored last
             feed=self.pass_name or self.pages.kind,
             next_state=next_state,
             window_bounds=window_bounds if self.pass_name else None,
