@@ -48,5 +48,5 @@ def apply_context(name: str) -> None:
         )
     for variable in [key for key in os.environ if key.startswith(_SETTING_PREFIXES)]:
         del os.environ[variable]
-    values = {key: value or "" for key, value in dotenv_values(path).items()}
+    values = {key: value or "" for key, value in dotenv_values(path, interpolate=False).items()}
     os.environ.update({"TWIN_HOME": str(folder / name)} | values)

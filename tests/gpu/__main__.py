@@ -55,9 +55,19 @@ def run_tests(device: str) -> list[Row]:
     """Run the GPU tests; return a row a file, which holds if some passed and none failed."""
     outcomes = Outcomes()
     folder = str(Path(__file__).parent)
-    pytest.main([folder, "--device", device, "-q", "-p", "no:cacheprovider"], plugins=[outcomes])
+    options = ["--device", device, "-q", "-p", "no:cacheprovider"]
+    code = pytest.main([folder, *options], plugins=[outcomes])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise SystemExit(f"the GPU tests did not run: {code!r}")
     return [
-        Row(f"{file}: failed", count["failed"], "", 0.0, not count["failed"], dict(count))
+        Row(
+            f"{file}: failed",
+            count["failed"],
+            "",
+            0.0,
+            not count["failed"] and count["passed"] > 0,
+            dict(count),
+        )
         for file, count in outcomes.counts.items()
     ]
 
@@ -85,15 +95,16 @@ def measure_training(device: str, folder: Path) -> list[Row]:
         bounded_row("share of the matrix product's rate", 100 * share, "%"),
         bounded_row("peak memory", float(result.gpu_peak_mb or result.rss_mb), "MB"),
     ]
+    # The tiny model of the processor's run spends its steps in the loop.
+    goal = 1.0 if device == "cuda" else None
     try:
         peer = train_peer(job, device)
     except NotMeasured as error:
-        return [*measured, missing_row("tokens/s by TRL's", "×", str(error), goal=1.0)]
+        return [*measured, missing_row("times TRL tuned", "×", str(error), goal=goal)]
     peer_rate = peer["tokens"] / peer["seconds"]
-    ratio = bounded_row(
-        "tokens/s by TRL's", result.tokens_per_second / peer_rate, "×", at_least=1.0, peers=peer
-    )
-    return [*measured, ratio]
+    peers = {"TRL tuned": peer_rate, "its peak MB": peer.get("gpu_peak_mb", 0.0)}
+    times = result.tokens_per_second / peer_rate
+    return [*measured, bounded_row("times TRL tuned", times, "×", at_least=goal, peers=peers)]
 
 
 def train_peer(job: Job, device: str) -> dict[str, float]:

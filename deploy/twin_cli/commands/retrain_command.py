@@ -55,7 +55,9 @@ def run_retrain(
     reason = reason.strip()
     if not reason:
         raise TwinError("retrain", found="no reason", next_step='give a reason: --reason "…"')
-    stack = find_stack(settings) if is_shared(settings) else require_stack(settings)
+    # Another host of a deployment may run Dagster, but a run is followed on its own host.
+    needs_stack = wait or not is_shared(settings)
+    stack = require_stack(settings) if needs_stack else find_stack(settings)
     chosen_author = choose_author(settings, author)
     dagster = None if stack is None else DagsterHTTP.for_home(stack.settings)
     with closing(State.open(settings.state_address)) as state:

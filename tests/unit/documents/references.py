@@ -23,7 +23,8 @@ WITHOUT_ROW = {"help", "install_completion", "show_completion"}
 COMMAND_HEAD = """# The command
 
 *Reference.* Made from the program's own help by `python -m tests.unit.documents.references`. A
-test holds it equal, and `twin COMMAND --help` prints the same. For `--json` see
+test holds it equal, and `twin COMMAND --help` prints the same. `twin --context NAME COMMAND` uses
+the deployment whose settings are in `NAME.env` ([Deployment](deployment.md)). For `--json` see
 [JSON of the commands](json.md).
 
 Exit codes: 0 done, 1 failed, 2 a wrong option, 130 interrupted. `twin up` and `twin status --wait`

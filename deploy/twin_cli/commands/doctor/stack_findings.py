@@ -139,12 +139,16 @@ def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
     """Check that the stack's or the deployment's gateway responds and accepts this home's key."""
     import httpx
 
-    address = urls(settings)["gateway"] if stack is not None else settings.gateway_url
+    address = urls(settings)["gateway"] if stack is not None else settings.gateway_url.rstrip("/")
     if not address:
         return
     state = "" if stack is not None else read_endpoint_state(settings)
     if state not in {"", READY}:
-        yield fail("gateway", f"{address}: {state}", "see the finding above, and its own log")
+        yield fail(
+            "gateway",
+            f"{address}: {state}",
+            "check TWIN_GATEWAY_URL, and see `twin doctor` on its host",
+        )
         return
     key = load_secrets(settings).gateway_key
     try:
@@ -161,7 +165,11 @@ def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
     if response.status_code == 200:
         yield ok("gateway", f"{address}, {len(response.json()['data'])} models for this key")
     elif response.status_code == 401:
-        remedy = "its keys differ from secrets.json; run `twin stop` and `twin up`"
+        remedy = (
+            "its keys differ from secrets.json; run `twin stop` and `twin up`"
+            if stack is not None
+            else "set TWIN_HOME_SECRET to that of the gateway's host"
+        )
         yield fail("gateway", f"{address} refuses this home's key", remedy)
     else:
         yield fail("gateway", f"{address}: HTTP {response.status_code}", "see `twin logs gateway`")
