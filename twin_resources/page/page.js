@@ -16,12 +16,17 @@ window.twin = (() => {
     else requestAnimationFrame(scrollOnce);
   };
   let ready = false;
+  let sendWhenReady = ""; // the box whose question was sent before the authors were loaded
   const questionBox = (name) => document.querySelector(boxes[name].question);
-  const canAsk = (name) => ready && !busy[name] && questionBox(name).value.trim() !== "";
+  const canAsk = (name) => {
+    const isFree = !busy[name] && questionBox(name).value.trim() !== "";
+    if (isFree && !ready) sendWhenReady = name;
+    return isFree && ready;
+  };
   const cancel = (event) => { event.preventDefault(); event.stopImmediatePropagation(); };
 
-  // Enter sends the question. During an answer, or before the authors are loaded, nothing is sent
-  // and the text stays in the box.
+  // Enter sends the question. During an answer, nothing is sent and the text stays in the box.
+  // Before the authors are loaded, the question is sent as soon as they are.
   document.addEventListener("keydown", (event) => {
     for (const name of Object.keys(boxes)) {
       if (event.key === "Escape" && busy[name]) document.querySelector(boxes[name].stop)?.click();
@@ -82,6 +87,7 @@ window.twin = (() => {
       ready = true;
       document.body.dataset.ready = "yes";
       requestAnimationFrame(scrollOnce);
+      if (sendWhenReady) document.querySelector(boxes[sendWhenReady].send).click();
     },
     submitQuestion: (text, name = "talk") => { setBusy(name, true); return ["", text]; },
     startAnswer: () => setBusy("talk", true),
