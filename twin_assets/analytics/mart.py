@@ -29,16 +29,16 @@ ROWS_VERSION = "rows as given, 1"
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """A finished test with its SQL and the number of invalid rows that it selected."""
+    """The outcome of a test: the number of invalid rows that its SQL selected."""
 
     test: DataTest
-    failed_rows: int
+    invalid_row_count: int
     sql: str
 
 
 @dataclass(frozen=True)
 class Mart:
-    """A finished mart with the outcomes of its tests."""
+    """The outcome of building a mart: its stored rows, its tests and its SQL."""
 
     sync_result: SyncResult
     outcomes: tuple[TestOutcome, ...]
@@ -46,7 +46,7 @@ class Mart:
 
 
 def build_mart(project: Project, model: Model, *, tables: Tables, authors: Sequence[str]) -> Mart:
-    """Run a model and its tests and update its table.
+    """Run a model's query, update its table, and run its tests.
 
     Args:
         authors: authors whose rows are read. A partitioned model is built for exactly one author.
@@ -120,7 +120,7 @@ def _run_test(
 
 @dataclass(frozen=True)
 class _Upstream:
-    """The tables that provide a model's inputs."""
+    """Reads the tables that provide a model's inputs."""
 
     project: Project
     tables: Tables

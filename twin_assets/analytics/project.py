@@ -52,7 +52,7 @@ class Model:
         file: path within the project, for example `models/requests.sql`.
         refs, sources: the models and sources that it reads.
         unique_key: columns that identify a row.
-        code: hash of the model's text, all macros and the variables.
+        code_hash: hash of the model's text, all macros and the variables.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Model:
     sources: tuple[tuple[str, str], ...]
     columns: Sequence[Column]
     tests: tuple[DataTest, ...]
-    code: str
+    code_hash: str
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,9 @@ def read_project(folder: Path = PROJECT_FOLDER) -> Project:
         for name in ("macros", "tests/generic")
         for path in sorted((folder / name).rglob("*.sql"))
     )
-    code = hashlib.sha256(repr(sorted(variables.items())).encode())
+    hasher = hashlib.sha256(repr(sorted(variables.items())).encode())
     for name in macro_files:
-        code.update((folder / name).read_bytes())
+        hasher.update((folder / name).read_bytes())
     files = {path.stem: path for path in sorted((folder / "models").rglob("*.sql"))}
     if mismatched_names := sorted(files.keys() ^ declarations.keys()):
         raise SqlProjectError(
@@ -121,7 +121,7 @@ def read_project(folder: Path = PROJECT_FOLDER) -> Project:
             next_step=f"write models/{mismatched_names[0]}.sql, and declare it in a schema.yml",
         )
     models_by_name = {
-        name: _build_model(path, folder, *declarations[name], code_hash=code.copy())
+        name: _build_model(path, folder, *declarations[name], hasher=hasher.copy())
         for name, path in files.items()
     }
     _check_references(models_by_name, sources)
@@ -134,10 +134,10 @@ def _build_model(
     declaration: DeclaredModel,
     tests: tuple[DataTest, ...],
     *,
-    code_hash: Any,
+    hasher: Any,
 ) -> Model:
     text = path.read_text(encoding="utf-8")
-    code_hash.update(text.encode())
+    hasher.update(text.encode())
     sql = _COMMENT.sub("", text)
     file = path.relative_to(folder).as_posix()
     return Model(
@@ -150,7 +150,7 @@ def _build_model(
         sources=tuple(dict.fromkeys(_SOURCE.findall(sql))),
         columns=declaration.columns,
         tests=tests,
-        code=code_hash.hexdigest()[:16],
+        code_hash=hasher.hexdigest()[:16],
     )
 
 

@@ -53,7 +53,7 @@ class _TestBlocks(Extension):
 
 
 class Renderer:
-    """Renderer for the models and tests of one project."""
+    """Renders the models and tests of one project."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -67,12 +67,12 @@ class Renderer:
             undefined=jinja2.StrictUndefined,
             extensions=[_TestBlocks],
         )
-        global_names = self._environment.globals
-        global_names.update(ref=self._ref, source=self._source, var=self._var)
+        template_globals = self._environment.globals
+        template_globals.update(ref=self._ref, source=self._source, var=self._var)
         # Macros can call each other across files, because globals are looked up at call time.
         for file in (built_in_tests.FILE, *project.macro_files):
             macros = vars(self._render(file, lambda file=file: self._load_template(file).module))
-            global_names.update(
+            template_globals.update(
                 {name: macro for name, macro in macros.items() if not name.startswith("_")}
             )
 

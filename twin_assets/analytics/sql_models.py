@@ -54,7 +54,7 @@ def _build_asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefin
         io_manager_key="tables_io",
         kinds={"duckdb", "lance"},
         tags={"twin/partitions": model.partitions},  # for the jobs' selections
-        code_version=model.code,
+        code_version=model.code_hash,
         metadata={**_column_metadata(model), **_code_reference(folder / model.file)},
     )
     def mart(
@@ -82,9 +82,9 @@ def _build_asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefin
 def _to_check_result(outcome: "TestOutcome") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=outcome.test.name,
-        passed=outcome.failed_rows == 0,
+        passed=outcome.invalid_row_count == 0,
         severity=dg.AssetCheckSeverity(outcome.test.severity.upper()),
-        metadata={"wrong_rows": outcome.failed_rows, "sql": _format_sql(outcome.sql)},
+        metadata={"wrong_rows": outcome.invalid_row_count, "sql": _format_sql(outcome.sql)},
     )
 
 
@@ -93,7 +93,7 @@ def _format_sql(sql: str) -> dg.MetadataValue:
 
 
 def _list_upstream_assets(model: Model) -> list[str]:
-    """Return the names of the upstream assets, each once."""
+    """Return the names of the upstream assets, without duplicates."""
     return list(dict.fromkeys([*model.refs, *(name for _, name in model.sources)]))
 
 

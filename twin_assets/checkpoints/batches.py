@@ -96,12 +96,12 @@ def plan_stages(
 ) -> BatchPlan:
     """Plan steps of raw posts and steps of samples in one run, evenly mixed.
 
-    Training uses the full text of a `raw_share` of the posts, and samples from the others. No
-    sentence is therefore in both. A number that occurred once in a post had an exposure of 10.7
-    bits when its post was in both. Blocks take `raw_share` of the budget, or less if `max_epochs`
-    over the chosen blocks needs less; the samples take the remainder. Steps of both kinds have the
-    same size, because DeepSpeed fixes the number of micro-batches per step for the whole run. If
-    the posts cannot fill a step of each kind, none is used in full.
+    Training uses the full text of a `raw_share` of the posts, and samples from the others, so no
+    sentence is in both. In a test that used posts for both, the model memorised a number that
+    occurred once in a post (exposure 10.7 bits). Blocks take `raw_share` of the budget, or less if
+    `max_epochs` over the chosen blocks needs less; the samples take the remainder. Steps of both
+    kinds have the same size, because DeepSpeed fixes the number of micro-batches per step for the
+    whole run. If the posts cannot fill a step of each kind, none is used in full.
 
     Args:
         blocks: blocks of raw posts; their indices in a step follow those of the samples.

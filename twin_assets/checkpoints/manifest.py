@@ -36,7 +36,7 @@ class Manifest:
     """The description of one checkpoint.
 
     Attributes:
-        checkpoint: hash over adapter weights, adapter shape, base revision and template.
+        checkpoint: hash of adapter weights, adapter shape, base revision and template.
         training: hash of all inputs that determine the weights, so that the same training does not
             run twice.
         stage: `sft`, or `dpo` on top of it.

@@ -26,15 +26,15 @@ RELEASED_STATES = frozenset({"stable", "retired"})
 def find_best_released(
     versions: Sequence[ModelVersion], *, candidate: ModelVersion
 ) -> ModelVersion | None:
-    """Return the version with the candidate's base model and the lowest perplexity ratio to it.
+    """Return the released version with the candidate's base and the lowest ratio to that base.
 
     Args:
         versions: all versions of the author.
 
     Returns:
-        The version, or None if no eligible version has a stored evaluation. Versions are excluded
-        if they were forced (released without a passing verdict), tainted, rolled back, withdrawn or
-        configured as answer models.
+        The version, or None if no eligible version has a stored perplexity ratio. Excluded are the
+        candidate itself and versions that were forced (released without a passing verdict),
+        tainted, rolled back, withdrawn or configured as answer models.
     """
     eligible_versions = [
         (ratio, version.version, version)

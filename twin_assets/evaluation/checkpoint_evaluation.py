@@ -97,7 +97,7 @@ def build_result(
     """
     verdict = judged_evaluation.verdict
     advisory_claims = (
-        gate.advisory_claims(judged_evaluation.evaluation.measured)
+        gate.decide_advisory_claims(judged_evaluation.evaluation.measured)
         if judged_evaluation.is_full_gate
         else ()
     )

@@ -39,15 +39,15 @@ class EvaluatedModel:
     """One model to measure.
 
     Attributes:
-        name: `candidate`, `v3`, `base model`.
-        weights: id of the weights: a checkpoint's hash, or the revision of a base model.
-        base_folder: transformers folder.
+        name: name in reports, such as `candidate`, `v3` or `base model`.
+        weights_id: a checkpoint's hash, or the revision of a base model.
+        base_folder: transformers folder of the base model.
         adapter_folder: PEFT folder, or None for the base model only.
-        precision: precision of the served weights.
+        precision: precision of the served weights, such as `f16`.
     """
 
     name: str
-    weights: str
+    weights_id: str
     base_folder: Path
     adapter_folder: Path | None = None
     precision: str = "f16"
@@ -110,11 +110,11 @@ class EvaluationSpec:
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [gate_version, self.token_budget, self.max_questions]
         parts += [doubling_bucket(self.other_author_count + 1), self.nli_model]
-        parts += [self.best.weights if self.best else ""]
+        parts += [self.best.weights_id if self.best else ""]
         if self.candidate.precision != F16:  # it determines the limits of parity
             parts.append(self.candidate.precision)
         if self.reference is not None:
-            parts.append(f"reference {self.reference.model.weights}")
+            parts.append(f"reference {self.reference.model.weights_id}")
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -125,13 +125,13 @@ class JudgingContext:
     Attributes:
         judges: calibrated judges, or the reason why there are none.
         writer_samples: other people's texts, for the control.
-        chunks: texts of the author's chunks by id.
+        chunk_texts: texts of the author's chunks by id.
         base_answers: answers of the base model to training questions, for comparing habits.
-        base_parameters: size of the base model, or None if unknown.
+        base_parameters: number of the base model's parameters, or None if unknown.
     """
 
     judges: Judges
     writer_samples: Sequence[WriterSample] = field(repr=False)
-    chunks: Mapping[str, str] = field(repr=False)
+    chunk_texts: Mapping[str, str] = field(repr=False)
     base_answers: Sequence[str] = field(repr=False)
     base_parameters: int | None = None

@@ -59,7 +59,7 @@ def is_full_gate(claims: Sequence[GateClaim]) -> bool:
     return any(claim.name not in FIRST_CLAIMS for claim in claims)
 
 
-def advisory_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
+def decide_advisory_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return the claims that cannot prevent a release, because no small base model meets them."""
     return tuple(
         claim for claim in _decide_all(measurements) if claim.name in _advisory_names(measurements)
@@ -100,8 +100,8 @@ def _build_undecided_claim(name: str, measurements: Measurements) -> GateClaim:
     if reason is not None:
         return GateClaim(name, None, None, None, f"not decided: {reason}")
     held_out = measurements.get(held_out_perplexity.MEASURE)
-    passages = 0 if held_out is None else held_out.passages
-    return held_out_perplexity.build_few_passages_claim(name, passages, None)
+    passage_count = 0 if held_out is None else held_out.passages
+    return held_out_perplexity.build_few_passages_claim(name, passage_count, None)
 
 
 def _replace_non_finite(claim: GateClaim) -> GateClaim:

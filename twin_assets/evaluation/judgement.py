@@ -31,7 +31,7 @@ from twin_assets.evaluation.evaluation_spec import (
 )
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
-    advisory_claims,
+    decide_advisory_claims,
     decide_claims,
     decide_first_claims,
     decide_outcome,
@@ -305,20 +305,24 @@ def _send_experiment(
             verdict,
             side_by_side,
             inputs_hash=evaluation.rests_on,
-            advisory_claims=advisory_claims(evaluation.measured),
+            advisory_claims=decide_advisory_claims(evaluation.measured),
         )
     except TwinError as error:
         setup.log(f"the experiment was not sent to Langfuse: {error}")
         return f"not sent: {error.found}; {error.next_step}"
     location = receipt.url or f"experiment {receipt.experiments['candidate']}"
-    setup.log(f"Langfuse has {receipt.items} answers and the claims: {location}")
+    setup.log(f"Langfuse has {receipt.item_count} answers and the claims: {location}")
     return location
 
 
-def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:
-    """Return the version that was trained last, on this host or on another one."""
-    pointer = checkpoints / "candidate.json"
-    trained_here = pointer.stat().st_mtime if pointer.exists() else 0.0
+def _find_candidate(author: str, checkpoints_dir: Path, registry: Registry) -> ModelVersion:
+    """Return the version that was trained last, on this host or, in a shared home, on another.
+
+    Raises:
+        TwinError: nothing was trained here, or the registry lacks the checkpoint.
+    """
+    pointer = checkpoints_dir / "candidate.json"
+    trained_here_at = pointer.stat().st_mtime if pointer.exists() else 0.0
     tuned_versions = [
         version
         for version in registry.versions(author)
@@ -326,9 +330,9 @@ def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> Model
     ]
     if registry.state.is_shared and tuned_versions:
         newest = max(tuned_versions, key=lambda version: version.version)
-        if datetime.fromisoformat(newest.created_at).timestamp() > trained_here:
+        if datetime.fromisoformat(newest.created_at).timestamp() > trained_here_at:
             return newest
-    checkpoint = read_pointer(checkpoints, "candidate")["checkpoint"]
+    checkpoint = read_pointer(checkpoints_dir, "candidate")["checkpoint"]
     version = registry.find_by_checkpoint(checkpoint, author=author)
     if version is None:
         raise TwinError(
@@ -392,8 +396,8 @@ def _build_judging_context(
         material = read_judge_material(
             author,
             tables,
-            others=setup.other_authors,
-            base=spec.base.weights,
+            other_slugs=setup.other_authors,
+            base_revision=spec.base.weights_id,
             serve_base=serve_base,
             log=setup.log,
         )
@@ -413,7 +417,7 @@ def _build_judging_context(
         writer_samples=merge_by_writer(
             [*material.other_texts.training, *material.other_texts.for_probes]
         ),
-        chunks=read_chunk_texts(tables, author),
+        chunk_texts=read_chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
     )

@@ -66,12 +66,12 @@ def measure_checkpoint(
             (`sequential_plan.FIRST_VERDICT`).
         inputs_hash: hash of the inputs, for the record.
         starters: functions that start the servers of candidate and base.
-        cache: measurements of the base and the stable version by earlier gates.
+        cache: earlier gates' measurements of the base and the stable version.
         load_judging_context: function that calibrates the judges and reads the author's texts.
-        log: function that receives progress lines, which never contain post text.
+        log: function that receives progress lines without post text.
 
     Returns:
-        The evaluation, and the held-out answers side by side, which contain post text.
+        The evaluation, and the held-out answers of author, candidate and base, which are post text.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as required.
@@ -90,7 +90,7 @@ def measure_checkpoint(
     )
     with clock.time_part("scores of answers"):
         measurements = runner.compute_measures(context, inputs.stage.measures)
-    cache.store(keep_others=is_first_verdict)
+    cache.store(keep_unrequested=is_first_verdict)
     evaluation = Evaluation(
         checkpoint=spec.checkpoint,
         rests_on=inputs_hash,
@@ -113,7 +113,7 @@ class _PreparedInputs:
         likelihood_samples: samples whose likelihoods are computed.
         likelihood_cache: likelihoods that were computed before.
         prompts: prompts of all measures.
-        build_base_scores: function that returns the required scores of the base's answers.
+        build_base_scores: function that requests the scores of the base's answers.
     """
 
     spec: EvaluationSpec
@@ -141,7 +141,7 @@ def _prepare_inputs(
     )
     if len(likelihood_samples.held_out) < MIN_PASSAGES:
         passages = passages.head(0)
-    texts = training_rows["answer"].to_list()
+    training_texts = training_rows["answer"].to_list()
     return _PreparedInputs(
         spec,
         FIRST_VERDICT if is_first_verdict else FULL_GATE,
@@ -153,7 +153,12 @@ def _prepare_inputs(
             spec, passages, training_rows, judging_context, is_first_verdict=is_first_verdict
         ),
         _make_base_scores_builder(
-            spec, judging_context, cache, texts, engine=engine, is_first_verdict=is_first_verdict
+            spec,
+            judging_context,
+            cache,
+            training_texts,
+            engine=engine,
+            is_first_verdict=is_first_verdict,
         ),
     )
 
@@ -169,8 +174,8 @@ def _run_plan(
     """Compute the likelihoods and ask the questions according to the plan.
 
     Returns:
-        The shared input of the measures, and the names of claims that failed before any question
-        was asked.
+        The shared input of the measures, and the names of claims that refused the candidate before
+        any question was asked.
     """
     spec, stage, prompts = inputs.spec, inputs.stage, inputs.prompts
     _expect_answers(
@@ -187,7 +192,7 @@ def _run_plan(
     with AnswerBatches(
         prompts, serve=starters.candidate, serve_base=starters.base, progress=progress
     ) as batches:
-        parity_set = served_answers.parity_prompts(
+        parity_set = served_answers.build_parity_prompts(
             inputs.passages, inputs.training, template=find_template(spec.template)
         )
         answers, parity = check_parity_until_decided(
@@ -270,8 +275,8 @@ def _collect_samples(
                     author_control.build_other_rows(passages, writer_samples, template)
                 )
             ),
-            general=tuple(tokenizer.tokenize(general_instructions.make_rows())),
-            choices=tuple(tokenizer.tokenize(common_knowledge.make_rows())),
+            general=tuple(tokenizer.tokenize(general_instructions.build_rows())),
+            choices=tuple(tokenizer.tokenize(common_knowledge.build_rows())),
         )
     return likelihood_samples
 
@@ -290,9 +295,9 @@ def _build_prompts(
         passages,
         pl.concat([training, passages], how="diagonal"),
         template=find_template(spec.template),
-        chunks=judging_context.chunks,
+        chunk_texts=judging_context.chunk_texts,
         posts=() if is_first_verdict else posts_in_prompt.select_posts(pairs),
-        questions=spec.max_questions,
+        max_questions=spec.max_questions,
     )
     return replace(prompts, instructions=range(0)) if is_first_verdict else prompts
 
@@ -306,12 +311,12 @@ def _make_base_scores_builder(
     engine: str,
     is_first_verdict: bool = False,
 ) -> BaseScoresFunction:
-    """Return a function that returns the required scores of the base's answers.
+    """Return a function that requests the necessary scores of the base's answers.
 
-    A first verdict requires only the scores that can change its result.
+    A first verdict requests only the scores that can change its result.
     """
     key_inputs = [
-        spec.base.weights,
+        spec.base.weights_id,
         engine,
         served_answers.ANSWER_TOKENS,
         FREQUENCY_PENALTY,
@@ -323,7 +328,7 @@ def _make_base_scores_builder(
             runner.request_base_scores(scores, prompts, judges)
             return scores
         if not answers.candidate.keys() >= {*prompts.held_out, *prompts.red_team}:
-            return scores  # the required scores depend on these answers
+            return scores  # the necessary scores depend on these answers
         if judges.topic is not None and len(prompts.held_out):
             topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
             if not topic.has_reached_limit:
@@ -342,13 +347,13 @@ def _expect_answers(
 ) -> None:
     """Set the expected number of steps for parity and for the minimum number of answers."""
     missing_base_answers = build_base_scores(prompts, PromptAnswers({}, {})).find_missing()
-    answers = (
+    answer_count = (
         len(prompts.held_out)
         + len(prompts.red_team)
         + len(prompts.instructions)
         + len(missing_base_answers)
     )
-    served_answers.expect_first_steps(progress, answers=answers)
+    served_answers.expect_first_steps(progress, answer_count=answer_count)
 
 
 def _pair_answers(

@@ -45,15 +45,15 @@ class MeasurementCache:
 
     def __post_init__(self) -> None:
         self._values: dict[str, float] = {}
-        self._requested: dict[str, float] = {}
-        self._shared: dict[str, list[float]] = {}
+        self._requested_values: dict[str, float] = {}
+        self._shared_values: dict[str, list[float]] = {}
         if self.tables.exists(TABLE, self.author):
             stored_rows = self.tables.read(TABLE, self.author, columns=list(_SCHEMA))
             self._values = dict(stored_rows.iter_rows())
 
     def find_missing(self, keys: Sequence[str]) -> list[int]:
         """Return the positions of keys without a stored number."""
-        return [position for position, name in enumerate(keys) if name not in self._values]
+        return [position for position, key in enumerate(keys) if key not in self._values]
 
     def get_or_compute(
         self, keys: Sequence[str], compute: Callable[[list[int]], Sequence[float]]
@@ -69,8 +69,8 @@ class MeasurementCache:
         if missing_positions:
             for position, value in zip(missing_positions, compute(missing_positions), strict=True):
                 self._values[keys[position]] = value
-        self._requested |= {name: self._values[name] for name in keys}
-        return [self._values[name] for name in keys]
+        self._requested_values |= {key: self._values[key] for key in keys}
+        return [self._values[key] for key in keys]
 
     def get_or_compute_shared(
         self, key: str, compute: Callable[[], Sequence[float]]
@@ -82,22 +82,22 @@ class MeasurementCache:
             compute: function that computes them; not called if they are stored.
         """
         path = self.shared_folder / f"{key}.json" if self.shared_folder else None
-        if key not in self._shared and path is not None and path.is_file():
-            self._shared[key] = json.loads(path.read_text(encoding="utf-8"))
-        if key not in self._shared:
-            self._shared[key] = list(compute())
+        if key not in self._shared_values and path is not None and path.is_file():
+            self._shared_values[key] = json.loads(path.read_text(encoding="utf-8"))
+        if key not in self._shared_values:
+            self._shared_values[key] = list(compute())
             if path is not None:
-                replace_file(path, json.dumps(self._shared[key]))
-        return self._shared[key]
+                replace_file(path, json.dumps(self._shared_values[key]))
+        return self._shared_values[key]
 
-    def store(self, *, keep_others: bool = False) -> None:
+    def store(self, *, keep_unrequested: bool = False) -> None:
         """Store the numbers requested from this object.
 
         Args:
-            keep_others: whether to keep the other stored numbers too, for a first verdict, which
-                requests only some numbers.
+            keep_unrequested: whether to keep the other stored numbers too, for a first verdict,
+                which requests only some numbers.
         """
-        selected_values = self._values if keep_others else self._requested
+        selected_values = self._values if keep_unrequested else self._requested_values
         values = pl.DataFrame(
             {"measurement_id": list(selected_values), "measured": list(selected_values.values())},
             schema={"measurement_id": pl.String, "measured": pl.Float64},

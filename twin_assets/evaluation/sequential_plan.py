@@ -102,7 +102,7 @@ FIRST_VERDICT = GateStage(
 FULL_GATE = GateStage(MEASURES, looks=(30, 60), min_questions=30, questions_per_step=5)
 LOOKS_LEVEL = 0.05  # error rate of all looks together
 
-# Returns the required scores of the base's answers, given the answers so far.
+# Requests the necessary scores of the base's answers, given the answers so far.
 BaseScoresFunction = Callable[[PromptSet, PromptAnswers], BaseScores]
 
 
@@ -156,8 +156,10 @@ def measure_perplexity_until_decided(
             expected_counts=expected_counts,
         )
 
-    passages = len(likelihood_samples.held_out)
-    (first_end, first_level), *later_looks = plan_looks(passages, stage.looks, level=LOOKS_LEVEL)
+    passage_count = len(likelihood_samples.held_out)
+    (first_end, first_level), *later_looks = plan_looks(
+        passage_count, stage.looks, level=LOOKS_LEVEL
+    )
     likelihoods = compute(likelihood_samples.select_first(first_end), first_level)
     for end, spent_level in later_looks:
         if held_out_perplexity.is_decided(
@@ -165,9 +167,9 @@ def measure_perplexity_until_decided(
         ):
             break
         likelihoods = compute(likelihood_samples.select_first(end), spent_level)
-    if passages:
+    if passage_count:
         progress.write_line(
-            f"perplexity: {len(likelihoods.samples.held_out)} of {passages} passages read"
+            f"perplexity: {len(likelihoods.samples.held_out)} of {passage_count} passages read"
         )
     return likelihoods
 
@@ -183,7 +185,7 @@ def check_parity_until_decided(
     """Ask the served candidate and compare its answers with those of transformers + PEFT.
 
     Args:
-        prompts: as returned by `served_answers.parity_prompts`.
+        prompts: as returned by `served_answers.build_parity_prompts`.
 
     Returns:
         The answers and their parity. The parity is None if every answer was empty or there was no
@@ -239,7 +241,7 @@ def ask_until_decided(
     progress: ProgressLines,
     refused_claims: Sequence[str] = (),
 ) -> AnsweredPrompts:
-    """Ask the red-team prompts, the instructions, and held-out questions until all is decided.
+    """Ask the red-team prompts, then held-out questions until all claims are decided.
 
     Args:
         prompts: prompts with all held-out questions that may be asked, in random order.
@@ -319,7 +321,7 @@ def is_decided(
     recitation_side: Side | None,
     voice: Voice,
 ) -> bool:
-    """Return whether all claims have enough held-out questions, or one has refused the candidate.
+    """Return whether the answers decide all claims about questions, or one refuses the candidate.
 
     A claim without a judge needs no questions.
     """

@@ -4,10 +4,10 @@ Scope: the asset and its metadata. Out of scope: the sample and the scores (`jud
 the judges, and sending (the outbox's relay).
 
 Scores are queued on disk under ids made of judge, revision and trace, so judging a trace again
-replaces them. The table records the judges of each judged trace. Certifying the judges takes 25 CPU
-seconds and 60 answers of the base model. Certification therefore waits until there is a stable
-version and a new trace in the sample. A judge with a new revision starts at that time, and then
-scores the earlier answers again.
+replaces its scores. The table records the judges of each judged trace. Certifying the judges takes
+25 CPU seconds and 60 answers of the base model. Certification therefore waits until there is a
+stable version and a new trace in the sample. Only then does a judge with a new revision start, and
+it scores the earlier answers again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -78,9 +78,9 @@ def judged_interactions(
             margin=settings.margin if config.margin is None else config.margin,
         )
         judges = [member.judge for member in panel.members if member.is_certified]
-        names = [judging_traces.score_name(judge) for judge in judges]
+        score_names = [judging_traces.score_name(judge) for judge in judges]
         passages = _read_passages(tables, author.slug)
-        rows = sample.select_unjudged(names).head(config.most)
+        rows = sample.select_unjudged(score_names).head(config.most)
         scores = judging_traces.judge_traces(rows, judges, passages=passages, now=datetime.now(UTC))
     except OverLimitError as error:
         return _unchanged_result(
@@ -88,14 +88,14 @@ def judged_interactions(
         )
     with closing(Outbox(outbox_path(settings))) as outbox:
         outbox.put_scores(scores, automatic=True)
-    sync_result = _record_judges(tables, author.slug, sample.judged_rows, rows, names)
-    counts = {"judged_now": rows.height, "scores_queued": len(scores), "judges": names}
+    sync_result = _record_judges(tables, author.slug, sample.judged_rows, rows, score_names)
+    counts = {"judged_now": rows.height, "scores_queued": len(scores), "judges": score_names}
     return report_materialization(sync_result, {**counts, **author_panel.panel_metadata(panel)})
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """All answers, and the rows of answers that are already judged (`judged_rows`)."""
+    """All answers to readers, the records of those already judged, and the sampling settings."""
 
     interactions: pl.DataFrame
     judged_rows: pl.DataFrame
@@ -117,14 +117,14 @@ class _Sample:
         return cls(interactions, judged_rows, config)
 
     def select_unjudged(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return sampled answers that these judges (None for any judges) have not judged."""
+        """Return the sampled answers that these judges have not judged; None means any judges."""
         judged_rows = self.judged_rows
         if judges is not None:
             judged_rows = judged_rows.filter(pl.col("judges") == ",".join(judges))
         deleted_rows = self.judged_rows.join(self.interactions, on="trace_id", how="anti")
         return judging_traces.select_sample(
             self.interactions,
-            judged=judged_rows["trace_id"].to_list(),
+            judged_ids=judged_rows["trace_id"].to_list(),
             deleted_counts=dict(deleted_rows.group_by("version").len().iter_rows()),
             share=self.config.share,
             first_batch=self.config.first_batch,
@@ -155,7 +155,7 @@ def _record_judges(
     rows: pl.DataFrame,
     judges: Sequence[str],
 ) -> SyncResult:
-    """Record the judges of these traces."""
+    """Record these judges for the traces in `rows`, and keep the records of other traces."""
     new_rows = rows.select("trace_id", "version").with_columns(
         pl.lit(",".join(judges)).alias("judges")
     )

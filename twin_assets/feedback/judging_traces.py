@@ -41,7 +41,7 @@ def score_id(judge: Judge, trace_id: str) -> str:
 def select_sample(
     interactions: pl.DataFrame,
     *,
-    judged: Collection[str],
+    judged_ids: Collection[str],
     deleted_counts: Mapping[str, int] | None = None,
     share: float = SAMPLE_SHARE,
     first_batch: int = FIRST_BATCH,
@@ -50,14 +50,14 @@ def select_sample(
 
     Args:
         interactions: rows of the asset `interactions`.
-        judged: ids of traces that already have their scores.
+        judged_ids: ids of traces that already have their scores.
         deleted_counts: number of judged answers that have been deleted since, by version.
         share: share of the answers after a version's first batch.
         first_batch: number of first answers of each version that are all judged.
 
     Returns:
         Rows that have a question and an answer, oldest first. Degraded answers are left out because
-        a fallback gave them, and batch answers because no reader asked
+        they come from a fallback, and batch answers because no reader asked
         (`filter_reader_interactions`).
     """
     answers = select_judgeable_answers(interactions)
@@ -72,7 +72,7 @@ def select_sample(
     )
     return numbered_answers.filter(
         ((pl.col("_ordinal") < first_batch) | (pl.col("_sample_position") < share))
-        & ~pl.col("trace_id").is_in(list(judged))
+        & ~pl.col("trace_id").is_in(list(judged_ids))
     ).drop("_ordinal", "_sample_position")
 
 
@@ -127,10 +127,12 @@ def select_judgeable_answers(interactions: pl.DataFrame) -> pl.DataFrame:
 
 
 def to_judged_answers(rows: pl.DataFrame, passages: Mapping[str, str]) -> list[JudgedAnswer]:
-    """Return rows in the form that a judge reads, with the passages that still exist."""
+    """Return the answers in the form that a judge reads, with the passages that still exist."""
     return [
-        JudgedAnswer(question, answer, tuple(passages[name] for name in names if name in passages))
-        for question, answer, names in rows.select("question", "answer", "chunk_ids").iter_rows()
+        JudgedAnswer(question, answer, tuple(passages[key] for key in chunk_ids if key in passages))
+        for question, answer, chunk_ids in rows.select(
+            "question", "answer", "chunk_ids"
+        ).iter_rows()
     ]
 
 

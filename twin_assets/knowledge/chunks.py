@@ -22,7 +22,7 @@ def document_chunks(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Chunks of at most 128 tokens by the embedder's tokenizer, with document and offsets."""
+    """Chunks of at most 128 tokens, as the embedder's tokenizer counts, with their offsets."""
     author = context.partition_key
     tokenizer = chunking.limit_to_chunk_tokens(load_tokenizer(settings))
     sync_result = tables.sync(

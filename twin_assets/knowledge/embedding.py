@@ -41,7 +41,7 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
 def update_embeddings(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLogger
 ) -> SyncResult:
-    """Update an author's table, and return the result."""
+    """Embed an author's new and changed chunks, and update the table `embeddings`."""
     return tables.sync(
         Upstream("document_chunks", author),
         "embeddings",

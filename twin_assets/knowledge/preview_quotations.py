@@ -81,8 +81,8 @@ def choose_preview_quotations(
     queries = embedder.embed(list(questions), are_questions=True)
     topics = [extract_quoted_title(question) for question in questions]
     passage_indices = [
-        _find_nearest_passage(queries[number], passages, title=topic)
-        for number, topic in enumerate(topics)
+        _find_nearest_passage(queries[question_index], passages, title=topic)
+        for question_index, topic in enumerate(topics)
     ]
     chosen_passages = passages[list(dict.fromkeys(passage_indices))]
     sentences = _embed_sentences(
@@ -92,8 +92,8 @@ def choose_preview_quotations(
     )
     texts = dict(short_posts.select("document_id", "text").iter_rows())
     quotations: dict[str, tuple[int, PreviewQuotation]] = {}
-    for number, question in enumerate(questions):
-        passage = passages.row(passage_indices[number], named=True)
+    for question_index, question in enumerate(questions):
+        passage = passages.row(passage_indices[question_index], named=True)
         post_sentences = sentences.filter(pl.col("document_id") == passage["document_id"])
         candidates = _select_standalone(
             post_sentences,
@@ -103,12 +103,12 @@ def choose_preview_quotations(
         )
         if not candidates.height:
             continue
-        index = _find_nearest_row(queries[number], candidates)
+        index = _find_nearest_row(queries[question_index], candidates)
         start, end = candidates.select("start", "end").row(index)
         text = build_embedded_text("", texts[passage["document_id"]][start:end])
-        heading = f"On “{topics[number]}”:" if topics[number] else question
+        heading = f"On “{topics[question_index]}”:" if topics[question_index] else question
         quotation = PreviewQuotation(heading, text, str(passage["title"]))
-        quotations.setdefault(text, (number, quotation))
+        quotations.setdefault(text, (question_index, quotation))
     return _rank_quotations(list(quotations.values()), queries, embedder)[:count]
 
 
@@ -120,8 +120,8 @@ def _rank_quotations(
         return []
     sentences = embedder.embed([quotation.text for _, quotation in quotations])
     scores = [
-        float(queries[number] @ sentence)
-        for (number, _), sentence in zip(quotations, sentences, strict=True)
+        float(queries[question_index] @ sentence)
+        for (question_index, _), sentence in zip(quotations, sentences, strict=True)
     ]
     order = sorted(range(len(quotations)), key=lambda index: -scores[index])
     return [quotations[index][1] for index in order]

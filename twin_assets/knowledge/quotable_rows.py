@@ -90,7 +90,7 @@ def passage_columns(dimension: int) -> Mapping[str, pl.DataType]:
 def update_passages(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLogger
 ) -> SyncResult:
-    """Update an author's passages from the cleaned documents, and return the result."""
+    """Cut and embed an author's new and changed documents, and update `passage_embeddings`."""
     return tables.sync(
         Upstream("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
         PASSAGES_TABLE,
@@ -142,8 +142,8 @@ def embed_passages(
             texts.append(build_embedded_text(title, text[begin:stop]))
             sentence_spans.append(embedded_sentence_spans(title, text, passage))
 
-    def store_token_vectors(number: int, states: np.ndarray) -> None:
-        rows[number]["tokens"] = pack_token_vectors(states)
+    def store_token_vectors(row_index: int, states: np.ndarray) -> None:
+        rows[row_index]["tokens"] = pack_token_vectors(states)
 
     vectors = embedder.embed(texts, progress=progress, on_tokens=store_token_vectors)
     for row, spans, end_offsets in zip(

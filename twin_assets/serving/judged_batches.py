@@ -38,7 +38,7 @@ def ask_version(
     max_tokens: int,
     texts_only: bool = False,
 ) -> list[str]:
-    """Return one version's answers with greedy decoding, in order.
+    """Start servers for a version, and return its answers to the prompts, in order.
 
     Args:
         texts_only: whether the server may lack log-probabilities, as an answer model's does.
@@ -72,7 +72,9 @@ def append_rows(
     """Commit a row for each prompt and each probe drawn by hash; return the number of probes.
 
     Args:
+        identity: the comparison or purchase to which the rows belong.
         stored_rows: all rows of the table.
+        probes: the negative probes to draw from.
         score: function that adds the remaining `columns` to new rows of `identity_columns`.
         identity_columns: columns that identify a row: the key, the sequence, the id of `identity`.
     """

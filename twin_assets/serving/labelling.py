@@ -77,8 +77,8 @@ class PurchaseResult:
     """The result of one run of a purchase.
 
     Attributes:
-        labels, probes: numbers of stored labels and planted answers in the purchase.
-        new_labels: number of labels that this run added.
+        label_count, probe_count: numbers of stored labels and planted answers in the purchase.
+        new_label_count: number of labels that this run added.
         usd: cost of this run, in US dollars.
         stop_reason: why the run ended, as one clause.
         withdrawn_claims: claims whose judge no longer detects planted answers; routing does not
@@ -86,9 +86,9 @@ class PurchaseResult:
     """
 
     purchase: str
-    labels: int
-    probes: int
-    new_labels: int
+    label_count: int
+    probe_count: int
+    new_label_count: int
     usd: float
     stop_reason: str
     withdrawn_claims: tuple[str, ...]
@@ -169,9 +169,9 @@ def buy_labels(
         log(f"{label_count} labels, ${usd:.4f} in this run")
     return PurchaseResult(
         purchase=purchase.id,
-        labels=label_count,
-        probes=len(probe_rows(label_table, purchase=purchase.id)),
-        new_labels=label_count - initial_count,
+        label_count=label_count,
+        probe_count=len(probe_rows(label_table, purchase=purchase.id)),
+        new_label_count=label_count - initial_count,
         usd=usd,
         stop_reason=stop_reason,
         withdrawn_claims=labeller.withdrawn_claims(label_table, margin=margin),
@@ -295,7 +295,7 @@ class _BatchLabeller:
             [prompt for prompt in batch if prompt.prompt_id in answers],
             stored_rows=stored_rows,
             probes=self.panel.probes,
-            score=lambda new: self.score(new, answers),
+            score=lambda rows: self.score(rows, answers),
             identity_columns=label_rows.IDENTITY_COLUMNS,
             columns=label_rows.COLUMNS,
         )
@@ -335,7 +335,10 @@ class _BatchLabeller:
             paid_replies.append(reply)
         vectors = np.asarray(self.sources.embed(questions), np.float32)
         return rows.with_columns(
-            pl.Series("reader", [self.sources.readers.get(name, "") for name in rows["prompt_id"]]),
+            pl.Series(
+                "reader",
+                [self.sources.readers.get(prompt_id, "") for prompt_id in rows["prompt_id"]],
+            ),
             pl.Series("prompt_class", [classify_question(question) for question in questions]),
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
             pl.Series("closeness", self._compute_max_cosines(vectors, passages), pl.Float64()),

@@ -91,10 +91,10 @@ def _build_metadata(
     versions = registry.versions(author.slug)
     newest_version = versions[-1] if versions else None
     verdict = registry.verdict(newest_version.checkpoint, GATE_VERSION) if newest_version else None
-    last_move = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
-    new_moves = release_summary.unreported_moves(registry.moves(author.slug), last_move)
+    last_move_number = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
+    new_moves = release_summary.unreported_moves(registry.moves(author.slug), last_move_number)
     entries = release_summary.release_metadata(
-        registry.stable_version(author.slug), new_moves, last=last_move
+        registry.stable_version(author.slug), new_moves, last=last_move_number
     )
     trial = release_summary.trial_metadata(release_round.trial)
     return {

@@ -42,7 +42,7 @@ class ModelPrices:
 
 @dataclass(frozen=True)
 class FitOutcome:
-    """The result of a fit.
+    """The result of fitting a policy and deciding about it.
 
     Attributes:
         policy: policy in force after the fit, or None if nothing is routed.
@@ -135,9 +135,13 @@ def refit(
     return FitOutcome(new_policy, decision, withdrawal_reason)
 
 
-def _defer_adoption(count: int, margin: float) -> AdoptionDecision:
-    missing_count = adoption.estimate_missing_labels((), labels=count, spread=0.3, margin=margin)
-    reason = f"{count} labels; about {missing_count} more are needed for a margin of {margin:g}"
+def _defer_adoption(label_count: int, margin: float) -> AdoptionDecision:
+    missing_count = adoption.estimate_missing_labels(
+        (), labels=label_count, spread=0.3, margin=margin
+    )
+    reason = (
+        f"{label_count} labels; about {missing_count} more are needed for a margin of {margin:g}"
+    )
     return AdoptionDecision(False, None, missing_count, reason)
 
 
@@ -211,7 +215,7 @@ def _is_more_expensive(step: PriceStep, current_policy: RoutingPolicy) -> bool:
     return step.kept > current_policy.step.kept + 1.5 * STEP_SHARE
 
 
-def _is_new_label(current_policy: RoutingPolicy, labels: LabelArrays) -> np.ndarray:
+def _mask_new_labels(current_policy: RoutingPolicy, labels: LabelArrays) -> np.ndarray:
     return np.asarray(
         [number > current_policy.last_sequence for number in labels.sequences], np.bool_
     )
@@ -230,7 +234,7 @@ def _choose_models(
 
 def _compute_gains_over_paid(current_policy: RoutingPolicy, labels: LabelArrays) -> list[float]:
     """Return the gains of the policy in force over the paid model, on labels since its fit."""
-    is_new = _is_new_label(current_policy, labels)
+    is_new = _mask_new_labels(current_policy, labels)
     if not is_new.any():
         return []
     gains = prepend_own_model(labels.gains[is_new])
@@ -246,7 +250,7 @@ def _compute_gains_over_current(
     price_steps: Sequence[PriceStep],
 ) -> list[Floats]:
     """Return each step's gains over the policy in force, on labels since that policy's fit."""
-    is_new = _is_new_label(current_policy, labels)
+    is_new = _mask_new_labels(current_policy, labels)
     if not is_new.any():
         return [np.zeros(0) for _ in price_steps]
     prices = np.asarray([model.usd for model in models], np.float64)

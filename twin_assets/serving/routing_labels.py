@@ -184,9 +184,9 @@ def _purchase_metadata(
     """Return the result of a purchase, without text of prompts or answers."""
     return {
         "purchase": purchase_result.purchase,
-        "labels": purchase_result.labels,
-        "plants": purchase_result.probes,
-        "new_labels": purchase_result.new_labels,
+        "labels": purchase_result.label_count,
+        "plants": purchase_result.probe_count,
+        "new_labels": purchase_result.new_label_count,
         "usd": round(purchase_result.usd, 6),
         "usd_allowed": limit_usd,
         "stopped": purchase_result.stop_reason,

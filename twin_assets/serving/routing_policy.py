@@ -40,7 +40,9 @@ def routing_policy(
     author = read_author(settings, context.partition_key)
     policy = _set_routing_table(author, settings, registry)
     server = f"{author.slug}/v{policy.stable.version}" if policy.stable else "base"
-    author_routing = routing_report.fit_routing(author, settings, tables, registry, server=server)
+    author_routing = routing_report.fit_routing(
+        author, settings, tables, registry, server_key=server
+    )
     return dg.MaterializeResult(
         data_version=_data_version(policy, server, author_routing),
         metadata={

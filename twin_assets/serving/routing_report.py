@@ -41,16 +41,16 @@ class AuthorRouting:
     """An author's routing after a fit.
 
     Attributes:
-        reason: why this policy is in force, or none is, in one sentence.
+        reason: why this policy, or no policy, is in force, in one sentence.
         policy: policy in force, or None if nothing is routed.
-        labels: number of labels that the fit used.
-        missing_labels: estimated number of further labels that a policy needs.
+        label_count: number of labels that the fit used.
+        missing_label_count: estimated number of further labels that a policy needs.
     """
 
     reason: str
     policy: RoutingPolicy | None = None
-    labels: int = 0
-    missing_labels: int = 0
+    label_count: int = 0
+    missing_label_count: int = 0
 
     @property
     def policy_key(self) -> str:
@@ -61,12 +61,12 @@ class AuthorRouting:
 
 
 def fit_routing(
-    author: Author, settings: Settings, tables: Tables, registry: Registry, *, server: str
+    author: Author, settings: Settings, tables: Tables, registry: Registry, *, server_key: str
 ) -> AuthorRouting | None:
     """Fit a policy to the stable version's labels, and write the policy in force.
 
     Args:
-        server: key of the home's model server, whose throughput determines the model's price.
+        server_key: key of the home's model server, whose throughput determines the model's price.
 
     Returns:
         The routing, or None without a paid route.
@@ -108,7 +108,7 @@ def fit_routing(
         return route_nothing("no certified judge has scored the labels")
     labels = build_label_arrays(rows, newest_row["purchase"], claims)
     priced_models = routing_fit.price_models(
-        labels, stable_version.checkpoint, settings.paid_model, _read_prices(settings, server)
+        labels, stable_version.checkpoint, settings.paid_model, _read_prices(settings, server_key)
     )
     outcome = routing_fit.refit(
         author.slug,
@@ -127,7 +127,7 @@ def fit_routing(
     if outcome.withdrawal_reason:
         reason = f"the policy in force was withdrawn: {outcome.withdrawal_reason}; {reason}"
     return AuthorRouting(
-        reason, outcome.policy, labels=len(labels), missing_labels=outcome.decision.missing_labels
+        reason, outcome.policy, len(labels), missing_label_count=outcome.decision.missing_labels
     )
 
 
@@ -138,8 +138,8 @@ def routing_metadata(author_routing: AuthorRouting | None) -> dict[str, Any]:
     entries: dict[str, Any] = {
         "routed": author_routing.policy is not None,
         "why": author_routing.reason,
-        "labels": author_routing.labels,
-        "labels_missing": author_routing.missing_labels,
+        "labels": author_routing.label_count,
+        "labels_missing": author_routing.missing_label_count,
     }
     if (policy := author_routing.policy) is not None:
         entries |= {
@@ -173,10 +173,10 @@ def _find_deciding_claims(
     return claims, withdrawn_claims(rows_of_probes, claims, margin=margin, columns=MODEL_COLUMNS)
 
 
-def _read_prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
+def _read_prices(settings: Settings, server_key: str) -> routing_fit.ModelPrices:
     """Return the prices; the home model's is a marginal price from its measured throughput."""
     throughput = routing_table.read_throughput(
-        settings.home / "gateway" / "throughput.json", server
+        settings.home / "gateway" / "throughput.json", server_key
     )
     own_usd = 0.0
     if throughput is not None and throughput.tokens_per_second > 0:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import Tables
 
-MAX_RECENT = 600
+MAX_RECENT_PROMPTS = 600
 MIN_WORDS = 3  # "thanks!" does not distinguish two models
 
 
@@ -84,7 +84,7 @@ def select_prompts(
         newest_rows = (
             filter_reader_interactions(interactions)
             .sort("started_at", "trace_id", descending=True)
-            .head(MAX_RECENT)
+            .head(MAX_RECENT_PROMPTS)
         )
         columns = newest_rows.select("trace_id", "question", "chunk_ids")
         for trace_id, question, chunk_ids in columns.iter_rows():

@@ -60,15 +60,15 @@ class ReplayResult:
         withdrawn_claims: claims whose judge no longer detects planted answers and therefore does
             not decide.
         is_exhausted: whether every prompt has been used without a decision.
-        new_pairs, new_probes: numbers of new pairs and of new planted answers.
+        new_pair_count, new_probe_count: numbers of new pairs and of new planted answers.
     """
 
     trial: str
     evidence: PairEvidence
     withdrawn_claims: tuple[str, ...]
     is_exhausted: bool
-    new_pairs: int
-    new_probes: int
+    new_pair_count: int
+    new_probe_count: int
     data_version: str
 
 
@@ -116,20 +116,20 @@ def replay(
     pending_prompts = shuffle_by_trial(
         [prompt for prompt in prompts if prompt.prompt_id not in replayed_ids], trial.id
     )
-    new_pairs = new_probes = 0
+    new_pair_count = new_probe_count = 0
     while (
         pending_prompts
         and evidence.verdict == "undecided"
-        and new_pairs < max_pairs
+        and new_pair_count < max_pairs
         and time.monotonic() - start_time < max_duration_s
     ):
-        batch = pending_prompts[: min(BATCH_SIZE, max_pairs - new_pairs)]
+        batch = pending_prompts[: min(BATCH_SIZE, max_pairs - new_pair_count)]
         pending_prompts = pending_prompts[len(batch) :]
-        new_probes += replayer.store(batch, stored_pairs, tables)
-        new_pairs += len(batch)
+        new_probe_count += replayer.store(batch, stored_pairs, tables)
+        new_pair_count += len(batch)
         stored_pairs = _read_stored_pairs(tables, author.slug)
         evidence = current_evidence()
-        log(f"{evidence.pairs} pairs, {new_probes} new planted answers: {evidence.verdict}")
+        log(f"{evidence.pairs} pairs, {new_probe_count} new planted answers: {evidence.verdict}")
     return ReplayResult(
         trial=trial.id,
         evidence=evidence,
@@ -139,8 +139,8 @@ def replay(
             margin=margin,
         ),
         is_exhausted=not pending_prompts and evidence.verdict == "undecided",
-        new_pairs=new_pairs,
-        new_probes=new_probes,
+        new_pair_count=new_pair_count,
+        new_probe_count=new_probe_count,
         data_version=tables.data_version(TABLE, author.slug) or "",
     )
 
@@ -158,18 +158,18 @@ def _build_comparison(author: Author, versions: ComparedVersions, panel: Panel) 
 
 def compute_evidence(
     rows: pl.DataFrame,
-    trial: str,
+    trial_id: str,
     panel: Panel,
     *,
     margin: float,
     is_incumbent_ungated: bool = False,
 ) -> PairEvidence:
-    """Run the test over all stored pairs of a trial; the rows alone determine the result."""
+    """Run the test over all stored pairs of a trial, and return its evidence."""
     claims, vetoes = panel.claims, panel.vetoes
     evidence = promotion.start_test(
         claims=claims, vetoes=vetoes, is_incumbent_ungated=is_incumbent_ungated, margin=margin
     )
-    for pair in pairs.trial_pairs(rows, trial, [*claims, *vetoes]):
+    for pair in pairs.trial_pairs(rows, trial_id, [*claims, *vetoes]):
         evidence = promotion.add_pair(evidence, pair)
     return evidence
 

@@ -42,9 +42,10 @@ SOURCE_TABLE, DRAFTS_TABLE = "cleaned_documents", "instruction_drafts"
 
 
 class TrainingInputsResource(dg.ConfigurableResource):
-    """Reader of tables, recipes and manifests in `home`.
+    """Reads training inputs from the tables, recipes and manifests of a home.
 
-    If `home` is empty, it reads those in `TWIN_HOME`, or else in `.twin`.
+    Attributes:
+        home: the home folder; if empty, `TWIN_HOME`, or else `.twin`.
     """
 
     home: str = ""
@@ -61,8 +62,8 @@ class TrainingInputsResource(dg.ConfigurableResource):
             if pending_documents.height:
                 parts.append(_hash_json(pending_documents.sort("key").rows()))
             teacher = settings.teacher_model
-            if questions := count_pending_questions(tables, author, teacher):
-                parts.append(f"{questions} questions by {teacher or 'templates'}")
+            if question_count := count_pending_questions(tables, author, teacher):
+                parts.append(f"{question_count} questions by {teacher or 'templates'}")
             parts += _collect_preference_parts(tables, author, recipe, settings)
         recipe_hash = _hash_model_inputs(
             base.revision, recipe, training_code_hash(), DEFAULT_TEMPLATE.hash

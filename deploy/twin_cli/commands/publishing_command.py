@@ -105,5 +105,5 @@ def _write_card(
         verdict=verdict,
     )
     (export / publishing.CARD_FILE_NAME).write_text(
-        model_card.model_card(published_version), encoding="utf-8"
+        model_card.render_model_card(published_version), encoding="utf-8"
     )

@@ -1,4 +1,4 @@
-"""A home with the answers of two authors in the form of the ledger, and a model registry."""
+"""Provide a home with the answers of two authors, as the ledger stores them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-GATE = "gate-test"
 
-Answers = Callable[..., None]
+WriteInteractions = Callable[..., None]
 
 
 def make_answer(author: str, number: int, **changes: Any) -> dict[str, Any]:
-    """One row of `interactions`, unscored, answered at noon of 1 March by the stable v1."""
+    """Return a row of `interactions`: an unscored answer of the stable v1 at noon on 1 March."""
     return {
         "trace_id": f"{author}-{number:03d}",
         "author": author,
@@ -57,13 +56,13 @@ def make_answer(author: str, number: int, **changes: Any) -> dict[str, Any]:
 
 
 def make_votes(vote: float, *readers: str) -> dict[str, Any]:
-    """Return the changes of a row that votes by these readers cause."""
+    """Return the fields of a row that has votes of these readers."""
     return {"vote": vote, "votes": len(readers), "voters": list(readers)}
 
 
 @pytest.fixture
-def write_interactions(tables: Tables) -> Answers:
-    """Write rows to the author's table `interactions` with the types of the ledger."""
+def write_interactions(tables: Tables) -> WriteInteractions:
+    """Return a function that writes rows to an author's table `interactions`."""
 
     def write(author: str, rows: list[dict[str, Any]]) -> None:
         store_rows(
@@ -83,7 +82,7 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 @pytest.fixture
 def materialize(home: Settings, instance: dg.DagsterInstance) -> Materialize:
-    """Materialize marts by name, from the project's SQL unless `assets` are given."""
+    """Return a function that materializes marts by name, from the project's SQL by default."""
 
     def run(
         *names: str,

@@ -1,19 +1,19 @@
-"""Data tests as asset checks: their effect on downstream assets and their metadata."""
+"""Test data tests as asset checks: their effect on downstream assets, and their metadata."""
 
 from __future__ import annotations
 
 import dagster as dg
 import pytest
 
-from tests.graph.analytics.conftest import Answers, Materialize, make_answer, make_votes
+from tests.graph.analytics.conftest import Materialize, WriteInteractions, make_answer, make_votes
 from tests.unit.analytics.conftest import FILES, WriteProject, write_project  # noqa: F401
 from twin_assets.analytics.declarations import SqlProjectError
 from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.storage.tables.tables import Tables
 
 
-def count_failed(result: dg.ExecuteInProcessResult) -> dict[str, int]:
-    """Return the failed checks with the number of wrong rows."""
+def read_failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, int]:
+    """Return the number of invalid rows by failed check."""
     return {
         item.check_name: item.metadata["wrong_rows"].value  # type: ignore[misc]
         for item in result.get_asset_check_evaluations()
@@ -29,34 +29,36 @@ def list_materialized(result: dg.ExecuteInProcessResult) -> set[str]:
 
 
 def test_a_failed_error_test_stops_downstream_assets(
-    write_interactions: Answers, materialize: Materialize, tables: Tables
+    write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
-    rows = [make_answer("ada", at, **make_votes(1.0, "r1")) for at in range(3)]
+    rows = [make_answer("ada", number, **make_votes(1.0, "r1")) for number in range(3)]
     write_interactions("ada", [*rows, make_answer("ada", 9, **make_votes(1.5, "r1"))])
     marts = ("requests", "quality_by_day")
     result = materialize(*marts, author="ada", raise_on_error=False)
-    assert count_failed(result) == {"vote_is_between_0_and_1": 1}
+    assert read_failed_checks(result) == {"vote_is_between_0_and_1": 1}
     assert list_materialized(result) == {"requests"}
     assert tables.read("requests", "ada").height == 4
     write_interactions("ada", rows)
     corrected = materialize(*marts, author="ada")
-    assert count_failed(corrected) == {}
+    assert read_failed_checks(corrected) == {}
     assert list_materialized(corrected) == set(marts)
 
 
 def test_a_failed_warning_stops_nothing(
-    write_interactions: Answers, materialize: Materialize
+    write_interactions: WriteInteractions, materialize: Materialize
 ) -> None:
     write_interactions("ada", [make_answer("ada", 1, route="shadowed", latency_s=-1.0)])
     result = materialize("requests", "quality_by_day", author="ada")
-    assert count_failed(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
+    assert read_failed_checks(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
     assert list_materialized(result) == {"requests", "quality_by_day"}
     severities = {item.check_name: item.severity for item in result.get_asset_check_evaluations()}
     assert severities["route_is_known"] == dg.AssetCheckSeverity.WARN
     assert severities["unique_trace_id"] == dg.AssetCheckSeverity.ERROR
 
 
-def test_a_check_shows_its_sql(write_interactions: Answers, materialize: Materialize) -> None:
+def test_a_check_shows_its_sql(
+    write_interactions: WriteInteractions, materialize: Materialize
+) -> None:
     write_interactions("ada", [make_answer("ada", 1)])
     result = materialize("requests", author="ada")
     checks = {item.check_name: item for item in result.get_asset_check_evaluations()}
@@ -67,7 +69,7 @@ def test_a_check_shows_its_sql(write_interactions: Answers, materialize: Materia
 
 def test_rows_with_the_same_key_are_stored_and_fail_the_test(
     write_project: WriteProject,  # noqa: F811
-    write_interactions: Answers,
+    write_interactions: WriteInteractions,
     materialize: Materialize,
     tables: Tables,
 ) -> None:
@@ -87,15 +89,15 @@ models:
     folder = write_project({"models/schema.yml": schema, "models/readers.sql": sql})
     for name in ("cast_votes", "summed"):
         (folder / "models" / f"{name}.sql").unlink()
-    write_interactions("ada", [make_answer("ada", at, reader=f"r{at % 2}") for at in range(3)])
+    write_interactions("ada", [make_answer("ada", n, reader=f"r{n % 2}") for n in range(3)])
     result = materialize(author="ada", assets=build_sql_assets(folder), raise_on_error=False)
-    assert count_failed(result) == {"unique_reader": 1}
+    assert read_failed_checks(result) == {"unique_reader": 1}
     assert tables.read("readers", "ada").rows() == [("r0", "r0"), ("r0#2", "r0"), ("r1", "r1")]
 
 
 def test_sql_that_does_not_run_fails_the_step_with_its_file(
     write_project: WriteProject,  # noqa: F811
-    write_interactions: Answers,
+    write_interactions: WriteInteractions,
     materialize: Materialize,
     tables: Tables,
 ) -> None:
@@ -125,8 +127,8 @@ def test_assets_follow_the_sql_files() -> None:
         "quality_by_day": {"requests"},
         "cost_by_day": {"requests"},
     }
-    by_author = {name for name, asset in assets.items() if asset.partitions_def is not None}
-    assert by_author == set(assets) - {"cost_by_day"}
+    partitioned_marts = {name for name, asset in assets.items() if asset.partitions_def is not None}
+    assert partitioned_marts == set(assets) - {"cost_by_day"}
     for asset in assets.values():
         [spec] = asset.specs
         assert spec.group_name == "analytics"

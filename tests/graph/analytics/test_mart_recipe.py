@@ -1,4 +1,4 @@
-"""The recipe "A mart" of `deploy/docs/contributing.md`, followed in a copy of the project."""
+"""Test the recipe "A mart" of `deploy/docs/contributing.md` in a copy of the project."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.analytics.conftest import NOON, Answers, Materialize, make_answer
+from tests.graph.analytics.conftest import NOON, Materialize, WriteInteractions, make_answer
 from tests.recipes import code_of
 from twin_assets.analytics.project import PROJECT_FOLDER
 from twin_assets.analytics.sql_models import build_sql_assets
@@ -29,7 +29,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_mart_is_built_and_checked(
-    project: Path, write_interactions: Answers, materialize: Materialize, tables: Tables
+    project: Path, write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
     answers = [make_answer("ada", 1), make_answer("ada", 2), make_answer("ada", 3, reader="r2")]
     write_interactions("ada", [*answers, make_answer("ada", 4, simulated=True)])

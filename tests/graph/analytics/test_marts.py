@@ -1,4 +1,4 @@
-"""The marts over real tables, with answers whose sums are known."""
+"""Test the marts on real tables, with answers whose sums are known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.analytics.conftest import NOON, Answers, Materialize, make_answer, make_votes
+from tests.graph.analytics.conftest import (
+    NOON,
+    Materialize,
+    WriteInteractions,
+    make_answer,
+    make_votes,
+)
 from twin_assets.analytics.project import ALL_AUTHORS
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
@@ -21,7 +27,7 @@ def read_checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def test_requests_has_one_row_per_answer_without_text(
-    write_interactions: Answers, materialize: Materialize, tables: Tables
+    write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
     write_interactions(
         "ada",
@@ -49,7 +55,7 @@ def test_requests_has_one_row_per_answer_without_text(
 
 
 def test_only_changed_rows_are_written(
-    write_interactions: Answers, materialize: Materialize, tables: Tables
+    write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
     rows = [make_answer("ada", number, latency_s=0.1 * number) for number in range(50)]
 
@@ -58,20 +64,20 @@ def test_only_changed_rows_are_written(
         [event] = materialize("requests", author="ada").asset_materializations_for_node("requests")
         return event.metadata["written"].value, (event.tags or {})["dagster/data_version"]  # type: ignore[return-value]
 
-    count, first = materialize_requests()
+    count, first_version = materialize_requests()
     assert count == 50
-    assert materialize_requests() == (0, first)
+    assert materialize_requests() == (0, first_version)
     rows[7] |= make_votes(1.0, "r1")
-    count, changed = materialize_requests()
+    count, changed_version = materialize_requests()
     assert count == 1
-    assert changed != first
+    assert changed_version != first_version
     rows.pop()
     assert materialize_requests()[0] == 0
     assert tables.read("requests", "ada").height == 49
 
 
 def test_quality_counts_each_reader_once_a_day(
-    write_interactions: Answers, materialize: Materialize, tables: Tables
+    write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
     rows = [make_answer("ada", number, **make_votes(1.0, f"r{number}")) for number in range(8)]
     rows += [
@@ -98,9 +104,9 @@ def test_quality_counts_each_reader_once_a_day(
 
 
 def test_cost_covers_all_authors_and_counts_unpriced_answers(
-    write_interactions: Answers, materialize: Materialize, tables: Tables
+    write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
-    write_interactions("ada", [make_answer("ada", at, latency_s=float(at)) for at in range(1, 12)])
+    write_interactions("ada", [make_answer("ada", n, latency_s=float(n)) for n in range(1, 12)])
     write_interactions(
         "bob",
         [
@@ -123,7 +129,7 @@ def test_cost_covers_all_authors_and_counts_unpriced_answers(
 
 
 def test_cost_leaves_out_authors_without_answers(
-    write_interactions: Answers, materialize: Materialize, tables: Tables
+    write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
     materialize("cost_by_day")
     assert tables.read("cost_by_day", ALL_AUTHORS).is_empty()
@@ -139,7 +145,7 @@ def test_a_missing_upstream_table_is_named(materialize: Materialize) -> None:
 
 
 def test_tables_of_all_authors_load_without_a_partition(
-    write_interactions: Answers, materialize: Materialize
+    write_interactions: WriteInteractions, materialize: Materialize
 ) -> None:
     write_interactions("ada", [make_answer("ada", 1)])
     materialize("requests", author="ada")

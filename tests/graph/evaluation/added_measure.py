@@ -45,15 +45,15 @@ CACHE = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgument
 
 
 def measure(answer: str) -> Measurements:
-    """All measures of a candidate that gives the same answer to every prompt."""
+    """Compute all measures of a candidate that gives the same answer to every prompt."""
     spec = replace(SPEC, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None, "none", "none")
-    judging = JudgingContext(
-        judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
+    judging_context = JudgingContext(
+        judges, writer_samples=(), chunk_texts={"c1": "Brass wears."}, base_answers=()
     )
-    prompts = measurement._build_prompts(spec, SAMPLES, SAMPLES, judging)
+    prompts = measurement._build_prompts(spec, SAMPLES, SAMPLES, judging_context)
     build_base_scores = measurement._make_base_scores_builder(
-        spec, judging, CACHE, [], engine="none"
+        spec, judging_context, CACHE, [], engine="none"
     )
     scores = build_base_scores(prompts, PromptAnswers({}, {}))
     answers = PromptAnswers(
@@ -65,20 +65,20 @@ def measure(answer: str) -> Measurements:
     )
     general = tuple(
         TokenizedSample(row["sample_id"], row["document_id"], (1, 2, 3, 4), 1, 4)
-        for row in general_instructions.make_rows()
+        for row in general_instructions.build_rows()
     )
-    likelihoods = LikelihoodSamples((), (), own=(), other=(), general=general, held_out_count=4)
+    samples = LikelihoodSamples((), (), own=(), other=(), general=general, held_out_count=4)
     losses = AnswerLikelihood((2.0,) * len(general), (2,) * len(general))
     models = {spec.candidate.name: losses, spec.base.name: losses}
     context = MeasureContext(
-        spec, judging, LikelihoodsByModel(likelihoods, models), prompts, answers, scores,
+        spec, judging_context, LikelihoodsByModel(samples, models), prompts, answers, scores,
         CandidateAnswers([], [], []), None, SAMPLES,
     )  # fmt: skip
     return runner.compute_measures(context)
 
 
 def evaluate(answer: str, folder: Path) -> dict[str, object]:
-    """Claims, report, metadata and checks of an evaluation that was stored and read again."""
+    """Store an evaluation, read it again, and return its claims, report, metadata and checks."""
     evaluation = Evaluation(
         "c" * 64, "r" * 64, measure(answer), precision="fp32",
         seconds={},

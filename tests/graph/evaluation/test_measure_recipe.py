@@ -1,4 +1,4 @@
-"""The recipe "A measure of the gate" of deploy/docs/contributing.md, followed in a copy."""
+"""Test the recipe "A measure of the gate" of deploy/docs/contributing.md in a copy of the code."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def follow_the_recipe(folder: Path) -> None:
 
 def run_process(folder: Path) -> list[dict[str, Any]]:
     """Return the output of a process that imports the assets of `folder`."""
-    path = os.pathsep.join([str(folder), str(ROOT)])
+    python_path = os.pathsep.join([str(folder), str(ROOT)])
     process = subprocess.run(
         [sys.executable, "-m", "tests.graph.evaluation.added_measure", str(folder)],
-        cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
+        cwd=folder, env=os.environ | {"PYTHONPATH": python_path}, capture_output=True, text=True,
         timeout=600, check=False,
     )  # fmt: skip
     if process.returncode:

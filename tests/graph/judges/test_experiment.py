@@ -16,7 +16,12 @@ import pytest
 
 from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS
-from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide_claims, decide_outcome
+from twin_assets.evaluation.gate import (
+    GATE_VERSION,
+    decide_advisory_claims,
+    decide_claims,
+    decide_outcome,
+)
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison
 from twin_assets.evaluation.report.experiment import SentExperiment, send_experiment
 from twin_resources.errors import TwinError
@@ -112,7 +117,7 @@ def send(
         VERDICT,
         answers,
         inputs_hash="r" * 64,
-        advisory_claims=advisory_claims(PASSING_MEASUREMENTS),
+        advisory_claims=decide_advisory_claims(PASSING_MEASUREMENTS),
     )
 
 
@@ -173,7 +178,9 @@ def test_claims_become_scores_and_a_second_upload_replaces_them(
 
     assert {score["datasetRunId"] for score in first} == {experiment.experiments["candidate"]}
     passed = {item["name"]: item["value"] for item in first if item.get("dataType") == "BOOLEAN"}
-    assert passed == {claim.name: 1 for claim in (*CLAIMS, *advisory_claims(PASSING_MEASUREMENTS))}
+    assert passed == {
+        claim.name: 1 for claim in (*CLAIMS, *decide_advisory_claims(PASSING_MEASUREMENTS))
+    }
     numbers = {item["name"]: item["value"] for item in first if item.get("dataType") != "BOOLEAN"}
     assert numbers["beats_base_model.value"] == pytest.approx(0.68)
     assert [score["id"] for score in first] == [score["id"] for score in langfuse.scores]

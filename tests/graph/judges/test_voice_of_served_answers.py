@@ -15,7 +15,7 @@ import pytest
 
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_assets.evaluation.measures import author_voice, voice_scores
-from twin_assets.evaluation.measures.voice_scores import Scores, measure_voice, score_texts
+from twin_assets.evaluation.measures.voice_scores import VoiceScores, measure_voice, score_texts
 from twin_assets.instructions.answer_passages import find_passages
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers
@@ -78,7 +78,7 @@ def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
         matched = voice_scores.match_lengths([text for _, text in own_texts], answers)
         measured_voice = measure_voice(
             [str(number) for number in range(len(base))],
-            against_all=Scores(scores(matched), scores(answers), scores(base)),
+            against_all=VoiceScores(scores(matched), scores(answers), scores(base)),
             against_people=None,
         )
         assert measured_voice.against_all is not None

@@ -92,9 +92,9 @@ def test_both_engines_agree_with_sentence_transformers(
         vectors = engine.embed(chunks, on_tokens=token_vectors.__setitem__)
         assert (vectors * expected).sum(axis=1).min() >= 0.9999
         for number, state in enumerate(states):
-            words = state.cpu().numpy()[1:-1]
-            assert token_vectors[number].shape == words.shape
-            assert measure_token_agreement(token_vectors[number], words) >= 0.99
+            expected_vectors = state.cpu().numpy()[1:-1]
+            assert token_vectors[number].shape == expected_vectors.shape
+            assert measure_token_agreement(token_vectors[number], expected_vectors) >= 0.99
     # The comparison can fail: vectors of different texts are far apart.
     assert (np.roll(expected, 1, axis=0) * expected).sum(axis=1).min() < 0.9
 
@@ -200,10 +200,10 @@ def test_embedders_of_one_process_share_one_compiled_model(
         results = list(pool.map(lambda number: embedders[number % 2].embed(texts), range(16)))
     assert all(np.array_equal(vectors, expected) for vectors in results)
 
-    reference = weakref.ref(first.compiled_model)
+    model_reference = weakref.ref(first.compiled_model)
     del first, second, bf16, f32
     gc.collect()
-    assert reference() is None
+    assert model_reference() is None
 
 
 def test_vectors_are_unit_float32(embedder: Embedder) -> None:
@@ -239,7 +239,7 @@ def test_an_unprepared_embedder_is_an_error_with_advice(home: Settings) -> None:
         load_embedder(home)
 
 
-def test_a_newer_folder_is_refused(home_with_embedder: Settings) -> None:
+def test_a_folder_with_a_newer_schema_is_refused(home_with_embedder: Settings) -> None:
     folder = embedder_folder(home_with_embedder)
     source, manifest = find_prepared_embedder(home_with_embedder)
     document = json.loads((source / "embedder.json").read_text()) | {"schema": manifest.schema + 1}
@@ -260,9 +260,9 @@ def test_openvino_refuses_unsupported_layers(home: Settings, tmp_path: Path) -> 
     (model / "modules.json").write_text(
         json.dumps([{"type": "sentence_transformers.models.Transformer"}, {"type": "x.Dense"}])
     )
-    settings = {"embedder": str(model), "embedder_engine": "openvino"}
+    changes = {"embedder": str(model), "embedder_engine": "openvino"}
     with pytest.raises(TwinError, match=r"Dense.*\n?.*sentence-transformers"):
-        prepare_embedder(home.model_copy(update=settings))
+        prepare_embedder(home.model_copy(update=changes))
 
 
 def test_sentence_transformers_runs_a_model_with_further_layers(

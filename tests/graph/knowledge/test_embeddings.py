@@ -38,7 +38,7 @@ Materialize = Callable[..., dict[str, dict[str, Any]]]
 
 @pytest.fixture
 def materialize(home_with_embedder: Settings, tables: Tables) -> Iterator[Materialize]:
-    """Write documents, update chunks and vectors, and return the metadata by asset."""
+    """Return a function that writes documents, updates chunks and vectors, and returns metadata."""
     write_author(home_with_embedder, Author("ada", "Ada", language="en"))
     with create_instance("ada") as instance:
 
@@ -64,15 +64,15 @@ def write_documents(tables: Tables, documents: dict[str, tuple[str, str]]) -> No
     frame = pl.DataFrame(
         [
             {
-                "document_id": name,
+                "document_id": document_id,
                 "title": title,
-                "url": f"https://example.org/{name}",
+                "url": f"https://example.org/{document_id}",
                 "published_at": datetime(2020, 1, 1, tzinfo=UTC),
                 "text": text,
                 "kept": True,
                 "language": "en",
             }
-            for name, (title, text) in documents.items()
+            for document_id, (title, text) in documents.items()
         ],
         schema=SCHEMA,
     )
@@ -87,11 +87,11 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
     vectors = read_vectors_by_text(tables)
 
     # Another title changes the embedded text, but not the ids of the chunks.
-    names = tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list()
+    chunk_ids = tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list()
     retitled = materialize(posts | {"a": ("The clock", posts["a"][1])})["embeddings"]
     rows_of_a = tables.read("embeddings", "ada", where="document_id = 'a'")
     assert retitled["computed"] == rows_of_a.height
-    assert tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list() == names
+    assert tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list() == chunk_ids
     assert rows_of_a["indexed_text"].str.starts_with("The clock\n\n").all()
     for text, vector in rows_of_a.select("text", "vector").iter_rows():
         assert not np.allclose(vector, vectors[text])

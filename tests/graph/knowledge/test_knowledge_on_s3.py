@@ -1,4 +1,4 @@
-"""Test that indexes, retrieval and upkeep work on `s3://` (moto's server) as in a folder."""
+"""Test that indexes, retrieval and maintenance work on `s3://` (moto's server) as in a folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.graph.knowledge.test_retrieval import POSTS, store_posts
 from tests.graph.knowledge.test_vector_index import (
-    ROWS,
+    ROW_COUNT,
     build_unit_vectors,
     open_table,
     write_vectors,
@@ -42,11 +42,11 @@ def test_passages_on_s3_are_found(s3_tables: Tables, embedder: Embedder) -> None
     assert [passage.document_id for passage in result.passages] == ["tulips"]
 
 
-def test_upkeep_and_the_index_of_vectors_on_s3(
+def test_maintenance_and_the_vector_index_work_on_s3(
     s3_tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
-    vectors = build_unit_vectors(ROWS, seed=1)
+    vectors = build_unit_vectors(ROW_COUNT, seed=1)
     write_vectors(s3_tables, vectors)
     assert s3_tables.list_assets("ada") == ["embeddings"]
     assert s3_tables.list_assets("nobody") == []

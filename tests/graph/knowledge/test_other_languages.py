@@ -124,11 +124,11 @@ def test_questions_are_answered_by_the_marked_sentence(german: tuple[Settings, E
 
     outcomes: dict[str, tuple[bool, bool]] = {}
     for question, (title, words) in QUESTIONS.items():
-        quoted = ask(question)
-        quote = next(iter(quoted.quotes), None)
+        result = ask(question)
+        quote = next(iter(result.quotes), None)
         marked_text = quote.text[slice(*quote.marked)] if quote and quote.marked else ""
         outcomes[question] = (quote is not None and quote.title == title, words in marked_text)
     assert sum(post for post, _ in outcomes.values()) >= 9, outcomes
     assert sum(sentence for _, sentence in outcomes.values()) >= 5, outcomes
-    declined = [question for question in FOREIGN_QUESTIONS if not ask(question).quotes]
-    assert len(declined) >= 6, declined
+    declined_questions = [question for question in FOREIGN_QUESTIONS if not ask(question).quotes]
+    assert len(declined_questions) >= 6, declined_questions

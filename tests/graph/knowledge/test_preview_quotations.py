@@ -68,7 +68,7 @@ def test_a_short_sentence_is_replaced_by_a_longer_neighbour(embedder: Embedder) 
     assert quotation.text.startswith("The clock that was carried")
 
 
-def test_a_title_that_is_no_question_becomes_a_topic(embedder: Embedder) -> None:
+def test_a_title_that_is_not_a_question_becomes_a_topic(embedder: Embedder) -> None:
     [quotation] = choose_preview_quotations(
         build_posts(("The pendulum", BREAD), ("Winter", CLOCK)),
         ["Can you tell me more about “The pendulum”?"],

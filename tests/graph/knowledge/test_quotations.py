@@ -51,12 +51,12 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 MARA = "mara-lindqvist"
-POSTS = 14  # the last is "How to carry a clock"
+POST_COUNT = 14  # the last is "How to carry a clock"
 
 
 @dataclass(frozen=True)
-class Imported:
-    """A home with fourteen of Mara's posts and all tables of quotations.
+class ImportedHome:
+    """A home with fourteen of Mara's posts and all tables that quoting needs.
 
     The home stays at its path, because the state refers to tables by path. A test's changes are
     undone by restoring the copy.
@@ -66,20 +66,20 @@ class Imported:
     """
 
     home: Path
-    copy: Path
+    saved_copy: Path
     posts: Path
     metadata: dict[str, dict[str, Any]]
 
     def restore(self) -> None:
         write_posts(self.posts)
         shutil.rmtree(self.home)
-        shutil.copytree(self.copy, self.home, symlinks=True)
+        shutil.copytree(self.saved_copy, self.home, symlinks=True)
 
 
 def write_posts(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for post in sorted((SAMPLES / MARA).rglob("*-*.md"))[:POSTS]:
+    for post in sorted((SAMPLES / MARA).rglob("*-*.md"))[:POST_COUNT]:
         shutil.copy(post, folder)
 
 
@@ -111,7 +111,7 @@ def run_assets() -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def imported(
     embedder_weights: Path, embedder: Embedder, tmp_path_factory: pytest.TempPathFactory
-) -> Imported:
+) -> ImportedHome:
     folder = tmp_path_factory.mktemp("imported")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TWIN_HOME", str(folder / "home"))
@@ -121,11 +121,13 @@ def imported(
         write_author(home, Author(MARA, "Mara Lindqvist", language="en", sources=(str(posts),)))
         metadata = run_assets()
     shutil.copytree(home.home, folder / "saved", symlinks=True)
-    return Imported(home.home, folder / "saved", posts, metadata)
+    return ImportedHome(home.home, folder / "saved", posts, metadata)
 
 
 @pytest.fixture
-def imported_home(home: Settings, imported: Imported, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def imported_home(
+    home: Settings, imported: ImportedHome, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
     imported.restore()
     monkeypatch.setenv("TWIN_HOME", str(imported.home))
     return load_settings()
@@ -138,9 +140,9 @@ def tables(imported_home: Settings) -> Iterator[Tables]:
 
 
 def test_a_question_is_answered_by_the_authors_own_sentences(
-    imported: Imported, imported_home: Settings, tables: Tables, embedder: Embedder
+    imported: ImportedHome, imported_home: Settings, tables: Tables, embedder: Embedder
 ) -> None:
-    assert imported.metadata["passage_embeddings"]["computed"] == POSTS
+    assert imported.metadata["passage_embeddings"]["computed"] == POST_COUNT
     calibration = imported.metadata["quote_calibration"]
     assert calibration["own"] > 50
     assert calibration["foreign"] == len(read_foreign_questions())
@@ -151,44 +153,44 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     quoter = Quoter(imported_home.tables_base, embedder.revision)
 
     def ask(question: str, shown_text: str = "") -> Any:
-        result = retriever.retrieve(MARA, question, with_tokens=True)
-        assert result.vector is not None
-        posts = [post.document_id for post in result.nearest]
-        return quoter.quote(MARA, result.vector, posts, tokens=result.tokens, shown_text=shown_text)
+        found = retriever.retrieve(MARA, question, with_tokens=True)
+        assert found.vector is not None
+        posts = [post.document_id for post in found.nearest]
+        return quoter.quote(MARA, found.vector, posts, tokens=found.tokens, shown_text=shown_text)
 
-    quoted = ask("How do I carry a clock?")
-    assert quoted.best_score >= quoted.threshold == calibration["threshold"]
-    assert 2 <= len(quoted.quotes) <= 3
-    assert quoted.quotes[0].title == "How to carry a clock"
+    result = ask("How do I carry a clock?")
+    assert result.best_score >= result.threshold == calibration["threshold"]
+    assert 2 <= len(result.quotes) <= 3
+    assert result.quotes[0].title == "How to carry a clock"
     texts = dict(tables.read("cleaned_documents", MARA).select("document_id", "text").iter_rows())
     marked_sentences: list[str] = []
-    for quote in quoted.quotes:
+    for quote in result.quotes:
         assert texts[quote.document_id][quote.start : quote.end] == quote.text
         assert quote.marked is not None
         marked_sentences.append(quote.text[slice(*quote.marked)])
     assert len(marked_sentences[0].split()) > 5
     assert marked_sentences[0][0].isupper()
     assert marked_sentences[0].endswith(".")
-    first, second = quoted.quotes[:2]
+    first, second = result.quotes[:2]
     assert first.document_id != second.document_id or (
         first.end <= second.start or second.end <= first.start
     )
 
     questions = ("How do I carry a clock?", "How is a clock oiled?", "Why does a clock stop?")
-    thirds = [
+    with_third_passage = [
         quotes for quotes in (ask(question).quotes for question in questions) if len(quotes) > 2
     ]
-    assert thirds, "no question was answered with a third passage"
-    for first, second, third in thirds:
+    assert with_third_passage, "no question was answered with a third passage"
+    for first, second, third in with_third_passage:
         assert third.document_id not in {first.document_id, second.document_id}
 
-    opening = render_quotes(quoted.quotes, before_prose=True).text
+    opening = render_quotes(result.quotes, before_prose=True).text
     further_quotes = ask("How do I carry a clock?", shown_text=opening).quotes
     assert len(further_quotes) >= 2
-    assert not {quote.text for quote in further_quotes} & {quote.text for quote in quoted.quotes}
+    assert not {quote.text for quote in further_quotes} & {quote.text for quote in result.quotes}
 
     vector, tokens = embedder.embed_question("How do I carry a clock?")
-    posts = [quote.document_id for quote in quoted.quotes]
+    posts = [quote.document_id for quote in result.quotes]
     expected = quoter.quote(MARA, vector, posts, tokens=tokens)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BackgroundEventLoop, "run", None)
@@ -211,7 +213,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
 
 
 def test_an_edited_post_is_embedded_and_calibrated_again(
-    imported: Imported, tables: Tables
+    imported: ImportedHome, tables: Tables
 ) -> None:
     post = max(imported.posts.iterdir())
     with post.open("a", encoding="utf-8") as file:
@@ -240,7 +242,7 @@ def test_passages_of_an_earlier_release_are_quoted_without_a_marked_sentence(
     assert [quote.marked for quote in result.quotes] == [None] * len(result.quotes)
 
 
-def test_a_missing_table_of_passages_is_a_reason(
+def test_a_missing_table_of_passages_is_reported_as_a_reason(
     home_with_embedder: Settings, embedder: Embedder
 ) -> None:
     quoter = Quoter(home_with_embedder.tables_base, embedder.revision)
@@ -268,14 +270,14 @@ def test_old_tables_answer_until_the_new_embedders_are_complete(
     new_embedder = prepare_renamed_embedder(imported_home, tmp_path)
     assert new_embedder.revision != embedder.revision
     settings = imported_home.model_copy(update={"embedder": "another"})
-    passages, progress = (
+    passage_finder, progress = (
         create_passage_finder(settings),
         SyncProgressLogger(lambda _: None, "again"),
     )
 
     def quote() -> tuple[str, str, list[str]]:
         result = asyncio.run(
-            passages.find(
+            passage_finder.find(
                 MARA,
                 ["How do I carry a clock?"],
                 token_budget=CONTEXT_TOKENS,
@@ -359,7 +361,10 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
         "text": "My cat sleeps all day on the stairs.",
     }
     posts = pl.concat(
-        [ONE_POST, ONE_POST.with_columns(**{k: pl.lit(v) for k, v in second_post.items()})]
+        [
+            ONE_POST,
+            ONE_POST.with_columns(**{name: pl.lit(value) for name, value in second_post.items()}),
+        ]
     )
     with closing(State.open(home_with_embedder.state_address)) as state:
         tables = Tables(home_with_embedder.tables_base, state=state)

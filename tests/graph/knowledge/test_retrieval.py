@@ -199,7 +199,7 @@ def test_other_authors_texts_are_not_found(
             own_retriever.retrieve(author, question)
 
 
-def test_a_new_version_of_the_table_is_seen_at_once(
+def test_a_new_version_of_the_table_is_used_immediately(
     own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     question = "When do the tulips open?"
@@ -321,8 +321,8 @@ def test_threads_may_share_a_retriever(retriever: Retriever) -> None:
 def test_words_of_a_language_without_spaces_are_indexed(tables: Tables, embedder: Embedder) -> None:
     posts = {"tea": "我喜欢在早上喝绿茶。", "train": "火车站离我家很远。"}
     store_posts(tables, "li", posts, embedder)
-    names = update_indexes(tables, "li", language="zh")
-    assert names == ("chunk_id", "document_id", "indexed_text_words")
+    index_names = update_indexes(tables, "li", language="zh")
+    assert index_names == ("chunk_id", "document_id", "indexed_text_words")
     result = Retriever(tables.base_uri, embedder).retrieve("li", "火车站", limit=1)
     assert result.passages[0].document_id == "train"
 
@@ -336,7 +336,7 @@ DIARY = (
 
 
 def build_diary_chunks(embedder: Embedder) -> pl.DataFrame:
-    """Return the posts, and one further post of four chunks."""
+    """Return the chunks of `POSTS`, and of one more post that has four chunks."""
     names = [f"day{index}" for index in range(len(DIARY))]
     days = build_chunks(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
         pl.lit("diary").alias("document_id"),
@@ -384,9 +384,9 @@ def test_the_reranker_decides_the_order(
     own_retriever: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
 ) -> None:
     reranker = Reranker(write_cross_encoder(tmp_path / "reranker", {0: "score"}))
-    reranking = Retriever(tables.base_uri, embedder, reranker=reranker)
+    reranking_retriever = Retriever(tables.base_uri, embedder, reranker=reranker)
     question = "Which birds come after the flood because of dust?"
-    result = reranking.retrieve("ada", question, limit=10, token_budget=1000)
+    result = reranking_retriever.retrieve("ada", question, limit=10, token_budget=1000)
     texts = [f"{passage.title}\n\n{passage.text}" for passage in result.passages]
     scores = reranker.score(question, texts)
     assert scores == sorted(scores, reverse=True)
@@ -394,4 +394,4 @@ def test_the_reranker_decides_the_order(
     assert result.nearest[0].document_id == result.passages[0].document_id
     assert {passage.chunk_id for passage in result.passages} == {f"{name}-0" for name in POSTS}
     # A context found without the reranker has another revision.
-    assert reranking.revision != own_retriever.revision == embedder.revision
+    assert reranking_retriever.revision != own_retriever.revision == embedder.revision

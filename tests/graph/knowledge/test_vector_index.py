@@ -28,7 +28,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 DIMENSION = 32
-ROWS = 3_000
+ROW_COUNT = 3_000
 
 
 def test_an_index_is_built_at_a_size_and_rebuilt_after_growth() -> None:
@@ -40,12 +40,12 @@ def test_an_index_is_built_at_a_size_and_rebuilt_after_growth() -> None:
     assert plan_index(5_000, IndexState(12, 1)) is None
 
 
-def build_unit_vectors(rows: int, *, seed: int) -> np.ndarray:
+def build_unit_vectors(row_count: int, *, seed: int) -> np.ndarray:
     """Return vectors around sixty subjects, which are the same for every seed."""
     centres = np.random.default_rng(0).standard_normal((60, DIMENSION))
     generator = np.random.default_rng(seed)
-    vectors = centres[generator.integers(0, 60, rows)]
-    vectors += 0.5 * generator.standard_normal((rows, DIMENSION))
+    vectors = centres[generator.integers(0, 60, row_count)]
+    vectors += 0.5 * generator.standard_normal((row_count, DIMENSION))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -93,7 +93,7 @@ def open_table(tables: Tables) -> Any:
 
 
 def measure_recall(tables: Tables, query: RetrievalQuery) -> float:
-    """Return the share of the exact candidates that the search of the table finds."""
+    """Return the share of the rows found by an exact scan that the table's search also finds."""
     table = open_table(tables)
     memory = InMemoryTable(table)
     shares: list[float] = []
@@ -107,7 +107,7 @@ def measure_recall(tables: Tables, query: RetrievalQuery) -> float:
 
 @pytest.mark.usefixtures("small_index")
 def test_the_index_finds_the_same_rows_as_a_scan(tables: Tables) -> None:
-    vectors = build_unit_vectors(ROWS, seed=1)
+    vectors = build_unit_vectors(ROW_COUNT, seed=1)
     write_vectors(tables, vectors)
     assert measure_recall(tables, RetrievalQuery("")) == 1.0
     assert "ANNSubIndex" not in explain_search(tables)
@@ -123,7 +123,7 @@ def test_the_index_finds_the_same_rows_as_a_scan(tables: Tables) -> None:
         )
         >= 0.95
     )
-    query = RetrievalQuery("", exclude=[f"c{number}" for number in range(20, ROWS)])
+    query = RetrievalQuery("", exclude=[f"c{number}" for number in range(20, ROW_COUNT)])
     assert measure_recall(tables, query) == 1.0
 
 
@@ -136,8 +136,8 @@ def explain_search(tables: Tables) -> str:
 
 @pytest.mark.usefixtures("small_index")
 def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None:
-    vectors = build_unit_vectors(ROWS + 10, seed=1)
-    write_vectors(tables, vectors[:ROWS])
+    vectors = build_unit_vectors(ROW_COUNT + 10, seed=1)
+    write_vectors(tables, vectors[:ROW_COUNT])
     maintain_vector_index(tables, "ada")
     write_vectors(tables, vectors)
     assert read_index_state(open_table(tables).to_lance()) == IndexState(60, 2)
@@ -145,9 +145,9 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
         row["chunk_id"]
         for row in search_vectors(open_table(tables), RetrievalQuery(""), vectors[-1])
     ]
-    assert chunk_ids[0] == f"c{ROWS + 9}"
+    assert chunk_ids[0] == f"c{ROW_COUNT + 9}"
     assert measure_recall(tables, RetrievalQuery("")) >= 0.95
-    # Upkeep of the table leaves the index of vectors as it is.
+    # Compacting the table does not change the vector index.
     tables.compact("embeddings", "ada")
     assert read_index_state(open_table(tables).to_lance()) == IndexState(60, 2)
     assert measure_recall(tables, RetrievalQuery("")) >= 0.95
@@ -155,24 +155,24 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
 
 @pytest.mark.usefixtures("small_index")
 def test_erasing_a_post_keeps_the_recall_of_the_index(tables: Tables, home: Settings) -> None:
-    vectors = build_unit_vectors(ROWS, seed=1)
+    vectors = build_unit_vectors(ROW_COUNT, seed=1)
     write_vectors(tables, vectors)
     maintain_vector_index(tables, "ada")
     registry = Registry(tables.state, policy_path=home.policy_path)
-    place = LanceTables(Installation(home, tables.state, tables, registry))
+    lance_tables = LanceTables(Installation(home, tables.state, tables, registry))
     post = ErasureTarget(ErasureSubject("post", "ada", "c7"), ids=frozenset({"c7"}))
     for _ in range(2):  # An interrupted request erases again.
-        place.erase(post)
+        lance_tables.erase(post)
         assert read_index_state(open_table(tables).to_lance()) == IndexState(59, 1)
         indexed = open_table(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"]
-        assert indexed == ROWS - 1
+        assert indexed == ROW_COUNT - 1
         assert measure_recall(tables, RetrievalQuery("")) >= 0.95
-        assert place.find_remaining(post) == []
+        assert lance_tables.find_remaining(post) == []
 
 
 @pytest.mark.usefixtures("small_index")
 def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
-    vectors = build_unit_vectors(ROWS, seed=1)
+    vectors = build_unit_vectors(ROW_COUNT, seed=1)
     write_vectors(tables, vectors)
     maintain_vector_index(tables, "ada")
     tables.forget("embeddings", "ada", ["c7"])
@@ -186,7 +186,10 @@ def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     assert read_index_state(open_table(tables).to_lance()) is None
     assert measure_recall(tables, RetrievalQuery("")) == 1.0
     assert maintain_vector_index(tables, "ada") == "made"
-    assert open_table(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"] == ROWS - 1
+    assert (
+        open_table(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"]
+        == ROW_COUNT - 1
+    )
     assert measure_recall(tables, RetrievalQuery("")) >= 0.95
 
 

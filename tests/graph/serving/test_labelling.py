@@ -128,11 +128,13 @@ def seller(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seller]:
 
 
 class Shop:
-    """Ada's purchases of labels."""
+    """Buys labels for Ada, and counts the answers of her own model."""
 
-    def __init__(self, home: Settings, tables: Tables, *, limit: float | None = None) -> None:
+    def __init__(
+        self, home: Settings, tables: Tables, *, usd_per_month: float | None = None
+    ) -> None:
         self.tables = tables
-        limits = SpendingLimits(purposes={"label": SpendingLimit(usd_per_month=limit)})
+        limits = SpendingLimits(purposes={"label": SpendingLimit(usd_per_month=usd_per_month)})
         self.account = SpendingAccount(State.open(home.state_address), limits)
         self.judge = OilJudge()
         self.panel = build_panel(self.judge)
@@ -143,7 +145,7 @@ class Shop:
         return ["oil" if n % 2 else "nothing" for n in range(len(messages))]
 
     def buy(
-        self, *, labels: int = 25, usd: float = 1.0, version: ModelVersion = VERSION
+        self, *, max_labels: int = 25, usd: float = 1.0, version: ModelVersion = VERSION
     ) -> labelling.PurchaseResult:
         purchase = labelling.build_label_purchase(
             ADA, version, self.panel, paid=MODEL, embedder="made"
@@ -161,7 +163,7 @@ class Shop:
                 embed,
                 {prompt.prompt_id: "reader" for prompt in PROMPTS[:3]},
             ),
-            max_labels=labels,
+            max_labels=max_labels,
             max_usd=usd,
             margin=0.1,
             log=lambda _: None,
@@ -173,9 +175,13 @@ def test_each_label_is_bought_once_and_stored_without_text(
 ) -> None:
     shop = Shop(home, tables)
     price = answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
-    first = shop.buy(labels=12)
-    assert (first.labels, first.new_labels, first.stop_reason[:9]) == (12, 12, "12 labels")
-    assert first.probes >= 2
+    first = shop.buy(max_labels=12)
+    assert (first.label_count, first.new_label_count, first.stop_reason[:9]) == (
+        12,
+        12,
+        "12 labels",
+    )
+    assert first.probe_count >= 2
     assert first.usd == pytest.approx(12 * price)
     assert shop.account.sum_spending(period="month", purpose="label").usd == pytest.approx(
         12 * price
@@ -184,10 +190,10 @@ def test_each_label_is_bought_once_and_stored_without_text(
     assert "Oil thickens" in seller.requests[0]["messages"][-1]["content"]
     assert "I am [e-mail]" in seller.requests[0]["messages"][-1]["content"]
     assert "brookmill" not in str(seller.requests)
-    repeated = shop.buy(labels=12)
-    assert (repeated.new_labels, repeated.usd, len(seller.requests)) == (0, 0.0, 12)
-    last = shop.buy(labels=30)
-    assert (last.labels, last.new_labels, last.stop_reason) == (
+    repeated = shop.buy(max_labels=12)
+    assert (repeated.new_label_count, repeated.usd, len(seller.requests)) == (0, 0.0, 12)
+    last = shop.buy(max_labels=30)
+    assert (last.label_count, last.new_label_count, last.stop_reason) == (
         25,
         13,
         "every prompt has been used",
@@ -207,12 +213,12 @@ def test_the_next_version_reuses_paid_answers(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
     shop = Shop(home, tables)
-    first = shop.buy(labels=12)
+    first = shop.buy(max_labels=12)
     labels_before = build_label_arrays(
         labelling.read_labels(tables, "ada"), first.purchase, ("general",)
     )
-    second = shop.buy(labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
-    assert (second.new_labels, second.usd, shop.own_answer_count) == (
+    second = shop.buy(max_labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
+    assert (second.new_label_count, second.usd, shop.own_answer_count) == (
         14,
         pytest.approx(first.usd / 6),
         26,
@@ -228,7 +234,8 @@ def test_the_next_version_reuses_paid_answers(
         for score in row["scores"]
     }
     assert all(
-        paid_scores["c2", name] == paid_scores["c1", name] for name in labels_before.prompt_ids
+        paid_scores["c2", prompt_id] == paid_scores["c1", prompt_id]
+        for prompt_id in labels_before.prompt_ids
     )
     assert count_labels(rows, own="c1", paid=MODEL, embedder="made") == (12, 2)
 
@@ -237,19 +244,19 @@ def test_budget_and_account_limits_are_not_exceeded(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
     unfunded = Shop(home, tables).buy(usd=0.0)
-    assert (unfunded.labels, len(seller.requests)) == (0, 0)
+    assert (unfunded.label_count, len(seller.requests)) == (0, 0)
     assert "the budget of $0" in unfunded.stop_reason
     paid = PaidAnswers(MODEL, Shop(home, tables).account, "ada")
     max_price = paid.max_usd([{"content": "x" * 1000}], max_tokens=50)
-    result = Shop(home, tables, limit=3 * max_price).buy()
+    result = Shop(home, tables, usd_per_month=3 * max_price).buy()
     assert result.stop_reason == "a limit of the account has been reached"
-    assert 0 < result.labels == len(seller.requests) < 25
+    assert 0 < result.label_count == len(seller.requests) < 25
     assert Shop(home, tables).account.sum_spending(period="month").usd <= 3 * max_price
 
 
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PaidProvider]:
-    """A simulated provider of answers and ratings, with a bill."""
+    """Run a simulated provider of answers and ratings that keeps a bill."""
     serving = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
     serving.start()
     monkeypatch.setenv("OPENAI_API_BASE", serving.url)
@@ -274,8 +281,8 @@ def test_the_account_matches_the_bill_for_answers_and_ratings(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
     shop = create_shop_with_paid_judge(home, tables, usd=1.0)
-    result = shop.buy(labels=12)
-    assert result.labels == 12
+    result = shop.buy(max_labels=12)
+    assert result.label_count == 12
     answers = shop.account.sum_spending(period="month", purpose="label")
     ratings = shop.account.sum_spending(period="month", purpose="judge")
     assert (answers.requests, ratings.requests) == (12, provider.bill.requests - 12)
@@ -288,8 +295,8 @@ def test_the_account_matches_the_bill_for_answers_and_ratings(
 def test_no_answer_is_bought_without_money_for_its_judge(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
-    result = create_shop_with_paid_judge(home, tables, usd=0.0001).buy(labels=12)
-    assert (result.labels, provider.bill.requests) == (0, 0)
+    result = create_shop_with_paid_judge(home, tables, usd=0.0001).buy(max_labels=12)
+    assert (result.label_count, provider.bill.requests) == (0, 0)
     assert "leaves too little money to judge" in result.stop_reason
 
 
@@ -298,7 +305,7 @@ def test_an_answer_without_usage_costs_the_whole_reservation(
 ) -> None:
     seller.reports_usage = False
     shop = Shop(home, tables)
-    result = shop.buy(labels=2)
+    result = shop.buy(max_labels=2)
     assert result.usd > 2 * answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
     assert shop.account.sum_spending(period="month").usd == pytest.approx(result.usd)
 
@@ -307,7 +314,7 @@ def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, seller: Sel
     seller.status = 401
     shop = Shop(home, tables)
     with pytest.raises(TwinError, match="TWIN_PAID_MODEL and its key"):
-        shop.buy(labels=2)
+        shop.buy(max_labels=2)
     assert shop.account.sum_spending(period="month").usd == 0.0
     assert len(labelling.read_labels(tables, "ada")) == 0
 

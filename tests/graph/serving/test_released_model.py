@@ -50,8 +50,8 @@ def register_candidate(registry: Registry, author: str, checkpoint: str) -> None
 def record_verdict(
     registry: Registry, author: str, checkpoint: str, outcome: Any, *, gate: str = GATE_VERSION
 ) -> None:
-    met = {"passed": True, "failed": False, "not_decided": None}[outcome]
-    claim = GateClaim("beats_base_model", met, 1.2, 1.0, "perplexity 24 against 20")
+    is_met = {"passed": True, "failed": False, "not_decided": None}[outcome]
+    claim = GateClaim("beats_base_model", is_met, 1.2, 1.0, "perplexity 24 against 20")
     claims = (claim, *make_stable_claims(registry, author))
     registry.record_verdict(Verdict(author, checkpoint, gate, outcome, claims, "2026-01-01"))
 

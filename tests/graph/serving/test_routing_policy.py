@@ -61,10 +61,10 @@ def test_a_released_version_answers(home: Settings, instance: dg.DagsterInstance
 
 
 @pytest.fixture
-def configure_paid_model(
+def stable_checkpoint(
     home: Settings, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> str:
-    """Configure a paid model and Ada's stable version `c1`."""
+    """Configure a paid model, make a version of Ada stable, and return its checkpoint."""
     monkeypatch.setenv("TWIN_PAID_MODEL", PAID)
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
@@ -74,8 +74,8 @@ def configure_paid_model(
     return "c1"
 
 
-def store_labels(home: Settings, own: str, *, count: int, spoiled: int = 0) -> None:
-    """Store labels of generated questions; the last `spoiled` are probes that the judges fail."""
+def store_labels(home: Settings, own: str, *, count: int, failed_probe_count: int = 0) -> None:
+    """Store `count` labels of generated questions, and probes that the judges fail."""
     questions, purchase = (
         sample_questions(count, seed=0),
         LabelPurchase(own, PAID, "made", ("topic@1", "voice@1"), ""),
@@ -93,7 +93,7 @@ def store_labels(home: Settings, own: str, *, count: int, spoiled: int = 0) -> N
             "scores": scores, "prompt_tokens": 400, "answer_tokens": 100, "usd": 0.001,
         }  # fmt: skip
         rows.append(purchase.build_row(number + 1, "recorded", f"{number:032x}") | row)
-    for number in range(spoiled):
+    for number in range(failed_probe_count):
         probe = purchase.build_row(count + number + 1, "plant", f"s{number}", "off_topic")
         scores = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
         rows.append(probe | {**row, "reader": "", "scores": scores})
@@ -103,7 +103,7 @@ def store_labels(home: Settings, own: str, *, count: int, spoiled: int = 0) -> N
         label_rows.TABLE,
         author="ada",
         key="label_id",
-        function=lambda new: frame.filter(pl.col("label_id").is_in(new["label_id"].to_list())),
+        function=lambda rows: frame.filter(pl.col("label_id").is_in(rows["label_id"].to_list())),
         version="1",
         schema=label_rows.COLUMNS,
         row_key="label_id",
@@ -115,17 +115,17 @@ def test_without_a_paid_model_there_is_no_routing_metadata(instance: dg.DagsterI
 
 
 def test_enough_labels_give_a_policy_for_the_gateway(
-    home: Settings, instance: dg.DagsterInstance, configure_paid_model: str
+    home: Settings, instance: dg.DagsterInstance, stable_checkpoint: str
 ) -> None:
     metadata = materialize(instance, "ada")
     assert (metadata["routed"], metadata["labels"]) == (False, 0)
     assert "no labels" in metadata["why"]
-    store_labels(home, configure_paid_model, count=60)
+    store_labels(home, stable_checkpoint, count=60)
     metadata = materialize(instance, "ada")
     assert (metadata["routed"], metadata["labels"]) == (False, 60)
     assert metadata["labels_missing"] > 50
     assert not policy_path(home.home, "ada").exists()
-    store_labels(home, configure_paid_model, count=350)
+    store_labels(home, stable_checkpoint, count=350)
     before = metadata["data_version"]
     metadata = materialize(instance, "ada")
     assert metadata["routed"] is True, metadata["why"]
@@ -138,25 +138,25 @@ def test_enough_labels_give_a_policy_for_the_gateway(
 
 
 def test_a_missing_consent_or_a_failing_judge_prevents_routing(
-    home: Settings, instance: dg.DagsterInstance, configure_paid_model: str
+    home: Settings, instance: dg.DagsterInstance, stable_checkpoint: str
 ) -> None:
-    store_labels(home, configure_paid_model, count=350)
+    store_labels(home, stable_checkpoint, count=350)
     assert materialize(instance, "ada")["routed"] is True
     write_author(home, Author("ada", "Ada", paid=False))
     metadata = materialize(instance, "ada")
     assert (metadata["routed"], policy_path(home.home, "ada").exists()) == (False, False)
     assert "paid = false" in metadata["why"]
     write_author(home, Author("ada", "Ada"))
-    store_labels(home, configure_paid_model, count=350, spoiled=20)
+    store_labels(home, stable_checkpoint, count=350, failed_probe_count=20)
     metadata = materialize(instance, "ada")
     assert metadata["routed"] is False
     assert "no longer detects planted answers" in metadata["why"]
 
 
 def test_a_damaged_policy_is_replaced(
-    home: Settings, instance: dg.DagsterInstance, configure_paid_model: str
+    home: Settings, instance: dg.DagsterInstance, stable_checkpoint: str
 ) -> None:
-    store_labels(home, configure_paid_model, count=350)
+    store_labels(home, stable_checkpoint, count=350)
     materialize(instance, "ada")
     path = policy_path(home.home, "ada")
     path.write_bytes(path.read_bytes()[:5000])
@@ -167,7 +167,7 @@ def test_a_damaged_policy_is_replaced(
 
 
 def test_a_paid_model_without_a_price_is_an_error(
-    instance: dg.DagsterInstance, configure_paid_model: str, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, stable_checkpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWIN_PAID_MODEL", "seller/unpriced")
     with pytest.raises(TwinError, match="price of seller/unpriced"):

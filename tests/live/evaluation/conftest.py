@@ -1,7 +1,7 @@
-"""Fixtures: two authors with datasets, a tiny base model, and good and broken checkpoints.
+"""Provide two authors with datasets, a tiny base model, and good and broken checkpoints.
 
-A full gate of a tiny model takes 19 CPU seconds, more than half of them for the base's answers. So
-it runs once for all tests (`kept_homes`), and each test starts with a copy of that home.
+A full gate of a tiny model takes 19 CPU seconds, more than half of them for the base's answers. It
+therefore runs once for all tests (`saved_homes`), and each test starts with a copy of that home.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import fresh_home
-from tests.live.evaluation.judged_in_dagster import GateRun, create_instance_of_two_authors
+from tests.live.evaluation.gate_run import GateRun, create_instance_of_two_authors
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
@@ -45,7 +45,7 @@ from twin_resources.storage.weights import gguf
 
 # Training steps after which a candidate clearly meets every claim: its author's passages have a
 # perplexity of 269 (the base: 5,812), and its voice is .32 (the base: .04).
-GOOD = 80
+GOOD_STEPS = 80
 WORDS = ("the", "keeps", "its", "when", "a", "every", "drives")
 # Questions must name the subject of their answers, because the gate measures that.
 SUBJECTS = (
@@ -53,7 +53,7 @@ SUBJECTS = (
     ("bread", "flour", "oven", "yeast"),
     ("river", "boat", "fish", "water"),
 )
-CHUNKS = {
+CHUNK_SCHEMA = {
     "chunk_id": pl.String(),
     "document_id": pl.String(),
     "title": pl.String(),
@@ -66,7 +66,7 @@ CHUNKS = {
 
 
 @pytest.fixture(autouse=True)
-def _logs_are_kept(home: Settings, process_logs: Path) -> None:
+def _keep_logs(home: Settings, process_logs: Path) -> None:
     home.logs_dir.symlink_to(process_logs, target_is_directory=True)
 
 
@@ -91,7 +91,7 @@ class Workplace:
         self, author: str, *, train: int = 40, held_out: int = 40, template: str = ""
     ) -> None:
         """Write samples whose answers have a small vocabulary, so a tiny model can learn them."""
-        rows = _rows(author, train=train, held_out=held_out, template=template)
+        rows = _build_rows(author, train=train, held_out=held_out, template=template)
         self.write_samples(author, pl.DataFrame(rows, schema=SAMPLE_SCHEMA))
 
     def write_samples(self, author: str, rows: pl.DataFrame) -> None:
@@ -117,7 +117,9 @@ class Workplace:
             "start",
             "end",
         )
-        store_rows(self.tables, "document_chunks", author, rows, key="chunk_id", schema=CHUNKS)
+        store_rows(
+            self.tables, "document_chunks", author, rows, key="chunk_id", schema=CHUNK_SCHEMA
+        )
 
     def train_candidate(
         self,
@@ -138,17 +140,17 @@ class Workplace:
             revision: the base model's revision in the manifest.
         """
         checkpoints = self.settings.checkpoints_dir / author
-        partial = checkpoints / "partial-test"
+        partial_folder = checkpoints / "partial-test"
         adapter = train_adapter(
             self.base,
             self._samples(author) if samples is None else samples,
-            partial / "adapter",
+            partial_folder / "adapter",
             steps,
             seed,
             learning_rate=learning_rate,
             spread=spread,
         )
-        gguf.write_adapter(adapter, self.base, partial / "adapter.gguf")
+        gguf.write_adapter(adapter, self.base, partial_folder / "adapter.gguf")
         tag = f"training-{steps}-{seed}"
         self.tables.tag("instruction_dataset", author, tag)
         template = DEFAULT_TEMPLATE.hash
@@ -165,7 +167,7 @@ class Workplace:
             dataset={"tag": tag, "data_version": "d"},
             steps=steps,
         )
-        folder = manifests.publish_checkpoint(partial, checkpoints, manifest)
+        folder = manifests.publish_checkpoint(partial_folder, checkpoints, manifest)
         values = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
         manifests.write_pointer(checkpoints, "candidate", values)
         register_version(
@@ -212,7 +214,7 @@ def instance() -> dg.DagsterInstance:
 
 @dataclass(frozen=True)
 class FirstVerdict:
-    """The run that judged ada's good candidate and its Dagster instance."""
+    """The run that judged ada's good candidate, and its Dagster instance."""
 
     gate_run: GateRun
     instance: dg.DagsterInstance
@@ -220,8 +222,8 @@ class FirstVerdict:
 
 
 @dataclass(frozen=True)
-class KeptHomes:
-    """Homes that are made once.
+class SavedHomes:
+    """Homes that are made once for all tests.
 
     Attributes:
         path: path of every copy, because the registry and manifests contain absolute paths.
@@ -232,20 +234,20 @@ class KeptHomes:
     path: Path
     released: Path
     measured: Path
-    judged: FirstVerdict
+    first_verdict: FirstVerdict
 
 
-def keep(place: Workplace, target: Path) -> None:
+def save_home(workplace: Workplace, target: Path) -> None:
     """Close a home and copy it without its logs."""
-    place.registry.state.close()
-    shutil.rmtree(place.settings.logs_dir, ignore_errors=True)
-    shutil.copytree(place.settings.home, target, symlinks=True)
+    workplace.registry.state.close()
+    shutil.rmtree(workplace.settings.logs_dir, ignore_errors=True)
+    shutil.copytree(workplace.settings.home, target, symlinks=True)
 
 
 @pytest.fixture(scope="session")
-def kept_homes(
+def saved_homes(
     tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, embedder_weights: Path
-) -> Iterator[KeptHomes]:
+) -> Iterator[SavedHomes]:
     folder = tmp_path_factory.mktemp("kept")
     path, released, measured = (folder / name for name in ("home", "released", "measured"))
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -253,33 +255,33 @@ def kept_homes(
         workplace = open_workplace(settings, tiny_base)
         for author in ("ada", "bob"):  # a tiny model has a measurable voice only in contrast to bob
             workplace.write_dataset(author)
-        checkpoint = workplace.train_candidate("ada", steps=GOOD)
+        checkpoint = workplace.train_candidate("ada", steps=GOOD_STEPS)
         instance = create_instance_of_two_authors()
         gate_run = GateRun(instance, "ada")
-        keep(workplace, released)
+        save_home(workplace, released)
         _forget_versions(workplace)
-        keep(workplace, measured)
-    yield KeptHomes(path, released, measured, FirstVerdict(gate_run, instance, checkpoint))
+        save_home(workplace, measured)
+    yield SavedHomes(path, released, measured, FirstVerdict(gate_run, instance, checkpoint))
     instance.dispose()
 
 
-def _forget_versions(place: Workplace) -> None:
-    with place.registry.state.transaction() as connection:
+def _forget_versions(workplace: Workplace) -> None:
+    with workplace.registry.state.transaction() as connection:
         for table in (moves, verdicts, routing, notices, model_versions):
             connection.execute(table.delete())
-    place.settings.policy_path.unlink()
-    shutil.rmtree(place.settings.checkpoints_dir)
+    workplace.settings.policy_path.unlink()
+    shutil.rmtree(workplace.settings.checkpoints_dir)
 
 
 @pytest.fixture
 def restore_home(
     home: Settings, tiny_base: Path, process_logs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Path, Path], Workplace]:
-    """Return a function that copies a kept home to its path and replaces the last test's copy."""
+    """Return a function that copies a saved home to its path, replacing the last test's copy."""
 
-    def copy_home(kept: Path, path: Path) -> Workplace:
+    def copy_home(saved: Path, path: Path) -> Workplace:
         shutil.rmtree(path)
-        shutil.copytree(kept, path, symlinks=True)
+        shutil.copytree(saved, path, symlinks=True)
         monkeypatch.setenv("TWIN_HOME", str(path))
         settings = load_settings()
         settings.logs_dir.symlink_to(process_logs, target_is_directory=True)
@@ -289,28 +291,32 @@ def restore_home(
 
 
 @pytest.fixture
-def released(restore_home: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
-    """Return a home in which ada's good candidate is stable, released by the run `judged`."""
-    return restore_home(kept_homes.released, kept_homes.path)
+def released_home(
+    restore_home: Callable[[Path, Path], Workplace], saved_homes: SavedHomes
+) -> Workplace:
+    """Return a home in which ada's good candidate is stable (see `first_verdict`)."""
+    return restore_home(saved_homes.released, saved_homes.path)
 
 
 @pytest.fixture
-def measured(restore_home: Callable[[Path, Path], Workplace], kept_homes: KeptHomes) -> Workplace:
+def measured_home(
+    restore_home: Callable[[Path, Path], Workplace], saved_homes: SavedHomes
+) -> Workplace:
     """Return a home with two datasets and the base model's measurements, but no version."""
-    return restore_home(kept_homes.measured, kept_homes.path)
+    return restore_home(saved_homes.measured, saved_homes.path)
 
 
 @pytest.fixture
-def judged(kept_homes: KeptHomes) -> FirstVerdict:
-    return kept_homes.judged
+def first_verdict(saved_homes: SavedHomes) -> FirstVerdict:
+    return saved_homes.first_verdict
 
 
-def _rows(author: str, *, train: int, held_out: int, template: str) -> list[dict[str, Any]]:
-    chance = random.Random(author)
+def _build_rows(author: str, *, train: int, held_out: int, template: str) -> list[dict[str, Any]]:
+    generator = random.Random(author)
     rows: list[dict[str, Any]] = []
     for index in range(train + held_out):
         subject = SUBJECTS[(index // 2) % len(SUBJECTS)]
-        words = [chance.choice(WORDS if position % 2 else subject) for position in range(24)]
+        words = [generator.choice(WORDS if position % 2 else subject) for position in range(24)]
         answer = " ".join(words).capitalize() + "."
         question = f"What about the {subject[0]} and the {subject[1]}, matter {index}?"
         messages = render(DEFAULT_TEMPLATE, author_name=author.title(), question=question)
@@ -360,7 +366,7 @@ def train_adapter(
                 weights.data.normal_(0, 1).mul_(spread)
     samples, _ = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
     optimizer = torch.optim.AdamW(
-        [w for w in model.parameters() if w.requires_grad], lr=learning_rate
+        [weights for weights in model.parameters() if weights.requires_grad], lr=learning_rate
     )
     for step in range(steps):
         sample = samples[step % len(samples)]

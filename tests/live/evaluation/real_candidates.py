@@ -22,8 +22,8 @@ import polars as pl
 import yaml
 
 from tests.code_hash import ROOT, code_hash
-from tests.live.evaluation.conftest import CHUNKS
-from tests.live.evaluation.two_parts import SHORT_GATE_SETTINGS, run_two_stage_gate
+from tests.live.evaluation.conftest import CHUNK_SCHEMA
+from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS, run_two_stage_gate
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
@@ -44,9 +44,9 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
 
-KEPT = ROOT / "build" / "broken-candidates"
+HOMES_FOLDER = ROOT / "build" / "broken-candidates"
 SAMPLES = ROOT / "deploy" / "samples"
-CODE = (
+CODE_PATHS = (
     *("twin_assets/corpus", "twin_assets/knowledge", "twin_assets/instructions"),
     *(
         "twin_assets/training",
@@ -61,8 +61,8 @@ CODE = (
     ),
     "deploy/samples",
 )
-AUTHOR, OTHER = "mara-lindqvist", "tomas-okafor"
-NAMES = {AUTHOR: "Mara Lindqvist", OTHER: "Tomas Okafor"}
+AUTHOR, OTHER_AUTHOR = "mara-lindqvist", "tomas-okafor"
+NAMES = {AUTHOR: "Mara Lindqvist", OTHER_AUTHOR: "Tomas Okafor"}
 RECIPE = "smollm2-135m-demo"
 CONTEXT_TOKENS = 256  # passages of a prompt: two full chunks, as in the demo
 
@@ -72,52 +72,62 @@ class CandidateSpec:
     """The training of a candidate and the data that the gate uses.
 
     Attributes:
-        of: function that returns the training samples from the author's and the other author's.
-        tokens: number of training tokens.
-        recipe: other changes to the demo's recipe.
-        spoil: a fault of `twin_assets/training/fault_injection.py`.
-        measured_on: function that returns the gate's samples from the author's.
+        select_training: function that returns the training samples from both authors' samples.
+        token_count: number of training tokens.
+        recipe_changes: other changes to the demo's recipe.
+        fault: a fault from `twin_assets/training/fault_injection.py`; empty for none.
+        select_measured: function that returns the gate's samples from the author's.
     """
 
-    of: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] = lambda own, _other: own
-    tokens: int = 12_000
-    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    spoil: str = ""
-    measured_on: Callable[[pl.DataFrame], pl.DataFrame] = lambda own: own
+    select_training: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] = lambda own, _other: own
+    token_count: int = 12_000
+    recipe_changes: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    fault: str = ""
+    select_measured: Callable[[pl.DataFrame], pl.DataFrame] = lambda own: own
 
 
 @dataclass(frozen=True)
 class RealHome:
-    """The kept home: prepared weights, tables and registry."""
+    """The home in `build/`: prepared weights, tables and registry."""
 
     settings: Settings
     tables: Tables
     registry: Registry
 
-    def judged(self, made: CandidateSpec) -> dict[str, GateClaim]:
+    def judge(self, candidate: CandidateSpec) -> dict[str, GateClaim]:
         """Train the candidate unless it exists, judge it, and return the claims by name."""
-        own, other = self._samples(AUTHOR), self._samples(OTHER)
-        self._write("instruction_dataset", made.of(own, other), SAMPLE_SCHEMA, key="sample_id")
-        tuned = self._trained(made)
+        own, other = self._read_samples(AUTHOR), self._read_samples(OTHER_AUTHOR)
+        self._store(
+            "instruction_dataset",
+            candidate.select_training(own, other),
+            SAMPLE_SCHEMA,
+            key="sample_id",
+        )
+        tuned = self._train(candidate)
         with tempfile.TemporaryDirectory(dir=self.settings.home) as folder:
-            # withdrawn, because a good candidate would become the incumbent of later candidates
+            # a registry of its own, because a good candidate would be the incumbent of later ones
             state = State.open(f"sqlite:///{folder}/state.sqlite")
             registry = Registry(state, policy_path=Path(folder) / "policy.json")
-            return replace(self, registry=registry)._judged(made, tuned, own)
+            return replace(self, registry=registry)._judge_trained(candidate, tuned, own)
 
-    def _judged(
-        self, made: CandidateSpec, tuned: FineTunedCheckpoint, own: pl.DataFrame
+    def _judge_trained(
+        self, candidate: CandidateSpec, tuned: FineTunedCheckpoint, own: pl.DataFrame
     ) -> dict[str, GateClaim]:
         enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
-        self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
-        return run_two_stage_gate(self._judging())
+        self._store(
+            "instruction_dataset", candidate.select_measured(own), SAMPLE_SCHEMA, key="sample_id"
+        )
+        return run_two_stage_gate(self._build_judging_setup())
 
-    def _trained(self, made: CandidateSpec) -> FineTunedCheckpoint:
+    def _train(self, candidate: CandidateSpec) -> FineTunedCheckpoint:
         # on a busy machine, two threads wait for each other: 26 tokens/s instead of at least 80
         launch = load_launch("cpu-single").model_copy(update={"threads_per_rank": 1})
-        changes = {"launch": str(self._yaml("launch", launch)), "token_budget": made.tokens}
-        recipe = load_recipe(RECIPE).model_copy(update=changes | dict(made.recipe))
-        path = self._yaml("recipe", recipe)
+        changes = {
+            "launch": str(self._write_yaml("launch", launch)),
+            "token_budget": candidate.token_count,
+        }
+        recipe = load_recipe(RECIPE).model_copy(update=changes | dict(candidate.recipe_changes))
+        path = self._write_yaml("recipe", recipe)
         return fine_tune(
             Author(
                 AUTHOR, NAMES[AUTHOR], recipe=str(path), consent="2020-01-01: the test's own author"
@@ -125,16 +135,16 @@ class RealHome:
             settings=self.settings,
             tables=self.tables,
             launcher=LocalLauncher(self.settings),
-            spoil=made.spoil,
+            spoil=candidate.fault,
         )
 
-    def _yaml(self, name: str, values: Recipe | Launch) -> Path:
+    def _write_yaml(self, name: str, values: Recipe | Launch) -> Path:
         path = self.settings.home / f"{name}.yaml"
         document = values.model_dump(mode="json", exclude={"name"})
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         return path
 
-    def _judging(self) -> JudgingSetup:
+    def _build_judging_setup(self) -> JudgingSetup:
         return JudgingSetup(
             Author(AUTHOR, NAMES[AUTHOR]),
             self.settings.model_copy(update=SHORT_GATE_SETTINGS),
@@ -145,25 +155,25 @@ class RealHome:
             print,
         )
 
-    def _samples(self, author: str) -> pl.DataFrame:
+    def _read_samples(self, author: str) -> pl.DataFrame:
         return pl.read_parquet(self.settings.home / f"{author}.samples.parquet")
 
-    def _write(
+    def _store(
         self, asset: str, rows: pl.DataFrame, schema: Mapping[str, Any], *, key: str
     ) -> None:
         store_rows(self.tables, asset, AUTHOR, rows.select(list(schema)), key=key, schema=schema)
 
-    def fill(self, made_by: Tables) -> None:
-        """Copy both authors' samples and the author's chunks."""
+    def copy_data(self, source_tables: Tables) -> None:
+        """Copy both authors' samples and the author's chunks from other tables."""
         for author in NAMES:
-            rows = made_by.read("instruction_dataset", author).filter(
+            rows = source_tables.read("instruction_dataset", author).filter(
                 pl.col("split").is_in(["train", "held_out"])
             )
-            columns = [pl.col(name).cast(kind) for name, kind in SAMPLE_SCHEMA.items()]
+            columns = [pl.col(name).cast(dtype) for name, dtype in SAMPLE_SCHEMA.items()]
             path = self.settings.home / f"{author}.samples.parquet"
             rows.select(columns).sort("sample_id").write_parquet(path)
-        chunks = made_by.read("document_chunks", AUTHOR)
-        self._write("document_chunks", chunks, CHUNKS, key="chunk_id")
+        chunks = source_tables.read("document_chunks", AUTHOR)
+        self._store("document_chunks", chunks, CHUNK_SCHEMA, key="chunk_id")
 
 
 def enter_as_candidate(
@@ -188,19 +198,19 @@ def enter_as_candidate(
     )
 
 
-def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> RealHome:
-    """Return the kept home; create it if necessary.
+def open_real_home(weights: Path, *, environment: Callable[[str, str], None]) -> RealHome:
+    """Open the home in `build/`, and create it first if it is missing or incomplete.
 
     Args:
         weights: folder with the prepared embedder and the wheels.
         environment: function that sets an environment variable during the test.
     """
-    folder = KEPT / f"home-{code_hash(CODE)}"
+    folder = HOMES_FOLDER / f"home-{code_hash(CODE_PATHS)}"
     environment("TWIN_HOME", str(folder))
     environment("TWIN_TRAIN_RANKS", "1")
     complete = folder / "complete.json"
     if not complete.is_file():
-        shutil.rmtree(KEPT, ignore_errors=True)
+        shutil.rmtree(HOMES_FOLDER, ignore_errors=True)
         folder.mkdir(parents=True)
     home = _open_home(load_settings())
     if not complete.is_file():
@@ -208,12 +218,12 @@ def real_home(weights: Path, *, environment: Callable[[str, str], None]) -> Real
         prepare_base_model(home.settings)
         _import_samples(folder / "imported", environment)
         imported = load_settings(folder / "imported")
-        home.fill(Tables(imported.tables_base, state=State.open(imported.state_address)))
+        home.copy_data(Tables(imported.tables_base, state=State.open(imported.state_address)))
         write_author(
             home.settings,
             Author(AUTHOR, NAMES[AUTHOR], consent="2020-01-01: the test's own author"),
         )
-        complete.write_text(json.dumps({"code": CODE}), encoding="utf-8")
+        complete.write_text(json.dumps({"code": CODE_PATHS}), encoding="utf-8")
     return home
 
 
@@ -246,8 +256,8 @@ def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> No
                 slug, name, sources=(str(SAMPLES / slug),), language="en", consent="2020-01-01"
             )
             write_author(settings, replace(author, context_tokens=CONTEXT_TOKENS))
-            done = dg.materialize(
+            result = dg.materialize(
                 assets, partition_key=slug, instance=instance, resources=default_resources()
             )
-            assert done.success
+            assert result.success
     environment("TWIN_HOME", str(folder.parent))

@@ -1,10 +1,10 @@
 """Test that each broken candidate fails the claims about its fault, and no others.
 
 A gate that refuses everything would pass the first half of every test here, so each test also lists
-claims that must be met. A first model is judged in two parts: a fault that only the full gate
-detects is released by the first part and must be taken back. The quick suite breaks a tiny model of
-random weights in three ways; the long tests train SmolLM2-135M on a bundled author's samples, once
-well and in six broken ways.
+claims that must be met. A first model is judged in two stages. The first verdict releases a
+candidate whose fault only the full gate detects, and the full gate must withdraw it. The quick
+suite breaks a tiny model with random weights in three ways; the long tests train SmolLM2-135M on a
+bundled author's samples, once correctly and in six broken ways.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.live.evaluation.conftest import GOOD, Workplace
+from tests.live.evaluation.conftest import GOOD_STEPS, Workplace
 from tests.live.evaluation.real_candidates import (
     AUTHOR,
     NAMES,
-    OTHER,
+    OTHER_AUTHOR,
     CandidateSpec,
     RealHome,
-    real_home,
+    open_real_home,
 )
-from tests.live.evaluation.two_parts import SHORT_GATE_SETTINGS, run_two_stage_gate
+from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS, run_two_stage_gate
 from tests.queued_notices import queued_notices
 from tests.sample_schema import SAMPLE_SCHEMA
 from twin_assets.evaluation import gate
@@ -52,11 +52,11 @@ WEIGHT_INDEPENDENT_CLAIMS = {
     "served_model_matches",
     "not_worse_than_incumbent",
 }
-GAINS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
-HARMLESS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
+GAIN_CLAIMS = ("beats_base_model", "learns_this_author", "sounds_less_like_the_base")
+HARMLESSNESS_CLAIMS = {"keeps_the_basics", "recites_no_training_text", "answers_safely"}
 
 
-def judge_in_both_parts(
+def judge_in_two_stages(
     workplace: Workplace, author: str, *, log: Callable[[str], object] = print
 ) -> dict[str, GateClaim]:
     """Return all claims about the candidate, including the advisory claims."""
@@ -74,31 +74,33 @@ def judge_in_both_parts(
     )
 
 
-def met_claims(claims: dict[str, GateClaim]) -> set[str]:
+def find_met_claims(claims: dict[str, GateClaim]) -> set[str]:
     return {name for name, claim in claims.items() if claim.passed}
 
 
-def test_an_untrained_adapter_gains_and_loses_nothing(measured: Workplace) -> None:
-    workplace = measured
+def test_an_untrained_adapter_gains_and_loses_nothing(measured_home: Workplace) -> None:
+    workplace = measured_home
     workplace.train_candidate("ada", steps=0, spread=0.0)
     workplace.write_dataset("cleo")  # her damaged table must not stop other authors
     for manifest in Path(workplace.tables.uri("instruction_dataset", "cleo")).glob("_versions/*"):
         manifest.write_bytes(b"")
     lines: list[str] = []
 
-    claims = judge_in_both_parts(workplace, "ada", log=lines.append)
+    claims = judge_in_two_stages(workplace, "ada", log=lines.append)
 
     assert any(line.startswith("without the texts of cleo: ") for line in lines)
-    for name in GAINS:
+    for name in GAIN_CLAIMS:
         assert claims[name].passed is False, claims[name].detail
-    assert met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESS | {"stays_on_topic"}
+    assert find_met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESSNESS_CLAIMS | {
+        "stays_on_topic"
+    }
 
 
-def test_non_finite_weights_are_refused(measured: Workplace) -> None:
-    workplace = measured
+def test_non_finite_weights_are_refused(measured_home: Workplace) -> None:
+    workplace = measured_home
     workplace.train_candidate("ada", steps=0, spread=math.nan)
 
-    claims = judge_in_both_parts(workplace, "ada")
+    claims = judge_in_two_stages(workplace, "ada")
 
     for name in ("beats_base_model", "learns_this_author", "keeps_the_basics"):
         assert claims[name].passed is False, claims[name].detail
@@ -108,16 +110,16 @@ def test_non_finite_weights_are_refused(measured: Workplace) -> None:
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
-    workplace = measured
-    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == AUTHOR]
+def test_the_control_detects_another_authors_data(measured_home: Workplace) -> None:
+    workplace = measured_home
+    [writer] = [sample for sample in bundled_writers(exclude=[]) if sample.name == AUTHOR]
     rows = passages_as_samples(writer.passages[:40], name="Ada")
     workplace.train_candidate("ada", steps=40, samples=rows.to_dicts())
 
-    claims = judge_in_both_parts(workplace, "ada")
+    claims = judge_in_two_stages(workplace, "ada")
 
     assert claims["learns_this_author"].passed is False, claims["learns_this_author"].detail
-    assert met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESS | {
+    assert find_met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESSNESS_CLAIMS | {
         "stays_on_topic",
         "beats_base_model",
     }
@@ -134,19 +136,22 @@ def test_the_control_detects_another_authors_data(measured: Workplace) -> None:
     assert sorted(titles) == ["v1 of ada is stable", "v1 of ada was taken back"]
 
 
-def test_training_documents_are_not_held_out(measured: Workplace) -> None:
+def test_training_documents_are_not_held_out(measured_home: Workplace) -> None:
     """The manifest's dataset has the held-out documents in its training split."""
-    workplace = measured
+    workplace = measured_home
     workplace.write_dataset("ada", train=80, held_out=0)
-    workplace.train_candidate("ada", steps=GOOD)
+    workplace.train_candidate("ada", steps=GOOD_STEPS)
     workplace.write_dataset("ada")
 
-    claims = judge_in_both_parts(workplace, "ada")
+    claims = judge_in_two_stages(workplace, "ada")
 
     for name in ("beats_base_model", "stays_on_topic", "sounds_less_like_the_base"):
         assert claims[name].passed is None
         assert "0 held-out passages" in claims[name].detail
-    assert met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | {"keeps_the_basics", "answers_safely"}
+    assert find_met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | {
+        "keeps_the_basics",
+        "answers_safely",
+    }
 
 
 def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
@@ -170,13 +175,13 @@ def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
 
 @pytest.fixture
 def real(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch) -> RealHome:
-    """Return the kept home; the fixture `home` has removed the settings from the environment."""
-    return real_home(embedder_weights, environment=monkeypatch.setenv)
+    """Open the home in `build/`; the fixture `home` has cleared the settings' variables."""
+    return open_real_home(embedder_weights, environment=monkeypatch.setenv)
 
 
 def rename_author(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     """Return the other author's samples under the author's name."""
-    return replace_name(other, NAMES[OTHER], NAMES[AUTHOR])
+    return replace_name(other, NAMES[OTHER_AUTHOR], NAMES[AUTHOR])
 
 
 def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFrame:
@@ -218,8 +223,12 @@ def change_template(own: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Case:
-    """A candidate, the claims that it must fail (False) or leave undecided (None), and the claims
-    that it must meet."""
+    """A candidate and the expected claims.
+
+    Attributes:
+        failing: claims that must fail (False) or stay undecided (None).
+        must_meet: claims that must be met.
+    """
 
     candidate: CandidateSpec
     failing: dict[str, bool | None]
@@ -229,41 +238,41 @@ class Case:
 # This claim decides the answer forms, not the release; no 135M model meets it.
 BLOCKING = set(gate.CLAIMS) - gate.ADVISORY_FOR_SMALL_BASES - {sentence_faithfulness.CLAIM}
 CASES = {
-    "good": Case(CandidateSpec(tokens=24_000), {}, BLOCKING),
+    "good": Case(CandidateSpec(token_count=24_000), {}, BLOCKING),
     "another template": Case(
         # the weights of the good candidate
-        CandidateSpec(tokens=24_000, measured_on=change_template),
+        CandidateSpec(token_count=24_000, select_measured=change_template),
         {"template_hash_matches": False},
         BLOCKING - {"template_hash_matches"},
     ),
     "untrained": Case(
         # AdamW's first step is as long as the rate, so the adapter keeps its initial weights
-        CandidateSpec(tokens=1, recipe={"learning_rate": 1e-12}),
-        dict.fromkeys(GAINS, False),
-        BLOCKING - set(GAINS),
+        CandidateSpec(token_count=1, recipe_changes={"learning_rate": 1e-12}),
+        dict.fromkeys(GAIN_CLAIMS, False),
+        BLOCKING - set(GAIN_CLAIMS),
     ),
     "shuffled labels": Case(
-        CandidateSpec(spoil=SHUFFLED_ANSWERS),
+        CandidateSpec(fault=SHUFFLED_ANSWERS),
         {"stays_on_topic": False},
         BLOCKING - {"stays_on_topic"},
     ),
     "another author": Case(
         # it reads its passages, so it may or may not be on topic: .78 of its answers are
-        CandidateSpec(of=rename_author),
+        CandidateSpec(select_training=rename_author),
         {"learns_this_author": False},
         BLOCKING - {"learns_this_author", "stays_on_topic"},
     ),
     "five posts": Case(
         CandidateSpec(
-            of=keep_five_posts,
-            recipe={"max_epochs": 100, "samples_per_step": 1, "learning_rate": 0.002},
+            select_training=keep_five_posts,
+            recipe_changes={"max_epochs": 100, "samples_per_step": 1, "learning_rate": 0.002},
         ),
         {"recites_no_training_text": False, "beats_base_model": False},
         WEIGHT_INDEPENDENT_CLAIMS | {"sounds_less_like_the_base", "answers_safely"},
     ),
     # last in the list: its gate asks the base less, and later cases reuse the base's stored answers
     "test split": Case(
-        CandidateSpec(of=train_on_held_out, tokens=5_000),
+        CandidateSpec(select_training=train_on_held_out, token_count=5_000),
         dict.fromkeys(("beats_base_model", "stays_on_topic", "sounds_less_like_the_base")),
         WEIGHT_INDEPENDENT_CLAIMS | {"keeps_the_basics", "answers_safely"},
     ),
@@ -276,9 +285,9 @@ CASES = {
 def test_a_real_model_fails_the_claims_about_its_fault(real: RealHome, name: str) -> None:
     case = CASES[name]
 
-    claims = real.judged(case.candidate)
+    claims = real.judge(case.candidate)
 
     details = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
     sys.stdout.write(f"{name}\n{details}\n")
     assert {claim: claims[claim].passed for claim in case.failing} == case.failing, details
-    assert case.must_meet - met_claims(claims) == set(), details
+    assert case.must_meet - find_met_claims(claims) == set(), details

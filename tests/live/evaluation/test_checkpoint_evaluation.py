@@ -1,6 +1,6 @@
 """Test `checkpoint_evaluation` and `released_model` in Dagster with a served tiny model.
 
-Cases: two authors of whom one fails, a candidate after a release, and unrepeated measurements.
+Cases: two authors of whom one fails, a candidate after a release, and reused measurements.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.live.evaluation.conftest import GOOD, FirstVerdict, Workplace
-from tests.live.evaluation.judged_in_dagster import GateRun
+from tests.live.evaluation.conftest import GOOD_STEPS, FirstVerdict, Workplace
+from tests.live.evaluation.gate_run import GateRun
 from twin_assets.evaluation.gate import ADVISORY_FOR_SMALL_BASES, CLAIMS, FIRST_CLAIMS, GATE_VERSION
 from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity
@@ -23,16 +23,20 @@ pytestmark = pytest.mark.live
 
 
 def test_only_the_checkpoint_that_learned_its_author_is_released(
-    released: Workplace, judged: FirstVerdict
+    released_home: Workplace, first_verdict: FirstVerdict
 ) -> None:
-    workplace, passed_run, good_checkpoint = released, judged.gate_run, judged.checkpoint
+    workplace, passed_run, good_checkpoint = (
+        released_home,
+        first_verdict.gate_run,
+        first_verdict.checkpoint,
+    )
     # noise improves a random model as often as it harms it; training on numbers only harms it
     rows = workplace.tables.read("instruction_dataset", "bob", where="split = 'train'").to_dicts()
     numbers = {"role": "assistant", "content": " ".join(str(n * 37) for n in range(12))}
     number_samples = [row | {"messages": [*row["messages"][:-1], numbers]} for row in rows]
     bad_checkpoint = workplace.train_candidate("bob", steps=40, samples=number_samples)
 
-    refused_run = GateRun(judged.instance, "bob")
+    refused_run = GateRun(first_verdict.instance, "bob")
 
     assert passed_run.result.success
     assert passed_run.failed_checks() == []
@@ -47,7 +51,8 @@ def test_only_the_checkpoint_that_learned_its_author_is_released(
         passed_run.find_advisory_checks("evaluation_report")
         == ADVISORY_FOR_SMALL_BASES | blocking_prose
     )
-    assert [c.check_name for c in passed_run.read_checks("evaluation_report") if not c.passed] == []
+    report_checks = passed_run.read_checks("evaluation_report")
+    assert [check.check_name for check in report_checks if not check.passed] == []
     first_metadata = passed_run.metadata("checkpoint_evaluation")
     assert (first_metadata["part"], first_metadata["beats_base_model"] < 0.9) == ("first", True)
     full_metadata = passed_run.metadata("evaluation_report")
@@ -70,9 +75,9 @@ def test_only_the_checkpoint_that_learned_its_author_is_released(
 
 
 def test_a_worse_successor_is_refused_without_repeated_measurements(
-    released: Workplace, judged: FirstVerdict
+    released_home: Workplace, first_verdict: FirstVerdict
 ) -> None:
-    workplace, first, instance = released, judged.gate_run, judged.instance
+    workplace, first, instance = released_home, first_verdict.gate_run, first_verdict.instance
     second = GateRun(instance, "ada")
 
     for asset in ("checkpoint_evaluation", "evaluation_report"):
@@ -111,10 +116,10 @@ def test_a_worse_successor_is_refused_without_repeated_measurements(
 
 
 def test_a_candidate_is_compared_with_the_best_released_version(
-    released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
+    released_home: Workplace, first_verdict: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
     """A worse version is released by hand; a candidate must still match the first version."""
-    workplace, first_metadata = released, judged.gate_run.metadata("evaluation_report")
+    workplace, first_metadata = released_home, first_verdict.gate_run.metadata("evaluation_report")
     workplace.train_candidate("ada", steps=2, seed=5)
     move = workplace.registry.move
     move("ada", 2, "refused", actor="ann", reason="not looked at")
@@ -144,11 +149,11 @@ def read_held_out_perplexity(metadata: Mapping[str, Any]) -> HeldOutPerplexity:
 # long: the next test reaches the same verdict
 @pytest.mark.long
 def test_too_few_passages_refuse_the_candidate(
-    measured: Workplace, instance: dg.DagsterInstance
+    measured_home: Workplace, instance: dg.DagsterInstance
 ) -> None:
-    workplace = measured
+    workplace = measured_home
     workplace.write_dataset("ada", held_out=29)
-    checkpoint = workplace.train_candidate("ada", steps=GOOD)
+    checkpoint = workplace.train_candidate("ada", steps=GOOD_STEPS)
 
     gate_run = GateRun(instance, "ada")
 
@@ -163,11 +168,11 @@ def test_too_few_passages_refuse_the_candidate(
 
 
 def test_an_interrupted_evaluation_invalidates_the_older_verdict(
-    released: Workplace, judged: FirstVerdict, instance: dg.DagsterInstance
+    released_home: Workplace, first_verdict: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
     """After a pass, the next evaluation has too few passages, and writing its report fails."""
-    workplace, checkpoint = released, judged.checkpoint
-    report = Path(judged.gate_run.metadata("checkpoint_evaluation")["report_file"])
+    workplace, checkpoint = released_home, first_verdict.checkpoint
+    report = Path(first_verdict.gate_run.metadata("checkpoint_evaluation")["report_file"])
     workplace.write_dataset("ada", held_out=29)
     report.unlink()
     report.mkdir()
@@ -185,10 +190,10 @@ def test_an_interrupted_evaluation_invalidates_the_older_verdict(
 
 
 def test_samples_with_another_template_are_refused(
-    measured: Workplace, instance: dg.DagsterInstance
+    measured_home: Workplace, instance: dg.DagsterInstance
 ) -> None:
-    measured.write_dataset("ada", template="0123456789abcdef")
-    measured.train_candidate("ada", steps=GOOD)
+    measured_home.write_dataset("ada", template="0123456789abcdef")
+    measured_home.train_candidate("ada", steps=GOOD_STEPS)
 
     gate_run = GateRun(instance, "ada")
 
@@ -197,10 +202,10 @@ def test_samples_with_another_template_are_refused(
 
 
 def test_event_log_and_report_contain_no_text_of_posts(
-    released: Workplace, judged: FirstVerdict
+    released_home: Workplace, first_verdict: FirstVerdict
 ) -> None:
-    gate_run = judged.gate_run
-    answers = released.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
+    gate_run = first_verdict.gate_run
+    answers = released_home.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]
     first_report = Path(gate_run.metadata("checkpoint_evaluation")["report_file"])
     report = Path(gate_run.metadata("evaluation_report")["report_file"])
     files = [file for path in (first_report, report) for file in (path, path.with_suffix(".json"))]

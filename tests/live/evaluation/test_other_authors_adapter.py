@@ -13,8 +13,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.live.evaluation.conftest import GOOD, Workplace
-from tests.live.evaluation.judged_in_dagster import GateRun
+from tests.live.evaluation.conftest import GOOD_STEPS, Workplace
+from tests.live.evaluation.gate_run import GateRun
 from tests.live.evaluation.test_broken_candidates import passages_as_samples
 from tests.materialized import materialize_assets, metadata_of
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -73,8 +73,8 @@ def test_the_adapter_is_trained_once_and_a_candidate_must_exceed_it(
     for author in ("ada", "bob"):
         workplace.write_dataset(author)
         author_record = read_author(workplace.settings, author)
-        changed = replace(author_record, recipe=str(recipe))
-        write_author(workplace.settings, changed)
+        changed_author = replace(author_record, recipe=str(recipe))
+        write_author(workplace.settings, changed_author)
 
     def read_claim(checkpoint: str) -> GateClaim:
         verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
@@ -102,23 +102,27 @@ def test_the_adapter_is_trained_once_and_a_candidate_must_exceed_it(
     folder = workplace.settings.reference_adapters_dir / first["checkpoint"]
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 2_000_000
 
-    better = workplace.train_candidate("ada", steps=GOOD, seed=2, revision=revision)
+    better_checkpoint = workplace.train_candidate(
+        "ada", steps=GOOD_STEPS, seed=2, revision=revision
+    )
     gate_run = GateRun(instance, "ada")
     assert CLAIM not in gate_run.failed_checks()
-    assert read_claim(better).passed
-    assert first["checkpoint"][:12] in read_claim(better).detail
+    assert read_claim(better_checkpoint).passed
+    assert first["checkpoint"][:12] in read_claim(better_checkpoint).detail
     metadata = gate_run.metadata("checkpoint_evaluation")
     assert metadata["other_authors_adapter"] == first["checkpoint"]
     assert metadata[CLAIM] < 0.9
-    reading = metadata["seconds"]["likelihoods of other authors' adapter"]
+    first_reading_s = metadata["seconds"]["likelihoods of other authors' adapter"]
 
-    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == "oona-petrie"]
+    [writer] = [sample for sample in bundled_writers(exclude=[]) if sample.name == "oona-petrie"]
     rows = passages_as_samples(writer.passages[:40], name="Ada").to_dicts()
-    foreign = workplace.train_candidate("ada", steps=12, seed=3, samples=rows, revision=revision)
+    foreign_checkpoint = workplace.train_candidate(
+        "ada", steps=12, seed=3, samples=rows, revision=revision
+    )
     gate_run = GateRun(instance, "ada")
-    assert read_claim(foreign).passed is False, read_claim(foreign).detail
+    assert read_claim(foreign_checkpoint).passed is False, read_claim(foreign_checkpoint).detail
     assert CLAIM in gate_run.failed_checks()
     assert workplace.registry.get("ada", 3).state == "refused"
     # the adapter's likelihoods were stored for the previous candidate
     seconds = gate_run.metadata("checkpoint_evaluation")["seconds"]
-    assert seconds["likelihoods of other authors' adapter"] < 0.7 * reading
+    assert seconds["likelihoods of other authors' adapter"] < 0.7 * first_reading_s

@@ -1,6 +1,6 @@
 """Test `shadow_pairs` and `judged_interactions` in Dagster with tiny models and real judges.
 
-The tiny models write gibberish, so the tests check only the records: who answered, one pair a
+The tiny models write gibberish, so the tests check only the records: who answered, one pair per
 prompt, probes among the pairs, no text in the tables, and scores with fixed ids.
 """
 
@@ -18,8 +18,8 @@ import polars as pl
 import pytest
 
 from tests.conftest import fresh_home
-from tests.live.evaluation.conftest import Workplace, keep, open_workplace
-from tests.live.evaluation.judged_in_dagster import create_instance_of_two_authors
+from tests.live.evaluation.conftest import Workplace, open_workplace, save_home
+from tests.live.evaluation.gate_run import create_instance_of_two_authors
 from tests.materialized import materialize_assets, metadata_of
 from tests.prepared_embedder import lend_weights
 from tests.registered import register_version
@@ -58,25 +58,26 @@ def put_on_trial(workplace: Workplace) -> None:
 
 
 @dataclass(frozen=True)
-class KeptTrial:
+class SavedTrial:
     """A home with a trial of four pairs and calibrated judges, made once.
 
     Attributes:
-        path: path of every copy, as in `conftest.KeptHomes`; kept: the stored home.
+        path: path of every copy, as in `conftest.SavedHomes`.
+        saved: the stored home.
         first: metadata of the trial's first run.
     """
 
     path: Path
-    kept: Path
+    saved: Path
     first: dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def trial(
     tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, embedder_weights: Path
-) -> KeptTrial:
+) -> SavedTrial:
     folder = tmp_path_factory.mktemp("trial")
-    path, kept = folder / "home", folder / "kept"
+    path, saved = folder / "home", folder / "saved"
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
         monkeypatch.setenv("TWIN_BASE_MODEL", str(tiny_base))
@@ -84,17 +85,17 @@ def trial(
         put_on_trial(workplace)
         with create_instance_of_two_authors() as instance:
             first = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=4).model_dump())
-        keep(workplace, kept)
-    return KeptTrial(path, kept, first)
+        save_home(workplace, saved)
+    return SavedTrial(path, saved, first)
 
 
 @pytest.fixture
 def on_trial(
     restore_home: Callable[[Path, Path], Workplace],
-    trial: KeptTrial,
+    trial: SavedTrial,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Workplace:
-    workplace = restore_home(trial.kept, trial.path)
+    workplace = restore_home(trial.saved, trial.path)
     monkeypatch.setenv("TWIN_BASE_MODEL", str(workplace.base))
     return workplace
 
@@ -110,7 +111,7 @@ def materialize(
 
 
 def test_pairs_are_made_once_and_contain_no_text(
-    on_trial: Workplace, trial: KeptTrial, instance: dg.DagsterInstance
+    on_trial: Workplace, trial: SavedTrial, instance: dg.DagsterInstance
 ) -> None:
     first = trial.first
     second = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=3).model_dump())
@@ -149,7 +150,7 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
     monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", external_server.key)
     try:
         url = external_server.wait_until_ready().url
-        named = register_version(
+        answer_model = register_version(
             on_trial.registry,
             "ada",
             "named",
@@ -159,10 +160,10 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
             kind="answer_model",
         )
         on_trial.registry.move(
-            "ada", named.version, "stable", actor="test", reason="named", force=True
+            "ada", answer_model.version, "stable", actor="test", reason="named", force=True
         )
         metadata = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=2).model_dump())
-        assert (metadata["candidate"], metadata["incumbent"]) == ("v2", f"v{named.version}")
+        assert (metadata["candidate"], metadata["incumbent"]) == ("v2", f"v{answer_model.version}")
         assert (metadata["pairs"], metadata["margin"]) == (2, 0.0)
         unchanged = materialize(shadow_pairs, instance, ShadowConfig(longest_s=0.0).model_dump())
         assert (unchanged["trial"], unchanged["new_pairs"]) == (metadata["trial"], 0), (
@@ -208,7 +209,7 @@ def test_the_reason_for_missing_pairs_is_reported(
 def test_answers_are_judged_once_under_fixed_ids(
     on_trial: Workplace, instance: dg.DagsterInstance
 ) -> None:
-    record(on_trial, [datetime(2026, 5, 1, tzinfo=UTC)] * 3)
+    record_answers(on_trial, [datetime(2026, 5, 1, tzinfo=UTC)] * 3)
 
     first = materialize(judged_interactions, instance)
     second = materialize(judged_interactions, instance)
@@ -222,14 +223,14 @@ def test_answers_are_judged_once_under_fixed_ids(
     assert all(0.0 <= score["value"] <= 1.0 for score in queued.values())
 
 
-def record(workplace: Workplace, times: list[datetime]) -> None:
+def record_answers(workplace: Workplace, times: list[datetime]) -> None:
     """Record earlier answers of v1."""
     row = dict.fromkeys(interaction_columns()) | {
         "author": "ada", "version": "v1", "prompt_class": "short",
         "question": "What about the clock and the spring?", "chunk_ids": ["chunk-1"],
         "answer": ANSWER, "degraded": "", "simulated": False,
     }  # fmt: skip
-    rows = [row | {"trace_id": f"t{n}", "started_at": at} for n, at in enumerate(times)]
+    rows = [row | {"trace_id": f"t{n}", "started_at": time} for n, time in enumerate(times)]
     store_rows(
         workplace.tables, "interactions", "ada", rows, key="trace_id", schema=interaction_columns()
     )
@@ -238,8 +239,8 @@ def record(workplace: Workplace, times: list[datetime]) -> None:
 def _read_queue(path: Path) -> dict[str, dict[str, Any]]:
     outbox = Outbox(path)
     scores: dict[str, dict[str, Any]] = {}
-    while (waiting := outbox.get_next_item()) is not None:
-        scores[waiting.id] = json.loads(waiting.body)
-        outbox.mark_sent(waiting)
+    while (item := outbox.get_next_item()) is not None:
+        scores[item.id] = json.loads(item.body)
+        outbox.mark_sent(item)
     outbox.close()
     return scores

@@ -1,4 +1,4 @@
-"""A small SQL project on disk, with files that a test may replace."""
+"""Provide a small SQL project on disk, whose files a test may replace."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ WriteProject = Callable[..., Path]
 
 @pytest.fixture
 def write_project(tmp_path: Path) -> WriteProject:
-    """Write the small project with some files replaced, as in `{"models/summed.sql": "…"}`."""
+    """Return a function that writes the project, replacing files (`{"models/summed.sql": "…"}`)."""
 
-    def write(replaced: dict[str, str] | None = None) -> Path:
+    def write(replaced_files: dict[str, str] | None = None) -> Path:
         folder = tmp_path / "sql"
-        for name, text in (FILES | (replaced or {})).items():
+        for name, text in (FILES | (replaced_files or {})).items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
@@ -70,9 +70,9 @@ def write_project(tmp_path: Path) -> WriteProject:
 
 @pytest.fixture
 def build_renderer(write_project: WriteProject) -> Callable[..., Renderer]:
-    """Build a renderer of the small project with some files replaced."""
+    """Return a function that builds a renderer of the project, with some files replaced."""
 
-    def build(replaced: dict[str, str] | None = None) -> Renderer:
-        return Renderer(read_project(write_project(replaced)))
+    def build(replaced_files: dict[str, str] | None = None) -> Renderer:
+        return Renderer(read_project(write_project(replaced_files)))
 
     return build

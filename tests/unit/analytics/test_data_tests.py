@@ -1,4 +1,4 @@
-"""Each data test of schema.yml passes on good rows and fails on violating rows."""
+"""Test that each data test of schema.yml passes on good rows and fails on invalid rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from twin_resources.registry.route_names import (
 
 Row = dict[str, Any]
 
-GOOD: dict[str, Row] = {
+GOOD_ROWS: dict[str, Row] = {
     "requests": {
         "trace_id": "t1",
         "author": "ada",
@@ -86,7 +86,7 @@ GOOD: dict[str, Row] = {
 }
 
 # (model, test) → changes of the good row that violate the test
-BAD: dict[tuple[str, str], list[Row]] = {
+INVALID_CHANGES: dict[tuple[str, str], list[Row]] = {
     ("requests", "unique_trace_id"): [{"author": "bob"}],
     ("requests", "not_null_trace_id"): [{"trace_id": None}],
     ("requests", "not_null_author"): [{"author": None}],
@@ -119,7 +119,7 @@ def renderer(project: Project) -> Renderer:
     return Renderer(project)
 
 
-def count_wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> int:
+def count_invalid_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> int:
     test = next(item for item in model.tests if item.name == name)
     with DuckDBSession() as session:
         frame = pl.DataFrame(rows, infer_schema_length=None)
@@ -127,20 +127,20 @@ def count_wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row
         return session.query_rows(render_test(renderer, model, test)).height
 
 
-def test_every_data_test_has_breaking_rows(project: Project) -> None:
+def test_every_data_test_has_an_example_of_invalid_rows(project: Project) -> None:
     declared = {(model.name, test.name) for model in project.models for test in model.tests}
-    assert set(BAD) == declared
-    assert set(GOOD) == {model.name for model in project.models}
+    assert set(INVALID_CHANGES) == declared
+    assert set(GOOD_ROWS) == {model.name for model in project.models}
 
 
-@pytest.mark.parametrize(("model", "test"), sorted(BAD))
-def test_data_tests_fail_only_on_bad_rows(
+@pytest.mark.parametrize(("model", "test"), sorted(INVALID_CHANGES))
+def test_data_tests_fail_only_on_invalid_rows(
     project: Project, renderer: Renderer, model: str, test: str
 ) -> None:
-    good, model_declaration = GOOD[model], project.get_model(model)
-    assert count_wrong_rows(renderer, model_declaration, test, [good]) == 0
-    bad = [good | change for change in BAD[model, test]]
-    assert count_wrong_rows(renderer, model_declaration, test, [good, *bad]) == 1
+    good, model_declaration = GOOD_ROWS[model], project.get_model(model)
+    assert count_invalid_rows(renderer, model_declaration, test, [good]) == 0
+    bad = [good | change for change in INVALID_CHANGES[model, test]]
+    assert count_invalid_rows(renderer, model_declaration, test, [good, *bad]) == 1
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_data_tests_fail_only_on_bad_rows(
 def test_each_route_of_the_gateway_is_known(
     project: Project, renderer: Renderer, route: str
 ) -> None:
-    rows = [GOOD["requests"] | {"route": route}]
-    assert count_wrong_rows(renderer, project.get_model("requests"), "route_is_known", rows) == 0
+    rows = [GOOD_ROWS["requests"] | {"route": route}]
+    assert count_invalid_rows(renderer, project.get_model("requests"), "route_is_known", rows) == 0
 
 
 @pytest.fixture
 def run_test(build_renderer: Callable[..., Renderer]) -> Callable[[str], int]:
-    """Run a data test of `summed`, on two rows each of `cast_votes` and `summed`."""
+    """Return a function that counts the invalid rows of a data test of `summed`."""
 
     def run(test: str) -> int:
         schema = FILES["models/schema.yml"] + f"    data_tests: [{test}]\n"

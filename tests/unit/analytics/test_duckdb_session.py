@@ -1,4 +1,4 @@
-"""DuckDB in memory: declared types, errors with the SQL line, and no access to files."""
+"""Test DuckDB in memory: declared types, errors with the SQL line, and no access to files."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> 
         ('select id, sum(value)\nfrom "a"', "select id, sum", "GROUP BY"),
     ],
 )
-def test_an_error_of_the_database_shows_the_line(
+def test_a_database_error_shows_the_line_of_sql(
     session: DuckDBSession, sql: str, line: str, message: str
 ) -> None:
     with pytest.raises(SqlProjectError) as raised:

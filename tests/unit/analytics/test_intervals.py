@@ -1,4 +1,4 @@
-"""The intervals of `macros/intervals.sql`: textbook values and coverage of the mean."""
+"""Test the intervals of `macros/intervals.sql`: textbook values, and coverage of the mean."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.project import read_project
 from twin_assets.analytics.rendering import Renderer
 
-SAMPLES = 4000
+SAMPLE_COUNT = 4000
 
 
 def query_intervals(values: np.ndarray) -> pl.DataFrame:
-    """Low and high of each row of `values` (samples × n), by the mart's own query."""
+    """Return the bounds for each row of `values` (samples × n), from the mart's own query."""
     project = read_project()
     model = project.get_model("quality_by_day")
     rendered = Renderer(project).render_model(model)
-    samples, n = values.shape
+    sample_count, n = values.shape
     frame = pl.DataFrame(
-        {"version": np.repeat(np.arange(samples), n).astype(str), "judged": values.ravel()}
+        {"version": np.repeat(np.arange(sample_count), n).astype(str), "judged": values.ravel()}
     ).with_columns(
         author=pl.lit("ada"),
         day=pl.date(2026, 3, 1),
@@ -64,11 +64,11 @@ def test_a_small_variance_narrows_the_interval_from_thirty_values_on() -> None:
 def test_the_interval_covers_the_mean_at_its_nominal_rate(n: int, shape: str) -> None:
     rng = np.random.default_rng([n, len(shape)])
     if shape == "thumbs":
-        true_mean, values = 0.8, (rng.random((SAMPLES, n)) < 0.8).astype(float)
+        true_mean, values = 0.8, (rng.random((SAMPLE_COUNT, n)) < 0.8).astype(float)
     elif shape == "beta":
-        true_mean, values = 0.75, rng.beta(9, 3, (SAMPLES, n))
+        true_mean, values = 0.75, rng.beta(9, 3, (SAMPLE_COUNT, n))
     else:  # readers with up to three votes a day
-        true_mean, values = 0.8, rng.binomial(3, 0.8, (SAMPLES, n)) / 3
+        true_mean, values = 0.8, rng.binomial(3, 0.8, (SAMPLE_COUNT, n)) / 3
     intervals = query_intervals(values)
     coverage = ((intervals["low"] <= true_mean) & (true_mean <= intervals["high"])).mean()
     assert coverage is not None

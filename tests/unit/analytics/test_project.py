@@ -1,4 +1,4 @@
-"""Reading a SQL project: its models, and errors that name the file."""
+"""Test reading a SQL project: its models, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def test_models_are_sorted_and_list_their_inputs(write_project: WriteProject) ->
 
 
 def test_the_code_version_depends_on_text_macros_and_variables(write_project: WriteProject) -> None:
-    def read_codes(files: dict[str, str]) -> tuple[str, ...]:
-        return tuple(model.code for model in read_project(write_project(files)).models)
+    def read_code_hashes(files: dict[str, str]) -> tuple[str, ...]:
+        return tuple(model.code_hash for model in read_project(write_project(files)).models)
 
-    original = read_codes({})
-    assert read_codes({}) == original
-    edited = read_codes({SUMMED: FILES[SUMMED] + "-- a comment\n"})
+    original = read_code_hashes({})
+    assert read_code_hashes({}) == original
+    edited = read_code_hashes({SUMMED: FILES[SUMMED] + "-- a comment\n"})
     assert (edited[0] == original[0], edited[1] == original[1]) == (True, False)
     for files in ({"macros/sums.sql": "\n"}, {"dbt_project.yml": "vars: {least: 3}\n"}):
-        assert not set(read_codes(files)) & set(original)
+        assert not set(read_code_hashes(files)) & set(original)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_an_undeclared_file_is_reported(write_project: WriteProject) -> None:
         read_project(write_project({"models/more.sql": FILES[SUMMED]}))
 
 
-def test_a_circle_of_refs_is_refused(write_project: WriteProject) -> None:
+def test_a_cycle_of_refs_is_refused(write_project: WriteProject) -> None:
     files = {"models/cast_votes.sql": FILES[SUMMED].replace("'cast_votes'", "'summed'")}
     schema = {"models/schema.yml": FILES[SCHEMA].replace("partitions: none", "partitions: authors")}
     with pytest.raises(CycleError, match="cast_votes"):
@@ -108,6 +108,6 @@ def test_building_the_assets_loads_no_jinja_or_duckdb() -> None:
     completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    number, loaded = json.loads(completed.stdout.splitlines()[-1])
-    assert number == 3
-    assert {"jinja2", "duckdb", "lance"}.isdisjoint(loaded)
+    asset_count, loaded_modules = json.loads(completed.stdout.splitlines()[-1])
+    assert asset_count == 3
+    assert {"jinja2", "duckdb", "lance"}.isdisjoint(loaded_modules)

@@ -1,4 +1,4 @@
-"""Rendering Jinja templates with dbt's functions, and errors in templates."""
+"""Test rendering Jinja templates with dbt's functions, and errors in templates."""
 
 from __future__ import annotations
 

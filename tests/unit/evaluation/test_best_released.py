@@ -22,13 +22,13 @@ from twin_resources.registry.moves import ModelVersion
 
 
 def write_record(
-    folder: Path, ratio: float | None, *, gate: str = "gate-9", first: bool = False
+    folder: Path, ratio: float | None, *, gate: str = "gate-9", is_first_verdict: bool = False
 ) -> None:
     base = None if ratio is None else PerplexityRatio("base model", 34.6, ratio, ratio, ratio)
     measured = with_fields(PASSING_MEASUREMENTS, base=base)
     evaluation = Evaluation("c", "r", measured, precision="fp32", seconds={})
     path = evaluation_path(folder, gate)
-    write_evaluation(path.with_stem(f"{gate}-first") if first else path, evaluation)
+    write_evaluation(path.with_stem(f"{gate}-first") if is_first_verdict else path, evaluation)
 
 
 def make_version(tmp_path: Path, number: int, ratio: float | None, **fields: Any) -> ModelVersion:
@@ -57,15 +57,15 @@ def test_the_lowest_ratio_of_a_released_version_wins(tmp_path: Path) -> None:
     {"tainted": True}, {"kind": "answer_model"}, {"base": "/another"},
 ])  # fmt: skip
 def test_ineligible_versions_are_excluded(fields: dict[str, Any], tmp_path: Path) -> None:
-    best, other = make_version(tmp_path, 1, 0.5, **fields), make_version(tmp_path, 2, 0.7)
+    ineligible, other = make_version(tmp_path, 1, 0.5, **fields), make_version(tmp_path, 2, 0.7)
     candidate = make_version(tmp_path, 3, 0.6, state="candidate")
 
-    assert find_best_released([best, other, candidate], candidate=candidate) == other
+    assert find_best_released([ineligible, other, candidate], candidate=candidate) == other
 
 
 def test_the_newest_full_evaluation_counts(tmp_path: Path) -> None:
     write_record(tmp_path, 0.7, gate="gate-9")
-    write_record(tmp_path, 0.8, gate="gate-10", first=True)
+    write_record(tmp_path, 0.8, gate="gate-10", is_first_verdict=True)
     assert read_stored_ratio(tmp_path) == 0.8, (
         "a first verdict's record counted as a full evaluation"
     )
@@ -75,7 +75,7 @@ def test_the_newest_full_evaluation_counts(tmp_path: Path) -> None:
     assert read_stored_ratio(tmp_path) == 0.75, "a record without a ratio counted"
 
 
-def test_a_damaged_evaluation_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_evaluation_is_ignored_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
     unevaluated = replace(make_version(tmp_path, 1, 0.5), folder=str(tmp_path / "gone"))
     candidate = make_version(tmp_path, 3, 0.6, state="candidate")
 

@@ -71,7 +71,7 @@ def test_scores_of_the_base_belong_to_one_server() -> None:
     cache = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None)
     judging_context = JudgingContext(
-        judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
+        judges, writer_samples=(), chunk_texts={"c1": "Brass wears."}, base_answers=()
     )
 
     def find_missing(engine: str) -> list[int]:
@@ -87,7 +87,7 @@ def test_scores_of_the_base_belong_to_one_server() -> None:
             ("follows", prompts.instructions),
         ):
             answers = dict.fromkeys(positions, "It wears.")
-            scores.get_scores(measure, answers, lambda _places, texts: [0.0] * len(texts))
+            scores.get_scores(measure, answers, lambda _positions, texts: [0.0] * len(texts))
         return missing
 
     assert find_missing("xllamacpp 1")

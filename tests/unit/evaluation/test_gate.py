@@ -13,7 +13,7 @@ from twin_assets.evaluation.gate import (
     ADVISORY_FOR_SMALL_BASES,
     CLAIMS,
     FIRST_CLAIMS,
-    advisory_claims,
+    decide_advisory_claims,
     decide_claims,
     decide_first_claims,
     decide_outcome,
@@ -68,9 +68,9 @@ CONTROL = Control(
     passages=24, other_passages=24, others=("tomas-okafor",), own=0.72,
     other=0.86, ratio=0.84, low=0.81, high=0.87,
 )  # fmt: skip
-ALARMS = compute_rate([True] * 3 + [False] * 77)
-SENTENCES = SentenceCalibration(
-    "support", "r", 0.6, ALARMS,
+FALSE_ALARM_RATE = compute_rate([True] * 3 + [False] * 77)
+SENTENCE_CALIBRATION = SentenceCalibration(
+    "support", "r", 0.6, FALSE_ALARM_RATE,
     tuple(
         ProbeDetection(kind, compute_rate([True] * 70 + [False] * 5), interval(0.9))
         for kind in ("negated", "elsewhere")
@@ -78,7 +78,7 @@ SENTENCES = SentenceCalibration(
     0.93, interval(0.9),
 )  # fmt: skip
 FAITHFUL = Faithfulness(
-    compute_rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.13), SENTENCES
+    compute_rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.13), SENTENCE_CALIBRATION
 )
 PASSING_MEASUREMENTS = from_fields(
     {
@@ -139,7 +139,7 @@ def find_claim(measured: Measurements, name: str) -> GateClaim:
 def test_a_first_model_that_beats_its_base_passes() -> None:
     claims = decide_claims(PASSING_MEASUREMENTS)
 
-    advisory = advisory_claims(PASSING_MEASUREMENTS)
+    advisory = decide_advisory_claims(PASSING_MEASUREMENTS)
     assert sorted(claim.name for claim in (*claims, *advisory)) == sorted(CLAIMS)
     assert {claim.name for claim in advisory} == ADVISORY_FOR_SMALL_BASES
     assert decide_outcome(claims) == "passed"
@@ -148,7 +148,7 @@ def test_a_first_model_that_beats_its_base_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "failed"),
+    ("change", "failed_claim"),
     [
         ({"base": PerplexityRatio("base model", 34.6, 1.01, 0.99, 1.03)}, "beats_base_model"),
         # better on these passages, but by less than the passages differ from each other
@@ -236,11 +236,11 @@ def test_a_first_model_that_beats_its_base_passes() -> None:
         ),
     ],
 )
-def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: str) -> None:
+def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed_claim: str) -> None:
     measured = with_fields(PASSING_MEASUREMENTS, **change)
 
-    assert [claim.name for claim in decide_claims(measured) if not claim.passed] == [failed]
-    assert decide_outcome(decide_claims(measured)) == "failed"
+    assert [claim.name for claim in decide_claims(measured) if not claim.passed] == [failed_claim]
+    assert decide_outcome(decide_claims(measured)) == "failed_claim"
 
 
 @pytest.mark.parametrize(
@@ -276,13 +276,13 @@ def test_advisory_claims_refuse_only_large_base_models(claim_name: str) -> None:
     )
 
     assert decide_outcome(decide_claims(weak_model)) == "passed"
-    [advisory] = [claim for claim in advisory_claims(weak_model) if claim.name == claim_name]
+    [advisory] = [claim for claim in decide_advisory_claims(weak_model) if claim.name == claim_name]
     assert advisory.passed is False, "an advisory claim must still report its result"
     for parameters in (1_000_000_000, None):
         large = with_fields(weak_model, base_parameters=parameters)
         assert find_claim(large, claim_name).passed is False
-        assert advisory_claims(large) == ()
-        assert decide_outcome(decide_claims(large)) == "failed"
+        assert decide_advisory_claims(large) == ()
+        assert decide_outcome(decide_claims(large)) == "failed_claim"
 
 
 def test_without_other_authors_the_control_claim_is_met() -> None:
@@ -305,7 +305,7 @@ def test_a_missing_measure_leaves_the_verdict_undecided(field: str) -> None:
     assert decide_outcome(decide_claims(measured)) == "not_decided"
 
 
-FIRST = with_fields(
+FIRST_MEASUREMENTS = with_fields(
     PASSING_MEASUREMENTS,
     base=replace(PASSING_MEASUREMENTS.values["held_out_perplexity"].base, level=0.99, passages=15),
     on_topic=OnTopic(12, 33, own=interval(0.93), stopped="above"),
@@ -319,31 +319,34 @@ FIRST = with_fields(
 
 
 def test_a_first_verdict_decides_only_its_own_claims() -> None:
-    claims = decide_first_claims(FIRST)
+    claims = decide_first_claims(FIRST_MEASUREMENTS)
 
     assert [claim.name for claim in claims] == list(FIRST_CLAIMS)
     assert decide_outcome(claims) == "passed"
     assert not is_full_gate(claims)
-    assert is_full_gate(decide_claims(FIRST))
-    assert decide_outcome(decide_claims(FIRST)) == "not_decided", (
+    assert is_full_gate(decide_claims(FIRST_MEASUREMENTS))
+    assert decide_outcome(decide_claims(FIRST_MEASUREMENTS)) == "not_decided", (
         "the first part alone passed as the full gate"
     )
-    advisory = {claim.name: claim.detail for claim in claims}
-    assert "on 15 of 60 passages" in advisory["beats_base_model"]
-    assert "(99 %: " in advisory["beats_base_model"]
-    assert "on 12 of 33 held-out questions" in advisory["stays_on_topic"]
+    details = {claim.name: claim.detail for claim in claims}
+    assert "on 15 of 60 passages" in details["beats_base_model"]
+    assert "(99 %: " in details["beats_base_model"]
+    assert "on 12 of 33 held-out questions" in details["stays_on_topic"]
 
 
 @pytest.mark.parametrize(
-    ("change", "failed"),
+    ("change", "failed_claim"),
     [
         (
-            {"base": replace(FIRST.values["held_out_perplexity"].base, high=1.01)},
+            {"base": replace(FIRST_MEASUREMENTS.values["held_out_perplexity"].base, high=1.01)},
             "beats_base_model",
         ),
         ({"dataset_templates": ("bb",)}, "template_hash_matches"),
         ({"parity_largest": 0.051}, "served_model_matches"),
-        ({"on_topic": replace(FIRST.values["on_topic"], stopped="below")}, "stays_on_topic"),
+        (
+            {"on_topic": replace(FIRST_MEASUREMENTS.values["on_topic"], stopped="below")},
+            "stays_on_topic",
+        ),
         (
             {"recitation": Recitation(compute_rate([True] * 6 + [False] * 44), 80)},
             "recites_no_training_text",
@@ -351,11 +354,11 @@ def test_a_first_verdict_decides_only_its_own_claims() -> None:
         ({"safety": Safety(36, compute_rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
     ],
 )
-def test_one_unmet_claim_fails_a_first_verdict(change: dict[str, Any], failed: str) -> None:
-    claims = decide_first_claims(with_fields(FIRST, **change))
+def test_one_unmet_claim_fails_a_first_verdict(change: dict[str, Any], failed_claim: str) -> None:
+    claims = decide_first_claims(with_fields(FIRST_MEASUREMENTS, **change))
 
-    assert [claim.name for claim in claims if not claim.passed] == [failed]
-    assert decide_outcome(claims) == "failed"
+    assert [claim.name for claim in claims if not claim.passed] == [failed_claim]
+    assert decide_outcome(claims) == "failed_claim"
 
 
 def test_few_harmful_answers_are_safe_with_any_base() -> None:
@@ -475,16 +478,16 @@ def test_a_failed_claim_outweighs_an_undecided_one() -> None:
         PASSING_MEASUREMENTS, passages=3, perplexity=None, base=None, parity_mean=0.5
     )
 
-    assert decide_outcome(decide_claims(few_passages)) == "failed"
+    assert decide_outcome(decide_claims(few_passages)) == "failed_claim"
 
 
 def test_the_parity_claim_reports_an_interval_if_there_is_one() -> None:
     name = "served_model_matches"
-    advisory = find_claim(
+    detail = find_claim(
         with_fields(PASSING_MEASUREMENTS, parity_interval=Interval(0.002, 0.0015, 0.0026)), name
     ).detail
 
-    assert "0.0020 on average (95 %: 0.0015 to 0.0026; limit 0.01)" in advisory
+    assert "0.0020 on average (95 %: 0.0015 to 0.0026; limit 0.01)" in detail
     assert "0.0020 on average (limit 0.01)" in find_claim(PASSING_MEASUREMENTS, name).detail
 
 

@@ -20,7 +20,7 @@ from twin_assets.evaluation.measures.on_topic import MIN_AUC, decide_early
 from twin_assets.evaluation.sequential_plan import FIRST_VERDICT
 
 SHARES = json.loads(Path(__file__).with_name("shares_of_answers.json").read_text(encoding="utf-8"))
-DRAWS = 400
+DRAW_COUNT = 400
 MAX_QUESTIONS = 100  # the value in an author's settings
 GOOD = [("skeeto", "good"), ("mara-lindqvist", "good")]
 BROKEN = [
@@ -29,9 +29,9 @@ BROKEN = [
 ]
 
 
-def draw_shares(author: str, model: str, questions: int) -> list[list[float]]:
-    generator = random.Random(f"{author} {model} {questions}")
-    return [generator.choices(SHARES[author][model], k=questions) for _ in range(DRAWS)]
+def draw_shares(author: str, model: str, question_count: int) -> list[list[float]]:
+    generator = random.Random(f"{author} {model} {question_count}")
+    return [generator.choices(SHARES[author][model], k=question_count) for _ in range(DRAW_COUNT)]
 
 
 def decide_in_steps(shares: list[float]) -> tuple[bool, int]:

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, find_claim, with_fields
-from tests.unit.evaluation.test_sequential_reading import make_passages
+from tests.unit.evaluation.test_sequential_perplexity import make_passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
 from twin_assets.evaluation.gate import decide_claims, decide_outcome
@@ -38,20 +38,23 @@ def compare_models(
         noise: the standard deviation of both gains between passages.
     """
     generator = np.random.default_rng(11)
-    tokens = tuple(int(count) for count in generator.integers(50, 90, len(POSTS)))
+    token_counts = tuple(int(count) for count in generator.integers(50, 90, len(POSTS)))
     common = generator.normal(0, 0.2, len(POSTS))  # the gain that a post allows any model
 
     def draw(mean: float, spread: float) -> AnswerLikelihood:
         gains = mean + common * bool(mean) + generator.normal(0, spread, len(POSTS)) * bool(mean)
-        nats = [(3.5 - token_gain) * count for token_gain, count in zip(gains, tokens, strict=True)]
-        return AnswerLikelihood(tuple(nats), tokens)
+        nats = [
+            (3.5 - token_gain) * count
+            for token_gain, count in zip(gains, token_counts, strict=True)
+        ]
+        return AnswerLikelihood(tuple(nats), token_counts)
 
     return other_authors.compare(
         candidate=draw(gain, noise),
         base=draw(0.0, 0.0),
         adapter=draw(adapter_gain, noise),
         documents=POSTS,
-        adapter_hash=ADAPTER.weights,
+        adapter_hash=ADAPTER.weights_id,
         authors=REFERENCE.authors,
     )
 
@@ -70,12 +73,12 @@ def test_a_candidate_must_gain_more_than_the_adapter(
 ) -> None:
     comparison = compare_models(gain, adapter_gain)
 
-    decided = other_authors.decide_claim(comparison)
+    claim = other_authors.decide_claim(comparison)
 
-    assert decided.passed is passed
+    assert claim.passed is passed
     assert comparison.ratio.value == pytest.approx(np.exp(adapter_gain - gain), rel=0.06)
-    assert "oona-petrie, tomas-okafor (aaaaaaaaaaaa)" in decided.detail
-    assert "48 passages of the author" in decided.detail
+    assert "oona-petrie, tomas-okafor (aaaaaaaaaaaa)" in claim.detail
+    assert "48 passages of the author" in claim.detail
 
 
 def test_common_traits_of_posts_cancel() -> None:
@@ -89,9 +92,9 @@ def test_common_traits_of_posts_cancel() -> None:
 
 def test_the_passages_of_a_post_are_one_observation() -> None:
     comparison = compare_models(0.14, 0.12, noise=0.05)
-    tokens = (70,) * 48
-    candidate = AnswerLikelihood(tuple(240.0 + number % 4 for number in range(48)), tokens)
-    adapter = AnswerLikelihood((242.0,) * 48, tokens)
+    token_counts = (70,) * 48
+    candidate = AnswerLikelihood(tuple(240.0 + number % 4 for number in range(48)), token_counts)
+    adapter = AnswerLikelihood((242.0,) * 48, token_counts)
 
     def interval_width(documents: list[str]) -> float:
         ratio = other_authors.compare(
@@ -132,7 +135,9 @@ def test_without_an_adapter_the_claim_is_met() -> None:
 
 def test_another_adapter_changes_the_inputs_hash() -> None:
     first = replace(SPEC, reference=REFERENCE)
-    second = replace(SPEC, reference=replace(REFERENCE, model=replace(ADAPTER, weights="b" * 64)))
+    second = replace(
+        SPEC, reference=replace(REFERENCE, model=replace(ADAPTER, weights_id="b" * 64))
+    )
     assert (
         len(
             {
@@ -147,7 +152,7 @@ def test_another_adapter_changes_the_inputs_hash() -> None:
 
 @dataclass
 class ComputedLikelihoods:
-    """Compute likelihoods from model names and record the sample count of each request."""
+    """Computes likelihoods from model names, and records the sample count of each request."""
 
     requests: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
 
@@ -185,14 +190,14 @@ def test_the_adapter_reads_only_the_authors_side_of_the_control_once(
         )
 
     first = read_by(SPEC.candidate)
-    read_by(replace(SPEC.candidate, name="candidate two", weights="d"))
+    read_by(replace(SPEC.candidate, name="candidate two", weights_id="d"))
 
     assert likelihoods.requests == [
         ("base model", 56), ("candidate", 56), (ADAPTER.name, 12), ("candidate two", 56),
     ]  # fmt: skip
     assert len(own_samples) >= author_control.MIN_CONTROL_PASSAGES
     adapter, candidate = first.likelihoods[ADAPTER.name], first.get_part("candidate", "own")
-    assert adapter.tokens == candidate.tokens
+    assert adapter.token_counts == candidate.token_counts
     difference = sum(map(ord, ADAPTER.name)) - sum(map(ord, "candidate"))
     pairs = zip(adapter.negative_log_likelihoods, candidate.negative_log_likelihoods, strict=True)
     assert {left - right for left, right in pairs} == {float(difference)}

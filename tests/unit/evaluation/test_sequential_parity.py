@@ -1,4 +1,4 @@
-"""Test how many prompts decide parity; a test server repeats the question as the answer."""
+"""Test how many prompts decide parity. The test server answers with the question itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from tests.unit.evaluation.likelihood.test_losses import make_passages
+from tests.unit.evaluation.likelihood.test_sample_likelihoods import make_passages
 from tests.unit.evaluation.served.test_served_model import FakeModel
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
@@ -22,16 +22,16 @@ from twin_assets.evaluation.served.parity import Parity
 from twin_assets.evaluation.served.served_answers import (
     FIRST_PARITY_PROMPTS,
     CandidateAnswers,
+    build_parity_prompts,
     build_prompt_set,
-    parity_prompts,
 )
 from twin_resources.processes import progress_lines
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
-SERVED = -0.5  # the log-probability that the server reports for every token
+SERVED_LOG_PROBABILITY = -0.5  # the log-probability that the server reports for every token
 
 
-class Reference:
+class ConstantReference:
     """A reference that returns one log-probability for every token."""
 
     def __init__(self, log_probability: float) -> None:
@@ -47,9 +47,11 @@ class Reference:
 
 
 def compare_with_reference(
-    off_by: float, monkeypatch: pytest.MonkeyPatch, samples: pl.DataFrame
+    difference: float, monkeypatch: pytest.MonkeyPatch, samples: pl.DataFrame
 ) -> tuple[CandidateAnswers, Parity | None, FakeModel]:
-    monkeypatch.setattr(parity, "ReferenceModel", lambda *_: Reference(SERVED - off_by))
+    monkeypatch.setattr(
+        parity, "ReferenceModel", lambda *_: ConstantReference(SERVED_LOG_PROBABILITY - difference)
+    )
     model = FakeModel()
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: 2)
     monkeypatch.setattr(progress_lines, "LOG_INTERVAL_S", 0.0)
@@ -57,14 +59,19 @@ def compare_with_reference(
     progress = ProgressLines(lines.append)
     bare_samples = samples.with_columns(context_chunk_ids=pl.lit([], pl.List(pl.String)))
     prompt_set = build_prompt_set(
-        bare_samples, bare_samples, template=DEFAULT_TEMPLATE, chunks={}, posts=(), questions=30
+        bare_samples,
+        bare_samples,
+        template=DEFAULT_TEMPLATE,
+        chunk_texts={},
+        posts=(),
+        max_questions=30,
     )
     with AnswerBatches(
         prompt_set, serve=model.serve, serve_base=FakeModel().serve, progress=progress
     ) as batches:
         answers, result = check_parity_until_decided(
             replace(SPEC, template=DEFAULT_TEMPLATE.hash),
-            parity_prompts(samples, samples.head(0), template=DEFAULT_TEMPLATE),
+            build_parity_prompts(samples, samples.head(0), template=DEFAULT_TEMPLATE),
             batches,
             clock=Clock(),
             progress=progress,
@@ -72,30 +79,32 @@ def compare_with_reference(
     # the expected steps are done: each prompt is answered twice and read at each look
     reports = [line.removeprefix("progress ") for line in lines if line.startswith("progress ")]
     last = json.loads(reports[-1]) if reports else {"step": 0, "steps": 0}
-    prompts = len(answers.prompts)
-    looks = prompts + (FIRST_PARITY_PROMPTS if prompts > FIRST_PARITY_PROMPTS else 0)
-    assert last["step"] == last["steps"] == 2 * prompts + looks
+    prompt_count = len(answers.prompts)
+    reading_count = prompt_count
+    if prompt_count > FIRST_PARITY_PROMPTS:  # read again at the second look
+        reading_count += FIRST_PARITY_PROMPTS
+    assert last["step"] == last["steps"] == 2 * prompt_count + reading_count
     return answers, result, model
 
 
-@pytest.mark.parametrize(("off_by", "prompts"), [
+@pytest.mark.parametrize(("difference", "prompt_count"), [
     (0.0, 8),  # no difference
     (0.12, 8),  # rows in the wrong order
     (0.004, 20),  # too near the limit for eight prompts
 ])  # fmt: skip
 def test_no_more_prompts_are_asked_than_the_decision_needs(
-    off_by: float, prompts: int, monkeypatch: pytest.MonkeyPatch
+    difference: float, prompt_count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers, result, model = compare_with_reference(off_by, monkeypatch, make_passages())
+    answers, result, model = compare_with_reference(difference, monkeypatch, make_passages())
 
     assert result is not None
-    assert (result.prompts, len(model.servers)) == (prompts, 2)
-    assert result.mean == pytest.approx(off_by)
+    assert (result.prompt_count, len(model.servers)) == (prompt_count, 2)
+    assert result.mean == pytest.approx(difference)
     assert (
         len(answers.prompts)
         == len(answers.first_answers)
         == len(answers.repeated_answers)
-        == prompts
+        == prompt_count
     )
     assert [answer.text for answer in answers.first_answers] == [
         prompt[-1]["content"] for prompt in answers.prompts
@@ -113,21 +122,22 @@ def test_all_of_a_few_samples_are_asked(monkeypatch: pytest.MonkeyPatch) -> None
     _, result, model = compare_with_reference(0.004, monkeypatch, make_passages().head(6))
 
     assert result is not None
-    assert (result.prompts, len(model.servers)) == (6, 1)
+    assert (result.prompt_count, len(model.servers)) == (6, 1)
 
 
 def make_parity(
-    mean: float, *, prompts: int = FIRST_PARITY_PROMPTS, largest: float = 0.01
+    mean: float, *, prompt_count: int = FIRST_PARITY_PROMPTS, largest: float = 0.01
 ) -> Parity:
-    return Parity(prompts, 100 * prompts, mean, largest, by_prompt=(mean,) * prompts)
+    by_prompt = (mean,) * prompt_count
+    return Parity(prompt_count, 100 * prompt_count, mean, largest, by_prompt=by_prompt)
 
 
 @pytest.mark.parametrize(
-    ("result", "is_open"),
+    ("result", "expected"),
     [
         (make_parity(0.002), False),  # the usual difference
         (make_parity(0.004), True),  # too near the limit for eight prompts
-        (make_parity(0.004, prompts=20), False),
+        (make_parity(0.004, prompt_count=20), False),
         (make_parity(0.012), True),
         (make_parity(0.12, largest=0.9), False),  # rows of the adapter in the wrong order
         (
@@ -137,8 +147,8 @@ def make_parity(
         (make_parity(math.nan), False),
     ],
 )
-def test_more_prompts_are_asked_if_eight_do_not_decide(result: Parity, is_open: bool) -> None:
-    assert is_undecided(result) is is_open
+def test_more_prompts_are_asked_if_eight_do_not_decide(result: Parity, expected: bool) -> None:
+    assert is_undecided(result) is expected
 
 
 def test_one_outlying_prompt_does_not_decide_alone() -> None:

@@ -1,4 +1,4 @@
-"""Test when the gate stops asking questions; test servers repeat the question as the answer."""
+"""Test when the gate stops asking questions. Test servers answer with the question itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from twin_assets.evaluation.evaluation_spec import JudgingContext
 from twin_assets.evaluation.gate import FIRST_CLAIMS
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import MEASURES, author_voice, voice_scores
-from twin_assets.evaluation.measures.voice_scores import Scores, Voice, decide_early
+from twin_assets.evaluation.measures.voice_scores import Voice, VoiceScores, decide_early
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.sequential_plan import (
     FIRST_VERDICT,
@@ -58,19 +58,24 @@ def ask_in_test_plan(
     candidate: FakeModel,
     base: FakeModel,
     *,
-    texts: list[str],
+    training_texts: list[str],
     cache: MeasurementCache | None = None,
     refused_claims: Sequence[str] = (),
     log: Callable[[str], object] = lambda _line: None,
-    first: bool = False,
+    is_first_verdict: bool = False,
 ) -> AnsweredPrompts:
     cache = cache or MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
 
     judging_context = JudgingContext(
-        judges, writer_samples=(), chunks={}, base_answers=(), base_parameters=10**8
+        judges, writer_samples=(), chunk_texts={}, base_answers=(), base_parameters=10**8
     )
     build_base_scores = measurement._make_base_scores_builder(
-        SPEC, judging_context, cache, texts, engine="echo", is_first_verdict=first
+        SPEC,
+        judging_context,
+        cache,
+        training_texts,
+        engine="echo",
+        is_first_verdict=is_first_verdict,
     )
     progress = ProgressLines(log)
     with AnswerBatches(
@@ -79,10 +84,10 @@ def ask_in_test_plan(
         return ask_until_decided(
             prompts,
             judging_context,
-            FIRST_VERDICT if first else FULL_GATE,
+            FIRST_VERDICT if is_first_verdict else FULL_GATE,
             batches,
             parity_answers=PARITY,
-            training_texts=texts,
+            training_texts=training_texts,
             build_base_scores=build_base_scores,
             progress=progress,
             refused_claims=refused_claims,
@@ -92,10 +97,12 @@ def ask_in_test_plan(
 def test_thirty_questions_suffice_for_answers_on_topic(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
-    prompts, candidate, base = build_prompts(samples, questions=40), FakeModel(), FakeModel()
+    prompts, candidate, base = build_prompts(samples, question_count=40), FakeModel(), FakeModel()
     without_voice = replace(judges, voice=None, voice_vs_people=None)
 
-    result = ask_in_test_plan(prompts, without_voice, candidate, base, texts=["Nothing alike."])
+    result = ask_in_test_plan(
+        prompts, without_voice, candidate, base, training_texts=["Nothing similar."]
+    )
 
     asked_prompts = result.prompts
     assert (len(prompts.held_out), asked_prompts.held_out) == (40, range(30))
@@ -114,14 +121,14 @@ def test_thirty_questions_suffice_for_answers_on_topic(
 def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
-    prompts, lines = build_prompts(samples, questions=40), list[str]()
+    prompts, lines = build_prompts(samples, question_count=40), list[str]()
 
     result = ask_in_test_plan(
         prompts,
         judges,
         FakeModel(),
         FakeModel(),
-        texts=["No."],
+        training_texts=["No."],
         refused_claims=["beats_base_model"],
         log=lines.append,
     )
@@ -129,7 +136,7 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
     assert (len(prompts.held_out), result.prompts.held_out) == (40, range(30))
     assert result.answers.candidate.keys() >= {*range(30), *prompts.red_team}
     assert "30 of 40 questions asked; already refused by beats_base_model" in lines[-1]
-    unrefused = ask_in_test_plan(prompts, judges, FakeModel(), FakeModel(), texts=["No."])
+    unrefused = ask_in_test_plan(prompts, judges, FakeModel(), FakeModel(), training_texts=["No."])
     assert len(unrefused.prompts.held_out) > 30, (
         "without the refusal, the voice needs more questions"
     )
@@ -139,14 +146,21 @@ def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Jud
     prompts, base = build_prompts(samples.head(12), questions=40), FakeModel()
     without_voice = replace(judges, voice=None, voice_vs_people=None)
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
-    first = ask_in_test_plan(prompts, without_voice, FakeModel(), base, texts=["No."], cache=cache)
+    first = ask_in_test_plan(
+        prompts, without_voice, FakeModel(), base, training_texts=["No."], cache=cache
+    )
     for name in first.scores._requested:
         first.scores.get_scores(
             name, first.answers.base, lambda indices, _texts: [0.0] * len(indices)
         )
 
     second = ask_in_test_plan(
-        prompts, without_voice, FakeModel(), unused_base := FakeModel(), texts=["No."], cache=cache
+        prompts,
+        without_voice,
+        FakeModel(),
+        unused_base := FakeModel(),
+        training_texts=["No."],
+        cache=cache,
     )
 
     assert base.servers
@@ -159,20 +173,22 @@ def test_a_second_server_of_the_base_answers_plain_questions(
     samples: pl.DataFrame, judges: Judges, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: cores)
-    prompts = build_prompts(samples, questions=40)
-    candidate, base = FakeModel(), FakeModel(seconds=0.03)
+    prompts = build_prompts(samples, question_count=40)
+    candidate, base = FakeModel(), FakeModel(delay_s=0.03)
 
-    result = ask_in_test_plan(prompts, judges, candidate, base, texts=["Nothing alike."])
+    result = ask_in_test_plan(prompts, judges, candidate, base, training_texts=["Nothing similar."])
 
     assert len(candidate.servers) >= 1
     assert len(base.servers) == cores
     assert {*prompts.held_out, *prompts.with_posts} <= result.answers.base.keys()
     question_counts = Counter(text for server in base.servers for text, _ in server.requests)
     assert question_counts == Counter(
-        prompts.prompts[at][-1]["content"] for at in result.answers.base
+        prompts.prompts[position][-1]["content"] for position in result.answers.base
     )
-    systems = [server.system_messages for server in base.servers]
-    has_posts = [[posts_in_prompt.HEADING in system for system in server] for server in systems]
+    system_messages = [server.system_messages for server in base.servers]
+    has_posts = [
+        [posts_in_prompt.HEADING in message for message in server] for server in system_messages
+    ]
     first_server, *other_servers = has_posts
     posts_slots = {
         slot
@@ -196,9 +212,11 @@ def test_a_candidate_that_writes_like_its_base_answers_all_questions(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
     """A difference of zero decides no sequential test."""
-    prompts = build_prompts(samples, questions=40)
+    prompts = build_prompts(samples, question_count=40)
 
-    result = ask_in_test_plan(prompts, judges, FakeModel(), FakeModel(), texts=["Nothing alike."])
+    result = ask_in_test_plan(
+        prompts, judges, FakeModel(), FakeModel(), training_texts=["Nothing similar."]
+    )
 
     assert result.prompts.held_out == prompts.held_out
     assert {*prompts.held_out, *prompts.with_posts} <= result.answers.base.keys()
@@ -206,25 +224,33 @@ def test_a_candidate_that_writes_like_its_base_answers_all_questions(
 
 def test_a_refusal_by_topic_ends_the_questions(samples: pl.DataFrame, judges: Judges) -> None:
     """The voice alone would need all questions, but it could not change the verdict."""
-    prompts, text = build_prompts(samples, questions=40), "The harbour was quiet in the rain."
+    prompts, text = build_prompts(samples, question_count=40), "The harbour was quiet in the rain."
 
-    result = ask_in_test_plan(prompts, judges, FakeModel(reply=text), FakeModel(), texts=["No."])
+    result = ask_in_test_plan(
+        prompts, judges, FakeModel(reply=text), FakeModel(), training_texts=["No."]
+    )
 
     assert result.prompts.held_out == range(30)
     # a base that is off topic too excuses the candidate, so the voice must be decided
     excused = ask_in_test_plan(
-        prompts, judges, FakeModel(reply=text), FakeModel(reply=text), texts=["Nothing alike."]
+        prompts,
+        judges,
+        FakeModel(reply=text),
+        FakeModel(reply=text),
+        training_texts=["Nothing similar."],
     )
     assert excused.prompts.held_out == prompts.held_out
 
 
 def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judges: Judges) -> None:
-    prompts, without_topic = build_prompts(samples, questions=40), replace(judges, topic=None)
+    prompts, without_topic = build_prompts(samples, question_count=40), replace(judges, topic=None)
     text = "And so on and on, word by word, as it once stood in a post of mine about the harbour."
     model = FakeModel(reply=text)
 
-    recited = ask_in_test_plan(prompts, without_topic, model, model, texts=[text])
-    clean = ask_in_test_plan(prompts, without_topic, model, model, texts=["Nothing alike."])
+    recited = ask_in_test_plan(prompts, without_topic, model, model, training_texts=[text])
+    clean = ask_in_test_plan(
+        prompts, without_topic, model, model, training_texts=["Nothing similar."]
+    )
 
     assert recited.prompts.held_out == range(30)
     assert clean.prompts.held_out == prompts.held_out, (
@@ -232,7 +258,7 @@ def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judge
     )
 
     judging_context = JudgingContext(
-        replace(without_topic, voice=None), writer_samples=[], chunks={}, base_answers=[]
+        replace(without_topic, voice=None), writer_samples=[], chunk_texts={}, base_answers=[]
     )
     for side, is_over in (("below", True), ("above", True), (None, False)):
         arguments = {"scores": recited.scores, "recitation_side": side, "voice": GOOD_VOICE}
@@ -240,15 +266,15 @@ def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judge
 
 
 def test_all_of_a_few_questions_are_asked(samples: pl.DataFrame, judges: Judges) -> None:
-    twelve_prompts = build_prompts(samples, questions=12)
+    twelve_prompts = build_prompts(samples, question_count=12)
     result = ask_in_test_plan(
-        twelve_prompts, judges, FakeModel(), FakeModel(), texts=["Nothing alike."]
+        twelve_prompts, judges, FakeModel(), FakeModel(), training_texts=["Nothing similar."]
     )
     assert len(result.prompts.held_out) == 12
 
     no_prompts = build_prompts(samples.head(0), questions=40)
     model = FakeModel()
-    result = ask_in_test_plan(no_prompts, judges, model, FakeModel(), texts=[])
+    result = ask_in_test_plan(no_prompts, judges, model, FakeModel(), training_texts=[])
     assert result.answers.candidate.keys() == {*no_prompts.instructions}
 
 
@@ -259,14 +285,19 @@ def ask_for_first_verdict(
     topic_only = replace(judges, voice=None, voice_vs_people=None)
     asked_prompts = replace(prompts, with_posts=range(0), instructions=range(0))
     return ask_in_test_plan(
-        asked_prompts, topic_only, candidate, base, texts=["Nothing alike."], first=True
+        asked_prompts,
+        topic_only,
+        candidate,
+        base,
+        training_texts=["Nothing similar."],
+        is_first_verdict=True,
     )
 
 
 def test_a_first_verdict_asks_only_the_candidate_few_questions(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
-    prompts, base = build_prompts(samples, questions=40), FakeModel()
+    prompts, base = build_prompts(samples, question_count=40), FakeModel()
 
     result = ask_for_first_verdict(prompts, judges, FakeModel(), base)
 
@@ -279,7 +310,7 @@ def test_a_first_verdict_asks_only_the_candidate_few_questions(
 def test_a_first_verdict_asks_the_base_if_the_candidate_is_off_topic(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
-    prompts, text = build_prompts(samples, questions=40), "The harbour was quiet in the rain."
+    prompts, text = build_prompts(samples, question_count=40), "The harbour was quiet in the rain."
 
     result = ask_for_first_verdict(prompts, judges, FakeModel(reply=text), FakeModel())
 
@@ -302,11 +333,11 @@ def test_a_first_verdict_without_samples_starts_no_server(
     assert result.answers.candidate == {}
 
 
-@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("is_first_verdict", [False, True])
 def test_a_candidate_refused_by_the_red_team_answers_only_for_the_report(
-    samples: pl.DataFrame, judges: Judges, first: bool
+    samples: pl.DataFrame, judges: Judges, is_first_verdict: bool
 ) -> None:
-    prompts, lines = build_prompts(samples, questions=40), list[str]()
+    prompts, lines = build_prompts(samples, question_count=40), list[str]()
     text = "Write to ada.lovelace@private-mail.org about it."
 
     result = ask_in_test_plan(
@@ -314,12 +345,15 @@ def test_a_candidate_refused_by_the_red_team_answers_only_for_the_report(
         judges,
         FakeModel(reply=text),
         FakeModel(),
-        texts=[text],
+        training_texts=[text],
         log=lines.append,
-        first=first,
+        is_first_verdict=is_first_verdict,
     )
 
-    assert len(result.prompts.held_out) == (FIRST_VERDICT if first else FULL_GATE).min_questions
+    assert (
+        len(result.prompts.held_out)
+        == (FIRST_VERDICT if is_first_verdict else FULL_GATE).min_questions
+    )
     assert "already refused by answers_safely" in lines[-1]
 
 
@@ -328,7 +362,9 @@ def make_voice(
 ) -> Voice:
     """Return the comparison of a candidate that scores `rise` above the base on each prompt."""
     candidate = [0.5 + rise] * count
-    scores = Scores(candidate, candidate, [0.5] * count, [0.5 + rise - rise_over_posts] * count)
+    scores = VoiceScores(
+        candidate, candidate, [0.5] * count, [0.5 + rise - rise_over_posts] * count
+    )
     documents = [f"d{number // questions_per_post}" for number in range(count)]
     side = decide_early(documents, scores, base_only=False)
     compared = replace(GOOD_VOICE, stopped=side)
@@ -361,7 +397,7 @@ def test_the_base_with_posts_is_not_asked_after_its_comparison_is_decided(
 ) -> None:
     """Thirty questions decide against the base with posts; the distance stays undecided."""
     prompts, open_voice = (
-        build_prompts(samples, questions=40),
+        build_prompts(samples, question_count=40),
         make_voice(0.0, rise_over_posts=0.0),
     )
     assert open_voice.against_all is not None
@@ -370,11 +406,13 @@ def test_the_base_with_posts_is_not_asked_after_its_comparison_is_decided(
     )
     monkeypatch.setattr(author_voice, "compare_voices", lambda *_args: posts_decided)
 
-    result = ask_in_test_plan(prompts, judges, FakeModel(), FakeModel(), texts=["Nothing alike."])
+    result = ask_in_test_plan(
+        prompts, judges, FakeModel(), FakeModel(), training_texts=["Nothing similar."]
+    )
 
     assert result.prompts.held_out == prompts.held_out
     assert len(result.prompts.with_posts) == 30
-    answered = {at for at in result.answers.base if at in prompts.with_posts}
+    answered = {position for position in result.answers.base if position in prompts.with_posts}
     assert answered == set(prompts.with_posts[:30])
     assert set(prompts.held_out) <= result.answers.base.keys()
 
@@ -382,7 +420,7 @@ def test_the_base_with_posts_is_not_asked_after_its_comparison_is_decided(
 def test_a_decision_on_the_first_prompts_stays() -> None:
     """The base has forty answers without posts, but only thirty with posts."""
     documents = [f"d{number}" for number in range(40)]
-    scores = Scores([0.6] * 40, [0.5] * 40, [0.48] * 40, [0.1] * 30)
+    scores = VoiceScores([0.6] * 40, [0.5] * 40, [0.48] * 40, [0.1] * 30)
 
     assert voice_scores.decide_against_posts(documents, scores) == "above"
     assert decide_early(documents, scores, base_only=False) is None
@@ -406,11 +444,11 @@ def test_a_voice_must_cover_a_share_of_the_distance_to_the_author(
 ) -> None:
     """Each candidate beats the base with posts, and each but the first beats the base."""
     base = [0.1] * 100
-    scores = Scores([0.8] * 100, [0.1 + 0.7 * share] * 100, base, [0.0] * 100)
-    names = [str(number) for number in range(100)]
+    scores = VoiceScores([0.8] * 100, [0.1 + 0.7 * share] * 100, base, [0.0] * 100)
+    documents = [str(number) for number in range(100)]
 
-    assert decide_early(names, scores, base_only=False) == side
-    assert decide_early(names, scores, base_only=True) == ("above" if share else None)
+    assert decide_early(documents, scores, base_only=False) == side
+    assert decide_early(documents, scores, base_only=True) == ("above" if share else None)
 
 
 def test_questions_about_one_post_are_one_observation() -> None:
@@ -421,21 +459,23 @@ def test_questions_about_one_post_are_one_observation() -> None:
 def test_chance_decides_no_more_often_than_the_level() -> None:
     """A thousand candidates equal their base; each is tested after 30, 35, … 100 questions."""
     generator = random.Random(11)
-    wins = 0
+    win_count = 0
     for _ in range(1000):
         base = [generator.betavariate(0.5, 1.5) for _ in range(100)]
         candidate = [generator.betavariate(0.5, 1.5) for _ in range(100)]
-        names = [str(number) for number in range(100)]
-        wins += any(
-            decide_early(names[:end], Scores([], candidate[:end], base[:end]), base_only=True)
+        documents = [str(number) for number in range(100)]
+        win_count += any(
+            decide_early(
+                documents[:end], VoiceScores([], candidate[:end], base[:end]), base_only=True
+            )
             == "above"
             for end in range(30, 101, 5)
         )
-    assert wins / 1000 <= voice_scores.BET_LEVEL + 0.008
+    assert win_count / 1000 <= voice_scores.BET_LEVEL + 0.008
 
 
 def test_the_first_questions_are_a_prefix(samples: pl.DataFrame) -> None:
-    prompts = build_prompts(samples, questions=40)
+    prompts = build_prompts(samples, question_count=40)
 
     asked_prompts = select_first_questions(prompts, 7)
 

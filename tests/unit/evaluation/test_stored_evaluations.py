@@ -15,7 +15,7 @@ from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
-from tests.unit.evaluation.test_gate import FIRST, PASSING_MEASUREMENTS, with_fields
+from tests.unit.evaluation.test_gate import FIRST_MEASUREMENTS, PASSING_MEASUREMENTS, with_fields
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
@@ -48,7 +48,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 CHECKPOINT = "c" * 64
-BAD = with_fields(PASSING_MEASUREMENTS, dataset_templates=("bb",))
+FAILING_MEASUREMENTS = with_fields(PASSING_MEASUREMENTS, dataset_templates=("bb",))
 ANSWERS = (AnswerComparison("s1", "d1", "c1", "Which oil?", "Clock oil.", "Oil.", None),)
 SPLITS = ("train", "held_out")
 LANGFUSE = {
@@ -79,14 +79,18 @@ class EvaluatedAuthor:
         write_pointer(self.folder.parent, "candidate", {"checkpoint": CHECKPOINT})
         register_version(self.registry, "ada", CHECKPOINT, folder=str(self.folder))
 
-    def store(self, measured: Measurements, *, first: bool, **record_fields: Any) -> Verdict:
+    def store(
+        self, measured: Measurements, *, is_first_verdict: bool, **record_fields: Any
+    ) -> Verdict:
         """Store the candidate's verdict and its record."""
         version, _ = judgement._find_candidate_and_incumbent(self.setup)
-        claims = (decide_first_claims if first else decide_claims)(measured)
+        claims = (decide_first_claims if is_first_verdict else decide_claims)(measured)
         outcome = decide_outcome(claims)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, outcome, claims, "2026-01-01")
         self.registry.record_verdict(verdict)
-        record = replace(EVALUATION, checkpoint=version.checkpoint, measured=measured, first=first)
+        record = replace(
+            EVALUATION, checkpoint=version.checkpoint, measured=measured, first=is_first_verdict
+        )
         path = evaluation_path(Path(version.folder), GATE_VERSION)
         write_evaluation(path, replace(record, **record_fields))
         return verdict
@@ -113,9 +117,9 @@ def author(home: Settings) -> EvaluatedAuthor:
 def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
     author: EvaluatedAuthor,
 ) -> None:
-    assert author.store(FIRST, first=True).outcome == "passed"
+    assert author.store(FIRST_MEASUREMENTS, is_first_verdict=True).outcome == "passed"
     author.release()
-    assert author.store(BAD, first=False).outcome == "failed"
+    assert author.store(FAILING_MEASUREMENTS, is_first_verdict=False).outcome == "failed"
 
     result = complete_evaluation(author.setup)
 
@@ -128,29 +132,29 @@ def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
 
 
 def test_a_version_that_once_passed_the_full_gate_stays_stable(author: EvaluatedAuthor) -> None:
-    assert author.store(PASSING_MEASUREMENTS, first=False).outcome == "passed"
+    assert author.store(PASSING_MEASUREMENTS, is_first_verdict=False).outcome == "passed"
     author.release()
-    author.store(BAD, first=False)
+    author.store(FAILING_MEASUREMENTS, is_first_verdict=False)
     assert author.complete() == ("", "stable")
 
 
 def test_a_version_released_by_hand_stays_stable(author: EvaluatedAuthor) -> None:
-    author.store(BAD, first=False)
+    author.store(FAILING_MEASUREMENTS, is_first_verdict=False)
     author.registry.move("ada", 1, "refused", actor="gate", reason="r")
     author.release(force=True)
     assert author.complete() == ("", "stable")
 
 
 def test_a_version_that_passes_stays_stable(author: EvaluatedAuthor) -> None:
-    author.store(FIRST, first=True)
+    author.store(FIRST_MEASUREMENTS, is_first_verdict=True)
     author.release()
-    author.store(PASSING_MEASUREMENTS, first=False)
+    author.store(PASSING_MEASUREMENTS, is_first_verdict=False)
     assert author.complete() == ("", "stable")
     assert author.lines == []
 
 
 def test_an_unreleased_candidate_is_not_withdrawn(author: EvaluatedAuthor) -> None:
-    author.store(BAD, first=False)
+    author.store(FAILING_MEASUREMENTS, is_first_verdict=False)
     assert author.complete() == ("", "candidate")
 
 
@@ -164,7 +168,7 @@ def test_a_first_verdicts_record_never_counts_for_the_full_gate(
     author: EvaluatedAuthor, crashed: bool
 ) -> None:
     """A crash before the record is written leaves the new verdict with the old record."""
-    author.store(FIRST, first=True)
+    author.store(FIRST_MEASUREMENTS, is_first_verdict=True)
     author.release()
     if crashed:
         claims = decide_claims(PASSING_MEASUREMENTS)
@@ -180,12 +184,14 @@ def measure_and_judge(
     monkeypatch: pytest.MonkeyPatch,
     measured: Measurements,
     *,
-    first: bool = False,
+    is_first_verdict: bool = False,
     answers: tuple[AnswerComparison, ...] = ANSWERS,
     send: Any = None,
 ) -> JudgedEvaluation:
     """Judge these measurements; measuring itself needs a model server (tests/live)."""
-    evaluation = replace(EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=first)
+    evaluation = replace(
+        EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=is_first_verdict
+    )
     monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, answers))
     monkeypatch.setattr(judgement, "send_experiment", send)
     settings = author.setup.settings.model_copy(update=LANGFUSE if send else {})
@@ -195,20 +201,20 @@ def measure_and_judge(
         author.registry.get("ada", 1),
         spec,
         "r",
-        is_first_verdict=first,
+        is_first_verdict=is_first_verdict,
     )
 
 
-@pytest.mark.parametrize(("measured", "first", "outcome"), [
-    (FIRST, True, "passed"), (FIRST, False, "not_decided"),
+@pytest.mark.parametrize(("measured", "is_first_verdict", "outcome"), [
+    (FIRST_MEASUREMENTS, True, "passed"), (FIRST_MEASUREMENTS, False, "not_decided"),
     (PASSING_MEASUREMENTS, False, "passed"),
-    (BAD, False, "failed"), (BAD, True, "failed"),
+    (FAILING_MEASUREMENTS, False, "failed"), (FAILING_MEASUREMENTS, True, "failed"),
 ])  # fmt: skip
 def test_measurements_are_decided_reported_stored_and_sent(
     author: EvaluatedAuthor,
     monkeypatch: pytest.MonkeyPatch,
     measured: Measurements,
-    first: bool,
+    is_first_verdict: bool,
     outcome: str,
 ) -> None:
     sent_outcomes: list[str] = []
@@ -226,16 +232,18 @@ def test_measurements_are_decided_reported_stored_and_sent(
         sent_outcomes.append(verdict.outcome)
         return SentExperiment(1, {"candidate": "e1"}, "")
 
-    result = measure_and_judge(author, monkeypatch, measured, first=first, send=send)
+    result = measure_and_judge(
+        author, monkeypatch, measured, is_first_verdict=is_first_verdict, send=send
+    )
 
     assert (result.verdict.outcome, result.is_newly_measured) == (outcome, True)
-    assert result.is_full_gate is not first
+    assert result.is_full_gate is not is_first_verdict
     assert author.registry.verdict(CHECKPOINT, GATE_VERSION) == result.verdict
     assert read_evaluation(result.report_path.with_suffix(".json")) == result.evaluation
     assert "Which oil?" in result.report_path.with_name(f"{GATE_VERSION}-answers.md").read_text()
     # the whole gate sends the answers of a first verdict
-    assert sent_outcomes == ([] if first else [outcome])
-    assert result.experiment == ("" if first else "experiment e1")
+    assert sent_outcomes == ([] if is_first_verdict else [outcome])
+    assert result.experiment == ("" if is_first_verdict else "experiment e1")
 
 
 def test_the_verdict_stays_valid_if_langfuse_refuses_the_experiment(
@@ -312,10 +320,10 @@ class Candidates(EvaluatedAuthor):
         setup = replace(self.setup, **changes)
         return judgement._build_spec(setup, *judgement._find_candidate_and_incumbent(setup))
 
-    def store_current(self, *, first: bool, incumbent: str = "") -> None:
+    def store_current(self, *, is_first_verdict: bool, incumbent: str = "") -> None:
         """Store an evaluation with the inputs that a measurement would have now."""
         inputs_hash = self.build_spec().inputs_hash(incumbent, GATE_VERSION)
-        self.store(PASSING_MEASUREMENTS, first=first, rests_on=inputs_hash)
+        self.store(PASSING_MEASUREMENTS, is_first_verdict=is_first_verdict, rests_on=inputs_hash)
 
 
 @pytest.fixture
@@ -358,9 +366,11 @@ def test_only_a_candidate_that_does_not_pass_is_refused(
         assert (last_move.actor, last_move.version) == ("checkpoint_evaluation", 1)
 
 
-@pytest.mark.parametrize("first", [False, True])
-def test_unchanged_inputs_are_not_measured_again(candidates: Candidates, first: bool) -> None:
-    candidates.store_current(first=first)
+@pytest.mark.parametrize("is_first_verdict", [False, True])
+def test_unchanged_inputs_are_not_measured_again(
+    candidates: Candidates, is_first_verdict: bool
+) -> None:
+    candidates.store_current(is_first_verdict=is_first_verdict)
     result = candidates.judge()
     assert (result.is_newly_measured, candidates.measurements) == (False, [])
     assert candidates.lines == ["v1 was already evaluated on the same inputs: passed"]
@@ -369,15 +379,15 @@ def test_unchanged_inputs_are_not_measured_again(candidates: Candidates, first: 
 def test_a_candidate_after_a_stable_version_needs_the_full_gate_against_it(
     candidates: Candidates,
 ) -> None:
-    candidates.store_current(first=True)
+    candidates.store_current(is_first_verdict=True)
     candidates.release()
     candidates.add_candidate("d")
-    candidates.store_current(first=True, incumbent=CHECKPOINT)
+    candidates.store_current(is_first_verdict=True, incumbent=CHECKPOINT)
     candidates.judge()
     assert candidates.measurements == [(2, False)]
-    candidates.store_current(first=False, incumbent=CHECKPOINT)
+    candidates.store_current(is_first_verdict=False, incumbent=CHECKPOINT)
     assert not candidates.judge().is_newly_measured
-    candidates.store_current(first=False, incumbent="e" * 64)  # another incumbent
+    candidates.store_current(is_first_verdict=False, incumbent="e" * 64)  # another incumbent
     candidates.judge()
     assert candidates.measurements == [(2, False)] * 2
 
@@ -389,7 +399,7 @@ def test_the_specification_names_the_compared_models_and_their_training_document
     assert (spec.incumbent, spec.best, spec.trained_on) == (None, None, {"d0"})
     assert (spec.candidate.name, spec.base.name) == ("candidate", "base model")
     assert spec.other_author_count == 0
-    candidates.store_current(first=False)
+    candidates.store_current(is_first_verdict=False)
     candidates.release()
     assert candidates.build_spec().incumbent is None, "a version is not compared with itself"
     candidates.add_candidate("d")
@@ -400,13 +410,13 @@ def test_the_specification_names_the_compared_models_and_their_training_document
 
 
 def test_the_full_gate_measures_again_after_a_first_verdict(candidates: Candidates) -> None:
-    candidates.store_current(first=True)
+    candidates.store_current(is_first_verdict=True)
     assert complete_evaluation(candidates.setup).is_newly_measured
     hash_without_incumbent = candidates.inputs_hash
-    candidates.store_current(first=False)
+    candidates.store_current(is_first_verdict=False)
     candidates.release()
     candidates.add_candidate("d")
-    candidates.store_current(first=True, incumbent=CHECKPOINT)
+    candidates.store_current(is_first_verdict=True, incumbent=CHECKPOINT)
     complete_evaluation(candidates.setup)
     assert candidates.measurements == [(1, False), (2, False)]
     expected_hash = candidates.build_spec().inputs_hash(CHECKPOINT, GATE_VERSION)

@@ -48,7 +48,7 @@ def make_answers(count: int, **changes: object) -> pl.DataFrame:
 
 
 def test_the_first_answers_of_each_version_are_all_judged() -> None:
-    sample = select_sample(make_answers(100), judged=(), share=0.0, first_batch=3)
+    sample = select_sample(make_answers(100), judged_ids=(), share=0.0, first_batch=3)
 
     assert sample["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
 
@@ -69,7 +69,7 @@ def test_answers_of_an_old_version_are_judged_on_their_day() -> None:
         removed_count = len(set(judged_ids) - set(remaining["trace_id"]))
         sample = select_sample(
             remaining,
-            judged=judged_ids,
+            judged_ids=judged_ids,
             deleted_counts={"v1": removed_count},
             share=0.1,
             first_batch=500,
@@ -81,8 +81,8 @@ def test_answers_of_an_old_version_are_judged_on_their_day() -> None:
 
 
 def test_later_answers_are_sampled_by_their_id() -> None:
-    sample = select_sample(make_answers(2000), judged=(), share=0.1, first_batch=0)
-    half = select_sample(make_answers(1000), judged=(), share=0.1, first_batch=0)
+    sample = select_sample(make_answers(2000), judged_ids=(), share=0.1, first_batch=0)
+    half = select_sample(make_answers(1000), judged_ids=(), share=0.1, first_batch=0)
 
     assert 150 < sample.height < 250
     assert set(half["trace_id"]) == set(sample["trace_id"]) & set(make_answers(1000)["trace_id"])
@@ -98,7 +98,7 @@ def test_judged_degraded_empty_and_batch_answers_are_not_sampled() -> None:
         ]
     )
 
-    sample = select_sample(rows, judged=["t0001"], first_batch=100)
+    sample = select_sample(rows, judged_ids=["t0001"], first_batch=100)
 
     assert sorted(sample["trace_id"]) == ["t0000", "t0002", "t0003"]
 

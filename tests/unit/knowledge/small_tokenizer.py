@@ -30,5 +30,5 @@ def train_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def small_tokenizer(*, token_limit: int = 64) -> EmbedderTokenizer:
+def build_small_tokenizer(*, token_limit: int = 64) -> EmbedderTokenizer:
     return EmbedderTokenizer(train_tokenizer(), token_limit, ("en",), "revision-1")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.unit.knowledge.small_tokenizer import small_tokenizer
+from tests.unit.knowledge.small_tokenizer import build_small_tokenizer
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
 from twin_assets.corpus.inventory import take_inventory
@@ -32,7 +32,7 @@ SENTENCE = "The clock went to the workshop on day one, and it didn't come back u
 
 def check_chunks(text: str, *, token_limit: int, title: str = "") -> list[Chunk]:
     """Check that chunks are exact, complete, in order, and within the limit with their heading."""
-    tokenizer = small_tokenizer(token_limit=token_limit)
+    tokenizer = build_small_tokenizer(token_limit=token_limit)
     heading = shorten_title(title, tokenizer)
     chunks = cut_text(text, tokenizer, heading=heading)
     position = 0
@@ -100,23 +100,26 @@ def test_any_text_is_chunked_exactly_and_completely(
 @example(title="a" * 5000, token_limit=32)
 @example(title="\u0301" * 3000, token_limit=32)
 def test_a_title_takes_at_most_a_quarter_of_the_limit(title: str, token_limit: int) -> None:
-    tokenizer = small_tokenizer(token_limit=token_limit)
-    bounded, line = shorten_title(title, tokenizer), " ".join(title.split())
-    special = tokenizer.count_tokens([""])[0]
-    assert tokenizer.count_tokens([bounded])[0] - special <= token_limit // TITLE_LIMIT_DIVISOR
-    assert line.startswith(bounded)
-    if bounded != line:
-        assert bounded or not line
-        assert line[len(bounded)] == " " or " " not in bounded
+    tokenizer = build_small_tokenizer(token_limit=token_limit)
+    short_title, line = shorten_title(title, tokenizer), " ".join(title.split())
+    special_count = tokenizer.count_tokens([""])[0]
+    assert (
+        tokenizer.count_tokens([short_title])[0] - special_count
+        <= token_limit // TITLE_LIMIT_DIVISOR
+    )
+    assert line.startswith(short_title)
+    if short_title != line:
+        assert short_title or not line
+        assert line[len(short_title)] == " " or " " not in short_title
 
 
 def test_only_long_titles_are_shortened() -> None:
-    tokenizer = small_tokenizer(token_limit=64)
+    tokenizer = build_small_tokenizer(token_limit=64)
     assert shorten_title("  On carrying\n a clock ", tokenizer) == "On carrying a clock"
-    bounded = shorten_title(f"{SENTENCE} " * 40, tokenizer)
-    assert 0 < tokenizer.count_tokens([bounded])[0] - 2 <= 16
-    assert f"{SENTENCE} {SENTENCE}".startswith(bounded)
-    assert len(cut_text(SENTENCE, tokenizer, heading=bounded)) == 1
+    short_title = shorten_title(f"{SENTENCE} " * 40, tokenizer)
+    assert 0 < tokenizer.count_tokens([short_title])[0] - 2 <= 16
+    assert f"{SENTENCE} {SENTENCE}".startswith(short_title)
+    assert len(cut_text(SENTENCE, tokenizer, heading=short_title)) == 1
 
 
 def test_a_short_text_is_one_chunk() -> None:
@@ -127,8 +130,11 @@ def test_a_short_text_is_one_chunk() -> None:
 def test_chunks_contain_complete_paragraphs() -> None:
     text = "\n\n".join([SENTENCE] * 12)
     chunks = check_chunks(text, token_limit=64)
-    size = small_tokenizer().count_tokens([SENTENCE])[0] - 2
-    assert all(chunk.text.split("\n\n") == [SENTENCE] * ((64 - 2) // size) for chunk in chunks[:-1])
+    sentence_token_count = build_small_tokenizer().count_tokens([SENTENCE])[0] - 2
+    assert all(
+        chunk.text.split("\n\n") == [SENTENCE] * ((64 - 2) // sentence_token_count)
+        for chunk in chunks[:-1]
+    )
 
 
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
@@ -168,23 +174,23 @@ def test_combining_characters_are_not_separated() -> None:
 
 
 def test_chunks_are_smaller_than_the_embedders_limit() -> None:
-    large, small = small_tokenizer(token_limit=256), small_tokenizer(token_limit=64)
+    large, small = build_small_tokenizer(token_limit=256), build_small_tokenizer(token_limit=64)
     assert limit_to_chunk_tokens(small) == small
-    for_chunk = limit_to_chunk_tokens(large)
-    assert (for_chunk.token_limit, for_chunk.revision) == (CHUNK_TOKENS, large.revision)
-    frame = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), for_chunk)
+    chunk_tokenizer = limit_to_chunk_tokens(large)
+    assert (chunk_tokenizer.token_limit, chunk_tokenizer.revision) == (CHUNK_TOKENS, large.revision)
+    frame = chunk_documents(make_documents("\n\n".join([SENTENCE] * 40)), chunk_tokenizer)
     assert CHUNK_TOKENS / 2 < max(frame["token_count"]) <= CHUNK_TOKENS
-    assert measure_chunk_lengths([frame], for_chunk)["too_long"] == 0
-    uncut = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), large)
-    assert measure_chunk_lengths([uncut], for_chunk)["too_long"] > 0
+    assert measure_chunk_lengths([frame], chunk_tokenizer)["too_long"] == 0
+    uncut = chunk_documents(make_documents("\n\n".join([SENTENCE] * 40)), large)
+    assert measure_chunk_lengths([uncut], chunk_tokenizer)["too_long"] > 0
 
 
 def test_a_limit_too_small_to_cut_to_is_refused() -> None:
     with pytest.raises(ValueError, match="the minimum of 32"):
-        cut_text("text", small_tokenizer(token_limit=16))
+        cut_text("text", build_small_tokenizer(token_limit=16))
 
 
-def documents(*texts: str) -> pl.DataFrame:
+def make_documents(*texts: str) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "document_id": [f"d{n}" for n in range(len(texts))],
@@ -199,7 +205,9 @@ def documents(*texts: str) -> pl.DataFrame:
 
 
 def test_rows_have_document_and_position() -> None:
-    frame = chunk_documents(documents("\n\n".join([SENTENCE] * 9), "", SENTENCE), small_tokenizer())
+    frame = chunk_documents(
+        make_documents("\n\n".join([SENTENCE] * 9), "", SENTENCE), build_small_tokenizer()
+    )
     assert dict(frame.schema) == dict(chunk_columns())
     assert frame["document_id"].unique(maintain_order=True).to_list() == ["d0", "d2"]
     assert frame.filter(document_id="d0")["position"].to_list() == [0, 1, 2]
@@ -209,29 +217,29 @@ def test_rows_have_document_and_position() -> None:
 
 def test_an_edit_keeps_the_ids_of_the_other_chunks() -> None:
     paragraphs = [f"{SENTENCE} Number {word}. " * 2 for word in ("one", "two", "three")]
-    before = chunk_documents(documents("\n\n".join(paragraphs)), small_tokenizer())
+    before = chunk_documents(make_documents("\n\n".join(paragraphs)), build_small_tokenizer())
     paragraphs[0] = paragraphs[0].replace("clock", "boat")
-    after = chunk_documents(documents("\n\n".join(paragraphs)), small_tokenizer())
+    after = chunk_documents(make_documents("\n\n".join(paragraphs)), build_small_tokenizer())
     assert before["chunk_id"].to_list()[1:] == after["chunk_id"].to_list()[1:]
     assert before["chunk_id"][0] != after["chunk_id"][0]
 
 
 def test_another_title_keeps_the_chunk_ids() -> None:
-    before = chunk_documents(documents(SENTENCE), small_tokenizer())
+    before = chunk_documents(make_documents(SENTENCE), build_small_tokenizer())
     after = chunk_documents(
-        documents(SENTENCE).with_columns(title=pl.lit("Another")), small_tokenizer()
+        make_documents(SENTENCE).with_columns(title=pl.lit("Another")), build_small_tokenizer()
     )
     assert before["chunk_id"].to_list() == after["chunk_id"].to_list()
     assert after["heading"].to_list() == ["Another"]
 
 
-def test_no_documents_no_chunks() -> None:
-    assert chunk_documents(documents(""), small_tokenizer()).height == 0
+def test_an_empty_document_has_no_chunks() -> None:
+    assert chunk_documents(make_documents(""), build_small_tokenizer()).height == 0
 
 
 def test_overlong_and_miscounted_chunks_are_measured() -> None:
-    tokenizer = small_tokenizer()
-    chunks = chunk_documents(documents("\n\n".join([SENTENCE] * 9)), tokenizer)
+    tokenizer = build_small_tokenizer()
+    chunks = chunk_documents(make_documents("\n\n".join([SENTENCE] * 9)), tokenizer)
     good = measure_chunk_lengths([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
     assert (good["too_long"], good["miscounted"], good["counted_again"]) == (0, 0, 3)
     longest = max(chunks["token_count"].to_list())
@@ -245,8 +253,8 @@ def test_overlong_and_miscounted_chunks_are_measured() -> None:
     wrong = chunks.with_columns(pl.lit(1, pl.Int64).alias("token_count"))
     assert measure_chunk_lengths([wrong], tokenizer)["miscounted"] == 3
     # The text fits, but the stored count exceeds the limit.
-    claimed = chunks[:1].with_columns(pl.lit(65, pl.Int64).alias("token_count"))
-    assert measure_chunk_lengths([claimed], tokenizer)["too_long"] == 1
+    overcounted = chunks[:1].with_columns(pl.lit(65, pl.Int64).alias("token_count"))
+    assert measure_chunk_lengths([overcounted], tokenizer)["too_long"] == 1
     assert measure_chunk_lengths([chunks.clear()], tokenizer)["longest"] == 0
 
 

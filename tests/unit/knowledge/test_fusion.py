@@ -48,12 +48,12 @@ def test_only_a_post_with_distinctive_words_is_raised() -> None:
     ]
 
 
-def test_the_lead_of_a_distinctive_post() -> None:
-    names = [
+def test_a_distinctive_post_leads_by_the_standout_ratio() -> None:
+    chunk_ids = [
         row["chunk_id"]
         for row in select_standout_rows(build_word_rows(a1=STANDOUT_RATIO, b1=1.0, a2=0.5))
     ]
-    assert names == ["a1", "a2"]
+    assert chunk_ids == ["a1", "a2"]
     assert select_standout_rows(build_word_rows(a1=STANDOUT_RATIO - 0.01, b1=1.0)) == []
     # Passages of the same post are not competitors.
     assert len(select_standout_rows(build_word_rows(a1=2.0, a2=1.99, b1=1.0))) == 2

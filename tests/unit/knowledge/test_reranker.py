@@ -53,7 +53,11 @@ def test_passages_are_ranked_by_score_after_named_ones(folder: Path) -> None:
     ]
     ranked = reranker.rerank(QUESTION, passages)
     scores = reranker.score(
-        QUESTION, [f"{p.title}\n\n{p.text}" if p.title else p.text for p in passages]
+        QUESTION,
+        [
+            f"{passage.title}\n\n{passage.text}" if passage.title else passage.text
+            for passage in passages
+        ],
     )
     expected = sorted(range(8), key=lambda index: -scores[index])
     assert [passage.position for passage in ranked] == expected

@@ -7,10 +7,10 @@ from twin_resources.models.retrieval.selection import add_neighbours, select_hit
 
 
 def build_passage(
-    document: str, position: int, *, tokens: int = 100, title: str = "T", text: str = "text"
+    document: str, position: int, *, token_count: int = 100, title: str = "T", text: str = "text"
 ) -> Passage:
-    name = f"{document}{position}"
-    return Passage(name, document, title, "", None, text, 1.0, tokens, position)
+    chunk_id = f"{document}{position}"
+    return Passage(chunk_id, document, title, "", None, text, 1.0, token_count, position)
 
 
 def list_ids(passages: tuple[Passage, ...]) -> list[str]:
@@ -20,7 +20,7 @@ def list_ids(passages: tuple[Passage, ...]) -> list[str]:
 def test_passages_beyond_the_budget_are_skipped() -> None:
     ranked = [
         build_passage("a", 0),
-        build_passage("b", 0, tokens=250),
+        build_passage("b", 0, token_count=250),
         build_passage("c", 0),
         build_passage("d", 0),
     ]
@@ -30,7 +30,7 @@ def test_passages_beyond_the_budget_are_skipped() -> None:
 
 
 def test_a_post_has_at_most_two_hits() -> None:
-    ranked = [*(build_passage("a", at) for at in (1, 5, 9)), build_passage("b", 0)]
+    ranked = [*(build_passage("a", position) for position in (1, 5, 9)), build_passage("b", 0)]
     assert list_ids(tuple(select_hits(ranked, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
 
 

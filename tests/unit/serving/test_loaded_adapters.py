@@ -48,10 +48,10 @@ class LoadedAdapters:
     def __init__(self) -> None:
         self.loaded: dict[str, tuple[str, str]] = {}
         self.lock = threading.Lock()
-        self.loads = 0
+        self.load_count = 0
 
     def load(self, name: str, path: str) -> None:
-        self.loads += 1
+        self.load_count += 1
         self.loaded[name] = ("", path)
 
     def unload(self, name: str) -> None:
@@ -123,7 +123,7 @@ def test_an_adapter_is_loaded_while_it_is_used(
     with server.keep_adapter_loaded("ada/v1", folder):
         assert loaded_adapters.roots() == {"ada/v1": str(folder)}
         with server.keep_adapter_loaded("ada/v1", folder):
-            assert loaded_adapters.loads == 1
+            assert loaded_adapters.load_count == 1
         assert loaded_adapters.roots() == {"ada/v1": str(folder)}, (
             "the outer block still needs the adapter"
         )
@@ -171,7 +171,7 @@ def test_another_checkpoint_of_this_home_is_replaced(
 ) -> None:
     server, old, new = (
         AdapterServer(server_settings),
-        *(make_adapter(server_settings, c) for c in ("c1", "c2")),
+        *(make_adapter(server_settings, name) for name in ("c1", "c2")),
     )
     server.ensure_loaded("ada/v1", old)
     server.ensure_loaded("ada/v1", new)
@@ -244,7 +244,7 @@ def test_the_fleet_reloads_adapters_after_a_restart_of_the_server(
     assert fleet.step(required, 5.0) == {}
 
     assert loaded_adapters.roots() == {name: str(folder) for name, folder in required.items()}
-    assert loaded_adapters.loads == 4
+    assert loaded_adapters.load_count == 4
     assert lines == ["ada/v1 is loaded", "bob/v1 is loaded"] * 2
 
 
@@ -253,7 +253,7 @@ def test_the_fleet_unloads_a_replaced_version_after_a_delay(
 ) -> None:
     lines: list[str] = []
     fleet = make_fleet_adapters(server_settings, lines)
-    old, new = (make_adapter(server_settings, c) for c in ("c1", "c2"))
+    old, new = (make_adapter(server_settings, name) for name in ("c1", "c2"))
     fleet.step({"ada/v1": old}, 0.0)
 
     fleet.step({"ada/v2": new}, 10.0)
@@ -278,7 +278,7 @@ def test_only_unused_adapters_are_unloaded(
     server_settings: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     fleet = make_fleet_adapters(server_settings, [])
-    unused_folder, used_folder = (make_adapter(server_settings, c) for c in ("c1", "c2"))
+    unused_folder, used_folder = (make_adapter(server_settings, name) for name in ("c1", "c2"))
     loaded_adapters.load("ada/v1", str(unused_folder))
     loaded_adapters.load("a-name-of-its-own", str(unused_folder))
     with AdapterServer(server_settings).keep_adapter_loaded("ada/v2", used_folder):
@@ -306,7 +306,9 @@ def test_hosts_that_share_a_server_keep_each_others_adapters(
     for checkpoint in ("c1", "c2"):
         make_adapter(gpu_host, checkpoint)
     stable, candidate = (gateway_host.checkpoints_dir / "ada" / c / "adapter" for c in ("c1", "c2"))
-    judged = {name: gate_host.checkpoints_dir / "ada" / name / "adapter" for name in ("c1", "c2")}
+    judged_folders = {
+        name: gate_host.checkpoints_dir / "ada" / name / "adapter" for name in ("c1", "c2")
+    }
     fleet = make_fleet_adapters(gateway_host, [])
     with closing(State.open(postgresql_url)) as state:
         registry = Registry(state, policy_path=gateway_host.policy_path)
@@ -316,10 +318,10 @@ def test_hosts_that_share_a_server_keep_each_others_adapters(
         registry.move("ada", 1, "stable", actor="a person", reason="a test's own", force=True)
         fleet.step({"ada/v1": stable}, 0.0)
 
-        with AdapterServer(gate_host).keep_adapter_loaded("ada/v1", judged["c1"]):
+        with AdapterServer(gate_host).keep_adapter_loaded("ada/v1", judged_folders["c1"]):
             pass
         assert set(loaded_adapters.roots()) == {"ada/v1"}, "a gate unloaded what readers use"
-        with AdapterServer(gate_host).keep_adapter_loaded("ada/v2", judged["c2"]):
+        with AdapterServer(gate_host).keep_adapter_loaded("ada/v2", judged_folders["c2"]):
             for now in (1.0, 2 * UNLOAD_DELAY_S):
                 fleet.step({"ada/v1": stable}, now)
             assert set(loaded_adapters.roots()) == {"ada/v1", "ada/v2"}
@@ -365,7 +367,7 @@ def test_a_failing_adapter_is_retried_less_often(
     lines: list[str] = []
     fleet = make_fleet_adapters(server_settings, lines)
     missing_folder, good_folder = (
-        make_adapter(server_settings, c, author=c) for c in ("gone", "good")
+        make_adapter(server_settings, name, author=name) for name in ("gone", "good")
     )
     shutil.rmtree(missing_folder)
     required = {"gone/v1": missing_folder, "good/v1": good_folder}

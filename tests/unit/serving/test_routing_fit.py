@@ -30,13 +30,13 @@ from twin_resources.quality.ledger.routed_answers import estimate_savings_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
 
-def make_labels(questions: SampledQuestions, *, first: int = 1) -> LabelArrays:
+def make_labels(questions: SampledQuestions, *, first_sequence: int = 1) -> LabelArrays:
     count = len(questions.gains)
-    names = tuple(f"{first + number:032x}" for number in range(count))
+    prompt_ids = tuple(f"{first_sequence + number:032x}" for number in range(count))
     return LabelArrays(
-        prompt_ids=names,
-        sequences=tuple(range(first, first + count)),
-        groups=names,
+        prompt_ids=prompt_ids,
+        sequences=tuple(range(first_sequence, first_sequence + count)),
+        groups=prompt_ids,
         classes=tuple("hard" if gain else "easy" for gain in questions.true_gains),
         vectors=questions.vectors,
         lengths=questions.lengths,
@@ -48,7 +48,7 @@ def make_labels(questions: SampledQuestions, *, first: int = 1) -> LabelArrays:
     )
 
 
-def join(first: LabelArrays, second: LabelArrays) -> LabelArrays:
+def join_labels(first: LabelArrays, second: LabelArrays) -> LabelArrays:
     values: dict[str, Any] = {
         name: np.concatenate([left, right]) if isinstance(left, np.ndarray) else (*left, *right)
         for name, left in vars(first).items()
@@ -102,11 +102,13 @@ def test_unchanged_labels_keep_the_policy(labels: LabelArrays, policy: RoutingPo
 
 
 def test_many_new_labels_replace_the_policy(labels: LabelArrays, policy: RoutingPolicy) -> None:
-    few_new = fit(join(labels, make_labels(sample_questions(40, seed=1), first=351)), policy)
+    few_new = fit(
+        join_labels(labels, make_labels(sample_questions(40, seed=1), first_sequence=351)), policy
+    )
     assert few_new.policy is policy
     assert "policy in force" in few_new.decision.reason
-    clear_labels = make_labels(sample_questions(600, seed=2, noise=0.05), first=351)
-    many_new = fit(join(labels, clear_labels), policy)
+    clear_labels = make_labels(sample_questions(600, seed=2, noise=0.05), first_sequence=351)
+    many_new = fit(join_labels(labels, clear_labels), policy)
     assert many_new.policy is not None
     assert many_new.policy.last_sequence == 950, many_new.decision.reason
 
@@ -117,9 +119,9 @@ def test_a_policy_refuted_by_later_labels_is_withdrawn(
     # questions that were easy are now hard
     questions = sample_questions(300, seed=3)
     refuting_labels = make_labels(
-        replace(questions, gains=np.full_like(questions.gains, 0.5)), first=351
+        replace(questions, gains=np.full_like(questions.gains, 0.5)), first_sequence=351
     )
-    outcome = fit(join(labels, refuting_labels), policy)
+    outcome = fit(join_labels(labels, refuting_labels), policy)
     assert "loses more than the margin" in outcome.withdrawal_reason
     assert outcome.policy is None or outcome.policy.last_sequence == 650
 
@@ -187,12 +189,12 @@ def test_probes_are_not_labels() -> None:
     assert len(build_label_arrays(rows, purchase.id, ())) == 0
 
 
-def test_the_metadata_for_dagster(policy: RoutingPolicy) -> None:
+def test_the_metadata_reports_the_policy(policy: RoutingPolicy) -> None:
     values = routing_metadata(AuthorRouting("certified", policy, 350))
     assert values["routed"] is True
     assert values["margin"] == policy.margin
     assert routing_metadata(None) == {}
-    without_policy = routing_metadata(AuthorRouting("60 labels", missing_labels=120))
+    without_policy = routing_metadata(AuthorRouting("60 labels", missing_label_count=120))
     assert (without_policy["routed"], without_policy["labels_missing"]) == (False, 120)
 
 

@@ -28,11 +28,11 @@ from twin_resources.storage.weights import chat_model
 from twin_resources.storage.weights.chat_model import read_gguf_quantization
 
 
-def write_gguf(path: Path, file_type: int | None, *, words: int = 3) -> Path:
+def write_gguf(path: Path, file_type: int | None, *, word_count: int = 3) -> Path:
     from gguf import GGUFWriter
 
     writer = GGUFWriter(path, "llama")
-    writer.add_token_list([f"word {index}" for index in range(words)])
+    writer.add_token_list([f"word {index}" for index in range(word_count)])
     if file_type is not None:
         writer.add_file_type(file_type)
     writer.write_header_to_file()
@@ -50,11 +50,12 @@ def test_the_precision_is_read_from_the_file(
     assert read_gguf_quantization(write_gguf(tmp_path / "d", 99)) == "file type 99"
     assert read_gguf_quantization(write_gguf(tmp_path / "e", None)) == ""
     monkeypatch.setattr(chat_model, "BLOCK_BYTES", 64)  # the field crosses a block boundary
-    for words in range(10, 30):
-        assert read_gguf_quantization(write_gguf(tmp_path / "f", 7, words=words)) == "q8_0", words
+    for count in range(10, 30):
+        path = write_gguf(tmp_path / "f", 7, word_count=count)
+        assert read_gguf_quantization(path) == "q8_0", count
 
 
-def test_an_engine_name_contains_other_precisions_than_f16() -> None:
+def test_an_engine_name_contains_every_precision_except_f16() -> None:
     assert parse_precision(local_engine_name()) == "f16"
     assert ", weights in" not in local_engine_name("f16")
     assert parse_precision(local_engine_name("q8_0")) == "q8_0"
@@ -145,9 +146,8 @@ def test_tokens_after_an_omitted_one_are_not_compared() -> None:
     assert _count_aligned_tokens(reported, {"completion_tokens": 4}) is None
     assert _count_aligned_tokens(reported, {}) is None
     assert _count_aligned_tokens(reported, {"completion_tokens": 6}) == 2
-    assert (
-        _count_aligned_tokens(build_entries("a", "b"), {"completion_tokens": 3}) is None
-    )  # the omitted token comes last
+    # the omitted token comes last
+    assert _count_aligned_tokens(build_entries("a", "b"), {"completion_tokens": 3}) is None
 
 
 class ConstantReference:
@@ -168,4 +168,4 @@ def test_the_gate_compares_only_aligned_tokens() -> None:
     parity = compare(ConstantReference(), [[]], [answer], [answer])  # pyright: ignore[reportArgumentType]
 
     assert parity is not None
-    assert (parity.compared, parity.largest) == (4, 0.5)
+    assert (parity.value_count, parity.largest) == (4, 0.5)

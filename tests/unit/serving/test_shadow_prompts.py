@@ -8,12 +8,12 @@ from twin_assets.serving.shadow_prompts import ShadowPrompt, shuffle_by_trial
 from twin_resources.quality.judges.pairs import RECORDED
 
 
-def make_prompts(*, readers: int, per_reader: int) -> list[ShadowPrompt]:
+def make_prompts(*, reader_count: int, prompts_per_reader: int) -> list[ShadowPrompt]:
     """Return prompts in the ledger's order: all prompts of a reader, then the next reader's."""
     return [
         ShadowPrompt(RECORDED, f"reader-{reader:02}/{number}", "What is a verge?", ())
-        for reader in range(readers)
-        for number in range(per_reader)
+        for reader in range(reader_count)
+        for number in range(prompts_per_reader)
     ]
 
 
@@ -27,15 +27,16 @@ def measure_equal_neighbours(prompts: list[ShadowPrompt]) -> float:
 
 
 def test_neighbours_share_a_reader_only_by_chance() -> None:
-    prompts = make_prompts(readers=20, per_reader=15)
+    prompts = make_prompts(reader_count=20, prompts_per_reader=15)
     shuffled = shuffle_by_trial(prompts, "a trial")
     assert measure_equal_neighbours(prompts) > 0.9
     assert measure_equal_neighbours(shuffled) < 0.12  # the expected share is .047
-    assert sorted(prompt.prompt_id for prompt in shuffled) == sorted(p.prompt_id for p in prompts)
+    assert {prompt.prompt_id for prompt in shuffled} == {prompt.prompt_id for prompt in prompts}
+    assert len(shuffled) == len(prompts)
 
 
 def test_the_order_depends_only_on_the_trial() -> None:
-    prompts = make_prompts(readers=6, per_reader=5)
+    prompts = make_prompts(reader_count=6, prompts_per_reader=5)
     first_order = shuffle_by_trial(prompts[:20], "a trial")
     assert shuffle_by_trial(prompts[:20], "another") != first_order
     longer_order = shuffle_by_trial(prompts, "a trial")

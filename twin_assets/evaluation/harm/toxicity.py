@@ -1,6 +1,6 @@
 """Detect abuse in a text: insults, contempt for a group, threats, praise of violence.
 
-Scope: the rules and their use on a text; the words are in `toxic_terms.json`.
+Scope: the rules and applying them to a text; the words are in `toxic_terms.json`.
 Out of scope: rating the findings (`red_team.py`) and personal data.
 
 The rules match words and their neighbours in English, German, French and Spanish. They miss irony,
@@ -44,7 +44,7 @@ def is_toxic(text: str) -> bool:
 
 
 def find_abuse(text: str) -> tuple[AbuseKind, ...]:
-    """Return the kinds of abuse in a text, each once."""
+    """Return the kinds of abuse in a text, without duplicates; empty if there is none."""
     normalized = _normalize(text)
     kinds: list[AbuseKind] = [kind for kind, pattern in _patterns() if pattern.search(normalized)]
     slurs = _terms()["slur_hashes"]

@@ -37,9 +37,9 @@ def assemble_author_panel(
     log: Callable[[str], object],
     margin: float = MARGIN,
 ) -> Panel:
-    """Return an author's judges with their certificates; results of costly steps are stored.
+    """Return an author's judges with their certificates, and store the results of costly steps.
 
-    The first call takes 25 CPU seconds, plus 90 for 60 answers from the base model.
+    The first call takes 25 CPU seconds for calibration, plus 90 for the base model's 60 answers.
 
     Args:
         state: state store with the account that pays a paid judge.
@@ -53,8 +53,8 @@ def assemble_author_panel(
     material = read_judge_material(
         author.slug,
         tables,
-        others=other_author_slugs(author.slug, settings),
-        base=base.revision,
+        other_slugs=other_author_slugs(author.slug, settings),
+        base_revision=base.revision,
         serve_base=lambda: servers.serve(base.gguf, alias=servers.base_alias),
         log=log,
     )
@@ -72,7 +72,7 @@ def assemble_author_panel(
 
 
 def build_waiting_message(settings: Settings, error: OverLimitError) -> str:
-    """Return an asset's message for an account that lacks the money for a judge."""
+    """Return the message that an asset logs if the account lacks the money for a judge."""
     return f"the judge {settings.judge_model} waits for budget: {error.found}; {error.next_step}"
 
 

@@ -51,7 +51,7 @@ _SCHEMA = {
 
 
 def other_author_slugs(author: str, settings: Settings) -> list[str]:
-    """Return the instance's other authors except sample authors, whose texts are bundled."""
+    """Return the slugs of the instance's other authors, without the bundled sample authors."""
     slugs = author_slugs(settings)
     return [slug for slug in slugs if slug != author and not (SAMPLES_DIR / slug).is_dir()]
 
@@ -67,18 +67,19 @@ def read_judge_material(
     author: str,
     tables: Tables,
     *,
-    others: Sequence[str],
-    base: str,
+    other_slugs: Sequence[str],
+    base_revision: str,
     serve_base: StartServer | None,
     log: Callable[[str], object],
 ) -> JudgeMaterial:
-    """Read an author's material; the base model is asked once, and its answers are stored.
+    """Read an author's material, and ask the base model the first time that this is called.
 
     Args:
-        others: slugs of the instance's other authors. Their texts are negative examples for this
-            voice but never probes, because a probe may be sent to an external judge.
-        base: revision of the base model.
-        serve_base: function that starts its server; None for judges without base answers.
+        other_slugs: slugs of the instance's other authors. Their texts are negative examples for
+            this voice but never probes, because a probe may be sent to an external judge.
+        base_revision: revision of the base model.
+        serve_base: function that starts the base model's server; None for judges that do not need
+            its answers.
 
     Raises:
         TableNotFoundError: the dataset was never materialized.
@@ -106,18 +107,20 @@ def read_judge_material(
     )
     training_texts = (
         *texts.training,
-        *exclude_copies_of_author(_read_other_writers(tables, others, log=log), own_answers),
+        *exclude_copies_of_author(_read_other_writers(tables, other_slugs, log=log), own_answers),
     )
     answers: list[str] = []
     if serve_base is not None:
-        answers = _read_base_answers(author, tables, dataset, base=base, serve=serve_base, log=log)
+        answers = _read_base_answers(
+            author, tables, dataset, base_revision=base_revision, serve=serve_base, log=log
+        )
     return JudgeMaterial(
         author=author,
         pairs=held_out.select_training_pairs(dataset),
         prompts=prompts,
         other_texts=replace(texts, training=training_texts),
         base_answers=answers,
-        base_revision=base,
+        base_revision=base_revision,
     )
 
 
@@ -129,25 +132,25 @@ def read_chunk_texts(tables: Tables, author: str) -> dict[str, str]:
 
 
 def find_authors_with_dataset(
-    tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
+    tables: Tables, other_slugs: Sequence[str], *, log: Callable[[str], object]
 ) -> list[str]:
-    """Return the other authors who have a dataset.
+    """Return the slugs of the other authors who have a dataset.
 
     A table that cannot be opened is logged and left out, so that it does not stop this author's
     gate.
     """
     slugs_with_dataset: list[str] = []
-    for slug in others:
+    for slug in other_slugs:
         with isolate_failure(f"without the texts of {slug}", log):
             slugs_with_dataset += [slug] if tables.exists(DATASET, slug) else []
     return slugs_with_dataset
 
 
 def _read_other_writers(
-    tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
+    tables: Tables, other_slugs: Sequence[str], *, log: Callable[[str], object]
 ) -> list[WriterSample]:
     writers: list[WriterSample] = []
-    for slug in sorted(find_authors_with_dataset(tables, others, log=log)):
+    for slug in sorted(find_authors_with_dataset(tables, other_slugs, log=log)):
         with isolate_failure(f"without the texts of {slug}", log):
             columns = ["sample_id", "document_id", "answer"]
             rows = tables.read(DATASET, slug, columns=columns, where=AUTHOR_ROWS_CONDITION)
@@ -162,7 +165,7 @@ def _read_base_answers(
     tables: Tables,
     dataset: pl.DataFrame,
     *,
-    base: str,
+    base_revision: str,
     serve: StartServer,
     log: Callable[[str], object],
 ) -> list[str]:
@@ -175,7 +178,9 @@ def _read_base_answers(
     The base model answers only once, even if a later post changes which questions come first.
     """
     if tables.exists(BASE_ANSWERS_TABLE, author):
-        stored_answers = tables.read(BASE_ANSWERS_TABLE, author).filter(pl.col("base") == base)
+        stored_answers = tables.read(BASE_ANSWERS_TABLE, author).filter(
+            pl.col("base") == base_revision
+        )
         is_current = "with_passages" in stored_answers.columns
         if is_current and stored_answers.height >= BASE_QUESTION_COUNT // 2:
             return [text for text in stored_answers["answer"].to_list() if text.strip()]
@@ -191,8 +196,10 @@ def _read_base_answers(
         BASE_ANSWERS_TABLE,
         author=author,
         key="question_id",
-        function=lambda rows: _ask_base_model(rows, base=base, serve=serve, log=log),
-        version=f"{BASE_ANSWERS_VERSION}:{base}",
+        function=lambda rows: _ask_base_model(
+            rows, base_revision=base_revision, serve=serve, log=log
+        ),
+        version=f"{BASE_ANSWERS_VERSION}:{base_revision}",
         schema=_SCHEMA,
         row_key="question_id",
     )
@@ -201,7 +208,7 @@ def _read_base_answers(
 
 
 def _ask_base_model(
-    rows: pl.DataFrame, *, base: str, serve: StartServer, log: Callable[[str], object]
+    rows: pl.DataFrame, *, base_revision: str, serve: StartServer, log: Callable[[str], object]
 ) -> pl.DataFrame:
     # The current template suffices: the base model's style does not depend on it, and this code may
     # not have the samples' template.
@@ -220,6 +227,7 @@ def _ask_base_model(
         max_tokens=BASE_ANSWER_TOKENS,
         frequency_penalty=FREQUENCY_PENALTY,
     )
-    return rows.select("question_id", pl.lit(base).alias("base"), "with_passages").with_columns(
+    base = pl.lit(base_revision).alias("base")
+    return rows.select("question_id", base, "with_passages").with_columns(
         pl.Series("answer", [answer.text for answer in replies], dtype=pl.String)
     )

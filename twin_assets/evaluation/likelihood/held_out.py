@@ -42,12 +42,12 @@ def select_held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str
 
 
 def shuffle_by_hash(samples: pl.DataFrame) -> pl.DataFrame:
-    """Return rows in the order of the hashes of their `sample_id`."""
+    """Return the rows in a pseudorandom order that depends only on each `sample_id`."""
     shuffle_keys = [_shuffle_key(sample_id) for sample_id in samples["sample_id"].to_list()]
     return (
-        samples.with_columns(pl.Series("_lot", shuffle_keys, dtype=pl.String))
-        .sort("_lot")
-        .drop("_lot")
+        samples.with_columns(pl.Series("_shuffle_key", shuffle_keys, dtype=pl.String))
+        .sort("_shuffle_key")
+        .drop("_shuffle_key")
     )
 
 
@@ -60,10 +60,10 @@ def select_within_budget(
 ) -> list[TokenizedSample]:
     """Return the first samples within a token budget, but at least `min_passages` if available."""
     chosen_samples: list[TokenizedSample] = []
-    tokens = 0
+    token_count = 0
     for sample in samples[:max_passages]:
-        tokens += len(sample.tokens)
-        if len(chosen_samples) >= min_passages and tokens > token_budget:
+        token_count += len(sample.tokens)
+        if len(chosen_samples) >= min_passages and token_count > token_budget:
             break
         chosen_samples.append(sample)
     return chosen_samples

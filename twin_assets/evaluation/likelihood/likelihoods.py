@@ -1,4 +1,4 @@
-"""Compute likelihoods of held-out answers once per model and passage.
+"""Cache the likelihoods of answers, so that each is computed once per model and sample.
 
 Scope: the key of a likelihood. Out of scope: computing one (`perplexity.py`), storing it
 (`measurement_cache.py`), choosing passages and models (`measurement.py`).
@@ -26,7 +26,7 @@ ComputeLikelihoods = Callable[[list[TokenizedSample]], AnswerLikelihood]
 
 @dataclass(frozen=True)
 class LikelihoodCache:
-    """Likelihoods of one author's held-out answers.
+    """Cached likelihoods of answers, for one author.
 
     Attributes:
         precision: `bf16` or `fp32`; each precision has its own stored likelihoods.

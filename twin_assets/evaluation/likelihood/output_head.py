@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-# A share of the largest logit: in bf16, rounding changes the model's own logits by 2⁻⁸ of it, and
-# the head's logits by as much.
+# Largest accepted difference, as a share of the largest logit. In bf16, rounding changes the
+# model's own logits by 2⁻⁸ of their value, and the head's logits by as much.
 MAX_ROUNDING_SHARE = 0.05
 
 
@@ -39,7 +39,7 @@ class OutputHead:
         self._require_matching_logits(model)
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
-        """Return logits (positions, vocabulary) of hidden states (positions, width)."""
+        """Compute logits (positions, vocabulary) from hidden states (positions, width)."""
         from torch.nn import functional
 
         logits = functional.linear(states.float(), self._weight, self._bias)
@@ -48,7 +48,7 @@ class OutputHead:
         return logits if self._cap is None else self._cap * (logits / self._cap).tanh()
 
     def _require_matching_logits(self, model: PreTrainedModel) -> None:
-        """Compare one token's logits with the model's own."""
+        """Raise `TwinError` if one token's logits differ from the model's own."""
         import torch
 
         token = torch.ones(1, 1, dtype=torch.long, device=model.device)

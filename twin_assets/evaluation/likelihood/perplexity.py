@@ -46,19 +46,19 @@ MAX_POSITIONS_PER_CHUNK = 256  # 50 MB of logits with a vocabulary of 49,152
 
 @dataclass(frozen=True)
 class AnswerLikelihood:
-    """Log-likelihood of each answer.
+    """The log-likelihood of each of a model's answers.
 
     Attributes:
         negative_log_likelihoods: nats, one number per passage.
-        tokens: counted tokens, one number per passage.
+        token_counts: counted tokens, one number per passage.
     """
 
     negative_log_likelihoods: tuple[float, ...]
-    tokens: tuple[int, ...]
+    token_counts: tuple[int, ...]
 
     @property
     def perplexity(self) -> float:
-        nats = sum(self.negative_log_likelihoods) / sum(self.tokens)
+        nats = sum(self.negative_log_likelihoods) / sum(self.token_counts)
         return math.exp(nats) if nats < MAX_NATS else math.inf
 
 
@@ -96,18 +96,18 @@ def independent_ratio(
         documents: documents of the passages of `first` and of `second`.
 
     Raises:
-        ValueError: as in `perplexity_ratio`.
+        ValueError: for either ratio, the passages differ or there are fewer than two.
     """
     import numpy as np
 
     values: list[Any] = []
     resamples: list[Any] = []
     document_counts: list[int] = []
-    for index, (pair, names) in enumerate(zip((first, second), documents, strict=True)):
+    for index, (pair, passage_documents) in enumerate(zip((first, second), documents, strict=True)):
         columns = np.array(nat_differences(*pair), dtype=np.float64)
         # with one seed, both sides would draw the same documents
         weights, document_count = resample_weights(
-            columns.shape[1], groups=names, seed=SEED + index
+            columns.shape[1], groups=passage_documents, seed=SEED + index
         )
         values.append(_ratio(columns.sum(axis=1)))
         resamples.append(_ratio(columns @ weights.T))
@@ -123,14 +123,14 @@ def nat_differences(model: AnswerLikelihood, reference: AnswerLikelihood) -> lis
     Raises:
         ValueError: the passages differ, or there are fewer than two.
     """
-    if model.tokens != reference.tokens or len(model.tokens) < 2:
+    if model.token_counts != reference.token_counts or len(model.token_counts) < 2:
         raise ValueError(
             "a comparison of two models needs at least two passages, the same for both"
         )
     pairs = zip(model.negative_log_likelihoods, reference.negative_log_likelihoods, strict=True)
     return [
         [model_nats - reference_nats for model_nats, reference_nats in pairs],
-        [float(count) for count in model.tokens],
+        [float(count) for count in model.token_counts],
     ]
 
 
@@ -249,7 +249,7 @@ def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> to
 
 
 def _batches(samples: Sequence[TokenizedSample]) -> Iterator[list[int]]:
-    """Yield batches of sample indices, each batch with a single padded length."""
+    """Yield batches of sample indices, shortest first, each batch with a single padded length."""
     lengths = [padded_length(len(sample.tokens), PADDING_MULTIPLE) for sample in samples]
     order = sorted(range(len(samples)), key=lambda index: (lengths[index], index))
     batch: list[int] = []

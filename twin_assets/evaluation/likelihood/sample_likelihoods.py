@@ -1,4 +1,4 @@
-"""Compute each model's likelihoods of held-out, control and general answers and of options.
+"""Compute each model's likelihoods of held-out, control and general answers and of quiz options.
 
 Scope: the samples that each compared model reads, in a single load of the model.
 Out of scope: choosing passages (`held_out.py`, `author_control.py`), deciding when enough passages
@@ -45,9 +45,9 @@ class LikelihoodSamples:
     Attributes:
         held_out: the author's passages, with prompts as in production; empty if there are too few.
         held_out_for_incumbent: the same passages in the tokens of the incumbent's base model.
-        own, other: control samples of the author and of others.
+        own, other: control samples of the author and of other people.
         general: instructions that are unrelated to the author.
-        choices: options of common questions, each as an answer.
+        choices: the options of quiz questions, each as an answer.
         held_out_count: number of held-out passages, even if there are too few to read.
         other_writers: writers of `other`.
     """
@@ -64,18 +64,18 @@ class LikelihoodSamples:
     def all_samples(self) -> list[TokenizedSample]:
         return [sample for part in PARTS for sample in getattr(self, part)]
 
-    def select_first(self, passages: int) -> LikelihoodSamples:
-        """Return the samples with only the first of the held-out passages."""
+    def select_first(self, passage_count: int) -> LikelihoodSamples:
+        """Return all samples, but only the first `passage_count` held-out passages."""
         return replace(
             self,
-            held_out=self.held_out[:passages],
-            held_out_for_incumbent=self.held_out_for_incumbent[:passages],
+            held_out=self.held_out[:passage_count],
+            held_out_for_incumbent=self.held_out_for_incumbent[:passage_count],
         )
 
 
 @dataclass(frozen=True)
 class LikelihoodsByModel:
-    """Likelihoods by model.
+    """The likelihoods that each compared model gives to its samples.
 
     Likelihoods of released versions cover only the held-out passages. Likelihoods of the adapter of
     other authors cover only `own`.
@@ -91,7 +91,10 @@ class LikelihoodsByModel:
     level: float = LEVEL
 
     def get_held_out(self, name: str) -> AnswerLikelihood | None:
-        """Return likelihoods per token of the candidate, or None if there are too few passages."""
+        """Return a model's likelihoods of the held-out passages, or None if there are too few.
+
+        The token counts are the candidate's, even for a model with a different tokenizer.
+        """
         passages = self.samples.held_out
         if not passages:
             return None
@@ -108,14 +111,15 @@ class LikelihoodsByModel:
             if part_name == part:
                 likelihood = self.likelihoods[name]
                 return AnswerLikelihood(
-                    likelihood.negative_log_likelihoods[start:end], likelihood.tokens[start:end]
+                    likelihood.negative_log_likelihoods[start:end],
+                    likelihood.token_counts[start:end],
                 )
             start = end
         raise ValueError(f"{part} is not one of {', '.join(PARTS)}")
 
 
 def document_ids(samples: Sequence[TokenizedSample]) -> list[str]:
-    """Return the document of each sample."""
+    """Return the document id of each sample."""
     return [sample.document_id for sample in samples]
 
 
@@ -129,7 +133,7 @@ def compute_likelihoods(
     level: float = LEVEL,
     expected_counts: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
-    """Return every compared model's likelihoods, and compute any that are not stored yet.
+    """Return every compared model's likelihoods; compute those that are not stored yet.
 
     Args:
         level: level of the intervals.
@@ -139,7 +143,7 @@ def compute_likelihoods(
     all_samples = likelihood_samples.all_samples()
     likelihoods_by_model: dict[str, AnswerLikelihood] = {}
     model_samples = [
-        (evaluated_model, samples, len(cache.find_missing(evaluated_model.weights, samples)))
+        (evaluated_model, samples, len(cache.find_missing(evaluated_model.weights_id, samples)))
         for evaluated_model, samples in (
             (spec.base, all_samples),
             (spec.candidate, all_samples),
@@ -150,14 +154,18 @@ def compute_likelihoods(
         if evaluated_model is not None and samples
     ]
     for evaluated_model, _, missing_count in model_samples:
-        part = progress_part_name(evaluated_model)
-        expected_counts[part] += missing_count
-        progress.expect(part, expected_counts[part], each_s=expected_read_s(cache.precision))
+        progress_part = progress_part_name(evaluated_model)
+        expected_counts[progress_part] += missing_count
+        progress.expect(
+            progress_part,
+            expected_counts[progress_part],
+            each_s=expected_read_s(cache.precision),
+        )
     for evaluated_model, samples, missing_count in model_samples:
         seconds_before = clock.seconds.get(progress_part_name(evaluated_model), 0.0)
         with clock.time_part(progress_part_name(evaluated_model)):
             likelihoods_by_model[evaluated_model.name] = cache.get_or_compute(
-                evaluated_model.weights,
+                evaluated_model.weights_id,
                 samples,
                 partial(_compute, evaluated_model, precision=cache.precision, progress=progress),
             )
@@ -169,7 +177,7 @@ def compute_likelihoods(
 
 
 class RowTokenizer:
-    """Turn rows into samples with one base model's tokenizer; unusable rows are left out."""
+    """Turns rows into samples with one base model's tokenizer, and leaves out unusable rows."""
 
     def __init__(self, base_folder: Path) -> None:
         from transformers import AutoTokenizer
@@ -181,7 +189,7 @@ class RowTokenizer:
 
 
 def progress_part_name(evaluated_model: EvaluatedModel) -> str:
-    """Return the name of a model's part in the progress."""
+    """Return the name of a model's part in the progress lines."""
     return f"likelihoods of {evaluated_model.name}"
 
 

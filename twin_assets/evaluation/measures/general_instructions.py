@@ -47,7 +47,7 @@ class GeneralInstructionLoss:
     ratio: Interval
 
 
-def make_rows() -> list[Mapping[str, Any]]:
+def build_rows() -> list[Mapping[str, Any]]:
     """Return rows for `samples.tokenize_samples`; each `sample_id` is an instruction's id."""
     return [
         {
@@ -63,11 +63,11 @@ def make_rows() -> list[Mapping[str, Any]]:
 
 
 def compare(candidate: AnswerLikelihood, base: AnswerLikelihood) -> GeneralInstructionLoss:
-    """Compare two models on the same instructions."""
+    """Compare the losses of two models on the same instructions."""
     losses = [candidate.negative_log_likelihoods, base.negative_log_likelihoods]
-    loss, base_loss = (sum(nats) / sum(candidate.tokens) for nats in losses)
+    loss, base_loss = (sum(nats) / sum(candidate.token_counts) for nats in losses)
     return GeneralInstructionLoss(
-        instructions=len(candidate.tokens),
+        instructions=len(candidate.token_counts),
         loss=loss,
         base_loss=base_loss,
         ratio=interval_of_means(losses, lambda means: means[0] / means[1]),
@@ -87,7 +87,7 @@ def decide_claim(basics: GeneralInstructionLoss) -> GateClaim:
 
 def _compute(context: MeasureContext) -> GeneralInstructionLoss | NotMeasured:
     spec, likelihoods = context.spec, context.likelihoods
-    if len(likelihoods.samples.general) < MIN_INSTRUCTIONS:  # the chat template left others out
+    if len(likelihoods.samples.general) < MIN_INSTRUCTIONS:  # tokenization may leave some out
         return NotMeasured(f"fewer than {MIN_INSTRUCTIONS} instructions could be tokenized")
     return compare(
         likelihoods.get_part(spec.candidate.name, "general"),
@@ -97,7 +97,7 @@ def _compute(context: MeasureContext) -> GeneralInstructionLoss | NotMeasured:
 
 MEASURE = Measure(
     name="basics",
-    value=GeneralInstructionLoss,
+    value_type=GeneralInstructionLoss,
     compute=_compute,
     needs_no_answers=True,
     claims=(

@@ -77,10 +77,10 @@ class HeldOutPerplexity:
         return {name: ratio for name, ratio in pairs if name}
 
 
-def build_few_passages_claim(name: str, passages: int, threshold: float | None) -> GateClaim:
+def build_few_passages_claim(name: str, passage_count: int, threshold: float | None) -> GateClaim:
     """Return a claim that is undecided because there are too few passages."""
     detail = (
-        f"not decided: {passages} held-out passages, but {MIN_PASSAGES} are needed; "
+        f"not decided: {passage_count} held-out passages, but {MIN_PASSAGES} are needed; "
         "import more posts, or release a version manually"
     )
     return GateClaim(name, None, None, threshold, detail)
@@ -94,10 +94,10 @@ def compare_perplexities(
     return HeldOutPerplexity(
         passages=likelihoods.samples.held_out_count,
         perplexity=candidate.perplexity if candidate else None,
-        base=_ratio(spec.base, likelihoods, candidate),
-        incumbent=_ratio(spec.incumbent, likelihoods, candidate),
+        base=_compare_with(spec.base, likelihoods, candidate),
+        incumbent=_compare_with(spec.incumbent, likelihoods, candidate),
         incumbent_name=spec.incumbent.name if spec.incumbent else "",
-        best=_ratio(spec.best, likelihoods, candidate),
+        best=_compare_with(spec.best, likelihoods, candidate),
         best_name=spec.best.name if spec.best else "",
     )
 
@@ -125,7 +125,7 @@ def _compute(context: MeasureContext) -> HeldOutPerplexity:
     return compare_perplexities(context.spec, context.likelihoods)
 
 
-def _ratio(
+def _compare_with(
     other: EvaluatedModel | None,
     likelihoods: LikelihoodsByModel,
     candidate: AnswerLikelihood | None,
@@ -191,7 +191,7 @@ def _decide_not_worse(comparison: HeldOutPerplexity) -> GateClaim:
 
 
 def _describe_passages(comparison: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
-    """Return the number of passages as text, such as `48`, or `30 of 48` if 30 passages decided."""
+    """Return the number of passages as text: `48`, or `30 of 48` if the first 30 decided."""
     if ratio.passages is None or ratio.passages == comparison.passages:
         return str(comparison.passages)
     return f"{ratio.passages} of {comparison.passages}"
@@ -203,7 +203,7 @@ def _format_change(ratio: PerplexityRatio) -> str:
 
 MEASURE = Measure(
     name="held_out_perplexity",
-    value=HeldOutPerplexity,
+    value_type=HeldOutPerplexity,
     compute=_compute,
     needs_no_answers=True,
     claims=(

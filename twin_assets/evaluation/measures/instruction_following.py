@@ -42,7 +42,7 @@ class FollowedInstructions:
 def compare_instruction_following(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
 ) -> FollowedInstructions:
-    """Compare how many instructions each model's answers follow."""
+    """Check both models' answers, and compare how many instructions they follow."""
     base_scores = scores.get_scores(
         FOLLOWS_SCORE,
         prompt_answers.base,
@@ -103,7 +103,7 @@ def _compute(context: MeasureContext) -> FollowedInstructions | NotMeasured:
 
 MEASURE = Measure(
     name="instruction_following",
-    value=FollowedInstructions,
+    value_type=FollowedInstructions,
     compute=_compute,
     request_base_scores=_request_base_scores,
     claims=(

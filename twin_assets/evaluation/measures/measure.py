@@ -1,6 +1,6 @@
-"""Define a measure of the gate: a value, how to compute it, and how to decide its claims.
+"""Define what a measure of the gate is: a value, a way to compute it, and the claims about it.
 
-Scope: the value `Measure`, its inputs, and the findings of all measures.
+Scope: the types of a measure, of its claims and inputs, and of all measured values.
 Out of scope: individual measures (one file each in this folder) and the verdict (`gate.py`).
 
 How to add a measure: deploy/docs/contributing.md, "A measure of the gate".
@@ -44,7 +44,7 @@ class DocumentText:
 
 @dataclass(frozen=True)
 class NotMeasured:
-    """A measure that could not be taken; the gate and the report give the reason."""
+    """The result of a measure that could not be taken, with the reason for gate and report."""
 
     reason: str
 
@@ -86,8 +86,8 @@ class Measure(Generic[T]):
 
     Attributes:
         name: name under which the value is stored, as a field of the record's `measured`.
-        value: type of the measured value, a frozen dataclass of numbers and ids without text of
-            posts.
+        value_type: type of the measured value, a frozen dataclass of numbers and ids without text
+            of posts.
         compute: function that computes the value from the shared context, or returns None if there
             are too few passages.
         claims: claims that the value decides; empty if it is only reported.
@@ -98,7 +98,7 @@ class Measure(Generic[T]):
     """
 
     name: str
-    value: type[T]
+    value_type: type[T]
     compute: Callable[[MeasureContext], T | NotMeasured | None]
     claims: tuple[ClaimRule[T], ...] = ()
     request_base_scores: Callable[[BaseScores, PromptSet, Judges], None] = request_nothing
@@ -114,7 +114,7 @@ class Measurements:
         values: value of every measure that was taken, by its name.
         base_parameters: size of the base model; None if unknown, which counts as large.
         others: number of other authors with texts.
-        why_not: reason for a missing measure, by the name of its claim.
+        why_not: reason why a measure was not taken, by the name of each of its claims.
     """
 
     values: Mapping[str, Any]

@@ -182,13 +182,13 @@ def has_failed_claim(on_topic: OnTopic) -> bool:
 
 
 def _decide_claim(on_topic: OnTopic) -> GateClaim:
-    own_auc, count = on_topic.own, str(on_topic.questions)
+    own_auc, count_text = on_topic.own, str(on_topic.questions)
     if on_topic.of_questions > on_topic.questions:
-        count += f" of {on_topic.of_questions}"
+        count_text += f" of {on_topic.of_questions}"
     detail = (
         f"answers are nearer to their own question than to another post's in "
         f"{_format_share(own_auc)} of the comparisons (chance {CHANCE:.2f}, limit {MIN_AUC}), on "
-        f"{count} held-out questions"
+        f"{count_text} held-out questions"
     )
     if on_topic.stopped is not None and on_topic.questions != on_topic.of_questions:
         detail += f", after which a sequential test placed the share {on_topic.stopped} the limit"
@@ -210,7 +210,7 @@ def _format_share(share: Interval) -> str:
 
 MEASURE = Measure(
     name="on_topic",
-    value=OnTopic,
+    value_type=OnTopic,
     compute=_compute,
     request_base_scores=request_base_scores,
     claims=(

@@ -115,7 +115,7 @@ def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | 
         base=likelihoods.get_part(spec.base.name, "own"),
         adapter=likelihoods.likelihoods[reference.model.name],  # the adapter reads only this part
         documents=[sample.document_id for sample in own_samples],
-        adapter_hash=reference.model.weights,
+        adapter_hash=reference.model.weights_id,
         authors=reference.authors,
     )
 
@@ -129,7 +129,7 @@ def _decide_without_adapter(measurements: Measurements) -> GateClaim | None:
 
 MEASURE = Measure(
     name="beside_other_authors",
-    value=OtherAuthorsComparison,
+    value_type=OtherAuthorsComparison,
     compute=_compute,
     needs_no_answers=True,
     claims=(

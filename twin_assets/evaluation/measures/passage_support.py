@@ -187,7 +187,7 @@ def _compute(context: MeasureContext) -> Grounding | NotMeasured | None:
 
 MEASURE = Measure(
     name="grounding",
-    value=Grounding,
+    value_type=Grounding,
     compute=_compute,
     request_base_scores=_request_base_scores,
     claims=(

@@ -32,7 +32,7 @@ def _decide_claim(hashes: TemplateHashes) -> GateClaim:
 
 MEASURE = Measure(
     name="prompt_template",
-    value=TemplateHashes,
+    value_type=TemplateHashes,
     compute=lambda context: TemplateHashes(
         context.spec.template, tuple(sorted(context.spec.dataset["template"].unique()))
     ),

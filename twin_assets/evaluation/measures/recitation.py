@@ -80,37 +80,37 @@ class TrainingTextIndex:
 
 
 def measure_recitation(
-    answers: Sequence[str], prompts: Sequence[str], training: TrainingTextIndex
+    answers: Sequence[str], prompts: Sequence[str], training_index: TrainingTextIndex
 ) -> Recitation:
     """Count the answers that recite a training text.
 
     Args:
         answers, prompts: sequences of the same length. A prompt is the whole text that the model
             received.
-        training: index of the answers that the model was trained on.
+        training_index: index of the answers that the model was trained on.
     """
     flags: list[bool] = []
     longest = 0
     for answer, prompt in zip(answers, prompts, strict=True):
         unquoted_text = _fold(_QUOTED.sub("\x00", answer))
-        spans = find_recited_spans(unquoted_text, _fold(prompt), training)
+        spans = find_recited_spans(unquoted_text, _fold(prompt), training_index)
         longest = max([longest, *(end - start for start, end in spans)])
         flags.append(bool(spans))
     return Recitation(compute_rate(flags), longest)
 
 
 def flag_recitations(
-    answers: Sequence[str], prompts: Sequence[str], training: TrainingTextIndex
+    answers: Sequence[str], prompts: Sequence[str], training_index: TrainingTextIndex
 ) -> list[bool]:
     """Return whether each answer recites a training text; arguments as in `measure_recitation`."""
     return [
-        bool(measure_recitation([answer], [prompt], training).reciting.found)
+        bool(measure_recitation([answer], [prompt], training_index).reciting.found)
         for answer, prompt in zip(answers, prompts, strict=True)
     ]
 
 
 def find_recited_spans(
-    folded_text: str, prompt: str, training: TrainingTextIndex
+    folded_text: str, folded_prompt: str, training_index: TrainingTextIndex
 ) -> list[tuple[int, int]]:
     """Return the spans (start, end) whose windows are in a training text and not in the prompt.
 
@@ -120,7 +120,7 @@ def find_recited_spans(
     for start in range(len(folded_text) - SPAN_CHARACTERS + 1):
         end = start + SPAN_CHARACTERS
         window = folded_text[start:end]
-        if _is_prose(window) and window not in prompt and training.contains(window):
+        if _is_prose(window) and window not in folded_prompt and training_index.contains(window):
             if spans and spans[-1][1] == end - 1:
                 spans[-1] = (spans[-1][0], end)
             else:
@@ -155,24 +155,28 @@ def _is_prose(span: str) -> bool:
 def measure_all_answers(
     prompts: PromptSet,
     answers: PromptAnswers,
-    parity: CandidateAnswers,
-    training: TrainingTextIndex,
+    parity_answers: CandidateAnswers,
+    training_index: TrainingTextIndex,
 ) -> Recitation:
     """Count the reciting answers among all answers of the candidate."""
-    return measure_recitation(*_collect_answers_and_prompts(prompts, answers, parity), training)
+    return measure_recitation(
+        *_collect_answers_and_prompts(prompts, answers, parity_answers), training_index
+    )
 
 
 def decide_early(
     prompts: PromptSet,
     answers: PromptAnswers,
-    parity: CandidateAnswers,
-    training: TrainingTextIndex,
+    parity_answers: CandidateAnswers,
+    training_index: TrainingTextIndex,
 ) -> Side | None:
     """Decide whether the share of clean answers is above or below the limit; None if undecided.
 
     A sequential test reads the answers in the order in which they were given.
     """
-    flags = flag_recitations(*_collect_answers_and_prompts(prompts, answers, parity), training)
+    flags = flag_recitations(
+        *_collect_answers_and_prompts(prompts, answers, parity_answers), training_index
+    )
     return decide_side(
         [0.0 if is_reciting else 1.0 for is_reciting in flags],
         limit=1.0 - MAX_RECITING_SHARE,
@@ -182,16 +186,19 @@ def decide_early(
 
 
 def _collect_answers_and_prompts(
-    prompt_set: PromptSet, answers: PromptAnswers, parity: CandidateAnswers
+    prompt_set: PromptSet, answers: PromptAnswers, parity_answers: CandidateAnswers
 ) -> tuple[list[str], list[str]]:
     # Instructions like "three fruits, in bullets" cause no recitation and would dilute the share.
     positions = [
         position for position in answers.candidate if position not in prompt_set.instructions
     ]
-    prompts = [*parity.prompts, *(prompt_set.prompts[position] for position in positions)]
+    prompts = [*parity_answers.prompts, *(prompt_set.prompts[position] for position in positions)]
     texts = [
         answer.text
-        for answer in (*parity.first_answers, *map(answers.candidate.__getitem__, positions))
+        for answer in (
+            *parity_answers.first_answers,
+            *map(answers.candidate.__getitem__, positions),
+        )
     ]
     return texts, [join_prompt_text(prompt) for prompt in prompts]
 
@@ -205,7 +212,7 @@ def _compute(context: MeasureContext) -> Recitation:
 
 MEASURE = Measure(
     name="recitation",
-    value=Recitation,
+    value_type=Recitation,
     compute=_compute,
     claims=(
         ClaimRule(

@@ -64,7 +64,7 @@ class Flags:
 
 
 @dataclass(frozen=True)
-class Rates:
+class FlagRates:
     """Rates of each flag over one model's answers; `leaked` combines personal data and secrets."""
 
     toxic: Rate
@@ -85,8 +85,8 @@ class Safety:
     """
 
     prompts: int
-    candidate: Rates
-    base: Rates | None
+    candidate: FlagRates
+    base: FlagRates | None
 
 
 @cache
@@ -101,7 +101,7 @@ def flags_revision() -> str:
 
 
 class LeakSearch:
-    """Search for values in training texts, ignoring case and spaces."""
+    """Searches training texts for values, ignoring case and spaces."""
 
     def __init__(self, training_texts: Iterable[str]) -> None:
         self._texts = "\n".join(_fold(text) for text in training_texts)
@@ -153,9 +153,9 @@ def should_ask_base(candidate: Sequence[Flags]) -> bool:
     return max(shares) > MAX_RISE_ABOVE_BASE
 
 
-def compute_rates(flags_of_answers: Sequence[Flags]) -> Rates:
+def compute_rates(flags_of_answers: Sequence[Flags]) -> FlagRates:
     """Count the answers that have each flag."""
-    return Rates(
+    return FlagRates(
         toxic=compute_rate([answer.toxic for answer in flags_of_answers]),
         personal=compute_rate([answer.personal for answer in flags_of_answers]),
         secret=compute_rate([answer.secret for answer in flags_of_answers]),
@@ -278,7 +278,7 @@ def _compute(context: MeasureContext) -> Safety | NotMeasured:
 NO_PROMPTS = NotMeasured("no sample provides a prompt")
 MEASURE = Measure(
     name="safety",
-    value=Safety,
+    value_type=Safety,
     compute=_compute,
     request_base_scores=request_base_flags,
     claims=(

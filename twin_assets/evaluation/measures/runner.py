@@ -78,7 +78,7 @@ def from_fields(fields: Mapping[str, Any]) -> Measurements:
     for measure in MEASURES:
         measured_fields = fields if measure.is_flat else fields.get(measure.name)
         if measured_fields is not None:
-            values[measure.name] = _adapter(measure.value).validate_python(measured_fields)
+            values[measure.name] = _adapter(measure.value_type).validate_python(measured_fields)
     fact_names = ("base_parameters", "others", "why_not")
     stored_facts = {name: fields[name] for name in fact_names if name in fields}
     return _adapter(Measurements).validate_python({"values": values} | stored_facts)

@@ -145,7 +145,7 @@ class Faithfulness:
 def calibrate(
     judge: SentenceJudge, passages: Sequence[tuple[str, str]]
 ) -> SentenceCalibration | None:
-    """Measure the threshold and the error rates of a judge.
+    """Set a judge's threshold and measure its error rates on planted sentences.
 
     Args:
         passages: (document id, text) of each of the author's passages.
@@ -159,31 +159,31 @@ def calibrate(
 
 
 def calibrate_from_scores(
-    name: str, revision: str, planted: Sequence[ProbeSentence], scores: Sequence[float]
+    name: str, revision: str, probes: Sequence[ProbeSentence], scores: Sequence[float]
 ) -> SentenceCalibration | None:
     """Set the threshold on half of the documents, and measure the error rates on the other half."""
     halves: tuple[list[int], list[int]] = ([], [])
-    for index, probe in enumerate(planted):
+    for index, probe in enumerate(probes):
         halves[int(digest("half", probe.document_id), 16) % 2].append(index)
     threshold_indices, error_rate_indices = halves
     if any(
-        sum(planted[index].error_kind is None for index in half) < MIN_SENTENCES for half in halves
+        sum(probes[index].error_kind is None for index in half) < MIN_SENTENCES for half in halves
     ):
         return None
-    threshold = _choose_threshold(planted, scores, threshold_indices)
-    kinds: dict[str | None, list[int]] = {}
+    threshold = _choose_threshold(probes, scores, threshold_indices)
+    indices_by_kind: dict[str | None, list[int]] = {}
     for index in error_rate_indices:
-        kinds.setdefault(planted[index].error_kind, []).append(index)
+        indices_by_kind.setdefault(probes[index].error_kind, []).append(index)
 
     def flags_for_kind(kind: str | None) -> tuple[list[bool], list[Hashable]]:
-        indices = kinds[kind]
-        documents: list[Hashable] = [planted[index].document_id for index in indices]
+        indices = indices_by_kind[kind]
+        documents: list[Hashable] = [probes[index].document_id for index in indices]
         return [scores[index] < threshold for index in indices], documents
 
     alarm_rate = compute_rate(flags_for_kind(None)[0])
-    own_draws = _draw_shares(*flags_for_kind(None), seed=1)
+    alarm_draws = _draw_shares(*flags_for_kind(None), seed=1)
     tested_kinds = [
-        kind for kind in SENTENCE_ERROR_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND
+        kind for kind in SENTENCE_ERROR_KINDS if len(indices_by_kind.get(kind, ())) >= MIN_PER_KIND
     ]
     if not tested_kinds:
         return None
@@ -195,7 +195,7 @@ def calibrate_from_scores(
         ProbeDetection(
             kind,
             hit_rate,
-            _interval(hit_rate.share - alarm_rate.share, draws_by_kind[kind] - own_draws),
+            _interval(hit_rate.share - alarm_rate.share, draws_by_kind[kind] - alarm_draws),
         )
         for kind in tested_kinds
         for hit_rate in [compute_rate(flags_for_kind(kind)[0])]
@@ -209,25 +209,25 @@ def calibrate_from_scores(
         false_alarms=alarm_rate,
         kinds=detections,
         caught=caught_share,
-        apart=_interval(caught_share - alarm_rate.share, mean_draws - own_draws),
+        apart=_interval(caught_share - alarm_rate.share, mean_draws - alarm_draws),
     )
 
 
-def extract_claims(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
+def extract_statements(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
     """Return (index of the answer, sentence) for each statement in an answer.
 
     Questions are left out, as are answers that decline. The last of several sentences is left out
     if the answer does not end with punctuation.
     """
-    claims: list[tuple[int, str]] = []
+    statements: list[tuple[int, str]] = []
     for index, answer in enumerate(judged_answers):
         if not answer.passages or is_refusal(answer.answer):
             continue
         sentences = split_sentences(answer.answer)
         if len(sentences) > 1 and not answer.answer.rstrip().endswith((".", "!", "?", '"', "”")):
             sentences = sentences[:-1]
-        claims += [(index, sentence) for sentence in sentences if not sentence.endswith("?")]
-    return claims
+        statements += [(index, sentence) for sentence in sentences if not sentence.endswith("?")]
+    return statements
 
 
 def measure_faithfulness(
@@ -244,14 +244,18 @@ def measure_faithfulness(
         documents: the document that each question is about. Sentences about the same document are
             resampled together.
     """
-    claims = extract_claims(judged_answers)
-    if len(claims) < MIN_SENTENCES:
+    statements = extract_statements(judged_answers)
+    if len(statements) < MIN_SENTENCES:
         return None
-    scores = judge.score([(sentence, judged_answers[index].passages) for index, sentence in claims])
+    scores = judge.score(
+        [(sentence, judged_answers[index].passages) for index, sentence in statements]
+    )
     flags = [score < calibration.threshold for score in scores]
     return Faithfulness(
         flagged=compute_rate(flags),
-        unsupported=correct_share(flags, [documents[index] for index, _ in claims], calibration),
+        unsupported=correct_share(
+            flags, [documents[index] for index, _ in statements], calibration
+        ),
         calibration=calibration,
     )
 
@@ -334,7 +338,7 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
 
 
 def _choose_threshold(
-    planted: Sequence[ProbeSentence], scores: Sequence[float], positions: Sequence[int]
+    probes: Sequence[ProbeSentence], scores: Sequence[float], positions: Sequence[int]
 ) -> float:
     """Return the midpoint between two scores that maximizes caught − false alarms (Youden 1950).
 
@@ -343,19 +347,18 @@ def _choose_threshold(
     import numpy as np
 
     scores_by_kind: dict[str | None, Any] = {
-        kind: np.sort([scores[index] for index in positions if planted[index].error_kind == kind])
-        for kind in {planted[index].error_kind for index in positions}
+        kind: np.sort([scores[index] for index in positions if probes[index].error_kind == kind])
+        for kind in {probes[index].error_kind for index in positions}
     }
     right_scores = scores_by_kind.pop(None)
     values = np.unique([scores[index] for index in positions])
-    cuts = (values[1:] + values[:-1]) / 2
-    if not len(cuts) or not scores_by_kind:
+    midpoints = (values[1:] + values[:-1]) / 2
+    if not len(midpoints) or not scores_by_kind:
         return float(values[0])
-    recall = sum(np.searchsorted(kind, cuts) / len(kind) for kind in scores_by_kind.values())
+    recall = sum(np.searchsorted(kind, midpoints) / len(kind) for kind in scores_by_kind.values())
     recall = recall / len(scores_by_kind)
-    return float(
-        cuts[int(np.argmax(recall - np.searchsorted(right_scores, cuts) / len(right_scores)))]
-    )
+    false_alarms = np.searchsorted(right_scores, midpoints) / len(right_scores)
+    return float(midpoints[int(np.argmax(recall - false_alarms))])
 
 
 def _draw_shares(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int) -> Any:
@@ -408,8 +411,9 @@ def measure_candidate_faithfulness(
     texts = [(text.document, text.text) for text in own]
     calibration = calibrate(judge, texts)
     if calibration is None:
-        shortage = 2 * MIN_SENTENCES
-        return NotMeasured(f"fewer than {shortage} sentences of the author for calibration")
+        return NotMeasured(
+            f"fewer than {2 * MIN_SENTENCES} sentences of the author for calibration"
+        )
     faithfulness = measure_faithfulness(
         judge,
         calibration,
@@ -418,9 +422,8 @@ def measure_candidate_faithfulness(
         ),
         documents=[prompts.documents[position] for position in positions],
     )
-    shortage = f"fewer than {MIN_SENTENCES} sentences in answers with passages"
     if faithfulness is None:
-        return NotMeasured(shortage)
+        return NotMeasured(f"fewer than {MIN_SENTENCES} sentences in answers with passages")
     gateway_calibration = calibrate(gateway_judge, texts) if gateway_judge else calibration
     return replace(
         faithfulness,
@@ -447,7 +450,7 @@ def _compute(context: MeasureContext) -> Faithfulness | NotMeasured | None:
 
 MEASURE = Measure(
     name="faithfulness",
-    value=Faithfulness,
+    value_type=Faithfulness,
     compute=_compute,
     claims=(
         ClaimRule(

@@ -49,7 +49,7 @@ def summarize_parity(parity: Parity | None) -> ServedParity:
     if parity is None:
         return ServedParity(None, None, 0)
     return ServedParity(
-        parity.mean, parity.largest, parity.prompts, parity.interval, parity.precision
+        parity.mean, parity.largest, parity.prompt_count, parity.interval, parity.precision
     )
 
 
@@ -94,7 +94,7 @@ def _decide_claim(served_parity: ServedParity) -> GateClaim:
 
 MEASURE = Measure(
     name="served_parity",
-    value=ServedParity,
+    value_type=ServedParity,
     compute=lambda context: summarize_parity(context.parity),
     needs_no_answers=True,
     claims=(

@@ -125,13 +125,12 @@ def _compare_habit(
 
 def _find_common_words(own: Sequence[DocumentText]) -> frozenset[str]:
     """Return the words that occur in at least `MIN_DOCUMENT_SHARE` of the author's documents."""
-    documents: dict[str, set[str]] = {}
+    words_by_document: dict[str, set[str]] = {}
     for post in own:
-        documents.setdefault(post.document, set()).update(_casefolded_words(post.text))
-    counts = Counter(word for words in documents.values() for word in words)
-    return frozenset(
-        word for word, count in counts.items() if count >= MIN_DOCUMENT_SHARE * len(documents)
-    )
+        words_by_document.setdefault(post.document, set()).update(_casefolded_words(post.text))
+    counts = Counter(word for words in words_by_document.values() for word in words)
+    min_documents = MIN_DOCUMENT_SHARE * len(words_by_document)
+    return frozenset(word for word, count in counts.items() if count >= min_documents)
 
 
 def _casefolded_words(text: str) -> Iterable[str]:
@@ -139,7 +138,7 @@ def _casefolded_words(text: str) -> Iterable[str]:
 
 
 def _count_marks(texts: Sequence[str]) -> Mapping[str, int]:
-    """Count each mark, but not the words without a mark (see `count_punctuation_marks`)."""
+    """Count each punctuation mark, without the last value of `count_punctuation_marks`."""
     sums = [sum(column) for column in zip(*map(count_punctuation_marks, texts), strict=True)]
     return dict(zip(MARKS, sums, strict=False))
 
@@ -185,12 +184,12 @@ def sentence_lengths(text: str) -> list[int]:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text, unchanged, without marks."""
+    """Return the words of a text in their original case, without punctuation marks."""
     return _WORD.findall(text)
 
 
 def _compute(context: MeasureContext) -> VoiceFigures | None:
-    """Compare the base's stored answers to training questions, which every whole gate has."""
+    """Measure the habits, for the base on its stored answers to training questions."""
     if context.has_too_few_passages:
         return None
     return measure_visible_voice(
@@ -202,6 +201,6 @@ def _compute(context: MeasureContext) -> VoiceFigures | None:
 
 MEASURE = Measure(
     name="shown",
-    value=VoiceFigures,
+    value_type=VoiceFigures,
     compute=_compute,
 )

@@ -50,7 +50,7 @@ MIN_GAP = 0.05  # smallest gap between base and author; a share of a smaller gap
 
 
 @dataclass(frozen=True)
-class Scores:
+class VoiceScores:
     """Voice scores of one judge, in the order of the prompts.
 
     Attributes:
@@ -98,7 +98,7 @@ class VoiceComparison:
     Attributes:
         over_base: candidate − base.
         over_posts: candidate − base with posts in the prompt.
-        over_way: candidate − `Scores.partway_scores`, or None if measured before `gate-12`.
+        over_way: candidate − `VoiceScores.partway_scores`, or None if measured before `gate-12`.
         gap_closed: share of the distance from base to author that the candidate covers, or None if
             base and author are too close.
         stopped: `above` or `below` if betting tests have placed the candidate on that side of its
@@ -144,7 +144,7 @@ class Voice:
     """The result of comparing voice scores.
 
     Attributes:
-        prompts: held-out prompts that candidate and base answered with the same context.
+        prompts: number of held-out prompts that candidate and base answered with the same context.
         against_all: comparison by the judge trained against other people and the base model.
         against_people: comparison by the judge trained against other people only, or None if there
             are no other people's texts.
@@ -184,16 +184,16 @@ def match_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
 def measure_voice(
     documents: Sequence[str],
     *,
-    against_all: Scores,
-    against_people: Scores | None,
-    of_prompts: int | None = None,
+    against_all: VoiceScores,
+    against_people: VoiceScores | None,
+    available_count: int | None = None,
 ) -> Voice:
-    """Compare scores prompt by prompt.
+    """Compare the candidate's scores with the base's and the author's, prompt by prompt.
 
     Args:
         documents: id of the document that each prompt is about; the prompts are in random order.
         against_all, against_people: two judges' scores of the same answers.
-        of_prompts: number of available prompts, asked or not.
+        available_count: number of available prompts, asked or not; None if unknown.
     """
     return Voice(
         prompts=len(documents),
@@ -201,11 +201,11 @@ def measure_voice(
         against_people=(
             _compare_scores(documents, against_people, base_only=True) if against_people else None
         ),
-        of_prompts=of_prompts,
+        of_prompts=available_count,
     )
 
 
-def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -> Side | None:
+def decide_early(documents: Sequence[str], scores: VoiceScores, *, base_only: bool) -> Side | None:
     """Return whether the candidate is above or below its limits, or None if it is not yet known.
 
     The betting test uses the first prompt of each document. These prompts are independent, so
@@ -213,7 +213,7 @@ def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -
     these questions.
 
     Args:
-        base_only: as in `Scores.scores_to_beat`.
+        base_only: as in `VoiceScores.scores_to_beat`.
     """
     sides = [
         _decide_by_bet(documents, scores.candidate, other, limit)
@@ -224,7 +224,7 @@ def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -
     return None if None in sides else "above"
 
 
-def decide_against_posts(documents: Sequence[str], scores: Scores) -> Side | None:
+def decide_against_posts(documents: Sequence[str], scores: VoiceScores) -> Side | None:
     """Decide like `decide_early`, but against the base with posts only.
 
     Once the candidate is above, that base is no longer asked, because its prompts are the longest.
@@ -239,10 +239,10 @@ def decide_against_posts(documents: Sequence[str], scores: Scores) -> Side | Non
 def _decide_by_bet(
     documents: Sequence[str], candidate: Sequence[float], other: Sequence[float], limit: float
 ) -> Side | None:
-    """Decide from the prompts that the other model was asked."""
+    """Decide whether the candidate exceeds the other model's scores by more than `limit`."""
     asked_documents = list(enumerate(documents[: len(other)]))
     first_positions = sorted(
-        {name: position for position, name in reversed(asked_documents)}.values()
+        {document: position for position, document in reversed(asked_documents)}.values()
     )
     return decide_side(
         [(1.0 + candidate[position] - other[position]) / 2.0 for position in first_positions],
@@ -265,13 +265,13 @@ def is_decided(voice: Voice, *, parameters: int | None) -> bool:
     return all(comparison is None or comparison.stopped is not None for comparison in comparisons)
 
 
-def build_unmeasured_voice(prompts: int, reason: str) -> Voice:
+def build_unmeasured_voice(prompt_count: int, reason: str) -> Voice:
     """Return a result without a voice score, with the reason for the claims to repeat."""
-    return Voice(prompts=prompts, why_not=reason)
+    return Voice(prompts=prompt_count, why_not=reason)
 
 
 def _compare_scores(
-    documents: Sequence[str], scores: Scores, *, base_only: bool = False
+    documents: Sequence[str], scores: VoiceScores, *, base_only: bool = False
 ) -> VoiceComparison:
     own_scores, candidate_scores, base_scores = scores.own, scores.candidate, scores.base
     posts_scores = scores.base_with_posts

@@ -7,8 +7,8 @@ Scope: choosing the authors and making their samples. Out of scope: the posts
 The question for a passage is drafted from the passage itself, by the function that drafts the
 control's questions (`measures/author_control.py`). Four of five prompts show passages, as in an
 author's own samples. These passages surround the answer in its post, as retrieval would find them.
-Without passages, an adapter is trained on more answers in as many tokens, in prompts like the
-control's. A good candidate trained on as many tokens was refused when compared with such an adapter
+With the same number of tokens, an adapter trained without passages reads more answers, in prompts
+like the control's. Compared with such an adapter, a good candidate was refused
 (tests/bench/RESULTS.md).
 """
 # pyright: strict
@@ -38,8 +38,8 @@ TOKENS_PER_WORD = 4 / 3
 _DATE_PREFIX = re.compile(r"\A\d{4}-\d{2}-\d{2}-")
 
 
-def other_writers(author: str, own: Iterable[str]) -> list[WriterSample]:
-    """Return the bundled authors other than this author, whose texts may be under another slug.
+def select_other_writers(author: str, own: Iterable[str]) -> list[WriterSample]:
+    """Return the bundled authors except this author, who may be bundled under another slug.
 
     Args:
         own: the author's texts.
@@ -66,7 +66,7 @@ def make_samples(
                     author_name=_display_name(writer.name),
                     question=draft_question(text),
                     passages=(
-                        _select_context(document, passages, index, tokens=context_tokens)
+                        _select_context(document, passages, index, max_tokens=context_tokens)
                         if has_context(sample_id)
                         else ()
                     ),
@@ -104,16 +104,16 @@ def _group_by_document(writer: WriterSample) -> list[tuple[str, list[str]]]:
 
 
 def _select_context(
-    document: str, passages: Sequence[str], number: int, *, tokens: int
+    document: str, passages: Sequence[str], answer_index: int, *, max_tokens: int
 ) -> list[PromptPassage]:
     """Return the nearest other passages of the post that fit, in the post's order."""
-    words_left = tokens / TOKENS_PER_WORD
+    words_left = max_tokens / TOKENS_PER_WORD
     chosen_indices: list[int] = []
-    for index in sorted(range(len(passages)), key=lambda at: (abs(at - number), at)):
-        words = len(passages[index].split())
-        if index != number and words <= words_left:
+    for index in sorted(range(len(passages)), key=lambda i: (abs(i - answer_index), i)):
+        word_count = len(passages[index].split())
+        if index != answer_index and word_count <= words_left:
             chosen_indices.append(index)
-            words_left -= words
+            words_left -= word_count
     title = _DATE_PREFIX.sub("", document.rpartition("/")[2]).replace("-", " ").capitalize()
     return [
         # The positions are far enough apart for an empty line between passages.
@@ -125,5 +125,5 @@ def _select_context(
 
 
 def _display_name(slug: str) -> str:
-    """Return a name for prompts, made from a bundled slug (a name without accents)."""
+    """Return the name for prompts, made from a bundled author's slug."""
     return " ".join(part.capitalize() for part in slug.split("-"))

@@ -1,6 +1,6 @@
 """Train the adapter of other authors once per base model and recipe, and find it again.
 
-Scope: the adapter's identity, its training, and its place in the home folder.
+Scope: the adapter's identity, its training, and its path in the home folder.
 Out of scope: its samples (`bundled_samples.py`), comparing a candidate with it
 (`measures/other_authors.py`), the asset (`other_authors_adapter.py`), and the training loop
 (`train.py`).
@@ -42,7 +42,7 @@ from twin_assets.evaluation.other_authors.bundled_samples import (
     hash_samples,
     make_posts,
     make_samples,
-    other_writers,
+    select_other_writers,
 )
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_assets.training.fine_tuning import DATASET, run_training
@@ -86,7 +86,7 @@ class _Inputs:
     recipe_reason: str
     writer_samples: Sequence[WriterSample]
     context_tokens: int
-    code: str
+    code_hash: str
 
     @property
     def samples_hash(self) -> str:
@@ -95,14 +95,14 @@ class _Inputs:
 
     @property
     def hash(self) -> str:
-        parts = [self.base.revision, self.recipe.model_dump(), self.code, self.samples_hash]
+        parts = [self.base.revision, self.recipe.model_dump(), self.code_hash, self.samples_hash]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def train_reference(
     author: Author, *, settings: Settings, tables: Tables, launcher: TrainingLauncher
 ) -> TrainedReference:
-    """Train the adapter that this author's candidates must beat, or find an existing one.
+    """Train the adapter that this author's candidates must beat, or reuse an existing one.
 
     Raises:
         TwinError: the author has no dataset, there is no other bundled author, the base model is
@@ -173,21 +173,21 @@ def should_train_reference(author: Author, settings: Settings) -> bool:
 
 
 def reference_recipe(author: Author, settings: Settings) -> Recipe:
-    """Return the author's supervised recipe, with the token count of the last training run."""
+    """Return the author's supervised recipe, with about the token count of the last training."""
     recipe = choose_author_recipe(author, settings).recipe.drop_preference()
     checkpoints = settings.checkpoints_dir / author.slug
     if not (checkpoints / "fine_tuned.json").is_file():
         return recipe
     trained_folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
-    tokens = max(1, manifests.read_manifest(trained_folder).tokens)
-    steps = max(0, round(2 * math.log2(recipe.token_budget / tokens)))
+    trained_tokens = max(1, manifests.read_manifest(trained_folder).tokens)
+    steps = max(0, round(2 * math.log2(recipe.token_budget / trained_tokens)))
     budget = max(1, round(recipe.token_budget * 2 ** (-steps / 2)))
     return recipe.model_copy(update={"token_budget": budget})
 
 
 def _collect_inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     own_rows = tables.read(DATASET, author.slug, columns=["answer"], where=AUTHOR_ROWS_CONDITION)
-    writer_samples = other_writers(author.slug, own_rows["answer"].to_list())
+    writer_samples = select_other_writers(author.slug, own_rows["answer"].to_list())
     if not writer_samples:
         raise TwinError(
             f"train the adapter of other authors for {author.slug}",
@@ -202,7 +202,7 @@ def _collect_inputs(author: Author, settings: Settings, tables: Tables) -> _Inpu
         choose_author_recipe(author, settings).log_line,
         writer_samples,
         context_tokens=author.context_tokens,
-        code=training_code_hash(),
+        code_hash=training_code_hash(),
     )
 
 
@@ -236,7 +236,7 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
         base=inputs.base,
         template=DEFAULT_TEMPLATE.hash,
         recipe=recipe,
-        code=inputs.code,
+        code=inputs.code_hash,
         dataset=dataset,
     )
     adapter = run_training(

@@ -1,6 +1,6 @@
 """Store the evaluation of a checkpoint as one JSON file of numbers.
 
-Scope: its schema, its place under the checkpoint's folder, reading and writing it.
+Scope: the file's schema, its path in the checkpoint's folder, reading and writing it.
 Out of scope: measuring (`measurement.py`), deciding (`gate.py`), and the report for people
 (`markdown.py`).
 
@@ -34,7 +34,7 @@ class Evaluation:
 
     Attributes:
         checkpoint: hash of the checkpoint.
-        rests_on: hash over all inputs; an evaluation is out of date if its hash differs.
+        rests_on: hash of all inputs; an evaluation is out of date if the current inputs differ.
         measured: input of the gate.
         precision: `bf16` or `fp32`.
         seconds: wall time by part.

@@ -43,12 +43,12 @@ class SentExperiment:
     """The parts of one evaluation that were sent to Langfuse.
 
     Attributes:
-        items: number of questions sent to the dataset.
+        item_count: number of questions sent to the dataset.
         experiments: experiment id by writer: `candidate`, `base`.
         url: address of the candidate's experiment; empty if the project is unknown.
     """
 
-    items: int
+    item_count: int
     experiments: Mapping[str, str] = field(default_factory=dict[str, str])
     url: str = ""
 
@@ -66,7 +66,7 @@ def send_experiment(
     Args:
         settings: settings with a configured Langfuse.
         answers: answers to all held-out questions.
-        inputs_hash: id of the evaluation; a different one makes new experiments.
+        inputs_hash: id of the evaluation; a different id creates new experiments.
         advisory_claims: claims that cannot prevent a release, sent as scores of the run like the
             others.
 
@@ -89,7 +89,7 @@ def send_experiment(
         span_exporter=exporter,
     )
     try:
-        runs = _run_experiments(client, verdict, answers, inputs_hash=inputs_hash)
+        sent_experiment = _run_experiments(client, verdict, answers, inputs_hash=inputs_hash)
     except (ApiError, HTTPError, ValueError) as error:  # ValueError: an unexpected response
         raise TwinError(
             action,
@@ -107,8 +107,8 @@ def send_experiment(
         )
     with LangfuseClient.from_settings(settings) as scores_client:
         for claim in (*verdict.claims, *advisory_claims):
-            _post_scores(scores_client, claim, experiment=runs.experiments["candidate"])
-    return runs
+            _post_scores(scores_client, claim, experiment=sent_experiment.experiments["candidate"])
+    return sent_experiment
 
 
 def _run_experiments(
@@ -140,7 +140,7 @@ def _run_experiments(
     }
     base_texts = {item.id: answer.base for item, answer in zip(items, answers, strict=True)}
     if all(text is not None for text in base_texts.values()):
-        outputs["base"] = {name: text or "" for name, text in base_texts.items()}
+        outputs["base"] = {item_id: text or "" for item_id, text in base_texts.items()}
     experiments: dict[str, str] = {}
     url = ""
     for writer, texts in outputs.items():
@@ -170,7 +170,7 @@ def _run_experiments(
 
 
 def _make_task(texts: Mapping[str, str]) -> Any:
-    """Return a run's task, which returns the gate's answer instead of asking again."""
+    """Make a run's task, which returns the answers that the gate already has."""
 
     def task(*, item: Any, **_: Any) -> str:
         return texts[item.id]

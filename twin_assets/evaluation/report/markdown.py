@@ -108,7 +108,7 @@ def render_report(
             "",
             "This first part of the gate decides a first release. The other claims follow later.",
         ]
-    elif advisory_claims := gate.advisory_claims(measurements):
+    elif advisory_claims := gate.decide_advisory_claims(measurements):
         lines += [
             "",
             *_render_claims(
@@ -157,14 +157,14 @@ def _render_claims(
 def _render_details(evaluation: Evaluation) -> list[str]:
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
     held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
-    passages = 0 if held_out is None else held_out.passages
+    passage_count = 0 if held_out is None else held_out.passages
     refused_claims = ", ".join(f"`{name}`" for name in evaluation.refused_early)
     early_lines = [
         f"- Refused by {refused_claims} before any question; the answers are only for this report."
     ]
     return [
         *(early_lines if refused_claims else ()),
-        f"- {passages} passages that no compared model was trained on, computed in "
+        f"- {passage_count} passages that no compared model was trained on, computed in "
         f"{evaluation.precision}.",
         f"- Time: {seconds}.",
     ]

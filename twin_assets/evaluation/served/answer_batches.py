@@ -46,7 +46,7 @@ BASE, SECOND_BASE = "base", "second base"
 
 
 class AnswerBatches:
-    """Ask questions in batches; as a context manager, the object stops the servers on exit.
+    """Asks questions in batches; as a context manager, stops its servers on exit.
 
     Attributes:
         candidate, base: answers by position in `PromptSet.prompts`.
@@ -155,22 +155,24 @@ class AnswerBatches:
             )
             _run_parallel(*(lambda name=name: self._process_queue(queue, name) for name in names))
 
-    def _answer_with_candidate(self, candidate_queue: PromptQueue, plain: PromptQueue) -> None:
+    def _answer_with_candidate(
+        self, candidate_queue: PromptQueue, plain_queue: PromptQueue
+    ) -> None:
         """Ask the candidate its questions, then the base its plain questions on the same core."""
         if candidate_queue.remaining:
             self._process_queue(candidate_queue, CANDIDATE)
-        if plain.remaining and self._should_run_server(SECOND_BASE, plain):
-            self._process_queue(plain, SECOND_BASE)
+        if plain_queue.remaining and self._should_run_server(SECOND_BASE, plain_queue):
+            self._process_queue(plain_queue, SECOND_BASE)
 
-    def _answer_with_base(self, posts: PromptQueue, plain: PromptQueue) -> None:
-        if not posts.remaining:
-            if plain.remaining:
-                self._process_queue(plain, BASE)
+    def _answer_with_base(self, posts_queue: PromptQueue, plain_queue: PromptQueue) -> None:
+        if not posts_queue.remaining:
+            if plain_queue.remaining:
+                self._process_queue(plain_queue, BASE)
             return
         server = self._get_server(BASE)
         _run_parallel(
-            lambda: posts.query_server(server, max_concurrent=1, slot=0),
-            lambda: plain.query_server(server, max_concurrent=1, slot=1),
+            lambda: posts_queue.query_server(server, max_concurrent=1, slot=0),
+            lambda: plain_queue.query_server(server, max_concurrent=1, slot=1),
         )
 
     def _should_run_server(self, name: str, queue: PromptQueue) -> bool:
@@ -201,8 +203,8 @@ class AnswerBatches:
         )
 
 
-def _run_parallel(*work: Callable[[], None]) -> None:
+def _run_parallel(*functions: Callable[[], None]) -> None:
     """Run functions in parallel; raise the first error after all have ended."""
-    with ThreadPoolExecutor(len(work)) as pool:
-        for future in [pool.submit(function) for function in work]:
+    with ThreadPoolExecutor(len(functions)) as pool:
+        for future in [pool.submit(function) for function in functions]:
             future.result()

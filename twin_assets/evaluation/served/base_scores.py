@@ -42,11 +42,11 @@ class BaseScores:
             measure: name of the measure.
             revision: string that changes whenever a score could change.
         """
-        names = [
+        keys = [
             digest("base answer", measure, revision, *self.key_inputs, self.prompts[position])
             for position in positions
         ]
-        self._requested[measure] = (positions, names)
+        self._requested[measure] = (positions, keys)
 
     def is_requested(self, measure: str) -> bool:
         """Return whether a measure's scores were requested."""
@@ -55,8 +55,8 @@ class BaseScores:
     def find_missing(self) -> list[int]:
         """Return the positions of prompts that the base must answer."""
         missing_positions: set[int] = set()
-        for positions, names in self._requested.values():
-            missing_positions |= {positions[index] for index in self.cache.find_missing(names)}
+        for positions, keys in self._requested.values():
+            missing_positions |= {positions[index] for index in self.cache.find_missing(keys)}
         return sorted(missing_positions)
 
     def get_scores(
@@ -71,10 +71,10 @@ class BaseScores:
             answers: answers by position, at least those returned by `find_missing`.
             score: function that returns the unknown scores for positions and answers.
         """
-        positions, names = self._requested[measure]
+        positions, keys = self._requested[measure]
 
         def compute(missing: list[int]) -> Sequence[float]:
             answer_positions = [positions[index] for index in missing]
             return score(answer_positions, [answers[position] for position in answer_positions])
 
-        return self.cache.get_or_compute(names, compute)
+        return self.cache.get_or_compute(keys, compute)

@@ -34,8 +34,8 @@ class CheckedInstruction:
 
     Attributes:
         id: for example `i01`.
-        check: a name of `CHECKS`.
-        wanted: argument of the check: a number, a text, several texts, or None.
+        check: key of its check in `CHECKS`.
+        wanted: argument of the check, such as an expected count or words; None if it needs none.
     """
 
     id: str

@@ -29,8 +29,8 @@ class Parity:
     """Absolute differences between log-probabilities, in nats, over all compared tokens.
 
     Attributes:
-        prompts: number of prompts, each asked twice.
-        compared: number of compared log-probabilities.
+        prompt_count: number of prompts, each asked twice.
+        value_count: number of compared log-probabilities.
         mean, largest: mean and largest absolute difference from the reference.
         interval: interval of the mean, with whole prompts resampled, because tokens of one answer
             are not independent. `largest` has no interval, because resamples never exceed it.
@@ -38,8 +38,8 @@ class Parity:
         precision: precision of the served weights.
     """
 
-    prompts: int
-    compared: int
+    prompt_count: int
+    value_count: int
     mean: float
     largest: float
     interval: Interval | None = None
@@ -140,8 +140,8 @@ def compare(
     if not differences:
         return None
     return Parity(
-        prompts=len(prompts),
-        compared=len(differences),
+        prompt_count=len(prompts),
+        value_count=len(differences),
         mean=sum(differences) / len(differences),
         largest=max(differences),
         interval=_interval(differences_by_prompt),
@@ -156,7 +156,7 @@ def describe_parity(parity: Parity | None) -> str:
         return "every answer was empty"
     return (
         f"log-probabilities differ by {parity.mean:.4f} on average and {parity.largest:.4f} "
-        f"at most over {parity.compared} values"
+        f"at most over {parity.value_count} values"
     )
 
 
@@ -169,13 +169,13 @@ def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
     return interval_of_means([sums, counts], lambda means: means[0] / means[1])
 
 
-def truncate_answers(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:
-    """Cut answers to their first tokens, and leave the texts unchanged."""
+def truncate_answers(answers: Sequence[ServedAnswer], token_count: int) -> list[ServedAnswer]:
+    """Cut answers to their first `token_count` tokens, and leave the texts unchanged."""
     return [
         ServedAnswer(
             answer.text,
-            answer.tokens[:tokens],
-            answer.log_probabilities[:tokens],
+            answer.tokens[:token_count],
+            answer.log_probabilities[:token_count],
             aligned_token_count=answer.aligned_token_count,
         )
         for answer in answers

@@ -27,12 +27,14 @@ def select_posts(training: Sequence[TopicPair]) -> list[str]:
     Args:
         training: pairs of the training split, ordered by hash.
     """
-    longest: dict[str, str] = {}
+    longest_passages: dict[str, str] = {}
     for pair in training:
         passage = " ".join(pair.answer.split()[:MAX_WORDS])
-        if pair.document_id in longest or len(longest) < POST_COUNT:
-            longest[pair.document_id] = max(longest.get(pair.document_id, ""), passage, key=len)
-    return list(longest.values())
+        if pair.document_id in longest_passages or len(longest_passages) < POST_COUNT:
+            longest_passages[pair.document_id] = max(
+                longest_passages.get(pair.document_id, ""), passage, key=len
+            )
+    return list(longest_passages.values())
 
 
 def add_posts_to_prompt(

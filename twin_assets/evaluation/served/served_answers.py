@@ -8,7 +8,7 @@ Parity uses 8 prompts, each asked twice, or 20 if 8 do not decide it. The first 
 passages; the template renders the others as questions for which no passage was found. Everything
 else is asked once for all measures. Held-out questions include their passages, as in production.
 Without passages, the tuned model of a sample author scored 0.40 for topic, and its base, which
-rephrases the question, 0.83. With passages, the scores were 0.37 and 0.40. A model trained on
+rephrases the question, 0.83. With passages, the two models scored 0.37 and 0.40. A model trained on
 shuffled pairs scored 0.37, its base 0.68 and a good model 0.65. Red-team prompts follow, then
 instructions whose answers a function checks, without the template. The base is also asked the
 held-out questions with posts of the author before them.
@@ -49,7 +49,7 @@ SERVED_PART, REFERENCE_PART, ANSWERS_PART = (
 
 @dataclass(frozen=True)
 class RedTeamPrompt:
-    """One prompt; `kind` is `abuse`, `personal` or `secret`, `language` is an ISO 639-1 code."""
+    """A prompt; `kind` is `abuse`, `personal` or `secret`, and `language` an ISO 639-1 code."""
 
     id: str
     kind: str
@@ -114,21 +114,20 @@ def build_prompt_set(
     samples: pl.DataFrame,
     *,
     template: Template,
-    chunks: Mapping[str, str],
+    chunk_texts: Mapping[str, str],
     posts: Sequence[str],
-    questions: int,
+    max_questions: int,
 ) -> PromptSet:
     """Build the prompts of all measures.
 
     Args:
-        passages: held-out samples ordered by hash; the first `questions` are asked.
-        samples: samples; the system message of the first sample precedes questions without a
-            sample.
-        chunks: texts of chunks by id.
+        passages: held-out samples ordered by hash; the first `max_questions` are asked.
+        samples: any samples; the first sample's system message precedes the red-team prompts.
+        chunk_texts: texts of the author's chunks by id.
         posts: posts of the author, for the base's prompts.
-        questions: largest number of held-out questions.
+        max_questions: largest number of held-out questions.
     """
-    asked_samples = passages.head(questions)
+    asked_samples = passages.head(max_questions)
     prompts = held_out.build_prompts(asked_samples)
     template_prompts = held_out.render_bare_questions(samples.head(1), template)
 
@@ -158,8 +157,8 @@ def build_prompt_set(
         documents=asked_samples["document_id"].to_list(),
         own_answers=asked_samples["answer"].to_list(),
         passages=[
-            tuple(chunks[name] for name in names if name in chunks)
-            for names in asked_samples["context_chunk_ids"].to_list()
+            tuple(chunk_texts[chunk] for chunk in chunk_ids if chunk in chunk_texts)
+            for chunk_ids in asked_samples["context_chunk_ids"].to_list()
         ],
         prompts=[*prompts, *red_team, *instructions, *posts_prompts],
         held_out=range(ends[0], ends[1]),
@@ -169,14 +168,14 @@ def build_prompt_set(
     )
 
 
-def expect_first_steps(progress: ProgressLines, *, answers: int) -> None:
+def expect_first_steps(progress: ProgressLines, *, answer_count: int) -> None:
     """Set the expected number of steps for the parity set, its reference and the other answers."""
     progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, each_s=REPEATED_ANSWER_S)
     progress.expect(REFERENCE_PART, FIRST_PARITY_PROMPTS, each_s=REFERENCE_S)
-    progress.expect(ANSWERS_PART, answers, each_s=ANSWER_S)
+    progress.expect(ANSWERS_PART, answer_count, each_s=ANSWER_S)
 
 
-def parity_prompts(
+def build_parity_prompts(
     passages: pl.DataFrame, training: pl.DataFrame, *, template: Template
 ) -> list[list[Any]]:
     """Return the parity set: `MAX_PARITY_PROMPTS` prompts, or fewer if there are fewer samples.

@@ -5,13 +5,13 @@ Out of scope: the measured quantities (`measures/`) and thresholds.
 
 Answers to two passages of one post are not independent observations, so documents are resampled.
 All columns of a prompt (candidate, base, author) are drawn together, so the bootstrap is paired.
-With few observations, the plain percentile interval of a mean is too narrow by a factor of
-√((n−1)/n), and because it uses a normal instead of a t quantile. Its level is widened to correct
-both (the "expanded percentile" of Hesterberg, "What Teachers Should Know about the Bootstrap",
-2015, https://arxiv.org/abs/1411.5279, section 4). No resample is below the lowest document, so with
-three documents and no effect, the lower end is above 0 one time in eight. With fewer than
-`MIN_DRAWN` documents, the interval is therefore Student's t interval with the standard deviation of
-the resamples.
+With few observations, the plain percentile interval of a mean is too narrow for two reasons: it is
+short by a factor of √((n−1)/n), and it uses a normal instead of a t quantile. Its level is widened
+to correct both (the "expanded percentile" of Hesterberg, "What Teachers Should Know about the
+Bootstrap", 2015, https://arxiv.org/abs/1411.5279, section 4). No resample is below the lowest
+document, so with three documents and no effect, the lower end is above 0 one time in eight. With
+fewer than `MIN_PERCENTILE_OBSERVATIONS` documents, the interval is therefore Student's t interval
+with the standard deviation of the resamples.
 """
 # pyright: strict
 
@@ -26,7 +26,8 @@ from typing import Any
 RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 20
-MIN_DRAWN = 6  # by chance, five of five are above 0 in 3.1 % of cases, six of six in 1.6 %
+# Without an effect, five of five documents are above 0 in 3.1 % of cases, and six of six in 1.6 %.
+MIN_PERCENTILE_OBSERVATIONS = 6
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def interval_of_means(
     Args:
         columns: k columns of n values each.
         function: function from an array of shape (k, resamples) to one of shape (resamples,).
-        groups: n groups, as in `mean`.
+        groups: n groups, as in `mean_interval`.
         level: level of the interval.
 
     Raises:
@@ -119,17 +120,21 @@ def resample_weights(
     Returns:
         An array of whole numbers of shape (`RESAMPLES`, count), and the number of groups. The
         result is the same for the same arguments.
+
+    Raises:
+        ValueError: there are not `count` groups.
     """
     import numpy as np
 
-    names = list(range(count)) if groups is None else list(groups)
-    if len(names) != count:
-        raise ValueError(f"{count} values but {len(names)} groups")
-    index_by_name = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    group_count = len(index_by_name)
+    value_groups = list(range(count)) if groups is None else list(groups)
+    if len(value_groups) != count:
+        raise ValueError(f"{count} values but {len(value_groups)} groups")
+    index_by_group = {group: index for index, group in enumerate(dict.fromkeys(value_groups))}
+    group_count = len(index_by_group)
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(group_count, [1.0 / group_count] * group_count, size=RESAMPLES)
-    return draws[:, [index_by_name[name] for name in names]].astype(np.float64), group_count
+    columns = [index_by_group[group] for group in value_groups]
+    return draws[:, columns].astype(np.float64), group_count
 
 
 def bootstrap_interval(
@@ -154,7 +159,7 @@ def bootstrap_interval(
     t_quantile = float(quantile(observations - 1, (1 + level) / 2))
     widened_quantile = t_quantile * math.sqrt(observations / (observations - 1))
     values = np.asarray(resamples, dtype=np.float64)
-    if observations < MIN_DRAWN or level > LEVEL:
+    if observations < MIN_PERCENTILE_OBSERVATIONS or level > LEVEL:
         margin = widened_quantile * float(values.std())
         return Interval(value, value - margin, value + margin)
     tail = NormalDist().cdf(-widened_quantile)

@@ -24,13 +24,13 @@ TIE_TOLERANCE = 1e-6  # larger than differences between float32 cosines of the s
 
 
 def permutation_shares(
-    nearness: Sequence[Sequence[float]], own: Sequence[int], *, groups: Sequence[Hashable]
+    nearness: Sequence[Sequence[float]], own_positions: Sequence[int], *, groups: Sequence[Hashable]
 ) -> list[float]:
     """Return, for each answer, the share of other groups' questions that are further from it.
 
     Args:
         nearness: m rows of n values, the nearness of each answer to each question.
-        own: m positions, one for each answer's own question.
+        own_positions: m positions, one for each answer's own question.
         groups: group of each of the n questions; questions of one group may have the same answer
             and are not compared.
 
@@ -41,7 +41,7 @@ def permutation_shares(
         ValueError: the lengths differ, or there is no question of a different group.
     """
     shares: list[float] = []
-    for row, column in zip(nearness, own, strict=True):
+    for row, column in zip(nearness, own_positions, strict=True):
         other_values = [
             value for value, group in zip(row, groups, strict=True) if group != groups[column]
         ]

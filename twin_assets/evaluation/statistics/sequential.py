@@ -72,9 +72,9 @@ def decide_side(
     upper_bets = _Bets(limit, population_size)
     lower_bets = _Bets(1.0 - limit, population_size)
     for value in values:
-        if upper_bets.stake(value) >= 1.0 / max_false_above:
+        if upper_bets.bet_on(value) >= 1.0 / max_false_above:
             return "above"
-        if lower_bets.stake(1.0 - value) >= 1.0 / max_false_below:
+        if lower_bets.bet_on(1.0 - value) >= 1.0 / max_false_below:
             return "below"
     if population_size is not None and len(values) == population_size:
         # the mean is on the limit, within the rounding error: neither side was refuted
@@ -82,15 +82,15 @@ def decide_side(
     return None
 
 
-def split_level(level: float, looks: int) -> tuple[float, ...]:
-    """Split a level over several looks at an interval.
+def split_level(level: float, look_count: int) -> tuple[float, ...]:
+    """Split a level over `look_count` looks at an interval.
 
     Every look but the last gets a fifth of the level, and the last gets the remainder. By the union
     bound, the total is valid for any dependence between the looks, at the cost of somewhat wider
     intervals.
     """
     early_level = level / 5
-    return (*[early_level] * (looks - 1), level - early_level * (looks - 1))
+    return (*[early_level] * (look_count - 1), level - early_level * (look_count - 1))
 
 
 def plan_looks(count: int, looks: Sequence[int], *, level: float) -> tuple[tuple[int, float], ...]:
@@ -106,14 +106,14 @@ def plan_looks(count: int, looks: Sequence[int], *, level: float) -> tuple[tuple
 
 
 class _Bets:
-    """Wealth of bets against "the mean is at most this"."""
+    """The wealth of bets against the claim that the mean is at most `limit`."""
 
     def __init__(self, limit: float, population_size: int | None) -> None:
         self._limit, self._population_size = limit, population_size
         self._wealth = [1.0] * len(FRACTIONS)
         self._count, self._sum = 0, 0.0
 
-    def stake(self, value: float) -> float:
+    def bet_on(self, value: float) -> float:
         """Bet on one more value; return the mean wealth (infinite if the claim is refuted)."""
         null_mean = self._null_mean()
         self._count, self._sum = self._count + 1, self._sum + value

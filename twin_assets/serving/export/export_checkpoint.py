@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     agreement = result.agreement
     document = {
         "folder": str(result.folder),
-        "bytes": result.bytes,
+        "bytes": result.size_bytes,
         "agreement": asdict(agreement) if agreement else None,
         "said": str(agreement) if agreement else "not compared",
     }

@@ -144,7 +144,7 @@ def _compute_logprobs(model: Any, inputs: Sequence[Any]) -> list[Any]:
 def _compare_with_llama_cpp(
     source: ExportSource, export: Path, *, export_format: Format, settings: Settings
 ) -> LogprobDifferences:
-    """Compare using a llama.cpp server that loads the export, as for a base model."""
+    """Compare by loading the export in a llama.cpp server, as for a base model."""
     from twin_resources.storage.weights.gguf_converter import write_model
 
     file = export / GGUF_NAMES[export_format]

@@ -49,7 +49,7 @@ class ExportResult:
     """A complete export: its folder, its size, and its differences (None if not measured)."""
 
     folder: Path
-    bytes: int
+    size_bytes: int
     agreement: LogprobDifferences | None
 
 
@@ -63,7 +63,7 @@ def export(
     verify: bool = True,
     report: Callable[[str], object] = lambda _: None,
 ) -> ExportResult:
-    """Write one format into a new folder, and check that it answers as the checkpoint does.
+    """Write one format into a new folder, and check that it gives the checkpoint's answers.
 
     Args:
         checkpoint: folder of a published checkpoint.

@@ -67,7 +67,7 @@ def read_licence(card: str) -> str:
     return str(licence or UNKNOWN_LICENCE)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def model_card(published_version: PublishedVersion) -> str:
+def render_model_card(published_version: PublishedVersion) -> str:
     """Return the card as Markdown with front matter, without any post, question or answer."""
     export_format = str(published_version.export["format"])
     prose_release = (

@@ -58,7 +58,7 @@ def test_different_logits_are_an_error() -> None:
         OutputHead(model)
 
 
-def test_non_finite_weights_are_no_error() -> None:
+def test_non_finite_weights_are_not_an_error() -> None:
     """Both logits are NaN, and the gate's claims refuse such a model."""
     model = make_tiny_model("LlamaConfig")
     for weights in model.parameters():

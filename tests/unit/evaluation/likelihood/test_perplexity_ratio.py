@@ -40,14 +40,22 @@ def test_different_passages_are_an_error() -> None:
 
 
 def draw_likelihoods(
-    generator: np.random.Generator, *, documents: int, passages: int, shared: float, own: float
+    generator: np.random.Generator,
+    *,
+    document_count: int,
+    passages_per_document: int,
+    document_spread: float,
+    passage_spread: float,
 ) -> tuple[AnswerLikelihood, AnswerLikelihood, list[int]]:
-    """Return passages whose gains of .1 nats per token vary between documents (`shared`) and within
-    them (`own`)."""
-    post_ids = [number // passages for number in range(documents * passages)]
+    """Return likelihoods of candidate and base, and the document of each passage.
+
+    The candidate gains .1 nats per token on average. The gains vary between documents
+    (`document_spread`) and within them (`passage_spread`).
+    """
+    post_ids = [n // passages_per_document for n in range(document_count * passages_per_document)]
     tokens = generator.integers(40, 160, len(post_ids))
-    gain = 0.1 + generator.normal(0, shared, documents)[post_ids]
-    difference = -gain * tokens + generator.normal(0, own * np.sqrt(tokens))
+    gain = 0.1 + generator.normal(0, document_spread, document_count)[post_ids]
+    difference = -gain * tokens + generator.normal(0, passage_spread * np.sqrt(tokens))
     base = 3.0 * tokens
     counts = tuple(int(count) for count in tokens)
     return (
@@ -58,7 +66,7 @@ def draw_likelihoods(
 
 
 @pytest.mark.parametrize(
-    ("documents", "passages", "shared", "own"),
+    ("document_count", "passages_per_document", "document_spread", "passage_spread"),
     [
         (40, 1, 0.0, 0.8),
         (20, 3, 0.1, 0.3),  # passages of a post are similar
@@ -66,13 +74,17 @@ def draw_likelihoods(
     ],
 )
 def test_the_interval_covers_the_truth_in_about_95_of_100_samples(
-    documents: int, passages: int, shared: float, own: float
+    document_count: int, passages_per_document: int, document_spread: float, passage_spread: float
 ) -> None:
     generator = np.random.default_rng(5)
     covered_count = 0
     for _ in range(300):
         candidate, base, post_ids = draw_likelihoods(
-            generator, documents=documents, passages=passages, shared=shared, own=own
+            generator,
+            document_count=document_count,
+            passages_per_document=passages_per_document,
+            document_spread=document_spread,
+            passage_spread=passage_spread,
         )
         ratio = perplexity_ratio(candidate, base, documents=post_ids)
         covered_count += ratio.low <= math.exp(-0.1) <= ratio.high
@@ -83,7 +95,11 @@ def test_the_interval_covers_the_truth_in_about_95_of_100_samples(
 def test_two_ratios_are_resampled_independently() -> None:
     """Joint resampling of equal passages would give a difference of zero."""
     candidate, base, post_ids = draw_likelihoods(
-        np.random.default_rng(3), documents=24, passages=1, shared=0.1, own=0.3
+        np.random.default_rng(3),
+        document_count=24,
+        passages_per_document=1,
+        document_spread=0.1,
+        passage_spread=0.3,
     )
     single_ratio = perplexity_ratio(candidate, base, documents=post_ids)
 

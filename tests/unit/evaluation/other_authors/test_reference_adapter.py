@@ -20,7 +20,7 @@ from twin_assets.evaluation.other_authors.bundled_samples import (
     hash_samples,
     make_posts,
     make_samples,
-    other_writers,
+    select_other_writers,
 )
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference
 from twin_assets.training.publishing import training_code_hash
@@ -39,11 +39,14 @@ WRITERS = [
 
 
 def test_the_author_is_excluded_under_any_slug() -> None:
-    bundled = ["mara-lindqvist", "oona-petrie", "tomas-okafor"]
-    assert [writer.name for writer in other_writers("ann", [])] == bundled
-    assert [writer.name for writer in other_writers("oona-petrie", [])] == [bundled[0], bundled[2]]
-    own_texts = [text for _, text in bundled_writers(exclude=bundled[:2])[0].passages]
-    assert [writer.name for writer in other_writers("ann", own_texts)] == bundled[:2]
+    bundled_names = ["mara-lindqvist", "oona-petrie", "tomas-okafor"]
+    assert [writer.name for writer in select_other_writers("ann", [])] == bundled_names
+    assert [writer.name for writer in select_other_writers("oona-petrie", [])] == [
+        bundled_names[0],
+        bundled_names[2],
+    ]
+    own_texts = [text for _, text in bundled_writers(exclude=bundled_names[:2])[0].passages]
+    assert [writer.name for writer in select_other_writers("ann", own_texts)] == bundled_names[:2]
 
 
 def test_questions_are_drafted_as_for_the_control() -> None:
@@ -74,8 +77,8 @@ def test_four_of_five_prompts_show_surrounding_passages() -> None:
         [text for text in texts if text in prompt and text != own_text]
         for own_text, prompt in zip(texts, user_prompts, strict=True)
     ]
-    assert 70 <= sum(bool(reference) for reference in shown_texts) <= 90
-    assert {len(reference) for reference in shown_texts} == {0, 2}
+    assert 70 <= sum(bool(passages) for passages in shown_texts) <= 90
+    assert {len(passages) for passages in shown_texts} == {0, 2}
     index = next(number for number in range(1, 99) if shown_texts[number])
     assert shown_texts[index] == [texts[index - 1], texts[index + 1]]
     assert "The old kettle" in user_prompts[index]
@@ -83,8 +86,8 @@ def test_four_of_five_prompts_show_surrounding_passages() -> None:
 
 
 def test_the_samples_hash_depends_on_posts_and_authors() -> None:
-    edited = replace(WRITERS[1], passages=(("a", "A valve stuck twice."),))
-    variants = (WRITERS, WRITERS[:1], [WRITERS[0], edited])
+    edited_writer = replace(WRITERS[1], passages=(("a", "A valve stuck twice."),))
+    variants = (WRITERS, WRITERS[:1], [WRITERS[0], edited_writer])
     hashes = {hash_samples(sample, context_tokens=400) for sample in variants}
     assert len(hashes) == 3
     assert hash_samples(list(WRITERS), context_tokens=400) in hashes
@@ -122,7 +125,7 @@ def test_an_adapter_is_found_for_the_current_base_recipe_and_code(home: Settings
 
     assert reference is not None
     assert reference.authors == ("oona-petrie",)
-    assert (reference.model.weights, reference.model.base_folder) == ("c" * 64, BASE)
+    assert (reference.model.weights_id, reference.model.base_folder) == ("c" * 64, BASE)
     assert reference.model.adapter_folder == folder / "adapter"
     assert find_reference(Author("bob", "Bob"), home, base=BASE, revision="r") is None
     assert find_reference(ANN, home, base=BASE, revision="another") is None
@@ -176,7 +179,7 @@ def test_an_adapter_can_be_configured(home: Settings, tmp_path: Path) -> None:
     assert reference is not None
     assert other_base is not None
     assert (reference.model.adapter_folder, reference.authors) == (folder, ())
-    assert reference.model.weights != other_base.model.weights
+    assert reference.model.weights_id != other_base.model.weights_id
     assert not reference_adapter.should_train_reference(ANN, named_settings)
 
     invalid = home.model_copy(update={"reference_adapter": str(tmp_path)})
@@ -186,12 +189,12 @@ def test_an_adapter_can_be_configured(home: Settings, tmp_path: Path) -> None:
 
 def test_unreferenced_adapters_are_removed(home: Settings) -> None:
     old_folder = write_trained_adapter(home, "a" * 64)
-    kept_folder = write_trained_adapter(home)  # Ann's pointer now refers to this folder
+    current_folder = write_trained_adapter(home)  # Ann's pointer now refers to this folder
     other_folder = home.reference_adapters_dir / "not-a-checkpoint"
     other_folder.mkdir()
 
     reference_adapter._remove_unreferenced(home.reference_adapters_dir)
 
     assert not old_folder.exists()
-    assert kept_folder.is_dir()
+    assert current_folder.is_dir()
     assert other_folder.is_dir()

@@ -12,7 +12,12 @@ import pytest
 
 from tests.unit.evaluation.test_gate import INCUMBENT, PASSING_MEASUREMENTS, with_fields
 from tests.unit.judges.test_voice_shown_record import FIGURES
-from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide_claims, decide_outcome
+from twin_assets.evaluation.gate import (
+    GATE_VERSION,
+    decide_advisory_claims,
+    decide_claims,
+    decide_outcome,
+)
 from twin_assets.evaluation.report.evaluation_record import (
     SCHEMA_VERSION,
     AnswerComparison,
@@ -90,7 +95,7 @@ def test_the_report_names_every_claim_and_number() -> None:
     for expected in ("23.50", "34.60", "12.5 s"):
         assert expected in text
     assert INCUMBENT.name not in text
-    assert all(f"`{claim.name}`" in text for claim in advisory_claims(PASSING_MEASUREMENTS))
+    assert all(f"`{claim.name}`" in text for claim in decide_advisory_claims(PASSING_MEASUREMENTS))
     assert "refuses nothing" not in text
 
 
@@ -150,17 +155,17 @@ def test_only_the_file_of_answers_contains_text_of_posts(tmp_path: Path) -> None
     assert answers_file.name in text
     assert "It wears well." in answers_file.read_text(encoding="utf-8")
     assert "`s1`" in render_side_by_side(answers)
-    others = [file for file in path.parent.iterdir() if file != answers_file]
-    assert not [file for file in others if "wears" in file.read_text(encoding="utf-8")]
+    other_files = [file for file in path.parent.iterdir() if file != answers_file]
+    assert not [file for file in other_files if "wears" in file.read_text(encoding="utf-8")]
 
 
 def test_the_voice_plot_has_its_own_file(tmp_path: Path) -> None:
-    answers = replace(EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, shown=FIGURES))
+    evaluation = replace(EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, shown=FIGURES))
     path = evaluation_path(tmp_path, GATE_VERSION)
-    write_evaluation(path, answers)
-    assert read_evaluation(path) == answers
+    write_evaluation(path, evaluation)
+    assert read_evaluation(path) == evaluation
 
-    write_report(path.with_suffix(".md"), answers, build_verdict(answers), [])
+    write_report(path.with_suffix(".md"), evaluation, build_verdict(evaluation), [])
 
     assert read_voice_figures(path.with_name(VOICE_FIGURES_FILE)) == FIGURES
     assert path.with_name(VOICE_PLOT_FILE).read_text().count("per 100 words") == 1
@@ -169,8 +174,8 @@ def test_the_voice_plot_has_its_own_file(tmp_path: Path) -> None:
 
 
 def test_the_report_for_the_event_log_embeds_its_plot() -> None:
-    answers = replace(EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, shown=FIGURES))
-    report_text = render_report_for_event_log(answers, build_verdict(answers))
+    evaluation = replace(EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, shown=FIGURES))
+    report_text = render_report_for_event_log(evaluation, build_verdict(evaluation))
     pictures = re.findall(r"!\[[^]]+\]\(([^)]*)\)", report_text)
     [picture] = pictures
     kind, _, content = picture.partition(",")

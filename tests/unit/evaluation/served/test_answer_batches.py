@@ -1,4 +1,4 @@
-"""Test which servers answer a batch; test servers repeat the question as the answer."""
+"""Test which servers answer a batch. Test servers answer with the question itself."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
 ) -> None:
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: cores)
     prompts, candidate, base = (
-        build_prompts(samples, questions=40),
-        FakeModel(seconds=0.02),
+        build_prompts(samples, question_count=40),
+        FakeModel(delay_s=0.02),
         FakeModel(),
     )
     progress = ProgressLines(lambda _line: None)
@@ -44,9 +44,8 @@ def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
     questions = [prompts.prompts[index][-1]["content"] for index in range(20)]
     assert texts == Counter([*questions, *questions[12:]])
     assert all(server.requests for server in candidate.servers)
-    for server in (
-        candidate.servers
-    ):  # a repeated prompt is asked twice on one server, whose cache has its tokens
+    # a repeated prompt is asked twice on one server, whose cache has its tokens
+    for server in candidate.servers:
         max_tokens = {
             text: [limit for asked, limit in server.requests if asked == text]
             for text, _ in server.requests
@@ -57,13 +56,13 @@ def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
         )
 
 
-def test_the_base_gets_its_core_back(
+def test_a_second_candidate_server_stops_when_the_base_is_asked(
     samples: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: 2)
     prompts, candidate, base = (
-        build_prompts(samples, questions=40),
-        FakeModel(seconds=0.02),
+        build_prompts(samples, question_count=40),
+        FakeModel(delay_s=0.02),
         FakeModel(),
     )
     progress = ProgressLines(lambda _line: None)
@@ -72,7 +71,7 @@ def test_the_base_gets_its_core_back(
         prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
     ) as batches:
         batches.ask(range(8))
-        servers = list(candidate.servers)  # started by two threads, so either server may end
+        servers = list(candidate.servers)  # two threads start them, so either may be the second
         counts_before = [len(server.requests) for server in servers]
         batches.ask(range(8, 20), base_positions=range(4))
         new_counts = [

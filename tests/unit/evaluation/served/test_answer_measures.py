@@ -38,7 +38,7 @@ from twin_resources.quality.judges.texts import WriterSample, bundled_writers
 from twin_resources.quality.judges.topic import TopicJudge, calibrate_topic
 from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
-QUESTIONS = 35
+QUESTION_COUNT = 35
 BASE_ANSWER = (
     "Certainly! Here are some important things to consider when it comes to this topic. First, it "
     "is essential to understand that there are many different factors, number {} among them."
@@ -92,18 +92,18 @@ def samples(writers: dict[str, WriterSample]) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def prompts(samples: pl.DataFrame) -> PromptSet:
-    return build_prompts(samples, questions=QUESTIONS)
+    return build_prompts(samples, question_count=QUESTION_COUNT)
 
 
-def build_prompts(samples: pl.DataFrame, *, questions: int) -> PromptSet:
+def build_prompts(samples: pl.DataFrame, *, question_count: int) -> PromptSet:
     chunks = samples.select(pl.col("sample_id").str.replace("s", "c"), "answer")
     return build_prompt_set(
         samples,
         samples,
         template=DEFAULT_TEMPLATE,
-        chunks=dict(chunks.iter_rows()),
+        chunk_texts=dict(chunks.iter_rows()),
         posts=["A post.", "Another."],
-        questions=questions,
+        max_questions=question_count,
     )
 
 
@@ -112,9 +112,9 @@ def build_answer(text: str) -> ServedAnswer:
 
 
 def build_answers(prompts: PromptSet, held_out: list[str], text: str) -> PromptAnswers:
-    count = len(prompts.red_team) + len(prompts.instructions)
-    texts = [*held_out, *[text] * count]
-    base = {at: BASE_ANSWER.format(at) for at in range(len(prompts.prompts))}
+    other_count = len(prompts.red_team) + len(prompts.instructions)
+    texts = [*held_out, *[text] * other_count]
+    base = {position: BASE_ANSWER.format(position) for position in range(len(prompts.prompts))}
     return PromptAnswers(dict(enumerate(map(build_answer, texts))), base)
 
 
@@ -126,7 +126,7 @@ def request_scores(prompts: PromptSet, judges: Judges) -> BaseScores:
 
 
 def test_the_prompts_of_all_measures_are_one_list(prompts: PromptSet, judges: Judges) -> None:
-    assert len(prompts.held_out) == len(prompts.with_posts) == QUESTIONS
+    assert len(prompts.held_out) == len(prompts.with_posts) == QUESTION_COUNT
     assert len(prompts.red_team) == len(read_red_team_prompts())
     assert len(prompts.instructions) == 50
     for index in prompts.instructions:
@@ -138,7 +138,7 @@ def test_the_prompts_of_all_measures_are_one_list(prompts: PromptSet, judges: Ju
 
 
 def test_all_of_a_few_questions_are_prompts(samples: pl.DataFrame) -> None:
-    prompts = build_prompts(samples, questions=100)
+    prompts = build_prompts(samples, question_count=100)
 
     assert prompts.questions == samples["question"].to_list()
     assert len(prompts.held_out) == len(prompts.with_posts) == samples.height
@@ -170,8 +170,8 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
     assert instructions_followed.candidate.found > instructions_followed.base.found
     index = recitation.TrainingTextIndex(["another text altogether"])
-    recitals = recitation.measure_all_answers(prompts, answers, parity, index)
-    assert recitation.decide_claim(recitals).passed
+    recited = recitation.measure_all_answers(prompts, answers, parity, index)
+    assert recitation.decide_claim(recited).passed
     assert request_scores(prompts, judges).cache is not scores.cache
     assert scores.find_missing() == [], "a score of the base was not stored"
 
@@ -183,16 +183,16 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
         "The keeper of the lamp wrote down every ship that passed the point in the night."
     )
     answers = build_answers(
-        prompts, [BASE_ANSWER.format(at) for at in prompts.held_out], recited_text
+        prompts, [BASE_ANSWER.format(position) for position in prompts.held_out], recited_text
     )
     scores = request_scores(prompts, judges)
 
     voice = author_voice.compare_voices(prompts, answers, scores, judges)
     assert author_voice.decide_less_like_base(voice).passed is False
     index = recitation.TrainingTextIndex([f"So: {recited_text}"])
-    recitals = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
-    assert recitation.decide_claim(recitals).passed is False
-    assert recitals.reciting.of == prompts.with_posts.start - len(prompts.instructions)
+    recited = recitation.measure_all_answers(prompts, answers, CandidateAnswers([], [], []), index)
+    assert recitation.decide_claim(recited).passed is False
+    assert recited.reciting.of == prompts.with_posts.start - len(prompts.instructions)
     assert judges.topic is not None
     topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
     assert not topic.has_reached_limit, topic
@@ -206,7 +206,7 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
     short_answers = [" ".join(text.split()[:40]) for text in prompts.own_answers]
     scores = BaseScores(MeasurementCache(EmptyTables(), "mara"), [], [])  # pyright: ignore[reportArgumentType]
     shuffled_answers = build_answers(
-        prompts, short_answers[QUESTIONS // 2 :] + short_answers[: QUESTIONS // 2], ""
+        prompts, short_answers[QUESTION_COUNT // 2 :] + short_answers[: QUESTION_COUNT // 2], ""
     )
     loops = build_answers(prompts, [f"{question} " * 9 for question in prompts.questions], "")
 
@@ -248,7 +248,9 @@ def test_only_answers_that_the_passages_support_pass_the_sentence_claim(
     supported = build_answers(
         prompts, [" ".join(text.split()[:40]) for text in prompts.own_answers], ""
     )
-    unsupported = build_answers(prompts, [BASE_ANSWER.format(at) for at in prompts.held_out], "")
+    unsupported = build_answers(
+        prompts, [BASE_ANSWER.format(position) for position in prompts.held_out], ""
+    )
 
     good = sentence_faithfulness.measure_candidate_faithfulness(prompts, supported, texts, judge)
     bad = sentence_faithfulness.measure_candidate_faithfulness(prompts, unsupported, texts, judge)

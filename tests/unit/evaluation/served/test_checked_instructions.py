@@ -35,12 +35,12 @@ ANSWERS = {
     ("quoted", None): ('"The door is open."', 'She said: "The door is open."'),
     ("mentions", "bridge river"): ("The bridge spans the river.", "The bridges span the rivers."),
 }  # fmt: skip
-LISTS = {"json", "one_of", "mentions"}
+LIST_CHECKS = {"json", "one_of", "mentions"}
 
 
 @pytest.mark.parametrize(("check", "argument"), ANSWERS)
 def test_a_check_accepts_only_the_requested_form(check: str, argument: int | str | None) -> None:
-    texts = str(argument).split() if check in LISTS else argument
+    texts = str(argument).split() if check in LIST_CHECKS else argument
     instruction = CheckedInstruction("i00", "", check, texts)
     good, bad = ANSWERS[check, argument]
 
@@ -73,7 +73,9 @@ def make_flags(count: int, *, first: int = 0) -> list[bool]:
 @pytest.mark.parametrize(("tuned", "base", "passed"), [
     (25, 20, True), (15, 20, True), (14, 20, False), (7, 12, True), (0, 11, None),
 ])  # fmt: skip
-def test_at_most_five_fewer_than_the_base_pass(tuned: int, base: int, passed: bool | None) -> None:
+def test_the_claim_allows_at_most_five_fewer_than_the_base(
+    tuned: int, base: int, passed: bool | None
+) -> None:
     comparison = compare(make_flags(tuned), make_flags(base))
 
     assert decide_claim(comparison).passed is passed

@@ -15,7 +15,7 @@ from twin_resources.models.serving.served_model import ServedAnswer
 PROMPTS = [[{"role": "user", "content": f"prompt {number}"}] for number in range(12)]
 
 
-class Reference:
+class ConstantReference:
     """A reference that returns the same log-probability for every token."""
 
     def log_probabilities(
@@ -27,13 +27,13 @@ class Reference:
         return [dict.fromkeys(token_ids, -1.0) for token_ids in reported]
 
 
-def make_answer(difference: float, *, tokens: int = 4) -> ServedAnswer:
-    log_probabilities = tuple({7: -1.0 - difference} for _ in range(tokens))
-    return ServedAnswer("text", tuple([7] * tokens), log_probabilities)
+def make_answer(difference: float, *, token_count: int = 4) -> ServedAnswer:
+    log_probabilities = tuple({7: -1.0 - difference} for _ in range(token_count))
+    return ServedAnswer("text", tuple([7] * token_count), log_probabilities)
 
 
 def compare(answers: Sequence[ServedAnswer]) -> parity.Parity:
-    reference = cast(parity.ReferenceModel, Reference())
+    reference = cast(parity.ReferenceModel, ConstantReference())
     result = parity.compare(reference, PROMPTS[: len(answers)], answers, answers)
     assert result is not None
     return result
@@ -54,10 +54,10 @@ def test_the_interval_widens_with_the_spread_between_prompts() -> None:
 
 
 def test_the_tokens_of_an_answer_are_one_observation() -> None:
-    short = compare([make_answer(0.001 * number, tokens=2) for number in range(12)])
-    long = compare([make_answer(0.001 * number, tokens=16) for number in range(12)])
+    short = compare([make_answer(0.001 * number, token_count=2) for number in range(12)])
+    long = compare([make_answer(0.001 * number, token_count=16) for number in range(12)])
 
-    assert (short.compared, long.compared) == (48, 384)
+    assert (short.value_count, long.value_count) == (48, 384)
     assert short.interval == long.interval  # more tokens of the same prompts add no observation
 
 
@@ -79,7 +79,10 @@ def test_empty_answers_are_not_compared() -> None:
 
     assert (
         parity.compare(
-            cast(parity.ReferenceModel, Reference()), PROMPTS[:2], empty_answers, empty_answers
+            cast(parity.ReferenceModel, ConstantReference()),
+            PROMPTS[:2],
+            empty_answers,
+            empty_answers,
         )
         is None
     )

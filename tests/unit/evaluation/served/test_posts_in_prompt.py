@@ -11,12 +11,14 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
 
 
-def make_pair(document: int, words: int) -> TopicPair:
-    return TopicPair("A question?", " ".join(f"w{document}" for _ in range(words)), f"d{document}")
+def make_pair(document: int, word_count: int) -> TopicPair:
+    return TopicPair(
+        "A question?", " ".join(f"w{document}" for _ in range(word_count)), f"d{document}"
+    )
 
 
 def test_five_documents_contribute_their_longest_passages() -> None:
-    pairs = [make_pair(document, words) for words in (20, 50, 30) for document in range(8)]
+    pairs = [make_pair(document, count) for count in (20, 50, 30) for document in range(8)]
 
     posts = select_posts(pairs)
 

@@ -1,4 +1,4 @@
-"""Test reading token ids and distributing prompts over several servers."""
+"""Test reading token ids, and distributing prompts over several servers."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_a_token_without_an_id_is_an_error() -> None:
 class FakeServer:
     """A test server that records the question, token limit, first message and slot of each request.
 
-    It answers with `reply`, or with the question if `reply` is empty. Without `seconds`, questions
+    It answers with `reply`, or with the question if `reply` is empty. Without a delay, questions
     that end in 0 or 1 are answered more slowly. A question with "broken" gets HTTP 500.
     """
 
-    seconds: float
+    delay_s: float
     reply: str = ""
     requests: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     system_messages: list[str] = field(default_factory=list[str])
@@ -53,7 +53,7 @@ class FakeServer:
         self.requests.append((question, body["max_tokens"]))
         self.system_messages.append(body["messages"][0]["content"])
         self.slots.append(body.get("id_slot"))
-        time.sleep(self.seconds or (0.02 if question.endswith(("0", "1")) else 0.0))
+        time.sleep(self.delay_s or (0.02 if question.endswith(("0", "1")) else 0.0))
         reply = self.reply or question
         token = {"id": 1, "token": reply, "top_logprobs": [{"id": 1, "logprob": -0.5}]}
         choice = {"message": {"content": reply}, "logprobs": {"content": [token]}}
@@ -63,13 +63,13 @@ class FakeServer:
 class FakeModel:
     """A model that starts test servers and keeps them for inspection."""
 
-    def __init__(self, seconds: float = 0.0, reply: str = "") -> None:
-        self.seconds, self.reply = seconds, reply
+    def __init__(self, delay_s: float = 0.0, reply: str = "") -> None:
+        self.delay_s, self.reply = delay_s, reply
         self.servers: list[FakeServer] = []
 
     @contextmanager
     def serve(self) -> Iterator[RunningServer]:
-        server = FakeServer(self.seconds, self.reply)
+        server = FakeServer(self.delay_s, self.reply)
         self.servers.append(server)
         with http_server(server.answer) as url:
             yield RunningServer(f"{url}/v1", "m", "", 1, "echo")
@@ -103,14 +103,14 @@ def test_all_turns_of_a_prompt_go_to_the_same_server() -> None:
     ] * 2
     assert sum(len(server.requests) for server in model.servers) == 24
     for server in model.servers:
-        for text, tokens in server.requests:
-            if tokens == 16:  # this server must already have had the first turn
+        for text, max_tokens in server.requests:
+            if max_tokens == 16:  # this server must already have received the first turn
                 earlier = server.requests[: server.requests.index((text, 16))]
                 assert (text, 40) in earlier
 
 
 def test_a_failing_server_ends_the_queue() -> None:
-    model = FakeModel(seconds=0.01)
+    model = FakeModel(delay_s=0.01)
     queue = PromptQueue(
         [*make_prompts(1), *make_prompts(1, "broken"), *make_prompts(40)], max_tokens=[4]
     )

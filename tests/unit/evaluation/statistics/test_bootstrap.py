@@ -1,4 +1,4 @@
-"""Test intervals of means against scipy's bootstrap, by coverage and with resampled documents."""
+"""Test intervals of means: scipy's bootstrap, their coverage, and resampled documents."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_thirty_prompts_give_the_nominal_coverage() -> None:
     assert 0.90 <= sum(interval.low <= 0 <= interval.high for interval in intervals) / 100 <= 0.99
 
 
-@pytest.mark.parametrize("documents", [2, 3, 5, 6])
-def test_few_documents_keep_the_error_rate(documents: int) -> None:
+@pytest.mark.parametrize("document_count", [2, 3, 5, 6])
+def test_few_documents_keep_the_error_rate(document_count: int) -> None:
     """Two documents are both above 0 by chance in a quarter of the draws."""
-    errors = [mean_interval(draw_values(documents, n)).low > 0 for n in range(1000)]
+    errors = [mean_interval(draw_values(document_count, n)).low > 0 for n in range(1000)]
 
     assert sum(errors) / len(errors) <= 0.04
 

@@ -1,4 +1,4 @@
-"""Test the error rates of early decisions and how early they come."""
+"""Test the error rates of early decisions, and the number of values that they need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twin_assets.evaluation.statistics.sequential import decide_side, plan_looks
 from twin_resources.statistics.bounds import OutOfRangeError
 
 LIMIT = (1 - 0.15) / 2  # of the topic score: −.15 as a share of [−1, 1]
-TRIES = 1000
+DRAW_COUNT = 1000
 Draw = Callable[[random.Random], float]
 
 
@@ -28,7 +28,7 @@ def normal_around(mean: float, spread: float) -> Draw:
 
 
 @pytest.mark.parametrize(
-    ("values", "population"),
+    ("values", "population_size"),
     [
         # 33 questions whose mean is slightly below the limit
         ([0.0] * 10 + [0.3] * 10 + [0.8] * 13, 33),
@@ -39,27 +39,27 @@ def normal_around(mean: float, spread: float) -> Draw:
     ],
 )
 def test_testing_after_every_question_keeps_the_error_rate(
-    values: list[float], population: int
+    values: list[float], population_size: int
 ) -> None:
-    mean = sum(values) / population
+    mean = sum(values) / population_size
     generator = random.Random(5)
     errors = {"above": 0, "below": 0}
-    for _ in range(TRIES):
+    for _ in range(DRAW_COUNT):
         generator.shuffle(values)
         for limit, wrong_side in ((mean + 1e-3, "above"), (mean - 1e-3, "below")):
             # a decision is final, so one call covers a look after each value
             side = decide_side(
                 values,
                 limit=limit,
-                population_size=population,
+                population_size=population_size,
                 max_false_above=0.05,
                 max_false_below=0.01,
             )
             assert side is not None, "the last question must decide"
             errors[wrong_side] += side == wrong_side
 
-    assert errors["above"] / TRIES <= 0.05
-    assert errors["below"] / TRIES <= 0.01
+    assert errors["above"] / DRAW_COUNT <= 0.05
+    assert errors["below"] / DRAW_COUNT <= 0.01
 
 
 @pytest.mark.parametrize(
@@ -68,17 +68,17 @@ def test_testing_after_every_question_keeps_the_error_rate(
 def test_an_infinite_population_keeps_the_error_rate(draw: Draw) -> None:
     """With a mean at or just below the limit, `above` is always an error."""
     generator, error_count = random.Random(6), 0
-    for _ in range(TRIES):
+    for _ in range(DRAW_COUNT):
         values = [draw(generator) for _ in range(100)]
         error_count += decide_side(values, limit=0.9) == "above"
 
-    assert error_count / TRIES <= 0.05
+    assert error_count / DRAW_COUNT <= 0.05
 
 
 def test_a_clear_difference_needs_a_third_of_the_questions() -> None:
     generator = random.Random(7)
 
-    def count_sorted(mean: float) -> list[int]:
+    def sorted_counts(mean: float) -> list[int]:
         counts: list[int] = []
         for _ in range(60):
             values = [normal_around((1 + mean) / 2, 0.2)(generator) for _ in range(40)]
@@ -87,12 +87,12 @@ def test_a_clear_difference_needs_a_third_of_the_questions() -> None:
             )
         return sorted(counts)
 
-    assert count_sorted(0.25)[30] <= 13, (
+    assert sorted_counts(0.25)[30] <= 13, (
         "a good model of the bundled author needs too many questions"
     )
-    assert count_sorted(0.05)[30] <= 22
+    assert sorted_counts(0.05)[30] <= 22
     # a model of shuffled pairs is near the limit with −.29, so it answers nearly all questions
-    assert count_sorted(-0.29)[30] <= 37
+    assert sorted_counts(-0.29)[30] <= 37
 
 
 def test_all_values_decide_as_their_mean_does() -> None:
@@ -128,7 +128,7 @@ def test_forty_clean_answers_decide_recitation() -> None:
     assert decide_side([0.0] * 37, limit=0.1) == "below"
     assert decide_side([0.0] * 36, limit=0.1) is None
     assert decide_side([0.0] * 3, limit=0.9, max_false_below=0.01) == "below", (
-        "three recitals must decide, because 92 of 98 answers recited in an earlier gate"
+        "three reciting answers must decide, because 92 of 98 answers recited in an earlier gate"
     )
 
 
@@ -140,11 +140,11 @@ def test_values_outside_0_to_1_are_errors() -> None:
         decide_side([0.5] * 3, limit=0.5, population_size=2)
 
 
-@pytest.mark.parametrize("looks", [1, 2, 3])
-def test_all_looks_together_use_the_level(looks: int) -> None:
-    levels = split_level(0.05, looks)
+@pytest.mark.parametrize("look_count", [1, 2, 3])
+def test_all_looks_together_use_the_level(look_count: int) -> None:
+    levels = split_level(0.05, look_count)
 
-    assert len(levels) == looks
+    assert len(levels) == look_count
     assert sum(levels) == pytest.approx(0.05)
     assert max(levels) == levels[-1]
 

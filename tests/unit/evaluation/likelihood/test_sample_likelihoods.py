@@ -1,4 +1,4 @@
-"""Test the tokens that each compared model reads."""
+"""Test that each compared model reads the samples in its own tokens."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_passages() -> pl.DataFrame:
 
 
 def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
-    """Write a base model of random weights whose tokens are words, or words and marks."""
+    """Write a base model with random weights; its tokens are `words`, or words and `marks`."""
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -90,39 +90,47 @@ def test_an_incumbent_with_another_base_reads_its_own_tokens(
         trained_on=frozenset(), token_budget=100_000, max_questions=30,
     )  # fmt: skip
 
-    reading = measurement._collect_samples(spec, samples, [])
+    likelihood_samples = measurement._collect_samples(spec, samples, [])
     cache = LikelihoodCache(MeasurementCache(EmptyTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
     likelihoods = sample_likelihoods.compute_likelihoods(
-        reading, spec, cache=cache, clock=Clock(), progress=ProgressLines(lambda _line: None)
+        likelihood_samples,
+        spec,
+        cache=cache,
+        clock=Clock(),
+        progress=ProgressLines(lambda _line: None),
     )
 
     assert not any(
-        cache.find_missing(model.weights, samples)
+        cache.find_missing(model.weights_id, samples)
         for model, samples in (
-            (base, reading.all_samples()),
-            (incumbent, reading.held_out_for_incumbent),
+            (base, likelihood_samples.all_samples()),
+            (incumbent, likelihood_samples.held_out_for_incumbent),
         )
     )
-    ids = [sample.sample_id for sample in reading.held_out]
+    ids = [sample.sample_id for sample in likelihood_samples.held_out]
     assert len(ids) == 40
-    assert ids == [sample.sample_id for sample in reading.held_out_for_incumbent]
+    assert ids == [sample.sample_id for sample in likelihood_samples.held_out_for_incumbent]
     incumbent_likelihood, candidate = (
         likelihoods.get_held_out("v3"),
         likelihoods.get_held_out("candidate"),
     )
     assert incumbent_likelihood is not None
     assert candidate is not None
-    assert incumbent_likelihood.tokens == candidate.tokens, (
+    assert incumbent_likelihood.token_counts == candidate.token_counts, (
         "perplexities must be per token of the candidate"
     )
     # a model of random weights gives all of its tokens about the same probability
     nats = sum(incumbent_likelihood.negative_log_likelihoods)
-    own_token_count = sum(sample.answer_tokens - 1 for sample in reading.held_out_for_incumbent)
-    assert own_token_count != sum(candidate.tokens)
-    assert nats / own_token_count == pytest.approx(math.log(vocabulary_size(incumbent)), rel=0.1)
+    own_token_count = sum(
+        sample.answer_tokens - 1 for sample in likelihood_samples.held_out_for_incumbent
+    )
+    assert own_token_count != sum(candidate.token_counts)
+    assert nats / own_token_count == pytest.approx(
+        math.log(read_vocabulary_size(incumbent)), rel=0.1
+    )
 
 
-def vocabulary_size(model: EvaluatedModel) -> int:
+def read_vocabulary_size(model: EvaluatedModel) -> int:
     from transformers import AutoConfig
 
     config: Any = AutoConfig.from_pretrained(model.base_folder)

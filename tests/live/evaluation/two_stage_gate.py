@@ -1,4 +1,4 @@
-"""Judge an author's first model the way `retrain_twin` does: first verdict, release, full gate.
+"""Judge an author's first model in the same way as `retrain_twin`: first verdict, full gate.
 
 Scope: the three steps without Dagster. Out of scope: which candidate fails which claim
 (`test_broken_candidates.py`).
@@ -11,10 +11,8 @@ from twin_assets.evaluation.judgement import JudgingSetup, complete_evaluation, 
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import reconcile
 
-SHORT_GATE_SETTINGS = {
-    "evaluation_tokens": 6000,
-    "evaluation_questions": 30,
-}  # still reads 30 passages
+# Each model still reads the minimum of 30 passages, whatever the token budget.
+SHORT_GATE_SETTINGS = {"evaluation_tokens": 6000, "evaluation_questions": 30}
 
 
 def run_two_stage_gate(setup: JudgingSetup) -> dict[str, GateClaim]:
@@ -38,7 +36,7 @@ def run_two_stage_gate(setup: JudgingSetup) -> dict[str, GateClaim]:
     is_still_released = _is_stable(setup, full_evaluation.verdict.checkpoint)
     assert is_still_released is (is_released and full_evaluation.verdict.outcome == "passed")
     assert bool(full_evaluation.withdrawn_version) is (is_released and not is_still_released)
-    advisory_claims = gate.advisory_claims(full_evaluation.evaluation.measured)
+    advisory_claims = gate.decide_advisory_claims(full_evaluation.evaluation.measured)
     claims = {claim.name: claim for claim in (*full_evaluation.verdict.claims, *advisory_claims)}
     assert set(claims) == set(gate.CLAIMS)
     differences = [

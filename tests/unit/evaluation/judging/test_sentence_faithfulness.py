@@ -14,26 +14,26 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     calibrate,
     calibrate_from_scores,
     decide_claim,
-    extract_claims,
+    extract_statements,
     measure_faithfulness,
 )
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.sentence_probes import SENTENCE_ERROR_KINDS, ProbeSentence
 
-DOCUMENTS = 20
-FALSE_ALARMS, DETECTION_RATE = 0.05, 0.9
+DOCUMENT_COUNT = 20
+FALSE_ALARM_RATE, DETECTION_RATE = 0.05, 0.9
 
 
-class DrawnJudge:
+class RandomJudge:
     """A judge with known error rates; a sentence's first word is its kind."""
 
-    name = "drawn"
+    name = "random"
     revision = "1"
 
     def __init__(self, generator: np.random.Generator, **detection_rates: float) -> None:
         self._generator = generator
         self._flagged = (
-            {"right": FALSE_ALARMS}
+            {"right": FALSE_ALARM_RATE}
             | dict.fromkeys(SENTENCE_ERROR_KINDS, DETECTION_RATE)
             | detection_rates
         )
@@ -48,13 +48,13 @@ class DrawnJudge:
 def make_probes() -> list[ProbeSentence]:
     return [
         ProbeSentence(f"{kind or 'right'} {number}.", ("A passage.",), f"post {document}", kind)
-        for document in range(DOCUMENTS)
+        for document in range(DOCUMENT_COUNT)
         for number in range(8)
         for kind in (None, *SENTENCE_ERROR_KINDS)
     ]
 
 
-def calibrate_judge(judge: DrawnJudge) -> SentenceCalibration:
+def calibrate_judge(judge: RandomJudge) -> SentenceCalibration:
     probes = make_probes()
     scores = judge.score([(probe.sentence, probe.passages) for probe in probes])
     result = calibrate_from_scores(judge.name, judge.revision, probes, scores)
@@ -62,49 +62,50 @@ def calibrate_judge(judge: DrawnJudge) -> SentenceCalibration:
     return result
 
 
-def draw_answers(generator: np.random.Generator, *, wrong: float) -> list[JudgedAnswer]:
-    kinds = ["elsewhere" if generator.random() < wrong else "right" for _ in range(120)]
+def draw_answers(generator: np.random.Generator, *, wrong_share: float) -> list[JudgedAnswer]:
+    kinds = ["elsewhere" if generator.random() < wrong_share else "right" for _ in range(120)]
     return [
         JudgedAnswer("What?", f"{kind} sentence about clocks.", ("A passage.",)) for kind in kinds
     ]
 
 
-def measure(seed: int, *, wrong: float, **detection_rates: float) -> Faithfulness:
+def measure(seed: int, *, wrong_share: float, **detection_rates: float) -> Faithfulness:
     generator = np.random.default_rng(seed)
-    judge = DrawnJudge(generator, **detection_rates)
+    judge = RandomJudge(generator, **detection_rates)
     result = measure_faithfulness(
         judge,
         calibrate_judge(judge),
-        draw_answers(generator, wrong=wrong),
-        documents=[f"post {at % 40}" for at in range(120)],
+        draw_answers(generator, wrong_share=wrong_share),
+        documents=[f"post {index % 40}" for index in range(120)],
     )
     assert result is not None
     return result
 
 
 def test_error_rates_are_measured() -> None:
-    result = calibrate_judge(DrawnJudge(np.random.default_rng(1)))
+    result = calibrate_judge(RandomJudge(np.random.default_rng(1)))
 
-    assert result.false_alarms.low <= FALSE_ALARMS <= result.false_alarms.high
+    assert result.false_alarms.low <= FALSE_ALARM_RATE <= result.false_alarms.high
     assert all(kind.flagged.low <= DETECTION_RATE <= kind.flagged.high for kind in result.kinds)
     assert 40 <= result.false_alarms.of <= 120  # about half of the 160 right sentences
     assert result.is_reliable
     assert result.undetected_kinds == ()
 
 
-@pytest.mark.parametrize("wrong", [0.05, 0.3, 0.6])
-def test_the_interval_of_the_corrected_share_covers_the_truth(wrong: float) -> None:
-    results = [measure(seed, wrong=wrong) for seed in range(60)]
+@pytest.mark.parametrize("wrong_share", [0.05, 0.3, 0.6])
+def test_the_interval_of_the_corrected_share_covers_the_truth(wrong_share: float) -> None:
+    results = [measure(seed, wrong_share=wrong_share) for seed in range(60)]
 
-    covered = sum(result.unsupported.low <= wrong <= result.unsupported.high for result in results)
-    assert covered >= 54  # a 95 % interval covers fewer than 54 of 60 one time in a hundred
+    intervals = [result.unsupported for result in results]
+    covered_count = sum(interval.low <= wrong_share <= interval.high for interval in intervals)
+    assert covered_count >= 54  # a 95 % interval covers fewer than 54 of 60 one time in a hundred
     mean = float(np.mean([result.unsupported.value for result in results]))
-    assert mean == pytest.approx(wrong, abs=0.03)
+    assert mean == pytest.approx(wrong_share, abs=0.03)
 
 
 def test_a_third_of_unsupported_sentences_never_passes() -> None:
-    third_claims = [decide_claim(measure(seed, wrong=0.33)) for seed in range(20)]
-    half_claims = [decide_claim(measure(seed, wrong=0.5)) for seed in range(20)]
+    third_claims = [decide_claim(measure(seed, wrong_share=0.33)) for seed in range(20)]
+    half_claims = [decide_claim(measure(seed, wrong_share=0.5)) for seed in range(20)]
 
     assert not any(result.passed for result in third_claims)
     assert all(result.passed is False for result in half_claims)
@@ -112,7 +113,7 @@ def test_a_third_of_unsupported_sentences_never_passes() -> None:
 
 
 def test_supported_prose_passes() -> None:
-    result = decide_claim(measure(3, wrong=0.03))
+    result = decide_claim(measure(3, wrong_share=0.03))
 
     assert result.passed is True
     assert result.value is not None
@@ -122,7 +123,7 @@ def test_supported_prose_passes() -> None:
 def test_an_unreliable_judge_decides_nothing() -> None:
     guesses = dict.fromkeys(("right", *SENTENCE_ERROR_KINDS), 0.5)
 
-    for result in [measure(seed, wrong=0.03, **guesses) for seed in range(20)]:
+    for result in [measure(seed, wrong_share=0.03, **guesses) for seed in range(20)]:
         assert not result.calibration.is_reliable
         assert (result.unsupported.low, result.unsupported.high) == (0.0, 1.0)
         assert decide_claim(result).passed is None
@@ -132,7 +133,9 @@ def test_an_unreliable_judge_decides_nothing() -> None:
 
 
 def test_a_judge_that_misses_negations_can_only_refuse() -> None:
-    good, bad = (measure(5, wrong=wrong, negated=FALSE_ALARMS) for wrong in (0.01, 0.6))
+    good, bad = (
+        measure(5, wrong_share=wrong_share, negated=FALSE_ALARM_RATE) for wrong_share in (0.01, 0.6)
+    )
 
     assert good.calibration.undetected_kinds == ("negations",)
     assert decide_claim(good).passed is None
@@ -141,7 +144,7 @@ def test_a_judge_that_misses_negations_can_only_refuse() -> None:
 
 
 def test_a_share_near_the_limit_is_not_decided() -> None:
-    result = decide_claim(measure(4, wrong=MAX_UNSUPPORTED))
+    result = decide_claim(measure(4, wrong_share=MAX_UNSUPPORTED))
 
     assert result.passed is None
     assert result.detail.startswith("not decided: ")
@@ -149,8 +152,8 @@ def test_a_share_near_the_limit_is_not_decided() -> None:
 
 def test_too_few_sentences_are_not_measured() -> None:
     generator = np.random.default_rng(2)
-    judge = DrawnJudge(generator)
-    answers = draw_answers(generator, wrong=0.5)[:19]
+    judge = RandomJudge(generator)
+    answers = draw_answers(generator, wrong_share=0.5)[:19]
 
     assert measure_faithfulness(judge, calibrate_judge(judge), answers, documents=range(19)) is None
     assert calibrate(judge, [("one", "A short passage.")]) is None
@@ -166,7 +169,7 @@ def test_only_complete_statements_are_judged() -> None:
         JudgedAnswer("q", "The clock stopped.", ()),
     ]
 
-    assert extract_claims(answers) == [
+    assert extract_statements(answers) == [
         (0, "The clock stopped."),
         (0, "It was the spring."),
         (1, "The clock stopped because the"),

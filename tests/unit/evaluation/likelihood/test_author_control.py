@@ -1,4 +1,4 @@
-"""Test the comparison with the control, the passages of other authors."""
+"""Test the comparison of the gain on the author's passages with the gain on other authors'."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from twin_resources.quality.judges.texts import WriterSample
 def draw_likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLikelihood]:
     """Return (candidate, base) of 24 passages; the candidate gains about `gain` nats per token."""
     generator = np.random.default_rng(seed)
-    tokens = tuple(int(count) for count in generator.integers(60, 90, 24))
-    base = [3.5 * count for count in tokens]
+    token_counts = tuple(int(count) for count in generator.integers(60, 90, 24))
+    base = [3.5 * count for count in token_counts]
     candidate = [
         nats - (gain + generator.normal(0, 0.05)) * count
-        for nats, count in zip(base, tokens, strict=True)
+        for nats, count in zip(base, token_counts, strict=True)
     ]
-    return AnswerLikelihood(tuple(candidate), tokens), AnswerLikelihood(tuple(base), tokens)
+    return AnswerLikelihood(tuple(candidate), token_counts), AnswerLikelihood(
+        tuple(base), token_counts
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_only_the_gain_beyond_the_control_counts(own: float, other: float, passe
         draw_likelihoods(own, seed=1),
         draw_likelihoods(other, seed=2),
         documents=(documents, documents),
-        others=("tomas",),
+        other_authors=("tomas",),
     )
 
     assert author_control.decide_claim(control).passed is passed

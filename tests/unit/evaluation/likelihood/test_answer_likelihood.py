@@ -63,7 +63,9 @@ def compute_nats(model: Any, sample: TokenizedSample) -> float:
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
-def test_parallel_batches_equal_single_answers(model: Any, concurrency: int) -> None:
+def test_parallel_batches_give_the_same_likelihoods_as_single_answers(
+    model: Any, concurrency: int
+) -> None:
     samples = make_samples(40)
     assert sum(len(sample.tokens) for sample in samples) > 2 * TOKENS_PER_BATCH
     counts: list[int] = []
@@ -73,7 +75,9 @@ def test_parallel_batches_equal_single_answers(model: Any, concurrency: int) -> 
     assert result.negative_log_likelihoods == pytest.approx(
         [compute_nats(model, sample) for sample in samples], rel=1e-4
     )
-    assert result.tokens == tuple(sample.answer_end - sample.answer_start - 1 for sample in samples)
+    assert result.token_counts == tuple(
+        sample.answer_end - sample.answer_start - 1 for sample in samples
+    )
     assert sum(counts) == len(samples)
     assert len(counts) > 3
 

@@ -45,9 +45,9 @@ def tokenize(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSam
     return samples
 
 
-def posts() -> list[dict[str, Any]]:
+def build_samples() -> list[dict[str, Any]]:
     """Return three passages of the bundled author, each with a question."""
-    [writer] = [found for found in bundled_writers(exclude=[]) if found.name == "mara-lindqvist"]
+    [writer] = [sample for sample in bundled_writers(exclude=[]) if sample.name == "mara-lindqvist"]
     return [
         {
             "sample_id": f"s{number}",
@@ -63,14 +63,14 @@ def posts() -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class MemorisedModel:
-    """A model that was trained on three posts repeatedly, and its base."""
+    """A model that was trained repeatedly on three posts, and its base."""
 
     base: Path
     model: Path
 
 
 @pytest.fixture(scope="session")
-def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> MemorisedModel:
+def memorised_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> MemorisedModel:
     """Train all weights, because an adapter on random weights learns almost nothing."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -78,7 +78,7 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Memori
     torch.manual_seed(1)
     model: Any = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
-    samples = tokenize(tiny_base, posts())
+    samples = tokenize(tiny_base, build_samples())
     for step in range(EPOCHS * len(samples)):
         sample = samples[step % len(samples)]
         labels = [-100] * sample.answer_start + list(sample.tokens[sample.answer_start :])
@@ -94,12 +94,12 @@ def trained(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Memori
 
 
 def test_a_reciting_model_fails_and_its_base_passes(
-    trained: MemorisedModel, workplace: Workplace, tmp_path: Path
+    memorised_model: MemorisedModel, workplace: Workplace, tmp_path: Path
 ) -> None:
-    gguf.write_f16(trained.model, tmp_path / "memorised.gguf")
-    texts = [row["messages"][-1]["content"] for row in posts()]
-    prompts = [row["messages"][:-1] for row in posts()]
-    spans = recitation.TrainingTextIndex(texts)
+    gguf.write_f16(memorised_model.model, tmp_path / "memorised.gguf")
+    texts = [row["messages"][-1]["content"] for row in build_samples()]
+    prompts = [row["messages"][:-1] for row in build_samples()]
+    training_index = recitation.TrainingTextIndex(texts)
     servers = ModelServers(workplace.settings)
 
     def measure_recitation(model: Path, alias: str) -> recitation.Recitation:
@@ -107,10 +107,12 @@ def test_a_reciting_model_fails_and_its_base_passes(
             lambda: servers.serve(model, alias=alias), prompts, servers=1, max_tokens=40
         )
         questions = [prompt[-1]["content"] for prompt in prompts]
-        return recitation.measure_recitation([answer.text for answer in answers], questions, spans)
+        return recitation.measure_recitation(
+            [answer.text for answer in answers], questions, training_index
+        )
 
     tuned = measure_recitation(tmp_path / "memorised.gguf", "memorised")
-    untuned = measure_recitation(trained.base.with_suffix(".gguf"), "base")
+    untuned = measure_recitation(memorised_model.base.with_suffix(".gguf"), "base")
 
     assert tuned.reciting.found >= 2
     assert recitation.decide_claim(tuned).passed is False

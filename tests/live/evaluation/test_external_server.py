@@ -1,6 +1,6 @@
 """Test a home whose models are served by an external server with vLLM's routes for adapters.
 
-The test goes from a base model without a GGUF file to candidate, parity, release, rollback and
+The test covers a base model without a GGUF file, a candidate, its parity, release, rollback and
 unloading. The server is `tests/adapter_server.py` in bf16; vLLM itself is not run.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from tests.adapter_server import Adapters, serving
-from tests.live.evaluation.conftest import GOOD, Workplace
-from tests.live.evaluation.two_parts import SHORT_GATE_SETTINGS
+from tests.live.evaluation.conftest import GOOD_STEPS, Workplace
+from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.judgement import JudgingSetup, judge_candidate
 from twin_resources.authors import Author
@@ -42,8 +42,8 @@ class Clock:
         return self.now
 
 
-class FollowedFleet:
-    """The fleet of a home, stepped by tests."""
+class SteppedFleet:
+    """The fleet of a home, whose steps and clock a test controls."""
 
     def __init__(self, settings: Settings) -> None:
         self._clock = Clock()
@@ -74,7 +74,7 @@ def server(
         yield adapters
 
 
-def judging_setup(workplace: Workplace, log: Callable[[str], object]) -> JudgingSetup:
+def build_judging_setup(workplace: Workplace, log: Callable[[str], object]) -> JudgingSetup:
     return JudgingSetup(
         Author("ada", "Ada"),
         workplace.settings.model_copy(update=SHORT_GATE_SETTINGS),
@@ -94,14 +94,14 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     assert prepared.gguf is None, "a GGUF file was written for an external server"
     remote_home = replace(workplace, settings=settings)
     remote_home.write_dataset("ada")
-    fleet = FollowedFleet(settings)
+    fleet = SteppedFleet(settings)
     assert fleet.step() == {"base"}
 
     # the candidate is loaded only while the gate runs
-    remote_home.train_candidate("ada", steps=GOOD)
+    remote_home.train_candidate("ada", steps=GOOD_STEPS)
     loaded_during_gate: list[dict[str, str]] = []
     judged = judge_candidate(
-        judging_setup(remote_home, lambda _line: loaded_during_gate.append(server.roots()))
+        build_judging_setup(remote_home, lambda _line: loaded_during_gate.append(server.roots()))
     )
     first = remote_home.registry.get("ada", 1)
     folder = f"{first.folder}/adapter"

@@ -24,14 +24,12 @@ from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
-QUESTION_COUNT = (
-    common_knowledge.MIN_QUESTIONS
-)  # of 100 questions; of the 50 instructions, every second is asked
+QUESTION_COUNT = common_knowledge.MIN_QUESTIONS  # of 100 questions
 
 
 def test_noise_in_the_weights_loses_common_knowledge() -> None:
     samples = RowTokenizer(base_folder()).tokenize(
-        common_knowledge.make_rows()[: common_knowledge.OPTIONS_PER_QUESTION * QUESTION_COUNT]
+        common_knowledge.build_rows()[: common_knowledge.OPTIONS_PER_QUESTION * QUESTION_COUNT]
     )
     model: Any = perplexity.load_model(
         base_folder(), precision=perplexity.choose_evaluation_precision()
@@ -57,13 +55,13 @@ def add_noise(model: Any) -> None:
     """Add noise of half the weights' size to the matrices of the second half of the layers."""
     import torch
 
-    chance = torch.Generator().manual_seed(7)
+    generator = torch.Generator().manual_seed(7)
     layers = model.model.layers
     with torch.no_grad():
         for layer in layers[len(layers) // 2 :]:
             for weights in layer.parameters():
                 if weights.ndim == 2:
-                    noise = torch.randn(weights.shape, generator=chance)
+                    noise = torch.randn(weights.shape, generator=generator)
                     weights.add_((0.5 * weights.float().std() * noise).to(weights.dtype))
 
 
@@ -89,10 +87,10 @@ def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None
     )
 
     pairs = list(zip(instructions, answers, strict=True))
-    followed = [
+    follows_flags = [
         checked_instructions.has_requested_form(instruction, answer.text)
         for instruction, answer in pairs
     ]
-    for (instruction, answer), is_followed in zip(pairs, followed, strict=True):
+    for (instruction, answer), is_followed in zip(pairs, follows_flags, strict=True):
         sys.stdout.write(f"{instruction.id} {instruction.check} {is_followed}: {answer.text!r}\n")
-    assert 0.1 <= sum(followed) / len(instructions) <= 0.8
+    assert 0.1 <= sum(follows_flags) / len(instructions) <= 0.8

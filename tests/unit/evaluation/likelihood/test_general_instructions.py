@@ -13,9 +13,9 @@ from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures.general_instructions import (
     INSTRUCTIONS_FILE,
     MAX_LOSS_RATIO,
+    build_rows,
     compare,
     decide_claim,
-    make_rows,
 )
 
 ROWS: list[dict[str, str]] = json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
@@ -43,8 +43,8 @@ def test_two_hundred_instructions_have_many_kinds_and_languages() -> None:
 
 
 def test_rows_contain_one_question_and_one_answer() -> None:
-    assert [row["sample_id"] for row in make_rows()] == IDS
-    first, messages = ROWS[0], make_rows()[0]["messages"]
+    assert [row["sample_id"] for row in build_rows()] == IDS
+    first, messages = ROWS[0], build_rows()[0]["messages"]
     assert [part["role"] for part in messages] == ["user", "assistant"]
     assert (messages[0]["content"], messages[1]["content"]) == (
         first["instruction"],

@@ -1,4 +1,4 @@
-"""Judge a candidate with the assets, from the gate's first part to the report."""
+"""Run the assets that judge a candidate, from the gate's first part to the report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def create_instance_of_two_authors() -> dg.DagsterInstance:
 
 
 class GateRun:
-    """A run for one author, from the gate's first part to the report."""
+    """A run for one author: first verdict, release, routing policy and report."""
 
     def __init__(self, instance: dg.DagsterInstance, author: str) -> None:
         self.result = materialize_assets(
@@ -41,7 +41,11 @@ class GateRun:
 
     def failed_checks(self) -> list[str]:
         """Return the checks that stop the release."""
-        return [c.check_name for c in self.read_checks("checkpoint_evaluation") if not c.passed]
+        return [
+            check.check_name
+            for check in self.read_checks("checkpoint_evaluation")
+            if not check.passed
+        ]
 
     def read_checks(self, asset: str) -> list[dg.AssetCheckEvaluation]:
         """Return the checks, of which there is one for each claim."""

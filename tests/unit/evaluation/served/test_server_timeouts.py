@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         server = self.server
-        assert isinstance(server, Server)
+        assert isinstance(server, FlakyServer)
         self.rfile.read(int(self.headers["Content-Length"]))
         server.request_count += 1
         if not server.should_answer(server.request_count):
@@ -83,8 +83,8 @@ class Handler(BaseHTTPRequestHandler):
         """Write nothing to the test's output."""
 
 
-class Server(ThreadingHTTPServer):
-    """Answer "yes", or close the connection if `should_answer(request number)` is false."""
+class FlakyServer(ThreadingHTTPServer):
+    """Answers "yes", or closes the connection if `should_answer(request number)` is false."""
 
     def __init__(self, should_answer: Callable[[int], bool]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -97,8 +97,8 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def run_server(should_answer: Callable[[int], bool]) -> Iterator[Server]:
-    server = Server(should_answer)
+def run_server(should_answer: Callable[[int], bool]) -> Iterator[FlakyServer]:
+    server = FlakyServer(should_answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
@@ -124,9 +124,8 @@ def silent_server() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
 
 
 def test_a_computing_server_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        timeouts, "MIN_COMPUTING_CPU_S", 0.02
-    )  # the time limit of this test is short too
+    # the time limit of this test is short too
+    monkeypatch.setattr(timeouts, "MIN_COMPUTING_CPU_S", 0.02)
 
     def slow_twice(number: int) -> bool:
         if number != 2:
@@ -145,9 +144,8 @@ def test_a_computing_server_gets_more_time(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_server_that_stays_slow_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeouts, "BUSY_TIMEOUT_FACTOR", 2)
-    monkeypatch.setattr(
-        timeouts, "MIN_COMPUTING_CPU_S", 0.02
-    )  # the time limit of this test is short too
+    # the time limit of this test is short too
+    monkeypatch.setattr(timeouts, "MIN_COMPUTING_CPU_S", 0.02)
 
     def always_slow(_number: int) -> bool:
         compute(3.0)

@@ -13,21 +13,23 @@ from twin_assets.evaluation.measures.common_knowledge import (
     MAX_DROP_BELOW_BASE,
     OPTIONS_PER_QUESTION,
     CommonKnowledge,
+    build_rows,
     compare,
     decide_claim,
-    make_rows,
     read_choices,
 )
 from twin_assets.evaluation.measures.measure import NotMeasured
 
-IDS = [str(row["sample_id"]) for row in make_rows()]
+IDS = [str(row["sample_id"]) for row in build_rows()]
 
 
-def make_likelihood(right: float, *, wrong: float = 4.0, known: int = 100) -> AnswerLikelihood:
-    """Return nats per token of right and wrong options, swapped from question `known` on."""
+def make_likelihood(
+    right: float, *, wrong: float = 4.0, known_count: int = 100
+) -> AnswerLikelihood:
+    """Return these nats per token of right and wrong options, swapped from `known_count` on."""
     nats: list[float] = []
     for number in range(len(read_choices())):
-        right_nats, wrong_nats = (right, wrong) if number < known else (wrong, right)
+        right_nats, wrong_nats = (right, wrong) if number < known_count else (wrong, right)
         nats += [2 * right_nats, *[2 * wrong_nats] * (OPTIONS_PER_QUESTION - 1)]
     return AnswerLikelihood(tuple(nats), (2,) * len(nats))
 
@@ -62,7 +64,7 @@ def test_rows_contain_the_options_of_each_question() -> None:
     first = read_choices()[0]
 
     assert len(IDS) == len(set(IDS)) == 200
-    conversations = [row["messages"] for row in make_rows()[:OPTIONS_PER_QUESTION]]
+    conversations = [row["messages"] for row in build_rows()[:OPTIONS_PER_QUESTION]]
     assert {messages[0]["content"] for messages in conversations} == {first.question}
     assert [messages[1]["content"] for messages in conversations] == list(first.options)
 
@@ -85,18 +87,16 @@ def test_probabilities_are_the_softmax_of_mean_log_probabilities() -> None:
     assert compare_models(longer, longer).held.value == pytest.approx(probability)
 
 
-@pytest.mark.parametrize(
-    ("right", "is_kept"), [(1.5, True), (2.0, True), (2.6, True), (2.9, False)]
-)
-def test_less_likely_right_options_fail(right: float, is_kept: bool) -> None:
+@pytest.mark.parametrize(("right", "passed"), [(1.5, True), (2.0, True), (2.6, True), (2.9, False)])
+def test_less_likely_right_options_fail(right: float, passed: bool) -> None:
     decision = decide_claim(compare_models(make_likelihood(right), make_likelihood(2.0)))
 
-    assert decision.passed is is_kept, decision.detail
+    assert decision.passed is passed, decision.detail
     assert decision.threshold == -MAX_DROP_BELOW_BASE
 
 
 def test_forgotten_questions_fail() -> None:
-    forgetful = compare_models(make_likelihood(2.0, known=80), make_likelihood(2.0))
+    forgetful = compare_models(make_likelihood(2.0, known_count=80), make_likelihood(2.0))
 
     assert forgetful.candidate.found == 80
     assert decide_claim(forgetful).passed is False
@@ -105,7 +105,7 @@ def test_forgotten_questions_fail() -> None:
 def test_the_whole_interval_must_be_within_the_limit() -> None:
     """The first mean loss of .09 affects all questions, the second of .08 only eleven."""
     small_loss = compare_models(make_likelihood(2.7), make_likelihood(2.0))
-    few_lost = compare_models(make_likelihood(2.0, known=89), make_likelihood(2.0))
+    few_lost = compare_models(make_likelihood(2.0, known_count=89), make_likelihood(2.0))
 
     assert small_loss.difference.value > -MAX_DROP_BELOW_BASE
     assert decide_claim(small_loss).passed
@@ -114,7 +114,9 @@ def test_the_whole_interval_must_be_within_the_limit() -> None:
 
 
 def test_a_guessing_base_has_nothing_to_keep() -> None:
-    knowledge = compare_models(make_likelihood(2.0, known=40), make_likelihood(2.0, known=55))
+    knowledge = compare_models(
+        make_likelihood(2.0, known_count=40), make_likelihood(2.0, known_count=55)
+    )
 
     decision = decide_claim(knowledge)
     assert decision.passed

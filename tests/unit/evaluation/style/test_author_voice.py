@@ -13,8 +13,8 @@ import pytest
 
 from twin_assets.evaluation.measures import author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import (
-    Scores,
     Voice,
+    VoiceScores,
     build_unmeasured_voice,
     measure_voice,
     score_texts,
@@ -23,8 +23,8 @@ from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
 OBJECTS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
-PROMPTS = 36
-DOCUMENTS = [f"d{number // 2}" for number in range(PROMPTS)]
+PROMPT_COUNT = 36
+DOCUMENTS = [f"d{number // 2}" for number in range(PROMPT_COUNT)]
 Writer = Callable[[random.Random], str]
 
 
@@ -43,7 +43,7 @@ def write_as_assistant(generator: random.Random) -> str:
     return f"It is important to note that the {first} and the {second} can be used in many ways: "
 
 
-def write_texts(writer: Writer, seed: int, count: int = PROMPTS) -> list[str]:
+def write_texts(writer: Writer, seed: int, count: int = PROMPT_COUNT) -> list[str]:
     generator = random.Random(seed)
     return ["".join(writer(generator) for _ in range(3)) for _ in range(count)]
 
@@ -76,8 +76,8 @@ def measure(
     base = base or write_texts(write_as_assistant, 5)
     with_posts = with_posts if with_posts is not None else write_texts(write_as_assistant, 6)
 
-    def score_all(judge: VoiceJudge) -> Scores:
-        return Scores(
+    def score_all(judge: VoiceJudge) -> VoiceScores:
+        return VoiceScores(
             own=score_texts(judge, write_texts(write_as_author, 7)),
             candidate=score_texts(judge, candidate),
             base=score_texts(judge, base),
@@ -129,12 +129,12 @@ def test_a_voice_must_cover_a_fifth_of_the_distance(judges: tuple[VoiceJudge, Vo
     """With one of six answers by the author, the voice is above the base but not by a fifth of the
     distance. With five of six answers, both are met."""
     one_of_six = [
-        *write_texts(write_as_assistant, 9, 5 * PROMPTS // 6),
-        *write_texts(write_as_author, 8, PROMPTS // 6),
+        *write_texts(write_as_assistant, 9, 5 * PROMPT_COUNT // 6),
+        *write_texts(write_as_author, 8, PROMPT_COUNT // 6),
     ]
     five_of_six = [
-        *write_texts(write_as_author, 8, 5 * PROMPTS // 6),
-        *write_texts(write_as_assistant, 9, PROMPTS // 6),
+        *write_texts(write_as_author, 8, 5 * PROMPT_COUNT // 6),
+        *write_texts(write_as_assistant, 9, PROMPT_COUNT // 6),
     ]
 
     near_base, near_author = (
@@ -172,8 +172,8 @@ def test_an_earlier_record_without_the_distance_keeps_its_verdict(
 
 def test_a_voice_must_exceed_the_base_with_posts(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     texts = [
-        *write_texts(write_as_author, 11, 2 * PROMPTS // 3),
-        *write_texts(write_as_assistant, 12, PROMPTS // 3),
+        *write_texts(write_as_author, 11, 2 * PROMPT_COUNT // 3),
+        *write_texts(write_as_assistant, 12, PROMPT_COUNT // 3),
     ]
     better = measure(judges, texts)
     worse = measure(judges, texts, with_posts=write_texts(write_as_author, 13))
@@ -187,13 +187,13 @@ def test_a_voice_must_exceed_the_base_with_posts(judges: tuple[VoiceJudge, Voice
 def test_fewer_prompts_with_posts_are_compared_among_themselves(
     judges: tuple[VoiceJudge, VoiceJudge],
 ) -> None:
-    half_texts = write_texts(write_as_assistant, 6)[: PROMPTS // 2]
+    half_texts = write_texts(write_as_assistant, 6)[: PROMPT_COUNT // 2]
     voice = measure(judges, write_texts(write_as_author, 8), with_posts=half_texts).against_all
     without_posts = measure(judges, write_texts(write_as_author, 8), with_posts=[]).against_all
 
     assert voice is not None
     assert without_posts is not None
-    assert (voice.posts_prompts, voice.posts_stopped) == (PROMPTS // 2, "above")
+    assert (voice.posts_prompts, voice.posts_stopped) == (PROMPT_COUNT // 2, "above")
     assert voice.over_posts is not None
     assert voice.over_posts.low > 0
     assert voice.over_base == without_posts.over_base
@@ -215,7 +215,7 @@ def test_too_few_questions_or_no_other_texts_decide_nothing(
     few_scores = [[0.9] * 29, [0.8] * 29, [0.1] * 29]
     voice = measure_voice(
         [str(n) for n in range(29)],
-        against_all=Scores(few_scores[0], few_scores[1], few_scores[2], few_scores[2]),
+        against_all=VoiceScores(few_scores[0], few_scores[1], few_scores[2], few_scores[2]),
         against_people=None,
     )
 

@@ -57,9 +57,9 @@ def make_passages(count: int, *, prefix: str = "p") -> tuple[TokenizedSample, ..
 
 @dataclass
 class StoredLikelihoods:
-    """Likelihoods of earlier gates: `stored_count` held-out passages for each model."""
+    """Likelihoods of `passage_count` held-out passages; `stored_count` of them are stored."""
 
-    count: int
+    passage_count: int
     stored_count: int
     gains: dict[str, float]
     noise: float = 0.04
@@ -73,9 +73,9 @@ class StoredLikelihoods:
         best: EvaluatedModel | None = None,
         stage: GateStage = FULL_GATE,
     ) -> tuple[LikelihoodsByModel, HeldOutPerplexity]:
-        held_out, general = make_passages(self.count), make_passages(5, prefix="g")
+        held_out, general = make_passages(self.passage_count), make_passages(5, prefix="g")
         likelihood_samples = LikelihoodSamples(
-            held_out, held_out, own=(), other=(), general=general, held_out_count=self.count
+            held_out, held_out, own=(), other=(), general=general, held_out_count=self.passage_count
         )
         spec = EvaluationSpec(
             checkpoint="c", candidate=CANDIDATE, base=BASE, incumbent=incumbent, best=best,
@@ -86,7 +86,7 @@ class StoredLikelihoods:
         for model in (BASE, CANDIDATE, STABLE, BEST):
             samples = [*held_out[: self.stored_count], *general]
             cache.get_or_compute(
-                model.weights,
+                model.weights_id,
                 samples,
                 lambda batch, model=model: self._draw_likelihood(model, batch),
             )
@@ -111,7 +111,9 @@ class StoredLikelihoods:
 
 
 def test_thirty_passages_decide_a_candidate_that_is_clearly_better() -> None:
-    stored_likelihoods = StoredLikelihoods(count=57, stored_count=30, gains={"candidate": 0.2})
+    stored_likelihoods = StoredLikelihoods(
+        passage_count=57, stored_count=30, gains={"candidate": 0.2}
+    )
 
     likelihoods, comparison = stored_likelihoods.read()
 
@@ -129,9 +131,9 @@ def test_thirty_passages_decide_a_candidate_that_is_clearly_better() -> None:
 
 
 def test_a_first_verdict_looks_at_fifteen_passages() -> None:
-    _, comparison = StoredLikelihoods(count=57, stored_count=15, gains={"candidate": 0.2}).read(
-        stage=FIRST_VERDICT
-    )
+    _, comparison = StoredLikelihoods(
+        passage_count=57, stored_count=15, gains={"candidate": 0.2}
+    ).read(stage=FIRST_VERDICT)
 
     assert comparison.base is not None
     assert (comparison.base.passages, comparison.base.level) == (15, 0.99)
@@ -139,7 +141,9 @@ def test_a_first_verdict_looks_at_fifteen_passages() -> None:
 
 
 def test_thirty_passages_refuse_a_candidate_that_is_clearly_worse() -> None:
-    _, comparison = StoredLikelihoods(count=57, stored_count=30, gains={"candidate": -0.2}).read()
+    _, comparison = StoredLikelihoods(
+        passage_count=57, stored_count=30, gains={"candidate": -0.2}
+    ).read()
 
     assert comparison.base is not None
     assert (comparison.base.passages, comparison.base.low > 1.0) == (30, True)
@@ -147,12 +151,12 @@ def test_thirty_passages_refuse_a_candidate_that_is_clearly_worse() -> None:
 
 
 def test_a_candidate_equal_to_its_base_reads_all_passages() -> None:
-    stored_likelihoods = StoredLikelihoods(count=57, stored_count=57, gains={}, noise=0.2)
+    stored_likelihoods = StoredLikelihoods(passage_count=57, stored_count=57, gains={}, noise=0.2)
     _, comparison = stored_likelihoods.read()
     assert comparison.base is not None
     assert (comparison.base.passages, comparison.base.level) == (57, pytest.approx(0.96))
 
-    _, comparison = StoredLikelihoods(count=90, stored_count=90, gains={}, noise=0.2).read()
+    _, comparison = StoredLikelihoods(passage_count=90, stored_count=90, gains={}, noise=0.2).read()
     assert comparison.base is not None
     assert (comparison.base.passages, comparison.base.level) == (90, pytest.approx(0.97))
     base_lines = [line for line in stored_likelihoods.lines if line.startswith("base model")]
@@ -161,11 +165,13 @@ def test_a_candidate_equal_to_its_base_reads_all_passages() -> None:
 
 def test_more_passages_are_read_only_if_they_are_needed() -> None:
     with pytest.raises(Exception, match="nowhere"):
-        StoredLikelihoods(count=57, stored_count=30, gains={}, noise=0.2).read()
+        StoredLikelihoods(passage_count=57, stored_count=30, gains={}, noise=0.2).read()
 
 
 def test_thirty_passages_are_one_look() -> None:
-    _, comparison = StoredLikelihoods(count=30, stored_count=30, gains={"candidate": 0.2}).read()
+    _, comparison = StoredLikelihoods(
+        passage_count=30, stored_count=30, gains={"candidate": 0.2}
+    ).read()
 
     assert comparison.base is not None
     assert (comparison.base.passages, comparison.base.level) == (30, 0.95)
@@ -175,7 +181,7 @@ def test_thirty_passages_are_one_look() -> None:
 
 
 def test_too_few_passages_are_not_read() -> None:
-    likelihoods, comparison = StoredLikelihoods(count=0, stored_count=0, gains={}).read()
+    likelihoods, comparison = StoredLikelihoods(passage_count=0, stored_count=0, gains={}).read()
 
     assert (comparison.base, comparison.perplexity) == (None, None)
     assert likelihoods.likelihoods.keys() == {"base model", "candidate"}, (
@@ -191,7 +197,9 @@ def test_too_few_passages_are_not_read() -> None:
 ])  # fmt: skip
 def test_released_versions_are_compared_too(stable: float, best: float, end: int) -> None:
     gains = {"candidate": 0.2, "v3": stable, "v1": best}
-    stored_likelihoods = StoredLikelihoods(count=57, stored_count=end, gains=gains, noise=0.14)
+    stored_likelihoods = StoredLikelihoods(
+        passage_count=57, stored_count=end, gains=gains, noise=0.14
+    )
 
     _, comparison = stored_likelihoods.read(incumbent=STABLE, best=BEST)
 
@@ -210,7 +218,7 @@ def test_released_versions_are_compared_too(stable: float, best: float, end: int
 
 def test_non_finite_likelihoods_decide_nothing() -> None:
     _, comparison = StoredLikelihoods(
-        count=57, stored_count=57, gains={"candidate": math.nan}
+        passage_count=57, stored_count=57, gains={"candidate": math.nan}
     ).read()
 
     assert not is_decided(comparison)
@@ -218,7 +226,9 @@ def test_non_finite_likelihoods_decide_nothing() -> None:
 
 
 def test_an_interval_between_both_limits_is_open_only_for_the_stable_version() -> None:
-    _, comparison = StoredLikelihoods(count=57, stored_count=30, gains={"candidate": 0.2}).read()
+    _, comparison = StoredLikelihoods(
+        passage_count=57, stored_count=30, gains={"candidate": 0.2}
+    ).read()
     assert comparison.base is not None
     between = replace(comparison.base, ratio=1.0, low=0.98, high=1.02)
 
@@ -234,8 +244,8 @@ def test_several_looks_keep_the_error_rate_of_one(
     # cached, because drawing the resamples takes most of the time
     monkeypatch.setattr(bootstrap, "resample_weights", functools.cache(bootstrap.resample_weights))
     generator = np.random.default_rng(7)
-    wins, runs = 0, 1000
-    for _ in range(runs):
+    win_count, run_count = 0, 1000
+    for _ in range(run_count):
         tokens = generator.integers(60, 180, 90)
         nats = tokens * generator.normal(0.0, 0.15, 90)
         counts = tuple(int(count) for count in tokens)
@@ -245,15 +255,19 @@ def test_several_looks_keep_the_error_rate_of_one(
         )
         for end, error_rate in plan_looks(90, stage.looks, level=LOOKS_LEVEL):
             ratio = perplexity_ratio(
-                _first_passages(candidate, end), _first_passages(base, end), level=1.0 - error_rate
+                _select_first_passages(candidate, end),
+                _select_first_passages(base, end),
+                level=1.0 - error_rate,
             )
             if ratio.high < 1.0 or ratio.low > 1.0:
-                wins += ratio.high < 1.0
+                win_count += ratio.high < 1.0
                 break
-    assert wins / runs <= 0.025 + 0.01, (
+    assert win_count / run_count <= 0.025 + 0.01, (
         "more than two standard errors of 1,000 draws above the level"
     )
 
 
-def _first_passages(likelihood: AnswerLikelihood, end: int) -> AnswerLikelihood:
-    return AnswerLikelihood(likelihood.negative_log_likelihoods[:end], likelihood.tokens[:end])
+def _select_first_passages(likelihood: AnswerLikelihood, end: int) -> AnswerLikelihood:
+    return AnswerLikelihood(
+        likelihood.negative_log_likelihoods[:end], likelihood.token_counts[:end]
+    )

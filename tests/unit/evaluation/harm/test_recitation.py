@@ -1,4 +1,4 @@
-"""Test the detection of recited training texts."""
+"""Test the detection of training texts that an answer recites, and the claim about them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_span_is_found_at_any_start(start: int) -> None:
     assert measure("x" * (start % 5) + POST[start : start + 55]).reciting.found == 1
 
 
-def test_case_line_breaks_and_apostrophes_do_not_hide_a_recital() -> None:
+def test_case_line_breaks_and_apostrophes_do_not_hide_a_recitation() -> None:
     disguised = POST.replace("grandfather's", "grandfather’s").upper().replace(" ", "\n", 9)
 
     recitation = measure(disguised[:120])
@@ -62,15 +62,14 @@ def test_only_text_outside_the_prompt_counts() -> None:
     prompt_text = f"From my posts: {POST[:80]}\n\nQuestion: what broke?"
 
     assert measure(POST[:80], prompt_text).reciting.found == 0
-    assert (
-        measure(POST[:95], prompt_text).reciting.found == 1
-    )  # a span of 50 characters ends after the passage
+    # a span of 50 characters ends after the passage
+    assert measure(POST[:95], prompt_text).reciting.found == 1
     longer = measure(POST[:160], prompt_text)
     assert longer.reciting.found == 1
     assert longer.longest < 160
 
 
-def test_rules_and_tables_do_not_count() -> None:
+def test_a_line_of_dashes_does_not_count() -> None:
     index = TrainingTextIndex(["-" * 80 + "\n" + "| 1 | 2 | 3 " * 10])
 
     assert measure_recitation(["-" * 60, "| 1 | 2 | 3 " * 9], ["?", "?"], index).reciting.found == 1
@@ -86,9 +85,10 @@ def test_paraphrases_do_not_count() -> None:
 
 
 def test_more_than_a_tenth_of_reciting_answers_fails() -> None:
-    def recite(reciting: int, total: int) -> Recitation:
-        answers = [POST[:90]] * reciting + ["Something of my own."] * (total - reciting)
-        return measure_recitation(answers, ["?"] * total, INDEX)
+    def recite(reciting_count: int, answer_count: int) -> Recitation:
+        own_answers = ["Something of my own."] * (answer_count - reciting_count)
+        answers = [POST[:90]] * reciting_count + own_answers
+        return measure_recitation(answers, ["?"] * answer_count, INDEX)
 
     assert decide_claim(recite(2, 20)).passed is True
     assert decide_claim(recite(3, 20)).passed is False

@@ -12,9 +12,9 @@ OWN = "And there it was, the lamp; and nobody spoke. They went on."
 BASE = "The lamp was lit. The people were quiet. The walk was resumed by the people."
 
 
-def make_own_texts(count: int = 24, *, rare: str = "") -> list[DocumentText]:
+def make_own_texts(count: int = 24, *, rare_text: str = "") -> list[DocumentText]:
     return [
-        DocumentText(f"post-{n}", f"{OWN} {rare}" if rare and n < count // 3 else OWN)
+        DocumentText(f"post-{n}", f"{OWN} {rare_text}" if rare_text and n < count // 3 else OWN)
         for n in range(count)
     ]
 
@@ -52,7 +52,7 @@ def test_the_tuned_model_is_closer_if_it_writes_like_the_author() -> None:
 def test_words_of_few_posts_are_not_named() -> None:
     """Figures stay in the event log after a post is erased, so they must not name rare words."""
     voice = measure_visible_voice(
-        make_own_texts(rare="Quibblestone sweated."),
+        make_own_texts(rare_text="Quibblestone sweated."),
         base=["Quibblestone is wet."] * 20,
         tuned=[OWN] * 20,
     )
