@@ -26,8 +26,8 @@ def build_contract_check(
     """Return a blocking check that each row of the asset's table satisfies its schema's rules.
 
     Each row is checked once; after a change of the schema, all rows are checked again
-    (`tables.verified`). Rows that the asset moved to `<asset>_quarantine` are counted by rule but
-    do not block, because they are no longer in the table.
+    (`tables.verified_files`). Rows that the asset moved to `<asset>_quarantine` are counted by rule
+    but do not block, because they are no longer in the table.
     """
     table = asset.key.path[-1]
 
@@ -49,7 +49,7 @@ def build_contract_check(
             version=contracts.schema_version(schema),
         )
         problems = contracts.check_batches(
-            unverified_rows.read_batches(list(column_types(schema)), rows=BATCH_ROWS), schema
+            unverified_rows.read_batches(list(column_types(schema)), batch_size=BATCH_ROWS), schema
         )
         keys = [] if problems.missing else schema.primary_key()
         duplicate_keys = (
@@ -60,7 +60,7 @@ def build_contract_check(
         return dg.AssetCheckResult(
             passed=problems.is_satisfied and not duplicate_keys,
             metadata={
-                "rows": unverified_rows.rows,
+                "rows": unverified_rows.row_count,
                 "looked_at": problems.rows,
                 "bad_rows": problems.broken_rows,
                 "by_rule": dict(problems.by_rule),

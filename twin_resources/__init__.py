@@ -1,4 +1,4 @@
-"""Provide external resources, and the types and functions that every package shares.
+"""Provide the resources of the platform, and types and functions that all packages share.
 
 Public names resolve lazily (PEP 562): `from twin_resources import LangfuseResource` imports
 nothing else. Static analyzers see the same names as plain imports.

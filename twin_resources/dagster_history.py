@@ -1,7 +1,7 @@
 """Read an asset's newest materialization from Dagster's records.
 
-Scope: reading it, for assets and for sensors.
-Out of scope: HTTP (`dagster_http.py`), decisions.
+Scope: reading its metadata in assets and sensors, which have a Dagster instance.
+Out of scope: reading it over HTTP (`dagster_http.py`), decisions.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class _StateStoreResource(_HomeResource):
     """A resource whose object uses the state store through its own connections."""
 
     def _open_state(self) -> State:
-        from twin_resources.registry.home_state import check_store_belongs_to_home
+        from twin_resources.registry.empty_store_check import check_store_belongs_to_home
         from twin_resources.storage.state.state import State
 
         settings = self.settings()
@@ -66,7 +66,7 @@ class SettingsResource(_HomeResource):
     """The settings of this home, after it has fetched what a run or tick needs from other hosts."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Settings:
-        from twin_resources.registry.following import prepare_run
+        from twin_resources.registry.host_sync import prepare_run
         from twin_resources.registry.shared_files import fetch_author_files
 
         settings = self.settings()
@@ -78,7 +78,7 @@ class SettingsResource(_HomeResource):
 
 
 class StateResource(_StateStoreResource):
-    """The state store: leases, registry, keys."""
+    """The state store, with leases, registry and keys."""
 
     def _build(self, state: State) -> State:
         return state
@@ -107,7 +107,7 @@ class EmbedderResource(_HomeResource):
 
 
 class RetrieverResource(_HomeResource):
-    """The gateway's retrieval, which the datasets, the evaluation and serving share."""
+    """The gateway's retriever, which the datasets and the evaluation also use."""
 
     def retriever(self) -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder
@@ -134,7 +134,7 @@ class RegistryResource(_StateStoreResource):
 
 
 class ModelServerResource(_HomeResource):
-    """The model servers, which start a server for a checkpoint or find the running one."""
+    """The model servers: for each checkpoint, the running server or a new one."""
 
     def create_resource(self, context: dg.InitResourceContext) -> ModelServers:  # noqa: ARG002
         from twin_resources.models.serving.model_server import ModelServers
@@ -143,7 +143,7 @@ class ModelServerResource(_HomeResource):
 
 
 class TrainingLauncherResource(_HomeResource):
-    """The training backend: `local` or `ray`; empty to use the settings."""
+    """The training launcher; `backend` is `local`, `ray`, or empty to use the settings."""
 
     backend: str = ""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import quote
 
-CODE_LOCATION = "llm-twin"  # the code location, as `workspace.yaml` names it
+CODE_LOCATION = "llm-twin"  # the name of the code location in `workspace.yaml`
 IN_PROGRESS_STATUSES = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 STATUSES_WITH_WORKER = ("STARTING", "STARTED", "CANCELING")
 DECIDED_LATER_KEY = "follows"  # metadata key of a check that another asset decides later
@@ -41,8 +41,8 @@ RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key val
 def build_lineage_link(url: str) -> str:
     """Return the address of the whole asset graph with its groups expanded.
 
-    By default, Dagster collapses all groups into eight boxes without assets. It reads the expanded
-    groups only from the address.
+    By default, Dagster collapses the eight groups into boxes that show no assets. It reads the
+    expanded groups only from the address.
 
     Args:
         url: the address of the webserver, without a path.

@@ -14,7 +14,7 @@ class TwinError(Exception):
     Args:
         tried: the attempted action, as a verb phrase ("read the posts in ~/blog").
         found: the cause of the failure ("the folder does not exist").
-        next_step: the remedy, in the imperative ("name an existing folder").
+        next_step: the remedy, in the imperative ("specify an existing folder").
     """
 
     def __init__(self, tried: str, *, found: str, next_step: str) -> None:

@@ -1,10 +1,10 @@
-"""Decide the next step from Dagster's runs, so that each reason gets exactly one run.
+"""Decide from Dagster's runs whether to launch, wait or retry: each reason gets exactly one run.
 
-Scope: a run to be started, as a value; the decision, as a pure function of the runs with
-a reason's key.
+Scope: a run to be started, as a value; the decision, as a pure function of the runs with a
+reason's key.
 Out of scope: reasons and their records (retrainings are rows of
 `quality/retraining/retrainings.py`; an import has its sensor's cursor and the row of its feeds,
-`storage/sources/arrivals.py`; an erasure has its journal), querying Dagster
+`storage/sources/import_decisions.py`; an erasure has its journal), querying Dagster
 (`twin_sensors/dagster_run_records.py`), creating runs (Dagster's daemon creates them).
 
 Each component that starts runs automatically gives each reason a key, records it before requesting
@@ -19,7 +19,7 @@ sensor. This covers the following cases:
   row), and the second process checks again after a grace period.
 - A run failed: its key is used up, so it is retried under another key that includes the attempt.
 - A worker died: this is not yet a failure, because Dagster restarts that run.
-- `twin forget` ended a run: it is retried like a failed run.
+- `twin forget` canceled a run: it is retried like a failed run.
 - A run was seen and its record was then deleted: a person removed it intentionally.
 
 A schedule needs only the claim: Dagster identifies ticks by their time and repeats a lost tick.
@@ -34,7 +34,7 @@ from typing import Any, Literal
 
 from twin_resources.dagster_runs import Run
 
-Step = Literal["offer", "wait", "retry", "passed", "failed", "canceled", "gone"]
+Step = Literal["launch", "wait", "retry", "passed", "failed", "canceled", "gone"]
 
 # Dagster starts a replacement some seconds after a worker's death. After this time no replacement
 # will follow, even if the record announces one.
@@ -48,6 +48,7 @@ class RunLaunch:
     Attributes:
         author: the partition key; empty for a job without partitions.
         run_key: the key for at most one run.
+        tags: the run's tags.
         config: the run's configuration.
     """
 
@@ -78,14 +79,14 @@ def decide_step(
         was_seen: whether an earlier check found the attempt's run.
 
     Returns:
-        `offer` to request the attempt's run; `wait` while it is in progress or the next
-        attempt is not due; `retry` to request the next attempt. The others are outcomes; `gone`
-        means that the record of a run that was seen has been deleted.
+        `launch` to request the attempt's run; `wait` while it is in progress or the next
+        attempt is not due; `retry` to request the next attempt. The other values are outcomes;
+        `gone` means that a run was seen and its record has since been deleted.
     """
     if any(not run.is_finished or _will_be_restarted(run, now) for run in runs):
         return "wait"
     if not runs:
-        return "gone" if was_seen else "offer"
+        return "gone" if was_seen else "launch"
     newest_run = runs[0]
     if newest_run.status == "SUCCESS":
         return "passed"

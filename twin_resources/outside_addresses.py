@@ -1,4 +1,4 @@
-"""Prevent server-side request forgery (SSRF): in this network, fetch only from configured hosts.
+"""Prevent server-side request forgery (SSRF): fetch only from public or configured addresses.
 
 Scope: resolving a host name, and the decision about its addresses.
 Out of scope: sending requests. The caller connects to the resolved address, so that a second DNS

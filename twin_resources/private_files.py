@@ -3,7 +3,7 @@
 Scope: the modes of new and existing files.
 Out of scope: the contents of files, replacing a file's text (`atomic_writes.py`).
 
-State and logs contain readers' questions, and with the usual umask every user of the machine could
+State and logs contain readers' questions. With the usual umask, every user of the machine could
 read them. SQLite gives the files `-wal` and `-shm` the mode of their database.
 """
 # pyright: strict

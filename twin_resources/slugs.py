@@ -1,7 +1,8 @@
 """Create the ASCII name of an author for paths, aliases and partitions.
 
-Scope: this rule, which is needed before the installation.
-Out of scope: authors (`author_file.py`), any import outside the standard library.
+Scope: the function, which also runs before the installation, so this module imports only the
+standard library.
+Out of scope: authors (`author_file.py`).
 """
 # pyright: strict
 
@@ -16,7 +17,7 @@ from twin_resources.errors import TwinError
 def make_slug(name: str) -> str:
     """Make the ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
 
-    A name without ASCII letters gets a stable slug from its code points, so every run agrees.
+    A name without ASCII letters or digits gets a slug from its code points.
 
     Raises:
         TwinError: the name is empty.

@@ -4,8 +4,8 @@ Scope: the two limits that every wait shares.
 Out of scope: detecting a program's progress (`processes/program_progress.py`), waits for other
 machines, and polling intervals.
 
-A loaded machine only slows programs, so a wait continues while the program uses the processor,
-writes its log or answers. `deploy/docs/decisions.md` explains all other durations.
+A busy machine only slows programs down, so a wait continues while the program uses the processor,
+writes to its log or responds. `deploy/docs/decisions.md` explains all other durations.
 """
 # pyright: strict
 

@@ -34,7 +34,7 @@ def compact_author(tables: Tables, author: str) -> tuple[str, list[str]]:
             except LeaseBusyError:
                 busy_tables.append(name)
     message = (
-        f"{author}: {len(names)} tables, {sum(table.merged for table in results)} fragments "
+        f"{author}: {len(names)} tables, {sum(table.merged_count for table in results)} fragments "
         f"merged, {sum(table.bytes_removed for table in results):,} bytes removed, "
         f"vector index: {vector_index}, busy: {', '.join(busy_tables) or 'none'}"
     )

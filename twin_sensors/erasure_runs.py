@@ -42,7 +42,7 @@ def forget_subject(
     from twin_resources.erasure.erasing import run_erasure
 
     installation = Installation.for_settings(settings)
-    records = DagsterRecords(installation, context.instance, own_run=context.run_id)
+    records = DagsterRecords(installation, context.instance, own_run_id=context.run_id)
     path = run_erasure(installation, config.request, dagster=records)
     certificate = read_certificate(path)
     places: dict[str, int] = certificate["places"]

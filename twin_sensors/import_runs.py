@@ -1,14 +1,14 @@
 """Query Dagster's records of `import_posts` for the sensor and the schedules that start it.
 
 Scope: queries on the instance that only `import_posts` needs.
-Out of scope: decisions based on the records (`sources/arrivals.py`).
+Out of scope: decisions based on the records (`sources/import_decisions.py`).
 """
 
 from collections.abc import Callable
 
 import dagster as dg
 
-from twin_resources.storage.sources.arrivals import (
+from twin_resources.storage.sources.import_decisions import (
     ImportDecision,
     SourcesState,
     build_run_key,

@@ -1,6 +1,6 @@
 """Import on a schedule: check feeds every hour and import everything every night.
 
-Scope: the code that connects Dagster to `sources.polling` and `sources.arrivals`.
+Scope: the code that connects Dagster to `sources.polling` and `sources.import_decisions`.
 Out of scope: requests and decisions (`twin_resources/storage/sources`), folders and S3
 (`new_posts.py`).
 """
@@ -15,7 +15,7 @@ from twin_resources.authors import list_readable_authors
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.settings import Settings
 from twin_resources.storage.sources import polling
-from twin_resources.storage.sources.arrivals import build_run_key
+from twin_resources.storage.sources.import_decisions import build_run_key
 from twin_resources.storage.sources.listing import is_feed
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State

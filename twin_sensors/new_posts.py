@@ -1,6 +1,6 @@
 """Start an import when posts are added, changed or removed at an author's sources.
 
-Scope: the code between Dagster and `sources.arrivals`, which makes one check per tick.
+Scope: the code between Dagster and `sources.import_decisions`, which makes one check per tick.
 Out of scope: listing and decisions (`twin_resources/storage/sources`), reading posts
 (`raw_posts`), feeds (`import_schedules.py`), and whether new posts justify a retraining
 (`new_data_trigger.py`).
@@ -22,7 +22,7 @@ from twin_resources.errors import TwinError
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.settings import Settings
-from twin_resources.storage.sources.arrivals import SourcesState, build_run_key
+from twin_resources.storage.sources.import_decisions import SourcesState, build_run_key
 from twin_resources.storage.sources.listing import is_feed, list_source, short_fingerprint
 from twin_resources.storage.state.failure_isolation import isolate_failure
 from twin_resources.storage.state.state import State

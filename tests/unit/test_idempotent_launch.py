@@ -21,7 +21,7 @@ def run(status: str, *, ended: float | None = 100.0, **tags: str) -> Run:
 @pytest.mark.parametrize(
     ("runs", "facts", "step"),
     [
-        ([], {}, "offer"),
+        ([], {}, "launch"),
         ([], {"was_seen": True}, "gone"),
         ([run("QUEUED", ended=None)], {}, "wait"),
         ([run("STARTED", ended=None)], {"was_seen": True}, "wait"),
@@ -68,7 +68,7 @@ class Daemon:
         runs = [run(self.runs[key], ended=0.0)] if key in self.runs else []
         step = decide_step(runs, now=500.0, attempt=self.attempt, max_attempts=3)
         attempt = self.attempt + (step == "retry")
-        if step in ("offer", "retry") and killed != "before the launch":
+        if step in ("launch", "retry") and killed != "before the launch":
             self.runs.setdefault(f"reason:{attempt}", "STARTED")  # no key is started twice
         if killed:
             return

@@ -40,9 +40,9 @@ def cleaned_documents(
         run.cleaned_documents,
         {
             "bytes_written": run.bytes_written,
-            "posts_cleaned": run.prepared_posts.computed,
-            "posts_compared": run.near_duplicates.computed,
-            "quarantined": run.quarantine.rows,
+            "posts_cleaned": run.prepared_posts.computed_count,
+            "posts_compared": run.near_duplicates.computed_count,
+            "quarantined": run.quarantine.row_count,
             **compute_document_statistics(tables, author.slug),
         },
     )

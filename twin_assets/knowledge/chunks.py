@@ -51,7 +51,7 @@ def no_chunk_is_truncated(
     changed.
     """
     tokenizer = chunking.limit_to_chunk_tokens(load_tokenizer(settings))
-    unverified_rows = tables.unverified_rows(
+    new_rows = tables.unverified_rows(
         "document_chunks",
         context.partition_key,
         claim="no_chunk_is_truncated",
@@ -60,12 +60,12 @@ def no_chunk_is_truncated(
     )
     columns = ["heading", "text", "token_count"]
     lengths = chunking.measure_chunk_lengths(
-        unverified_rows.read_batches(columns, rows=BATCH_ROWS), tokenizer
+        new_rows.read_batches(columns, batch_size=BATCH_ROWS), tokenizer
     )
     passed = lengths["too_long"] == 0 and lengths["miscounted"] == 0
     if passed:
-        unverified_rows.mark_verified()
+        new_rows.mark_verified()
     return dg.AssetCheckResult(
         passed=passed,
-        metadata={"chunks": unverified_rows.rows, "token_limit": tokenizer.token_limit, **lengths},
+        metadata={"chunks": new_rows.row_count, "token_limit": tokenizer.token_limit, **lengths},
     )

@@ -32,7 +32,7 @@ def embeddings(
     progress = SyncProgressLogger(context.log.info, "embedding chunks")
     sync_result = embedding.update_embeddings(tables, author, model, progress=progress)
     indexes: tuple[str, ...] = ()
-    if sync_result.rows:
+    if sync_result.row_count:
         language = _find_author_language(settings, tables, author)
         indexes = update_indexes(tables, author, language=language)
     return report_materialization(
@@ -67,7 +67,8 @@ def every_chunk_is_searchable(
         "embeddings", author, claim="every_chunk_is_searchable", version=revision
     )
     vectors = embedding.count_unusable_vectors(
-        unverified_rows.read_batches(["embedder", "vector"], rows=BATCH_ROWS), revision=revision
+        unverified_rows.read_batches(["embedder", "vector"], batch_size=BATCH_ROWS),
+        revision=revision,
     )
     if not any(vectors.values()):
         unverified_rows.mark_verified()

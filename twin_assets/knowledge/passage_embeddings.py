@@ -29,7 +29,7 @@ def passage_embeddings(
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLogger(context.log.info, "embedding paragraphs")
     sync_result = quotable_rows.update_passages(tables, author, model, progress=progress)
-    if sync_result.rows:
+    if sync_result.row_count:
         update_index(tables, author)
     return report_materialization(sync_result, {"embedder": model.revision})
 
@@ -55,14 +55,14 @@ def quotations_are_verbatim(
     columns = ["document_id", "start", "end", "text"]
     misquoted_count = sum(
         quotable_rows.count_misquoted(batch, _read_kept_texts(tables, author, batch["document_id"]))
-        for batch in unverified_rows.read_batches(columns, rows=MAX_ROWS_PER_BATCH)
+        for batch in unverified_rows.read_batches(columns, batch_size=MAX_ROWS_PER_BATCH)
         if batch.height
     )
     if not misquoted_count:
         unverified_rows.mark_verified()
     return dg.AssetCheckResult(
         passed=misquoted_count == 0,
-        metadata={"passages": unverified_rows.rows, "not_verbatim": misquoted_count},
+        metadata={"passages": unverified_rows.row_count, "not_verbatim": misquoted_count},
     )
 
 

@@ -21,7 +21,7 @@ from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import TrainingDiedError, TrainingLauncher
 from twin_resources.models.training_launcher.shared_state import remove_shared_states
-from twin_resources.registry.following import share_weights
+from twin_resources.registry.host_sync import share_weights
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings

@@ -1,5 +1,5 @@
 """Save a home as one file or under one prefix, and restore it into an empty home.
 
-Scope: the saved contents, their format, saving and restoring. Out of scope: the meaning of
-tables and rows; repairing an existing home (`tables/mending.py`).
+Scope: the contents of a backup, its format, saving and restoring. Out of scope: the meaning of
+tables and rows; repairing an existing home (`tables/table_repair.py`).
 """

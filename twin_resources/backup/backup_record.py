@@ -1,6 +1,6 @@
-"""Describe a backup: the original paths of its home, and the hashes of its tables and files.
+"""Define the record of a backup: its home's original paths, and hashes of its tables and files.
 
-Scope: the record's fields and its JSON. Out of scope: the bytes (`backup_form.py`).
+Scope: the record's fields and its JSON. Out of scope: the bytes (`backup_format.py`).
 """
 # pyright: strict
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 RECORD_NAME = "backup.json"  # written last, so a backup without it is incomplete
 
 
 @dataclass(frozen=True)
 class SavedFile:
-    """One file.
+    """One saved file.
 
     Attributes:
         path: path relative to the home or the table, with `/` between parts.
@@ -80,7 +80,7 @@ class BackupRecord:
         return sum(sizes.values())
 
     def to_json(self) -> bytes:
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1).encode()
+        return json.dumps({"schema": SCHEMA_VERSION, **asdict(self)}, indent=1).encode()
 
     @classmethod
     def from_json(cls, text: bytes, *, address: str) -> BackupRecord:
@@ -93,10 +93,10 @@ class BackupRecord:
         try:
             document: dict[str, Any] = json.loads(text)
             schema = int(document.pop("schema"))
-            if schema > SCHEMA:
+            if schema > SCHEMA_VERSION:
                 raise TwinError(
                     action,
-                    found=f"schema number {schema}; this code reads up to {SCHEMA}",
+                    found=f"schema version {schema}; this code reads up to {SCHEMA_VERSION}",
                     next_step="run the newer llm-twin that made it",
                 )
             tables = [
@@ -109,7 +109,7 @@ class BackupRecord:
             raise TwinError(
                 action,
                 found=f"a {RECORD_NAME} that cannot be read ({type(error).__name__}: {error})",
-                next_step="name a backup from `twin backup`",
+                next_step="specify a backup from `twin backup`",
             ) from error
 
 

@@ -1,10 +1,11 @@
 """Restore a backup to an empty home, with its tables and state store at the configured addresses.
 
-Scope: the steps of `twin restore`, the locations that must be empty, and comparing the tables.
-Out of scope: the format of a backup (`backup_form.py`), rows (`state_rows.py`).
+Scope: the steps of `twin restore`, checking that its target is empty, and verifying the tables.
+Out of scope: the format of a backup (`backup_format.py`), rows (`state_rows.py`).
 
-The home is built in a sibling folder, which is renamed at the end. Paths to the old home are
-replaced by paths to the new one; hashes of tables, checkpoints and datasets do not depend on them.
+The home is built in a sibling folder, which is renamed at the end. Paths in the old home are
+replaced with paths in the new one; hashes of tables, checkpoints and datasets do not depend on
+them.
 """
 # pyright: strict
 
@@ -18,15 +19,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_resources.backup.backup_form import BackupReader, open_backup_reader
+from twin_resources.backup.backup_format import BackupReader, open_backup_reader
 from twin_resources.backup.backup_record import BackupRecord, SavedTable
 from twin_resources.backup.state_rows import move_paths, replace_paths, restore_state, sqlite_file
 from twin_resources.errors import TwinError
-from twin_resources.registry.following import share_versions
-from twin_resources.registry.home_state import has_rows
+from twin_resources.registry.empty_store_check import has_rows
+from twin_resources.registry.host_sync import share_versions
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
-    is_shared,
+    has_shared_state,
     read_author_files,
     read_stored_files,
     store_files,
@@ -75,7 +76,7 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
     with closing(State.open(settings.state_address)) as state:
         registry = Registry(state, policy_path=settings.policy_path)
         registry.publish()
-        if is_shared(settings):
+        if has_shared_state(settings):
             _share_with_hosts(settings, state, registry, report=report)
     return record
 

@@ -1,7 +1,7 @@
-"""Save a running home, with each part as a consistent snapshot.
+"""Save a home, which may be running, as consistent snapshots of its parts.
 
 Scope: the parts of a home that `twin backup` saves, and their order. Out of scope: the format of a
-backup (`backup_form.py`), databases (`state_rows.py`, `database_files.py`).
+backup (`backup_format.py`), databases (`state_rows.py`, `database_files.py`).
 
 The state store is saved first, so that everything it refers to is saved later. Each table is saved
 under its lease and verified by rehashing every value. Files that the next start recreates are
@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_resources.backup.backup_form import BackupWriter, open_backup_writer
+from twin_resources.backup.backup_format import BackupWriter, open_backup_writer
 from twin_resources.backup.backup_record import BackupRecord, SavedFile, SavedTable
 from twin_resources.backup.state_rows import save_state, sqlite_file
 from twin_resources.errors import TwinError
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
 SECRETS = "secrets.json"
-# These are files that the next start recreates, files of running processes, and the demo's home.
+# Folders and files that the next start recreates, that belong to running processes, or that contain
+# the demo's home.
 _EXCLUDED_FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
 _EXCLUDED_FILES = frozenset({"endpoints.json", "env", "policy.json", "servers.json"})
 _EXCLUDED_SUFFIXES = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
@@ -61,7 +62,7 @@ def back_up(
         raise TwinError(
             f"back up {settings.home}",
             found=f"no state store at {file}",
-            next_step="name the home (`--home`, TWIN_HOME), or start it once with `twin up`",
+            next_step="specify the home (`--home`, TWIN_HOME), or start it once with `twin up`",
         )
     with (
         open_backup_writer(address) as writer,
@@ -106,7 +107,7 @@ def _save_tables(
                     asset=asset,
                     lance_version=tables.lance_version(asset, author) or 0,
                     data_version=store.compute_data_version(table_record, table.types),
-                    rows=table_record.rows,
+                    rows=table_record.row_count,
                     files=tuple(
                         _save_table_file(
                             table_files, name, name.removeprefix(f"{folder}/"), writer, scratch

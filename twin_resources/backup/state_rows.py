@@ -1,6 +1,6 @@
 """Copy the state store to a SQLite file, and back into SQLite or PostgreSQL.
 
-Scope: copying rows between databases, and replacing paths in them that move with a home.
+Scope: copying rows between databases, and replacing paths in them after a home has moved.
 Out of scope: the meaning of rows. Leases are omitted, because they belong to processes.
 Method: SQLAlchemy reflects the tables in the database, which covers every part of the project.
 Tables that the state store creates keep their own definition.
@@ -103,7 +103,7 @@ def _reflect_schema(connection: sa.Connection) -> sa.MetaData:
 
 
 def _restore_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
-    """Return the row with None in JSON columns as NULL, as it was stored."""
+    """Return the row with None in JSON columns as SQL NULL, as it was stored."""
     columns: Any = table.c
     return {
         str(name): sa.null() if value is None and isinstance(columns[name].type, sa.JSON) else value

@@ -1,5 +1,5 @@
 """Erase a post, an author or a reader from every store, and certify the erasure.
 
-Scope: targets, plan, steps, journal. Out of scope: the job that runs an erasure
-(`twin_sensors`).
+Scope: the target of an erasure, its plan, its steps and its journal.
+Out of scope: the job that runs an erasure (`twin_sensors`).
 """

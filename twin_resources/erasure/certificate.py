@@ -1,11 +1,12 @@
-"""Write and read erasure certificates: the erased data, its stores and the proof, as hashes only.
+"""Write and read erasure certificates, which describe erased data and the proof by hashes.
 
 Scope: the certificate's fields, file and hash. Out of scope: the proof (`erasing.py`).
 
     <home>/forgetting/certificate-<number>.json
 
-`subject` and `ids` are SHA-256 hashes of the names in the request, so that the requester can check
-them. `sha256` covers the document without that field, with sorted keys and no white space.
+`subject` and `ids` are SHA-256 hashes of the subject and of the erased identifiers, so that the
+requester can check them. `sha256` covers the document without that field, with sorted keys and no
+white space.
 """
 # pyright: strict
 
@@ -23,7 +24,7 @@ from twin_resources.erasure.erasure_target import ErasureTarget, hash_parts
 from twin_resources.erasure.manual_steps import ManualStep
 from twin_resources.errors import TwinError
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 
 
 def certificate_path(home: Path, number: int) -> Path:
@@ -49,11 +50,13 @@ def write_certificate(
 
     Args:
         erased_counts: store name → number of erased rows, files or traces.
-        proved_stores: stores whose remaining content was decoded without a match.
+        proved_stores: names of the stores whose remaining content was decoded without a match.
+        manual_steps: the steps that a person must take.
+        asked_at, done_at: times of the request and of its end, in seconds since the epoch.
     """
     runs = target.fingerprints.runs
     document: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_VERSION,
         "number": number,
         "kind": target.subject.kind,
         "subject": target.subject.digest,
@@ -100,5 +103,5 @@ def _hash_document(document: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _format_timestamp(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+def _format_timestamp(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The store `checkpoints`: taint every checkpoint trained on forgotten text and delete its weights.
+"""Erase from the store `checkpoints`: taint versions trained on the text, delete their weights.
 
 Scope: finding the checkpoints that were trained on a post, tainting them, deleting their files, and
 requesting a rebuild. Out of scope: the rules for tainted versions (`registry/moves.py`,
@@ -36,13 +36,13 @@ WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt")
 class Checkpoints:
     """The folders `<home>/checkpoints/<author>/<hash>/`, and the adapters of authors' versions."""
 
-    instance: Installation
+    installation: Installation
     name: str = "checkpoints"
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         if target.is_whole_author:
-            folder = self.instance.settings.checkpoints_dir / target.author
+            folder = self.installation.settings.checkpoints_dir / target.author
             count = sum(path.is_file() for path in folder.rglob("*"))
             if folder.is_dir():
                 shutil.rmtree(folder)
@@ -68,12 +68,12 @@ class Checkpoints:
             for path in _list_weight_files(checkpoint_folder)
         ]
         if target.is_whole_author:
-            folder = self.instance.settings.checkpoints_dir / target.author
+            folder = self.installation.settings.checkpoints_dir / target.author
             locations += [f"the author's folder ({folder.name})"] if folder.exists() else []
         for author in self._list_authors(target):
             locations += [
                 f"v{item.version} is not tainted"
-                for item in self.instance.registry.versions(author)
+                for item in self.installation.registry.versions(author)
                 if item.checkpoint in target.checkpoints and not item.tainted
             ]
         for path in self._find_reports(target):
@@ -81,15 +81,15 @@ class Checkpoints:
         return locations
 
     def _list_authors(self, target: ErasureTarget) -> list[str]:
-        return [target.author] if target.author else self.instance.registry.authors()
+        return [target.author] if target.author else self.installation.registry.authors()
 
     def _find_folders(self, target: ErasureTarget) -> Iterator[Path]:
-        base = self.instance.settings.checkpoints_dir
+        base = self.installation.settings.checkpoints_dir
         for checkpoint in sorted(target.checkpoints):
             yield from (path for path in base.glob(f"*/{checkpoint}") if path.is_dir())
 
     def _find_reports(self, target: ErasureTarget) -> list[Path]:
-        base = self.instance.settings.checkpoints_dir
+        base = self.installation.settings.checkpoints_dir
         folders = [base / target.author] if target.author else [base]
         return [
             path
@@ -102,7 +102,7 @@ class Checkpoints:
 
     def _taint_versions(self, author: str, target: ErasureTarget) -> int:
         """Taint the versions and request one rebuild; a tainted stable version stops answering."""
-        state, registry = self.instance.state, self.instance.registry
+        state, registry = self.installation.state, self.installation.registry
         tainted_count = 0
         for item in registry.versions(author):
             if item.checkpoint in target.checkpoints and not item.tainted:
@@ -129,13 +129,13 @@ class Checkpoints:
 
 
 def find_trained_checkpoints(
-    instance: Installation, author: str, target: ErasureTarget
+    installation: Installation, author: str, target: ErasureTarget
 ) -> set[str]:
-    """Return checkpoints whose data contained one of the identifiers, or cannot be read.
+    """Return the hashes of checkpoints whose training data contained the target or is unreadable.
 
-    Call this before any erasure, because the manifest names the tags of its dataset and its pairs.
+    Call this before any erasure, because an erasure moves the tags that a manifest names.
     """
-    base = instance.settings.checkpoints_dir / author
+    base = installation.settings.checkpoints_dir / author
     manifests: dict[str, dict[str, Any]] = {
         path.parent.name: json.loads(path.read_text("utf-8"))
         for path in sorted(base.glob("*/manifest.json"))
@@ -146,15 +146,15 @@ def find_trained_checkpoints(
     checkpoints = {
         checkpoint
         for checkpoint, manifest in manifests.items()
-        if _dataset_contains_target(instance, author, manifest["dataset"], target)
-        or _posts_contain_target(instance, author, manifest["dataset"], target)
+        if _dataset_contains_target(installation, author, manifest["dataset"], target)
+        or _posts_contain_target(installation, author, manifest["dataset"], target)
         or (
             pairs[checkpoint]
-            and _dataset_contains_target(instance, author, pairs[checkpoint], target)
+            and _dataset_contains_target(installation, author, pairs[checkpoint], target)
         )
     }
     # Add versions whose folder was deleted or is on another machine.
-    versions = instance.registry.versions(author)
+    versions = installation.registry.versions(author)
     checkpoints |= {
         item.checkpoint
         for item in versions
@@ -169,20 +169,20 @@ def find_trained_checkpoints(
 
 
 def _dataset_contains_target(
-    instance: Installation, author: str, source: dict[str, Any], target: ErasureTarget
+    installation: Installation, author: str, source: dict[str, Any], target: ErasureTarget
 ) -> bool:
     """Return whether a tag's rows refer to or contain the target; True if they are unreadable."""
     try:
-        rows = instance.tables.read(source["asset"], author, version=source["tag"])
+        rows = installation.tables.read(source["asset"], author, version=source["tag"])
     except TwinError:
-        return True  # the tag was removed, or the table was deleted
+        return True  # the tag or the table was deleted
     if "split" in rows.columns:
         rows = rows.filter(rows["split"] == "train")
     return _contains_target(rows, target)
 
 
 def _posts_contain_target(
-    instance: Installation, author: str, dataset: dict[str, Any], target: ErasureTarget
+    installation: Installation, author: str, dataset: dict[str, Any], target: ErasureTarget
 ) -> bool:
     """Return whether the samples' raw posts contain the target; True if they are unreadable.
 
@@ -192,8 +192,8 @@ def _posts_contain_target(
     if not raw_dataset:
         return False
     try:
-        samples = instance.tables.read(dataset["asset"], author, version=dataset["tag"])
-        posts = instance.tables.read(raw_dataset["asset"], author, version=raw_dataset["tag"])
+        samples = installation.tables.read(dataset["asset"], author, version=dataset["tag"])
+        posts = installation.tables.read(raw_dataset["asset"], author, version=raw_dataset["tag"])
     except TwinError:
         return True  # a tag was removed, or a table was deleted
     trained_ids = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()

@@ -1,4 +1,4 @@
-"""The store `dagster`: erase from run storage, event log, ticks, partitions and compute logs.
+"""Erase from the store `dagster`: runs, event log, ticks, partitions and compute logs.
 
 Scope: finding the runs and rows of Dagster's own records that contain the erased data, and removing
 them. Out of scope: jobs and sensors (`twin_sensors`); no other module of this package uses Dagster.
@@ -53,21 +53,21 @@ class DagsterRecords:
 
     Attributes:
         dagster: the instance, or None if this home has never had one.
-        own_run: id of the run that performs the erasure; it is neither ended nor deleted.
+        own_run_id: id of the run that performs the erasure; it is neither ended nor deleted.
     """
 
-    instance: Installation
+    installation: Installation
     dagster: DagsterInstance | None
-    own_run: str = ""
+    own_run_id: str = ""
     name: str = "dagster"
 
     def end_active_runs(self, target: ErasureTarget) -> int:
-        """End active runs that could write the data back, and wait until they have ended.
+        """Cancel active runs that could write the data back, and wait until they have ended.
 
-        Each ended run gets a tag, so that its launcher launches it again.
+        Each canceled run gets a tag, so that its launcher starts it again. Return their number.
 
         Raises:
-            TwinError: a run does not end.
+            TwinError: a run has not ended after an hour.
         """
         if self.dagster is None:
             return 0
@@ -75,7 +75,7 @@ class DagsterRecords:
         active_runs = [
             run
             for run in self.dagster.get_runs(RunsFilter(statuses=statuses))
-            if run.tags.get(PARTITION_TAG) in target.authors and run.run_id != self.own_run
+            if run.tags.get(PARTITION_TAG) in target.authors and run.run_id != self.own_run_id
         ]
         for run in active_runs:
             self._cancel_run(run)
@@ -133,14 +133,14 @@ class DagsterRecords:
                     locations += _find_tables_with_target(connection, target)
         for path in sorted(path for path in self._folder.rglob("*") if path.is_file()):
             is_log = path.name.endswith(("-wal", "-shm", "-journal"))  # read with their database
-            found = [] if is_log else find_in_file(path, target)
-            locations += [f"{path.relative_to(self._folder)}: {location}" for location in found]
+            file_locations = [] if is_log else find_in_file(path, target)
+            locations += [f"{path.relative_to(self._folder)}: {item}" for item in file_locations]
         return locations
 
     def _find_runs_with_target(self, target: ErasureTarget) -> Iterator[str]:
         assert self.dagster is not None
         for run in self.dagster.get_runs():
-            if run.run_id == self.own_run:
+            if run.run_id == self.own_run_id:
                 continue
             belongs_to_author = target.is_whole_author and target.author in run.tags.values()
             if (
@@ -182,16 +182,16 @@ class DagsterRecords:
         events: Any = self.dagster.event_log_storage
         runs: Any = self.dagster.run_storage
         schedules: Any = self.dagster.schedule_storage
-        stores = [events.index_connection(), runs.connect(), schedules.connect()]
+        connections = [events.index_connection(), runs.connect(), schedules.connect()]
         folder = self._find_runs_folder()
         if folder and (folder / ".db").is_file():  # events recorded by a sensor belong to no run
-            stores.append(events.run_connection(""))
-        return stores
+            connections.append(events.run_connection(""))
+        return connections
 
     @property
     def _folder(self) -> Path:
-        """The folder of the instance's files, at least its logs; it may be missing."""
-        return self.instance.settings.home / "dagster"
+        """The folder of the instance's files, which include at least its logs; it may not exist."""
+        return self.installation.settings.home / "dagster"
 
     def _find_runs_folder(self) -> Path | None:
         """Return the folder of the event files, or None if events are stored on a server."""
@@ -200,11 +200,11 @@ class DagsterRecords:
 
 
 @contextmanager
-def open_records(instance: Installation) -> Generator[DagsterRecords]:
+def open_records(installation: Installation) -> Generator[DagsterRecords]:
     """Open the records of this home's Dagster, for callers outside a run."""
-    home = instance.settings.home / "dagster"
+    home = installation.settings.home / "dagster"
     if not (home / "dagster.yaml").is_file():
-        yield DagsterRecords(instance, None)
+        yield DagsterRecords(installation, None)
         return
     # dagster.yaml uses this variable as its folder. A shell sets it only by `source .twin/env`, and
     # after sourcing another home's `.twin/env` it contains that home.
@@ -212,7 +212,7 @@ def open_records(instance: Installation) -> Generator[DagsterRecords]:
     os.environ["DAGSTER_HOME"] = str(home)
     try:
         with DagsterInstance.from_config(str(home)) as dagster:
-            yield DagsterRecords(instance, dagster)
+            yield DagsterRecords(installation, dagster)
     finally:
         del os.environ["DAGSTER_HOME"]
         if former_home is not None:

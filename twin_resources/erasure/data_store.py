@@ -1,4 +1,4 @@
-"""Define a data store: it contains texts or identifiers, erases them, and proves the erasure.
+"""Define the interface of a data store, which erases texts or identifiers and proves the erasure.
 
 Scope: the interface of a store, and the installation on which stores operate.
 Out of scope: individual stores (one module each), the list of them (`data_stores.py`).
@@ -40,7 +40,7 @@ class Installation:
 
 
 class DataStore(Protocol):
-    """Any store of text or identifiers; `erase` and `find_remaining` may be called repeatedly."""
+    """A store of texts or identifiers; `erase` and `find_remaining` may be called repeatedly."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class DataStore(Protocol):
         ...
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """Return descriptions of the target's remaining locations, without its text.
+        """Return descriptions of the locations that still contain the target, without its text.
 
         The list is based on decoding the whole store, and is empty if the target is erased.
         """

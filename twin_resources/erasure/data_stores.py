@@ -1,10 +1,10 @@
-"""List every store of an installation.
+"""List all data stores of an installation, in the order of erasure.
 
 Scope: the stores and their order. Out of scope: the interface of a store (`data_store.py`),
 individual stores (one module each), the steps of a request (`erasing.py`).
 
-Add a new store of text to `list_stores`. The store in `home_files.py` scans and cleans every file
-under the home that no other store claims, so the proof also covers an unregistered store.
+A new store of text must be added to `list_stores`. `HomeFiles` scans and cleans every file under
+the home that no other store claims, so the proof also covers a file of an unregistered store.
 """
 # pyright: strict
 
@@ -23,7 +23,7 @@ from twin_resources.erasure.trace_store import make_trace_store
 
 
 def list_stores(
-    instance: Installation, *, dagster: DataStore, request: int = 0
+    installation: Installation, *, dagster: DataStore, request: int = 0
 ) -> Sequence[DataStore]:
     """Return every store of an installation, in the order of erasure.
 
@@ -36,12 +36,12 @@ def list_stores(
         request: the request's number in the journal, under which Langfuse deletions are recorded.
     """
     return (
-        OutboxRows(instance),
-        make_trace_store(instance, request),
-        LanceTables(instance),
-        Checkpoints(instance),
-        SharedStore(instance),
+        OutboxRows(installation),
+        make_trace_store(installation, request),
+        LanceTables(installation),
+        Checkpoints(installation),
+        SharedStore(installation),
         dagster,
-        HomeFiles(instance),
-        StateStore(instance),
+        HomeFiles(installation),
+        StateStore(installation),
     )

@@ -1,4 +1,4 @@
-"""Decode files into their texts, because searching packed pages for a text proves nothing.
+"""Decode files into their texts, because a search of compressed bytes proves nothing.
 
 Scope: one reader per format, selected by the file's first bytes or its suffix.
 Out of scope: the texts to search for (`erasure_target.py`), selecting the files (the stores).
@@ -25,7 +25,7 @@ from twin_resources.wait_limits import MAX_IDLE_S
 _SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
 _PARQUET, _ARROW, _GGUF = b"PAR1", b"ARROW1", b"GGUF"
 _CHUNK_BYTES = 1 << 20
-_OVERLAP_BYTES = 4096  # one of two neighbouring pieces contains a run of words on their border
+_OVERLAP_BYTES = 4096  # a run of words at the border of two pieces is complete in one of them
 _BATCH_ROWS = 2000
 _MAX_UNPACKED_BYTES = 1 << 30
 
@@ -39,7 +39,7 @@ class DecodedText:
     """One text in a file.
 
     Attributes:
-        location: table and column, line or part, as readable text.
+        location: the table and column, or the part of the file, as readable text.
         value: the text.
     """
 
@@ -48,9 +48,9 @@ class DecodedText:
 
 
 def find_in_file(path: Path, target: ErasureTarget) -> list[str]:
-    """Return the target's first location in a file, or an empty list without a match.
+    """Return a list with the first location of the target in a file; empty without a match.
 
-    A running stack constantly replaces files, so the list is also empty if the file vanishes.
+    The list is also empty if the file no longer exists, because a running stack replaces files.
 
     Raises:
         UndecodableFileError: the file is damaged.

@@ -1,13 +1,13 @@
 """Run an erasure request for a post, an author or a reader, from the plan to the certificate.
 
 Scope: the order of the steps, resuming after a crash, and the proof.
-Out of scope: individual stores (one module each), permission to ask, Dagster's job.
+Out of scope: individual stores (one module each), permission to erase, Dagster's job.
 
     plan → journal → record the post → end runs → erase each store → decode each store
          → write the certificate → close the journal → delete the fingerprints
 
-Each step may be repeated, and the proof also covers the steps recorded in the journal. To finish an
-interrupted request, repeat it. If a store still contains the target after a round, for example
+Each step may be repeated, and the proof also covers the steps recorded in the journal. Repeating
+an interrupted request finishes it. If a store still contains the target after a round, for example
 because an export was running or an answer arrived, it is erased again.
 """
 # pyright: strict
@@ -23,7 +23,7 @@ from twin_resources.erasure.certificate import certificate_path, write_certifica
 from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.data_stores import list_stores
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.home_files import FOLDER
+from twin_resources.erasure.home_files import FORGETTING_FOLDER
 from twin_resources.erasure.journal import ErasureRequest
 from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.erasure.outbox_rows import OutboxRows
@@ -37,7 +37,7 @@ MAX_ROUNDS = 3  # data in flight during one round is erased in the next round
 
 
 class ErasureIncompleteError(TwinError):
-    """Raised if a store still contains the target after all rounds; the request stays open."""
+    """A store still contains the target after all rounds; the request stays open."""
 
 
 class RecordStore(DataStore, Protocol):
@@ -48,8 +48,8 @@ class RecordStore(DataStore, Protocol):
         ...
 
 
-def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) -> Path:
-    """Run or finish a request of the journal (`journal.open_request`); return its certificate.
+def run_erasure(installation: Installation, number: int, *, dagster: RecordStore) -> Path:
+    """Run or finish the journal's request with this number; return the path of its certificate.
 
     Args:
         dagster: Dagster's records (`dagster_records.py`).
@@ -58,81 +58,83 @@ def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) ->
         TwinError: the request does not exist, a store cannot be reached, a run does not end, or
             `ErasureIncompleteError`. The request stays open, and a new call continues it.
     """
-    with instance.state.lease(f"forget {number}", wait_s=MAX_WORKING_S):
-        request = journal.find_request(instance.state, number)
+    with installation.state.lease(f"forget {number}", wait_s=MAX_WORKING_S):
+        request = journal.find_request(installation.state, number)
         if request.subject is None:
-            _delete_fingerprints(instance, number)
-            StateStore(instance).rewrite()  # a crash after closing may have prevented this step
-            return certificate_path(instance.settings.home, number)
-        target = _load_or_make_plan(instance, request, request.subject)
-        _record_forgotten_post(instance, target)
+            _delete_fingerprints(installation, number)
+            StateStore(installation).rewrite()  # a crash after closing may have prevented this step
+            return certificate_path(installation.settings.home, number)
+        target = _load_or_make_plan(installation, request, request.subject)
+        _record_forgotten_post(installation, target)
         dagster.end_active_runs(target)
-        stores = list_stores(instance, dagster=dagster, request=number)
-        remaining_locations = _erase_and_prove(instance, number, stores, target)
-        return _close_request(instance, request, target, stores, remaining_locations)
+        stores = list_stores(installation, dagster=dagster, request=number)
+        remaining_locations = _erase_and_prove(installation, number, stores, target)
+        return _close_request(installation, request, target, stores, remaining_locations)
 
 
 def preview_erasure(
-    instance: Installation, subject: ErasureSubject, *, dagster: RecordStore
+    installation: Installation, subject: ErasureSubject, *, dagster: RecordStore
 ) -> dict[str, list[str]]:
     """Return a subject's current locations by store, without writing anything."""
-    target = plan_erasure(instance, subject)
-    return {
-        store.name: store.find_remaining(target) for store in list_stores(instance, dagster=dagster)
-    }
+    target = plan_erasure(installation, subject)
+    stores = list_stores(installation, dagster=dagster)
+    return {store.name: store.find_remaining(target) for store in stores}
 
 
 def _load_or_make_plan(
-    instance: Installation, request: ErasureRequest, subject: ErasureSubject
+    installation: Installation, request: ErasureRequest, subject: ErasureSubject
 ) -> ErasureTarget:
-    """Return the journal's plan, or make one; a separate file stores its fingerprints."""
-    path = _fingerprints_path(instance, request.number)
+    """Load the journal's plan, or make and store one; its fingerprints are in a separate file."""
+    path = _fingerprints_path(installation, request.number)
     if request.plan:
         return ErasureTarget.from_json(subject, request.plan, TextFingerprints.load(path))
-    target = plan_erasure(instance, subject, key_hash=request.key_hash)
+    target = plan_erasure(installation, subject, key_hash=request.key_hash)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     target.fingerprints.save(path)  # before the plan, because a plan needs its fingerprints
-    journal.write_plan(instance.state, request.number, target.to_json())
+    journal.write_plan(installation.state, request.number, target.to_json())
     return target
 
 
-def _record_forgotten_post(instance: Installation, target: ErasureTarget) -> None:
+def _record_forgotten_post(installation: Installation, target: ErasureTarget) -> None:
     """Record a post's hashes, so that imports from now on omit it."""
     if target.subject.kind != "post":
         return
-    texts, remaining_texts = set[str](), set[str]()
-    if instance.tables.exists(POSTS, target.author):
-        rows = instance.tables.read(POSTS, target.author, columns=["source_id", "content_hash"])
+    forgotten_texts, remaining_texts = set[str](), set[str]()
+    if installation.tables.exists(POSTS, target.author):
+        rows = installation.tables.read(POSTS, target.author, columns=["source_id", "content_hash"])
         for source_id, text in rows.iter_rows():
             is_forgotten = target.matches_identifier(str(source_id))
-            (texts if is_forgotten else remaining_texts).add(text)
+            (forgotten_texts if is_forgotten else remaining_texts).add(text)
     # Texts that remaining posts repeat are not recorded, so that imports keep those posts.
     journal.record_forgotten_posts(
-        instance.state,
+        installation.state,
         target.author,
         [target.subject.name, *target.ids],
-        texts - remaining_texts,
+        forgotten_texts - remaining_texts,
     )
 
 
 def _erase_and_prove(
-    instance: Installation, number: int, stores: Sequence[DataStore], target: ErasureTarget
+    installation: Installation, number: int, stores: Sequence[DataStore], target: ErasureTarget
 ) -> list[str]:
-    """Erase until every decoded store is clean; return the remaining items of background stores.
+    """Erase until no decoded store contains the target.
+
+    Returns:
+        The remaining locations in stores that delete in the background.
 
     Raises:
         ErasureIncompleteError: data remains or has returned after all rounds.
     """
     remaining_by_store: dict[str, list[str]] = {store.name: [] for store in stores}
     background_names = [store.name for store in stores if getattr(store, "is_background", False)]
-    finished_steps = journal.read_completed_steps(instance.state, number)
+    finished_steps = journal.read_completed_steps(installation.state, number)
     for round_index in range(MAX_ROUNDS):
         for store in stores:
             if round_index > 0 and not remaining_by_store[store.name]:
                 continue
             if round_index > 0 or store.name not in finished_steps:
                 erased_count = store.erase(target)
-                journal.record_step(instance.state, number, store.name, erased_count)
+                journal.record_step(installation.state, number, store.name, erased_count)
         remaining_by_store = {store.name: store.find_remaining(target) for store in stores}
         unclean_names = {name for name, locations in remaining_by_store.items() if locations}
         if unclean_names <= set(background_names):
@@ -151,17 +153,17 @@ def _erase_and_prove(
 
 
 def _close_request(
-    instance: Installation,
+    installation: Installation,
     request: ErasureRequest,
     target: ErasureTarget,
     stores: Sequence[DataStore],
     remaining_locations: list[str],
 ) -> Path:
-    number, state = request.number, instance.state
+    number, state = request.number, installation.state
     accepted_deletions = journal.read_requested_deletions(state, number)
     accepted_deletions.pop(journal.POSTPONED, None)
     manual_steps = list_manual_steps(
-        instance,
+        installation,
         target,
         asked_at=request.asked_at,
         remaining_locations=remaining_locations,
@@ -170,7 +172,7 @@ def _close_request(
     with state.read_transaction() as connection:
         closed_at = state.now(connection)
     path = write_certificate(
-        instance.settings.home,
+        installation.settings.home,
         target,
         number=number,
         erased_counts=journal.read_completed_steps(state, number),
@@ -179,9 +181,9 @@ def _close_request(
         asked_at=request.asked_at,
         done_at=closed_at,
     )
-    OutboxRows(instance).lift_tombstones(target, until=closed_at)
+    OutboxRows(installation).lift_tombstones(target, until=closed_at)
     journal.close_request(state, number, path.name)
-    store = StateStore(instance)
+    store = StateStore(installation)
     store.rewrite()  # the journal contained the subject until it was closed
     if remaining_locations := store.find_remaining_in_file(target):
         raise ErasureIncompleteError(
@@ -189,13 +191,13 @@ def _close_request(
             found=f"the state store still contains the target in {', '.join(remaining_locations)}",
             next_step="run `twin forget` again: a new request finds and removes it",
         )
-    _delete_fingerprints(instance, number)
+    _delete_fingerprints(installation, number)
     return path
 
 
-def _fingerprints_path(instance: Installation, number: int) -> Path:
-    return instance.settings.home / FOLDER / f"marks-{number}.npz"
+def _fingerprints_path(installation: Installation, number: int) -> Path:
+    return installation.settings.home / FORGETTING_FOLDER / f"marks-{number}.npz"
 
 
-def _delete_fingerprints(instance: Installation, number: int) -> None:
-    _fingerprints_path(instance, number).unlink(missing_ok=True)
+def _delete_fingerprints(installation: Installation, number: int) -> None:
+    _fingerprints_path(installation, number).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""Define the data to erase, with every name under which a store may refer to it.
+"""Define the data to erase and every name under which a store may refer to it.
 
-Scope: subject, identifiers and fingerprints as one value, and matching rows and texts with it.
+Scope: subject, identifiers and fingerprints as one value; matching rows and texts against it.
 Out of scope: finding the identifiers (`plan.py`), the stores.
 """
 # pyright: strict
@@ -55,7 +55,7 @@ class ErasureTarget:
             that a reader asked or judged.
         names: names of an author (the slug, the display name); empty for other subjects.
         key_hash: hash of the reader's gateway key, if the key was given.
-        shown_to: the traces that a paid provider's model answered, as `model trace-id`.
+        shown_to: its traces that a paid provider's model answered, as `model trace-id`.
         checkpoints: hashes of the checkpoints that were trained on it; empty for an author.
         published: its checkpoints that `twin publish` uploaded, as `checkpoint (address)`.
         fingerprints: fingerprints of its texts.
@@ -125,7 +125,7 @@ class ErasureTarget:
         return cast("re.Pattern[str]", self._name_pattern)
 
     def to_json(self) -> str:
-        """Return everything except the fingerprints, for the journal."""
+        """Return the identifiers without the fingerprints as JSON, for the journal."""
         sets = {name: sorted(getattr(self, name)) for name in _SETS}
         return json.dumps({"key_hash": self.key_hash, **sets})
 

@@ -1,13 +1,13 @@
-"""The store `files`: erase from every file under the home that no other store claims.
+"""Erase from the store `files`: every file under the home that no other store claims.
 
 Scope: author files, progress, logs, reports, plots, training jobs, and files that later versions of
-this project write there. Out of scope: tables, checkpoints, Dagster's records and the three SQLite
-stores, which are separate stores; prepared weights, which contain no posts; an author's import
-sources, which are the author's own copy (`manual_steps.py` lists them).
+this project may write there. Out of scope: tables, checkpoints, Dagster's records and the three
+SQLite stores, which are separate stores; prepared weights, which contain no posts; an author's
+import sources, which are the author's own copy (`manual_steps.py` lists them).
 
 Matching lines are removed from a log, matching entries from a JSON document, and matching rows from
-a SQLite file. A matching training job is deleted with its folder, and any other file is deleted
-whole; reports are rebuilt.
+a SQLite file. A matching training job is deleted with its folder. Any other matching file is
+deleted; reports are rebuilt later.
 """
 # pyright: strict
 
@@ -33,8 +33,8 @@ from twin_resources.erasure.sqlite_files import (
     rewrite_database,
 )
 
-FOLDER = "forgetting"  # fingerprints of open requests, and certificates: only hashes
-_STORES = ("state.sqlite", "outbox.sqlite", "traces.sqlite")
+FORGETTING_FOLDER = "forgetting"  # fingerprints of open requests, and certificates: only hashes
+_STORE_FILES = ("state.sqlite", "outbox.sqlite", "traces.sqlite")
 _LINE_FILE_SUFFIXES = (".log", ".txt", ".out", ".err", ".conf", ".yaml", ".yml", ".env", ".jsonl")
 _SQLITE = b"SQLite format 3\x00"
 
@@ -43,7 +43,7 @@ _SQLITE = b"SQLite format 3\x00"
 class HomeFiles:
     """All unclaimed files under the home."""
 
-    instance: Installation
+    installation: Installation
     name: str = "files"
 
     def erase(self, target: ErasureTarget) -> int:
@@ -54,9 +54,9 @@ class HomeFiles:
         for path in self.list_unclaimed_files():
             if not find_in_file(path, target):
                 continue
-            job = self._find_training_folder(path)
-            if job is not None:
-                erased_count += _remove_path(job)
+            training_folder = self._find_training_folder(path)
+            if training_folder is not None:
+                erased_count += _remove_path(training_folder)
             else:
                 _clean_file(path, target)
                 erased_count += 1
@@ -64,7 +64,7 @@ class HomeFiles:
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
-        home = self.instance.settings.home
+        home = self.installation.settings.home
         locations = [
             f"{path.relative_to(home).parent}/… is named after the author"
             for path in self.find_paths_named_after_author(target)
@@ -75,14 +75,14 @@ class HomeFiles:
         return locations
 
     def list_unclaimed_files(self) -> Iterator[Path]:
-        """Yield the files that no other store claims; files that have vanished are skipped."""
-        home, claimed_paths = self.instance.settings.home, self._list_claimed_paths()
+        """Yield the files that no other store claims; skip files that no longer exist."""
+        home, claimed_paths = self.installation.settings.home, self._list_claimed_paths()
         for folder, names, files in os.walk(home):
             folder_path = Path(folder)
             names[:] = sorted(name for name in names if folder_path / name not in claimed_paths)
             for name in sorted(files):
                 path = folder_path / name
-                is_store = folder_path == home and name.startswith(_STORES)
+                is_store = folder_path == home and name.startswith(_STORE_FILES)
                 if not is_store and path.is_file() and not path.is_symlink():
                     yield path
 
@@ -91,7 +91,7 @@ class HomeFiles:
         if not target.is_whole_author:
             return
         claimed_paths = self._list_claimed_paths()
-        for folder, names, files in os.walk(self.instance.settings.home):
+        for folder, names, files in os.walk(self.installation.settings.home):
             folder_path = Path(folder)
             names[:] = [name for name in names if folder_path / name not in claimed_paths]
             matching_names = [
@@ -104,12 +104,12 @@ class HomeFiles:
             names[:] = [name for name in names if name not in matching_names]
 
     def _list_claimed_paths(self) -> set[Path]:
-        settings = self.instance.settings
+        settings = self.installation.settings
         claimed_paths = {
             settings.weights_dir,
             settings.checkpoints_dir,
             settings.home / "dagster",
-            settings.home / FOLDER,
+            settings.home / FORGETTING_FOLDER,
         }
         if "://" not in settings.tables_base:
             claimed_paths.add(Path(settings.tables_base))
@@ -118,14 +118,15 @@ class HomeFiles:
         return claimed_paths
 
     def _find_training_folder(self, path: Path) -> Path | None:
-        """Return the training folder that contains a file, `work/training/<name>`."""
-        jobs = self.instance.settings.work_dir / "training"
-        if not path.is_relative_to(jobs):
+        """Return the folder `work/training/<name>` that contains a file, or None."""
+        base = self.installation.settings.work_dir / "training"
+        if not path.is_relative_to(base):
             return None
-        return jobs / path.relative_to(jobs).parts[0]
+        return base / path.relative_to(base).parts[0]
 
 
 def _remove_path(path: Path) -> int:
+    """Delete a file, or a folder with its contents; return the number of deleted files."""
     if path.is_dir() and not path.is_symlink():
         count = sum(file.is_file() for file in path.rglob("*"))
         shutil.rmtree(path)

@@ -1,9 +1,9 @@
-"""Keep the erasure journal: the requests, their progress, and hashes of the forgotten posts.
+"""Keep the erasure journal: requests, their progress, and hashes of forgotten posts.
 
 Scope: four tables of the state store, and reading and writing them.
 Out of scope: the erasure (`erasing.py`), the stores that are its steps (`data_stores.py`).
 Method: a redo log, Gray and Reuter, "Transaction Processing", 1993, chapter 9. The plan is written
-before the first step and each step may be repeated, so a crash only causes a repeated step.
+before the first step, and each step may be repeated, so a crash only causes a repeated step.
 
 Until a request is done, its row contains the subject and its identifiers; then hashes replace them.
 The hashes of forgotten posts stay, so that the next import omits these posts.
@@ -61,18 +61,18 @@ deletions = sa.Table(
     sa.Column("asked_at", sa.Double, nullable=False),
 )
 TABLES = (requests, steps, forgotten_post_hashes, deletions)
-POSTPONED = ""
+POSTPONED = ""  # the hash in such a row
 
 
 @dataclass(frozen=True)
 class ErasureRequest:
-    """One request.
+    """One request to erase a subject.
 
     Attributes:
         subject: the data to erase, or None once the request is done.
         key_hash: hash of the reader's key, if the request contained the key.
-        plan: JSON; empty before the first step.
-        certificate: path of the file; empty until the request is done.
+        plan: the target as JSON; empty before the first step.
+        certificate: name of the certificate's file; empty until the request is done.
     """
 
     number: int
@@ -169,25 +169,25 @@ def write_plan(state: State, number: int, plan: str) -> None:
 
 
 def read_completed_steps(state: State, number: int) -> dict[str, int]:
-    """Return the number of erased items by store, for the stores that are done."""
+    """Return the number of erased items by store, for the stores that were erased."""
     statement = sa.select(steps.c.place, steps.c.erased).where(steps.c.request == number)
     with state.read_transaction() as connection:
         return {row.place: row.erased for row in connection.execute(statement)}
 
 
-def record_step(state: State, number: int, place: str, erased: int) -> None:
+def record_step(state: State, number: int, store_name: str, erased_count: int) -> None:
     """Record that a store was erased; a repeated step adds to its count."""
-    is_this_step = (steps.c.request == number) & (steps.c.place == place)
+    is_this_step = (steps.c.request == number) & (steps.c.place == store_name)
     with state.transaction() as connection:
         previous_count = (
             connection.execute(sa.select(steps.c.erased).where(is_this_step)).scalar() or 0
         )
-        counts = {"erased": previous_count + erased, "ended_at": state.now(connection)}
-        upsert(connection, steps, [{"request": number, "place": place, **counts}])
+        counts = {"erased": previous_count + erased_count, "ended_at": state.now(connection)}
+        upsert(connection, steps, [{"request": number, "place": store_name, **counts}])
 
 
 def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
-    """Record that a trace store accepted these deletions, or postponed one (`POSTPONED`)."""
+    """Record hashes of deletions that a trace store accepted, or `POSTPONED` if it refused one."""
     with state.transaction() as connection:
         now = state.now(connection)
         rows = [{"request": number, "hash": digest, "asked_at": now} for digest in hashes]
@@ -195,7 +195,7 @@ def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
 
 
 def read_requested_deletions(state: State, number: int) -> dict[str, float]:
-    """Return the request time of each deletion, in seconds since 1970, by its hash."""
+    """Return the time of each requested deletion, in seconds since 1970, by its hash."""
     statement = sa.select(deletions.c.hash, deletions.c.asked_at)
     with state.read_transaction() as connection:
         rows = connection.execute(statement.where(deletions.c.request == number))
@@ -203,7 +203,7 @@ def read_requested_deletions(state: State, number: int) -> dict[str, float]:
 
 
 def close_request(state: State, number: int, certificate: str) -> None:
-    """Mark the request as done and reduce its row to hashes."""
+    """Mark a request as done; only hashes of the subject stay in its row."""
     with state.transaction() as connection:
         connection.execute(sa.delete(deletions).where(deletions.c.request == number))
         connection.execute(

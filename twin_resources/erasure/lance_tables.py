@@ -1,4 +1,4 @@
-"""The store of all Lance tables: erase from assets and from the stages' own tables.
+"""Erase from the store `tables`: all Lance tables of assets and of the stages themselves.
 
 Scope: finding the rows of any table that contain the erased data, erasing them from every version,
 tag, index and file, and decoding the remaining files. Out of scope: the physical deletion
@@ -75,7 +75,7 @@ class MatchedRows:
 class LanceTables:
     """Every table of every author under the base URI."""
 
-    instance: Installation
+    installation: Installation
     name: str = "tables"
 
     def erase(self, target: ErasureTarget) -> int:
@@ -85,7 +85,7 @@ class LanceTables:
             if target.is_whole_author and author == target.author:
                 erased_count += self._remove_author(author)
                 continue
-            for asset in self.assets(author):
+            for asset in self.list_assets(author):
                 erased_count += self._erase_rows(asset, author, target)
         for author in self.list_author_folders(target):
             self._storage.remove_old_versions(f"{author}/")
@@ -97,8 +97,8 @@ class LanceTables:
         for author in self.list_author_folders(target):
             with tempfile.TemporaryDirectory(prefix="twin-proof-") as scratch:
                 for shown_path, path in self._storage.download(f"{author}/", Path(scratch)):
-                    found = find_in_file(path, target)
-                    locations += [f"{shown_path}: {location}" for location in found]
+                    file_locations = find_in_file(path, target)
+                    locations += [f"{shown_path}: {location}" for location in file_locations]
             locations += self._find_stale_indexes(author)
         return locations
 
@@ -114,7 +114,7 @@ class LanceTables:
         # The names of shared folders begin with "_", which slugs never do.
         return sorted(name for name in names if name == target.author or name.startswith("_"))
 
-    def assets(self, author: str) -> list[str]:
+    def list_assets(self, author: str) -> list[str]:
         """Return the names of an author's tables."""
         names = self._storage.list_folders(f"{author}/")
         return sorted(name.removesuffix(".lance") for name in names if name.endswith(".lance"))
@@ -122,7 +122,7 @@ class LanceTables:
     def find_derived_keys(self, asset: str, author: str, target: ErasureTarget) -> set[str]:
         """Return the keys of rows derived from the target in the newest or any tagged version."""
         derived_keys: set[str] = set()
-        for table in self._versions(asset, author):
+        for table in self._iter_versions(asset, author):
             columns = [name for name in DERIVATION_COLUMNS if name in table.columns]
             for row in _read_rows(table, columns):
                 if any(_references_target(row[name], target) for name in columns):
@@ -130,9 +130,9 @@ class LanceTables:
         return derived_keys
 
     def find_rows(self, asset: str, author: str, target: ErasureTarget) -> MatchedRows:
-        """Return the rows that contain the target in the newest version or any tagged one."""
+        """Return the rows that contain the target in the newest or any tagged version."""
         matched_rows = MatchedRows()
-        for table in self._versions(asset, author):
+        for table in self._iter_versions(asset, author):
             _scan_version(table, target, matched_rows)
             if asset in DERIVED_FROM_ALL_ROWS and target.subject.kind == "post":
                 rows = store.read_columns(table, [table.row_key])
@@ -142,7 +142,7 @@ class LanceTables:
 
     def iter_own_texts(self, asset: str, author: str, target: ErasureTarget) -> Iterator[str]:
         """Yield the texts of rows that are a post or part of one, for fingerprinting."""
-        for table in self._versions(asset, author):
+        for table in self._iter_versions(asset, author):
             keys = [name for name in _OWN_KEY_COLUMNS if name in table.columns]
             texts = [name for name in _OWN_TEXT_COLUMNS if name in table.columns]
             if not keys or not texts:
@@ -151,9 +151,9 @@ class LanceTables:
                 if any(_references_target(row[name], target) for name in keys):
                     yield from (str(row[name]) for name in texts if row[name])
 
-    def _versions(self, asset: str, author: str) -> Iterator[StoredTable]:
+    def _iter_versions(self, asset: str, author: str) -> Iterator[StoredTable]:
         """Yield a table at every tagged version, ending with the newest one."""
-        tables = self.instance.tables
+        tables = self.installation.tables
         newest_table = store.open_table(tables.uri(asset, author))
         if newest_table is None:
             return
@@ -177,7 +177,7 @@ class LanceTables:
             and not self._has_reader_columns(asset, author)
         ):
             return 0
-        tables = self.instance.tables
+        tables = self.installation.tables
         unlinked_rows = self._read_rows_without_links(
             asset, author, matched_rows.linked_keys, target
         )
@@ -201,8 +201,8 @@ class LanceTables:
     def _read_rows_without_links(
         self, asset: str, author: str, keys: set[str], target: ErasureTarget
     ) -> pl.DataFrame:
-        """Return newest rows without the links, key column first; empty without keys."""
-        tables = self.instance.tables
+        """Return the rows with these keys without links, key column first; empty without keys."""
+        tables = self.installation.tables
         table = store.open_table(tables.uri(asset, author))
         if not keys or table is None:
             return pl.DataFrame()
@@ -224,14 +224,14 @@ class LanceTables:
         return rows.with_columns(**link_columns)
 
     def _has_reader_columns(self, asset: str, author: str) -> bool:
-        tables = self.instance.tables
+        tables = self.installation.tables
         table = store.open_table(tables.uri(asset, author))
         columns = set(table.columns) if table else set[str]()
         return bool(columns & {"reader", "voters", "trace_id", "prompt_id"})
 
     def _remove_author(self, author: str) -> int:
-        tables = self.instance.tables
-        assets = self.assets(author)
+        tables = self.installation.tables
+        assets = self.list_assets(author)
         for asset in assets:
             # The lease blocks writers while the folder is deleted.
             with tables.state.lease(lease_name(tables.uri(asset, author)), wait_s=MAX_WORKING_S):
@@ -240,10 +240,10 @@ class LanceTables:
         return len(assets)
 
     def _find_stale_indexes(self, author: str) -> list[str]:
-        """Return unused index folders, which still contain the words in packed form."""
+        """Return unused index folders, which still contain words of erased rows in encoded form."""
         stale_indexes: list[str] = []
-        tables = self.instance.tables
-        for asset in self.assets(author):
+        tables = self.installation.tables
+        for asset in self.list_assets(author):
             table = store.open_table(tables.uri(asset, author))
             if table is None:
                 continue
@@ -262,7 +262,7 @@ class LanceTables:
 
     @property
     def _storage(self) -> VersionedBucket | LocalFolder:
-        return open_storage(self.instance.tables.base_uri)
+        return open_storage(self.installation.tables.base_uri)
 
 
 def _read_rows(table: StoredTable, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

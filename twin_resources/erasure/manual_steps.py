@@ -1,11 +1,10 @@
-"""List the data that an installation cannot erase itself, with the deadline for removing it.
+"""List the data that a person must erase because this code cannot, with a deadline.
 
-Scope: deriving these locations from the settings, and the deadline.
+Scope: deriving the locations of this data from the settings, and the deadline.
 Out of scope: stores that can be erased (`data_stores.py`).
 
 The deadline is one month from the request (Regulation (EU) 2016/679, article 12(3),
-https://eur-lex.europa.eu/eli/reg/2016/679/oj). This code cannot inspect a backup, so it lists the
-steps for a person and their deadline.
+https://eur-lex.europa.eu/eli/reg/2016/679/oj). This code cannot inspect a backup, for example.
 """
 # pyright: strict
 
@@ -39,7 +38,7 @@ class ManualStep:
 
 
 def list_manual_steps(
-    instance: Installation,
+    installation: Installation,
     target: ErasureTarget,
     *,
     asked_at: float,
@@ -55,18 +54,18 @@ def list_manual_steps(
             epoch.
     """
     deadline = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
-    steps = _iter_steps(instance, target, len(list(remaining_locations)), sorted(accepted_at))
+    steps = _iter_steps(installation, target, len(list(remaining_locations)), sorted(accepted_at))
     return [ManualStep(location, instruction, deadline) for location, instruction in steps]
 
 
 def _iter_steps(
-    instance: Installation,
+    installation: Installation,
     target: ErasureTarget,
     remaining_count: int,
     accepted_at: Sequence[float],
 ) -> Iterator[tuple[str, str]]:
     """Yield the location and the instruction of each step."""
-    settings = instance.settings
+    settings = installation.settings
     yield (
         f"backups and snapshots of {settings.home.name}/ and of its disk",
         "delete those made before the erasure, or let them expire by the deadline",

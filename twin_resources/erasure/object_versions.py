@@ -1,9 +1,9 @@
-"""List, download and delete files of a folder, or objects of a bucket with old versions.
+"""List, download and delete the files of a folder, or the objects of a bucket in all versions.
 
-Scope: one interface for both; objects with all their versions, through boto3.
+Scope: the same methods for both; objects with all their versions, through boto3.
 Out of scope: the contents of objects (`lance_tables.py`), reading tables (Lance does that).
 API: https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeletingObjectVersions.html. Deleting an
-object of a versioned bucket only adds a marker; its content is deleted only by `VersionId`.
+object of a versioned bucket only adds a marker. Its content must be deleted by `VersionId`.
 """
 # pyright: strict
 
@@ -34,8 +34,8 @@ class VersionedBucket:
         return list_folders(f"{SCHEME}{self.bucket}/{self.prefix}{path}")
 
     def download(self, folder: str, scratch: Path) -> Iterator[tuple[str, Path]]:
-        """Yield every object under a path and all its old versions, one file at a time."""
-        for number, item in enumerate(self._versions(folder)):
+        """Yield the name and a temporary file of every object and old version under a path."""
+        for number, item in enumerate(self._iter_versions(folder)):
             if item["marker"]:
                 continue
             path = scratch / f"{number}-{Path(item['Key']).name}"
@@ -48,26 +48,26 @@ class VersionedBucket:
             path.unlink()
 
     def list_objects(self, path: str) -> list[str]:
-        """Return every object under a path, including those with only old versions."""
-        return sorted({item["Key"][len(self.prefix) :] for item in self._versions(path)})
+        """Return the name of every object under a path, even if it has only old versions."""
+        return sorted({item["Key"][len(self.prefix) :] for item in self._iter_versions(path)})
 
     def remove(self, path: str) -> int:
-        """Delete every object under a path with all its versions."""
-        return self._delete(list(self._versions(path)))
+        """Delete every object under a path with all its versions; return the number of versions."""
+        return self._delete(list(self._iter_versions(path)))
 
     def remove_old_versions(self, path: str) -> int:
-        """Delete the old versions that a versioned bucket keeps after deletions and replacements.
+        """Delete the old versions that a versioned bucket keeps; return their number.
 
         Raises:
             TwinError: the credentials may not delete versions.
         """
-        versions = list(self._versions(path))
+        versions = list(self._iter_versions(path))
         current_keys = {item["Key"] for item in versions if item["IsLatest"] and not item["marker"]}
         return self._delete(
             [item for item in versions if not (item["IsLatest"] and item["Key"] in current_keys)]
         )
 
-    def _versions(self, path: str) -> Iterator[dict[str, Any]]:
+    def _iter_versions(self, path: str) -> Iterator[dict[str, Any]]:
         pages = self.client.get_paginator("list_object_versions").paginate(
             Bucket=self.bucket, Prefix=self.prefix + path
         )
@@ -101,7 +101,7 @@ class VersionedBucket:
 
 @dataclass(frozen=True)
 class LocalFolder:
-    """A folder of files, with the methods of `VersionedBucket`; it has no old versions."""
+    """A local folder, with the methods of `VersionedBucket`; its files have no old versions."""
 
     base: Path
 
@@ -126,7 +126,7 @@ class LocalFolder:
         return count
 
     def remove_old_versions(self, path: str) -> int:
-        """Do nothing, as a folder keeps no old versions."""
+        """Do nothing and return 0, because a folder keeps no old versions."""
         del path
         return 0
 

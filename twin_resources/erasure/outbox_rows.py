@@ -1,12 +1,13 @@
-"""The store `outbox`: erase traces and scores that the trace store has not accepted.
+"""Erase from the store `outbox`: traces and scores that the trace store has not accepted yet.
 
 Scope: removing spans from waiting exports, and removing scores. Out of scope: the outbox itself
 (`langfuse/outbox.py`), data already sent (`trace_store.py`).
 
-An export contains half a second of spans of all authors and readers. The remaining spans are
-repacked under the same number. Answers in progress end after the erasure, so it writes tombstones,
-and the outbox omits spans and scores that they match. The erasure waits until the relay has sent
-its current item, so that the trace store, which is erased next, contains that item.
+An export contains the spans of all authors and readers from half a second. After the erasure, it is
+stored again under the same number with the remaining spans. Answers in progress end after the
+erasure, so it writes tombstones, and the outbox omits spans and scores that they match. The erasure
+waits until the relay has sent its current item, so that the trace store, which is erased next,
+contains that item.
 """
 # pyright: strict
 
@@ -35,12 +36,12 @@ from twin_resources.observability.trace_store.otlp import OtlpSpan
 class OutboxRows:
     """The home's outbox."""
 
-    instance: Installation
+    installation: Installation
     name: str = "outbox"
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        path = outbox_path(self.instance.settings)
+        path = outbox_path(self.installation.settings)
         if not path.is_file():
             return 0
         Outbox(path).close()  # adds the tombstones table to an old file
@@ -61,15 +62,15 @@ class OutboxRows:
         return erased_count
 
     def lift_tombstones(self, target: ErasureTarget, *, until: float) -> None:
-        """Accept data of a returning reader or author; still drop data from before `until`."""
-        path = outbox_path(self.instance.settings)
+        """Accept new data of a returning reader or author; still drop data from before `until`."""
+        path = outbox_path(self.installation.settings)
         if path.is_file():
             with open_for_erasure(path) as connection:
                 limit_tombstones(connection, _make_person_tombstones(target), until=until)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
-        path = outbox_path(self.instance.settings)
+        path = outbox_path(self.installation.settings)
         if not path.is_file():
             return []
         locations = find_in_file(path, target)

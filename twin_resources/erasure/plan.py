@@ -1,7 +1,7 @@
-"""Find all data that belongs to a subject, before the erasure.
+"""Find all data that belongs to a subject before it is erased.
 
-Scope: following a post, an author or a reader to documents, chunks, samples, traces and
-checkpoints; fingerprinting their texts.
+Scope: finding the documents, chunks, samples, traces and checkpoints that derive from a post, an
+author or a reader; fingerprinting their texts.
 Out of scope: erasing, the meaning of column names (`lance_tables.py`).
 """
 # pyright: strict
@@ -32,64 +32,64 @@ _TEXTS = ("raw_posts", "cleaned_documents")
 
 
 def plan_erasure(
-    instance: Installation, subject: ErasureSubject, *, key_hash: str = ""
+    installation: Installation, subject: ErasureSubject, *, key_hash: str = ""
 ) -> ErasureTarget:
     """Return a subject's target, with all data that belongs to it.
 
     Raises:
         TwinError: the post, the author or the reader is unknown; nothing was written.
     """
-    ledger.open_tables(instance.state)
-    target = replace(_make_initial_target(instance, subject), key_hash=key_hash)
-    tables, collector = LanceTables(instance), FingerprintCollector()
+    ledger.open_tables(installation.state)
+    target = replace(_make_initial_target(installation, subject), key_hash=key_hash)
+    tables, collector = LanceTables(installation), FingerprintCollector()
     if subject.kind == "post":
         target = _follow_derived_rows(tables, target)
-        for asset in tables.assets(target.author):
+        for asset in tables.list_assets(target.author):
             for text in tables.iter_own_texts(asset, target.author, target):
                 collector.add(text)
         for asset in _TEXTS:
-            for text in _read_post_texts(instance, target.author, excluded=target, asset=asset):
+            for text in _read_post_texts(installation, target.author, excluded=target, asset=asset):
                 collector.exclude_shared(text)
         target = replace(target, fingerprints=collector.fingerprints())
-    traces, shown_to = _find_traces(instance, target)
+    traces, shown_to = _find_traces(installation, target)
     target = replace(
         target, ids=target.ids | traces, traces=frozenset(traces), shown_to=frozenset(shown_to)
     )
     if subject.kind != "post":
         if subject.kind == "author":
             for asset in _TEXTS:
-                for text in _read_post_texts(instance, subject.author, asset=asset):
+                for text in _read_post_texts(installation, subject.author, asset=asset):
                     collector.add(text)
-        _fingerprint_requests(instance, target, collector)
-        for author in list_authors(instance.settings):
+        _fingerprint_requests(installation, target, collector)
+        for author in list_authors(installation.settings):
             if author.slug != subject.author:
-                for text in _read_post_texts(instance, author.slug):
+                for text in _read_post_texts(installation, author.slug):
                     collector.exclude_shared(text)
         target = replace(target, fingerprints=collector.fingerprints())
-    target = replace(target, authors=_find_authors(instance, target))
+    target = replace(target, authors=_find_authors(installation, target))
     if subject.kind == "author":  # tables and checkpoints are deleted as folders
-        checkpoints = {version.checkpoint for version in instance.registry.versions(target.author)}
-        return replace(target, published=_find_published_checkpoints(instance, checkpoints))
+        checkpoints = {item.checkpoint for item in installation.registry.versions(target.author)}
+        return replace(target, published=_find_published(installation, checkpoints))
     target = _follow_derived_rows(tables, target)
-    authors = [target.author] if target.author else instance.registry.authors()
+    authors = [target.author] if target.author else installation.registry.authors()
     trained_checkpoints = {
         checkpoint
         for author in authors
-        for checkpoint in find_trained_checkpoints(instance, author, target)
+        for checkpoint in find_trained_checkpoints(installation, author, target)
     }
     return replace(
         target,
         checkpoints=frozenset(trained_checkpoints),
-        published=_find_published_checkpoints(instance, trained_checkpoints),
+        published=_find_published(installation, trained_checkpoints),
     )
 
 
-def _find_published_checkpoints(instance: Installation, checkpoints: Set[str]) -> frozenset[str]:
+def _find_published(installation: Installation, checkpoints: Set[str]) -> frozenset[str]:
     """Return the checkpoints that were published, each with the address from `twin publish`.
 
     Call this before the erasure, because an address may contain the author's name.
     """
-    file = instance.settings.home / "published.jsonl"
+    file = installation.settings.home / "published.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     entries: list[dict[str, str]] = [json.loads(line) for line in lines]
     return frozenset(
@@ -99,18 +99,18 @@ def _find_published_checkpoints(instance: Installation, checkpoints: Set[str]) -
     )
 
 
-def _make_initial_target(instance: Installation, subject: ErasureSubject) -> ErasureTarget:
+def _make_initial_target(installation: Installation, subject: ErasureSubject) -> ErasureTarget:
     if subject.kind == "author":
-        name = _display_name(instance, subject.author)
+        name = _display_name(installation, subject.author)
         names = frozenset({subject.author, name} - {""})
         return ErasureTarget(subject, ids=frozenset({subject.author}), names=names)
     if subject.kind == "reader":
         return ErasureTarget(subject, ids=frozenset({subject.name}))
-    tables = instance.tables
+    tables = installation.tables
     if not tables.exists(POSTS, subject.author):
         raise TwinError(
             f"forget a post of {subject.author!r}",
-            found="an author whose posts were never imported",
+            found="no imported posts of this author",
             next_step="run `twin status` to list the authors of this home",
         )
     posts = tables.read(POSTS, subject.author, columns=["source_id", "url"])
@@ -126,12 +126,12 @@ def _make_initial_target(instance: Installation, subject: ErasureSubject) -> Era
     return ErasureTarget(subject, ids=frozenset(matching_posts["source_id"].to_list()))
 
 
-def _display_name(instance: Installation, slug: str) -> str:
-    has_author_file = (instance.settings.authors_dir / f"{slug}.toml").is_file()
-    name = read_author(instance.settings, slug).name if has_author_file else ""
+def _display_name(installation: Installation, slug: str) -> str:
+    has_author_file = (installation.settings.authors_dir / f"{slug}.toml").is_file()
+    name = read_author(installation.settings, slug).name if has_author_file else ""
     target = ErasureTarget(ErasureSubject("author", slug, slug), names=frozenset({slug}))
-    is_known = has_author_file or slug in LanceTables(instance).list_author_folders(target)
-    if not is_known and slug not in instance.registry.authors():
+    is_known = has_author_file or slug in LanceTables(installation).list_author_folders(target)
+    if not is_known and slug not in installation.registry.authors():
         raise TwinError(
             f"forget the author {slug!r}",
             found="no author with that slug in this home",
@@ -147,7 +147,7 @@ def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureT
         derived_keys: set[str] = set()
         chunks: set[str] = set()
         for author in tables.list_author_folders(target):
-            for asset in tables.assets(author):
+            for asset in tables.list_assets(author):
                 matched_keys = tables.find_derived_keys(asset, author, target)
                 derived_keys |= matched_keys
                 if "chunk" in asset or asset == "embeddings":
@@ -160,28 +160,28 @@ def _follow_derived_rows(tables: LanceTables, target: ErasureTarget) -> ErasureT
 
 
 def _read_post_texts(
-    instance: Installation,
+    installation: Installation,
     author: str,
     *,
     excluded: ErasureTarget | None = None,
     asset: str = POSTS,
 ) -> Iterator[str]:
-    if not instance.tables.exists(asset, author):
+    if not installation.tables.exists(asset, author):
         return
-    rows = instance.tables.read(asset, author, columns=["source_id", "title", "text"])
+    rows = installation.tables.read(asset, author, columns=["source_id", "title", "text"])
     for source_id, title, text in rows.iter_rows():
         if excluded is None or not excluded.matches_identifier(str(source_id)):
             yield f"{title}"
             yield f"{text}"
 
 
-def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str], set[str]]:
+def _find_traces(installation: Installation, target: ErasureTarget) -> tuple[set[str], set[str]]:
     """Return the target's traces, and `model trace-id` for traces with a paid provider's answer.
 
     Both the ledger and the trace store are read, because each may have traces that the other lacks.
     """
     table = ledger.traces
-    with instance.state.read_transaction() as connection:
+    with installation.state.read_transaction() as connection:
         statement = sa.select(table)
         if target.author:
             statement = statement.where(table.c.author == target.author)
@@ -196,7 +196,7 @@ def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str
             or _contains_target_passage(row, target)
         }
     providers: dict[str, str] = {}
-    for observation in make_trace_store(instance).iter_observations():
+    for observation in make_trace_store(installation).iter_observations():
         if belongs_to_target(observation, target) or _contains_target_passage(
             observation.row, target
         ):
@@ -218,10 +218,10 @@ def _contains_target_passage(row: Any, target: ErasureTarget) -> bool:
     return not target.chunks.isdisjoint(list_chunk_ids(passage_ids))
 
 
-def _find_authors(instance: Installation, target: ErasureTarget) -> frozenset[str]:
+def _find_authors(installation: Installation, target: ErasureTarget) -> frozenset[str]:
     if target.author:
         return frozenset({target.author})
-    with instance.state.read_transaction() as connection:
+    with installation.state.read_transaction() as connection:
         authors = {
             str(author)
             for table in (ledger.traces, ledger.scores)
@@ -233,10 +233,10 @@ def _find_authors(instance: Installation, target: ErasureTarget) -> frozenset[st
 
 
 def _fingerprint_requests(
-    instance: Installation, target: ErasureTarget, collector: FingerprintCollector
+    installation: Installation, target: ErasureTarget, collector: FingerprintCollector
 ) -> None:
     """Fingerprint the target's questions and edits, except words that others also use."""
-    requests = list(_read_request_texts(instance, target))
+    requests = list(_read_request_texts(installation, target))
     for is_own, text in requests:
         if is_own:
             collector.add(text)
@@ -246,19 +246,19 @@ def _fingerprint_requests(
 
 
 def _read_request_texts(
-    instance: Installation, target: ErasureTarget
+    installation: Installation, target: ErasureTarget
 ) -> Iterator[tuple[bool, str]]:
     """Yield the questions and edits of all readers, each as (whether it is erased, text)."""
     is_reader, reader = target.subject.kind == "reader", target.subject.name
     traces, scores = ledger.traces, ledger.scores
-    with instance.state.read_transaction() as connection:
+    with installation.state.read_transaction() as connection:
         for row in connection.execute(sa.select(traces.c.trace_id, traces.c.question)):
             yield row.trace_id in target.traces, row.question
         columns = (scores.c.trace_id, scores.c.reader, scores.c.text)
         for row in connection.execute(sa.select(*columns)):
             is_own = row.reader == reader if is_reader else row.trace_id in target.traces
             yield is_own, row.text
-    for observation in make_trace_store(instance).iter_observations():
+    for observation in make_trace_store(installation).iter_observations():
         yield (
             observation.trace_id in target.traces,
             extract_question(observation.row.get("input"), ""),

@@ -1,7 +1,7 @@
 """Find a post by its id, its address, its file or its title.
 
-Scope: matching the name in a request with one post of one author, or refusing with the nearest
-names. Out of scope: other data of that post (`plan.py`), making the request (`journal.py`).
+Scope: matching the name in a request with one post of one author, or refusing it and suggesting the
+nearest posts. Out of scope: other data of that post (`plan.py`), making the request (`journal.py`).
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ class PostNames:
     """One imported post, with every name that a person may use for it; unknown names are empty.
 
     Attributes:
-        document_id: the id that answers, `twin explain` and the page show.
+        document_id: the id that is shown in answers, by `twin explain` and on the page.
     """
 
     author: str
@@ -48,7 +48,7 @@ class PostNames:
 
 
 class PostForgottenError(TwinError):
-    """Raised if the post of that name was forgotten earlier and no other post has the name.
+    """The post with that name was forgotten earlier, and no other post has the name.
 
     Attributes:
         day: UTC day on which it was forgotten, ISO 8601.
@@ -63,7 +63,7 @@ class PostForgottenError(TwinError):
         )
 
 
-def find_post(instance: Installation, name: str, authors: Sequence[str]) -> ErasureSubject:
+def find_post(installation: Installation, name: str, authors: Sequence[str]) -> ErasureSubject:
     """Return the post with this name among the posts of these authors.
 
     A source id or an address must match exactly. A document id, the end of a path or a title is
@@ -76,13 +76,14 @@ def find_post(instance: Installation, name: str, authors: Sequence[str]) -> Eras
         PostForgottenError: a post of that name was forgotten, and no post has it now.
         TwinError: no post has that name, or several have it; the message lists the nearest.
     """
-    if (open_subject := _find_open_request(instance, name, authors)) is not None:
+    if (open_subject := _find_open_request(installation, name, authors)) is not None:
         return open_subject
-    posts = [post for author in authors for post in list_posts(instance, author)]
+    posts = [post for author in authors for post in list_posts(installation, author)]
     forgotten_by_author = {
         author: forgotten_at
         for author in authors
-        if (forgotten_at := journal.find_forgotten_time(instance.state, author, name)) is not None
+        if (forgotten_at := journal.find_forgotten_time(installation.state, author, name))
+        is not None
     }
     if forgotten_by_author and not any(_has_id_or_address(post, name) for post in posts):
         author = max(forgotten_by_author, key=forgotten_by_author.__getitem__)
@@ -119,9 +120,9 @@ def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
     )
 
 
-def list_posts(instance: Installation, author: str) -> list[PostNames]:
+def list_posts(installation: Installation, author: str) -> list[PostNames]:
     """Return the posts of an author, or an empty list before an import."""
-    tables = instance.tables
+    tables = installation.tables
     if not tables.exists(POSTS, author):
         return []
     documents: dict[str, str] = {}
@@ -144,10 +145,10 @@ def list_posts(instance: Installation, author: str) -> list[PostNames]:
 
 
 def _find_open_request(
-    instance: Installation, name: str, authors: Sequence[str]
+    installation: Installation, name: str, authors: Sequence[str]
 ) -> ErasureSubject | None:
     """Return the subject of an open request for that name, whose post may already be deleted."""
-    for request in journal.list_unfinished_requests(instance.state):
+    for request in journal.list_unfinished_requests(installation.state):
         subject = request.subject
         if subject is None or subject.kind != "post" or subject.author not in authors:
             continue

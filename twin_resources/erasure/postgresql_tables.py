@@ -1,6 +1,6 @@
 """Rewrite tables of a PostgreSQL server, so that none of their pages contains deleted data.
 
-Scope: `VACUUM (FULL)` and the server's statistics of the values. Out of scope: deleting rows
+Scope: `VACUUM (FULL)`, and the server's statistics about column values. Out of scope: deleting rows
 (`state_store.py`, `dagster_records.py`); the server's write-ahead log and backups
 (`manual_steps.py` lists them).
 """
@@ -23,7 +23,7 @@ def rewrite_tables(engine: sa.Engine, names: Iterable[str]) -> None:
 
     Args:
         engine: the database engine.
-        names: tables without a schema.
+        names: table names without a schema.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for name in names:

@@ -1,4 +1,4 @@
-"""The store `shared store`: erase checkpoints and training states of `TWIN_STORE_URI`.
+"""Erase from the store `shared store`: checkpoints and training states in `TWIN_STORE_URI`.
 
 Scope: finding the folders to erase in that store, and deleting them with all old object versions.
 Out of scope: this home's checkpoints (`checkpoint_folders.py`), and copies on other hosts, which
@@ -19,18 +19,17 @@ from twin_resources.erasure.object_versions import open_storage
 class SharedStore:
     """The folders `checkpoints/<author>/<hash>/` and `work/training/<author>-<hash>/`.
 
-    There are none if no store is configured.
+    Without a configured store, there are none.
     """
 
-    instance: Installation
+    installation: Installation
     name: str = "shared store"
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        return sum(
-            open_storage(self._address).remove(f"{name}/")
-            for name in self._list_target_folders(target)
-        )
+        address = self.installation.settings.store_uri
+        folders = self._list_target_folders(target)
+        return sum(open_storage(address).remove(f"{name}/") for name in folders)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
@@ -38,21 +37,18 @@ class SharedStore:
             f"weights ({folder.rpartition('/')[2]})" for folder in self._list_target_folders(target)
         ]
 
-    @property
-    def _address(self) -> str:
-        return self.instance.settings.store_uri
-
     def _list_target_folders(self, target: ErasureTarget) -> list[str]:
-        """Return the folders of each matching checkpoint and training.
+        """Return the folders of matching checkpoints and training states.
 
         A checkpoint matches if it was trained on the target or belongs to the erased author. Every
-        training of the author matches, because its dataset is not known; if the target has no
-        author, every training does. A folder also matches if the bucket has only old versions of
-        it.
+        training state of the author matches, because its dataset is not known; if the target has no
+        author, every training state matches. A folder also matches if the bucket has only old
+        versions of it.
         """
-        if not self._address:
+        address = self.installation.settings.store_uri
+        if not address:
             return []
-        storage = open_storage(self._address)
+        storage = open_storage(address)
         checkpoints = {tuple(name.split("/")[:3]) for name in storage.list_objects("checkpoints/")}
         trainings = {
             "/".join(name.split("/")[:3]) for name in storage.list_objects("work/training/")

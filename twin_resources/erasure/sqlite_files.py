@@ -1,7 +1,7 @@
-"""Clean one SQLite file permanently: delete rows, zero free pages, and empty the log.
+"""Remove data from a SQLite file permanently: delete rows, zero free pages, and empty the log.
 
 Scope: deleting rows by their content, `VACUUM`, the write-ahead log.
-Out of scope: the files, and the meaning of their rows (the stores).
+Out of scope: choosing the files, the meaning of their rows (the stores).
 Method: https://www.sqlite.org/pragma.html#pragma_secure_delete and
 https://www.sqlite.org/lang_vacuum.html. Without both, a deleted row stays readable in free pages
 and in the log.
@@ -50,7 +50,7 @@ def open_for_erasure(path: Path) -> Generator[sqlite3.Connection]:
 
 
 def delete_matching_rows(connection: sqlite3.Connection, table: str, target: ErasureTarget) -> int:
-    """Delete the rows that contain the target, even in packed values; return their number."""
+    """Delete the rows that contain the target, even in compressed values; return their number."""
     rows = connection.execute(f'SELECT rowid, * FROM "{table}"')
     matching_rows = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
     connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', matching_rows)
@@ -75,7 +75,7 @@ def rewrite_database(path: Path) -> None:
     """Rewrite the file without free pages, and empty its log.
 
     Raises:
-        TwinError: another process blocks the file too long.
+        TwinError: another process blocks the file for three minutes.
     """
     with open_for_erasure(path) as connection:
         connection.execute("VACUUM")

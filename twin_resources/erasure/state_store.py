@@ -1,11 +1,11 @@
-"""The store `state`: erase from the ledger, registry, keys, evidence and tables' stored row keys.
+"""Erase from the store `state`: ledger, registry, keys, evidence and row keys of tables.
 
 Scope: finding the rows of the state store that contain the erased data, and erasing them
 physically. Out of scope: the tables' meaning (`state/`, `ledger/`, `access/keys.py`), the erasure
 journal, which is closed last (`journal.py`).
 
-The change detector has already bet on settled values, so their sequence must not change. The reader
-of a settled value is therefore replaced by a random identifier.
+The change detector has already used settled values as evidence, so their sequence must not change.
+The reader of a settled value is therefore replaced with a random identifier.
 """
 # pyright: strict
 
@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from twin_resources.access.account_rows import TABLES as SPENDING
+from twin_resources.access.account_rows import TABLES as SPENDING_TABLES
 from twin_resources.access.account_rows import anonymize
 from twin_resources.access.keys import gateway_key_limits, key_id_from_hash
 from twin_resources.erasure import journal
@@ -28,7 +28,7 @@ from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite_database
-from twin_resources.quality.ledger.ledger import LEASE as LEDGER
+from twin_resources.quality.ledger.ledger import LEASE as LEDGER_LEASE
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.storage.state.state_tables import DAGSTER_TABLES
 from twin_resources.wait_limits import MAX_WORKING_S
@@ -41,39 +41,39 @@ SETTLED_TABLE, KEYS_TABLE = "ledger_settled", "gateway_keys"
 class StateStore:
     """Every table of the state store except the journal."""
 
-    instance: Installation
+    installation: Installation
     name: str = "state"
 
     @property
     def path(self) -> Path | None:
         """The SQLite file, or None if the store is on a server."""
-        url = self.instance.state.engine.url
+        url = self.installation.state.engine.url
         return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        open_tables(self.instance.state)
+        open_tables(self.installation.state)
         erased_count = 0
         # The lease waits for a ledger update that began before the traces were deleted, because it
         # may still store them.
         with (
-            self.instance.state.lease(LEDGER, wait_s=MAX_WORKING_S),
-            self.instance.state.transaction() as connection,
+            self.installation.state.lease(LEDGER_LEASE, wait_s=MAX_WORKING_S),
+            self.installation.state.transaction() as connection,
         ):
             for table in _reflect_tables(connection):
                 erased_count += _erase_from_table(connection, table, target)
         erased_author = target.author if target.is_whole_author else ""
-        self.instance.registry.publish(erased_author=erased_author)
+        self.installation.registry.publish(erased_author=erased_author)
         self.rewrite()
         return erased_count
 
     def rewrite(self) -> None:
         """Rewrite the store, so that no free page or log contains deleted data."""
         if self.path is not None:
-            self.instance.state.close()  # otherwise `rewrite` would wait for this process
+            self.installation.state.close()  # else `rewrite_database` would wait for this process
             rewrite_database(self.path)
         else:
-            engine = self.instance.state.engine
+            engine = self.installation.state.engine
             with engine.connect() as connection:
                 names = [table.name for table in _reflect_tables(connection)]
             rewrite_tables(engine, names)
@@ -81,7 +81,7 @@ class StateStore:
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`; the journal's rows are excluded until it is closed."""
         locations: list[str] = []
-        with self.instance.state.read_transaction() as connection:
+        with self.installation.state.read_transaction() as connection:
             for table in _reflect_tables(connection):
                 rows = connection.execute(sa.select(table))
                 locations += [table.name for row in rows if target.matches_value(tuple(row))][:3]
@@ -102,7 +102,7 @@ def _erase_from_table(connection: sa.Connection, table: sa.Table, target: Erasur
     erased_count = 0
     if table.name == KEYS_TABLE:
         return _erase_keys(connection, table, target)
-    if table.name in SPENDING:
+    if table.name in SPENDING_TABLES:
         return _anonymize_spending(connection, table, target)
     if target.is_whole_author and "author" in table.c:
         erased_count += connection.execute(
@@ -166,7 +166,7 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, target: ErasureTarge
 
 def _anonymize_spending(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
     """Remove the erased name, but keep the amounts, so that limits still apply."""
-    if table.name != SPENDING[0]:
+    if table.name != SPENDING_TABLES[0]:
         return 0  # `anonymize` covers both tables at once
     anonymized_count = (
         anonymize(connection, "author", target.author) if target.is_whole_author else 0

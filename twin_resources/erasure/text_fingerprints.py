@@ -1,6 +1,6 @@
 """Fingerprint texts, to prove the erasure of a text without keeping it.
 
-Scope: words, hashes of runs of words, and finding such a run in another text.
+Scope: hashes of runs of consecutive words, and finding such a run in another text.
 Out of scope: selecting the texts (`plan.py`), reading files (`decoding.py`).
 Method: fingerprints of overlapping runs, Schleimer, Wilkerson and Aiken, "Winnowing: Local
 Algorithms for Document Fingerprinting", 2003 (https://doi.org/10.1145/872757.872770). The method's
@@ -26,7 +26,7 @@ from twin_resources.atomic_writes import replace_file
 RUN_LENGTH = 8  # words; the gate's measure of copying uses the same length
 MIN_WORDS = 5  # a shorter title or question is a common phrase
 _WORD = re.compile(r"[^\W_]+")
-# JSON escapes, tags and character references count as white space between words
+# JSON escapes, tags and character references count as white space between words.
 _ESCAPED = re.compile(
     r"\\(?:[nrtbf/\"]|u[0-9a-fA-F]{4})|</?[a-zA-Z][^<>]{0,300}>|&(?:#x?[0-9a-fA-F]{1,6}|\w{2,8});"
 )
@@ -110,7 +110,7 @@ class FingerprintCollector:
 
 
 def split_words(text: str) -> list[str]:
-    """Return a text's words, case-folded; JSON escapes between them count as white space."""
+    """Return a text's words, case-folded; JSON escapes and markup count as white space."""
     return _WORD.findall(_ESCAPED.sub(" ", text).casefold())
 
 

@@ -1,16 +1,16 @@
-"""The store `traces`: erase from the embedded trace store's file, or through Langfuse's API.
+"""Erase from the store `traces`: the embedded trace store's file, or Langfuse through its API.
 
-Scope: finding traces and scores that contain the erased data, deleting them, and rechecking.
+Scope: finding traces and scores that contain the erased data, deleting them, and checking again.
 Out of scope: the store's tables (`trace_store/trace_tables.py`), the API (`langfuse/client.py`),
 the ledger's copy (`state_store.py`).
 
 The file is edited directly even if the store is running, because SQLite allows a second process to
-write. Langfuse Cloud answers 429 above its limit of requests per minute, and the client waits for
+write. Langfuse Cloud returns 429 above its limit of requests per minute, and the client waits for
 the time given in the response. It also accepts only 50 to 1,000 deletions a day. The journal
-records the accepted ones, and the next run continues from there. Langfuse accepts a deletion (202,
-"queued") and performs it in the background
+records the accepted deletions, and the next run continues with the others. Langfuse accepts a
+deletion (202, "queued") and performs it in the background
 (https://langfuse.com/docs/administration/data-deletion). It also ingests spans in the background.
-Data that it still returns is reported with a deadline and is not a failure.
+Data that Langfuse still returns is reported with a deadline and is not a failure.
 """
 # pyright: strict
 
@@ -65,12 +65,12 @@ class ErasableObservation:
 class EmbeddedTraces:
     """The home's `traces.sqlite`."""
 
-    instance: Installation
+    installation: Installation
     name: str = "traces"
 
     @property
     def path(self) -> Path:
-        return self.instance.settings.home / "traces.sqlite"
+        return self.installation.settings.home / "traces.sqlite"
 
     def iter_observations(self) -> Iterator[ErasableObservation]:
         """Yield every observation, one at a time."""
@@ -115,7 +115,7 @@ class EmbeddedTraces:
 class LangfuseTraces:
     """The configured Langfuse; `is_background` means that deletions take effect later."""
 
-    instance: Installation
+    installation: Installation
     client: LangfuseClient
     request: int = 0  # number of the request in the journal
     name: str = "traces"
@@ -151,7 +151,7 @@ class LangfuseTraces:
 
         See `DataStore.erase`.
         """
-        journal.open_journal(self.instance.state)
+        journal.open_journal(self.installation.state)
         traces = {
             row.trace_id for row in self.iter_observations() if belongs_to_target(row, target)
         } | target.traces
@@ -161,7 +161,7 @@ class LangfuseTraces:
             if target.matches_value(score)
             and score_trace_id(score) not in traces  # deleted with its trace
         ]
-        accepted_requests = journal.read_requested_deletions(self.instance.state, self.request)
+        accepted_requests = journal.read_requested_deletions(self.installation.state, self.request)
         pending_traces = [
             trace for trace in sorted(traces) if hash_parts("trace", trace) not in accepted_requests
         ]
@@ -195,13 +195,13 @@ class LangfuseTraces:
             yield
         except TraceStoreError as error:
             if error.status == TOO_MANY_REQUESTS:
-                journal.record_deletions(self.instance.state, self.request, [journal.POSTPONED])
+                journal.record_deletions(self.installation.state, self.request, [journal.POSTPONED])
             if error.status != NOT_FOUND:
                 raise
-        journal.record_deletions(self.instance.state, self.request, hashes)
+        journal.record_deletions(self.installation.state, self.request, hashes)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """Return what Langfuse still returns; see `DataStore.find_remaining`."""
+        """Return the target's data that Langfuse still returns; see `DataStore.find_remaining`."""
         locations = [
             f"trace {observation.trace_id}"
             for observation in self.iter_observations()
@@ -213,12 +213,14 @@ class LangfuseTraces:
         ]
 
 
-def make_trace_store(instance: Installation, request: int = 0) -> EmbeddedTraces | LangfuseTraces:
+def make_trace_store(
+    installation: Installation, request: int = 0
+) -> EmbeddedTraces | LangfuseTraces:
     """Return the configured trace store, for a request of the journal."""
-    if not instance.settings.has_real_langfuse:
-        return EmbeddedTraces(instance)
-    client = LangfuseClient.from_settings(instance.settings, wait=time.sleep)
-    return LangfuseTraces(instance, client, request)
+    if not installation.settings.has_real_langfuse:
+        return EmbeddedTraces(installation)
+    client = LangfuseClient.from_settings(installation.settings, wait=time.sleep)
+    return LangfuseTraces(installation, client, request)
 
 
 def belongs_to_target(observation: ErasableObservation, target: ErasureTarget) -> bool:

@@ -1,5 +1,5 @@
 """Keep the model registry: versions, states, moves, verdicts, and the served policy.
 
-Scope: versions and their moves.
+Scope: model versions, and the moves between their states.
 Out of scope: the evidence for a move (`quality/release`).
 """

@@ -1,6 +1,6 @@
 """Trace an answer back to its sources: model, checkpoint, dataset, chunks and posts.
 
-Scope: following a trace's ids through the registry, the manifest and the tables.
+Scope: looking up a trace's ids in the registry, the manifest and the tables.
 Out of scope: reading each store (`langfuse/client.py`, `registry/registry.py`,
 `tables/tables.py`), showing the result (`commands/answer_history.py`, `page/trace_pages.py`).
 """

@@ -1,7 +1,7 @@
 """Define model versions, verdicts, and the legal moves between states, as pure functions.
 
-Scope: the dataclasses of the registry, the table of legal moves, `required_moves`.
-Out of scope: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
+Scope: the dataclasses of the registry, the legal moves, `required_moves`.
+Out of scope: storing versions (`registry.py`), measuring them (`twin_assets/evaluation`).
 Method: architecture.md.
 """
 # pyright: strict
@@ -56,7 +56,8 @@ FORCED_ANSWER_MODEL_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "stable": frozenset({"retired"}),
 }
 MAX_RATIO_TO_INCUMBENT = 1.0
-"""The maximum upper end of the interval of candidate / incumbent (held-out perplexity).
+"""The maximum for the upper end of the confidence interval of the ratio of held-out perplexities,
+candidate / incumbent.
 
 It applies to a release without a trial. The error rate of the interval bounds the probability that
 a worse candidate is released.
@@ -72,7 +73,8 @@ class GateClaim:
 
     Attributes:
         passed: whether the claim is met; None if undecided.
-        value, threshold: in the unit given in `detail`; None without a number.
+        value, threshold: the measured number and its limit, in the unit given in `detail`; None if
+            the claim has no number.
         blocks: `voice` if an unmet claim blocks only answers with prose; empty if it blocks the
             whole release.
         high: the upper end of the interval of `value`, or None.

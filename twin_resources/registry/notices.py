@@ -1,6 +1,6 @@
 """Build the notices about moves in the registry.
 
-Scope: which moves have a notice, and its text.
+Scope: the moves that have a notice, and its text.
 Out of scope: queueing and sending it (`notifications.py`), moving (`registry.py`).
 How to add a notice: deploy/docs/contributing.md, "A notification".
 """

@@ -1,4 +1,4 @@
-"""Define the policy object: each author's served versions, and the weights of the arms.
+"""Define the policy object: each author's served versions, and their shares of the requests.
 
 Scope: its dataclasses, its file (written and read as a whole), building it from the registry.
 Out of scope: choosing an arm for a request (`gateway/routing/`), the legal moves
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion, VersionKind
     from twin_resources.registry.registry import Registry
 
-SCHEMA_NUMBER = 1
+SCHEMA_VERSION = 1
 CANARY_SHARE = 0.1  # share of requests, unless the routing table has `canary_share`
 
 
@@ -156,7 +156,7 @@ def _parse_served_version(entry: Mapping[str, Any]) -> ServedVersion:
 
 def write_policy(path: Path, policy: Policy) -> None:
     """Replace the file atomically, so a reader never sees a partial file."""
-    document = {"schema": SCHEMA_NUMBER, **asdict(policy)}
+    document = {"schema": SCHEMA_VERSION, **asdict(policy)}
     replace_file(path, json.dumps(document, indent=1, sort_keys=True))
 
 
@@ -169,11 +169,11 @@ def read_policy(path: Path) -> Policy:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        schema_number = int(document["schema"])
-        if schema_number > SCHEMA_NUMBER:
+        schema_version = int(document["schema"])
+        if schema_version > SCHEMA_VERSION:
             raise TwinError(
                 f"read the policy {path}",
-                found=f"schema number {schema_number}; this code reads up to {SCHEMA_NUMBER}",
+                found=f"schema version {schema_version}; this code reads up to {SCHEMA_VERSION}",
                 next_step="run the newer llm-twin that wrote it",
             )
         authors = {slug: _parse_author_policy(entry) for slug, entry in document["authors"].items()}

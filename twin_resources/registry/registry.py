@@ -1,8 +1,8 @@
-"""The model registry: store model versions and verdicts, and change the state of versions.
+"""Store model versions and verdicts in the registry, and change the state of versions.
 
 Scope: storing them in the state store, and writing the policy object after every change.
-Out of scope: choosing moves (`moves.py`) and checking them (`checks.py`), the shape of the policy
-(`registry/policy.py`), measuring a model.
+Out of scope: choosing moves (`moves.py`) and checking them (`move_checks.py`), the shape of the
+policy (`registry/policy.py`), measuring a model.
 Method: architecture.md.
 """
 # pyright: strict
@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.observability.notifications import announce
 from twin_resources.registry import rows
-from twin_resources.registry.checks import MoveRefusedError, check_incumbent, check_move
-from twin_resources.registry.home_state import check_store_has_versions
+from twin_resources.registry.empty_store_check import check_store_has_versions
+from twin_resources.registry.move_checks import MoveRefusedError, check_incumbent, check_move
 from twin_resources.registry.moves import (
     STATES_NEEDING_PASS,
     ModelVersion,
@@ -74,7 +74,7 @@ class Registry:
         actor: str = "training",
         kind: VersionKind = "tuned",
     ) -> ModelVersion:
-        """Register a checkpoint as a candidate; a known checkpoint keeps its version.
+        """Register a checkpoint as a candidate; a known checkpoint keeps its version number.
 
         A known checkpoint that is retired or rolled back becomes a candidate again, unless it is an
         answer model. Its paths are updated, because the home may have moved.
@@ -299,8 +299,8 @@ class Registry:
         is rolled back instead.
 
         Args:
-            actor, reason: who made the move and why; stored permanently.
-            force: a person releases a refused or parked version, which is marked `forced`.
+            actor, reason: who makes the move and why; stored permanently.
+            force: whether a person forces the release of the version, which is marked `forced`.
             gate_version: the gate's current version, for moves that need a PASSED verdict.
             incumbent: the stable version with which the evidence compares; None for any.
 
@@ -336,7 +336,7 @@ class Registry:
         return applied_move
 
     def rollback(self, author: str, version: int | None = None, *, actor: str, reason: str) -> Move:
-        """Make a retired version stable again; None means the last untainted one that retired.
+        """Make a retired version stable again (None: the untainted one that was retired last).
 
         Raises:
             MoveRefusedError: no retired version may answer, or the given version is not retired.

@@ -1,6 +1,6 @@
 """Read and write rows of the registry inside an open transaction.
 
-Scope: SQL on `model_versions`, `verdicts` and `moves`, one or two statements per function.
+Scope: SQL for `model_versions`, `verdicts` and `moves`, one or two statements per function.
 Out of scope: rules (`moves.py`), transactions and the policy (`registry.py`).
 """
 # pyright: strict

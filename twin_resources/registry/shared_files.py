@@ -1,7 +1,7 @@
 """Share small files between hosts as rows of the state store: author files and pauses.
 
-Scope: the rows, the changes to them, and updating the files of a home from them.
-Out of scope: when a host polls (`following.py`), versions (`registry.py`, whose rows are the
+Scope: the rows, changes to them, and updating the files of a home from them.
+Out of scope: when a host polls (`host_sync.py`), versions (`registry.py`, whose rows are the
 policy).
 
 A row overwrites a file that this module wrote. A file that a person changed on a host is kept and
@@ -42,12 +42,12 @@ ChangeToken = tuple[object, ...]
 class FileChanges:
     """The names of the files whose rows would be new, changed or deleted."""
 
-    new: tuple[str, ...]
-    changed: tuple[str, ...]
-    deleted: tuple[str, ...]
+    new_names: tuple[str, ...]
+    changed_names: tuple[str, ...]
+    deleted_names: tuple[str, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.deleted)
+        return bool(self.new_names or self.changed_names or self.deleted_names)
 
 
 def read_author_files(folder: Path) -> dict[str, str]:
@@ -85,9 +85,11 @@ def store_files(
             stored_files, {name: desired_files[name] for name in names & desired_files.keys()}
         )
         revision = max((row.revision for row in rows), default=0)
-        replaced_names = (*difference.changed, *difference.deleted)
+        replaced_names = (*difference.changed_names, *difference.deleted_names)
         connection.execute(sa.delete(shared_files).where(shared_files.c.name.in_(replaced_names)))
-        for new_revision, name in enumerate((*difference.new, *difference.changed), revision + 1):
+        for new_revision, name in enumerate(
+            (*difference.new_names, *difference.changed_names), revision + 1
+        ):
             connection.execute(
                 sa.insert(shared_files).values(
                     name=name,
@@ -105,7 +107,7 @@ def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> N
         is_deleted: whether the file was deleted. The caller must pass this, because this host's
             follower may have rewritten the file from its row.
     """
-    if not is_shared(settings):
+    if not has_shared_state(settings):
         return
     name = f"authors/{path.name}"
     desired = {} if is_deleted else {name: path.read_text(encoding="utf-8")}
@@ -115,12 +117,12 @@ def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> N
 
 def fetch_author_files(settings: Settings) -> None:
     """Update this home's author files and pauses from their rows, if hosts share the store."""
-    if is_shared(settings):
+    if has_shared_state(settings):
         with closing(State.open(settings.state_address)) as state:
             update_files(settings.home, read_stored_files(state))
 
 
-def is_shared(settings: Settings) -> bool:
+def has_shared_state(settings: Settings) -> bool:
     """Return whether other hosts may use this home's state store."""
     return bool(settings.state_url) and not settings.state_url.startswith("sqlite")
 

@@ -1,7 +1,7 @@
 """List, fetch and store files in a folder or under a prefix of a bucket.
 
-Scope: the same three methods for both, and the hash of a file.
-Out of scope: the content of the files.
+Scope: the same methods for both, and the hash of a file.
+Out of scope: the meaning of the files.
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ from twin_resources.storage.storage_faults import translate_storage_errors
 
 @dataclass(frozen=True)
 class FileStore:
-    """Files by name, with `/` between parts.
+    """Files under an address; their names have `/` between parts.
 
     Attributes:
         address: a folder, or `s3://bucket/prefix`.
@@ -65,7 +65,7 @@ class FileStore:
         return Path(self.address, name).open("rb")
 
     def store_file(self, name: str, file: Path) -> None:
-        """Store a file.
+        """Copy a local file to this store under a name.
 
         Raises:
             TwinError: there is no space, or no permission to write.

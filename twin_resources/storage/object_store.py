@@ -1,4 +1,4 @@
-"""Read and write an S3 prefix with posts, a backup or tables.
+"""List, read, write and delete the objects under an S3 prefix.
 
 Scope: calls to S3 and their errors.
 Out of scope: choosing the objects that are posts (`twin_assets/corpus/importers`), deciding when to
@@ -30,7 +30,7 @@ CLIENT_LIFETIME_S = 60  # changed keys in a file take effect after this time
 
 
 class ObjectChangedError(TwinError):
-    """The object is no longer the listed one: it was replaced or deleted."""
+    """The object was replaced or deleted after it was listed."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class StoredObject:
         name: the key without the prefix, with `/` between parts.
         key: the whole key.
         size: the size in bytes.
-        etag: an opaque string that changes with the object's bytes; not always their MD5.
+        etag: an opaque string that changes with the object's bytes; not always their MD5 hash.
         modified: the time of the last change, in seconds since the epoch.
     """
 
@@ -188,7 +188,7 @@ def remove_objects(address: object) -> None:
 
 
 @contextmanager
-def _translate_s3_errors(tried: str) -> Generator[None]:
+def _translate_s3_errors(attempted_action: str) -> Generator[None]:
     errors: Any = import_module("botocore.exceptions")
     transfer: Any = import_module("boto3.exceptions")
     try:
@@ -198,23 +198,25 @@ def _translate_s3_errors(tried: str) -> Generator[None]:
         code = str(response.get("Error", {}).get("Code", ""))
         if code in {"PreconditionFailed", "412", "NoSuchKey"}:
             raise ObjectChangedError(
-                tried, found="it has changed since it was listed", next_step="import again"
+                attempted_action,
+                found="it has changed since it was listed",
+                next_step="run the command again",
             ) from error
         raise TwinError(
-            tried,
-            found=f"S3 answered {code or error}",
+            attempted_action,
+            found=f"S3 returned {code or error}",
             next_step="check the bucket's name, the region and the credentials' permissions",
         ) from error
     except (errors.BotoCoreError, errors.HTTPClientError, transfer.Boto3Error) as error:
         raise TwinError(
-            tried,
+            attempted_action,
             found=" ".join(str(error).split()),
             next_step="check AWS_ENDPOINT, the credentials and the network",
         ) from error
 
 
 def probe_prefix(source: object, *, timeout_s: float) -> str:
-    """Request at most one object under the prefix, and describe whether there is one.
+    """Request at most one object under the prefix; return whether there is one, as text.
 
     Args:
         timeout_s: time limit for connecting and for the response; there are no retries.
@@ -230,7 +232,7 @@ def probe_prefix(source: object, *, timeout_s: float) -> str:
 
 
 def endpoint_from_environment(environ: Mapping[str, str]) -> str:
-    """Return the server configured in place of AWS, or an empty string if there is none."""
+    """Return the address of the server configured instead of AWS, or an empty string."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     return next((environ[name] for name in names if environ.get(name)), "")
 

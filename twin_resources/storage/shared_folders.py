@@ -1,8 +1,8 @@
-"""Share folders of a home through a store for several hosts: checkpoints and prepared weights.
+"""Share folders of a home (checkpoints, prepared weights) with other hosts through a store.
 
 Scope: storing a folder under its path in the home, and fetching it to the same path in
 another home.
-Out of scope: the folders that a version needs (`registry/following.py`).
+Out of scope: the folders that a version needs (`registry/host_sync.py`).
 
 A folder is complete once its list of files exists, which is stored last. The folder's name is a
 hash or a revision, so the content under a name never changes, and a folder is stored only once.
@@ -28,12 +28,12 @@ _BLOCK_BYTES = 1 << 20
 
 
 class FolderNotStoredError(TwinError):
-    """The store does not have the folder, or does not have all of it yet."""
+    """The store does not contain the folder, or not all of its files yet."""
 
 
 @dataclass(frozen=True)
 class SharedFolders:
-    """The folders of one home, and the store that hosts share.
+    """The folders of one home, and the store that its hosts share.
 
     Attributes:
         home: the home folder; folder names are paths in it, with `/` between parts.
@@ -95,8 +95,8 @@ class SharedFolders:
     def fetch(self, name: str) -> bool:
         """Copy a folder to its place in the home. Return False if it already exists there.
 
-        Several processes may call this at once, but only one of them fetches. A killed process
-        leaves files only in the home's work folder.
+        Several processes may call this at the same time, but only one of them fetches. A killed
+        process leaves files only in the home's work folder.
 
         Raises:
             FolderNotStoredError: the store does not have the folder.

@@ -1,11 +1,11 @@
 """Classify errors of a disk, a file, a database or a bucket by cause, and suggest a remedy.
 
 Scope: distinguishing five causes in the errors of Python, SQLite, PostgreSQL and Lance, and the
-messages for the user. `troubleshooting.md` has a row for each.
+messages for the user. `troubleshooting.md` has a row for each cause.
 Out of scope: repairs, and errors that do not come from storage.
 
 Python identifies the cause by a number, SQLite and PostgreSQL by a code, and Lance only by text.
-A code may be ambiguous (`SQLITE_IOERR`, `SQLITE_CANTOPEN`). The place itself is then inspected.
+If a code is ambiguous (`SQLITE_IOERR`, `SQLITE_CANTOPEN`), the file and its disk are inspected.
 https://www.sqlite.org/rescode.html, https://www.postgresql.org/docs/15/errcodes-appendix.html
 """
 # pyright: strict
@@ -29,7 +29,7 @@ class StorageError(TwinError):
     """Storage cannot be read or written.
 
     Attributes:
-        found_template: the finding, with the placeholder `{place}`.
+        found_template: the cause, with the placeholder `{place}`.
         remedy: the instruction for the user.
     """
 
@@ -38,7 +38,7 @@ class StorageError(TwinError):
 
     @classmethod
     def for_place(cls, place: str | Path, tried: str, detail: str = "") -> StorageError:
-        """Return the error for a place, with its message.
+        """Build the error for a file, folder, database or bucket.
 
         Args:
             detail: the library's message; empty if it does not help.
@@ -258,7 +258,7 @@ def _classify_sqlite(error: BaseException, local: Path | None) -> type[StorageEr
 
 
 def _classify_sqlite_path(path: Path) -> type[StorageError]:
-    """Inspect the place of a SQLite file that cannot be opened or written; classify the error."""
+    """Inspect a SQLite file that cannot be opened or written, and its disk; classify the error."""
     if path.is_dir():
         return DamagedError
     folder = path.parent

@@ -1,7 +1,7 @@
 """Run `twin authors apply`: share a folder's author files with every host of the state store.
 
 Scope: printing the changes, asking for confirmation, and copying this home's versions to the store.
-Out of scope: the rows (`registry/shared_files.py`), and how hosts apply them (`following.py`).
+Out of scope: the rows (`registry/shared_files.py`), and how hosts apply them (`host_sync.py`).
 """
 # pyright: strict
 
@@ -19,11 +19,11 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import list_authors
 from twin_resources.authors.pausing import PAUSE_SUFFIX
 from twin_resources.errors import TwinError
-from twin_resources.registry.following import share_versions
+from twin_resources.registry.host_sync import share_versions
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
     compare_files,
-    is_shared,
+    has_shared_state,
     read_author_files,
     read_stored_files,
     store_files,
@@ -49,7 +49,7 @@ def run_apply(
             invalid.
     """
     action = f"share the author files of {folder}"
-    if not is_shared(settings):
+    if not has_shared_state(settings):
         raise TwinError(
             action,
             found="the state store belongs to this home alone",
@@ -74,9 +74,9 @@ def run_apply(
         }
         file_changes = compare_files(stored_texts, new_files)
         for change_kind, names in (
-            ("new", file_changes.new),
-            ("changed", file_changes.changed),
-            ("deleted", file_changes.deleted),
+            ("new", file_changes.new_names),
+            ("changed", file_changes.changed_names),
+            ("deleted", file_changes.deleted_names),
         ):
             for name in names:
                 console.print(f"{change_kind}: {name}", markup=False)

@@ -2,7 +2,7 @@
 
 Scope: progress, plans in words, the confirmation before a repair, and summaries.
 Out of scope: saving and restoring (`twin_resources/backup/`), restoring a table's version
-(`tables/mending.py`), and the pause file (`authors/pausing.py`).
+(`tables/table_repair.py`), and the pause file (`authors/pausing.py`).
 """
 # pyright: strict
 
@@ -32,8 +32,8 @@ from twin_resources.slugs import make_slug
 from twin_resources.storage.state.database_files import check_database, find_databases
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError
-from twin_resources.storage.tables.mending import TableRepair, plan_repair, repair_table
 from twin_resources.storage.tables.store import list_authors_with_tables, list_tables
+from twin_resources.storage.tables.table_repair import TableRepair, plan_repair, repair_table
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -186,7 +186,7 @@ def format_repair_plan(damage: HomeDamage) -> list[str]:
         else:
             lines.append(
                 f"  → restored to version {plan.restore_version} of {plan.written_at}, "
-                f"{format_count(plan.rows, 'row')}; deleted as unreadable: "
+                f"{format_count(plan.row_count, 'row')}; deleted as unreadable: "
                 f"{format_count(len(plan.broken_manifests), 'later version')}"
             )
         if plan.removed_tags:
@@ -213,7 +213,7 @@ def build_repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, obj
                 "asset": asset,
                 "problem": plan.problem,
                 "back_to": plan.restore_version,
-                "rows": plan.rows,
+                "rows": plan.row_count,
                 "indexes": list(plan.damaged_indexes),
             }
             for (author, asset), plan in damage.tables.items()

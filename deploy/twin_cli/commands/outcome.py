@@ -75,7 +75,7 @@ def open_registry(settings: Settings) -> Registry:
     Raises:
         EmptyStateStoreError: the configured store contains no data of this home.
     """
-    from twin_resources.registry.home_state import check_store_belongs_to_home
+    from twin_resources.registry.empty_store_check import check_store_belongs_to_home
     from twin_resources.registry.registry import Registry
     from twin_resources.storage.state.state import State
 

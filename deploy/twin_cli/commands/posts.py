@@ -47,7 +47,7 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
-from twin_resources.registry.shared_files import is_shared
+from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
 from twin_resources.storage.state.state import State
@@ -94,7 +94,7 @@ def run_import(
     )
     if dry_run:
         return preview_exit_code(preview)
-    if is_shared(settings) and find_stack(settings) is None:
+    if has_shared_state(settings) and find_stack(settings) is None:
         _leave_import_to_other_hosts(settings, subject, display)
         return preview_exit_code(preview)
     stack = require_stack(settings)

@@ -1,6 +1,6 @@
-"""A home backed up and restored to an empty folder, PostgreSQL or S3 has the same hashes.
+"""Test that a home restored to an empty folder, PostgreSQL or S3 has the same hashes as before.
 
-The home is that of `test_former_home.py` with a checkpoint, weights, an outbox and secrets.
+The home is that of `test_former_home.py` with a checkpoint, weights, an outbox and secrets added.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ AUTHOR = "ada"
 
 @pytest.fixture
 def full_home(former_home: Settings) -> Settings:
-    """The former home with keys, an account, a journal, a checkpoint, weights and a score."""
+    """Add keys, an account, a journal, a checkpoint, weights and a score to the former home."""
     load_secrets(former_home)
     with closing(State.open(former_home.state_address)) as state:
         journal.open_journal(state)
@@ -87,10 +87,10 @@ def full_home(former_home: Settings) -> Settings:
 
 
 def compute_hashes(settings: Settings) -> dict[str, Any]:
-    """The content to compare: data and Lance versions of tables, rows of state, policy, files."""
+    """Return what must not change: versions of tables, rows of the state, policy and files."""
     home, base = str(settings.home), settings.tables_base
 
-    def plain(value: Any) -> Any:
+    def mask(value: Any) -> Any:
         text = json.dumps(value, default=str).replace(base, "BASE")
         return json.loads(re.sub(rf"{re.escape(home)}(?![\w.-])", "HOME", text))
 
@@ -105,17 +105,17 @@ def compute_hashes(settings: Settings) -> dict[str, Any]:
             metadata.reflect(connection)
             rows = {
                 table.name: sorted(
-                    plain([dict(row) for row in connection.execute(sa.select(table)).mappings()]),
+                    mask([dict(row) for row in connection.execute(sa.select(table)).mappings()]),
                     key=repr,
                 )
                 for table in metadata.sorted_tables
                 if table.name not in {"leases", "ended_leases", "shared_files"}
             }
         registry = Registry(state, policy_path=settings.policy_path)
-        registry_versions = [plain(vars(item)) for item in registry.versions(AUTHOR)]
+        registry_versions = [mask(vars(item)) for item in registry.versions(AUTHOR)]
     policy = replace(read_policy(settings.policy_path), written_at="")
     files = {
-        path.relative_to(settings.home).as_posix(): plain(path.read_text(encoding="latin-1"))
+        path.relative_to(settings.home).as_posix(): mask(path.read_text(encoding="latin-1"))
         for folder in ("authors", "checkpoints", "weights")
         for path in (settings.home / folder).rglob("*")
         if path.is_file()
@@ -124,12 +124,12 @@ def compute_hashes(settings: Settings) -> dict[str, Any]:
         "tables": versions,
         "rows": rows,
         "versions": registry_versions,
-        "policy": plain(policy_content(policy)),
+        "policy": mask(convert_policy(policy)),
         "files": files,
     }
 
 
-def policy_content(policy: Policy) -> dict[str, Any]:
+def convert_policy(policy: Policy) -> dict[str, Any]:
     return {slug: vars(author) for slug, author in policy.authors.items()}
 
 
@@ -161,19 +161,19 @@ def test_a_restore_into_nothing_has_the_same_hashes(full_home: Settings, tmp_pat
     assert read == saved
     assert read
     runs = "SELECT run_id, status FROM runs ORDER BY run_id"
-    counts = [
+    run_rows = [
         sqlite3.connect(home.home / "dagster" / "history" / "runs.db").execute(runs).fetchall()
         for home in (full_home, restored)
     ]
-    assert counts[0] == counts[1]
+    assert run_rows[0] == run_rows[1]
     manifest = json.loads(
         (restored.checkpoints_dir / AUTHOR / "abcd" / "manifest.json").read_text(encoding="utf-8")
     )
     assert manifest["base"]["folder"] == str(restored.weights_dir / "tiny" / "0123")
     assert manifest["base"]["near"] == f"{full_home.home}-other/x", "another path was replaced"
     assert read_author(restored, AUTHOR) == read_author(full_home, AUTHOR)
-    for left_out in ("secrets.json", "endpoints.json", "logs"):
-        assert not (restored.home / left_out).exists()
+    for omitted_name in ("secrets.json", "endpoints.json", "logs"):
+        assert not (restored.home / omitted_name).exists()
     assert b"sk-twin" not in file.read_bytes()
 
 
@@ -200,11 +200,11 @@ def test_a_backup_moves_from_sqlite_to_postgresql_and_back(
         reader = ErasureSubject("reader", "", "1" * 16)
         number = journal.open_request(state, reader, asked_by="test")
         assert number == 2, "the numbers do not continue those of the backup"
-    changed = compute_hashes(server)
+    hashes_after_change = compute_hashes(server)
     back_up(server, str(tmp_path / "two.tar"), report=ignore)
     returned = new_home(full_home, "back-again")
     restore(returned, str(tmp_path / "two.tar"), report=ignore)
-    assert compute_hashes(returned) == changed
+    assert compute_hashes(returned) == hashes_after_change
 
 
 def test_a_restored_home_is_complete_if_its_weights_cannot_be_shared(
@@ -278,56 +278,58 @@ def test_the_commands_work_as_documented(full_home: Settings, tmp_path: Path) ->
 
 
 @pytest.fixture
-def saved(full_home: Settings, tmp_path: Path) -> str:
+def backup_path(full_home: Settings, tmp_path: Path) -> str:
     back_up(full_home, str(tmp_path / "twin.tar"), report=ignore)
     return str(tmp_path / "twin.tar")
 
 
 def test_a_restore_overwrites_nothing(
-    full_home: Settings, saved: str, postgresql_url: str, tmp_path: Path
+    full_home: Settings, backup_path: str, postgresql_url: str, tmp_path: Path
 ) -> None:
     before = compute_hashes(full_home)
     with pytest.raises(TwinError, match=r"is not empty.*--home NEW"):
-        restore(full_home, saved, report=ignore)
+        restore(full_home, backup_path, report=ignore)
     restored = new_home(full_home, "new", state_url=postgresql_url)
-    restore(restored, saved, report=ignore)
+    restore(restored, backup_path, report=ignore)
     with pytest.raises(TwinError, match="rows in postgresql"):
-        restore(new_home(full_home, "newer", state_url=postgresql_url), saved, report=ignore)
+        restore(new_home(full_home, "newer", state_url=postgresql_url), backup_path, report=ignore)
     (tmp_path / "tables" / "x").mkdir(parents=True)
     (tmp_path / "tables" / "x" / "y").write_text("mine", encoding="utf-8")
     foreign = new_home(full_home, "newest", tables_uri=str(tmp_path / "tables"))
     with pytest.raises(TwinError, match="other files in"):
-        restore(foreign, saved, report=ignore)
+        restore(foreign, backup_path, report=ignore)
     assert not foreign.home.exists()
     assert compute_hashes(full_home) == before
 
 
-def test_a_second_restore_into_the_same_home_is_refused(full_home: Settings, saved: str) -> None:
-    """Formerly two restores wrote into one folder, and the failing one advised a new backup."""
+def test_a_second_restore_into_the_same_home_is_refused(
+    full_home: Settings, backup_path: str
+) -> None:
+    """Two restores once wrote into the same folder, and the failed one advised another backup."""
     restored = new_home(full_home, "once")
     errors: list[BaseException] = []
 
     def restore_again(_line: str) -> None:
         if not errors:
             with pytest.raises(TwinError, match="another command is writing to") as error:
-                restore(restored, saved, report=ignore)
+                restore(restored, backup_path, report=ignore)
             errors.append(error.value)
 
-    restore(restored, saved, report=restore_again)
+    restore(restored, backup_path, report=restore_again)
     assert len(errors) == 1
     assert compute_hashes(restored) == compute_hashes(full_home)
 
 
 def test_an_incomplete_backup_restores_nothing(
-    full_home: Settings, saved: str, tmp_path: Path
+    full_home: Settings, backup_path: str, tmp_path: Path
 ) -> None:
     restored = new_home(full_home, "new")
-    saved_bytes = Path(saved).read_bytes()
+    saved_bytes = Path(backup_path).read_bytes()
     truncated = tmp_path / "cut.tar"
     truncated.write_bytes(saved_bytes[: len(saved_bytes) // 2])
     with pytest.raises(TwinError, match="not a complete backup"):
         restore(restored, str(truncated), report=ignore)
-    with tarfile.open(saved) as tar:
+    with tarfile.open(backup_path) as tar:
         largest = max(tar.getmembers(), key=lambda member: member.size)
     altered = bytearray(saved_bytes)
     altered[largest.offset_data + 100] ^= 1
@@ -342,16 +344,16 @@ def test_an_incomplete_backup_restores_nothing(
 
 @pytest.mark.drawn(1, of="backups elsewhere")
 def test_a_home_is_saved_while_others_write_to_it(full_home: Settings, tmp_path: Path) -> None:
-    """Tables, state and outbox are each saved as of one moment; no writer fails."""
-    stop, write_counts = threading.Event(), [0]
+    """Tables, state and outbox are each saved as they were at one moment; no writer fails."""
+    stop_event, write_counts = threading.Event(), [0]
 
     def write() -> None:
         outbox = Outbox(outbox_path(full_home))
         with closing(State.open(full_home.state_address)) as state:
             tables = Tables(full_home.tables_base, state=state)
-            while not stop.is_set():
+            while not stop_event.is_set():
                 number = write_counts[0]
-                sync_words(tables, {f"p{at}": f"word {number}" for at in range(number % 7 + 1)})
+                sync_words(tables, {f"p{n}": f"word {number}" for n in range(number % 7 + 1)})
                 outbox.put_scores([QueuedScore(f"n{number}", "t1", "thumbs", 1.0)])
                 write_counts[0] += 1
         outbox.close()
@@ -362,16 +364,16 @@ def test_a_home_is_saved_while_others_write_to_it(full_home: Settings, tmp_path:
         while write_counts[0] < 2 and writer.is_alive():
             time.sleep(0.01)
         before = write_counts[0]
-        for turn in range(3):
-            back_up(full_home, str(tmp_path / f"{turn}.tar"), report=ignore)
+        for number in range(3):
+            back_up(full_home, str(tmp_path / f"{number}.tar"), report=ignore)
         assert writer.is_alive()
         assert write_counts[0] > before
     finally:
-        stop.set()
+        stop_event.set()
         writer.join()
-    for turn in range(3):
-        restored = new_home(full_home, f"restored-{turn}")
-        restore(restored, str(tmp_path / f"{turn}.tar"), report=ignore)
+    for number in range(3):
+        restored = new_home(full_home, f"restored-{number}")
+        restore(restored, str(tmp_path / f"{number}.tar"), report=ignore)
         with closing(State.open(restored.state_address)) as state:
             rows = Tables(restored.tables_base, state=state).read("words", "mara")
         assert rows.height in range(2, 15)
@@ -400,20 +402,20 @@ def test_a_backup_on_a_full_disk_is_an_error_and_leaves_no_file(
 def test_tables_created_for_a_copy_equal_those_of_the_code(
     postgresql_url: str, tmp_path: Path
 ) -> None:
-    """Types, keys and indexes of tables that their module creates at its first use."""
-    parts = (ledger_tables, account_tables, key_tables, journal._metadata)  # pyright: ignore
+    """The tables are those that their modules create at first use, with types, keys and indexes."""
+    schemas = (ledger_tables, account_tables, key_tables, journal._metadata)  # pyright: ignore
     with closing(State.open(f"sqlite:///{tmp_path / 'from.sqlite'}")) as source:
         with source.transaction() as connection:
-            for part in parts:
-                part.create_all(connection)
+            for schema in schemas:
+                schema.create_all(connection)
         with closing(State.open(postgresql_url)) as target:
             with source.read_transaction() as read, target.transaction() as write:
                 copy_rows(read, write)
             copied_tables = describe_tables(target.engine)
             with target.transaction() as connection:
-                for part in parts:
-                    part.drop_all(connection)
-                    part.create_all(connection)
+                for schema in schemas:
+                    schema.drop_all(connection)
+                    schema.create_all(connection)
             assert copied_tables == describe_tables(target.engine)
 
 

@@ -1,4 +1,4 @@
-"""After `twin repair`, an import restores lost rows with the same data versions."""
+"""Test that an import after `twin repair` restores lost rows with the same data versions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_lost_posts_and_documents_are_restored(
     with closing(State.open(former_home.state_address)) as state:
         tables = Tables(former_home.tables_base, state=state)
         assert tables.exists(ASSETS[0], AUTHOR)
-        assert tables.read(ASSETS[1], AUTHOR).height == 0, "not restored to its first version"
+        assert tables.read(ASSETS[1], AUTHOR).height == 0, "not restored to its empty first version"
         assert materialize(instance) == before
         for name in ASSETS:
             assert tables.data_version(name, AUTHOR) == before[name]

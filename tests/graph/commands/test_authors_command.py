@@ -15,7 +15,7 @@ from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause_author
 from twin_resources.errors import TwinError
-from twin_resources.registry.following import Follower
+from twin_resources.registry.host_sync import Follower
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings

@@ -18,7 +18,7 @@ from twin_cli.commands.versions import run_release, run_rollback, run_versions
 from tests.documented import documented, shape
 from tests.registered import register_version
 from tests.stored_rows import store_rows
-from tests.unit.registry.claims_beside import make_stable_claims
+from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import Explanation, load_passages

@@ -78,8 +78,8 @@ def test_a_cross_post_is_merged_into_the_longest_copy(clean: Clean, tables: Tabl
     clean(posts)
     text = posts["clock.md"]["text"] + "\n\n" + "And a last remark on it, with a few more words."
     run = clean(posts | {"medium/1": build_post(text, url="https://medium.example/1")})
-    assert (run.prepared_posts.computed, run.near_duplicates.computed) == (1, 1)
-    assert run.cleaned_documents.computed == 2  # the new copy and the one that it replaces
+    assert (run.prepared_posts.computed_count, run.near_duplicates.computed_count) == (1, 1)
+    assert run.cleaned_documents.computed_count == 2  # the new copy and the one that it replaces
     rows = read_documents(tables)
     assert rows["clock.md"]["dropped_because"] == "near_duplicate"
     assert rows["clock.md"]["duplicate_of"] == rows["medium/1"]["document_id"]
@@ -134,8 +134,8 @@ def test_a_line_in_five_posts_is_removed_from_all(clean: Clean, tables: Tables) 
     clean(four_posts)
     assert FOOTER.strip() in read_documents(tables)["clock.md"]["text"]
     run = clean(four_posts | build_posts("bell", footer=FOOTER))
-    assert run.prepared_posts.computed == 1
-    assert run.cleaned_documents.computed == 5  # the five posts with the footer
+    assert run.prepared_posts.computed_count == 1
+    assert run.cleaned_documents.computed_count == 5  # the five posts with the footer
     for row in read_documents(tables).values():
         assert "Bern" not in row["text"]
         assert row["text"].count("\n\n") == 1
@@ -159,7 +159,7 @@ def test_a_foreign_byline_is_dropped_until_it_is_an_alias(clean: Clean, tables: 
     author_with_alias = Author("ann", "Ann Lee", aliases=("Bo Ek",))
     run = clean(posts, author=author_with_alias)
     assert read_reasons(tables)["lamp.md"] == ""
-    assert (run.prepared_posts.computed, run.cleaned_documents.computed) == (0, 1)
+    assert (run.prepared_posts.computed_count, run.cleaned_documents.computed_count) == (0, 1)
 
 
 def test_personal_data_and_buttons_are_replaced_and_counted(clean: Clean, tables: Tables) -> None:
@@ -194,14 +194,14 @@ def test_an_invalid_row_is_quarantined_until_it_is_corrected(
     assert [(row["source_id"], row["failed_rules"]) for row in quarantined] == [
         ("boat.md", ["kept_rows_have_words_and_a_language"])
     ]
-    assert run.quarantine.rows == 1
+    assert run.quarantine.row_count == 1
     monkeypatch.undo()
     posts["boat.md"] = build_post(
         posts["boat.md"]["text"] + "\n\nEdited since, and now it is good."
     )
     run = clean(posts)
     assert read_reasons(tables) == {"clock.md": "", "boat.md": ""}
-    assert run.quarantine.rows == 0
+    assert run.quarantine.row_count == 0
 
 
 def test_incremental_cleaning_equals_cleaning_at_once(
@@ -266,7 +266,7 @@ def test_a_document_that_breaks_a_claim_is_quarantined(clean: Clean, tables: Tab
     counts = claims["no_platform_boilerplate_left"].counts
     assert (counts["quarantined"], counts["quarantined_share"]) == (1, 0.1667)
     second_run = clean(posts)
-    assert (run.quarantine.rows, second_run.bytes_written) == (1, 0)
+    assert (run.quarantine.row_count, second_run.bytes_written) == (1, 0)
     clean(posts | {"boat.md": build_post(valid_text)})
     assert read_reasons(tables)["boat.md"] == ""
     assert tables.read("cleaned_documents_quarantine", "ann").is_empty()

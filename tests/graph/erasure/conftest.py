@@ -1,8 +1,8 @@
-"""A home in which a post, a reader and an author have every kind of data that can be erased.
+"""Provide a home in which a post, a reader and an author have every kind of erasable data.
 
-Scope: creating that home with the project's own parts: assets in a real Dagster instance,
+Scope: creating that home with the project's own parts: assets in a real Dagster installation,
 trace store, ledger, outbox, a checkpoint, logs. Out of scope: searching for the planted words
-(`planted.py`), tests.
+(`planted_words.py`), tests.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 from starlette.testclient import TestClient
 
 from tests.answer_spans import export_spans
-from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD
-from tests.graph.erasure.spans import AUTHOR, encode_spans, make_span, vote
+from tests.graph.erasure.planted_words import POST_WORD, QUESTION_WORD
+from tests.graph.erasure.spans import AUTHOR, encode_spans, make_span, make_vote
 from tests.materialized import materialize_assets
 from tests.prepared_embedder import lend_weights
 from tests.registered import build_manifest, register_version
@@ -54,7 +54,6 @@ ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings", "in
 KEYS = Keys("pk-lf-test", "sk-lf-test")
 SUBJECTS = ("clock", "boat", "lamp", "oven", "kite", "wheel")
 
-
 _WORDS = """kitchen harbour garden linen cloth evening patience uncle sister teacher station winter
 ladder basket window river candle stone bread copper engine feather island journey market needle
 orchard pocket quarry ribbon saddle table valley wagon yellow bottle castle drawer hammer kettle
@@ -63,12 +62,12 @@ mended opened counted folded lifted turned found kept lost sold built"""
 WORDS = _WORDS.split()
 
 
-def post(subject: str) -> str:
-    """A post of four paragraphs with unique sentences, so that no two posts are near-duplicates."""
-    chance = random.Random(subject)
+def build_post(subject: str) -> str:
+    """Build a post of unique sentences, so that no two posts are near-duplicates."""
+    rng = random.Random(subject)
     paragraphs = [
         " ".join(
-            f"The {subject} {' '.join(chance.choices(WORDS, k=9))} and I kept the {subject} there."
+            f"The {subject} {' '.join(rng.choices(WORDS, k=9))} and I kept the {subject} there."
             for _ in range(4)
         )
         for _ in range(4)
@@ -76,21 +75,23 @@ def post(subject: str) -> str:
     return f"---\ntitle: About the {subject}\n---\n\n" + "\n\n".join(paragraphs) + "\n"
 
 
-def forgotten_post_text() -> str:
-    walk = post("walk").replace("walk there.", f"walk there, by the {POST_WORD} of the old mill.")
+def build_forgotten_post() -> str:
+    walk = build_post("walk").replace(
+        "walk there.", f"walk there, by the {POST_WORD} of the old mill."
+    )
     return walk.replace("About the walk", f"The forgotten walk to the {POST_WORD}")
 
 
 @dataclass
 class UsedHome:
-    """The home, with properties that open its parts."""
+    """The populated home, with methods and properties that open its parts."""
 
     settings: Settings
     reader_key: str
     checkpoint: str
 
     @property
-    def instance(self) -> Installation:
+    def installation(self) -> Installation:
         return Installation.for_settings(self.settings)
 
     @property
@@ -100,8 +101,8 @@ class UsedHome:
     def dagster(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(self.settings.home / "dagster"))
 
-    def records(self, instance: Installation) -> DagsterRecords:
-        return DagsterRecords(instance, self.dagster())
+    def records(self, installation: Installation) -> DagsterRecords:
+        return DagsterRecords(installation, self.dagster())
 
 
 def run_assets(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcessResult:
@@ -117,7 +118,7 @@ def run_assets(instance: dg.DagsterInstance, *names: str) -> dg.ExecuteInProcess
 def used_home_folders(
     embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path, dict[str, str]]:
-    """The home, a copy to restore it from, and its reader key and checkpoint."""
+    """Return the home, a copy to restore it from, and its reader key and checkpoint."""
     folder = tmp_path_factory.mktemp("populated")
     write_posts(folder / "sources")
     with pytest.MonkeyPatch.context() as patch:
@@ -137,8 +138,8 @@ def write_posts(sources: Path) -> None:
     posts = sources / "_posts"
     posts.mkdir(parents=True)
     for number, subject in enumerate(SUBJECTS):
-        (posts / f"2020-0{number + 1}-02-{subject}.md").write_text(post(subject), "utf-8")
-    (sources / POST_ID).write_text(forgotten_post_text(), "utf-8")
+        (posts / f"2020-0{number + 1}-02-{subject}.md").write_text(build_post(subject), "utf-8")
+    (sources / POST_ID).write_text(build_forgotten_post(), "utf-8")
 
 
 def populate_home(
@@ -160,7 +161,7 @@ def populate_home(
         dagster.add_dynamic_partitions("authors", [AUTHOR, "bea"])
         assert run_assets(dagster, *ASSETS).success
         fail_with_text(dagster)
-        checkpoint = train(settings)
+        checkpoint = register_checkpoint(settings)
         key = keys.add_key(
             keys.open_key_store(settings), role="reader", authors=[AUTHOR], label="a reader"
         )
@@ -169,12 +170,12 @@ def populate_home(
     settings.logs_dir.mkdir()
     log = settings.logs_dir / "gateway.log"
     log.write_text(
-        f"the gateway is up\nasked: {question()}\nserving twin/{AUTHOR}\nstopped\n", "utf-8"
+        f"the gateway is up\nasked: {build_question()}\nserving twin/{AUTHOR}\nstopped\n", "utf-8"
     )
     return {"key": key, "checkpoint": checkpoint}
 
 
-def question() -> str:
+def build_question() -> str:
     return f"My grandmother always wondered in the evenings where the {QUESTION_WORD} had its nest"
 
 
@@ -183,8 +184,8 @@ def fail_with_text(dagster: dg.DagsterInstance) -> None:
 
     @dg.op
     def quote_post() -> None:
-        print(forgotten_post_text())  # noqa: T201 - into the run's compute log
-        raise ValueError(forgotten_post_text())
+        print(build_forgotten_post())  # noqa: T201 - into the run's compute log
+        raise ValueError(build_forgotten_post())
 
     @dg.job(partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def failing() -> None:
@@ -194,11 +195,11 @@ def fail_with_text(dagster: dg.DagsterInstance) -> None:
     assert not run.success
 
 
-def train(settings: Settings) -> str:
-    """Register a stable checkpoint with a manifest and weights for the current dataset."""
-    instance = Installation.for_settings(settings)
-    data = instance.tables.data_version("instruction_dataset", AUTHOR)
-    lance_version = instance.tables.tag("instruction_dataset", AUTHOR, "training-1")
+def register_checkpoint(settings: Settings) -> str:
+    """Register a stable checkpoint with manifest and weights, trained on the current dataset."""
+    installation = Installation.for_settings(settings)
+    data = installation.tables.data_version("instruction_dataset", AUTHOR)
+    lance_version = installation.tables.tag("instruction_dataset", AUTHOR, "training-1")
     draft = settings.checkpoints_dir / AUTHOR / "made"
     (draft / "adapter").mkdir(parents=True)
     save_file({"lora_a": torch.ones(4, 4)}, draft / "adapter" / "adapter_model.safetensors")
@@ -225,10 +226,10 @@ def train(settings: Settings) -> str:
     folder = draft.rename(draft.parent / checkpoint)
     samples = settings.work_dir / "training" / f"{AUTHOR}-0123456789abcdef"
     samples.mkdir(parents=True)
-    rows = instance.tables.read("instruction_dataset", AUTHOR)
+    rows = installation.tables.read("instruction_dataset", AUTHOR)
     sample_rows = rows.select("sample_id", "document_id", "messages").iter_rows(named=True)
     write_rows(samples / "samples.json", sample_rows)
-    registry = instance.registry
+    registry = installation.registry
     item = register_version(
         registry,
         AUTHOR,
@@ -240,20 +241,20 @@ def train(settings: Settings) -> str:
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "20 against 24")
     registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", (claim,), "2026-11-20"))
     registry.move(AUTHOR, item.version, "stable", actor="t", reason="t", gate_version=GATE)
-    instance.state.close()
+    installation.state.close()
     return checkpoint
 
 
 def answer_questions(settings: Settings, reader: str) -> None:
-    """Store 6 answers: 1 shows the post, 2 and 3 are the reader's, 6 is both; 5, 6 are queued."""
-    instance = Installation.for_settings(settings)
-    rows = instance.tables.read("document_chunks", AUTHOR).to_dicts()
+    """Store six answers: 1 and 6 show the post; 2, 3, 6 are the reader's; 5 and 6 are queued."""
+    installation = Installation.for_settings(settings)
+    rows = installation.tables.read("document_chunks", AUTHOR).to_dicts()
     forgotten_row = next(row for row in rows if POST_WORD in row["text"])
     other_row = next(row for row in rows if POST_WORD not in row["text"])
     at = datetime.now(UTC) - timedelta(hours=1)
     questions = [
         (1, "someone", "What is behind the old station of the town?", forgotten_row),
-        (2, reader, question(), other_row),
+        (2, reader, build_question(), other_row),
         (
             3,
             reader,
@@ -262,7 +263,7 @@ def answer_questions(settings: Settings, reader: str) -> None:
         ),
         (4, "someone", "What lay on the linen cloth on that long evening?", other_row),
         (5, "someone", "And what did the sister say when she came home?", other_row),
-        (6, reader, f"{question()}, once more?", forgotten_row),
+        (6, reader, f"{build_question()}, once more?", forgotten_row),
     ]
     spans = {
         number: make_span(
@@ -281,19 +282,21 @@ def answer_questions(settings: Settings, reader: str) -> None:
             (4, "someone", 1.0),
             (1, "someone", 1.0),
         ):
-            response = http.post("/api/public/scores", json=vote(number, voter, value).body())
+            response = http.post("/api/public/scores", json=make_vote(number, voter, value).body())
             assert response.status_code == 200, response.text
-        edit = vote(4, reader, f"It was the {QUESTION_WORD}, whatever the author of it may say.")
+        edit = make_vote(
+            4, reader, f"It was the {QUESTION_WORD}, whatever the author of it may say."
+        )
         assert http.post("/api/public/scores", json=edit.body()).status_code == 200
         client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
-        ledger = Ledger(instance.state, client, LedgerRules(closing="at_once"))
+        ledger = Ledger(installation.state, client, LedgerRules(closing="at_once"))
         ledger.sync(datetime.now(UTC) + timedelta(minutes=5))
     outbox = Outbox(outbox_path(settings))
     outbox.put_trace(encode_spans(spans[5], spans[6]))
     outbox.put_trace(encode_spans(spans[6]))
-    outbox.put_scores([vote(6, reader, 1.0), vote(5, "someone", 1.0)])
+    outbox.put_scores([make_vote(6, reader, 1.0), make_vote(5, "someone", 1.0)])
     outbox.close()
-    instance.state.close()
+    installation.state.close()
 
 
 @pytest.fixture
@@ -302,7 +305,7 @@ def used_home(
     used_home_folders: tuple[Path, Path, dict[str, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> UsedHome:
-    """The home of this test, at its original path, which the stores contain."""
+    """Restore the home at its original path, which its stores contain."""
     folder, saved, identifiers = used_home_folders
     shutil.rmtree(folder)
     shutil.copytree(saved, folder, symlinks=True)

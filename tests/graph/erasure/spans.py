@@ -1,6 +1,6 @@
-"""Answers and votes in the formats in which the gateway sends and queues them.
+"""Build answers and votes in the formats in which the gateway sends and queues them.
 
-Scope: creating them. Out of scope: a home that contains them (`conftest.py`).
+Scope: building them. Out of scope: a home that contains them (`conftest.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AUTHOR = "ada"
 def make_span(
     number: int, *, reader: str, question: str, passage: str, chunk: str, at: datetime
 ) -> Any:
-    """The generation span of one answer, in OTLP's JSON."""
+    """Build the generation span of one answer, in OTLP's JSON format."""
     prompt = f"From my posts:\n\n[1] A post (undated)\n{passage}\n\nQuestion: {question}"
     attributes = {
         "langfuse.trace.name": f"twin/{AUTHOR}",
@@ -37,7 +37,7 @@ def make_span(
     )  # fmt: skip
 
 
-def vote(number: int, reader: str, value: float | str) -> QueuedScore:
+def make_vote(number: int, reader: str, value: float | str) -> QueuedScore:
     name = "output" if isinstance(value, str) else "thumbs"
     trace = f"{number:032x}"
     return QueuedScore(

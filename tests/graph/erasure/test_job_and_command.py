@@ -1,4 +1,4 @@
-"""The job `forget`, the sensor that finishes requests, and `twin forget` without a stack."""
+"""Test the job `forget`, the sensor that finishes requests, and `twin forget` without a stack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twin_cli.running import app
 from typer.testing import CliRunner
 
 from tests.graph.erasure.conftest import AUTHOR, POST_ID, UsedHome
-from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, find_files_with
+from tests.graph.erasure.planted_words import POST_WORD, QUESTION_WORD, find_files_with
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.erasure import journal
 from twin_resources.erasure.erasure_target import ErasureSubject
@@ -34,7 +34,7 @@ from twin_sensors import erasure_runs
 POST = ErasureSubject("post", AUTHOR, POST_ID)
 
 
-def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
+def run_sensor(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
     resources = {"state": StateResource()}
     with dg.build_sensor_context(instance=instance, resources=resources) as context:
         result = erasure_runs.forgetting_unfinished(context)
@@ -42,8 +42,9 @@ def tick(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
     return result
 
 
-def run_keys(result: dg.SensorResult | dg.SkipReason) -> list[str | None]:
-    """Keys of the runs that a tick requests."""
+def get_run_keys(instance: dg.DagsterInstance) -> list[str | None]:
+    """Run the sensor, and return the keys of the runs that it requests."""
+    result = run_sensor(instance)
     assert isinstance(result, dg.SensorResult)
     return [request.run_key for request in result.run_requests or []]
 
@@ -51,13 +52,13 @@ def run_keys(result: dg.SensorResult | dg.SkipReason) -> list[str | None]:
 def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
     used_home: UsedHome, embedder: Embedder
 ) -> None:
-    instance = used_home.instance
+    installation = used_home.installation
     retriever = Retriever(used_home.settings.tables_base, embedder)  # open before the erasure
     before = retriever.retrieve(AUTHOR, f"What is by the {POST_WORD}?")
     assert any(POST_WORD in passage.text for passage in before.passages)
-    number = journal.open_request(instance.state, POST, asked_by="test")
+    number = journal.open_request(installation.state, POST, asked_by="test")
     with used_home.dagster() as dagster:
-        result = tick(dagster)
+        result = run_sensor(dagster)
         assert isinstance(result, dg.SensorResult)
         [request] = result.run_requests or []
         assert json.dumps(request.run_config).count(str(number)) == 1
@@ -73,21 +74,21 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
         metadata = output.step_output_data.metadata
         assert str(metadata["certificate"].value).startswith(str(used_home.settings.home))
         assert metadata["erased in outbox"].value == 2
-        assert isinstance(tick(dagster), dg.SkipReason)
+        assert isinstance(run_sensor(dagster), dg.SkipReason)
     assert find_files_with(used_home.settings.home, POST_WORD) == []
-    with instance.state.read_transaction() as connection:
+    with installation.state.read_transaction() as connection:
         [retraining] = retrainings.open_requests(connection)[AUTHOR]
     assert retraining.cause == "forget"
     after = retriever.retrieve(AUTHOR, f"What is by the {POST_WORD}?")
     assert after.passages, "the open retriever does not read the new version"
     assert not any(POST_WORD in passage.text for passage in after.passages)
-    instance.state.close()
+    installation.state.close()
 
 
 def test_the_sensor_abandons_a_request_after_five_runs(used_home: UsedHome) -> None:
-    instance = used_home.instance
-    number = journal.open_request(instance.state, POST, asked_by="test")
-    instance.state.close()
+    installation = used_home.installation
+    number = journal.open_request(installation.state, POST, asked_by="test")
+    installation.state.close()
     with used_home.dagster() as dagster:
         for _ in range(erasure_runs.MAX_RUNS):
             dagster.create_run_for_job(
@@ -96,28 +97,28 @@ def test_the_sensor_abandons_a_request_after_five_runs(used_home: UsedHome) -> N
                 tags={erasure_runs.REQUEST_TAG: str(number)},
                 status=dg.DagsterRunStatus.FAILURE,
             )
-        result = tick(dagster)
+        result = run_sensor(dagster)
         assert isinstance(result, dg.SkipReason)
         assert "failed 5 times" in str(result.skip_message)
         time.sleep(0.01)
-        journal.record_deletions(used_home.instance.state, number, [journal.POSTPONED])
-        assert run_keys(tick(dagster)) == [f"forget:{number}:5"], "the postponed request"
-        with used_home.instance.state.transaction() as connection:
+        journal.record_deletions(used_home.installation.state, number, [journal.POSTPONED])
+        assert get_run_keys(dagster) == [f"forget:{number}:5"], "the postponed request"
+        with used_home.installation.state.transaction() as connection:
             connection.execute(sa.delete(journal.deletions))
         author_request = journal.open_request(
-            instance.state, ErasureSubject("author", AUTHOR, AUTHOR), asked_by="t"
+            installation.state, ErasureSubject("author", AUTHOR, AUTHOR), asked_by="t"
         )
-        assert run_keys(tick(dagster)) == [f"forget:{author_request}:0"], "the next request"
+        assert get_run_keys(dagster) == [f"forget:{author_request}:0"], "the next request"
 
 
 def test_run_keys_are_unique_and_dagster_retries_crashed_workers(used_home: UsedHome) -> None:
     """Dagster ignores a key that already has a run, so the request would never run."""
-    number = journal.open_request(used_home.instance.state, POST, asked_by="test")
-    used_home.instance.state.close()
+    number = journal.open_request(used_home.installation.state, POST, asked_by="test")
+    used_home.installation.state.close()
     with used_home.dagster() as dagster:
 
         def fail_run(**extra_tags: str) -> str:
-            result = tick(dagster)
+            result = run_sensor(dagster)
             assert isinstance(result, dg.SensorResult)
             [request] = result.run_requests or []
             assert request.run_key is not None
@@ -136,12 +137,12 @@ def test_run_keys_are_unique_and_dagster_retries_crashed_workers(used_home: Used
         dagster.delete_run(runs[first])  # as a person may do in Dagster's page
         third = fail_run(**{"dagster/will_retry": "true"})
         assert len({first, second, third}) == 3
-        assert isinstance(tick(dagster), dg.SkipReason)
+        assert isinstance(run_sensor(dagster), dg.SkipReason)
         author = ErasureSubject("author", AUTHOR, AUTHOR)
-        author_request = journal.open_request(used_home.instance.state, author, asked_by="test")
-        assert run_keys(tick(dagster)) == [f"forget:{author_request}:0"], "a retry was due"
+        author_request = journal.open_request(used_home.installation.state, author, asked_by="test")
+        assert get_run_keys(dagster) == [f"forget:{author_request}:0"], "a retry was due"
         dagster.add_run_tags(runs[third], {"dagster/auto_retry_run_id": "another"})
-        assert run_keys(tick(dagster)) == [f"forget:{number}:3", f"forget:{author_request}:0"]
+        assert get_run_keys(dagster) == [f"forget:{number}:3", f"forget:{author_request}:0"]
 
 
 def test_the_command_works_without_a_stack(
@@ -160,7 +161,7 @@ def test_the_command_works_without_a_stack(
     plan = json.loads(output.getvalue())
     assert plan["traces"]
     assert plan["state"]
-    assert find_files_with(used_home.settings.home, QUESTION_WORD), "a dry run changes nothing"
+    assert find_files_with(used_home.settings.home, QUESTION_WORD), "the dry run erased the data"
     output.truncate(output.seek(0))
     assert run(reader=used_home.reader_key) == 0
     document = json.loads(output.getvalue())
@@ -170,11 +171,13 @@ def test_the_command_works_without_a_stack(
 
 
 def test_both_ids_printed_by_explain_identify_the_post(used_home: UsedHome) -> None:
-    instance = used_home.instance
-    [post_names] = [post for post in list_posts(instance, AUTHOR) if post.source_id == POST_ID]
+    installation = used_home.installation
+    [post_names] = [post for post in list_posts(installation, AUTHOR) if post.source_id == POST_ID]
     row_filter = f"document_id = '{post_names.document_id}'"
-    chunks = instance.tables.read("document_chunks", AUTHOR, columns=["chunk_id"], where=row_filter)
-    passages = load_passages(instance.tables, AUTHOR, chunks["chunk_id"].to_list())
+    chunks = installation.tables.read(
+        "document_chunks", AUTHOR, columns=["chunk_id"], where=row_filter
+    )
+    passages = load_passages(installation.tables, AUTHOR, chunks["chunk_id"].to_list())
     trace = {"twin.author": AUTHOR}
     output = io.StringIO()
     Console(file=output, width=200).print(
@@ -188,7 +191,7 @@ def test_both_ids_printed_by_explain_identify_the_post(used_home: UsedHome) -> N
 
 def test_the_readmes_command_forgets_a_post_by_its_document_id(used_home: UsedHome) -> None:
     [post_names] = [
-        post for post in list_posts(used_home.instance, AUTHOR) if post.source_id == POST_ID
+        post for post in list_posts(used_home.installation, AUTHOR) if post.source_id == POST_ID
     ]
     result = CliRunner().invoke(
         app, ["forget", "--post", post_names.document_id, "--home", str(used_home.settings.home)]
@@ -204,7 +207,7 @@ def test_the_readmes_command_forgets_a_post_by_its_document_id(used_home: UsedHo
         assert f"the post {name} was forgotten on {today}" in " ".join(repeated.output.split())
     as_json = CliRunner().invoke(app, [*command, "--json"])
     assert json.loads(as_json.stdout) == {"kind": "post", "forgotten_on": today}
-    assert journal.list_unfinished_requests(used_home.instance.state) == []
+    assert journal.list_unfinished_requests(used_home.installation.state) == []
 
 
 def test_an_unknown_post_is_refused_before_the_journal(used_home: UsedHome) -> None:
@@ -213,19 +216,19 @@ def test_an_unknown_post_is_refused_before_the_journal(used_home: UsedHome) -> N
         run_forget(  # type: ignore[arg-type]
             used_home.settings, post="2020-01-02-clocks.md", **options, console=Console(quiet=True)
         )
-    assert journal.list_unfinished_requests(used_home.instance.state) == []
+    assert journal.list_unfinished_requests(used_home.installation.state) == []
 
 
 def test_an_interrupted_request_is_found_by_its_document_id(used_home: UsedHome) -> None:
     """The post may already be erased from the tables; the plan contains its names."""
-    instance = used_home.instance
-    [post_names] = [post for post in list_posts(instance, AUTHOR) if post.source_id == POST_ID]
-    number = journal.open_request(instance.state, POST, asked_by="test")
-    planned = plan_erasure(instance, POST)
-    journal.write_plan(instance.state, number, planned.to_json())
-    assert find_post(instance, post_names.document_id, [AUTHOR]) == POST
-    instance.tables.forget("raw_posts", AUTHOR, [POST_ID])
-    assert find_post(instance, post_names.document_id, [AUTHOR]) == POST
+    installation = used_home.installation
+    [post_names] = [post for post in list_posts(installation, AUTHOR) if post.source_id == POST_ID]
+    number = journal.open_request(installation.state, POST, asked_by="test")
+    planned = plan_erasure(installation, POST)
+    journal.write_plan(installation.state, number, planned.to_json())
+    assert find_post(installation, post_names.document_id, [AUTHOR]) == POST
+    installation.tables.forget("raw_posts", AUTHOR, [POST_ID])
+    assert find_post(installation, post_names.document_id, [AUTHOR]) == POST
 
 
 def test_the_options_select_the_subject(used_home: UsedHome) -> None:

@@ -1,4 +1,4 @@
-"""A post remains without its link when its near-duplicate is forgotten."""
+"""Test that a post loses only its link when its near-duplicate is forgotten."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.erasure.conftest import AUTHOR, UsedHome, post, run_assets
-from tests.graph.erasure.planted import find_files_with
+from tests.graph.erasure.conftest import AUTHOR, UsedHome, build_post, run_assets
+from tests.graph.erasure.planted_words import find_files_with
 from twin_resources.authors import read_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
@@ -21,10 +21,10 @@ ORIGINAL = "_posts/2020-01-02-clock.md"
 
 @pytest.fixture
 def copy_path(used_home: UsedHome) -> Iterator[Path]:
-    """A later and shorter copy of one of the author's posts, with one unique word."""
+    """Write a later, shorter copy of one of the author's posts, with one unique word."""
     [folder] = read_author(used_home.settings, AUTHOR).sources
     path = Path(folder) / COPY
-    sentences = post("clock").split(". ")
+    sentences = build_post("clock").split(". ")
     path.write_text(". ".join([*sentences[:-2], f"The {WORD} rang once"]) + ".\n", "utf-8")
     yield path
     path.unlink()
@@ -32,11 +32,11 @@ def copy_path(used_home: UsedHome) -> Iterator[Path]:
 
 def test_the_remaining_row_loses_only_its_link(used_home: UsedHome, copy_path: Path) -> None:
     assert copy_path.is_file()
-    instance = used_home.instance
+    installation = used_home.installation
     with used_home.dagster() as dagster:
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
-        instance.tables.tag("cleaned_documents", AUTHOR, "pinned")
-        before = instance.tables.read("cleaned_documents", AUTHOR)
+        installation.tables.tag("cleaned_documents", AUTHOR, "pinned")
+        before = installation.tables.read("cleaned_documents", AUTHOR)
         [row] = before.filter(before["source_id"] == ORIGINAL).to_dicts()
         [copy] = before.filter(before["source_id"] == COPY).to_dicts()
         assert row["kept"]
@@ -44,15 +44,15 @@ def test_the_remaining_row_loses_only_its_link(used_home: UsedHome, copy_path: P
         assert [item["document_id"] for item in row["copies"]] == [copy["document_id"]]
 
         number = journal.open_request(
-            instance.state, ErasureSubject("post", AUTHOR, COPY), asked_by="test"
+            installation.state, ErasureSubject("post", AUTHOR, COPY), asked_by="test"
         )
-        result = run_erasure(instance, number, dagster=used_home.records(instance))
+        result = run_erasure(installation, number, dagster=used_home.records(installation))
         assert read_certificate(result)["places"]["tables"] >= 3  # the post, its document, the link
 
-        after = instance.tables.read("cleaned_documents", AUTHOR)
+        after = installation.tables.read("cleaned_documents", AUTHOR)
         assert after.filter(after["source_id"] == ORIGINAL).to_dicts() == [row | {"copies": []}]
         assert after.height == before.height - 1
-        pinned = instance.tables.read("cleaned_documents", AUTHOR, version="pinned")
+        pinned = installation.tables.read("cleaned_documents", AUTHOR, version="pinned")
         assert pinned.equals(after)
         home = used_home.settings.home
         assert find_files_with(home, WORD) == []
@@ -60,12 +60,9 @@ def test_the_remaining_row_loses_only_its_link(used_home: UsedHome, copy_path: P
         assert find_files_with(home, COPY) == []
 
         # The table's data version is correct: the next cleaning changes nothing.
-        version = instance.tables.data_version("cleaned_documents", AUTHOR)
+        version = installation.tables.data_version("cleaned_documents", AUTHOR)
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
-        assert instance.tables.data_version("cleaned_documents", AUTHOR) == version
-        assert (
-            instance.tables.read("cleaned_documents", AUTHOR)
-            .sort("document_id")
-            .equals(after.sort("document_id"))
-        )
-    instance.state.close()
+        assert installation.tables.data_version("cleaned_documents", AUTHOR) == version
+        imported = installation.tables.read("cleaned_documents", AUTHOR)
+        assert imported.sort("document_id").equals(after.sort("document_id"))
+    installation.state.close()

@@ -1,4 +1,4 @@
-"""Erasure from a versioned bucket (moto's server): no version of an object contains the word."""
+"""Test that no object version in a versioned bucket (moto's server) contains an erased word."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from tests.erasure_targets import author_target, post_target
-from tests.graph.erasure.planted import POST_WORD, decode_texts
+from tests.graph.erasure.planted_words import POST_WORD, decode_texts
 from tests.graph.s3 import client_of, name_in_environment
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
@@ -38,7 +38,7 @@ def client(s3_endpoint: str) -> Any:
 
 
 @pytest.fixture
-def instance(
+def installation(
     home: Settings, s3_endpoint: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
     name_in_environment(monkeypatch, s3_endpoint)
@@ -48,13 +48,13 @@ def instance(
     state.close()
 
 
-def write(instance: Installation, author: str, posts: dict[str, str]) -> None:
+def write_posts(installation: Installation, author: str, posts: dict[str, str]) -> None:
     rows = {"source_id": list(posts), "title": ["t"] * len(posts), "text": list(posts.values())}
-    store_rows(instance.tables, "raw_posts", author, rows, key="source_id", schema=SCHEMA)
+    store_rows(installation.tables, "raw_posts", author, rows, key="source_id", schema=SCHEMA)
 
 
 def find_versions_with(client: Any, word: str, scratch: Path, *, prefix: str = "") -> list[str]:
-    """Keys of current and old object versions whose decoded content contains the word."""
+    """Return the keys of current and old object versions whose decoded content has the word."""
     keys: list[str] = []
     pages = client.get_paginator("list_object_versions").paginate(Bucket=BUCKET, Prefix=prefix)
     for page in pages:
@@ -69,20 +69,20 @@ def find_versions_with(client: Any, word: str, scratch: Path, *, prefix: str = "
 
 
 def test_no_object_version_contains_a_forgotten_post(
-    instance: Installation, client: Any, tmp_path: Path
+    installation: Installation, client: Any, tmp_path: Path
 ) -> None:
-    write(instance, "ada", {"a.md": "one", "secret.md": TEXT})
-    instance.tables.tag("raw_posts", "ada", "training-1")
-    write(instance, "ada", {"a.md": "one", "b.md": "two"})
-    write(instance, "bea", {"c.md": TEXT})
-    lance_tables, target = LanceTables(instance), post_target("ada", "secret.md", TEXT)
+    write_posts(installation, "ada", {"a.md": "one", "secret.md": TEXT})
+    installation.tables.tag("raw_posts", "ada", "training-1")
+    write_posts(installation, "ada", {"a.md": "one", "b.md": "two"})
+    write_posts(installation, "bea", {"c.md": TEXT})
+    lance_tables, target = LanceTables(installation), post_target("ada", "secret.md", TEXT)
     assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/ada/")
     assert lance_tables.find_remaining(target)
     assert lance_tables.erase(target) == 1, "the tagged row was not erased"
     assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/ada/") == []
     assert lance_tables.find_remaining(target) == []
-    assert instance.tables.read("raw_posts", "ada")["source_id"].to_list() == ["a.md", "b.md"]
-    tagged = instance.tables.read("raw_posts", "ada", version="training-1")
+    assert installation.tables.read("raw_posts", "ada")["source_id"].to_list() == ["a.md", "b.md"]
+    tagged = installation.tables.read("raw_posts", "ada", version="training-1")
     assert tagged["source_id"].to_list() == ["a.md", "b.md"], "the tag names an old version"
     assert find_versions_with(client, POST_WORD, tmp_path, prefix="twin/bea/"), (
         "bea's post was erased"
@@ -90,24 +90,24 @@ def test_no_object_version_contains_a_forgotten_post(
 
 
 def test_an_erased_authors_objects_have_no_version(
-    instance: Installation, client: Any, tmp_path: Path
+    installation: Installation, client: Any, tmp_path: Path
 ) -> None:
-    write(instance, "ada", {"secret.md": TEXT})
-    write(instance, "ada", {"a.md": "one"})
-    write(instance, "bea", {"c.md": "three"})
-    lance_tables, target = LanceTables(instance), author_target("ada")
+    write_posts(installation, "ada", {"secret.md": TEXT})
+    write_posts(installation, "ada", {"a.md": "one"})
+    write_posts(installation, "bea", {"c.md": "three"})
+    lance_tables, target = LanceTables(installation), author_target("ada")
     assert lance_tables.erase(target) == 1
     listed = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
     assert "Versions" not in listed
     assert "DeleteMarkers" not in listed
     assert lance_tables.find_remaining(target) == []
-    assert instance.tables.read("raw_posts", "bea").height == 1
+    assert installation.tables.read("raw_posts", "bea").height == 1
 
 
 def test_each_version_of_an_object_is_read(
-    instance: Installation, client: Any, tmp_path: Path
+    installation: Installation, client: Any, tmp_path: Path
 ) -> None:
-    bucket = open_storage(instance.tables.base_uri)
+    bucket = open_storage(installation.tables.base_uri)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     for body in (b"one", b"two", b"three"):

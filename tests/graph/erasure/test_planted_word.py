@@ -1,4 +1,4 @@
-"""A planted word is in no file after its post, reader or author is forgotten."""
+"""Test that no file contains a planted word after its post, reader or author is forgotten."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.graph.erasure.conftest import AUTHOR, POST_ID, UsedHome, run_assets
-from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, find_files_with
+from tests.graph.erasure.planted_words import POST_WORD, QUESTION_WORD, find_files_with
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
@@ -15,10 +15,10 @@ from twin_resources.erasure.erasure_target import ErasureSubject
 
 
 def forget(used_home: UsedHome, subject: ErasureSubject, *, key_hash: str = "") -> Path:
-    instance = used_home.instance
-    number = journal.open_request(instance.state, subject, asked_by="test", key_hash=key_hash)
-    result = run_erasure(instance, number, dagster=used_home.records(instance))
-    instance.state.close()
+    installation = used_home.installation
+    number = journal.open_request(installation.state, subject, asked_by="test", key_hash=key_hash)
+    result = run_erasure(installation, number, dagster=used_home.records(installation))
+    installation.state.close()
     return result
 
 
@@ -48,15 +48,15 @@ def test_a_forgotten_post_is_in_no_file(used_home: UsedHome) -> None:
     result = forget(used_home, ErasureSubject("post", AUTHOR, POST_ID))
     assert find_files_with(used_home.settings.home, POST_WORD) == []
     assert find_files_with(used_home.settings.home, "forgotten-walk") == []
-    instance = used_home.instance
-    stable = instance.registry.stable_version(AUTHOR)
+    installation = used_home.installation
+    stable = installation.registry.stable_version(AUTHOR)
     assert stable is not None
     assert stable.tainted
     assert (
         json.loads(used_home.settings.policy_path.read_text())["authors"][AUTHOR].get("stable")
         is None
     )
-    rows = instance.tables.read("raw_posts", AUTHOR)
+    rows = installation.tables.read("raw_posts", AUTHOR)
     assert rows.height == 6, "other posts were erased"
     document = read_certificate(result)
     assert document["tainted"] == [used_home.checkpoint]

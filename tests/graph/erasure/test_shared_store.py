@@ -1,4 +1,4 @@
-"""Checkpoints in the shared store are erased with their training data and old versions."""
+"""Test that checkpoints in the shared store are erased with training states and old versions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twin_resources.erasure.object_versions import VersionedBucket, open_storage
 from twin_resources.erasure.shared_store import SharedStore
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.models.training_launcher.shared_state import remove_shared_states
-from twin_resources.registry.following import Follower
+from twin_resources.registry.host_sync import Follower
 from twin_resources.registry.shared_files import read_stored_files, share_file
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
@@ -50,9 +50,9 @@ def installation(
         (home.home / name).mkdir(parents=True)
         (home.home / name / "adapter.gguf").write_bytes(b"w")
         shared.store(name)
-    instance = Installation.for_settings(home.model_copy(update={"store_uri": address}))
-    yield instance
-    instance.state.close()
+    installation = Installation.for_settings(home.model_copy(update={"store_uri": address}))
+    yield installation
+    installation.state.close()
 
 
 def test_checkpoints_are_erased_from_the_shared_store(installation: Installation) -> None:
@@ -104,17 +104,17 @@ def test_an_erased_authors_file_is_removed_from_other_hosts(
     follower = Follower(second_host)
     follower.poll_once()
     assert {path.name for path in second_host.authors_dir.iterdir()} == {"ann.toml", "bob.toml"}
-    instance = Installation.for_settings(first_host)
-    with closing(instance.state):
-        StateStore(instance).erase(ANN)
-        assert StateStore(instance).find_remaining(ANN) == []
-        assert read_stored_files(instance.state).keys() == {"authors/bob.toml"}
+    installation = Installation.for_settings(first_host)
+    with closing(installation.state):
+        StateStore(installation).erase(ANN)
+        assert StateStore(installation).find_remaining(ANN) == []
+        assert read_stored_files(installation.state).keys() == {"authors/bob.toml"}
         follower.poll_once()
         assert [path.name for path in second_host.authors_dir.iterdir()] == ["bob.toml"]
         target = replace(ANN, checkpoints=frozenset({"0a"}))
         (other_hosts,) = [
             step
-            for step in list_manual_steps(instance, target, asked_at=0.0)
+            for step in list_manual_steps(installation, target, asked_at=0.0)
             if "other hosts" in step.what
         ]
     assert "checkpoints/*/0a, checkpoints/ann" in other_hosts.how

@@ -1,4 +1,4 @@
-"""Erasure in a small home: runs to end or erase, repeated rounds, and returning readers."""
+"""Test erasures in a small home: ending and erasing runs, repeated rounds, returning readers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dagster._core.remote_origin import (
 from dagster._core.test_utils import create_run_for_test
 
 from tests.erasure_targets import author_target, post_target
-from tests.graph.erasure.spans import encode_spans, make_span, vote
+from tests.graph.erasure.spans import encode_spans, make_span, make_vote
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import dagster_records, journal
 from twin_resources.erasure.certificate import read_certificate
@@ -32,7 +32,7 @@ from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.settings import Settings
 
 TEXT = "In March the old clock of my uncle stopped for good."
-GONE_POST = post_target("ada", "2019/the-walk.md", TEXT, authors=frozenset({"ada"}))
+ERASED_POST = post_target("ada", "2019/the-walk.md", TEXT, authors=frozenset({"ada"}))
 ERASED_AUTHOR = author_target("ada", "Ada Wright")
 PARTITION = "dagster/partition"
 STARTED = dg.DagsterRunStatus.STARTED
@@ -53,23 +53,23 @@ def create_run(dagster: dg.DagsterInstance, author: str, **options: object) -> s
     return create_run_for_test(dagster, job_name="import_posts", tags=tags, **options).run_id  # type: ignore[arg-type]
 
 
-def remaining_runs(dagster: dg.DagsterInstance) -> set[str]:
+def list_run_ids(dagster: dg.DagsterInstance) -> set[str]:
     return {run.run_id for run in dagster.get_runs()}
 
 
 def test_only_runs_that_quote_a_post_are_erased(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
-    plain, other_run = create_run(dagster, "ada"), create_run(dagster, "bea")
-    quoting = create_run(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
-    own_run = create_run(dagster, "ada")
-    records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own_run)
+    plain_run, other_run = create_run(dagster, "ada"), create_run(dagster, "bea")
+    quoting_run = create_run(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
+    own_run_id = create_run(dagster, "ada")
+    records = DagsterRecords(Installation.for_settings(home), dagster, own_run_id=own_run_id)
 
-    assert records.erase(GONE_POST) == 1
-    assert remaining_runs(dagster) == {plain, other_run, own_run}
-    assert quoting not in remaining_runs(dagster)
+    assert records.erase(ERASED_POST) == 1
+    assert list_run_ids(dagster) == {plain_run, other_run, own_run_id}
+    assert quoting_run not in list_run_ids(dagster)
     assert set(dagster.get_dynamic_partitions("authors")) == {"ada", "bea"}
-    assert records.erase(GONE_POST) == 0
+    assert records.erase(ERASED_POST) == 0
 
 
 def test_all_runs_of_an_author_and_no_others_are_erased(
@@ -82,9 +82,9 @@ def test_all_runs_of_an_author_and_no_others_are_erased(
     records = DagsterRecords(Installation.for_settings(home), dagster)
     assert records.find_remaining(ERASED_AUTHOR)
 
-    assert records.erase(ERASED_AUTHOR) == 5, "not all of run, partition, two event rows and asset"
+    assert records.erase(ERASED_AUTHOR) == 5, "expected run, partition, two event rows and asset"
 
-    assert remaining_runs(dagster) == {other_run}
+    assert list_run_ids(dagster) == {other_run}
     assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "bea's asset was erased"
     assert dagster.get_dynamic_partitions("authors") == ["bea"]
     assert records.find_remaining(ERASED_AUTHOR) == []
@@ -93,164 +93,163 @@ def test_all_runs_of_an_author_and_no_others_are_erased(
 def test_only_active_runs_of_the_author_are_ended(
     home: Settings, dagster: dg.DagsterInstance
 ) -> None:
-    waiting, other_run = (create_run(dagster, author, status=STARTED) for author in ("ada", "bea"))
-    own_run = create_run(dagster, "ada", status=STARTED)
-    finished = create_run(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
-    records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own_run)
+    active_run, other_run = (create_run(dagster, slug, status=STARTED) for slug in ("ada", "bea"))
+    own_run_id = create_run(dagster, "ada", status=STARTED)
+    finished_run = create_run(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
+    records = DagsterRecords(Installation.for_settings(home), dagster, own_run_id=own_run_id)
 
-    assert records.end_active_runs(GONE_POST) == 1
+    assert records.end_active_runs(ERASED_POST) == 1
 
     ended = [run.run_id for run in dagster.get_runs() if run.tags.get("twin/ended_by") == "forget"]
-    assert ended == [waiting]
+    assert ended == [active_run]
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == {
-        waiting: dg.DagsterRunStatus.CANCELED,
+        active_run: dg.DagsterRunStatus.CANCELED,
         other_run: STARTED,
-        own_run: STARTED,
-        finished: dg.DagsterRunStatus.SUCCESS,
+        own_run_id: STARTED,
+        finished_run: dg.DagsterRunStatus.SUCCESS,
     }
-    assert records.end_active_runs(GONE_POST) == 0
+    assert records.end_active_runs(ERASED_POST) == 0
 
 
 def test_a_run_that_does_not_end_is_an_error(
     home: Settings, dagster: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = DagsterRecords(Installation.for_settings(home), dagster)
-    dead = create_run(dagster, "ada", status=STARTED)
+    dead_run = create_run(dagster, "ada", status=STARTED)
     twin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("twin"), "__repository__")
     origin = RemoteJobOrigin(twin, "import_posts")
-    queued = create_run(dagster, "ada", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)
+    queued_run = create_run(
+        dagster, "ada", status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin
+    )
     requests: list[str] = []
     monkeypatch.setattr(
         type(dagster.run_launcher), "terminate", lambda _, run_id: requests.append(run_id)
     )
-    assert records.end_active_runs(GONE_POST) == 2
-    assert requests == [dead], "a queued run has no worker"
+    assert records.end_active_runs(ERASED_POST) == 2
+    assert requests == [dead_run], "a queued run has no worker"
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
-    assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
-    slow = create_run(dagster, "ada", status=STARTED)
+    assert statuses == dict.fromkeys((dead_run, queued_run), dg.DagsterRunStatus.CANCELED)
+    slow_run = create_run(dagster, "ada", status=STARTED)
     monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # it continues
 
     def end_run(_: float) -> None:
-        run = dagster.get_run_by_id(slow)
+        run = dagster.get_run_by_id(slow_run)
         assert run is not None
         dagster.report_run_canceled(run)
 
     with monkeypatch.context() as patched:
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=end_run)
         patched.setattr(dagster_records, "time", clock)
-        assert records.end_active_runs(GONE_POST) == 1, "the erasure did not wait for the run"
+        assert records.end_active_runs(ERASED_POST) == 1, "the erasure did not wait for the run"
     create_run(dagster, "ada", status=STARTED)
     monkeypatch.setattr(dagster_records, "MAX_WORKING_S", 0.0)
     with pytest.raises(TwinError, match="still running after 0 s"):
-        records.end_active_runs(GONE_POST)
+        records.end_active_runs(ERASED_POST)
 
 
 def test_records_outside_the_home_are_searched_by_row(home: Settings, tmp_path: Path) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with dg.DagsterInstance.from_config(str(tmp_path)) as dagster:
         records = DagsterRecords(Installation.for_settings(home), dagster)
-        plain = create_run(dagster, "ada")
-        assert (records.find_remaining(GONE_POST), records.erase(GONE_POST)) == ([], 0)
+        plain_run = create_run(dagster, "ada")
+        assert (records.find_remaining(ERASED_POST), records.erase(ERASED_POST)) == ([], 0)
         create_run(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
         dagster.report_runless_asset_event(
             dg.AssetMaterialization("raw_posts", partition="ada", metadata={"said": TEXT})
         )
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition="bea"))
-        assert len(records.find_remaining(GONE_POST)) > 1
-        assert records.erase(GONE_POST) > 1
-        assert records.find_remaining(GONE_POST) == []
-        assert remaining_runs(dagster) == {plain}
+        assert len(records.find_remaining(ERASED_POST)) > 1
+        assert records.erase(ERASED_POST) > 1
+        assert records.find_remaining(ERASED_POST) == []
+        assert list_run_ids(dagster) == {plain_run}
 
 
 class LeftoverStore:
-    """A store in which data remains for a number of rounds."""
+    """A store that contains data until it has been erased `rounds` times."""
 
     def __init__(self, name: str, rounds: int, *, is_background: bool = False) -> None:
-        self.name, self.rounds, self.is_background, self.erased = name, rounds, is_background, 0
+        self.name, self.rounds, self.is_background, self.erasures = (name, rounds, is_background, 0)
 
     def erase(self, target: ErasureTarget) -> int:
-        self.erased += 1
+        self.erasures += 1
         return 1
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        return ["a", "b", "c", "d"] if self.erased < self.rounds else []
+        return ["a", "b", "c", "d"] if self.erasures < self.rounds else []
 
 
 def test_returning_data_is_erased_three_times_before_an_error(home: Settings) -> None:
-    instance = Installation.for_settings(home)
+    installation = Installation.for_settings(home)
     subject = ErasureSubject("author", "ada", "ada")
-    number = journal.open_request(instance.state, subject, asked_by="test")
+    number = journal.open_request(installation.state, subject, asked_by="test")
     clean, leftover = LeftoverStore("tables", 1), LeftoverStore("outbox", 3)
     background = LeftoverStore("traces", 9, is_background=True)
     stores: list[DataStore] = [clean, leftover, background]
-    assert _erase_and_prove(instance, number, stores, ERASED_AUTHOR) == ["a", "b", "c", "d"]
-    assert [store.erased for store in (clean, leftover, background)] == [1, 3, 3]
-    assert journal.read_completed_steps(instance.state, number) == {
+    assert _erase_and_prove(installation, number, stores, ERASED_AUTHOR) == ["a", "b", "c", "d"]
+    assert [store.erasures for store in (clean, leftover, background)] == [1, 3, 3]
+    assert journal.read_completed_steps(installation.state, number) == {
         "tables": 1,
         "outbox": 3,
         "traces": 3,
     }
     with pytest.raises(ErasureIncompleteError) as error:
-        _erase_and_prove(instance, number, [clean, LeftoverStore("files", 4)], ERASED_AUTHOR)
+        _erase_and_prove(installation, number, [clean, LeftoverStore("files", 4)], ERASED_AUTHOR)
     assert error.value.found.endswith(
         "data that remains or has returned after 3 rounds: files: a, b, c"
     )
-    assert clean.erased == 1, "a completed step was repeated"
-    instance.state.close()
+    assert clean.erasures == 1, "a completed step was repeated"
+    installation.state.close()
 
 
 def test_a_request_with_data_left_in_the_state_is_incomplete(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_author(home, Author("ada", "Ada Wright"))
-    instance = Installation.for_settings(home)
+    installation = Installation.for_settings(home)
     subject = ErasureSubject("reader", "", "0123456789abcdef")
-    number = journal.open_request(instance.state, subject, asked_by="test")
+    number = journal.open_request(installation.state, subject, asked_by="test")
     monkeypatch.setattr(StateStore, "find_remaining_in_file", lambda *_: ["ledger_scores"])
     with pytest.raises(ErasureIncompleteError, match="still contains the target in ledger_scores"):
-        run_erasure(instance, number, dagster=DagsterRecords(instance, None))
-    instance.state.close()
+        run_erasure(installation, number, dagster=DagsterRecords(installation, None))
+    installation.state.close()
 
 
 def test_a_home_without_dagster_has_nothing_to_erase(home: Settings) -> None:
     records = DagsterRecords(Installation.for_settings(home), None)
-    assert (
-        records.end_active_runs(ERASED_AUTHOR),
-        records.erase(ERASED_AUTHOR),
-        records.find_remaining(ERASED_AUTHOR),
-    ) == (0, 0, [])
+    assert (records.end_active_runs(ERASED_AUTHOR), records.erase(ERASED_AUTHOR)) == (0, 0)
+    assert records.find_remaining(ERASED_AUTHOR) == []
 
 
 def test_a_forgotten_reader_may_return(home: Settings) -> None:
     write_author(home, Author("ada", "Ada Wright"))
-    instance, reader = Installation.for_settings(home), "0123456789abcdef"
+    installation, reader = Installation.for_settings(home), "0123456789abcdef"
     now = datetime.now(UTC)
 
-    def span(number: int, at: datetime) -> object:
+    def build_span(number: int, at: datetime) -> object:
         return make_span(number, reader=reader, question="What?", passage="x", chunk="c-9", at=at)
 
     outbox = Outbox(outbox_path(home))
-    outbox.put_trace(encode_spans(span(1, now)))
-    outbox.put_scores([vote(1, reader, 1.0)])
+    outbox.put_trace(encode_spans(build_span(1, now)))
+    outbox.put_scores([make_vote(1, reader, 1.0)])
     number = journal.open_request(
-        instance.state, ErasureSubject("reader", "", reader), asked_by="test"
+        installation.state, ErasureSubject("reader", "", reader), asked_by="test"
     )
 
-    result = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
+    result = run_erasure(installation, number, dagster=DagsterRecords(installation, None))
 
     before = read_certificate(result)
     assert before["places"]["outbox"] == 2
     assert not list((home.home / "forgetting").glob("marks-*")), "fingerprint files remain"
     assert (home.home / "forgetting").stat().st_mode & 0o7777 == 0o700
     assert (outbox.counts().traces, outbox.counts().scores) == (0, 0)
-    outbox.put_trace(encode_spans(span(2, now - timedelta(minutes=1))))
+    outbox.put_trace(encode_spans(build_span(2, now - timedelta(minutes=1))))
     assert outbox.counts().traces == 0, "an answer from before the erasure was stored"
-    outbox.put_trace(encode_spans(span(3, now + timedelta(minutes=1))))
-    outbox.put_scores([vote(3, reader, 1.0)])
+    outbox.put_trace(encode_spans(build_span(3, now + timedelta(minutes=1))))
+    outbox.put_scores([make_vote(3, reader, 1.0)])
     assert (outbox.counts().traces, outbox.counts().scores) == (1, 1)
     outbox.close()
-    assert journal.find_request(instance.state, number).done_at is not None
-    repeated = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
+    assert journal.find_request(installation.state, number).done_at is not None
+    repeated = run_erasure(installation, number, dagster=DagsterRecords(installation, None))
     assert (repeated, read_certificate(repeated)) == (result, before)
-    instance.state.close()
+    installation.state.close()

@@ -1,4 +1,4 @@
-"""One contract for both trace stores: the embedded file, and any Langfuse over its API."""
+"""Test the erasure from both trace stores: the embedded file, and Langfuse through its API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from tests.answer_spans import export_spans
 from tests.erasure_targets import author_target, post_target, reader_target
 from tests.graph.erasure.conftest import KEYS
-from tests.graph.erasure.spans import AUTHOR, make_span, vote
+from tests.graph.erasure.spans import AUTHOR, make_span, make_vote
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.trace_store import EmbeddedTraces, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -25,7 +25,7 @@ PASSAGE = "In March the old clock of my uncle stopped for good at a quarter past
 
 @pytest.fixture
 def http(home: Settings) -> Iterator[TestClient]:
-    """Three answers: 1 is the reader's, 2 shows the passage; both readers voted on each."""
+    """Store three answers: 1 to the reader, 2 with the passage; both readers voted on each."""
     with TestClient(build_app(TraceTables(home.home / "traces.sqlite"), keys=KEYS)) as http:
         http.auth = (KEYS.public, KEYS.secret)
         now = datetime.now(UTC)
@@ -34,7 +34,7 @@ def http(home: Settings) -> Iterator[TestClient]:
             span = make_span(number, reader=reader, chunk=f"chunk-{number}", at=now, **texts)
             export_spans(http, span)
             for voter in (READER, OTHER):
-                body = vote(number, voter, 1.0).body()
+                body = make_vote(number, voter, 1.0).body()
                 assert http.post("/api/public/scores", json=body).status_code == 200
         yield http
 
@@ -43,15 +43,15 @@ def http(home: Settings) -> Iterator[TestClient]:
 def trace_store(
     request: pytest.FixtureRequest, home: Settings, http: TestClient
 ) -> EmbeddedTraces | LangfuseTraces:
-    instance = Installation.for_settings(home)
+    installation = Installation.for_settings(home)
     if request.param == "file":
-        return EmbeddedTraces(instance)
+        return EmbeddedTraces(installation)
     client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
-    return LangfuseTraces(instance, client)
+    return LangfuseTraces(installation, client)
 
 
-def traces_and_scores(http: TestClient) -> tuple[list[int], list[tuple[int, str]]]:
-    """Traces, and (trace, reader) of the scores."""
+def read_traces_and_scores(http: TestClient) -> tuple[list[int], list[tuple[int, str]]]:
+    """Return the traces, and (trace, reader) of each score."""
     client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
     traces = sorted(int(observation["traceId"], 16) for observation in client.observations())
     scores = [
@@ -61,25 +61,19 @@ def traces_and_scores(http: TestClient) -> tuple[list[int], list[tuple[int, str]
     return traces, sorted(scores)
 
 
-def expected_count(
+def get_expected_count(
     trace_store: EmbeddedTraces | LangfuseTraces, *, rows: int, requests: int
 ) -> int:
-    """The file counts rows; Langfuse counts deletion requests, which include a trace's scores."""
+    """Return the expected count: rows in the file, or requests to Langfuse (scores included)."""
     return rows if isinstance(trace_store, EmbeddedTraces) else requests
 
 
 def test_a_home_without_the_file_has_nothing_to_erase(home: Settings) -> None:
     trace_store = EmbeddedTraces(Installation.for_settings(home))
     target = reader_target(READER)
-    assert (
-        list(trace_store.iter_observations()),
-        trace_store.erase(target),
-        trace_store.find_remaining(target),
-    ) == (
-        [],
-        0,
-        [],
-    )
+    assert list(trace_store.iter_observations()) == []
+    assert trace_store.erase(target) == 0
+    assert trace_store.find_remaining(target) == []
 
 
 def test_erasing_a_reader_deletes_the_readers_traces_and_scores(
@@ -87,9 +81,9 @@ def test_erasing_a_reader_deletes_the_readers_traces_and_scores(
 ) -> None:
     target = reader_target(READER)
     assert trace_store.find_remaining(target)
-    assert trace_store.erase(target) == expected_count(trace_store, rows=5, requests=3)
+    assert trace_store.erase(target) == get_expected_count(trace_store, rows=5, requests=3)
     assert trace_store.find_remaining(target) == []
-    assert traces_and_scores(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
+    assert read_traces_and_scores(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
     assert trace_store.erase(target) == 0
 
 
@@ -97,15 +91,15 @@ def test_erasing_a_post_deletes_the_traces_that_showed_it(
     trace_store: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     target = post_target(AUTHOR, "p.md", PASSAGE)
-    assert trace_store.erase(target) == expected_count(trace_store, rows=3, requests=1)
+    assert trace_store.erase(target) == get_expected_count(trace_store, rows=3, requests=1)
     assert trace_store.find_remaining(target) == []
-    assert traces_and_scores(http)[0] == [1, 3]
+    assert read_traces_and_scores(http)[0] == [1, 3]
 
 
 def test_erasing_an_author_deletes_every_trace_of_the_twin(
     trace_store: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     target = author_target(AUTHOR)
-    assert trace_store.erase(target) == expected_count(trace_store, rows=9, requests=3)
+    assert trace_store.erase(target) == get_expected_count(trace_store, rows=9, requests=3)
     assert trace_store.find_remaining(target) == []
-    assert traces_and_scores(http) == ([], [])
+    assert read_traces_and_scores(http) == ([], [])

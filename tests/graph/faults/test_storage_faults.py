@@ -1,4 +1,4 @@
-"""Real storage faults are reported with their cause and remedy."""
+"""Test that real storage faults are reported with their cause and remedy."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def sync(tables: Tables, count: int, author: str = "mara") -> None:
     )  # fmt: skip
 
 
-def open_all(folder: Path) -> list[Callable[[], object]]:
-    """Functions that each open, write and close one of a home's SQLite files."""
+def build_store_uses(folder: Path) -> list[Callable[[], object]]:
+    """Return functions that each open, write and close one of a home's SQLite files."""
 
-    def state() -> None:
+    def use_state() -> None:
         state_store = State.open(f"sqlite:///{folder / 'state.sqlite'}")
         try:
             with state_store.lease("test"):
@@ -59,13 +59,13 @@ def open_all(folder: Path) -> list[Callable[[], object]]:
         finally:
             state_store.close()
 
-    def outbox() -> None:
+    def use_outbox() -> None:
         Outbox(folder / "outbox.sqlite").close()
 
-    def traces() -> None:
+    def use_traces() -> None:
         TraceTables(folder / "traces.sqlite")
 
-    return [state, outbox, traces]
+    return [use_state, use_outbox, use_traces]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 @pytest.fixture
 def tables(home: Settings) -> Tables:
-    """Tables of one author in three versions, the last with a file of deleted rows."""
+    """Return an author's tables in three versions; the last has a file of deleted rows."""
     write_author(home, Author(slug="mara", name="Mara Lind"))
     state = State.open(home.state_address)
     tables = Tables(home.tables_base, state=state, lease_wait_s=1)
@@ -85,31 +85,31 @@ def tables(home: Settings) -> Tables:
     return tables
 
 
-def manifests(tables: Tables) -> list[Path]:
-    """The manifests, newest first, because their names count down."""
+def list_manifests(tables: Tables) -> list[Path]:
+    """Return the manifests, newest first, because their names count down."""
     return sorted(Path(tables.uri("texts", "mara"), "_versions").glob("*.manifest"))
 
 
-def data_files(tables: Tables) -> list[Path]:
+def list_data_files(tables: Tables) -> list[Path]:
     return sorted(Path(tables.uri("texts", "mara"), "data").iterdir())
 
 
 def empty_manifest(tables: Tables) -> None:
-    manifests(tables)[0].write_bytes(b"")
+    list_manifests(tables)[0].write_bytes(b"")
 
 
 def truncate_manifest(tables: Tables) -> None:
-    file = manifests(tables)[0]
+    file = list_manifests(tables)[0]
     file.write_bytes(file.read_bytes()[:-20])
 
 
 def delete_data(tables: Tables) -> None:
-    for file in data_files(tables):
+    for file in list_data_files(tables):
         file.unlink()
 
 
 def truncate_data(tables: Tables) -> None:
-    for file in data_files(tables):
+    for file in list_data_files(tables):
         file.write_bytes(file.read_bytes()[:-30])
 
 
@@ -140,17 +140,17 @@ def test_readers_writers_and_the_doctor_report_a_damaged_table(
         lambda: tables.scan("texts", "mara").collect(),
         lambda: sync(tables, 21),
     )
-    for use in uses:
+    for use_table in uses:
         # Polars wraps the error of a source in its own.
         with pytest.raises(Exception, match="is damaged") as error:
-            use()
+            use_table()
         if isinstance(error.value, TwinError):
             assert isinstance(error.value, DamagedError)
             assert error.value.next_step == DamagedError.remedy
-    [failed, rest] = stores.check_tables(home)
-    assert (failed.verdict, failed.remedy) == ("fail", DamagedError.remedy)
-    assert "texts of mara" in failed.found
-    assert rest.found.startswith("0 tables")
+    [failed_check, summary] = stores.check_tables(home)
+    assert (failed_check.verdict, failed_check.remedy) == ("fail", DamagedError.remedy)
+    assert "texts of mara" in failed_check.found
+    assert summary.found.startswith("0 tables")
 
 
 def test_an_invalid_filter_is_distinguished_from_a_lost_file(tables: Tables) -> None:
@@ -164,8 +164,8 @@ def test_an_invalid_filter_is_distinguished_from_a_lost_file(tables: Tables) -> 
 
 
 def test_a_damaged_old_version_is_distinguished_from_a_missing_one(tables: Tables) -> None:
-    oldest = len(manifests(tables))
-    manifests(tables)[-1].write_bytes(b"")
+    oldest = len(list_manifests(tables))
+    list_manifests(tables)[-1].write_bytes(b"")
     with pytest.raises(DamagedError):
         tables.read("texts", "mara", version=1)
     with pytest.raises(TwinError, match="choose a tag or version") as error:
@@ -178,12 +178,12 @@ def test_a_changed_value_on_disk_is_found_by_the_thorough_check(tables: Tables) 
     table = open_table(tables.uri("texts", "mara"))
     assert table is not None
     check_table(table, verify_values=True)
-    changed = 0
-    for file in data_files(tables):
+    changed_count = 0
+    for file in list_data_files(tables):
         content = file.read_bytes()
-        changed += content.count(b"text 15 of 0")
+        changed_count += content.count(b"text 15 of 0")
         file.write_bytes(content.replace(b"text 15 of 0", b"text 16 of 0"))
-    assert changed == 1
+    assert changed_count == 1
     reopened = open_table(tables.uri("texts", "mara"))
     assert reopened is not None
     with pytest.raises(DamagedError, match="differs from the written one"):
@@ -192,34 +192,32 @@ def test_a_changed_value_on_disk_is_found_by_the_thorough_check(tables: Tables) 
 
 @pytest.mark.parametrize("free_bytes", [0, 8_192])
 def test_every_database_reports_a_full_disk(disk: SmallDisk, free_bytes: int) -> None:
-    for store in open_all(disk.path):
-        store()
+    for use_store in build_store_uses(disk.path):
+        use_store()
     disk.fill(leave=free_bytes)
-    state, outbox, _ = open_all(disk.path)  # the trace store opens without writing
-    for store in (state, outbox):
+    use_state, use_outbox, _ = build_store_uses(disk.path)  # the trace store opens without writing
+    for use_store in (use_state, use_outbox):
         with pytest.raises(TwinError, match="no space left on the disk") as error:
-            store()
+            use_store()
         assert error.value.next_step == DiskFullError.remedy
     for name in ("state.sqlite", "outbox.sqlite"):
         with pytest.raises(DiskFullError):
             check_database(disk.path / name)
     disk.make_room()
-    for store in open_all(disk.path):
-        store()
+    for use_store in build_store_uses(disk.path):
+        use_store()
 
 
-def test_databases_and_tables_report_a_read_only_disk(
-    disk: SmallDisk,
-) -> None:
-    for store in open_all(disk.path):
-        store()
+def test_databases_and_tables_report_a_read_only_disk(disk: SmallDisk) -> None:
+    for use_store in build_store_uses(disk.path):
+        use_store()
     other = State.open(f"sqlite:///{disk.path.parent / 'other.sqlite'}")
     tables = Tables(str(disk.path / "tables"), state=other, lease_wait_s=1)
     sync(tables, 5)
     subprocess.run(["mount", "-o", "remount,ro", str(disk.path)], check=True)
-    for store in open_all(disk.path):
+    for use_store in build_store_uses(disk.path):
         with pytest.raises(TwinError, match="may not write to") as error:
-            store()
+            use_store()
         assert error.value.next_step == ReadOnlyError.remedy
     with pytest.raises(ReadOnlyError):
         check_database(disk.path / "state.sqlite")
@@ -231,11 +229,11 @@ def test_databases_and_tables_report_a_read_only_disk(
 
 @pytest.mark.parametrize("fault", ["half", "overwritten", "no database"])
 def test_stores_and_the_doctor_report_a_damaged_database(home: Settings, fault: str) -> None:
-    for store in open_all(home.home):
-        store()
+    for use_store in build_store_uses(home.home):
+        use_store()
     assert [check.verdict for check in stores.check_databases(home)] == ["ok"]
-    for name, store in zip(
-        ("state.sqlite", "outbox.sqlite", "traces.sqlite"), open_all(home.home), strict=True
+    for name, use_store in zip(
+        ("state.sqlite", "outbox.sqlite", "traces.sqlite"), build_store_uses(home.home), strict=True
     ):
         file = home.home / name
         connection = sqlite3.connect(file)
@@ -245,7 +243,7 @@ def test_stores_and_the_doctor_report_a_damaged_database(home: Settings, fault: 
         damaged = {
             "half": file.read_bytes()[: size // 2],
             "overwritten": file.read_bytes()[:4096] + bytes([7]) * (size - 4096),
-            "no database": b"this is no database" * 500,
+            "no database": b"this is not a database" * 500,
         }[fault]
         file.write_bytes(damaged)
         with pytest.raises(DamagedError):
@@ -254,12 +252,12 @@ def test_stores_and_the_doctor_report_a_damaged_database(home: Settings, fault: 
             copy_database(file, home.home.parent / f"copy-{name}")
         if fault == "no database":
             with pytest.raises(TwinError, match="is damaged") as error:
-                store()
+                use_store()
             assert error.value.next_step == DamagedError.remedy
-    *failed, last = stores.check_databases(home)
-    assert [check.verdict for check in failed] == ["fail"] * 3
-    assert {check.remedy for check in failed} == {DamagedError.remedy}
-    assert last.verdict == "ok"
+    *failed_checks, last_check = stores.check_databases(home)
+    assert [check.verdict for check in failed_checks] == ["fail"] * 3
+    assert {check.remedy for check in failed_checks} == {DamagedError.remedy}
+    assert last_check.verdict == "ok"
 
 
 def test_a_database_in_use_by_another_process_is_locked(
@@ -314,13 +312,13 @@ def test_a_copy_of_a_database_has_only_committed_rows(home: Settings) -> None:
 def test_a_functions_own_permission_error_is_not_a_table_fault(
     tables: Tables, tmp_path: Path
 ) -> None:
-    def function(changed: pl.DataFrame) -> pl.DataFrame:
+    def fail(changed: pl.DataFrame) -> pl.DataFrame:
         raise PermissionError(13, "Permission denied", str(tmp_path / "elsewhere" / "model"))
 
     with pytest.raises(PermissionError):
         tables.sync(
             pl.DataFrame([{"post": "new", "text": "t"}], schema=COLUMNS), "others", author="mara",
-            key="post", function=function, version="1", schema=COLUMNS, row_key="post",
+            key="post", function=fail, version="1", schema=COLUMNS, row_key="post",
         )  # fmt: skip
 
 

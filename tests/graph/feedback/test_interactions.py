@@ -1,4 +1,4 @@
-"""`interactions` in Dagster: the ledger as a table, even while the trace store is unavailable."""
+"""Test the asset `interactions`: the ledger as a table, even if the trace store is unavailable."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""On a full disk, tables and state raise an error, lose nothing, and work once there is room.
+"""Test that tables and state on a full disk raise an error, lose nothing, and work again later.
 
-For the weights and a training's output see `tests/live/weights` and `tests/live/training`.
+For weights and the output of a training, see `tests/live/weights` and `tests/live/training`.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ def tables(disk: SmallDisk, state: State) -> Tables:
     return Tables(str(disk.path / "tables"), state=state, lease_wait_s=5)
 
 
-def sync(tables: Tables, count: int) -> SyncResult:
-    """Sync `count` posts of half a kilobyte of random text each, in batches of fifty."""
+def sync(tables: Tables, post_count: int) -> SyncResult:
+    """Sync posts of half a kilobyte of random text each, in batches of fifty."""
     generator = random.Random(0)
     rows = [
-        {"post": f"p{number:04}", "text": generator.randbytes(500).hex()} for number in range(count)
+        {"post": f"p{number:04}", "text": generator.randbytes(500).hex()}
+        for number in range(post_count)
     ]
     return tables.sync(
         pl.DataFrame(rows, schema=COLUMNS), "texts", author="mara", key="post",
@@ -61,20 +62,22 @@ def test_a_sync_on_a_full_disk_keeps_whole_batches_and_resumes(
     disk: SmallDisk, tables: Tables, free_bytes: int
 ) -> None:
     before = sync(tables, 100)
-    old = tables.read("texts", "mara")
+    rows_before = tables.read("texts", "mara")
     disk.fill(leave=free_bytes)
     with pytest.raises(DiskFullError, match=r"no space left on the disk of .*free space there"):
         sync(tables, 1000)
-    partial = tables.read("texts", "mara")
-    assert partial.filter(pl.col("post") < "p0100").equals(old)
-    assert partial.height % 50 == 0
-    assert (partial.height > 100) == (free_bytes == 400_000)
-    assert (partial.height > 100) == (tables.data_version("texts", "mara") != before.data_version)
+    partial_rows = tables.read("texts", "mara")
+    assert partial_rows.filter(pl.col("post") < "p0100").equals(rows_before)
+    assert partial_rows.height % 50 == 0
+    assert (partial_rows.height > 100) == (free_bytes == 400_000)
+    assert (partial_rows.height > 100) == (
+        tables.data_version("texts", "mara") != before.data_version
+    )
 
     disk.make_room()
     result = sync(tables, 1000)
-    assert (result.rows, result.computed) == (1000, 1000 - partial.height)
-    assert sync(tables, 1000).computed == 0
+    assert (result.row_count, result.computed_count) == (1000, 1000 - partial_rows.height)
+    assert sync(tables, 1000).computed_count == 0
 
 
 def test_a_first_sync_on_a_full_disk_can_be_repeated(disk: SmallDisk, tables: Tables) -> None:
@@ -82,7 +85,7 @@ def test_a_first_sync_on_a_full_disk_can_be_repeated(disk: SmallDisk, tables: Ta
     with pytest.raises(DiskFullError):
         sync(tables, 500)
     disk.make_room()
-    assert sync(tables, 500).rows == 500
+    assert sync(tables, 500).row_count == 500
 
 
 def count_rows(state: State) -> int:
@@ -105,10 +108,7 @@ def test_a_transaction_on_a_full_disk_is_rolled_back(disk: SmallDisk, state: Sta
     with pytest.raises(DiskFullError, match=r"write to the state store.*no space left"):
         insert_rows(state, "too much", count=3000)
     assert count_rows(state) == 10
-    with (
-        pytest.raises(DiskFullError),
-        state.lease("table of mara"),
-    ):
+    with pytest.raises(DiskFullError), state.lease("table of mara"):
         pytest.fail("a lease was granted without being stored")
     state.close()
     reopened = State.open(f"sqlite:///{disk.path}/state.sqlite")
@@ -120,7 +120,7 @@ def test_a_transaction_on_a_full_disk_is_rolled_back(disk: SmallDisk, state: Sta
     reopened.close()
 
 
-def test_a_lease_released_on_a_full_disk_is_free_once_there_is_room(
+def test_a_lease_released_on_a_full_disk_is_free_once_there_is_space(
     disk: SmallDisk, state: State
 ) -> None:
     with state.lease("a"):
@@ -145,8 +145,5 @@ def test_other_errors_are_not_reported_as_a_full_disk() -> None:
     assert is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
     assert is_disk_full(OSError("LanceError(IO): No space left on device (os error 28)"))
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
-    with (
-        pytest.raises(PermissionError),
-        translate_disk_full("write", "/somewhere"),
-    ):
+    with pytest.raises(PermissionError), translate_disk_full("write", "/somewhere"):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -51,7 +51,7 @@ def test_maintenance_and_the_vector_index_work_on_s3(
     assert s3_tables.list_assets("ada") == ["embeddings"]
     assert s3_tables.list_assets("nobody") == []
     version = s3_tables.data_version("embeddings", "ada")
-    assert s3_tables.compact("embeddings", "ada").merged > 0
+    assert s3_tables.compact("embeddings", "ada").merged_count > 0
     assert maintain_vector_index(s3_tables, "ada") == "made"
     assert s3_tables.data_version("embeddings", "ada") == version
     chunk_ids = [

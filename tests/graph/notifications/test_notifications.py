@@ -1,4 +1,4 @@
-"""Notices reach each of three kinds of receivers once, even after a receiver was down."""
+"""Test that notices reach each kind of receiver once, even after a receiver was down."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ALARM = Notice(
 
 @dataclass
 class Receiver:
-    """A server's received bodies; `status` is the status of its responses."""
+    """The bodies that a server has received, and the status of its responses."""
 
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     status: int = 200
@@ -57,16 +57,16 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    server = Receiver()
+    receiver = Receiver()
 
     def answer(request: Request) -> Response:
-        if server.status == 200:
-            server.bodies.append(request.document)
-        return Response("ok", server.status)
+        if receiver.status == 200:
+            receiver.bodies.append(request.document)
+        return Response("ok", receiver.status)
 
     with http_server(answer) as url:
-        server.port = int(url.rpartition(":")[2])
-        yield server
+        receiver.port = int(url.rpartition(":")[2])
+        yield receiver
 
 
 @pytest.fixture
@@ -76,15 +76,15 @@ def state(tmp_path: Path) -> Iterator[State]:
     store.close()
 
 
-def queue(state: State, notice: Notice = ALARM, *, at: float = 1_000.0) -> bool:
+def queue_notice(state: State, notice: Notice = ALARM, *, at: float = 1_000.0) -> bool:
     with state.transaction() as connection:
         return announce(connection, notice, at=at)
 
 
 def test_a_webhook_gets_each_notice_once(state: State, receiver: Receiver) -> None:
     channels = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
-    assert queue(state)
-    assert not queue(state)  # the same event again
+    assert queue_notice(state)
+    assert not queue_notice(state)  # the same event again
     assert deliver(state, channels, now=1_001.0).sent == 1
     assert deliver(state, channels, now=1_002.0).sent == 0
     assert [body["title"] for body in receiver.bodies] == ["Quality of mara fell"]
@@ -99,7 +99,7 @@ def test_slack_gets_its_own_format(
 
     monkeypatch.setattr(NotifySlack, "webhook_url", f"http://127.0.0.1:{receiver.port}/services")
     address = f"https://hooks.slack.com/services/T{'1' * 8}/B{'2' * 8}/{'c' * 24}"
-    queue(state)
+    queue_notice(state)
     assert deliver(state, parse_channels([address]), now=1_001.0).sent == 1
     assert "Quality of mara fell" in json.dumps(receiver.bodies[0])
 
@@ -110,7 +110,7 @@ def test_mail_arrives(state: State) -> None:
     thread = threading.Thread(target=_receive_mail, args=(listener, mails), daemon=True)
     thread.start()
     port = listener.getsockname()[1]
-    queue(state)
+    queue_notice(state)
     address = f"mailto://127.0.0.1:{port}/?from=twin@example.org&to=her@example.org&mode=insecure"
     assert deliver(state, parse_channels([address]), now=1_001.0).sent == 1
     thread.join(10)
@@ -126,7 +126,7 @@ def test_an_unreachable_receiver_loses_no_notice_and_delays_no_other(
     closed.close()
     reachable = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
     unreachable = AppriseChannel(f"json://127.0.0.1:{closed_port}/gone")
-    queue(state)
+    queue_notice(state)
     first = deliver(state, [unreachable, reachable], now=1_001.0)
     assert (first.sent, first.waiting, len(receiver.bodies)) == (1, 1, 1)
     restored = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
@@ -142,10 +142,10 @@ def test_fifty_notices_for_an_unreachable_address_delay_no_other(
     closed.close()
     reachable = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
     for number in range(MAX_NOTICES_PER_CALL):
-        queue(state, replace(ALARM, key=f"alarm:{number}"))
+        queue_notice(state, replace(ALARM, key=f"alarm:{number}"))
     assert deliver(state, [unreachable, reachable], now=1_001.0).sent == MAX_NOTICES_PER_CALL
 
-    queue(state, replace(ALARM, key="rolled_back", title="Rolled back"))
+    queue_notice(state, replace(ALARM, key="rolled_back", title="Rolled back"))
     assert deliver(state, [unreachable, reachable], now=1_002.0).sent == 1
 
     assert receiver.bodies[-1]["title"] == "Rolled back"
@@ -160,7 +160,7 @@ def test_delivery_to_a_failing_address_ends_after_three_days(
 ) -> None:
     receiver.status = 500
     channels = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
-    queue(state)
+    queue_notice(state)
     assert deliver(state, channels, now=1_001.0).waiting == 1
     assert deliver(state, channels, now=1_001.0 + RETRY_PERIOD_S).given_up == 1
     assert deliver(state, channels, now=1_002.0 + RETRY_PERIOD_S) == Delivery(0, 0, 0)
@@ -169,14 +169,14 @@ def test_delivery_to_a_failing_address_ends_after_three_days(
     assert "500" in problem
 
 
-def test_without_an_address_a_notice_stays_in_the_history(state: State) -> None:
-    queue(state)
+def test_a_notice_without_an_address_stays_in_the_history(state: State) -> None:
+    queue_notice(state)
     assert deliver(state, [], now=1_001.0).waiting == 0
     assert queued_notices(state, author="mara") == [ALARM]
     assert queued_notices(state, author="tomas") == []
 
 
-def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None:
+def test_an_event_that_was_rolled_back_is_not_announced(state: State) -> None:
     def announce_and_fail() -> None:
         with state.transaction() as connection:
             announce(connection, ALARM, at=1.0)
@@ -187,15 +187,15 @@ def test_an_event_that_was_rolled_back_was_never_announced(state: State) -> None
     assert queued_notices(state) == []
 
 
-def test_the_recipe_for_a_notification_adds_one(
+def test_the_documented_recipe_for_a_notification_adds_one(
     state: State, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The recipe of deploy/docs/contributing.md adds a notice for the start of a trial."""
     [entry] = code_of("A notification", "python")
-    added = ast.literal_eval(f"{{{entry}}}")
-    assert added.keys().isdisjoint(NOTICES)
-    [message] = added.values()
-    monkeypatch.setattr(notices_module, "NOTICES", NOTICES | added)
+    added_notices = ast.literal_eval(f"{{{entry}}}")
+    assert added_notices.keys().isdisjoint(NOTICES)
+    [message] = added_notices.values()
+    monkeypatch.setattr(notices_module, "NOTICES", NOTICES | added_notices)
     registry = Registry(state, policy_path=tmp_path / "policy.json")
     release(registry, "h1")
     register(registry, "h2")
@@ -216,7 +216,7 @@ def test_an_unsupported_address_does_not_affect_the_others(
     state: State, receiver: Receiver
 ) -> None:
     supported = f"json://127.0.0.1:{receiver.port}/hook"
-    queue(state)
+    queue_notice(state)
     assert deliver(
         state, parse_channels(["nowhere://secret-token", supported]), now=1_001.0
     ) == Delivery(sent=1, waiting=1, given_up=0)

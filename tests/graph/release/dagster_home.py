@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.graph.release.releases import AUTHOR
 from tests.registered import register_version
 from tests.stored_rows import store_rows
-from tests.unit.registry.claims_beside import make_stable_claims
+from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.judges import pairs as table

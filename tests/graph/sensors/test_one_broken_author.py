@@ -420,4 +420,4 @@ def test_an_unreadable_table_does_not_block_the_tidying_of_others(world: Home) -
     assert all(f"bob/{name}: " in (description or "") for name in TABLES)
     # Bob's intact table was merged like those of the others.
     assert all(" 0 fragments merged" in compact_author(tables, slug)[0] for slug in AUTHORS)
-    assert [tables.compact("words", slug).fragments for slug in AUTHORS] == [1, 1, 1]
+    assert [tables.compact("words", slug).fragment_count for slug in AUTHORS] == [1, 1, 1]

@@ -23,8 +23,8 @@ def test_the_job_tidies_every_author(tables: Tables) -> None:
         )
     assert result.success
     for author in ("ann", "bob"):
-        assert tables.compact("words", author).merged == 0, "the job left fragments unmerged"
-        assert tables.compact("words", author).fragments == 1
+        assert tables.compact("words", author).merged_count == 0, "the job left fragments unmerged"
+        assert tables.compact("words", author).fragment_count == 1
 
 
 def test_a_table_being_written_is_left_for_the_next_night(tables: Tables) -> None:

@@ -13,7 +13,7 @@ from twin_cli.commands.versions import release_consented_version, run_release
 
 from tests.materialized import create_instance, materialize_assets, metadata_of
 from tests.registered import register_version
-from tests.unit.registry.claims_beside import make_stable_claims
+from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.released_model import released_model
 from twin_resources.authors import Author, read_author, write_author

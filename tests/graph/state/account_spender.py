@@ -1,4 +1,4 @@
-"""A process that spends money in the account tests; it contains no assertions.
+"""Spend money in a process of the account tests; this module contains no assertions.
 
     python -m tests.graph.state.account_spender URL REQUESTS LIMIT BILL [die]
 
@@ -25,22 +25,22 @@ def print_line(word: str) -> None:
     sys.stdout.flush()
 
 
-def main(url: str, requests: int, limit: float, bill: str, how: str = "") -> None:
+def main(url: str, request_count: int, limit: float, bill: str, mode: str = "") -> None:
     limits = SpendingLimits(home=SpendingLimit(usd_per_day=limit))
     account = SpendingAccount(State.open(url), limits)
     print_line("ready")
     sys.stdin.readline()
-    for number in range(requests):
+    for number in range(request_count):
         try:
             reservation = account.reserve(purpose="answer", author="ada", key="k", max_usd=MAX_COST)
         except OverLimitError:
             continue
         with Path(bill).open("a", encoding="utf-8") as stream:
             stream.write(f"{COST}\n")
-        if how and number == requests - 1:
+        if mode and number == request_count - 1:
             break
         account.settle(reservation, COST)
-    if how:
+    if mode:
         print_line("here")
         time.sleep(600)
 

@@ -1,4 +1,4 @@
-"""Fixtures: the state store on SQLite in a folder and on the tests' PostgreSQL server."""
+"""Provide the state store on SQLite in a folder and on the tests' PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["postgresql", "postgresql_url"]  # fixtures
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store."""
+    """Return the URL of an empty store."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/a folder/state.sqlite"
     url: str = request.getfixturevalue("postgresql_url")

@@ -1,4 +1,4 @@
-"""A process that is killed during a move; it contains no assertions.
+"""Move a version in a process that is killed meanwhile; this module contains no assertions.
 
     python -m tests.graph.state.registry_killed URL POLICY inside|after
 
@@ -19,7 +19,7 @@ from twin_resources.storage.state.state import State
 GATE = "gate-1"
 
 
-def stop(*_: Any, **__: Any) -> None:
+def wait_for_kill(*_: Any, **__: Any) -> None:
     sys.stdout.write("here\n")
     sys.stdout.flush()
     time.sleep(600)
@@ -27,11 +27,11 @@ def stop(*_: Any, **__: Any) -> None:
 
 def main(url: str, policy: str, where: str) -> None:
     if where == "inside":
-        registry.announce = stop  # pyright: ignore[reportPrivateImportUsage]
+        registry.announce = wait_for_kill  # pyright: ignore[reportPrivateImportUsage]
     else:
-        registry.Registry.publish = stop  # pyright: ignore[reportAttributeAccessIssue]
-    models = registry.Registry(State.open(url), policy_path=Path(policy))
-    models.move("mara", 2, "stable", actor="killed", reason="a test", gate_version=GATE)
+        registry.Registry.publish = wait_for_kill  # pyright: ignore[reportAttributeAccessIssue]
+    opened_registry = registry.Registry(State.open(url), policy_path=Path(policy))
+    opened_registry.move("mara", 2, "stable", actor="killed", reason="a test", gate_version=GATE)
 
 
 if __name__ == "__main__":

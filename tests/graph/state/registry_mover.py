@@ -1,4 +1,4 @@
-"""Functions that the registry tests run in other processes; they contain no assertions."""
+"""Provide functions that the registry tests run in other processes, without assertions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test an account that processes share on SQLite and PostgreSQL while one of them is killed."""
+"""Test an account that several processes share, on SQLite and PostgreSQL, when one is killed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from twin_resources.access.spending_limits import OverLimitError, SpendingLimit,
 from twin_resources.storage.state.state import State
 
 
-def start(
-    url: str, requests: int, limit: float, bill: Path, how: str = ""
+def start_spender(
+    url: str, request_count: int, limit: float, bill: Path, mode: str = ""
 ) -> subprocess.Popen[str]:
-    arguments = [url, str(requests), str(limit), str(bill), *([how] if how else [])]
+    arguments = [url, str(request_count), str(limit), str(bill), *([mode] if mode else [])]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.graph.state.account_spender", *arguments],
         stdin=subprocess.PIPE,
@@ -28,7 +28,7 @@ def start(
     )
 
 
-def begin(process: subprocess.Popen[str]) -> None:
+def let_spend(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
@@ -45,18 +45,20 @@ def test_four_processes_and_a_kill_pass_no_limit(
 ) -> None:
     """Four processes send 24 requests on a budget of ten; a fifth is killed with a reservation."""
     limit = 10 * MAX_COST
-    spenders = [start(store_url, 6, limit, tmp_path / f"{number}.bill") for number in range(4)]
-    killed = start(store_url, 1, limit, tmp_path / "dying.bill", "die")
-    for process in (*spenders, killed):
+    spenders = [
+        start_spender(store_url, 6, limit, tmp_path / f"{number}.bill") for number in range(4)
+    ]
+    killed_spender = start_spender(store_url, 1, limit, tmp_path / "dying.bill", "die")
+    for process in (*spenders, killed_spender):
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    begin(killed)
-    assert killed.stdout is not None
-    assert killed.stdout.readline() == "here\n"
+    let_spend(killed_spender)
+    assert killed_spender.stdout is not None
+    assert killed_spender.stdout.readline() == "here\n"
     for process in spenders:
-        begin(process)
-    killed.kill()
-    assert killed.wait(30) == -9
+        let_spend(process)
+    killed_spender.kill()
+    assert killed_spender.wait(30) == -9
     assert [process.wait(60) for process in spenders] == [0] * 4
 
     account = SpendingAccount(state, SpendingLimits(home=SpendingLimit(usd_per_day=limit)))

@@ -13,7 +13,7 @@ import pytest
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
-from tests.unit.registry.claims_beside import make_stable_claims
+from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import (
     GateClaim,
@@ -28,8 +28,8 @@ from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import MoveRefusedError, Registry, reconcile
 from twin_resources.storage.state.state import State
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.graph.state.registry_mover"])
+PROCESS_CONTEXT = multiprocessing.get_context("forkserver")
+PROCESS_CONTEXT.set_forkserver_preload(["tests.graph.state.registry_mover"])
 
 
 @pytest.fixture
@@ -87,12 +87,12 @@ def read_states(registry: Registry) -> list[str]:
     return [item.state for item in registry.versions("mara")]
 
 
-def served_version(registry: Registry) -> int | None:
+def read_served_version(registry: Registry) -> int | None:
     stable = read_policy(registry.policy_path).authors["mara"].stable
     return stable.version if stable else None
 
 
-def name_answer_model(registry: Registry, checkpoint: str = "named") -> ModelVersion:
+def register_answer_model(registry: Registry, checkpoint: str = "named") -> ModelVersion:
     return register_version(
         registry,
         "mara",
@@ -107,7 +107,7 @@ def name_answer_model(registry: Registry, checkpoint: str = "named") -> ModelVer
 def test_an_answer_model_is_stable_by_hand_until_a_candidate_wins_a_trial(
     registry: Registry,
 ) -> None:
-    version = name_answer_model(registry)
+    version = register_answer_model(registry)
     assert reconcile_all(registry) == []
     with pytest.raises(MoveRefusedError, match="no PASSED verdict"):
         registry.move(
@@ -117,7 +117,7 @@ def test_an_answer_model_is_stable_by_hand_until_a_candidate_wins_a_trial(
     entry = read_policy(registry.policy_path).authors["mara"].stable
     assert entry is not None
     assert (entry.kind, entry.base) == ("answer_model", "http://127.0.0.1:9/v1#large")
-    assert name_answer_model(registry) == registry.get("mara", 1)
+    assert register_answer_model(registry) == registry.get("mara", 1)
     register(registry, "h2")
     judge(registry, "h2")
     reconcile_all(registry, mode="gate")
@@ -125,18 +125,18 @@ def test_an_answer_model_is_stable_by_hand_until_a_candidate_wins_a_trial(
     result = TrialResult("promote", "better, after 80 pairs", incumbent=1)
     reconcile_all(registry, mode="gate", v2=result)
     assert read_states(registry) == ["retired", "stable"]
-    assert name_answer_model(registry).state == "retired", "naming it again restored it"
+    assert register_answer_model(registry).state == "retired", "naming it again restored it"
 
 
 def test_an_answer_model_is_retired_and_restored_by_hand(registry: Registry) -> None:
-    name_answer_model(registry)
+    register_answer_model(registry)
     registry.move("mara", 1, "stable", actor="command:jo", reason="named", force=True)
     with pytest.raises(MoveRefusedError, match="it may move to refused"):
         registry.move("mara", 1, "retired", actor="dagster", reason="by itself")
     registry.move("mara", 1, "retired", actor="command:jo", reason="not wanted", force=True)
-    assert served_version(registry) is None
+    assert read_served_version(registry) is None
     registry.move("mara", 1, "stable", actor="command:jo", reason="wanted again")
-    assert served_version(registry) == 1
+    assert read_served_version(registry) == 1
     assert registry.get("mara", 1).forced
 
 
@@ -146,7 +146,7 @@ def test_a_tuned_version_cannot_be_retired_by_hand(registry: Registry) -> None:
         registry.move("mara", 1, "retired", actor="command:jo", reason="off", force=True)
 
 
-def test_versions_are_numbered_by_author(registry: Registry) -> None:
+def test_versions_are_numbered_for_each_author(registry: Registry) -> None:
     assert [register(registry, name).version for name in ("h1", "h2")] == [1, 2]
     assert register(registry, "j1", author="josé").version == 1
     assert registry.authors() == ["josé", "mara"]
@@ -157,22 +157,18 @@ def test_versions_are_numbered_by_author(registry: Registry) -> None:
         registry.get("mara", 9)
 
 
-def test_a_known_checkpoint_keeps_its_version_and_gets_new_paths(
-    registry: Registry,
-) -> None:
+def test_a_known_checkpoint_keeps_its_version_and_gets_new_paths(registry: Registry) -> None:
     first = register(registry, "h1")
-    renewed = register_version(
+    registered_again = register_version(
         registry, "mara", "h1", folder="/moved", adapter_gguf="/moved/adapter.gguf", base="/b",
         base_gguf="/g", template="template-1", dataset_version="dataset-1",
     )  # fmt: skip
-    moved = {"folder": "/moved", "adapter_gguf": "/moved/adapter.gguf", "base": "/b"}
-    assert renewed == replace(first, **moved, base_gguf="/g")
+    new_paths = {"folder": "/moved", "adapter_gguf": "/moved/adapter.gguf", "base": "/b"}
+    assert registered_again == replace(first, **new_paths, base_gguf="/g")
     assert len(registry.versions("mara")) == 1
 
 
-def test_a_retired_checkpoint_trained_again_is_a_candidate(
-    registry: Registry,
-) -> None:
+def test_a_retired_checkpoint_trained_again_is_a_candidate(registry: Registry) -> None:
     release(registry, "h1", "h2")
     assert read_states(registry) == ["retired", "stable"]
     assert register(registry, "h1").state == "candidate"
@@ -208,7 +204,7 @@ def test_a_release_is_withdrawn_only_after_a_later_verdict(
     move = registry.move("mara", 1, "refused", **arguments, gate_version=GATE)
 
     assert (move.from_state, move.to_state) == ("stable", "refused")
-    assert served_version(registry) is None
+    assert read_served_version(registry) is None
     texts = {item.title: item.text for item in queued_notices(registry.state, author="mara")}
     assert "it recites" in texts["v1 of mara was taken back"]
     assert "base model answers" in texts["v1 of mara was taken back"]
@@ -216,7 +212,7 @@ def test_a_release_is_withdrawn_only_after_a_later_verdict(
     registry.move("mara", 1, "stable", actor="chris", reason="I read it", force=True)
     with pytest.raises(MoveRefusedError, match="a person released it against the gate's verdict"):
         registry.move("mara", 1, "refused", **arguments, gate_version=GATE)
-    assert served_version(registry) == 1
+    assert read_served_version(registry) == 1
 
 
 @pytest.mark.parametrize("outcome", [None, "failed", "not_decided"])
@@ -237,7 +233,7 @@ def test_a_release_without_a_passed_verdict_is_refused(
         registry.move("mara", 1, "stable", actor="me", reason="please")
     assert read_states(registry) == ["candidate"]
     assert registry.moves("mara") == []
-    assert served_version(registry) is None
+    assert read_served_version(registry) is None
 
 
 def test_the_first_passed_version_becomes_stable(registry: Registry) -> None:
@@ -249,7 +245,7 @@ def test_the_first_passed_version_becomes_stable(registry: Registry) -> None:
     assert reconcile_all(registry) == []
     stable = registry.stable_version("mara")
     assert stable is not None
-    assert stable.version == served_version(registry) == 1
+    assert stable.version == read_served_version(registry) == 1
     assert read_policy(registry.policy_path).gate_version == GATE
 
 
@@ -261,17 +257,17 @@ def test_a_refused_version_is_not_served_and_has_a_reason(registry: Registry) ->
     assert move.to_state == "refused"
     assert "perplexity 23.5, base 34.6" in move.reason
     assert read_states(registry) == ["stable", "refused"]
-    assert served_version(registry) == 1
+    assert read_served_version(registry) == 1
 
 
 def test_a_successor_retires_a_version_and_a_rollback_restores_it(registry: Registry) -> None:
     release(registry, "h1", "h2", "h3")
     assert read_states(registry) == ["retired", "retired", "stable"]
-    assert served_version(registry) == 3
+    assert read_served_version(registry) == 3
     move = registry.rollback("mara", actor="chris", reason="it rambles")
     assert (move.version, move.to_state) == (2, "stable")
     assert read_states(registry) == ["retired", "stable", "rolled_back"]
-    assert served_version(registry) == 2
+    assert read_served_version(registry) == 2
     registry.rollback("mara", 1, actor="chris", reason="further back")
     assert read_states(registry) == ["stable", "rolled_back", "rolled_back"]
     with pytest.raises(MoveRefusedError, match="no retired version"):
@@ -290,7 +286,7 @@ def test_a_person_may_force_a_refused_version(registry: Registry) -> None:
     move = registry.move("mara", 1, "stable", actor="chris", reason="small corpus", force=True)
     assert move.forced
     assert registry.get("mara", 1).forced
-    assert served_version(registry) == 1
+    assert read_served_version(registry) == 1
     assert reconcile_all(registry) == []
 
 
@@ -324,7 +320,7 @@ def test_a_canary_is_served_beside_the_stable_version_until_decided(registry: Re
 def test_a_tainted_stable_version_is_no_longer_served(registry: Registry) -> None:
     release(registry, "h1", "h2")
     registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
-    assert served_version(registry) is None
+    assert read_served_version(registry) is None
     stable = registry.stable_version("mara")
     assert stable is not None
     assert stable.tainted
@@ -340,7 +336,7 @@ def test_a_rollback_skips_a_tainted_version(registry: Registry) -> None:
     registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
     registry.rollback("mara", actor="chris", reason="go back")
     assert read_states(registry) == ["stable", "retired", "rolled_back"]
-    assert served_version(registry) == 1
+    assert read_served_version(registry) == 1
 
 
 def test_the_history_records_moves_actors_and_reasons(registry: Registry) -> None:
@@ -359,27 +355,27 @@ def test_the_history_records_moves_actors_and_reasons(registry: Registry) -> Non
     assert numbers == sorted(set(numbers))
 
 
-def test_two_reconciliations_at_once_move_each_version_once(
+def test_concurrent_reconciliations_move_each_version_once(
     registry: Registry, store_url: str, tmp_path: Path
 ) -> None:
     release(registry, "h1")
     register(registry, "h2")
     judge(registry, "h2")
-    barrier = PROCESSES.Barrier(2)
-    outs = [tmp_path / f"moves-{name}" for name in "ab"]
+    barrier = PROCESS_CONTEXT.Barrier(2)
+    out_paths = [tmp_path / f"moves-{name}" for name in "ab"]
     processes = [
-        PROCESSES.Process(
+        PROCESS_CONTEXT.Process(
             target=reconcile_when_all_are_ready,
             args=(store_url, registry.policy_path, barrier, out),
         )
-        for out in outs
+        for out in out_paths
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
-    assert sorted(json.loads(out.read_text()) for out in outs) == [[], [[2, "stable"]]]
+    assert sorted(json.loads(out.read_text()) for out in out_paths) == [[], [[2, "stable"]]]
     assert read_states(registry) == ["retired", "stable"]
 
 
@@ -392,7 +388,7 @@ def test_the_newest_routing_table_of_an_author_counts(registry: Registry) -> Non
 
 def test_an_older_state_never_overwrites_the_policy(registry: Registry, store_url: str) -> None:
     processes = [
-        PROCESSES.Process(
+        PROCESS_CONTEXT.Process(
             target=route_many_times, args=(store_url, registry.policy_path, author, 30)
         )
         for author in ("mara", "jose")
@@ -413,10 +409,10 @@ def test_a_lost_policy_file_is_rewritten(registry: Registry) -> None:
     release(registry, "h1")
     registry.policy_path.unlink()
     assert reconcile_all(registry) == []
-    assert served_version(registry) == 1
+    assert read_served_version(registry) == 1
     registry.policy_path.write_text("{half a fi")
     assert reconcile_all(registry) == []
-    assert served_version(registry) == 1
+    assert read_served_version(registry) == 1
 
 
 def test_an_unchanged_policy_keeps_its_file(registry: Registry) -> None:
@@ -504,15 +500,15 @@ def test_a_refused_move_is_retried_after_a_concurrent_move(
     register(registry, "h2")
     judge(registry, "h1")
     judge(registry, "h2", "failed")
-    move, refusals = registry.move, []
+    move_version, refused_numbers = registry.move, []
 
-    def refuse_once(author: str, number: int, to: Any, **options: Any) -> Move:
-        if number == 1 and not refusals:
-            refusals.append(number)
+    def refuse_once(author: str, number: int, to_state: Any, **options: Any) -> Move:
+        if number == 1 and not refused_numbers:
+            refused_numbers.append(number)
             if meanwhile == "moved by hand":
-                move(author, 1, "refused", actor="chris", reason="no")
+                move_version(author, 1, "refused", actor="chris", reason="no")
             raise MoveRefusedError("move v1", found="candidate no longer", next_step="look")
-        return move(author, number, to, **options)
+        return move_version(author, number, to_state, **options)
 
     monkeypatch.setattr(registry, "move", refuse_once)
     if meanwhile == "nothing":

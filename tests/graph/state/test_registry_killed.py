@@ -11,7 +11,7 @@ import pytest
 from tests.graph.state.registry_mover import GATE
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
-from tests.unit.registry.claims_beside import make_stable_claims
+from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry, reconcile
@@ -20,7 +20,7 @@ from twin_resources.storage.state.state import State
 
 @pytest.fixture
 def registry(state: State, tmp_path: Path) -> Registry:
-    """A registry with v1 stable and a passed candidate v2."""
+    """Return a registry with a stable v1 and a candidate v2 that passed the gate."""
     registry = Registry(state, policy_path=tmp_path / "policy.json")
     for number in (1, 2):
         register_version(registry, "mara", f"h{number}")
@@ -37,7 +37,7 @@ def run_reconciliation(registry: Registry) -> list[str]:
     return [f"v{move.version} {move.to_state}" for move in moves]
 
 
-def kill_a_mover(url: str, registry: Registry, where: str) -> None:
+def kill_during_move(url: str, registry: Registry, where: str) -> None:
     """Start a process, wait until it reaches the given point of the move, and kill it."""
     arguments = [url, str(registry.policy_path), where]
     mover = subprocess.Popen(
@@ -54,7 +54,7 @@ def kill_a_mover(url: str, registry: Registry, where: str) -> None:
 
 def test_a_kill_inside_the_transaction_moves_nothing(registry: Registry, store_url: str) -> None:
     before = (registry.versions("mara"), registry.moves("mara"), queued_notices(registry.state))
-    kill_a_mover(store_url, registry, "inside")
+    kill_during_move(store_url, registry, "inside")
     assert (
         registry.versions("mara"),
         registry.moves("mara"),
@@ -72,15 +72,15 @@ def test_a_kill_inside_the_transaction_moves_nothing(registry: Registry, store_u
 def test_the_policy_is_written_after_a_kill_between_transaction_and_policy(
     registry: Registry, store_url: str
 ) -> None:
-    kill_a_mover(store_url, registry, "after")
+    kill_during_move(store_url, registry, "after")
     assert [item.state for item in registry.versions("mara")] == ["retired", "stable"]
     assert queued_notices(registry.state)[0].title == "v2 of mara is stable"
-    old = read_policy(registry.policy_path).authors["mara"].stable
-    assert old is not None
-    assert old.version == 1
+    served_before = read_policy(registry.policy_path).authors["mara"].stable
+    assert served_before is not None
+    assert served_before.version == 1
 
     assert run_reconciliation(registry) == [], "the version was moved twice"
     served = read_policy(registry.policy_path).authors["mara"].stable
     assert served is not None
     assert served.version == 2
-    assert len(queued_notices(registry.state)) == 2, "not one notice for each release"
+    assert len(queued_notices(registry.state)) == 2, "expected one notice for each release"

@@ -1,4 +1,4 @@
-"""Test the data that hosts share, in each kind of store: folders by hash, author files as rows."""
+"""Test the data that hosts share: folders in a file store, author files as rows of the state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from twin_assets.evaluation.judgement import _find_candidate
 from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.api.recent_responses import RecentResponses, RequestOrigin
-from twin_resources.registry.following import (
+from twin_resources.registry.host_sync import (
     Follower,
     create_follower,
     fetch_versions,
@@ -53,7 +53,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.weights.weights import RECORD_FILE, embedder_folder, prepared_folder
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
-NAME = "checkpoints/ann/0123"
+FOLDER = "checkpoints/ann/0123"
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -70,56 +70,58 @@ def address(
     return f"s3://{tmp_path.name.replace('_', '-')[:60].lower()}/store"
 
 
-def host(folder: Path, address: str) -> SharedFolders:
+def make_host(folder: Path, address: str) -> SharedFolders:
     folder.mkdir()
     return SharedFolders(folder, address)
 
 
-def with_checkpoint(shared: SharedFolders) -> SharedFolders:
-    folder = shared.home / NAME
+def add_checkpoint(shared_folders: SharedFolders) -> SharedFolders:
+    folder = shared_folders.home / FOLDER
     (folder / "adapter").mkdir(parents=True)
     (folder / "adapter" / "weights.safetensors").write_bytes(b"w" * 100_000)
     (folder / "manifest.json").write_text("{}")
-    return shared
+    return shared_folders
 
 
 def test_a_folder_is_stored_once_and_fetched_once(tmp_path: Path, address: str) -> None:
-    first, second = with_checkpoint(host(tmp_path / "a", address)), host(tmp_path / "b", address)
-    with pytest.raises(FolderNotStoredError, match=NAME):
-        second.fetch(NAME)
-    assert not (second.home / NAME).exists()
-    assert (first.store(NAME), first.store(NAME)) == (True, False)
-    assert second.list_folders("checkpoints") == [NAME]
+    first = add_checkpoint(make_host(tmp_path / "a", address))
+    second = make_host(tmp_path / "b", address)
+    with pytest.raises(FolderNotStoredError, match=FOLDER):
+        second.fetch(FOLDER)
+    assert not (second.home / FOLDER).exists()
+    assert (first.store(FOLDER), first.store(FOLDER)) == (True, False)
+    assert second.list_folders("checkpoints") == [FOLDER]
     results: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: results.append(second.fetch(NAME))) for _ in range(2)
+        threading.Thread(target=lambda: results.append(second.fetch(FOLDER))) for _ in range(2)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(results) == [False, True], "not exactly one fetch"
-    assert (second.home / NAME / "adapter" / "weights.safetensors").read_bytes() == b"w" * 100_000
+    assert sorted(results) == [False, True], "expected exactly one fetch"
+    assert (second.home / FOLDER / "adapter" / "weights.safetensors").read_bytes() == b"w" * 100_000
     assert [path.name for path in (second.home / "work").iterdir()] == ["fetch.lock"]
 
 
 def test_a_folder_with_changed_bytes_is_not_fetched(tmp_path: Path, address: str) -> None:
-    first, second = with_checkpoint(host(tmp_path / "a", address)), host(tmp_path / "b", address)
-    first.store(NAME)
+    first = add_checkpoint(make_host(tmp_path / "a", address))
+    second = make_host(tmp_path / "b", address)
+    first.store(FOLDER)
     changed = tmp_path / "changed"
     changed.write_bytes(b"x")
-    FileStore(address).store_file(f"{NAME}/manifest.json", changed)
+    FileStore(address).store_file(f"{FOLDER}/manifest.json", changed)
     with pytest.raises(TwinError, match=r"manifest.json differs from the stored file"):
-        second.fetch(NAME)
-    assert not (second.home / NAME).exists()
+        second.fetch(FOLDER)
+    assert not (second.home / FOLDER).exists()
 
 
 def test_a_folder_without_its_file_list_does_not_count_as_stored(tmp_path: Path) -> None:
-    shared = with_checkpoint(host(tmp_path / "a", str(tmp_path / "store")))
-    shared.store(NAME)
-    (tmp_path / "store" / NAME / FILE_LIST_NAME).unlink()
-    assert not shared.contains(NAME)
-    assert shared.store(NAME), "an interrupted upload was not repeated"
+    shared = add_checkpoint(make_host(tmp_path / "a", str(tmp_path / "store")))
+    shared.store(FOLDER)
+    (tmp_path / "store" / FOLDER / FILE_LIST_NAME).unlink()
+    assert not shared.contains(FOLDER)
+    assert shared.store(FOLDER), "an interrupted upload was not repeated"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -133,7 +135,7 @@ def test_rows_are_compared_as_new_changed_and_deleted(state: State, home: Settin
     write_author(home, Author("ann", "Ann"))
     write_author(home, Author("bob", "Bob"))
     files = read_author_files(home.authors_dir)
-    assert compare_files(read_stored_files(state), files).new == (
+    assert compare_files(read_stored_files(state), files).new_names == (
         "authors/ann.toml",
         "authors/bob.toml",
     )
@@ -141,14 +143,13 @@ def test_rows_are_compared_as_new_changed_and_deleted(state: State, home: Settin
     store_files(state, files, row_names=files)
     first = read_change_token(state)
     store_files(state, files, row_names=files)
-    assert (first != before, read_change_token(state)) == (True, first), (
-        "the token of the same rows"
-    )
+    assert first != before
+    assert read_change_token(state) == first, "storing the same rows changed the token"
     write_author(home, Author("ann", "Ann Bell"))
     (home.authors_dir / "bob.toml").unlink()
     files = read_author_files(home.authors_dir)
     changes = compare_files(read_stored_files(state), files)
-    assert (changes.new, changes.changed, changes.deleted) == (
+    assert (changes.new_names, changes.changed_names, changes.deleted_names) == (
         (),
         ("authors/ann.toml",),
         ("authors/bob.toml",),
@@ -162,14 +163,14 @@ def test_rows_are_compared_as_new_changed_and_deleted(state: State, home: Settin
 
 def test_a_file_that_a_person_changed_is_kept_and_reported(home: Settings) -> None:
     write_author(home, Author("ann", "Ann"))
-    stored = read_author_files(home.authors_dir)
-    assert update_files(home.home, stored) == []
+    stored_files = read_author_files(home.authors_dir)
+    assert update_files(home.home, stored_files) == []
     write_author(home, Author("ann", "Ann Bell"))
-    (message,) = update_files(home.home, stored)
+    (message,) = update_files(home.home, stored_files)
     assert "authors/ann.toml was changed on this host" in message
     assert "Ann Bell" in (home.authors_dir / "ann.toml").read_text()
     (home.authors_dir / "ann.toml").unlink()
-    assert update_files(home.home, stored) == []
+    assert update_files(home.home, stored_files) == []
     assert update_files(home.home, {}) == []
     assert author_slugs(home) == [], "a deleted row left its file"
 
@@ -184,7 +185,7 @@ def test_a_row_with_a_path_outside_the_folder_writes_nothing(home: Settings, nam
     assert repr(name) in message
     assert set(home.home.parent.rglob("*")) == before
     update_files(home.home, {name: "x = 1", "authors/zoe.toml": 'name = "Zoe"'})
-    assert author_slugs(home) == ["zoe"], "the valid row was not followed"
+    assert author_slugs(home) == ["zoe"], "the valid row was not applied"
 
 
 def test_a_home_with_a_local_state_has_no_follower(home: Settings) -> None:
@@ -196,12 +197,17 @@ def test_paths_of_a_shared_registry_are_relative_to_each_hosts_home(
     tmp_path: Path, postgresql_url: str
 ) -> None:
     with closing(State.open(postgresql_url)) as state:
-        first, second = (Registry(state, policy_path=tmp_path / at / "policy.json") for at in "ab")
-        paths = {"folder": f"{tmp_path}/a/{NAME}", "base_gguf": f"{tmp_path}/a/weights/m/1/b.gguf"}
+        first, second = (
+            Registry(state, policy_path=tmp_path / name / "policy.json") for name in "ab"
+        )
+        paths = {
+            "folder": f"{tmp_path}/a/{FOLDER}",
+            "base_gguf": f"{tmp_path}/a/weights/m/1/b.gguf",
+        }
         register_version(first, "ann", "0123", base="https://example.org/v1#model", **paths)
         version = second.get("ann", 1)
         assert (version.folder, version.base) == (
-            f"{tmp_path}/b/{NAME}",
+            f"{tmp_path}/b/{FOLDER}",
             "https://example.org/v1#model",
         )
         assert first.get("ann", 1).folder == paths["folder"]
@@ -279,22 +285,22 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
     now = [0.0]
     shared = home.model_copy(update={"state_url": postgresql_url})
     follower = Follower(shared, clock=lambda: now[0])
-    assert follower.lag_reason, "no reason before the first poll"
+    assert follower.lag_reason, "there must be a reason before the first poll"
     with closing(State.open(postgresql_url)) as state:
         registry = Registry(state, policy_path=home.home / "of-another" / "policy.json")
         follower.poll_once()
         assert (follower.lag_reason, follower.problems) == ("", "")
         assert capsys.readouterr().err == "following the state store: up to date\n"
-        register_version(registry, "ann", "0123", folder=str(home.home / "of-another" / NAME))
+        register_version(registry, "ann", "0123", folder=str(home.home / "of-another" / FOLDER))
         registry.move("ann", 1, "refused", actor="gate", reason="test")
         registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
     follower.poll_once()
-    assert f"needs {NAME}" in follower.lag_reason
+    assert f"needs {FOLDER}" in follower.lag_reason
     assert capsys.readouterr().err == f"following the state store: {follower.lag_reason}\n"
-    (home.home / NAME).mkdir(parents=True)
+    (home.home / FOLDER).mkdir(parents=True)
     now[0] += 4
     follower.poll_once()
-    assert f"needs {NAME}" in follower.lag_reason, "checked before five seconds"
+    assert f"needs {FOLDER}" in follower.lag_reason, "polled again within five seconds"
     now[0] += 2
     follower.poll_once()
     assert (follower.lag_reason, follower.problems) == ("", "")
@@ -304,7 +310,7 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
     assert "the state that was read last stays in use" in follower.problems
     follower._state, now[0] = opened_state, now[0] + 60
     follower.poll_once()
-    assert (follower.lag_reason, follower.problems) == ("", ""), "not recovered"
+    assert (follower.lag_reason, follower.problems) == ("", ""), "the follower did not recover"
     unreachable = {"state_url": "postgresql://twin@127.0.0.1:1/none"}
     follower = Follower(shared.model_copy(update=unreachable))
     follower.poll_once()
@@ -312,7 +318,7 @@ def test_a_follower_reports_missing_folders_and_survives_postgresql(
     assert "the state that was read last stays in use" in follower.problems
 
 
-def test_a_tick_fetches_author_files_and_a_run_names_a_missing_folder(
+def test_a_tick_fetches_author_files_and_a_run_reports_a_missing_folder(
     home: Settings, postgresql_url: str, tmp_path: Path
 ) -> None:
     shared = home.model_copy(update={"state_url": postgresql_url})

@@ -1,4 +1,4 @@
-"""Test transactions, the schema number and leases on SQLite and PostgreSQL."""
+"""Test transactions, the schema version and leases on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from twin_resources.storage.state.lease import (
     process_start_time,
 )
 from twin_resources.storage.state.state import State, StateError
-from twin_resources.storage.state.state_tables import leases, routing, schema_number
+from twin_resources.storage.state.state_tables import leases, routing, schema_versions
 from twin_resources.storage.storage_faults import DamagedError, UnreachableError
 
-PROCESSES = multiprocessing.get_context("forkserver")
+PROCESS_CONTEXT = multiprocessing.get_context("forkserver")
 DAY_S = 86_400.0
-PROCESSES.set_forkserver_preload(["tests.graph.state.lease_holder"])
+PROCESS_CONTEXT.set_forkserver_preload(["tests.graph.state.lease_holder"])
 
 
 def insert_row(connection: sa.Connection, number: int) -> None:
@@ -50,7 +50,7 @@ def read_tables(state: State) -> list[Any]:
 
 
 def start_process(target: Callable[..., None], *args: object) -> BaseProcess:
-    process = PROCESSES.Process(target=target, args=args)
+    process = PROCESS_CONTEXT.Process(target=target, args=args)
     process.start()
     return process
 
@@ -107,14 +107,14 @@ def test_reopening_keeps_the_rows(state: State, store_url: str) -> None:
 
 
 def test_a_store_of_an_earlier_release_gains_the_new_column(state: State, store_url: str) -> None:
-    old = [
+    old_columns = [
         "author", "version", "checkpoint", "state", "tainted", "forced", "folder", "adapter_gguf",
         "base", "base_gguf", "template", "dataset_version", "created_at",
     ]  # fmt: skip
     with state.transaction() as connection:
         connection.execute(sa.text("ALTER TABLE model_versions DROP COLUMN kind"))
         values = "'mara', 1, 'h1', 'stable', :no, :no, '/c', NULL, '/b', '/g', 't', 'd', '2026'"
-        statement = f"INSERT INTO model_versions ({', '.join(old)}) VALUES ({values})"
+        statement = f"INSERT INTO model_versions ({', '.join(old_columns)}) VALUES ({values})"
         connection.execute(sa.text(statement), {"no": False})
     state.close()
     for _ in range(2):  # the second opening changes nothing
@@ -122,13 +122,13 @@ def test_a_store_of_an_earlier_release_gains_the_new_column(state: State, store_
         with reopened.read_transaction() as connection:
             [version] = rows.list_versions(connection, "mara")
             # The columns of the earlier release still exist.
-            names = sa.text(f"SELECT {', '.join(old)} FROM model_versions")
+            names = sa.text(f"SELECT {', '.join(old_columns)} FROM model_versions")
             assert connection.execute(names).one().state == "stable"
         reopened.close()
         assert (version.version, version.state, version.kind) == (1, "stable", "tuned")
 
 
-def test_an_obsolete_table_is_dropped(store_url: str) -> None:
+def test_a_table_of_an_earlier_release_is_dropped(store_url: str) -> None:
     state = State.open(store_url)
     with state.transaction() as connection:
         insert_row(connection, 1)
@@ -143,8 +143,8 @@ def test_an_obsolete_table_is_dropped(store_url: str) -> None:
         reopened.close()
 
 
-def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:
-    barrier = PROCESSES.Barrier(4)
+def test_several_processes_may_open_an_empty_store_at_once(store_url: str) -> None:
+    barrier = PROCESS_CONTEXT.Barrier(4)
     processes = [start_process(open_when_all_are_ready, store_url, barrier) for _ in range(4)]
     for process in processes:
         process.join(120)
@@ -153,8 +153,8 @@ def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:
 
 def test_a_newer_schema_is_refused_with_advice(state: State, store_url: str) -> None:
     with state.transaction() as connection:
-        connection.execute(sa.update(schema_number).values(number=2))
-    with pytest.raises(StateError, match=r"schema number 2; this code reads up to 1.*TWIN_STATE"):
+        connection.execute(sa.update(schema_versions).values(number=2))
+    with pytest.raises(StateError, match=r"schema version 2; this code reads up to 1.*TWIN_STATE"):
         State.open(store_url)
 
 
@@ -196,35 +196,35 @@ def test_a_lease_ends_with_an_exception(state: State) -> None:
 def test_waiting_for_a_lease_does_not_block_writers(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writes: list[float] = []
+    write_times: list[float] = []
     transaction = state.transaction
 
     def count_transaction() -> Any:
-        writes.append(time.monotonic())
+        write_times.append(time.monotonic())
         return transaction()
 
     with state.lease("table"):
         monkeypatch.setattr(state, "transaction", count_transaction)
         with pytest.raises(LeaseBusyError), state.lease("table", wait_s=1.0):
             pass
-        assert len(writes) == 2, "not one write before the wait and one after it"
+        assert len(write_times) == 2, "expected one write before the wait and one after it"
 
 
 def test_the_next_holder_acquires_a_lease_when_it_ends(state: State) -> None:
-    acquired: list[float] = []
+    acquired_at: list[float] = []
 
     def acquire() -> None:
         with state.lease("table", wait_s=30):
-            acquired.append(time.monotonic())
+            acquired_at.append(time.monotonic())
 
     with state.lease("table"):
-        other = threading.Thread(target=acquire)
-        other.start()
+        waiter = threading.Thread(target=acquire)
+        waiter.start()
         time.sleep(0.3)
-        assert acquired == []
-        released = time.monotonic()
-    other.join(10)
-    assert acquired[0] >= released
+        assert acquired_at == []
+        released_at = time.monotonic()
+    waiter.join(10)
+    assert acquired_at[0] >= released_at
 
 
 def test_processes_hold_a_lease_one_after_another(
@@ -237,8 +237,8 @@ def test_processes_hold_a_lease_one_after_another(
         assert process.exitcode == 0
     spans = sorted((float(x), float(y)) for _, x, y in map(str.split, log.read_text().splitlines()))
     assert len(spans) == 10
-    for (_, released), (acquired, _) in pairwise(spans):
-        assert released <= acquired
+    for (_, released_at), (acquired_at, _) in pairwise(spans):
+        assert released_at <= acquired_at
 
 
 def test_a_killed_holder_is_replaced_at_once(store_url: str, state: State, tmp_path: Path) -> None:
@@ -267,8 +267,8 @@ def test_a_reused_process_number_is_not_the_holder(state: State) -> None:
 def test_a_holder_on_another_machine_keeps_a_lease_until_it_expires(state: State) -> None:
     with state.lease("table", ttl_s=600):
         with state.transaction() as connection:
-            elsewhere = {"machine": "elsewhere/boot/pid", "boot": "elsewhere", "pid": 1}
-            connection.execute(sa.update(leases).values(elsewhere))
+            other_machine = {"machine": "elsewhere/boot/pid", "boot": "elsewhere", "pid": 1}
+            connection.execute(sa.update(leases).values(other_machine))
         with (
             pytest.raises(LeaseBusyError, match="process 1 on elsewhere"),
             state.lease("table", wait_s=0.2),
@@ -284,18 +284,19 @@ def test_a_holder_on_another_machine_keeps_a_lease_until_it_expires(state: State
 def test_a_living_holder_renews_its_lease(state: State) -> None:
     with state.lease("table", ttl_s=2.0) as lease:
         with state.transaction() as connection:
-            elsewhere = {"machine": "elsewhere/boot/pid", "boot": "elsewhere"}
-            connection.execute(sa.update(leases).values(elsewhere))
+            other_machine = {"machine": "elsewhere/boot/pid", "boot": "elsewhere"}
+            connection.execute(sa.update(leases).values(other_machine))
         with pytest.raises(LeaseBusyError), state.lease("table", wait_s=3.0):
             pytest.fail("the holder did not renew")
         lease.renew()
 
 
-def leave_a_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) -> None:
+def store_abandoned_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) -> None:
     """Store the lease of a killed holder in another container, which is never renewed.
 
     Args:
-        ends_in_s: by the monotonic clock; the wall clock was set back by a day since.
+        ends_in_s: seconds until the lease expires by the monotonic clock; the wall clock has been
+            set back by a day since.
     """
     with state.transaction() as connection:
         row = {
@@ -308,7 +309,7 @@ def leave_a_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) ->
 
 
 def test_a_clock_set_back_does_not_extend_a_lease_of_the_same_boot(state: State) -> None:
-    leave_a_lease(state, boot=boot_identity(), ends_in_s=1.0, ttl_s=600)
+    store_abandoned_lease(state, boot=boot_identity(), ends_in_s=1.0, ttl_s=600)
     with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
         pytest.fail("the lease ended before its time")
     with state.lease("table", wait_s=10):
@@ -316,7 +317,7 @@ def test_a_clock_set_back_does_not_extend_a_lease_of_the_same_boot(state: State)
 
 
 def test_a_clock_set_back_does_not_extend_a_lease_of_another_machine(state: State) -> None:
-    leave_a_lease(state, boot="elsewhere", ends_in_s=0, ttl_s=1.0)
+    store_abandoned_lease(state, boot="elsewhere", ends_in_s=0, ttl_s=1.0)
     for _ in range(2):  # the second waiter continues the first one's wait
         with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
             pytest.fail("the lease ended before its time")
@@ -331,8 +332,8 @@ def test_a_clock_set_forward_ends_no_lease_of_a_living_holder(
         with state.transaction() as connection:  # another container of this machine
             connection.execute(sa.update(leases).values(machine="elsewhere/boot/pid"))
         with monkeypatch.context() as patch:
-            real = State.now
-            patch.setattr(State, "now", lambda own, using: real(own, using) + DAY_S)
+            real_now = State.now
+            patch.setattr(State, "now", lambda *arguments: real_now(*arguments) + DAY_S)
             with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
                 pytest.fail("a living holder lost its lease")
         lease.renew()

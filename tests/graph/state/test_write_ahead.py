@@ -1,4 +1,4 @@
-"""Test many connections that open the same new file, or a locked one."""
+"""Test that enabling the write-ahead log waits for a locked file, and how it fails."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def test_the_switch_waits_for_another_writer(tmp_path: Path) -> None:
     holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     holder.execute("CREATE TABLE held (number INTEGER)")
     holder.execute("BEGIN EXCLUSIVE")
-    release = threading.Timer(0.2, lambda: holder.execute("COMMIT"))
-    release.start()
+    release_timer = threading.Timer(0.2, lambda: holder.execute("COMMIT"))
+    release_timer.start()
     connection = sqlite3.connect(path, isolation_level=None, timeout=0)
     enable_write_ahead_log(connection, timeout_s=10.0)
-    release.join()
+    release_timer.join()
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 

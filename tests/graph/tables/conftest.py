@@ -1,4 +1,4 @@
-"""Fixtures for the table tests: tables in an empty folder, with an SQLite state store."""
+"""Provide the table tests with tables in an empty folder and an SQLite state store."""
 
 from __future__ import annotations
 

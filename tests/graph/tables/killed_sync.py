@@ -1,4 +1,4 @@
-"""A sync in a process that kills itself at a numbered boundary.
+"""Run a sync in a process that kills itself at a numbered boundary.
 
 Scope: the killed process. Out of scope: the assertions (`test_sync_killed.py`).
 """
@@ -15,7 +15,7 @@ import lance
 import polars as pl
 from sqlalchemy import event
 
-from tests.graph.tables.words import posts
+from tests.graph.tables.words import build_posts
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
@@ -30,17 +30,13 @@ def split_words(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def sync(
-    folder: Path,
-    texts: Mapping[str, str],
-    version: str,
-    *,
-    state: State | None = None,
+    folder: Path, texts: Mapping[str, str], version: str, *, state: State | None = None
 ) -> SyncResult:
     """Sync the table of a folder in batches of one post."""
     state = state or State.open(f"sqlite:///{folder}/state.sqlite")
     tables = Tables(str(folder / "tables"), state=state)
     return tables.sync(
-        posts(texts),
+        build_posts(texts),
         "words",
         author="mara",
         key="post",
@@ -52,12 +48,12 @@ def sync(
     )
 
 
-def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, kill_at: int) -> None:
+def sync_until_killed(folder: Path, texts: Mapping[str, str], version: str, kill_at: int) -> None:
     """Sync, and kill this process at boundary `kill_at`; the file `boundaries` counts them."""
     state = State.open(f"sqlite:///{folder}/state.sqlite")
     count = 0
 
-    def boundary() -> None:
+    def pass_boundary() -> None:
         nonlocal count
         if count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -65,14 +61,14 @@ def sync_and_die(folder: Path, texts: Mapping[str, str], version: str, kill_at: 
 
     def add_boundaries(call: Callable[..., Any]) -> Callable[..., Any]:
         def call_between_boundaries(*args: Any, **keywords: Any) -> Any:
-            boundary()
+            pass_boundary()
             result = call(*args, **keywords)
-            boundary()
+            pass_boundary()
             return result
 
         return call_between_boundaries
 
-    event.listen(state.engine, "commit", lambda _connection: boundary())
+    event.listen(state.engine, "commit", lambda _connection: pass_boundary())
     # Before a Lance commit, its files are written but belong to no version.
     lance.LanceDataset.commit = staticmethod(add_boundaries(lance.LanceDataset.commit))
     sync(folder, texts, version, state=state)

@@ -11,7 +11,7 @@ from tests.graph.tables.words import index_full_text, sync_words
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 TEXTS = {f"p{number}": f"shared word{number} filler{number}" for number in range(60)}
-SECRET = TEXTS | {"secret": "shared canarybird"}
+TEXTS_WITH_SECRET = TEXTS | {"secret": "shared canarybird"}
 
 
 def decode_file(file: Path) -> str | None:
@@ -33,13 +33,13 @@ def find_files_with(folder: Path, word: str) -> list[str]:
 
 @pytest.fixture
 def secret_tables(tables: Tables) -> Tables:
-    sync_words(tables, SECRET, batch_rows=20)
+    sync_words(tables, TEXTS_WITH_SECRET, batch_rows=20)
     tables.ensure_index("words", "mara", "word_id")
     index_full_text(tables, with_position=True)
     return tables
 
 
-def table_folder(tables: Tables) -> Path:
+def table_path(tables: Tables) -> Path:
     return Path(tables.uri("words", "mara"))
 
 
@@ -47,7 +47,7 @@ def test_a_row_deleted_by_a_sync_can_still_be_decoded(secret_tables: Tables) -> 
     """This is why `forget` exists; if this test fails, Lance has changed."""
     sync_words(secret_tables, TEXTS)
     assert secret_tables.read("words", "mara", where="word = 'canarybird'").is_empty()
-    assert find_files_with(table_folder(secret_tables), "canarybird")
+    assert find_files_with(table_path(secret_tables), "canarybird")
 
 
 def test_no_file_holds_a_forgotten_row(secret_tables: Tables) -> None:
@@ -55,20 +55,20 @@ def test_no_file_holds_a_forgotten_row(secret_tables: Tables) -> None:
     before = sync_words(secret_tables, TEXTS)
     secret_tables.tag("words", "mara", "trained-without")
     report = secret_tables.forget("words", "mara", ["secret#0", "secret#1"])
-    assert report.rows == 0, "the sync had not deleted the rows"
+    assert report.row_count == 0, "the sync had not deleted the rows"
     assert report.removed_tags == ("trained-on-it",)
     assert report.bytes_removed > 0
-    assert find_files_with(table_folder(secret_tables), "canarybird") == []
-    assert find_files_with(table_folder(secret_tables), "word7") != [], "the search finds nothing"
+    assert find_files_with(table_path(secret_tables), "canarybird") == []
+    assert find_files_with(table_path(secret_tables), "word7") != [], "the search finds nothing"
     assert secret_tables.data_version("words", "mara") == before.data_version
     assert secret_tables.read("words", "mara", version="trained-without").height == 180
-    assert sync_words(secret_tables, TEXTS).computed == 0
+    assert sync_words(secret_tables, TEXTS).computed_count == 0
 
 
 def test_forgetting_an_existing_row_deletes_it(secret_tables: Tables) -> None:
     report = secret_tables.forget("words", "mara", ["secret#0", "secret#1"])
-    assert report.rows == 2
-    assert find_files_with(table_folder(secret_tables), "canarybird") == []
+    assert report.row_count == 2
+    assert find_files_with(table_path(secret_tables), "canarybird") == []
     assert secret_tables.read("words", "mara").height == 180
     assert (
         secret_tables.data_version("words", "mara")
@@ -88,9 +88,9 @@ def test_the_full_text_index_still_answers_after_forgetting(secret_tables: Table
 
 def test_the_record_of_an_empty_input_is_forgotten_too(tables: Tables) -> None:
     sync_words(tables, {"a": "x", "silent": ""})
-    assert sync_words(tables, {"a": "x", "silent": ""}).computed == 0
+    assert sync_words(tables, {"a": "x", "silent": ""}).computed_count == 0
     tables.forget("words", "mara", ["silent"])
-    assert sync_words(tables, {"a": "x", "silent": ""}).computed == 1
+    assert sync_words(tables, {"a": "x", "silent": ""}).computed_count == 1
 
 
 def test_forgetting_in_a_missing_table_is_an_error(tables: Tables) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tests.graph.tables.words import SCHEMA, posts, sync_words, words
+from tests.graph.tables.words import SCHEMA, build_posts, compute_words, sync_words
 from twin_resources.errors import TwinError
 from twin_resources.storage.tables.sync import InvalidRowsError
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
@@ -23,8 +23,11 @@ def rebuild(tables: Tables, texts: dict[str, str], version: str = "1") -> str:
 
 def test_the_first_sync_computes_everything(tables: Tables) -> None:
     report = sync_words(tables, TEXTS)
-    assert (report.rows, report.computed, report.written, report.deleted) == (6, 4, 6, 0)
-    assert_frame_equal(tables.read("words", "mara"), words(posts(TEXTS)).sort("word_id"))
+    assert (report.row_count, report.computed_count) == (6, 4)
+    assert (report.written_count, report.deleted_count) == (6, 0)
+    assert_frame_equal(
+        tables.read("words", "mara"), compute_words(build_posts(TEXTS)).sort("word_id")
+    )
     assert report.bytes_written > 0
 
 
@@ -36,7 +39,7 @@ def test_changed_inputs_are_announced_and_computed_in_bounded_batches(tables: Ta
 
     def record_batch(rows: pl.DataFrame) -> pl.DataFrame:
         batches.append(rows["post"].to_list())
-        return words(rows)
+        return compute_words(rows)
 
     sync_words(tables, TEXTS, function=record_batch, on_batch=on_batch)
     assert batches == [(range(2), 4), ["a", "b"], (range(2, 4), 4), ["c", "d"]]
@@ -49,7 +52,8 @@ def test_changed_inputs_are_announced_and_computed_in_bounded_batches(tables: Ta
 def test_an_edited_post_loses_its_former_rows(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     report = sync_words(tables, TEXTS | {"d": "four"})
-    assert (report.computed, report.written, report.deleted, report.rows) == (1, 1, 2, 4)
+    assert (report.computed_count, report.written_count) == (1, 1)
+    assert (report.deleted_count, report.row_count) == (2, 4)
     assert tables.read("words", "mara", columns=["word"])["word"].to_list() == [
         "one", "two", "three", "four",
     ]  # fmt: skip
@@ -58,19 +62,20 @@ def test_an_edited_post_loses_its_former_rows(tables: Tables) -> None:
 def test_a_sync_without_posts_leaves_an_empty_table(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     report = sync_words(tables, {})
-    assert (report.rows, report.computed, report.written, report.deleted) == (0, 0, 0, 6)
+    assert (report.row_count, report.computed_count) == (0, 0)
+    assert (report.written_count, report.deleted_count) == (0, 6)
     assert report.data_version == rebuild(tables, {})
     assert tables.read("words", "mara").schema == pl.Schema(SCHEMA)
 
 
 def test_an_input_without_rows_is_computed_once(tables: Tables) -> None:
     sync_words(tables, {"c": ""})
-    assert sync_words(tables, {"c": ""}).computed == 0
-    assert sync_words(tables, {"c": "now it speaks"}).computed == 1
-    assert sync_words(tables, {"c": ""}).computed == 1
-    assert sync_words(tables, {"c": ""}).computed == 0
-    assert sync_words(tables, {}).computed == 0
-    assert sync_words(tables, {"c": ""}).computed == 1, "a deleted input was remembered"
+    assert sync_words(tables, {"c": ""}).computed_count == 0
+    assert sync_words(tables, {"c": "now it speaks"}).computed_count == 1
+    assert sync_words(tables, {"c": ""}).computed_count == 1
+    assert sync_words(tables, {"c": ""}).computed_count == 0
+    assert sync_words(tables, {}).computed_count == 0
+    assert sync_words(tables, {"c": ""}).computed_count == 1, "a deleted input was remembered"
 
 
 def test_authors_have_separate_tables(tables: Tables) -> None:
@@ -82,43 +87,43 @@ def test_authors_have_separate_tables(tables: Tables) -> None:
 
 def test_only_changed_rows_of_a_stored_upstream_are_read(tables: Tables) -> None:
     sync_words(tables, TEXTS)
-    columns: list[pl.DataFrame] = []
+    input_frames: list[pl.DataFrame] = []
 
-    def shout(rows: pl.DataFrame) -> pl.DataFrame:
-        columns.append(rows)
+    def uppercase_words(rows: pl.DataFrame) -> pl.DataFrame:
+        input_frames.append(rows)
         return rows.with_columns(pl.col("word").str.to_uppercase())
 
     def sync_shouts() -> int:
         upstream = Upstream("words", "mara", columns=["word_id", "word"])
         schema: dict[str, pl.DataType] = {"word_id": pl.String(), "word": pl.String()}
         return tables.sync(
-            upstream, "shouts", author="mara", key="word_id", function=shout, version="1",
+            upstream, "shouts", author="mara", key="word_id", function=uppercase_words, version="1",
             schema=schema, row_key="word_id", batch_rows=4,
-        ).computed  # fmt: skip
+        ).computed_count  # fmt: skip
 
     assert sync_shouts() == 6
-    assert {tuple(frame.columns) for frame in columns} == {("word_id", "word")}
-    columns.clear()
+    assert {tuple(frame.columns) for frame in input_frames} == {("word_id", "word")}
+    input_frames.clear()
     assert sync_shouts() == 0
     sync_words(tables, TEXTS | {"b": "drei"})
     assert sync_shouts() == 1
-    assert [frame["word"].to_list() for frame in columns] == [["drei"]]
+    assert [frame["word"].to_list() for frame in input_frames] == [["drei"]]
     assert "DREI" in tables.read("shouts", "mara")["word"].to_list()
 
 
 def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
     sync_words(tables, TEXTS)
 
-    def count(rows: pl.DataFrame) -> pl.DataFrame:
+    def count_words(rows: pl.DataFrame) -> pl.DataFrame:
         return rows.group_by("post").agg(pl.len().cast(pl.Int64).alias("words"))
 
     schema: dict[str, pl.DataType] = {"post": pl.String(), "words": pl.Int64()}
 
     def sync_counts() -> int:
         return tables.sync(
-            Upstream("words", "mara"), "counts", author="mara", key="post", function=count,
+            Upstream("words", "mara"), "counts", author="mara", key="post", function=count_words,
             version="1", schema=schema, row_key="post", batch_rows=2,
-        ).computed  # fmt: skip
+        ).computed_count  # fmt: skip
 
     assert sync_counts() == 3
     assert dict(tables.read("counts", "mara").rows()) == {"a": 2, "b": 1, "d": 3}
@@ -136,7 +141,7 @@ def test_a_row_may_move_to_another_input(tables: Tables) -> None:
     def sync(texts: dict[str, str]) -> list[str]:
         schema: dict[str, pl.DataType] = {"content": pl.String()}
         tables.sync(
-            posts(texts), "contents", author="mara", key="post", function=select_content,
+            build_posts(texts), "contents", author="mara", key="post", function=select_content,
             version="1", schema=schema, row_key="content", batch_rows=1,
         )  # fmt: skip
         return tables.read("contents", "mara")["content"].to_list()
@@ -152,10 +157,10 @@ def test_a_changed_schema_rebuilds_the_table_in_one_commit(tables: Tables) -> No
     tables.tag("words", "mara", "trained")
     schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
     report = tables.sync(
-        posts(TEXTS), "words", author="mara", key="post", version="1", schema=schema,
-        function=lambda rows: words(rows).drop("length"), row_key="word_id", batch_rows=1,
+        build_posts(TEXTS), "words", author="mara", key="post", version="1", schema=schema,
+        function=lambda rows: compute_words(rows).drop("length"), row_key="word_id", batch_rows=1,
     )  # fmt: skip
-    assert (report.computed, report.rows) == (4, 6)
+    assert (report.computed_count, report.row_count) == (4, 6)
     assert report.lance_version == first.lance_version + 1
     assert report.data_version != first.data_version
     assert tables.read("words", "mara").columns == ["word_id", "post", "word"]
@@ -167,18 +172,21 @@ def test_a_changed_schema_rebuilds_the_table_in_one_commit(tables: Tables) -> No
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (lambda rows: words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
-        (lambda rows: words(rows).with_columns(extra=1), "extra"),
+        (lambda rows: compute_words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
+        (lambda rows: compute_words(rows).with_columns(extra=1), "extra"),
         (
-            lambda rows: words(rows).with_columns(post=pl.lit("zz")),
+            lambda rows: compute_words(rows).with_columns(post=pl.lit("zz")),
             "inputs that were not in the batch",
         ),
-        (lambda rows: words(rows).with_columns(word_id=pl.lit("same")), "several rows with"),
         (
-            lambda rows: words(rows).with_columns(word_id=pl.lit(None, dtype=pl.String)),
+            lambda rows: compute_words(rows).with_columns(word_id=pl.lit("same")),
+            "several rows with",
+        ),
+        (
+            lambda rows: compute_words(rows).with_columns(word_id=pl.lit(None, dtype=pl.String)),
             "rows without 'word_id'",
         ),
-        (lambda rows: words(rows).with_columns(length=pl.lit("long")), "declared types"),
+        (lambda rows: compute_words(rows).with_columns(length=pl.lit("long")), "declared types"),
     ],
 )
 def test_invalid_rows_are_refused_with_the_reason(
@@ -191,13 +199,13 @@ def test_invalid_rows_are_refused_with_the_reason(
     assert tables.data_version("words", "mara") == before
 
 
-def test_two_inputs_that_give_one_row_key_are_refused(tables: Tables) -> None:
-    def first_word(rows: pl.DataFrame) -> pl.DataFrame:
-        return words(rows).group_by("post").first().with_columns(word_id="word")
+def test_two_inputs_with_the_same_row_key_are_refused(tables: Tables) -> None:
+    def select_first_word(rows: pl.DataFrame) -> pl.DataFrame:
+        return compute_words(rows).group_by("post").first().with_columns(word_id="word")
 
-    sync_words(tables, {"a": "one"}, function=first_word)
+    sync_words(tables, {"a": "one"}, function=select_first_word)
     with pytest.raises(InvalidRowsError, match="word_id 'one' from input 'b' and from input 'a'"):
-        sync_words(tables, {"a": "one", "b": "one"}, function=first_word)
+        sync_words(tables, {"a": "one", "b": "one"}, function=select_first_word)
 
 
 def test_a_null_or_numeric_key_is_refused(tables: Tables) -> None:
@@ -205,8 +213,8 @@ def test_a_null_or_numeric_key_is_refused(tables: Tables) -> None:
         frame = pl.DataFrame({"post": keys, "text": ["x", "y"]})
         with pytest.raises(TwinError, match="give every upstream row a String key"):
             tables.sync(
-                frame, "words", author="mara", key="post", function=words, version="1",
-                schema=SCHEMA, row_key="word_id",
+                frame, "words", author="mara", key="post", function=compute_words,
+                version="1", schema=SCHEMA, row_key="word_id",
             )  # fmt: skip
 
 
@@ -215,8 +223,8 @@ def test_a_missing_upstream_names_the_asset_to_materialize(tables: Tables) -> No
         TableNotFoundError, match="materialize the asset 'words' for the partition 'li'"
     ):
         tables.sync(
-            Upstream("words", "li"), "x", author="li", key="post", function=words, version="1",
-            schema=SCHEMA, row_key="word_id",
+            Upstream("words", "li"), "x", author="li", key="post", function=compute_words,
+            version="1", schema=SCHEMA, row_key="word_id",
         )  # fmt: skip
     assert not tables.exists("x", "li")
 
@@ -225,8 +233,8 @@ def test_a_categorical_column_is_refused_before_anything_is_written(tables: Tabl
     schema = SCHEMA | {"word": pl.Categorical()}
     with pytest.raises(TwinError, match=r"word: Categorical.*String for Categorical"):
         tables.sync(
-            posts(TEXTS), "words", author="mara", key="post", function=words, version="1",
-            schema=schema, row_key="word_id",
+            build_posts(TEXTS), "words", author="mara", key="post", function=compute_words,
+            version="1", schema=schema, row_key="word_id",
         )  # fmt: skip
     assert not tables.exists("words", "mara")
 
@@ -236,9 +244,9 @@ def test_keys_may_contain_quotes_and_any_script(tables: Tables) -> None:
     sync_words(tables, texts)
     edited = {name: text.split(" ")[0] for name, text in texts.items()}
     report = sync_words(tables, edited)
-    assert report.rows == 4
+    assert report.row_count == 4
     assert report.data_version == rebuild(tables, edited)
-    assert sync_words(tables, {}).rows == 0
+    assert sync_words(tables, {}).row_count == 0
 
 
 def test_nested_columns_and_vectors_are_read_unchanged(tables: Tables) -> None:
@@ -279,14 +287,14 @@ def test_a_sync_after_a_failed_function_computes_the_remaining_batches(tables: T
     def fail_on_d(rows: pl.DataFrame) -> pl.DataFrame:
         if "d" in rows["post"].to_list():
             raise OSError("the disk is full")
-        return words(rows)
+        return compute_words(rows)
 
     with pytest.raises(OSError, match="the disk is full"):
         sync_words(tables, TEXTS, function=fail_on_d)
     assert tables.read("words", "mara").height == 3
     assert tables.data_version("words", "mara") != rebuild(tables, {"a": "one two", "b": "three"})
     report = sync_words(tables, TEXTS)
-    assert report.computed == 2, "not only the failed batch was computed"
+    assert report.computed_count == 2, "expected to compute only the failed batch"
     assert report.data_version == rebuild(tables, TEXTS)
 
 
@@ -296,16 +304,16 @@ def test_a_failed_rebuild_for_another_schema_keeps_the_old_table(tables: Tables)
     def fail_on_d(rows: pl.DataFrame) -> pl.DataFrame:
         if "d" in rows["post"].to_list():
             raise OSError("the disk is full")
-        return words(rows).drop("length")
+        return compute_words(rows).drop("length")
 
     schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
     with pytest.raises(OSError, match="the disk is full"):
         tables.sync(
-            posts(TEXTS), "words", author="mara", key="post", function=fail_on_d, version="2",
+            build_posts(TEXTS), "words", author="mara", key="post", function=fail_on_d, version="2",
             schema=schema, row_key="word_id", batch_rows=1,
         )  # fmt: skip
     assert tables.data_version("words", "mara") == first.data_version
     assert tables.read("words", "mara").height == 6
     report = sync_words(tables, TEXTS)
     assert report.data_version == first.data_version
-    assert report.computed <= 1, "more than `c`, which has no row, was recomputed"
+    assert report.computed_count <= 1, "more than `c`, which has no row, was recomputed"

@@ -7,14 +7,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tests.graph.tables.words import posts
+from tests.graph.tables.words import build_posts
 from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
 
 SCHEMA: dict[str, pl.DataType] = {"post": pl.String(), "text": pl.String()}
-NARROW = {"post", "_input_key", "_input_hash", "_version", "_row_hash"}
+NARROW_COLUMNS = {"post", "_input_key", "_input_hash", "_version", "_row_hash"}
 
 
-def copy(tables: Tables, upstream: pl.DataFrame | Upstream, target_asset: str) -> SyncResult:
+def sync_copy(tables: Tables, upstream: pl.DataFrame | Upstream, target_asset: str) -> SyncResult:
     return tables.sync(
         upstream, target_asset, author="mara", key="post", function=lambda rows: rows, version="1",
         schema=SCHEMA, row_key="post",
@@ -23,18 +23,18 @@ def copy(tables: Tables, upstream: pl.DataFrame | Upstream, target_asset: str) -
 
 @pytest.fixture
 def texts(tables: Tables) -> dict[str, str]:
-    """A thousand posts of 2 KB, stored as `raw` and copied to `clean`."""
+    """Store a thousand posts of 2 KB as `raw`, copy them to `clean`, and return their texts."""
     texts_by_name = {
         f"p{number:04}": f"post {number} " + f"{number * 7919} " * 300 for number in range(1000)
     }
-    assert copy(tables, posts(texts_by_name), "raw").computed == 1000
-    assert copy(tables, Upstream("raw", "mara"), "clean").computed == 1000
+    assert sync_copy(tables, build_posts(texts_by_name), "raw").computed_count == 1000
+    assert sync_copy(tables, Upstream("raw", "mara"), "clean").computed_count == 1000
     return texts_by_name
 
 
 @pytest.fixture
 def scans(texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
-    """Record the columns of every complete scan."""
+    """Record the columns of every complete scan in the returned list."""
     columns: list[set[str]] = []
     to_table = lance.LanceDataset.to_table
 
@@ -49,15 +49,12 @@ def scans(texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[set[st
 def test_an_unchanged_upstream_is_read_by_key_and_hash(
     tables: Tables, scans: list[set[str]]
 ) -> None:
-    assert copy(tables, Upstream("raw", "mara"), "clean").computed == 0
+    assert sync_copy(tables, Upstream("raw", "mara"), "clean").computed_count == 0
     assert scans == [{"post", "_row_hash"}, {"_input_key", "_input_hash", "_version"}]
 
 
 def test_ten_edited_posts_cost_ten_posts(
-    tables: Tables,
-    texts: dict[str, str],
-    scans: list[set[str]],
-    monkeypatch: pytest.MonkeyPatch,
+    tables: Tables, texts: dict[str, str], scans: list[set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row_counts: list[int] = []
     take = lance.LanceDataset.take
@@ -68,11 +65,12 @@ def test_ten_edited_posts_cost_ten_posts(
 
     monkeypatch.setattr(lance.LanceDataset, "take", record_take)
     edited = texts | {f"p{number:04}": "edited " * 300 for number in range(0, 1000, 100)}
-    first = copy(tables, posts(edited), "raw")
-    second = copy(tables, Upstream("raw", "mara"), "clean")
+    first = sync_copy(tables, build_posts(edited), "raw")
+    second = sync_copy(tables, Upstream("raw", "mara"), "clean")
     for report in (first, second):
-        assert (report.computed, report.written, report.deleted, report.rows) == (10, 10, 0, 1000)
+        assert (report.computed_count, report.written_count) == (10, 10)
+        assert (report.deleted_count, report.row_count) == (0, 1000)
         # Ten posts are 21 KB of text; a thousand are 2.2 MB.
         assert report.bytes_written < 60_000
-    assert row_counts == [10], "not only the ten edited posts were read"
-    assert all(columns <= NARROW for columns in scans)
+    assert row_counts == [10], "expected to read only the ten edited posts"
+    assert all(columns <= NARROW_COLUMNS for columns in scans)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.graph.tables.killed_sync import SCHEMA, split_words
-from tests.graph.tables.words import posts
+from tests.graph.tables.words import build_posts
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.hashing import data_version, hash_rows, sum_hashes, type_name
 from twin_resources.storage.tables.tables import SyncResult, Tables
@@ -25,7 +25,7 @@ WORDS = ["one", "two", "three", "four", "five", "six", "seven"]
 
 
 def assign_words(places: list[str]) -> dict[str, list[str]]:
-    """Return posts with each word in the post drawn for it, or in none."""
+    """Return the words of each post; a word with an empty place is in no post."""
     pairs = list(zip(WORDS, places, strict=True))
     return {post: [word for word, place in pairs if place == post] for post in POSTS}
 
@@ -46,13 +46,13 @@ class FailingFunction:
 
     fails_at: int | None
     inputs: list[str] = field(default_factory=list)
-    number: int = 0
+    call_count: int = 0
 
     def __call__(self, rows: pl.DataFrame) -> pl.DataFrame:
-        if self.number == self.fails_at:
+        if self.call_count == self.fails_at:
             self.fails_at = None
             raise OSError("cut off")
-        self.number += 1
+        self.call_count += 1
         self.inputs += rows["post"].to_list()
         return split_words(rows)
 
@@ -65,20 +65,20 @@ def sync(
     function: Callable[[pl.DataFrame], pl.DataFrame],
 ) -> SyncResult:
     return tables.sync(
-        posts(texts), "words", author="mara", key="post", function=function, version=version,
+        build_posts(texts), "words", author="mara", key="post", function=function, version=version,
         schema=SCHEMA, row_key="word", batch_rows=batch_rows,
     )  # fmt: skip
 
 
-def check_equal_to_a_rebuild(
+def assert_equals_rebuild(
     tables: Tables, report: SyncResult, texts: dict[str, str], version: str
 ) -> None:
-    expected = split_words(posts(texts)).sort("word")
+    expected = split_words(build_posts(texts)).sort("word")
     assert_frame_equal(tables.read("words", "mara"), expected)
     row_sum = sum_hashes(hash_rows(expected))
     assert report.data_version == data_version(row_sum, types=TYPES, version=f"version {version}")
     assert report.data_version == tables.data_version("words", "mara")
-    assert report.rows == expected.height
+    assert report.row_count == expected.height
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -100,38 +100,38 @@ def test_any_sequence_of_edits_equals_a_rebuild(
             except OSError:
                 is_undisturbed = False
                 report = sync(tables, texts, version, batch_rows, function_calls)
-            check_equal_to_a_rebuild(tables, report, texts, version)
+            assert_equals_rebuild(tables, report, texts, version)
             if is_undisturbed:
                 unchanged = previous_texts if version == previous_version else {}
                 changed = [post for post, text in texts.items() if unchanged.get(post) != text]
-                assert function_calls.inputs == changed, "not only the changed posts were computed"
+                assert function_calls.inputs == changed, (
+                    "expected to compute only the changed posts"
+                )
             repeated = sync(tables, texts, version, batch_rows, function_calls)
-            assert (repeated.computed, repeated.bytes_written) == (0, 0)
+            assert (repeated.computed_count, repeated.bytes_written) == (0, 0)
             assert repeated.lance_version == report.lance_version
             previous_texts, previous_version, is_undisturbed = texts, version, True
         state.close()
 
 
-def test_many_small_syncs_keep_few_fragments_and_tagged_versions(
-    tables: Tables,
-) -> None:
+def test_many_small_syncs_keep_few_fragments_and_tagged_versions(tables: Tables) -> None:
     texts = {"p0": "word0"}
     sync(tables, texts, "1", 10, split_words)
     tables.tag("words", "mara", "trained")
     for number in range(1, 80):
         texts[f"p{number}"] = f"word{number}"
         report = sync(tables, texts, "1", 10, split_words)
-    check_equal_to_a_rebuild(tables, report, texts, "1")
+    assert_equals_rebuild(tables, report, texts, "1")
     import lance
 
     assert len(lance.dataset(tables.uri("words", "mara")).get_fragments()) < 40
     assert tables.read("words", "mara", version="trained").height == 1
-    assert sync(tables, texts, "1", 10, split_words).computed == 0
+    assert sync(tables, texts, "1", 10, split_words).computed_count == 0
 
 
-@pytest.mark.parametrize("rows", [3, 90])
-def test_batches_of_any_size_give_the_same_table(tables: Tables, rows: int) -> None:
+@pytest.mark.parametrize("batch_rows", [3, 90])
+def test_batches_of_any_size_produce_the_same_table(tables: Tables, batch_rows: int) -> None:
     texts = {f"post {number}": f"w{number}" for number in range(200)}
-    report = sync(tables, texts, "1", rows, split_words)
-    assert (report.computed, report.written, report.deleted) == (200, 200, 0)
-    check_equal_to_a_rebuild(tables, report, texts, "1")
+    report = sync(tables, texts, "1", batch_rows, split_words)
+    assert (report.computed_count, report.written_count, report.deleted_count) == (200, 200, 0)
+    assert_equals_rebuild(tables, report, texts, "1")

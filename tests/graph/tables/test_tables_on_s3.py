@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.s3 import client_of, name_in_environment
-from tests.graph.tables.words import posts, sync_words, words
+from tests.graph.tables.words import build_posts, compute_words, sync_words
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError, UnreachableError
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
@@ -15,31 +15,28 @@ from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Ups
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
 
-def bucket(request: pytest.FixtureRequest) -> str:
+def get_bucket_name(request: pytest.FixtureRequest) -> str:
     return request.node.name.replace("_", "-")[:60]
 
 
 @pytest.fixture
 def s3_words(
-    s3_endpoint: str,
-    state: State,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
+    s3_endpoint: str, state: State, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Tables:
-    """Tables in an empty bucket named after the test."""
-    client_of(s3_endpoint).create_bucket(Bucket=bucket(request))
+    """Return tables in an empty bucket named after the test."""
+    client_of(s3_endpoint).create_bucket(Bucket=get_bucket_name(request))
     name_in_environment(monkeypatch, s3_endpoint)
-    return Tables(f"s3://{bucket(request)}/twin/tables", state=state)
+    return Tables(f"s3://{get_bucket_name(request)}/twin/tables", state=state)
 
 
 def test_sync_read_and_tag_work_as_in_a_folder(s3_words: Tables, tables: Tables) -> None:
     first = sync_words(s3_words, TEXTS)
     assert first.data_version == sync_words(tables, TEXTS).data_version
-    assert (first.rows, first.computed) == (6, 4)
+    assert (first.row_count, first.computed_count) == (6, 4)
     assert first.bytes_written > 0
     assert s3_words.tag("words", "mara", "trained") == first.lance_version
     report = sync_words(s3_words, TEXTS)
-    assert (report.computed, report.bytes_written) == (0, 0)
+    assert (report.computed_count, report.bytes_written) == (0, 0)
     assert report.lance_version == first.lance_version
     edited = sync_words(s3_words, TEXTS | {"b": "", "d": "four"})
     assert edited.data_version == sync_words(tables, TEXTS | {"b": "", "d": "four"}).data_version
@@ -58,11 +55,15 @@ def test_a_stored_upstream_on_s3_is_read(s3_words: Tables) -> None:
         return s3_words.sync(
             Upstream("words", "mara"), "copy", author="mara", key="word_id", version="1",
             function=lambda rows: rows, schema=SCHEMA, row_key="word_id",
-        ).computed  # fmt: skip
+        ).computed_count  # fmt: skip
 
     assert sync_copy() == 6
     assert sync_copy() == 0
-    assert s3_words.read("copy", "mara").sort("word_id").equals(words(posts(TEXTS)).sort("word_id"))
+    assert (
+        s3_words.read("copy", "mara")
+        .sort("word_id")
+        .equals(compute_words(build_posts(TEXTS)).sort("word_id"))
+    )
 
 
 def test_forgetting_on_s3_leaves_no_object_with_the_word(
@@ -75,16 +76,16 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
     sync_words(s3_words, TEXTS)
     assert s3_words.forget("words", "mara", ["secret#0"]).removed_tags == ("trained",)
     client = client_of(s3_endpoint)
-    objects = client.list_objects_v2(Bucket=bucket(request))["Contents"]
-    decoded = 0
+    objects = client.list_objects_v2(Bucket=get_bucket_name(request))["Contents"]
+    decoded_count = 0
     for item in objects:
         file = tmp_path / Path(item["Key"]).name
-        client.download_file(bucket(request), item["Key"], str(file))
+        client.download_file(get_bucket_name(request), item["Key"], str(file))
         words = decode_file(file)
-        decoded += words is not None
+        decoded_count += words is not None
         assert "canarybird" not in (words or "")
         assert b"canarybird" not in file.read_bytes()
-    assert decoded > 0
+    assert decoded_count > 0
     assert s3_words.read("words", "mara").height == 6
 
 
@@ -105,11 +106,11 @@ def test_a_missing_table_is_distinguished_from_an_unreachable_one(
     assert not isinstance(error.value, TableNotFoundError)
 
 
-def test_a_damaged_table_is_told_from_a_bucket_that_is_away(
+def test_a_damaged_table_in_a_bucket_is_reported_as_damaged(
     s3_words: Tables, s3_endpoint: str, request: pytest.FixtureRequest
 ) -> None:
     sync_words(s3_words, TEXTS)
-    client, name = client_of(s3_endpoint), bucket(request)
+    client, name = client_of(s3_endpoint), get_bucket_name(request)
     objects = [item["Key"] for item in client.list_objects_v2(Bucket=name)["Contents"]]
     data = next(key for key in objects if "/data/" in key)
     content = client.get_object(Bucket=name, Key=data)["Body"].read()

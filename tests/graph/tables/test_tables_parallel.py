@@ -1,4 +1,4 @@
-"""Test that the lease orders two processes that sync one table, and no row is computed twice."""
+"""Test that two processes sync a table one after the other and compute no row twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tests.graph.tables.words import SCHEMA, posts, sync_words, words
+from tests.graph.tables.words import SCHEMA, build_posts, compute_words, sync_words
 from twin_resources.storage.state.lease import LeaseBusyError, LeaseLostError
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.hashing import sum_hashes
@@ -20,8 +20,8 @@ from twin_resources.storage.tables.store import open_table, read_columns, read_r
 from twin_resources.storage.tables.tables import Tables
 
 # Lance is not fork-safe. The fork server has done the imports and started no thread.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.graph.tables.killed_sync"])
+PROCESS_CONTEXT = multiprocessing.get_context("forkserver")
+PROCESS_CONTEXT.set_forkserver_preload(["tests.graph.tables.killed_sync"])
 
 
 def open_tables(folder: Path, *, lease_wait_s: float = 60.0) -> Tables:
@@ -37,19 +37,19 @@ def sync_slowly(folder: Path, texts: dict[str, str], name: str, barrier: Any) ->
         time.sleep(0.1)
         with (folder / f"{name}.log").open("a") as log:
             log.write(f"{start_time} {time.monotonic()}\n")
-        return words(rows)
+        return compute_words(rows)
 
     tables = open_tables(folder)
     barrier.wait()
     report = sync_words(tables, texts, function=compute_slowly)
-    (folder / f"{name}.done").write_text(f"{report.data_version} {report.computed}")
+    (folder / f"{name}.done").write_text(f"{report.data_version} {report.computed_count}")
 
 
 def test_two_processes_sync_one_after_the_other(tmp_path: Path) -> None:
     texts = {f"p{number}": f"w{number} v{number}" for number in range(8)}
-    barrier = PROCESSES.Barrier(2)
+    barrier = PROCESS_CONTEXT.Barrier(2)
     processes = [
-        PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, barrier))
+        PROCESS_CONTEXT.Process(target=sync_slowly, args=(tmp_path, texts, name, barrier))
         for name in ("one", "two")
     ]
     for process in processes:
@@ -68,10 +68,10 @@ def test_two_processes_sync_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_two_processes_with_different_posts_do_not_overlap(tmp_path: Path) -> None:
-    barrier = PROCESSES.Barrier(2)
+    barrier = PROCESS_CONTEXT.Barrier(2)
     texts_by_name = {name: {f"{name}{n}": f"w{n}" for n in range(6)} for name in ("one", "two")}
     processes = [
-        PROCESSES.Process(target=sync_slowly, args=(tmp_path, texts, name, barrier))
+        PROCESS_CONTEXT.Process(target=sync_slowly, args=(tmp_path, texts, name, barrier))
         for name, texts in texts_by_name.items()
     ]
     for process in processes:
@@ -89,7 +89,7 @@ def test_two_processes_with_different_posts_do_not_overlap(tmp_path: Path) -> No
     assert set(open_tables(tmp_path).read("words", "mara")["post"]) == set(texts_by_name[last])
 
 
-def test_a_busy_table_names_its_holder(tmp_path: Path) -> None:
+def test_the_error_for_a_busy_table_names_its_holder(tmp_path: Path) -> None:
     tables = open_tables(tmp_path, lease_wait_s=0.2)
     with (
         tables.state.lease(f"table {tables.uri('words', 'mara')}"),
@@ -110,14 +110,14 @@ def test_a_writer_without_its_lease_writes_nothing(tmp_path: Path) -> None:
 
         with tables.state.transaction() as connection:  # as after a suspended laptop wakes up
             connection.execute(update(leases).values(holder="somebody else"))
-        return words(rows)
+        return compute_words(rows)
 
     with pytest.raises(LeaseLostError, match="another process holds it now"):
         sync_words(tables, {"a": "y"}, function=lose_lease)
     assert tables.lance_version("words", "mara") == before
 
 
-def test_after_a_foreign_commit_the_record_is_computed_from_the_rows(tmp_path: Path) -> None:
+def test_the_record_is_computed_from_the_rows_after_a_foreign_commit(tmp_path: Path) -> None:
     tables = open_tables(tmp_path)
     texts = {"a": "one two", "b": "three"}
     report = sync_words(tables, texts)
@@ -125,18 +125,16 @@ def test_after_a_foreign_commit_the_record_is_computed_from_the_rows(tmp_path: P
     changed = tables.data_version("words", "mara")
     assert changed != report.data_version
     separate = tables.sync(
-        posts({"a": "one", "b": "three"}), "words", author="alone", key="post", function=words,
-        version="1", schema=SCHEMA, row_key="word_id",
+        build_posts({"a": "one", "b": "three"}), "words", author="alone", key="post",
+        function=compute_words, version="1", schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
     assert changed == separate.data_version
     second = sync_words(tables, texts)
-    assert second.computed == 0, "a stored input was computed again"
+    assert second.computed_count == 0, "a stored input was computed again"
     assert second.data_version == changed
 
 
-def test_a_commit_between_reading_and_writing_marks_the_record_as_inexact(
-    tmp_path: Path,
-) -> None:
+def test_a_commit_between_reading_and_writing_marks_the_record_as_inexact(tmp_path: Path) -> None:
     tables = open_tables(tmp_path)
     sync_words(tables, {"a": "one"})
     uri = tables.uri("words", "mara")
@@ -145,7 +143,7 @@ def test_a_commit_between_reading_and_writing_marks_the_record_as_inexact(
         dataset = lance.dataset(uri)
         row = dataset.to_table().set_column(0, "word_id", pa.array(["foreign#0"]))
         lance.write_dataset(row, uri, mode="append")
-        return words(rows)
+        return compute_words(rows)
 
     report = sync_words(tables, {"a": "one", "b": "two"}, function=write_foreign_row)
     assert tables.read("words", "mara").height == 3
@@ -153,9 +151,9 @@ def test_a_commit_between_reading_and_writing_marks_the_record_as_inexact(
     assert table is not None
     hashes = read_columns(table, ["_row_hash"])["_row_hash"]
     record = read_record(table)
-    assert (record.row_sum, record.rows, record.exact) == (sum_hashes(hashes), 3, False)
+    assert (record.row_sum, record.row_count, record.exact) == (sum_hashes(hashes), 3, False)
     assert report.data_version == tables.data_version("words", "mara")
-    assert report.rows == 3
+    assert report.row_count == 3
     repaired = sync_words(tables, {"a": "one", "b": "two"})
     assert repaired.data_version == report.data_version
     table = open_table(uri)

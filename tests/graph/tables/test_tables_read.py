@@ -71,16 +71,16 @@ def test_a_scan_is_lazy_pinned_and_equal_to_a_read(word_tables: Tables) -> None:
 def test_a_scan_reads_only_the_columns_of_the_query(
     word_tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[list[str]] = []
+    column_lists: list[list[str]] = []
     to_table = lance.LanceDataset.to_table
 
     def record_columns(dataset: lance.LanceDataset, *args: object, **options: object) -> pa.Table:
-        read.append(list(options["columns"]))  # type: ignore[arg-type]
+        column_lists.append(list(options["columns"]))  # type: ignore[arg-type]
         return to_table(dataset, *args, **options)
 
     monkeypatch.setattr(lance.LanceDataset, "to_table", record_columns)
     word_tables.scan("words", "mara").select(pl.col("length").sum()).collect()
-    assert read == [["length", "word_id"]]
+    assert column_lists == [["length", "word_id"]]
 
 
 def test_a_missing_table_names_the_asset_to_materialize(tables: Tables) -> None:
@@ -94,18 +94,18 @@ def test_a_missing_table_names_the_asset_to_materialize(tables: Tables) -> None:
         tables.tag("words", "mara", "trained")
 
 
-def test_a_newer_schema_number_is_refused_with_advice(word_tables: Tables) -> None:
+def test_a_newer_schema_version_is_refused_with_advice(word_tables: Tables) -> None:
     uri = word_tables.uri("words", "mara")
     dataset = lance.dataset(uri)
     metadata = {key.decode(): value.decode() for key, value in dataset.schema.metadata.items()}
     dataset.replace_schema_metadata(metadata | {"twin.schema_number": "2"})
-    for use in (
+    for operation in (
         lambda: word_tables.read("words", "mara"),
         lambda: sync_words(word_tables, TEXTS),
         lambda: word_tables.data_version("words", "mara"),
     ):
-        with pytest.raises(TwinError, match=r"schema number 2; this code reads up to 1.*newer"):
-            use()
+        with pytest.raises(TwinError, match=r"schema version 2; this code reads up to 1.*newer"):
+            operation()
 
 
 def test_a_foreign_dataset_is_left_unchanged(tables: Tables) -> None:
@@ -121,7 +121,7 @@ def test_an_index_changes_the_lance_version_but_not_the_data_version(word_tables
     first = word_tables.ensure_index("words", "mara", "post")
     assert word_tables.ensure_index("words", "mara", "post") == first, "a needless new version"
     assert word_tables.data_version("words", "mara") == before
-    assert sync_words(word_tables, TEXTS).computed == 0
+    assert sync_words(word_tables, TEXTS).computed_count == 0
     sync_words(word_tables, TEXTS | {"e": "seven"})
     word_tables.ensure_index("words", "mara", "post")
     described = lance.dataset(word_tables.uri("words", "mara")).describe_indices()

@@ -18,8 +18,8 @@ TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 def list_fragment_sizes(tables: Tables) -> list[int]:
     import lance
 
-    parts = lance.dataset(tables.uri("words", "mara")).get_fragments()
-    return [part.physical_rows for part in parts]
+    fragments = lance.dataset(tables.uri("words", "mara")).get_fragments()
+    return [fragment.physical_rows for fragment in fragments]
 
 
 def count_segments(tables: Tables) -> dict[str, int]:
@@ -39,12 +39,12 @@ def test_small_fragments_are_merged_and_rows_stay(tables: Tables) -> None:
     before = sync_words(tables, TEXTS, batch_rows=4)
     assert len(list_fragment_sizes(tables)) == 10
     report = tables.compact("words", "mara")
-    assert (report.merged, report.fragments) == (10, 1)
+    assert (report.merged_count, report.fragment_count) == (10, 1)
     assert tables.data_version("words", "mara") == before.data_version
-    assert sync_words(tables, TEXTS).computed == 0
+    assert sync_words(tables, TEXTS).computed_count == 0
     # Nothing to do: no new version.
     version = tables.lance_version("words", "mara")
-    assert tables.compact("words", "mara").merged == 0
+    assert tables.compact("words", "mara").merged_count == 0
     assert tables.lance_version("words", "mara") == version
 
 
@@ -68,10 +68,10 @@ def test_one_compaction_rewrites_at_most_its_limit(
     monkeypatch.setattr(upkeep, "MAX_ROWS_PER_COMPACTION", 32)
     sync_words(tables, TEXTS, batch_rows=2)
     assert list_fragment_sizes(tables) == [4] * 20
-    assert tables.compact("words", "mara").merged == 8
-    assert tables.compact("words", "mara").merged == 8
-    assert tables.compact("words", "mara").merged == 4
-    assert tables.compact("words", "mara").merged == 0
+    assert tables.compact("words", "mara").merged_count == 8
+    assert tables.compact("words", "mara").merged_count == 8
+    assert tables.compact("words", "mara").merged_count == 4
+    assert tables.compact("words", "mara").merged_count == 0
     assert list_fragment_sizes(tables) == [16] * 5
 
 
@@ -91,12 +91,12 @@ def test_many_segments_of_an_index_are_merged(tables: Tables) -> None:
         sync_words(tables, texts)
         add_rows_to_indexes(tables)
     assert set(count_segments(tables).values()) == {1 + upkeep.MAX_SEGMENTS}
-    assert len(tables.compact("words", "mara").indexes) == 2
+    assert len(tables.compact("words", "mara").merged_indexes) == 2
     assert set(count_segments(tables).values()) == {1}
     table = lancedb.connect(f"{tables.base_uri}/mara").open_table("words")
     for word in ("word7", "later0", "later7"):
         assert [row["word"] for row in table.search(word, query_type="fts").to_list()] == [word]
-    assert tables.compact("words", "mara").indexes == ()
+    assert tables.compact("words", "mara").merged_indexes == ()
 
 
 def test_old_versions_are_removed_and_tagged_ones_stay(

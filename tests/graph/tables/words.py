@@ -1,4 +1,4 @@
-"""Sync the small table of these tests, with one row per word, keyed by post and position.
+"""Sync the small table of these tests, which has one row per word, keyed by post and position.
 
 Scope: its schema and function, which other processes import. Out of scope: tests.
 """
@@ -19,15 +19,15 @@ SCHEMA: dict[str, pl.DataType] = {
 }
 
 
-def posts(texts: Mapping[str, str]) -> pl.DataFrame:
-    """Return posts as a frame with the columns `post` and `text`."""
+def build_posts(texts: Mapping[str, str]) -> pl.DataFrame:
+    """Build a frame of posts with the columns `post` and `text`."""
     return pl.DataFrame(
         {"post": list(texts), "text": list(texts.values())},
         schema={"post": pl.String, "text": pl.String},
     )
 
 
-def words(rows: pl.DataFrame) -> pl.DataFrame:
+def compute_words(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the words of each post; an empty post has none."""
     return (
         rows.filter(pl.col("text") != "")
@@ -50,12 +50,12 @@ def sync_words(
     author: str = "mara",
     version: str = "1",
     batch_rows: int = 2,
-    function: Callable[[pl.DataFrame], pl.DataFrame] = words,
+    function: Callable[[pl.DataFrame], pl.DataFrame] = compute_words,
     on_batch: Callable[[range, int], object] | None = None,
 ) -> SyncResult:
     """Sync the table `words` of an author."""
     return tables.sync(
-        posts(texts),
+        build_posts(texts),
         "words",
         author=author,
         key="post",

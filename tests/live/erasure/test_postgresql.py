@@ -1,6 +1,6 @@
-"""Erasure with state and Dagster's records in PostgreSQL: a word remains in no row and no page.
+"""Test that no row and no page in PostgreSQL (state, Dagster's records) contains an erased word.
 
-PostgreSQL's write-ahead log keeps the text until it is reused; the certificate states that.
+PostgreSQL's write-ahead log keeps the text until the log is reused, as the certificate states.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.graph.erasure.conftest import POST_ID, UsedHome, populate_home, write_posts
-from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, find_files_with
+from tests.graph.erasure.planted_words import POST_WORD, QUESTION_WORD, find_files_with
 from tests.graph.erasure.spans import AUTHOR
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.prepared_embedder import lend_weights, prepare_weights
@@ -44,14 +44,14 @@ def used_home(
     # Dagster cannot write events with SQLAlchemy's default driver.
     url = sa.make_url(postgresql_url).set(drivername="postgresql+psycopg2")
     storage = {"postgres": {"postgres_url": url.render_as_string(hide_password=False)}}
-    world = populate_home(settings, tmp_path / "sources", storage=storage)
-    return UsedHome(settings, world["key"], world["checkpoint"])
+    identifiers = populate_home(settings, tmp_path / "sources", storage=storage)
+    return UsedHome(settings, identifiers["key"], identifiers["checkpoint"])
 
 
 def find_tables_with(url: str, word: str) -> set[str]:
-    """Return the tables with the word, also in compressed values.
+    """Return the tables that contain the word as a whole word, also in compressed values.
 
-    The word stands alone: the author's slug, `ada`, is within one of seventy random hashes.
+    A search for parts of words would find the slug `ada` in one of seventy random hashes.
     """
     pattern = re.compile(rf"(?<![0-9a-z]){re.escape(word)}(?![0-9a-z])")
     engine = sa.create_engine(url)
@@ -68,7 +68,7 @@ def find_tables_with(url: str, word: str) -> set[str]:
     return names
 
 
-def unpack_events(url: str) -> None:
+def decompress_events(url: str) -> None:
     """Store long events uncompressed, so that a search of the pages can find a word in them."""
     engine = sa.create_engine(url)
     with engine.begin() as connection:
@@ -77,8 +77,8 @@ def unpack_events(url: str) -> None:
     engine.dispose()
 
 
-def analyze(url: str) -> None:
-    """Sample every column, as the server does by itself once fifty rows have changed."""
+def collect_statistics(url: str) -> None:
+    """Collect statistics on every column, as the server itself does after fifty changed rows."""
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(sa.text("ANALYZE"))
@@ -99,7 +99,7 @@ def find_statistics_with(url: str, word: str) -> list[str]:
 
 
 def decode_value(value: object) -> Iterator[str]:
-    """Yield the text of a value in lower case; of bytes also decompressed."""
+    """Yield a value as lower-case text; for bytes, also the decompressed text."""
     if not isinstance(value, bytes | memoryview):
         yield str(value).lower()
         return
@@ -126,13 +126,13 @@ def find_pages_with(url: str, word: str) -> list[str]:
 
 def forget(used_home: UsedHome, subject: ErasureSubject) -> Path:
     """Erase the subject; return the path of the certificate."""
-    instance = used_home.instance
-    number = journal.open_request(instance.state, subject, asked_by="test")
+    installation = used_home.installation
+    number = journal.open_request(installation.state, subject, asked_by="test")
     with used_home.dagster() as dagster:
         from twin_resources.erasure.dagster_records import DagsterRecords
 
-        result = run_erasure(instance, number, dagster=DagsterRecords(instance, dagster))
-    instance.state.close()
+        result = run_erasure(installation, number, dagster=DagsterRecords(installation, dagster))
+    installation.state.close()
     return result
 
 
@@ -143,8 +143,8 @@ def test_erased_subjects_are_in_no_row_no_page_and_no_file(
     home = used_home.settings.home
     assert not (home / "dagster" / "history").exists(), "Dagster's records are not in PostgreSQL"
     assert "event_logs" in find_tables_with(postgresql_url, POST_WORD)
-    unpack_events(postgresql_url)
-    analyze(postgresql_url)
+    decompress_events(postgresql_url)
+    collect_statistics(postgresql_url)
     assert find_pages_with(postgresql_url, POST_WORD)
     assert find_statistics_with(postgresql_url, QUESTION_WORD)
     assert any("compute_logs" in name for name in find_files_with(home, POST_WORD))

@@ -1,4 +1,4 @@
-"""Erasure in the trace store's file while the store's process has it open."""
+"""Test the erasure from the trace store's file while the store's process has it open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.answer_spans import export_spans
 from tests.erasure_targets import reader_target
-from tests.graph.erasure.planted import QUESTION_WORD
+from tests.graph.erasure.planted_words import QUESTION_WORD
 from tests.graph.erasure.spans import make_span
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
 from tests.live.trace_store.conftest import start_store as start_store_fixture

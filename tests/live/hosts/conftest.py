@@ -1,4 +1,4 @@
-"""Two hosts with separate disks that share a PostgreSQL database and a bucket (moto's server)."""
+"""Provide two hosts with separate disks that share a PostgreSQL database and a bucket (moto)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulated host: an empty folder, an environment, and processes started there.
+"""Simulate a host with an empty folder, an environment, and processes started there.
 
 Scope: starting, calling and ending processes. Out of scope: state that hosts share (fixtures of
 `conftest.py`), assertions.
@@ -27,7 +27,7 @@ from tests.live.gateway.stack import end
 from twin_resources.settings import Settings, load_secrets
 
 GATEWAY, MODELS = "gateway", "models"
-TIMEOUT_S = 240.0  # for cores that seven other processes use
+TIMEOUT_S = 240.0  # long enough if seven other processes use the cores
 
 
 def shared_environment(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
@@ -50,10 +50,10 @@ def shared_environment(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
 
 @dataclass
 class Host:
-    """A host.
+    """A simulated host.
 
     Attributes:
-        folder: created empty.
+        folder: the host's folder, which is created empty.
         shared: the environment variables of all hosts.
     """
 
@@ -126,7 +126,7 @@ class Host:
         self.processes.clear()
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
-        """Return status and document of the readiness route; status 0 if nothing listens."""
+        """Return status and document of the readiness route; status 0 if the gateway is down."""
         try:
             url = f"http://127.0.0.1:{self.port}/health/readiness"
             response = httpx.get(url, trust_env=False, timeout=120)
@@ -162,18 +162,20 @@ class Host:
         return str(response.json()["twin"]["version"]) if response.status_code == 200 else ""
 
     def wait(self, is_true: Callable[[], object], *, timeout_s: float = TIMEOUT_S) -> float:
-        """Wait until `is_true()`; returns the seconds, and fails with the logs."""
-        began = time.monotonic()
+        """Wait until `is_true()`, and return the seconds; after a timeout, fail with the logs."""
+        started_at = time.monotonic()
         while not is_true():
-            ended = [name for name, process in self.processes.items() if process.poll() is not None]
-            if ended or time.monotonic() - began > timeout_s:
+            ended_programs = [
+                name for name, process in self.processes.items() if process.poll() is not None
+            ]
+            if ended_programs or time.monotonic() - started_at > timeout_s:
                 logs = "\n".join(
                     f"{name}: {self._log(name).read_text(errors='replace')[-2500:]}"
                     for name in self.processes
                 )
-                raise AssertionError(f"ended: {ended}; {self.readiness()}\n{logs}")
+                raise AssertionError(f"ended: {ended_programs}; {self.readiness()}\n{logs}")
             time.sleep(0.05)
-        return time.monotonic() - began
+        return time.monotonic() - started_at
 
     def _log(self, program: str) -> Path:
         return self.folder / f"{program}.log"

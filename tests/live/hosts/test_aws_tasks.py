@@ -1,4 +1,4 @@
-"""The programs of `deploy/aws/twin.yaml`, each with the environment of its task definition."""
+"""Test the programs of `deploy/aws/twin.yaml`, each with its task definition's environment."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def secrets(postgresql_url: str) -> dict[str, str]:
 def hosts(
     tasks: dict[str, dict[str, Any]], secrets: Mapping[str, str], s3_endpoint: str, tmp_path: Path
 ) -> Iterator[dict[str, Host]]:
-    """Create a host with an empty disk for each task; on AWS a role gives the credentials."""
-    role = {
+    """Create a host with an empty disk for each task; on AWS, a role provides the credentials."""
+    credentials = {
         "AWS_ENDPOINT": s3_endpoint, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": KEY,
         "AWS_ALLOW_HTTP": "true",
     }  # fmt: skip
@@ -56,7 +56,7 @@ def hosts(
         for name, task in tasks.items():
             environment = aws_stack.environment_of(task["containerDefinitions"][0], secrets)
             ports = {"TWIN_DAGSTER_PORT": str(free_port())}
-            hosts[name] = Host(tmp_path / name, environment | role | ports)
+            hosts[name] = Host(tmp_path / name, environment | credentials | ports)
             stack.callback(hosts[name].stop)
         bucket = environment["TWIN_STORE_URI"].removeprefix("s3://").partition("/")[0]
         assert bucket in {b["Name"] for b in client_of(s3_endpoint).list_buckets()["Buckets"]}
@@ -82,7 +82,7 @@ def test_the_tasks_start_on_empty_disks(
 ) -> None:
     answers, worker = hosts["answers"], hosts["worker"]
     answers.start(*(container["name"] for container in tasks["answers"]["containerDefinitions"]))
-    # in the order of the task definition
+    # Dagster's programs start in the order of the task definition.
     containers = tasks["worker"]["containerDefinitions"]
     dagster = [container for container in containers if "dagster" in container["name"]]
     assert [
@@ -102,10 +102,10 @@ def test_the_tasks_start_on_empty_disks(
     answers.wait(lambda: answers.readiness()[0] == 503)
     answers.wait(lambda: answers.readiness()[1]["problems"] == [])
     assert answers.readiness()[1]["status"] == "waiting for an author and a model server"
-    posts = worker.folder / "authors"
-    posts.mkdir()
-    (posts / "ann.toml").write_text('name = "Ann Bell"\n')
-    apply = worker.run("twin_cli", "authors", "apply", str(posts), "--yes")
+    authors = worker.folder / "authors"
+    authors.mkdir()
+    (authors / "ann.toml").write_text('name = "Ann Bell"\n')
+    apply = worker.run("twin_cli", "authors", "apply", str(authors), "--yes")
     assert "ann" in apply.stdout + apply.stderr
     answers.wait(lambda: answers.readiness()[1]["authors"] == ["ann"])
     worker.wait(webserver.is_location_loaded)

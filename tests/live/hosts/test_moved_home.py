@@ -1,4 +1,4 @@
-"""A home of one host, moved to PostgreSQL and a bucket, answers the same on another host."""
+"""Test that a home moved to PostgreSQL and a bucket gives the same answers on other hosts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tests.live.gateway.stack import embed_passages
 from tests.live.hosts.host import GATEWAY, MODELS, Host
-from tests.live.hosts.test_two_hosts import ask, prepare, release, serves, train
+from tests.live.hosts.test_two_hosts import add_version, ask, is_serving, prepare_host, release
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause_author
 from twin_resources.registry.registry import Registry
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def alone(tmp_path: Path, shared: dict[str, str]) -> Iterator[Host]:
+def old_host(tmp_path: Path, shared: dict[str, str]) -> Iterator[Host]:
     """Yield a host with SQLite and folders."""
     addresses = ("TWIN_STATE_URL", "TWIN_TABLES_URI", "TWIN_STORE_URI")
     environment = {name: value for name, value in shared.items() if name not in addresses}
@@ -34,37 +34,39 @@ def alone(tmp_path: Path, shared: dict[str, str]) -> Iterator[Host]:
 
 
 def count_rows(settings: Settings) -> dict[str, int]:
-    with closing(State.open(settings.state_address)) as state, state.read_transaction() as rows:
+    count = sa.select(sa.func.count())
+    with closing(State.open(settings.state_address)) as state, state.read_transaction() as sql:
         return {
-            table.name: rows.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+            table.name: sql.execute(count.select_from(table)).scalar_one()
             for table in metadata.sorted_tables
         }
 
 
-def table_versions(settings: Settings) -> dict[str, str]:
+def read_data_versions(settings: Settings) -> dict[str, str]:
     with closing(State.open(settings.state_address)) as state:
         tables = Tables(settings.tables_base, state=state)
         return {asset: tables.data_version(asset, "ann") for asset in tables.list_assets("ann")}
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_a_home_of_one_host_moves_to_many(
-    alone: Host, hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_home_moves_from_one_host_to_several(
+    old_host: Host, hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare(alone, monkeypatch)
-    embed_passages(alone.settings, "bo")
-    write_author(alone.settings, Author("bo", "Bo Hill"))
-    pause_author(alone.settings, "bo", reason="a test's own")
-    with closing(State.open(alone.settings.state_address)) as state:
-        registry = Registry(state, policy_path=alone.settings.policy_path)
-        train(alone, registry, 1)
+    prepare_host(old_host, monkeypatch)
+    embed_passages(old_host.settings, "bo")
+    write_author(old_host.settings, Author("bo", "Bo Hill"))
+    pause_author(old_host.settings, "bo", reason="a test's own")
+    with closing(State.open(old_host.settings.state_address)) as state:
+        registry = Registry(state, policy_path=old_host.settings.policy_path)
+        add_version(old_host, registry, 1)
         release(registry, 1)
-    alone.start(GATEWAY, MODELS)
-    alone.wait(lambda: serves(alone, 1))
-    answer = ask(alone)
-    alone.stop()
-    rows_before, tables_before = count_rows(alone.settings), table_versions(alone.settings)
-    backup = alone.run("twin_cli", "backup", str(tmp_path / "home.tar"))
+    old_host.start(GATEWAY, MODELS)
+    old_host.wait(lambda: is_serving(old_host, 1))
+    answer = ask(old_host)
+    old_host.stop()
+    rows_before = count_rows(old_host.settings)
+    tables_before = read_data_versions(old_host.settings)
+    backup = old_host.run("twin_cli", "backup", str(tmp_path / "home.tar"))
     assert backup.returncode == 0, backup.stdout + backup.stderr
 
     new_host = hosts[0]
@@ -74,10 +76,10 @@ def test_a_home_of_one_host_moves_to_many(
     assert restored.returncode == 0, restored.stdout + restored.stderr
 
     assert count_rows(new_host.settings) == rows_before | {"shared_files": 3, "ended_leases": 0}
-    assert table_versions(new_host.settings) == tables_before != {}
+    assert read_data_versions(new_host.settings) == tables_before != {}
     for host in hosts:
         host.start(GATEWAY, MODELS)
     for host in hosts:
-        host.wait(lambda host=host: serves(host, 1))
+        host.wait(lambda host=host: is_serving(host, 1))
         assert ask(host) == answer
         assert (host.settings.authors_dir / "bo.paused").is_file()

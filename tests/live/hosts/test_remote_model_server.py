@@ -1,4 +1,4 @@
-"""A gate on a host that does not have the model server's disk: the server's host loads for it."""
+"""Test a gate on a host without the model server's disk: the server's host loads the adapters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.adapter_server import Adapters, serving
 from tests.live.hosts.host import MODELS, Host
-from tests.live.hosts.test_two_hosts import prepare, train
+from tests.live.hosts.test_two_hosts import add_version, prepare_host
 from twin_resources.models.serving.loaded_adapters import AdapterServer
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
@@ -24,12 +24,12 @@ BODY = {
     "max_tokens": 12,
     "temperature": 0.0,
 }
-# As a gate does: prepare an empty disk, then serve the candidate and ask it.
-GATE = """
+# Prepares an empty disk, serving_host the candidate and asks it, as a gate does.
+GATE_SCRIPT = """
 import httpx, json, sys
 from contextlib import closing
 from twin_resources.models.serving.model_server import ModelServers
-from twin_resources.registry.following import prepare_run
+from twin_resources.registry.host_sync import prepare_run
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
 from twin_resources.storage.state.state import State
@@ -51,21 +51,23 @@ def hosts(
     tmp_path: Path, shared: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Host, Host, Host, Adapters]]:
     """Return the hosts that train, serve and judge, and the server's loaded adapters."""
-    trains = Host(tmp_path / "trains", shared)
-    prepare(trains, monkeypatch)
-    adapters = Adapters(trains.folder / "tiny", "tiny", "float32")
+    training_host = Host(tmp_path / "trains", shared)
+    prepare_host(training_host, monkeypatch)
+    adapters = Adapters(training_host.folder / "tiny", "tiny", "float32")
     with serving(adapters, key="") as url:
         home = str(tmp_path / "serves" / "home")
         environment = shared | {"TWIN_MODEL_SERVER_URL": url, "TWIN_MODEL_SERVER_HOME": home}
-        serves, judges = (Host(tmp_path / name, environment) for name in ("serves", "judges"))
-        yield trains, serves, judges, adapters
-        for host in (trains, serves, judges):
+        serving_host, judging_host = (
+            Host(tmp_path / name, environment) for name in ("serves", "judges")
+        )
+        yield training_host, serving_host, judging_host, adapters
+        for host in (training_host, serving_host, judging_host):
             host.stop()
 
 
 def start_gate(host: Host, number: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", GATE, str(number), json.dumps(BODY)],
+        [sys.executable, "-c", GATE_SCRIPT, str(number), json.dumps(BODY)],
         cwd=host.folder,
         env=host.environment,
         stdin=subprocess.PIPE,
@@ -79,15 +81,15 @@ def start_gate(host: Host, number: int) -> subprocess.Popen[str]:
 def test_a_gate_asks_its_candidate_on_another_hosts_model_server(
     hosts: tuple[Host, Host, Host, Adapters],
 ) -> None:
-    trains, serves, judges, adapters = hosts
-    serves.start(MODELS)
+    training_host, serving_host, judging_host, adapters = hosts
+    serving_host.start(MODELS)
     answers = [adapters.chat(BODY | {"model": "tiny"})["choices"][0]["message"]]
-    with closing(State.open(trains.shared["TWIN_STATE_URL"])) as state:
-        registry = Registry(state, policy_path=trains.settings.policy_path)
+    with closing(State.open(training_host.shared["TWIN_STATE_URL"])) as state:
+        registry = Registry(state, policy_path=training_host.settings.policy_path)
         for number in (1, 2):
-            train(trains, registry, number)
+            add_version(training_host, registry, number)
         for number in (1, 2):
-            gate = start_gate(judges, number)
+            gate = start_gate(judging_host, number)
             assert gate.stdout is not None
             line = gate.stdout.readline()
             assert line, gate.communicate()[1][-4000:]
@@ -95,9 +97,9 @@ def test_a_gate_asks_its_candidate_on_another_hosts_model_server(
             expected = adapters.chat(BODY | {"model": name})["choices"][0]["message"]
             assert json.loads(line) == expected not in answers
             answers.append(expected)
-            assert Path(adapters.roots()[name]).is_relative_to(serves.folder)
-            server = AdapterServer(serves.settings)
+            assert Path(adapters.roots()[name]).is_relative_to(serving_host.folder)
+            server = AdapterServer(serving_host.settings)
             assert not server.unload_unused(name), "the gate still asks it"
             gate.kill()
             gate.communicate()
-            serves.wait(lambda server=server, name=name: server.unload_unused(name))
+            serving_host.wait(lambda server=server, name=name: server.unload_unused(name))

@@ -1,4 +1,4 @@
-"""A version that is released on one host answers on another host with an empty folder."""
+"""Test that a version released on one host answers on another host with an empty folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause_author, pause_file, resume_author
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.registry.following import share_weights
+from twin_resources.registry.host_sync import share_weights
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import share_file
 from twin_resources.storage.state.state import State
@@ -32,7 +32,7 @@ QUESTION = "How much oil does a clock need?"
 STABLE = "twin/ann@stable"
 
 
-def prepare(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def prepare_host(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a host an author, tables, the embedder and the base model, as after a training."""
     settings = host.settings
     for name, value in host.environment.items():
@@ -45,12 +45,11 @@ def prepare(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
             shutil.copytree(prepared, settings.weights_dir / prepared.name)
     embed_passages(settings, "ann")
     share_file(
-        settings,
-        write_author(settings, Author("ann", "Ann Bell", temperature=0.0, answer="voice")),
+        settings, write_author(settings, Author("ann", "Ann Bell", temperature=0.0, answer="voice"))
     )
 
 
-def train(host: Host, registry: Registry, number: int) -> list[str]:
+def add_version(host: Host, registry: Registry, number: int) -> list[str]:
     """Store and register a version as a training does; return the stored folders."""
     settings = host.settings
     checkpoint = hashlib.sha256(str(number).encode()).hexdigest()
@@ -84,7 +83,7 @@ def ask(host: Host) -> str:
     return str(answer["choices"][0]["message"]["content"])
 
 
-def serves(host: Host, number: int) -> bool:
+def is_serving(host: Host, number: int) -> bool:
     status, document = host.readiness()
     return (
         status == 200
@@ -94,7 +93,7 @@ def serves(host: Host, number: int) -> bool:
 
 
 def roll_back_from_another_computer(host: Host) -> None:
-    """Use the deployment by a context on a computer without home, programs or settings."""
+    """Use the deployment through a context, on a computer without home, programs or settings."""
     computer = Host(host.folder.parent / "computer", {})
     context = computer.folder / ".config" / "llm-twin" / "prod.env"
     context.parent.mkdir(parents=True)
@@ -139,27 +138,27 @@ def test_a_release_and_a_rollback_reach_a_host_with_an_empty_folder(
     second.wait(lambda: second.readiness()[1]["problems"] == [])
     assert second.readiness()[1]["authors"] == []
 
-    prepare(first, monkeypatch)
+    prepare_host(first, monkeypatch)
     with closing(State.open(first.shared["TWIN_STATE_URL"])) as state:
         registry = Registry(state, policy_path=first.settings.policy_path)
-        assert len(train(first, registry, 1)) == 3
+        assert len(add_version(first, registry, 1)) == 3
         release(registry, 1)
         first.start(GATEWAY, MODELS)
         second.start(MODELS)
         for host in hosts:
-            host.wait(lambda host=host: serves(host, 1))
+            host.wait(lambda host=host: is_serving(host, 1))
         answers = [ask(host) for host in hosts]
         assert answers[0] == answers[1] != ""
 
-        assert len(train(first, registry, 2)) == 1
+        assert len(add_version(first, registry, 2)) == 1
         release(registry, 2)
         for host in hosts:
-            host.wait(lambda host=host: serves(host, 2))
+            host.wait(lambda host=host: is_serving(host, 2))
         assert ask(first) == ask(second) not in ("", answers[0])
 
         roll_back_from_another_computer(first)
         for host in hosts:
-            host.wait(lambda host=host: serves(host, 1))
+            host.wait(lambda host=host: is_serving(host, 1))
         assert [ask(host) for host in hosts] == answers
 
     share_file(first.settings, pause_author(first.settings, "ann", reason="a test's own"))

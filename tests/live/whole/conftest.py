@@ -119,7 +119,7 @@ FIND_FILES = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, os.environ["ROOT"])
-from tests.graph.erasure.planted import find_files_with
+from tests.graph.erasure.planted_words import find_files_with
 print("\\n".join(find_files_with(Path(os.environ["TWIN_HOME"]), os.environ["WORD"])))
 """
 # The sensor `new_posts` checks each minute and could import the change before the command does.

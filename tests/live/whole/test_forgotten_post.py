@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.erasure.planted import find_files_with
+from tests.graph.erasure.planted_words import find_files_with
 from tests.live.whole.conftest import POST_FILE, WORD, FinishedStack
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.statistics.retraining_limits import PRIORITY

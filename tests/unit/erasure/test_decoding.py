@@ -1,4 +1,4 @@
-"""Every format is decoded; a damaged file is an error and does not count as empty."""
+"""Test that every format is decoded, and that a damaged file is an error."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from twin_resources.erasure import decoding
 from twin_resources.erasure.decoding import UndecodableFileError, find_in_file
 
 TEXT = "In March the old clock of my uncle stopped for good."
-GONE = post_target("ada", "2019/the-walk.md", TEXT)
-OTHER = "A sentence of another post that nobody has asked anyone to forget so far."
+ERASED_POST = post_target("ada", "2019/the-walk.md", TEXT)
+OTHER_TEXT = "A sentence of another post that nobody has asked anyone to forget so far."
 
 
-def to_sqlite(path: Path, text: str) -> None:
+def write_sqlite(path: Path, text: str) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE t (body BLOB)")
         connection.execute("INSERT INTO t VALUES (?)", (gzip.compress(text.encode()),))
     connection.close()
 
 
-def to_lance(path: Path, text: str) -> None:
+def write_lance(path: Path, text: str) -> None:
     lance.write_dataset(pl.DataFrame({"a": [text], "n": [1]}).to_arrow(), path.parent / "d.lance")
     [data] = (path.parent / "d.lance" / "data").iterdir()
     data.rename(path)
@@ -47,8 +47,8 @@ WRITERS: dict[str, Callable[[Path, str], object]] = {
     "f.arrow": lambda path, text: pl.DataFrame({"s": [{"a": text}]}).write_ipc(
         path, compression="zstd"
     ),
-    "g.sqlite": to_sqlite,
-    "h.lance": to_lance,
+    "g.sqlite": write_sqlite,
+    "h.lance": write_lance,
     "i.safetensors": lambda path, text: save_file({"w": torch.ones(1)}, path, metadata={"t": text}),
 }
 
@@ -57,21 +57,21 @@ WRITERS: dict[str, Callable[[Path, str], object]] = {
 def test_a_text_is_found_in_every_format(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, TEXT)
-    assert find_in_file(path, GONE)
+    assert find_in_file(path, ERASED_POST)
 
 
 def test_the_column_of_a_database_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "g.sqlite"
-    to_sqlite(path, TEXT)
-    assert find_in_file(path, GONE) == ["t.body"]
+    write_sqlite(path, TEXT)
+    assert find_in_file(path, ERASED_POST) == ["t.body"]
     assert [text.value for text in decoding.decode_bytes(b'["caf\\u00e9"]')] == ["café"]
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_another_text_is_not_found(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    WRITERS[name](path, OTHER)
-    assert not find_in_file(path, GONE)
+    WRITERS[name](path, OTHER_TEXT)
+    assert not find_in_file(path, ERASED_POST)
 
 
 def test_a_deleted_row_is_found_in_the_raw_file(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_deleted_row_is_found_in_the_raw_file(tmp_path: Path) -> None:
         connection.commit()
         connection.execute("DELETE FROM t")
     connection.close()
-    assert find_in_file(path, GONE) == ["bytes"]
+    assert find_in_file(path, ERASED_POST) == ["bytes"]
 
 
 def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -> None:
@@ -94,11 +94,11 @@ def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -
         connection.execute("INSERT INTO t VALUES (?)", (TEXT,))
         connection.execute("DELETE FROM t")
         assert TEXT.encode() not in path.read_bytes()
-        assert find_in_file(path, GONE) == ["bytes"]
+        assert find_in_file(path, ERASED_POST) == ["bytes"]
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        assert not find_in_file(path, GONE)
+        assert not find_in_file(path, ERASED_POST)
 
 
 @pytest.mark.parametrize(
@@ -113,32 +113,32 @@ def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -
 def test_a_damaged_file_is_an_error(tmp_path: Path, name: str, body: bytes) -> None:
     (tmp_path / name).write_bytes(body)
     with pytest.raises(UndecodableFileError, match=name):
-        find_in_file(tmp_path / name, GONE)
+        find_in_file(tmp_path / name, ERASED_POST)
 
 
 def test_a_file_deleted_during_the_search_has_no_match(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "h.lance"
-    to_lance(path, TEXT)
+    write_lance(path, TEXT)
 
     def delete_and_fail(name: str) -> None:
         Path(name).unlink()
         raise OSError("no such file")
 
     monkeypatch.setattr(lance.file, "LanceFileReader", delete_and_fail)
-    assert not find_in_file(path, GONE)
-    assert not find_in_file(path, GONE), "a missing file matched"
+    assert not find_in_file(path, ERASED_POST)
+    assert not find_in_file(path, ERASED_POST), "a missing file matched"
 
 
 def test_a_text_beyond_the_first_chunk_of_a_file_is_found(tmp_path: Path) -> None:
-    """This includes a text across two chunks, and a text in an uncompressed gzip file."""
+    """The text may cross the border of two chunks, or be in an uncompressed gzip file."""
     path = tmp_path / "x.bin"
     for before in (decoding._CHUNK_BYTES - len(TEXT) // 2, 2 * decoding._CHUNK_BYTES + 7):
         path.write_bytes(b" " * before + TEXT.encode() + b" " * 100)
-        assert find_in_file(path, GONE) == ["bytes"]
+        assert find_in_file(path, ERASED_POST) == ["bytes"]
     path.write_bytes(gzip.compress(b" " * decoding._CHUNK_BYTES + TEXT.encode(), compresslevel=0))
-    assert find_in_file(path, GONE)
+    assert find_in_file(path, ERASED_POST)
 
 
 def test_a_file_over_the_unpacking_limit_is_an_error(

@@ -1,4 +1,4 @@
-"""How a target is recognised: identifiers in fields, in running text and in other formats."""
+"""Test how a target is recognised: by identifiers in fields, running text and other formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRACE = "0" * 30 + "2a"
 ERASED_AUTHOR = author_target("ada", "Ada Wright")
 
 
-def erased_post(**values: frozenset[str]) -> ErasureTarget:
+def make_erased_post(**values: frozenset[str]) -> ErasureTarget:
     text = "In March the old clock of my uncle stopped for good"
     return post_target("ada", PATH, text, ids=[TRACE, "a.md"], **values)
 
@@ -32,18 +32,18 @@ def erased_post(**values: frozenset[str]) -> ErasureTarget:
     ],
 )
 def test_running_text_with_the_target_matches(text: str) -> None:
-    assert erased_post().matches_text(text)
+    assert make_erased_post().matches_text(text)
 
 
 @pytest.mark.parametrize("text", ["", "read a.md again", f"x{PATH}x", "the old clock of my uncle"])
 def test_other_running_text_does_not_match(text: str) -> None:
-    assert not erased_post().matches_text(text)
+    assert not make_erased_post().matches_text(text)
 
 
 def test_a_short_identifier_matches_only_in_a_field() -> None:
-    assert erased_post().matches_identifier("a.md")
-    assert erased_post().matches_value({"source_id": "a.md"})
-    assert not erased_post().matches_value({"note": "see a.md"})
+    assert make_erased_post().matches_identifier("a.md")
+    assert make_erased_post().matches_value({"source_id": "a.md"})
+    assert not make_erased_post().matches_value({"note": "see a.md"})
     for letters, is_found in ((11, False), (12, True)):
         target = post_target("ada", "a" * letters)
         for text in ("see {}.", "in blog/{}"):
@@ -60,18 +60,18 @@ def test_a_short_identifier_matches_only_in_a_field() -> None:
     ],
 )
 def test_an_answer_is_recognised_by_a_passage_in_its_prompt(row: dict[str, Any]) -> None:
-    assert contains_passage(row, erased_post(chunks=frozenset({"c-9"})))
-    assert not contains_passage(row, erased_post(chunks=frozenset({"c-90"})))
+    assert contains_passage(row, make_erased_post(chunks=frozenset({"c-9"})))
+    assert not contains_passage(row, make_erased_post(chunks=frozenset({"c-90"})))
 
 
 @pytest.mark.parametrize("row", [{}, {"metadata": None}, {"metadata": {}}, {"chunks": ""}])
 def test_a_row_without_passages_does_not_match(row: dict[str, Any]) -> None:
-    assert not contains_passage(row, erased_post(chunks=frozenset({"c-9", ""})))
+    assert not contains_passage(row, make_erased_post(chunks=frozenset({"c-9", ""})))
 
 
 def test_nested_json_is_searched() -> None:
     inner = json.dumps({"messages": [{"content": "In March the old\nclock of my uncle stopped"}]})
-    assert erased_post().matches_value(json.dumps({"body": inner}))
+    assert make_erased_post().matches_value(json.dumps({"body": inner}))
 
 
 @pytest.mark.parametrize("wrap", [dict.fromkeys, lambda texts: texts])
@@ -101,12 +101,12 @@ def test_letters_escaped_in_json_are_decoded(wrap: Any) -> None:
         ("canada", False),
     ],
 )
-def test_an_author_is_found_by_name_but_not_in_other_names(text: str, is_found: bool) -> None:
+def test_an_authors_name_matches_but_not_within_other_names(text: str, is_found: bool) -> None:
     assert ERASED_AUTHOR.matches_text(text) is is_found
 
 
 def test_a_target_round_trips_through_json() -> None:
-    target = erased_post(traces=frozenset({TRACE}), checkpoints=frozenset({"c"}))
+    target = make_erased_post(traces=frozenset({TRACE}), checkpoints=frozenset({"c"}))
     restored = ErasureTarget.from_json(target.subject, target.to_json(), target.fingerprints)
     fields = attrgetter("ids", "traces", "checkpoints")
     assert fields(restored) == fields(target)

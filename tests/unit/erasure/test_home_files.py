@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.erasure.test_erasure_target import ERASED_AUTHOR, PATH, erased_post
+from tests.unit.erasure.test_erasure_target import ERASED_AUTHOR, PATH, make_erased_post
 from twin_assets.checkpoints.job import write_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
@@ -48,22 +48,20 @@ def write_file(home: Settings, name: str, text: str) -> Path:
     ],
 )
 def test_a_log_loses_the_lines_with_the_text(files: HomeFiles, before: str, after: str) -> None:
-    home = files.instance.settings
+    home = files.installation.settings
     log = write_file(home, "logs/dagster.log", before)
     writer = log.open("a")
-    assert files.find_remaining(erased_post()) == ["logs/dagster.log: bytes"]
-    assert files.erase(erased_post()) == 1
+    assert files.find_remaining(make_erased_post()) == ["logs/dagster.log: bytes"]
+    assert files.erase(make_erased_post()) == 1
     with writer:
         writer.write("later\n")
     assert log.read_text() == after + "later\n", "the process can no longer write to its log"
-    assert files.find_remaining(erased_post()) == []
-    assert files.erase(erased_post()) == 0
+    assert files.find_remaining(make_erased_post()) == []
+    assert files.erase(make_erased_post()) == 0
 
 
-def test_matching_entries_rows_and_files_are_deleted(
-    files: HomeFiles,
-) -> None:
-    home = files.instance.settings
+def test_matching_entries_rows_and_files_are_deleted(files: HomeFiles) -> None:
+    home = files.installation.settings
     document = {
         "a": [ERASED_TEXT, "stays"],
         PATH: 1,
@@ -87,7 +85,7 @@ def test_matching_entries_rows_and_files_are_deleted(
         connection.commit()
     assert b"deleted before" in database.read_bytes()
     (home.home / "work" / "link.html").symlink_to(other)
-    assert files.erase(erased_post()) == 5
+    assert files.erase(make_erased_post()) == 5
     assert json.loads(parts.read_text()) == {"a": ["stays"], "b": {"n": None}, "c": 2.5}
     assert json.loads(whole_document.read_text()) == {}
     assert [path.exists() for path in (half, page, other)] == [False, False, True]
@@ -95,21 +93,21 @@ def test_matching_entries_rows_and_files_are_deleted(
         assert connection.execute("SELECT text FROM notes").fetchall() == [("stays",)]
         assert connection.execute("SELECT text FROM more").fetchall() == []
     assert b"uncle" not in database.read_bytes(), "a free page still contains the text"
-    assert files.find_remaining(erased_post()) == []
+    assert files.find_remaining(make_erased_post()) == []
 
 
 def test_a_training_job_is_deleted_as_a_whole(files: HomeFiles) -> None:
-    home = files.instance.settings
+    home = files.installation.settings
     for job in ("one", "two"):
         write_file(home, f"work/training/{job}/settings.yaml", "steps: 3")
         text = ERASED_TEXT if job == "one" else "nothing"
         write_rows(home.work_dir / "training" / job / "samples.json", [{"m": text}])
-    assert files.erase(erased_post()) == 2
+    assert files.erase(make_erased_post()) == 2
     assert [path.name for path in (home.home / "work" / "training").iterdir()] == ["two"]
 
 
 def test_files_of_other_stores_are_unchanged(files: HomeFiles, tmp_path: Path) -> None:
-    home = files.instance.settings
+    home = files.installation.settings
     posts = home.home / "posts"
     write_author(home, Author("bea", "Bea", sources=(str(posts),)))
     files_of_other_stores = [
@@ -124,16 +122,14 @@ def test_files_of_other_stores_are_unchanged(files: HomeFiles, tmp_path: Path) -
     outside.write_text(ERASED_TEXT)
     (home.home / "link.txt").symlink_to(outside)
     own = write_file(home, "work/traces.sqlite-old.txt", ERASED_TEXT)
-    assert files.find_remaining(erased_post()) == ["work/traces.sqlite-old.txt: bytes"]
-    assert files.erase(erased_post()) == 1
+    assert files.find_remaining(make_erased_post()) == ["work/traces.sqlite-old.txt: bytes"]
+    assert files.erase(make_erased_post()) == 1
     assert all(path.read_text() == ERASED_TEXT for path in files_of_other_stores)
     assert (own.read_text(), outside.read_text()) == ("", ERASED_TEXT)
 
 
-def test_files_and_folders_named_after_an_author_are_deleted(
-    files: HomeFiles,
-) -> None:
-    home = files.instance.settings
+def test_files_and_folders_named_after_an_author_are_deleted(files: HomeFiles) -> None:
+    home = files.installation.settings
     for slug in ("ada", "adam"):
         write_file(home, f"authors/{slug}.toml", f'name = "{slug}"')
         write_file(home, f"progress/{slug}.json", "{}")
@@ -141,15 +137,19 @@ def test_files_and_folders_named_after_an_author_are_deleted(
         write_file(home, f"reports/{slug}/first.html", "figures")
         write_file(home, f"reports/{slug}/second.html", "figures")
         write_file(home, f"reports/{slug}/deep/{slug}.html", "figures")
-        write_file(home, f"checkpoints/{slug}/report.html", "of the place `checkpoints`")
+        write_file(home, f"checkpoints/{slug}/report.html", "in the store `checkpoints`")
     texts = sorted(files.find_remaining(ERASED_AUTHOR))
     assert [text for text in texts if "named after" in text] == [
         text
         for text in texts
         if text.startswith(("authors/…", "logs/…", "progress/…", "reports/…"))
     ]
-    assert len(files.find_remaining(erased_post())) == 0, "a match for a post"
-    assert files.erase(ERASED_AUTHOR) == 6, "three files, and three in a folder"
+    assert len(files.find_remaining(make_erased_post())) == 0, (
+        "a post must not match files named after its author"
+    )
+    assert files.erase(ERASED_AUTHOR) == 6, (
+        "three separate files and the three files in the author's reports folder"
+    )
     paths = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
     assert paths == {
         "authors/adam.toml", "progress/adam.json", "logs/model-server-adam-v1.log",

@@ -1,4 +1,4 @@
-"""Evaluations in Langfuse: dataset items and spans of experiments are deleted with their post."""
+"""Test that dataset items and experiment spans in Langfuse are deleted with their post."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ITEMS = [
 ] + [{"id": "of-the-post", "input": {"question": "Why?"}, "metadata": {"document_id": DOCUMENT}}]
 
 
-def server(items: list[dict[str, Any]], deleted: list[str]) -> Answer:
-    """A server with these dataset items and the span of one experiment."""
+def simulate_server(items: list[dict[str, Any]], deleted_paths: list[str]) -> Answer:
+    """Simulate a server with these dataset items and the span of one experiment."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         path, parameters = request.url.path, request.url.params
         if request.method == "DELETE":
             trace_ids = json.loads(request.content)["traceIds"] if request.content else [""]
-            deleted.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in trace_ids)
+            deleted_paths.extend(f"{path}/{trace_id}".rstrip("/") for trace_id in trace_ids)
             return httpx.Response(200, json={"message": "deleted"})
         if path == "/api/public/dataset-items":
             if parameters["datasetName"] != held_out_dataset_name("jane") or not items:
@@ -45,29 +45,27 @@ def server(items: list[dict[str, Any]], deleted: list[str]) -> Answer:
     return answer
 
 
-def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(
-    home: Settings,
-) -> None:
-    deleted: list[str] = []
-    traces = make_trace_store_stub(home, server(ITEMS, deleted))
+def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(home: Settings) -> None:
+    deleted_paths: list[str] = []
+    traces = make_trace_store_stub(home, simulate_server(ITEMS, deleted_paths))
 
     assert traces.erase(POST) == 2
-    assert deleted == ["/api/public/traces/t7", "/api/public/dataset-items/of-the-post"]
+    assert deleted_paths == ["/api/public/traces/t7", "/api/public/dataset-items/of-the-post"]
     # The server still returns deleted rows.
     assert traces.find_remaining(POST) == ["trace t7", "dataset item of-the-post"]
 
 
 def test_erasing_an_author_deletes_every_item(home: Settings) -> None:
-    deleted: list[str] = []
-    make_trace_store_stub(home, server(ITEMS, deleted)).erase(AUTHOR)
+    deleted_paths: list[str] = []
+    make_trace_store_stub(home, simulate_server(ITEMS, deleted_paths)).erase(AUTHOR)
 
-    assert {path.rsplit("/", 1)[1] for path in deleted if "dataset-items" in path} == {
+    assert {path.rsplit("/", 1)[1] for path in deleted_paths if "dataset-items" in path} == {
         item["id"] for item in ITEMS
     }
 
 
 def test_an_author_without_an_evaluation_has_no_dataset(home: Settings) -> None:
-    deleted: list[str] = []
-    make_trace_store_stub(home, server([], deleted)).erase(POST)
+    deleted_paths: list[str] = []
+    make_trace_store_stub(home, simulate_server([], deleted_paths)).erase(POST)
 
-    assert deleted == ["/api/public/traces/t7"]
+    assert deleted_paths == ["/api/public/traces/t7"]

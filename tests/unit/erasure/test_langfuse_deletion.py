@@ -1,4 +1,4 @@
-"""Deletions in Langfuse: the recorded call and response, and their text in the certificate."""
+"""Test the deletion requests to Langfuse, and the manual step that reports them."""
 
 from __future__ import annotations
 
@@ -20,65 +20,69 @@ from twin_resources.observability.langfuse.client import LangfuseClient, TraceSt
 from twin_resources.settings import Settings
 
 READER = "0123456789abcdef"
-GONE = reader_target(READER, traces=["t1"])
+ERASED_READER = reader_target(READER, traces=["t1"])
 Answer = Callable[[httpx.Request], httpx.Response]
 
 
 @pytest.fixture
-def recorded(shared_data: Path) -> dict[str, Any]:
-    """The recorded response of Langfuse 4.16.0 to the deletion of a score."""
+def recording(shared_data: Path) -> dict[str, Any]:
+    """Return the request that deletes a score and the response that Langfuse 4.16.0 gave."""
     return json.loads((shared_data / "langfuse-golden" / "delete-score.json").read_text())
 
 
 def make_trace_store_stub(
     home: Settings, answer: Answer, wait: Callable[[float], object] | None = None
 ) -> LangfuseTraces:
-    """Return the traces of a simulated server, because that Langfuse version cannot run here."""
+    """Return the trace store of a simulated server, because that Langfuse cannot run here."""
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     host = "http://langfuse.test"
     client = LangfuseClient(host, public_key="", secret_key="", http=http, wait=wait)
     return LangfuseTraces(Installation.for_settings(home), client)
 
 
-def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answer:
-    """A server with one score that answers a deletion of traces with the status `traces`."""
-    score = recorded["request"]["url"].rsplit("/", 1)[1]
+def make_answer(
+    recording: dict[str, Any], deleted_paths: list[str], *, traces_status: int
+) -> Answer:
+    """Simulate a server with one score; it answers a deletion of traces with `traces_status`."""
+    score_id = recording["request"]["url"].rsplit("/", 1)[1]
 
     def answer(request: httpx.Request) -> httpx.Response:
         path = request.url.path
         if request.method == "DELETE":
-            deleted.append(path)
+            deleted_paths.append(path)
             if path == "/api/public/traces":
-                return httpx.Response(traces, json={"message": "said of a trace"})
-            assert path == recorded["request"]["url"]
-            return httpx.Response(recorded["status"], json=recorded["response"])
-        scores = [{"id": score, "metadata": {"twin.reader": READER}}] if "scores" in path else []
+                return httpx.Response(traces_status, json={"message": "about a trace"})
+            assert path == recording["request"]["url"]
+            return httpx.Response(recording["status"], json=recording["response"])
+        scores = [{"id": score_id, "metadata": {"twin.reader": READER}}] if "scores" in path else []
         return httpx.Response(200, json={"data": scores, "meta": {}})
 
     return answer
 
 
-def test_a_refused_deletion_is_an_error(home: Settings, recorded: dict[str, Any]) -> None:
+def test_a_refused_deletion_is_an_error(home: Settings, recording: dict[str, Any]) -> None:
     with pytest.raises(TraceStoreError, match="403"):
-        make_trace_store_stub(home, server(recorded, [], traces=403)).erase(GONE)
+        make_trace_store_stub(home, make_answer(recording, [], traces_status=403)).erase(
+            ERASED_READER
+        )
 
 
 @pytest.mark.parametrize("status", [200, 404])
 def test_deletions_match_the_recording_and_remaining_rows_are_reported(
-    home: Settings, recorded: dict[str, Any], status: int
+    home: Settings, recording: dict[str, Any], status: int
 ) -> None:
-    deleted: list[str] = []
-    store = make_trace_store_stub(home, server(recorded, deleted, traces=status))
-    assert store.erase(GONE) == 2
-    assert deleted == ["/api/public/traces", recorded["request"]["url"]]
+    deleted_paths: list[str] = []
+    store = make_trace_store_stub(home, make_answer(recording, deleted_paths, traces_status=status))
+    assert store.erase(ERASED_READER) == 2
+    assert deleted_paths == ["/api/public/traces", recording["request"]["url"]]
     # The status 202 means queued, so the score is still returned.
-    assert recorded["status"] == 202
-    remaining = store.find_remaining(GONE)
-    assert [text.split()[0] for text in remaining] == ["score"]
+    assert recording["status"] == 202
+    remaining = store.find_remaining(ERASED_READER)
+    assert [location.split()[0] for location in remaining] == ["score"]
     keys = {"langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
     settings = home.model_copy(update={"langfuse_host": "http://langfuse.test", **keys})
     steps = list_manual_steps(
-        replace(store.instance, settings=settings), GONE, asked_at=0.0,
+        replace(store.installation, settings=settings), ERASED_READER, asked_at=0.0,
         remaining_locations=remaining, accepted_at=[86_400.0, 0.0],
     )  # fmt: skip
     [langfuse] = [step for step in steps if step.what.startswith("Langfuse")]
@@ -91,7 +95,7 @@ def test_deletions_match_the_recording_and_remaining_rows_are_reported(
 
 
 @pytest.mark.parametrize(
-    ("fields", "count"),
+    ("fields", "trace_count"),
     [
         ({"userId": READER}, 1),
         ({"metadata": {"twin.reader": READER}}, 1),
@@ -100,7 +104,7 @@ def test_deletions_match_the_recording_and_remaining_rows_are_reported(
     ],
 )
 def test_a_trace_belongs_to_its_user_or_to_the_reader_in_its_metadata(
-    home: Settings, fields: dict[str, Any], count: int
+    home: Settings, fields: dict[str, Any], trace_count: int
 ) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         matches = "observations" in request.url.path and "type=GENERATION" in str(request.url)
@@ -109,37 +113,37 @@ def test_a_trace_belongs_to_its_user_or_to_the_reader_in_its_metadata(
 
     target = reader_target(READER)
     store = make_trace_store_stub(home, answer)
-    assert store.find_remaining(target) == ["trace t7"] * count
-    assert store.erase(target) == count
+    assert store.find_remaining(target) == ["trace t7"] * trace_count
+    assert store.erase(target) == trace_count
 
 
 def test_each_deletion_is_sent_once_despite_a_daily_quota(home: Settings) -> None:
-    """Langfuse Cloud accepts 50 to 1,000 deletions a day. Attempts once repeated the first ones."""
-    deleted: list[str] = []
-    quota = [2]
+    """Langfuse Cloud accepts 50 to 1,000 deletions a day. A retry must not repeat accepted ones."""
+    deleted_paths: list[str] = []
+    remaining_quota = [2]
     scores = [{"id": f"s{number}", "metadata": {"twin.reader": READER}} for number in range(5)]
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.method != "DELETE":  # deleted rows are still returned for a while
             rows = scores if "scores" in request.url.path else []
             return httpx.Response(200, json={"data": rows, "meta": {}})
-        if not quota[0]:
+        if not remaining_quota[0]:
             return httpx.Response(429, headers={"retry-after": "7200"}, json={})
-        quota[0] -= 1
-        deleted.append(request.url.path.rsplit("/", 1)[1])
+        remaining_quota[0] -= 1
+        deleted_paths.append(request.url.path.rsplit("/", 1)[1])
         return httpx.Response(202, json={"message": "queued"})
 
     store = replace(make_trace_store_stub(home, answer), request=7)
-    state = store.instance.state
+    state = store.installation.state
     for _ in range(2):
         with pytest.raises(TraceStoreError, match="429"):
-            store.erase(GONE)
-        quota[0] = 3
-    assert store.erase(GONE) == 1
-    assert deleted == ["traces", *(f"s{number}" for number in range(5))]
-    requested = journal.read_requested_deletions(state, 7)
-    assert len(requested) == 7
-    assert requested[journal.POSTPONED] >= min(requested.values())
+            store.erase(ERASED_READER)
+        remaining_quota[0] = 3
+    assert store.erase(ERASED_READER) == 1
+    assert deleted_paths == ["traces", *(f"s{number}" for number in range(5))]
+    requested_at = journal.read_requested_deletions(state, 7)
+    assert len(requested_at) == 7
+    assert requested_at[journal.POSTPONED] >= min(requested_at.values())
     journal.close_request(state, 7, "certificate-7.json")
     assert journal.read_requested_deletions(state, 7) == {}
 
@@ -164,34 +168,34 @@ def test_1200_traces_are_deleted_in_three_calls(home: Settings) -> None:
 
 
 def test_each_deletion_is_sent_once_despite_a_rate_limit(
-    home: Settings, recorded: dict[str, Any]
+    home: Settings, recording: dict[str, Any]
 ) -> None:
     """Langfuse Cloud accepts 30 calls a minute per organization; an erasure needs more."""
-    deleted: list[str] = []
+    deleted_paths: list[str] = []
     waits: list[float] = []
     calls_left = [3]
-    inner = server(recorded, deleted, traces=200)
+    answer = make_answer(recording, deleted_paths, traces_status=200)
 
-    def limited(request: httpx.Request) -> httpx.Response:
+    def answer_within_limit(request: httpx.Request) -> httpx.Response:
         if not calls_left[0]:
             return httpx.Response(429, headers={"retry-after": "20"}, json={"message": "slow"})
         calls_left[0] -= 1
-        return inner(request)
+        return answer(request)
 
     def wait(seconds: float) -> None:
         waits.append(seconds)
         calls_left[0] = 3
 
-    make_trace_store_stub(home, limited, wait).erase(GONE)
+    make_trace_store_stub(home, answer_within_limit, wait).erase(ERASED_READER)
 
     assert set(waits) == {20.0}
-    assert len(deleted) == len(set(deleted))
-    assert recorded["request"]["url"] in deleted
+    assert len(deleted_paths) == len(set(deleted_paths))
+    assert recording["request"]["url"] in deleted_paths
 
     def refuse(_: httpx.Request) -> httpx.Response:
         return httpx.Response(429, headers={"retry-after": "1500"}, json={})
 
     waits.clear()
     with pytest.raises(TraceStoreError, match="429"):
-        make_trace_store_stub(home, refuse, wait).erase(GONE)
+        make_trace_store_stub(home, refuse, wait).erase(ERASED_READER)
     assert waits == [1500.0, 1500.0], "it waited too long"

@@ -1,4 +1,4 @@
-"""Manual steps: the providers that received text, according to the traces."""
+"""Test the manual steps: providers that received text, own copies and published checkpoints."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from twin_resources.settings import Settings
 
 
 class StubInstallation:
-    """Replaces an installation, of which only the settings are read."""
+    """A replacement for an installation, of which only the settings are read."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
 
-def step_names(settings: Settings, *shown_to: str) -> list[str]:
+def list_step_locations(settings: Settings, *shown_to: str) -> list[str]:
     target = reader_target("0123456789abcdef", shown_to=shown_to)
     stub: Any = StubInstallation(settings)
     return [step.what for step in list_manual_steps(stub, target, asked_at=0.0)]
@@ -31,13 +31,13 @@ def step_names(settings: Settings, *shown_to: str) -> list[str]:
 def test_a_provider_is_named_with_its_number_of_answers(home: Settings) -> None:
     paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
     traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
-    providers = [what for what in step_names(paid, *traces) if "provider" in what]
+    providers = [what for what in list_step_locations(paid, *traces) if "provider" in what]
     assert providers == [
         "the provider of old/one (1 of these traces were its answers)",  # no longer in the settings
         "the provider of openai/gpt-4o-mini (2 of these traces were its answers)",
         "the provider of x/judge",
     ]
-    assert not [what for what in step_names(home) if "provider" in what]
+    assert not [what for what in list_step_locations(home) if "provider" in what]
 
 
 @pytest.mark.parametrize(

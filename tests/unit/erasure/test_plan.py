@@ -1,4 +1,4 @@
-"""Plans: fingerprinted texts and erased traces; texts that others wrote as well stay."""
+"""Test which texts a plan fingerprints and which traces it contains."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from twin_resources.erasure.plan import plan_erasure
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.settings import Settings
 
-OWN = "in march the old clock of my uncle stopped for good"
-TWICE = "she carried the tall lamp down the stairs without any help"
-BOBS = "nobody in the whole house asked him why he did that"
-ASKED = "where did the grey bird of your garden build its nest"
-BOTH_ASKED = "what do you think about oil on the pivots of clocks"
+OWN_TEXT = "in march the old clock of my uncle stopped for good"
+TWICE_WRITTEN = "she carried the tall lamp down the stairs without any help"
+BOBS_TEXT = "nobody in the whole house asked him why he did that"
+QUESTION = "where did the grey bird of your garden build its nest"
+SHARED_QUESTION = "what do you think about oil on the pivots of clocks"
 EDIT = "it was my own sister who mended the kettle last year"
-OTHERS_EDIT = "it was a man from the village who mended it then"
+OTHER_EDIT = "it was a man from the village who mended it then"
 
 
 @pytest.fixture
-def instance(home: Settings) -> Iterator[Installation]:
+def installation(home: Settings) -> Iterator[Installation]:
     """Ann's post shares sentences with her other post and with Bob's; two readers ask and vote."""
     installation = Installation.for_settings(home)
     posts = {
-        "ann": {"a.md": f"{OWN}. {TWICE}. {BOBS}", "b.md": TWICE},
-        "bob": {"c.md": f"{BOBS}. Another thing."},
+        "ann": {"a.md": f"{OWN_TEXT}. {TWICE_WRITTEN}. {BOBS_TEXT}", "b.md": TWICE_WRITTEN},
+        "bob": {"c.md": f"{BOBS_TEXT}. Another thing."},
     }
     for author, texts in posts.items():
         write_author(home, Author(author, f"{author.title()} Bell"))
@@ -44,60 +44,62 @@ def instance(home: Settings) -> Iterator[Installation]:
             {"source_id": key, "url": "", "title": key, "text": text} for key, text in texts.items()
         ]
         store_rows(installation.tables, "raw_posts", author, rows, key="source_id")
-    chunk_sources = [("a-1", "a.md"), ("b-1", "b.md")]
-    rows = [{"chunk_id": chunk, "document_id": post, "text": OWN} for chunk, post in chunk_sources]
+    sources = [("a-1", "a.md"), ("b-1", "b.md")]
+    rows = [{"chunk_id": chunk, "document_id": post, "text": OWN_TEXT} for chunk, post in sources]
     store_rows(installation.tables, "document_chunks", "ann", rows, key="chunk_id")
     ledger.open_tables(installation.state)
     questions = {
-        "t1": ("ann", "r1", ASKED, "c-1"), "t2": ("ann", "r1", BOTH_ASKED, ""),
-        "t3": ("bob", "r2", BOTH_ASKED, ""), "t4": ("ann", "r1", OWN, "a.md"),
+        "t1": ("ann", "r1", QUESTION, "c-1"), "t2": ("ann", "r1", SHARED_QUESTION, ""),
+        "t3": ("bob", "r2", SHARED_QUESTION, ""), "t4": ("ann", "r1", OWN_TEXT, "a.md"),
     }  # fmt: skip
-    edits = {"s1": ("t3", "bob", "r1", EDIT), "s2": ("t1", "ann", "r2", OTHERS_EDIT)}
+    edits = {"s1": ("t3", "bob", "r1", EDIT), "s2": ("t1", "ann", "r2", OTHER_EDIT)}
     with installation.state.transaction() as connection:
         for trace, (author, reader, question, chunks) in questions.items():
             fields = {"trace_id": trace, "author": author, "reader": reader, "question": question}
-            row = blank(ledger.traces) | fields | {"chunks": chunks}
+            row = build_blank_row(ledger.traces) | fields | {"chunks": chunks}
             connection.execute(sa.insert(ledger.traces).values(row))
         for score, (trace, author, reader, text) in edits.items():
             fields = {"id": score, "trace_id": trace, "author": author, "reader": reader}
-            row = blank(ledger.scores) | fields | {"text": text}
+            row = build_blank_row(ledger.scores) | fields | {"text": text}
             connection.execute(sa.insert(ledger.scores).values(row))
     yield installation
     installation.state.close()
 
 
-def blank(table: sa.Table) -> dict[str, object]:
-    """Return a row of empty values."""
-    defaults = {str: "", int: 0, float: 0.0, bool: False}
-    return {column.name: defaults[column.type.python_type] for column in table.c}
+def build_blank_row(table: sa.Table) -> dict[str, object]:
+    """Build a row whose values are empty or zero."""
+    default_values = {str: "", int: 0, float: 0.0, bool: False}
+    return {column.name: default_values[column.type.python_type] for column in table.c}
 
 
 @pytest.mark.parametrize(
-    ("subject", "marked", "traces", "authors"),
+    ("subject", "fingerprinted_texts", "traces", "authors"),
     [
-        (ErasureSubject("post", "ann", "a.md"), {OWN, BOBS}, {"t4"}, {"ann"}),
+        (ErasureSubject("post", "ann", "a.md"), {OWN_TEXT, BOBS_TEXT}, {"t4"}, {"ann"}),
         (ErasureSubject("author", "ann", "ann"),
-         {OWN, TWICE, ASKED, OTHERS_EDIT}, {"t1", "t2", "t4"}, {"ann"}),
-        (ErasureSubject("reader", "", "r1"), {ASKED, EDIT}, {"t1", "t2", "t4"}, {"ann", "bob"}),
-        (ErasureSubject("reader", "", "r2"), {OTHERS_EDIT}, {"t3"}, {"ann", "bob"}),
+         {OWN_TEXT, TWICE_WRITTEN, QUESTION, OTHER_EDIT}, {"t1", "t2", "t4"}, {"ann"}),
+        (ErasureSubject("reader", "", "r1"), {QUESTION, EDIT}, {"t1", "t2", "t4"}, {"ann", "bob"}),
+        (ErasureSubject("reader", "", "r2"), {OTHER_EDIT}, {"t3"}, {"ann", "bob"}),
     ],
     ids=("post", "author", "reader", "other reader"),
 )  # fmt: skip
 def test_texts_that_others_also_wrote_are_not_fingerprinted(
-    instance: Installation,
+    installation: Installation,
     subject: ErasureSubject,
-    marked: set[str],
+    fingerprinted_texts: set[str],
     traces: set[str],
     authors: set[str],
 ) -> None:
-    target = plan_erasure(instance, subject, key_hash="h")
-    quotes = (OWN, TWICE, BOBS, ASKED, BOTH_ASKED, EDIT, OTHERS_EDIT)
-    assert {quote for quote in quotes if target.fingerprints.matches(quote)} == marked
+    target = plan_erasure(installation, subject, key_hash="h")
+    quotes = (OWN_TEXT, TWICE_WRITTEN, BOBS_TEXT, QUESTION, SHARED_QUESTION, EDIT, OTHER_EDIT)
+    assert {quote for quote in quotes if target.fingerprints.matches(quote)} == fingerprinted_texts
     assert (target.traces, target.authors, target.key_hash) == (traces, authors, "h")
     assert traces <= target.ids
-    number = journal.open_request(instance.state, subject, asked_by="test", key_hash="h")
+    number = journal.open_request(installation.state, subject, asked_by="test", key_hash="h")
     for _ in range(2):  # first created, then read from the journal and its fingerprint file
-        plan = _load_or_make_plan(instance, journal.find_request(instance.state, number), subject)
+        plan = _load_or_make_plan(
+            installation, journal.find_request(installation.state, number), subject
+        )
         assert (plan.ids, plan.key_hash) == (target.ids, "h")
         assert (plan.fingerprints.runs == target.fingerprints.runs).all()
     assert target.chunks == ({"a-1"} if subject.kind == "post" else set())
@@ -105,26 +107,26 @@ def test_texts_that_others_also_wrote_are_not_fingerprinted(
 
 
 def test_a_published_version_is_listed_although_its_record_is_erased(
-    instance: Installation,
+    installation: Installation,
 ) -> None:
-    """The author's files, with the record of the address, are erased before steps are listed."""
+    """The author's files, including the record of the address, are erased before listing steps."""
     for author, checkpoint in (("ann", "c1"), ("ann", "c2"), ("bob", "c3")):
-        register_version(instance.registry, author, checkpoint)
+        register_version(installation.registry, author, checkpoint)
     notes = [
         {"checkpoint": key, "repository": f"hub/{name}", "revision": f"https://hub/{name}/v1"}
         for key, name in (("c1", "ann"), ("c3", "bob"))
     ]
     lines = "".join(f"{json.dumps(note)}\n" for note in notes)
-    published = instance.settings.home / "published.jsonl"
+    published = installation.settings.home / "published.jsonl"
     published.write_text(lines, encoding="utf-8")
 
     subject = ErasureSubject("author", "ann", "ann")
-    planned = plan_erasure(instance, subject)
-    target = ErasureTarget.from_json(subject, planned.to_json(), planned.fingerprints)
-    HomeFiles(instance).erase(target)
+    plan = plan_erasure(installation, subject)
+    target = ErasureTarget.from_json(subject, plan.to_json(), plan.fingerprints)
+    HomeFiles(installation).erase(target)
 
     assert published.read_text(encoding="utf-8") == f"{json.dumps(notes[1])}\n"
-    steps = list_manual_steps(instance, target, asked_at=0.0)
+    steps = list_manual_steps(installation, target, asked_at=0.0)
     assert [step.how for step in steps if "model hub" in step.what] == [
         "delete them there: c1 (https://hub/ann/v1)"
     ]

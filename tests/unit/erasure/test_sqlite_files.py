@@ -1,4 +1,4 @@
-"""Erasure of rows in SQLite files: compressed values are found, and errors reach the caller."""
+"""Test that rows of SQLite files are erased, even if compressed, and that errors are raised."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import DamagedError
 
 NAME = "2019/the-walk-of-march.md"
-GONE = post_target("ada", NAME)
+ERASED_POST = post_target("ada", NAME)
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def database_path(tmp_path: Path) -> Path:
     path = tmp_path / "rows.sqlite"
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -42,45 +42,45 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_rows_with_plain_compressed_or_json_text_are_deleted(file: Path) -> None:
-    with open_for_erasure(file) as connection:
-        assert delete_matching_rows(connection, "t", GONE) == 3
-        assert delete_matching_rows(connection, "t", GONE) == 0
+def test_rows_with_plain_compressed_or_json_text_are_deleted(database_path: Path) -> None:
+    with open_for_erasure(database_path) as connection:
+        assert delete_matching_rows(connection, "t", ERASED_POST) == 3
+        assert delete_matching_rows(connection, "t", ERASED_POST) == 0
         remaining = connection.execute("SELECT a, b FROM t").fetchall()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
     assert remaining == [("2019/another-walk.md", b"another"), (None, None)]
-    rewrite_database(file)
-    assert NAME.encode() not in file.read_bytes()
+    rewrite_database(database_path)
+    assert NAME.encode() not in database_path.read_bytes()
 
 
 @pytest.mark.parametrize(
     ("row", "is_found"), [((None, 3), False), ((b"", None), False), ((b"x", NAME), True)]
 )
 def test_any_column_of_a_row_can_match(row: tuple[object, ...], is_found: bool) -> None:
-    assert row_contains_target(row, GONE) is is_found
+    assert row_contains_target(row, ERASED_POST) is is_found
 
 
-def test_an_open_reader_is_an_error_after_a_wait(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_database_blocked_by_a_reader_is_an_error_after_a_wait(
+    database_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_files, "BUSY_TIMEOUT_S", 0.3)
-    with open_for_erasure(file) as connection:
+    with open_for_erasure(database_path) as connection:
         connection.execute("INSERT INTO t VALUES (1, 1)")
-    reader = sqlite3.connect(file, isolation_level=None)
+    reader = sqlite3.connect(database_path, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM t").fetchone()
     with pytest.raises(TwinError, match="`twin forget` again"):
-        rewrite_database(file)
+        rewrite_database(database_path)
     reader.close()
-    rewrite_database(file)
+    rewrite_database(database_path)
 
 
-def test_a_failed_write_is_an_error(file: Path, tmp_path: Path) -> None:
+def test_a_failed_write_is_an_error(database_path: Path, tmp_path: Path) -> None:
     raises = pytest.raises(TwinError, match=r"erase rows in .*no such table: nothing")
-    with raises, open_for_erasure(file) as connection:
-        delete_matching_rows(connection, "nothing", GONE)
+    with raises, open_for_erasure(database_path) as connection:
+        delete_matching_rows(connection, "nothing", ERASED_POST)
     broken = tmp_path / "broken.sqlite"
-    broken.write_bytes(b"this is no database" * 500)
+    broken.write_bytes(b"this is not a database" * 500)
     with pytest.raises(DamagedError), open_for_erasure(broken) as connection:
-        delete_matching_rows(connection, "t", GONE)
+        delete_matching_rows(connection, "t", ERASED_POST)

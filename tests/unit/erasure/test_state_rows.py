@@ -1,4 +1,4 @@
-"""Erasure of state rows, gateway keys and spending, and the journal of erasures (SQLite)."""
+"""Test the erasure of state rows, gateway keys and spending, and the erasure journal (SQLite)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
-READER, OTHER = "0123456789abcdef", "fedcba9876543210"
+READER, OTHER_READER = "0123456789abcdef", "fedcba9876543210"
 TEXT = "In March the old clock of my uncle stopped for good."
-GONE_READER = reader_target(READER)
-GONE_POST = post_target("ada", "2019/a.md", TEXT)
+ERASED_READER = reader_target(READER)
+ERASED_POST = post_target("ada", "2019/a.md", TEXT)
 ERASED_AUTHOR = author_target("ada", "Ada Wright")
 NOTES = sa.Table(
     "notes_of_a_test",
@@ -42,7 +42,7 @@ NOTES = sa.Table(
 
 
 @pytest.fixture
-def instance(home: Settings) -> Iterator[Installation]:
+def installation(home: Settings) -> Iterator[Installation]:
     installation = Installation.for_settings(home)
     NOTES.create(installation.state.engine)
     yield installation
@@ -61,38 +61,34 @@ def read_notes(state: State) -> dict[str, tuple[object, ...]]:
     return {row.name: (row.author, row.reader, row.said, row.more) for row in rows}
 
 
-def test_erasing_a_post_empties_fields_with_its_text_and_deletes_rows_named_by_it(
-    instance: Installation,
+def test_erasing_a_post_clears_fields_with_its_text_and_deletes_rows_keyed_by_it(
+    installation: Installation,
 ) -> None:
-    state, store = instance.state, StateStore(instance)
+    state, store = installation.state, StateStore(installation)
     add_note(state, "kept", said="something else", more={"a": [1]})
-    add_note(state, "said", said=f"She said: {TEXT}", reader=OTHER)
+    add_note(state, "said", said=f"She said: {TEXT}", reader=OTHER_READER)
     add_note(state, "more", said="kept", more={"deep": [{"text": TEXT}]})
     add_note(state, TEXT[:40] + "s", said="kept")
     add_note(state, "again", said=TEXT)
-    assert store.find_remaining(GONE_POST) == ["notes_of_a_test"] * 3, (
-        "each of the three places in the table must be reported"
+    assert store.find_remaining(ERASED_POST) == ["notes_of_a_test"] * 3, (
+        "each of the three matching rows must be reported, up to three per table"
     )
 
-    assert store.erase(GONE_POST) == 4
+    assert store.erase(ERASED_POST) == 4
 
     remaining = read_notes(state)
     assert set(remaining) == {"kept", "said", "more", "again"}
     assert remaining["kept"] == ("ada", "", "something else", {"a": [1]})
-    assert remaining["said"] == ("ada", OTHER, "", {})
+    assert remaining["said"] == ("ada", OTHER_READER, "", {})
     assert remaining["more"] == ("ada", "", "kept", {})
-    assert (store.find_remaining(GONE_POST), store.find_remaining_in_file(GONE_POST)) == (
-        [],
-        [],
-    )
-    assert store.erase(GONE_POST) == 0
+    assert store.find_remaining(ERASED_POST) == []
+    assert store.find_remaining_in_file(ERASED_POST) == []
+    assert store.erase(ERASED_POST) == 0
 
 
-def test_erasing_a_reader_deletes_their_rows_key_and_limits(
-    instance: Installation,
-) -> None:
-    state, store = instance.state, StateStore(instance)
-    key_store = keys.open_key_store(instance.settings)
+def test_erasing_a_reader_deletes_their_rows_key_and_limits(installation: Installation) -> None:
+    state, store = installation.state, StateStore(installation)
+    key_store = keys.open_key_store(installation.settings)
     keys.add_key(key_store, role="reader", authors=["ada"], label="one")
     keys.add_key(key_store, role="reader", authors=["ada"], label="two")
     key_store.close()
@@ -103,7 +99,7 @@ def test_erasing_a_reader_deletes_their_rows_key_and_limits(
             .all()
         )
     add_note(state, "mine", reader=READER, said="a")
-    add_note(state, "others", reader=OTHER, said="b")
+    add_note(state, "others", reader=OTHER_READER, said="b")
 
     assert store.erase(reader_target(READER, key_hash=hashes["one"])) == 2
 
@@ -114,22 +110,22 @@ def test_erasing_a_reader_deletes_their_rows_key_and_limits(
     assert (labels, limits) == (["two"], [hashes["two"]])
 
 
-def test_erasing_an_author_keeps_keys_to_other_authors(instance: Installation) -> None:
-    key_store = keys.open_key_store(instance.settings)
+def test_erasing_an_author_keeps_keys_to_other_authors(installation: Installation) -> None:
+    key_store = keys.open_key_store(installation.settings)
     for label, authors in (("both", ["ada", "bea"]), ("ada", ["ada"]), ("bea", ["bea"])):
         keys.add_key(key_store, role="reader", authors=authors, label=label)
     key_store.close()
-    state = instance.state
+    state = installation.state
     for author in ("ada", "bea"):
-        register_version(instance.registry, author, f"of {author}")
-        instance.registry.move(author, 1, "refused", actor="a", reason="r")
-        instance.registry.move(author, 1, "stable", actor="a", reason="r", force=True)
-    policy = instance.settings.policy_path
+        register_version(installation.registry, author, f"of {author}")
+        installation.registry.move(author, 1, "refused", actor="a", reason="r")
+        installation.registry.move(author, 1, "stable", actor="a", reason="r", force=True)
+    policy = installation.settings.policy_path
     assert read_policy(policy).authors.keys() == {"ada", "bea"}
     add_note(state, "mine")
     add_note(state, "other", author="bea", said="Ada Wright wrote to me")
 
-    assert StateStore(instance).erase(ERASED_AUTHOR) == 9, (
+    assert StateStore(installation).erase(ERASED_AUTHOR) == 9, (
         "the version, two moves and their notices must be counted"
     )
 
@@ -143,9 +139,9 @@ def test_erasing_an_author_keeps_keys_to_other_authors(instance: Installation) -
     assert read_notes(state) == {"other": ("bea", "", "", {})}
 
 
-def test_spending_keeps_its_amount_but_loses_the_name(instance: Installation) -> None:
+def test_spending_keeps_its_amount_but_loses_the_name(installation: Installation) -> None:
     now = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
-    account = SpendingAccount(instance.state, SpendingLimits(), clock=lambda: now)
+    account = SpendingAccount(installation.state, SpendingLimits(), clock=lambda: now)
     for author, usd in (("ada", 0.25), ("bea", 0.5)):
         reservation = account.reserve(purpose="answer", author=author, key="k" * 16, max_usd=usd)
         account.settle(reservation, usd)
@@ -154,21 +150,21 @@ def test_spending_keeps_its_amount_but_loses_the_name(instance: Installation) ->
         purpose="answer", author="", key=keys.key_id_from_hash(key_hash), max_usd=1
     )
     account.settle(reservation, 1)
-    StateStore(instance).erase(ERASED_AUTHOR)
-    assert StateStore(instance).erase(reader_target(READER, key_hash=key_hash)) == 2, (
+    StateStore(installation).erase(ERASED_AUTHOR)
+    assert StateStore(installation).erase(reader_target(READER, key_hash=key_hash)) == 2, (
         "one row in each of the two account tables must be erased"
     )
-    with instance.state.read_transaction() as connection:
+    with installation.state.read_transaction() as connection:
         rows = connection.execute(sa.select(spending.c.author, spending.c.key, spending.c.nano))
         totals = {(row.author, row.key): row.nano for row in rows}
-    shared, billion = "k" * 16, 1_000_000_000
-    assert totals == {("", shared): billion // 4, ("bea", shared): billion // 2, ("", ""): billion}
+    key, nano_usd = "k" * 16, 1_000_000_000
+    assert totals == {("", key): nano_usd // 4, ("bea", key): nano_usd // 2, ("", ""): nano_usd}
 
 
 def test_the_journal_keeps_a_request_and_clears_its_subject_once_closed(
-    instance: Installation,
+    installation: Installation,
 ) -> None:
-    state = instance.state
+    state = installation.state
     subject = ErasureSubject("post", "ada", "2019/a.md")
     first = journal.open_request(state, subject, asked_by="ann", key_hash="h")
     second = journal.open_request(state, ErasureSubject("reader", "", READER), asked_by="ann")
@@ -198,9 +194,9 @@ def test_the_journal_keeps_a_request_and_clears_its_subject_once_closed(
         journal.find_request(state, 99)
 
 
-def test_primary_keys_prevent_duplicate_steps_and_posts(instance: Installation) -> None:
-    journal.open_journal(instance.state)
-    inspector = sa.inspect(instance.state.engine)
+def test_primary_keys_prevent_duplicate_steps_and_posts(installation: Installation) -> None:
+    journal.open_journal(installation.state)
+    inspector = sa.inspect(installation.state.engine)
     assert {table.name: inspector.get_pk_constraint(table.name)["constrained_columns"]
             for table in journal.TABLES} == {
         "forget_requests": ["number"], "forget_steps": ["request", "place"],
@@ -208,24 +204,22 @@ def test_primary_keys_prevent_duplicate_steps_and_posts(instance: Installation) 
     }  # fmt: skip
 
 
-def test_a_forgotten_post_is_recognised_by_name_and_by_text(instance: Installation) -> None:
-    state = instance.state
+def test_a_forgotten_post_is_recognised_by_name_and_by_text(installation: Installation) -> None:
+    state = installation.state
     assert not journal.read_forgotten_posts(state, "ada").contains_source("2019/a.md")
     journal.record_forgotten_posts(state, "ada", ["2019/a.md"], ["hash-of-text"])
     journal.record_forgotten_posts(state, "ada", ["2019/a.md", "2019/b.md"], [])
-    posts, others = (journal.read_forgotten_posts(state, author) for author in ("ada", "bea"))
-    assert [posts.contains_source(name) for name in ("2019/a.md", "2019/b.md", "2019/c.md")] == [
-        *(True, True, False),
-    ]
-    assert (posts.contains_text("hash-of-text"), posts.contains_text("2019/a.md")) == (True, False)
-    assert (others.contains_source("2019/a.md"), others.contains_text("hash-of-text")) == (
-        False,
-        False,
-    )
+    adas_posts, beas_posts = (journal.read_forgotten_posts(state, slug) for slug in ("ada", "bea"))
+    names = ("2019/a.md", "2019/b.md", "2019/c.md")
+    assert [adas_posts.contains_source(name) for name in names] == [True, True, False]
+    assert adas_posts.contains_text("hash-of-text")
+    assert not adas_posts.contains_text("2019/a.md")
+    assert not beas_posts.contains_source("2019/a.md")
+    assert not beas_posts.contains_text("hash-of-text")
 
 
-def test_forgotten_at_is_the_time_of_the_last_request(instance: Installation) -> None:
-    state, subject = instance.state, ErasureSubject("post", "ada", "2019/a.md")
+def test_the_forgotten_time_is_that_of_the_last_request(installation: Installation) -> None:
+    state, subject = installation.state, ErasureSubject("post", "ada", "2019/a.md")
     assert journal.find_forgotten_time(state, "ada", "2019/a.md") is None
     journal.record_forgotten_posts(state, "ada", ["2019/a.md"], [])
     number = journal.open_request(state, subject, asked_by="ann")
@@ -237,23 +231,21 @@ def test_forgotten_at_is_the_time_of_the_last_request(instance: Installation) ->
     assert last > first
 
 
-def test_anonymizing_an_unopened_account_changes_nothing(instance: Installation) -> None:
-    with instance.state.transaction() as connection:
+def test_anonymizing_an_unopened_account_changes_nothing(installation: Installation) -> None:
+    with installation.state.transaction() as connection:
         assert anonymize(connection, "author", "ada") == 0
 
 
-def test_a_text_shared_with_another_post_may_be_imported_again(instance: Installation) -> None:
+def test_a_text_shared_with_another_post_may_be_imported_again(installation: Installation) -> None:
     texts = {"2019/a.md": "own", "2019/a-again.md": "shared", "2019/b.md": "shared", "c.md": "c"}
     rows = [{"source_id": name, "content_hash": text} for name, text in texts.items()]
-    store_rows(instance.tables, "raw_posts", "ada", rows, key="source_id")
+    store_rows(installation.tables, "raw_posts", "ada", rows, key="source_id")
     ids = frozenset({"2019/a.md", "2019/a-again.md"})
     post = ErasureTarget(ErasureSubject("post", "ada", "2019/a.md"), ids=ids)
-    for subject, is_known in ((GONE_READER, False), (post, True)):
-        record_post(instance, subject)
-        posts = journal.read_forgotten_posts(instance.state, "ada")
+    for target, is_known in ((ERASED_READER, False), (post, True)):
+        record_post(installation, target)
+        posts = journal.read_forgotten_posts(installation.state, "ada")
         assert [posts.contains_source(name) for name in texts] == [is_known, is_known, False, False]
-        assert [posts.contains_text(name) for name in ("own", "shared", "c")] == [
-            is_known,
-            False,
-            False,
+        assert [posts.contains_text(text) for text in ("own", "shared", "c")] == [
+            *(is_known, False, False)
         ]

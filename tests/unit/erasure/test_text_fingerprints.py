@@ -1,4 +1,4 @@
-"""Fingerprints: a text is found by its runs of words, whatever is between the words."""
+"""Test that a text is found by its runs of words, whatever is between the words."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_seven_words_or_another_order_are_not_found(other_text: str) -> None:
 
 def test_runs_that_a_remaining_text_shares_are_excluded() -> None:
     remaining_text = "It was told that one evening in March the old clock of my neighbour fell."
-    prints = fingerprint(TEXT, excluded=(remaining_text,))
-    assert not prints.matches(remaining_text)
-    assert prints.matches(TEXT)
+    fingerprints = fingerprint(TEXT, excluded=(remaining_text,))
+    assert not fingerprints.matches(remaining_text)
+    assert fingerprints.matches(TEXT)
     assert fingerprint(TEXT, excluded=(TEXT,)).runs.size == 0
     title = "The walk behind the mill"
     fingerprints = fingerprint(title, TEXT, excluded=(f"See {title} again.", "The walk behind"))
@@ -63,10 +63,10 @@ def test_runs_that_a_remaining_text_shares_are_excluded() -> None:
 
 
 def test_a_short_title_is_one_run_of_its_own_length() -> None:
-    prints = fingerprint("The walk behind the mill", TEXT)
-    assert prints.lengths == (5, RUN_LENGTH)
-    assert prints.matches("read 'the walk behind the mill' again")
-    assert not prints.matches("the walk behind a mill")
+    fingerprints = fingerprint("The walk behind the mill", TEXT)
+    assert fingerprints.lengths == (5, RUN_LENGTH)
+    assert fingerprints.matches("read 'the walk behind the mill' again")
+    assert not fingerprints.matches("the walk behind a mill")
     assert fingerprint("The old mill walk").runs.size == 0, f"fewer than {MIN_WORDS} words"
     assert fingerprint(" ".join(TEXT.split()[:7])).lengths == (7, RUN_LENGTH)
     assert fingerprint(" ".join(TEXT.split()[:8])).lengths == (RUN_LENGTH,)
@@ -98,10 +98,10 @@ def test_the_file_of_fingerprints_does_not_contain_the_text(tmp_path: Path) -> N
     st.integers(min_value=0, max_value=32),
 )
 def test_any_run_of_a_text_is_found_in_other_texts(
-    words: list[str], others: list[str], start: int
+    words: list[str], other_words: list[str], start: int
 ) -> None:
     start = min(start, len(words) - RUN_LENGTH)
     run = words[start : start + RUN_LENGTH]
-    prints = fingerprint(" ".join(words))
-    assert prints.matches(" ".join([*others, *run, *others]))
-    assert not prints.matches(" ".join(others))
+    fingerprints = fingerprint(" ".join(words))
+    assert fingerprints.matches(" ".join([*other_words, *run, *other_words]))
+    assert not fingerprints.matches(" ".join(other_words))

@@ -1,4 +1,4 @@
-"""The outbox drops answers that were in progress, and their scores; everything else passes."""
+"""Test that the outbox drops erased answers that were in progress, and their scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.erasure_targets import author_target, post_target, reader_target
-from tests.graph.erasure.spans import AUTHOR, encode_spans, make_span, vote
+from tests.graph.erasure.spans import AUTHOR, encode_spans, make_span, make_vote
 from twin_resources.erasure import outbox_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
@@ -30,12 +30,14 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
 READER, OTHER = "0123456789abcdef", "fedcba9876543210"
-GONE_READER = reader_target(READER)
+ERASED_READER = reader_target(READER)
 NOW = datetime.now(UTC)
 WAITING_SCORES = "SELECT body FROM waiting WHERE kind = 'score'"
 
 
-def span(number: int, *, reader: str = OTHER, chunk: str = "c-9", at: datetime = NOW) -> object:
+def build_span(
+    number: int, *, reader: str = OTHER, chunk: str = "c-9", at: datetime = NOW
+) -> object:
     return make_span(number, reader=reader, question="What?", passage="x", chunk=chunk, at=at)
 
 
@@ -61,35 +63,35 @@ def outbox(home: Settings) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def rows(home: Settings, outbox: Outbox) -> OutboxRows:
+def store(home: Settings, outbox: Outbox) -> OutboxRows:
     assert outbox.path.is_file()
     return OutboxRows(Installation.for_settings(home))
 
 
 def test_an_answer_finished_after_the_erasure_of_its_reader_is_dropped(
-    outbox: Outbox, rows: OutboxRows
+    outbox: Outbox, store: OutboxRows
 ) -> None:
-    rows.erase(GONE_READER)
-    outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
-    outbox.put_scores([vote(1, OTHER, 1.0), vote(2, OTHER, 1.0)], automatic=True)
+    store.erase(ERASED_READER)
+    outbox.put_trace(encode_spans(build_span(1, reader=READER), build_span(2)))
+    outbox.put_scores([make_vote(1, OTHER, 1.0), make_vote(2, OTHER, 1.0)], automatic=True)
     assert read_traces(outbox.path) == [2]
     assert count_scores(outbox.path) == 1
     assert outbox.counts().traces == 1
-    assert rows.find_remaining(GONE_READER) == []
+    assert store.find_remaining(ERASED_READER) == []
     assert READER not in outbox.path.read_bytes().decode("latin-1")
 
 
 def test_votes_on_an_answer_are_erased_and_the_counts_updated(
-    outbox: Outbox, rows: OutboxRows
+    outbox: Outbox, store: OutboxRows
 ) -> None:
     """A span in the outbox names its trace and reader; another reader's vote names the trace."""
-    outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
-    outbox.put_trace(encode_spans(span(3, reader=READER)))
-    outbox.put_scores([vote(number, OTHER, 1.0) for number in (1, 2, 3)])
-    outbox.put_scores([vote(4, READER, 1.0)])
-    assert len(rows.find_remaining(GONE_READER)) == 3
+    outbox.put_trace(encode_spans(build_span(1, reader=READER), build_span(2)))
+    outbox.put_trace(encode_spans(build_span(3, reader=READER)))
+    outbox.put_scores([make_vote(number, OTHER, 1.0) for number in (1, 2, 3)])
+    outbox.put_scores([make_vote(4, READER, 1.0)])
+    assert len(store.find_remaining(ERASED_READER)) == 3
 
-    assert rows.erase(GONE_READER) == 5, (
+    assert store.erase(ERASED_READER) == 5, (
         "two exports, two votes on their answers and one vote of the reader"
     )
 
@@ -100,14 +102,14 @@ def test_votes_on_an_answer_are_erased_and_the_counts_updated(
     assert [score["traceId"] for score in scores] == [f"{2:032x}"]
     counts = outbox.counts()
     assert (counts.traces, counts.scores) == (1, 1)
-    assert rows.find_remaining(GONE_READER) == []
-    assert rows.erase(GONE_READER) == 0
+    assert store.find_remaining(ERASED_READER) == []
+    assert store.erase(ERASED_READER) == 0
 
 
 def test_a_failed_erasure_deletes_nothing(
-    outbox: Outbox, rows: OutboxRows, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, store: OutboxRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outbox.put_trace(encode_spans(span(1, reader=READER)))
+    outbox.put_trace(encode_spans(build_span(1, reader=READER)))
 
     def fail(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -115,35 +117,37 @@ def test_a_failed_erasure_deletes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(outbox_rows, "_update_counts", fail)
         with pytest.raises(TwinError, match="disk I/O error"):
-            rows.erase(GONE_READER)
+            store.erase(ERASED_READER)
     assert (read_traces(outbox.path), outbox.count_tombstones()) == ([1], 0)
-    assert rows.erase(GONE_READER) == 1
+    assert store.erase(ERASED_READER) == 1
 
 
-def test_an_outbox_without_tombstones_is_migrated(outbox: Outbox, rows: OutboxRows) -> None:
-    outbox.put_trace(encode_spans(span(1, reader=READER)))
+def test_an_outbox_without_tombstones_is_migrated(outbox: Outbox, store: OutboxRows) -> None:
+    outbox.put_trace(encode_spans(build_span(1, reader=READER)))
     path = outbox.path
     outbox.close()
     with sqlite3.connect(path) as connection:
         connection.executescript("DROP TABLE tombstones; PRAGMA user_version = 1")
     connection.close()
-    assert rows.erase(GONE_READER) == 1
+    assert store.erase(ERASED_READER) == 1
     reopened = Outbox(path)
     assert reopened.count_tombstones() > 0
     reopened.close()
 
 
-def test_refused_rows_are_erased_too(outbox: Outbox, rows: OutboxRows) -> None:
-    outbox.put_trace(encode_spans(span(1, reader=READER), span(2)))
-    outbox.put_trace(encode_spans(span(3, reader=READER)))
-    outbox.put_scores([vote(1, OTHER, 1.0)])
+def test_rows_that_the_trace_store_refused_are_erased_too(
+    outbox: Outbox, store: OutboxRows
+) -> None:
+    outbox.put_trace(encode_spans(build_span(1, reader=READER), build_span(2)))
+    outbox.put_trace(encode_spans(build_span(3, reader=READER)))
+    outbox.put_scores([make_vote(1, OTHER, 1.0)])
     while (waiting := outbox.get_next_item()) is not None:
         outbox.record_failure(waiting, "HTTP 500: a server's message may quote the request")
         outbox.mark_refused(waiting, "HTTP 400")
     assert outbox.counts().refused == 3
-    assert {"refused 1", "refused 2"} <= set(rows.find_remaining(GONE_READER))
+    assert {"refused 1", "refused 2"} <= set(store.find_remaining(ERASED_READER))
 
-    assert rows.erase(GONE_READER) == 4, "three rows and the server message"
+    assert store.erase(ERASED_READER) == 4, "three rows and the server message"
 
     assert outbox.counts().problem == ""
     with sqlite3.connect(outbox.path) as connection:
@@ -153,62 +157,64 @@ def test_refused_rows_are_erased_too(outbox: Outbox, rows: OutboxRows) -> None:
     assert [int(each.trace_id, 16) for each in read_spans(refused[0][1])] == [2]
 
 
-def test_a_returning_reader_is_traced_from_then_on(outbox: Outbox, rows: OutboxRows) -> None:
-    rows.erase(GONE_READER)
-    outbox.put_scores([vote(3, READER, 1.0)])
+def test_a_returning_reader_is_traced_from_then_on(outbox: Outbox, store: OutboxRows) -> None:
+    store.erase(ERASED_READER)
+    outbox.put_scores([make_vote(3, READER, 1.0)])
     assert count_scores(outbox.path) == 0
-    rows.lift_tombstones(GONE_READER, until=NOW.timestamp())
+    store.lift_tombstones(ERASED_READER, until=NOW.timestamp())
     before, after = NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)
-    outbox.put_trace(encode_spans(span(1, reader=READER, at=before)))
-    outbox.put_trace(encode_spans(span(2, reader=READER, at=after)))
-    outbox.put_scores([vote(1, READER, 1.0), vote(2, READER, 1.0)])
+    outbox.put_trace(encode_spans(build_span(1, reader=READER, at=before)))
+    outbox.put_trace(encode_spans(build_span(2, reader=READER, at=after)))
+    outbox.put_scores([make_vote(1, READER, 1.0), make_vote(2, READER, 1.0)])
     assert read_traces(outbox.path) == [2]
     assert count_scores(outbox.path) == 1, "the vote on the dropped answer was stored"
 
 
 def test_an_answer_with_a_forgotten_passage_is_never_traced(
-    outbox: Outbox, rows: OutboxRows
+    outbox: Outbox, store: OutboxRows
 ) -> None:
     chunks, traces = frozenset({"chunk-of-the-post"}), frozenset({f"{7:032x}"})
     target = post_target(AUTHOR, "tea.md", ids=chunks | traces, chunks=chunks, traces=traces)
-    rows.erase(target)
-    rows.lift_tombstones(target, until=NOW.timestamp())
+    store.erase(target)
+    store.lift_tombstones(target, until=NOW.timestamp())
     later = NOW + timedelta(hours=1)
     outbox.put_trace(
-        encode_spans(span(1, chunk="c-1,chunk-of-the-post", at=later), span(2, at=later))
+        encode_spans(
+            build_span(1, chunk="c-1,chunk-of-the-post", at=later), build_span(2, at=later)
+        )
     )
-    outbox.put_scores([vote(7, OTHER, 1.0), vote(2, OTHER, 1.0)])
+    outbox.put_scores([make_vote(7, OTHER, 1.0), make_vote(2, OTHER, 1.0)])
     assert read_traces(outbox.path) == [2]
     assert count_scores(outbox.path) == 1, "a vote on a forgotten trace was stored"
 
 
-def test_an_answer_of_a_forgotten_author_is_not_traced(outbox: Outbox, rows: OutboxRows) -> None:
+def test_an_answer_of_a_forgotten_author_is_not_traced(outbox: Outbox, store: OutboxRows) -> None:
     target = author_target(AUTHOR)
-    rows.erase(target)
-    outbox.put_trace(encode_spans(span(1)))
+    store.erase(target)
+    outbox.put_trace(encode_spans(build_span(1)))
     assert read_traces(outbox.path) == []
-    rows.lift_tombstones(target, until=NOW.timestamp())
-    outbox.put_trace(encode_spans(span(2, at=NOW + timedelta(seconds=1))))
-    assert read_traces(outbox.path) == [2], "a later author is not traced"
+    store.lift_tombstones(target, until=NOW.timestamp())
+    outbox.put_trace(encode_spans(build_span(2, at=NOW + timedelta(seconds=1))))
+    assert read_traces(outbox.path) == [2], "an author who returns is not traced"
 
 
-def test_erasing_waits_for_a_row_that_is_being_sent(outbox: Outbox, rows: OutboxRows) -> None:
-    outbox.put_trace(encode_spans(span(1, reader=READER)))
+def test_an_erasure_waits_for_a_row_that_is_being_sent(outbox: Outbox, store: OutboxRows) -> None:
+    outbox.put_trace(encode_spans(build_span(1, reader=READER)))
     end_times: list[float] = []
-    erasing = threading.Thread(
-        target=lambda: (rows.erase(GONE_READER), end_times.append(time.monotonic()))
+    erasure_thread = threading.Thread(
+        target=lambda: (store.erase(ERASED_READER), end_times.append(time.monotonic()))
     )
     with sending_lock(outbox.path):
         waiting = outbox.get_next_item()
         assert waiting is not None
-        erasing.start()
+        erasure_thread.start()
         deadline = time.monotonic() + 60
         while read_traces(outbox.path) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert read_traces(outbox.path) == [], "a row was not erased at once"
-        assert erasing.is_alive()
+        assert erasure_thread.is_alive()
         sent_at = time.monotonic()
-    erasing.join(60)
+    erasure_thread.join(60)
     assert end_times
     assert end_times[0] > sent_at
     # A row that is refused after its erasure is not stored again.
@@ -218,16 +224,16 @@ def test_erasing_waits_for_a_row_that_is_being_sent(outbox: Outbox, rows: Outbox
 
 
 @pytest.mark.parametrize(
-    ("target", "answers"),
+    ("target", "erased_count"),
     [
-        (GONE_READER, 3),
+        (ERASED_READER, 3),
         (author_target(AUTHOR), 3),
         (post_target(AUTHOR, "tea.md", ids=["a"], traces=frozenset({"a"})), 2),
     ],
     ids=["reader", "author", "post"],
 )
 def test_stored_responses_of_gateways_are_erased(
-    home: Settings, outbox: Outbox, rows: OutboxRows, target: ErasureTarget, answers: int
+    home: Settings, outbox: Outbox, store: OutboxRows, target: ErasureTarget, erased_count: int
 ) -> None:
     """Erasing a post deletes the answer that showed it and every conversation with that answer."""
     recent = RecentResponses(lambda: State.open(home.state_address))
@@ -249,19 +255,19 @@ def test_stored_responses_of_gateways_are_erased(
     answer("c", after="b")
     answer("e", author="bo", reader=OTHER)
     assert stored_answers() == {"a", "b", "c", "e"}
-    rows.erase(target)
-    store = StateStore(rows.instance)
-    assert store.find_remaining(target) == ["gateway_responses"] * answers
     store.erase(target)
-    assert store.find_remaining(target) == []
+    state_store = StateStore(store.installation)
+    assert state_store.find_remaining(target) == ["gateway_responses"] * erased_count
+    state_store.erase(target)
+    assert state_store.find_remaining(target) == []
     assert stored_answers() == {"e"}
     assert recent.load_answer(READER, "a") is None
     assert recent.load_answer(OTHER, "e") == "Tea."
     answer("a")  # finished after the erasure, so its tombstone exists
     answer("d")
     asyncio.run(recent.purge_responses(outbox))
-    assert stored_answers() == ({"e"} if answers == 3 else {"d", "e"})
-    rows.lift_tombstones(target, until=time.time())
-    answer("d" if answers == 3 else "f")
+    assert stored_answers() == ({"e"} if erased_count == 3 else {"d", "e"})
+    store.lift_tombstones(target, until=time.time())
+    answer("d" if erased_count == 3 else "f")
     asyncio.run(recent.purge_responses(outbox))
-    assert stored_answers() == {"d", "e"}, "a returning reader has no answer"
+    assert stored_answers() == {"d", "e"}, "the answer to a returning reader was dropped"

@@ -162,5 +162,5 @@ def test_missing_and_invalid_files_raise_different_errors(tmp_path: Path) -> Non
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({"schema": 2}))
-    with pytest.raises(TwinError, match=r"schema number 2.*run the newer llm-twin"):
+    with pytest.raises(TwinError, match=r"schema version 2.*run the newer llm-twin"):
         read_policy(path)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.registered import build_version
-from tests.unit.registry.claims_beside import make_no_worse_claim
+from tests.unit.registry.comparison_claims import make_no_worse_claim
 from twin_resources.registry.moves import (
     AUTOMATIC_MOVES,
     FORCED_MOVES,
@@ -42,16 +42,16 @@ def make_version(number: int, state: VersionState = "candidate", **values: objec
 
 
 def make_verdict(
-    number: int, outcome: Outcome = "passed", gate: str = GATE, *claims_given: GateClaim
+    number: int, outcome: Outcome = "passed", gate: str = GATE, *other_claims: GateClaim
 ) -> Verdict:
     claim = GateClaim(
         "beats_base_model", outcome == "passed", 30.1, 28.0, "perplexity 30.1, base 28.0"
     )
-    claims = (claim, *(claims_given or (make_no_worse_claim(1),)))
+    claims = (claim, *(other_claims or (make_no_worse_claim(1),)))
     return Verdict("mara", f"hash{number}", gate, outcome, claims, "2026-01-02T00:00:00+00:00")
 
 
-def moves(
+def decide(
     *versions: ModelVersion,
     verdicts: list[Verdict] | None = None,
     evidence: dict[int, TrialResult] | None = None,
@@ -69,18 +69,18 @@ def moves(
 
 @pytest.mark.parametrize("mode", get_args(ReleaseMode))
 def test_the_first_model_that_passes_becomes_stable_at_once(mode: ReleaseMode) -> None:
-    assert moves(make_version(1), verdicts=[make_verdict(1)], mode=mode) == [(1, "stable")]
+    assert decide(make_version(1), verdicts=[make_verdict(1)], mode=mode) == [(1, "stable")]
 
 
-def test_without_a_verdict_of_this_gate_nothing_moves() -> None:
-    assert moves(make_version(1)) == []
-    assert moves(make_version(1), verdicts=[make_verdict(1, gate="gate-2")]) == []
-    assert moves(make_version(1), verdicts=[make_verdict(1, "failed", gate="gate-2")]) == []
+def test_a_version_without_a_verdict_of_this_gate_does_not_move() -> None:
+    assert decide(make_version(1)) == []
+    assert decide(make_version(1), verdicts=[make_verdict(1, gate="gate-2")]) == []
+    assert decide(make_version(1), verdicts=[make_verdict(1, "failed", gate="gate-2")]) == []
 
 
 @pytest.mark.parametrize("outcome", ["failed", "not_decided"])
 def test_candidates_that_do_not_pass_are_refused(outcome: Outcome) -> None:
-    assert moves(make_version(1), verdicts=[make_verdict(1, outcome)]) == [(1, "refused")]
+    assert decide(make_version(1), verdicts=[make_verdict(1, outcome)]) == [(1, "refused")]
 
 
 def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
@@ -92,18 +92,18 @@ def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
 @pytest.mark.parametrize(
     ("mode", "to_state"), [("gate", "shadow"), ("shadow", "shadow"), ("canary", "canary")]
 )
-def test_against_an_answer_model_a_candidate_always_goes_on_trial(
+def test_a_candidate_against_an_answer_model_always_goes_on_trial(
     mode: ReleaseMode, to_state: str
 ) -> None:
     versions = (make_version(1, "stable", kind="answer_model", forced=True), make_version(2))
-    assert moves(*versions, verdicts=[make_verdict(2)], mode=mode) == [(2, to_state)]
-    assert moves(*versions, verdicts=[make_verdict(2, "failed")], mode=mode) == [(2, "refused")]
-    assert moves(*versions, mode=mode) == []
+    assert decide(*versions, verdicts=[make_verdict(2)], mode=mode) == [(2, to_state)]
+    assert decide(*versions, verdicts=[make_verdict(2, "failed")], mode=mode) == [(2, "refused")]
+    assert decide(*versions, mode=mode) == []
 
 
 def test_an_answer_model_never_moves_automatically() -> None:
     for state in get_args(VersionState):
-        assert moves(make_version(1, state, kind="answer_model")) == []
+        assert decide(make_version(1, state, kind="answer_model")) == []
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_release_mode_determines_a_later_candidates_state(
     mode: ReleaseMode, to_state: str
 ) -> None:
     versions = (make_version(1, "stable"), make_version(2))
-    assert moves(*versions, verdicts=[make_verdict(1), make_verdict(2)], mode=mode) == [
+    assert decide(*versions, verdicts=[make_verdict(1), make_verdict(2)], mode=mode) == [
         (2, to_state)
     ]
 
@@ -140,7 +140,7 @@ def test_the_release_mode_determines_a_later_candidates_state(
 def test_the_gate_alone_releases_only_a_candidate_that_is_no_worse(
     claim: GateClaim, to_state: str, reason: str
 ) -> None:
-    """A candidate 4 % worse was released without a trial because its claim allows up to 5 %."""
+    """A candidate that was 4 % worse was once released, because its claim allows up to 5 %."""
     verdict = make_verdict(2, "passed", GATE, claim)
     [move] = required_moves(
         [make_version(1, "stable"), make_version(2)],
@@ -153,18 +153,20 @@ def test_the_gate_alone_releases_only_a_candidate_that_is_no_worse(
     assert reason in move.reason
     versions = (make_version(1, "stable"), make_version(2))
     for mode in ("shadow", "canary"):
-        assert moves(*versions, verdicts=[verdict], mode=mode) == [(2, mode)], "a trial must decide"
-    first_version = moves(make_version(2), verdicts=[verdict])
+        assert decide(*versions, verdicts=[verdict], mode=mode) == [(2, mode)], (
+            "a trial must decide"
+        )
+    first_version = decide(make_version(2), verdicts=[verdict])
     assert first_version == [(2, "stable")], "a first version needs no comparison"
     tainted = make_version(1, "stable", tainted=True)
-    assert moves(tainted, make_version(2), verdicts=[verdict]) == [(2, "stable")], (
+    assert decide(tainted, make_version(2), verdicts=[verdict]) == [(2, "stable")], (
         "a tainted version must not be compared with"
     )
 
 
 @pytest.mark.parametrize("finding", ["undecided", None])
 def test_the_newest_candidate_replaces_the_one_on_trial(finding: Finding | None) -> None:
-    """Without this rule, later candidates waited for a trial that never ended."""
+    """Without this rule, later candidates would wait for a trial that never ends."""
     versions = [make_version(1, "stable"), make_version(2, "canary"), make_version(3)]
     evidence = {2: TrialResult(finding, "31 of about 180 pairs")} if finding else {}
     verdicts = [make_verdict(2), make_verdict(3)]
@@ -178,13 +180,13 @@ def test_the_newest_candidate_replaces_the_one_on_trial(finding: Finding | None)
     assert [(move.version, move.to_state) for move in required] == [(2, "parked")]
     assert required[0].reason == "undecided, and superseded by v3"
     after = apply_moves(versions, required)
-    assert moves(*after, verdicts=verdicts, evidence=evidence, mode="canary") == [(3, "canary")]
+    assert decide(*after, verdicts=verdicts, evidence=evidence, mode="canary") == [(3, "canary")]
 
 
 def test_a_decided_trial_is_not_superseded() -> None:
     versions = (make_version(1, "stable"), make_version(2, "canary"), make_version(3))
     evidence = {2: TrialResult("promote", "U = 21")}
-    required = moves(
+    required = decide(
         *versions, verdicts=[make_verdict(2), make_verdict(3)], evidence=evidence, mode="canary"
     )
     assert required == [(2, "stable")]
@@ -192,12 +194,12 @@ def test_a_decided_trial_is_not_superseded() -> None:
 
 def test_a_candidate_without_a_passed_gate_supersedes_no_trial() -> None:
     versions = (make_version(1, "stable"), make_version(2, "canary"), make_version(3))
-    assert moves(*versions, verdicts=[make_verdict(2)], mode="canary") == []
+    assert decide(*versions, verdicts=[make_verdict(2)], mode="canary") == []
 
 
-def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -> None:
+def test_the_newer_of_two_passed_candidates_is_released_and_the_older_parked() -> None:
     verdicts = [make_verdict(1), make_verdict(2)]
-    assert moves(make_version(1), make_version(2), verdicts=verdicts) == [
+    assert decide(make_version(1), make_version(2), verdicts=verdicts) == [
         (1, "parked"),
         (2, "stable"),
     ]
@@ -226,7 +228,7 @@ def test_the_finding_of_a_trial_determines_its_end(
 ) -> None:
     versions = (make_version(1, "stable", kind=kind), make_version(2, state))
     evidence = {2: TrialResult(finding, "31 of about 180 pairs", incumbent)}
-    required = moves(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode=mode)
+    required = decide(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode=mode)
     assert required == ([(2, to_state)] if to_state else [])
 
 
@@ -234,13 +236,13 @@ def test_evidence_promotes_only_a_version_that_passed_the_current_gate() -> None
     evidence = {2: TrialResult("promote", "U = 21")}
     versions = (make_version(1, "stable"), make_version(2, "canary"))
     old_verdicts = [make_verdict(2, gate="gate-2")]
-    assert moves(*versions, verdicts=old_verdicts, evidence=evidence, mode="canary") == []
+    assert decide(*versions, verdicts=old_verdicts, evidence=evidence, mode="canary") == []
 
 
 def test_a_tainted_candidate_is_refused_even_after_a_pass() -> None:
-    assert moves(make_version(1, tainted=True), verdicts=[make_verdict(1)]) == [(1, "refused")]
+    assert decide(make_version(1, tainted=True), verdicts=[make_verdict(1)]) == [(1, "refused")]
     on_trial = make_version(2, "canary", tainted=True)
-    assert moves(make_version(1, "stable"), on_trial, verdicts=[make_verdict(2)]) == [
+    assert decide(make_version(1, "stable"), on_trial, verdicts=[make_verdict(2)]) == [
         (2, "refused")
     ]
 
@@ -272,7 +274,7 @@ states = st.sampled_from(get_args(VersionState))
     st.sampled_from(get_args(ReleaseMode)),
     st.sampled_from(get_args(VersionKind)),
 )
-def test_moves_are_legal_and_end_and_release_only_passed_versions(
+def test_moves_are_legal_and_finite_and_release_only_passed_versions(
     given_states: list[tuple[VersionState, bool]],
     outcomes: dict[int, tuple[Outcome, bool]],
     findings: dict[int, Finding],
@@ -284,11 +286,11 @@ def test_moves_are_legal_and_end_and_release_only_passed_versions(
     for number, (state, tainted) in enumerate(given_states, start=1):
         valid_state: VersionState = "retired" if state == "stable" and has_stable else state
         has_stable = has_stable or state == "stable"
-        kept_kind = kind if valid_state == "stable" else "tuned"
-        versions.append(make_version(number, valid_state, tainted=tainted, kind=kept_kind))
+        valid_kind = kind if valid_state == "stable" else "tuned"
+        versions.append(make_version(number, valid_state, tainted=tainted, kind=valid_kind))
     verdicts = {
-        f"hash{number}": make_verdict(number, outcome, gate=GATE if now else "gate-2")
-        for number, (outcome, now) in outcomes.items()
+        f"hash{number}": make_verdict(number, outcome, gate=GATE if is_current else "gate-2")
+        for number, (outcome, is_current) in outcomes.items()
     }
     evidence = {number: TrialResult(finding, "") for number, finding in findings.items()}
     for _ in range(len(versions) * 3):
@@ -300,11 +302,11 @@ def test_moves_are_legal_and_end_and_release_only_passed_versions(
             item = by_number[move.version]
             assert move.to_state in AUTOMATIC_MOVES[item.state]
             if move.to_state in {"stable", "shadow", "canary"}:
-                verdict_found = verdicts[item.checkpoint]
-                assert (verdict_found.outcome, verdict_found.gate_version) == ("passed", GATE)
+                verdict = verdicts[item.checkpoint]
+                assert (verdict.outcome, verdict.gate_version) == ("passed", GATE)
                 assert not item.tainted
-            replaced = next((item for item in versions if item.state == "stable"), None)
-            if move.to_state == "stable" and replaced is not None and replaced.is_answer_model:
+            stable = next((item for item in versions if item.state == "stable"), None)
+            if move.to_state == "stable" and stable is not None and stable.is_answer_model:
                 assert evidence[move.version].finding == "promote"
         versions = apply_moves(versions, required)
         assert sum(item.state == "stable" for item in versions) <= 1
@@ -322,7 +324,9 @@ def test_each_move_is_either_automatic_manual_or_forced() -> None:
 @pytest.mark.parametrize("former", get_args(VersionState))
 @pytest.mark.parametrize("state", get_args(VersionState))
 @pytest.mark.parametrize("forced", [False, True])
-def test_notices_of_moves(former: VersionState, state: VersionState, forced: bool) -> None:
+def test_only_moves_to_notable_states_have_a_notice(
+    former: VersionState, state: VersionState, forced: bool
+) -> None:
     move = Move(7, "mara", 2, former, state, "chris", "it rambles", forced, "2026-01-01")
     notice = build_notice(move)
     notified_states = {"stable", "refused", "parked", "rolled_back"}

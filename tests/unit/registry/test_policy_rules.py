@@ -1,4 +1,4 @@
-"""Test the shares of a canary and which versions send prompts to another machine."""
+"""Test the shares of a canary, and which versions send prompts to another machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.unit.registry.test_moves import make_version
 from twin_resources.registry.moves import VersionKind
 from twin_resources.registry.policy import ServedVersion
 
-OLD, STABLE = make_version(1, "retired"), make_version(3, "stable")
+RETIRED, STABLE = make_version(1, "retired"), make_version(3, "stable")
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ OLD, STABLE = make_version(1, "retired"), make_version(3, "stable")
     ],
 )
 def test_a_share_is_between_0_and_1(share: float, weights: dict[str, float]) -> None:
-    trial = create_policy(OLD, STABLE, make_version(4, "canary"), canary_share=share)
+    trial = create_policy(RETIRED, STABLE, make_version(4, "canary"), canary_share=share)
     assert trial.authors["mara"].weights == weights
 
 
 @pytest.mark.parametrize(
-    ("base", "kind", "elsewhere", "provider"),
+    ("base", "kind", "is_elsewhere", "provider"),
     [
         ("https://models.example/v1#large", "answer_model", True, "https://models.example/v1"),
         ("http://127.0.0.1:8080/v1#large", "answer_model", True, ""),
@@ -37,7 +37,7 @@ def test_a_share_is_between_0_and_1(share: float, weights: dict[str, float]) -> 
     ],
 )
 def test_only_a_remote_address_counts_as_leaving_this_machine(
-    base: str, kind: VersionKind, elsewhere: bool, provider: str
+    base: str, kind: VersionKind, is_elsewhere: bool, provider: str
 ) -> None:
-    served = ServedVersion(1, "c", "t", "", None, base, "", kind=kind)
-    assert (served.is_elsewhere, served.provider) == (elsewhere, provider)
+    version = ServedVersion(1, "c", "t", "", None, base, "", kind=kind)
+    assert (version.is_elsewhere, version.provider) == (is_elsewhere, provider)

@@ -27,7 +27,7 @@ def make_rows(*rows: tuple[str, bytes, str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=BOOKKEEPING, orient="row")
 
 
-def store(inputs: pl.DataFrame, version: str = "1") -> pl.DataFrame:
+def make_stored_rows(inputs: pl.DataFrame, version: str = "1") -> pl.DataFrame:
     return make_rows(
         *((key, digest, version) for key, digest in inputs.select("key", "input_hash").rows())
     )
@@ -36,7 +36,7 @@ def store(inputs: pl.DataFrame, version: str = "1") -> pl.DataFrame:
 NO_ROWS = make_rows()
 
 
-def changed_keys(
+def find_changed(
     inputs: pl.DataFrame, stored_rows: pl.DataFrame, empty: pl.DataFrame = NO_ROWS
 ) -> list[str]:
     return (
@@ -61,23 +61,25 @@ def test_an_input_of_several_rows_does_not_depend_on_their_order() -> None:
 
 
 def test_every_input_is_changed_if_nothing_is_stored() -> None:
-    assert changed_keys(hash_inputs(make_upstream(("b", "x"), ("a", "y"))), NO_ROWS) == ["b", "a"]
+    assert find_changed(hash_inputs(make_upstream(("b", "x"), ("a", "y"))), NO_ROWS) == ["b", "a"]
 
 
 def test_edited_new_and_missing_inputs_are_distinguished() -> None:
     before = hash_inputs(make_upstream(("a", "1"), ("b", "1"), ("c", "1")))
     after = hash_inputs(make_upstream(("a", "1"), ("b", "2"), ("d", "1")))
-    changes = find_changes(after, stored_rows=store(before), empty_inputs=NO_ROWS, version="1")
+    changes = find_changes(
+        after, stored_rows=make_stored_rows(before), empty_inputs=NO_ROWS, version="1"
+    )
     assert changes.inputs["key"].to_list() == ["b", "d"]
     assert changes.removed_keys == ["c"]
 
 
 def test_another_function_version_changes_everything() -> None:
     inputs = hash_inputs(make_upstream(("a", "1"), ("b", "1")))
-    assert changed_keys(inputs, store(inputs, version="0")) == ["a", "b"]
+    assert find_changed(inputs, make_stored_rows(inputs, version="0")) == ["a", "b"]
 
 
-def test_a_stored_empty_input_is_unchanged_until_it_vanishes() -> None:
+def test_a_recorded_empty_input_is_unchanged_until_it_is_removed() -> None:
     inputs = hash_inputs(make_upstream(("a", "1")))
     empty = make_rows(("a", make_hash("1"), "1"), ("gone", make_hash("1"), "1"))
     changes = find_changes(inputs, stored_rows=NO_ROWS, empty_inputs=empty, version="1")
@@ -88,20 +90,20 @@ def test_a_stored_empty_input_is_unchanged_until_it_vanishes() -> None:
 def test_a_stored_row_takes_precedence_over_an_empty_input() -> None:
     inputs = hash_inputs(make_upstream(("a", "1")))
     stored_rows = make_rows(("a", make_hash("2"), "1"))
-    assert changed_keys(inputs, stored_rows, make_rows(("a", make_hash("1"), "1"))) == ["a"]
+    assert find_changed(inputs, stored_rows, make_rows(("a", make_hash("1"), "1"))) == ["a"]
 
 
 def test_an_input_with_two_hashes_is_computed_again() -> None:
     inputs = hash_inputs(make_upstream(("a", "1")))
     stored_rows = make_rows(("a", make_hash("1"), "1"), ("a", make_hash("2"), "1"))
-    assert changed_keys(inputs, stored_rows) == ["a"]
+    assert find_changed(inputs, stored_rows) == ["a"]
 
 
 @given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 7))
-def test_batches_contain_every_input_once_and_complete(numbers: list[int], size: int) -> None:
+def test_batches_contain_every_input_once_and_complete(numbers: list[int], max_rows: int) -> None:
     inputs = hash_inputs(make_upstream(*((f"k{number}", "x") for number in numbers)))
-    batches = list(split_batches(inputs, rows=size))
+    batches = list(split_batches(inputs, max_rows=max_rows))
     assert [key for batch in batches for key in batch["key"]] == inputs["key"].to_list()
     for batch in batches:
         row_count = sum(len(positions) for positions in batch["positions"].to_list())
-        assert row_count <= size or batch.height == 1
+        assert row_count <= max_rows or batch.height == 1

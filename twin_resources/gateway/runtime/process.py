@@ -38,7 +38,7 @@ from twin_resources.observability.langfuse.outbox import (
     Outbox,
     outbox_path,
 )
-from twin_resources.registry.following import create_follower
+from twin_resources.registry.host_sync import create_follower
 from twin_resources.settings import load_settings
 from twin_resources.storage.state.state import State
 

@@ -2,7 +2,7 @@
 
 Scope: the request, and waiting for the other host.
 Out of scope: loading an adapter (`loaded_adapters.py`), released versions
-(`registry/following.py`).
+(`registry/host_sync.py`).
 
 The server at `TWIN_MODEL_SERVER_URL` reads adapters from its own disk. A gate on another host holds
 a lease in the state store that names its candidate. The fleet on the server's host reads the lease,
@@ -17,9 +17,9 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, contextmanager
 from uuid import uuid4
 
-from twin_resources.registry.shared_files import is_shared
+from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
-from twin_resources.storage.state.lease import Lease, hold_lease, live_lease_names
+from twin_resources.storage.state.lease import Lease, hold_lease, list_live_leases
 from twin_resources.storage.state.state import State
 
 POLL_INTERVAL_S = 0.5
@@ -33,7 +33,7 @@ _REQUESTS, _LOADS = "adapter request/", "adapter load/"
 @contextmanager
 def request_adapter(settings: Settings, name: str) -> Generator[None]:
     """Request an adapter from other hosts for the context, if they share the state store."""
-    if not is_shared(settings):
+    if not has_shared_state(settings):
         yield
         return
     with closing(State.open(settings.state_address)) as state, _hold(state, _REQUESTS, name):
@@ -47,7 +47,7 @@ def announce_loading(state: State, name: str) -> AbstractContextManager[Lease]:
 
 def requested_names(state: State) -> set[str]:
     """Return the names of the adapters that running processes request, such as `jane/v3`."""
-    names = live_lease_names(state, _REQUESTS)
+    names = list_live_leases(state, _REQUESTS)
     return {name.removeprefix(_REQUESTS).rpartition("/")[0] for name in names}
 
 
@@ -57,12 +57,12 @@ def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bo
     Returns:
         False if the adapter is not loaded and no host has loaded one for `PICKUP_TIMEOUT_S`.
     """
-    if not is_shared(settings):
+    if not has_shared_state(settings):
         return False
     with closing(State.open(settings.state_address)) as state:
         idle_since = time.monotonic()
         while not is_loaded():
-            if live_lease_names(state, _LOADS):
+            if list_live_leases(state, _LOADS):
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > PICKUP_TIMEOUT_S:
                 return False
@@ -73,5 +73,5 @@ def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bo
 def _hold(state: State, kind: str, name: str) -> AbstractContextManager[Lease]:
     # Each name is used once and contains an author's slug, so nothing of it stays in the store.
     return hold_lease(
-        state, f"{kind}{name}/{uuid4().hex}", ttl_s=LEASE_TTL_S, wait_s=0.0, records_end=False
+        state, f"{kind}{name}/{uuid4().hex}", ttl_s=LEASE_TTL_S, wait_s=0.0, record_end=False
     )

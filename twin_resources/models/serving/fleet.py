@@ -45,7 +45,7 @@ from twin_resources.models.serving.loaded_adapters import (
 from twin_resources.models.serving.model_server import remote_engine_name
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.registry.following import create_follower
+from twin_resources.registry.host_sync import create_follower
 from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weights import load_base_model

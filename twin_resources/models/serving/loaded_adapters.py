@@ -41,9 +41,9 @@ from twin_resources.models.serving.adapter_requests import (
     wait_for_other_host,
 )
 from twin_resources.models.serving.adapter_routes import OfferedModel
-from twin_resources.registry.following import fetch_version
+from twin_resources.registry.host_sync import fetch_version
 from twin_resources.registry.registry import Registry
-from twin_resources.registry.shared_files import is_shared
+from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -202,7 +202,7 @@ class AdapterServer:
 
     def _is_used_by_hosts(self, name: str) -> bool:
         """Return whether a host that shares the state store serves or requests this version."""
-        if not is_shared(self._settings):
+        if not has_shared_state(self._settings):
             return False
         author, _, number = name.rpartition("/v")
         with closing(State.open(self._settings.state_address)) as state:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.storage.state.state import State, StateError, add_missing_columns
-from twin_resources.storage.state.state_tables import schema_number, upsert
+from twin_resources.storage.state.state_tables import schema_versions, upsert
 
 MAX_SPAN_MS = 90 * 86_400_000
 SCHEMA_NUMBER = 5  # increase it with every change that older code cannot read
@@ -166,13 +166,13 @@ def open_tables(state: State) -> None:
     Raises:
         StateError: a newer version of this code wrote them.
     """
-    number = schema_number.c.number
+    number = schema_versions.c.number
     with state.transaction() as connection:
-        result = connection.execute(sa.select(number).where(schema_number.c.store == "ledger"))
+        result = connection.execute(sa.select(number).where(schema_versions.c.store == "ledger"))
         stored_number = result.scalar()
         if stored_number is None:
             row = {"store": "ledger", "number": SCHEMA_NUMBER}
-            connection.execute(sa.insert(schema_number).values(**row))
+            connection.execute(sa.insert(schema_versions).values(**row))
         elif stored_number > SCHEMA_NUMBER:
             raise StateError(
                 "open the ledger",
@@ -196,7 +196,7 @@ def _upgrade(connection: sa.Connection) -> None:
         scores.c.kind.in_(("vote", "judge")), scores.c.stream == ""
     )
     connection.execute(set_stream.values(stream=scores.c.name))
-    set_number = sa.update(schema_number).where(schema_number.c.store == "ledger")
+    set_number = sa.update(schema_versions).where(schema_versions.c.store == "ledger")
     connection.execute(set_number.values(number=SCHEMA_NUMBER))
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.score_watch import sum_days_since_floor, version_name
-from twin_resources.registry.checks import MoveRefusedError
+from twin_resources.registry.move_checks import MoveRefusedError
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, compute_evidence
 from twin_resources.statistics.retraining import build_run_key

@@ -129,7 +129,7 @@ def _settle_retraining(loop: RetrainingLoop, retraining: Retraining, *, now: flo
         retry_after_s=RETRY_AFTER_S,
         was_seen=retraining.run_id != "",
     )
-    if step in ("wait", "offer"):
+    if step in ("wait", "launch"):
         return []
     if step == "retry":
         with state.transaction() as connection:
@@ -167,7 +167,7 @@ def add_launches(
         step = decide_step(
             _attempt_runs(loop.runs, retraining), now=now, was_seen=retraining.run_id != ""
         )
-        if step == "offer":
+        if step == "launch":
             retraining_by_key[retraining.launch.run_key] = retraining
     ready_launches, blocked_messages = loop.select_startable(
         [retraining.launch for retraining in retraining_by_key.values()]

@@ -34,14 +34,15 @@ _ACCEPT = "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*
 def fetch_feed(
     url: str, last_response: PollResponse, *, timeout_s: float, max_bytes: int = MAX_BYTES
 ) -> tuple[PollResponse, bytes]:
-    """Return the server's response and the feed.
+    """Fetch a feed; return the response to store and the body.
 
-    If the feed is unchanged, the result is `last_response` and no bytes.
+    If the feed has not changed, the result is `last_response` and an empty body.
 
     Args:
         url: an `http` or `https` address.
+        last_response: the stored response of the last request; empty before the first one.
         timeout_s: time limit for the whole fetch, including redirects.
-        max_bytes: size limit for the unpacked body.
+        max_bytes: size limit for the decompressed body.
 
     Raises:
         TwinError: the address is invalid or does not respond in time, or the response is an error,
@@ -109,7 +110,7 @@ def _redirect_target(url: str, current_url: str, location: str) -> str:
 
 
 class ResolvedTransport(httpx.BaseTransport):
-    """Sends each request, also after a redirect, to a checked IP address.
+    """Send each request, including those after a redirect, to a checked IP address.
 
     Raises:
         TwinError: the request fails; see `resolve_addresses`.

@@ -1,4 +1,4 @@
-"""Define a server's last response for a feed, and errors for unreadable feeds.
+"""Define what is stored of a feed's last response, and the error for an unreadable feed.
 
 Scope: the response and the errors.
 Out of scope: requests (`feed_requests`, which imports a slow library).
@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 from twin_resources.errors import TwinError
 
 MAX_BYTES = 32 << 20
-"""Limit per feed, unpacked: the full texts of a thousand posts of 30 KB."""
+"""Limit per decompressed feed: the full texts of a thousand posts of 30 KB."""
 
 
 @dataclass(frozen=True)
 class PollResponse:
-    """A server's last response for a feed; all fields are empty before the first response.
+    """The part of a feed's last response that is stored; all fields are empty before the first one.
 
     Attributes:
         etag, last_modified: the values of its headers, for the next request.
-        sha256: the hash of the bytes.
+        sha256: the hexadecimal hash of the body.
     """
 
     etag: str = ""
@@ -37,5 +37,5 @@ def redact_url(url: str) -> str:
 
 
 def feed_error(url: str, found: str, next_step: str) -> TwinError:
-    """Return the error for a feed, whose address is redacted."""
+    """Build the error for a feed, with a redacted address."""
     return TwinError(f"read the feed {redact_url(url)}", found=found, next_step=next_step)

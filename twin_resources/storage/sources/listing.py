@@ -1,11 +1,11 @@
-"""List a source's files by name and stamp, to detect additions, changes and deletions.
+"""List a source's files with a version stamp each, to detect added, changed and deleted files.
 
 Scope: listing folders, files and S3 prefixes without reading their content.
 Out of scope: which files are posts (`twin_assets`), feeds (`polling`), decisions
-(`arrivals`).
+(`import_decisions`).
 
-A stamp is size and modification time, or S3's ETag. The nightly import reads everything, so it
-finds a file that changes without a new stamp.
+A stamp consists of the size and the modification time; for an S3 object, it is the ETag. The
+nightly import reads everything, so it also finds a file that changed without a new stamp.
 """
 # pyright: strict
 
@@ -37,21 +37,23 @@ _IGNORED_FOLDERS = frozenset({"node_modules", "__pycache__", "_site", "venv", "s
 # In .git, only the files that a commit updates are listed; the objects add no information.
 _GIT_FILES = ("HEAD", "packed-refs", "logs/HEAD")
 
-
 SOURCES_FINGERPRINT_KEY = "sources_mark"
-"""Metadata key of `raw_posts`: the fingerprint of the sources that an import has read."""
+"""Metadata key of `raw_posts`; its value is the fingerprint of the sources that an import read."""
 
 
 class SourceNotFoundError(TwinError):
-    """The source is missing or empty, for example unmounted. It causes no deletions."""
+    """The source is missing or empty, for example because its disk is not mounted.
+
+    The author's stored posts are not deleted.
+    """
 
 
 @dataclass(frozen=True)
 class ListedFile:
-    """One file.
+    """One file of a source.
 
     Attributes:
-        name: the absolute path, or `s3://bucket/key`, as text that can be stored.
+        name: the absolute path (see `_encode_path`), or `s3://bucket/key`.
         stamp: size and modification time, or ETag.
     """
 
@@ -107,7 +109,7 @@ def fingerprint(listings: Sequence[Listing]) -> str:
 
 
 def short_fingerprint(listings: Sequence[Listing]) -> str:
-    """Return the fingerprint in its stored form; empty without listings."""
+    """Return the first 32 digits of the fingerprint, which are stored; empty without listings."""
     return fingerprint(listings)[:32] if listings else ""
 
 

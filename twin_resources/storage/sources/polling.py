@@ -2,7 +2,7 @@
 
 Scope: the stored state of an author's feeds between two polls. No copy of a feed is kept.
 Out of scope: the request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed
-itself), when to poll (`twin_sensors/import_schedules.py`), deciding (`arrivals`).
+itself), when to poll (`twin_sensors/import_schedules.py`), deciding (`import_decisions`).
 
 A server without ETag and Last-Modified sends the whole feed each time. A hash of its bytes then
 shows whether the feed changed.
@@ -20,8 +20,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.sources.arrivals import SourcesState
 from twin_resources.storage.sources.feed_response import PollResponse
+from twin_resources.storage.sources.import_decisions import SourcesState
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import upsert
 
@@ -44,8 +44,9 @@ class PollState:
     """The stored state of one author's feeds.
 
     Attributes:
-        epoch: creation time of this state, in seconds since the epoch (`arrivals.build_run_key`).
-        decision: the last decision, or None before the first one.
+        epoch: creation time of this state, in seconds since the epoch
+            (`import_decisions.build_run_key`).
+        decision: the last decision, or None before the first decision.
         responses: address → the last response.
     """
 
@@ -57,7 +58,7 @@ class PollState:
 def poll_feeds(
     urls: Sequence[str], last_responses: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
-    """Poll an author's feeds one after the other. A failed feed keeps its last response.
+    """Poll an author's feeds one after the other; keep the last response of a feed that fails.
 
     Returns:
         The responses by address, and the failures.

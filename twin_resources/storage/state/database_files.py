@@ -1,7 +1,7 @@
-"""Find the SQLite files of a home, check that each is intact, and copy one in use.
+"""Find the SQLite files of a home, check that they are intact, and copy files that are in use.
 
 Scope: operations that do not interpret rows.
-Out of scope: rows (the stores' modules).
+Out of scope: the meaning of rows (the modules of the stores).
 Method: https://www.sqlite.org/pragma.html#pragma_quick_check, https://www.sqlite.org/backup.html.
 The copy is one committed state of the file, and writers do not wait for it.
 """
@@ -57,7 +57,7 @@ def check_database(path: Path) -> None:
 
 
 def copy_database(path: Path, copy_path: Path) -> None:
-    """Write one committed state of the file to another file, and check the copy.
+    """Write one committed state of the database to another file, and check the copy.
 
     Raises:
         StorageError: the file is damaged or cannot be read, or there is no space for the copy.
@@ -76,8 +76,8 @@ def copy_database(path: Path, copy_path: Path) -> None:
 
 
 @contextmanager
-def _connect(path: Path, tried: str) -> Generator[sqlite3.Connection]:
-    with translate_storage_errors(tried, path):
+def _connect(path: Path, attempted_action: str) -> Generator[sqlite3.Connection]:
+    with translate_storage_errors(attempted_action, path):
         address = f"{path.resolve().as_uri()}?mode=rw"  # never creates a file
         with closing(
             sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)

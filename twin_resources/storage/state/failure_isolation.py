@@ -21,10 +21,10 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def isolate_failure(item: str, report: Callable[[str], object]) -> Generator[None]:
-    """Run the work on one item, and report its failure so that the next item can follow.
+    """Run the `with` block for one item; report its failure instead of raising it.
 
     Damaged data may raise any error: a Lance file raises `OSError`, a manifest `KeyError`. All
-    items share the state store, so its errors are raised and stop the work.
+    items share the state store, so errors of the store are raised and stop the work.
 
     Args:
         item: a description of the item, with the consequence of its failure.

@@ -5,9 +5,9 @@ Out of scope: the work done under a lease.
 Method: Gray and Cheriton, "Leases", 1989 (https://doi.org/10.1145/74850.74870). A holder that stops
 renewing loses the lease after its time to live. A dead holder on this machine loses it at once.
 
-Processes of the same boot compare its monotonic clock, which no change of the wall clock affects.
-Other machines use the store's clock. If that clock was set back, a waiter detects that renewals
-have stopped.
+Processes of the same boot compare times of its monotonic clock, which changes of the wall clock do
+not affect. Other machines use the store's clock. If that clock was set back, a waiting process
+detects that renewals have stopped.
 """
 # pyright: strict
 
@@ -62,7 +62,7 @@ class Lease:
     ttl_s: float
 
     def compute_expiry(self, now: float) -> dict[str, float]:
-        """Return the time, by both clocks, at which the lease ends unless renewed."""
+        """Return the lease's new expiry time on both clocks, as columns of its row."""
         return {
             "expires_at": now + self.ttl_s,
             "expires_monotonic": time.monotonic() + self.ttl_s,
@@ -76,12 +76,12 @@ class Lease:
                 longer than `ttl_s`.
         """
         with self.state.transaction() as connection:
-            renewed_rows = connection.execute(
+            renewed_count = connection.execute(
                 sa.update(leases)
                 .where(leases.c.name == self.name, leases.c.holder == self.holder)
                 .values(**self.compute_expiry(self.state.now(connection)))
             ).rowcount
-        if renewed_rows != 1:
+        if renewed_count != 1:
             raise LeaseLostError(
                 f"write under the lease {self.name!r}",
                 found="another process holds it now; this process was suspended for more than "
@@ -97,17 +97,18 @@ def hold_lease(
     *,
     ttl_s: float,
     wait_s: float,
-    records_end: bool = True,
+    record_end: bool = True,
 ) -> Generator[Lease]:
     """Hold the lease `name` during the block. A thread renews it every third of `ttl_s`.
 
     Args:
         ttl_s: the seconds without renewal after which a holder on another machine loses the lease.
         wait_s: the seconds to wait for the current holder.
-        records_end: whether the store keeps the last holder's identity after the lease has ended.
+        record_end: whether the store keeps the last holder's identity after the lease has ended.
 
     Raises:
-        LeaseBusyError: the current holder did not end within `wait_s`; the message identifies it.
+        LeaseBusyError: the current holder did not end its lease within `wait_s`. The message
+            identifies the holder.
     """
     lease = Lease(state, name, uuid.uuid4().hex, ttl_s)
     _acquire(lease, wait_s)
@@ -126,7 +127,7 @@ def hold_lease(
                 connection.execute(
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
-                if records_end:
+                if record_end:
                     ended_lease = {"name": name, "holder": lease.holder}
                     upsert(connection, ended_leases, [ended_lease])
         except (OperationalError, StorageError):
@@ -135,7 +136,7 @@ def hold_lease(
             _abandoned_holders.add(lease.holder)
 
 
-def live_lease_names(state: State, prefix: str) -> list[str]:
+def list_live_leases(state: State, prefix: str) -> list[str]:
     """Return the names of the held leases that begin with `prefix`; delete the expired ones."""
     has_prefix = leases.c.name.startswith(prefix, autoescape=True)
     with state.read_transaction() as connection:
@@ -154,10 +155,10 @@ def _acquire(lease: Lease, wait_s: float) -> None:
     while True:
         with lease.state.transaction() as connection:
             now = lease.state.now(connection)
-            holder = connection.execute(
+            current_lease = connection.execute(
                 sa.select(leases).where(leases.c.name == lease.name)
             ).one_or_none()
-            if holder is None or _is_expired(holder, now):
+            if current_lease is None or _is_expired(current_lease, now):
                 connection.execute(sa.delete(leases).where(leases.c.name == lease.name))
                 connection.execute(
                     sa.insert(leases).values(
@@ -176,11 +177,11 @@ def _acquire(lease: Lease, wait_s: float) -> None:
         if time.monotonic() >= deadline:
             raise LeaseBusyError(
                 f"acquire the lease {lease.name!r}",
-                found=f"process {holder.pid} on {holder.machine.split('/')[0]} has held it for "
-                f"{now - holder.acquired_at:.0f} s; waited {wait_s:g} s for it",
+                found=f"process {current_lease.pid} on {current_lease.machine.split('/')[0]} has "
+                f"held it for {now - current_lease.acquired_at:.0f} s; waited {wait_s:g} s for it",
                 next_step="wait for that process or stop it; a dead process loses its lease",
             )
-        _wait_while_held(lease, holder.holder, deadline)
+        _wait_while_held(lease, current_lease.holder, deadline)
 
 
 def _wait_while_held(lease: Lease, holder: str, deadline: float) -> None:
@@ -200,28 +201,28 @@ def _wait_while_held(lease: Lease, holder: str, deadline: float) -> None:
                 return
 
 
-def _is_expired(holder: Any, now: float) -> bool:
-    if holder.holder in _abandoned_holders:
+def _is_expired(lease_row: Any, now: float) -> bool:
+    if lease_row.holder in _abandoned_holders:
         return True
-    is_same_machine = holder.machine == machine_identity()
-    if is_same_machine and process_start_time(holder.pid) != holder.process_started:
+    is_same_machine = lease_row.machine == machine_identity()
+    if is_same_machine and process_start_time(lease_row.pid) != lease_row.process_started:
         return True
-    if holder.boot and holder.boot == boot_identity():
-        return holder.expires_monotonic <= time.monotonic()
-    return holder.expires_at <= now or _is_not_renewed(holder)
+    if lease_row.boot and lease_row.boot == boot_identity():
+        return lease_row.expires_monotonic <= time.monotonic()
+    return lease_row.expires_at <= now or _is_not_renewed(lease_row)
 
 
-def _is_not_renewed(holder: Any) -> bool:
+def _is_not_renewed(lease_row: Any) -> bool:
     """Return whether this process has seen the same expiry time for longer than `ttl_s`.
 
     The observation is stored between calls, because a waiter may give up sooner and retry.
     """
-    holder_and_expiry, now = (holder.holder, holder.expires_at), time.monotonic()
-    observation = _observed_expiries.get(holder.name)
+    holder_and_expiry, now = (lease_row.holder, lease_row.expires_at), time.monotonic()
+    observation = _observed_expiries.get(lease_row.name)
     if observation is None or observation[0] != holder_and_expiry:
-        _observed_expiries[holder.name] = (holder_and_expiry, now)
+        _observed_expiries[lease_row.name] = (holder_and_expiry, now)
         return False
-    return holder.ttl_s is not None and now - observation[1] > holder.ttl_s
+    return lease_row.ttl_s is not None and now - observation[1] > lease_row.ttl_s
 
 
 def _renew_until(lease: Lease, stop_event: threading.Event) -> None:
@@ -236,7 +237,7 @@ def _renew_until(lease: Lease, stop_event: threading.Event) -> None:
 
 @cache
 def boot_identity() -> str:
-    """Return the boot and the time namespace, within which monotonic times are comparable.
+    """Return an id of the boot and time namespace, within which monotonic times are comparable.
 
     The result is empty if the system does not identify its boot (macOS).
     """
@@ -249,7 +250,7 @@ def boot_identity() -> str:
 
 @cache
 def machine_identity() -> str:
-    """Return the machine, boot and process namespace, within which process ids are unique."""
+    """Return an id of the machine, boot and process namespace, in which process ids are unique."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     namespace = Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]
@@ -259,10 +260,10 @@ def machine_identity() -> str:
 
 
 def process_start_time(pid: int) -> str | None:
-    """Return when a process started (on Linux, clock ticks since boot), or None if it is dead.
+    """Return the start time of a process (on Linux, in clock ticks since boot), or None if dead.
 
     Process ids are reused, so only id and start time together identify a process. psutil's
-    `create_time` changes with the wall clock, and the ticks do not. A zombie counts as dead.
+    `create_time` changes with the wall clock; the ticks do not. A zombie counts as dead.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

@@ -1,4 +1,4 @@
-"""Open the transactional state store for leases, the registry and the bookkeeping of tables.
+"""Open the transactional state store, which holds leases, the registry and table bookkeeping.
 
 Scope: opening SQLite or PostgreSQL, the schema version, transactions, `State.lease`.
 Out of scope: data rows (Lance, `tables/`), the meaning of registry rows (`registry/`).
@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 
 from twin_resources.errors import TwinError
 from twin_resources.private_files import make_private_database
-from twin_resources.storage.state import state_tables as state_schema
+from twin_resources.storage.state import state_tables
 from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 from twin_resources.storage.storage_faults import StorageError, translate_storage_errors
 from twin_resources.wait_limits import MAX_IDLE_S
@@ -40,7 +40,7 @@ _WRITER_LOCK = 0x7477696E
 
 
 class StateError(TwinError):
-    """The state store cannot be opened or is from a newer version of this code."""
+    """The state store cannot be opened, or a newer version of this code wrote it."""
 
 
 class State:
@@ -83,9 +83,9 @@ class State:
         state = cls(engine)
         try:
             with state.transaction() as connection:
-                _check_schema_number(connection, redacted_url)
-                state_schema.metadata.create_all(connection)
-                add_missing_columns(connection, state_schema.ADDED_COLUMNS)
+                _check_schema_version(connection, redacted_url)
+                state_tables.metadata.create_all(connection)
+                add_missing_columns(connection, state_tables.ADDED_COLUMNS)
                 _drop_retired_tables(connection)
         except DatabaseError as error:
             engine.dispose()
@@ -102,7 +102,7 @@ class State:
 
     @contextmanager
     def transaction(self) -> Generator[sa.Connection]:
-        """Open a write transaction. Writers run one at a time, and an exception rolls back.
+        """Open a write transaction, one at a time; roll back after an exception.
 
         Raises:
             StorageError: the transaction failed, and nothing was stored.
@@ -119,7 +119,7 @@ class State:
 
     @contextmanager
     def read_transaction(self) -> Generator[sa.Connection]:
-        """Open a consistent view for reads, which never waits for a writer.
+        """Open a read transaction: a consistent view that never waits for a writer.
 
         Raises:
             StorageError: the store cannot be read.
@@ -139,7 +139,7 @@ class State:
         return self.engine.dialect.name == "postgresql"
 
     def now(self, connection: sa.Connection) -> float:
-        """Return seconds since 1970, from the clock that all users of this store share.
+        """Return the seconds since 1970 on the clock that all users of this store share.
 
         PostgreSQL serves many machines, so its own clock decides when a lease ends.
         """
@@ -196,9 +196,9 @@ def _create_engine(url: sa.URL) -> sa.Engine:
 
 
 def add_missing_columns(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
-    """Add a later release's columns to their tables, with the default in existing rows.
+    """Add the columns of later releases to their tables, with the default value in existing rows.
 
-    Older code can still read such a table, because it names its columns. The schema version
+    Older code can still read such a table, because it selects columns by name. The schema version
     therefore does not change.
     """
     for column in columns:
@@ -212,23 +212,23 @@ def add_missing_columns(connection: sa.Connection, columns: Iterable[sa.Column[A
 def _drop_retired_tables(connection: sa.Connection) -> None:
     """Drop tables that no code reads, because readers' data must not outlive its use."""
     existing_tables = sa.inspect(connection).get_table_names()
-    for name in state_schema.RETIRED_TABLES.intersection(existing_tables):
+    for name in state_tables.RETIRED_TABLES.intersection(existing_tables):
         connection.execute(sa.text(f"DROP TABLE {name}"))
 
 
-def _check_schema_number(connection: sa.Connection, redacted_url: str) -> None:
-    table = state_schema.schema_number
+def _check_schema_version(connection: sa.Connection, redacted_url: str) -> None:
+    table = state_tables.schema_versions
     table.create(connection, checkfirst=True)
     stored_number = connection.execute(
         sa.select(table.c.number).where(table.c.store == "state")
     ).scalar()
     if stored_number is None:
-        number = state_schema.SCHEMA_NUMBER
+        number = state_tables.SCHEMA_VERSION
         connection.execute(sa.insert(table).values(store="state", number=number))
-    elif stored_number > state_schema.SCHEMA_NUMBER:
+    elif stored_number > state_tables.SCHEMA_VERSION:
         raise StateError(
             f"open the state store {redacted_url}",
-            found=f"schema number {stored_number}; this code reads up to "
-            f"{state_schema.SCHEMA_NUMBER}",
+            found=f"schema version {stored_number}; this code reads up to "
+            f"{state_tables.SCHEMA_VERSION}",
             next_step="run the newer llm-twin that wrote it, or set a different TWIN_STATE_URL",
         )

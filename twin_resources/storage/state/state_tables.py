@@ -1,8 +1,8 @@
 """Define the SQL tables of the state store and its schema version.
 
 Scope: the SQL tables of leases, inputs that produced no rows, verified files, model versions,
-verdicts, moves and trials, and those of the retraining loop (watches, alarms, retrainings,
-notices). `upsert` writes rows of any table.
+verdicts, state changes of versions (moves) and trials, and those of the retraining loop (stream
+evidence, alarms, retrainings, notices). `upsert` writes rows of any table.
 Out of scope: queries (`state.py`, `lease.py`, `registry/registry.py` and others) and Lance tables.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-SCHEMA_NUMBER = 1  # increase it with every change that older code cannot read
+SCHEMA_VERSION = 1  # increase it with every change that older code cannot read
 
 metadata = sa.MetaData()
 
@@ -39,17 +39,18 @@ RETIRED_TABLES = frozenset(
 
 
 def _primary_key(*names: str) -> list[sa.Column[str]]:
-    """Return the text columns of a primary key."""
+    """Return text columns with these names as a primary key."""
     return [sa.Column(name, sa.Text, primary_key=True) for name in names]
 
 
 def _alarm_key() -> list[sa.Column[str] | sa.Column[int]]:
-    """Return the key of an alarm: author, stream, version and number."""
+    """Return the columns of an alarm's key: author, stream, version and number."""
     number = sa.Column("number", sa.Integer, primary_key=True)
     return [*_primary_key("author", "stream", "version"), number]
 
 
-schema_number = sa.Table(
+# `number` is the schema version of a store: this one (`state`) or the `ledger`.
+schema_versions = sa.Table(
     "schema_number",
     metadata,
     sa.Column("store", sa.String(32), primary_key=True),
@@ -94,7 +95,7 @@ empty_inputs = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
 )
 
-# Data files of a table in which a claim is true for every row (`tables/verified.py`).
+# Data files of a table in which a claim is true for every row (`tables/verified_files.py`).
 verified_files = sa.Table(
     "verified_files",
     metadata,
@@ -147,6 +148,7 @@ verdicts = sa.Table(
     sa.Column("created_at", sa.Text, nullable=False),
 )
 
+# Changes of a version's state, such as from candidate to stable.
 moves = sa.Table(
     "moves",
     metadata,
@@ -170,7 +172,8 @@ routing = sa.Table(
 )
 
 # Trials of a version against the stable version: the conditions, and the evidence after the last
-# pair.
+# pair. `entered` is the number of the move that started the trial; `incumbent` is the stable
+# version.
 trials = sa.Table(
     "trials",
     metadata,
@@ -191,8 +194,8 @@ trials = sa.Table(
     sa.Column("paired_at", sa.Double),  # time of the last pair; null if unknown or none
 )
 
-# The loop (`retraining/`): how far an author's settled values have been read for the stable
-# version. Each entry of `streams` must have a row in `watches`.
+# How far the loop (`retraining/`) has read an author's settled values for the stable version: up to
+# the sequence number `read_to`. Each entry of `streams` must have a row in `watches`.
 followed = sa.Table(
     "followed",
     metadata,
@@ -202,7 +205,7 @@ followed = sa.Table(
     sa.Column("streams", sa.JSON, nullable=False),
 )
 
-# `watch` is a `statistics.detector.StreamEvidence`. `armed` is true if a fall would be detected.
+# `watch` is a `statistics.detector.StreamEvidence`. `armed` is true if a drop would be detected.
 # The number of armed rows determines the alarm threshold of the whole home.
 watches = sa.Table(
     "watches",
@@ -228,8 +231,8 @@ alarms = sa.Table(
     sa.Index("alarms_by_status", "status", "author"),
 )
 
-# Floors lowered by a person. An author's values up to `after_sequence` are neither compared nor
-# used as a reference for later ones. An empty `stream` means all streams.
+# Quality floors lowered by a person. An author's values up to `after_sequence` are neither compared
+# nor used as a reference for later ones. An empty `stream` means all streams.
 lowered_floors = sa.Table(
     "lowered_floors",
     metadata,
@@ -242,7 +245,9 @@ lowered_floors = sa.Table(
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
 )
 
-# Decided retrainings of any cause. `outcome` is empty until the last attempt has ended.
+# Retrainings that were decided, for any cause. `offered_at` is the time of the last request to
+# Dagster, and `made` the resulting version (null if unknown or none). `outcome` is empty until the
+# last attempt has ended.
 retrainings = sa.Table(
     "retrainings",
     metadata,
@@ -259,7 +264,7 @@ retrainings = sa.Table(
     sa.Column("dataset", sa.Text, nullable=False),
     sa.Column("recipe", sa.Text, nullable=False),
     sa.Column("ended_at", sa.Double),
-    sa.Column("made", sa.Integer),  # the resulting version; null if unknown or none
+    sa.Column("made", sa.Integer),
 )
 
 # The code location that last requested a run for a job and author

@@ -1,6 +1,6 @@
 """Enable SQLite's write-ahead log, even if several processes do so at the same time.
 
-Scope: the one pragma without a busy handler.
+Scope: the pragma `journal_mode`, for which SQLite does not wait.
 Out of scope: the other pragmas of a store, which its own module sets.
 Method: https://www.sqlite.org/wal.html. The switch needs exclusive access to the file, and SQLite
 calls no busy handler for it (https://www.sqlite.org/c3ref/busy_handler.html).

@@ -1,5 +1,5 @@
-"""Read LanceDB tables, write changed rows, and compact the tables.
+"""Read Lance tables, write changed rows, and compact the tables.
 
-Scope: what applies to any table.
-Out of scope: columns (`twin_assets`).
+Scope: operations that apply to any table.
+Out of scope: the columns of individual tables (`twin_assets`).
 """

@@ -19,7 +19,7 @@ from twin_resources.storage.tables.hashing import HASH_BYTES, sum_hashes
 
 @dataclass(frozen=True)
 class TableChanges:
-    """The work of one sync.
+    """The inputs that one sync must compute or delete.
 
     Attributes:
         inputs: one row per changed input: `key`, `input_hash` and `positions` (list of upstream row
@@ -108,15 +108,15 @@ def find_changes(
     )
 
 
-def split_batches(inputs: pl.DataFrame, *, rows: int) -> Iterator[pl.DataFrame]:
-    """Split the inputs into batches of at most `rows` upstream rows.
+def split_batches(inputs: pl.DataFrame, *, max_rows: int) -> Iterator[pl.DataFrame]:
+    """Split the inputs into batches of at most `max_rows` upstream rows.
 
-    An input with more rows forms its own batch.
+    An input with more rows forms a batch of its own.
     """
     batch_numbers: list[int] = []
     batch, batch_size = 0, 0
     for size in inputs["positions"].list.len().to_list():
-        if batch_size and batch_size + size > rows:
+        if batch_size and batch_size + size > max_rows:
             batch, batch_size = batch + 1, 0
         batch_numbers.append(batch)
         batch_size += size

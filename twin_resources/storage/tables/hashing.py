@@ -37,9 +37,9 @@ class UnhashableColumnError(TwinError):
 def hash_rows(frame: pl.DataFrame) -> pl.Series:
     """Return the BLAKE2b-256 hash of every row over all columns, as a Binary series.
 
-    Column names and types affect the hash; column order does not. Equal integers of any width hash
-    alike, `-0.0` hashes as `0.0`, and all NaNs hash alike. Times are hashed in microseconds, in UTC
-    if the column has a time zone.
+    Column names and types affect the hash; column order does not. Equal integers have the same hash
+    in any width, `-0.0` has the hash of `0.0`, and all NaNs have the same hash. Times are hashed in
+    microseconds, in UTC if the column has a time zone.
 
     Raises:
         UnhashableColumnError: a column has a type that a table cannot store (Object).
@@ -103,7 +103,7 @@ def data_version(row_sum: int, *, types: Mapping[str, str], version: str) -> str
 
 
 def type_name(dtype: pl.DataType) -> str:
-    """Return the project's name for a type, because Polars' names may change between versions."""
+    """Return this project's name for a type; Polars' own names may change between versions."""
     dtype = _as_instance(dtype)
     if isinstance(dtype, pl.List):
         return f"list<{type_name(_inner_type(dtype))}>"
@@ -184,22 +184,22 @@ def _encode(array: Any) -> Any:
     import pyarrow as pa
     from pyarrow import types
 
-    kind = array.type
-    if types.is_null(kind):
+    arrow_type = array.type
+    if types.is_null(arrow_type):
         return pa.array([_ABSENT] * len(array), pa.large_binary())
-    if types.is_large_string(kind) or types.is_string(kind):
+    if types.is_large_string(arrow_type) or types.is_string(arrow_type):
         array = array.cast(pa.large_binary())
-        kind = array.type
-    if types.is_large_binary(kind) or types.is_binary(kind):
+        arrow_type = array.type
+    if types.is_large_binary(arrow_type) or types.is_binary(arrow_type):
         return _encode_variable_size(array.cast(pa.large_binary()))
-    if types.is_large_list(kind) or types.is_list(kind):
+    if types.is_large_list(arrow_type) or types.is_list(arrow_type):
         return _encode_lists(array)
-    if types.is_struct(kind):
+    if types.is_struct(arrow_type):
         return _add_presence_byte(
             array, _join_bytes(*(_encode(field) for field in array.flatten()))
         )
     value_bytes, width = _encode_fixed_width(array)
-    return _add_presence_byte(array, _split_fixed_width(value_bytes, width, rows=len(array)))
+    return _add_presence_byte(array, _split_fixed_width(value_bytes, width, row_count=len(array)))
 
 
 def _encode_variable_size(array: Any) -> Any:
@@ -230,11 +230,11 @@ def _join_bytes(*parts: Any) -> Any:
     return pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
 
 
-def _split_fixed_width(raw: bytes, width: int, *, rows: int) -> Any:
+def _split_fixed_width(raw: bytes, width: int, *, row_count: int) -> Any:
     """Split the bytes of fixed-width values into a LargeBinary array."""
     import numpy as np
 
-    return _split_at_offsets(raw, np.arange(rows + 1, dtype=np.int64) * width)
+    return _split_at_offsets(raw, np.arange(row_count + 1, dtype=np.int64) * width)
 
 
 def _encode_integers(values: Any) -> Any:
@@ -242,7 +242,7 @@ def _encode_integers(values: Any) -> Any:
     import numpy as np
 
     integers = np.asarray(values).astype("<i8")
-    return _split_fixed_width(integers.tobytes(), 8, rows=len(integers))
+    return _split_fixed_width(integers.tobytes(), 8, row_count=len(integers))
 
 
 def _split_at_offsets(raw: bytes, offsets: Any) -> Any:
@@ -261,12 +261,12 @@ def _encode_fixed_width(array: Any) -> tuple[bytes, int]:
     import pyarrow.compute as pc
     from pyarrow import types
 
-    kind = array.type
-    if types.is_boolean(kind):
+    arrow_type = array.type
+    if types.is_boolean(arrow_type):
         array = array.cast(pa.uint8())
-    elif types.is_date32(kind):
+    elif types.is_date32(arrow_type):
         array = array.cast(pa.int32())
-    elif types.is_temporal(kind):
+    elif types.is_temporal(arrow_type):
         array = array.cast(pa.int64())
     values = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
     if values.dtype.kind == "f":

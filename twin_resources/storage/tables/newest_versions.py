@@ -1,11 +1,12 @@
-"""Determine from the state store whether a table on S3 may have changed, without asking S3.
+"""Find a table's newest version without a request to S3 if the table cannot have changed.
 
-Scope: the newest version of a table that a process has open. Out of scope: the leases, under which
-every write takes place (`storage/state/lease.py`), and opening a table (its readers).
+Scope: caching the version of each table until another process may have written to it.
+Out of scope: the leases that every write needs (`storage/state/lease.py`), opening a table (its
+readers).
 
 To find the newest version, S3 must list the table's versions. That takes tens of milliseconds, and
 a question needs four of these requests. The state store records who last held a table's lease, so
-a reader asks S3 only after a write, or while one is in progress.
+a reader sends a request to S3 only after a write, or during one.
 """
 # pyright: strict
 
@@ -21,8 +22,8 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import ended_leases, leases
 
-# An older release on another host does not record the end of a lease, so S3 is asked at least
-# this often.
+# An older release on another host does not record the end of a lease, so the version is read from
+# S3 at least this often.
 MAX_UNCHECKED_S = 60.0
 
 
@@ -31,7 +32,7 @@ FindVersion = Callable[[str, Callable[[], int]], int]
 
 
 def read_newest_version(_uri: str, read_version: Callable[[], int]) -> int:
-    """Read the version each time, which takes little time for a table in a folder."""
+    """Read the version each time, which is fast for a table in a folder."""
     return read_version()
 
 
@@ -87,5 +88,5 @@ class NewestVersions:
             with self._state.read_transaction() as connection:
                 row = connection.execute(sa.select(*columns)).one()
         except TwinError:
-            return None  # the table's own storage still answers
+            return None  # the version is then read from the table's storage
         return None if row[1] else str(row[0] or "")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from lance import LanceDataset
 
-SCHEMA_NUMBER = 1  # increase it when bookkeeping columns or properties change meaning
+SCHEMA_VERSION = 1  # increase it when bookkeeping columns or properties change meaning
 BOOKKEEPING_COLUMNS = ("_input_key", "_input_hash", "_version", "_row_hash")
 
 # These commits change no rows, so the record of the data version stays valid across them.
@@ -53,18 +53,18 @@ class TableNotFoundError(TwinError):
 
 @dataclass(frozen=True)
 class CommitRecord:
-    """The row count and data version recorded in the newest commit.
+    """The row count and the parts of the data version that a commit records.
 
     Attributes:
         row_sum: the sum of the row hashes modulo 2^256.
-        rows: the number of rows.
-        version: the function version after a complete sync, or None during one.
+        row_count: the number of rows.
+        function_version: the function version after a complete sync, or None during one.
         exact: False if the record was computed from the rows because a commit had no record.
     """
 
     row_sum: int
-    rows: int
-    version: str | None
+    row_count: int
+    function_version: str | None
     exact: bool = True
 
 
@@ -79,7 +79,7 @@ class StoredTable:
 
     @property
     def columns(self) -> list[str]:
-        """The columns without bookkeeping columns."""
+        """The names of the user columns, which exclude the bookkeeping columns."""
         return [name for name in self.dataset.schema.names if name not in BOOKKEEPING_COLUMNS]
 
     def is_compatible_with(self, schema: pa.Schema) -> bool:
@@ -171,17 +171,17 @@ def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
     metadata = {
         key.decode(): value.decode() for key, value in (dataset.schema.metadata or {}).items()
     }
-    schema_number = int(metadata.get("twin.schema_number", "0"))
-    if schema_number == 0:
+    schema_version = int(metadata.get("twin.schema_number", "0"))
+    if schema_version == 0:
         raise TwinError(
             f"open the table {uri}",
             found="a Lance dataset that this project did not write",
             next_step="move it away, or set a different TWIN_TABLES_URI",
         )
-    if schema_number > SCHEMA_NUMBER:
+    if schema_version > SCHEMA_VERSION:
         raise TwinError(
             f"open the table {uri}",
-            found=f"schema number {schema_number}; this code reads up to {SCHEMA_NUMBER}",
+            found=f"schema version {schema_version}; this code reads up to {SCHEMA_VERSION}",
             next_step="run the newer llm-twin that wrote it, or set a different TWIN_TABLES_URI",
         )
     return StoredTable(dataset, uri, metadata["twin.row_key"], json.loads(metadata["twin.types"]))
@@ -190,7 +190,7 @@ def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
 def build_arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schema:
     """Return the Arrow schema on disk: user columns, bookkeeping columns and table metadata.
 
-    Strings are Utf8, not LargeUtf8, because Lance cannot build a BTREE on LargeUtf8.
+    Strings are Utf8, not LargeUtf8, because Lance cannot build a BTREE index on LargeUtf8.
 
     Raises:
         UnhashableColumnError: row hashes do not support a column's type.
@@ -222,7 +222,7 @@ def build_arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa
         pa.field("_row_hash", hash_type),
     ]
     metadata = {
-        "twin.schema_number": str(SCHEMA_NUMBER),
+        "twin.schema_number": str(SCHEMA_VERSION),
         "twin.row_key": row_key,
         "twin.types": json.dumps(column_types(schema), sort_keys=True),
     }
@@ -283,7 +283,7 @@ def polars_schema(table: StoredTable) -> pl.Schema:
 def read_columns(
     table: StoredTable, columns: Sequence[str], *, where: str | None = None
 ) -> pl.DataFrame:
-    """Read columns of the opened version, with rows in the order of `take`'s positions.
+    """Read columns of the opened version in scan order, as needed by `read_rows`.
 
     Raises:
         StorageError: the columns cannot be read.
@@ -332,10 +332,13 @@ def scan_batches(
         yield pl.DataFrame(pl.from_arrow(batch))
 
 
-def upsert(
+def merge_rows(
     table: StoredTable, rows: pa.Table, *, delete: Sequence[str], record: CommitRecord
 ) -> tuple[StoredTable, int]:
-    """Write rows by `row_key` and delete others in one commit; also return the bytes written."""
+    """Upsert rows by `row_key` and delete the rows with keys in `delete`, in one commit.
+
+    Returns the new version and the bytes written.
+    """
     if rows.num_rows == 0:
         return delete_rows(table, delete, record=record)
     builder = table.dataset.merge_insert(table.row_key)
@@ -350,7 +353,7 @@ def upsert(
 def delete_rows(
     table: StoredTable, keys: Sequence[str], *, record: CommitRecord
 ) -> tuple[StoredTable, int]:
-    """Delete rows by `row_key` in one commit; also return the bytes written."""
+    """Delete rows by `row_key` in one commit; return the new version and the bytes written."""
     import pyarrow as pa
 
     builder = table.dataset.merge_insert(table.row_key).when_matched_delete()
@@ -369,7 +372,7 @@ def stage_rows(table: StoredTable, rows: pa.Table) -> list[Any]:
 def replace_all_rows(
     table: StoredTable, schema: pa.Schema, staged: list[Any], *, record: CommitRecord
 ) -> tuple[StoredTable, int]:
-    """Commit staged files as the whole table, with a new schema; also return the bytes written.
+    """Replace all rows with staged files of a new schema; return the table and bytes written.
 
     Readers see the old table until this commit completes. Tagged versions do not change.
     """
@@ -382,11 +385,11 @@ def replace_all_rows(
 
 
 def commit_without_rows(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
-    """Commit the record without writing rows."""
+    """Commit a record without writing rows; return the new version and the bytes written."""
     from lance import LanceOperation
     from lance.dataset import Transaction
 
-    properties: dict[str, str | None] = {"twin.version": record.version}
+    properties: dict[str, str | None] = {"twin.version": record.function_version}
     changes = LanceOperation.UpdateMap(properties, replace=False)
     operation = LanceOperation.UpdateConfig(config_updates=changes)
     return _commit(table, Transaction(table.dataset.version, operation), record)
@@ -406,8 +409,8 @@ def _commit(table: StoredTable, transaction: Any, record: CommitRecord) -> tuple
 def _build_properties(record: CommitRecord, *, base_version: int) -> dict[str, str]:
     return {
         "twin.row_sum": f"{record.row_sum:064x}",
-        "twin.rows": str(record.rows),
-        "twin.version": json.dumps(record.version),
+        "twin.rows": str(record.row_count),
+        "twin.version": json.dumps(record.function_version),
         # Lance may commit on top of another writer's version, which this record does not describe.
         "twin.on": str(base_version),
     }
@@ -424,18 +427,18 @@ def read_record(table: StoredTable) -> CommitRecord:
             transaction = table.dataset.read_transaction(candidate_version)
         except (TypeError, ValueError, OSError):
             # Lance 14 cannot decode a compaction that remapped an index (TypeError). A removed
-            # version has no transaction. If the rows are unreadable too, reading them raises the
-            # error.
+            # version has no transaction. If the rows are unreadable too, computing the record from
+            # them raises the error.
             break
         properties = transaction.transaction_properties or {}
         if "twin.row_sum" in properties:
             if int(properties["twin.on"]) != candidate_version - 1:
                 break
-            rows, function_version = (
-                int(properties["twin.rows"]),
-                json.loads(properties["twin.version"]),
+            return CommitRecord(
+                row_sum=int(properties["twin.row_sum"], 16),
+                row_count=int(properties["twin.rows"]),
+                function_version=json.loads(properties["twin.version"]),
             )
-            return CommitRecord(int(properties["twin.row_sum"], 16), rows, function_version)
         if type(transaction.operation).__name__ not in _ROW_PRESERVING_OPERATIONS:
             break
     return _compute_record(table)
@@ -450,8 +453,9 @@ def _compute_record(table: StoredTable) -> CommitRecord:
 
 def compute_data_version(record: CommitRecord, types: Mapping[str, str]) -> str:
     """Return the data version. An unfinished sync never has the version of a finished one."""
-    function_version = "unfinished" if record.version is None else f"version {record.version}"
-    return data_version(record.row_sum, types=types, version=function_version)
+    version = record.function_version
+    text = "unfinished" if version is None else f"version {version}"
+    return data_version(record.row_sum, types=types, version=text)
 
 
 def quote_literal(text: str) -> str:
@@ -459,8 +463,8 @@ def quote_literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def take(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
-    """Return rows by their positions in a scan of the opened version."""
+def read_rows(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
+    """Return the rows at these positions of a scan of the opened version (`read_columns`)."""
     with _translate_read_errors(table):
         rows = table.dataset.take(list(positions), columns=list(columns))
     return pl.DataFrame(pl.from_arrow(rows))
@@ -488,12 +492,13 @@ def checkout_version(table: StoredTable, version: int | str) -> StoredTable:
 
 
 def _has_version(table: StoredTable, version: int | str) -> bool:
-    """Return whether the tag or the manifest file exists; False for a version in a bucket."""
+    """Return whether a tag or a version's manifest exists; False for a manifest in a bucket."""
     if isinstance(version, str):
         return version in table.dataset.tags.list()
     if "://" in table.uri:
         return False
-    # Lance counts down from the largest number, so a listing starts with the newest version.
+    # Lance numbers manifests down from the largest number, so a listing starts with the newest
+    # version.
     names = (f"{2**64 - 1 - version:020}.manifest", f"{version}.manifest")
     return any(Path(table.uri, "_versions", name).exists() for name in names)
 
@@ -501,7 +506,7 @@ def _has_version(table: StoredTable, version: int | str) -> bool:
 def read_user_columns(
     table: StoredTable, columns: Sequence[str] | None, *, where: str | None
 ) -> pl.DataFrame:
-    """Return user columns ordered by row key, so that equal rows give an equal frame."""
+    """Return user columns ordered by row key, so that equal tables give equal frames."""
     selected_columns = list(table.columns if columns is None else columns)
     columns_to_read = list(dict.fromkeys([*selected_columns, table.row_key]))
     return (

@@ -25,12 +25,12 @@ from twin_resources.storage.tables.store import (
     StoredTable,
     commit_without_rows,
     delete_rows,
+    merge_rows,
     read_columns,
     read_record,
     replace_all_rows,
     stage_rows,
     to_arrow,
-    upsert,
 )
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class SyncProgress:
         input_by_row: input key by row key, for the stored rows that were looked up.
         hash_by_row: row hash by row key, for the same rows.
         rows_by_input: row keys by input key, for changed and removed inputs.
+        computed_count: number of inputs passed to the function so far.
+        written_count, deleted_count: numbers of rows so far.
     """
 
     table: StoredTable
@@ -82,9 +84,9 @@ class SyncProgress:
     input_by_row: dict[str, str] = field(default_factory=dict[str, str])
     hash_by_row: dict[str, bytes] = field(default_factory=dict[str, bytes])
     rows_by_input: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
-    computed: int = 0
-    written: int = 0
-    deleted: int = 0
+    computed_count: int = 0
+    written_count: int = 0
+    deleted_count: int = 0
     bytes_written: int = 0
 
 
@@ -98,25 +100,26 @@ def apply_changes(
 ) -> SyncProgress:
     """Compute the inputs in `changes`, delete rows of removed inputs and return the progress."""
     progress = SyncProgress(table, read_record(table))
-    if progress.record.rows and (changes.inputs.height or changes.removed_keys):
+    if progress.record.row_count and (changes.inputs.height or changes.removed_keys):
         _load_rows(progress, [*changes.inputs["key"], *changes.removed_keys])
-    batches = list(split_batches(changes.inputs, rows=task.batch_rows))
+    input_count = changes.inputs.height
+    batches = list(split_batches(changes.inputs, max_rows=task.batch_rows))
     pending_keys = set(changes.inputs["key"].to_list()) | set(changes.removed_keys)
     known_empty_keys = set(empty_inputs["_input_key"].to_list())
     for number, batch in enumerate(batches, start=1):
         is_last = number == len(batches) and not changes.removed_keys
         keys: list[str] = batch["key"].to_list()
-        rows = _compute_rows(task, batch, start=progress.computed, total=changes.inputs.height)
+        rows = _compute_rows(task, batch, start=progress.computed_count, total=input_count)
         _write_batch(
             task, progress, rows, keys=keys, pending_keys=pending_keys, lease=lease, is_last=is_last
         )
         pending_keys.difference_update(keys)
-        progress.computed += len(keys)
+        progress.computed_count += len(keys)
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, known_empty_keys)
     _delete_removed_inputs(task, progress, changes.removed_keys, lease)
-    if progress.record.version != task.version or not progress.record.exact:
+    if progress.record.function_version != task.version or not progress.record.exact:
         lease.renew()
-        record = CommitRecord(progress.record.row_sum, progress.record.rows, task.version)
+        record = CommitRecord(progress.record.row_sum, progress.record.row_count, task.version)
         _advance(progress, commit_without_rows(progress.table, record), record)
     delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
     return progress
@@ -137,17 +140,19 @@ def rebuild(
     """
     progress = SyncProgress(table, CommitRecord(0, 0, None))
     staged_fragments: list[Any] = []
+    input_count = changes.inputs.height
     delete_empty_inputs(lease.state, table.uri, empty_inputs["_input_key"].to_list())
-    for batch in split_batches(changes.inputs, rows=task.batch_rows):
-        rows = _compute_rows(task, batch, start=progress.computed, total=changes.inputs.height)
+    for batch in split_batches(changes.inputs, max_rows=task.batch_rows):
+        rows = _compute_rows(task, batch, start=progress.computed_count, total=input_count)
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.input_by_row.setdefault(row, owner) != owner:
                 raise _duplicate_key_error(task, row, owner, progress.input_by_row[row])
         staged_fragments += stage_rows(table, to_arrow(rows, schema)) if rows.height else []
         row_sum = _update_row_sum(progress.record.row_sum, rows["_row_hash"], [])
-        progress.record = CommitRecord(row_sum, progress.record.rows + rows.height, task.version)
-        progress.computed += batch.height
-        progress.written += rows.height
+        row_count = progress.record.row_count + rows.height
+        progress.record = CommitRecord(row_sum, row_count, task.version)
+        progress.computed_count += batch.height
+        progress.written_count += rows.height
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, set())
     lease.renew()
     _advance(
@@ -293,20 +298,22 @@ def _write_batch(
             hashes.values(),
             [*replaced_hashes, *(progress.hash_by_row[row] for row in stale_rows)],
         ),
-        progress.record.rows + len(owners) - len(replaced_hashes) - len(stale_rows),
+        progress.record.row_count + len(owners) - len(replaced_hashes) - len(stale_rows),
         task.version if is_last else None,
     )
     lease.renew()
     arrow = to_arrow(rows, progress.table.dataset.schema)
     _advance(
-        progress, upsert(progress.table, arrow, delete=sorted(stale_rows), record=record), record
+        progress,
+        merge_rows(progress.table, arrow, delete=sorted(stale_rows), record=record),
+        record,
     )
     _unindex_rows(progress, stale_rows | owners.keys())
     for row, owner in owners.items():
         progress.input_by_row[row] = owner
         progress.hash_by_row[row] = hashes[row]
-    progress.written += len(owners)
-    progress.deleted += len(stale_rows)
+    progress.written_count += len(owners)
+    progress.deleted_count += len(stale_rows)
 
 
 def _unindex_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
@@ -328,13 +335,13 @@ def _delete_removed_inputs(
             _update_row_sum(
                 progress.record.row_sum, [], [progress.hash_by_row[row] for row in batch]
             ),
-            progress.record.rows - len(batch),
+            progress.record.row_count - len(batch),
             task.version if is_last else None,
         )
         lease.renew()
         _advance(progress, delete_rows(progress.table, batch, record=record), record)
         _unindex_rows(progress, batch)
-        progress.deleted += len(batch)
+        progress.deleted_count += len(batch)
 
 
 def _advance(

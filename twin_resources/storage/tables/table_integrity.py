@@ -1,7 +1,7 @@
 """Check that a table version is intact: its files exist, and its rows match its record.
 
-Scope: the quick check of `twin doctor` and the thorough check of backup and repair.
-Out of scope: acting on the result.
+Scope: the quick check for `twin doctor` and the thorough check for backup and repair.
+Out of scope: repairing the table (`table_repair.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from twin_resources.storage.tables.store import StoredTable, read_columns, read_
 _BATCH_ROWS = 4_096  # rows read at a time
 
 
-def check_indexes(table: StoredTable) -> tuple[str, ...]:
+def find_damaged_indexes(table: StoredTable) -> tuple[str, ...]:
     """Return the names of damaged indexes, which make searches fail although the rows are intact.
 
     Raises:
@@ -49,16 +49,16 @@ def check_table(table: StoredTable, *, verify_values: bool = False) -> None:
     record = read_record(table)
     if not verify_values:
         hashes = read_columns(table, ["_row_hash"])["_row_hash"]
-        row_sum, rows = sum_hashes(hashes), len(hashes)
+        row_sum, row_count = sum_hashes(hashes), len(hashes)
     else:
-        row_sum, rows = 0, 0
+        row_sum, row_count = 0, 0
         for batch in scan_batches(table, [*table.columns, "_row_hash"], batch_size=_BATCH_ROWS):
             hashes = hash_rows(batch.select(table.columns))
             if not hashes.equals(batch["_row_hash"], check_names=False):
                 raise DamagedError.for_place(
                     table.uri, action, "a row differs from the written one"
                 )
-            row_sum, rows = (row_sum + sum_hashes(hashes)) % MODULUS, rows + batch.height
-    if (row_sum, rows) != (record.row_sum, record.rows):
-        detail = f"its {rows:,} rows differ from the {record.rows:,} rows that were written"
+            row_sum, row_count = (row_sum + sum_hashes(hashes)) % MODULUS, row_count + batch.height
+    if (row_sum, row_count) != (record.row_sum, record.row_count):
+        detail = f"its {row_count:,} rows differ from the {record.row_count:,} written rows"
         raise DamagedError.for_place(table.uri, action, detail)

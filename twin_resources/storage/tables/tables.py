@@ -1,4 +1,4 @@
-"""Versioned Lance tables, one per asset and author; every stage reads and writes through them.
+"""Provide versioned Lance tables, one per asset and author, to every stage.
 
 Scope: the operations that assets use: sync, read, data_version, tag, forget.
 Out of scope: the meaning of the rows; how Lance stores them (`store.py`).
@@ -11,19 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import translate_storage_errors
-from twin_resources.storage.tables import store, sync, upkeep, verified
+from twin_resources.storage.tables import store, sync, upkeep, verified_files
 from twin_resources.storage.tables.changes import find_changes, hash_inputs
 from twin_resources.storage.tables.hashing import hash_rows
 from twin_resources.storage.tables.newest_versions import lease_name
 from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
 from twin_resources.storage.tables.upkeep import CompactionResult, DeletedRows
-from twin_resources.storage.tables.verified import UnverifiedRows
+from twin_resources.storage.tables.verified_files import UnverifiedRows
 from twin_resources.wait_limits import MAX_WORKING_S
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ class SyncResult:
 
     Attributes:
         data_version: 64 hex digits; equal for equal rows, schema and function version.
-        rows: number of rows in the table after the sync.
-        computed: number of inputs passed to the function.
-        written, deleted: numbers of rows.
+        row_count: number of rows in the table after the sync.
+        computed_count: number of inputs passed to the function.
+        written_count, deleted_count: numbers of rows.
         lance_version: the table's version after the sync.
         bytes_written: bytes written to the table's storage, manifests included.
     """
@@ -64,10 +65,10 @@ class SyncResult:
     asset: str
     author: str
     data_version: str
-    rows: int
-    computed: int
-    written: int
-    deleted: int
+    row_count: int
+    computed_count: int
+    written_count: int
+    deleted_count: int
     lance_version: int
     bytes_written: int
 
@@ -77,21 +78,21 @@ class SyncResult:
             asset,
             author,
             data_version=store.compute_data_version(progress.record, progress.table.types),
-            rows=progress.record.rows,
-            computed=progress.computed,
-            written=progress.written,
-            deleted=progress.deleted,
+            row_count=progress.record.row_count,
+            computed_count=progress.computed_count,
+            written_count=progress.written_count,
+            deleted_count=progress.deleted_count,
             lance_version=progress.table.dataset.version,
             bytes_written=progress.bytes_written,
         )
 
     def metadata(self) -> dict[str, Any]:
-        """Return numbers for Dagster's materialization, never the text of a row."""
+        """Return the metadata of Dagster's materialization: numbers, never the text of a row."""
         return {
-            "dagster/row_count": self.rows,
-            "computed": self.computed,
-            "written": self.written,
-            "deleted": self.deleted,
+            "dagster/row_count": self.row_count,
+            "computed": self.computed_count,
+            "written": self.written_count,
+            "deleted": self.deleted_count,
             "bytes_written": self.bytes_written,
             "lance_version": self.lance_version,
         }
@@ -124,7 +125,7 @@ class Tables:
         on_batch: Callable[[range, int], object] | None = None,
         rebuild_in_one_commit: bool = False,
     ) -> SyncResult:
-        """Compute inputs whose (input hash, version) is new, and delete rows of removed inputs.
+        """Compute the inputs whose hash or `version` is new, and delete rows of removed inputs.
 
         Args:
             upstream: the inputs, or a stored table of them; rows that share `key` are one input.
@@ -148,7 +149,7 @@ class Tables:
                 sync computes the remaining inputs.
         """
         target = self.uri(target_asset, author)
-        arrow = store.build_arrow_schema(schema, row_key=row_key)
+        arrow_schema = store.build_arrow_schema(schema, row_key=row_key)
         rows, fetch = self._read_upstream(upstream, key=key)
         task = sync.SyncTask(
             f"{target_asset} of {author}",
@@ -165,24 +166,24 @@ class Tables:
         with self.lease(target_asset, author) as lease:
             table = store.open_table(target)
             if table is None:
-                table = store.create_table(target, arrow)
-            stored = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
-            empty = sync.read_empty_inputs(self.state, target)
-            needs_rebuild = (
-                rebuild_in_one_commit and stored.height and version not in stored["_version"]
+                table = store.create_table(target, arrow_schema)
+            stored_rows = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
+            empty_inputs = sync.read_empty_inputs(self.state, target)
+            needs_rebuild = not table.is_compatible_with(arrow_schema) or (
+                rebuild_in_one_commit
+                and stored_rows.height
+                and version not in stored_rows["_version"]
             )
-            if table.is_compatible_with(arrow) and not needs_rebuild:
-                changes = find_changes(
-                    inputs, stored_rows=stored, empty_inputs=empty, version=version
-                )
-                progress = sync.apply_changes(task, changes, table, empty_inputs=empty, lease=lease)
-            else:
-                changes = find_changes(
-                    inputs, stored_rows=stored.clear(), empty_inputs=empty.clear(), version=version
-                )
-                progress = sync.rebuild(
-                    task, changes, table, schema=arrow, empty_inputs=empty, lease=lease
-                )
+            changes = find_changes(
+                inputs,
+                stored_rows=stored_rows.clear() if needs_rebuild else stored_rows,
+                empty_inputs=empty_inputs.clear() if needs_rebuild else empty_inputs,
+                version=version,
+            )
+            write_changes = (
+                partial(sync.rebuild, schema=arrow_schema) if needs_rebuild else sync.apply_changes
+            )
+            progress = write_changes(task, changes, table, empty_inputs=empty_inputs, lease=lease)
             if progress.bytes_written:
                 upkeep.compact_fragments(progress, lease)
         return SyncResult.from_progress(target_asset, author, progress)
@@ -238,7 +239,7 @@ class Tables:
         Raises:
             TableNotFoundError: the asset has not been materialized for this author.
         """
-        return verified.find_unverified_rows(
+        return verified_files.find_unverified_rows(
             self._open(asset, author), self.state, claim=claim, version=version
         )
 
@@ -300,9 +301,10 @@ class Tables:
         return tagged_version
 
     def ensure_index(self, asset: str, author: str, column: str) -> int:
-        """Create a BTREE index of a column, or update the existing one.
+        """Create a BTREE index on a column, or update the existing one.
 
-        Returns the Lance version; the data version does not change.
+        Returns:
+            The new Lance version; the data version does not change.
         """
         with self.lease(asset, author) as lease:
             return upkeep.ensure_index(self._open(asset, author), column, lease).dataset.version
@@ -338,7 +340,7 @@ class Tables:
 
     @contextmanager
     def lease(self, asset: str, author: str) -> Generator[Lease]:
-        """Hold the lease to write one table; every writer of its rows or indexes needs it.
+        """Hold the lease for writing one table; every writer of its rows or indexes needs it.
 
         Raises:
             LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
@@ -369,7 +371,7 @@ class Tables:
     def _read_upstream(
         self, upstream: pl.DataFrame | Upstream, *, key: str
     ) -> tuple[pl.DataFrame, Callable[[Sequence[int]], pl.DataFrame]]:
-        """Return an upstream's `key` and `hash` columns, and a function for whole rows."""
+        """Return an upstream's `key` and `hash` columns, and a function that reads whole rows."""
         if isinstance(upstream, pl.DataFrame):
             frame, hashes = upstream, hash_rows(upstream)
             fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda rows: frame[list(rows)]  # noqa: E731
@@ -378,7 +380,7 @@ class Tables:
             columns = list(upstream.columns or table.columns)
             frame = store.read_columns(table, [key, "_row_hash"])
             hashes = frame["_row_hash"]
-            fetch = lambda rows: store.take(table, rows, columns)  # noqa: E731
+            fetch = lambda rows: store.read_rows(table, rows, columns)  # noqa: E731
         keys = frame[key]
         if keys.dtype != pl.String or keys.null_count():
             raise TwinError(

@@ -21,11 +21,11 @@ from twin_resources.storage.tables.store import (
     checkout_version,
     commit_without_rows,
     delete_rows,
+    merge_rows,
     quote_literal,
     read_columns,
     read_record,
     to_arrow,
-    upsert,
 )
 
 if TYPE_CHECKING:
@@ -50,15 +50,15 @@ class CompactionResult:
     """The result of `compact`.
 
     Attributes:
-        fragments: number of fragments afterwards.
-        merged: number of fragments that were merged into fewer.
-        indexes: names of the indexes whose segments were merged.
+        fragment_count: number of fragments afterwards.
+        merged_count: number of fragments that were merged into fewer.
+        merged_indexes: names of the indexes whose segments were merged.
         bytes_removed: size of the removed files of old versions.
     """
 
-    fragments: int
-    merged: int
-    indexes: tuple[str, ...]
+    fragment_count: int
+    merged_count: int
+    merged_indexes: tuple[str, ...]
     bytes_removed: int
 
 
@@ -67,12 +67,12 @@ class DeletedRows:
     """The result of `forget`.
 
     Attributes:
-        rows: number of rows deleted from the newest version; 0 if it contained none of them.
+        row_count: number of rows deleted from the newest version; 0 if it contained none of them.
         removed_tags: tags removed from versions that contained some of the rows.
         bytes_removed: size of the removed files of old versions.
     """
 
-    rows: int
+    row_count: int
     removed_tags: tuple[str, ...]
     bytes_removed: int
 
@@ -115,25 +115,25 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     )
     if compaction.fragments_removed:
         table, _ = commit_without_rows(open_newest_version(table), replace(record, exact=True))
-    segments = {
+    segment_counts = {
         index.name: len(index.segments)
         for index in table.dataset.describe_indices()
         if not index.index_type.upper().startswith("IVF")
     }
-    oversegmented_indexes = sorted(name for name, count in segments.items() if count > MAX_SEGMENTS)
-    for name in oversegmented_indexes:
+    merged_indexes = sorted(name for name, count in segment_counts.items() if count > MAX_SEGMENTS)
+    for name in merged_indexes:
         lease.renew()
         table.dataset.optimize.optimize_indices(
-            index_names=[name], num_indices_to_merge=segments[name]
+            index_names=[name], num_indices_to_merge=segment_counts[name]
         )
         table = open_newest_version(table)
     lease.renew()
     cleanup = table.dataset.cleanup_old_versions(
         KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False
     )
-    fragments = len(table.dataset.get_fragments())
+    fragment_count = len(table.dataset.get_fragments())
     return CompactionResult(
-        fragments, compaction.fragments_removed, tuple(oversegmented_indexes), cleanup.bytes_removed
+        fragment_count, compaction.fragments_removed, tuple(merged_indexes), cleanup.bytes_removed
     )
 
 
@@ -157,7 +157,7 @@ def _replace_rows(
     record = replace(record, row_sum=(record.row_sum + difference) % MODULUS)
     schema = table.dataset.schema
     arrow_rows = to_arrow(changed_rows.select(schema.names), schema)
-    table, _ = upsert(table, arrow_rows, delete=(), record=record)
+    table, _ = merge_rows(table, arrow_rows, delete=(), record=record)
     return table, record
 
 
@@ -173,7 +173,7 @@ def open_newest_version(table: StoredTable) -> StoredTable:
 
 
 def ensure_index(table: StoredTable, column: str, lease: Lease) -> StoredTable:
-    """Create a BTREE index of a column, or add new rows to the existing one.
+    """Create a BTREE index on a column, or add new rows to the existing one.
 
     New rows become a separate segment. Merging it immediately would rewrite the index. `compact`
     merges segments if there are many.
@@ -208,7 +208,7 @@ def forget(
         record = replace(
             record,
             row_sum=(record.row_sum - sum_hashes(rows["_row_hash"])) % MODULUS,
-            rows=record.rows - rows.height,
+            row_count=record.row_count - rows.height,
         )
         table, _ = delete_rows(table, rows[table.row_key].to_list(), record=record)
     table.dataset.optimize.compact_files(

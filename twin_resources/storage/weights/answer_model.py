@@ -109,7 +109,7 @@ def is_remote(url: str) -> bool:
 
 
 def split_stored_name(name: str) -> tuple[str, str]:
-    """Return address and model from a stored name (`ModelVersion.base`), or "" for local models."""
+    """Split a stored name (`ModelVersion.base`) into address and model; both are empty if local."""
     if not _ADDRESS.match(name):
         return "", ""
     url, _, model = name.partition("#")

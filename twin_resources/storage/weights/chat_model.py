@@ -20,8 +20,7 @@ CHAT_TEMPLATE_KEY = b"tokenizer.chat_template"
 MAX_METADATA_BYTES = 64 * 1024 * 1024
 BLOCK_BYTES = 1024 * 1024
 
-
-# the key and its type (4 = uint32)
+# The key, followed by the code of its type (4 = uint32).
 _FILE_TYPE_MARKER = b"general.file_type" + (4).to_bytes(4, "little")
 # Codes from https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, general.file_type
 _QUANTIZATIONS = {
@@ -32,7 +31,7 @@ _QUANTIZATIONS = {
 
 
 def read_gguf_quantization(path: Path) -> str:
-    """Return the format of most matrices of a GGUF file (`f16`, `q8_0` …), or "" if not stated."""
+    """Return the quantization of a GGUF file's matrices (`f16`, `q8_0` …), or "" if not stated."""
     value = _read_after_marker(path, _FILE_TYPE_MARKER, 4)
     if len(value) < 4:
         return ""

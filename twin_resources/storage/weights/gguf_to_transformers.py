@@ -50,7 +50,7 @@ def write_transformers_folder(gguf_file: Path, target_folder: Path) -> None:
 
     Args:
         gguf_file: a GGUF file of architecture `llama` with a byte-level BPE tokenizer (`smollm`).
-        into: an existing, empty folder.
+        target_folder: an existing, empty folder.
 
     Raises:
         TwinError: the file has another architecture or tokenizer kind, or unknown tensors.

@@ -23,8 +23,6 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     from gguf import GGUFWriter
 
-# llama.cpp's names by the steps of the pre-tokenizer. The name determines how text is split before
-# the merges. A wrong name causes wrong tokens without an error.
 SERVE_WITH_VLLM = (
     "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
 )
@@ -46,6 +44,8 @@ def _cased_word_pattern(ending: str, digits: str) -> str:
     )
 
 
+# llama.cpp's names of pre-tokenizers. The name determines how text is split before the merges. A
+# wrong name causes wrong tokens without an error.
 _NAME_BY_SPLIT: dict[tuple[str, bool], str] = {
     # The key is the regular expression and whether a word in the vocabulary skips the merges.
     (_WORDS + r"\p{N}{1,3}" + _REST, True): "llama-bpe",

@@ -81,6 +81,7 @@ class PreparedFiles:
     Attributes:
         folder, gguf, precision: see `BaseModel`.
         end_tokens: texts of the tokens that must end an answer.
+        wheels: cache of wheels, which contains the converter.
         work_dir: a folder for the temporary files of the verification, deleted afterwards.
     """
 
@@ -92,8 +93,8 @@ class PreparedFiles:
     work_dir: Path
 
 
-# Raises TwinError if the check fails. The record stores its result: `adapters` and measurements.
 VerifyFiles = Callable[[PreparedFiles], Mapping[str, Any]]
+"""A check that returns `adapters` and measurements for the record, or raises TwinError."""
 
 
 def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:

@@ -41,12 +41,12 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     from twin_resources.access.account_rows import newest_day, spending
-    from twin_resources.registry.home_state import (
+    from twin_resources.registry.empty_store_check import (
         check_policy_names_no_version,
         check_store_belongs_to_home,
     )
     from twin_resources.storage.state.state import State
-    from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
+    from twin_resources.storage.state.state_tables import SCHEMA_VERSION, schema_versions
 
     yield from _check_shared_keys(settings)
     remedy = "set TWIN_STATE_URL to postgresql+psycopg2://user:password@host/database, or unset it"
@@ -75,21 +75,21 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
             engine.connect() as connection,
         ):
             check_store_belongs_to_home(settings, State(engine))
-            if not sa.inspect(connection).has_table(schema_number.name):
+            if not sa.inspect(connection).has_table(schema_versions.name):
                 yield ok(name, f"{display_url} responds; the first start creates its tables")
                 return
-            query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
-            stored_schema = connection.execute(query).scalar() or 0
+            query = sa.select(schema_versions.c.number).where(schema_versions.c.store == "state")
+            schema = connection.execute(query).scalar() or 0
             has_spending = sa.inspect(connection).has_table(spending.name)
             last_day = newest_day(connection) if has_spending else ""
     except TwinError as error:
         yield fail(name, error.found, error.next_step)
         return
-    if stored_schema > SCHEMA_NUMBER:
-        message = f"{display_url} has schema {stored_schema}; this code reads up to {SCHEMA_NUMBER}"
+    if schema > SCHEMA_VERSION:
+        message = f"{display_url} has schema {schema}; this code reads up to {SCHEMA_VERSION}"
         yield fail(name, message, "run the newer version of llm-twin that wrote it")
     else:
-        yield ok(name, f"{display_url}, schema {stored_schema}")
+        yield ok(name, f"{display_url}, schema {schema}")
     today = datetime.now(UTC).date().isoformat()
     if last_day > today:
         message = f"the account has entries dated {last_day}, but the system clock shows {today}"
@@ -187,7 +187,7 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
         list_tables,
         open_table,
     )
-    from twin_resources.storage.tables.table_integrity import check_indexes, check_table
+    from twin_resources.storage.tables.table_integrity import check_table, find_damaged_indexes
 
     base, intact_count = settings.tables_base, 0
     damaged_tables: list[Diagnostic] = []
@@ -197,7 +197,7 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
                 table = open_table(f"{base}/{author}/{asset}.lance")
                 if table is not None:
                     check_table(table)
-                    if indexes := check_indexes(table):
+                    if indexes := find_damaged_indexes(table):
                         detail = f"its indexes {', '.join(indexes)}"
                         raise DamagedError.for_place(table.uri, "open its indexes", detail)
                     intact_count += 1

@@ -1,10 +1,10 @@
-"""Write and read a backup's bytes: a tar file, or objects under a prefix, named by SHA-256.
+"""Write and read the bytes of a backup: a tar file, or objects under a prefix.
 
-Scope: writing and reading both formats. Out of scope: the contents.
+Scope: writing and reading both formats. Out of scope: choosing the contents (`saving.py`).
 
-Equal contents are stored once. The record is written last, and a tar file gets its name last, so a
-backup is either complete or absent. Under a prefix with an earlier backup, only new contents are
-written.
+Contents are named by their SHA-256, so equal contents are stored once. The record is written last,
+and a tar file gets its name last, so a backup is either complete or absent. Under a prefix with an
+earlier backup, only new contents are written.
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ from twin_resources.storage.file_store import FileStore, hash_file
 from twin_resources.storage.object_store import is_object_address
 from twin_resources.storage.storage_faults import translate_storage_errors
 
-_FOLDER = "contents"
+_CONTENTS_FOLDER = "contents"
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,18 @@ class BackupWriter:
         Raises:
             TwinError: the file changed, or there is not enough space.
         """
-        saved = SavedFile(path, hash_file(file), file.stat().st_size, mode)
-        name = f"{_FOLDER}/{saved.sha256}"
+        saved_file = SavedFile(path, hash_file(file), file.stat().st_size, mode)
+        name = f"{_CONTENTS_FOLDER}/{saved_file.sha256}"
         if name not in self.stored_names:
             self.store(name, file)
-            if hash_file(file) != saved.sha256:
+            if hash_file(file) != saved_file.sha256:
                 raise TwinError(
                     f"save {file}",
                     found="it changed during the backup",
                     next_step="back up again in a moment",
                 )
             self.stored_names.add(name)
-        return saved
+        return saved_file
 
     def finish(self, record: BackupRecord) -> None:
         """Store the record, which completes the backup."""
@@ -96,29 +96,29 @@ class BackupReader:
             raise _no_backup_error(self.address, f"no {RECORD_NAME} in it") from error
         return BackupRecord.from_json(text, address=self.address)
 
-    def write(self, saved: SavedFile, path: Path) -> None:
-        """Write saved contents to a file and create its folder.
+    def write(self, saved_file: SavedFile, path: Path) -> None:
+        """Write the contents of a saved file to a path, and create its folder.
 
         Raises:
             TwinError: the contents are missing from the backup, or their bytes differ.
         """
-        damage = TwinError(
-            f"read {saved.path} from the backup {self.address}",
+        damage_error = TwinError(
+            f"read {saved_file.path} from the backup {self.address}",
             found="the bytes differ from the saved ones, or are missing",
             next_step="use another backup; nothing was changed",
         )
         try:
-            content = self.open_file(f"{_FOLDER}/{saved.sha256}")
+            content = self.open_file(f"{_CONTENTS_FOLDER}/{saved_file.sha256}")
         except (KeyError, tarfile.TarError) as error:
-            raise damage from error
+            raise damage_error from error
         with content as stream, translate_storage_errors(f"write {path}", path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as target:
                 shutil.copyfileobj(stream, target)
-        if hash_file(path) != saved.sha256:
-            raise damage
-        if saved.mode:
-            path.chmod(saved.mode)
+        if hash_file(path) != saved_file.sha256:
+            raise damage_error
+        if saved_file.mode:
+            path.chmod(saved_file.mode)
 
 
 @contextmanager
@@ -129,8 +129,8 @@ def open_backup_writer(address: str) -> Generator[BackupWriter]:
         TwinError: a file with that name exists, or the backup cannot be written.
     """
     if is_object_address(address):
-        place = FileStore(address)
-        yield BackupWriter(place.store_file, set(place.list_files(_FOLDER)))
+        store = FileStore(address)
+        yield BackupWriter(store.store_file, set(store.list_files(_CONTENTS_FOLDER)))
         return
     path = Path(address).expanduser()
     if path.exists():
@@ -206,5 +206,5 @@ def _no_backup_error(address: str, detail: str) -> TwinError:
     return TwinError(
         f"read the backup {address}",
         found=f"not a complete backup ({detail})",
-        next_step="name a complete backup from `twin backup`",
+        next_step="specify a complete backup from `twin backup`",
     )

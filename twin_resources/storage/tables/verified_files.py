@@ -1,4 +1,4 @@
-"""Record the files of a table for which a claim was verified, so that a check reads only new files.
+"""Record in which files of a table a claim was verified, so that a check reads only new files.
 
 Scope: separating verified files from new files, reading the rows of new files, and recording
 verified files.
@@ -31,26 +31,28 @@ class UnverifiedRows:
     Attributes:
         claim: name of the claim.
         version: version of the claim; a new one makes every row unverified.
-        rows: number of rows in the whole table.
-        fragments: fragments to check.
+        row_count: number of rows in the whole table.
+        fragments: the fragments that must still be checked.
     """
 
     table: StoredTable
     state: State
     claim: str
     version: str
-    rows: int
+    row_count: int
     fragments: tuple[Any, ...]
 
-    def read_batches(self, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield columns of these rows as one or more frames of at most `rows` rows, unordered.
+    def read_batches(self, columns: Sequence[str], *, batch_size: int) -> Iterator[pl.DataFrame]:
+        """Yield columns of these rows in frames of at most `batch_size` rows, unordered.
 
-        Columns that the table lacks are omitted.
+        The first frame is empty. Columns that the table lacks are omitted.
         """
         names = [name for name in columns if name in self.table.columns]
         yield pl.DataFrame(pl.from_arrow(self.table.dataset.schema.empty_table().select(names)))
         if self.fragments:
-            yield from scan_batches(self.table, names, batch_size=rows, fragments=self.fragments)
+            yield from scan_batches(
+                self.table, names, batch_size=batch_size, fragments=self.fragments
+            )
 
     def mark_verified(self) -> None:
         """Record that the claim holds for every row of this version."""
@@ -64,7 +66,7 @@ class UnverifiedRows:
 def find_unverified_rows(
     table: StoredTable, state: State, *, claim: str, version: str
 ) -> UnverifiedRows:
-    """Return the rows to check for a claim about single rows."""
+    """Return the rows for which a claim about single rows must still be verified."""
     with state.read_transaction() as connection:
         recorded_files = connection.execute(
             sa.select(verified_files.c.files).where(
@@ -83,5 +85,5 @@ def find_unverified_rows(
 
 
 def _fragment_files(fragment: Any) -> str:
-    """Return the data files of a fragment; their random names make the result unique."""
+    """Return the names of a fragment's data files, which are random and thus identify it."""
     return " ".join(sorted(file.path for file in fragment.metadata.files))

@@ -1,4 +1,4 @@
-"""Test that a repair restores a table's newest intact version, and a sync the rest."""
+"""Test that a repair restores a table's newest intact version, and that a sync adds the rest."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from twin_resources.settings import Settings
 from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.object_store import is_object_address, remove_objects
 from twin_resources.storage.state.state import State
-from twin_resources.storage.tables.mending import plan_repair
 from twin_resources.storage.tables.store import open_table
+from twin_resources.storage.tables.table_repair import plan_repair
 from twin_resources.storage.tables.tables import Tables
 
 # `b` has no row from the third version on; `e` is new in the fourth.
-STEPS = (
+VERSION_TEXTS = (
     {"a": "one two", "b": "three"},
     {"a": "one two", "b": "three", "c": "four"},
     {"a": "one two", "b": "", "c": "four five"},
@@ -44,12 +44,12 @@ def word_tables(home: Settings) -> Tables:
 
 def create_word_tables(home: Settings) -> Tables:
     tables = Tables(home.tables_base, state=State.open(home.state_address), lease_wait_s=1)
-    for texts in STEPS:
+    for texts in VERSION_TEXTS:
         sync_words(tables, texts)
     return tables
 
 
-def folder(tables: Tables) -> Path:
+def get_table_folder(tables: Tables) -> Path:
     return Path(tables.uri("words", "mara"))
 
 
@@ -66,13 +66,13 @@ def find_newest_data_file(tables: Tables) -> str:
     return f"data/{newest.data_files()[0].path}"
 
 
-def write(tables: Tables, name: str, content: bytes) -> None:
+def write_file(tables: Tables, name: str, content: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(content)
         FileStore(tables.uri("words", "mara")).store_file(name, Path(file.name))
 
 
-def delete(tables: Tables, names: Sequence[str]) -> None:
+def delete_files(tables: Tables, names: Sequence[str]) -> None:
     for name in names:
         address = f"{tables.uri('words', 'mara')}/{name}"
         if is_object_address(address):
@@ -81,40 +81,40 @@ def delete(tables: Tables, names: Sequence[str]) -> None:
             Path(address).unlink()
 
 
-def empty_newest(tables: Tables) -> None:
-    write(tables, list_manifests(tables)[0], b"")
+def empty_newest_manifest(tables: Tables) -> None:
+    write_file(tables, list_manifests(tables)[0], b"")
 
 
-def empty_three_newest(tables: Tables) -> None:
+def empty_three_newest_manifests(tables: Tables) -> None:
     for manifest in list_manifests(tables)[:3]:
-        write(tables, manifest, b"")
+        write_file(tables, manifest, b"")
 
 
 def delete_newest_rows(tables: Tables) -> None:
-    delete(tables, [find_newest_data_file(tables)])
+    delete_files(tables, [find_newest_data_file(tables)])
 
 
 def truncate_newest_rows_and_manifest(tables: Tables) -> None:
     newest = find_newest_data_file(tables)
-    empty_newest(tables)
+    empty_newest_manifest(tables)
     file_store = FileStore(tables.uri("words", "mara"))
     file_store.list_files()
     with file_store.open_file(newest) as stream:
         content = stream.read()
-    write(tables, newest, content[:-10])
+    write_file(tables, newest, content[:-10])
 
 
 def delete_all_rows(tables: Tables) -> None:
-    delete(tables, FileStore(tables.uri("words", "mara")).list_files("data"))
+    delete_files(tables, FileStore(tables.uri("words", "mara")).list_files("data"))
 
 
 def delete_all_versions(tables: Tables) -> None:
-    delete(tables, list_manifests(tables))
+    delete_files(tables, list_manifests(tables))
 
 
 FAULTS = (
-    empty_newest, empty_three_newest, delete_newest_rows, truncate_newest_rows_and_manifest,
-    delete_all_rows, delete_all_versions,
+    empty_newest_manifest, empty_three_newest_manifests, delete_newest_rows,
+    truncate_newest_rows_and_manifest, delete_all_rows, delete_all_versions,
 )  # fmt: skip
 
 
@@ -130,12 +130,12 @@ def hash_files(base: str) -> str:
 def any_home(
     home: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """A home whose tables are in a folder or in a separate bucket."""
+    """Return a home whose tables are in a folder or in a separate bucket."""
     if request.param == "folder":
         return home
     endpoint = request.getfixturevalue("s3_endpoint")
     name_in_environment(monkeypatch, endpoint)
-    name = f"mending-{uuid.uuid4().hex}"
+    name = f"repair-{uuid.uuid4().hex}"
     client_of(endpoint).create_bucket(Bucket=name)
     return home.model_copy(update={"tables_uri": f"s3://{name}/tables"})
 
@@ -156,12 +156,10 @@ def test_a_damaged_table_is_repaired_as_planned_and_a_sync_restores_the_rest(
     any_home: Settings, fault: Callable[[Tables], None]
 ) -> None:
     home, word_tables = any_home, create_word_tables(any_home)
-    data_version, number = (
-        word_tables.data_version("words", "mara"),
-        word_tables.lance_version("words", "mara"),
-    )
+    data_version = word_tables.data_version("words", "mara")
+    lance_version = word_tables.lance_version("words", "mara")
     rows = word_tables.read("words", "mara")
-    assert number is not None
+    assert lance_version is not None
     fault(word_tables)
     before = hash_files(home.tables_base)
     code, output = repair(home, is_confirmed=False)
@@ -181,15 +179,15 @@ def test_a_damaged_table_is_repaired_as_planned_and_a_sync_restores_the_rest(
         assert not word_tables.exists("words", "mara")
     else:
         assert f"restored to version {plan.restore_version}" in output
-        assert word_tables.read("words", "mara").height == plan.rows
-        restored = word_tables.lance_version("words", "mara")
-        assert restored is not None
-        assert restored > plan.restore_version
-        assert restored >= number, "a version number was reused for other rows"
+        assert word_tables.read("words", "mara").height == plan.row_count
+        restored_version = word_tables.lance_version("words", "mara")
+        assert restored_version is not None
+        assert restored_version > plan.restore_version
+        assert restored_version >= lance_version, "a version number was reused for other rows"
     assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
     assert repair(home, is_confirmed=True) == (0, "every table and every database is intact\n")
 
-    sync_words(word_tables, STEPS[-1])
+    sync_words(word_tables, VERSION_TEXTS[-1])
     assert word_tables.data_version("words", "mara") == data_version
     assert word_tables.read("words", "mara").equals(rows)
     assert plan_repair(word_tables.uri("words", "mara")) is None
@@ -201,7 +199,7 @@ def test_a_damaged_index_is_dropped_and_every_row_stays(
     word_tables.ensure_index("words", "mara", "post")
     index_full_text(word_tables)
     rows, version = word_tables.read("words", "mara"), word_tables.data_version("words", "mara")
-    for file in (folder(word_tables) / "_indices").rglob("*.lance"):
+    for file in (get_table_folder(word_tables) / "_indices").rglob("*.lance"):
         file.write_bytes(file.read_bytes()[:10])
     [failed, _] = stores.check_tables(home)
     assert "post_idx" in failed.found
@@ -231,7 +229,7 @@ def test_a_tag_on_a_lost_version_is_reported_and_removed(
 def test_a_damaged_database_is_reported_and_left_unchanged(
     word_tables: Tables, home: Settings
 ) -> None:
-    (home.home / "traces.sqlite").write_bytes(b"this is no database" * 500)
+    (home.home / "traces.sqlite").write_bytes(b"this is not a database" * 500)
     code, output = repair(home, is_confirmed=True)
     assert code == 1
     assert "traces.sqlite is damaged" in output
@@ -240,32 +238,35 @@ def test_a_damaged_database_is_reported_and_left_unchanged(
 
 
 def test_the_command_works_as_documented(word_tables: Tables, home: Settings) -> None:
-    empty_newest(word_tables)
+    empty_newest_manifest(word_tables)
     result = CliRunner().invoke(app, ["repair", "--json", "--home", str(home.home)])
     assert shape(json.loads(result.stdout)) == shape(documented("repair"))
     assert json.loads(result.stdout)["done"] is False
     result = CliRunner().invoke(app, ["repair", "--yes", "--json", "--home", str(home.home)])
     assert json.loads(result.stdout)["done"] is True
-    assert plan_repair(str(folder(word_tables))) is None
+    assert plan_repair(str(get_table_folder(word_tables))) is None
 
 
-@pytest.mark.parametrize(("typed", "code"), [("yes", 0), ("no", 1), ("", 1)])
+@pytest.mark.parametrize(("answer", "exit_code"), [("yes", 0), ("no", 1), ("", 1)])
 def test_a_person_must_confirm_the_repair(
-    word_tables: Tables, home: Settings, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
+    word_tables: Tables,
+    home: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    exit_code: int,
 ) -> None:
-    empty_newest(word_tables)
+    empty_newest_manifest(word_tables)
     monkeypatch.setattr(
         "twin_cli.commands.terminal_questions.is_interactive_terminal", lambda: True
     )
     questions: list[str] = []
 
-    def read(question: str) -> str:
+    def read_line(question: str) -> str:
         questions.append(question)
-        return typed
+        return answer
 
     console = Console(quiet=True)
-    assert (
-        run_repair(home, is_confirmed=False, as_json=False, console=console, read_line=read) == code
-    )
+    code = run_repair(home, is_confirmed=False, as_json=False, console=console, read_line=read_line)
+    assert code == exit_code
     assert questions == ["Repair these tables? yes/no [no]: "]
-    assert (plan_repair(str(folder(word_tables))) is None) == (typed == "yes")
+    assert (plan_repair(str(get_table_folder(word_tables))) is None) == (answer == "yes")

@@ -1,4 +1,4 @@
-"""Test that a home refuses a state store without its rows, and never empties its policy."""
+"""Test that a home refuses an empty state store, and never empties its policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from twin_cli.commands.outcome import open_registry
 
 from tests.registered import register_version
 from twin_resources.dagster_resources import RegistryResource
-from twin_resources.registry.home_state import EmptyStateStoreError, check_store_belongs_to_home
+from twin_resources.registry.empty_store_check import (
+    EmptyStateStoreError,
+    check_store_belongs_to_home,
+)
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -29,7 +32,7 @@ def register(registry: Registry, author: str, checkpoint: str) -> None:
 
 @pytest.fixture
 def versioned_home(home: Settings) -> Settings:
-    """A home whose author has a stable version."""
+    """Return a home whose author has a stable version."""
     registry = open_registry(home)
     register(registry, "mara", "c1")
     registry.state.close()
@@ -37,8 +40,8 @@ def versioned_home(home: Settings) -> Settings:
     return home
 
 
-def with_state_url(versioned_home: Settings, monkeypatch: pytest.MonkeyPatch, url: str) -> Settings:
-    """Set `TWIN_STATE_URL`; return the home's settings with it."""
+def set_state_url(versioned_home: Settings, monkeypatch: pytest.MonkeyPatch, url: str) -> Settings:
+    """Set `TWIN_STATE_URL`, and return the home's settings with it."""
     monkeypatch.setenv("TWIN_STATE_URL", url)
     return versioned_home.model_copy(update={"state_url": url})
 
@@ -47,7 +50,7 @@ def test_an_empty_store_is_refused_for_a_home_with_versions(
     versioned_home: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = versioned_home.policy_path.read_bytes()
-    settings = with_state_url(versioned_home, monkeypatch, store_url)
+    settings = set_state_url(versioned_home, monkeypatch, store_url)
     [check] = run_check("state", lambda: stores.check_state(settings))
     assert check.verdict == "fail"
     assert "`twin backup FILE`" in check.remedy
@@ -73,7 +76,7 @@ def test_an_empty_store_is_refused_for_a_home_with_versions(
 def test_a_dagster_run_is_refused_before_its_step(
     versioned_home: Settings, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_state_url(versioned_home, monkeypatch, store_url)
+    set_state_url(versioned_home, monkeypatch, store_url)
 
     @dg.asset
     def publish_policy(registry: dg.ResourceParam[Registry]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.dagster_runs import Run
-from twin_resources.storage.sources.arrivals import (
+from twin_resources.storage.sources.import_decisions import (
     MAX_ATTEMPTS,
     ImportDecision,
     SourcesState,

@@ -1,6 +1,6 @@
 """Plan and carry out the repair of a damaged table by restoring its newest intact version.
 
-Scope: finding that version, and listing what is lost with the later ones.
+Scope: finding that version, and listing the tags and versions that are lost.
 Out of scope: asking the user, and recomputing rows (an import does that from upstream).
 Method: a Lance version is a manifest and the files that it lists
 (https://lance.org/format/table/). The repair deletes the manifests of damaged versions, because an
@@ -29,13 +29,15 @@ from twin_resources.storage.tables.store import (
     read_record,
 )
 from twin_resources.storage.tables.sync import delete_empty_inputs, read_empty_inputs
-from twin_resources.storage.tables.table_integrity import check_indexes, check_table
+from twin_resources.storage.tables.table_integrity import check_table, find_damaged_indexes
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
-_MAX_VERSION = 2**64 - 1  # Lance counts manifests down from it, so a listing starts with the newest
+_MAX_VERSION = (
+    2**64 - 1
+)  # Lance numbers manifests down from it, so a listing starts with the newest
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class TableRepair:
         uri: a folder, or `s3://bucket/prefix`.
         problem: the error in the newest version.
         restore_version: the newest undamaged version. If it is None, the table is deleted.
-        rows: the number of rows in that version; 0 if there is none.
+        row_count: the number of rows in that version; 0 if there is none.
         written_at: the time when that version was written (ISO 8601, UTC); empty if there is none.
         broken_manifests: the addresses of later versions' manifests, which are deleted.
         removed_tags: the tags on those versions, which are deleted.
@@ -57,7 +59,7 @@ class TableRepair:
     uri: str
     problem: str
     restore_version: int | None = None
-    rows: int = 0
+    row_count: int = 0
     written_at: str = ""
     broken_manifests: tuple[str, ...] = ()
     removed_tags: tuple[str, ...] = ()
@@ -86,7 +88,7 @@ def plan_repair(uri: str) -> TableRepair | None:
     except DamagedError as fault:
         problem = fault.found
     else:
-        damaged_indexes = check_indexes(table)
+        damaged_indexes = find_damaged_indexes(table)
         if not damaged_indexes:
             return None
         index_problem = f"{uri} has damaged indexes: {', '.join(damaged_indexes)}"
@@ -105,7 +107,7 @@ def plan_repair(uri: str) -> TableRepair | None:
                 uri,
                 problem,
                 restore_version=version,
-                rows=read_record(undamaged_table).rows,
+                row_count=read_record(undamaged_table).row_count,
                 written_at=moment.isoformat(timespec="seconds"),
                 broken_manifests=tuple(broken_manifests),
                 removed_tags=_find_later_tags(undamaged_table, version),
@@ -115,7 +117,7 @@ def plan_repair(uri: str) -> TableRepair | None:
 
 
 def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
-    """Carry out a repair plan. Afterwards, the table is undamaged or deleted.
+    """Carry out a repair plan, after which the table is undamaged or deleted.
 
     Raises:
         StorageError: the table cannot be written, or is still damaged.
@@ -134,7 +136,7 @@ def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
         _restore_version(plan, plan.restore_version)
     table = _open_existing(plan.uri)
     check_table(table, verify_values=True)
-    if damaged_indexes := check_indexes(table):
+    if damaged_indexes := find_damaged_indexes(table):
         for name in damaged_indexes:
             table.dataset.drop_index(name)
 

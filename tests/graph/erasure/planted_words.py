@@ -1,6 +1,6 @@
-"""Search for a planted word in every file of a home, with a reader for each format.
+"""Search every file of a home for a planted word, with a decoder for each format.
 
-Scope: a decoder that shares no code with the project's, so that it can detect its errors.
+Scope: decoders that share no code with the project's, so that they can detect its errors.
 Out of scope: planting (`conftest.py`).
 """
 
@@ -20,7 +20,7 @@ POST_WORD, QUESTION_WORD = "quibblestone", "wobblefinch"
 
 
 def list_files(home: Path) -> list[Path]:
-    """Every file except prepared weights, which are links into another folder.
+    """Return every file except prepared weights, which are links into another folder.
 
     Unreferenced connections are closed first, because SQLite then removes its shared files.
     """
@@ -30,7 +30,7 @@ def list_files(home: Path) -> list[Path]:
 
 
 def find_files_with(home: Path, word: str) -> list[str]:
-    """Files that contain the word, as plain bytes or after decoding."""
+    """Return the files that contain the word, as plain bytes or after decoding."""
     return [
         str(path.relative_to(home))
         for path in list_files(home)
@@ -39,13 +39,13 @@ def find_files_with(home: Path, word: str) -> list[str]:
 
 
 def decode_texts(path: Path) -> Iterator[str]:
-    """The bytes of a file as text, and its decoded content."""
+    """Yield the bytes of a file as text, and its decoded content."""
     if not path.exists():
         return  # a database's log that was just merged, or the file of a run that has ended
     body = path.read_bytes()
     yield body.decode("latin-1")
     if body.startswith(b"SQLite format 3"):
-        yield from _rows(path)
+        yield from _decode_rows(path)
     elif path.suffix == ".lance":
         yield str(LanceFileReader(str(path)).read_all().to_table().to_pydict())
     elif body.startswith(b"PAR1"):
@@ -56,7 +56,7 @@ def decode_texts(path: Path) -> Iterator[str]:
         yield json.dumps(json.loads(body), ensure_ascii=False)
 
 
-def _rows(path: Path) -> Iterator[str]:
+def _decode_rows(path: Path) -> Iterator[str]:
     connection = sqlite3.connect(path)
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     for (table,) in tables:

@@ -1,4 +1,4 @@
-"""A request finishes when it runs again, whichever step was interrupted."""
+"""Test that a request finishes when it runs again, whichever step was interrupted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from tests.graph.erasure.conftest import AUTHOR, POST_ID, UsedHome
-from tests.graph.erasure.forgetting_killed import (
+from tests.graph.erasure.interrupted_erasure import (
     STEPS,
     Interrupted,
     interrupt_before,
     raise_interrupted,
 )
-from tests.graph.erasure.planted import POST_WORD, find_files_with
+from tests.graph.erasure.planted_words import POST_WORD, find_files_with
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
 from twin_resources.erasure.erasing import run_erasure
@@ -24,9 +24,9 @@ POST = ErasureSubject("post", AUTHOR, POST_ID)
 
 
 def assert_finished(used_home: UsedHome, number: int) -> None:
-    instance = used_home.instance
-    request = journal.find_request(instance.state, number)
-    instance.state.close()
+    installation = used_home.installation
+    request = journal.find_request(installation.state, number)
+    installation.state.close()
     assert request.done_at is not None
     assert (request.subject, request.plan) == (None, "")
     home = used_home.settings.home
@@ -40,12 +40,12 @@ def assert_finished(used_home: UsedHome, number: int) -> None:
 
 @pytest.mark.drawn(2, of="kills in the graph")
 def test_a_request_interrupted_before_every_step_finishes(used_home: UsedHome) -> None:
-    instance = used_home.instance
-    number = journal.open_request(instance.state, POST, asked_by="test")
-    instance.state.close()
+    installation = used_home.installation
+    number = journal.open_request(installation.state, POST, asked_by="test")
+    installation.state.close()
     interrupted_steps: list[str] = []
     for step in STEPS:
-        reopened = used_home.instance
+        reopened = used_home.installation
         with pytest.MonkeyPatch.context() as patch:
             interrupt_before(step, raise_interrupted, patch)
             try:
@@ -54,18 +54,18 @@ def test_a_request_interrupted_before_every_step_finishes(used_home: UsedHome) -
                 interrupted_steps.append(step)
         reopened.state.close()
     assert interrupted_steps == list(STEPS)
-    instance = used_home.instance
-    run_erasure(instance, number, dagster=used_home.records(instance))
-    instance.state.close()
+    installation = used_home.installation
+    run_erasure(installation, number, dagster=used_home.records(installation))
+    installation.state.close()
     assert_finished(used_home, number)
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
 def test_a_request_killed_in_the_tables_and_before_closing_finishes(used_home: UsedHome) -> None:
-    instance = used_home.instance
-    number = journal.open_request(instance.state, POST, asked_by="test")
-    instance.state.close()
-    command = [sys.executable, "-m", "tests.graph.erasure.forgetting_killed", str(number)]
+    installation = used_home.installation
+    number = journal.open_request(installation.state, POST, asked_by="test")
+    installation.state.close()
+    command = [sys.executable, "-m", "tests.graph.erasure.interrupted_erasure", str(number)]
     for step, status in (("forget embeddings", -9), ("close_request", -9), ("none", 0)):
         process = subprocess.run([*command, step], capture_output=True, text=True, check=False)
         assert process.returncode == status, process.stderr

@@ -1,6 +1,6 @@
 """Refuse an empty state store if the home already has data in another one.
 
-Scope: the refusal, and how to move a home.
+Scope: the check, and its error, which explains how to move a home.
 Out of scope: moving it (`backup`).
 
 Without this check, a changed or lost store would look like a home without versions, and the next
@@ -21,7 +21,7 @@ from twin_resources.storage.state.state_tables import (
     DAGSTER_TABLES,
     leases,
     model_versions,
-    schema_number,
+    schema_versions,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
 
 # Tables whose rows do not belong to a home.
-_TABLES_WITHOUT_HOME_DATA = {schema_number.name, leases.name} | DAGSTER_TABLES
+_TABLES_WITHOUT_HOME_DATA = {schema_versions.name, leases.name} | DAGSTER_TABLES
 
 
 class EmptyStateStoreError(TwinError):

@@ -1,6 +1,6 @@
 """Check whether a move is allowed now, inside the transaction that makes it.
 
-Scope: the refusals of a move.
+Scope: the conditions of a move, and the error if one is not met.
 Out of scope: choosing moves (`moves.py`), making them (`registry.py`).
 Method: architecture.md.
 """
@@ -34,7 +34,7 @@ def check_incumbent(
     """Check that the evidence compares the version with the stable one.
 
     Raises:
-        MoveRefusedError: the evidence is about another incumbent.
+        MoveRefusedError: another version, or none, is stable now.
     """
     stable_versions = [
         version.version
@@ -63,7 +63,7 @@ def check_move(
     Raises:
         MoveRefusedError: the version's state does not allow the move, or the new state needs an
             untainted version with a PASSED verdict of this gate. A stable version that passed or
-            was forced cannot be refused either.
+            was forced cannot become refused either.
     """
     attempted_action = f"move v{item.version} of {item.author} from {item.state} to {to_state}"
     no_states: frozenset[VersionState] = frozenset()

@@ -1,9 +1,8 @@
 """Copy other hosts' changes in the shared state store to this home: authors, releases, weights.
 
-Scope: one poll, the folders that it fetches, and the reason why this home lags.
+Scope: one poll of the state store, the folders that it fetches, and the reason why this home lags.
 Out of scope: the rows (`registry/shared_files.py`), fetching a folder
-(`storage/shared_folders.py`), serving (`serving/fleet.py` and the gateway, which follow files of
-the home).
+(`storage/shared_folders.py`), serving (`serving/fleet.py` and the gateway read files of the home).
 """
 # pyright: strict
 
@@ -24,7 +23,7 @@ from twin_resources.registry.policy import Policy, build_policy, policy_file_mat
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
     ChangeToken,
-    is_shared,
+    has_shared_state,
     read_change_token,
     read_stored_files,
     update_files,
@@ -39,7 +38,7 @@ RETRY_DELAY_S = 5.0  # until the next poll after a failure
 
 
 class Follower:
-    """One process's view of the shared stores.
+    """Polls the shared state store and applies its changes to this home, for one process.
 
     Attributes:
         lag_reason: why this home lags the state store; empty if it is current or the store is down.
@@ -114,7 +113,7 @@ class _HomeLagError(Exception):
 
 def create_follower(settings: Settings) -> Follower | None:
     """Return a follower, or None if no other host shares the state store."""
-    return Follower(settings) if is_shared(settings) else None
+    return Follower(settings) if has_shared_state(settings) else None
 
 
 def prepare_run(settings: Settings, author: str) -> None:
@@ -130,7 +129,7 @@ def prepare_run(settings: Settings, author: str) -> None:
     Raises:
         TwinError: a folder could not be fetched, or the state store cannot be read.
     """
-    if not is_shared(settings):
+    if not has_shared_state(settings):
         return
     follower = Follower(settings)
     follower.poll_once()
@@ -213,7 +212,7 @@ def share_versions(settings: Settings, registry: Registry) -> list[str]:
 
 
 def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
-    """Fetch the base model, the embedder and the versions in use; return a line per failure."""
+    """Fetch the base model, the embedder and the served versions; return a line per failure."""
     failures: list[str] = []
     folders = SharedFolders(settings.home, settings.store_uri)
     if settings.store_uri:
@@ -290,6 +289,7 @@ def _store_folder(folders: SharedFolders, name: str) -> bool:
 
 
 def _collect_failures(function: Callable[[], object]) -> list[str]:
+    """Call a function; return its TwinError as a list of one line, or an empty list."""
     try:
         function()
     except TwinError as error:

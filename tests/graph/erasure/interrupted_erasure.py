@@ -1,7 +1,7 @@
-"""Run an erasure that stops before a named step, by SIGKILL to itself or by an exception.
+"""Run an erasure that stops before a named step, by SIGKILL or by an exception.
 
-Scope: the names of the steps and the interruption. Out of scope: checking the remaining data
-(`test_killed.py`).
+Scope: the names of the steps, and the interruption. Out of scope: checking the remaining data
+(`test_interrupted_erasure.py`).
 """
 
 from __future__ import annotations
@@ -48,38 +48,38 @@ def raise_interrupted() -> None:
     raise Interrupted
 
 
-def kill_itself() -> None:
+def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def interrupt_before(step_name: str, stop: Callable[[], None], patch: pytest.MonkeyPatch) -> None:
     """Call `stop` before the named step begins."""
 
-    def guard(owner: Any, name: str, label: Callable[..., str]) -> None:
+    def add_interruption(owner: Any, name: str, get_step_name: Callable[..., str]) -> None:
         step = getattr(owner, name)
 
-        def guarded(*arguments: Any, **keywords: Any) -> Any:
-            if label(*arguments) == step_name:
+        def interruptible_step(*arguments: Any, **keywords: Any) -> Any:
+            if get_step_name(*arguments) == step_name:
                 stop()
             return step(*arguments, **keywords)
 
-        patch.setattr(owner, name, guarded)
+        patch.setattr(owner, name, interruptible_step)
 
     for name in ("write_plan", "record_forgotten_posts", "close_request"):
-        guard(journal, name, lambda *_, name=name: name)
-    guard(journal, "record_step", lambda *arguments: f"record_step {arguments[2]}")
+        add_interruption(journal, name, lambda *_, name=name: name)
+    add_interruption(journal, "record_step", lambda *arguments: f"record_step {arguments[2]}")
     for name in ("list_stores", "write_certificate", "_delete_fingerprints"):
-        guard(erasing, name, lambda *_, name=name: name)
-    guard(Tables, "forget", lambda *arguments: f"forget {arguments[1]}")
+        add_interruption(erasing, name, lambda *_, name=name: name)
+    add_interruption(Tables, "forget", lambda *arguments: f"forget {arguments[1]}")
 
 
 def main() -> None:
     number, step_name = int(sys.argv[1]), sys.argv[2]
     with pytest.MonkeyPatch.context() as patch:
-        interrupt_before(step_name, kill_itself, patch)
-        instance = Installation.for_settings(load_settings())
-        with open_records(instance) as records:
-            erasing.run_erasure(instance, number, dagster=records)
+        interrupt_before(step_name, kill_this_process, patch)
+        installation = Installation.for_settings(load_settings())
+        with open_records(installation) as records:
+            erasing.run_erasure(installation, number, dagster=records)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ TEXTS = {"a": "bell clock", "b": "lamp", "c": "boat oar"}
 
 def verify(tables: Tables, *, version: str = "1", author: str = "mara") -> list[str]:
     """Record all unverified rows as verified; return their words."""
-    new = tables.unverified_rows("words", author, claim="words_are_words", version=version)
-    rows = pl.concat(list(new.read_batches(["word", "absent"], rows=2)))
-    new.mark_verified()
+    unverified = tables.unverified_rows("words", author, claim="words_are_words", version=version)
+    rows = pl.concat(list(unverified.read_batches(["word", "absent"], batch_size=2)))
+    unverified.mark_verified()
     return sorted(rows["word"].to_list())
 
 
@@ -36,9 +36,11 @@ def test_rows_not_marked_as_verified_are_read_again(tables: Tables) -> None:
     verify(tables)
     sync_words(tables, TEXTS | {"d": "kite"})
     for _ in range(2):
-        new = tables.unverified_rows("words", "mara", claim="words_are_words", version="1")
-        assert pl.concat(list(new.read_batches(["word"], rows=9)))["word"].to_list() == ["kite"]
-        assert new.rows == 6
+        unverified = tables.unverified_rows("words", "mara", claim="words_are_words", version="1")
+        assert pl.concat(list(unverified.read_batches(["word"], batch_size=9)))[
+            "word"
+        ].to_list() == ["kite"]
+        assert unverified.row_count == 6
 
 
 def test_another_version_claim_or_author_starts_unverified(tables: Tables) -> None:
@@ -48,8 +50,8 @@ def test_another_version_claim_or_author_starts_unverified(tables: Tables) -> No
     assert len(verify(tables, version="2")) == 5
     assert len(verify(tables, version="1")) == 5, "an earlier version was remembered"
     assert len(verify(tables, author="ines")) == 5
-    new = tables.unverified_rows("words", "mara", claim="words_are_short", version="1")
-    assert pl.concat(list(new.read_batches(["word"], rows=9))).height == 5
+    unverified = tables.unverified_rows("words", "mara", claim="words_are_short", version="1")
+    assert pl.concat(list(unverified.read_batches(["word"], batch_size=9))).height == 5
 
 
 def test_a_row_written_without_a_sync_is_verified(tables: Tables) -> None:
@@ -64,9 +66,9 @@ def test_rows_of_compacted_files_are_verified_again(tables: Tables, state: State
     texts = {str(number): f"word{number}" for number in range(2)}
     sync_words(tables, texts)
     verify(tables)
-    many = {str(number): f"word{number}" for number in range(2 * MAX_SMALL_FRAGMENTS + 10)}
-    sync_words(tables, many, batch_rows=2)  # enough fragments for a compaction
-    assert verify(tables) == sorted(many.values())
+    many_texts = {str(number): f"word{number}" for number in range(2 * MAX_SMALL_FRAGMENTS + 10)}
+    sync_words(tables, many_texts, batch_rows=2)  # enough fragments for a compaction
+    assert verify(tables) == sorted(many_texts.values())
     assert verify(tables) == []
 
 

@@ -1,7 +1,7 @@
 """Decide whether changes in an author's sources need an import, and which run performs it.
 
-Scope: the decision, as a pure function of the stored state, the current state and the runs of the
-last change.
+Scope: the decision, as a pure function of the stored state, the current state and the runs of
+the last change.
 Out of scope: interpreting those runs (`idempotent_launch.py`), listing (`listing.py`), polling
 (`polling.py`), Dagster.
 
@@ -21,7 +21,8 @@ from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import decide_step
 
 MAX_ATTEMPTS = 3
-"""Maximum runs per change; after that, only a new change or the nightly import starts one."""
+"""Maximum number of runs per change; after that, only a new change or the nightly import starts
+another."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class SourcesState:
     Attributes:
         number: the number of changes launched so far.
         mark: the fingerprint of the sources at the last decision.
-        attempt: the attempt number of the run for this state.
-        settled: whether that run succeeded, was ended by a person, or was abandoned.
+        attempt: the number of the attempt to import this state; 0 if it was imported otherwise.
+        settled: whether the import succeeded, was canceled, or failed too often.
         at: the time of the decision, in seconds since the epoch.
     """
 
@@ -52,7 +53,7 @@ class SourcesState:
 
 @dataclass(frozen=True)
 class ImportDecision:
-    """The state to store, whether to launch a run for it, and a message."""
+    """The state to store, whether to launch a run for it, and a message for the sensor's tick."""
 
     state: SourcesState | None
     should_launch: bool
@@ -99,8 +100,8 @@ def decide_import(
     if previous_state.settled:
         return ImportDecision(previous_state, False, "nothing new")
     step = decide_step(runs, now=now, attempt=previous_state.attempt, max_attempts=MAX_ATTEMPTS)
-    if step == "offer":
-        return ImportDecision(previous_state, True, "its run was never started")
+    if step == "launch":
+        return ImportDecision(previous_state, True, "the run for this change never started")
     if step == "wait":
         return ImportDecision(
             previous_state, False, "the import's worker died; Dagster restarts it"
@@ -111,7 +112,7 @@ def decide_import(
             f"the import failed or was canceled; attempt {retry_state.attempt} of {MAX_ATTEMPTS}"
         )
         return ImportDecision(retry_state, True, message)
-    message = {"passed": "imported", "canceled": "ended"}.get(
+    message = {"passed": "imported", "canceled": "the import was canceled"}.get(
         step,
         f"the import failed {previous_state.attempt} times; the next change starts another import",
     )
@@ -119,7 +120,7 @@ def decide_import(
 
 
 def build_run_key(kind: str, author: str, epoch: int, state: SourcesState) -> str:
-    """Return the run key: `posts:ann:1764000000:3.1` for the first attempt at the third change.
+    """Return the run key, such as `posts:ann:1764000000:3.1`: third change, first attempt.
 
     Changes are counted from the creation of the state. Resetting the cursor restarts the count, so
     `epoch` keeps the keys distinct.
