@@ -1,1 +1,1 @@
-"""Define the sensors, schedules and jobs; they name assets by key and import none."""
+"""Define the sensors, schedules and jobs, which refer to assets by key and import none."""

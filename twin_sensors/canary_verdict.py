@@ -1,4 +1,4 @@
-"""Define the sensor `canary_verdict`, which ends decided trials and records them in Dagster.
+"""Define the sensor `canary_verdict`, which ends decided trials and records releases in Dagster.
 
 Scope: the code between Dagster and `release_tick.run_release_tick`.
 Out of scope: aggregating scores, deciding and moving versions (`twin_resources/quality/release`).
@@ -56,7 +56,7 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
             gate_version=gate_version,
             newest_metadata=lambda asset, author: newest_metadata(context.instance, asset, author),
             now=time.time(),
-            last_known_move=int(context.cursor or 0),
+            last_known_move_number=int(context.cursor or 0),
             margin=settings.margin,
             min_prompts=settings.trial_prompts,
         )
@@ -65,14 +65,14 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
         return dg.SensorResult(
             skip_reason=message or "no version is on trial",
             asset_events=[to_materialization(notice) for notice in tick.notices],
-            cursor=str(tick.newest_move),
+            cursor=str(tick.newest_move_number),
         )
 
     return canary_verdict
 
 
 def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
-    """Convert a release notice to an event in Dagster's release history."""
+    """Convert a release notice to a materialization of `released_model`."""
     metadata = {
         name: dg.MetadataValue.md(value) if name in {"moved", "evidence"} else value
         for name, value in notice.metadata.items()
@@ -83,6 +83,6 @@ def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
 
 
 def _sync_ledger(settings: Settings, registry: Registry) -> str:
-    """Synchronise the ledger; return the problem that prevented this, or an empty string."""
+    """Synchronise the ledger; return the problem that occurred, or an empty string."""
     with LangfuseClient.from_settings(settings) as client:
         return Ledger.for_home(settings, registry.state, client).sync(datetime.now(UTC)).problem

@@ -1,7 +1,7 @@
 """Define the nightly job `tidy_tables`, which compacts tables and deletes old versions.
 
-Scope: the choice and order of the tables, and the report.
-Out of scope: merging (`tables/upkeep.py`), and the vector index (`retrieval/index.py`).
+Scope: the choice and order of the tables, and the log messages.
+Out of scope: merging (`tables/upkeep.py`), the vector index (`retrieval/index.py`).
 """
 
 import dagster as dg
@@ -17,8 +17,8 @@ def compact_author(tables: Tables, author: str) -> tuple[str, list[str]]:
     """Compact every table of an author, one after another.
 
     Returns:
-        The results in one line, and a line for each table that could not be opened or merged. A
-        table that an import has locked is compacted on the next night.
+        A line with the results, and a line for each table that could not be compacted. A table
+        that another run has locked is skipped until the next night.
     """
     names = tables.list_assets(author)
     results: list[CompactionResult] = []

@@ -1,11 +1,11 @@
-"""Query Dagster's run records of one job, so that each run starts exactly once.
+"""Query Dagster's run records of one job, with which sensors avoid starting a run twice.
 
 Scope: queries on the instance.
 Out of scope: decisions based on the runs (`twin_resources/idempotent_launch.py`,
 `twin_resources/quality/retraining/`).
 
-If a person materializes one of a job's assets in Dagster's UI, Dagster runs its own asset job
-instead of ours. That run produces the same result for the same partition, so it counts as a run of
+If a person materializes one of a job's assets in Dagster's UI, Dagster runs its implicit asset job
+instead. That run produces the same result for the same partition, so it counts as a run of
 the job.
 """
 
@@ -29,22 +29,22 @@ _ASSETS_BY_JOB = {
 
 
 class DagsterRunRecords:
-    """The run records of one job. Create one object per tick, because it caches runs in flight."""
+    """The run records of one job. Create a new object for each tick: it caches runs in flight."""
 
     def __init__(
         self, instance: dg.DagsterInstance, *, job: str = JOB, key_tag: str = KEY_TAG
     ) -> None:
-        """Query the runs of a job.
+        """Prepare the queries for a job.
 
         Args:
-            key_tag: tag that identifies the reason for a run.
+            key_tag: the tag that identifies the reason for a run.
         """
         self._instance = instance
         self._job, self._key_tag = job, key_tag
         self._in_flight: dict[str, str] | None = None
 
     def in_flight_run_ids(self) -> Mapping[str, str]:
-        """Return the id of each author's queued or active run, by author."""
+        """Map each author with a queued or active run to that run's id."""
         if self._in_flight is None:
             runs = self._runs(
                 statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS_STATUSES]

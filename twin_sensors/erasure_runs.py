@@ -43,17 +43,17 @@ def forget_subject(
 
     installation = Installation.for_settings(settings)
     records = DagsterRecords(installation, context.instance, own_run_id=context.run_id)
-    path = run_erasure(installation, config.request, dagster=records)
-    certificate = read_certificate(path)
-    places: dict[str, int] = certificate["places"]
-    erased_counts = ", ".join(f"{name} {count}" for name, count in places.items())
+    certificate_path = run_erasure(installation, config.request, dagster=records)
+    certificate = read_certificate(certificate_path)
+    count_by_store: dict[str, int] = certificate["places"]
+    erased_counts = ", ".join(f"{name} {count}" for name, count in count_by_store.items())
     context.log.info(f"request {config.request} ({certificate['kind']}) is done: {erased_counts}")
     context.add_output_metadata(
         {
-            "certificate": dg.MetadataValue.path(str(path)),
+            "certificate": dg.MetadataValue.path(str(certificate_path)),
             "tainted": len(certificate["tainted"]),
             "elsewhere": len(certificate["elsewhere"]),
-            **{f"erased in {name}": count for name, count in places.items()},
+            **{f"erased in {name}": count for name, count in count_by_store.items()},
         }
     )
 
@@ -63,7 +63,7 @@ def forget_subject(
     executor_def=dg.in_process_executor,
 )
 def forget() -> None:
-    """Run one step, which can be repeated at any time and then resumes the erasure."""
+    """Run the only step, `forget_subject`. If it is repeated, it resumes the erasure."""
     forget_subject()
 
 
@@ -108,9 +108,9 @@ def forgetting_unfinished(
 
 
 def _next_attempt(runs: Sequence[Run]) -> int:
-    """Return an attempt number whose key is unused, even if a person has deleted some of the runs.
+    """Return an unused attempt number, even if a person has deleted some of the runs.
 
-    Runs launched by the command have no attempt number.
+    Runs that the command launched have no attempt number.
     """
     used_attempts = (run.tags.get("dagster/run_key", "").rpartition(":")[2] for run in runs)
     return max([len(runs), *(int(attempt) + 1 for attempt in used_attempts if attempt)])

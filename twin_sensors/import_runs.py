@@ -21,7 +21,7 @@ CHANGE_TAG = "twin/change"
 
 
 class ImportRuns(DagsterRunRecords):
-    """The import runs of one instance. Create one object per tick, as it caches runs in flight."""
+    """The import runs of one instance. Create a new object per tick: it caches runs in flight."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         super().__init__(instance, job="import_posts", key_tag=CHANGE_TAG)
@@ -42,8 +42,8 @@ class ImportRuns(DagsterRunRecords):
         Args:
             kind, epoch: parts of the key, as for `build_run_key`.
             now: seconds since the epoch.
-            is_imported: returns whether an import that the sensor did not request has read the
-                sources; called only if the known state is not settled.
+            is_imported: returns whether another import has already read the sources; called only
+                if the sources changed or the known state is not settled.
         """
         is_settled = known_sources is not None and known_sources.settled
         runs = (

@@ -1,6 +1,6 @@
 """Import on a schedule: check feeds every hour and import everything every night.
 
-Scope: the code that connects Dagster to `sources.polling` and `sources.import_decisions`.
+Scope: the code between Dagster and `sources.polling` or `sources.import_decisions`.
 Out of scope: requests and decisions (`twin_resources/storage/sources`), folders and S3
 (`new_posts.py`).
 """
@@ -25,7 +25,7 @@ from twin_sensors.launchable_runs import select_launchable, to_run_request
 from twin_sensors.schedules import request_runs
 
 MAX_CONCURRENT_REQUESTS = 16
-"""Dagster ends a tick after 60 s, so up to 16 slow servers (20 s each) are awaited in parallel."""
+"""Dagster ends a tick after 60 s, and a slow server may take 20 s, so requests run in parallel."""
 
 HOUR_S = 3600.0
 
@@ -50,16 +50,16 @@ def import_changed_feeds_every_hour(
     launches: list[RunLaunch] = []
     with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
         poll_states = {
-            feed_author.slug: polling.load_poll_state(state, feed_author.slug, now=now)
-            for feed_author in feed_authors
+            author.slug: polling.load_poll_state(state, author.slug, now=now)
+            for author in feed_authors
         }
         pending_responses = {
-            feed_author.slug: pool.submit(
+            author.slug: pool.submit(
                 polling.poll_feeds,
-                list(filter(is_feed, feed_author.sources)),
-                poll_states[feed_author.slug].responses,
+                list(filter(is_feed, author.sources)),
+                poll_states[author.slug].responses,
             )
-            for feed_author in feed_authors
+            for author in feed_authors
         }
         for author in feed_authors:
             with isolate_failure(author.slug, messages.append):

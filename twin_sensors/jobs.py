@@ -1,4 +1,4 @@
-"""Define the jobs. They select assets by key or group, so this module imports no assets.
+"""Define the jobs, which select assets by key, group or tag and import none.
 
 Scope: which assets run together, and their executors.
 Out of scope: when the jobs run (sensors, schedules), and the work of the assets.
@@ -45,7 +45,7 @@ import_posts = dg.define_asset_job(
 retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
-    description="Make one author's dataset, checkpoint, verdict, release, policy and report.",
+    description="Create one author's dataset, checkpoint, verdict, release, policy and report.",
     # `TWIN_STEPS_APART` selects the executor, which determines whether the steps share a process.
 )
 
@@ -73,7 +73,7 @@ collect_feedback = dg.define_asset_job(
 judge_answers = dg.define_asset_job(
     "judge_answers",
     selection=dg.AssetSelection.assets("judged_interactions"),
-    # A separate job: it waits for the pool `training`, and `collect_feedback` must not wait.
+    # This is a separate job, because it waits for the pool `training`.
     description="Score new answers of one author's twin with the judges.",
     executor_def=dg.in_process_executor,
 )
@@ -81,8 +81,8 @@ judge_answers = dg.define_asset_job(
 compare_versions = dg.define_asset_job(
     "compare_versions",
     selection=dg.AssetSelection.assets("shadow_pairs"),
-    description="Compare more answers of one author's version on trial, from which the sensor "
-    "`canary_verdict` decides.",
+    description="Compare more answers of one author's version on trial, so that the sensor "
+    "`canary_verdict` can decide the trial.",
     executor_def=dg.in_process_executor,
 )
 

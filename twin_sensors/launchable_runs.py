@@ -1,16 +1,17 @@
 """Select the runs that Dagster can start, and return a message for each of the others.
 
-Scope: the check of launches before a sensor or schedule requests them from Dagster.
+Scope: checking launches before a sensor or schedule requests them from Dagster.
 Out of scope: the choice of runs (the sensors), and decisions based on earlier runs
 (`twin_resources/idempotent_launch.py`).
 
 Dagster rejects a whole tick if one of its requests names an unknown partition
 (`DagsterUnknownPartitionError`), and the next tick would name the same partition again.
 
-Dagster starts a run key once per sensor and code location, so two code locations of one home would
-start every run twice. Each tick therefore claims its requests in the state store. For a minute, no
-other process requests the same job and author; after that, other processes find the started run in
-Dagster's records. A retraining is claimed in its own row (`retrainings.claim_launch`).
+Dagster starts one run per run key, sensor and code location, so two code locations of one home
+would start every run twice. Each tick therefore claims its requests in the state store. For a
+minute, no other process requests the same job and author; after that, other processes find the
+started run in Dagster's records. A retraining is claimed in its own row
+(`retrainings.claim_launch`).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def select_launchable(
             )
             continue
         with isolate_failure(launch.author, held_messages.append):
-            to_run_request(launch)
+            to_run_request(launch)  # raises if the launch is invalid
             if state is None or _claim(state, job, launch.author):
                 ready_launches.append(launch)
             else:

@@ -1,6 +1,6 @@
 """Define the sensors `retraining_requested` and `new_material`, which retrain without an alarm.
 
-Scope: the code between Dagster and `manual_triggers`.
+Scope: the code between Dagster and `retraining/manual_triggers.py`.
 Out of scope: counting, decisions and storage (`twin_resources/quality/retraining`).
 """
 
@@ -68,5 +68,5 @@ def new_material(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start a retraining once enough posts or pairs were added since the stable one was trained."""
+    """Start a retraining once enough posts or pairs are newer than the stable version."""
     return evaluate_loop(context, settings, registry, training_inputs, run_growth_tick)

@@ -1,11 +1,11 @@
-"""Start an import when posts are added, changed or removed at an author's sources.
+"""Define the sensor `new_posts`, which imports posts that were added, changed or removed.
 
-Scope: the code between Dagster and `sources.import_decisions`, which makes one check per tick.
+Scope: the code between Dagster and `sources.import_decisions`, with one check per tick.
 Out of scope: listing and decisions (`twin_resources/storage/sources`), reading posts
 (`raw_posts`), feeds (`import_schedules.py`), and whether new posts justify a retraining
 (`new_data_trigger.py`).
 
-After a failed listing, the known state is kept.
+If a listing fails, the author's known state is kept.
 """
 
 import json
@@ -46,7 +46,7 @@ _AUTHORS = dg.DynamicPartitionsDefinition(name=PARTITIONS)
 
 @dataclass(frozen=True)
 class PostsCursor:
-    """The sensor's cursor: start time, next author to list, and known state of each author."""
+    """The sensor's cursor: the time of its creation, the next author to list, and known states."""
 
     epoch: int
     next_author: str
@@ -54,6 +54,7 @@ class PostsCursor:
 
     @classmethod
     def from_json(cls, cursor: str | None, *, now: float) -> "PostsCursor":
+        """Parse a stored cursor, or create one at `now` (seconds since the epoch)."""
         if not cursor:
             return cls(int(now), "", {})
         document: dict[str, Any] = json.loads(cursor)
@@ -63,6 +64,7 @@ class PostsCursor:
         return cls(document["epoch"], document["turn"], known_sources)
 
     def to_json(self) -> str:
+        """Return the cursor as Dagster stores it."""
         known_sources = {slug: sources.as_json() for slug, sources in sorted(self.authors.items())}
         return json.dumps({"epoch": self.epoch, "turn": self.next_author, "authors": known_sources})
 

@@ -1,6 +1,6 @@
 """Define the sensor `notices_waiting`, which sends pending notices to people.
 
-Scope: the code around `notifications.deliver`.
+Scope: the code between Dagster and `notifications.deliver`.
 Out of scope: addresses and their syntax (`notifications.py`), and the choice of notices (the
 modules that create them).
 """

@@ -2,7 +2,7 @@
 
 Scope: the code between Dagster and `retraining.quality.run_tick`.
 Out of scope: reading scores, decisions and storage (`twin_resources/quality/retraining`).
-Method: deploy/docs/architecture.md, The loop.
+Method: deploy/docs/architecture.md, section "The loop".
 """
 
 from collections.abc import Callable
@@ -27,14 +27,14 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
 from twin_sensors.launchable_runs import select_launchable, to_run_request
 
-# In the message of a tick without runs; `quality_evidence` contains all authors.
+# The maximum in a tick's message; the asset `quality_evidence` contains all authors.
 MAX_SHOWN_AUTHORS = 25
 
 
 @dg.sensor(
     job=retrain_twin,
     description="Starts `retrain_twin` when scores have fallen below the stable version's "
-    "certified level, at most once per alarm. If automatic retraining is off, a fall is only "
+    "certified level, at most once per alarm. If automatic retraining is off, a drop is only "
     "reported. A tick without a run reports how far each detector is from its threshold.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,  # a drop is reported even without automatic runs
@@ -59,7 +59,7 @@ def evaluate_loop(
     """Run one tick; return its run requests, or a skip reason with the numbers.
 
     Args:
-        run: runs the tick of a `RetrainingLoop` at the time `now`.
+        run: runs one tick; it gets a `RetrainingLoop` and the keyword `now`.
     """
     with LangfuseClient.from_settings(settings) as client:
         loop = RetrainingLoop(
@@ -81,7 +81,7 @@ def evaluate_loop(
 
 
 def format_message(loop_tick: LoopTick) -> str:
-    """Return lines for up to 25 authors, those with decisions first, then notes about reading."""
+    """Return a line for up to 25 authors, those with decisions first, and then the notes."""
     ordered_authors = sorted(
         loop_tick.messages, key=lambda author: (author not in loop_tick.decisions, author)
     )

@@ -24,13 +24,13 @@ from twin_sensors.jobs import retrain_twin, train_reference
 from twin_sensors.launchable_runs import PARTITIONS
 from twin_sensors.schedules import request_runs
 
-# The first hours are left to the user, who asks, imports and retrains after setting up a twin.
+# In the first hours after setting up a twin, the user needs the machine to import and retrain.
 MIN_STABLE_TIME = timedelta(hours=3)
 RETRY_INTERVAL = timedelta(days=1)  # a failing training run must not repeat every hour
 
 
 def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
-    """Return the schedule.
+    """Return the schedule `train_reference_every_hour`.
 
     Args:
         needs_adapter: returns whether an author's adapter is required and missing.
@@ -97,7 +97,7 @@ def build_schedule(needs_adapter: Callable[[Author, Settings], bool]) -> dg.Sche
 
 
 def _find_stable_since(registry: Registry, author: str) -> datetime | None:
-    """Return when the current version became stable, or None if it was not trained here."""
+    """Return when the stable version became stable; None without one or for an answer model."""
     stable_version = registry.stable_version(author)
     if stable_version is None or stable_version.is_answer_model:
         return None

@@ -1,4 +1,4 @@
-"""Define the job `roll_back`, which restores an earlier version and records a person's reason.
+"""Define the job `roll_back`, which restores an earlier version and records the given reason.
 
 Scope: the job and its records.
 Out of scope: which versions may be restored (`registry.rollback`), and the command `twin rollback`,
@@ -18,7 +18,7 @@ class RollbackConfig(dg.Config):
     """The version to restore, and the reason.
 
     Attributes:
-        version: number of a retired version, or 0 for the last stable version.
+        version: the number of a retired version, or 0 for the last stable version.
         reason: the reason, stored permanently in the history.
     """
 
@@ -43,7 +43,7 @@ def bring_back(
     )
     new_moves = release_summary.unreported_moves(registry.moves(author), last_move_number)
     metadata = release_summary.release_metadata(
-        registry.stable_version(author), new_moves, last=last_move_number
+        registry.stable_version(author), new_moves, last_move_number=last_move_number
     )
     context.log_event(
         dg.AssetMaterialization(

@@ -1,6 +1,6 @@
-"""Run feedback, judgements and version comparisons every hour, and the cross-author marts daily.
+"""Schedule feedback, judging and comparisons every hour, and the cross-author marts every day.
 
-Scope: when the jobs run.
+Scope: when the jobs run, and requesting runs for any schedule.
 Out of scope: the work of the jobs (`jobs.py`), and runs that events start (the sensors).
 """
 
@@ -88,13 +88,13 @@ def compare_versions_every_hour(
         author
         for author in registry.authors_on_trial()
         if registry.stable_version(author) is not None
-        and any(item.state == "shadow" for item in registry.versions(author))
+        and any(version.state == "shadow" for version in registry.versions(author))
     ]
     in_flight = DagsterRunRecords(context.instance, job=compare_versions.name).in_flight_run_ids()
     slugs = [slug for slug in authors_on_trial if slug not in in_flight]
-    reason = "no version is on trial as a shadow"
+    message = "no version is on trial as a shadow"
     yield from request_runs(
-        context, registry.state, compare_versions.name, slugs, kind="compare", skip_message=reason
+        context, registry.state, compare_versions.name, slugs, kind="compare", skip_message=message
     )
 
 
@@ -116,12 +116,13 @@ def request_runs(
     kind: str,
     skip_message: str,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Yield each run that Dagster can start, and log why the others must wait for the next tick.
+    """Yield a request for each run that Dagster can start, and log why other runs must wait.
 
     Args:
         job: the name of the job.
-        kind: prefix of the run keys; a repeated tick of the same time requests the same keys.
-        skip_message: the reason to skip if no run is needed.
+        slugs: the authors that need a run.
+        kind: the prefix of the run keys; a repeated tick of the same time requests the same keys.
+        skip_message: the reason to skip if `slugs` is empty.
     """
     scheduled_at = context.scheduled_execution_time.isoformat()
     launches = [RunLaunch(slug, f"{kind}:{slug}:{scheduled_at}") for slug in slugs]
@@ -135,8 +136,8 @@ def request_runs(
         yield dg.SkipReason("\n".join([*([] if launches else [skip_message]), *held_messages]))
 
 
-def _find_recently_active_authors(at: datetime, state: State) -> Sequence[str]:
-    """Return the authors whose twins have answered within `LOOKBACK`."""
+def _find_recently_active_authors(now: datetime, state: State) -> Sequence[str]:
+    """Return the slugs of the authors whose twins have answered within `LOOKBACK`."""
     open_tables(state)
     with state.read_transaction() as connection:
-        return authors_with_answers(connection, since=at - LOOKBACK)
+        return authors_with_answers(connection, since=now - LOOKBACK)

@@ -94,7 +94,7 @@ def _build_metadata(
     last_move_number = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
     new_moves = release_summary.unreported_moves(registry.moves(author.slug), last_move_number)
     entries = release_summary.release_metadata(
-        registry.stable_version(author.slug), new_moves, last=last_move_number
+        registry.stable_version(author.slug), new_moves, last_move_number=last_move_number
     )
     trial = release_summary.trial_metadata(release_round.trial)
     return {

@@ -127,7 +127,7 @@ def refit(
         label_ids=labels.prompt_ids,
         gains=labels.gains,
         cross_fitted=fit_result.cross_fitted,
-        classes=class_table(labels.classes, [float(gain) for gain in labels.gains[:, -1]]),
+        classes=class_table(labels.prompt_classes, [float(gain) for gain in labels.gains[:, -1]]),
         last_sequence=labels.sequences[-1],
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         usd=labels.usd,

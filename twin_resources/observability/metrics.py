@@ -1,4 +1,4 @@
-"""Count the requests and answers of the gateway for Prometheus.
+"""Count the gateway's requests and answers for Prometheus.
 
 Scope: the metrics of this process, and their text for `GET /metrics`.
 Out of scope: the route and its key (`gateway/api/routes.py`), the state of the home
@@ -33,9 +33,9 @@ from prometheus_client.registry import Collector
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library reads it when it is imported
 # A quotation takes .1 s; a page of prose on two cores takes a minute.
-_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
+_DURATION_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160)
 
-disable_created_metrics()  # otherwise, a third of the series would only give a start time
+disable_created_metrics()  # otherwise, a third of the series would be creation times
 _process_registry = CollectorRegistry()
 _requests = Counter(
     "twin_http_requests",
@@ -47,12 +47,12 @@ _request_seconds = Histogram(
     "twin_http_request_duration_seconds",
     "Time from a request's first byte to its answer's last byte.",
     ("route",),
-    buckets=_SECONDS,
+    buckets=_DURATION_BUCKETS_S,
     registry=_process_registry,
 )
 _in_progress = Gauge(
     "twin_http_requests_in_progress",
-    "Requests that are being answered.",
+    "Requests in progress.",
     registry=_process_registry,
     multiprocess_mode="livesum",
 )
@@ -64,7 +64,7 @@ _answers = Counter(
 )
 _answer_usd = Counter(
     "twin_answer_cost_dollars",
-    "Cost of the answers in US dollars, as their traces state it.",
+    "Cost of the answers in US dollars, as recorded in their traces.",
     ("author", "version", "route"),
     registry=_process_registry,
 )
@@ -76,7 +76,7 @@ _answer_tokens = Counter(
 )
 _guard_findings = Counter(
     "twin_guard_findings",
-    "Findings of the guards, by kind and by what was done.",
+    "Findings of the guards, by kind and action.",
     ("author", "kind", "action"),
     registry=_process_registry,
 )
@@ -84,7 +84,7 @@ _guard_findings = Counter(
 
 @dataclass
 class RequestOutcome:
-    """The outcome of one HTTP request; `status` is 0 if no answer began."""
+    """The outcome of one HTTP request; `status` is 0 if no response started."""
 
     status: int = 0
 
@@ -134,12 +134,12 @@ def count_answer(
         _guard_findings.labels(author, kind, action).inc(count)
 
 
-def render_metrics(home: Collector) -> bytes:
-    """Return the metrics of the gateway's processes and of the home in Prometheus's text format."""
+def render_metrics(home_collector: Collector) -> bytes:
+    """Return the metrics of the gateway's processes and the home in Prometheus's text format."""
     home_registry = CollectorRegistry(auto_describe=False)
-    home_registry.register(home)
-    processes = _process_registry
+    home_registry.register(home_collector)
+    process_registry = _process_registry
     if FOLDER_VARIABLE in os.environ:
-        processes = CollectorRegistry()
-        MultiProcessCollector(processes)
-    return generate_latest(processes) + generate_latest(home_registry)
+        process_registry = CollectorRegistry()
+        MultiProcessCollector(process_registry)
+    return generate_latest(process_registry) + generate_latest(home_registry)

@@ -1,13 +1,13 @@
 """Notify people of events through a queue in the state store.
 
-Scope: queueing a notice in the event's transaction, delivering notices, and the addresses.
+Scope: queueing a notice in the transaction of its event, parsing addresses, and delivery.
 Out of scope: detecting events (sensors, registry), run logs.
 Delivery: Apprise, https://github.com/caronc/apprise/wiki, which selects the service by the scheme
 of the address: Slack webhooks, e-mail, generic webhooks and about a hundred others.
 
 A notice is written in the same transaction as its event and sent afterwards, so a crash loses no
 notice. A crash between sending and recording sends the notice twice. An unreachable address is
-retried at each tick for three days; the other addresses do not get the notice again.
+retried at each tick for three days; addresses that have got the notice do not get it again.
 """
 # pyright: strict
 
@@ -63,13 +63,13 @@ class Notice:
 
     @property
     def body(self) -> str:
-        """The text and the links, as they are sent."""
+        """The text, followed by one line per link."""
         return "\n".join([self.text, *(f"{label}: {url}" for label, url in self.links.items())])
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """The result of one call of `deliver`; each count is a number of (notice, address) pairs."""
+class DeliveryCounts:
+    """The result of one call of `deliver`: numbers of (notice, address) pairs."""
 
     sent: int
     waiting: int
@@ -185,7 +185,7 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
     return True
 
 
-def deliver(state: State, channels: Sequence[Channel], *, now: float) -> Delivery:
+def deliver(state: State, channels: Sequence[Channel], *, now: float) -> DeliveryCounts:
     """Send queued notices, oldest first; skip a failed address until the next call.
 
     Notices that an address has refused come last, so that three days of retries for a dead address
@@ -223,7 +223,7 @@ def deliver(state: State, channels: Sequence[Channel], *, now: float) -> Deliver
                 connection.execute(
                     sa.update(notices).where(notices.c.key == row.key).values(**values)
                 )
-    return Delivery(sent_count, waiting_count, given_up_count)
+    return DeliveryCounts(sent_count, waiting_count, given_up_count)
 
 
 def _read_queue(state: State) -> Sequence[sa.Row[Any]]:

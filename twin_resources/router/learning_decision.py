@@ -1,7 +1,7 @@
 """Decide whether to buy labels or fit an author's routing policy now, and whether it pays.
 
 Scope: the decision and its reason, and the number of questions after which labels have paid off.
-Out of scope: reading tables and Dagster (`twin_sensors/learning.py`), buying and fitting
+Out of scope: reading tables and Dagster (`twin_sensors/learning_schedule.py`), buying and fitting
 (`twin_assets/serving`).
 
 A policy lapses when the version, the paid model or the embedder of its labels changes. Until the

@@ -1,4 +1,4 @@
-"""The assembly of judges: gate and trial use the same judges, and missing judges are reported."""
+"""Test that the gate and a trial use the same judges, and that missing judges are reported."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def material() -> JudgeMaterial:
     training, held_out = passages[:120], passages[120:150]
     return JudgeMaterial(
         author=AUTHOR,
-        pairs=[TopicPair(f"What of {text[:60]}?", text, name) for name, text in training],
+        pairs=[TopicPair(f"What of {text[:60]}?", text, document) for document, text in training],
         prompts=[
-            AuthorAnswer(f"s{number}", name, f"What of {text[:60]}?", text, (text,))
-            for number, (name, text) in enumerate(held_out)
+            AuthorAnswer(f"s{number}", document, f"What of {text[:60]}?", text, (text,))
+            for number, (document, text) in enumerate(held_out)
         ],
         other_texts=split_for_probes(
             [replace(writer, passages=writer.passages[:80]) for writer in writers.values()]
@@ -83,21 +83,22 @@ def test_a_trial_uses_the_judges_that_the_gate_calibrated(
 def test_without_a_deciding_judge_the_reason_is_reported_and_no_trial_starts(
     material: JudgeMaterial, tables: Tables
 ) -> None:
-    small, dependencies = (
-        replace(material, pairs=material.pairs[:5]),
-        JudgeDependencies(tables, embed, "words"),
-    )
+    small = replace(material, pairs=material.pairs[:5])
+    dependencies = JudgeDependencies(tables, embed, "words")
 
     gate_judges = calibrate_judges(small, tables, WORDS)
 
     assert (gate_judges.topic, gate_judges.voice, gate_judges.voice_vs_people) == (None, None, None)
     assert gate_judges.topic_missing_reason.startswith("5 training pairs from")
     assert "40 texts per side are needed" in gate_judges.voice_missing_reason
-    first = calibrate_judges(
+    topic_judges = calibrate_judges(
         build_topic_material(AUTHOR, small.pairs), tables, WORDS, kinds=(TOPIC,)
     )
-    assert (first.topic, first.topic_missing_reason) == (None, gate_judges.topic_missing_reason)
-    assert first.voice is None
+    assert (topic_judges.topic, topic_judges.topic_missing_reason) == (
+        None,
+        gate_judges.topic_missing_reason,
+    )
+    assert topic_judges.voice is None
     with pytest.raises(JudgeUnavailableError, match="5 training pairs"):
         assemble_panel(small, dependencies)
     single_author = replace(
@@ -112,10 +113,10 @@ def test_an_unavailable_general_judge_is_noted(material: JudgeMaterial, tables: 
     terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
     dependencies = JudgeDependencies(tables, embed, "words", "openai/gpt-4o-mini", terms)
 
-    panel = assemble_judges(material, dependencies)
+    assembled = assemble_judges(material, dependencies)
 
-    assert set(panel.judges) == {"topic", "voice", "support"}
-    assert set(panel.missing) == {"general"}
+    assert set(assembled.judges) == {"topic", "voice", "support"}
+    assert set(assembled.missing) == {"general"}
     assert assemble_panel(material, dependencies).notes[-1] == (
         "no general judge: paid = false; leave it so"
     )

@@ -1,4 +1,4 @@
-"""Claims as asset checks: an unmet claim fails its check, unless it is only advisory."""
+"""Test claims as asset checks: a claim that is not met fails its check unless it is advisory."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def test_a_deciding_claim_passes_only_when_it_is_met(met: bool | None, passed: b
 
 
 @pytest.mark.parametrize("answer", ["auto", "quote", "quote_and_voice", "voice"])
-def test_a_claim_about_prose_fails_only_for_answers_in_prose(
-    answer: AnswerSetting,
-) -> None:
+def test_a_claim_about_prose_fails_only_for_answers_in_prose(answer: AnswerSetting) -> None:
     claim = GateClaim("says_what_the_posts_say", False, 0.5, 0.2, "50 of 100", blocks="voice")
 
     check = build_claim_check(claim, "c" * 64, answer=answer)

@@ -1,6 +1,6 @@
-"""An evaluation as a Langfuse experiment: the real SDK against recorded answers over HTTP.
+"""Test sending an evaluation to Langfuse as an experiment, with the real SDK over HTTP.
 
-No Langfuse runs here. The server returns the recorded responses of Langfuse 4.16.0, with the names
+No Langfuse runs here. A server returns recorded responses of Langfuse 4.16.0, with the names
 and ids of the request, and decodes the spans that the SDK exports.
 """
 
@@ -47,7 +47,7 @@ ANSWERS = [
 
 
 class LangfuseServer:
-    """A server that records requests and answers 500 to paths that contain `refused_path`."""
+    """A server that records requests and returns 500 for paths that contain `refused_path`."""
 
     def __init__(self, recorded: Path) -> None:
         self.recorded = recorded
@@ -70,7 +70,7 @@ class LangfuseServer:
             }
         )
 
-    def answer(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Response:
         if request.method == "GET":
             assert request.path == "/api/public/projects"
             return Response(self.recording("get-projects"))
@@ -84,28 +84,28 @@ class LangfuseServer:
                 content_encoding=request.headers.get("content-encoding", ""),
             )
             return Response({})
-        posted = request.document
+        body = request.document
         if request.path == "/api/public/v2/datasets":
-            self.datasets.append(posted)
-            return Response(self.recording("post-dataset") | omit_nulls(posted))
+            self.datasets.append(body)
+            return Response(self.recording("post-dataset") | omit_nulls(body))
         if request.path == "/api/public/dataset-items":
-            self.items.append(posted)
-            return Response(self.recording("post-dataset-item") | omit_nulls(posted))
+            self.items.append(body)
+            return Response(self.recording("post-dataset-item") | omit_nulls(body))
         assert request.path == "/api/public/scores"
-        assert isinstance(posted, dict)  # 4.16.0 refuses an array
-        self.scores.append(posted)
-        return Response({"id": posted["id"]})
+        assert isinstance(body, dict)  # 4.16.0 refuses an array
+        self.scores.append(body)
+        return Response({"id": body["id"]})
 
 
-def omit_nulls(posted: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a request without nulls, which the SDK sends for omitted values."""
-    return {name: value for name, value in posted.items() if value is not None}
+def omit_nulls(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request without nulls, which the SDK sends for omitted values."""
+    return {name: value for name, value in body.items() if value is not None}
 
 
 @pytest.fixture
 def langfuse(shared_data: Path) -> Iterator[LangfuseServer]:
     server = LangfuseServer(shared_data / "langfuse-golden")
-    with http_server(server.answer) as server.address:
+    with http_server(server.respond) as server.address:
         yield server
 
 
@@ -159,7 +159,7 @@ def test_questions_become_a_dataset_and_each_writers_answers_an_experiment(
 
 
 def document_ids(spans: list[OtlpSpan]) -> dict[str, str]:
-    """Return item id → the document id in the item's span."""
+    """Map each item id to the document id in the item's span."""
     return {
         str(span.attributes["langfuse.experiment.item.id"]): str(
             span.attributes["langfuse.observation.metadata.document_id"]
@@ -187,14 +187,12 @@ def test_claims_become_scores_and_a_second_upload_replaces_them(
     assert len({score["id"] for score in first}) == len(first)
 
 
-def test_incomplete_base_answers_become_no_experiment(
-    langfuse: LangfuseServer, home: Settings
-) -> None:
-    partial = [
+def test_base_answers_with_a_gap_are_not_sent(langfuse: LangfuseServer, home: Settings) -> None:
+    incomplete_answers = [
         replace(answer, base=None) if answer.sample_id == "s3" else answer for answer in ANSWERS
     ]
 
-    assert set(send(langfuse, home, partial).experiments) == {"candidate"}
+    assert set(send(langfuse, home, incomplete_answers).experiments) == {"candidate"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`judged_interactions` without anything to judge is cheap and reports the reason."""
+"""Test that `judged_interactions` reports why it judges nothing, without loading a judge."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_answers(tables: Tables, *trace_ids: str) -> None:
         "degraded": "",
         "simulated": False,
     }
-    rows = [row | {"trace_id": name} for name in trace_ids]
+    rows = [row | {"trace_id": trace_id} for trace_id in trace_ids]
     store(tables, "interactions", rows, interaction_columns())
 
 
@@ -51,7 +51,7 @@ def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) ->
     store_rows(tables, name, "ann", rows, key="trace_id", schema=schema)
 
 
-def promote(home: Settings) -> None:
+def release_version(home: Settings) -> None:
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
     version = register_version(registry, "ann", "c1", folder="/c", dataset_version="d" * 64).version
     verdict = Verdict("ann", "c1", GATE_VERSION, "passed", (), "2026-05-01T00:00:00+00:00")
@@ -61,9 +61,9 @@ def promote(home: Settings) -> None:
     )
 
 
-def materialize(home: Settings, *, raising: bool = False) -> dg.ExecuteInProcessResult:
+def materialize(home: Settings, **options: Any) -> dg.ExecuteInProcessResult:
     with create_instance("ann") as instance:
-        return materialize_assets([judged_interactions], "ann", instance, raise_on_error=raising)
+        return materialize_assets([judged_interactions], "ann", instance, **options)
 
 
 def judged_metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
@@ -83,26 +83,26 @@ def test_without_a_stable_version_nothing_is_judged(
 def test_before_the_first_collection_of_answers_nothing_is_judged(home: Settings) -> None:
     """The hourly schedules may start `judge_answers` first after a twin's first answer."""
     write_author(home, Author("ann", "Ann"))
-    promote(home)
+    release_version(home)
     assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
 
 
 def test_without_a_new_answer_nothing_is_judged(home: Settings, answered_tables: Tables) -> None:
-    promote(home)
+    release_version(home)
     judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
     store(answered_tables, "judged_interactions", judged, COLUMNS)
-    before = answered_tables.lance_version("judged_interactions", "ann")
+    version_before = answered_tables.lance_version("judged_interactions", "ann")
     assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
-    assert answered_tables.lance_version("judged_interactions", "ann") == before
+    assert answered_tables.lance_version("judged_interactions", "ann") == version_before
 
 
-def test_judged_answers_count_after_their_deletion(
+def test_judged_answers_count_towards_the_limit_after_their_deletion(
     home: Settings, answered_tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first 500 answers of an old version were judged and have since been deleted."""
-    promote(home)
+    release_version(home)
     judge = {"version": "v1", "judges": "judge:topic@1"}
-    deleted = [judge | {"trace_id": f"gone{n}"} for n in range(500)]
+    deleted = [judge | {"trace_id": f"deleted{n}"} for n in range(500)]
     store(answered_tables, "judged_interactions", [*deleted, judge | {"trace_id": "t1"}], COLUMNS)
     # Above the share of judged answers.
     monkeypatch.setattr(judging_traces, "_compute_sample_position", lambda _trace_id: 0.5)
@@ -114,15 +114,15 @@ def test_a_new_answer_of_a_stable_version_requires_judges(
     home: Settings, answered_tables: Tables
 ) -> None:
     """Without this, the tests above would pass if nothing were ever judged."""
-    promote(home)
+    release_version(home)
     judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
     store(answered_tables, "judged_interactions", judged, COLUMNS)
     write_answers(answered_tables, "t1", "t2")
     # Judges first load the embedder, which this home does not have.
     with pytest.raises(TwinError, match="load the embedder"):
-        materialize(home, raising=True)
+        materialize(home, raise_on_error=True)
 
 
-def test_judging_shares_the_pool_of_trainings_and_the_margin_of_the_settings() -> None:
+def test_judging_uses_the_training_pool_and_the_margin_in_the_settings() -> None:
     assert judged_interactions.op.pool == "training"
     assert JudgingConfig().margin is None

@@ -1,4 +1,4 @@
-"""A gate run computes only the likelihoods that no earlier run computed."""
+"""Test that a gate run computes only the likelihoods that no earlier run computed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from twin_assets.evaluation.measurement_cache import TABLE, MeasurementCache
 from twin_resources.storage.tables.tables import Tables
 
 
-def sample(number: int, *, answer_start: int = 2) -> TokenizedSample:
+def make_sample(number: int, *, answer_start: int = 2) -> TokenizedSample:
     tokens = (1, 2, number, number + 1, 0)
     return TokenizedSample(f"s{number}", "d", tokens, answer_start, len(tokens))
 
 
-class Model:
+class FakeModel:
     """A model that records its samples and derives its likelihoods from the tokens."""
 
     def __init__(self, factor: float) -> None:
@@ -30,11 +30,11 @@ class Model:
 
 
 def run_gate(
-    tables: Tables, models: dict[str, Model], numbers: range
+    tables: Tables, models: dict[str, FakeModel], sample_numbers: range
 ) -> dict[str, AnswerLikelihood]:
     measurements = MeasurementCache(tables, "ada")
     cache = LikelihoodCache(measurements, "bf16")
-    samples = [sample(number) for number in numbers]
+    samples = [make_sample(number) for number in sample_numbers]
     values = {
         name: cache.get_or_compute(name, samples, model.compute) for name, model in models.items()
     }
@@ -43,7 +43,7 @@ def run_gate(
 
 
 def test_only_the_new_model_and_the_new_passage_are_computed(tables: Tables) -> None:
-    base, first, second = Model(1.0), Model(0.5), Model(0.25)
+    base, first, second = FakeModel(1.0), FakeModel(0.5), FakeModel(0.25)
     run_gate(tables, {"base": base, "v1": first}, range(3))
     computed = run_gate(tables, {"base": base, "v2": second, "v1": first}, range(4))
     assert base.sample_ids == first.sample_ids == ["s0", "s1", "s2", "s3"]
@@ -54,26 +54,26 @@ def test_only_the_new_model_and_the_new_passage_are_computed(tables: Tables) -> 
 
 
 def test_unused_likelihoods_are_deleted(tables: Tables) -> None:
-    run_gate(tables, {"base": Model(1.0), "v1": Model(0.5)}, range(3))
-    run_gate(tables, {"base": Model(1.0), "v2": Model(0.5)}, range(2))
+    run_gate(tables, {"base": FakeModel(1.0), "v1": FakeModel(0.5)}, range(3))
+    run_gate(tables, {"base": FakeModel(1.0), "v2": FakeModel(0.5)}, range(2))
     assert tables.read(TABLE, "ada").height == 4
 
 
 def test_another_precision_span_or_context_is_another_likelihood(tables: Tables) -> None:
-    run_gate(tables, {"base": Model(1.0)}, range(1))
+    run_gate(tables, {"base": FakeModel(1.0)}, range(1))
     assert LikelihoodCache(MeasurementCache(tables, "ada"), "fp32").find_missing(
-        "base", [sample(0)]
-    ) == [sample(0)]
+        "base", [make_sample(0)]
+    ) == [make_sample(0)]
     cache = LikelihoodCache(MeasurementCache(tables, "ada"), "bf16")
-    assert cache.find_missing("base", [sample(0)]) == []
-    for other in (sample(0, answer_start=3), sample(1)):
+    assert cache.find_missing("base", [make_sample(0)]) == []
+    for other in (make_sample(0, answer_start=3), make_sample(1)):
         assert cache.find_missing("base", [other]) == [other]
     assert LikelihoodCache(MeasurementCache(tables, "bob"), "bf16").find_missing(
-        "base", [sample(0)]
-    ) == [sample(0)]
+        "base", [make_sample(0)]
+    ) == [make_sample(0)]
 
 
-def test_other_measurements_share_the_table(tables: Tables) -> None:
+def test_likelihoods_and_other_measurements_share_a_table(tables: Tables) -> None:
     def run_gate_with_scores(names: list[str]) -> tuple[list[float], list[int]]:
         cache, computed = MeasurementCache(tables, "ada"), list[int]()
 
@@ -81,7 +81,8 @@ def test_other_measurements_share_the_table(tables: Tables) -> None:
             computed.extend(missing)
             return [float(len(names[position])) for position in missing]
 
-        LikelihoodCache(cache, "bf16").get_or_compute("base", [sample(0)], Model(1.0).compute)
+        likelihoods = LikelihoodCache(cache, "bf16")
+        likelihoods.get_or_compute("base", [make_sample(0)], FakeModel(1.0).compute)
         values = cache.get_or_compute(names, compute)
         cache.store()
         return values, computed

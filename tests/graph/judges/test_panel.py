@@ -1,4 +1,4 @@
-"""The judges of the bundled sample author, with the real embedder: certified, stored or refused.
+"""Test the judges of a bundled sample author with the real embedder: certifying and storing them.
 
 The other sample authors are the other writers. There are only two, so the voice is certified with
 documents on which it was not trained, and the panel reports that.
@@ -35,7 +35,7 @@ from twin_resources.storage.tables.tables import Tables
 AUTHOR = "mara-lindqvist"
 
 
-def question(document: str, passage: str) -> str:
+def ask_about(document: str, passage: str) -> str:
     title = document.split("-", 3)[-1].replace("-", " ")
     return f"What do you say about {title}, and about {' '.join(passage.split()[3:9])}?"
 
@@ -44,14 +44,18 @@ def question(document: str, passage: str) -> str:
 def material() -> JudgeMaterial:
     writers = {writer.name: writer for writer in bundled_writers(exclude=[])}
     passages = writers.pop(AUTHOR).passages
-    held_out = {name for name, _ in passages[-45:]}
+    held_out = {post for post, _ in passages[-45:]}
     return JudgeMaterial(
         author=AUTHOR,
-        pairs=[TopicPair(question(n, text), text, n) for n, text in passages if n not in held_out],
+        pairs=[
+            TopicPair(ask_about(post, text), text, post)
+            for post, text in passages
+            if post not in held_out
+        ],
         prompts=[
-            AuthorAnswer(f"{n}-{index}", n, question(n, text), text, (text,))
-            for index, (n, text) in enumerate(passages)
-            if n in held_out
+            AuthorAnswer(f"{post}-{index}", post, ask_about(post, text), text, (text,))
+            for index, (post, text) in enumerate(passages)
+            if post in held_out
         ],
         other_texts=split_for_probes(list(writers.values())),
     )
@@ -61,7 +65,7 @@ def build_panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> 
     return assemble_panel(material, JudgeDependencies(tables, embedder.embed, embedder.revision))
 
 
-def test_each_embedded_judge_is_certified_once_for_its_claim(
+def test_each_built_in_judge_is_certified_once_for_its_claim(
     material: JudgeMaterial, tables: Tables, embedder: Embedder
 ) -> None:
     terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
@@ -73,10 +77,10 @@ def test_each_embedded_judge_is_certified_once_for_its_claim(
     assert assembled.claims == ("topic", "voice")
     assert assembled.vetoes == ("support",)
     assert assembled.notes[1] == "no general judge: paid = false; leave it so"
-    by_claim = {member.judge.claim: member.certificate for member in assembled.members}
-    assert set(by_claim["topic"].bounds) == {"off_topic", "shuffled"}
-    assert min(by_claim["topic"].bounds.values()) >= 0.3
-    assert by_claim["voice"].bounds["another_author"] >= 0.3
+    certificate_by_claim = {member.judge.claim: member.certificate for member in assembled.members}
+    assert set(certificate_by_claim["topic"].bounds) == {"off_topic", "shuffled"}
+    assert min(certificate_by_claim["topic"].bounds.values()) >= 0.3
+    assert certificate_by_claim["voice"].bounds["another_author"] >= 0.3
     assert "only one or two" in assembled.notes[0]
 
     names = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
@@ -120,7 +124,7 @@ def test_a_voice_is_recalibrated_when_another_author_joins(
 
 
 @pytest.mark.parametrize(
-    ("certified", "claims"),
+    ("certified_claims", "deciding_claims"),
     [
         (["topic", "voice", "support"], ("topic", "voice")),
         (["topic", "support"], ()),  # topic alone would always promote the base model
@@ -129,12 +133,12 @@ def test_a_voice_is_recalibrated_when_another_author_joins(
     ],
 )
 def test_topic_and_voice_decide_only_together(
-    certified: list[str], claims: tuple[str, ...]
+    certified_claims: list[str], deciding_claims: tuple[str, ...]
 ) -> None:
-    assert select_deciding_claims(certified) == claims
+    assert select_deciding_claims(certified_claims) == deciding_claims
 
 
-class Constant:
+class ConstantJudge:
     """A judge that gives every answer the same score."""
 
     name, revision, claim = "constant", "1", "general"
@@ -143,7 +147,7 @@ class Constant:
         return [0.8 for _ in answers]
 
 
-class Inverted(Constant):
+class InvertedJudge(ConstantJudge):
     """A judge that prefers answers that are not among the passages."""
 
     name = "inverted"
@@ -152,7 +156,7 @@ class Inverted(Constant):
         return [1.0 if answer.answer not in answer.passages else 0.0 for answer in answers]
 
 
-@pytest.mark.parametrize("judge", [Constant(), Inverted()], ids=["constant", "inverted"])
+@pytest.mark.parametrize("judge", [ConstantJudge(), InvertedJudge()], ids=["constant", "inverted"])
 def test_a_judge_that_detects_no_bad_answer_is_not_certified(
     judge: Judge, material: JudgeMaterial
 ) -> None:

@@ -1,8 +1,9 @@
-"""The gate's topic claim on recorded answers of real models, with the real embedder.
+"""Test the gate's topic claim with recorded answers of real models and the real embedder.
 
 `served_answers.json` was recorded from SmolLM2-135M on the shared posts of one author, served by
-llama.cpp as in the gate: the base, a model of 100,000 training tokens, and one of shuffled
-question–answer pairs. `tests/live/evaluation/test_broken_candidates.py` trains such models.
+llama.cpp as in the gate: the base model, a model trained on 100,000 tokens, and a model trained on
+shuffled question–answer pairs. `tests/live/evaluation/test_broken_candidates.py` trains such
+models.
 """
 
 from __future__ import annotations
@@ -19,24 +20,24 @@ from twin_assets.evaluation.statistics.permutation_auc import permutation_shares
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
 
-RECORDED = Path(__file__).with_name("served_answers.json")
-SCALE = (0.0955, 0.4575)  # of that author's training pairs
+RECORDED_ANSWERS = Path(__file__).with_name("served_answers.json")
+TOPIC_SCALE = (0.0955, 0.4575)  # mean cosines of other and own passages in the training pairs
 
 
 @pytest.mark.parametrize(("model", "outcome"), [("good", "passed"), ("shuffled", "failed")])
-def test_only_a_model_of_shuffled_pairs_is_refused(
+def test_a_model_trained_on_shuffled_pairs_fails_and_a_good_model_passes(
     model: str, outcome: str, embedder: Embedder
 ) -> None:
-    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
-    judge = TopicJudge(TopicCalibration(*SCALE, 400, embedder.revision), embedder.embed)
+    recorded = json.loads(RECORDED_ANSWERS.read_text(encoding="utf-8"))
+    judge = TopicJudge(TopicCalibration(*TOPIC_SCALE, 400, embedder.revision), embedder.embed)
     questions = [row["question"] for row in recorded]
     documents = [str(number) for number in range(len(questions))]
 
-    def shares(name: str) -> list[float]:
+    def measure_shares(name: str) -> list[float]:
         similarities = judge.cosine_similarities(questions, [row[name] for row in recorded])
         return permutation_shares(similarities, range(len(questions)), groups=documents)
 
-    comparison = compare(shares(model), shares("base"), documents=documents)
+    comparison = compare(measure_shares(model), measure_shares("base"), documents=documents)
     claims = {
         claim.name: claim
         for claim in decide_claims(with_fields(PASSING_MEASUREMENTS, on_topic=comparison))

@@ -1,8 +1,8 @@
-"""The voice of recorded answers of real models, scored with the shared author's posts.
+"""Test the voice score of recorded answers of real models, against the posts of their author.
 
-`served_answers.json` has 24 answers of SmolLM2-135M and of the same model tuned on that author:
-too few for a claim, but enough for a difference from the base. Compared only with other people,
-they show no difference (+.14, 95 %: -.03 to +.31).
+`served_answers.json` has 24 answers of SmolLM2-135M and of the same model tuned on that author.
+They are too few for a claim, but enough to show a difference from the base model. A judge trained
+only against other people shows no difference (+.14, 95 %: -.03 to +.31).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers
 from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
 
-RECORDED = Path(__file__).with_name("served_answers.json")
+RECORDED_ANSWERS = Path(__file__).with_name("served_answers.json")
 FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
-def read_passages(folder: Path, every: int) -> list[tuple[str, str]]:
-    """Return passages of posts in random order, because habits change over the years."""
-    files = sorted([*folder.glob("_posts/*.markdown"), *folder.glob("*/*.md")])[::every]
+def read_passages(folder: Path, step: int) -> list[tuple[str, str]]:
+    """Return passages of every `step`-th post, shuffled, because habits change over the years."""
+    files = sorted([*folder.glob("_posts/*.markdown"), *folder.glob("*/*.md")])[::step]
     files.sort(key=lambda path: digest(path.stem))
     bodies = ((path, FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))) for path in files)
     return [
@@ -50,9 +50,9 @@ def other_author(shared_posts: Path) -> list[tuple[str, str]]:
 def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
     author: list[tuple[str, str]], other_author: list[tuple[str, str]]
 ) -> None:
-    recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
+    recorded = json.loads(RECORDED_ANSWERS.read_text(encoding="utf-8"))
     base, tuned = ([row[name] for row in recorded] for name in ("base", "good"))
-    own_texts, foreign = author[-len(base) :], other_author[-len(base) :]
+    own_texts, other_texts = author[-len(base) :], other_author[-len(base) :]
     own = WriterSample("skeeto", tuple(author[: -len(base)]))
     people = [WriterSample(writer.name, writer.passages) for writer in bundled_writers(exclude=[])]
     people.append(WriterSample("jbranchaud", tuple(other_author[: -len(base)])))
@@ -70,15 +70,15 @@ def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
         for half in (1, 0)
     ]
 
-    def scores(texts: list[str]) -> list[float]:
-        halves = [score_texts(judge, texts[half::2]) for half, judge in enumerate(judges)]
-        return [halves[number % 2][number // 2] for number in range(len(texts))]
+    def score(texts: list[str]) -> list[float]:
+        scores_by_half = [score_texts(judge, texts[half::2]) for half, judge in enumerate(judges)]
+        return [scores_by_half[number % 2][number // 2] for number in range(len(texts))]
 
     def compare(answers: list[str]) -> voice_scores.VoiceComparison:
         matched = voice_scores.match_lengths([text for _, text in own_texts], answers)
         measured_voice = measure_voice(
             [str(number) for number in range(len(base))],
-            against_all=VoiceScores(scores(matched), scores(answers), scores(base)),
+            against_all=VoiceScores(score(matched), score(answers), score(base)),
             against_people=None,
         )
         assert measured_voice.against_all is not None
@@ -88,11 +88,13 @@ def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
         return measured_voice.against_all
 
     tuned_voice, base_voice = compare(tuned), compare(base)
-    other = compare(voice_scores.match_lengths([text for _, text in foreign], base))
+    other_author_voice = compare(
+        voice_scores.match_lengths([text for _, text in other_texts], base)
+    )
 
     assert tuned_voice.over_base.low > 0
     assert tuned_voice.gap_closed is not None
     assert tuned_voice.gap_closed.low > 0
     assert base_voice.over_base.value == 0.0
     assert base_voice.own.low > base_voice.base.high
-    assert other.candidate.high < other.own.low
+    assert other_author_voice.candidate.high < other_author_voice.own.low

@@ -24,7 +24,7 @@ from twin_resources.observability.notifications import (
     MAX_NOTICES_PER_CALL,
     RETRY_PERIOD_S,
     AppriseChannel,
-    Delivery,
+    DeliveryCounts,
     Notice,
     announce,
     deliver,
@@ -151,8 +151,8 @@ def test_fifty_notices_for_an_unreachable_address_delay_no_other(
     assert receiver.bodies[-1]["title"] == "Rolled back"
     restored = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
     assert deliver(state, [restored, reachable], now=1_003.0).sent == MAX_NOTICES_PER_CALL
-    assert deliver(state, [restored, reachable], now=1_004.0) == Delivery(1, 0, 0)
-    assert deliver(state, [restored, reachable], now=1_005.0) == Delivery(0, 0, 0)
+    assert deliver(state, [restored, reachable], now=1_004.0) == DeliveryCounts(1, 0, 0)
+    assert deliver(state, [restored, reachable], now=1_005.0) == DeliveryCounts(0, 0, 0)
 
 
 def test_delivery_to_a_failing_address_ends_after_three_days(
@@ -163,7 +163,7 @@ def test_delivery_to_a_failing_address_ends_after_three_days(
     queue_notice(state)
     assert deliver(state, channels, now=1_001.0).waiting == 1
     assert deliver(state, channels, now=1_001.0 + RETRY_PERIOD_S).given_up == 1
-    assert deliver(state, channels, now=1_002.0 + RETRY_PERIOD_S) == Delivery(0, 0, 0)
+    assert deliver(state, channels, now=1_002.0 + RETRY_PERIOD_S) == DeliveryCounts(0, 0, 0)
     with state.read_transaction() as connection:
         problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
     assert "500" in problem
@@ -208,7 +208,7 @@ def test_the_documented_recipe_for_a_notification_adds_one(
     assert (started.event, started.title) == ("trial_began", "v2 of mara is on trial")
     assert started.text.endswith(message[2])
     channels = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
-    assert deliver(state, channels, now=time.time()) == Delivery(sent=2, waiting=0, given_up=0)
+    assert deliver(state, channels, now=time.time()) == DeliveryCounts(2, 0, 0)
     assert [body["title"] for body in receiver.bodies] == [promoted.title, started.title]
 
 
@@ -219,13 +219,13 @@ def test_an_unsupported_address_does_not_affect_the_others(
     queue_notice(state)
     assert deliver(
         state, parse_channels(["nowhere://secret-token", supported]), now=1_001.0
-    ) == Delivery(sent=1, waiting=1, given_up=0)
+    ) == DeliveryCounts(sent=1, waiting=1, given_up=0)
     with state.read_transaction() as connection:
         problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
     assert problem == "an unsupported form of address"
 
     corrected = parse_channels([f"json://127.0.0.1:{receiver.port}/mended", supported])
-    assert deliver(state, corrected, now=1_002.0) == Delivery(sent=1, waiting=0, given_up=0)
+    assert deliver(state, corrected, now=1_002.0) == DeliveryCounts(sent=1, waiting=0, given_up=0)
 
 
 def test_an_unsupported_address_is_reported_without_its_token() -> None:

@@ -1,4 +1,4 @@
-"""Helpers for release tests: a home, its registry, and shadow pairs as the asset writes them."""
+"""Prepare a home for release tests: its registry, its judges' certificates and shadow pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stored_rows import store_rows
 from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author
-from twin_resources.quality.judges import pairs as table
+from twin_resources.quality.judges import pairs as shadow_pairs
 from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.release import trial
 from twin_resources.registry.moves import GateClaim, Verdict
@@ -37,7 +37,7 @@ def create_registry(home: Settings, *, release_mode: str = "shadow") -> Registry
 
 
 def register_passed_candidate(registry: Registry, checkpoint: str, *, high: float = 0.99) -> None:
-    """Register a candidate that passed this code's gate.
+    """Register a candidate that passed the current gate.
 
     Args:
         high: the upper end of the interval of its ratio to the stable version, if there is one.
@@ -53,7 +53,7 @@ def open_tables(registry: Registry, home: Settings) -> Tables:
     return Tables(home.tables_base, state=registry.state)
 
 
-def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> None:
+def write_certificates(tables: Tables, *, certified: bool = True, revision: str = "1") -> None:
     """Write certificates of the judges in `JUDGES`."""
     rows = [
         {
@@ -68,18 +68,18 @@ def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> N
     store_rows(tables, CERTIFICATE_TABLE, AUTHOR, rows, key="name")
 
 
-def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
+def write_shadow_pairs(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
     """Write one row per difference between the compared versions, and return the trial's id."""
     compared = trial.compared_versions(registry.state, AUTHOR)
     assert compared is not None
-    comparison = table.JudgedComparison(
+    comparison = shadow_pairs.JudgedComparison(
         compared.candidate.checkpoint,
         compared.incumbent.checkpoint,
         tuple(JUDGES.values()),
         "a test",
     )
     rows = [
-        comparison.build_row(number, table.RECORDED, f"prompt {number}")
+        comparison.build_row(number, shadow_pairs.RECORDED, f"prompt {number}")
         | {
             "scores": [
                 {
@@ -93,5 +93,5 @@ def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> 
         }
         for number, difference in enumerate(differences, start=1)
     ]
-    store_rows(tables, table.TABLE, AUTHOR, rows, key="pair_id", schema=table.COLUMNS)
+    store_rows(tables, shadow_pairs.TABLE, AUTHOR, rows, key="pair_id", schema=shadow_pairs.COLUMNS)
     return comparison.id

@@ -1,9 +1,10 @@
-"""Helpers for release tests: a registry with versions on trial, and invented pairs."""
+"""Put versions on trial in a registry, and invent pairs and votes, for release tests."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -24,7 +25,7 @@ AUTHOR = "mara"
 GATE = "gate-1"
 SHADOW = ModeChoice("shadow", "shadow: a test", 60.0, 0.0)
 CANARY = ModeChoice("canary", "canary: a test", 60.0, 3.0)
-BOTH = ("topic", "voice")
+BOTH_CLAIMS = ("topic", "voice")
 
 
 def pass_the_gate(registry: Registry, checkpoint: str) -> int:
@@ -48,25 +49,42 @@ def run_release_round(
     return release(registry, request, choice=choice, replays=replays)
 
 
-def replays(
+def build_replays(
     registry: Registry,
     pairs: Sequence[PairedDifference],
     *,
-    prompts: int = 10_000,
-    certified: bool = True,
+    prompt_count: int = 10_000,
+    is_certified: bool = True,
     terms: TrialTerms | None = None,
 ) -> Replays:
-    """Return pairs for the version that is now on trial."""
+    """Build replays with these pairs for the version that is now on trial.
+
+    Args:
+        prompt_count: the number of pairs that uses up all prompts.
+    """
     on_trial = trial.candidate_on_trial(registry.state, AUTHOR)
     assert on_trial is not None
     return Replays(
         on_trial.version,
         on_trial.incumbent,
-        terms or TrialTerms(BOTH, judges="topic@1, voice@1"),
+        terms or TrialTerms(BOTH_CLAIMS, judges="topic@1, voice@1"),
         tuple(pairs),
-        len(pairs) >= prompts,
-        certified,
+        is_exhausted=len(pairs) >= prompt_count,
+        is_certified=is_certified,
     )
+
+
+def run_round_with_pairs(
+    registry: Registry,
+    pairs: Sequence[PairedDifference],
+    *,
+    choice: ModeChoice = SHADOW,
+    now: float = 0.0,
+    **options: Any,
+) -> ReleaseRound:
+    """Run one release round with these pairs; `options` are those of `build_replays`."""
+    replays = build_replays(registry, pairs, **options)
+    return run_release_round(registry, choice, now=now, replays=replays)
 
 
 def draw_pairs(
@@ -77,45 +95,46 @@ def draw_pairs(
     seed: int = 7,
     noise: float = 0.2,
 ) -> list[PairedDifference]:
-    """Return noisy differences whose means are the differences in quality.
+    """Draw pairs whose mean differences are the differences in quality.
 
     Args:
         quality: returns a version's mean score.
+        noise: the maximum deviation of a difference from its mean.
     """
     on_trial = trial.candidate_on_trial(registry.state, AUTHOR)
     assert on_trial is not None
-    draw = random.Random(seed * 1_000 + on_trial.version)
+    rng = random.Random(seed * 1_000 + on_trial.version)
+    mean = quality(on_trial.version) - quality(on_trial.incumbent)
 
-    def difference(other: int) -> dict[str, float]:
-        mean = quality(on_trial.version) - quality(other)
-        return {claim: max(-1.0, min(1.0, mean + draw.uniform(-noise, noise))) for claim in BOTH}
+    def draw_differences() -> dict[str, float]:
+        return {
+            claim: max(-1.0, min(1.0, mean + rng.uniform(-noise, noise))) for claim in BOTH_CLAIMS
+        }
 
-    return [
-        PairedDifference(number, difference(on_trial.incumbent)) for number in range(1, count + 1)
-    ]
+    return [PairedDifference(number, draw_differences()) for number in range(1, count + 1)]
 
 
-def settle(
-    registry: Registry, version: str, values: Sequence[float], *, readers: int = 10_000
+def add_votes(
+    registry: Registry, version: str, values: Sequence[float], *, reader_count: int = 10_000
 ) -> None:
-    """Store settled thumbs as in the ledger, one per reader and day."""
+    """Add settled votes (thumbs) to the ledger, one per reader and day."""
     ledger_tables.open_tables(registry.state)
     with registry.state.transaction() as connection:
-        last = ledger_tables.find_last_sequence(connection, AUTHOR)
+        last_sequence = ledger_tables.find_last_sequence(connection, AUTHOR)
         rows = [
             {
                 "author": AUTHOR,
-                "sequence": last + number,
+                "sequence": last_sequence + number,
                 "stream": "thumbs",
                 "version": version,
                 "prompt_class": "how",
                 "value": value,
-                "unit": f"reader {(last + number) % readers}",
-                "day": (last + number) // readers,
+                "unit": f"reader {(last_sequence + number) % reader_count}",
+                "day": (last_sequence + number) // reader_count,
                 "settled_ms": 1_000,
             }
             for number, value in enumerate(values, start=1)
         ]
         connection.execute(sa.insert(ledger_tables.settled), rows)
-        newest = last + len(values)
-        upsert(connection, ledger_tables.sequences, [{"author": AUTHOR, "last": newest}])
+        row = {"author": AUTHOR, "last": last_sequence + len(values)}
+        upsert(connection, ledger_tables.sequences, [row])

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.graph.release.releases import CANARY, pass_the_gate, run_release_round, settle
+from tests.graph.release.releases import CANARY, add_votes, pass_the_gate, run_release_round
 from twin_resources.quality.release import canary_days
 from twin_resources.registry.registry import Registry
 
@@ -17,18 +17,24 @@ def states(registry: Registry) -> list[str]:
     return [version.state for version in registry.versions("mara")]
 
 
-def vote(registry: Registry, *, stable: float, candidate: float, days: int, readers: int) -> None:
-    """Add votes: for each vote on the candidate, nine on the stable version."""
-    draw = random.Random(17)
-    for _ in range(days):
-        settle(registry, "v1", [float(draw.random() < stable) for _ in range(9)])
-        settle(registry, "v2", [float(draw.random() < candidate)], readers=readers)
+def vote_daily(
+    registry: Registry, *, stable: float, candidate: float, day_count: int, reader_count: int
+) -> None:
+    """Add a vote on the candidate and nine on the stable version for each day.
+
+    Args:
+        stable, candidate: the share of positive votes.
+    """
+    rng = random.Random(17)
+    for _ in range(day_count):
+        add_votes(registry, "v1", [float(rng.random() < stable) for _ in range(9)])
+        add_votes(registry, "v2", [float(rng.random() < candidate)], reader_count=reader_count)
 
 
 @pytest.fixture
 def canary_registry(registry: Registry) -> Registry:
     """Start the canary of v2, with earlier votes that do not count."""
-    settle(registry, "v1", [0.0] * 50)
+    add_votes(registry, "v1", [0.0] * 50)
     pass_the_gate(registry, "h2")
     result = run_release_round(registry, CANARY)
     assert [move.to_state for move in result.moves] == ["canary"]
@@ -36,17 +42,15 @@ def canary_registry(registry: Registry) -> Registry:
 
 
 def test_a_better_canary_is_promoted_early(canary_registry: Registry) -> None:
-    vote(canary_registry, stable=0.8, candidate=0.9, days=400, readers=10_000)
+    vote_daily(canary_registry, stable=0.8, candidate=0.9, day_count=400, reader_count=10_000)
     result = run_release_round(canary_registry, CANARY, now=DAY_S)
     assert states(canary_registry) == ["retired", "stable"]
     assert result.trial is not None
     assert "canary: better, after " in result.trial.finding.reason
 
 
-def test_an_equal_canary_is_parked(
-    canary_registry: Registry,
-) -> None:
-    vote(canary_registry, stable=0.8, candidate=0.8, days=400, readers=10_000)
+def test_an_equal_canary_is_parked(canary_registry: Registry) -> None:
+    vote_daily(canary_registry, stable=0.8, candidate=0.8, day_count=400, reader_count=10_000)
     run_release_round(canary_registry, CANARY, now=DAY_S)
     assert states(canary_registry) == ["stable", "canary"]
     result = run_release_round(canary_registry, CANARY, now=15 * DAY_S)
@@ -55,15 +59,15 @@ def test_an_equal_canary_is_parked(
     assert ", so at least -0.0" in result.trial.finding.reason
 
 
-def test_few_readers_roll_back_a_worse_canary(canary_registry: Registry) -> None:
+def test_few_readers_can_roll_back_a_worse_canary(canary_registry: Registry) -> None:
     """Fewer than 30 readers cannot promote a canary, but they can veto it."""
-    vote(canary_registry, stable=0.9, candidate=0.2, days=60, readers=20)
+    vote_daily(canary_registry, stable=0.9, candidate=0.2, day_count=60, reader_count=20)
     run_release_round(canary_registry, CANARY, now=DAY_S)
     assert states(canary_registry) == ["stable", "rolled_back"]
 
 
-def test_few_readers_promote_no_canary(canary_registry: Registry) -> None:
-    vote(canary_registry, stable=0.8, candidate=0.9, days=400, readers=20)
+def test_few_readers_cannot_promote_a_better_canary(canary_registry: Registry) -> None:
+    vote_daily(canary_registry, stable=0.8, candidate=0.9, day_count=400, reader_count=20)
     result = run_release_round(canary_registry, CANARY, now=DAY_S)
     assert states(canary_registry) == ["stable", "canary"]
     assert result.trial is not None
@@ -71,7 +75,7 @@ def test_few_readers_promote_no_canary(canary_registry: Registry) -> None:
 
 
 def test_a_canary_is_parked_after_14_days(canary_registry: Registry) -> None:
-    vote(canary_registry, stable=0.8, candidate=0.8, days=12, readers=10_000)
+    vote_daily(canary_registry, stable=0.8, candidate=0.8, day_count=12, reader_count=10_000)
     assert run_release_round(canary_registry, CANARY, now=13.9 * DAY_S).moves == ()
     result = run_release_round(canary_registry, CANARY, now=14 * DAY_S)
     assert [move.to_state for move in result.moves] == ["parked"]
@@ -79,7 +83,7 @@ def test_a_canary_is_parked_after_14_days(canary_registry: Registry) -> None:
 
 
 def test_each_vote_counts_once(canary_registry: Registry) -> None:
-    vote(canary_registry, stable=0.8, candidate=0.8, days=10, readers=10_000)
+    vote_daily(canary_registry, stable=0.8, candidate=0.8, day_count=10, reader_count=10_000)
     first = run_release_round(canary_registry, CANARY, now=1.0).trial
     again = run_release_round(canary_registry, CANARY, now=2.0).trial
     assert first is not None
@@ -87,9 +91,9 @@ def test_each_vote_counts_once(canary_registry: Registry) -> None:
     assert first.evidence.pairs == 10
 
 
-def test_the_score_rate_is_measured(registry: Registry) -> None:
-    rate = canary_days.measure_score_rate(registry.state, "mara", now=0.0)
-    assert (rate.readers, rate.per_day) == (0, 0.0)
-    settle(registry, "v1", [1.0] * 40, readers=10)
-    rate = canary_days.measure_score_rate(registry.state, "mara", now=4 * DAY_S)
-    assert (rate.readers, rate.per_day) == (10, 8.0)
+def test_the_vote_rate_is_measured(registry: Registry) -> None:
+    rate = canary_days.measure_vote_rate(registry.state, "mara", now=0.0)
+    assert (rate.reader_count, rate.values_per_day) == (0, 0.0)
+    add_votes(registry, "v1", [1.0] * 40, reader_count=10)
+    rate = canary_days.measure_vote_rate(registry.state, "mara", now=4 * DAY_S)
+    assert (rate.reader_count, rate.values_per_day) == (10, 8.0)

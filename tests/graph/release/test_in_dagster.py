@@ -1,4 +1,4 @@
-"""Test releases with the asset, the sensor and the job on an ephemeral instance."""
+"""Test releases with the asset, the sensor and the job on an ephemeral Dagster instance."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import dagster as dg
 import pytest
 
 from tests.graph.release.dagster_home import (
-    certify,
     create_registry,
     open_tables,
     register_passed_candidate,
-    replay,
+    write_certificates,
+    write_shadow_pairs,
 )
-from tests.graph.release.releases import AUTHOR, settle
+from tests.graph.release.releases import AUTHOR, add_votes
 from tests.materialized import create_instance, materialize_assets
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.released_model import released_model
@@ -43,19 +43,20 @@ def registry(home: Settings) -> Registry:
 
 
 def materialize(instance: dg.DagsterInstance) -> dict[str, Any]:
+    """Materialize `released_model`, and return its metadata."""
     assert materialize_assets([released_model], AUTHOR, instance).success
     return newest_metadata(instance, "released_model", AUTHOR)
 
 
-def begin_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
-    """Release a first version, and let a second one pass the gate."""
+def prepare_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
+    """Release a first version, and register a second one that has passed the gate."""
     register_passed_candidate(registry, "h1")
     materialize(instance)
     register_passed_candidate(registry, "h2")
 
 
-def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    """Run one tick and report its events to the instance, like the daemon."""
+def run_tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
+    """Run one run_tick and report its events to the instance, like the daemon."""
     sensor = canary_verdict.build_sensor(GATE_VERSION)
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources=RESOURCES, sensor_name="canary_verdict"
@@ -68,9 +69,9 @@ def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorRe
     return result
 
 
-def report_used_up(instance: dg.DagsterInstance, trial: str) -> None:
+def report_prompts_used_up(instance: dg.DagsterInstance, trial_id: str) -> None:
     """Report that all prompts of a trial have been replayed, like `shadow_pairs`."""
-    metadata = {"trial": trial, "prompts_used_up": True}
+    metadata = {"trial": trial_id, "prompts_used_up": True}
     instance.report_runless_asset_event(
         dg.AssetMaterialization("shadow_pairs", partition=AUTHOR, metadata=metadata)
     )
@@ -79,12 +80,12 @@ def report_used_up(instance: dg.DagsterInstance, trial: str) -> None:
 def test_shadow_pairs_promote_a_shadow(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     tables = open_tables(registry, home)
-    certify(tables)
-    used_up = replay(registry, tables, [0.05, -0.05] * 60)
+    write_certificates(tables)
+    trial_id = write_shadow_pairs(registry, tables, [0.05, -0.05] * 60)
     assert materialize(instance)["stable"] == "v1", "promoted before the last prompt"
-    report_used_up(instance, used_up)
+    report_prompts_used_up(instance, trial_id)
 
     metadata = materialize(instance)
 
@@ -103,10 +104,10 @@ def test_shadow_pairs_promote_a_shadow(
 def test_a_certificate_of_another_revision_does_not_count(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     tables = open_tables(registry, home)
-    certify(tables, revision="2")
-    replay(registry, tables, [0.4] * 60)
+    write_certificates(tables, revision="2")
+    write_shadow_pairs(registry, tables, [0.4] * 60)
     metadata = materialize(instance)
     assert (metadata["stable"], metadata["trial"]) == ("v1", "none")
     assert registry.get(AUTHOR, 2).state == "shadow"
@@ -115,13 +116,13 @@ def test_a_certificate_of_another_revision_does_not_count(
 def test_a_shadow_is_parked_when_all_prompts_are_used(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     tables = open_tables(registry, home)
-    certify(tables)
-    used_up = replay(registry, tables, [0.0] * 12)
+    write_certificates(tables)
+    trial_id = write_shadow_pairs(registry, tables, [0.0] * 12)
     materialize(instance)
     assert registry.get(AUTHOR, 2).state == "shadow"
-    report_used_up(instance, used_up)
+    report_prompts_used_up(instance, trial_id)
     metadata = materialize(instance)
     assert registry.get(AUTHOR, 2).state == "parked"
     assert "12 of about" in metadata["moved"]
@@ -169,7 +170,7 @@ def test_auto_mode_starts_a_trial_with_judges_and_prompts(
     registry = create_registry(home, release_mode="auto")
     register_passed_candidate(registry, "h1")
     materialize(instance)
-    certify(open_tables(registry, home))
+    write_certificates(open_tables(registry, home))
     register_passed_candidate(registry, "h2")
     metadata = materialize(instance)
     assert metadata["release_mode"] == "gate"
@@ -178,18 +179,18 @@ def test_auto_mode_starts_a_trial_with_judges_and_prompts(
 
 def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Settings) -> None:
     registry = create_registry(home, release_mode="canary")
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     materialize(instance)
     assert registry.get(AUTHOR, 2).state == "canary"
-    first = tick(instance)
+    first = run_tick(instance)
     assert first.asset_events == []
     assert str(first.skip_reason).count("canary: 0 of about") == 1
     assert "trace store" in str(first.skip_reason), "the trace store was not read for a canary"
     for _ in range(60):
-        settle(registry, "v1", [1.0] * 3)
-        settle(registry, "v2", [0.0])
+        add_votes(registry, "v1", [1.0] * 3)
+        add_votes(registry, "v2", [0.0])
 
-    decided = tick(instance, first.cursor)
+    decided = run_tick(instance, first.cursor)
 
     assert registry.get(AUTHOR, 2).state == "rolled_back"
     (event,) = decided.asset_events
@@ -201,7 +202,7 @@ def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Se
         assert isinstance(value, dg.MarkdownMetadataValue) == is_text, name
     assert "worse than the stable version" in str(event.description)
     for cursor in (decided.cursor, None):  # also with a lost cursor
-        repeated = tick(instance, cursor)
+        repeated = run_tick(instance, cursor)
         assert repeated.asset_events == []
         assert str(repeated.skip_reason) == "SkipReason(skip_message='no version is on trial')"
     assert [move.actor for move in registry.moves(AUTHOR)][-1] == "canary_verdict"
@@ -211,23 +212,23 @@ def test_the_sensor_reports_the_circuit_breaker(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = create_registry(home, release_mode="canary")
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     materialize(instance)
     registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
-    (event,) = tick(instance).asset_events
+    (event,) = run_tick(instance).asset_events
     assert "by gateway (errors: 5 of its 5 requests)" in str(event.description)
-    assert tick(instance).asset_events == []
+    assert run_tick(instance).asset_events == []
 
 
 def test_the_asset_reports_moves_made_elsewhere(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = create_registry(home, release_mode="canary")
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     materialize(instance)
     registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
     assert "by gateway (errors: 5 of its 5 requests)" in materialize(instance)["moved"]
-    assert tick(instance).asset_events == []
+    assert run_tick(instance).asset_events == []
     assert materialize(instance)["moved"] == "nothing"
 
 
@@ -237,34 +238,34 @@ def test_asset_and_sensor_continue_the_same_trial(
     """With different margins, each would start its own trial, and neither would end."""
     monkeypatch.setitem(PACES, "", {"margin": 0.2})
     registry = create_registry(home)
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     tables = open_tables(registry, home)
-    certify(tables)
-    replay(registry, tables, [0.0] * 12)
+    write_certificates(tables)
+    write_shadow_pairs(registry, tables, [0.0] * 12)
     assert materialize(instance)["margin"] == 0.2
     current = trial.current_trial(registry.state, AUTHOR)
-    tick(instance)
+    run_tick(instance)
     assert current is not None
     assert current.evidence.pairs == 12
     assert trial.current_trial(registry.state, AUTHOR) == current
 
 
-def test_one_authors_error_does_not_stop_a_tick(
+def test_an_authors_error_is_reported_and_its_correction_continues_the_trial(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     materialize(instance)
     tables = open_tables(registry, home)
-    certify(tables)
-    replay(registry, tables, [0.3] * 60)
-    broken = home.authors_dir / f"{AUTHOR}.toml"
-    broken.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
-    message = str(tick(instance).skip_reason)
+    write_certificates(tables)
+    write_shadow_pairs(registry, tables, [0.3] * 60)
+    author_file = home.authors_dir / f"{AUTHOR}.toml"
+    author_file.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
+    message = str(run_tick(instance).skip_reason)
     assert "nothing decided" in message
     assert "set release_mode to one of auto, gate, shadow, canary" in message
     corrected = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2020-01-01"\n'
-    broken.write_text(corrected, encoding="utf-8")
-    tick(instance)
+    author_file.write_text(corrected, encoding="utf-8")
+    run_tick(instance)
     assert registry.get(AUTHOR, 2).state == "stable", "the finding was lost"
 
 
@@ -272,14 +273,14 @@ def test_one_authors_error_does_not_stop_a_tick(
 def test_another_authors_invalid_file_does_not_stop_a_trial(
     registry: Registry, instance: dg.DagsterInstance, home: Settings, mistake: str
 ) -> None:
-    begin_trial(registry, instance)
+    prepare_trial(registry, instance)
     materialize(instance)
     tables = open_tables(registry, home)
-    certify(tables)
-    replay(registry, tables, [-0.5] * 60)
+    write_certificates(tables)
+    write_shadow_pairs(registry, tables, [-0.5] * 60)
     (home.authors_dir / "aaa.toml").write_text(mistake, encoding="utf-8")
 
-    message = str(tick(instance).skip_reason)
+    message = str(run_tick(instance).skip_reason)
 
     assert registry.get(AUTHOR, 2).state == "rolled_back"
     assert "aaa.toml" in message
@@ -303,11 +304,8 @@ def test_the_job_rolls_back_with_its_reason(
         )
 
     assert run(version=1, reason="it rambles").success
-    assert [item.state for item in registry.versions(AUTHOR)] == [
-        "stable",
-        "retired",
-        "rolled_back",
-    ]
+    states = [version.state for version in registry.versions(AUTHOR)]
+    assert states == ["stable", "retired", "rolled_back"]
     metadata = newest_metadata(instance, "released_model", AUTHOR)
     assert metadata["stable"] == "v1"
     assert "by job:roll_back (it rambles)" in metadata["moved"]

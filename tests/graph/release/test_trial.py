@@ -1,4 +1,4 @@
-"""Test the results of trials in the registry."""
+"""Test which versions trials promote, park and roll back in the registry."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import time
 import pytest
 
 from tests.graph.release.releases import (
-    BOTH,
+    BOTH_CLAIMS,
     GATE,
+    build_replays,
     draw_pairs,
     pass_the_gate,
-    replays,
     run_release_round,
+    run_round_with_pairs,
 )
 from tests.queued_notices import queued_notices
 from tests.registered import register_version
@@ -24,7 +25,7 @@ from twin_resources.quality.release.release_summary import trial_metadata
 from twin_resources.quality.release.release_tick import ReleaseTick, run_release_tick
 from twin_resources.quality.release.releasing import (
     ReleaseRound,
-    choose_against_answer_model,
+    choose_mode_against_answer_model,
     resolve_mode,
 )
 from twin_resources.quality.release.trial import TrialTerms
@@ -38,14 +39,14 @@ def states(registry: Registry) -> list[str]:
     return [version.state for version in registry.versions("mara")]
 
 
-def equal(_: int) -> float:
+def equal_quality(_version: int) -> float:
     return 0.7
 
 
 def finish_equal_trial(registry: Registry) -> ReleaseRound:
-    """Let the version on trial use its 200 prompts and be slightly better on average."""
+    """End the trial with 200 pairs, in which the candidate is better by .01 on average."""
     pairs = draw_pairs(lambda number: 0.7 + 0.01 * number, registry, count=200)
-    return run_release_round(registry, replays=replays(registry, pairs, prompts=200))
+    return run_round_with_pairs(registry, pairs, prompt_count=200)
 
 
 def test_an_equal_candidate_is_promoted_with_a_notice(registry: Registry) -> None:
@@ -75,34 +76,33 @@ def start_trial_against_answer_model(registry: Registry) -> None:
     pass_the_gate(registry, "h3")
 
 
-def winning_terms(registry: Registry) -> TrialTerms:
+def terms_against_answer_model(registry: Registry) -> TrialTerms:
     margin = trial.margin_for_incumbent(registry.get("mara", 2), 0.1)
     assert (margin, trial.margin_for_incumbent(registry.get("mara", 1), 0.1)) == (0.0, 0.1)
-    return TrialTerms(BOTH, judges="topic@1, voice@1", margin=margin)
+    return TrialTerms(BOTH_CLAIMS, judges="topic@1, voice@1", margin=margin)
 
 
-def test_only_a_better_candidate_replaces_an_answer_model(
-    registry: Registry,
-) -> None:
+def test_only_a_better_candidate_replaces_an_answer_model(registry: Registry) -> None:
     start_trial_against_answer_model(registry)
     gate = ModeChoice("gate", "gate: no judge", 0.0, 0.0)
     assert run_release_round(registry, gate).moves[-1].to_state == "shadow"
-    terms = winning_terms(registry)
-    same = draw_pairs(lambda number: 0.7, registry, count=200)
-    result = run_release_round(registry, gate, replays=replays(registry, same, terms=terms))
+    terms = terms_against_answer_model(registry)
+    equal_pairs = draw_pairs(lambda number: 0.7, registry, count=200)
+    result = run_round_with_pairs(registry, equal_pairs, terms=terms, choice=gate)
     assert result.moves == ()
     assert states(registry) == ["retired", "stable", "shadow"]
-    better = [*same, *draw_pairs(lambda number: 0.9 if number == 3 else 0.5, registry, count=500)]
-    result = run_release_round(registry, gate, replays=replays(registry, better, terms=terms))
+    better_pairs = [
+        *equal_pairs,
+        *draw_pairs(lambda number: 0.9 if number == 3 else 0.5, registry, count=500),
+    ]
+    result = run_round_with_pairs(registry, better_pairs, terms=terms, choice=gate)
     assert states(registry) == ["retired", "retired", "stable"]
     assert result.trial is not None
     assert "shadow: better, after " in result.trial.finding.reason
     assert trial_metadata(result.trial)["margin"] == 0.0
 
 
-def test_a_forced_version_need_not_be_matched_in_each_claim(
-    registry: Registry,
-) -> None:
+def test_a_forced_version_need_not_be_matched_in_each_claim(registry: Registry) -> None:
     register_version(registry, "mara", "broken", folder="/broken")
     registry.move("mara", 2, "refused", actor="test", reason="stays_on_topic")
     registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
@@ -111,11 +111,9 @@ def test_a_forced_version_need_not_be_matched_in_each_claim(
     is_ungated = trial.is_ungated(registry, registry.get("mara", 2))
     assert (is_ungated, trial.is_ungated(registry, registry.get("mara", 1))) == (True, False)
     # The incumbent answers other questions, but more in the author's voice.
-    repaired = [PairedDifference(n, {"topic": 0.6, "voice": -0.2}) for n in range(1, 61)]
-    terms = TrialTerms(BOTH, judges="topic@1, voice@1", is_incumbent_ungated=is_ungated)
-    result = run_release_round(
-        registry, replays=replays(registry, repaired, prompts=60, terms=terms)
-    )
+    better_pairs = [PairedDifference(n, {"topic": 0.6, "voice": -0.2}) for n in range(1, 61)]
+    terms = TrialTerms(BOTH_CLAIMS, judges="topic@1, voice@1", is_incumbent_ungated=is_ungated)
+    result = run_round_with_pairs(registry, better_pairs, prompt_count=60, terms=terms)
     assert states(registry) == ["retired", "retired", "stable"]
     assert result.trial is not None
     assert "| roll back: mean of the claims |" in trial_metadata(result.trial)["evidence"]
@@ -124,8 +122,8 @@ def test_a_forced_version_need_not_be_matched_in_each_claim(
 def test_a_parked_version_must_be_matched_in_each_claim(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    few = draw_pairs(equal, registry, count=31)
-    run_release_round(registry, replays=replays(registry, few, prompts=31))
+    few_pairs = draw_pairs(equal_quality, registry, count=31)
+    run_round_with_pairs(registry, few_pairs, prompt_count=31)
     assert states(registry) == ["stable", "parked"]
     registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
     assert registry.get("mara", 2).forced
@@ -135,26 +133,29 @@ def test_a_parked_version_must_be_matched_in_each_claim(registry: Registry) -> N
 def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Registry) -> None:
     start_trial_against_answer_model(registry)
     run_release_round(registry)
-    same = draw_pairs(equal, registry, count=40)
-    run_release_round(
-        registry,
-        replays=replays(registry, same, prompts=40, terms=winning_terms(registry)),
+    equal_pairs = draw_pairs(equal_quality, registry, count=40)
+    run_round_with_pairs(
+        registry, equal_pairs, prompt_count=40, terms=terms_against_answer_model(registry)
     )
     assert states(registry) == ["retired", "stable", "parked"]
 
 
-def test_an_answer_model_requires_a_trial(registry: Registry) -> None:
+def test_replacing_an_answer_model_requires_a_trial(registry: Registry) -> None:
     start_trial_against_answer_model(registry)
     stable = registry.get("mara", 2)
-    uncertified = TrialFeasibility((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
-    chosen = choose_against_answer_model(resolve_mode("auto", uncertified), uncertified, stable)
+    uncertified = TrialFeasibility(
+        (), prompt_count=0, canary_values_per_day=0.0, canary_reader_count=0
+    )
+    chosen = choose_mode_against_answer_model(
+        resolve_mode("auto", uncertified), uncertified, stable
+    )
     assert chosen.mode == "shadow"
     assert "v2 answers at the author's request (Qwen/Large)" in chosen.reason
     assert "no judge is certified" in chosen.reason
     readers = TrialFeasibility(
-        ("topic",), prompt_count=0, canary_values_per_day=50.0, canary_readers=90
+        ("topic",), prompt_count=0, canary_values_per_day=50.0, canary_reader_count=90
     )
-    canary = choose_against_answer_model(resolve_mode("canary", readers), readers, stable)
+    canary = choose_mode_against_answer_model(resolve_mode("canary", readers), readers, stable)
     assert canary.mode == "canary"
     assert 0 < canary.expected_days < 14
 
@@ -162,8 +163,10 @@ def test_an_answer_model_requires_a_trial(registry: Registry) -> None:
 def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    worse = replays(registry, draw_pairs(lambda number: 0.9 - 0.3 * number, registry, count=100))
-    run_release_round(registry, replays=worse)
+    worse_replays = build_replays(
+        registry, draw_pairs(lambda number: 0.9 - 0.3 * number, registry, count=100)
+    )
+    run_release_round(registry, replays=worse_replays)
     assert states(registry) == ["stable", "rolled_back"]
     assert queued_notices(registry.state)[0].event == "rolled_back"
 
@@ -171,8 +174,8 @@ def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:
 def test_an_undecided_trial_is_parked_when_its_prompts_are_used(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    few = draw_pairs(equal, registry, count=31)
-    result = run_release_round(registry, replays=replays(registry, few, prompts=31))
+    few_pairs = draw_pairs(equal_quality, registry, count=31)
+    result = run_round_with_pairs(registry, few_pairs, prompt_count=31)
     assert states(registry) == ["stable", "parked"]
     assert result.trial is not None
     assert "31 of about" in result.trial.finding.reason
@@ -185,18 +188,13 @@ def test_a_trial_without_new_pairs_is_parked_after_14_days(registry: Registry) -
     pass_the_gate(registry, "h2")
     run_release_round(registry)
     start, day = time.time(), 86_400.0
-    few = draw_pairs(equal, registry, count=12)
-    run_release_round(registry, replays=replays(registry, few[:8]), now=start + day)
-    run_release_round(registry, replays=replays(registry, few), now=start + 10 * day)
-    assert (
-        run_release_round(registry, replays=replays(registry, few), now=start + 23 * day).moves
-        == ()
-    )
+    few_pairs = draw_pairs(equal_quality, registry, count=12)
+    run_round_with_pairs(registry, few_pairs[:8], now=start + day)
+    run_round_with_pairs(registry, few_pairs, now=start + 10 * day)
+    assert run_round_with_pairs(registry, few_pairs, now=start + 23 * day).moves == ()
     assert states(registry) == ["stable", "shadow"]
 
-    [parked] = run_release_round(
-        registry, replays=replays(registry, few), now=start + 24.1 * day
-    ).moves
+    [parked] = run_round_with_pairs(registry, few_pairs, now=start + 24.1 * day).moves
 
     assert (parked.version, parked.to_state) == (2, "parked")
     assert "no new pair was made in 14 days (12 in total)" in parked.reason
@@ -226,7 +224,7 @@ def test_the_sensor_parks_an_idle_trial(registry: Registry, tables: Tables) -> N
             gate_version=GATE,
             newest_metadata=lambda asset, author: {},
             now=time.time() + days * 86_400.0,
-            last_known_move=0,
+            last_known_move_number=0,
             margin=0.1,
             min_prompts=300,
         )
@@ -236,28 +234,26 @@ def test_the_sensor_parks_an_idle_trial(registry: Registry, tables: Tables) -> N
     assert states(registry) == ["stable", "parked"]
 
 
-def test_the_newest_candidate_replaces_an_undecided_one(registry: Registry) -> None:
+def test_a_newer_candidate_parks_an_undecided_one(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    run_release_round(registry, replays=replays(registry, draw_pairs(equal, registry, count=5)))
+    run_round_with_pairs(registry, draw_pairs(equal_quality, registry, count=5))
     pass_the_gate(registry, "h3")
     result = run_release_round(registry)
-    assert [(move.version, move.to_state) for move in result.moves] == [
-        (2, "parked"),
-        (3, "shadow"),
-    ]
+    moves = [(move.version, move.to_state) for move in result.moves]
+    assert moves == [(2, "parked"), (3, "shadow")]
     assert states(registry) == ["stable", "parked", "shadow"]
 
 
 def test_repeated_and_incomplete_pairs_do_not_count(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    pairs = draw_pairs(equal, registry, count=20)
-    first = run_release_round(registry, replays=replays(registry, pairs[:12])).trial
-    again = run_release_round(registry, replays=replays(registry, pairs[:12])).trial
+    pairs = draw_pairs(equal_quality, registry, count=20)
+    first = run_round_with_pairs(registry, pairs[:12]).trial
+    again = run_round_with_pairs(registry, pairs[:12]).trial
     assert first is not None
     assert again == first
-    whole = run_release_round(registry, replays=replays(registry, pairs)).trial
+    whole = run_round_with_pairs(registry, pairs).trial
     assert whole is not None
     assert whole.evidence.pairs == 20
     assert whole.number == first.number
@@ -267,12 +263,12 @@ def test_one_failed_claim_prevents_a_promotion(registry: Registry) -> None:
     """The model is on topic but has another author's voice."""
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    draw = random.Random(3)
+    rng = random.Random(3)
     pairs = [
-        PairedDifference(n, {"topic": draw.uniform(-0.2, 0.2), "voice": draw.uniform(-0.6, 0.1)})
+        PairedDifference(n, {"topic": rng.uniform(-0.2, 0.2), "voice": rng.uniform(-0.6, 0.1)})
         for n in range(1, 200)
     ]
-    run_release_round(registry, replays=replays(registry, pairs))
+    run_round_with_pairs(registry, pairs)
     assert states(registry) == ["stable", "rolled_back"]
 
 
@@ -286,7 +282,7 @@ def run_ten_releases(registry: Registry, *, worse_by: float) -> float:
         pass_the_gate(registry, f"h{number}")
         run_release_round(registry)
         pairs = draw_pairs(lambda version: 0.95 - total_loss[version], registry, count=1_500)
-        run_release_round(registry, replays=replays(registry, pairs, prompts=1_500))
+        run_round_with_pairs(registry, pairs, prompt_count=1_500)
     stable = registry.stable_version("mara")
     assert stable is not None
     return total_loss[stable.version]
@@ -300,14 +296,14 @@ def test_successive_small_losses_are_stopped(registry: Registry, worse_by: float
 
 @pytest.mark.parametrize("judge", ["constant", "random", "inverted"])
 def test_an_uncertified_judge_promotes_no_version(registry: Registry, judge: str) -> None:
-    draw = random.Random(11)
+    rng = random.Random(11)
 
     def score(quality: float) -> float:
         if judge == "constant":
             return 0.7
         if judge == "random":
-            return draw.random()
-        return 1.0 - min(1.0, max(0.0, draw.gauss(quality, 0.1)))
+            return rng.random()
+        return 1.0 - min(1.0, max(0.0, rng.gauss(quality, 0.1)))
 
     probe_differences = {
         kind: [score(0.8) - score(0.2) for _ in range(100)] for kind in ("off_topic", "shuffled")
@@ -317,14 +313,18 @@ def test_an_uncertified_judge_promotes_no_version(registry: Registry, judge: str
     run_release_round(registry)
     pairs = [PairedDifference(n, {"topic": score(0.2) - score(0.8)}) for n in range(1, 400)]
     terms = TrialTerms(("topic",), judges=judge)
-    judged = replays(registry, pairs, prompts=500, certified=certificate.certified, terms=terms)
-    result = run_release_round(registry, replays=judged)
+    uncertified_replays = build_replays(
+        registry, pairs, prompt_count=500, is_certified=certificate.certified, terms=terms
+    )
+    result = run_release_round(registry, replays=uncertified_replays)
     assert not certificate.certified
     assert states(registry) == ["stable", "shadow"]
     assert result.trial is not None
     assert "no certificate" in result.trial.finding.reason
-    uncertified = replays(registry, pairs, certified=False, terms=TrialTerms((), judges=judge))
-    assert run_release_round(registry, replays=uncertified).moves == ()
+    replays_without_claims = build_replays(
+        registry, pairs, is_certified=False, terms=TrialTerms((), judges=judge)
+    )
+    assert run_release_round(registry, replays=replays_without_claims).moves == ()
 
 
 def test_a_manual_rollback_restarts_the_trial(registry: Registry) -> None:
@@ -333,9 +333,7 @@ def test_a_manual_rollback_restarts_the_trial(registry: Registry) -> None:
     finish_equal_trial(registry)
     pass_the_gate(registry, "h3")
     run_release_round(registry)
-    early = run_release_round(
-        registry, replays=replays(registry, draw_pairs(equal, registry, count=5))
-    ).trial
+    early = run_round_with_pairs(registry, draw_pairs(equal_quality, registry, count=5)).trial
     assert early is not None
     registry.rollback("mara", actor="me", reason="it rambles")
     assert queued_notices(registry.state)[0].event == "rolled_back"
@@ -343,15 +341,10 @@ def test_a_manual_rollback_restarts_the_trial(registry: Registry) -> None:
     assert trial.current_trial(registry.state, "mara") is None, (
         "evidence against v2 was kept for v1"
     )
-    late = run_release_round(
-        registry, replays=replays(registry, draw_pairs(equal, registry, count=7))
-    ).trial
+    late = run_round_with_pairs(registry, draw_pairs(equal_quality, registry, count=7)).trial
     assert late is not None
-    assert (late.number > early.number, late.evidence.pairs, late.candidate.incumbent) == (
-        True,
-        7,
-        1,
-    )
+    assert late.number > early.number
+    assert (late.evidence.pairs, late.candidate.incumbent) == (7, 1)
 
 
 def test_evidence_about_a_former_stable_version_is_ignored(registry: Registry) -> None:
@@ -365,26 +358,29 @@ def test_evidence_about_a_former_stable_version_is_ignored(registry: Registry) -
 def test_another_judge_starts_another_trial(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     run_release_round(registry)
-    pairs = draw_pairs(equal, registry, count=10)
-    first = run_release_round(registry, replays=replays(registry, pairs)).trial
-    other = TrialTerms(BOTH, judges="topic@2, voice@1")
-    second = run_release_round(registry, replays=replays(registry, pairs[:4], terms=other)).trial
+    pairs = draw_pairs(equal_quality, registry, count=10)
+    first = run_round_with_pairs(registry, pairs).trial
+    other = TrialTerms(BOTH_CLAIMS, judges="topic@2, voice@1")
+    second = run_round_with_pairs(registry, pairs[:4], terms=other).trial
     assert first is not None
     assert second is not None
     assert (second.number > first.number, second.evidence.pairs) == (True, 4)
 
 
 def test_the_release_mode_is_chosen_unless_the_author_sets_it() -> None:
-    plenty = TrialFeasibility(
-        certified_claims=("topic",), prompt_count=400, canary_values_per_day=0, canary_readers=0
+    shadow_feasibility = TrialFeasibility(
+        certified_claims=("topic",),
+        prompt_count=400,
+        canary_values_per_day=0,
+        canary_reader_count=0,
     )
-    nothing = TrialFeasibility(
-        certified_claims=(), prompt_count=0, canary_values_per_day=0.0, canary_readers=0
+    no_data = TrialFeasibility(
+        certified_claims=(), prompt_count=0, canary_values_per_day=0.0, canary_reader_count=0
     )
-    assert resolve_mode("auto", plenty).mode == "shadow"
-    assert resolve_mode("auto", nothing).mode == "gate"
-    assert "no reader gives scores" in resolve_mode("auto", nothing).reason
-    own = resolve_mode("canary", nothing)
-    assert (own.mode, own.reason) == ("canary", "canary: set in the author's file")
+    assert resolve_mode("auto", shadow_feasibility).mode == "shadow"
+    assert resolve_mode("auto", no_data).mode == "gate"
+    assert "no reader gives scores" in resolve_mode("auto", no_data).reason
+    chosen = resolve_mode("canary", no_data)
+    assert (chosen.mode, chosen.reason) == ("canary", "canary: set in the author's file")
     with pytest.raises(TwinError, match="set release_mode to one of auto, gate, shadow, canary"):
-        resolve_mode("sometimes", nothing)
+        resolve_mode("sometimes", no_data)

@@ -1,4 +1,4 @@
-"""One of three authors is broken in each way; every sensor still starts runs for the others."""
+"""Test that every sensor and schedule starts runs for two authors while a third is broken."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from twin_sensors.import_schedules import (
     import_changed_feeds_every_hour,
 )
 from twin_sensors.launchable_runs import select_launchable
-from twin_sensors.learning import learn_routing_every_night
+from twin_sensors.learning_schedule import learn_routing_every_night
 from twin_sensors.new_data_trigger import new_material, retraining_requested
 from twin_sensors.new_posts import new_posts
 from twin_sensors.quality_dropped import quality_dropped
@@ -68,14 +68,14 @@ from twin_sensors.schedules import (
 
 __all__ = ["feed_server"]  # a fixture
 AUTHORS = ("ann", "bob", "cleo")  # bob, the broken one, is neither first nor last
-INTACT = {"ann", "cleo"}
+INTACT_AUTHORS = {"ann", "cleo"}
 NOW = datetime.now(UTC)
 TABLES = ("cleaned_documents", "raw_posts", "routing_labels", "shadow_pairs")
 
 
 @dataclass
 class ReadingInputs(Inputs):
-    """The inputs of a training, which open a table of the author like the real ones."""
+    """Training inputs that read a table of the author, like the real ones."""
 
     tables: Tables = field(kw_only=True)
 
@@ -90,7 +90,7 @@ class ReadingInputs(Inputs):
 
 
 class TraceServer:
-    """The embedded trace store on a port, which fails for questions about some traces."""
+    """The embedded trace store on a port; requests about the traces in `fails_for` fail."""
 
     def __init__(self, home: Settings, database: Path) -> None:
         secrets = load_secrets(home)
@@ -98,15 +98,15 @@ class TraceServer:
         self.fails_for: set[str] = set()
         store = build_app(TraceTables(database), keys=keys)
 
-        async def answer_or_fail(scope: Scope, receive: Receive, send: Send) -> None:
+        async def respond_or_fail(scope: Scope, receive: Receive, send: Send) -> None:
             query = scope.get("query_string", b"").decode()
             if any(trace in query for trace in self.fails_for):
-                answer = PlainTextResponse("a row that cannot be read", status_code=500)
-                await answer(scope, receive, send)
+                response = PlainTextResponse("a row that cannot be read", status_code=500)
+                await response(scope, receive, send)
             else:
                 await store(scope, receive, send)
 
-        config = uvicorn.Config(answer_or_fail, port=0, log_level="error", lifespan="off")
+        config = uvicorn.Config(respond_or_fail, port=0, log_level="error", lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
@@ -121,8 +121,8 @@ class TraceServer:
 
 
 @dataclass
-class Home:
-    """A home with three authors, each with a stable version, and the data of their ticks."""
+class ThreeAuthorHome:
+    """A home with three authors, each with a stable version, and the servers that ticks use."""
 
     loop: LoopWorld
     feed: FeedServer
@@ -151,8 +151,9 @@ class Home:
             repository_def=defs.get_repository_def(),
         ) as context:
             result = sensor.evaluate_tick(context)
-        log = result.skip_message or "\n".join(map(str, result.dynamic_partitions_requests or ()))
-        return {str(request.partition_key) for request in result.run_requests or ()}, log
+        partition_requests = map(str, result.dynamic_partitions_requests or ())
+        message = result.skip_message or "\n".join(partition_requests)
+        return {str(request.partition_key) for request in result.run_requests or ()}, message
 
     def run_schedule(self, schedule: dg.ScheduleDefinition) -> tuple[set[str], str]:
         with dg.build_schedule_context(
@@ -169,7 +170,7 @@ class Home:
 @pytest.fixture
 def world(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, feed_server: FeedServer
-) -> Iterator[Home]:
+) -> Iterator[ThreeAuthorHome]:
     pace = SETTINGS.get("TWIN_PACE", "")
     monkeypatch.setitem(PACES, pace, {**PACES[pace], **FEW_LABELS})
     for name, value in (SETTINGS | PAID).items():
@@ -187,50 +188,54 @@ def world(
         loop.instance.add_dynamic_partitions("authors", list(AUTHORS))
         for slug in AUTHORS:
             loop.release(slug, f"{slug}-1")
-        yield Home(loop, feed_server, traces)
+        yield ThreeAuthorHome(loop, feed_server, traces)
     traces.end()
 
 
-def delete_partition(home: Home) -> None:
+def delete_partition(home: ThreeAuthorHome) -> None:
     home.loop.instance.delete_dynamic_partition("authors", "bob")
 
 
-def truncate_author_file(home: Home) -> None:
+def truncate_author_file(home: ThreeAuthorHome) -> None:
     (home.settings.authors_dir / "bob.toml").write_text("name = [", encoding="utf-8")
 
 
-def replace_file_by_folder(home: Home) -> None:
+def replace_author_file_with_folder(home: ThreeAuthorHome) -> None:
     path = home.settings.authors_dir / "bob.toml"
     path.unlink()
     path.mkdir()
 
 
-def empty_table_manifests(home: Home) -> None:
+def empty_table_manifests(home: ThreeAuthorHome) -> None:
     """Make the newest manifests empty, as a full disk does."""
     for manifest in _write_tables(home):
         manifest.write_bytes(b"")
 
 
-def delete_table_data(home: Home) -> None:
+def delete_table_data(home: ThreeAuthorHome) -> None:
     for manifest in _write_tables(home):
         for file in (manifest.parent.parent / "data").iterdir():
             file.unlink()
 
 
-def _write_tables(home: Home) -> list[Path]:
+def _write_tables(home: ThreeAuthorHome) -> list[Path]:
     """Write tables of bob with one row; return their newest manifests."""
     columns = {"key": pl.String(), "path": pl.String(), "deleted": pl.Boolean()}
     rows = pl.DataFrame([{"key": "a", "path": "p", "deleted": False}], schema=columns)
-    newest: list[Path] = []
+    manifests: list[Path] = []
     for name in TABLES:
         store_rows(home.loop.tables, name, "bob", rows, key="key")
         folder = Path(home.loop.tables.uri(name, "bob"))
-        newest.append(min((folder / "_versions").glob("*.manifest")))
+        manifests.append(min((folder / "_versions").glob("*.manifest")))
         assert len(home.loop.tables.read(name, "bob")) == 1
-    return newest
+    return manifests
 
 
-def run_quality_dropped(home: Home) -> tuple[set[str], str]:
+Tick = Callable[[ThreeAuthorHome], tuple[set[str], str]]
+"""Runs a tick; returns the authors with a run, and the message."""
+
+
+def run_quality_dropped(home: ThreeAuthorHome) -> tuple[set[str], str]:
     for slug in AUTHORS:
         home.loop.add_good(slug, 200)
     home.run_sensor(quality_dropped)
@@ -242,12 +247,12 @@ def run_quality_dropped(home: Home) -> tuple[set[str], str]:
         launched |= new_authors
         # Three alarms within two days would be an incident.
         with home.loop.state.transaction() as connection:
-            earlier = alarms.c.raised_at - 3 * 86_400
-            connection.execute(sa.update(alarms).values(raised_at=earlier))
+            earlier_time = alarms.c.raised_at - 3 * 86_400
+            connection.execute(sa.update(alarms).values(raised_at=earlier_time))
     return launched, message
 
 
-def run_retraining_requested(home: Home) -> tuple[set[str], str]:
+def run_retraining_requested(home: ThreeAuthorHome) -> tuple[set[str], str]:
     for slug in AUTHORS:
         manual_triggers.request_retraining(
             home.loop.state, slug, asked_by="mara", reason="recipe", now=NOW.timestamp()
@@ -255,18 +260,18 @@ def run_retraining_requested(home: Home) -> tuple[set[str], str]:
     return home.run_sensor(retraining_requested)
 
 
-def run_changed_feeds(home: Home) -> tuple[set[str], str]:
+def run_changed_feeds(home: ThreeAuthorHome) -> tuple[set[str], str]:
     home.run_schedule(import_changed_feeds_every_hour)
     home.feed.publish("two")
     return home.run_schedule(import_changed_feeds_every_hour)
 
 
-def run_nightly_import(home: Home) -> tuple[set[str], str]:
+def run_nightly_import(home: ThreeAuthorHome) -> tuple[set[str], str]:
     return home.run_schedule(import_all_posts_every_night)
 
 
-def after_answers(schedule: dg.ScheduleDefinition) -> Callable[[Home], tuple[set[str], str]]:
-    def run(home: Home) -> tuple[set[str], str]:
+def run_after_answers(schedule: dg.ScheduleDefinition) -> Tick:
+    def run(home: ThreeAuthorHome) -> tuple[set[str], str]:
         for slug in AUTHORS:
             record_answer(home.loop.state, slug, NOW + timedelta(hours=3))
         return home.run_schedule(schedule)
@@ -274,17 +279,17 @@ def after_answers(schedule: dg.ScheduleDefinition) -> Callable[[Home], tuple[set
     return run
 
 
-def _start_trials(home: Home) -> None:
+def _start_trials(home: ThreeAuthorHome) -> None:
     for slug in AUTHORS:
         register_passed_version(home.loop.registry, slug, f"{slug}-2", "shadow")
 
 
-def run_comparisons(home: Home) -> tuple[set[str], str]:
+def run_comparisons(home: ThreeAuthorHome) -> tuple[set[str], str]:
     _start_trials(home)
     return home.run_schedule(compare_versions_every_hour)
 
 
-def run_canary_verdict(home: Home) -> tuple[set[str], str]:
+def run_canary_verdict(home: ThreeAuthorHome) -> tuple[set[str], str]:
     """The sensor starts no runs, but its message names the authors that it examined."""
     _start_trials(home)
     _, message = home.run_sensor(canary_verdict.build_sensor(GATE))
@@ -292,7 +297,7 @@ def run_canary_verdict(home: Home) -> tuple[set[str], str]:
     return {slug for slug in AUTHORS if f"{slug}: {expected}" in message}, message
 
 
-def run_learning(home: Home) -> tuple[set[str], str]:
+def run_learning(home: ThreeAuthorHome) -> tuple[set[str], str]:
     for slug in AUTHORS:
         for number in range(9):
             at = NOW - timedelta(days=1, microseconds=number)
@@ -300,26 +305,26 @@ def run_learning(home: Home) -> tuple[set[str], str]:
     return home.run_schedule(learn_routing_every_night)
 
 
-def run_reference_training(home: Home) -> tuple[set[str], str]:
-    """Each tick starts one run; ann has an adapter already, and bob comes before cleo."""
+def run_reference_training(home: ThreeAuthorHome) -> tuple[set[str], str]:
+    """Start training for cleo, after bob was examined; count ann, who already has an adapter."""
 
-    def is_wanted(author: Author, _settings: Settings) -> bool:
+    def needs_adapter(author: Author, _settings: Settings) -> bool:
         home.loop.tables.data_version("cleaned_documents", author.slug)
         return author.slug == "cleo"
 
-    launched, message = home.run_schedule(reference_training.build_schedule(is_wanted))
+    launched, message = home.run_schedule(reference_training.build_schedule(needs_adapter))
     return launched | {"ann"}, message
 
 
-TICKS: dict[str, Callable[[Home], tuple[set[str], str]]] = {
+TICKS: dict[str, Tick] = {
     "quality_dropped": run_quality_dropped,
     "retraining_requested": run_retraining_requested,
     "new_material": lambda home: home.run_sensor(new_material),
     "new_posts": lambda home: home.run_sensor(new_posts),
     "import_changed_feeds_every_hour": run_changed_feeds,
     "import_all_posts_every_night": run_nightly_import,
-    "collect_feedback_every_hour": after_answers(collect_feedback_every_hour),
-    "judge_answers_every_hour": after_answers(judge_answers_every_hour),
+    "collect_feedback_every_hour": run_after_answers(collect_feedback_every_hour),
+    "judge_answers_every_hour": run_after_answers(judge_answers_every_hour),
     "compare_versions_every_hour": run_comparisons,
     "canary_verdict": run_canary_verdict,
     "learn_routing_every_night": run_learning,
@@ -328,7 +333,7 @@ TICKS: dict[str, Callable[[Home], tuple[set[str], str]]] = {
 FAULTS = (
     delete_partition,
     truncate_author_file,
-    pytest.param(replace_file_by_folder, marks=pytest.mark.long),
+    pytest.param(replace_author_file_with_folder, marks=pytest.mark.long),
     empty_table_manifests,
     pytest.param(delete_table_data, marks=pytest.mark.long),
 )
@@ -338,27 +343,27 @@ FAULTS = (
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("tick", TICKS)
 def test_one_broken_author_does_not_block_the_others(
-    world: Home, tick: str, fault: Callable[[Home], None]
+    world: ThreeAuthorHome, tick: str, fault: Callable[[ThreeAuthorHome], None]
 ) -> None:
     fault(world)
     launched, message = TICKS[tick](world)
-    assert launched >= INTACT, message
+    assert launched >= INTACT_AUTHORS, message
 
 
 def test_a_second_code_location_starts_no_run_twice(
-    world: Home, monkeypatch: pytest.MonkeyPatch
+    world: ThreeAuthorHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is another process, and the runs of the first tick do not exist yet."""
-    assert run_nightly_import(world)[0] >= INTACT
+    """The second location is another process, and the first tick's runs do not exist yet."""
+    assert run_nightly_import(world)[0] >= INTACT_AUTHORS
     monkeypatch.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
     launched, message = run_nightly_import(world)
     assert launched == set()
     assert "ann: another code location has just requested import_posts" in message
     monkeypatch.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
-    assert run_nightly_import(world)[0] >= INTACT
+    assert run_nightly_import(world)[0] >= INTACT_AUTHORS
 
 
-def test_a_requested_run_that_cannot_start_is_reported_and_kept(world: Home) -> None:
+def test_a_requested_run_that_cannot_start_is_reported_and_kept(world: ThreeAuthorHome) -> None:
     delete_partition(world)
     for slug in ("bob", "bob"):  # two requests are one run
         manual_triggers.request_retraining(
@@ -376,14 +381,13 @@ def test_a_run_that_dagster_refuses_does_not_block_another() -> None:
     invalid = RunLaunch("ann", "k1", tags={"twin/cause": object()})  # type: ignore[dict-item]
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ann", "bob"])
-        ready, waiting = select_launchable(instance, [invalid, RunLaunch("bob", "k2")])
-    assert [launch.author for launch in ready] == ["bob"]
-    assert [line.partition(":")[0] for line in waiting] == ["ann"]
+        launches = [invalid, RunLaunch("bob", "k2")]
+        ready_launches, held_messages = select_launchable(instance, launches)
+    assert [launch.author for launch in ready_launches] == ["bob"]
+    assert [line.partition(":")[0] for line in held_messages] == ["ann"]
 
 
-def test_one_authors_unreadable_trace_does_not_block_other_scores(
-    world: Home,
-) -> None:
+def test_one_authors_unreadable_trace_does_not_block_other_scores(world: ThreeAuthorHome) -> None:
     """Each trace arrives after its hour was read, so it is requested by its id."""
     world.run_sensor(quality_dropped)
     with LangfuseClient.from_settings(load_settings()) as client:
@@ -399,11 +403,11 @@ def test_one_authors_unreadable_trace_does_not_block_other_scores(
     with world.loop.state.read_transaction() as connection:
         authors = set(connection.execute(sa.select(ledger_tables.traces.c.author)).scalars())
         settled = set(connection.execute(sa.select(ledger_tables.settled.c.author)).scalars())
-    assert authors == settled == INTACT
+    assert authors == settled == INTACT_AUTHORS
     assert f"1 could not be read ({2:032x}: HTTP 500: a row that cannot be read)" in message
 
 
-def test_an_unreadable_table_does_not_block_the_tidying_of_others(world: Home) -> None:
+def test_an_unreadable_table_does_not_block_the_tidying_of_others(world: ThreeAuthorHome) -> None:
     tables = world.loop.tables
     for slug in AUTHORS:
         sync_words(tables, {f"p{n}": f"word{n}" for n in range(8)}, author=slug)

@@ -1,4 +1,4 @@
-"""The adapter of other authors is trained where it is needed, when no training run waits."""
+"""Test when the adapter of other authors is trained, and for which author."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from tests.graph.sensors.emptied_instance import dagster_instance, emptied_instance
+from tests.graph.sensors.shared_instance import dagster_instance, reset_instance
 from tests.registered import register_passed_version
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
@@ -32,20 +32,27 @@ def add_author(home: Settings, registry: Registry, author: str, *, released: boo
     register_passed_version(registry, author, f"{author} 1", "stable" if released else "shadow")
 
 
-def tick(
-    *known: str,
+def run_tick(
+    *known_authors: str,
     hours: float = 4,
     needs_adapter: tuple[str, ...] = ("ann", "bob"),
     run: tuple[str, dg.DagsterRunStatus] | None = None,
 ) -> tuple[list[str], str]:
-    """Run a tick `hours` from now; return the authors with a run and the message."""
+    """Run a tick; return the authors with a run and the message.
 
-    def is_wanted(author: Author, _settings: Settings) -> bool:
+    Args:
+        known_authors: the authors with a partition.
+        hours: the hours from now to the scheduled time of the tick.
+        needs_adapter: the authors that need an adapter.
+        run: the job and status of an existing run for ann.
+    """
+
+    def is_adapter_needed(author: Author, _settings: Settings) -> bool:
         if author.slug == "broken":
             raise TwinError("load", found="no base model", next_step="prepare it")
         return author.slug in needs_adapter
 
-    instance = emptied_instance(known)
+    instance = reset_instance(known_authors)
     with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=datetime.now(UTC) + timedelta(hours=hours),
@@ -56,7 +63,7 @@ def tick(
             job, status = run
             tags = {"dagster/partition": "ann"}
             instance.add_run(dg.DagsterRun(job_name=job, status=status, tags=tags))
-        result = reference_training.build_schedule(is_wanted).evaluate_tick(context)
+        result = reference_training.build_schedule(is_adapter_needed).evaluate_tick(context)
     authors = [str(request.partition_key) for request in result.run_requests or ()]
     return authors, result.skip_message or ""
 
@@ -67,36 +74,37 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
     add_author(home, registry, "cat", released=False)
     add_author(home, registry, "aby", released=False)
 
-    assert tick("aby", "ann", "bob", "cat") == (["ann"], "")
-    assert tick("ann", "bob", needs_adapter=("bob",))[0] == ["bob"]
-    assert tick("bob")[0] == ["bob"]  # ann's partition was deleted
-    authors, text = tick("cat")
+    assert run_tick("aby", "ann", "bob", "cat") == (["ann"], "")
+    assert run_tick("ann", "bob", needs_adapter=("bob",))[0] == ["bob"]
+    assert run_tick("bob")[0] == ["bob"]  # ann's partition was deleted
+    authors, message = run_tick("cat")
     assert authors == []
-    assert text.endswith("cat: no version has been stable for three hours")
-    assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for three hours")
-    assert tick("ann", needs_adapter=())[1].endswith("ann: already has an adapter, or needs none")
+    assert message.endswith("cat: no version has been stable for three hours")
+    assert run_tick("ann", hours=2)[1].endswith("ann: no version has been stable for three hours")
+    assert "ann: already has an adapter, or needs none" in run_tick("ann", needs_adapter=())[1]
     register_passed_version(registry, "dan", "base", "stable", kind="answer_model")
     write_author(home, Author("dan", "Dan", consent="2026-01-01: by mail"))
-    assert tick("dan", needs_adapter=("dan",))[0] == [], "an answer model got an adapter"
+    assert run_tick("dan", needs_adapter=("dan",))[0] == [], "an answer model got an adapter"
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED])
 @pytest.mark.parametrize("job", ["retrain_twin", "train_reference"])
-def test_it_waits_for_every_training(
+def test_training_waits_for_every_other_training_run(
     home: Settings, registry: Registry, job: str, status: dg.DagsterRunStatus
 ) -> None:
     add_author(home, registry, "bob")
-    assert tick("bob", run=(job, status)) == ([], "a training run for ann is waiting or running")
+    message = "a training run for ann is waiting or running"
+    assert run_tick("bob", run=(job, status)) == ([], message)
 
 
-def test_a_failed_training_is_not_repeated_each_hour(home: Settings, registry: Registry) -> None:
+def test_a_failed_training_is_repeated_only_after_a_day(home: Settings, registry: Registry) -> None:
     add_author(home, registry, "ann")
     failed = ("train_reference", dg.DagsterRunStatus.FAILURE)
-    assert tick("ann", run=failed) == ([], "ann: training was attempted in the last 24 hours")
+    assert run_tick("ann", run=failed) == ([], "ann: training was attempted in the last 24 hours")
     add_author(home, registry, "bob")
-    assert tick("ann", "bob", run=failed) == (["bob"], "")
+    assert run_tick("ann", "bob", run=failed) == (["bob"], "")
     (home.authors_dir / "bob.toml").unlink()
-    assert tick("ann", run=failed, hours=25)[0] == ["ann"]
+    assert run_tick("ann", run=failed, hours=25)[0] == ["ann"]
 
 
 def test_a_missing_base_model_does_not_block_other_authors(
@@ -104,5 +112,5 @@ def test_a_missing_base_model_does_not_block_other_authors(
 ) -> None:
     add_author(home, registry, "broken")
     add_author(home, registry, "zoe")
-    assert tick("broken", "zoe", needs_adapter=("zoe",))[0] == ["zoe"]
-    assert "no base model" in tick("broken")[1]
+    assert run_tick("broken", "zoe", needs_adapter=("zoe",))[0] == ["zoe"]
+    assert "no base model" in run_tick("broken")[1]

@@ -1,4 +1,4 @@
-"""The nightly upkeep covers every table of every author and never waits for a lease."""
+"""Test that the nightly upkeep compacts every author's tables and never waits for a lease."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def test_the_job_tidies_every_author(tables: Tables) -> None:
 
 def test_a_table_being_written_is_left_for_the_next_night(tables: Tables) -> None:
     sync_words(tables, TEXTS, batch_rows=4)
-    second = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
+    other_tables = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
     with tables.lease("words", "mara"):
-        message, failures = compact_author(second, "mara")
+        message, failures = compact_author(other_tables, "mara")
     assert message == (
         "mara: 1 tables, 0 fragments merged, 0 bytes removed, vector index: none, busy: words"
     )
     assert failures == []
-    assert "10 fragments merged" in compact_author(second, "mara")[0]
+    assert "10 fragments merged" in compact_author(other_tables, "mara")[0]
 
 
-def test_the_schedule_runs_by_default() -> None:
+def test_the_tidying_schedule_is_on_by_default() -> None:
     (schedule,) = [job for job in defs.schedules or () if job.name == tidy_tables_before_dawn.name]
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     assert schedule.job_name == "tidy_tables"

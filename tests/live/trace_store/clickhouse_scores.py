@@ -1,8 +1,8 @@
-"""The trace store's tables with the scores in ClickHouse, in Langfuse's table format.
+"""Keep the trace store's scores in ClickHouse, in Langfuse's table format, for tests.
 
 Scope: the table, and writing, reading and deleting scores. Out of scope: HTTP (the embedded store's
 application), and observations, which stay in SQLite.
-Engine, order and partitions are those of the table `scores` in Langfuse's ClickHouse migrations:
+Engine, order and partitions are as in Langfuse's ClickHouse migrations:
 https://github.com/langfuse/langfuse/tree/main/packages/shared/clickhouse/migrations
 """
 
@@ -28,12 +28,15 @@ PARTITION BY toYYYYMM(timestamp) ORDER BY (project_id, toDate(timestamp), name, 
 
 
 class ClickHouseScores(TraceTables):
-    """A repeated score replaces its row on the same day, and adds a second row on another day."""
+    """The trace store's tables, with the scores in ClickHouse.
+
+    A repeated score replaces its row on the same day, and adds a second row on another day.
+    """
 
     def __init__(self, path: Path, session: Any) -> None:
         super().__init__(path)
         self._session = session
-        self._written = 0  # ClickHouse keeps the row with the largest number
+        self._version = 0  # of a row; ClickHouse keeps the row with the largest
         session.query("CREATE DATABASE IF NOT EXISTS traces")
         session.query("USE traces")
         session.query(_TABLE)
@@ -42,12 +45,12 @@ class ClickHouseScores(TraceTables):
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         for score in scores:
             columns = [score.id, score.name, score.timestamp_ms]
-            same_day = self._rows(
+            rows_of_day = self._rows(
                 "id = ? AND name = ? AND toDate(timestamp) = "
                 "toDate(fromUnixTimestamp64Milli(?, 'UTC'))",
                 columns,
             )
-            for first in same_day:
+            for first in rows_of_day:
                 score = replace(  # noqa: PLW2901 - keeps the fields of the first post
                     score,
                     timestamp_ms=first.timestamp_ms,
@@ -55,11 +58,16 @@ class ClickHouseScores(TraceTables):
                     created_ms=first.created_ms,
                     environment=first.environment,
                 )
-            self._written += 1
+            self._version += 1
             values = ["twin", score.id, score.name, score.timestamp_ms, score.trace_id]
-            values += [score.data_type, score.environment, json.dumps(vars(score)), self._written]
+            values += [
+                score.data_type,
+                score.environment,
+                json.dumps(vars(score)),
+                self._version,
+            ]
             sql = "INSERT INTO scores VALUES (?,?,?,fromUnixTimestamp64Milli(?, 'UTC'),?,?,?,?,?,0)"
-            self._session.query(_fill(sql, values))
+            self._session.query(_bind_values(sql, values))
 
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
         conditions = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
@@ -68,35 +76,35 @@ class ClickHouseScores(TraceTables):
         return rows[: query.limit], len(rows) > query.limit
 
     def delete_score(self, score_id: str) -> None:
-        self._session.query(_fill("DELETE FROM scores WHERE id = ?", [score_id]))
+        self._session.query(_bind_values("DELETE FROM scores WHERE id = ?", [score_id]))
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         super().delete_traces(trace_ids)
         for trace_id in trace_ids:
-            self._session.query(_fill("DELETE FROM scores WHERE trace_id = ?", [trace_id]))
+            self._session.query(_bind_values("DELETE FROM scores WHERE trace_id = ?", [trace_id]))
 
     def count(self) -> int:
-        """Return the number of rows that a query returns."""
+        """Return the number of rows, after ClickHouse has merged them."""
         return len(self._rows("1", []))
 
     def _rows(self, where: str, values: Sequence[Any], *, limit: int = 1_000_000) -> list[ScoreRow]:
         sql = (
             "SELECT row, toUnixTimestamp64Milli(timestamp) AS timestamp_ms FROM scores FINAL "
-            f"WHERE {_fill(where, values)} ORDER BY timestamp_ms DESC, id DESC LIMIT {limit}"
+            f"WHERE {_bind_values(where, values)} ORDER BY timestamp_ms DESC, id DESC LIMIT {limit}"
         )
         lines = str(self._session.query(sql, "JSONEachRow")).splitlines()
         return [ScoreRow(**json.loads(json.loads(line)["row"])) for line in lines]
 
 
-def _fill(sql: str, values: Sequence[Any]) -> str:
+def _bind_values(sql: str, values: Sequence[Any]) -> str:
     """Return the statement with each `?` replaced by its quoted value."""
     parts = sql.split("?")
     assert len(parts) == len(values) + 1
-    literals = [_literal(value) for value in values]
+    literals = [_quote(value) for value in values]
     return "".join(part + value for part, value in zip(parts, [*literals, ""], strict=True))
 
 
-def _literal(value: Any) -> str:
+def _quote(value: Any) -> str:
     if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return str(value)

@@ -1,4 +1,4 @@
-"""The trace store as a separate process, as in the stack."""
+"""Run the trace store as a separate process, as in the stack."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ Start = Callable[[], RunningStore]
 @pytest.fixture
 def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
     """Return a function that starts the store; a second call restarts it on the same database."""
-    started: list[RunningStore] = []
+    stores: list[RunningStore] = []
 
     def start() -> RunningStore:
-        log = process_logs / f"trace-store-{len(started)}.log"
+        log = process_logs / f"trace-store-{len(stores)}.log"
         keys = {"TWIN_TRACES_PUBLIC_KEY": PUBLIC_KEY, "TWIN_TRACES_SECRET_KEY": SECRET_KEY}
         with log.open("wb") as output:
             process, port = start_trace_store(
                 tmp_path,
                 tmp_path / "traces.sqlite",
-                tmp_path / f"port-{len(started)}",
+                tmp_path / f"port-{len(stores)}",
                 env=os.environ | keys,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        started.append(RunningStore(f"http://127.0.0.1:{port}", process, log))
-        return started[-1]
+        stores.append(RunningStore(f"http://127.0.0.1:{port}", process, log))
+        return stores[-1]
 
     yield start
-    for running in started:
+    for running in stores:
         running.process.terminate()
         assert running.process.wait(timeout=120) in (0, -15, -9)
 

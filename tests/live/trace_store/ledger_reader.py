@@ -1,4 +1,4 @@
-"""A process that syncs the ledger repeatedly, for tests that kill it."""
+"""Synchronise the ledger repeatedly, in a process that a test kills."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twin_resources.storage.state.state import State
 
 
 def main(state_url: str, host: str, public_key: str, secret_key: str) -> None:
-    """Sync until killed, with few requests at a time so that a kill can interrupt every stage."""
+    """Sync until killed, with few requests at a time, so that a kill can interrupt any stage."""
     client = LangfuseClient(host, public_key=public_key, secret_key=secret_key)
     rules = LedgerRules(
         requests=6, requests_per_minute=100_000, lag_s=0, reconcile_s=0, closing="at_once"

@@ -1,4 +1,4 @@
-"""The ledger reads scores from ClickHouse, which merges rows by project, day, name and id.
+"""Test that the ledger reads scores from ClickHouse, which merges rows by day, name and id.
 
 The ledger's unit tests run on it, and so does a simulation with random votes.
 """
@@ -20,8 +20,8 @@ from twin_resources.quality.ledger import ledger_tables
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 sessions = pytest.importorskip("chdb.session", reason="extra `clickhouse` not installed")
-DAYS, STEPS, ANSWERS, READERS = 6, 600, 10, 10
-FEW_REQUESTS = 4  # per sync, so that a window is read in parts
+DAY_COUNT, STEP_COUNT, ANSWER_COUNT, READER_COUNT = 6, 600, 10, 10
+MAX_REQUESTS = 4  # per sync, so that a window is read in parts
 # These tests are about the ledger's file, not about scores.
 NOT_ABOUT_SCORES = {"test_a_newer_ledger_is_refused", "test_two_writers_never_run_concurrently"}
 for _name, _test in vars(test_ledger).items():
@@ -50,25 +50,25 @@ def test_the_last_value_of_each_vote_counts_on_whichever_day_it_was_changed(
     environment: LedgerEnvironment, seed: int
 ) -> None:
     rng = random.Random(seed)
-    last: dict[str, float] = {}
-    changed = seen_changed = 0
-    environment.answer(*range(ANSWERS))
-    for _ in range(STEPS):
-        environment.pass_time(minutes=rng.randrange(1, DAYS * 24 * 60 // STEPS))
-        number, reader = rng.randrange(ANSWERS), f"r{rng.randrange(READERS)}"
+    value_by_vote: dict[str, float] = {}
+    change_count = reported_count = 0
+    environment.answer(*range(ANSWER_COUNT))
+    for _ in range(STEP_COUNT):
+        environment.pass_time(minutes=rng.randrange(1, DAY_COUNT * 24 * 60 // STEP_COUNT))
+        number, reader = rng.randrange(ANSWER_COUNT), f"r{rng.randrange(READER_COUNT)}"
         value = float(rng.randrange(2))
         vote = environment.vote(number, value, reader=reader)
-        changed += last.get(vote, value) != value
-        last[vote] = value
+        change_count += value_by_vote.get(vote, value) != value
+        value_by_vote[vote] = value
         if not rng.randrange(10):
-            report = environment.tick(requests=FEW_REQUESTS)
+            report = environment.tick(requests=MAX_REQUESTS)
             assert report.problem == ""
-            seen_changed += report.changed_scores
+            reported_count += report.changed_scores
     for _ in range(4):
-        seen_changed += environment.pass_time(hours=2).sync().changed_scores
+        reported_count += environment.pass_time(hours=2).sync().changed_scores
     with environment.state.read_transaction() as connection:
         stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
-    assert {row["id"]: row["value"] for row in stored} == last
-    assert seen_changed <= changed, "a vote alternates between its two rows"
+    assert {row["id"]: row["value"] for row in stored} == value_by_vote
+    assert reported_count <= change_count, "a vote alternates between its two rows"
     assert isinstance(environment.tables, ClickHouseScores)
-    assert environment.tables.count() > len(last), "no vote was changed on another day"
+    assert environment.tables.count() > len(value_by_vote), "no vote was changed on another day"

@@ -1,4 +1,4 @@
-"""A process that syncs the ledger is killed (kill -9) at any point; the next process recovers."""
+"""Test that the next process completes the ledger if one is killed (kill -9) at any point."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
-SCORES = 1200
+SCORE_COUNT = 1200
 
 
 def post_scores(running: RunningStore) -> None:
-    """Export traces, and a score for each, within about a second."""
+    """Export traces, and post a score for each."""
     now = datetime.now(UTC)
-    spans = [answer_span(number, now, author="ann") for number in range(SCORES)]
+    spans = [answer_span(number, now, author="ann") for number in range(SCORE_COUNT)]
     scores = [
         {
             "id": f"s{number}",
@@ -36,7 +36,7 @@ def post_scores(running: RunningStore) -> None:
             "name": "judge:topic@p1",
             "value": (number % 10) / 10,
         }
-        for number in range(SCORES)
+        for number in range(SCORE_COUNT)
     ]
     with httpx.Client(base_url=running.host, auth=(PUBLIC_KEY, SECRET_KEY), timeout=60) as http:
         export_spans(http, *spans)
@@ -49,7 +49,7 @@ def test_the_next_process_completes_the_ledger_of_a_killed_one(
 ) -> None:
     post_scores(running)
     url = f"sqlite:///{tmp_path / 'state.sqlite'}"
-    generator = random.Random(9)
+    rng = random.Random(9)
     state = State.open(url)
     command = [sys.executable, "-m", "tests.live.trace_store.ledger_reader", url, running.host]
     for number in range(8):
@@ -63,7 +63,7 @@ def test_the_next_process_completes_the_ledger_of_a_killed_one(
             assert reader.poll() is None, path.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        time.sleep(generator.uniform(0.0, 0.2))
+        time.sleep(rng.uniform(0.0, 0.2))
         os.kill(reader.pid, signal.SIGKILL)
         reader.wait(20)
         with state.read_transaction() as connection:
@@ -74,12 +74,12 @@ def test_the_next_process_completes_the_ledger_of_a_killed_one(
         for _ in range(20):
             report = ledger.sync(datetime.now(UTC))
             assert report.problem == ""
-            if len(settled_rows(ledger, "ann")) >= SCORES:
+            if len(settled_rows(ledger, "ann")) >= SCORE_COUNT:
                 break
     values = settled_rows(ledger, "ann")
-    assert [value.sequence for value in values] == list(range(1, SCORES + 1))
-    assert sum(value.value for value in values) == pytest.approx(0.45 * SCORES)
+    assert [value.sequence for value in values] == list(range(1, SCORE_COUNT + 1))
+    assert sum(value.value for value in values) == pytest.approx(0.45 * SCORE_COUNT)
     with state.read_transaction() as connection:
         units = connection.execute(text("SELECT COUNT(DISTINCT unit) FROM ledger_settled")).scalar()
-    assert units == SCORES
+    assert units == SCORE_COUNT
     state.close()

@@ -1,4 +1,4 @@
-"""The relay with the real store, and with a proxy in front of it that fails in every way."""
+"""Test the relay with the real store, directly and through a proxy that fails in every way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, Start
-from tests.live.trace_store.erring_server import ErringServer, erring_server
+from tests.live.trace_store.failing_proxy import FailingProxy, run_failing_proxy
 from tests.unit.trace_store.test_outbox import refused_items
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import parse_retry_after_s
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def export(trace_id: str = TRACE, span_id: str = "b" * 16) -> bytes:
+def make_export(trace_id: str = TRACE, span_id: str = "b" * 16) -> bytes:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     request = ExportTraceServiceRequest()
@@ -44,7 +44,7 @@ def export(trace_id: str = TRACE, span_id: str = "b" * 16) -> bytes:
     return gzip.compress(request.SerializeToString(), mtime=0)
 
 
-def scores(count: int, *, value: float = 1.0) -> list[QueuedScore]:
+def make_scores(count: int, *, value: float = 1.0) -> list[QueuedScore]:
     metadata = {"twin.reader": "r", "twin.at": "2026-11-20T10:00:00.000Z"}
     return [
         QueuedScore(f"s{number:05d}", TRACE, "thumbs", value, metadata=metadata)
@@ -60,9 +60,9 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def erring(running: RunningStore) -> Iterator[ErringServer]:
-    with erring_server(running.host) as server:
-        yield server
+def proxy(running: RunningStore) -> Iterator[FailingProxy]:
+    with run_failing_proxy(running.host) as failing_proxy:
+        yield failing_proxy
 
 
 def create_relay(host: str, outbox: Outbox, *, secret: str = SECRET_KEY) -> Relay:
@@ -79,54 +79,54 @@ def drain(relay: Relay, *, max_steps: int = 1000) -> list[float]:
     raise AssertionError(f"not empty after {max_steps} steps: {relay.outbox.counts()}")
 
 
-def test_every_failure_is_retried_and_nothing_is_doubled(
-    running: RunningStore, erring: ErringServer, outbox: Outbox
+def test_every_failure_is_retried_and_nothing_is_stored_twice(
+    running: RunningStore, proxy: FailingProxy, outbox: Outbox
 ) -> None:
-    erring.plan = [500, "garbage", "half", "lost", "silence", ("429", 7), 503, 401, 404, 302]
-    erring.plan.append("lost")
-    failures = len(erring.plan)
-    outbox.put_scores(scores(20))
-    outbox.put_trace(export())
-    pauses = [pause for pause in drain(create_relay(erring.host, outbox)) if pause]
-    assert len(pauses) == failures
+    proxy.failures = [500, "garbage", "half", "lost", "silence", ("429", 7), 503, 401, 404, 302]
+    proxy.failures.append("lost")
+    failure_count = len(proxy.failures)
+    outbox.put_scores(make_scores(20))
+    outbox.put_trace(make_export())
+    pauses = [pause for pause in drain(create_relay(proxy.host, outbox)) if pause]
+    assert len(pauses) == failure_count
     assert 7.0 in pauses
     assert all(0 < pause <= 30 for pause in pauses)
     with running.client() as client:
         arrived = list(client.scores())
-        assert sorted(row["id"] for row in arrived) == [score.id for score in scores(20)]
+        assert sorted(row["id"] for row in arrived) == [score.id for score in make_scores(20)]
         assert {row["metadata"]["twin.at"] for row in arrived} == {"2026-11-20T10:00:00.000Z"}
         assert len(client.trace(TRACE)["observations"]) == 1
     assert outbox.counts().problem == ""
 
 
 def test_a_trace_whose_response_was_lost_is_searched_before_it_is_resent(
-    running: RunningStore, erring: ErringServer, outbox: Outbox
+    running: RunningStore, proxy: FailingProxy, outbox: Outbox
 ) -> None:
     """Langfuse 4 would keep both copies and count the cost twice."""
-    erring.plan = ["lost", None, 502]
-    sender = Sender(TraceStore(erring.host, PUBLIC_KEY, SECRET_KEY), checks_before_resend=True)
-    outbox.put_trace(export())
+    proxy.failures = ["lost", None, 502]
+    sender = Sender(TraceStore(proxy.host, PUBLIC_KEY, SECRET_KEY), checks_before_resend=True)
+    outbox.put_trace(make_export())
     pauses = drain(Relay(outbox, sender))
     assert pauses[0] == TRACE_VISIBILITY_DELAY_S
-    outbox.put_trace(export("d" * 32, "e" * 16))  # not in the store, so it is sent again
+    outbox.put_trace(make_export("d" * 32, "e" * 16))  # not in the store, so it is sent again
     drain(Relay(outbox, sender))
-    posts = [path for method, path in erring.requests if method == "POST"]
-    paths = [path for method, path in erring.requests if method == "GET"]
-    assert (len(posts), len(paths)) == (3, 2)
-    assert all("fromStartTime=" in path and "toStartTime=" in path for path in paths)
+    posts = [path for method, path in proxy.requests if method == "POST"]
+    searches = [path for method, path in proxy.requests if method == "GET"]
+    assert (len(posts), len(searches)) == (3, 2)
+    assert all("fromStartTime=" in path and "toStartTime=" in path for path in searches)
     assert outbox.counts().sent_traces == 2
     with running.client() as client:
         assert len(list(client.observations())) == 2
 
 
 def test_a_vote_that_changed_after_a_lost_response_has_its_last_value(
-    running: RunningStore, erring: ErringServer, outbox: Outbox
+    running: RunningStore, proxy: FailingProxy, outbox: Outbox
 ) -> None:
-    erring.plan = ["lost"]
-    relay = create_relay(erring.host, outbox)
-    outbox.put_scores(scores(1, value=1.0))
+    proxy.failures = ["lost"]
+    relay = create_relay(proxy.host, outbox)
+    outbox.put_scores(make_scores(1, value=1.0))
     assert relay.send_next() > 0
-    outbox.put_scores(scores(1, value=0.0))
+    outbox.put_scores(make_scores(1, value=0.0))
     drain(relay)
     with running.client() as client:
         assert [row["value"] for row in client.scores()] == [0]
@@ -135,7 +135,7 @@ def test_a_vote_that_changed_after_a_lost_response_has_its_last_value(
 def test_a_score_that_the_server_rejects_is_set_aside(
     running: RunningStore, outbox: Outbox
 ) -> None:
-    outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *scores(2)])
+    outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *make_scores(2)])
     drain(create_relay(running.host, outbox))
     [(kind, item_id, reason)] = refused_items(outbox)
     assert (kind, item_id) == ("score", "bad")
@@ -145,7 +145,7 @@ def test_a_score_that_the_server_rejects_is_set_aside(
 
 
 def test_a_wrong_key_keeps_the_outbox(running: RunningStore, outbox: Outbox) -> None:
-    outbox.put_scores(scores(2))
+    outbox.put_scores(make_scores(2))
     relay = create_relay(running.host, outbox, secret="wrong")
     assert relay.send_next() > 0
     counts = outbox.counts()
@@ -209,13 +209,13 @@ def test_killed_relays_lose_nothing_and_sigterm_ends_the_last(
     (home / "secrets.json").write_text(json.dumps(keys))
     outbox = Outbox(home / "outbox.sqlite")
     port = int(running.host.rsplit(":", 1)[1])
-    expected = 600
+    score_count = 600
     for number in range(3):
-        outbox.put_scores(scores(expected)[number * 200 : (number + 1) * 200])
+        outbox.put_scores(make_scores(score_count)[number * 200 : (number + 1) * 200])
         relay = start_relay(home, port, process_logs / "relay.log")
-        before = outbox.counts().sent_scores
+        sent_before = outbox.counts().sent_scores
         deadline = time.monotonic() + 60
-        while outbox.counts().sent_scores < before + 20:
+        while outbox.counts().sent_scores < sent_before + 20:
             assert relay.poll() is None
             assert time.monotonic() < deadline, "the relay sends nothing"
             time.sleep(0.01)
@@ -231,4 +231,4 @@ def test_killed_relays_lose_nothing_and_sigterm_ends_the_last(
     assert relay.wait(20) == 0
     with running.client() as client:
         ids = [row["id"] for row in client.scores()]
-    assert len(ids) == len(set(ids)) == expected
+    assert len(ids) == len(set(ids)) == score_count

@@ -1,6 +1,7 @@
-"""Scores that a site writes with the official SDK or the REST API are counted by the ledger.
+"""Test that the ledger counts scores that a site writes with the official SDK or the REST API.
 
-The store runs as a process, and the SDK in another interpreter; the spans have the gateway's form.
+The store runs as a process, and the SDK in another interpreter. The spans are as the gateway writes
+them.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
 TRACES = [f"{number:032x}" for number in range(1, 6)]
-SCORES = {
+SCORE_SETTINGS = {
     "user-feedback": "thumbs",
     "stars": {"range": [1, 5]},
     "mood": {"stream": "thumbs", "values": {"happy": 1, "angry": 0}},
     "correctness": {"by": "judge"},
 }
 
-SDK = """
+SDK_SCRIPT = """
 from langfuse import Langfuse
 
 client = Langfuse()
@@ -45,7 +46,7 @@ client.shutdown()
 """
 
 
-def test_scores_by_sdk_and_rest_become_values(
+def test_scores_from_the_sdk_and_the_rest_api_are_counted(
     running: RunningStore, tmp_path: Path, process_logs: Path
 ) -> None:
     now = datetime.now(UTC)
@@ -55,7 +56,7 @@ def test_scores_by_sdk_and_rest_become_values(
             at, reader = now - timedelta(minutes=5), f"reader-{number}"
             export_spans(http, answer_span(number, at, author="ann", version="v2", reader=reader))
         run_python(
-            f"TRACES = {TRACES[:3]!r}\n{SDK}",
+            f"TRACES = {TRACES[:3]!r}\n{SDK_SCRIPT}",
             environment=sender_environment(running.host),
             log=process_logs / "sdk-scores.log",
         )
@@ -71,7 +72,7 @@ def test_scores_by_sdk_and_rest_become_values(
     rules = LedgerRules(lag_s=0, closing="at_once", requests_per_minute=600)
     with running.client() as client:
         ledger = Ledger(
-            state, client, rules, load_counted_scores=lambda: {"ann": read_scores(SCORES)}
+            state, client, rules, load_counted_scores=lambda: {"ann": read_scores(SCORE_SETTINGS)}
         )
         report = ledger.sync(datetime.now(UTC) + timedelta(seconds=5))
     settled = [(row.stream, row.version, row.value) for row in settled_rows(ledger, "ann")]

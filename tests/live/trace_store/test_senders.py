@@ -1,6 +1,6 @@
-"""The Langfuse SDK as another writer to the trace store.
+"""Test the Langfuse SDK as another writer to the trace store.
 
-It runs in a separate interpreter with only the three LANGFUSE_ variables, as at a user's site.
+The SDK runs in a separate interpreter with only the three LANGFUSE_ variables, as at a user's site.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore
 
 pytestmark = pytest.mark.live
 
-SDK = """
+SDK_SCRIPT = """
 from langfuse import Langfuse, propagate_attributes
 
 client = Langfuse()
@@ -70,18 +70,15 @@ def run_python(code: str, *, environment: Mapping[str, str], log: Path) -> str:
 def test_the_sdk_writes_and_reads_back(running: RunningStore, process_logs: Path) -> None:
     """The SDK sends scores as an array, which Langfuse 4.16 refuses and this store accepts."""
     output = run_python(
-        SDK, environment=sender_environment(running.host), log=process_logs / "sdk.log"
+        SDK_SCRIPT, environment=sender_environment(running.host), log=process_logs / "sdk.log"
     )
     trace_id = output.split()[0]
     with running.client() as client:
         trace = client.trace(trace_id)
         scores = {score["name"]: score for score in client.scores(trace_id=[trace_id])}
     request, answer = trace["observations"]
-    assert (request["type"], request["name"], request["isRootObservation"]) == (
-        "SPAN",
-        "request",
-        True,
-    )
+    assert (request["type"], request["name"]) == ("SPAN", "request")
+    assert request["isRootObservation"]
     assert (answer["type"], answer["parentObservationId"]) == ("GENERATION", request["id"])
     assert (answer["model"], answer["output"]) == ("smollm2", "Because.")
     assert answer["usageDetails"] == {"input": 5, "output": 7, "total": 12}
@@ -93,12 +90,12 @@ def test_the_sdk_writes_and_reads_back(running: RunningStore, process_logs: Path
     assert (scores["style"]["value"], scores["style"]["comment"]) == (0.25, "dry")
 
 
-# It is long because tests/live/whole also checks the store's outgoing packets.
+# Marked `long`, because tests/live/whole also checks the store's outgoing packets.
 @pytest.mark.long
 def test_store_and_sdk_send_no_packet_to_the_outside(tmp_path: Path, process_logs: Path) -> None:
-    """Both run in a network that has only the loopback interface."""
+    """The store and the SDK run in a network that has only the loopback interface."""
     script = tmp_path / "together.sh"
-    (tmp_path / "sdk.py").write_text(SDK)
+    (tmp_path / "sdk.py").write_text(SDK_SCRIPT)
     script.write_text(
         f"""set -eu
 "{sys.executable}" -m twin_resources.observability.trace_store.local_store \\

@@ -1,6 +1,6 @@
 """Simulate a rating language model with an OpenAI-compatible server in this process.
 
-Scope: the requests to a paid API, and its answers. Out of scope: the rubrics and their tests.
+Scope: the requests to the model, and its replies. Out of scope: prices, and the judge's tests.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tests.http_server import Request, Response, http_server
 
 
 class RatingServer:
-    """A server that records the prompts and answers each with `reply`.
+    """A server that records each prompt and returns the text of `reply`.
 
     Attributes:
-        reply: returns the server's text for the answer in a prompt.
+        reply: a function from the answer in a prompt to the server's text.
         prompts, response_formats: the prompt and response format of each request, in order.
         rejects_response_formats: whether a request with a response format gets status 400.
         passes_whole_prompt: whether `reply` receives the whole prompt instead of the answer in it.

@@ -17,7 +17,7 @@ from twin_resources.quality.judges.entailment import (
 SENTENCE = "the clock stopped in winter because of dust and a spring broke never again"
 WORDS = SENTENCE.split()
 LABELS = {0: "contradiction", 1: "entailment", 2: "neutral"}
-SHORT = "the clock stopped in winter"
+SHORT_PASSAGE = "the clock stopped in winter"
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def write_cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
-    tokenizer = Tokenizer(models.WordLevel({name: n for n, name in enumerate(names)}, "[UNK]"))
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+    tokenizer = Tokenizer(models.WordLevel({token: n for n, token in enumerate(tokens)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -45,7 +45,7 @@ def write_cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
     ).save_pretrained(folder)  # fmt: skip
     torch.manual_seed(3)
     config = BertConfig(
-        vocab_size=len(names), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=len(tokens), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
         intermediate_size=32, max_position_embeddings=130, id2label=labels,
         label2id={label: n for n, label in labels.items()}, initializer_range=1.0,
     )  # fmt: skip
@@ -58,10 +58,10 @@ def test_the_score_is_the_probability_of_the_label_entailment(folder: Path) -> N
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     judge = EntailmentModel(folder, name="tiny")
-    (score,) = judge.score([("dust broke the spring", (SHORT,))])
+    (score,) = judge.score([("dust broke the spring", (SHORT_PASSAGE,))])
 
     encoded = AutoTokenizer.from_pretrained(folder)(
-        SHORT, "dust broke the spring", return_tensors="pt"
+        SHORT_PASSAGE, "dust broke the spring", return_tensors="pt"
     )
     with torch.inference_mode():
         logits = AutoModelForSequenceClassification.from_pretrained(folder)(**encoded).logits
@@ -71,34 +71,35 @@ def test_the_score_is_the_probability_of_the_label_entailment(folder: Path) -> N
 
 def test_the_best_passage_counts_and_no_passage_scores_zero(folder: Path) -> None:
     judge = EntailmentModel(folder)
-    passages = (SHORT, "a spring broke", "never again in winter because of dust")
-    single = [judge.score([("the clock stopped", (text,))])[0] for text in passages]
+    passages = (SHORT_PASSAGE, "a spring broke", "never again in winter because of dust")
+    single_scores = [judge.score([("the clock stopped", (text,))])[0] for text in passages]
 
     scores = judge.score([("the clock stopped", passages), ("the clock stopped", ())])
 
-    assert scores == [pytest.approx(max(single), abs=1e-6), 0.0]
-    assert len({round(score, 4) for score in single}) == 3
+    assert scores == [pytest.approx(max(single_scores), abs=1e-6), 0.0]
+    assert len({round(score, 4) for score in single_scores}) == 3
 
 
-def test_a_score_does_not_depend_on_its_batch_and_long_passages_are_cut(folder: Path) -> None:
+def test_a_score_does_not_depend_on_its_batch_or_on_a_long_passage_in_it(folder: Path) -> None:
     judge = EntailmentModel(folder)
-    long = " ".join(WORDS * 20)  # 280 words; the model reads 128 tokens, including the sentence
+    # 280 words; the model reads 128 tokens, including the sentence.
+    long_passage = " ".join(WORDS * 20)
     claims = [
         ("a spring broke", (" ".join(WORDS[:index] or ["dust"]),)) for index in range(len(WORDS))
     ]
     single_scores = [judge.score([claim])[0] for claim in claims]
 
-    batch_scores = judge.score([*claims, ("a spring broke", (long,))])
+    batch_scores = judge.score([*claims, ("a spring broke", (long_passage,))])
 
     assert batch_scores[:-1] == pytest.approx(single_scores, abs=1e-6)
     assert PADDED_LENGTHS[0] < 128 < PADDED_LENGTHS[-1]
 
 
-def test_the_two_labels_are_found_by_name_and_other_labels_are_errors(
+def test_the_entailment_label_is_found_by_name_or_reported_missing(
     tmp_path: Path, folder: Path
 ) -> None:
-    swapped = write_cross_encoder(tmp_path / "two", {0: "not_entailment", 1: "entailment"})
-    (score,) = EntailmentModel(swapped).score([("dust", (SHORT,))])
+    two_label_folder = write_cross_encoder(tmp_path / "two", {0: "not_entailment", 1: "entailment"})
+    (score,) = EntailmentModel(two_label_folder).score([("dust", (SHORT_PASSAGE,))])
     assert 0.0 < score < 1.0
 
     unnamed = write_cross_encoder(tmp_path / "unnamed", {0: "LABEL_0", 1: "LABEL_1"})
@@ -106,7 +107,7 @@ def test_the_two_labels_are_found_by_name_and_other_labels_are_errors(
         EntailmentModel(unnamed)
     # Equal files give the same judge; different label names give a different judge.
     assert EntailmentModel(folder).revision == EntailmentModel(folder, name="x").revision
-    assert EntailmentModel(folder).revision != EntailmentModel(swapped).revision
+    assert EntailmentModel(folder).revision != EntailmentModel(two_label_folder).revision
 
 
 def test_a_folder_without_an_entailment_model_is_an_error(tmp_path: Path) -> None:

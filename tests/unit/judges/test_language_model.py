@@ -1,4 +1,4 @@
-"""Test the scores of the language-model judge and when it counts as a different judge."""
+"""Test the scores of the language-model judge, and when it counts as a different judge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from twin_resources.quality.judges.language_model import (
 
 
 class Replies:
-    """Replies that rate an answer by its digit; the first `invalid_count` replies are prose."""
+    """Returns an answer's digit as its rating, or prose for the next `invalid_count` answers."""
 
     def __init__(self) -> None:
         self.invalid_count = 0
@@ -36,31 +36,29 @@ def replies() -> Replies:
 
 
 @pytest.fixture
-def model(replies: Replies, monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
-    with run_rating_server(replies, monkeypatch) as server:
-        yield server
+def server(replies: Replies, monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
+    with run_rating_server(replies, monkeypatch) as rating_server:
+        yield rating_server
 
 
-def test_a_rating_becomes_a_score_and_equal_answers_are_asked_about_once(
-    model: RatingServer,
-) -> None:
+def test_a_rating_becomes_a_score_and_equal_answers_are_rated_once(server: RatingServer) -> None:
     judge = LanguageModelJudge("openai/judge")
     answers = [JudgedAnswer("Why?", f"rate {n}", ("a passage",)) for n in (5, 1, 3, 5)]
 
     assert judge.score_all([*answers, JudgedAnswer("Why?", "  ")]) == [1.0, 0.0, 0.5, 1.0, 0.0]
-    assert judge.usage.calls == len(model.prompts) == 3
-    assert all("a passage" in prompt for prompt in model.prompts)
+    assert judge.usage.calls == len(server.prompts) == 3
+    assert all("a passage" in prompt for prompt in server.prompts)
 
 
-def test_scores_do_not_depend_on_the_order_of_answers(model: RatingServer) -> None:
+def test_scores_do_not_depend_on_the_order_of_answers(server: RatingServer) -> None:
     judge = LanguageModelJudge("openai/judge")
     answers = [JudgedAnswer("Why?", f"{n % 5 + 1} is answer {n}") for n in range(12)]
 
     assert judge.score_all(answers[::-1]) == judge.score_all(answers)[::-1]
 
 
-def test_an_unreadable_rating_is_requested_again_and_then_an_error(
-    model: RatingServer, replies: Replies
+def test_a_reply_without_a_rating_is_requested_again_at_most_twice(
+    server: RatingServer, replies: Replies
 ) -> None:
     judge = LanguageModelJudge("openai/judge")
     replies.invalid_count = 2
@@ -89,15 +87,15 @@ def test_an_unreadable_rating_is_requested_again_and_then_an_error(
         ("5", None),
     ],
 )
-def test_only_a_whole_number_in_one_object_counts(reply: str, rating: int | None) -> None:
+def test_only_whole_numbers_from_1_to_5_are_ratings(reply: str, rating: int | None) -> None:
     assert parse_rating(reply) == rating
 
 
-def test_scores_span_0_to_1() -> None:
+def test_ratings_from_1_to_5_become_scores_from_0_to_1() -> None:
     assert [rating_to_score(rating) for rating in (1, 3, 5)] == [0.0, 0.5, 1.0]
 
 
-def test_the_texts_determine_the_order() -> None:
+def test_answers_are_rated_in_an_order_unrelated_to_their_arrival() -> None:
     answers = [JudgedAnswer("Why?", f"rate {n % 5 + 1} for {n}") for n in range(20)]
     assert sorted(answers, key=_order_key) not in (answers, answers[::-1])
 
@@ -109,22 +107,22 @@ def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPa
         LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 1")])
 
 
-def test_the_reply_is_requested_with_a_schema(model: RatingServer) -> None:
+def test_the_reply_is_requested_with_a_schema(server: RatingServer) -> None:
     LanguageModelJudge("openai/judge").score_all([JudgedAnswer("Why?", "rate 4")])
 
-    [reply_format] = model.response_formats
+    [reply_format] = server.response_formats
     assert reply_format["type"] == "json_schema"
     schema = reply_format["json_schema"]["schema"]
     assert schema["properties"] == {"rating": {"type": "integer", "enum": [1, 2, 3, 4, 5]}}
     assert schema["required"] == ["rating"]
 
 
-def test_a_server_that_rejects_the_schema_is_asked_without_one(model: RatingServer) -> None:
-    model.rejects_response_formats = True
+def test_a_server_that_rejects_the_schema_is_asked_without_one(server: RatingServer) -> None:
+    server.rejects_response_formats = True
     answers = [JudgedAnswer("Why?", "rate 5"), JudgedAnswer("Why?", "rate 3")]
 
     assert LanguageModelJudge("openai/judge").score_all(answers) == [1.0, 0.5]
-    assert model.response_formats == [{}, {}]
+    assert server.response_formats == [{}, {}]
 
 
 def test_another_model_is_another_judge() -> None:

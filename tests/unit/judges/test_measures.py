@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import pytest
 
 from tests.unit.judges.word_vectors import embed
@@ -26,7 +28,7 @@ RIVER = (
 SUBJECTS = ("clock spring", "river heron", "bread oven", "moth lamp", "tower bell")
 
 
-def pairs(count: int = 40) -> list[TopicPair]:
+def make_pairs(count: int = 40) -> list[TopicPair]:
     return [
         TopicPair(
             f"what about {SUBJECTS[n % 5]}", f"{SUBJECTS[n % 5]} again number {n}", f"d{n % 5}"
@@ -42,22 +44,21 @@ def test_prose_is_fluent_and_loops_and_fragments_are_not() -> None:
     assert fluency_score("") == fluency_score("…") == 0.0
 
 
-def test_the_topic_scale_compares_own_pairs_with_other_documents() -> None:
-    calibration = calibrate_topic(pairs(), embed=embed, embedder="e1")
+def test_the_topic_scale_compares_own_passages_with_other_documents() -> None:
+    calibration = calibrate_topic(make_pairs(), embed=embed, embedder="e1")
 
     assert calibration.pairs == 40
     assert calibration.own > 0.4
     assert calibration.unrelated < 0.1
-    others = pair_with_other_documents(pairs())
-    assert all(
-        own.document_id != other.document_id for own, other in zip(pairs(), others, strict=True)
-    )
+    own_documents = [pair.document_id for pair in make_pairs()]
+    other_documents = [pair.document_id for pair in pair_with_other_documents(make_pairs())]
+    assert all(map(operator.ne, own_documents, other_documents))
 
 
 @pytest.mark.parametrize(
     ("training_pairs", "reason"),
     [
-        (pairs(19), "19 training pairs"),
+        (make_pairs(19), "19 training pairs"),
         ([TopicPair("a clock", "clock", "one document")] * 30, "from 1 documents"),
         (
             [TopicPair(f"about nothing {n}", f"matter {n % 7} said", f"d{n}") for n in range(30)],
@@ -65,13 +66,13 @@ def test_the_topic_scale_compares_own_pairs_with_other_documents() -> None:
         ),
     ],
 )
-def test_a_missing_scale_has_a_reason(training_pairs: list[TopicPair], reason: str) -> None:
+def test_unsuitable_pairs_are_refused(training_pairs: list[TopicPair], reason: str) -> None:
     with pytest.raises(JudgeUnavailableError, match=reason):
         calibrate_topic(training_pairs, embed=embed, embedder="e1")
 
 
-def test_topic_falls_for_another_subject_a_loop_and_an_empty_answer() -> None:
-    judge = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e1"), embed)
+def test_another_subject_a_loop_and_an_empty_answer_score_zero_for_topic() -> None:
+    judge = TopicJudge(calibrate_topic(make_pairs(), embed=embed, embedder="e1"), embed)
     question = "How does the spring drive the wheel of a clock?"
 
     own, other, loop, empty = judge.score_all(
@@ -84,13 +85,13 @@ def test_topic_falls_for_another_subject_a_loop_and_an_empty_answer() -> None:
     assert own > 0.5
     assert other == loop == empty == 0.0
     assert judge.score_all([JudgedAnswer(question, CLOCK)]) == [own]
-    another_judge = TopicJudge(calibrate_topic(pairs(), embed=embed, embedder="e2"), embed)
+    another_judge = TopicJudge(calibrate_topic(make_pairs(), embed=embed, embedder="e2"), embed)
     assert judge_id(judge) != judge_id(another_judge), (
         "the embedder must be part of the judge's identity"
     )
 
 
-def test_support_is_the_share_of_supported_sentences() -> None:
+def test_support_is_the_mean_over_the_sentences() -> None:
     judge = SupportJudge(embed, embedder="e1")
     passages = (CLOCK, "The tower clock of 1804 has four faces.")
     quoted = "The spring drives every wheel of the clock."

@@ -1,4 +1,4 @@
-"""Test the kinds of negative probes, and that two runs create the same probes."""
+"""Test the kinds of negative probes, their repeatability, and the texts of other writers."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PROMPTS = [
     )
     for n in range(12)
 ]
-TRAINING = [(f"t{n}", f"A training passage numbered {n}") for n in range(5)]
+PASSAGES = [(f"t{n}", f"A training passage numbered {n}") for n in range(5)]
 
 
 def test_every_prompt_gets_a_probe_of_each_kind_with_its_own_passages() -> None:
     probes = create_negative_probes(
-        PROMPTS, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
+        PROMPTS, training_passages=PASSAGES, other_passages=["Somebody else wrote this."]
     )
 
     assert len(probes) == 4 * len(PROMPTS)
@@ -42,10 +42,10 @@ def test_every_prompt_gets_a_probe_of_each_kind_with_its_own_passages() -> None:
         own, probe_answer = probe.judged_pair()
         assert (own.question, own.passages) == (probe_answer.question, probe_answer.passages)
         assert own.answer != probe_answer.answer
-    answers = {prompt.answer: prompt.document_id for prompt in PROMPTS}
+    document_by_answer = {prompt.answer: prompt.document_id for prompt in PROMPTS}
     for probe in probes:
         if probe.kind == "shuffled":
-            assert answers[probe.answer] != probe.prompt.document_id
+            assert document_by_answer[probe.answer] != probe.prompt.document_id
         if probe.kind == "off_topic":
             assert probe.answer.startswith("A training passage")
         if probe.kind == "unsupported":
@@ -53,10 +53,10 @@ def test_every_prompt_gets_a_probe_of_each_kind_with_its_own_passages() -> None:
             assert str(int(probe.prompt.sample_id[1:]) + 10) not in probe.answer.split()
 
 
-def test_without_other_authors_there_are_no_foreign_probes() -> None:
+def test_without_other_authors_there_are_no_probes_by_another_author() -> None:
     kinds = {
         probe.kind
-        for probe in create_negative_probes(PROMPTS, training_passages=TRAINING, other_passages=[])
+        for probe in create_negative_probes(PROMPTS, training_passages=PASSAGES, other_passages=[])
     }
 
     assert kinds == {"off_topic", "shuffled", "unsupported"}
@@ -65,7 +65,7 @@ def test_without_other_authors_there_are_no_foreign_probes() -> None:
 def test_probes_do_not_depend_on_the_order_of_prompts_but_on_the_batch() -> None:
     def draw(prompts: list[AuthorAnswer], batch: str) -> list[tuple[str, str, str]]:
         probes = create_negative_probes(
-            prompts, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
+            prompts, training_passages=PASSAGES, other_passages=["Somebody else wrote this."]
         )
         drawn_probes = draw_probes(probes, count=6, batch=batch)
         return [(probe.kind, probe.prompt.sample_id, probe.answer) for probe in drawn_probes]
@@ -76,7 +76,7 @@ def test_probes_do_not_depend_on_the_order_of_prompts_but_on_the_batch() -> None
 
 def test_no_probe_is_drawn_twice_in_a_trial() -> None:
     probes = create_negative_probes(
-        PROMPTS, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
+        PROMPTS, training_passages=PASSAGES, other_passages=["Somebody else wrote this."]
     )
     drawn_probes: set[tuple[str, str]] = set()
 
@@ -89,9 +89,9 @@ def test_no_probe_is_drawn_twice_in_a_trial() -> None:
     assert draw_probes(probes, count=1, batch="one more", used_probes=drawn_probes) == []
 
 
-def test_a_single_document_gives_no_swapped_answers() -> None:
+def test_prompts_of_a_single_document_are_refused() -> None:
     with pytest.raises(TwinError, match="fewer than two documents"):
-        create_negative_probes(PROMPTS[:2], training_passages=TRAINING, other_passages=[])
+        create_negative_probes(PROMPTS[:2], training_passages=PASSAGES, other_passages=[])
 
 
 def test_one_of_three_other_writers_is_reserved_for_probes() -> None:
@@ -108,7 +108,7 @@ def test_one_of_three_other_writers_is_reserved_for_probes() -> None:
 
 
 @pytest.mark.parametrize("names", [["ann"], ["ann", "bob"]])
-def test_few_other_writers_are_divided_by_documents(names: list[str]) -> None:
+def test_documents_of_few_other_writers_are_divided(names: list[str]) -> None:
     writers = [
         WriterSample(name, tuple((f"{name}{n}", f"text {n}") for n in range(9))) for name in names
     ]
@@ -142,7 +142,7 @@ def test_missing_samples_give_no_writers(tmp_path: Path) -> None:
     assert bundled_writers(exclude=[], folder=tmp_path) == []
 
 
-def test_paragraphs_are_joined_up_to_a_minimum_length() -> None:
+def test_paragraphs_are_joined_until_they_reach_the_minimum_length() -> None:
     text = "\n\n".join(["word " * 30, "word " * 30, "word " * 200, "word " * 10])
 
     assert [len(passage.split()) for passage in split_into_passages(text)] == [60]

@@ -29,7 +29,7 @@ from twin_resources.storage.state.state import State
 
 MODEL = "openai/gpt-4o-mini"
 ADA = Author("ada", "Ada", consent="2026-01-01: by mail")
-ANSWERED = [JudgedAnswer("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) for n in range(6)]
+ANSWERS = [JudgedAnswer("Which oil?", f"Use thin oil, case {n}.", ("Oil.",)) for n in range(6)]
 
 
 @dataclass
@@ -39,12 +39,12 @@ class PaidJudgeSetup:
     provider: PaidProvider
     state: State
 
-    def account(self, usd: float | None = None) -> SpendingAccount:
-        limits = SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=usd)})
+    def account(self, limit_usd: float | None = None) -> SpendingAccount:
+        limits = SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=limit_usd)})
         return SpendingAccount(self.state, limits)
 
-    def judge(self, usd: float | None = None, *, timeout_s: float = 20.0) -> LanguageModelJudge:
-        budget = PurposeBudget(self.account(usd), "judge", author="ada")
+    def judge(self, limit_usd: float, *, timeout_s: float = 20.0) -> LanguageModelJudge:
+        budget = PurposeBudget(self.account(limit_usd), "judge", author="ada")
         return LanguageModelJudge(MODEL, terms=JudgeTerms(budget), timeout_s=timeout_s)
 
     def spent_nano(self) -> int:
@@ -60,7 +60,7 @@ class PaidJudgeSetup:
 def paid(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[PaidJudgeSetup]:
-    monkeypatch.setattr(language_model, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(language_model, "_FIRST_DELAY_S", 0.01)
     monkeypatch.setattr(paid_provider, "RETRY_AFTER_S", 0)
     provider = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
     provider.start()
@@ -73,19 +73,17 @@ def paid(
 
 def test_the_account_equals_the_bill_to_the_nano_dollar(paid: PaidJudgeSetup) -> None:
     judge = paid.judge(1.0)
-    scores = judge.score_all([*ANSWERED, ANSWERED[0]])
+    scores = judge.score_all([*ANSWERS, ANSWERS[0]])
     assert scores[0] == scores[-1]
     assert all(score in {0.0, 0.25, 0.5, 0.75, 1.0} for score in scores)
     assert paid.outcomes() == ["whole"] * 6
     assert paid.spent_nano() == paid.provider.bill.nano > 0
-    assert (judge.usage.calls, round(judge.usage.usd * NANO_PER_DOLLAR)) == (
-        6,
-        paid.provider.bill.nano,
-    )
+    assert judge.usage.calls == 6
+    assert round(judge.usage.usd * NANO_PER_DOLLAR) == paid.provider.bill.nano
 
 
 @pytest.mark.parametrize("refusal", ["429", "500"])
-def test_a_rejected_request_is_repeated_separately_and_costs_nothing(
+def test_a_rejected_request_is_retried_and_costs_nothing(
     paid: PaidJudgeSetup, refusal: str
 ) -> None:
     with pytest.raises(TwinError, match="unset TWIN_JUDGE_MODEL"):
@@ -96,22 +94,22 @@ def test_a_rejected_request_is_repeated_separately_and_costs_nothing(
 
 def test_a_request_that_times_out_counts_as_paid(paid: PaidJudgeSetup) -> None:
     judge = paid.judge(1.0, timeout_s=0.2)
-    slow = JudgedAnswer("Which oil? (hang)", "Thin oil.")
+    slow_answer = JudgedAnswer("Which oil? (hang)", "Thin oil.")
     with pytest.raises(TwinError, match="rate 1 answers"):
-        judge.score_all([slow])
+        judge.score_all([slow_answer])
     assert paid.spent_nano() == pytest.approx(
-        3 * judge.max_cost_usd([slow]) * NANO_PER_DOLLAR, abs=3
+        3 * judge.max_cost_usd([slow_answer]) * NANO_PER_DOLLAR, abs=3
     )
     assert paid.spent_nano() >= paid.provider.bill.nano > 0
 
 
 def test_nothing_is_sent_without_money_for_the_whole_batch(paid: PaidJudgeSetup) -> None:
-    max_cost_usd = paid.judge(1.0).max_cost_usd(ANSWERED)
+    max_cost_usd = paid.judge(1.0).max_cost_usd(ANSWERS)
     with pytest.raises(OverLimitError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
-        paid.judge(0.9 * max_cost_usd).score_all(ANSWERED)
+        paid.judge(0.9 * max_cost_usd).score_all(ANSWERS)
     assert (paid.outcomes(), paid.spent_nano()) == ([], 0)
-    # the money that other processes leave is enough, and the actual price is below the maximum
-    assert len(paid.judge(1.1 * max_cost_usd).score_all(ANSWERED)) == 6
+    # The budget suffices for the maximum cost, and the actual cost is below that.
+    assert len(paid.judge(1.1 * max_cost_usd).score_all(ANSWERS)) == 6
     assert 0 < paid.spent_nano() / NANO_PER_DOLLAR < max_cost_usd
     assert paid.judge(1.1 * max_cost_usd).remaining_usd == pytest.approx(
         1.1 * max_cost_usd - paid.spent_nano() / NANO_PER_DOLLAR
@@ -131,7 +129,7 @@ def test_the_reservation_of_a_killed_judge_counts_as_spent(paid: PaidJudgeSetup)
     assert reopened.sum_spending(period="month", purpose="judge").usd == pytest.approx(0.4)
 
 
-LOCAL = {"OPENAI_API_BASE": "http://127.0.0.1:8000/v1"}
+LOCAL_SERVER = {"OPENAI_API_BASE": "http://127.0.0.1:8000/v1"}
 OTHER_MACHINE = {"OPENAI_API_BASE": "http://192.168.1.7:8000/v1"}
 
 
@@ -144,7 +142,7 @@ OTHER_MACHINE = {"OPENAI_API_BASE": "http://192.168.1.7:8000/v1"}
         (Author("ada", "Ada", paid=False, consent=ADA.consent), MODEL, 1.0, {}, "paid = false"),
         (ADA, "anthropic/some-model", 1.0, {}, "no price"),
         # a local model costs nothing
-        (Author("ada", "Ada", paid=False), "openai/my-own", None, LOCAL, ""),
+        (Author("ada", "Ada", paid=False), "openai/my-own", None, LOCAL_SERVER, ""),
         (Author("ada", "Ada"), "ollama/llama3", None, {}, ""),
         # a model on another machine costs nothing but needs consent
         (ADA, "openai/my-own", None, OTHER_MACHINE, ""),
@@ -152,10 +150,10 @@ OTHER_MACHINE = {"OPENAI_API_BASE": "http://192.168.1.7:8000/v1"}
         (ADA, "hosted_vllm/my-own", None, {"HOSTED_VLLM_API_BASE": "https://a.example.org"}, ""),
         (ADA, "hosted_vllm/my-own", None, {}, "no price"),
         # an address of another provider
-        (Author("ada", "Ada"), "claude-3-5-haiku-latest", 1.0, LOCAL, "no line `consent`"),
+        (Author("ada", "Ada"), "claude-3-5-haiku-latest", 1.0, LOCAL_SERVER, "no line `consent`"),
         (Author("ada", "Ada"), "gpt-4o-mini", 1.0, {}, "no line `consent`"),
-        (Author("ada", "Ada"), "mistral/x", 1.0, {"MISTRAL_API_BASE": LOCAL["OPENAI_API_BASE"]},
-         "no line `consent`"),
+        (Author("ada", "Ada"), "mistral/x", 1.0,
+         {"MISTRAL_API_BASE": LOCAL_SERVER["OPENAI_API_BASE"]}, "no line `consent`"),
         (ADA, "openai/my-own", None, {"OPENAI_BASE_URL": "https://gateway.example.org"},
          "no price"),
     ],
@@ -175,7 +173,7 @@ def test_a_judge_needs_consent_and_a_budget(
     assert (terms.budget is not None) == (model == MODEL and not refusal)
     if not refusal:
         assert (terms.redaction_language is None) == (
-            environ is LOCAL or model.startswith("ollama")
+            environ is LOCAL_SERVER or model.startswith("ollama")
         )
     else:
         with pytest.raises(TwinError) as error:
@@ -186,7 +184,7 @@ def test_a_judge_needs_consent_and_a_budget(
         assert terms.next_step in str(error.value)
 
 
-def test_a_price_without_a_budget_is_always_an_error(paid: PaidJudgeSetup) -> None:
+def test_a_priced_model_without_a_budget_is_never_called(paid: PaidJudgeSetup) -> None:
     with pytest.raises(TwinError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
         LanguageModelJudge(MODEL).score_all([JudgedAnswer("Which oil?", "Thin oil.")])
     assert paid.outcomes() == []
@@ -197,7 +195,7 @@ def test_a_home_without_a_judge_has_no_terms(home: Settings) -> None:
         assert determine_judge_terms(home, Author("ada", "Ada"), state) is FREE_TERMS
 
 
-def test_readers_words_are_redacted_only_in_requests(
+def test_questions_and_answers_are_redacted_only_if_the_terms_require_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     judged_answer = JudgedAnswer(
@@ -208,9 +206,9 @@ def test_readers_words_are_redacted_only_in_requests(
         LanguageModelJudge("openai/judge", terms=JudgeTerms(redaction_language="en")).score_all(
             [judged_answer]
         )
-    local, paid_text = server.prompts
+    original_prompt, redacted_prompt = server.prompts
     texts = {"question": judged_answer.question, "answer": judged_answer.answer}
-    assert local == PROMPT.format(passages="By Ada.", **texts)
-    assert "brookmill" not in paid_text
-    assert paid_text.count("[e-mail]") == 2
-    assert "By Ada." in paid_text
+    assert original_prompt == PROMPT.format(passages="By Ada.", **texts)
+    assert "brookmill" not in redacted_prompt
+    assert redacted_prompt.count("[e-mail]") == 2
+    assert "By Ada." in redacted_prompt

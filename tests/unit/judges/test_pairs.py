@@ -1,4 +1,4 @@
-"""Test reading stored pairs as evidence: in order, without probes, with one id per pair."""
+"""Test reading stored pairs as evidence: their order, probes and ids."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def make_row(
         {"claim": "topic", "judge": "topic@1", "candidate": topic[0], "incumbent": topic[1]},
         {"claim": "voice", "judge": "voice@1", "candidate": 0.5, "incumbent": 0.25},
     ]
-    plant = "shuffled" if source == PROBE else ""
+    probe_kind = "shuffled" if source == PROBE else ""
     trial = fields.pop("trial", TRIAL)
     assert isinstance(trial, JudgedComparison)
-    return trial.build_row(sequence, source, prompt, plant) | {"scores": scores} | fields
+    return trial.build_row(sequence, source, prompt, probe_kind) | {"scores": scores} | fields
 
 
 def test_pairs_are_in_order_without_probes_and_other_trials() -> None:
@@ -51,19 +51,19 @@ def test_pairs_are_in_order_without_probes_and_other_trials() -> None:
         {"topic": 0.5, "voice": 0.25},
         {"topic": -0.25, "voice": 0.25},
     ]
-    [plant] = probe_rows(rows, trial=TRIAL.id).to_dicts()
-    assert score_differences(plant, ["topic"]) == {"topic": 0.75}
+    [probe] = probe_rows(rows, trial=TRIAL.id).to_dicts()
+    assert score_differences(probe, ["topic"]) == {"topic": 0.75}
     assert probe_keys(probe_rows(rows, trial=TRIAL.id)) == {("s1", "shuffled")}
     assert probe_rows(rows, trial=other_trial.id).is_empty()
 
 
 def test_another_judge_or_sampling_is_another_trial() -> None:
-    changed = [
+    changed_trials = [
         replace(TRIAL, judges=("topic@2", "voice@1")),
         replace(TRIAL, answers="other sampling"),
         replace(TRIAL, incumbent="j"),
     ]
 
-    assert len({TRIAL.id, *(trial.id for trial in changed)}) == 4
+    assert len({TRIAL.id, *(trial.id for trial in changed_trials)}) == 4
     first, repeated = TRIAL.build_row(1, "recorded", "t1"), TRIAL.build_row(9, "recorded", "t1")
     assert first["pair_id"] == repeated["pair_id"]

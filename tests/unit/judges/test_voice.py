@@ -29,27 +29,27 @@ def write_ornately(generator: random.Random) -> str:
     return f"One might say, perhaps, that the {first} was, in its way, very like the {second}, and "
 
 
-def make_writer(write: object, name: str, seed: int, documents: int = 30) -> WriterSample:
+def make_writer(write: object, name: str, seed: int, document_count: int = 30) -> WriterSample:
     generator = random.Random(seed)
     texts = tuple(
         (f"{name}-{n}", "".join(write(generator) for _ in range(5)))  # type: ignore[operator]
-        for n in range(documents)
+        for n in range(document_count)
         for _ in range(2)
     )
     return WriterSample(name, texts)
 
 
 def test_the_judge_distinguishes_two_writers_on_new_texts() -> None:
-    calibrated = calibrate_voice(
+    calibration = calibrate_voice(
         make_writer(write_tersely, "terse", 1), [make_writer(write_ornately, "ornate", 2)]
     )
-    judge = VoiceJudge(calibrated)
+    judge = VoiceJudge(calibration)
     own, other = make_writer(write_tersely, "new", 3, 5), make_writer(write_ornately, "new", 4, 5)
 
     own_scores = judge.score_all([JudgedAnswer("q", text) for _, text in own.passages])
     other_scores = judge.score_all([JudgedAnswer("q", text) for _, text in other.passages])
 
-    assert calibrated.auc == 1.0
+    assert calibration.auc == 1.0
     assert min(own_scores) > 0.9
     assert max(other_scores) < 0.1
     assert judge.score_all([JudgedAnswer("q", "")]) == [0.0]

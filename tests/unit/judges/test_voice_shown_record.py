@@ -1,4 +1,4 @@
-"""Test the record of voice figures: writing, reading by checkpoint, and its bars."""
+"""Test the record of voice figures: writing it, reading it, and its bar chart."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ FIGURES = VoiceFigures(
             base_apart=30,
             tuned_apart=40,
         ),
-    ),
+    )
 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
+    """Return one unit vector per text; a text without words of four letters is all zeros."""
     vectors = np.zeros((len(texts), 512), dtype=np.float32)
     for row, text in enumerate(texts):
         for word in re.findall(r"[a-z]{4,}", text.lower()):

@@ -30,7 +30,7 @@ def stable_window(*seconds: float, unsafe: bool = False) -> StableWindow:
     return window
 
 
-FAST = stable_window(*[0.4] * 40)
+FAST_WINDOW = stable_window(*[0.4] * 40)
 
 
 def count_until_stopped(
@@ -40,17 +40,17 @@ def count_until_stopped(
     rng = random.Random(seed)
     breaker = Breaker()
     for number in range(1, max_requests + 1):
-        breaker = breaker.with_outcome(cause, rng.random() < probability, stable=FAST)
+        breaker = breaker.with_outcome(cause, rng.random() < probability, stable=FAST_WINDOW)
         if breaker.tripped_cause:
             return number
     return None
 
 
-@pytest.mark.parametrize(("cause", "requests"), [("errors", 5), ("latency", 6), ("safety", 6)])
+@pytest.mark.parametrize(("cause", "count"), [("errors", 5), ("latency", 6), ("safety", 6)])
 def test_a_canary_that_always_fails_is_stopped_within_six_requests(
-    cause: Cause, requests: int
+    cause: Cause, count: int
 ) -> None:
-    assert count_until_stopped(cause, 1.0, max_requests=50) == requests
+    assert count_until_stopped(cause, 1.0, max_requests=50) == count
 
 
 def test_a_canary_that_fails_half_its_requests_is_stopped_early() -> None:
@@ -67,7 +67,7 @@ def test_tolerated_rates_stop_no_canary(cause: Cause) -> None:
 
     The test runs 40 canaries of 1,000 requests each.
     """
-    limit = tolerated_share(cause, FAST)
+    limit = tolerated_share(cause, FAST_WINDOW)
     stop_counts = [
         count_until_stopped(cause, limit, max_requests=1_000, seed=seed) for seed in range(40)
     ]
@@ -77,9 +77,9 @@ def test_tolerated_rates_stop_no_canary(cause: Cause) -> None:
 def test_a_late_failure_is_detected_as_fast_as_an_early_one() -> None:
     breaker = Breaker()
     for _ in range(3_000):
-        breaker = breaker.with_outcome("errors", is_bad=False, stable=FAST)
+        breaker = breaker.with_outcome("errors", is_bad=False, stable=FAST_WINDOW)
     for _ in range(5):
-        breaker = breaker.with_outcome("errors", is_bad=True, stable=FAST)
+        breaker = breaker.with_outcome("errors", is_bad=True, stable=FAST_WINDOW)
     assert breaker.tripped_cause == "errors"
     assert "5 of its 3005 requests" in breaker.reason
 
@@ -87,10 +87,10 @@ def test_a_late_failure_is_detected_as_fast_as_an_early_one() -> None:
 def test_the_reason_has_the_numbers_and_is_kept() -> None:
     breaker = Breaker()
     for _ in range(7):
-        breaker = breaker.with_outcome("latency", is_bad=True, stable=FAST)
+        breaker = breaker.with_outcome("latency", is_bad=True, stable=FAST_WINDOW)
     assert breaker.tripped_cause == "latency"
     assert "6 of its 6 requests took longer than 2 s, tolerated 5%" in breaker.reason
-    assert breaker.with_outcome("errors", is_bad=True, stable=FAST) is breaker
+    assert breaker.with_outcome("errors", is_bad=True, stable=FAST_WINDOW) is breaker
 
 
 def test_the_slow_threshold_depends_on_the_stable_version() -> None:
@@ -122,7 +122,7 @@ def test_wealth_is_never_negative_and_counts_add_up(values: list[tuple[Cause, bo
     expected_count = 0
     for cause, is_failure in values:
         expected_count += breaker.tripped_cause is None
-        breaker = breaker.with_outcome(cause, is_failure, stable=FAST)
+        breaker = breaker.with_outcome(cause, is_failure, stable=FAST_WINDOW)
     assert all(value >= 0.0 for wealth in breaker.wealth.values() for value in wealth)
     assert sum(breaker.counts.values()) == expected_count
     assert (breaker.tripped_cause is None) == (not breaker.reason)

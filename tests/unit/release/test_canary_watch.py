@@ -26,29 +26,29 @@ CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 
 
 def make_request(decision: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
-    canary = decision.route == "canary"
-    fallback = Fallback(STABLE, "t1", [], ThroughputMeter()) if canary else None
+    is_canary = decision.route == "canary"
+    fallback = Fallback(STABLE, "t1", [], ThroughputMeter()) if is_canary else None
     cost = AnswerCost(0.02, ThroughputMeter(), seconds=seconds)
     return RequestRecord(create_exchange(fallback=fallback), cost, decision)
 
 
 def make_failed_request() -> RequestRecord:
-    state = make_request(CANARY)
-    state.cost.begin()
-    state.record_fallback("canary failed: answered by stable")
-    return state
+    request = make_request(CANARY)
+    request.cost.begin()
+    request.record_fallback("canary failed: answered by stable")
+    return request
 
 
-class Registry:
-    """Records the moves of a registry. The first `failures` calls fail."""
+class FakeRegistry:
+    """A registry that records its moves; its first `failure_count` calls fail."""
 
-    def __init__(self, *, failures: int = 0) -> None:
-        self.failures = failures
+    def __init__(self, *, failure_count: int = 0) -> None:
+        self.failure_count = failure_count
         self.moves: list[tuple[str, int, str]] = []
 
     def __call__(self, author: str, version: int, reason: str) -> None:
-        if self.failures:
-            self.failures -= 1
+        if self.failure_count:
+            self.failure_count -= 1
             raise TwinError("move", found="a locked store", next_step="wait")
         self.moves.append((author, version, reason))
 
@@ -87,8 +87,8 @@ def run_in_loop(
     asyncio.run(run_until_done())
 
 
-def test_a_failing_canary_stops_and_is_rolled_back(live: LiveConfig) -> None:
-    registry = Registry()
+def test_a_failing_canary_is_stopped_and_rolled_back(live: LiveConfig) -> None:
+    registry = FakeRegistry()
     watch = CanaryWatch(live, registry)
 
     def send_requests() -> None:
@@ -110,7 +110,7 @@ def test_a_canary_stays_stopped_while_the_rollback_fails(
     live: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.RETRY_INTERVAL_S", 0.01)
-    registry = Registry(failures=3)
+    registry = FakeRegistry(failure_count=3)
     watch = CanaryWatch(live, registry)
 
     def send_requests() -> None:
@@ -137,7 +137,7 @@ def test_a_canary_may_return_after_the_policy_removed_it(live: LiveConfig, home:
 
 
 def test_requests_without_an_answer_do_not_count(live: LiveConfig) -> None:
-    watch = CanaryWatch(live, Registry())
+    watch = CanaryWatch(live, FakeRegistry())
     for _ in range(20):
         watch.count_request(make_failed_request(), is_answered=False)
         watch.count_request(make_request(CANARY), is_answered=False)
@@ -146,7 +146,7 @@ def test_requests_without_an_answer_do_not_count(live: LiveConfig) -> None:
 
 
 def test_slow_answers_are_compared_with_the_stable_version(live: LiveConfig) -> None:
-    registry = Registry()
+    registry = FakeRegistry()
     watch = CanaryWatch(live, registry)
 
     def send_requests() -> None:
@@ -163,21 +163,21 @@ def test_slow_answers_are_compared_with_the_stable_version(live: LiveConfig) -> 
     assert "requests took longer than 3 s" in registry.moves[0][2]
 
 
-def test_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
-    registry = Registry()
+def test_safety_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
+    registry = FakeRegistry()
     watch = CanaryWatch(live, registry)
-    leaking = make_request(CANARY)
-    leaking.safety_findings = ("api_key",)
+    leaking_request = make_request(CANARY)
+    leaking_request.safety_findings = ("api_key",)
 
     def send_requests() -> None:
         for _ in range(6):
-            watch.count_findings(leaking)
+            watch.count_findings(leaking_request)
 
     run_in_loop(send_requests, watch, until=lambda: registry.moves)
     assert registry.moves[0][2].startswith("safety: 6 of its 6 requests")
 
 
-def test_the_record_has_the_fallback_that_answered() -> None:
+def test_the_request_record_names_the_fallback_that_answered() -> None:
     record = make_failed_request()
     assert (record.decision, record.replaced_decision) == (STABLE, CANARY)
     assert record.template == "t1"
@@ -186,7 +186,7 @@ def test_the_record_has_the_fallback_that_answered() -> None:
 
 
 def test_a_returning_canary_gets_a_new_breaker(live: LiveConfig) -> None:
-    registry = Registry()
+    registry = FakeRegistry()
     watch = CanaryWatch(live, registry)
 
     def send_requests() -> None:

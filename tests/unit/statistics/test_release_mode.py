@@ -26,7 +26,7 @@ TRIAL = TrialFeasibility(
     certified_claims=("topic", "voice"),
     prompt_count=300,
     canary_values_per_day=40.0,
-    canary_readers=50,
+    canary_reader_count=50,
 )
 
 
@@ -57,8 +57,8 @@ def test_the_gate_decides_otherwise_with_a_reason() -> None:
     slow = choose_mode(replace(TRIAL, certified_claims=(), canary_values_per_day=1.0))
     assert slow.mode == "gate"
     assert "a canary would take about 8 months, more than 14 days" in slow.reason
-    too_few_readers = choose_mode(replace(TRIAL, certified_claims=(), canary_readers=29))
-    assert "29 of the 30 readers needed" in too_few_readers.reason
+    too_few_readers = choose_mode(replace(TRIAL, certified_claims=(), canary_reader_count=29))
+    assert "29 of 30 readers needed" in too_few_readers.reason
 
 
 def test_each_canary_value_is_paired_once_within_its_class() -> None:
@@ -99,7 +99,7 @@ def test_evidence_and_mode_determine_the_finding() -> None:
     assert promoted.finding == "promote"
     assert promoted.reason.startswith("shadow: better, after ")
     harmful = evaluate_evidence(
-        add_pairs([-0.6] * 60), mode="canary", is_exhausted=False, readers=3
+        add_pairs([-0.6] * 60), mode="canary", is_exhausted=False, reader_count=3
     )
     assert harmful.finding == "roll_back"  # few readers can roll back
     assert "worse than the stable version" in harmful.reason
@@ -115,7 +115,7 @@ def test_at_the_end_the_mean_decides_within_the_margin() -> None:
     assert worse.finding == "exhausted"
     assert worse.reason.endswith("on average -0.010 ± 0.001")
     uncertain = evaluate_evidence(
-        add_pairs([0.4, -0.4] * 150), mode="canary", is_exhausted=True, readers=40
+        add_pairs([0.4, -0.4] * 150), mode="canary", is_exhausted=True, reader_count=40
     )
     assert uncertain.finding == "exhausted"
     assert uncertain.reason.endswith("on average +0.000 ± 0.023, so at least -0.038")
@@ -123,14 +123,16 @@ def test_at_the_end_the_mean_decides_within_the_margin() -> None:
 
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
     won = add_pairs([0.6] * 30)
-    finding = evaluate_evidence(won, mode="canary", is_exhausted=False, readers=29)
+    finding = evaluate_evidence(won, mode="canary", is_exhausted=False, reader_count=29)
     assert finding.finding == "undecided"
     assert finding.reason.endswith("29 of 30 readers needed to promote")
     assert (
-        evaluate_evidence(won, mode="canary", is_exhausted=True, readers=29).finding == "exhausted"
+        evaluate_evidence(won, mode="canary", is_exhausted=True, reader_count=29).finding
+        == "exhausted"
     )
     assert (
-        evaluate_evidence(won, mode="canary", is_exhausted=False, readers=30).finding == "promote"
+        evaluate_evidence(won, mode="canary", is_exhausted=False, reader_count=30).finding
+        == "promote"
     )
 
 

@@ -1,4 +1,4 @@
-"""Run the trace store in process with a clock that the test sets."""
+"""Run the trace store in this process, with a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ class Store:
     now_ms: int = 1_790_000_000_123
 
     def at_time(self, moment: str) -> Store:
+        """Set the clock, and return the store."""
         self.now_ms = parse_timestamp_ms(moment)
         return self
 
     def get(self, path: str, **parameters: str) -> Any:
-        answer = self.http.get(f"/api/public/{path}", params=parameters)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        response = self.http.get(f"/api/public/{path}", params=parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def post_spans(self, *spans: dict[str, Any]) -> None:
-        """Export spans as OTLP/JSON: dicts of `attributes`, optionally `scope`, `resource`."""
+        """Export spans as OTLP/JSON; a span may also contain its `scope` and `resource`."""
         for fields in spans:
             span = dict(fields)
             scope = span.pop("scope", {"name": "litellm"})
@@ -49,8 +50,8 @@ class Store:
                     }
                 ]
             }
-            answer = self.http.post("/api/public/otel/v1/traces", json=body)
-            assert (answer.status_code, answer.json()) == (200, {})
+            response = self.http.post("/api/public/otel/v1/traces", json=body)
+            assert (response.status_code, response.json()) == (200, {})
 
 
 def encode_attributes(fields: dict[str, Any]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from twin_resources.quality.ledger.list_pages import score_pages, trace_pages
 
 TRACE = f"{7:032x}"
 # Not in the definition, but Langfuse accepts it and returns metadata in full.
-UNPUBLISHED = {"expandMetadata"}
+UNPUBLISHED_PARAMETERS = {"expandMetadata"}
 
 
 def find_published_requests() -> Iterator[tuple[str, re.Pattern[str], set[str]]]:
@@ -56,12 +56,12 @@ def _build_path_pattern(path: ast.expr) -> re.Pattern[str]:
 def test_langfuse_publishes_every_request_that_we_send() -> None:
     sent_requests: list[httpx.Request] = []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx.Request) -> httpx.Response:
         sent_requests.append(request)
         body: dict[str, Any] = {"data": [], "meta": {}, "id": "a", "status": "OK"}
         return httpx.Response(200, json=body)
 
-    http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
+    http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(respond))
     client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
     client.health()
     client.projects()
@@ -77,7 +77,7 @@ def test_langfuse_publishes_every_request_that_we_send() -> None:
     published = list(find_published_requests())
     assert len(published) > 50
     for request in sent_requests:
-        parameters = set(request.url.params) - UNPUBLISHED
+        parameters = set(request.url.params) - UNPUBLISHED_PARAMETERS
         matches = [
             names
             for method, pattern, names in published
@@ -97,11 +97,11 @@ def test_langfuses_client_accepts_our_scores(value: float | str, data_type: str)
     assert (request.id, request.trace_id, request.value) == ("s", TRACE, value)
 
 
-def test_the_generated_client_reads_the_stores_responses(store: Store) -> None:
+def test_langfuses_client_reads_the_stores_responses(store: Store) -> None:
     start = {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000001000000000"}
-    kind = {"langfuse.observation.type": "generation", "langfuse.observation.model.name": "m"}
+    attributes = {"langfuse.observation.type": "generation", "langfuse.observation.model.name": "m"}
     store.post_spans({"traceId": TRACE, "spanId": f"{1:016x}", "name": "answer", **start,
-                      "attributes": kind})  # fmt: skip
+                      "attributes": attributes})  # fmt: skip
     for name, value, data_type in (
         ("thumbs", 1, "BOOLEAN"), ("stars", 4.5, "NUMERIC"), ("mood", "happy", "CATEGORICAL"),
         ("said", "dry", "TEXT"), ("output", "Better so.", "CORRECTION"),

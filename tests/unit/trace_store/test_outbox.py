@@ -31,15 +31,17 @@ def outbox(tmp_path: Path) -> Outbox:
 
 
 def refused_items(outbox: Outbox) -> list[tuple[str, str, str]]:
+    """Return the kind, id and reason of each refused item."""
     with closing(sqlite3.connect(outbox.path)) as connection:
         return connection.execute("SELECT kind, id, why FROM refused").fetchall()
 
 
 def send_all(outbox: Outbox) -> list[str]:
+    """Mark all items as sent; return the scores' ids and the traces' texts in sending order."""
     order: list[str] = []
-    while (waiting := outbox.get_next_item()) is not None:
-        order.append(waiting.id if waiting.kind == "score" else waiting.body.decode())
-        outbox.mark_sent(waiting)
+    while (item := outbox.get_next_item()) is not None:
+        order.append(item.id if item.kind == "score" else item.body.decode())
+        outbox.mark_sent(item)
     return order
 
 
@@ -75,7 +77,7 @@ def test_a_repeated_export_is_queued_once(outbox: Outbox) -> None:
     assert (outbox.counts().traces, outbox.counts().trace_bytes) == (1, 6)
 
 
-def test_only_the_oldest_traces_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_a_full_outbox_drops_its_oldest_traces_and_refuses_new_scores(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.sqlite", max_trace_bytes=100, max_scores=3)
     outbox.put_scores([make_score("a"), make_score("b")])
     for number in range(12):
@@ -99,9 +101,7 @@ def test_an_outbox_starts_empty_with_space_for_one_item(tmp_path: Path) -> None:
     assert outbox.counts().scores == 1
 
 
-def test_removed_items_are_overwritten_and_commits_are_durable(
-    tmp_path: Path,
-) -> None:
+def test_the_database_overwrites_removed_items_and_keeps_commits(tmp_path: Path) -> None:
     for pages, outbox in (
         (77, Outbox(tmp_path / "outbox.sqlite", checkpoint_pages=77)),
         (1_000, Outbox(tmp_path / "other.sqlite")),
@@ -128,15 +128,15 @@ def test_a_failing_item_moves_to_the_end_of_the_queue(outbox: Outbox) -> None:
 
 def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
     outbox.put_scores([make_score("bad")])
-    waiting = outbox.get_next_item()
-    assert waiting is not None
-    outbox.mark_refused(waiting, "HTTP 400: no name")
+    item = outbox.get_next_item()
+    assert item is not None
+    outbox.mark_refused(item, "HTTP 400: no name")
     assert outbox.get_next_item() is None
     assert refused_items(outbox) == [("score", "bad", "HTTP 400: no name")]
     assert (outbox.counts().refused, outbox.counts().scores) == (1, 0)
 
 
-def test_an_outbox_is_durable_and_thread_safe(tmp_path: Path) -> None:
+def test_concurrent_writes_from_threads_are_all_stored(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     first, second = Outbox(path), Outbox(path)
 
@@ -167,14 +167,14 @@ def test_newer_and_damaged_files_are_errors(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(OutboxError, match="schema 99"):
         Outbox(path)
-    broken = tmp_path / "broken.sqlite"
-    broken.write_bytes(b"not a database at all, but long enough to be read as one" * 20)
+    damaged = tmp_path / "damaged.sqlite"
+    damaged.write_bytes(b"not a database at all, but long enough to be read as one" * 20)
     with pytest.raises(OutboxError, match="not a database") as error:
-        Outbox(broken)
+        Outbox(damaged)
     assert "move the file away" in str(error.value) or "restore" in str(error.value)
 
 
-def test_ids_depend_on_the_subject_of_the_score() -> None:
+def test_score_ids_depend_on_every_part_and_its_boundaries() -> None:
     assert score_id("thumbs", "reader", "trace") == score_id("thumbs", "reader", "trace")
     assert score_id("ab", "c") != score_id("a", "bc")
     assert len(score_id("x")) == 32

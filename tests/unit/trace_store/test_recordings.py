@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.trace_store.conftest import Store
 
-SERVED = (
+SERVED_RECORDINGS = (
     *("delete-score", "get-health", "get-projects", "otel-json-empty", "post-score"),
     *("get-v2-observations", "get-v2-observations-default", "get-v2-observations-filter-tags"),
     *(f"get-v3-scores-page{page}" for page in range(5)),
@@ -28,12 +28,12 @@ SERVED = (
     "post-score-bad-traceId-value",
 )
 # The store has no price list, so it cannot return prices per token.
-PRICE_LIST = {
+PRICE_FIELDS = {
     *("internalModelId", "modelId", "inputPrice", "outputPrice", "totalPrice"),
     *("usagePricingTierId", "usagePricingTierName"),
 }
 # LiteLLM uses attributes of another convention, which the store keeps as metadata.
-LITELLM = ("litellm_request", "raw_gen_ai_request")
+LITELLM_SPANS = ("litellm_request", "raw_gen_ai_request")
 LITELLM_FIELDS = {
     *("environment", "model", "providedModelName", "usageDetails", "costDetails"),
     *("inputUsage", "outputUsage", "totalUsage", "inputCost", "outputCost", "totalCost"),
@@ -47,9 +47,10 @@ def recordings(shared_data: Path) -> dict[str, dict[str, Any]]:
 
 
 def send(store: Store, recording: dict[str, Any]) -> tuple[int, Any]:
+    """Send the recorded request to the store; return the status and the body of its response."""
     request = recording["request"]
-    answer = store.http.request(request["method"], request["url"], json=request["body"])
-    return answer.status_code, answer.json()
+    response = store.http.request(request["method"], request["url"], json=request["body"])
+    return response.status_code, response.json()
 
 
 def rebuild_scores(store: Store, recordings: dict[str, dict[str, Any]]) -> None:
@@ -122,15 +123,15 @@ def to_nanoseconds(moment: str) -> str:
 
 
 def test_every_recording_is_either_served_or_404(recordings: dict[str, Any], store: Store) -> None:
-    """Every recording is tested: a request that is not in `SERVED` gets 404."""
-    assert set(SERVED) <= set(recordings)
-    for name in sorted(set(recordings) - set(SERVED)):
+    """A recorded request that is not in `SERVED_RECORDINGS` gets 404."""
+    assert set(SERVED_RECORDINGS) <= set(recordings)
+    for name in sorted(set(recordings) - set(SERVED_RECORDINGS)):
         status, body = send(store, recordings[name])
         assert (name, status, set(body)) == (name, 404, {"message", "error"})
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in SERVED if "page" not in name and "v2" not in name]
+    "name", [name for name in SERVED_RECORDINGS if "page" not in name and "v2" not in name]
 )
 def test_the_response_equals_the_recording(
     name: str, recordings: dict[str, Any], store: Store
@@ -154,7 +155,7 @@ def test_pages_of_scores_equal_the_recordings(recordings: dict[str, Any], store:
             assert row | {"updatedAt": ""} == recorded | {"updatedAt": ""}
 
 
-@pytest.mark.parametrize("name", [name for name in SERVED if "v2" in name])
+@pytest.mark.parametrize("name", [name for name in SERVED_RECORDINGS if "v2" in name])
 def test_observations_equal_the_recordings(
     name: str, recordings: dict[str, Any], store: Store
 ) -> None:
@@ -164,8 +165,8 @@ def test_observations_equal_the_recordings(
     assert (status, body["meta"]) == (200, recorded["meta"])
     for row, expected in zip(body["data"], recorded["data"], strict=True):
         assert set(row) == set(expected)
-        ignored_fields = LITELLM_FIELDS if row["name"] in LITELLM else set[str]()
-        compared_fields = expected.keys() - PRICE_LIST - ignored_fields
+        ignored_fields = LITELLM_FIELDS if row["name"] in LITELLM_SPANS else set[str]()
+        compared_fields = expected.keys() - PRICE_FIELDS - ignored_fields
         assert {field: row[field] for field in compared_fields} == {
             field: expected[field] for field in compared_fields
         }

@@ -1,4 +1,4 @@
-"""Test what the trace store accepts, refuses, pages, filters and deletes, with sample data."""
+"""Test what the trace store accepts, refuses, pages, filters and deletes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tests.unit.trace_store.conftest import KEYS, Store
 from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.observability.trace_store.otlp import MAX_EXPORT_BYTES
-from twin_resources.observability.trace_store.trace_tables import SCHEMA, TraceTables
+from twin_resources.observability.trace_store.queries import parse_observation_query
+from twin_resources.observability.trace_store.trace_tables import SCHEMA_VERSION, TraceTables
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
-GENERATION = {
+GENERATION_SPAN = {
     "traceId": TRACE,
     "spanId": "b7ad6b7169203331",
     "name": "litellm_request",
@@ -49,7 +50,7 @@ def make_span(number: int, *, trace: str = TRACE, **fields: Any) -> dict[str, An
 
 
 def test_a_generation_is_returned_with_all_fields(store: Store) -> None:
-    store.post_spans(GENERATION)
+    store.post_spans(GENERATION_SPAN)
     fields = "io,metadata,model,usage,trace_context,metrics"
     row = store.get("v2/observations", traceId=TRACE, fields=fields)["data"][0]
     assert row["type"] == "GENERATION"
@@ -65,9 +66,9 @@ def test_a_generation_is_returned_with_all_fields(store: Store) -> None:
     assert (basic["userId"], basic["environment"]) == ("reader-1", "production")
 
 
-def test_long_metadata_is_cut_unless_expanded(store: Store) -> None:
-    store.post_spans(GENERATION)
-    chunks = GENERATION["attributes"]["langfuse.trace.metadata.twin.chunks"]
+def test_long_metadata_is_truncated_unless_expanded(store: Store) -> None:
+    store.post_spans(GENERATION_SPAN)
+    chunks = GENERATION_SPAN["attributes"]["langfuse.trace.metadata.twin.chunks"]
     truncated_metadata = store.get("v2/observations", fields="metadata")["data"][0]["metadata"]
     assert truncated_metadata["twin.chunks"] == chunks[:200]
     expanded = store.get("v2/observations", fields="metadata", expandMetadata="twin.chunks")
@@ -75,7 +76,7 @@ def test_long_metadata_is_cut_unless_expanded(store: Store) -> None:
 
 
 def test_protobuf_and_gzip_give_the_same_rows_as_json(store: Store) -> None:
-    store.post_spans(GENERATION)
+    store.post_spans(GENERATION_SPAN)
     export = ExportTraceServiceRequest()
     scope_spans = export.resource_spans.add().scope_spans.add()
     scope_spans.scope.name = "litellm"
@@ -83,7 +84,7 @@ def test_protobuf_and_gzip_give_the_same_rows_as_json(store: Store) -> None:
     record.trace_id = bytes.fromhex(TRACE)
     record.start_time_unix_nano = 1_790_000_000_000_000_000
     record.end_time_unix_nano = 1_790_000_001_500_000_000
-    for name, value in GENERATION["attributes"].items():
+    for name, value in GENERATION_SPAN["attributes"].items():
         attribute = record.attributes.add(key=name)
         if isinstance(value, list):
             for item in value:
@@ -148,7 +149,7 @@ def test_a_gzip_bomb_is_not_unpacked(store: Store) -> None:
     assert (response.status_code, "unpacks to more than" in response.json()["error"]) == (400, True)
 
 
-def test_pages_of_equal_times_lose_and_repeat_nothing(store: Store) -> None:
+def test_paging_through_equal_times_loses_and_repeats_nothing(store: Store) -> None:
     for number in range(7):
         store.post_spans(make_span(0, trace=f"{number:032x}"))
         store.http.post("/api/public/scores", json={"name": "s", "value": 1, "traceId": "t"})
@@ -183,7 +184,9 @@ START_TIME_FILTER = {"type": "datetime", "column": "startTime", "operator": "<="
         (START_TIME_FILTER | {"value": format_timestamp(1_790_000_000_002)}, [2, 1]),
     ],
 )
-def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) -> None:
+def test_a_filter_selects_observations(
+    store: Store, condition: dict[str, Any], expected: list[int]
+) -> None:
     store.post_spans(
         make_span(1, attributes={"langfuse.trace.tags": ["x", "y"]}),
         make_span(2, attributes={"langfuse.trace.tags": ["x"]}),
@@ -236,7 +239,7 @@ def test_an_unreadable_filter_is_refused(store: Store) -> None:
 
 
 def test_scores_of_every_kind_are_returned_as_sent(store: Store) -> None:
-    kinds: list[tuple[Any, str | None, Any, str]] = [
+    cases: list[tuple[Any, str | None, Any, str]] = [
         (0.25, None, 0.25, "NUMERIC"),
         (3, "NUMERIC", 3, "NUMERIC"),
         (0, "BOOLEAN", False, "BOOLEAN"),
@@ -244,12 +247,12 @@ def test_scores_of_every_kind_are_returned_as_sent(store: Store) -> None:
         ("a longer remark", "TEXT", "a longer remark", "TEXT"),
         ("the better answer", "CORRECTION", "the better answer", "CORRECTION"),
     ]
-    for number, (value, data_type, _, _) in enumerate(kinds):
+    for number, (value, data_type, _, _) in enumerate(cases):
         body = {"id": f"s{number}", "name": "n", "traceId": TRACE, "value": value}
         body |= {} if data_type is None else {"dataType": data_type}
         assert store.http.post("/api/public/scores", json=body).json() == {"id": f"s{number}"}
     rows = {row["id"]: row for row in store.get("v3/scores")["data"]}
-    for number, (_, _, value, data_type) in enumerate(kinds):
+    for number, (_, _, value, data_type) in enumerate(cases):
         assert (rows[f"s{number}"]["value"], rows[f"s{number}"]["dataType"]) == (value, data_type)
     booleans = store.get("v3/scores", dataType="boolean")["data"]
     assert [row["id"] for row in booleans] == ["s2"]
@@ -276,7 +279,7 @@ def test_an_invalid_score_is_refused(store: Store, invalid_fields: dict[str, Any
 
 
 def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
-    """A change sets `updatedAt`, so `timestamp` cannot show changes."""
+    """Only `updatedAt` shows the change."""
     body = {"id": "one", "name": "n", "traceId": TRACE, "value": 1}
     store.at_time("2026-11-20T06:00:00.500Z").http.post("/api/public/scores", json=body)
     store.at_time("2026-11-21T06:00:00.500Z").http.post(
@@ -288,17 +291,15 @@ def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
     assert row["updatedAt"] == "2026-11-21T06:00:00.500Z"
 
 
-def test_the_valid_scores_of_an_array_are_accepted(store: Store) -> None:
+def test_only_the_valid_scores_of_an_array_are_stored(store: Store) -> None:
     good = {"id": "good", "name": "n", "traceId": TRACE, "value": 1}
     response = store.http.post("/api/public/scores", json=[good])
     assert (response.status_code, response.json()) == (202, {"message": "Accepted"})
     response = store.http.post("/api/public/scores", json=[good, {"name": "n"}])
-    assert (response.status_code, response.json()["accepted"], response.json()["rejected"]) == (
-        207,
-        1,
-        1,
-    )
-    assert response.json()["errors"][0]["message"].startswith("1: ")
+    assert response.status_code == 207
+    body = response.json()
+    assert (body["accepted"], body["rejected"]) == (1, 1)
+    assert body["errors"][0]["message"].startswith("1: ")
     assert len(store.get("v3/scores")["data"]) == 1
 
 
@@ -355,8 +356,8 @@ def test_the_root_describes_the_store_and_where_traces_are_shown(store: Store) -
 def test_no_byte_of_a_deleted_trace_stays_in_the_file(store: Store) -> None:
     canary = "canary-4711-in-the-answer"
     other = "f" * 32
-    secret = GENERATION["attributes"] | {"langfuse.observation.output": canary * 300}
-    store.post_spans(GENERATION | {"attributes": secret}, make_span(9, trace=other))
+    secret = GENERATION_SPAN["attributes"] | {"langfuse.observation.output": canary * 300}
+    store.post_spans(GENERATION_SPAN | {"attributes": secret}, make_span(9, trace=other))
     score = {"id": "s", "name": "n", "value": 1, "comment": canary}
     store.http.post("/api/public/scores", json=score | {"traceId": TRACE})
     store.http.post("/api/public/scores", json={**score, "id": "kept", "traceId": other})
@@ -372,19 +373,17 @@ def test_no_byte_of_a_deleted_trace_stays_in_the_file(store: Store) -> None:
     assert store.get("v2/observations")["data"] == []
 
 
-def test_rows_are_durable(tmp_path: Path, store: Store) -> None:
-    store.post_spans(GENERATION)
+def test_rows_are_read_after_reopening_the_file(store: Store) -> None:
+    store.post_spans(GENERATION_SPAN)
     reopened = TraceTables(store.tables.path)
-    from twin_resources.observability.trace_store.queries import parse_observation_query
-
-    rows, next_cursor = reopened.observations(parse_observation_query({}))
-    assert ([row.id for row in rows], next_cursor) == (["b7ad6b7169203331"], False)
+    rows, has_more = reopened.observations(parse_observation_query({}))
+    assert ([row.id for row in rows], has_more) == (["b7ad6b7169203331"], False)
 
 
 def test_a_newer_schema_is_refused_with_a_next_step(tmp_path: Path) -> None:
     path = tmp_path / "new.sqlite"
     with sqlite3.connect(path) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     with pytest.raises(TwinError, match="update llm-twin"):
         TraceTables(path)
 

@@ -66,9 +66,11 @@ def client(store: Store) -> LangfuseClient:
     )
 
 
-def post_score(store: Store, trace: int, name: str, value: float | str, **fields: Any) -> None:
-    kind = "CORRECTION" if isinstance(value, str) else "NUMERIC"
-    body = {"traceId": f"{trace:032x}", "name": name, "value": value, "dataType": kind} | fields
+def post_score(store: Store, number: int, name: str, value: float | str, **fields: Any) -> None:
+    """Post a score of the trace that `make_span` creates with this number."""
+    data_type = "CORRECTION" if isinstance(value, str) else "NUMERIC"
+    body = {"traceId": f"{number:032x}", "name": name, "value": value, "dataType": data_type}
+    body |= fields
     assert store.http.post("/api/public/scores", json=body).status_code == 200
 
 
@@ -147,9 +149,9 @@ def test_a_trace_is_a_tree_of_its_stored_spans(store: Store, client: LangfuseCli
 
 
 def test_a_missing_trace_is_an_error(client: LangfuseClient) -> None:
-    with pytest.raises(TraceStoreError) as refused:
+    with pytest.raises(TraceStoreError) as error:
         build_trace_tree(client, client.trace("0" * 32))
-    assert refused.value.status == 404
+    assert error.value.status == 404
 
 
 @pytest.mark.parametrize(
@@ -162,12 +164,12 @@ def test_a_missing_trace_is_an_error(client: LangfuseClient) -> None:
         ("judge:topic@1>=0.5", ScoreCondition("judge:topic@1", ">=", 0.5)),
     ],
 )
-def test_conditions_are_parsed(text: str, expected: ScoreCondition | None) -> None:
+def test_score_conditions_are_parsed(text: str, expected: ScoreCondition | None) -> None:
     assert parse_score_condition(text) == expected
 
 
 @pytest.mark.parametrize("text", ["thumbs<", "<0.3", "thumbs<many", "a<b<c"])
-def test_an_invalid_condition_is_an_error(text: str) -> None:
+def test_an_invalid_score_condition_is_refused(text: str) -> None:
     with pytest.raises(TwinError, match="condition"):
         parse_score_condition(text)
 
@@ -176,24 +178,24 @@ def test_an_invalid_condition_is_an_error(text: str) -> None:
     ("operator", "matching_values"),
     [("<", [0]), ("<=", [0, 0.5]), (">", [1]), (">=", [0.5, 1]), ("=", [0.5]), ("", [0, 0.5, 1])],
 )
-def test_conditions_compare_values(operator: str, matching_values: list[float]) -> None:
+def test_score_conditions_compare_values(operator: str, matching_values: list[float]) -> None:
     condition = ScoreCondition("thumbs", operator, 0.5)
     assert [value for value in (0, 0.5, 1) if condition.matches(value)] == matching_values
     assert condition.matches("a text") == (operator == "")
 
 
 @pytest.fixture
-def recorded(shared_data: Path) -> LangfuseClient:
+def recorded_client(shared_data: Path) -> LangfuseClient:
     """Return a client of recorded responses: observations, scores and project."""
     folder = shared_data / "langfuse-golden"
 
-    def body(name: str) -> Any:
+    def read_body(name: str) -> Any:
         return json.loads((folder / f"{name}.json").read_text())["response"]
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def respond(request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/api/public/")
         if path == "v2/observations":
-            page = body("get-v2-observations")
+            page = read_body("get-v2-observations")
             parameters = request.url.params
             rows = [
                 row
@@ -203,7 +205,7 @@ def recorded(shared_data: Path) -> LangfuseClient:
             ]
             return httpx.Response(200, json={"data": rows, "meta": {}})
         if path == "v3/scores":
-            page = body("get-v3-scores-page0")
+            page = read_body("get-v3-scores-page0")
             trace_ids = request.url.params.get("traceId", "").split(",")
             rows = [
                 row
@@ -211,15 +213,15 @@ def recorded(shared_data: Path) -> LangfuseClient:
                 if trace_ids == [""] or row["subject"]["id"] in trace_ids
             ]
             return httpx.Response(200, json={"data": rows, "meta": {}})
-        return httpx.Response(200, json=body("get-projects"))
+        return httpx.Response(200, json=read_body("get-projects"))
 
-    http = httpx.Client(base_url="https://lf.example", transport=httpx.MockTransport(answer))
+    http = httpx.Client(base_url="https://lf.example", transport=httpx.MockTransport(respond))
     return LangfuseClient("https://lf.example", public_key="", secret_key="", http=http)
 
 
-def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) -> None:
-    """Traces of the SDK or LiteLLM have no author and show only the fields that they have."""
-    page = read_trace_page(recorded, TraceFilter())
+def test_recorded_responses_of_a_real_langfuse_are_read(recorded_client: LangfuseClient) -> None:
+    """Traces of the SDK or LiteLLM have no author, and other missing fields are empty or None."""
+    page = read_trace_page(recorded_client, TraceFilter())
     assert [(row.version, row.tokens, row.cost_usd) for row in page.rows] == [
         ("adapter-v8", 30, 1.35e-05),
         ("adapter-v7", 30, 1.35e-05),
@@ -227,16 +229,16 @@ def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) 
         ("v7", 12, 0.001),
     ]
     assert {row.author for row in page.rows} == {""}
-    tree = build_trace_tree(recorded, recorded.trace(page.rows[3].trace_id))
+    tree = build_trace_tree(recorded_client, recorded_client.trace(page.rows[3].trace_id))
     assert [(step.kind, step.name) for step in tree.steps] == [("SPAN", "twin-request")]
     assert [(step.kind, step.facts["model"]) for step in tree.steps[0].children] == [
         ("GENERATION", "twin-7b")
     ]
     assert tree.facts["adapter"]
-    assert trace_url(recorded, "ab") == "https://lf.example/project/twin/traces/ab"
+    assert trace_url(recorded_client, "ab") == "https://lf.example/project/twin/traces/ab"
 
 
-def test_missing_fields_of_a_foreign_trace_are_empty() -> None:
+def test_missing_fields_of_an_external_trace_are_empty() -> None:
     row = build_trace_row({"traceId": "a", "startTime": "2026-01-01T00:00:00Z", "totalCost": 0})
     assert (row.author, row.version, row.cost_usd, row.tokens) == ("", "", None, None)
     assert (row.question, row.answer, row.error) == ("", "", "")

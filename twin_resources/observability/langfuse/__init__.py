@@ -1,5 +1,5 @@
-"""Read traces and scores through Langfuse's API, and write them through an outbox.
+"""Read traces and scores with Langfuse's API, and write them through an outbox.
 
-Scope: clients of both a real Langfuse and the embedded store. Out of scope: the embedded store
-itself (`trace_store/`).
+Scope: the clients of a real Langfuse and of the embedded store, which has the same API. Out of
+scope: the embedded store itself (`trace_store/`).
 """

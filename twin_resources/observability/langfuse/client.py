@@ -31,7 +31,7 @@ OBSERVATION_PAGE_SIZE = 200  # a row with input, output and metadata takes a few
 EXPANDED_METADATA = ("twin.chunks",)  # by default, the API truncates values to 200 characters
 # After a 429; the default applies if the response has no Retry-After.
 MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = 1.0, 60.0
-MAX_RETRY_AFTER_S = 3600.0
+MAX_RETRY_AFTER_S = 3600.0  # also the maximum total wait of one call
 MAX_PAGES = 10_000  # prevents an endless loop if a cursor points back to an earlier page
 
 
@@ -103,12 +103,12 @@ class LangfuseClient:
         """Return `{"status": "OK", "version": …}`.
 
         Raises:
-            TraceStoreError: the server does not answer or is unhealthy.
+            TraceStoreError: the server does not respond or is unhealthy.
         """
         return self._call("GET", "/api/public/health", tried="check the health of the trace store")
 
     def projects(self) -> list[dict[str, Any]]:
-        """Return a list with the project of this key pair. The call also checks the keys."""
+        """Return a list with the only project of this key pair. Invalid keys raise an error."""
         return self._require_rows(
             self._call("GET", "/api/public/projects", tried="find the project of the keys")
         )
@@ -150,11 +150,11 @@ class LangfuseClient:
         return self._pages("/api/public/v2/observations", parameters, OBSERVATION_PAGE_SIZE)
 
     def trace(self, trace_id: str) -> dict[str, Any]:
-        """Return `{"id", "observations": […], "metadata": {…}}`; oldest and outermost come first.
+        """Return `{"id", "observations": […], "metadata": {…}}`.
 
-        `metadata` merges the metadata of all observations, and a generation's values take
-        precedence. It omits the names that the transport adds (`attributes.`,
-        `resourceAttributes.`, `scope.`).
+        The oldest observation is first, and a parent precedes its children. `metadata` merges the
+        metadata of all observations, and a generation's values take precedence. It omits the names
+        that the transport adds (`attributes.`, `resourceAttributes.`, `scope.`).
 
         Raises:
             TraceStoreError: the read failed, or the trace does not exist (`status` 404).
@@ -205,9 +205,10 @@ class LangfuseClient:
         comment: str = "",
         metadata: Mapping[str, Any] | None = None,
     ) -> str:
-        """Write one score and return its id; server 4.16 refuses an array of scores.
+        """Write one score and return its id.
 
-        The score replaces an existing score with the same `id`. A bool is written as BOOLEAN.
+        Version 4.16 of the server refuses an array of scores. The score replaces an existing score
+        with the same `id`. A bool is written as BOOLEAN.
 
         Raises:
             TraceStoreError: the score was not accepted.
@@ -222,10 +223,10 @@ class LangfuseClient:
         }
         score = {"name": name, "value": int(value) if isinstance(value, bool) else value}
         request_body = score | {key: field for key, field in optional_fields.items() if field}
-        answer = self._call(
+        body = self._call(
             "POST", "/api/public/scores", tried=f"write score {name!r}", json=request_body
         )
-        return str(answer["id"])
+        return str(body["id"])
 
     def delete_score(self, score_id: str) -> None:
         """Delete one score; an unknown id is not an error."""
@@ -258,8 +259,8 @@ class LangfuseClient:
             TraceStoreError: the page could not be read.
         """
         action = f"read {path.rsplit('/', 1)[1]} from {self.host}"
-        answer = self._call("GET", path, tried=action, params=dict(parameters))
-        return self._require_rows(answer), str(answer.get("meta", {}).get("cursor") or "")
+        body = self._call("GET", path, tried=action, params=dict(parameters))
+        return self._require_rows(body), str(body.get("meta", {}).get("cursor") or "")
 
     def _pages(
         self, path: str, query_parameters: Mapping[str, str], page_size: int
@@ -281,8 +282,8 @@ class LangfuseClient:
             status=200,
         )
 
-    def _require_rows(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
-        rows = answer.get("data")
+    def _require_rows(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = body.get("data")
         if not isinstance(rows, list):
             raise TraceStoreError(
                 f"read from {self.host}",
@@ -312,7 +313,7 @@ class LangfuseClient:
                 status=response.status_code,
             )
         try:
-            answer = response.json()
+            body = response.json()
         except ValueError as error:
             raise TraceStoreError(
                 tried,
@@ -320,7 +321,7 @@ class LangfuseClient:
                 next_step="check that the address belongs to a trace store, not to a web page",
                 status=response.status_code,
             ) from error
-        return cast(dict[str, Any], answer)
+        return cast(dict[str, Any], body)
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         remaining_s = MAX_RETRY_AFTER_S
@@ -341,9 +342,9 @@ class LangfuseClient:
 
 
 def parse_retry_after_s(header: str, *, now: datetime) -> float | None:
-    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3), at most an hour.
+    """Return the delay in a Retry-After header (RFC 9110, section 10.2.3), in seconds.
 
-    Return None if the header is empty or invalid.
+    The result is at most an hour. Return None if the header is empty or invalid.
     """
     text = header.strip()
     try:
@@ -356,7 +357,7 @@ def parse_retry_after_s(header: str, *, now: datetime) -> float | None:
 
 
 def _nesting_depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
-    """Return the nesting depth, because a parent may start in the same millisecond as its child."""
+    """Return the number of ancestors. A parent may start in the same millisecond as its child."""
     parents = {item["id"]: item["parentObservationId"] for item in trace}
     depth, ancestor = 0, observation["parentObservationId"]
     while ancestor in parents and depth < len(parents):

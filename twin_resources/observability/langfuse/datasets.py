@@ -1,9 +1,9 @@
-"""Read the datasets that evaluations write to a real Langfuse.
+"""Read the datasets that evaluations have written to a real Langfuse.
 
-Scope: dataset names, and the items that an erasure must find.
+Scope: dataset names, and listing the items for an erasure.
 Out of scope: writing datasets (the gate's `report/experiment.py` does so through the SDK), the
 embedded trace store, which has no datasets.
-API: https://api.reference.langfuse.com, dataset items (numbered pages, no cursor).
+API: https://api.reference.langfuse.com, dataset items (numbered pages instead of cursors).
 """
 # pyright: strict
 
@@ -26,15 +26,15 @@ def held_out_dataset_name(author: str) -> str:
 
 
 def dataset_items(client: LangfuseClient, author: str) -> Iterator[dict[str, Any]]:
-    """Yield every item of an author's dataset, or nothing if no evaluation has run.
+    """Yield every item of an author's dataset, or nothing if no evaluation has created it.
 
     Raises:
         TraceStoreError: a page could not be read.
     """
-    for number in count(1):
+    for page_number in count(1):
         parameters = {
             "datasetName": held_out_dataset_name(author),
-            "page": str(number),
+            "page": str(page_number),
             "limit": str(PAGE_SIZE),
         }
         try:

@@ -1,12 +1,13 @@
-"""Keep scores and trace exports on disk until the trace store has accepted them.
+"""Keep scores and trace exports on disk until the trace store accepts them.
 
-Scope: one SQLite file per machine (write-ahead log), its queued items, limits and counts.
+Scope: the SQLite file (write-ahead log), of which a home has one per machine, its queued items,
+limits and counts.
 Out of scope: HTTP requests (`relay.py`), the meaning of scores (`ledger/`).
 Method: the transactional outbox, https://microservices.io/patterns/data/transactional-outbox.html
 
 The gateway writes this file directly, and the relay reads it. A receiver process between them would
-lose traces whenever it was down. A row is committed before its caller gets a confirmation, so the
-death of any process loses nothing.
+lose traces whenever it was down. A row is committed before its caller gets a confirmation, so a
+process that dies loses nothing.
 
 A score is queued under its own id. A later score with that id replaces it, even while the earlier
 one is being sent: the relay removes the row number that it sent, not the id. The trace store also
@@ -38,14 +39,14 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 from twin_resources.storage.storage_faults import classify_error, summarize_error
 
-SCHEMA = 2  # version 2 added tombstones
+SCHEMA_VERSION = 2  # version 2 added tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 MAX_SCORES = 2_000_000  # about 1 GB
-# A reader waits for this write. The page resends a vote that is refused with 503.
+# Kept short, because a reader waits for this write. The page resends a vote refused with 503.
 BUSY_TIMEOUT_S = 10.0
-# The relay checkpoints the log, because no reader waits for it; the gateway is the fallback.
+# No reader waits for the relay, so it checkpoints the log; the gateway does so only as a fallback.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
-Kind = Literal["score", "trace"]
+ItemKind = Literal["score", "trace"]
 # Sending order: readers' scores, then traces, then the gateway's own measurements.
 _READER_PRIORITY, _TRACE_PRIORITY, _AUTOMATIC_PRIORITY = 0, 1, 2
 _TABLES = f"""
@@ -60,7 +61,7 @@ CREATE TABLE IF NOT EXISTS refused (
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS words (name TEXT PRIMARY KEY, value TEXT NOT NULL, at REAL NOT NULL);
 {tombstones.TABLE};
-PRAGMA user_version = {SCHEMA};
+PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
@@ -114,7 +115,7 @@ class QueuedItem:
     """One item to send; `body` is a score as JSON or a gzipped OTLP protobuf export."""
 
     number: int
-    kind: Kind
+    kind: ItemKind
     id: str
     attempts: int
     body: bytes
@@ -126,7 +127,8 @@ class OutboxCounts:
 
     Attributes:
         scores, traces, trace_bytes: the number of waiting scores and traces, and the traces' size.
-        oldest_at: when the oldest waiting item was queued, or None if the queue is empty.
+        oldest_at: the time at which the oldest waiting item was queued, or None if the queue is
+            empty.
         sent_scores, sent_traces: the number of items that the trace store has accepted.
         dropped_traces: the number of traces dropped to free space, oldest first.
         refused: the number of items that the trace store will never accept; the table `refused`
@@ -200,10 +202,10 @@ class Outbox:
                 path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False
             )
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version > SCHEMA:
+            if version > SCHEMA_VERSION:
                 raise OutboxError(
                     f"open the outbox {path}",
-                    found=f"schema {version}; this code reads up to {SCHEMA}",
+                    found=f"schema {version}; this code reads up to {SCHEMA_VERSION}",
                     next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
             enable_write_ahead_log(self._connection, timeout_s=BUSY_TIMEOUT_S)
@@ -211,7 +213,7 @@ class Outbox:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
-            if version < SCHEMA:
+            if version < SCHEMA_VERSION:
                 self._connection.executescript(_TABLES)
 
     def put_scores(self, scores: Iterable[QueuedScore], *, automatic: bool = False) -> None:
@@ -244,7 +246,8 @@ class Outbox:
     def put_trace(self, export: bytes) -> None:
         """Queue one gzipped OTLP export, and drop the oldest exports if there is no space.
 
-        Erased traces are omitted, and so are later scores of these traces.
+        Erased traces are omitted. They get their own tombstones, so their later scores are omitted
+        too.
 
         Raises:
             OutboxError: the disk is full or the file is damaged.
@@ -272,9 +275,10 @@ class Outbox:
                 self._increment_counts(connection, trace=-1, bytes=-oldest_row[1], dropped=1)
 
     def get_next_item(self) -> QueuedItem | None:
-        """Return the next item by attempts, priority and age, or None if the queue is empty.
+        """Return the next item to send, or None if the queue is empty.
 
-        An item that the store fails to process moves behind all others, so it does not block them.
+        Items with fewer attempts come first, then by priority and age. An item that the store fails
+        to process therefore does not block the others.
         """
         with self._read_connection() as connection:
             row = connection.execute(
@@ -335,18 +339,19 @@ class Outbox:
         )
 
     def count_tombstones(self) -> int:
-        """Return the number of tombstones, which grows with each erasure."""
+        """Return the number of tombstones."""
         with self._read_connection() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM tombstones").fetchone()[0])
 
-    def has_tombstone(self, names: Iterable[str], *, started_at: float) -> bool:
-        """Return whether any of these tombstones covers data that started at `started_at`.
+    def has_tombstone(self, hashes: Iterable[str], *, started_at: float) -> bool:
+        """Return whether a stored tombstone covers data that started at `started_at`.
 
         Args:
+            hashes: the tombstone hashes to look for.
             started_at: the start time, in Unix seconds.
         """
         with self._read_connection() as connection:
-            return tombstones.has_matching_tombstone(connection, names, started_at=started_at)
+            return tombstones.has_matching_tombstone(connection, hashes, started_at=started_at)
 
     def close(self) -> None:
         """Close the file."""
@@ -356,7 +361,7 @@ class Outbox:
     def _put(
         self,
         connection: sqlite3.Connection,
-        kind: Kind,
+        kind: ItemKind,
         item_id: str,
         body: bytes,
         *,

@@ -49,7 +49,7 @@ from twin_resources.observability.trace_store.json_values import format_timestam
 from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
-FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
+MIN_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
 # With these codes, the item is at fault; with 401, 403 and 404, the configuration is.
 PERMANENT_FAILURES = (400, 413, 415, 422)
 TIMEOUT_S = 20.0
@@ -58,15 +58,15 @@ TRACE_VISIBILITY_DELAY_S = 30.0  # Langfuse shows an accepted trace only after s
 
 @dataclass(frozen=True)
 class SendOutcome:
-    """The result of one attempt.
+    """The result of one attempt to send an item.
 
     Attributes:
-        kind: `accepted`, `retry` (later) or `refused` (permanently).
+        status: `accepted`, `retry` (later) or `refused` (permanently).
         reason: a human-readable reason; empty if the item was accepted.
         wait_s: the seconds to wait before the next attempt, or None for the default pause.
     """
 
-    kind: Literal["accepted", "retry", "refused"]
+    status: Literal["accepted", "retry", "refused"]
     reason: str = ""
     wait_s: float | None = None
 
@@ -93,19 +93,19 @@ class Sender:
         self._http = store.open_http_client(timeout_s=timeout_s)
 
     def send(self, item: QueuedItem) -> SendOutcome:
-        """Try to send once; server and network failures do not raise."""
-        is_trace = item.kind == "trace" and self._checks_before_resend
+        """Send an item once. Server and network failures are returned, not raised."""
+        checks_trace = item.kind == "trace" and self._checks_before_resend
         # If the trace may have arrived, the next attempt starts by looking for it.
-        recheck_wait_s = TRACE_VISIBILITY_DELAY_S if is_trace else None
+        recheck_wait_s = TRACE_VISIBILITY_DELAY_S if checks_trace else None
         try:
-            if is_trace and item.attempts and self._is_stored(item):
+            if checks_trace and item.attempts and self._is_stored(item):
                 return SendOutcome("accepted")
             response = self._post(item)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            return SendOutcome("retry", f"no answer ({type(error).__name__}: {error})")
+            return SendOutcome("retry", f"no response ({type(error).__name__}: {error})")
         except httpx.HTTPError as error:
             return SendOutcome(
-                "retry", f"no answer ({type(error).__name__}: {error})", recheck_wait_s
+                "retry", f"no response ({type(error).__name__}: {error})", recheck_wait_s
             )
         message = response.text[:300] if not response.is_success else ""
         if response.status_code == 429 or response.status_code >= 500:
@@ -118,7 +118,7 @@ class Sender:
             return SendOutcome("refused", f"HTTP {response.status_code}: {message}")
         if not response.is_success:
             return SendOutcome("retry", f"HTTP {response.status_code}: {message}")
-        return _read_success(item, response)
+        return _check_success_body(item, response)
 
     def _is_stored(self, item: QueuedItem) -> bool:
         """Return whether the store has every span of an export; False if the query fails."""
@@ -153,30 +153,30 @@ class Sender:
         return self._http.post(path, content=item.body, headers=headers)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections to the trace store."""
         self._http.close()
 
 
-def _read_success(item: QueuedItem, answer: httpx.Response) -> SendOutcome:
-    """Accept a 2xx response only with a body of this API, because a captive portal returns 200."""
+def _check_success_body(item: QueuedItem, response: httpx.Response) -> SendOutcome:
+    """Return the outcome of a 2xx response. A captive portal returns 200 too, but without JSON."""
     try:
-        body: Any = answer.json()
+        body: Any = response.json()
     except ValueError:
         return SendOutcome(
-            "retry", f"HTTP {answer.status_code} without JSON: {answer.text[:120]!r}"
+            "retry", f"HTTP {response.status_code} without JSON: {response.text[:120]!r}"
         )
     if not isinstance(body, dict):
-        return SendOutcome("retry", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
+        return SendOutcome("retry", f"HTTP {response.status_code} with {response.text[:120]!r}")
     document = cast(dict[str, Any], body)
     if item.kind == "score" and document.get("id") != item.id:
-        return SendOutcome("retry", f"HTTP {answer.status_code} without the score's id")
+        return SendOutcome("retry", f"HTTP {response.status_code} without the score's id")
     if item.kind == "trace" and not set(document) <= {"partialSuccess"}:
-        return SendOutcome("retry", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
+        return SendOutcome("retry", f"HTTP {response.status_code} with {response.text[:120]!r}")
     partial_success: Any = document.get("partialSuccess") or {}
     is_object = isinstance(partial_success, dict)
     fields = cast(dict[str, Any], partial_success) if is_object else {}
     if str(fields.get("rejectedSpans") or "0") != "0":
-        return SendOutcome("refused", f"spans rejected: {answer.text[:300]}")
+        return SendOutcome("refused", f"spans rejected: {response.text[:300]}")
     return SendOutcome("accepted")
 
 
@@ -200,13 +200,13 @@ class Relay:
             if item is None:
                 return IDLE_S
             outcome = self.sender.send(item)
-        if outcome.kind == "retry":
+        if outcome.status == "retry":
             self._failures += 1
             self.outbox.record_failure(item, outcome.reason)
             self._report_change(f"trace store: {outcome.reason}")
             return self._pause_s() if outcome.wait_s is None else max(outcome.wait_s, IDLE_S)
         self._failures = 0
-        if outcome.kind == "refused":
+        if outcome.status == "refused":
             self.outbox.mark_refused(item, outcome.reason)
             self._report_change(f"{item.kind} {item.id} is permanently refused: {outcome.reason}")
             return 0.0
@@ -216,20 +216,20 @@ class Relay:
         return 0.0
 
     def _pause_s(self) -> float:
-        max_pause_s = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), MAX_PAUSE_S)
+        max_pause_s = min(MIN_PAUSE_S * 2 ** min(self._failures - 1, 20), MAX_PAUSE_S)
         return max_pause_s * (0.5 + random.random() / 2)
 
-    def _report_change(self, text: str) -> None:
-        """Print a line only when the status changes, not after every attempt."""
-        if text != self._last_message:
-            sys.stderr.write(f"{text or 'the trace store accepts data again'}\n")
+    def _report_change(self, message: str) -> None:
+        """Print a message that differs from the last one; an empty message means success."""
+        if message != self._last_message:
+            sys.stderr.write(f"{message or 'the trace store accepts data again'}\n")
             sys.stderr.flush()
-        self._last_message = text
+        self._last_message = message
 
 
 @contextmanager
 def hold_relay_lock(path: Path) -> Generator[None]:
-    """Hold the relay lock of an outbox. The kernel releases it if the holder is killed.
+    """Hold the relay lock of an outbox, which the kernel releases if the holder is killed.
 
     Raises:
         TwinError: another relay holds the lock.

@@ -7,9 +7,9 @@ Method: a row that records a deletion, so that a late write cannot undo it
 
 An answer may take minutes, and its reader, its author or a quoted post may be erased in that time.
 Its span is queued only when the answer ends. The table is in the outbox's file. The transaction
-that queues data also reads the table, so no write can intervene. A reader or an author may return;
-their tombstone then covers only data that started before its `until`. A trace or a passage stays
-excluded.
+that queues data also reads the table, so no other write can come between them. A reader or an
+author may return; their tombstone then covers only data that started before its `until`. A trace or
+a passage stays excluded.
 """
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -30,13 +30,13 @@ from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
 PROTOBUF_TYPE = "application/x-protobuf"
 # `until` (Unix seconds): data that started later is accepted; NULL excludes all data.
 TABLE = "CREATE TABLE IF NOT EXISTS tombstones (hash TEXT PRIMARY KEY, until REAL)"
-_METADATA = "langfuse.observation.metadata.twin."
-Kind = Literal["trace", "chunk", "reader", "author"]
+_METADATA_PREFIX = "langfuse.observation.metadata.twin."
+SubjectKind = Literal["trace", "chunk", "reader", "author"]
 
 
-def tombstone_hash(kind: Kind, name: str) -> str:
-    """Return the SHA-256 hash, in hex, of a trace id, chunk id, reader id or author slug."""
-    return hashlib.sha256(f"{kind}\x1f{name}".encode()).hexdigest()
+def tombstone_hash(kind: SubjectKind, identifier: str) -> str:
+    """Return the hexadecimal SHA-256 hash of a trace id, chunk id, reader id or author slug."""
+    return hashlib.sha256(f"{kind}\x1f{identifier}".encode()).hexdigest()
 
 
 def add_tombstones(connection: sqlite3.Connection, tombstones: Iterable[str]) -> None:
@@ -85,11 +85,11 @@ def has_score_tombstone(connection: sqlite3.Connection, score: Mapping[str, Any]
             of a reader who has returned is accepted.
     """
     metadata: Mapping[str, Any] = score.get("metadata") or {}
-    names = [
+    hashes = [
         tombstone_hash("trace", str(score.get("traceId"))),
         tombstone_hash("reader", str(metadata.get("twin.reader"))),
     ]
-    return has_matching_tombstone(connection, names, started_at=float("inf"))
+    return has_matching_tombstone(connection, hashes, started_at=float("inf"))
 
 
 def remove_traces(export: bytes, traces: Collection[str]) -> bytes | None:
@@ -109,13 +109,15 @@ def remove_traces(export: bytes, traces: Collection[str]) -> bytes | None:
 
 
 def _span_tombstones(span: OtlpSpan) -> Iterator[str]:
+    """Yield the tombstone hashes of a span's trace, reader, author and passages."""
     yield tombstone_hash("trace", span.trace_id)
     attributes = span.attributes
-    for reader in {attributes.get("user.id"), attributes.get(f"{_METADATA}reader")} - {None, ""}:
+    readers = {attributes.get("user.id"), attributes.get(f"{_METADATA_PREFIX}reader")}
+    for reader in readers - {None, ""}:
         yield tombstone_hash("reader", str(reader))
-    if author := attributes.get(f"{_METADATA}author"):
+    if author := attributes.get(f"{_METADATA_PREFIX}author"):
         yield tombstone_hash("author", str(author))
-    for chunk in list_chunk_ids(attributes.get(f"{_METADATA}chunks")):
+    for chunk in list_chunk_ids(attributes.get(f"{_METADATA_PREFIX}chunks")):
         yield tombstone_hash("chunk", chunk)
 
 
@@ -126,12 +128,13 @@ def list_chunk_ids(chunks: object) -> list[str]:
 
 
 def has_matching_tombstone(
-    connection: sqlite3.Connection, names: Iterable[str], *, started_at: float
+    connection: sqlite3.Connection, hashes: Iterable[str], *, started_at: float
 ) -> bool:
-    """Return whether any of these tombstones covers data that started at `started_at`.
+    """Return whether a stored tombstone covers data that started at `started_at`.
 
     Args:
+        hashes: the tombstone hashes to look for.
         started_at: the start time, in Unix seconds.
     """
     sql = "SELECT 1 FROM tombstones WHERE hash = ? AND (until IS NULL OR until > ?)"
-    return any(connection.execute(sql, (name, started_at)).fetchone() for name in names)
+    return any(connection.execute(sql, (tombstone, started_at)).fetchone() for tombstone in hashes)

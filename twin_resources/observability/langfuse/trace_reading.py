@@ -101,7 +101,12 @@ class TraceFilter:
 
 @dataclass(frozen=True)
 class Score:
-    """A rating of an answer by a person, a judge or the gateway."""
+    """A rating of an answer.
+
+    Attributes:
+        by: the person, judge or gateway that gave the rating.
+        at: the time of the rating, ISO 8601 in UTC.
+    """
 
     name: str
     value: float | str | bool
@@ -119,6 +124,7 @@ class TraceRow:
         seconds, cost_usd: the duration and the cost; None if the trace does not record them.
         tokens: the number of input and output tokens together.
         error: the reason for a failure; empty if the answer succeeded.
+        degraded: why the answer is of lower quality than usual; empty if it is not.
         scores: the scores of the answer, newest first.
     """
 
@@ -199,16 +205,19 @@ def read_trace_page(
     return TracePage(tuple(rows), cursor)
 
 
-def build_trace_tree(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree:
-    """Build the tree of a trace from `LangfuseClient.trace`, with its scores.
+def build_trace_tree(client: LangfuseClient, trace: Mapping[str, Any]) -> TraceTree:
+    """Build the tree of a trace, and read its scores.
+
+    Args:
+        trace: the result of `LangfuseClient.trace`.
 
     Raises:
         TraceStoreError: the scores could not be read.
     """
-    trace_id = str(observation["id"])
-    observations = cast("list[dict[str, Any]]", observation["observations"])
+    trace_id = str(trace["id"])
+    observations = cast("list[dict[str, Any]]", trace["observations"])
     scores = _read_scores(client, [trace_id]).get(trace_id, ())
-    facts = stringify_metadata(observation["metadata"])
+    facts = stringify_metadata(trace["metadata"])
     generation = next(
         (item for item in observations if item["type"] == "GENERATION"), observations[0]
     )
@@ -354,11 +363,11 @@ def _build_steps(observations: Iterable[Mapping[str, Any]]) -> tuple[Observation
         parent = str(row.get("parentObservationId") or "")
         children_by_parent[parent if parent in row_ids else ""].append(row)
 
-    def build_children(parent: str, seen: frozenset[str]) -> tuple[ObservationNode, ...]:
+    def build_children(parent: str, ancestor_ids: frozenset[str]) -> tuple[ObservationNode, ...]:
         return tuple(
-            _build_node(row, build_children(str(row["id"]), seen | {str(row["id"])}))
+            _build_node(row, build_children(str(row["id"]), ancestor_ids | {str(row["id"])}))
             for row in children_by_parent.get(parent, ())
-            if str(row["id"]) not in seen
+            if str(row["id"]) not in ancestor_ids
         )
 
     return build_children("", frozenset())

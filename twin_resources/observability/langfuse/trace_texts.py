@@ -16,7 +16,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 
 def extract_question(prompt: object, template_hash: str) -> str:
-    """Return the reader's question in a rendered prompt (messages or their JSON), or "" if none.
+    """Return the reader's question in a rendered prompt (messages or their JSON), or "".
 
     Args:
         template_hash: the hash of the prompt's template; an unknown hash selects the default.

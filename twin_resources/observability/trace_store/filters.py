@@ -1,4 +1,4 @@
-"""Translate the `filter` parameter of `v2/observations` (conditions in JSON) to SQL.
+"""Translate the `filter` parameter of `v2/observations` (conditions in JSON) into SQL.
 
 Scope: the conditions that this project and the SDK send (the SDK uses them to resume a batch
 evaluation and to filter by tags), and the errors for other conditions.
@@ -19,7 +19,7 @@ from twin_resources.observability.trace_store.json_values import parse_timestamp
 
 
 class RequestRefusedError(Exception):
-    """The store refuses the request with this status and `{"message": …, "error": …}`."""
+    """A refusal of a request with this status and the body `{"message": …, "error": …}`."""
 
     def __init__(self, status: int, message: str, error: Any) -> None:
         self.status, self.message, self.error = status, message, error
@@ -43,7 +43,7 @@ _SUPPORTED_CONDITIONS = "metadata key = text, traceId any of, tags any of, start
 
 
 def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], list[Condition]]:
-    """Return the filter's columns and conditions, and append its errors to `issues`.
+    """Return the filter's column names and conditions, and append its errors to `issues`.
 
     Raises:
         RequestRefusedError: the parameter is not JSON.

@@ -52,8 +52,8 @@ def to_text(value: Any) -> str:
 def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     """Flatten nested objects to dotted names with text values.
 
-    Lists become JSON, and empty objects are omitted. The last value of a repeated name is kept, so
-    the author's own metadata overrides the rest.
+    Lists become JSON; None and empty objects are omitted. If a dotted name repeats, its last value
+    is kept.
     """
     flat_fields: dict[str, str] = {}
     for name, item in value.items():
@@ -66,7 +66,7 @@ def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
 
 
 def stringify_score_metadata(value: Any) -> dict[str, str]:
-    """Return a score's metadata as name → text. A value without names gets the name `metadata`."""
+    """Map the names in a score's metadata to text. A value without a name is named `metadata`."""
     if value is None:
         return {}
     if isinstance(value, Mapping):
@@ -91,7 +91,7 @@ def _reject_constant(constant: str) -> Any:
 
 
 def parse_stored_text(text: str) -> Any:
-    """Return stored metadata text as the API returns it: parsed if it is JSON, else unchanged."""
+    """Return stored metadata as the API does: parsed if the text is JSON, else unchanged."""
     try:
         return json.loads(
             text,

@@ -1,10 +1,10 @@
 """Serve the embedded trace store: one machine's traces and scores over HTTP on loopback.
 
-Scope: the endpoints (only those in the list below), the key check, the process, deleting traces
-older than 90 days.
+Scope: the endpoints listed below, the key check, the process, and deleting traces older than 90
+days.
 Out of scope: a user interface, prompts, datasets, metrics; the client (`client.py`).
-API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, with
-the behaviour of version 4.16.0. Every other path returns 404, including paths that version 4.16.0
+API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, as
+in version 4.16.0. Every other path returns 404, including paths that version 4.16.0
 removed.
 
     POST   /api/public/otel/v1/traces     GET    /api/public/v2/observations
@@ -40,7 +40,7 @@ from starlette.routing import Route
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store import (
-    observation_answers,
+    observation_documents,
     observations,
     posted_scores,
     queries,
@@ -49,7 +49,7 @@ from twin_resources.observability.trace_store.filters import (
     RequestRefusedError,
     build_invalid_request_error,
 )
-from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
+from twin_resources.observability.trace_store.observation_documents import PROJECT_ID
 from twin_resources.observability.trace_store.otlp import ExportRefusedError, read_export
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.settings import load_secrets, load_settings
@@ -57,7 +57,7 @@ from twin_resources.settings import load_secrets, load_settings
 API_VERSION = "4.16.0"  # this store reproduces recorded responses of this server version
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_INGESTION_VERSION = 4
-# The ledger keeps its own copy equally long (`ledger.LedgerRules`), and reads each trace only once.
+# The ledger reads each trace only once, and keeps its copy for the same time (`LedgerRules`).
 RETENTION_DAYS = 90
 DAY_MS = 86_400_000
 CLEANUP_INTERVAL_MS = 600_000
@@ -103,10 +103,10 @@ def build_app(
             Route("/api/public/traces/{id}", _require_keys(_delete_trace), methods=["DELETE"]),
         ],
         exception_handlers={
-            404: _answer_not_found,
-            405: _answer_not_found,
-            RequestRefusedError: _answer_refused,
-            sqlite3.Error: _answer_storage_error,
+            404: _respond_not_found,
+            405: _respond_not_found,
+            RequestRefusedError: _respond_refused,
+            sqlite3.Error: _respond_storage_error,
         },
     )
     app.router.redirect_slashes = False
@@ -152,19 +152,19 @@ def _json_message(status: int, message: str, error: Any = None) -> JSONResponse:
     return JSONResponse(body, status_code=status)
 
 
-async def _answer_not_found(request: Request, _error: Exception) -> Response:
+async def _respond_not_found(request: Request, _error: Exception) -> Response:
     return _json_message(
         404, f"No such endpoint: {request.method} {request.url.path}", "NotFoundError"
     )
 
 
-async def _answer_refused(_request: Request, error: Exception) -> Response:
+async def _respond_refused(_request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestRefusedError):
         raise error
     return _json_message(error.status, error.message, error.error)
 
 
-async def _answer_storage_error(request: Request, error: Exception) -> Response:
+async def _respond_storage_error(request: Request, error: Exception) -> Response:
     print(f"trace store: {request.method} {request.url.path}: {error}", file=sys.stderr)  # noqa: T201
     return _json_message(503, "The trace store cannot reach its database", str(error))
 
@@ -233,7 +233,7 @@ async def _post_traces(request: Request) -> Response:
     try:
         await run_in_threadpool(store_spans)
     except ExportRefusedError as error:
-        return JSONResponse({"error": error.answer}, status_code=400)
+        return JSONResponse({"error": error.response_text}, status_code=400)
     return JSONResponse({})
 
 
@@ -241,7 +241,7 @@ async def _get_observations(request: Request) -> Response:
     query = queries.parse_observation_query(_query_parameters(request))
     rows, has_more = await run_in_threadpool(request.app.state.tables.observations, query)
     data = [
-        observation_answers.build_observation_document(
+        observation_documents.build_observation_document(
             row, groups=query.groups, expand_metadata=query.expand_metadata
         )
         for row in rows
@@ -251,7 +251,7 @@ async def _get_observations(request: Request) -> Response:
 
 
 async def _post_scores(request: Request) -> Response:
-    """Store one score, or SDK 5's array of scores, part of which may be accepted (207)."""
+    """Store one score, or the valid scores of an array, which SDK 5 sends."""
     payload = await _read_json_body(request)
     state = request.app.state
     entries = payload if isinstance(payload, list) else [payload]
@@ -311,7 +311,7 @@ async def _delete_traces(request: Request) -> Response:
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 selects a free port.
 
-    Connections wait until the store serves them.
+    The socket queues connections until the server accepts them.
 
     Raises:
         TwinError: the port is in use.
@@ -342,7 +342,7 @@ def _load_keys(home: str | None) -> Keys:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve until SIGTERM arrives; write the port to `--port-file` once the store listens."""
+    """Serve until SIGTERM arrives; write the port to `--port-file` once the socket listens."""
     import uvicorn
 
     parser = argparse.ArgumentParser(

@@ -2,10 +2,10 @@
 
 Scope: the mapping of attributes (`langfuse.*`, `user.id`, `session.id`) to fields. Attributes of
 other conventions become metadata.
-Out of scope: decoding OTLP (`otlp.py`), the API's representation (`observation_answers.py`),
+Out of scope: decoding OTLP (`otlp.py`), the API's representation (`observation_documents.py`),
 filters and paging (`queries.py`), storage.
 Source of the mapping: https://langfuse.com/integrations/native/opentelemetry#property-mapping,
-checked against recorded responses of 4.16.0.
+checked against recorded responses of Langfuse 4.16.0.
 """
 # pyright: strict
 
@@ -99,7 +99,7 @@ def build_observation(span: OtlpSpan, *, now_ms: int) -> Observation:
     attributes = span.attributes
     start_ms, end_ms = span.start_ns // 1_000_000, span.end_ns // 1_000_000
     start_ms, end_ms = start_ms or end_ms or now_ms, end_ms or start_ms or now_ms
-    kind = _read_type(attributes)
+    type_name = _read_type(attributes)
     version = attributes.get("langfuse.version") or span.resource.get("service.version") or ""
     level = str(attributes.get("langfuse.observation.level"))
     input_text, output_text = _read_input_and_output(attributes)
@@ -109,7 +109,7 @@ def build_observation(span: OtlpSpan, *, now_ms: int) -> Observation:
         parent_id=span.parent_span_id,
         start_ms=start_ms,
         end_ms=end_ms,
-        type=kind,
+        type=type_name,
         name=span.name,
         level=level if level in _LEVELS else "ERROR" if span.status == 2 else "DEFAULT",
         status_message=str(
@@ -128,7 +128,7 @@ def build_observation(span: OtlpSpan, *, now_ms: int) -> Observation:
         updated_ms=now_ms,
         trace=_read_trace_fields(attributes, span.resource),
         is_app_root=str(attributes.get("langfuse.internal.is_app_root")).lower() == "true",
-        generation=_read_generation_fields(attributes, kind),
+        generation=_read_generation_fields(attributes, type_name),
         input=input_text,
         output=output_text,
         metadata=_read_metadata(span),
@@ -147,8 +147,8 @@ def _read_trace_fields(attributes: Mapping[str, Any], resource: Mapping[str, Any
     )
 
 
-def _read_generation_fields(attributes: Mapping[str, Any], kind: str) -> GenerationFields:
-    has_prompt = kind == "GENERATION"  # only a generation is linked to a prompt
+def _read_generation_fields(attributes: Mapping[str, Any], type_name: str) -> GenerationFields:
+    has_prompt = type_name == "GENERATION"  # only a generation is linked to a prompt
     prompt_version = attributes.get("langfuse.observation.prompt.version")
     return GenerationFields(
         model=str(attributes.get("langfuse.observation.model.name") or ""),
@@ -212,7 +212,7 @@ def _parse_object(value: Any) -> dict[str, Any] | None:
 
 
 def _parse_counts(attribute: Any) -> dict[str, float]:
-    """Return the numeric values of an object and their total."""
+    """Return the numeric values of a JSON object, with their sum as `total` unless it has one."""
     counts: dict[str, float] = {}
     for name, value in (_parse_object(attribute) or {}).items():
         try:
@@ -238,7 +238,8 @@ def _read_input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, s
 
 def _read_metadata(span: OtlpSpan) -> dict[str, str]:
     layers: dict[str, Any] = {}
-    if not span.scope_name.startswith("langfuse-sdk"):  # all attributes of the SDK are mapped
+    # Langfuse's SDK sends only attributes that are mapped to fields.
+    if not span.scope_name.startswith("langfuse-sdk"):
         layers["attributes"] = {
             key: to_text(value)
             for key, value in span.attributes.items()

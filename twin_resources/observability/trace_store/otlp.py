@@ -1,4 +1,4 @@
-"""Decode OTLP trace exports, protobuf or JSON, to plain values.
+"""Decode OTLP trace exports, in protobuf or JSON, into plain values.
 
 Scope: decoding (gzip, protobuf, JSON). Out of scope: interpreting the attributes
 (`observations.py`), storage.
@@ -27,13 +27,13 @@ MAX_EXPORT_BYTES = 64 * 1024 * 1024  # decompressed; prevents a gzip bomb from e
 
 
 class ExportRefusedError(TwinError):
-    """The export is invalid, and no span is stored. `answer` is the text of the response."""
+    """The export is invalid, and no span is stored; `response_text` is the API's message."""
 
-    def __init__(self, answer: str) -> None:
-        self.answer = answer
+    def __init__(self, response_text: str) -> None:
+        self.response_text = response_text
         super().__init__(
             "read an OTLP trace export",
-            found=answer,
+            found=response_text,
             next_step="send OTLP traces as protobuf or JSON, with or without gzip",
         )
 
@@ -64,7 +64,7 @@ class OtlpSpan:
 
 
 def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -> list[OtlpSpan]:
-    """Decode one export.
+    """Decode the spans of one export.
 
     Args:
         body: the bytes of the request body, still compressed.
@@ -76,10 +76,10 @@ def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -
     """
     if "gzip" in content_encoding.lower():
         body = _gunzip(body)
-    kind = content_type.lower()
-    if "application/x-protobuf" in kind:
+    media_type = content_type.lower()
+    if "application/x-protobuf" in media_type:
         return _require_ids(_read_protobuf(body))
-    if "application/json" in kind:
+    if "application/json" in media_type:
         return _require_ids(_read_json(body))
     raise ExportRefusedError("Invalid content type")
 
@@ -98,12 +98,12 @@ def _gunzip(body: bytes) -> bytes:
 
 
 def _require_ids(spans: list[OtlpSpan]) -> list[OtlpSpan]:
-    """Refuse the whole export if a span has no ids: it may contain logs instead of spans."""
-    invalid = sum(1 for span in spans if not span.trace_id or not span.span_id)
-    if invalid:
+    """Return the spans; refuse the export if one has no ids, because it may contain logs."""
+    invalid_count = sum(1 for span in spans if not span.trace_id or not span.span_id)
+    if invalid_count:
         raise ExportRefusedError(
-            f"Invalid OTLP trace export: {invalid} of {len(spans)} span(s) have no traceId or "
-            "spanId. The entire export was rejected and no spans were ingested."
+            f"Invalid OTLP trace export: {invalid_count} of {len(spans)} span(s) have no traceId "
+            "or spanId. The entire export was rejected and no spans were ingested."
         )
     return spans
 
@@ -152,16 +152,16 @@ def _convert_attributes(attributes: Iterable[KeyValue]) -> dict[str, Any]:
 
 
 def _convert_value(value: AnyValue) -> Any:
-    kind = value.WhichOneof("value")
-    if kind is None:
+    field = value.WhichOneof("value")
+    if field is None:
         return None
-    if kind == "array_value":
+    if field == "array_value":
         return [_convert_value(item) for item in value.array_value.values]
-    if kind == "kvlist_value":
+    if field == "kvlist_value":
         return {item.key: _convert_value(item.value) for item in value.kvlist_value.values}
-    if kind == "bytes_value":
+    if field == "bytes_value":
         return value.bytes_value.hex()
-    return getattr(value, kind)
+    return getattr(value, field)
 
 
 def _read_json(body: bytes) -> list[OtlpSpan]:

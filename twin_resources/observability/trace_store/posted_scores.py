@@ -21,10 +21,10 @@ from twin_resources.observability.trace_store.json_values import (
     parse_stored_text,
     stringify_score_metadata,
 )
-from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
+from twin_resources.observability.trace_store.observation_documents import PROJECT_ID
 from twin_resources.observability.trace_store.observations import normalize_environment
 
-GROUPS = ("core", "details", "subject", "annotation")
+FIELD_GROUPS = ("core", "details", "subject", "annotation")
 SOURCES = ("ANNOTATION", "API", "EVAL")
 MAX_TEXT_CHARACTERS = 500
 
@@ -33,7 +33,7 @@ Issue = dict[str, Any]
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One row of the store. `value` is its number (0 or 1 for a boolean), or `text` its text."""
+    """One row of the store. A number or boolean (0 or 1) is in `value`, other scores in `text`."""
 
     id: str
     trace_id: str
@@ -83,12 +83,12 @@ class _PostedScore(BaseModel):
             raise ValueError("a boolean score must be 0 or 1")
         if self.dataType == "TEXT" and not 1 <= len(str(self.value)) <= MAX_TEXT_CHARACTERS:
             raise ValueError(f"a text score must have 1 to {MAX_TEXT_CHARACTERS} characters")
-        subjects = [
+        subject_ids = [
             subject_id
             for subject_id in (self.traceId, self.sessionId, self.datasetRunId)
             if subject_id
         ]
-        if len(subjects) != 1 or (self.observationId and not self.traceId):
+        if len(subject_ids) != 1 or (self.observationId and not self.traceId):
             raise ValueError(
                 "a score needs exactly one traceId (with or without an observationId), sessionId "
                 "or datasetRunId"
@@ -109,7 +109,7 @@ def validate_score(body: Any) -> list[Issue]:
 
 
 def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
-    """Build the row of a valid posted score. As in the API, its timestamp is its arrival time."""
+    """Build the row of a valid posted score. Its timestamp is its arrival time, as in Langfuse."""
     value = body["value"]
     is_text = isinstance(value, str)
     data_type = str(body.get("dataType") or ("CATEGORICAL" if is_text else "NUMERIC"))

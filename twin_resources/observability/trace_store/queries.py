@@ -1,4 +1,4 @@
-"""Parse the query strings of `v3/scores` and `v2/observations`.
+"""Parse the query strings of `v3/scores` and `v2/observations` into SQL conditions.
 
 Scope: parameters, cursors, the API's error messages, and SQL conditions.
 Out of scope: running SQL (`trace_tables.py`), the grammar of the `filter` parameter
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twin_resources.observability.trace_store import observation_answers, posted_scores
+from twin_resources.observability.trace_store import observation_documents, posted_scores
 from twin_resources.observability.trace_store.filters import (
     Condition,
     RequestRefusedError,
@@ -79,9 +79,9 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     ]
     limit = _parse_limit(values_by_name.get("limit", ""), 1, MAX_SCORES, issues)
     groups = _split_list(values_by_name.get("fields", "")) or ["core"]
-    if unknown_groups := set(groups) - set(posted_scores.GROUPS):
+    if unknown_groups := set(groups) - set(posted_scores.FIELD_GROUPS):
         issues.append(
-            _build_issue("fields", f"{sorted(unknown_groups)} not in {posted_scores.GROUPS}")
+            _build_issue("fields", f"{sorted(unknown_groups)} not in {posted_scores.FIELD_GROUPS}")
         )
     for name, column in _SCORE_COLUMNS.items():
         text = values_by_name.get(name, "")
@@ -120,29 +120,29 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
     groups = [
         group
         for group in _split_list(values_by_name.get("fields", ""))
-        if group in observation_answers.GROUPS
+        if group in observation_documents.FIELD_GROUPS
     ]
     return TraceQuery(
         (*conditions, *filter_conditions),
-        tuple(groups) if values_by_name.get("fields") else observation_answers.DEFAULT_GROUPS,
+        tuple(groups) if values_by_name.get("fields") else observation_documents.DEFAULT_GROUPS,
         limit,
         expand_metadata=bool(_split_list(values_by_name.get("expandMetadata", ""))),
     )
 
 
-def encode_score_cursor(last: posted_scores.ScoreRow) -> str:
+def encode_score_cursor(row: posted_scores.ScoreRow) -> str:
     """Return the cursor for the page after this row."""
-    position = {"v": 1, "lastTimestamp": format_timestamp(last.timestamp_ms), "lastId": last.id}
+    position = {"v": 1, "lastTimestamp": format_timestamp(row.timestamp_ms), "lastId": row.id}
     text = json.dumps(position, separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def encode_observation_cursor(last: Observation) -> str:
+def encode_observation_cursor(row: Observation) -> str:
     """Return the cursor for the page after this row."""
     position = {
-        "lastStartTimeTo": format_timestamp(last.start_ms),
-        "lastTraceId": last.trace_id,
-        "lastId": last.id,
+        "lastStartTimeTo": format_timestamp(row.start_ms),
+        "lastTraceId": row.trace_id,
+        "lastId": row.id,
     }
     return base64.b64encode(json.dumps(position, separators=(",", ":")).encode()).decode()
 
@@ -153,8 +153,7 @@ def _build_cursor_conditions(
     """Return the condition for the rows after the cursor, or an empty list without a cursor.
 
     Args:
-        columns_by_field: field of the cursor → column, in the order of the rows. The first field
-            is a time.
+        columns_by_field: field of the cursor → column, in sort order. The first field is a time.
 
     Raises:
         RequestRefusedError: the cursor is invalid.
@@ -165,12 +164,12 @@ def _build_cursor_conditions(
     try:
         position = json.loads(base64.b64decode(text + "=" * (-len(text) % 4)))
         moment, *ids = (position[field] for field in columns_by_field)
-        key = (parse_timestamp_ms(moment), *map(str, ids))
+        values = (parse_timestamp_ms(moment), *map(str, ids))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = "Invalid cursor format"
         raise RequestRefusedError(400, message, "InvalidRequestError") from error
-    placeholders = ", ".join("?" * len(key))
-    return [Condition(f"({', '.join(columns_by_field.values())}) < ({placeholders})", key)]
+    columns = ", ".join(columns_by_field.values())
+    return [Condition(f"({columns}) < ({', '.join('?' * len(values))})", values)]
 
 
 def _select_last_values(parameters: Parameters) -> dict[str, str]:
@@ -194,14 +193,14 @@ def _build_time_conditions(
 ) -> list[Condition]:
     """Build conditions for the time from `from_name` (inclusive) to `to_name` (exclusive)."""
     conditions: list[Condition] = []
-    for name, sign in ((from_name, ">="), (to_name, "<")):
+    for name, operator in ((from_name, ">="), (to_name, "<")):
         if values_by_name.get(name):
             try:
                 timestamp_ms = parse_timestamp_ms(values_by_name[name])
             except (ValueError, OverflowError):
                 issues.append(_build_issue(name, f"{values_by_name[name]!r} is not a date"))
             else:
-                conditions.append(Condition(f"{column} {sign} ?", (timestamp_ms,)))
+                conditions.append(Condition(f"{column} {operator} ?", (timestamp_ms,)))
     return conditions
 
 

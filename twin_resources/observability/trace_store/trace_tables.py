@@ -28,12 +28,12 @@ from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 from twin_resources.storage.storage_faults import translate_storage_errors
 from twin_resources.wait_limits import MAX_IDLE_S
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
 _BOOLEAN_COLUMNS = {"public", "is_app_root"}
 _NESTED = {"trace": TraceFields, "generation": GenerationFields}
 _COLUMNS_BY_FIELD = {
-    name: tuple(field.name for field in fields(kind)) for name, kind in _NESTED.items()
+    name: tuple(field.name for field in fields(cls)) for name, cls in _NESTED.items()
 }
 _OBSERVATION_FIELDS = tuple(
     column
@@ -50,7 +50,7 @@ CREATE INDEX IF NOT EXISTS observations_by_time ON observations (start_ms, trace
 CREATE TABLE IF NOT EXISTS scores ({", ".join(_SCORE_FIELDS)}, PRIMARY KEY (id));
 CREATE INDEX IF NOT EXISTS scores_by_time ON scores (timestamp_ms, id);
 CREATE INDEX IF NOT EXISTS scores_by_trace ON scores (trace_id);
-PRAGMA user_version = {SCHEMA};
+PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
@@ -73,13 +73,13 @@ class TraceTables:
             make_private_database(path)
             connection = self._connection()
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA:
+        if version > SCHEMA_VERSION:
             raise TwinError(
                 f"open the trace store {path}",
-                found=f"schema {version}; this code reads up to {SCHEMA}",
+                found=f"schema {version}; this code reads up to {SCHEMA_VERSION}",
                 next_step="update llm-twin, or set a different home with TWIN_HOME",
             )
-        if version < SCHEMA:
+        if version < SCHEMA_VERSION:
             connection.executescript(_TABLES)
 
     def _connection(self) -> sqlite3.Connection:
@@ -107,23 +107,24 @@ class TraceTables:
         connection.execute("COMMIT")
 
     def put_observations(self, observations: Sequence[Observation]) -> None:
-        """Insert or replace rows by trace and id. A replaced row keeps its first `created_ms`."""
+        """Insert rows, or replace rows with the same trace and id, keeping the old `created_ms`."""
         rows = [_encode_row(item, _OBSERVATION_FIELDS) for item in observations]
         self._upsert(
-            "observations", _OBSERVATION_FIELDS, rows, kept=("trace_id", "id", "created_ms")
+            "observations", _OBSERVATION_FIELDS, rows, fixed=("trace_id", "id", "created_ms")
         )
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
-        """Insert or replace rows by id. A replaced row keeps its first timestamp and its trace."""
+        """Insert rows, or replace rows with the same id, keeping `_FIRST_SCORE_FIELDS`."""
         rows = [_encode_row(item, _SCORE_FIELDS) for item in scores]
-        self._upsert("scores", _SCORE_FIELDS, rows, kept=_FIRST_SCORE_FIELDS)
+        self._upsert("scores", _SCORE_FIELDS, rows, fixed=_FIRST_SCORE_FIELDS)
 
     def _upsert(
-        self, table: str, names: Sequence[str], rows: Sequence[Any], *, kept: Collection[str]
+        self, table: str, columns: Sequence[str], rows: Sequence[Any], *, fixed: Collection[str]
     ) -> None:
-        updates = ", ".join(f"{name} = excluded.{name}" for name in names if name not in kept)
+        """Insert rows; in a row that exists, replace the columns that are not in `fixed`."""
+        updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in fixed)
         sql = (
-            f"INSERT INTO {table} VALUES ({', '.join('?' * len(names))}) "
+            f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))}) "
             f"ON CONFLICT DO UPDATE SET {updates}"
         )
         with self._write_transaction() as connection:
@@ -169,7 +170,8 @@ class TraceTables:
     def delete_old_traces(self, *, before_ms: int, limit: int = 500) -> int:
         """Delete the oldest traces that started and arrived before `before_ms`, with their scores.
 
-        `limit` keeps the call short, so that it does not delay waiting writers.
+        Args:
+            limit: the maximum number of traces, so that the call does not delay other writers.
 
         Returns:
             The number of deleted traces.
@@ -223,7 +225,7 @@ def _decode_observation(row: sqlite3.Row) -> Observation:
     for name in _BOOLEAN_COLUMNS:
         values[name] = bool(values[name])
     nested_fields = {
-        name: kind(**{column: values.pop(column) for column in _COLUMNS_BY_FIELD[name]})
-        for name, kind in _NESTED.items()
+        name: cls(**{column: values.pop(column) for column in _COLUMNS_BY_FIELD[name]})
+        for name, cls in _NESTED.items()
     }
     return Observation(**values, **nested_fields)

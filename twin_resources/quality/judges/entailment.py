@@ -20,12 +20,12 @@ from typing import Any
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import digest
 
-VERSION = "entailment-1"
+JUDGE_VERSION = "entailment-1"
 # Excludes code and pickles. Subfolders are included because they may configure pooling.
 MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 # Tokens per padded pair. Fixed lengths make a score independent of other pairs.
 PADDED_LENGTHS = (64, 128, 256, 512)
-BATCH_TOKENS = 4096  # tokens per batch including padding: 64 pairs of 64 or 8 pairs of 512
+BATCH_TOKENS = 4096  # tokens per batch, including padding: 64 pairs of 64 tokens, or 8 pairs of 512
 
 
 class EntailmentModel:
@@ -74,10 +74,10 @@ class EntailmentModel:
             # Models of the RoBERTa family reserve two positions for padding.
             int(getattr(model.config, "max_position_embeddings", PADDED_LENGTHS[-1] + 2)) - 2,
         )
-        self.revision = digest(VERSION, _hash_model_files(model_folder), self._max_tokens)
+        self.revision = digest(JUDGE_VERSION, _hash_model_files(model_folder), self._max_tokens)
 
     def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
-        """Return the score of each (sentence, passages) in order; 0 without passages."""
+        """Return the score of each sentence in order; 0 for a sentence without passages."""
         pairs = list(
             dict.fromkeys(
                 (text, sentence)
@@ -85,13 +85,13 @@ class EntailmentModel:
                 for text in passages
             )
         )
-        probability_by_pair = dict(zip(pairs, self._probabilities(pairs), strict=True))
+        probability_by_pair = dict(zip(pairs, self._score_pairs(pairs), strict=True))
         return [
             max((probability_by_pair[text, sentence] for text in passages), default=0.0)
             for sentence, passages in sentences_with_passages
         ]
 
-    def _probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    def _score_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return the entailment probability, in [0, 1], of each (passage, sentence) pair."""
         if not pairs:
             return []
@@ -104,11 +104,11 @@ class EntailmentModel:
             )
             buckets.setdefault(min(bucket_length, self._max_tokens), []).append(index)
         probabilities = [0.0] * len(pairs)
-        for padded_length, positions in sorted(buckets.items()):
-            step = max(1, BATCH_TOKENS // padded_length)
-            for start in range(0, len(positions), step):
-                batch = positions[start : start + step]
-                values = self._score_batch([pairs[position] for position in batch], padded_length)
+        for padded_length, indexes in sorted(buckets.items()):
+            batch_size = max(1, BATCH_TOKENS // padded_length)
+            for start in range(0, len(indexes), batch_size):
+                batch = indexes[start : start + batch_size]
+                values = self._score_batch([pairs[index] for index in batch], padded_length)
                 for index, value in zip(batch, values, strict=True):
                     probabilities[index] = value
         return probabilities
@@ -162,8 +162,8 @@ def resolve_entailment_folder(name: str, *, download_folder: Path) -> Path:
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise TwinError(
-            f"fetch the entailment model {name}",
-            found=f"no such folder, and the model hub answered: {error}",
+            f"find the entailment model {name}",
+            found=f"there is no such folder, and the download from the hub failed: {error}",
             next_step="set TWIN_NLI_MODEL to a folder or a hub id, or unset it",
         ) from error
 
@@ -183,7 +183,7 @@ def _hash_model_files(folder: Path) -> str:
 
 
 def _find_entailment_index(labels: dict[int, str], *, attempted_action: str) -> int:
-    """Return the index of the label `entailment`, as opposed to `not_entailment`."""
+    """Return the index of the only label whose name starts with `entail`."""
     indexes = [index for index, label in labels.items() if label.casefold().startswith("entail")]
     if len(indexes) != 1:
         raise TwinError(

@@ -18,7 +18,7 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 def fluency_score(text: str) -> float:
-    """Return clip((distinct 3-gram ratio − .5)/.4) · clip(words/25); 0 for a text without words."""
+    """Return clip((distinct 3-gram ratio − .5)/.4) · clip(word count/25); 0 without words."""
     words = [word.casefold() for word in _WORD.findall(text)]
     return clip(
         (distinct_trigram_ratio(words) - ZERO_SCORE_RATIO) / (FULL_SCORE_RATIO - ZERO_SCORE_RATIO)

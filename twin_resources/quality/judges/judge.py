@@ -1,6 +1,6 @@
 """Define a judge: a named, versioned measure that scores an answer in [0, 1].
 
-Scope: the interface, the input of a judge, embedding repeated texts once.
+Scope: the interface of a judge, its input, and embedding each repeated text once.
 Out of scope: the measures. A judge never receives the version, route or run of an answer.
 """
 # pyright: strict
@@ -22,7 +22,7 @@ Embed = Callable[[Sequence[str]], "np.ndarray"]
 
 @dataclass(frozen=True)
 class JudgedAnswer:
-    """The input of a judge.
+    """A question and an answer to score.
 
     Attributes:
         passages: the texts in the prompt, best first.
@@ -87,6 +87,6 @@ def cache_embeddings(embed: Embed) -> Embed:
 
 
 def embed_distinct(embed: Embed, texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return text → vector. A repeated text is embedded once."""
+    """Map each distinct text to its vector. A repeated text is embedded once."""
     distinct_texts = list(dict.fromkeys(texts))
     return dict(zip(distinct_texts, embed(distinct_texts), strict=True)) if distinct_texts else {}

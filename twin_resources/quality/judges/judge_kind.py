@@ -1,6 +1,6 @@
-"""Define `JudgeKind`, the single value with which the file of a measure declares its judge.
+"""Define `JudgeKind`, the declaration of a judge in its own module.
 
-Scope: the declaration and the inputs of a judge. Out of scope: listing and assembling the judges
+Scope: the declaration of a judge, and its inputs. Out of scope: listing and assembling the judges
 (`panel.py`). How to add a judge: deploy/docs/contributing.md.
 """
 # pyright: strict
@@ -61,7 +61,7 @@ class JudgeMaterial:
 
 @dataclass(frozen=True)
 class JudgeDependencies:
-    """The inputs of a judge besides the author's material.
+    """What a judge needs besides the author's texts.
 
     Attributes:
         tables: the tables that store the calibration.
@@ -79,19 +79,19 @@ class JudgeDependencies:
 
 @dataclass(frozen=True)
 class JudgeKind(Generic[JudgeT]):
-    """One judge of the panel.
+    """The declaration of one judge of the panel.
 
     Attributes:
         claim: the claim that the judge decides once certified; also its name in tables and reports.
         probe_kinds: the kinds of probes that the judge must score below the author's own answers.
         role: the judge's role once certified.
-        make: returns an author's judge, with a stored calibration if there is one, or None if the
-            judge is not configured; raises `JudgeUnavailableError`.
+        create: returns an author's judge, with a stored calibration if there is one, or None if
+            the judge is not configured; raises `JudgeUnavailableError`.
         tables: the tables that store the calibration; erasing an author's text erases them.
     """
 
     claim: str
     probe_kinds: tuple[ProbeKind, ...]
     role: JudgeRole
-    make: Callable[[JudgeMaterial, JudgeDependencies], JudgeT | None]
+    create: Callable[[JudgeMaterial, JudgeDependencies], JudgeT | None]
     tables: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Estimate whether buying the missing labels for an author's routing pays off.
 
-Scope: counting labels and questions.
+Scope: counting the stored labels and the routed questions.
 Out of scope: the rule (`router/learning_decision.py`), buying labels
 (`twin_assets/serving/labelling.py`).
 """

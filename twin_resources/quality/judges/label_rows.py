@@ -36,7 +36,7 @@ IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "judges": pl.List(pl.String()),
     "source": pl.String(),
     "prompt_id": pl.String(),
-    "plant": pl.String(),
+    "plant": pl.String(),  # the kind of a negative probe; empty in other rows
 }
 SCORE_TYPE = pl.Struct({"claim": pl.String(), "own": pl.Float64(), "paid": pl.Float64()})
 COLUMNS: Mapping[str, pl.DataType] = {
@@ -73,7 +73,7 @@ class LabelPurchase:
 
     @property
     def id(self) -> str:
-        """Hash of 12 hexadecimal digits."""
+        """The id of the purchase, a hash of 12 hexadecimal digits."""
         return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
 
     def build_row(
@@ -96,7 +96,7 @@ class LabelPurchase:
 
 @dataclass(frozen=True)
 class LabelArrays:
-    """The n labels of one purchase as arrays, in order of arrival and without probes.
+    """The n labels of one purchase as arrays, in sequence order and without probes.
 
     Attributes:
         prompt_ids: the ids of the prompts (trace or sample).
@@ -110,7 +110,7 @@ class LabelArrays:
     prompt_ids: tuple[str, ...]
     sequences: tuple[int, ...]
     groups: tuple[str, ...]
-    classes: tuple[str, ...]
+    prompt_classes: tuple[str, ...]
     vectors: Floats
     lengths: tuple[int, ...]
     closeness: tuple[float, ...]
@@ -128,7 +128,7 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
 
     Args:
         rows: rows of the table.
-        claims: the claims of the deciding judges; labels without all of them are omitted.
+        claims: the claims of the deciding judges; a label without a score for each is omitted.
     """
     purchase_rows = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PROBE))
     pairs = [
@@ -141,7 +141,7 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
         prompt_ids=tuple(row["prompt_id"] for row in rows_with_gains),
         sequences=tuple(row["sequence"] for row in rows_with_gains),
         groups=tuple(row["reader"] or row["prompt_id"] for row in rows_with_gains),
-        classes=tuple(row["prompt_class"] for row in rows_with_gains),
+        prompt_classes=tuple(row["prompt_class"] for row in rows_with_gains),
         vectors=np.asarray([row["vector"] for row in rows_with_gains], np.float64).reshape(
             len(rows_with_gains), len(rows_with_gains[0]["vector"]) if rows_with_gains else 0
         ),
@@ -203,5 +203,5 @@ def find_reusable_answers(
 
 
 def create_empty_table() -> pl.DataFrame:
-    """Return a table without rows."""
+    """Return an empty table with these columns."""
     return pl.DataFrame(schema=dict(COLUMNS))

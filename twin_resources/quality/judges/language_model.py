@@ -44,9 +44,9 @@ MAX_REQUESTS = 3  # per attempt, if the provider fails; each request has its own
 MAX_CONCURRENT_REQUESTS = 4
 MAX_REPLY_TOKENS = 40
 MIN_RATING, MAX_RATING = 1, 5
-_FIRST_PAUSE_S = 0.5
+_FIRST_DELAY_S = 0.5
 _RETRYABLE_STATUSES = frozenset({408, 409, 429})  # in addition to every 5xx
-_OBJECT = re.compile(r"\{[^{}]*\}")
+_JSON_OBJECT = re.compile(r"\{[^{}]*\}")
 PROMPT = """\
 A reader asked a writer a question. Below are passages that the writer has published, and one \
 answer. Rate the answer; you are not told who or what wrote it.
@@ -146,7 +146,7 @@ class LanguageModelJudge:
             OverLimitError: the account cannot pay the maximum cost of the batch. Nothing was sent,
                 unless another process used the money during the batch.
             TwinError: the model cannot be reached, must not be called, refuses the request, or
-                gives no rating in `MAX_ATTEMPTS` attempts.
+                returns no rating in `MAX_ATTEMPTS` attempts.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # do not query GitHub
         from openai import OpenAIError
@@ -217,14 +217,14 @@ class LanguageModelJudge:
             except BadRequestError:
                 if not uses_schema:
                     raise
-                self._uses_schema = False  # some servers do not accept a schema
+                self._uses_schema = False  # probably because the server accepts no schema
             except OpenAIError as error:
                 attempts += 1
                 status = int(getattr(error, "status_code", 0) or 0)
                 is_permanent = 400 <= status < 500 and status not in _RETRYABLE_STATUSES
                 if is_permanent or attempts == MAX_REQUESTS:
                     raise
-                time.sleep(retry_delay_s(error, attempts=attempts, initial_delay_s=_FIRST_PAUSE_S))
+                time.sleep(retry_delay_s(error, attempts=attempts, initial_delay_s=_FIRST_DELAY_S))
 
     def _record_usage(self, usd: float) -> None:
         with self._lock:
@@ -233,7 +233,7 @@ class LanguageModelJudge:
 
 def parse_rating(reply: str) -> int | None:
     """Return the rating in a reply's only JSON object, or None if it is missing or invalid."""
-    objects = _OBJECT.findall(reply)
+    objects = _JSON_OBJECT.findall(reply)
     if len(objects) != 1:
         return None
     try:

@@ -93,7 +93,7 @@ def create_negative_probes(
             "unsupported": replace_distinctive_words(prompt.answer, other_prompt.answer, frequency),
         }
         other_document_passages = [
-            text for name, text in training_passages if name != prompt.document_id
+            text for document_id, text in training_passages if document_id != prompt.document_id
         ]
         if other_document_passages:
             answers_by_kind["off_topic"] = _draw_text(other_document_passages, prompt, "off_topic")
@@ -144,6 +144,7 @@ def draw_probes(
 
     Args:
         count: the maximum number of probes.
+        batch: the id of the batch.
         used_probes: (sample id, kind) of the probes in earlier batches. They are not drawn again,
             because scoring a probe twice adds no information.
     """

@@ -1,7 +1,7 @@
 """Define the table `shadow_pairs`: judges' scores of two versions' answers to one prompt.
 
-Scope: its columns and ids, and reading it as evidence (`statistics/promotion.py`). The asset and
-the release decision share it.
+Scope: its columns and ids, and reading it as evidence (`statistics/promotion.py`), for the asset
+and for the release decision.
 Out of scope: creating pairs (`twin_assets/serving/shadowing.py`), the test.
 
 A row contains scores, ids and checkpoints, but no text. A negative probe is a row too: the author's
@@ -21,7 +21,7 @@ from twin_resources.statistics.judges import has_lost_certificate
 from twin_resources.statistics.promotion import PairedDifference
 
 TABLE = "shadow_pairs"
-RECORDED, HELD_OUT, PROBE = "recorded", "held_out", "plant"
+RECORDED, HELD_OUT, PROBE = "recorded", "held_out", "plant"  # values of `source`
 VERSION_COLUMNS = ("candidate", "incumbent")
 SCORE_TYPE = pl.Struct(
     {
@@ -42,7 +42,7 @@ IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "anchor": pl.String(),
     "source": pl.String(),
     "prompt_id": pl.String(),
-    "plant": pl.String(),
+    "plant": pl.String(),  # the kind of a negative probe; empty in other rows
 }
 COLUMNS: Mapping[str, pl.DataType] = {**IDENTITY_COLUMNS, "scores": pl.List(SCORE_TYPE)}
 
@@ -63,7 +63,7 @@ class JudgedComparison:
 
     @property
     def id(self) -> str:
-        """Hash of 12 hexadecimal digits."""
+        """The id of the trial, a hash of 12 hexadecimal digits."""
         return digest(self.candidate, self.incumbent, "", self.judges, self.answers)
 
     def build_row(
@@ -133,7 +133,7 @@ def withdrawn_claims(
 ) -> tuple[str, ...]:
     """Return the claims whose judge no longer separates these probes from the author's answers."""
 
-    def own_score_differences(claim: str) -> list[float]:
+    def differences_of_claim(claim: str) -> list[float]:
         differences_by_row = (
             score_differences(row, [claim], columns) for row in probes.iter_rows(named=True)
         )
@@ -142,5 +142,5 @@ def withdrawn_claims(
     return tuple(
         claim
         for claim in claims
-        if has_lost_certificate(own_score_differences(claim), margin=margin)
+        if has_lost_certificate(differences_of_claim(claim), margin=margin)
     )

@@ -54,7 +54,7 @@ STORED_TABLES = (
 
 @dataclass(frozen=True)
 class AssembledJudges:
-    """An author's judges, and the reasons why others are missing.
+    """An author's judges, and why any others are missing.
 
     Attributes:
         judges: claim → judge.
@@ -92,7 +92,7 @@ def assemble_judges(
     error_by_claim: dict[str, JudgeUnavailableError] = {}
     for kind in JUDGES if kinds is None else kinds:
         try:
-            judge = kind.make(material, dependencies)
+            judge = kind.create(material, dependencies)
         except JudgeUnavailableError as error:
             error_by_claim[kind.claim] = error
         else:
@@ -120,7 +120,7 @@ class PanelJudge:
 
 @dataclass(frozen=True)
 class Panel:
-    """All judges of an author.
+    """All of an author's judges, certified or not.
 
     Attributes:
         notes: notes for the operator, one sentence each.
@@ -182,14 +182,16 @@ class Panel:
         )
 
 
-def select_deciding_claims(certified: Sequence[str]) -> tuple[str, ...]:
+def select_deciding_claims(certified_claims: Sequence[str]) -> tuple[str, ...]:
     """Return the certified claims that together decide a release; empty if none may decide.
 
     The topic judge alone would promote any model that stays on topic, including the base model.
     """
-    sole_claims = [claim for claim in _claims_with_role("decides alone") if claim in certified]
+    for claim in _claims_with_role("decides alone"):
+        if claim in certified_claims:
+            return (claim,)
     joint_claims = _claims_with_role("decides with others")
-    return tuple(sole_claims[:1]) or (joint_claims if set(joint_claims) <= set(certified) else ())
+    return joint_claims if set(joint_claims) <= set(certified_claims) else ()
 
 
 def vetoing_claims() -> tuple[str, ...]:
@@ -207,7 +209,8 @@ def assemble_panel(
     """Assemble and certify an author's judges for a trial, reusing stored results.
 
     Args:
-        margin: ε. The demo uses .2 and prints it.
+        margin: ε, by which a judge must separate probes from the author's own answers. The demo
+            uses .2 and says so in its output.
 
     Raises:
         OverLimitError: the account has too little money to certify the general judge.
@@ -278,14 +281,14 @@ def _certify_judges(
         judge: Judge, kind: JudgeKind[Any], judge_probes: Sequence[NegativeProbe]
     ) -> stored_results.JudgeTask:
         def compute_certificate() -> Mapping[str, Any]:
-            scores = {name: [] for name in kind.probe_kinds} | probe_differences(
+            scores = {probe_kind: [] for probe_kind in kind.probe_kinds} | probe_differences(
                 judge, judge_probes
             )
             return asdict(certification.certify(judge_id(judge), kind.claim, scores, margin=margin))
 
-        count = stored_results.doubling_bucket(len(judge_probes))
+        size_bucket = stored_results.doubling_bucket(len(judge_probes))
         return stored_results.JudgeTask(
-            digest(PANEL_VERSION, judge_id(judge), margin, count), compute_certificate
+            digest(PANEL_VERSION, judge_id(judge), margin, size_bucket), compute_certificate
         )
 
     tasks = {member[1].claim: create_certificate_task(*member) for member in members}

@@ -31,7 +31,7 @@ from twin_resources.quality.judges.support import (
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = "sentence-support-1"
+SENTENCE_SUPPORT_VERSION = "sentence-support-1"
 UNSUPPORTED_TERM_FACTOR = 0.5  # factor for a number or name that no passage contains
 POLARITY_MISMATCH_FACTOR = 0.5  # factor for a negation in only one of the two sentences
 _NEGATION = re.compile(
@@ -70,7 +70,7 @@ class SentenceSupport:
 
     def __init__(self, embed: Embed, *, embedder: str) -> None:
         self.revision = digest(
-            VERSION,
+            SENTENCE_SUPPORT_VERSION,
             SUPPORT_VERSION,
             embedder,
             UNRELATED_COSINE,

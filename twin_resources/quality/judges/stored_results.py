@@ -3,12 +3,13 @@
 Scope: storing a document and reading it back.
 Out of scope: the contents of documents (`topic.py`, `voice.py`, `panel.py`).
 
-There is one table per kind and one row per name: (name, hash of its inputs, document). Adding posts
-does not recompute a calibration, because a new calibration is a new judge, whose scores need a new
-baseline. A calibration is recomputed for a different method, embedder or base model, and while the
-author has few texts, each time their number doubles. It is also recomputed when the number of other
-writers in this installation doubles, because a voice score depends on them. Erasing a post removes
-the rows, which are then recomputed from the remaining posts.
+There is one table per kind of document, with one row per name: (name, hash of the inputs,
+document). Adding posts does not recompute a calibration, because a new calibration is a new judge,
+whose scores need a new baseline. A calibration is recomputed for a different method, embedder or
+base model, and while the author has few texts, each time their number doubles. It is also
+recomputed when the number of other writers in this installation doubles, because a voice score
+depends on them. Erasing a post removes the rows, which are then recomputed from the remaining
+posts.
 """
 # pyright: strict
 
@@ -43,7 +44,7 @@ class JudgeTask:
 def load_or_compute(
     tables: Tables, table: str, *, author: str, tasks: Mapping[str, JudgeTask]
 ) -> dict[str, Any]:
-    """Return name → document, computing and storing the documents that the table lacks.
+    """Map each name to its document, after computing and storing those that the table lacks.
 
     Rows with other names are deleted, so every call passes all names of a table.
     """

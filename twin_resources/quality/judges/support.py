@@ -3,7 +3,7 @@
 Scope: the measure.
 Out of scope: finding passages (`retrieval/retrieval.py`).
 
-The support of a sentence combines two figures. The first is the share of its distinctive words
+The support of a sentence combines two values. The first is the share of its distinctive words
 (four letters or more, and every number) that one passage contains. The second, for paraphrases, is
 its similarity to the nearest passage sentence. The measure detects invented names and numbers, but
 not faulty reasoning. Word overlap with the source: Maynez et al., 2020,
@@ -107,12 +107,12 @@ def support_by_sentence(
     scores: list[float] = []
     for sentence in answer_sentences:
         sentence_words = distinctive_words(sentence)
-        lexical = max(
+        word_overlap = max(
             len(sentence_words & passage_words) for passage_words in words_by_passage
         ) / len(sentence_words)
         best_cosine = max(float(vectors[sentence] @ vectors[part]) for part in passage_sentences)
         similarity = clip((best_cosine - UNRELATED_COSINE) / (PARAPHRASE_COSINE - UNRELATED_COSINE))
-        scores.append(LEXICAL_WEIGHT * lexical + (1.0 - LEXICAL_WEIGHT) * similarity)
+        scores.append(LEXICAL_WEIGHT * word_overlap + (1.0 - LEXICAL_WEIGHT) * similarity)
     return scores
 
 

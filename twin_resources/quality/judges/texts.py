@@ -65,8 +65,8 @@ def bundled_writers(*, exclude: Sequence[str], folder: Path = SAMPLES_DIR) -> li
             )
             texts = ((path.stem, path.read_text(encoding="utf-8")) for path in posts)
             passages = [
-                (name, passage)
-                for name, text in texts
+                (document_id, passage)
+                for document_id, text in texts
                 for passage in split_into_passages(_FRONT_MATTER.sub("", text, count=1))
             ]
             writers.append(WriterSample(author_folder.name, tuple(passages)))
@@ -80,9 +80,9 @@ def split_into_passages(text: str) -> list[str]:
     for paragraph in re.split(r"\n\s*\n", text):
         pending_paragraphs.append(" ".join(paragraph.split()))
         passage = "\n\n".join(pending_paragraphs).strip()
-        words = len(passage.split())
-        if words >= MIN_WORDS:
-            if words <= MAX_WORDS:
+        word_count = len(passage.split())
+        if word_count >= MIN_WORDS:
+            if word_count <= MAX_WORDS:
                 passages.append(passage)
             pending_paragraphs = []
     return passages
@@ -92,8 +92,9 @@ def split_for_probes(writers: Sequence[WriterSample]) -> OtherTexts:
     """Divide other people's texts between training and probes.
 
     With three or more people, training leaves out one, drawn by a hash of the name. With fewer, it
-    leaves out every third document, because it needs both of two people. A storyteller's voice
-    score trained against an engineer alone accepted .97 of another storyteller's passages.
+    leaves out every third document, because it needs the texts of both. In one measurement, a
+    storyteller's voice score, trained only against an engineer, accepted 97 % of another
+    storyteller's passages.
     """
     ordered_writers = sorted(
         (writer for writer in writers if writer.passages), key=lambda writer: digest(writer.name)
@@ -142,7 +143,7 @@ def merge_by_writer(writers: Sequence[WriterSample]) -> list[WriterSample]:
 
 
 def _select_probe_documents(writer: WriterSample) -> frozenset[str]:
-    documents = sorted({name for name, _ in writer.passages}, key=digest)
+    documents = sorted({document_id for document_id, _ in writer.passages}, key=digest)
     return frozenset(documents[::PROBE_DOCUMENT_STRIDE])
 
 

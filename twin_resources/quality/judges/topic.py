@@ -28,7 +28,7 @@ from twin_resources.quality.judges.stored_results import JudgeTask, doubling_buc
 
 TOPIC_VERSION = "topic-1"
 TOPIC_TABLE = "topic_calibration"
-MAX_PAIRS = 200  # 5 s of embedding; 400 moved neither mean by .01
+MAX_PAIRS = 200  # 5 s of embedding; with 400 pairs, both means changed by less than .01
 MIN_PAIRS = 20
 MIN_GAP = 0.1
 
@@ -59,14 +59,11 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
     """
     calibration_pairs = list(pairs[:MAX_PAIRS])
     attempted_action = "calibrate the topic score"
-    if (
-        len(calibration_pairs) < MIN_PAIRS
-        or len({pair.document_id for pair in calibration_pairs}) < 2
-    ):
-        documents = len({pair.document_id for pair in calibration_pairs})
+    document_count = len({pair.document_id for pair in calibration_pairs})
+    if len(calibration_pairs) < MIN_PAIRS or document_count < 2:
         raise JudgeUnavailableError(
             attempted_action,
-            found=f"{len(calibration_pairs)} training pairs from {documents} documents",
+            found=f"{len(calibration_pairs)} training pairs from {document_count} documents",
             next_step=f"import more posts: at least {MIN_PAIRS} pairs from two documents",
         )
     vectors = embed_distinct(
@@ -96,7 +93,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
 
 
 def pair_with_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
-    """Return for each pair a pair from another document, half the list away if possible."""
+    """Return, for each pair, a pair from another document, half the list away if possible."""
     count, mismatched_pairs = len(pairs), list[TopicPair]()
     for index, pair in enumerate(pairs):
         candidates = (pairs[(index + count // 2 + step) % count] for step in range(count))
@@ -159,11 +156,11 @@ def create_topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies)
         JudgeUnavailableError: as in `calibrate_topic`.
     """
     calibration_pairs = list(material.pairs[:MAX_PAIRS])
-    inputs = digest(
+    inputs_hash = digest(
         TOPIC_VERSION, dependencies.embedder_revision, doubling_bucket(len(calibration_pairs))
     )
     task = JudgeTask(
-        inputs,
+        inputs_hash,
         lambda: asdict(
             calibrate_topic(
                 calibration_pairs, embed=dependencies.embed, embedder=dependencies.embedder_revision

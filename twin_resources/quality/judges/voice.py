@@ -4,7 +4,7 @@ Scope: training and calibrating the model, its probability as a score.
 Out of scope: features (`style_features.py`), the source of other texts (`texts.py`).
 
 The negatives are other people's posts and answers of the untuned base model. Each source has the
-same total weight. The probability is calibrated by Platt's method on scores of documents that the
+same total weight. The probability is calibrated with Platt's method on scores of documents that the
 model had not seen (https://scikit-learn.org/stable/modules/calibration.html). It means "more like
 this author than like those others". The score is therefore weaker for writers outside the training
 data, and only probes by a writer outside the training data certify it.
@@ -44,7 +44,7 @@ BASE_MODEL = "base model"
 MIN_TEXTS = 40  # windows per side
 MAX_TEXTS = 600  # windows per source
 FOLDS = 5
-REGULARISATION = 10.0  # scikit-learn's C
+INVERSE_REGULARISATION = 10.0  # scikit-learn's C
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def calibrate_voice(
     import numpy as np
     from sklearn.metrics import roc_auc_score
 
-    sides = [_windows(source) for source in (author_texts, *other_texts)]
+    sides = [_cut_into_windows(source) for source in (author_texts, *other_texts)]
     counts = [len(side) for side in sides]
     if min(counts[0], sum(counts[1:])) < MIN_TEXTS:
         raise JudgeUnavailableError(
@@ -91,8 +91,8 @@ def calibrate_voice(
         )
     texts = [text for side in sides for _, text in side]
     labels = np.array([1] * counts[0] + [0] * sum(counts[1:]))
-    nonempty_sources = sum(1 for count in counts[1:] if count)
-    shares = [0.5, *(0.5 / nonempty_sources for _ in counts[1:])]
+    nonempty_source_count = sum(1 for count in counts[1:] if count)
+    shares = [0.5, *(0.5 / nonempty_source_count for _ in counts[1:])]
     sample_weights = np.concatenate(
         [
             np.full(count, share * len(texts) / count)
@@ -133,14 +133,14 @@ def calibrate_voice(
     )
 
 
-def _fit(features: Any, label: Any, weight: Any) -> tuple[Any, float]:
+def _fit(features: Any, labels: Any, sample_weights: Any) -> tuple[Any, float]:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    model: Any = LogisticRegression(C=REGULARISATION, max_iter=1000)
-    # One step is too short to parallelise: two busy-waiting threads take 6 CPU seconds, not .2.
+    model: Any = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=1000)
+    # One step is too short to parallelise: two busy-waiting threads take 6 CPU s instead of .2.
     with threadpool_limits(1):
-        model.fit(features, label, sample_weight=weight)
+        model.fit(features, labels, sample_weight=sample_weights)
     return model.coef_[0], float(model.intercept_[0])
 
 
@@ -197,13 +197,13 @@ def load_or_calibrate_voice(
         JudgeUnavailableError: as in `calibrate_voice`.
     """
     people_count = len(other_texts) - bool(base_revision)
-    inputs = digest(
+    inputs_hash = digest(
         VOICE_VERSION,
         base_revision,
-        doubling_bucket(len(_windows(author_texts))),
+        doubling_bucket(len(_cut_into_windows(author_texts))),
         doubling_bucket(people_count + 1),
     )
-    task = JudgeTask(inputs, lambda: asdict(calibrate_voice(author_texts, other_texts)))
+    task = JudgeTask(inputs_hash, lambda: asdict(calibrate_voice(author_texts, other_texts)))
     calibration = load_or_compute(tables, table, author=author, tasks={"voice": task})["voice"]
     return VoiceCalibration(
         **(
@@ -259,10 +259,12 @@ def _author_texts(material: JudgeMaterial) -> WriterSample:
     return WriterSample(material.author, tuple((pair.document_id, pair.answer) for pair in pairs))
 
 
-def _windows(writer: WriterSample) -> list[tuple[str, str]]:
+def _cut_into_windows(writer: WriterSample) -> list[tuple[str, str]]:
     """Return (document id, window) for at most `MAX_TEXTS` windows of a writer."""
     windows = [
-        (name, window) for name, text in writer.passages for window in split_into_windows(text)
+        (document_id, window)
+        for document_id, text in writer.passages
+        for window in split_into_windows(text)
     ]
     return windows[:MAX_TEXTS]
 

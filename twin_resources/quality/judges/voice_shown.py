@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 VOICE_FIGURES_FILE, VOICE_PLOT_FILE = "voice_shown.json", "voice_shown.svg"
 WRITERS = ("author", "base", "tuned")
 MAX_TRAITS = 4  # traits shown per habit; sentence lengths always show all bins
@@ -87,8 +87,8 @@ def write_voice_figures(path: Path, figures: VoiceFigures, *, author: str, check
         author: the author's slug.
         checkpoint: the checkpoint's hash.
     """
-    document = {"schema": SCHEMA, "author": author, "checkpoint": checkpoint} | asdict(figures)
-    replace_file(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    header = {"schema": SCHEMA_VERSION, "author": author, "checkpoint": checkpoint}
+    replace_file(path, json.dumps(header | asdict(figures), indent=1, ensure_ascii=False) + "\n")
 
 
 def read_voice_figures(path: Path) -> VoiceFigures | None:
@@ -99,7 +99,7 @@ def read_voice_figures(path: Path) -> VoiceFigures | None:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document["schema"] == SCHEMA:
+        if document["schema"] == SCHEMA_VERSION:
             fields = {name: document[name] for name in VoiceFigures.__dataclass_fields__}
             return TypeAdapter(VoiceFigures).validate_python(fields)
         reason = "a schema that this version does not support"

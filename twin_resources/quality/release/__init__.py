@@ -1,4 +1,5 @@
-"""Run trials of candidates, between the pure evidence and the registry of versions.
+"""Run trials of candidate versions, and release them according to the evidence.
 
-Import from the modules; this file stays empty.
+Out of scope: the statistics (`statistics/`), storing versions (`registry/`). Import from the
+modules; this package exports nothing.
 """

@@ -1,6 +1,6 @@
-"""Read a canary's reader-days from the ledger as pairs, and the rate at which they arrive.
+"""Read a canary's votes from the ledger as pairs, and measure how often an author gets votes.
 
-Scope: the settled thumbs of candidate and incumbent, for one trial.
+Scope: the settled votes (thumbs) for the candidate and the incumbent of one trial.
 Out of scope: settling values (`ledger/`), betting on pairs (`statistics/promotion.py`).
 """
 # pyright: strict
@@ -25,23 +25,23 @@ RATE_DAYS = 28
 
 @dataclass(frozen=True)
 class CanaryDays:
-    """The pairs and readers of a canary so far.
+    """The pairs of a canary so far, and the number of its readers.
 
     Attributes:
         pairs: the pairs, oldest first. Sequence numbers show which pairs were already used.
-        readers: the number of distinct readers of the candidate.
+        reader_count: the number of distinct readers who voted on the candidate.
     """
 
     pairs: tuple[PairedDifference, ...]
-    readers: int
+    reader_count: int
 
 
 @dataclass(frozen=True)
-class ScoreRate:
-    """An author's thumbs in the last four weeks: reader-days per day, and distinct readers."""
+class VoteRate:
+    """An author's settled votes (reader-days) per day, and distinct readers, in four weeks."""
 
-    per_day: float
-    readers: int
+    values_per_day: float
+    reader_count: int
 
 
 def read_canary_days(state: State, trial: StoredTrial) -> CanaryDays:
@@ -62,17 +62,17 @@ def read_canary_days(state: State, trial: StoredTrial) -> CanaryDays:
                 .order_by(table.c.sequence)
             ).tuples()
         )
-        readers = connection.execute(
+        reader_count = connection.execute(
             sa.select(sa.func.count(sa.distinct(table.c.unit))).where(
                 *trial_conditions, table.c.version == candidate
             )
         ).scalar_one()
     pairs = pair_canary_values(values, candidate=candidate, incumbent=incumbent, claim=CLAIM)
-    return CanaryDays(tuple(pairs), int(readers))
+    return CanaryDays(tuple(pairs), int(reader_count))
 
 
-def measure_score_rate(state: State, author: str, *, now: float) -> ScoreRate:
-    """Measure how often readers score an author's answers.
+def measure_vote_rate(state: State, author: str, *, now: float) -> VoteRate:
+    """Measure how often readers vote on an author's answers.
 
     Args:
         now: seconds since the epoch.
@@ -81,7 +81,7 @@ def measure_score_rate(state: State, author: str, *, now: float) -> ScoreRate:
     table = ledger_tables.settled
     today = int(now * 1000) // DAY_MS
     with state.read_transaction() as connection:
-        values, readers, first_day = connection.execute(
+        value_count, reader_count, first_day = connection.execute(
             sa.select(
                 sa.func.count(),
                 sa.func.count(sa.distinct(table.c.unit)),
@@ -92,5 +92,5 @@ def measure_score_rate(state: State, author: str, *, now: float) -> ScoreRate:
                 table.c.day >= today - RATE_DAYS,
             )
         ).one()
-    days = max(1, today - int(first_day) + 1) if values else RATE_DAYS
-    return ScoreRate(values / days, readers)
+    days = max(1, today - int(first_day) + 1) if value_count else RATE_DAYS
+    return VoteRate(value_count / days, reader_count)

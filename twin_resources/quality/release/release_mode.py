@@ -1,10 +1,10 @@
-"""Choose a candidate's release mode from measurements, and pair canary days.
+"""Choose a candidate's release mode from measurements, and evaluate the evidence of its trial.
 
-Scope: the choice of mode with its reason, the differences of a canary, the rule that parks a trial,
-a line on the trial's progress.
-Out of scope: the test (`promotion.py`), the moves (`registry/moves.py`).
-Method: `promotion.py`. A version is parked if the trial is undecided when the prompts or days are
-used up. Parking a version does not mean that it did harm.
+Scope: the choice of mode with its reason, the paired values of a canary, the rule that parks a
+trial, and the description of a trial's progress.
+Out of scope: the test (`statistics/promotion.py`), the moves (`registry/moves.py`).
+Method: `statistics/promotion.py`. A version is parked if the trial is undecided when the prompts or
+days are used up. A parked version has not necessarily done harm.
 """
 # pyright: strict
 
@@ -43,19 +43,19 @@ class TrialFeasibility:
     """The measurements from which a mode is chosen.
 
     Attributes:
-        certified_claims: the claims with a certified judge (`judges.py`).
+        certified_claims: the claims with a certified judge (`judges/panel.py`).
         prompt_count: the number of recorded prompts that can be replayed.
-        canary_values_per_day: the settled values per day that a canary would get, which is the
-            measured score rate × the share of traffic.
-        canary_readers: the number of distinct readers expected in a canary.
+        canary_values_per_day: the settled votes per day that a canary would get, which is the
+            measured rate × the canary's share of traffic.
+        canary_reader_count: the number of distinct readers expected in a canary.
         margin, alpha: ε and α.
-        min_prompts: the number of prompts that a shadow needs, 300. The demo uses 60 and prints it.
+        min_prompts: the number of prompts that a shadow needs. The demo needs only 60 and says so.
     """
 
     certified_claims: tuple[str, ...]
     prompt_count: int
     canary_values_per_day: float
-    canary_readers: int
+    canary_reader_count: int
     margin: float = MARGIN
     alpha: float = ALPHA
     min_prompts: int = MIN_PROMPTS
@@ -77,7 +77,7 @@ class ModeChoice:
 
 
 def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
-    """Choose shadow if certified judges have enough prompts, else canary if short, else gate.
+    """Choose a shadow if certified judges have enough prompts, else a short canary, else the gate.
 
     In mode `gate`, the gate is stricter than before a trial (`moves.compare_with_incumbent`).
     """
@@ -101,7 +101,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
         if math.isfinite(days)
         else "forever (no reader gives scores)"
     )
-    if days <= MAX_CANARY_DAYS and feasibility.canary_readers >= MIN_READERS:
+    if days <= MAX_CANARY_DAYS and feasibility.canary_reader_count >= MIN_READERS:
         reason = (
             f"canary: {judge_note}; about {pairs:.0f} reader-days at {rate:.3g} a day, "
             f"{duration_text}"
@@ -110,7 +110,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     gate_reason = (
         f"a canary would take {duration_text}, more than {MAX_CANARY_DAYS:.0f} days"
         if days > MAX_CANARY_DAYS
-        else f"a canary would have {feasibility.canary_readers} of the {MIN_READERS} readers needed"
+        else f"a canary would get {feasibility.canary_reader_count} of {MIN_READERS} readers needed"
     )
     return ModeChoice("gate", f"gate: {judge_note}; {gate_reason}; {GATE_REQUIREMENT}", 0.0, 0.0)
 
@@ -145,16 +145,16 @@ def evaluate_evidence(
     *,
     mode: ReleaseMode,
     is_exhausted: bool,
-    readers: int | None = None,
+    reader_count: int | None = None,
     is_certified: bool = True,
 ) -> TrialResult:
-    """Return the finding of a trial's evidence, for `moves.required_moves`.
+    """Return the result of a trial from its evidence, for `moves.required_moves`.
 
     Args:
         is_exhausted: whether the prompts are used up or 14 canary days have passed. It is true only
             once, because the trial then ends.
-        readers: the number of distinct canary readers, if thumbs decide. Fewer than 30 readers may
-            only veto.
+        reader_count: the number of distinct canary readers, or None if judges decide. Fewer than
+            30 readers may only veto.
         is_certified: whether every judge still has its certificate. Otherwise, the trial is not
             decided.
     """
@@ -170,13 +170,13 @@ def evaluate_evidence(
     verdict = final_verdict(evidence) if is_exhausted else evidence.verdict
     if verdict == "roll_back":
         return TrialResult("roll_back", f"{mode}: worse than the stable version; {bets_text}")
-    has_too_few_readers = readers is not None and readers < MIN_READERS
+    has_too_few_readers = reader_count is not None and reader_count < MIN_READERS
     if verdict == "promote" and not has_too_few_readers:
         reason = f"{mode}: {_describe_win(evidence)}, after {evidence.pairs} pairs; {bets_text}"
         return TrialResult("promote", reason)
-    readers_note = (
-        f"; {readers} of {MIN_READERS} readers needed to promote" if has_too_few_readers else ""
-    )
+    readers_note = f"; {reader_count} of {MIN_READERS} readers needed to promote"
+    if not has_too_few_readers:
+        readers_note = ""
     if is_exhausted:
         mean_note = (
             f"; {_describe_mean(evidence)}"

@@ -1,6 +1,7 @@
 """Summarise a release round as plain values for metadata.
 
-Scope: mode and evidence in words and numbers, for the asset, the sensor and the job.
+Scope: the mode, the moves and the evidence in words and numbers, for the asset, the sensor and the
+job.
 Out of scope: the round (`releasing.py`), any text by an author or reader.
 """
 # pyright: strict
@@ -20,30 +21,32 @@ from twin_resources.statistics.promotion import estimate_trial_pairs, mean_diffe
 NO_STABLE = "none: base model + retrieval answer"
 
 
-def unreported_moves(moves: Sequence[Move], last: int) -> list[Move]:
+def unreported_moves(moves: Sequence[Move], last_move_number: int) -> list[Move]:
     """Return the moves that no `released_model` record contains yet.
 
     Args:
         moves: an author's history.
-        last: `move` in the newest record's metadata, or 0 if there is no record.
+        last_move_number: `move` in the newest record's metadata, or 0 if there is no record.
     """
-    return [move for move in moves if move.number > last and move.to_state != "candidate"]
+    return [
+        move for move in moves if move.number > last_move_number and move.to_state != "candidate"
+    ]
 
 
 def release_metadata(
-    stable: ModelVersion | None, moves: Sequence[Move], *, last: int = 0
+    stable: ModelVersion | None, moves: Sequence[Move], *, last_move_number: int = 0
 ) -> dict[str, Any]:
     """Return the metadata of a `released_model` record.
 
     Args:
         moves: the moves that this record reports.
-        last: `move` of the previous record.
+        last_move_number: `move` of the previous record.
     """
     return {
         "stable": f"v{stable.version}" if stable else NO_STABLE,
         "checkpoint": stable.checkpoint if stable else "",
         "moved": "\n".join(f"- {describe_move(move)}" for move in moves) or "nothing",
-        "move": max([last, *(move.number for move in moves)]),
+        "move": max([last_move_number, *(move.number for move in moves)]),
     }
 
 
@@ -63,7 +66,7 @@ def mode_metadata(choice: ModeChoice) -> dict[str, Any]:
 
 
 def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
-    """Return a trial's evidence with its thresholds."""
+    """Return the state of a trial, with its evidence and thresholds."""
     if trial is None:
         return {"trial": "none"}
     evidence, candidate = trial.evidence, trial.candidate

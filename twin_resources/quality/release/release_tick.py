@@ -1,6 +1,6 @@
-"""Run a tick of `canary_verdict`: continue every trial, and report the moves of versions.
+"""Run a tick of `canary_verdict`: continue every trial, and report moves of versions.
 
-Scope: the choice of authors, the messages of a tick.
+Scope: the choice of authors, and the messages of a tick.
 Out of scope: a release round (`releasing.py`), Dagster (`twin_sensors`).
 """
 # pyright: strict
@@ -41,17 +41,17 @@ class ReleaseTick:
     Attributes:
         notices: one notice per author whose versions have moved since the last record.
         messages: author → the progress of the author's trial.
-        newest_move: the number of the registry's newest move. If it is unchanged and no version is
-            on trial, no author needs a check.
+        newest_move_number: the number of the registry's newest move. If it is unchanged and no
+            version is on trial, no author needs a check.
     """
 
     notices: tuple[ReleaseNotice, ...]
     messages: Mapping[str, str]
-    newest_move: int
+    newest_move_number: int
 
 
 def has_canary(registry: Registry) -> bool:
-    """Return whether any author has a canary. Otherwise, this sensor reads no scores."""
+    """Return whether any author has a canary. Without one, the sensor need not read scores."""
     authors = registry.authors_on_trial()
     candidates = (trial.candidate_on_trial(registry.state, author) for author in authors)
     return any(candidate is not None and candidate.mode == "canary" for candidate in candidates)
@@ -65,7 +65,7 @@ def run_release_tick(
     gate_version: str,
     newest_metadata: MetadataReader,
     now: float,
-    last_known_move: int,
+    last_known_move_number: int,
     margin: float,
     min_prompts: int,
     withheld_reasons: Mapping[str, str] | None = None,
@@ -77,9 +77,9 @@ def run_release_tick(
         gate_version: the current version of the gate.
         newest_metadata: reads the metadata of Dagster's newest records.
         now: seconds since the epoch.
-        last_known_move: `newest_move` of the last tick; 0 checks every author.
+        last_known_move_number: `newest_move_number` of the last tick; 0 checks every author.
         margin, min_prompts: ε, and the number of prompts that a shadow trial needs.
-        withheld_reasons: author → why none of the author's versions may begin to answer; see
+        withheld_reasons: author → why no version of the author may start answering; see
             `registry.reconcile`.
     """
     messages: dict[str, str] = {}
@@ -102,24 +102,24 @@ def run_release_tick(
             stored_trial = advance_trial_or_release(registry, tables, request)
             no_pair_message = "on trial, no pair yet: materialize shadow_pairs"
             messages[author] = stored_trial.finding.reason if stored_trial else no_pair_message
-    newest_move = registry.newest_move_number()
+    newest_move_number = registry.newest_move_number()
     notices = _collect_release_notices(
-        registry, newest_metadata, registry.authors_with_moves(after=last_known_move)
+        registry, newest_metadata, registry.authors_with_moves(after=last_known_move_number)
     )
-    return ReleaseTick(notices, messages, newest_move)
+    return ReleaseTick(notices, messages, newest_move_number)
 
 
 def _collect_release_notices(
     registry: Registry, newest_metadata: MetadataReader, authors: Sequence[str]
 ) -> tuple[ReleaseNotice, ...]:
-    """Return notices of the moves without a `released_model` record.
+    """Return one notice per author with moves that no `released_model` record contains.
 
-    This tick, the gateway's breaker or a command made these moves.
+    The moves were made in this tick, by the gateway's breaker or by a command.
     """
     notices: list[ReleaseNotice] = []
     for author in authors:
-        last_reported = int(newest_metadata("released_model", author).get("move", 0))
-        moves = release_summary.unreported_moves(registry.moves(author), last_reported)
+        last_move_number = int(newest_metadata("released_model", author).get("move", 0))
+        moves = release_summary.unreported_moves(registry.moves(author), last_move_number)
         if not moves:
             continue
         metadata = release_summary.release_metadata(registry.stable_version(author), moves)

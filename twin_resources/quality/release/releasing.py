@@ -1,8 +1,10 @@
-"""Run a release round: mode, moves, trial, moves again. Repeating a round at once moves nothing.
+"""Run a release round: choose the mode, apply moves, advance the trial and apply moves again.
+
+Repeating a round immediately moves nothing.
 
 Scope: the order of these steps, for the asset `released_model` and the sensor `canary_verdict`.
 Out of scope: the steps themselves (`release/release_mode.py`, `registry.reconcile`, `trial.py`).
-Source of the method: architecture.md.
+Method: deploy/docs/architecture.md.
 """
 # pyright: strict
 
@@ -108,7 +110,7 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
     if requested_mode not in MODES:
         raise TwinError(
             "choose a release mode",
-            found=f"{requested_mode!r} in the author's settings",
+            found=f"the unknown mode {requested_mode!r} in the author's settings",
             next_step=f"set release_mode to one of {', '.join(MODES)}",
         )
     pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
@@ -119,15 +121,15 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
     return ModeChoice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
 
 
-def choose_against_answer_model(
+def choose_mode_against_answer_model(
     choice: ModeChoice, feasibility: release_mode.TrialFeasibility, stable: ModelVersion
 ) -> ModeChoice:
-    """Return the choice while an answer model is stable, which is a trial to be won.
+    """Choose a trial while an answer model is stable, because only a better version replaces it.
 
     The trial is a shadow unless readers can decide it.
 
     Args:
-        choice: the choice for any other stable version.
+        choice: the mode that would apply with any other stable version.
     """
     mode: ReleaseMode = "shadow" if choice.mode == "gate" else choice.mode
     pairs = expected_pairs(DEFAULT_SPREAD, margin=0.0, alpha=feasibility.alpha)
@@ -159,7 +161,7 @@ def release(
         replays: the content of `shadow_pairs`, or None if nothing was replayed.
     """
 
-    def apply(findings: Mapping[int, TrialResult]) -> list[Move]:
+    def apply_findings(findings: Mapping[int, TrialResult]) -> list[Move]:
         return reconcile(
             registry,
             request.author,
@@ -172,7 +174,7 @@ def release(
 
     state, author, now = registry.state, request.author, request.now
     previous_trial = trial.current_trial(state, author)
-    moves = apply(
+    moves = apply_findings(
         {} if previous_trial is None else {previous_trial.candidate.version: previous_trial.finding}
     )
     candidate = trial.candidate_on_trial(state, author)
@@ -185,14 +187,14 @@ def release(
     if finding is None and latest_trial is not None and latest_trial.finding.finding != "undecided":
         finding = latest_trial.finding
     if finding is not None:
-        moves += apply({candidate.version: finding})
+        moves += apply_findings({candidate.version: finding})
     return ReleaseRound(choice, tuple(moves), latest_trial)
 
 
 def measure_and_release(
     registry: Registry, tables: Tables, request: ReleaseRequest
 ) -> ReleaseRound:
-    """Run a round with a mode chosen from measurements and with the stored shadow pairs.
+    """Run a round with the stored shadow pairs, after choosing the mode from measurements.
 
     Raises:
         TwinError: the release mode is unknown, or a table cannot be read.
@@ -204,7 +206,7 @@ def measure_and_release(
     choice = resolve_mode(request.requested_mode, feasibility)
     stable = registry.stable_version(author)
     if stable is not None and stable.is_answer_model:
-        choice = choose_against_answer_model(choice, feasibility, stable)
+        choice = choose_mode_against_answer_model(choice, feasibility, stable)
     return release(registry, request, choice=choice, replays=request.read_replays(registry, tables))
 
 
@@ -213,8 +215,8 @@ def advance_trial_or_release(
 ) -> StoredTrial | None:
     """Add new pairs to the trial, and run a whole round only if they decide it.
 
-    A round writes the policy of all authors: with 200 authors on trial, that would cost 20 CPU
-    seconds per tick. Return None if no version is on trial, or if `advance_trial` returns None.
+    A round writes the policy of all authors, which would take 20 CPU seconds per tick with 200
+    authors on trial. Return None if no version is on trial, or if the trial has not started.
 
     Raises:
         TwinError: as for `measure_and_release`.
@@ -242,7 +244,7 @@ def advance_trial(
 ) -> StoredTrial | None:
     """Start the trial if needed, and add new pairs to it.
 
-    Without replays or a certified judge, return a shadow's stored trial, if there is one.
+    Without replays or a certified judge, return the shadow's stored trial, or None if it has none.
     """
     state = registry.state
     if candidate.mode == "shadow":
@@ -270,10 +272,15 @@ def advance_trial(
     stored_trial = trial.get_or_start_trial(
         state, candidate, terms, now=now, after_sequence=last_sequence
     )
-    days = canary_days.read_canary_days(state, stored_trial)
+    votes = canary_days.read_canary_days(state, stored_trial)
     is_over = now - stored_trial.began_at >= MAX_CANARY_DAYS * _DAY_S
     return trial.add_pairs(
-        state, stored_trial, days.pairs, now=now, is_exhausted=is_over, readers=days.readers
+        state,
+        stored_trial,
+        votes.pairs,
+        now=now,
+        is_exhausted=is_over,
+        reader_count=votes.reader_count,
     )
 
 
@@ -299,9 +306,9 @@ def idle_trial_finding(
         last_activity = max(last_activity, stored_trial.began_at, stored_trial.paired_at or 0.0)
     if now - last_activity < MAX_IDLE_DAYS * _DAY_S:
         return None
-    pairs = 0 if stored_trial is None else stored_trial.evidence.pairs
+    pair_count = 0 if stored_trial is None else stored_trial.evidence.pairs
     reason = (
         f"shadow: parked, because no new pair was made in {MAX_IDLE_DAYS:.0f} days "
-        f"({pairs} in total); run `twin release` to try it again, or wait for the next candidate"
+        f"({pair_count} in total); run `twin release` to try again, or wait for the next candidate"
     )
     return TrialResult("exhausted", reason, incumbent=candidate.incumbent)

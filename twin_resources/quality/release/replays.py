@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_resources.quality.judges import pairs as table
+from twin_resources.quality.judges import pairs as shadow_pairs
 from twin_resources.quality.judges.panel import select_deciding_claims, vetoing_claims
 from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.release.trial import (
@@ -56,17 +56,17 @@ class Replays:
         return (self.candidate, self.incumbent) == (candidate.version, candidate.incumbent)
 
 
-def certified_claims(tables: Tables, author: str) -> dict[str, str]:
-    """Return claim → its certified judge (`name@revision`), for the claims that have one."""
+def read_certified_judges(tables: Tables, author: str) -> dict[str, str]:
+    """Map each claim that has a certified judge to that judge (`name@revision`)."""
     if not tables.exists(CERTIFICATE_TABLE, author):
         return {}
     rows = tables.read(CERTIFICATE_TABLE, author, columns=["name", "document"])
-    claims: dict[str, str] = {}
+    judge_by_claim: dict[str, str] = {}
     for claim, document in rows.iter_rows():
         certificate: Mapping[str, Any] = json.loads(document)
         if certificate["certified"]:
-            claims[str(claim)] = str(certificate["measure"])
-    return claims
+            judge_by_claim[str(claim)] = str(certificate["measure"])
+    return judge_by_claim
 
 
 def read_replays(
@@ -77,50 +77,47 @@ def read_replays(
     used_up_trial: str = "",
     margin: float = MARGIN,
 ) -> Replays | None:
-    """Return the newest trial in the author's table, or None if nothing was replayed.
+    """Return the pairs of the newest trial in the author's table, or None if there are none.
 
     Args:
         used_up_trial: the trial whose prompts have all been replayed (from the metadata of
             `shadow_pairs`).
         margin: ε of the judges' certificates, and of the trial (`margin_for_incumbent`).
     """
-    if not tables.exists(table.TABLE, author):
+    if not tables.exists(shadow_pairs.TABLE, author):
         return None
-    rows = tables.read(table.TABLE, author)
+    rows = tables.read(shadow_pairs.TABLE, author)
     if rows.is_empty():
         return None
     newest_row = rows.sort("sequence").row(-1, named=True)
     version_by_checkpoint = {version.checkpoint: version for version in registry.versions(author)}
-    number_by_checkpoint = {
-        checkpoint: version.version for checkpoint, version in version_by_checkpoint.items()
-    }
+    candidate = version_by_checkpoint.get(newest_row["candidate"])
+    incumbent = version_by_checkpoint.get(newest_row["incumbent"])
     trial = str(newest_row["trial"])
-    if not {newest_row["candidate"], newest_row["incumbent"]} <= number_by_checkpoint.keys():
+    if candidate is None or incumbent is None:
         return None  # the registry was reset after the replay
     judge_by_claim = _newest_judges(rows.filter(pl.col("trial") == trial))
     # A certificate for another revision does not apply to these scores.
-    certified_names = [
+    certified_claims = [
         claim
-        for claim, judge in certified_claims(tables, author).items()
+        for claim, judge in read_certified_judges(tables, author).items()
         if judge_by_claim.get(claim) == judge
     ]
-    claims = select_deciding_claims(certified_names)
-    vetoes = tuple(claim for claim in certified_names if claim in vetoing_claims())
-    pairs = table.trial_pairs(rows, trial, [*claims, *vetoes])
-    withdrawn_claims = table.withdrawn_claims(
-        table.probe_rows(rows, trial=trial), (*claims, *vetoes), margin=margin
+    claims = select_deciding_claims(certified_claims)
+    vetoes = tuple(claim for claim in certified_claims if claim in vetoing_claims())
+    pairs = shadow_pairs.trial_pairs(rows, trial, [*claims, *vetoes])
+    withdrawn_claims = shadow_pairs.withdrawn_claims(
+        shadow_pairs.probe_rows(rows, trial=trial), (*claims, *vetoes), margin=margin
     )
     return Replays(
-        candidate=number_by_checkpoint[newest_row["candidate"]],
-        incumbent=number_by_checkpoint[newest_row["incumbent"]],
+        candidate=candidate.version,
+        incumbent=incumbent.version,
         terms=TrialTerms(
             claims,
             vetoes,
-            judges=", ".join(judge_by_claim[claim] for claim in certified_names),
-            margin=margin_for_incumbent(version_by_checkpoint[newest_row["incumbent"]], margin),
-            is_incumbent_ungated=is_ungated(
-                registry, version_by_checkpoint[newest_row["incumbent"]]
-            ),
+            judges=", ".join(judge_by_claim[claim] for claim in certified_claims),
+            margin=margin_for_incumbent(incumbent, margin),
+            is_incumbent_ungated=is_ungated(registry, incumbent),
         ),
         pairs=tuple(pairs),
         is_exhausted=used_up_trial == trial,

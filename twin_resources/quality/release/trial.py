@@ -1,9 +1,9 @@
-"""Store a candidate's trial between ticks. Each pair is bet on once, and each verdict is final.
+"""Store a candidate's trial between ticks. Each pair is used once, and each verdict is final.
 
 Scope: starting a trial, and adding pairs and the finding to it in one transaction.
 Out of scope: the test (`statistics/promotion.py`), the source of pairs (`canary_days.py`,
 `replays.py`), moving the version (`releasing.py`).
-Source of the method: architecture.md; `statistics/promotion.py` has the derivation.
+Method: deploy/docs/architecture.md; the derivation is in `statistics/promotion.py`.
 
 The state depends only on the ordered pairs. If a process dies after storing the finding and before
 the move, the next reconciliation applies the stored finding. A replayed pair changes nothing.
@@ -38,8 +38,7 @@ class TrialTerms:
         claims: the claims that must all be won.
         vetoes: the claims that may only roll back.
         judges: the judges as `name@revision` in order; a different judge starts a new trial.
-        margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`). The demo
-            uses ε = .2 and prints it.
+        margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`).
         is_incumbent_ungated: whether the incumbent passed no gate (`promotion.py` describes the
             effect).
     """
@@ -53,10 +52,10 @@ class TrialTerms:
 
 
 def margin_for_incumbent(incumbent: ModelVersion, margin: float) -> float:
-    """Return ε of a trial: 0 against an answer model, which only a better version replaces.
+    """Return the ε of a trial: 0 against an answer model, which only a better version replaces.
 
     Args:
-        margin: ε of all other trials (`Settings.margin`), and of the judges' certificates.
+        margin: the ε of all other trials (`Settings.margin`) and of the judges' certificates.
     """
     return 0.0 if incumbent.is_answer_model else margin
 
@@ -64,14 +63,13 @@ def margin_for_incumbent(incumbent: ModelVersion, margin: float) -> float:
 def is_ungated(registry: Registry, incumbent: ModelVersion) -> bool:
     """Return whether a person released the incumbent although it never passed a gate.
 
-    No gate has shown that the version is good in each claim. A version that was forced out of a
-    parked trial had passed a gate. Answer models are excluded, because a candidate must be better
-    than an answer model in any case.
+    No gate has shown that such a version is good in each claim. A version that a person released
+    from a parked trial has passed a gate. Answer models are excluded, because a candidate must be
+    better than an answer model in any case.
     """
-    is_answer_model = incumbent.is_answer_model
     return (
         incumbent.forced
-        and not is_answer_model
+        and not incumbent.is_answer_model
         and not registry.has_ever_passed(incumbent.checkpoint)
     )
 
@@ -83,7 +81,7 @@ def candidate_on_trial(state: State, author: str) -> CandidateOnTrial | None:
 
 
 def compared_versions(state: State, author: str) -> ComparedVersions | None:
-    """Return the shadow or candidate, and the stable version that `shadow_pairs` compares."""
+    """Return the two versions that `shadow_pairs` compares; see `trial_rows.compared_versions`."""
     with state.read_transaction() as connection:
         return trial_rows.compared_versions(connection, author)
 
@@ -96,7 +94,7 @@ def current_trial(state: State, author: str) -> StoredTrial | None:
 
 
 def newest_trial_of_version(state: State, author: str, version: int) -> StoredTrial | None:
-    """Return the newest trial of a version, even if it has ended."""
+    """Return the newest trial of a version, even if it has ended, or None if it never had one."""
     with state.read_transaction() as connection:
         return trial_rows.newest_trial_of_version(connection, author, version)
 
@@ -117,7 +115,7 @@ def get_or_start_trial(
         after_sequence: the author's last sequence number in the ledger; a canary uses later values.
 
     Raises:
-        OutOfRangeError: see `promotion.begin`.
+        OutOfRangeError: see `promotion.start_test`.
     """
     key = trial_rows.trial_key(
         candidate, judges=terms.judges, margin=terms.margin, claims=terms.claims
@@ -141,7 +139,7 @@ def get_or_start_trial(
         ),
     )
     with state.transaction() as connection:
-        return trial_rows.trial_by_key(connection, key) or trial_rows.insert(
+        return trial_rows.trial_by_key(connection, key) or trial_rows.insert_trial(
             connection, key, new_trial
         )
 
@@ -153,7 +151,7 @@ def add_pairs(
     *,
     now: float,
     is_exhausted: bool,
-    readers: int | None = None,
+    reader_count: int | None = None,
     is_certified: bool = True,
 ) -> StoredTrial:
     """Add pairs to a trial, store it with its finding in one transaction, and return it.
@@ -165,6 +163,7 @@ def add_pairs(
         trial: identifies the trial; its newest stored state is used.
         pairs: the pairs in order, with a difference for each claim and veto.
         now: seconds since the epoch, stored as the time of the newest pair if there is a new pair.
+        is_exhausted, reader_count, is_certified: see `release_mode.evaluate_evidence`.
 
     Raises:
         OutOfRangeError: a difference is missing or outside [−1, 1].
@@ -175,7 +174,7 @@ def add_pairs(
         if stored_trial is None:
             raise TwinError(
                 "add pairs to a trial",
-                found="no such trial in the state store",
+                found=f"no trial {trial.number} in the state store",
                 next_step="materialize `released_model`, which starts the trial",
             )
         if stored_trial.finding.finding != "undecided":
@@ -187,7 +186,7 @@ def add_pairs(
             evidence,
             mode=stored_trial.candidate.mode,
             is_exhausted=is_exhausted,
-            readers=readers,
+            reader_count=reader_count,
             is_certified=is_certified,
         )
         finding = replace(result, incumbent=stored_trial.candidate.incumbent)
@@ -198,5 +197,5 @@ def add_pairs(
             finding=finding,
             paired_at=now if has_new_pairs else stored_trial.paired_at,
         )
-        trial_rows.update(connection, updated_trial)
+        trial_rows.update_trial(connection, updated_trial)
         return updated_trial

@@ -1,6 +1,6 @@
-"""Read and write trials as rows, inside an open transaction.
+"""Read and write trials as database rows inside an open transaction.
 
-Scope: `StoredTrial`, its SQL.
+Scope: `StoredTrial` and its SQL.
 Out of scope: starting and ending a trial (`trial.py`), the statistics (`statistics/`).
 """
 # pyright: strict
@@ -48,7 +48,7 @@ class StoredTrial:
         began_at: seconds since the epoch.
         after_sequence: the ledger's last sequence number at the start; the trial uses later values.
         evidence: the evidence after the last pair.
-        finding: the finding from the evidence; final once it is not `undecided`.
+        finding: the result that follows from the evidence; final once it is not `undecided`.
         paired_at: when a new pair was last added, in seconds since the epoch, or None.
     """
 
@@ -114,14 +114,14 @@ def candidate_on_trial(connection: sa.Connection, author: str) -> CandidateOnTri
 def trial_key(
     candidate: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]
 ) -> str:
-    """Return the key by which a repeated `get_or_start_trial` finds the stored trial."""
+    """Return the key with which a repeated `get_or_start_trial` finds the stored trial."""
     # Earlier releases stored a third version where None is now.
     return json.dumps([*vars(candidate).values(), None, judges, margin, list(claims)])
 
 
 def newest_trial(connection: sa.Connection, candidate: CandidateOnTrial) -> StoredTrial | None:
-    """Return the newest trial of this candidate and incumbent."""
-    return _newest(
+    """Return the newest trial of this candidate against this incumbent, or None."""
+    return _find_newest(
         connection,
         trials.c.author == candidate.author,
         trials.c.version == candidate.version,
@@ -133,28 +133,30 @@ def newest_trial(connection: sa.Connection, candidate: CandidateOnTrial) -> Stor
 
 def trial_by_key(connection: sa.Connection, key: str) -> StoredTrial | None:
     """Return the trial with this key, or None."""
-    return _newest(connection, trials.c.key == key)
+    return _find_newest(connection, trials.c.key == key)
 
 
 def trial_by_number(connection: sa.Connection, number: int) -> StoredTrial | None:
     """Return the trial with this number, or None."""
-    return _newest(connection, trials.c.number == number)
+    return _find_newest(connection, trials.c.number == number)
 
 
 def newest_trial_of_version(
     connection: sa.Connection, author: str, version: int
 ) -> StoredTrial | None:
-    """Return the newest trial of a version, even if it has ended."""
-    return _newest(connection, trials.c.author == author, trials.c.version == version)
+    """Return the newest trial of a version, even if it has ended, or None if it never had one."""
+    return _find_newest(connection, trials.c.author == author, trials.c.version == version)
 
 
-def _newest(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> StoredTrial | None:
+def _find_newest(
+    connection: sa.Connection, *conditions: sa.ColumnElement[bool]
+) -> StoredTrial | None:
     query = sa.select(trials).where(*conditions).order_by(trials.c.number.desc())
     row = connection.execute(query).first()
     return None if row is None else _trial_from_row(row)
 
 
-def insert(connection: sa.Connection, key: str, trial: StoredTrial) -> StoredTrial:
+def insert_trial(connection: sa.Connection, key: str, trial: StoredTrial) -> StoredTrial:
     """Store a new trial, and return it with the number that the database assigns."""
     statement = sa.insert(trials).values(
         key=key,
@@ -167,7 +169,7 @@ def insert(connection: sa.Connection, key: str, trial: StoredTrial) -> StoredTri
     return _trial_from_row(connection.execute(statement.returning(trials)).one())
 
 
-def update(connection: sa.Connection, trial: StoredTrial) -> None:
+def update_trial(connection: sa.Connection, trial: StoredTrial) -> None:
     """Store the evidence and finding of a trial."""
     statement = sa.update(trials).where(trials.c.number == trial.number)
     connection.execute(statement.values(**_state_columns(trial)))

@@ -1,7 +1,7 @@
-"""A proxy in front of the real trace store that fails on demand.
+"""Run a proxy in front of the real trace store that fails on demand.
 
 Scope: failures of a server or a network. Out of scope: assertions.
-Every other request is forwarded, so that a test can count the results in the store.
+All other requests are forwarded, so that a test can count the results in the store.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 
 import httpx
 
-PAGE = b"<html><body>Please accept the terms of this network.</body></html>"
+CAPTIVE_PORTAL_PAGE = b"<html><body>Please accept the terms of this network.</body></html>"
 
 
-class ErringServer:
-    """Forwards requests to `upstream`, except that each entry of `plan` makes one request fail.
+class FailingProxy:
+    """Forwards requests to `upstream`, except that each entry of `failures` makes one request fail.
 
-    The entries are a status number, `("429", seconds)`, `garbage` (200 with a web page), `half`
-    (half of the response), `silence` (the connection closes) or `lost` (the request is forwarded,
-    but its response is dropped).
+    An entry is a status number, `("429", seconds)`, `garbage` (200 with a web page), `half` (half
+    of the response), `silence` (the connection closes), `lost` (the request is forwarded, but its
+    response is dropped) or None (no failure).
     """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
-        self.plan: list[Any] = []
+        self.failures: list[Any] = []
         self.requests: list[tuple[str, str]] = []
         proxy = self
 
@@ -35,7 +35,7 @@ class ErringServer:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                proxy.answer(self)
+                proxy.respond(self)
 
             do_GET = do_POST
 
@@ -46,11 +46,11 @@ class ErringServer:
         self.server.daemon_threads = True
         self.host = f"http://127.0.0.1:{self.server.server_port}"
 
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
+    def respond(self, request: BaseHTTPRequestHandler) -> None:
         length = int(request.headers.get("content-length") or 0)
         body = request.rfile.read(length)
         self.requests.append((request.command, request.path))
-        failure = self.plan.pop(0) if self.plan else None
+        failure = self.failures.pop(0) if self.failures else None
         if failure in (None, "lost", "half"):
             response = self._forward(request, body)
         if failure in {"silence", "lost"}:
@@ -65,14 +65,14 @@ class ErringServer:
             request.close_connection = True
             return
         if failure == "garbage":
-            self._send(request, 200, PAGE, {"content-type": "text/html"})
+            self._send(request, 200, CAPTIVE_PORTAL_PAGE, {"content-type": "text/html"})
         elif isinstance(failure, tuple):
             self._send(request, int(failure[0]), b"slow down", {"retry-after": str(failure[1])})
         elif isinstance(failure, int):
             self._send(request, failure, b'{"message": "no"}', {})
         else:
-            kind = {"content-type": response.headers["content-type"]}
-            self._send(request, response.status_code, response.content, kind)
+            headers = {"content-type": response.headers["content-type"]}
+            self._send(request, response.status_code, response.content, headers)
 
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> httpx.Response:
         names = (
@@ -100,14 +100,14 @@ class ErringServer:
 
 
 @contextmanager
-def erring_server(upstream: str) -> Iterator[ErringServer]:
-    """Run an erring server until the block ends."""
-    server = ErringServer(upstream)
-    thread = threading.Thread(target=server.server.serve_forever, daemon=True)
+def run_failing_proxy(upstream: str) -> Iterator[FailingProxy]:
+    """Run the proxy until the block ends."""
+    proxy = FailingProxy(upstream)
+    thread = threading.Thread(target=proxy.server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield server
+        yield proxy
     finally:
-        server.server.shutdown()
-        server.server.server_close()
+        proxy.server.shutdown()
+        proxy.server.server_close()
         thread.join(10)

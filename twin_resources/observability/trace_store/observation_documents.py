@@ -1,6 +1,6 @@
-"""Build the representation of an observation that `GET /v2/observations` returns.
+"""Build the JSON document of an observation that `GET /v2/observations` returns.
 
-Scope: the field groups, and how each group represents an absent value.
+Scope: the field groups, and the representation of absent values in each group.
 Out of scope: mapping spans to observations (`observations.py`), filters and paging (`queries.py`).
 Source of the behaviour: recorded responses of the public API of Langfuse 4.16.0.
 """
@@ -21,7 +21,7 @@ from twin_resources.observability.trace_store.observations import GenerationFiel
 PROJECT_ID = "twin"
 MAX_METADATA_CHARACTERS = 200  # per returned metadata value, without `expandMetadata`
 DEFAULT_GROUPS = ("core", "basic")
-GROUPS = (
+FIELD_GROUPS = (
     *DEFAULT_GROUPS,
     "time",
     "io",
@@ -35,7 +35,7 @@ GROUPS = (
 
 
 def build_observation_document(
-    observation: Observation, *, groups: Collection[str], expand_metadata: bool = False
+    row: Observation, *, groups: Collection[str], expand_metadata: bool = False
 ) -> dict[str, Any]:
     """Return one element of `data` of `GET /v2/observations`.
 
@@ -43,11 +43,10 @@ def build_observation_document(
         groups: the field groups; `core`, latency and the model price fields are always included.
         expand_metadata: whether to return metadata values in full instead of 200 characters.
     """
-    row = observation
     latency_s = (row.end_ms - row.start_ms) / 1000
     first_token_s = None if row.completion_ms is None else (row.completion_ms - row.start_ms) / 1000
     fields = _build_fields(row, max_characters=None if expand_metadata else MAX_METADATA_CHARACTERS)
-    included_groups = [group for group in GROUPS if group == "core" or group in groups]
+    included_groups = [group for group in FIELD_GROUPS if group == "core" or group in groups]
     document = {name: value for group in included_groups for name, value in fields[group].items()}
     # Langfuse returns a duration of 0 as null if `metrics` is requested by name, otherwise as 0.
     is_metrics_requested = "metrics" in groups
@@ -135,6 +134,6 @@ def _build_usage_fields(row: GenerationFields) -> dict[str, Any]:
 
 
 def _sum(details: Mapping[str, float], side: str) -> float | None:
-    """Sum the values whose names contain `side`, such as `input_cached_tokens`; None if none do."""
+    """Sum the values whose names contain `side` (`input` or `output`); None if none do."""
     parts = [value for name, value in details.items() if side in name]
     return sum(parts) if parts else None

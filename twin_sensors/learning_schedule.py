@@ -1,9 +1,9 @@
 """Schedule `learn_routing` every night for each author whose routing policy needs work.
 
 Scope: the code between Dagster and `router/learning_decision.py`.
-Out of scope: the decision, and the work of the job (`jobs.py`).
+Out of scope: the decision, and the assets of the job (`jobs.py`).
 
-Only homes with a paid model have this schedule, because only there are questions routed.
+Only homes with a paid model have this schedule, because other homes do not route questions.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def learn_routing_every_night(
         learned_at = None if last_success is None else last_success.created
         with isolate_failure(author.slug, messages.append):
             decision = _decide_learning_of_author(
-                author, settings, registry, tables, learned_at=learned_at, at=scheduled_at
+                author, settings, registry, tables, learned_at=learned_at, now=scheduled_at
             )
             messages.append(f"{author.slug}: {decision.reason}")
             slugs += [author.slug] if decision.should_run else []
@@ -92,7 +92,7 @@ def _decide_learning_of_author(
     tables: Tables,
     *,
     learned_at: float | None,
-    at: datetime,
+    now: datetime,
 ) -> LearningDecision:
     from twin_resources.access.account import open_account
     from twin_resources.models.embedder.embedder import find_prepared_embedder
@@ -101,34 +101,34 @@ def _decide_learning_of_author(
 
     stable_version = registry.stable_version(author.slug)
     ledger.open_tables(registry.state)
-    current_basis = None
+    current_models = None
     if stable_version is not None and stable_version.base_gguf:
         revision = find_prepared_embedder(settings)[1].revision
-        current_basis = ComparedModels(stable_version.checkpoint, settings.paid_model, revision)
-    path, policy, policy_basis = policy_path(settings.home, author.slug), None, None
+        current_models = ComparedModels(stable_version.checkpoint, settings.paid_model, revision)
+    path, policy, policy_models = policy_path(settings.home, author.slug), None, None
     if path.exists():
         policy = read_routing_policy(path)
-        policy_basis = ComparedModels(
+        policy_models = ComparedModels(
             policy.models[0].model, policy.models[-1].model, policy.embedder
         )
     with registry.state.read_transaction() as connection:
-        labels, payback = estimate_payback(
-            settings, author.slug, label_models=current_basis, policy=policy, tables=tables,
-            connection=connection, now=at,
+        label_count, payback = estimate_payback(
+            settings, author.slug, label_models=current_models, policy=policy, tables=tables,
+            connection=connection, now=now,
         )  # fmt: skip
     remaining_usd = open_account(settings, registry.state).remaining_usd(
         purpose="label", author=author.slug
     )
     return decide_learning(
         LearningState(
-            current_models=current_basis,
-            policy_models=policy_basis,
-            labels=labels,
+            current_models=current_models,
+            policy_models=policy_models,
+            labels=label_count,
             max_labels=settings.routing_labels,
             usd_left=float("inf") if remaining_usd is None else remaining_usd,
             payback=payback,
             changed_at=max(
-                _find_newest_question_time(registry, author.slug), month_start(at).timestamp()
+                _find_newest_question_time(registry, author.slug), month_start(now).timestamp()
             ),
             last_run_at=learned_at,
         )
@@ -136,7 +136,7 @@ def _decide_learning_of_author(
 
 
 def _find_newest_question_time(registry: Registry, author: str) -> float:
-    """Return the time of the author's newest question (seconds since the epoch), or 0 if none."""
+    """Return the time of the author's newest question in seconds since the epoch, or 0."""
     with registry.state.read_transaction() as connection:
         newest_ms = connection.execute(
             sa.select(sa.func.max(ledger.traces.c.started_ms)).where(

@@ -1,6 +1,6 @@
-"""One Dagster instance for all ticks of a module: creating its databases takes a second a tick.
+"""Share one Dagster instance among the ticks of a test module, because creating one takes a second.
 
-Scope: the instance without the runs and partitions of earlier ticks. Out of scope: the ticks.
+Scope: the instance, and removing the runs and partitions of earlier ticks. Out of scope: ticks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def dagster_instance() -> Iterator[None]:
         _instances.clear()
 
 
-def emptied_instance(authors: Sequence[str]) -> dg.DagsterInstance:
-    """Return the instance without runs, and with the partitions of these authors only."""
+def reset_instance(authors: Sequence[str]) -> dg.DagsterInstance:
+    """Delete all runs, leave only these authors' partitions, and return the instance."""
     [instance] = _instances
     for run in instance.get_runs():
         instance.delete_run(run.run_id)
