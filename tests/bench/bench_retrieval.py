@@ -131,7 +131,7 @@ def main() -> int:
     home = corpus.settings()
     print(
         f"index: IVF_RQ, {vector_index.ROWS_PER_PARTITION} rows a partition, "
-        f"{vector_index.PROBES} probed, refined {vector_index.REFINE} times"
+        f"{vector_index.PROBED_PARTITIONS} probed, refined {vector_index.REFINE_FACTOR} times"
     )
     names = options.only or (QUICK if options.quick else FULL)
     parts = {name: partial(PARTS[name], home, quick=options.quick) for name in names}

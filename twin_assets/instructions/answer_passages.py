@@ -41,14 +41,14 @@ class Block:
         kind: `paragraph`, `list`, `code`, `heading`, or `other` (a quotation, a list that contains
             one, a table, HTML, a rule, a fully emphasized paragraph).
         plain_text: the visible prose, without markup and addresses; empty for `other`.
-        words: the number of words in `plain_text`.
+        word_count: the number of words in `plain_text`.
     """
 
     kind: str
     start: int
     end: int
     plain_text: str
-    words: int
+    word_count: int
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class AnswerPassage:
     Attributes:
         heading: the heading of its section, or empty above the first heading.
         plain_text: its prose without markup.
-        words: the number of words in its prose; code does not count.
+        word_count: the number of words in its prose; code does not count.
     """
 
     start: int
     end: int
     heading: str
     plain_text: str
-    words: int
+    word_count: int
 
 
 def find_passages(text: str) -> list[AnswerPassage]:
@@ -92,9 +92,11 @@ def find_passages(text: str) -> list[AnswerPassage]:
 def _find_short_post_passage(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
     """Yield the only passage of a short post, which needs no full stop."""
     prose_indexes = [
-        index for index, block in enumerate(blocks) if block.kind in _PROSE_KINDS and block.words
+        index
+        for index, block in enumerate(blocks)
+        if block.kind in _PROSE_KINDS and block.word_count
     ]
-    words = sum(blocks[index].words for index in prose_indexes)
+    words = sum(blocks[index].word_count for index in prose_indexes)
     if (
         not MIN_POST_WORDS <= words < MIN_PASSAGE_WORDS
         or blocks[prose_indexes[0]].kind != "paragraph"
@@ -120,7 +122,7 @@ def _find_short_post_passage(blocks: Sequence[Block]) -> Iterator[AnswerPassage]
             end=passage_blocks[-1].end,
             heading=preceding_headings[-1] if preceding_headings else "",
             plain_text=prose_text,
-            words=words,
+            word_count=words,
         )
 
 
@@ -136,16 +138,16 @@ def find_missing_passage_reason(text: str) -> str:
     if find_passages(text):
         return ""
     prose_blocks = [
-        block for block in parse_blocks(text) if block.kind in _PROSE_KINDS and block.words
+        block for block in parse_blocks(text) if block.kind in _PROSE_KINDS and block.word_count
     ]
     readable_blocks = [block for block in prose_blocks if _is_mostly_letters(block.plain_text)]
     if not readable_blocks:
         return "no_prose"
-    if sum(block.words for block in prose_blocks) < MIN_PASSAGE_WORDS:
+    if sum(block.word_count for block in prose_blocks) < MIN_PASSAGE_WORDS:
         return "too_short"
     return (
         "long_paragraphs"
-        if any(block.words > MAX_PASSAGE_WORDS for block in readable_blocks)
+        if any(block.word_count > MAX_PASSAGE_WORDS for block in readable_blocks)
         else "scattered"
     )
 
@@ -153,7 +155,7 @@ def find_missing_passage_reason(text: str) -> str:
 def _find_section_passages(blocks: Sequence[Block], heading: str) -> Iterator[AnswerPassage]:
     first_index = 0
     while first_index < len(blocks):
-        last_index = _find_last_block(blocks, first_index)
+        last_index = _find_last_index(blocks, first_index)
         if last_index is None:
             first_index += 1
             continue
@@ -164,13 +166,13 @@ def _find_section_passages(blocks: Sequence[Block], heading: str) -> Iterator[An
             end=passage_blocks[-1].end,
             heading=heading,
             plain_text="\n".join(block.plain_text for block in prose_blocks),
-            words=sum(block.words for block in prose_blocks),
+            word_count=sum(block.word_count for block in prose_blocks),
         )
         first_index = last_index + 1
 
 
-def _find_last_block(blocks: Sequence[Block], first: int) -> int | None:
-    """Return the last block of the passage that begins at `first`, or None if none begins there."""
+def _find_last_index(blocks: Sequence[Block], first: int) -> int | None:
+    """Return the index of the last block of the passage that begins at `first`, or None."""
     if blocks[first].kind != "paragraph" or not _is_prose(blocks[first]):
         return None
     words = prose_characters = code_characters = 0
@@ -180,7 +182,7 @@ def _find_last_block(blocks: Sequence[Block], first: int) -> int | None:
         if block.kind == "code":
             code_characters += block.end - block.start
         else:
-            words += block.words
+            words += block.word_count
             prose_characters += block.end - block.start
         if block.kind == "other" or words > MAX_PASSAGE_WORDS:
             return last_index
@@ -204,9 +206,9 @@ def _is_prose(block: Block) -> bool:
     return bool(is_complete) and _is_mostly_letters(block.plain_text)
 
 
-def _is_mostly_letters(plain: str) -> bool:
-    letters = sum(character.isalpha() or character.isspace() for character in plain)
-    return letters > 0.75 * len(plain)
+def _is_mostly_letters(plain_text: str) -> bool:
+    letters = sum(character.isalpha() or character.isspace() for character in plain_text)
+    return letters > 0.75 * len(plain_text)
 
 
 def parse_blocks(text: str) -> list[Block]:

@@ -227,5 +227,5 @@ def _is_distinctive_question(question: str, inserted_text: str) -> bool:
     return is_distinctive(remaining_text, filling=inserted_text)
 
 
-def _split_sentences(plain: str) -> list[str]:
-    return [sentence.strip() for sentence in _SENTENCE.split(plain) if sentence.strip()]
+def _split_sentences(plain_text: str) -> list[str]:
+    return [sentence.strip() for sentence in _SENTENCE.split(plain_text) if sentence.strip()]

@@ -124,9 +124,9 @@ def is_context_valid(
     )
 
 
-def _is_not_newer(chunk: datetime | None, answer: datetime | None) -> bool:
+def _is_not_newer(chunk_date: datetime | None, answer_date: datetime | None) -> bool:
     """Return whether a chunk is not newer; an undated chunk counts as newer than a dated answer."""
-    return answer is None or (chunk is not None and chunk <= answer)
+    return answer_date is None or (chunk_date is not None and chunk_date <= answer_date)
 
 
 def find_contexts(

@@ -75,7 +75,7 @@ def _draft_document(document: dict[str, Any]) -> list[dict[str, Any]]:
                 "published_at": document["published_at"],
                 "start": passage.start,
                 "end": passage.end,
-                "words": passage.words,
+                "words": passage.word_count,
                 "answer": answer,
                 "answer_sketch": sketch(
                     shingles(answer, width=ANSWER_SHINGLE_WORDS), size=ANSWER_SKETCH_SIZE

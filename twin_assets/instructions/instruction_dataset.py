@@ -91,11 +91,11 @@ def every_answer_is_the_authors(
     """Each answer consists of whole paragraphs of its document, character by character."""
     author = context.partition_key
     columns = ["document_id", "start", "end", "answer", "messages"]
-    problems = dataset_claims.check_verbatim(
+    errors = dataset_claims.check_verbatim(
         tables.read("instruction_dataset", author, columns=columns),
         tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
     )
-    return dg.AssetCheckResult(passed=problems.holds, metadata=dict(vars(problems)))
+    return dg.AssetCheckResult(passed=errors.holds, metadata=dict(vars(errors)))
 
 
 @dg.asset_check(

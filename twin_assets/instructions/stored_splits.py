@@ -31,8 +31,8 @@ MAX_VERSIONS = 20  # only the newest versions; an old version differs only if a 
 
 
 @dataclass(frozen=True)
-class StoredSplits:
-    """Documents whose split differs from the stored one.
+class SplitComparison:
+    """Counts of documents whose split differs from a stored one.
 
     Attributes:
         versions: the number of earlier versions compared.
@@ -51,7 +51,7 @@ class StoredSplits:
 
 def compare_splits(
     dataset: pl.DataFrame, draws: pl.DataFrame, earlier_versions: Iterable[pl.DataFrame]
-) -> StoredSplits:
+) -> SplitComparison:
     """Compare the split of each document; left-out rows and rows of a general set have no split.
 
     Args:
@@ -61,15 +61,15 @@ def compare_splits(
     comparison = current_splits.join(draws, on="document_id", how="left", suffix="_drawn")
     undrawn_rows = comparison.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
     changed_ids: set[str] = set()
-    versions = 0
+    version_count = 0
     for earlier_rows in earlier_versions:
-        versions += 1
+        version_count += 1
         comparison = current_splits.join(
             _select_document_splits(earlier_rows), on="document_id", suffix="_before"
         )
         changed_rows = comparison.filter(pl.col("split") != pl.col("split_before"))
         changed_ids |= set(changed_rows["document_id"].to_list())
-    return StoredSplits(versions, undrawn_rows["document_id"].n_unique(), len(changed_ids))
+    return SplitComparison(version_count, undrawn_rows["document_id"].n_unique(), len(changed_ids))
 
 
 def _select_document_splits(rows: pl.DataFrame) -> pl.DataFrame:
@@ -77,7 +77,7 @@ def _select_document_splits(rows: pl.DataFrame) -> pl.DataFrame:
     return used_rows.select("document_id", "split").unique()
 
 
-def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:
+def compare_stored_splits(tables: Tables, author: str) -> SplitComparison:
     """Compare the stored dataset with the draws and its tagged versions."""
     table = store.open_table(tables.uri(DATASET_TABLE, author))
     versions = sorted(_list_tagged_versions(table) if table else (), reverse=True)

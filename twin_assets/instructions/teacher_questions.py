@@ -41,7 +41,7 @@ _BATCH_SIZE = 20
 
 @dataclass(frozen=True)
 class TeacherResult:
-    """The teacher's work for one author.
+    """The teacher's questions for one author, and their cost.
 
     Attributes:
         outcomes: number of current samples, by outcome.
@@ -77,15 +77,15 @@ def update_questions(
     """
     drafts = _select_drafts(tables, author, teacher)
     reply_costs_usd: list[float] = []
-    requests = 0
+    request_count = 0
 
     def ask(rows: pl.DataFrame) -> pl.DataFrame:
-        nonlocal requests
+        nonlocal request_count
         if teacher.fatal_error is not None:
             raise teacher.fatal_error
         replies = teacher.ask(_build_prompts(tables, author, rows))
         reply_costs_usd.extend(reply.usd for reply in replies)
-        requests += sum(reply.tries for reply in replies)
+        request_count += sum(reply.tries for reply in replies)
         written_count = sum(reply.outcome == WRITTEN for reply in replies)
         log(
             f"{teacher.model} wrote {written_count} of {rows.height} questions, "
@@ -119,7 +119,7 @@ def update_questions(
     return TeacherResult(
         model=teacher.model,
         outcomes=dict(sorted(Counter(questions["outcome"].to_list()).items())),
-        requests=requests,
+        requests=request_count,
         usd=round(sum(reply_costs_usd), 6),
         usd_in_all=round(float(questions["usd"].sum()), 6),
         prompt_tokens=int(questions["prompt_tokens"].sum()),

@@ -48,7 +48,7 @@ def ask_version(
     replies = served_model.query_temporary_servers(
         serve,
         messages,
-        servers=max_concurrent_servers(),
+        max_servers=max_concurrent_servers(),
         max_tokens=min(max_tokens, author.max_tokens),
         frequency_penalty=FREQUENCY_PENALTY,
         texts_only=texts_only,

@@ -78,7 +78,7 @@ def chunk_head(model: Any, *, rows: int) -> None:
 
 
 def _require_unchanged_logits(head: Any, model: Any) -> None:
-    """Check with stubs for body and layer that the model returns the layer's logits unchanged."""
+    """Check, with stubs for the body and the layer, that the model does not change the logits."""
     import torch
     from transformers.modeling_outputs import MoeModelOutputWithPast
 

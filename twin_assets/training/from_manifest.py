@@ -113,7 +113,7 @@ def job_from_manifest(
     Args:
         folder: the manifest's folder; the parent of a preference-tuned checkpoint is in a sibling
             folder.
-        base: as for `repeat_training`.
+        base: transformers folder of the base model; None to use the manifest's.
 
     Raises:
         TwinError: the base model or the parent is not the one that the manifest names.

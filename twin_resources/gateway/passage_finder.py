@@ -237,7 +237,7 @@ class PassageFinder:
         posts = [passage.document_id for passage in retrieval.nearest]
         revision, vector, tokens = retrieval.embedder, retrieval.vector, retrieval.tokens
         # While a home is re-embedded, chunks and paragraphs may have different embedders.
-        calibrated_revision = self._quoter.calibrated_embedder(author)
+        calibrated_revision = self._quoter.get_calibrated_revision(author)
         if calibrated_revision != revision and (
             embedder := quote_retriever.get_embedder(calibrated_revision)
         ):

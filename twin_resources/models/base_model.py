@@ -1,5 +1,6 @@
-"""`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: print JSON.
+"""Prepare a base model, or show a prepared one, and print its record as JSON.
 
+Command: `python -m twin_resources.models.base_model prepare|show [--base-model NAME]`.
 Scope: the arguments, the exit code, and the test that a base model must pass before it is ready:
 its served answers must match those of transformers. A model that cannot chat only causes a warning.
 Out of scope: fetching and converting (`storage/weights/weights.py`), comparing answers
@@ -36,7 +37,7 @@ from twin_resources.storage.weights.weights import (
 )
 
 # The parameters of the test adapter; trained weights have a similar scale.
-RANK, WEIGHT_STD, SEED = 4, 0.02, 3
+ADAPTER_RANK, ADAPTER_WEIGHT_STD, ADAPTER_SEED = 4, 0.02, 3
 
 
 def prepare_and_verify(
@@ -63,7 +64,8 @@ def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) ->
     """Compare a base model's served answers with the reference, and test adapters on it.
 
     Returns:
-        The base's figures (`ServingParity`), `adapters` (`beside` or `merged`) and `adapters_why`.
+        The fields of `ServingParity`, `adapters` (`beside` or `merged`), and `adapters_why` (the
+        reason for merging, or "").
 
     Raises:
         TwinError: the served answers differ from those of transformers.
@@ -124,14 +126,19 @@ def write_random_adapter(model: Path, folder: Path) -> Path:
     from transformers import AutoModelForCausalLM
 
     base_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    torch.manual_seed(SEED)
+    torch.manual_seed(ADAPTER_SEED)
     peft_model: Any = get_peft_model(
         base_model,
-        LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
+        LoraConfig(
+            r=ADAPTER_RANK,
+            lora_alpha=2 * ADAPTER_RANK,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
     )
     for name, weights in peft_model.named_parameters():
         if "lora_B" in name:
-            weights.data.normal_(0, WEIGHT_STD)
+            weights.data.normal_(0, ADAPTER_WEIGHT_STD)
     peft_model.save_pretrained(str(folder))
     return folder
 

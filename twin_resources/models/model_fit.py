@@ -144,7 +144,7 @@ def choose_recipe(
 
 
 def required_gpu_memory_gb(billions: float) -> float:
-    """Return the GB needed to train an adapter on a GPU: bf16 weights, activations, optimizer."""
+    """Return the GPU memory in GB for training an adapter: bf16 weights, activations, optimizer."""
     return 2.5 * billions + 4
 
 
@@ -154,7 +154,7 @@ def _choose_rank_count(gpu_count: int) -> int:
 
 
 def required_training_memory_gb(billions: float) -> float:
-    """Return the GB for a training run: a copy in each of two ranks, two f16 servers, and 4 GB."""
+    """Return the memory in GB for training: two ranks with a copy each, two f16 servers, 4 GB."""
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
 
 
@@ -168,13 +168,13 @@ def weights_gb(model: str) -> float | None:
 
 
 def required_serving_memory_gb(weights: float, *, trained_billions: float | None = None) -> float:
-    """Return the GB for the stack, a server with these weights, and an optional training run.
+    """Return the memory in GB for the stack, a model server, and an optional training run.
 
     The server needs its weights and a cache for 2 × 4,096 tokens: an eighth of the weights, at
     least 0.3 GB. Without a training run, 4 GB are added.
 
     Args:
-        weights: size of the weights in GB.
+        weights: size of the served weights in GB.
         trained_billions: billions of parameters of a model trained at the same time, or None.
     """
     stack = 4.0 if trained_billions is None else required_training_memory_gb(trained_billions)

@@ -286,7 +286,7 @@ def test_old_tables_answer_until_the_new_embedders_are_complete(
         )
         assert result.missing_reason == ""
         assert result.quote_result is not None
-        calibrated_by = Quoter(settings.tables_base, new_embedder.revision).calibrated_embedder(
+        calibrated_by = Quoter(settings.tables_base, new_embedder.revision).get_calibrated_revision(
             MARA
         )
         return result.embedder, calibrated_by, [quote.text for quote in result.quote_result.quotes]

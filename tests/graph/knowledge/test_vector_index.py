@@ -83,7 +83,7 @@ def small_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set sizes at which an index is built quickly."""
     monkeypatch.setattr(vector_index, "MIN_INDEXED_ROWS", 1_000)
     monkeypatch.setattr(vector_index, "ROWS_PER_PARTITION", 50)
-    monkeypatch.setattr(vector_index, "PROBES", 20)
+    monkeypatch.setattr(vector_index, "PROBED_PARTITIONS", 20)
 
 
 def open_table(tables: Tables) -> Any:

@@ -81,7 +81,7 @@ def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None
     answers = served_model.query_temporary_servers(
         lambda: servers.serve(base_gguf(), alias="base"),
         [[{"role": "user", "content": instruction.instruction}] for instruction in instructions],
-        servers=1,
+        max_servers=1,
         max_tokens=served_answers.ANSWER_TOKENS,
         frequency_penalty=FREQUENCY_PENALTY,
     )

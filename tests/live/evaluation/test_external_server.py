@@ -129,7 +129,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
         [answer] = served_model.query_temporary_servers(
             partial(ModelServers(settings).serve_version, version),
             [[{"role": "user", "content": "Hi"}]],
-            servers=1,
+            max_servers=1,
             max_tokens=2,
         )
         assert len(answer.log_probabilities[0]) == served_model.TOP_LOGPROBS

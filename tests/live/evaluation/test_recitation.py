@@ -104,7 +104,7 @@ def test_a_reciting_model_fails_and_its_base_passes(
 
     def measure_recitation(model: Path, alias: str) -> recitation.Recitation:
         answers = served_model.query_temporary_servers(
-            lambda: servers.serve(model, alias=alias), prompts, servers=1, max_tokens=40
+            lambda: servers.serve(model, alias=alias), prompts, max_servers=1, max_tokens=40
         )
         questions = [prompt[-1]["content"] for prompt in prompts]
         return recitation.measure_recitation(

@@ -70,7 +70,7 @@ def fork_trainings(imported: ImportedProcesses) -> Generator[None]:
 
     def command(job: TrainingJob, share: MachineShare) -> list[str]:
         words = launched_as(job, share)
-        if share.machines > 1 or words[2] not in {machine.FORKED_RANKS_MODULE, job.module}:
+        if share.machine_count > 1 or words[2] not in {machine.FORKED_RANKS_MODULE, job.module}:
             return words  # the launcher of accelerate or torch
         environment = machine.build_environment(job, "of no attempt", share)
         return imported.get(job, environment).command(words[2:], environment)

@@ -57,7 +57,7 @@ class FakeQuoter:
         self.shown_texts: list[str] = []
         self.languages: list[str] = []
 
-    def calibrated_embedder(self, author: str) -> str:
+    def get_calibrated_revision(self, author: str) -> str:
         del author
         return FakeRetrieval.embedder
 

@@ -19,7 +19,7 @@ def test_a_paragraph_of_the_right_length_is_a_passage() -> None:
     text = f"# Tides\n\n{LONG}\n\nShort one.\n"
     (passage,) = find_passages(text)
     assert text[passage.start : passage.end] == LONG
-    assert (passage.words, passage.heading) == (70, "Tides")
+    assert (passage.word_count, passage.heading) == (70, "Tides")
 
 
 def test_short_paragraphs_are_joined_until_they_are_long_enough() -> None:
@@ -139,7 +139,7 @@ def test_links_and_formulas_are_not_prose() -> None:
 def test_word_counts_exclude_addresses_and_markup() -> None:
     text = LONG.replace("tide", "**[tide](https://example.org/a-very-long/address)**")
     (passage,) = find_passages(text)
-    assert passage.words == 70
+    assert passage.word_count == 70
     assert "example.org" not in passage.plain_text
 
 

@@ -73,7 +73,9 @@ def test_each_machine_gets_its_rank_and_the_address_of_machine_0(
     # bf16 would require a check of the graphics card
     job = dataclasses.replace(job, mixed_precision="fp32", **changes)
 
-    words = build_command(job, MachineShare(machines=2, rank=1, address="10.0.0.1", port=29400))
+    words = build_command(
+        job, MachineShare(machine_count=2, rank=1, address="10.0.0.1", port=29400)
+    )
 
     flags = parse_flags(words)
     assert [flags[name] for name in names] == ["1", "10.0.0.1", "29400"]
@@ -255,7 +257,7 @@ def test_training_has_a_lower_priority(tmp_path: Path) -> None:
 
 def test_an_uneven_distribution_of_ranks_is_an_error(job: TrainingJob) -> None:
     with pytest.raises(TwinError, match="distribute 4 ranks over 3 machines"):
-        build_command(job, MachineShare(machines=3, address="10.0.0.1", port=1))
+        build_command(job, MachineShare(machine_count=3, address="10.0.0.1", port=1))
 
 
 def test_several_machines_require_ray(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def _ask_base_model(
     replies = served_model.query_temporary_servers(
         serve,
         prompts,
-        servers=max_concurrent_servers(),
+        max_servers=max_concurrent_servers(),
         max_tokens=BASE_ANSWER_TOKENS,
         frequency_penalty=FREQUENCY_PENALTY,
     )

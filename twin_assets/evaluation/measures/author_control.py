@@ -173,7 +173,7 @@ def draft_question(text: str) -> str:
     Titles and the teacher model are not used, because one side may lack them. The language of other
     people's texts is unknown, so the questions of both sides are in English.
     """
-    passage = AnswerPassage(0, len(text), heading="", plain_text=text, words=len(text.split()))
+    passage = AnswerPassage(0, len(text), heading="", plain_text=text, word_count=len(text.split()))
     [draft] = write_questions([passage], document_id="", title="", text=text, language="und")
     return draft.question
 

@@ -147,7 +147,7 @@ class AnswerBatches:
         )
 
     def _answer_with_candidate_only(self, queue: PromptQueue) -> None:
-        if queue.remaining:
+        if queue.remaining_count:
             names = (
                 [CANDIDATE, SECOND_CANDIDATE]
                 if self._should_run_server(SECOND_CANDIDATE, queue)
@@ -159,14 +159,14 @@ class AnswerBatches:
         self, candidate_queue: PromptQueue, plain_queue: PromptQueue
     ) -> None:
         """Ask the candidate its questions, then the base its plain questions on the same core."""
-        if candidate_queue.remaining:
+        if candidate_queue.remaining_count:
             self._process_queue(candidate_queue, CANDIDATE)
-        if plain_queue.remaining and self._should_run_server(SECOND_BASE, plain_queue):
+        if plain_queue.remaining_count and self._should_run_server(SECOND_BASE, plain_queue):
             self._process_queue(plain_queue, SECOND_BASE)
 
     def _answer_with_base(self, posts_queue: PromptQueue, plain_queue: PromptQueue) -> None:
-        if not posts_queue.remaining:
-            if plain_queue.remaining:
+        if not posts_queue.remaining_count:
+            if plain_queue.remaining_count:
                 self._process_queue(plain_queue, BASE)
             return
         server = self._get_server(BASE)
@@ -177,7 +177,9 @@ class AnswerBatches:
 
     def _should_run_server(self, name: str, queue: PromptQueue) -> bool:
         """Return whether to use a second server: it already runs, or enough prompts remain."""
-        has_enough_work = queue.remaining >= MIN_ANSWERS_FOR_SERVER and max_concurrent_servers() > 1
+        has_enough_work = (
+            queue.remaining_count >= MIN_ANSWERS_FOR_SERVER and max_concurrent_servers() > 1
+        )
         return has_enough_work or name in self._running
 
     def _stop_servers(self, *names: str) -> None:

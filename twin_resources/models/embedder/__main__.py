@@ -1,4 +1,4 @@
-"""`python -m twin_resources.models.embedder prepare [--home FOLDER]`.
+"""Prepare the embedder: `python -m twin_resources.models.embedder prepare [--home FOLDER]`.
 
 Scope: the arguments and the exit code. Out of scope: the preparation (`preparation.py`).
 """

@@ -76,7 +76,7 @@ class EmbedderTokenizer:
     """The embedder's tokenizer and limit, without its model, for chunking and counting.
 
     Attributes:
-        tokenizer: a tokenizer that neither truncates nor pads; `encode(text).offsets` are character
+        tokenizer: tokenizer that neither truncates nor pads; `encode(text).offsets` are character
             offsets in `text`.
         token_limit: longest input of the embedder in tokens, special tokens included.
         languages: ISO 639-1 codes that the embedder supports; empty if unknown.
@@ -128,7 +128,7 @@ class Embedder:
             precision=precision,
         )
         self._may_switch_to_gpu = allow_gpu and not engine
-        self._embedded_tokens = 0
+        self._embedded_token_count = 0
         self._switch_lock = Lock()
 
     @cached_property
@@ -177,8 +177,8 @@ class Embedder:
                 and gets the mean of their vectors, so nothing is truncated.
             are_questions: whether to use the question prefix instead of the passage prefix.
             progress: called with (completed batches, total batches) after each batch.
-            on_text: called with a text's index and its tokens' states in the last layer, float32 of
-                shape (t, dimension), without special tokens and the prefix. For a text that is
+            on_tokens: called with a text's index and its tokens' states in the last layer, float32
+                of shape (t, dimension), without special tokens and the prefix. For a text that is
                 split, these are the states of its first window.
 
         Returns:
@@ -217,14 +217,14 @@ class Embedder:
         vectors = self.embed([question], are_questions=True, on_tokens=tokens.__setitem__)
         return vectors[0], tokens[0]
 
-    def _select_engine(self, tokens: int) -> Engine:
-        """Return the engine for a call of this many tokens: the GPU engine once the total is large.
+    def _select_engine(self, token_count: int) -> Engine:
+        """Return the engine for a call with this many tokens: the GPU engine if the total is large.
 
         Tokens are counted across calls, because an import embeds a thousand chunks at a time.
         """
         with self._switch_lock:
-            self._embedded_tokens += tokens
-            if self._may_switch_to_gpu and self._embedded_tokens >= GPU_MIN_TOKENS:
+            self._embedded_token_count += token_count
+            if self._may_switch_to_gpu and self._embedded_token_count >= GPU_MIN_TOKENS:
                 self._may_switch_to_gpu = False
                 self._engine = open_gpu_engine(self.folder) or self._engine
             return self._engine
@@ -233,13 +233,15 @@ class Embedder:
         """Split each text into windows within the limit; only the first contains the prefix."""
         tokenizer = self.tokenizer
         # The prefix's trailing space belongs to the text's first token.
-        prefix_tokens = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
+        prefix_token_count = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
         texts = [prefix + text for text in texts] if prefix else texts
         content_token_limit = self.token_limit - tokenizer.num_special_tokens_to_add(False)
         windows: list[_Window] = []
         for text_index, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
             if len(encoding.ids) <= self.token_limit:
-                windows.append(_build_window(text_index, encoding, prefix_tokens=prefix_tokens))
+                windows.append(
+                    _build_window(text_index, encoding, prefix_token_count=prefix_token_count)
+                )
                 continue
             full_encoding = tokenizer.encode(texts[text_index], add_special_tokens=False)
             full_encoding.truncate(content_token_limit)
@@ -247,7 +249,10 @@ class Embedder:
                 window = tokenizer.post_process(piece)
                 windows.append(
                     _build_window(
-                        text_index, window, prefix_tokens=prefix_tokens, is_first=not number
+                        text_index,
+                        window,
+                        prefix_token_count=prefix_token_count,
+                        is_first=not number,
                     )
                 )
         return windows
@@ -271,12 +276,15 @@ class _Window:
 
 
 def _build_window(
-    text_index: int, encoding: Encoding, *, prefix_tokens: int, is_first: bool = True
+    text_index: int, encoding: Encoding, *, prefix_token_count: int, is_first: bool = True
 ) -> _Window:
     special_mask = encoding.special_tokens_mask
     positions = [index for index, is_special in enumerate(special_mask) if not is_special]
     return _Window(
-        text_index, encoding.ids, positions[prefix_tokens:] if is_first else positions, is_first
+        text_index,
+        encoding.ids,
+        positions[prefix_token_count:] if is_first else positions,
+        is_first,
     )
 
 
@@ -286,10 +294,10 @@ def _group_into_batches(lengths: Sequence[int], *, max_tokens: int) -> list[list
     for index, length in enumerate(lengths):
         buckets.setdefault(-(-max(length, 1) // BUCKET_TOKENS) * BUCKET_TOKENS, []).append(index)
     return [
-        indexes[start : start + rows]
+        indexes[start : start + batch_size]
         for width, indexes in sorted(buckets.items())
-        for rows in [max(1, max_tokens // width)]
-        for start in range(0, len(indexes), rows)
+        for batch_size in [max(1, max_tokens // width)]
+        for start in range(0, len(indexes), batch_size)
     ]
 
 

@@ -191,8 +191,8 @@ def _read_directory(reader: _Reader) -> list[_Tensor]:
         (length,) = reader.read_numbers("H")
         name = bytes(reader.data[reader.position : reader.position + length]).decode()
         reader.position += length
-        kind, value_count, offset, _size = reader.read_numbers("BIQQ")
-        entries.append(_Tensor(name, kind == 1, value_count, offset))
+        format_code, value_count, offset, _size = reader.read_numbers("BIQQ")
+        entries.append(_Tensor(name, format_code == 1, value_count, offset))
     return entries
 
 
@@ -200,8 +200,9 @@ def _to_bert_name(name: str) -> str:
     """Translate `l3.q.w` to BERT's `encoder.layer.3.attention.self.query.weight`."""
     if name in _EMBEDDING_NAMES:
         return _EMBEDDING_NAMES[name]
-    layer, module, kind = name.split(".")
-    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[module]}.{'weight' if kind == 'w' else 'bias'}"
+    layer, module, parameter = name.split(".")
+    suffix = "weight" if parameter == "w" else "bias"
+    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[module]}.{suffix}"
 
 
 def _write_tokenizer(folder: Path, pieces: list[tuple[str, float]], limit: int) -> None:

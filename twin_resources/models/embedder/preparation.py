@@ -117,7 +117,7 @@ def _prepare_files(
     folder = embedder_folder(settings)
     log(f"embedder {settings.embedder}: fetching")
     model = fetch_model(settings, target_folder=scratch)
-    output = scratch / "made"
+    output = scratch / "prepared"
     output.mkdir()
     if _select_engine(settings, model) == OPENVINO:
         log(f"embedder {settings.embedder}: converting for OpenVINO")
@@ -154,7 +154,7 @@ def _is_complete(folder: Path, settings: Settings) -> bool:
 
 
 def _source_id(settings: Settings) -> str:
-    """Return the expected source of a prepared embedder; one from another source is rebuilt."""
+    """Return the source that a prepared embedder must have; otherwise it is prepared again."""
     if settings.embedder == EMBEDDED_EMBEDDER:
         return f"{WHEEL_SHA256}/{CONVERSION}"
     if settings.embedder == MULTILINGUAL_EMBEDDER:
@@ -232,7 +232,7 @@ def _select_engine(settings: Settings, model: Path) -> str:
 
 
 def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
-    """Return the revision; both engines have the same, so their vectors may share a table."""
+    """Return the revision, which is the same for both engines: their vectors may share a table."""
     prefix_part = "/".join(prefixes) if any(prefixes) else ""
     return hashlib.sha256(
         f"{_hash_model_files(model)}/{CONVERSION}{prefix_part}".encode()

@@ -104,19 +104,19 @@ def embedded_sentence_spans(
 
 @dataclass(frozen=True)
 class _Block:
-    """A paragraph, a list item or a code block, with its offsets and its length."""
+    """A paragraph, a list item or a code block, with its offsets and length (0 words for code)."""
 
     start: int
     end: int
-    words: int
-    code_lines: int = 0
+    word_count: int
+    code_line_count: int = 0
 
 
 def _split_at_long_paragraphs(section: Sequence[_Block]) -> Iterator[list[_Block]]:
     """Split a section so that each paragraph over the word limit is a separate part."""
     blocks: list[_Block] = []
     for block in section:
-        if block.words > MAX_WORDS:
+        if block.word_count > MAX_WORDS:
             yield from ([blocks] if blocks else [])
             yield [block]
             blocks = []
@@ -131,7 +131,7 @@ def _split_paragraphs(
     passages: list[QuotablePassage] = []
     first = 0
     while first < len(blocks):
-        if blocks[first].code_lines:
+        if blocks[first].code_line_count:
             first += 1
             continue
         last = first
@@ -140,7 +140,7 @@ def _split_paragraphs(
         ):
             last += 1
         next_first = last + 1
-        while blocks[last].code_lines:
+        while blocks[last].code_line_count:
             last -= 1
         first_shown, last_shown = first, last
         while _can_show(blocks, first_shown, last_shown + 1):
@@ -149,9 +149,9 @@ def _split_paragraphs(
             last_shown -= 1  # this paragraph introduces a block that does not fit
         while _can_show(blocks, first_shown - 1, last_shown):
             first_shown -= 1
-        while blocks[first_shown].code_lines:
+        while blocks[first_shown].code_line_count:
             first_shown += 1  # the paragraph before this code does not fit
-        prose_blocks = [block for block in blocks[first : last + 1] if not block.code_lines]
+        prose_blocks = [block for block in blocks[first : last + 1] if not block.code_line_count]
         if _count_words_and_code_lines(blocks[first_shown : last_shown + 1])[0] >= MIN_SHOWN_WORDS:
             passages.append(
                 QuotablePassage(
@@ -198,7 +198,7 @@ def _can_show(blocks: Sequence[_Block], first: int, last: int) -> bool:
 
 
 def _count_words_and_code_lines(blocks: Sequence[_Block]) -> tuple[int, int]:
-    return sum(block.words for block in blocks), sum(block.code_lines for block in blocks)
+    return sum(block.word_count for block in blocks), sum(block.code_line_count for block in blocks)
 
 
 def _count_words(text: str, blocks: Sequence[_Block]) -> int:
@@ -217,7 +217,7 @@ def _group_into_sections(text: str) -> Iterator[list[_Block]]:
         if block is not None:
             section.append(block)
         elif section:
-            if any(not member.code_lines for member in section):
+            if any(not member.code_line_count for member in section):
                 yield section
             section = []
 
@@ -250,10 +250,10 @@ def _parse_blocks(text: str) -> Iterator[_Block | None]:
 def _has_quotation(tokens: Sequence[object], index: int) -> bool:
     """Return whether a list item contains a block quotation."""
     for token in tokens[index + 1 :]:
-        kind, level = str(getattr(token, "type", "")), int(getattr(token, "level", 0))
-        if kind == "list_item_close" and level == 1:
+        token_type, level = str(getattr(token, "type", "")), int(getattr(token, "level", 0))
+        if token_type == "list_item_close" and level == 1:
             return False
-        if kind == "blockquote_open":
+        if token_type == "blockquote_open":
             return True
     return False
 

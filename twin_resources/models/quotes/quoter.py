@@ -214,7 +214,7 @@ class Quoter:
             known_languages=calibration_row.known_languages,
         )
 
-    def calibrated_embedder(self, author: str) -> str:
+    def get_calibrated_revision(self, author: str) -> str:
         """Return the revision of the embedder in the author's calibration; "" if there is none.
 
         The calibration is written last; until then, passages of the previous embedder are quoted.
@@ -232,7 +232,7 @@ class Quoter:
         with self._lock:
             key = (author, f"{name} of {revision}")
             cached_table = self._open_tables.pop(key, None)
-            if cached_table is None or cached_table.folder != newest_table.folder:
+            if cached_table is None or cached_table.identity != newest_table.identity:
                 cached_table = self._find_previous_version(author, name, newest_table, revision)
             if cached_table is not None:
                 self._open_tables[key] = cached_table
@@ -247,7 +247,7 @@ class Quoter:
         for version in sorted(versions, reverse=True):
             table.checkout(version)
             if read_embedder_revision(table) == revision:
-                return _read_table(newest_table.folder, name, table)
+                return _read_table(newest_table.identity, name, table)
         return None
 
     def _connect(self, author: str) -> Any:
@@ -260,18 +260,18 @@ class Quoter:
 
     def _get_table(self, author: str, name: str) -> _OpenTable | None:
         """Return an author's table at its newest version, or None if there is no table."""
-        folder = table_identity(self._tables_base, author, name)
-        if folder is None:
+        identity = table_identity(self._tables_base, author, name)
+        if identity is None:
             return None
         with self._lock:
             cached_table = self._open_tables.pop((author, name), None)
-            if cached_table is None or cached_table.folder != folder:
-                cached_table = self._open_table(author, name, folder)
+            if cached_table is None or cached_table.identity != identity:
+                cached_table = self._open_table(author, name, identity)
             elif cached_table.version != self._find_version(
                 f"{self._tables_base}/{author}/{name}.lance",
                 partial(getattr, cached_table.dataset, "latest_version"),
             ):
-                cached_table = _read_table(folder, name, cached_table.table)
+                cached_table = _read_table(identity, name, cached_table.table)
             if cached_table is None:
                 return None
             self._open_tables[author, name] = cached_table
@@ -283,12 +283,12 @@ class Quoter:
                 self._open_tables.popitem(last=False)
             return cached_table
 
-    def _open_table(self, author: str, name: str, folder: tuple[int, int]) -> _OpenTable | None:
+    def _open_table(self, author: str, name: str, identity: tuple[int, int]) -> _OpenTable | None:
         try:
             table = self._connect(author).open_table(name)
         except (ValueError, FileNotFoundError):
             return None
-        return _read_table(folder, name, table)
+        return _read_table(identity, name, table)
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ class _OpenTable:
     """An author's table at one version.
 
     Attributes:
-        folder: identity of the folder; it changes when the table is rebuilt.
+        identity: result of `table_identity`, which changes when the table is rebuilt.
         dataset: the same table opened by Lance, which returns the newest version in .01 CPU ms on
             the caller's thread. LanceDB takes .25 ms and two thread switches.
         columns: columns to read from the table.
@@ -308,7 +308,7 @@ class _OpenTable:
         embedder: revision that made the vectors; empty if the table has no rows.
     """
 
-    folder: tuple[int, int]
+    identity: tuple[int, int]
     version: int
     table: Any
     dataset: Any
@@ -345,16 +345,18 @@ class _OpenTable:
         return rows["tokens"].take(row_indexes).to_pylist() if "tokens" in rows.column_names else []
 
 
-def _read_table(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
+def _read_table(identity: tuple[int, int], name: str, table: Any) -> _OpenTable:
     """Read the newest version of a table, including its rows if there are few."""
     version, dataset = table.version, table.to_lance()
     if name == CALIBRATION_TABLE:
-        return _OpenTable(folder, version, table, dataset, calibration_row=_read_calibration(table))
+        return _OpenTable(
+            identity, version, table, dataset, calibration_row=_read_calibration(table)
+        )
     column_names = set(table.schema.names)  # tables of earlier releases have no tokens
     columns = [column for column in _PASSAGE_COLUMNS if column in column_names]
     embedder = read_embedder_revision(table)
     if table.count_rows() > MAX_ROWS_IN_MEMORY:
-        return _OpenTable(folder, version, table, dataset, columns, embedder=embedder)
+        return _OpenTable(identity, version, table, dataset, columns, embedder=embedder)
     rows = table.search().select(columns).limit(MAX_ROWS_IN_MEMORY).to_arrow()
     rows, tokens = _split_tokens(rows.sort_by("document_id").combine_chunks())
     row_ranges: dict[str, tuple[int, int]] = {}
@@ -362,7 +364,7 @@ def _read_table(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
         first, count = row_ranges.get(document_id, (row, 0))
         row_ranges[document_id] = first, count + 1
     return _OpenTable(
-        folder, version, table, dataset, columns, rows, tokens, row_ranges, embedder=embedder
+        identity, version, table, dataset, columns, rows, tokens, row_ranges, embedder=embedder
     )
 
 
@@ -382,7 +384,7 @@ class _CalibrationRow:
     threshold: float
     mean: np.ndarray
     other_language_threshold: float | None = None  # for questions in other languages
-    relevance_passages: int = RELEVANCE_PASSAGES
+    relevance_passage_count: int = RELEVANCE_PASSAGES
     languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
 
@@ -398,7 +400,7 @@ def _read_calibration(table: Any) -> _CalibrationRow | None:
         threshold=float(rows[0]["threshold"]),
         mean=np.asarray(rows[0]["mean"], np.float32),
         other_language_threshold=rows[0].get("threshold_elsewhere"),
-        relevance_passages=RELEVANCE_PASSAGES if rows[0]["own"] >= MIN_PASSAGES else 1,
+        relevance_passage_count=RELEVANCE_PASSAGES if rows[0]["own"] >= MIN_PASSAGES else 1,
         languages=tuple(rows[0].get("languages") or ()),
         known_languages=tuple(rows[0].get("known_languages") or ()),
     )
@@ -445,7 +447,7 @@ def _choose_quotes(
         return QuoteResult((), threshold=threshold)
     vectors = _to_vector_matrix(rows)
     plain_cosines = np.einsum("ij,j->i", vectors, question)
-    best_score = relevance_score(plain_cosines, max_cosines=calibration_row.relevance_passages)
+    best_score = relevance_score(plain_cosines, max_cosines=calibration_row.relevance_passage_count)
     if best_score < threshold:
         return QuoteResult((), best_score, threshold)
     ranks = {document_id: rank for rank, document_id in enumerate(document_ids, start=1)}
@@ -471,7 +473,7 @@ def _choose_quotes(
         # In a small corpus, the next-best passage is often about a different subject.
         if (
             quotes
-            and calibration_row.relevance_passages == 1
+            and calibration_row.relevance_passage_count == 1
             and plain_cosines[nearest_indexes[index]] < threshold
         ):
             continue

@@ -1,6 +1,6 @@
 """Pack token vectors into four bits per dimension, and compute their cosines to a question.
 
-Scope: packing, unpacking and cosines, without input or output. Out of scope: making the vectors
+Scope: packing, unpacking and cosines, without input or output. Out of scope: computing the vectors
 (`embedder.py`), using the cosines (`quoter.py`).
 
 Late interaction matches each token of a question to the nearest token of a passage (Khattab and

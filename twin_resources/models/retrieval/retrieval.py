@@ -231,23 +231,25 @@ class Retriever:
 
     def _get_table(self, author: str) -> _OpenTable | str:
         """Return the author's table at its newest version, or the reason why it is unavailable."""
-        folder = table_identity(self._tables_base, author, EMBEDDINGS_TABLE)
-        if folder is None:
+        identity = table_identity(self._tables_base, author, EMBEDDINGS_TABLE)
+        if identity is None:
             return f"author {author} has no {EMBEDDINGS_TABLE} yet"
         with self._open_lock:
             cached_table = self._open_tables.pop(author, None)
             if (
                 cached_table is None
-                or cached_table.folder != folder
+                or cached_table.identity != identity
                 or cached_table.version
                 != self._find_version(
                     f"{self._tables_base}/{author}/{EMBEDDINGS_TABLE}.lance",
                     partial(getattr, cached_table, "newest_version"),
                 )
             ):
-                is_same_folder = cached_table is not None and cached_table.folder == folder
+                is_same_folder = cached_table is not None and cached_table.identity == identity
                 cached_table = self._open_table(
-                    author, folder, cached_table.table if cached_table and is_same_folder else None
+                    author,
+                    identity,
+                    cached_table.table if cached_table and is_same_folder else None,
                 )
             if isinstance(cached_table, _OpenTable):
                 self._open_tables[author] = cached_table
@@ -255,7 +257,7 @@ class Retriever:
                     self._open_tables.popitem(last=False)
             return cached_table
 
-    def _open_table(self, author: str, folder: tuple[int, int], table: Any) -> _OpenTable | str:
+    def _open_table(self, author: str, identity: tuple[int, int], table: Any) -> _OpenTable | str:
         import lancedb
 
         if table is None:
@@ -278,7 +280,7 @@ class Retriever:
             )
         cache = InMemoryTable(table) if row_count < MIN_INDEXED_ROWS else None
         has_vector_index = VECTOR_INDEX in {index.name for index in table.list_indices()}
-        return _OpenTable(table, version, folder, row_count, cache, has_vector_index, embedder)
+        return _OpenTable(table, version, identity, row_count, cache, has_vector_index, embedder)
 
 
 def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None:
@@ -312,7 +314,8 @@ class _OpenTable:
     """A table as it was last opened.
 
     Attributes:
-        version, folder: version and identity; the table is opened again when either changes.
+        version, identity: version and `table_identity`; the table is opened again when either
+            changes.
         row_count: number of rows.
         cache: the rows if there are few, else None.
         has_vector_index: whether the table has a vector index.
@@ -321,7 +324,7 @@ class _OpenTable:
 
     table: Any
     version: int
-    folder: tuple[int, int]
+    identity: tuple[int, int]
     row_count: int
     cache: InMemoryTable | None
     has_vector_index: bool

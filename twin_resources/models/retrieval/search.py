@@ -164,8 +164,8 @@ class InMemoryTable:
         Args:
             scores: scores by Lance's row ids.
         """
-        cached_row_ids = [row for row in scores if row in self._index_by_row_id]
-        rows = self._read_rows([self._index_by_row_id[row] for row in cached_row_ids])
+        cached_row_ids = [row_id for row_id in scores if row_id in self._index_by_row_id]
+        rows = self._read_rows([self._index_by_row_id[row_id] for row_id in cached_row_ids])
         return [
             {**row, "_score": scores[row_id]}
             for row_id, row in zip(cached_row_ids, rows, strict=True)
@@ -184,9 +184,9 @@ class InMemoryTable:
             if position in self._index_by_position
         ]
         allowed_indexes = [
-            position
-            for position in indexes
-            if query.published_before is None or self._dates[position] <= latest
+            index
+            for index in indexes
+            if query.published_before is None or self._dates[index] <= latest
         ]
         return [
             row for row in self._read_rows(allowed_indexes) if row["chunk_id"] not in query.exclude

@@ -33,8 +33,8 @@ MAX_GROWTH = 2.0  # if the partition count grows by this factor, the centroids n
 MAX_SEGMENTS = 32
 SAMPLE_RATE = 64  # sampled vectors per partition for training the centroids
 MAX_ITERATIONS = 15
-PROBES = 40  # partitions that a search reads; a filtered search may read more
-REFINE = 10  # a search compares this multiple of the requested row count exactly
+PROBED_PARTITIONS = 40  # partitions that a search reads; a filtered search may read more
+REFINE_FACTOR = 10  # a search compares this multiple of the requested row count exactly
 _BUILD_LIMIT = timedelta(hours=1)
 
 
@@ -42,7 +42,7 @@ _BUILD_LIMIT = timedelta(hours=1)
 class IndexPlan:
     """The parameters of an index to create."""
 
-    partitions: int
+    partition_count: int
 
 
 @dataclass(frozen=True)
@@ -50,31 +50,31 @@ class IndexState:
     """The state of a table's existing index.
 
     Attributes:
-        partitions: number of partitions at creation; later rows use the same partitions.
-        segments: number of segments: one, plus one for each batch of rows added later.
+        partition_count: number of partitions at creation; later rows use the same partitions.
+        segment_count: one, plus one for each batch of rows added later.
     """
 
-    partitions: int
-    segments: int
+    partition_count: int
+    segment_count: int
 
 
-def plan_index(rows: int, existing_index: IndexState | None) -> IndexPlan | None:
+def plan_index(row_count: int, existing_index: IndexState | None) -> IndexPlan | None:
     """Plan the index to create now; None if none is needed or the existing one suffices.
 
     Args:
-        rows: number of rows in the table.
+        row_count: number of rows in the table.
         existing_index: the table's index, or None.
     """
-    if rows < MIN_INDEXED_ROWS:
+    if row_count < MIN_INDEXED_ROWS:
         return None
-    partitions = rows // ROWS_PER_PARTITION
+    partition_count = row_count // ROWS_PER_PARTITION
     if (
         existing_index
-        and partitions < MAX_GROWTH * existing_index.partitions
-        and existing_index.segments <= MAX_SEGMENTS
+        and partition_count < MAX_GROWTH * existing_index.partition_count
+        and existing_index.segment_count <= MAX_SEGMENTS
     ):
         return None
-    return IndexPlan(partitions)
+    return IndexPlan(partition_count)
 
 
 def read_index_state(dataset: Any) -> IndexState | None:
@@ -101,7 +101,7 @@ def create_index(table: Any, plan: IndexPlan) -> None:
         "vector",
         config=IvfRq(
             distance_type="cosine",
-            num_partitions=plan.partitions,
+            num_partitions=plan.partition_count,
             sample_rate=SAMPLE_RATE,
             max_iterations=MAX_ITERATIONS,
         ),
@@ -120,5 +120,9 @@ def set_probes(builder: Any, *, has_filter: bool) -> Any:
             filter leaves few rows, Lance reads partitions until it has the requested number.
             Without the bound, an unfiltered search of 200,000 rows took 16.6 CPU ms, not 12.7.
     """
-    max_probes = 0 if has_filter else PROBES
-    return builder.minimum_nprobes(PROBES).maximum_nprobes(max_probes).refine_factor(REFINE)
+    max_probes = 0 if has_filter else PROBED_PARTITIONS
+    return (
+        builder.minimum_nprobes(PROBED_PARTITIONS)
+        .maximum_nprobes(max_probes)
+        .refine_factor(REFINE_FACTOR)
+    )

@@ -32,7 +32,7 @@ _REQUESTS, _LOADS = "adapter request/", "adapter load/"
 
 @contextmanager
 def request_adapter(settings: Settings, name: str) -> Generator[None]:
-    """Request an adapter from other hosts for the context, if they share the state store."""
+    """Request an adapter, within the context, from the hosts that share the state store, if any."""
     if not has_shared_state(settings):
         yield
         return
@@ -41,7 +41,7 @@ def request_adapter(settings: Settings, name: str) -> Generator[None]:
 
 
 def announce_loading(state: State, name: str) -> AbstractContextManager[Lease]:
-    """Tell waiting hosts, for the context, that this host loads an adapter."""
+    """Show waiting hosts, within the context, that this host is loading an adapter."""
     return _hold(state, _LOADS, name)
 
 
@@ -70,8 +70,8 @@ def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bo
         return True
 
 
-def _hold(state: State, kind: str, name: str) -> AbstractContextManager[Lease]:
-    # Each name is used once and contains an author's slug, so nothing of it stays in the store.
+def _hold(state: State, prefix: str, name: str) -> AbstractContextManager[Lease]:
+    # Each name is used once and contains an author's slug, so the end of its lease is not recorded.
     return hold_lease(
-        state, f"{kind}{name}/{uuid4().hex}", ttl_s=LEASE_TTL_S, wait_s=0.0, record_end=False
+        state, f"{prefix}{name}/{uuid4().hex}", ttl_s=LEASE_TTL_S, wait_s=0.0, record_end=False
     )

@@ -27,13 +27,13 @@ class ExternalMember(FleetMember):
                 self._settings, self.required_server.address, timeout_s=CHECK_TIMEOUT_S
             )
         except TwinError as error:
-            self._failures += 1
-            self._retry_at = now + retry_delay_s(self._failures)
+            self._failure_count += 1
+            self._retry_at = now + retry_delay_s(self._failure_count)
             if self.server is not None or not self.problem:
                 log(f"{self.key} does not answer. {error}")
             self.server, self.problem = None, str(error)
             return
         if self.server is None:
             log(f"{self.key} answers at {server.url}")
-        self.server, self.problem, self._failures = server, "", 0
+        self.server, self.problem, self._failure_count = server, "", 0
         self._retry_at = now + CHECK_INTERVAL_S

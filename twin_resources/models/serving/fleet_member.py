@@ -39,9 +39,9 @@ class RequiredServer:
     address: str = ""
 
 
-def retry_delay_s(failures: int) -> float:
+def retry_delay_s(failure_count: int) -> float:
     """Return the seconds to wait after this many consecutive failures: 1, 2, 4 … 30."""
-    return min(2.0 ** (failures - 1), MAX_RETRY_DELAY_S)
+    return min(2.0 ** (failure_count - 1), MAX_RETRY_DELAY_S)
 
 
 class FleetMember:
@@ -55,7 +55,7 @@ class FleetMember:
         self.draining_since: float | None = None
         self._settings = settings
         self._process: ServerProcess | None = None
-        self._failures = 0
+        self._failure_count = 0
         self._retry_at = 0.0
         self._progress: ProgramProgress | None = None  # since the last response
         self._checked_at = 0.0
@@ -112,7 +112,7 @@ class FleetMember:
         server = process.running_server()
         if server is not None:
             seconds = warm_up(server)
-            self.server, self.problem, self._failures, self._progress = server, "", 0, None
+            self.server, self.problem, self._failure_count, self._progress = server, "", 0, None
             log(f"{self.key} is ready at {server.url}, warmed up in {seconds:.2f} s")
 
     def _check_health(self, process: ServerProcess, now: float) -> None:
@@ -136,9 +136,10 @@ class FleetMember:
     def _record_failure(self, problem: str, now: float) -> None:
         self.stop()
         self.problem = problem
-        self._failures += 1
-        self._retry_at = now + retry_delay_s(self._failures)
-        log(f"{self.key} is down; next attempt in {retry_delay_s(self._failures):.0f} s. {problem}")
+        self._failure_count += 1
+        delay_s = retry_delay_s(self._failure_count)
+        self._retry_at = now + delay_s
+        log(f"{self.key} is down; next attempt in {delay_s:.0f} s. {problem}")
 
 
 def log(line: str) -> None:

@@ -229,7 +229,7 @@ class _UnusedAdapter:
 
 @dataclass(frozen=True)
 class _FailedAdapter:
-    failures: int
+    failure_count: int
     retry_at: float
     problem: str
 
@@ -380,9 +380,9 @@ class FleetAdapters:
         try:
             self._server.ensure_loaded(name, folder, listed_models=listed_models)
         except TwinError as error:
-            failures = previous_failure.failures + 1 if previous_failure else 1
+            failure_count = previous_failure.failure_count + 1 if previous_failure else 1
             self._failed_adapters[name] = _FailedAdapter(
-                failures, now + self._retry_delay_s(failures), str(error)
+                failure_count, now + self._retry_delay_s(failure_count), str(error)
             )
             if previous_failure is None or previous_failure.problem != str(error):
                 self._log(f"{name} cannot be served. {error}")

@@ -62,7 +62,7 @@ class PromptQueue:
         max_tokens: Sequence[int],
         frequency_penalty: float = 0.0,
         texts_only: bool = False,
-        on_answer: Callable[[int], object] = lambda _answers: None,
+        on_answer: Callable[[int], object] = lambda _answer_count: None,
     ) -> None:
         """Create a queue of all prompts.
 
@@ -78,20 +78,20 @@ class PromptQueue:
         self.answers: dict[int, list[ServedAnswer]] = {}
         # The gateway escapes control marks, but dataset rows may predate that escaping.
         self._waiting = deque(enumerate(map(COMMON_MARKS.escape_messages, prompts)))
-        self._count = len(prompts)
+        self._prompt_count = len(prompts)
         self._max_tokens = tuple(max_tokens)
         self._frequency_penalty = frequency_penalty
         self._texts_only = texts_only
         self._on_answer = on_answer
 
     @property
-    def remaining(self) -> int:
+    def remaining_count(self) -> int:
         """Number of prompts in the queue."""
         return len(self._waiting)
 
     def get_turn_answers(self, turn: int = 0) -> list[ServedAnswer]:
         """Return the answers of one turn in prompt order."""
-        return [self.answers[position][turn] for position in range(self._count)]
+        return [self.answers[position][turn] for position in range(self._prompt_count)]
 
     def query_server(
         self,
@@ -163,7 +163,7 @@ def query_temporary_servers(
     serve: StartServer,
     prompts: Sequence[Prompt],
     *,
-    servers: int,
+    max_servers: int,
     max_tokens: int,
     frequency_penalty: float = 0.0,
     texts_only: bool = False,
@@ -175,25 +175,25 @@ def query_temporary_servers(
         frequency_penalty=frequency_penalty,
         texts_only=texts_only,
     )
-    process_queue(queue, serve, servers=servers)
+    process_queue(queue, serve, max_servers=max_servers)
     return queue.get_turn_answers()
 
 
-def process_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> None:
+def process_queue(prompts: PromptQueue, serve: StartServer, *, max_servers: int) -> None:
     """Answer a queue of prompts with several servers of one model.
 
     Args:
         serve: function that starts one server of the model.
-        servers: maximum number of concurrent servers; each uses half of the cores.
+        max_servers: maximum number of concurrent servers; each uses half of the cores.
     """
 
     def run_server(_number: int) -> None:
         with serve() as server:
             prompts.query_server(server)
 
-    count = max(1, min(servers, prompts.remaining))
-    with ThreadPoolExecutor(count) as pool:
-        list(pool.map(run_server, range(count)))
+    server_count = max(1, min(max_servers, prompts.remaining_count))
+    with ThreadPoolExecutor(server_count) as pool:
+        list(pool.map(run_server, range(server_count)))
 
 
 def _build_request_body(

@@ -61,16 +61,16 @@ class StallPolicy:
     def _post_once(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
         import httpx
 
-        timeout_s, cpu_used_s = self.limit_s, self._cpu_seconds()
+        timeout_s, cpu_start_s = self.limit_s, self._cpu_seconds()
         url = f"{self._server.url}/chat/completions"
         try:
             return client.post(url, json=body, timeout=timeout_s).raise_for_status()
         except httpx.TransportError as error:
-            self._check_server_health(error, timeout_s, cpu_used_s)
+            self._check_server_health(error, timeout_s, cpu_start_s)
             raise
 
     def _check_server_health(
-        self, error: httpx.TransportError, timeout_s: float, cpu_used_s: float
+        self, error: httpx.TransportError, timeout_s: float, cpu_start_s: float
     ) -> None:
         """Raise a `TwinError` unless the server is healthy."""
         import httpx
@@ -80,7 +80,7 @@ class StallPolicy:
             sleep(EXIT_DELAY_S)
         if self._server.pid is None:
             list_models(self._server.url, self._server.key)  # raises if it does not answer
-        elif (cpu_used_s := self._cpu_seconds() - cpu_used_s) < MIN_COMPUTING_CPU_S and is_late:
+        elif (cpu_used_s := self._cpu_seconds() - cpu_start_s) < MIN_COMPUTING_CPU_S and is_late:
             raise TwinError(
                 f"ask {self._server.alias} at {self._server.url}",
                 found=f"no answer within {timeout_s:.0f} s; its process {self._server.pid} used "

@@ -26,14 +26,14 @@ class Attempt:
     Attributes:
         attempt_id: unique id of the attempt.
         job: the job to run.
-        machines: number of machines.
+        machine_count: number of machines.
         environment: variables for rank 0, in addition to those of the job.
         may_fork: see `MachineShare`; the launcher's setting overrides a worker's.
     """
 
     attempt_id: str
     job: TrainingJob
-    machines: int
+    machine_count: int
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     may_fork: bool = True
 
@@ -44,7 +44,7 @@ def write_attempt(path: Path, attempt: Attempt) -> None:
         "schema": SCHEMA,
         "mark": attempt.attempt_id,
         "job": attempt.job.to_json_dict(),
-        "machines": attempt.machines,
+        "machines": attempt.machine_count,
         "environment": dict(attempt.environment),
         "forks": attempt.may_fork,
     }
@@ -70,7 +70,7 @@ def read_attempt(path: Path) -> Attempt | None:
     return Attempt(
         attempt_id=document["mark"],
         job=job_from_values(document["job"]),
-        machines=document["machines"],
+        machine_count=document["machines"],
         environment=document["environment"],
         may_fork=document.get("forks", True),  # older releases did not write this field
     )

@@ -79,15 +79,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _wait_for_ranks(rank_by_pid)
 
 
-def rank_variables(rank: int, ranks: int) -> dict[str, str]:
+def rank_variables(rank: int, rank_count: int) -> dict[str, str]:
     """Return the variables that torch's launcher sets for a rank on one machine."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "ROLE_RANK": str(rank),
-        "WORLD_SIZE": str(ranks),
-        "LOCAL_WORLD_SIZE": str(ranks),
-        "ROLE_WORLD_SIZE": str(ranks),
+        "WORLD_SIZE": str(rank_count),
+        "LOCAL_WORLD_SIZE": str(rank_count),
+        "ROLE_WORLD_SIZE": str(rank_count),
         "GROUP_RANK": "0",
         "GROUP_WORLD_SIZE": "1",
         "MASTER_ADDR": "localhost",

@@ -51,32 +51,32 @@ class MachineShare:
     """One machine's part of a training run; by default the whole run.
 
     Attributes:
-        machines: number of machines; each has the same number of ranks.
+        machine_count: number of machines; each has the same number of ranks.
         rank: rank of this machine; machine 0 runs rank 0 of the training run.
         address, port: address at which machine 0 listens for the other machines.
         may_fork: whether to fork the machine's ranks if possible.
     """
 
-    machines: int = 1
+    machine_count: int = 1
     rank: int = 0
     address: str = "127.0.0.1"
     port: int = 0
     may_fork: bool = True
 
 
-def ranks_per_machine(job: TrainingJob, machines: int) -> int:
+def ranks_per_machine(job: TrainingJob, machine_count: int) -> int:
     """Return the number of ranks on each machine.
 
     Raises:
         TwinError: the ranks cannot be divided evenly.
     """
-    if machines < 1 or job.ranks % machines:
+    if machine_count < 1 or job.ranks % machine_count:
         raise TwinError(
-            f"distribute {job.ranks} ranks over {machines} machines",
+            f"distribute {job.ranks} ranks over {machine_count} machines",
             found="each machine must run the same number of ranks",
             next_step="set TWIN_TRAIN_RANKS to a multiple of TWIN_TRAIN_MACHINES",
         )
-    return job.ranks // machines
+    return job.ranks // machine_count
 
 
 def is_owner_alive(owner: str) -> bool:
@@ -191,7 +191,7 @@ def follow_log(
 
 def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
     """Return the command that starts the ranks of a machine."""
-    ranks = ranks_per_machine(job, share.machines)
+    ranks = ranks_per_machine(job, share.machine_count)
     script = ["-m", job.module, "--job", str(job.folder / "job.json")]
     precision = _resolve_precision(job)
     if job.deepspeed and share.rank == 0:
@@ -207,7 +207,7 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
         return [
             *command,
             "--nnodes",
-            str(share.machines),
+            str(share.machine_count),
             *_rendezvous_flags(share, torch=True),
             *script,
         ]
@@ -222,7 +222,7 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
         command += ["--deepspeed_multinode_launcher", "standard"]
     elif job.ranks > 1:
         command += ["--multi_gpu"]
-    command += ["--num_processes", str(job.ranks), "--num_machines", str(share.machines)]
+    command += ["--num_processes", str(job.ranks), "--num_machines", str(share.machine_count)]
     command += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
     return [*command, "--dynamo_backend", "no", *_rendezvous_flags(share, torch=False), *script]
 
@@ -235,7 +235,7 @@ def should_fork(job: TrainingJob, share: MachineShare) -> bool:
     single rank without DeepSpeed needs no fork.
     """
     needs_launcher = job.ranks > 1 or bool(job.deepspeed)
-    can_fork = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"
+    can_fork = share.machine_count == 1 and job.device == "cpu" and platform.system() == "Linux"
     return share.may_fork and can_fork and needs_launcher
 
 
@@ -245,7 +245,7 @@ def _deepspeed_file(job: TrainingJob) -> Path:
 
 def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
     """Return the rendezvous arguments for torch's or accelerate's launcher."""
-    if share.machines == 1:
+    if share.machine_count == 1:
         # One machine's ranks use a file, because torch's TCP store listens on every interface.
         file_store_flags = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
         return file_store_flags if torch else [*file_store_flags, "--main_process_port", "0"]
@@ -270,7 +270,9 @@ def _resolve_precision(job: TrainingJob) -> str:
 def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) -> dict[str, str]:
     """Return the environment of a machine's ranks; `attempt_id` identifies all their processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = job.threads_per_rank or max(1, (cores or 1) // ranks_per_machine(job, share.machines))
+    threads = job.threads_per_rank or max(
+        1, (cores or 1) // ranks_per_machine(job, share.machine_count)
+    )
     this_process = psutil.Process()
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
@@ -284,7 +286,7 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
         OWNER_VARIABLE: f"{this_process.pid}:{this_process.create_time()}",
         ATTEMPT_ID_VARIABLE: attempt_id,
     }
-    if share.machines == 1:
+    if share.machine_count == 1:
         environment |= {
             RENDEZVOUS_VARIABLE: str(_rendezvous_file(job, attempt_id)),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",

@@ -104,13 +104,12 @@ class RayLauncher:
     ) -> str:
         attempt_id = uuid.uuid4().hex
         attempt_path = job.folder / "attempt.json"
-        machines = self._settings.train_machines
         write_attempt(
             attempt_path,
             Attempt(
                 attempt_id,
                 job,
-                machines,
+                self._settings.train_machines,
                 environment=environment,
                 may_fork=self._settings.train_forks,
             ),

@@ -83,11 +83,11 @@ def run_attempt(path: Path) -> int:
     attempt = require_attempt(path)
     ray.init(address="auto", log_to_driver=False)
     bundle = resource_bundle(attempt)
-    group = placement_group([bundle] * attempt.machines, strategy="PACK")
+    group = placement_group([bundle] * attempt.machine_count, strategy="PACK")
     machines: list[Any] = []
     try:
         _wait_for_resources(group, bundle, attempt)
-        machines = [_start_actor(group, bundle, index) for index in range(attempt.machines)]
+        machines = [_start_actor(group, bundle, index) for index in range(attempt.machine_count)]
         if not all(ray.get([machine.has_file.remote(str(path)) for machine in machines])):
             raise _missing_file_error(path)
         address, port = ray.get(machines[0].find_address.remote())
@@ -110,8 +110,8 @@ def run_attempt(path: Path) -> int:
 def machine_shares(attempt: Attempt, address: str, port: int) -> list[MachineShare]:
     """Return each worker's share; machine 0 listens at `address` and `port`."""
     return [
-        MachineShare(attempt.machines, rank, address, port, may_fork=attempt.may_fork)
-        for rank in range(attempt.machines)
+        MachineShare(attempt.machine_count, rank, address, port, may_fork=attempt.may_fork)
+        for rank in range(attempt.machine_count)
     ]
 
 
@@ -134,7 +134,7 @@ def require_attempt(path: Path) -> Attempt:
 
 def resource_bundle(attempt: Attempt) -> dict[str, float]:
     """Return one machine's resources: one processor per thread and one GPU per rank."""
-    ranks = ranks_per_machine(attempt.job, attempt.machines)
+    ranks = ranks_per_machine(attempt.job, attempt.machine_count)
     bundle = {"CPU": float(ranks * (attempt.job.threads_per_rank or 1))}
     return bundle | ({"GPU": float(ranks)} if attempt.job.device == "cuda" else {})
 
@@ -165,12 +165,15 @@ def _wait_for_resources(group: Any, bundle: Mapping[str, float], attempt: Attemp
         cluster_resources = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
         if time.monotonic() > deadline:
             raise TwinError(
-                f"reserve {attempt.machines} machines with {dict(bundle)}",
+                f"reserve {attempt.machine_count} machines with {dict(bundle)}",
                 found=f"no free resources within {attempt.job.silence_s:.0f} s; the cluster has "
                 f"{cluster_resources} in total",
                 next_step="add nodes (maxReplicas of the worker group), or lower TWIN_TRAIN_RANKS",
             )
-        _log(f"waiting for {attempt.machines} × {dict(bundle)}; {cluster_resources} in the cluster")
+        _log(
+            f"waiting for {attempt.machine_count} × {dict(bundle)}; the cluster has "
+            f"{cluster_resources}"
+        )
 
 
 def _follow_machines(streams: Sequence[Any]) -> int:

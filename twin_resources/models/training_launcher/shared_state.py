@@ -5,8 +5,8 @@ deleting the states of finished training runs.
 Out of scope: the content of a state (`twin_assets/training/training_state.py`).
 
 If a machine such as a Spot instance is lost, so is its disk. With `TWIN_STORE_URI`, the same
-training run continues on another host from the last stored state, so it loses about one interval
-between two checkpoints. A job's folder is named by the hash of the inputs, so a state is never
+training run continues on another host from the last stored state, so it loses about one
+checkpoint interval. A job's folder is named by the hash of the inputs, so a state is never
 mistaken for that of a different training run.
 """
 # pyright: strict

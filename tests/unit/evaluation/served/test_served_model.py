@@ -84,7 +84,7 @@ def test_answers_of_several_servers_are_in_prompt_order(server_count: int) -> No
     model = FakeModel()
 
     answers = query_temporary_servers(
-        model.serve, make_prompts(5), servers=server_count, max_tokens=4
+        model.serve, make_prompts(5), max_servers=server_count, max_tokens=4
     )
 
     assert [answer.text for answer in answers] == [f"question {number}" for number in range(5)]
@@ -95,7 +95,7 @@ def test_all_turns_of_a_prompt_go_to_the_same_server() -> None:
     model = FakeModel()
     queue = PromptQueue(make_prompts(12), max_tokens=[40, 16])
 
-    process_queue(queue, model.serve, servers=2)
+    process_queue(queue, model.serve, max_servers=2)
 
     texts = [f"question {number}" for number in range(12)]
     assert [[answer.text for answer in queue.get_turn_answers(turn)] for turn in (0, 1)] == [
@@ -116,7 +116,7 @@ def test_a_failing_server_ends_the_queue() -> None:
     )
 
     with pytest.raises(TwinError, match="500"):
-        process_queue(queue, model.serve, servers=1)
+        process_queue(queue, model.serve, max_servers=1)
 
     assert queue.remaining == 0
     assert len(model.servers[0].requests) < 10
