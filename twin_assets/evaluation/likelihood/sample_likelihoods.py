@@ -152,7 +152,7 @@ def compute_likelihoods(
     for evaluated_model, _, missing_count in model_samples:
         part = progress_part_name(evaluated_model)
         expected_counts[part] += missing_count
-        progress.expect(part, expected_counts[part], each_s=expected_read_s(cache.precision))
+        progress.expect(part, expected_counts[part], step_s=expected_read_s(cache.precision))
     for evaluated_model, samples, missing_count in model_samples:
         seconds_before = clock.seconds.get(progress_part_name(evaluated_model), 0.0)
         with clock.time_part(progress_part_name(evaluated_model)):
@@ -196,5 +196,5 @@ def _compute(
         evaluated_model.base_folder, evaluated_model.adapter_folder, precision=precision
     )
     return perplexity.answer_likelihood(
-        model, samples, advance=progress.step_recorder(progress_part_name(evaluated_model))
+        model, samples, advance=progress.make_step_recorder(progress_part_name(evaluated_model))
     )
