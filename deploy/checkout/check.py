@@ -86,10 +86,10 @@ def build_pytest_stages(
     length: Length,
     *,
     changed_tests: Iterable[str] = (),
-    workers: int | None = None,
-    default_workers: int = MIN_WORKERS,
+    worker_count: int | None = None,
+    default_worker_count: int = MIN_WORKERS,
 ) -> list[Stage]:
-    """Return the pytest runs: unit and graph tests, live tests, and GPU tests, which may skip.
+    """Return the pytest runs: unit and graph tests, live tests, and GPU tests.
 
     Each worker runs whole files, graph tests first, because a file that takes ten seconds at the
     end would leave the other worker idle. In live tests, a worker runs the groups defined by
@@ -98,9 +98,9 @@ def build_pytest_stages(
     Args:
         arguments: pytest's arguments; paths among them select the tests.
         changed_tests: graph tests that run with the unit tests if `length` is "fast".
-        workers: number of workers, or None for `default_workers`. If it is None, tests selected by
-            path run in one process.
-        default_workers: number of workers that the memory allows (`count_workers`).
+        worker_count: number of workers, or None for `default_worker_count`. If it is None, tests
+            selected by path run in one process.
+        default_worker_count: number of workers that the memory allows (`count_workers`).
     """
     base_command = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q")
     base_command += ("--durations=10", "--durations-min=10")  # list slow tests
@@ -108,10 +108,10 @@ def build_pytest_stages(
         base_command += ("-m", "not long")
     paths = [item for item in arguments if (PROJECT / item.split("::")[0]).exists()]
     other_arguments = [item for item in arguments if item not in paths]
-    parallel_options = ("-n", str(workers or default_workers))
+    parallel_options = ("-n", str(worker_count or default_worker_count))
     parallel_options += ("--dist", "loadfile", "--no-loadscope-reorder")
     if paths:
-        path_options = parallel_options if workers else ()
+        path_options = parallel_options if worker_count else ()
         return [Stage("tests", (*base_command, *path_options, *other_arguments, *paths))]
     parallel_command = (*base_command, *parallel_options, *other_arguments)
     if length == "fast":
@@ -142,9 +142,13 @@ def find_changed_graph_tests(project: Path) -> list[str]:
     ]
 
 
-def count_workers(available: int) -> int:
-    """Return how many workers leave memory for one more; `available` is in bytes."""
-    return MAX_WORKERS if available >= (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES else MIN_WORKERS
+def count_workers(available_bytes: int) -> int:
+    """Return the largest number of workers that leaves memory for one more, at least two."""
+    return (
+        MAX_WORKERS
+        if available_bytes >= (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES
+        else MIN_WORKERS
+    )
 
 
 def run_static_stage(stage: Stage, outcome: CheckOutcome) -> bool:
@@ -183,13 +187,13 @@ def run_pytest_stage(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
             command, cwd=cwd, env=pytest_environment(report), check=False
         ).returncode
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
-    failed_before = outcome.counts["failed"]
+    earlier_failure_count = outcome.counts["failed"]
     for line in lines:
         counts = json.loads(line)
         outcome.skip_reasons.update(counts.pop("reasons"))
         outcome.counts.update(counts)
     has_passed = exit_code in {0, PYTEST_NO_TESTS_COLLECTED}
-    if not has_passed and outcome.counts["failed"] == failed_before:
+    if not has_passed and outcome.counts["failed"] == earlier_failure_count:
         outcome.counts["failed"] += 1  # an aborted run counts as one failure
     outcome.add(name, started_at, has_passed=has_passed)
     return exit_code != PYTEST_NO_TESTS_COLLECTED
@@ -218,8 +222,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments,
         options.length,
         changed_tests=find_changed_graph_tests(PROJECT) if options.length == "fast" else (),
-        workers=options.workers,
-        default_workers=count_workers(psutil.virtual_memory().available),
+        worker_count=options.workers,
+        default_worker_count=count_workers(psutil.virtual_memory().available),
     )
     with ThreadPoolExecutor() as pool:  # the block waits, because live tests need both cores
         static_results = [

@@ -82,7 +82,7 @@ def digest_lines(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sample]:
+def build_samples(corpus: Corpus, *, for_vectors: bool = False) -> list[Sample]:
     """Return the examples and their variants.
 
     A variant lacks punctuation, because readers often omit it, or adds a greeting or an ordinary
@@ -90,7 +90,7 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
     ordinary message. Variants are drawn per text, so a new example changes no other variants.
 
     Args:
-        keep_punctuation: whether to omit variants without punctuation and most others, because a
+        for_vectors: whether to omit the variants without punctuation and most others, because a
             vector costs 30 CPU-ms. One in three is kept, for danger and ordinary messages only.
     """
     samples: list[Sample] = []
@@ -102,12 +102,12 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
             samples.append(Sample(text, kind))
             if kind == "ordinary":
                 samples += [Sample(part, kind, _VARIANT_WEIGHT) for part in split_parts(text)]
-            if keep_punctuation and (
+            if for_vectors and (
                 kind not in {"danger", "ordinary"}
                 or random_generator.randrange(_VECTOR_VARIANT_INTERVAL)
             ):
                 continue
-            if not keep_punctuation:
+            if not for_vectors:
                 samples.append(Sample(re.sub(r"[?!¿¡]", "", text), kind, _VARIANT_WEIGHT))
             greeted_text = f"{random_generator.choice(greetings)}. {text}"
             message_pair = [text, random_generator.choice(questions)]
@@ -136,9 +136,9 @@ def fit_weights(corpus: Corpus) -> FittedWeights:
     """Fit a logistic regression to the n-grams and a hidden layer to the vectors."""
     pasted_samples = build_prose_samples()
     coefficients, scale, intercepts = fit_ngrams([*build_samples(corpus), *pasted_samples])
-    punctuated_samples = [*build_samples(corpus, keep_punctuation=True), *pasted_samples]
+    vector_samples = [*build_samples(corpus, for_vectors=True), *pasted_samples]
     hidden, output = fit_layer(
-        punctuated_samples, weight_decay=_WEIGHT_DECAY, network_count=_NETWORK_COUNT
+        vector_samples, weight_decay=_WEIGHT_DECAY, network_count=_NETWORK_COUNT
     )
     return FittedWeights(coefficients, scale, intercepts, hidden, output, corpus_digest(corpus))
 
@@ -219,15 +219,18 @@ def fit_layer(
 
 
 def main() -> None:
+    """Fit the weights and write them."""
     corpus = read_examples()
     count = sum(map(len, corpus.values()))
-    write_weights(fit_weights(corpus), WEIGHTS, examples=count)
+    write_weights(fit_weights(corpus), WEIGHTS, example_count=count)
 
 
-def write_weights(weights: FittedWeights, file: Path, *, examples: int) -> None:
+def write_weights(weights: FittedWeights, file: Path, *, example_count: int) -> None:
     """Write the weights for `message_kinds.read_weights` and print their size."""
     np.savez_compressed(file, **vars(weights))
-    sys.stdout.write(f"{file}: {file.stat().st_size:,} bytes of {examples:,} examples\n")
+    sys.stdout.write(
+        f"{file}: {file.stat().st_size:,} bytes, fitted to {example_count:,} examples\n"
+    )
 
 
 if __name__ == "__main__":

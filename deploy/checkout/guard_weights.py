@@ -98,7 +98,8 @@ def fit_weights() -> FittedWeights:
 
 
 def main() -> None:
-    write_weights(fit_weights(), WEIGHTS, examples=len(read_own_examples()))
+    """Fit the weights and write them."""
+    write_weights(fit_weights(), WEIGHTS, example_count=len(read_own_examples()))
 
 
 if __name__ == "__main__":

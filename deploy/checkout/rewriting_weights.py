@@ -59,7 +59,8 @@ def fit_weights() -> FittedWeights:
 
 
 def main() -> None:
-    write_weights(fit_weights(), WEIGHTS, examples=len(build_samples()))
+    """Fit the weights and write them."""
+    write_weights(fit_weights(), WEIGHTS, example_count=len(build_samples()))
 
 
 if __name__ == "__main__":

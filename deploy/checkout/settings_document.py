@@ -122,12 +122,12 @@ def _list_variable_rows() -> list[tuple[str, ...]]:
 
 def _list_author_setting_rows() -> list[tuple[str, ...]]:
     descriptions = parse_attributes(inspect.getdoc(Author) or "")
-    kinds = get_type_hints(Author)
+    types = get_type_hints(Author)
     return [
         (
             f"`{name}`",
             _format_default(spec.default) if name != "name" else "the slug",
-            _format_allowed_values(kinds[name]),
+            _format_allowed_values(types[name]),
             _require_description(descriptions, name, source_file="author_file.py"),
         )
         for name, spec in Author.__dataclass_fields__.items()

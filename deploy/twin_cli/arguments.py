@@ -1,7 +1,7 @@
-"""Define the common arguments, settings and output of the commands.
+"""Define the arguments that several commands share, and the decorator that declares a command.
 
 Scope: code that several command groups use, and the panels of the help text.
-Out of scope: commands.
+Out of scope: the commands themselves.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def command_decorator(
     """Return a decorator for a group's commands; the functions only declare arguments and help.
 
     Args:
-        panel: panel of `twin --help` that lists the commands.
+        panel: the panel of `twin --help` that lists the commands.
     """
 
     def command(
@@ -83,17 +83,17 @@ def command_decorator(
                     if name in accepted_parameters
                 }
                 settings = load_home_settings(home)
-                if settings.state_url and target not in COMMANDS_OF_THIS_HOST:
+                if settings.state_url and target not in COMMANDS_WITHOUT_FETCH:
                     fetch_author_files(settings)
                 return run(settings, **values, **injected_arguments)
 
             signature = inspect.signature(function, eval_str=True)
             shared_parameters = [("as_json", Json, False)] * json + [("home", Home, None)]
-            kind = inspect.Parameter.KEYWORD_ONLY
+            keyword_only = inspect.Parameter.KEYWORD_ONLY
             parameters = [
                 *signature.parameters.values(),
                 *(
-                    inspect.Parameter(name, kind, default=default, annotation=annotation)
+                    inspect.Parameter(name, keyword_only, default=default, annotation=annotation)
                     for name, annotation, default in shared_parameters
                 ),
             ]
@@ -116,11 +116,13 @@ DECLARED_ARGUMENTS: dict[str, set[str]] = {}
 """Argument names of each command, by `module.function`."""
 
 
-COMMANDS_OF_THIS_HOST = {"serving_command.run_serve"}  # a program follows the author files itself
+COMMANDS_WITHOUT_FETCH = {
+    "serving_command.run_serve"
+}  # the program fetches the author files itself
 
 
 def load_command_function(target: str) -> Callable[..., int]:
-    """Return a function of `twin_cli.commands`, by module and name."""
+    """Import and return a function of `twin_cli.commands`, given as `module.function`."""
     module, _, name = target.rpartition(".")
     return getattr(import_module(f"twin_cli.commands.{module}"), name)
 
@@ -134,7 +136,7 @@ def load_home_settings(home: Path | None) -> Settings:
 
 
 def fetch_author_files(settings: Settings) -> None:
-    """Copy the author files that other hosts share; without the state store, keep the copies."""
+    """Copy the shared author files; if the state store fails, warn and keep the old copies."""
     from twin_resources.registry import shared_files
 
     try:

@@ -1,6 +1,6 @@
-"""Apply a context: the settings of a deployment on other hosts, read from a file of this user.
+"""Apply a context: the settings of a deployment on other hosts, read from one of this user's files.
 
-Scope: finding the file of `twin --context NAME`, and replacing the settings of the environment.
+Scope: finding the file of `twin --context NAME`, and replacing the settings in the environment.
 Out of scope: the settings (`twin_resources/settings.py`), copying the deployment's author files
 (`registry/shared_files.py`).
 """
@@ -37,13 +37,13 @@ def apply_context(name: str) -> None:
         raise TwinError(
             f"use the context {name!r}",
             found=f"no file {path}; the contexts are: {names}",
-            next_step="write it with the deployment's settings, a line NAME=value each "
+            next_step="write it with the deployment's settings, one NAME=value line for each "
             "(deploy/docs/deployment.md)",
         )
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise TwinError(
             f"use the context {name!r}",
-            found=f"other users can read {path}, which has secrets",
+            found=f"other users can read {path}, which contains secrets",
             next_step=f"chmod 600 {path}",
         )
     for variable in [key for key in os.environ if key.startswith(_SETTING_PREFIXES)]:

@@ -98,7 +98,9 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")
     ] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many last lines.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="The number of last lines to print.")
+    ] = 50,
 ) -> None:
     """Print the log of one of the stack's programs."""
 

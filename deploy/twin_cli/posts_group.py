@@ -18,7 +18,7 @@ command = command_decorator(commands, POSTS)
 
 
 @command(
-    "posts.run_import",
+    "import_and_forget.run_import",
     'twin import path/to/posts --author "First Last" --dry-run',
     name="import",
     json=True,
@@ -39,7 +39,9 @@ def import_(
     """Import new, edited and deleted posts without training."""
 
 
-@command("posts.run_forget", "twin forget --post 2014-03-02-clock.md --dry-run", json=True)
+@command(
+    "import_and_forget.run_forget", "twin forget --post 2014-03-02-clock.md --dry-run", json=True
+)
 def forget(
     post: Annotated[
         str,

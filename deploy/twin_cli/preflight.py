@@ -102,8 +102,10 @@ def check_compiler() -> list[Finding]:
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     if compiler:
         return [_ok("compiler", compiler)]
-    step = "sudo apt-get install g++" if platform.system() == "Linux" else "xcode-select --install"
-    return [_stop("compiler", "no g++: training cannot build DeepSpeed's collectives", step)]
+    next_step = (
+        "sudo apt-get install g++" if platform.system() == "Linux" else "xcode-select --install"
+    )
+    return [_stop("compiler", "no g++: training cannot build DeepSpeed's collectives", next_step)]
 
 
 def count_usable_cores() -> int:
@@ -119,7 +121,7 @@ def count_usable_cores() -> int:
 
 
 def read_memory_gb() -> float:
-    """Return the memory within the container's limit, or 0 if the system does not report it."""
+    """Return the usable memory in GB within the container's limit, or 0 if it is not reported."""
     try:
         total = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
@@ -143,14 +145,14 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     estimate = estimate_training(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch finds none here"
-        return [_stop("recipe", message, "name another recipe, or omit --recipe")]
+        return [_stop("recipe", message, "choose another recipe, or omit --recipe")]
     licence = "" if model == EMBEDDED_MODEL else describe_licence(model)
     if estimate["fits"]:
         description = (
             f"{model}, {format_size(billions)}, fits: {estimate['needs']}; training takes about "
+            f"{estimate['training_minutes']:.0f} minutes ({estimate['on']}) with recipe "
+            f"{estimate['recipe']} ({estimate['because']})"
         )
-        description += f"{estimate['training_minutes']:.0f} minutes ({estimate['on']}) by recipe "
-        description += f"{estimate['recipe']} ({estimate['because']})"
         return [_ok("base model", f"{description}; {licence}" if licence else description)]
     message = f"{model} needs {estimate['needs']}, and this machine has {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
@@ -175,8 +177,8 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
         message = (
             f"{name} needs {memory_alone_gb:.0f} GB of memory, and {available_gb} GB are available"
         )
-        step = "name a smaller one, or the address of a server with that model (https://…/v1)"
-        return [_stop("answer model", message, step)]
+        next_step = "name a smaller one, or the address of a server with that model (https://…/v1)"
+        return [_stop("answer model", message, next_step)]
     if available_gb and available_gb < memory_with_training_gb:
         message = (
             f"{name} and a simultaneous training run need {memory_with_training_gb:.0f} GB of "
@@ -192,8 +194,8 @@ def check_posts(arguments: Sequence[str]) -> list[Finding]:
     is_option_or_address = first_argument.startswith(("-", "s3:/", "http:/", "https:/"))
     if not first_argument or is_option_or_address or Path(first_argument).expanduser().exists():
         return []
-    step = "name the folder that contains the posts"
-    return [_stop("posts", f"there is no such file or folder: {first_argument}", step)]
+    next_step = "name the folder that contains the posts"
+    return [_stop("posts", f"there is no such file or folder: {first_argument}", next_step)]
 
 
 def check_reranker(name: str) -> list[Finding]:
@@ -201,11 +203,13 @@ def check_reranker(name: str) -> list[Finding]:
     if not name:
         return []
     folder = Path(name).expanduser()
-    step = "name a folder of a cross-encoder or a hub id (owner/name) in TWIN_RERANKER, or unset it"
+    next_step = (
+        "name a folder of a cross-encoder or a hub id (owner/name) in TWIN_RERANKER, or unset it"
+    )
     if folder.is_dir() and not (folder / "config.json").is_file():
-        return [_stop("reranker", f"{name} contains no config.json of a model", step)]
+        return [_stop("reranker", f"{name} contains no config.json of a model", next_step)]
     if not folder.is_dir() and not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
-        return [_stop("reranker", f"no such folder: {name}", step)]
+        return [_stop("reranker", f"no such folder: {name}", next_step)]
     return [_ok("reranker", name)]
 
 
@@ -244,10 +248,10 @@ def estimate_required_gb(
 def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) -> list[Finding]:
     """Check that there is enough free space for the packages and for the home."""
     needed_by_device: dict[int, tuple[Path, float]] = {}
-    for place, gigabytes in ((project, project_gb), (home.resolve(), home_gb)):
+    for target, gigabytes in ((project, project_gb), (home.resolve(), home_gb)):
         if not gigabytes:
             continue  # in an image, the packages are installed in a read-only folder
-        folder = next(parent for parent in (place, *place.parents) if parent.exists())
+        folder = next(parent for parent in (target, *target.parents) if parent.exists())
         device = folder.stat().st_dev
         previous_need = needed_by_device.get(device, (folder, 0.0))
         needed_by_device[device] = (previous_need[0], previous_need[1] + gigabytes)
@@ -258,11 +262,11 @@ def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) 
         if free_gb >= gigabytes:
             findings.append(_ok("disk", message))
         else:
-            step = f"free {gigabytes - free_gb:.1f} GB, or name another folder with TWIN_HOME"
-            findings.append(_stop("disk", message, step))
+            next_step = f"free {gigabytes - free_gb:.1f} GB, or name another folder with TWIN_HOME"
+            findings.append(_stop("disk", message, next_step))
         if not os.access(str(folder), os.W_OK):
-            step = "make the folder writable, or name another with TWIN_HOME"
-            findings.append(_stop("disk", f"{folder} is not writable", step))
+            next_step = "make the folder writable, or name another with TWIN_HOME"
+            findings.append(_stop("disk", f"{folder} is not writable", next_step))
     return findings
 
 
@@ -270,12 +274,12 @@ def _ok(name: str, found: str) -> Finding:
     return {"verdict": "ok", "name": name, "found": found, "next_step": ""}
 
 
-def _note(name: str, found: str, step: str) -> Finding:
-    return _ok(name, found) | {"verdict": "note", "next_step": step}
+def _note(name: str, found: str, next_step: str) -> Finding:
+    return _ok(name, found) | {"verdict": "note", "next_step": next_step}
 
 
-def _stop(name: str, found: str, step: str) -> Finding:
-    return _ok(name, found) | {"verdict": "stop", "next_step": step}
+def _stop(name: str, found: str, next_step: str) -> Finding:
+    return _ok(name, found) | {"verdict": "stop", "next_step": next_step}
 
 
 def _read_first_line(path: str) -> str:
@@ -312,7 +316,7 @@ def build_report(
     findings = check_system() + check_python() + check_compiler()
     findings += check_base_model(options.base_model, machine, recipe=options.recipe)
     findings += check_answer_model(options.answer_model, options.base_model, machine)
-    findings += check_reranker(options.reranker) + check_posts(options.others)
+    findings += check_reranker(options.reranker) + check_posts(options.other_arguments)
     findings += check_disk(project, home, project_gb=project_gb, home_gb=home_gb)
     return {
         "go_on": all(finding["verdict"] != "stop" for finding in findings),
@@ -320,13 +324,13 @@ def build_report(
         "findings": findings,
         "download_gb": download_gb,
         "disk_gb": round(project_gb + home_gb, 1),
-        "forecast": forecast.forecast(
+        "forecast": forecast.forecast_durations(
             machine,
             billion_parameters=billions_of_parameters(options.base_model) or REFERENCE_BILLION,
             recipe=options.recipe,
-            words=forecast.estimate_words(options.posts),
+            word_count=forecast.estimate_word_count(options.posts),
             is_installed=is_installed,
-            speed=forecast.measure_core_speed(),
+            core_speed=forecast.measure_core_speed(),
             uses_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),
         "seconds": round(time.monotonic() - started_at, 2),
@@ -376,8 +380,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--recipe", default="")
     parser.add_argument("--reranker", default=os.environ.get("TWIN_RERANKER") or "")
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
-    options, options.others = parser.parse_known_args(argv)
-    options.posts = _find_posts_path(options.others)
+    options, options.other_arguments = parser.parse_known_args(argv)
+    options.posts = _find_posts_path(options.other_arguments)
     options.recipe = "" if options.recipe == AUTOMATIC_RECIPE else options.recipe
     return options
 

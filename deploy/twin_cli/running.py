@@ -145,7 +145,7 @@ def _print_error(tried: str, *, found: str, next_step: str) -> None:
 
 
 def _suggest_next_step(error: OSError) -> str:
-    """Return the next step for the user."""
+    """Return what the user can do about an error of the operating system."""
     from twin_resources.storage.storage_faults import classify_error
 
     fault = classify_error(error, str(error.filename or ""))
@@ -153,7 +153,7 @@ def _suggest_next_step(error: OSError) -> str:
 
 
 def _save_traceback() -> str:
-    """Save the traceback to a temporary file, as the home may be unusable, and return its path."""
+    """Save the traceback to a temporary file, because the home may be unusable; return its path."""
     text = f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} twin {' '.join(sys.argv[1:])}\n"
     text += traceback.format_exc()
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.processes.program_progress import ProgramProgress, cpu_seconds, run_for_output
+from twin_resources.processes.program_progress import ProgramProgress, measure_cpu_s, run_for_output
 from twin_resources.wait_limits import MAX_IDLE_S, MAX_WORKING_S
 
 
@@ -40,14 +40,14 @@ def test_a_waiting_program_is_idle_and_a_writing_program_is_not(tmp_path: Path) 
     clock, log = Clock(), tmp_path / "web.log"
     with child("import time; time.sleep(600)") as pid:
         progress = ProgramProgress(clock)
-        assert progress.idle_s(pid, log) == 0.0
+        assert progress.measure_idle_s(pid, log) == 0.0
         clock.now += 50
-        assert progress.idle_s(pid, log) == 50.0
+        assert progress.measure_idle_s(pid, log) == 50.0
         log.write_text("loading\n")
-        assert progress.idle_s(pid, log) == 0.0
+        assert progress.measure_idle_s(pid, log) == 0.0
         clock.now += 20
-        assert progress.idle_s(pid, log) == 20.0
-        assert progress.idle_s(0, log) == 0.0, "a missing process was idle"
+        assert progress.measure_idle_s(pid, log) == 20.0
+        assert progress.measure_idle_s(0, log) == 0.0, "a missing process was idle"
 
 
 def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:
@@ -55,12 +55,12 @@ def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:
     clock = Clock()
     with child(code) as pid:
         progress = ProgramProgress(clock)
-        progress.idle_s(pid, tmp_path / "none.log")
-        before = cpu_seconds(pid)
-        while cpu_seconds(pid) < before + 0.1:  # it may wait long for a core
+        progress.measure_idle_s(pid, tmp_path / "none.log")
+        before = measure_cpu_s(pid)
+        while measure_cpu_s(pid) < before + 0.1:  # it may wait long for a core
             os.sched_yield()
         clock.now += 500
-        assert progress.idle_s(pid, tmp_path / "none.log") == 0.0
+        assert progress.measure_idle_s(pid, tmp_path / "none.log") == 0.0
         for child_pid in subprocess.run(
             ["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True
         ).stdout.split():
@@ -71,16 +71,18 @@ def test_idle_and_endless_programs_are_given_up(tmp_path: Path) -> None:
     clock, log = Clock(), tmp_path / "web.log"
     with child("import time; time.sleep(600)") as pid:
         progress = ProgramProgress(clock)
-        assert not progress.stop_reason(pid, log)
+        assert not progress.find_stop_reason(pid, log)
         clock.now += MAX_IDLE_S
-        assert not progress.stop_reason(pid, log)
+        assert not progress.find_stop_reason(pid, log)
         clock.now += 1
-        assert progress.stop_reason(pid, log) == "not done after 181 s, the last 181 of them idle"
+        assert (
+            progress.find_stop_reason(pid, log) == "not done after 181 s, the last 181 of them idle"
+        )
         log.write_text("loading\n")
-        assert not progress.stop_reason(pid, log)
+        assert not progress.find_stop_reason(pid, log)
         clock.now += MAX_WORKING_S
         log.write_text("loading again\n")
-        assert progress.stop_reason(pid, log) == "not done after 3781 s"
+        assert progress.find_stop_reason(pid, log) == "not done after 3781 s"
 
 
 def test_a_program_runs_until_its_processor_time_is_used_up() -> None:
@@ -94,5 +96,5 @@ def test_a_program_runs_until_its_processor_time_is_used_up() -> None:
 
 
 def test_a_missing_process_has_no_processor_time() -> None:
-    assert cpu_seconds(0) == 0.0
-    assert cpu_seconds(2**22 + 7) == 0.0
+    assert measure_cpu_s(0) == 0.0
+    assert measure_cpu_s(2**22 + 7) == 0.0

@@ -74,7 +74,7 @@ def test_there_is_no_estimate_before_three_steps() -> None:
     assert MIN_STEPS == 3
     assert estimate_step_seconds([5.0, 5.0]) is None
     estimator = RemainingTimeEstimator()
-    estimator.expect("answers", 10, each_s=1.0)
+    estimator.expect("answers", 10, step_s=1.0)
     estimator.record_steps("answers", 2, 2.0)
     assert estimator.estimate_seconds() is None
     estimator.record_steps("answers", 1, 1.0)
@@ -87,7 +87,7 @@ def test_the_gate_estimate_is_within_a_half_after_a_quarter() -> None:
     parts = (("read", 60, 0.25, 0.3), ("answers", 76, 0.8, 0.9), ("reference", 8, 1.5, 1.0))
     rng, estimator = random.Random(3), RemainingTimeEstimator()
     for name, steps, _, expected in parts:
-        estimator.expect(name, steps, each_s=expected)
+        estimator.expect(name, steps, step_s=expected)
     durations = [
         (n, 2.5 * s * rng.uniform(0.6, 1.6)) for n, steps, s, _ in parts for _ in range(steps)
     ]
@@ -99,7 +99,7 @@ def test_the_gate_estimate_is_within_a_half_after_a_quarter() -> None:
             assert estimate is not None
             assert 0.5 <= estimate / actual <= 1.5, (done, estimate, actual)
     assert estimator.estimate_seconds() == 0.0
-    assert (estimator.completed_steps, estimator.total_steps) == (144, 144)
+    assert (estimator.completed_count, estimator.total_count) == (144, 144)
 
 
 def test_slow_reading_does_not_raise_the_estimate_of_answers() -> None:
@@ -107,8 +107,8 @@ def test_slow_reading_does_not_raise_the_estimate_of_answers() -> None:
     reported "6:02 left" when 1:28 was left."""
     for precision in ("bf16", "fp32"):
         estimator = RemainingTimeEstimator()
-        estimator.expect("reading", 30, each_s=expected_read_s(precision))
-        estimator.expect("answers", 84, each_s=ANSWER_S)
+        estimator.expect("reading", 30, step_s=expected_read_s(precision))
+        estimator.expect("answers", 84, step_s=ANSWER_S)
         estimator.record_steps("reading", 30, 30 * expected_read_s(precision))
         assert estimator.estimate_seconds() == pytest.approx(84 * ANSWER_S)
     assert expected_read_s("fp32") > 2 * expected_read_s("bf16")

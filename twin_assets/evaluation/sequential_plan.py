@@ -207,8 +207,8 @@ def check_parity_until_decided(
             break
         asked_count = len(answers.prompts) + len(batch)
         compared_count += asked_count
-        progress.expect(served_answers.SERVED_PART, 2 * asked_count, each_s=REPEATED_ANSWER_S)
-        progress.expect(served_answers.REFERENCE_PART, compared_count, each_s=REFERENCE_S)
+        progress.expect(served_answers.SERVED_PART, 2 * asked_count, step_s=REPEATED_ANSWER_S)
+        progress.expect(served_answers.REFERENCE_PART, compared_count, step_s=REFERENCE_S)
         with clock.time_part("served model"):
             new_answers = batches.ask_twice(batch)
         answers = CandidateAnswers(
@@ -223,7 +223,7 @@ def check_parity_until_decided(
                 parity.truncate_answers(answers.first_answers, served_answers.PARITY_TOKENS),
                 answers.repeated_answers,
                 precision=spec.candidate.precision,
-                advance=progress.step_recorder(served_answers.REFERENCE_PART),
+                advance=progress.make_step_recorder(served_answers.REFERENCE_PART),
             )
     progress.write_line(f"served model: {parity.describe_parity(parity_result)}")
     return answers, parity_result
@@ -366,5 +366,5 @@ def _ask(
     answer_count = (
         answered_count + len(base_positions) + max(len(candidate_positions), missing_count)
     )
-    progress.expect(served_answers.ANSWERS_PART, answer_count, each_s=ANSWER_S)
+    progress.expect(served_answers.ANSWERS_PART, answer_count, step_s=ANSWER_S)
     batches.ask(candidate_positions, base_positions=base_positions)

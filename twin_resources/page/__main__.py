@@ -17,6 +17,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
 def main() -> int:
+    """Run the server until it is stopped; return 1 if it cannot start."""
     import uvicorn
 
     from twin_resources.page.conversation import GatewayClient

@@ -15,7 +15,7 @@ from twin_resources.settings import Settings
 
 @dataclass(frozen=True)
 class AuthorFiles:
-    """A reader of one home's author files."""
+    """Access to one home's files about its authors."""
 
     settings: Settings
 
@@ -24,7 +24,7 @@ class AuthorFiles:
         return {author.slug: author.name for author in list_readable_authors(self.settings)[0]}
 
     def titles(self, author: str, *, max_titles: int) -> list[str]:
-        """Return titles of 3 to 60 characters from the author's newest posts, if there are any."""
+        """Return titles of 3 to 60 characters from the author's newest posts, newest first."""
         from twin_resources.storage.state.state import State
         from twin_resources.storage.tables.tables import Tables
 
@@ -40,10 +40,10 @@ class AuthorFiles:
     def voice_plot(self, author: str) -> str:
         """Return the newest voice plot of the author as a `data:` URL, or "" if there is none."""
         folder = self.settings.checkpoints_dir / author
-        records = folder.glob(f"*/evaluation/{VOICE_FIGURES_FILE}")
-        newest = max(records, key=lambda path: path.stat().st_mtime, default=None)
-        if newest is None or not newest.with_name(VOICE_PLOT_FILE).exists():
+        figure_files = folder.glob(f"*/evaluation/{VOICE_FIGURES_FILE}")
+        newest_file = max(figure_files, key=lambda path: path.stat().st_mtime, default=None)
+        if newest_file is None or not newest_file.with_name(VOICE_PLOT_FILE).exists():
             return ""
-        content = newest.with_name(VOICE_PLOT_FILE).read_bytes()
+        content = newest_file.with_name(VOICE_PLOT_FILE).read_bytes()
         # An SVG in an <img> element does not run scripts or load files.
         return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"

@@ -40,10 +40,10 @@ class AuthorPicker:
                 scale=0,
             )
 
-    async def load_versions(self) -> tuple[dict[str, list[str]], str]:
-        """Return the available aliases by slug, and a notice if they could not be read."""
+    async def load_aliases(self) -> tuple[dict[str, list[str]], str]:
+        """Return the available aliases by author slug, and a notice if they could not be read."""
         try:
-            return group_aliases_by_author(await self._endpoint.models()), ""
+            return group_aliases_by_author(await self._endpoint.list_model_names()), ""
         except TwinError as error:
             return {}, render_error_notice(error)
 

@@ -231,36 +231,38 @@ class ChatTab:
         )
 
     async def _load_page(self, browser_state: object) -> tuple[Any, ...]:
-        slugs, notice_html = await self._author_picker.load_versions()
+        aliases_by_author, notice_html = await self._author_picker.load_aliases()
         last_author = next(reversed(chat_turns.parse_conversations(browser_state)), None)
-        author = last_author if last_author in slugs else next(iter(slugs), None)
+        author = (
+            last_author if last_author in aliases_by_author else next(iter(aliases_by_author), None)
+        )
         return self._author_picker.build_author_dropdown(
-            list(slugs), author
-        ), *self._render_conversation(browser_state, author, slugs, notice_html)
+            list(aliases_by_author), author
+        ), *self._render_conversation(browser_state, author, aliases_by_author, notice_html)
 
     async def _change_author(self, browser_state: object, author: str) -> tuple[Any, ...]:
         return self._render_conversation(
-            browser_state, author, *(await self._author_picker.load_versions())
+            browser_state, author, *(await self._author_picker.load_aliases())
         )
 
     def _render_conversation(
         self,
         browser_state: object,
         author: str | None,
-        slugs: dict[str, list[str]],
+        aliases_by_author: dict[str, list[str]],
         notice_html: str,
     ) -> tuple[Any, ...]:
         turns = chat_turns.parse_conversations(browser_state).get(author or "", [])
         return (
             render_heading(self._author_picker.author_name(author)),
-            _build_version_dropdown(slugs.get(author or "", [])),
+            _build_version_dropdown(aliases_by_author.get(author or "", [])),
             notice_html,
             _render_chat(turns),
             chat_turns.find_last_answered_index(turns),
         )
 
     def _show_welcome(self, author: str | None) -> tuple[Any, Any]:
-        """Set the name and the examples; this runs last, because it must read the tables."""
+        """Show the author's name and example questions; this runs last, as it reads the tables."""
         if not author:
             message = "No author is available yet. Run `twin up` to import posts."
             return gr.Chatbot(placeholder=message), gr.Textbox(
@@ -294,8 +296,8 @@ class ChatTab:
             yield (gr.skip(),) * 6
             return
         if not author:  # reading the authors failed when the page was opened
-            slugs, notice_html = await self._author_picker.load_versions()
-            author = next(iter(slugs), None)
+            aliases_by_author, notice_html = await self._author_picker.load_aliases()
+            author = next(iter(aliases_by_author), None)
             if author is None:
                 notice_html = notice_html or render_notice(
                     "No author is available yet: run `twin up`.", is_error=True

@@ -32,7 +32,7 @@ from twin_resources.page.escaping import escape_html
 from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import format_cost, render_trace_link
 from twin_resources.page.page_notices import render_error_notice, render_notice
-from twin_resources.page.plain_names import version_name
+from twin_resources.page.plain_names import translate_version
 from twin_resources.page.turns import Turn
 
 BEFORE, AFTER = "base", "stable"
@@ -51,7 +51,7 @@ class ComparisonTab:
     def __init__(self, endpoint: GatewayClient, author_picker: AuthorPicker) -> None:
         self._endpoint, self._author_picker = endpoint, author_picker
         self._answers_in_progress = AnswersInProgress()
-        # `left` and `right` are lists of turns; `names` contains the alias of each side.
+        # `left` and `right` are lists of turns; `aliases` contains the model alias of each side.
         self.state = gr.State(_build_initial_state(blind=False))
         with gr.Row(elem_id="compare-choice"):
             self.blind = gr.Checkbox(
@@ -132,21 +132,21 @@ class ComparisonTab:
         empty_chatbots = [gr.Chatbot(value=[], label=label) for label in labels]
         return *empty_chatbots, _build_initial_state(blind=blind), gr.Row(visible=False), ""
 
-    async def _answer_models(self) -> set[str]:
+    async def _list_authors_with_answer_model(self) -> set[str]:
         try:
-            return await self._endpoint.answer_models()
+            return await self._endpoint.list_authors_with_answer_model()
         except TwinError:
             return set()  # the question will fail in the same way and report the error
 
     async def _find_refusal_reason(self, author: str) -> str:
         """Return a notice that explains why the models cannot be compared, or "" if they can."""
-        aliases_by_author, notice_html = await self._author_picker.load_versions()
+        aliases_by_author, notice_html = await self._author_picker.load_aliases()
         if AFTER not in aliases_by_author.get(author, []):
             name = self._author_picker.author_name(author) or "anyone"
             return notice_html or render_notice(
                 f"No tuned version of {name} has been released yet, so there is nothing to compare."
             )
-        if author in await self._answer_models():
+        if author in await self._list_authors_with_answer_model():
             name = self._author_picker.author_name(author)
             return render_notice(
                 f"An answer model answers for {name} until a tuned version is better, so there is "
@@ -158,14 +158,14 @@ class ComparisonTab:
         self,
         question: str,
         sides: list[Side],
-        names: list[str],
+        aliases: list[str],
         author: str,
         request: gr.Request,
     ) -> list[AsyncIterator[PartialAnswer]]:
         """Append the question to both sides, and return their answer streams."""
         session = str(request.session_hash)
         streams: list[AsyncIterator[PartialAnswer]] = []
-        for side, alias in zip(sides, names, strict=True):
+        for side, alias in zip(sides, aliases, strict=True):
             model = model_name(author, alias)
             messages = chat_turns.build_model_messages(side, question, model=model)
             answer = self._endpoint.ask(model, messages)
@@ -189,10 +189,10 @@ class ComparisonTab:
         if notice_html := await self._find_refusal_reason(author):
             yield *skipped_updates[:4], notice_html, gr.skip(), gr.skip()
             return
-        names = random.sample(list(SIDE_LABELS), 2) if blind else list(SIDE_LABELS)
+        aliases = random.sample(list(SIDE_LABELS), 2) if blind else list(SIDE_LABELS)
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]
-        streams = self._start_answers(question, sides, names, author, request)
-        state = {"left": sides[0], "right": sides[1], "names": names, "blind": blind}
+        streams = self._start_answers(question, sides, aliases, author, request)
+        state = {"left": sides[0], "right": sides[1], "aliases": aliases, "blind": blind}
         yield (
             *_render_sides(state, is_revealed=not blind),
             gr.skip(),
@@ -257,15 +257,15 @@ class ComparisonTab:
 
 
 def _build_initial_state(*, blind: bool) -> dict[str, Any]:
-    """Return the state before the first question; `names` contains the alias of each side."""
-    return {"left": [], "right": [], "names": list(SIDE_LABELS), "blind": blind}
+    """Return the state before the first question, as `ComparisonTab.state` stores it."""
+    return {"left": [], "right": [], "aliases": list(SIDE_LABELS), "blind": blind}
 
 
 def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
-    """Return both chatbots; `is_revealed` adds the model names and the facts."""
+    """Return updates of both chatbots; `is_revealed` adds the model names and the facts."""
     chatbots: list[Any] = []
     for index, (side, alias) in enumerate(
-        zip((state["left"], state["right"]), state["names"], strict=True)
+        zip((state["left"], state["right"]), state["aliases"], strict=True)
     ):
         messages: Any = chat_turns.render_messages(side)
         label = SIDE_LABELS[alias]
@@ -277,7 +277,7 @@ def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any
             link = render_trace_link(str(twin.get("trace_id", "")), label="every step")
             facts = " · ".join(
                 (
-                    escape_html(version_name(str(twin.get("version", "")))),
+                    escape_html(translate_version(str(twin.get("version", "")))),
                     format_cost(twin.get("cost_usd")),
                     link,
                 )

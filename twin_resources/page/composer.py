@@ -14,7 +14,7 @@ def add_composer(
     """Add a question box, with buttons that send the question and stop its answer.
 
     Args:
-        id_prefix: prefix of the HTML ids, by which `page.js` and `page.css` find the widgets.
+        id_prefix: prefix of the HTML ids, with which `page.js` and `page.css` find the widgets.
     """
     with gr.Row(elem_id=f"{id_prefix}composer", equal_height=True):
         question = gr.Textbox(
@@ -30,13 +30,13 @@ def add_composer(
             autofocus=autofocus,
         )
         button_options: dict[str, Any] = {"scale": 1, "min_width": 90}
-        send = gr.Button(
+        send_button = gr.Button(
             send_label, variant="primary", elem_id=f"{id_prefix}send", **button_options
         )
-        stop = gr.Button(
+        stop_button = gr.Button(
             "Stop", variant="stop", visible=False, elem_id=f"{id_prefix}stop", **button_options
         )
-    return question, send, stop
+    return question, send_button, stop_button
 
 
 def toggle_stop_button(is_answering: bool) -> tuple[Any, Any]:

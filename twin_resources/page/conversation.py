@@ -58,7 +58,7 @@ class GatewayClient:
         )
         self._headers = {"Authorization": f"Bearer {key}"}
 
-    async def models(self) -> list[str]:
+    async def list_model_names(self) -> list[str]:
         """Return the available model names: `twin/<author>` and its aliases.
 
         Raises:
@@ -66,8 +66,8 @@ class GatewayClient:
         """
         return [model.id for model in await self._list_models()]
 
-    async def answer_models(self) -> set[str]:
-        """Return the authors who have only an answer model, because no tuned model is released yet.
+    async def list_authors_with_answer_model(self) -> set[str]:
+        """Return the slugs of the authors for whom an answer model answers instead of a tuned one.
 
         Raises:
             TwinError: the gateway does not respond.
@@ -102,7 +102,7 @@ class GatewayClient:
 
         text, facts = "", dict[str, Any]()
         request_messages: Any = [
-            {"role": turn["role"], "content": turn["content"]} for turn in messages
+            {"role": message["role"], "content": message["content"]} for message in messages
         ]
         try:
             stream = await self._openai.chat.completions.create(
@@ -141,7 +141,7 @@ class GatewayClient:
 
 
 class AnswersInProgress:
-    """A registry of running answers, with which a session can stop its own answers."""
+    """The answers in progress, by browser session, so that a session can stop its own answers."""
 
     def __init__(self) -> None:
         self._stop_events: dict[str, set[asyncio.Event]] = {}
@@ -198,7 +198,7 @@ def _gateway_error(tried: str, error: Exception) -> TwinError:
 
 
 def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:
-    """Map each author to their aliases, such as `stable` and `base`; "" lets the policy choose."""
+    """Map each author slug to its aliases (`stable`, `base` …); "" lets the policy choose."""
     aliases_by_author: dict[str, list[str]] = {}
     for name in models:
         author, _, alias = name.removeprefix("twin/").partition("@")
@@ -206,6 +206,6 @@ def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:
     return {author: sorted(aliases) for author, aliases in sorted(aliases_by_author.items())}
 
 
-def model_name(author: str, version: str) -> str:
-    """Return the model name `twin/<author>`, with `@<version>` if a version is given."""
-    return f"twin/{author}@{version}" if version else f"twin/{author}"
+def model_name(author: str, alias: str) -> str:
+    """Return the model name `twin/<author>`, with `@<alias>` if an alias is given."""
+    return f"twin/{author}@{alias}" if alias else f"twin/{author}"

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, cast
-from urllib.parse import quote as percent_encoded
+from urllib.parse import quote as percent_encode
 
 from twin_resources.page.escaping import escape_html, http_url_or_empty
-from twin_resources.page.plain_names import route_name, version_name
+from twin_resources.page.plain_names import translate_route, translate_version
 
 MAX_FULL_SENTENCE_WORDS = 12  # a link to a longer sentence contains only its first and last words
 FRAGMENT_END_WORDS = 4  # number of first words and of last words in such a link
@@ -104,8 +104,8 @@ def _describe_writer(facts: Facts) -> str:
     version, route = str(facts.get("version") or ""), str(facts.get("route") or "")
     if not version:
         return ""
-    writer = version_name(version)
-    route_text = route_name(route) if route else ""
+    writer = translate_version(version)
+    route_text = translate_route(route) if route else ""
     return escape_html(
         f"{writer} ({route_text})" if route_text and route_text != writer else writer
     )
@@ -230,7 +230,7 @@ def sentence_url(url: str, sentence: str) -> str:
         else [" ".join(words[:FRAGMENT_END_WORDS]), " ".join(words[-FRAGMENT_END_WORDS:])]
     )
     # Hyphens, commas and ampersands are syntax in text fragments.
-    text = ",".join(percent_encoded(part, safe="").replace("-", "%2D") for part in parts)
+    text = ",".join(percent_encode(part, safe="").replace("-", "%2D") for part in parts)
     return f"{url}{'' if '#' in url else '#'}:~:text={text}"
 
 

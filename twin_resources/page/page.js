@@ -1,4 +1,4 @@
-// Reactions that must not wait for the server: clearing a box, and allowing one answer at a time.
+// Handle what must not wait for the server: clear the question box, and allow one answer at a time.
 // Python handles everything else. This script is loaded once, before the page is rendered.
 window.twin = (() => {
   const boxes = {
@@ -60,15 +60,15 @@ window.twin = (() => {
     }, { passive: true });
   }
   const scrollToQuestion = () => {
-    const log = document.querySelector("#conversation .bubble-wrap");
-    const question = [...(log?.querySelectorAll(".user-row") ?? [])].pop();
-    if (following && question) log.scrollTop = question.offsetTop;
+    const conversation = document.querySelector("#conversation .bubble-wrap");
+    const question = [...(conversation?.querySelectorAll(".user-row") ?? [])].pop();
+    if (following && question) conversation.scrollTop = question.offsetTop;
   };
   const scrollOnce = () => { scrollToQuestion(); following = false; };
 
   new MutationObserver(() => {
     scrollToQuestion();
-    // Gradio gives its examples the role "list" without list items; "group" is valid for readers.
+    // Gradio gives its examples the role "list" without list items; "group" is valid for screen readers.
     document.querySelector(".examples[role=list]")?.setAttribute("role", "group");
   }).observe(document.documentElement, {
     childList: true, characterData: true, subtree: true,

@@ -34,13 +34,13 @@ _TUNED_VERSION = re.compile(r"v(\d+)")
 _REVISION = re.compile(r"@[0-9a-f]{6,}$")
 
 
-def version_name(version: str) -> str:
+def translate_version(version: str) -> str:
     """Translate a version, such as `v3` to `version 3` or `base` to `the base model`."""
     match = _TUNED_VERSION.fullmatch(version)
     return f"version {match[1]}" if match else _VERSIONS.get(version, version)
 
 
-def route_name(route: str) -> str:
+def translate_route(route: str) -> str:
     """Translate a route, such as `stable` to `as released`."""
     prefix_name = next(
         (words for prefix, words in _ROUTE_PREFIXES.items() if route.startswith(prefix)), ""
@@ -48,7 +48,7 @@ def route_name(route: str) -> str:
     return prefix_name or _ROUTES.get(route, route)
 
 
-def score_name(name: str) -> str:
+def translate_score(name: str) -> str:
     """Translate a score, such as `judge:support@26fd8413b998` to `support (judge)`."""
     label = _REVISION.sub("", name)
     is_judge_score = label.startswith("judge:")

@@ -1,4 +1,4 @@
-"""Show spending and this home's budgets as bars.
+"""Show this home's spending and budgets as bars.
 
 Scope: reading the account, and the HTML. Out of scope: enforcing limits (`access/paid_budget.py`).
 """
@@ -17,15 +17,15 @@ from twin_resources.storage.state.state import State
 
 @dataclass(frozen=True)
 class BudgetSpending:
-    """Spending and the budget for it in US dollars; `budget` is None without a budget."""
+    """Spending and the budget for it; `budget_usd` is None without a budget."""
 
     name: str
-    spent: float
-    budget: float | None
+    spent_usd: float
+    budget_usd: float | None
 
 
 def read_spending(settings: Settings) -> list[BudgetSpending]:
-    """Return today's spending on the paid model, this month's on teacher and judge, and the totals.
+    """Return today's spending on the paid model, this month's on teacher and judge, and totals.
 
     Entries with neither a budget nor spending are omitted.
     """
@@ -60,21 +60,23 @@ def read_spending(settings: Settings) -> list[BudgetSpending]:
 
 def render_spending(budgets: Sequence[BudgetSpending]) -> str:
     """Return one bar per budget as HTML."""
-    bars = [_render_bar(budget.name, budget.spent, budget.budget) for budget in budgets]
+    bars = [_render_bar(budget.name, budget.spent_usd, budget.budget_usd) for budget in budgets]
     empty_html = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
     return f"<section><h2>Spending</h2>{''.join(bars) or empty_html}</section>"
 
 
-def _render_bar(name: str, spent: float, budget: float | None) -> str:
+def _render_bar(name: str, spent_usd: float, budget_usd: float | None) -> str:
     """Return the spending in dollars as HTML, with a bar if there is a budget."""
-    if budget is None:
-        return f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent:.4f}</strong></p>'
-    share = 1.0 if budget <= 0 else min(spent / budget, 1.0)
+    if budget_usd is None:
+        return (
+            f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent_usd:.4f}</strong></p>'
+        )
+    share = 1.0 if budget_usd <= 0 else min(spent_usd / budget_usd, 1.0)
     css_class = " twin-full" if share >= 0.9 else ""
     return (
-        f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent:.4f}</strong> of '
-        f'${budget:.2f}</p><div class="twin-bar{css_class}" role="meter" aria-valuemin="0" '
-        f'aria-valuemax="{budget:.2f}" aria-valuenow="{spent:.4f}" '
+        f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent_usd:.4f}</strong> of '
+        f'${budget_usd:.2f}</p><div class="twin-bar{css_class}" role="meter" aria-valuemin="0" '
+        f'aria-valuemax="{budget_usd:.2f}" aria-valuenow="{spent_usd:.4f}" '
         f'aria-label="{escape_html(name)}">'
         f'<span style="width:{100 * share:.1f}%"></span></div>'
     )

@@ -19,7 +19,7 @@ from twin_resources.observability.langfuse.trace_reading import (
 )
 from twin_resources.page.escaping import escape_html, http_url_or_empty
 from twin_resources.page.footnotes import format_cost
-from twin_resources.page.plain_names import route_name, score_name, version_name
+from twin_resources.page.plain_names import translate_route, translate_score, translate_version
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 MAX_LIST_CHARACTERS = 150  # maximum length of a question or an answer in the list
@@ -58,7 +58,7 @@ def _render_list_item(row: TraceRow) -> str:
     )
     question = escape_html(_shorten(row.question) or "(no text)")
     answer = escape_html(_shorten(_MARKDOWN.sub("", row.answer)))
-    version, route = version_name(row.version), route_name(row.route)
+    version, route = translate_version(row.version), translate_route(row.route)
     error_html = f'<p class="twin-bad-word">{escape_html(row.error)}</p>' if row.error else ""
     facts = (
         f'<time datetime="{escape_html(row.at)}">{escape_html(format_time(row.at))}</time>',
@@ -108,7 +108,7 @@ def render_trace(
     """Return a whole trace as HTML.
 
     Args:
-        explanation: posts of the trace; None if they were not found.
+        explanation: the answer's model and posts; None if they were not found.
         langfuse_url: URL of the trace in a real Langfuse; may be empty.
         explanation_error: reason for a missing explanation; may be empty.
     """
@@ -144,8 +144,10 @@ def _collect_decision_facts(tree: TraceTree) -> dict[str, str]:
     displayed_facts = {
         name: escape_html(facts.get(f"twin.{key}", "")) for key, name in _FACT_LABELS
     }
-    displayed_facts["Version"] = _render_plain_name(facts.get("twin.version", ""), version_name)
-    displayed_facts["Route"] = _render_plain_name(facts.get("twin.route", ""), route_name)
+    displayed_facts["Version"] = _render_plain_name(
+        facts.get("twin.version", ""), translate_version
+    )
+    displayed_facts["Route"] = _render_plain_name(facts.get("twin.route", ""), translate_route)
     displayed_facts["Duration"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
     displayed_facts["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
     displayed_facts["Cost"] = format_cost(row.cost_usd)
@@ -241,7 +243,7 @@ def _describe_score(score: Score) -> str:
 
 
 def _score_title(score: Score) -> str:
-    return "wording" if score.name == "output" else score_name(score.name)
+    return "wording" if score.name == "output" else translate_score(score.name)
 
 
 def _format_score_value(score: Score) -> str:

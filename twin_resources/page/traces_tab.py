@@ -97,7 +97,7 @@ class TracesTab:
         spending_arguments = {"outputs": [self.spending], **UNQUEUED_EVENT}
         # An address can open this tab without a "select" event.
         location_arguments = {
-            "js": "(place, ...rest) => [location.search, ...rest]",
+            "js": "(_location, ...rest) => [location.search, ...rest]",
             **UNQUEUED_EVENT,
         }
         page.load(
@@ -108,7 +108,7 @@ class TracesTab:
             self._open_view, self.location, view_outputs, **location_script, **UNQUEUED_EVENT
         ).then(*first_page_event, **location_arguments)
         click_script = (
-            "(place, ...rest) => [new URLSearchParams(location.search).get('trace') "
+            "(_location, ...rest) => [new URLSearchParams(location.search).get('trace') "
             "? location.search : '?view=traces', ...rest]"
         )
         tab.select(*first_page_event, js=click_script, **UNQUEUED_EVENT).then(
@@ -133,7 +133,7 @@ class TracesTab:
 
     def _open_view(self, location: str) -> tuple[Any, Any, Any, str]:
         """Return updates of the tabs, the list, the trace and the notice for an address."""
-        trace, view = _parse_address(location)
+        trace, view = _parse_location(location)
         if not trace:
             tab_id = {"traces": "look", "look": "look", "compare": "compare"}.get(view)
             tabs = gr.Tabs(selected=tab_id) if tab_id else gr.skip()
@@ -154,7 +154,7 @@ class TracesTab:
         with LangfuseClient.from_settings(self._settings) as client:
             trace_document = client.trace(trace)
             tree = build_trace_tree(client, trace_document)
-            address = trace_url(client, trace) if self._settings.has_real_langfuse else ""
+            langfuse_url = trace_url(client, trace) if self._settings.has_real_langfuse else ""
         explanation: Explanation | None = None
         explanation_error = ""
         try:
@@ -162,7 +162,7 @@ class TracesTab:
         except TwinError as error:  # this home has no posts for another home's trace
             explanation_error = f"Its posts cannot be shown: {error.found}."
         return render_trace(
-            tree, explanation, langfuse_url=address, explanation_error=explanation_error
+            tree, explanation, langfuse_url=langfuse_url, explanation_error=explanation_error
         )
 
     def _load_first_page(self, author: str | None, score: str | None) -> tuple[Any, ...]:
@@ -172,7 +172,7 @@ class TracesTab:
         self, location: str, author: str | None, score: str | None
     ) -> tuple[Any, ...]:
         """Show the first page if this tab is open; keep any notice about the address."""
-        trace, view = _parse_address(location)
+        trace, view = _parse_location(location)
         if not trace and view not in {"traces", "look"}:
             return (gr.skip(),) * 5
         *updates, notice_html = self._load_first_page(author, score)
@@ -205,7 +205,7 @@ class TracesTab:
         return f'<div class="twin-figures">{spending_html}</div>'
 
 
-def _parse_address(location: str) -> tuple[str, str]:
-    """Return the trace id and the view in an address, each "" if it is missing."""
+def _parse_location(location: str) -> tuple[str, str]:
+    """Return the trace id and the view in an address's query string, each "" if missing."""
     parameters = dict(parse_qsl((location or "").lstrip("?")))
     return parameters.get("trace", ""), parameters.get("view", "")

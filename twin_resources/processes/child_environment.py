@@ -5,7 +5,7 @@ off telemetry in each package.
 Out of scope: settings, ports and secrets themselves.
 
 An allow-list is used because the variables of future providers are unknown. Other keys in the
-environment do not reach a child process (architecture.md).
+environment do not reach a child process (see deploy/docs/architecture.md).
 """
 # pyright: strict
 
@@ -129,7 +129,7 @@ def child_environment(
 
     Args:
         settings: settings with the home, ports and models, which override `environ`.
-        instance: marker by which `twin stop` finds every process of this stack.
+        instance: the stack's instance id, with which `twin stop` finds every process of the stack.
         environ: environment of the user who started the stack (`os.environ`).
     """
     uses_embedded_models = settings.base_model == EMBEDDED_BASE_MODEL and settings.embedder in {

@@ -44,10 +44,9 @@ def write_dagster_home(
 ) -> Path:
     """Write `<home>/dagster`, and keep existing files except settings from an earlier start.
 
-    A `dagster.yaml` from another source is kept, with a notice on standard error. If
-    `workspace.yaml` named a module, the webserver and the daemon would each start a code server.
-    The daemon would start a new one every minute, at 5 CPU seconds each. The file therefore names
-    one shared server.
+    A `dagster.yaml` from another source is kept, with a notice on standard error. `workspace.yaml`
+    names one shared code server. If it named a module, the webserver and the daemon would each
+    start a code server, and the daemon a new one every minute, at 5 CPU seconds each.
 
     Args:
         configuration: path of the `dagster.yaml` to copy.
@@ -65,12 +64,12 @@ def write_dagster_home(
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "start.lock").open("w") as lock:  # the kernel releases it if a start is killed
         fcntl.flock(lock, fcntl.LOCK_EX)
-        instance = folder / "dagster.yaml"
-        if _is_replaceable(instance):
-            replace_file(instance, configuration.read_bytes())
+        instance_file = folder / "dagster.yaml"
+        if _is_replaceable(instance_file):
+            replace_file(instance_file, configuration.read_bytes())
         else:
             sys.stderr.write(
-                f"{instance} was not written by llm-twin: it is used and not replaced\n"
+                f"{instance_file} was not written by llm-twin: it is used and not replaced\n"
             )
         if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
             _create_databases(settings, folder, environ)
@@ -80,11 +79,11 @@ def write_dagster_home(
         return replace_file(workspace_path(settings), document)
 
 
-def _is_replaceable(instance: Path) -> bool:
+def _is_replaceable(instance_file: Path) -> bool:
     """Return whether the file is absent, generated, or empty after an interrupted copy."""
-    if not instance.exists():
+    if not instance_file.exists():
         return True
-    text = instance.read_text(encoding="utf-8").strip()
+    text = instance_file.read_text(encoding="utf-8").strip()
     return not text or text.startswith(GENERATED_HEADER)
 
 

@@ -100,7 +100,7 @@ class DagsterHTTP:
             os.close(descriptor)
 
     def is_up(self, *, within_s: float = 2.0) -> bool:
-        """Return whether the webserver answers; its code location may still be loading.
+        """Return whether the webserver responds; its code location may still be loading.
 
         Args:
             within_s: timeout in seconds; a closed port fails at once.
@@ -111,7 +111,7 @@ class DagsterHTTP:
             return False
 
     def accepts_connections(self) -> bool:
-        """Return whether the address accepts connections, even if it does not answer requests."""
+        """Return whether the address accepts connections, even if no response follows."""
         address = httpx.URL(self.url)
         with socket.socket() as client:
             return client.connect_ex((address.host, address.port or 80)) == 0
@@ -145,16 +145,16 @@ class DagsterHTTP:
 
     def add_author(self, slug: str) -> bool:
         """Add the author's partition; return False if it already exists."""
-        answer = self._query(
+        result = self._query(
             """mutation($key: String!, $selector: RepositorySelector!, $name: String!) {
               addDynamicPartition(
                 partitionKey: $key, partitionsDefName: $name, repositorySelector: $selector) {
                 __typename ... on Error { message } } }""",
             {"key": slug, "name": PARTITIONS, "selector": _repository_selector()},
             tried=f"add the author {slug} to Dagster",
-            expected=("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"),
+            expected_types=("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"),
         )
-        return answer["__typename"] == "AddDynamicPartitionSuccess"
+        return result["__typename"] == "AddDynamicPartitionSuccess"
 
     def launch(
         self,
@@ -174,7 +174,7 @@ class DagsterHTTP:
             TwinError: Dagster refused the launch; the error gives the reason.
         """
         all_tags = ({PARTITION_TAG: author} if author else {}) | dict(tags or {})
-        answer = self._query(
+        result = self._query(
             """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
               __typename
               ... on LaunchRunSuccess { run { runId } }
@@ -198,9 +198,9 @@ class DagsterHTTP:
                 }
             },
             tried=f"launch the job {job} for {author}",
-            expected=("LaunchRunSuccess",),
+            expected_types=("LaunchRunSuccess",),
         )
-        return answer["run"]["runId"]
+        return result["run"]["runId"]
 
     def read_run(self, run_id: str) -> Run:
         """Read one run.
@@ -208,14 +208,14 @@ class DagsterHTTP:
         Raises:
             TwinError: Dagster has no such run.
         """
-        answer = self._query(
+        result = self._query(
             f"""query($id: ID!) {{ runOrError(runId: $id) {{
               __typename ... on Run {{ {RUN_FIELDS} }} ... on Error {{ message }} }} }}""",
             {"id": run_id},
             tried=f"read the run {run_id}",
-            expected=("Run",),
+            expected_types=("Run",),
         )
-        return parse_run(answer)
+        return parse_run(result)
 
     def list_runs(
         self,
@@ -240,20 +240,20 @@ class DagsterHTTP:
             run_filter["statuses"] = list(statuses)
         if updated_before is not None:
             run_filter["updatedBefore"] = updated_before
-        answer = self._query(
+        result = self._query(
             f"""query($filter: RunsFilter!, $limit: Int!) {{
               runsOrError(filter: $filter, limit: $limit) {{
                 __typename ... on Runs {{ results {{ {RUN_FIELDS} }} }}
                 ... on Error {{ message }} }} }}""",
             {"filter": run_filter, "limit": limit},
             tried="list the runs",
-            expected=("Runs",),
+            expected_types=("Runs",),
         )
-        return [parse_run(row) for row in answer["results"]]
+        return [parse_run(row) for row in result["results"]]
 
     def events(self, run_id: str, *, after: str | None = None) -> tuple[list[Event], str | None]:
         """Return the events of a run after the cursor `after`, and the next cursor."""
-        answer = self._query(
+        result = self._query(
             """query($id: ID!, $after: String) {
               logsForRun(runId: $id, afterCursor: $after, limit: 500) {
                 __typename ... on EventConnection { cursor events { __typename
@@ -265,20 +265,20 @@ class DagsterHTTP:
                 ... on Error { message } } }""",
             {"id": run_id, "after": after},
             tried=f"read the log of the run {run_id}",
-            expected=("EventConnection",),
+            expected_types=("EventConnection",),
         )
-        return [parse_event(row) for row in answer["events"]], answer["cursor"]
+        return [parse_event(row) for row in result["events"]], result["cursor"]
 
     def is_sensor_running(self, name: str) -> bool:
         """Return whether a sensor is running."""
-        answer = self._query(
+        result = self._query(
             """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
               __typename ... on Sensor { sensorState { status } } ... on Error { message } } }""",
             {"selector": _repository_selector() | {"sensorName": name}},
             tried=f"read the state of the sensor {name}",
-            expected=("Sensor",),
+            expected_types=("Sensor",),
         )
-        return answer["sensorState"]["status"] == "RUNNING"
+        return result["sensorState"]["status"] == "RUNNING"
 
     def end_run(self, run_id: str) -> str:
         """End a run and mark it as canceled at once; return "" or the reason for a failure.
@@ -287,14 +287,14 @@ class DagsterHTTP:
         read the run, it continues and sets `STARTED` again. A caller that needs the run to end must
         wait for `STARTED` first. Stopping the stack also ends the workers.
         """
-        answer = self._query(
+        result = self._query(
             """mutation($id: String!) {
               terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
                 __typename ... on TerminateRunFailure { message } ... on Error { message } } }""",
             {"id": run_id},
             tried=f"end the run {run_id}",
         )
-        return "" if answer["__typename"] == "TerminateRunSuccess" else answer.get("message", "")
+        return "" if result["__typename"] == "TerminateRunSuccess" else result.get("message", "")
 
     def report_materialization(
         self, asset: str, author: str, *, description: str, metadata: Mapping[str, Any]
@@ -315,16 +315,16 @@ class DagsterHTTP:
         variables: Mapping[str, Any] | None = None,
         *,
         tried: str,
-        expected: Collection[str] = (),
+        expected_types: Collection[str] = (),
     ) -> dict[str, Any]:
         """Return the value of a query's only field.
 
         Args:
             tried: the action that an error names.
-            expected: permitted GraphQL types of the value; empty permits every type.
+            expected_types: permitted GraphQL types of the value; empty permits every type.
 
         Raises:
-            TwinError: the webserver does not answer, or the value has another type.
+            TwinError: the webserver does not respond, or the value has another type.
         """
         body = {"query": query, "variables": dict(variables or {})}
         try:
@@ -334,7 +334,7 @@ class DagsterHTTP:
         if "application/json" not in response.headers.get("content-type", ""):
             raise TwinError(
                 tried,
-                found=f"{self.url} answered {response.status_code} without JSON",
+                found=f"{self.url} returned HTTP {response.status_code} without JSON",
                 next_step="see dagster-webserver.log in the logs folder",
             )
         document = response.json()
@@ -344,26 +344,26 @@ class DagsterHTTP:
                 str(document["errors"][0].get("message", document["errors"][0])),
                 "see dagster-webserver.log in the logs folder",
             )
-        [answer] = document["data"].values()
-        if expected and answer["__typename"] not in expected:
-            details: Sequence[Mapping[str, str]] = answer.get("errors") or ()
-            reasons = [answer.get("message", ""), *(detail["message"] for detail in details)]
+        [result] = document["data"].values()
+        if expected_types and result["__typename"] not in expected_types:
+            details: Sequence[Mapping[str, str]] = result.get("errors") or ()
+            reasons = [result.get("message", ""), *(detail["message"] for detail in details)]
             raise self._rejection_error(
                 tried,
-                f"{answer['__typename']}: {' '.join(filter(None, reasons)).strip()}",
+                f"{result['__typename']}: {' '.join(filter(None, reasons)).strip()}",
                 "see the deployment page of the Dagster UI",
             )
-        return answer
+        return result
 
     def _unreachable_error(self, tried: str, error: httpx.TransportError) -> TwinError:
         return TwinError(
             tried,
-            found=f"{self.url} does not answer ({type(error).__name__})",
+            found=f"{self.url} does not result ({type(error).__name__})",
             next_step="see `twin status`; start the stack with `twin up`",
         )
 
     def _rejection_error(self, tried: str, found: str, next_step: str) -> TwinError:
-        """Return the error for Dagster's response, which is `disk I/O error` for a full disk."""
+        """Return the error for a response; for a full disk, explain Dagster's `disk I/O error`."""
         if self._folder is not None and any(words in found for words in _DISK_ERRORS):
             free_bytes = shutil.disk_usage(self._folder).free
             if free_bytes < MIN_FREE_BYTES:

@@ -124,7 +124,7 @@ def find_gateway(settings: Settings) -> tuple[str, str]:
     """Return the URL and the key of this home's stack, or of the deployment to which it belongs.
 
     Raises:
-        TwinError: no stack runs, and hosts do not share this home; see also `read_endpoints`.
+        TwinError: no stack is running, and hosts do not share this home; see also `read_endpoints`.
     """
     if settings.home_secret and not endpoints_path(settings.home).exists():
         url = settings.gateway_url or urls(settings)["gateway"]

@@ -1,6 +1,6 @@
 """Identify, find and end the processes of a stack.
 
-Scope: identifying a process by pid and start time, finding processes by the marker in their
+Scope: identifying a process by pid and start time, finding processes by a variable in their
 environment, and ending them (SIGTERM, then SIGKILL) without signalling an unrelated process.
 Out of scope: the stack (`stack.py`), its supervision (`supervisor.py`).
 
@@ -39,7 +39,7 @@ class ProcessIdentity:
 
 
 def identify(pid: int) -> ProcessIdentity | None:
-    """Return the identity of a running process, or None if it does not run or is a zombie."""
+    """Return the identity of a running process, or None if it is not running or is a zombie."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -90,8 +90,8 @@ def find_marked_processes(
 def find_session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
     """Return the processes in the session of `leader`, including the leader; empty if it has ended.
 
-    This search complements the marker, which a process loses if it overwrites its environment area,
-    as setproctitle does.
+    This search complements `find_marked_processes`, which misses a process that overwrites its
+    environment area, as setproctitle does.
     """
     if find_process(leader) is None:
         return []

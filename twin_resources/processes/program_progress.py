@@ -41,14 +41,14 @@ class ProgramProgress:
     _last_progress_at: float = field(default=-1.0)
     _started_at: float = field(default=-1.0)
 
-    def idle_s(self, pid: int, log: Path | None = None) -> float:
-        """Return the seconds since the program's CPU time or log last grew, or since its start.
+    def measure_idle_s(self, pid: int, log: Path | None = None) -> float:
+        """Record the CPU time and the log size; return the seconds since either last grew.
 
         Args:
-            pid: pid of the program's leader, or 0 if it does not run.
+            pid: pid of the program's leader, or 0 if it is not running.
             log: path of the program's log, or None.
         """
-        now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _log_size(log) if log else 0
+        now, cpu_s, log_bytes = self.clock(), measure_cpu_s(pid), _log_size(log) if log else 0
         has_progressed = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
         if self._last_progress_at < 0 or pid != self._pid or has_progressed:
             self._cpu_s, self._log_bytes, self._pid, self._last_progress_at = (
@@ -59,16 +59,16 @@ class ProgramProgress:
             )
         return now - self._last_progress_at
 
-    def stop_reason(
+    def find_stop_reason(
         self, pid: int, log: Path | None = None, *, max_idle_s: float | None = None
     ) -> str:
         """Return the reason to stop waiting, or "" while the program works; call at every poll.
 
         Args:
-            pid, log: see `idle_s`.
+            pid, log: see `measure_idle_s`.
             max_idle_s: maximum idle time in seconds, or None for `MAX_IDLE_S`.
         """
-        idle_s = self.idle_s(pid, log)
+        idle_s = self.measure_idle_s(pid, log)
         if self._started_at < 0:
             self._started_at = self.clock()
         waited_s = self.clock() - self._started_at
@@ -106,8 +106,8 @@ def run_for_output(
                 output, errors = process.communicate(pending_input, timeout=poll_s)
             except subprocess.TimeoutExpired:
                 pending_input = None  # the first call keeps sending it
-                failure = progress.stop_reason(process.pid)
-                if cpu_seconds(process.pid) > max_cpu_s:
+                failure = progress.find_stop_reason(process.pid)
+                if measure_cpu_s(process.pid) > max_cpu_s:
                     failure = f"not done after {max_cpu_s:g} s of processor time"
             except BaseException:
                 process.kill()
@@ -123,8 +123,8 @@ def run_for_output(
                 )
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds of a process and its running descendants; 0 if it does not run."""
+def measure_cpu_s(pid: int) -> float:
+    """Return the CPU seconds of a process and its running descendants; 0 if it is not running."""
     try:
         leader = psutil.Process(pid) if pid else None
         processes = [leader, *leader.children(recursive=True)] if leader else []

@@ -61,10 +61,10 @@ def find_working_folder() -> Path:
     return root if (root / "workspace.yaml").is_file() else Path(sys.prefix)
 
 
-def stack_programs(
+def prepare_programs(
     settings: Settings, *, environ: Mapping[str, str] = os.environ, writes_dagster_home: bool = True
 ) -> Sequence[Program]:
-    """Return every program of the stack, with the ports in `settings`.
+    """Write Dagster's home, and return every program of the stack with the ports in `settings`.
 
     Args:
         writes_dagster_home: whether to write Dagster's home, which Dagster's programs need.
@@ -143,7 +143,7 @@ def _trace_store_arguments(settings: Settings) -> Sequence[str]:
 
 
 def is_service_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) -> bool:
-    """Return whether a service answers its users' requests.
+    """Return whether a service responds to requests.
 
     Args:
         service: program name; the daemon always counts as ready.
@@ -241,7 +241,7 @@ def ensure_program_works(
     state = stack.supervisor.states().get(program)
     if state is None:
         return
-    failure = progress.stop_reason(state.pid, state.log) if progress is not None else ""
+    failure = progress.find_stop_reason(state.pid, state.log) if progress is not None else ""
     if state.state != "FATAL" and not failure:
         return
     log_tail = read_tail(state.log, lines=6) or "an empty log"
@@ -253,7 +253,7 @@ def ensure_program_works(
 
 
 def ensure_alive(stack: Stack) -> None:
-    """Raise an error unless the stack's supervisor runs.
+    """Raise an error unless the stack's supervisor is running.
 
     Raises:
         StackStoppedError: another command stopped the stack.

@@ -34,25 +34,25 @@ class ProgressLines:
         self._logged_at = self._last_step_at = time.monotonic()
         self._lock = threading.Lock()  # the candidate and the base model answer in parallel
 
-    def expect(self, message: str, steps: int, *, each_s: float) -> None:
+    def expect(self, message: str, step_count: int, *, step_s: float) -> None:
         """Announce a part, or correct its number of steps."""
         with self._lock:
-            self._time_left.expect(message, steps, each_s=each_s)
+            self._time_left.expect(message, step_count, step_s=step_s)
 
-    def step_recorder(self, message: str) -> Callable[[int], None]:
+    def make_step_recorder(self, message: str) -> Callable[[int], None]:
         """Return a function that records a number of steps of one announced part."""
 
-        def advance(steps: int) -> None:
+        def advance(step_count: int) -> None:
             with self._lock:
                 now = time.monotonic()
-                self._time_left.record_steps(message, steps, now - self._last_step_at)
+                self._time_left.record_steps(message, step_count, now - self._last_step_at)
                 self._last_step_at = now
                 if now - self._logged_at < LOG_INTERVAL_S:
                     return
                 self._logged_at = now
                 report: dict[str, Any] = {
-                    "step": self._time_left.completed_steps,
-                    "steps": self._time_left.total_steps,
+                    "step": self._time_left.completed_count,
+                    "steps": self._time_left.total_count,
                 }
                 remaining_s = self._time_left.estimate_seconds()
                 report |= {"message": message} | (
@@ -75,16 +75,16 @@ class SyncProgressLogger:
 
     def __init__(self, log: Callable[[str], object], message: str) -> None:
         self._lines, self._message = ProgressLines(log), message
-        self._batch, self._completed_inputs = range(0), 0
+        self._batch, self._completed_input_count = range(0), 0
 
-    def begin_batch(self, batch: range, total: int) -> None:
-        """Start a batch, given the indices of its inputs among all inputs."""
+    def begin_batch(self, batch: range, input_count: int) -> None:
+        """Start a batch, given the indices of its inputs and the number of all inputs."""
         self._batch = batch
-        self._lines.expect(self._message, total, each_s=1.0)
+        self._lines.expect(self._message, input_count, step_s=1.0)
 
     def advance(self, done: int, total: int) -> None:
         """Record that `done` of the batch's `total` parts are done; the parts are about equal."""
-        inputs_done = self._batch.start + len(self._batch) * done // total
-        if inputs_done > self._completed_inputs:
-            self._lines.step_recorder(self._message)(inputs_done - self._completed_inputs)
-            self._completed_inputs = inputs_done
+        count = self._batch.start + len(self._batch) * done // total
+        if count > self._completed_input_count:
+            self._lines.make_step_recorder(self._message)(count - self._completed_input_count)
+            self._completed_input_count = count

@@ -5,8 +5,9 @@ a lock, and cleaning up after a crash.
 Out of scope: the list of programs (`programs.py`), supervisord itself (`supervisor.py`), Dagster's
 runs (`dagster_http.py`).
 
-The record is written before the first process starts. It contains the marker that every child has
-in its environment. After any failure, the next command can therefore find the remaining processes.
+The record is written before the first process starts. It contains the instance id that every child
+has in its environment. After any failure, the next command can therefore find the remaining
+processes.
 """
 # pyright: strict
 
@@ -93,7 +94,7 @@ class Stack:
         return self.record.supervisor
 
     def is_alive(self) -> bool:
-        """Return whether the supervisor still runs; the stack ends with it."""
+        """Return whether the supervisor is still running; the stack ends with it."""
         return find_process(self.identity) is not None
 
     def pids(self) -> dict[str, ProcessIdentity]:
@@ -350,7 +351,7 @@ def _hold_start_stop_lock(
                 break
             except BlockingIOError as error:
                 pid = _read_lock_holder(stream)
-                if reason := progress.stop_reason(pid, settings.logs_dir / "supervisor.log"):
+                if reason := progress.find_stop_reason(pid, settings.logs_dir / "supervisor.log"):
                     raise TwinError(
                         f"start or stop the stack of {settings.home}",
                         found=f"another `twin` (process {pid or '?'}) is doing this: {reason}",

@@ -266,7 +266,7 @@ class Supervisor:
             if self.is_responding():
                 return identity
             time.sleep(0.05)
-            failure = progress.stop_reason(process.pid, boot_log)
+            failure = progress.find_stop_reason(process.pid, boot_log)
         if process.poll() is None:
             end_processes([psutil.Process(process.pid)])
         raise TwinError(
@@ -347,7 +347,7 @@ class Supervisor:
                     ) from fault
 
     def shutdown(self, identity: ProcessIdentity, *, wait_s: float = 25.0) -> bool:
-        """Ask supervisord to stop its programs and exit; return False if it still runs."""
+        """Ask supervisord to stop its programs and exit; return False if it is still running."""
         process = find_process(identity)
         if process is None:
             return True

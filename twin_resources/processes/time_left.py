@@ -6,7 +6,7 @@ Out of scope: displaying the time (`commands/progress_display.py`), defining a s
 
 A mean over all steps reported "1:09:37 left" four minutes before it reported "2:08", because the
 first step of a training run compiles and warms up. The estimate therefore omits the first step and
-uses recent steps. It shortens a pause (a checkpoint, another process), which few steps have.
+uses recent steps. A rare pause (for a checkpoint or another process) counts only in part.
 """
 # pyright: strict
 
@@ -18,7 +18,7 @@ from statistics import fmean, median
 
 MIN_STEPS = 3  # number of steps before the first estimate
 MIN_RECENT_STEPS = 12  # the estimate uses this number of steps, or half of all steps if more
-PAUSE_FACTOR = 3.0  # a longer step counts as this multiple of the median
+PAUSE_FACTOR = 3.0  # a step longer than this multiple of the median counts as this multiple
 
 
 def estimate_step_seconds(durations: Sequence[float]) -> float | None:
@@ -39,18 +39,18 @@ class StepPart:
     """A part of the work with steps of one kind.
 
     Attributes:
-        steps: maximum number of steps.
+        step_count: maximum number of steps.
         expected_s: expected seconds per step before any step is done; scaled by `_slowness`.
         durations: seconds of each completed step.
     """
 
-    steps: int
+    step_count: int
     expected_s: float
     durations: list[float] = field(default_factory=list[float])
 
     @property
-    def remaining_steps(self) -> int:
-        return max(0, self.steps - len(self.durations))
+    def remaining_count(self) -> int:
+        return max(0, self.step_count - len(self.durations))
 
 
 class RemainingTimeEstimator:
@@ -63,43 +63,43 @@ class RemainingTimeEstimator:
     def __init__(self) -> None:
         self._parts: dict[str, StepPart] = {}
 
-    def expect(self, name: str, steps: int, *, each_s: float) -> None:
+    def expect(self, name: str, step_count: int, *, step_s: float) -> None:
         """Announce a part, or correct its number of steps."""
         part = self._parts.get(name)
         if part is None:
-            self._parts[name] = StepPart(steps, each_s)
+            self._parts[name] = StepPart(step_count, step_s)
         else:
-            part.steps = max(steps, len(part.durations))
+            part.step_count = max(step_count, len(part.durations))
 
-    def record_steps(self, name: str, steps: int, seconds: float) -> None:
-        """Record that `steps` steps of a part took `seconds` in total.
+    def record_steps(self, name: str, step_count: int, seconds: float) -> None:
+        """Record that `step_count` steps of a part took `seconds` in total.
 
-        Steps beyond the announced number are ignored. A part that was not announced gets `steps`
-        steps.
+        Steps beyond the announced number are ignored. A part that was not announced gets
+        `step_count` steps.
         """
-        part = self._parts.setdefault(name, StepPart(steps, seconds / steps))
-        for _ in range(min(steps, part.remaining_steps)):
-            part.durations.append(seconds / steps)
+        part = self._parts.setdefault(name, StepPart(step_count, seconds / step_count))
+        for _ in range(min(step_count, part.remaining_count)):
+            part.durations.append(seconds / step_count)
 
     @property
-    def completed_steps(self) -> int:
+    def completed_count(self) -> int:
         """Number of completed steps of all parts."""
         return sum(len(part.durations) for part in self._parts.values())
 
     @property
-    def total_steps(self) -> int:
+    def total_count(self) -> int:
         """Number of announced steps of all parts."""
-        return sum(part.steps for part in self._parts.values())
+        return sum(part.step_count for part in self._parts.values())
 
     def estimate_seconds(self) -> float | None:
         """Return the remaining seconds, or None after too few steps."""
-        if self.completed_steps < MIN_STEPS and self.completed_steps < self.total_steps:
+        if self.completed_count < MIN_STEPS and self.completed_count < self.total_count:
             return None
         slowness = self._slowness()
         total = 0.0
         for part in self._parts.values():
             step_seconds = estimate_step_seconds(part.durations)
-            total += part.remaining_steps * (
+            total += part.remaining_count * (
                 part.expected_s * slowness if step_seconds is None else step_seconds
             )
         return total

@@ -54,18 +54,17 @@ def run_feedback(
         edit: the corrected answer, or empty for no edit.
 
     Raises:
-        TwinError: the feedback is empty or has more than one vote, no stack runs, or the gateway
-            refuses.
+        TwinError: the feedback is empty or has more than one vote, no stack is running, or the
+            gateway rejects the feedback.
     """
     body = build_feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
     stored_scores = send_feedback(*find_gateway(settings), body)
     if as_json:
-        document = {"trace_id": body["trace_id"], "stored": stored_scores}
-        console.print_json(data=document)
+        console.print_json(data={"trace_id": body["trace_id"], "stored": stored_scores})
         return 0
-    names = {"thumbs": "vote", "output": "edit"}
-    kinds = " and ".join(names.get(kind, kind) for kind in (item["name"] for item in stored_scores))
-    console.print(f"stored: {kinds} on trace {trace_id}", markup=False)
+    labels = {"thumbs": "vote", "output": "edit"}
+    names = " and ".join(labels.get(score["name"], score["name"]) for score in stored_scores)
+    console.print(f"stored: {names} on trace {trace_id}", markup=False)
     return 0
 
 
@@ -83,8 +82,8 @@ def build_feedback_body(
         raise TwinError(
             "send feedback",
             found=" and ".join(votes) if votes else "neither a vote nor an edit",
-            next_step="give --up, --down or --score, with or without --edit TEXT, or "
-            "give --edit TEXT alone",
+            next_step="pass --up, --down or --score, with or without --edit TEXT, or "
+            "pass --edit TEXT alone",
         )
     body: dict[str, Any] = {"trace_id": trace_id.strip()}
     if up or down:
@@ -104,7 +103,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
         body: the request body; see `gateway/api/feedback.py`.
 
     Raises:
-        TwinError: the gateway does not respond or refuses.
+        TwinError: the gateway does not respond or rejects the feedback.
     """
     import httpx
 
@@ -142,6 +141,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
 
 
 PAGE_SIZE = 100
+MEASURED_SCORES = ("latency_s", "cost_usd")  # the table shows only other scores, which are feedback
 
 
 def run_traces(
@@ -196,7 +196,7 @@ def _read_rows(client: LangfuseClient, trace_filter: TraceFilter, *, limit: int)
 def _build_trace_table(rows: list[TraceRow]) -> Table:
     table = make_table(
         *("when (UTC)", "twin", "route", "s", "scores"),
-        unbroken={"when (UTC)", "twin", "route", "s"},
+        unwrapped_titles={"when (UTC)", "twin", "route", "s"},
     )
     table.add_column("question", overflow="ellipsis", no_wrap=True, ratio=1)
     table.add_column("trace", no_wrap=True, min_width=32)
@@ -206,7 +206,9 @@ def _build_trace_table(rows: list[TraceRow]) -> Table:
             f"{row.author} {row.version}".strip(),
             row.route,
             "" if row.seconds is None else f"{row.seconds:.1f}",
-            " ".join(format_score(score) for score in row.scores if _is_feedback_score(score)),
+            " ".join(
+                format_score(score) for score in row.scores if score.name not in MEASURED_SCORES
+            ),
             " ".join(row.question.split()) or row.error,
             row.trace_id,
         ]
@@ -220,11 +222,6 @@ def format_score(score: Score) -> str:
         return "edited"
     value = f"{score.value:.3g}" if isinstance(score.value, int | float) else score.value
     return f"{score.name} {value}"
-
-
-def _is_feedback_score(score: Score) -> bool:
-    """Return whether the score is feedback rather than a measured latency or cost."""
-    return score.name not in ("latency_s", "cost_usd")
 
 
 TRACE_ARRIVAL_TIMEOUT_S = 8.0  # a new trace is delayed, because the gateway exports in batches
@@ -256,7 +253,7 @@ def run_explain(
 
 
 def explain(settings: Settings, trace_id: str) -> Explanation:
-    """Follow an answer's trace to its posts, in the running stack.
+    """Trace an answer back to its posts, with the settings of the running stack.
 
     Args:
         trace_id: the id from `x-twin-trace-id` or `twin ask` (32 hex digits).
@@ -270,7 +267,7 @@ def explain(settings: Settings, trace_id: str) -> Explanation:
 
 
 def build_explanation_tree(explanation: Explanation) -> Tree:
-    """Return the chain as a tree: answer, model, checkpoint, dataset, chunks, posts."""
+    """Return the explanation as a tree: answer, model, checkpoint, dataset, chunks, posts."""
     trace = explanation.trace
     tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))
     tree.add(Text(f"question: {_shorten(explanation.question)}"))

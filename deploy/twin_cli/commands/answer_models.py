@@ -1,4 +1,4 @@
-"""Prepare the answer model named in the author's file, in stage 3 of `twin up`.
+"""Prepare the answer model that the author's file names, in stage 3 of `twin up`.
 
 Scope: preparing the model, testing it with one token, registering it and removing it.
 Out of scope: the permitted names (`answer_model.py`), replacing the model (`release/`) and serving
@@ -67,7 +67,7 @@ def sync_answer_model(
     Args:
         previous_model: the file's answer model before this call. Naming the same model again does
             not undo a tuned version's win over it.
-        instance: the stack's marker, by which `twin stop` also finds a preparation.
+        instance: the stack's instance id, with which `twin stop` finds the preparing process.
 
     Returns:
         The answer model if it is now the stable version, else None.

@@ -22,7 +22,7 @@ from twin_resources.settings import Settings
 
 TrainingState = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
 
-# Files compared by content; other files are compared only by size and modification time.
+# Files that are compared by content, not only by size and modification time.
 TEXT_SUFFIXES = frozenset((".md", ".markdown", ".mdx", ".html", ".htm", ".txt", ".toml", ".yaml"))
 MAX_COMPARED_BYTES = 8 * 2**20
 
@@ -32,7 +32,7 @@ class AuthorProgress:
     """The progress of one author; see the module docstring.
 
     Attributes:
-        fingerprint: fingerprint of sources and import code at the last successful import.
+        fingerprint: the result of `compute_fingerprint` for the last successful import.
         kept, words: the number of usable posts and their total word count at that time.
         questions: the questions from which `twin up` shows the best first answers.
         has_first_answers: whether those answers have been shown.
@@ -62,7 +62,11 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
     up_fields = document.pop("up", None)
     for name in ("questions", "not_aliases"):
         document[name] = tuple(document.get(name, ()))
-    known_fields = {name: value for name, value in document.items() if name in _FIELDS}
+    known_fields = {
+        name: value
+        for name, value in document.items()
+        if name in AuthorProgress.__dataclass_fields__
+    }
     return AuthorProgress(up=ProcessIdentity(**up_fields) if up_fields else None, **known_fields)
 
 
@@ -77,8 +81,8 @@ def compute_fingerprint(author: Author, settings: Settings) -> str:
     """Return the SHA-256 of an author's sources and names, the import code and the embedder.
 
     If the fingerprint has not changed, an import would change nothing. Text files are hashed by
-    content; other files, and very large text files, by size and modification time. A remote source
-    (a URL) always counts as changed.
+    content; other files, and very large text files, are hashed by size and modification time. A
+    remote source (a URL) always counts as changed.
     """
     digest = hashlib.sha256(settings.embedder.encode())
     digest.update(json.dumps(sorted(author.include)).encode())
@@ -114,6 +118,3 @@ def _hash_tree(digest: Any, source: Path) -> None:
 
 def _progress_path(settings: Settings, slug: str) -> Path:
     return settings.home / "progress" / f"{slug}.json"
-
-
-_FIELDS = frozenset(AuthorProgress.__dataclass_fields__)

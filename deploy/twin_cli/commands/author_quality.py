@@ -29,7 +29,7 @@ from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.storage.state.state import State
 
 
-def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def format_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the quality lines by author; authors with nothing to report are omitted.
 
     Args:
@@ -44,7 +44,7 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
 def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
     state = State.open(settings.state_address)
     rules, now = rules_from_settings(settings), time.time()
-    messages: dict[str, tuple[str, ...]] = {}
+    lines_by_author: dict[str, tuple[str, ...]] = {}
     try:
         with state.read_transaction() as connection:
             if not sa.inspect(connection).has_table(scores.name):
@@ -53,7 +53,7 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
             armed_count = score_watch.count_armed_streams(connection)
             for slug in slugs:
                 lines = [
-                    format_evidence(connection, watch, rules, armed=armed_count, now=now)
+                    format_evidence(connection, watch, rules, armed_count, now=now)
                     for watch in watches.get(slug, [])
                 ]
                 lines += format_uncounted_scores(
@@ -62,19 +62,24 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
                 if line := describe_wait(connection, slug, now=now):
                     lines.append(line)
                 if lines:
-                    messages[slug] = tuple(lines)
+                    lines_by_author[slug] = tuple(lines)
     finally:
         state.close()
-    return messages
+    return lines_by_author
 
 
 def format_evidence(
-    connection: sa.Connection, watch: StreamEvidence, rules: LoopRules, *, armed: int, now: float
+    connection: sa.Connection,
+    watch: StreamEvidence,
+    rules: LoopRules,
+    armed_count: int,
+    *,
+    now: float,
 ) -> str:
     """Return `thumbs: 3.2 a day; 912 values; the floor is fact .77; evidence of a fall 12 of 130`.
 
     Args:
-        armed: number of the home's streams that the detector bets on.
+        armed_count: the number of the home's streams that the detector bets on.
         now: seconds since the epoch.
     """
     today = int(now * 1000) // DAY_MS
@@ -85,7 +90,7 @@ def format_evidence(
     if not watch.is_armed:
         details.append(describe_arming(watch.seen, rules.min_values, per_day=rate, days=watch.days))
         return f"{watch.stream}: {'; '.join(details)}"
-    threshold = rules.threshold(armed)
+    threshold = rules.threshold(armed_count)
     bounds_text = ", ".join(
         f"{name or 'all'} {bound:.2f}".replace(" 0.", " .") for name, bound in watch.held_to.items()
     )
@@ -97,14 +102,14 @@ def format_evidence(
 def format_uncounted_scores(count_by_reason: Mapping[str, int], slug: str) -> list[str]:
     """Return lines about ignored scores; undeclared scores are listed by name."""
     undeclared: list[str] = []
-    others: list[str] = []
+    uncounted: list[str] = []
     for reason, count in sorted(count_by_reason.items()):
         name = reason.removeprefix(NOT_IN_SCORES)
-        (others if name == reason else undeclared).append(f"{count:,} {name}")
+        (uncounted if name == reason else undeclared).append(f"{count:,} {name}")
     lines: list[str] = []
     if undeclared:
         names = ", ".join(undeclared)
         lines.append(f"not counted: {names}; declare them in [scores] of authors/{slug}.toml")
-    if others:
-        lines.append(f"never counted: {', '.join(others)}")
+    if uncounted:
+        lines.append(f"never counted: {', '.join(uncounted)}")
     return lines

@@ -21,7 +21,7 @@ from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_o
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.endpoints import Endpoints, urls
+from twin_resources.processes.endpoints import Endpoints
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import format_count
@@ -80,12 +80,11 @@ def import_posts(stack: Stack, author: str, *, display: ProgressDisplay) -> Foll
 
 def launch_import(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
     """Start an author's import, or join the import in flight; return its run id."""
-    address = urls(stack.settings)["dagster"]
     dagster = DagsterHTTP.for_home(stack.settings)
     dagster.add_author(author)
     run_id, is_new = launch_or_join(dagster, IMPORT_JOB, author)
     display.log_detail(
-        f"{'importing' if is_new else 'joining the import'}: {address}/runs/{run_id}"
+        f"{'importing' if is_new else 'joining the import'}: {dagster.url}/runs/{run_id}"
     )
     return run_id
 
@@ -119,7 +118,7 @@ def follow_import(
     )
     if not followed_run.succeeded:
         ensure_alive(stack)
-        run_url = f"{urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}"
+        run_url = f"{dagster.url}/runs/{followed_run.run.run_id}"
         raise TwinError(
             f"import the posts of {author}",
             found="; ".join(followed_run.failures)
@@ -152,13 +151,14 @@ def suggest_repair(refused_claims: Sequence[str], *, run_url: str) -> str:
 def format_post_changes(followed: FollowedRun) -> str:
     """Return a run's changes since the previous import: `: posts added 2, edited 1, deleted 0`.
 
-    The result is empty if the previous run failed after reading the posts, because this run then
-    does not read them again.
+    The result is empty if this run read no posts because a failed run had already read them.
     """
     post_counts = followed.asset_numbers.get("raw_posts")
     if post_counts is None:
         return ""
-    counts = [f"{kind} {post_counts[f'posts_{kind}']:,}" for kind in ("added", "edited", "deleted")]
+    counts = [
+        f"{change} {post_counts[f'posts_{change}']:,}" for change in ("added", "edited", "deleted")
+    ]
     return f": posts {', '.join(counts)}"
 
 

@@ -90,7 +90,7 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
     table = make_table(
         *("label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day"),
         "created",
-        unbroken={"created"},
+        unwrapped_titles={"created"},
     )
     for row in active_rows:
         table.add_row(
@@ -134,7 +134,7 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
         return 0
     table = make_table(
         *("key", "paid today", "reserved", "limit per day", "this month", "paid requests"),
-        unbroken={"key"},
+        unwrapped_titles={"key"},
     )
     usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
     for usage in usage_rows:

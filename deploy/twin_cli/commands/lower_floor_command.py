@@ -32,7 +32,7 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
     reason = reason.strip()
     if not reason:
         raise TwinError(
-            "lower the floor", found="no reason", next_step='give a reason: --reason "…"'
+            "lower the floor", found="no reason", next_step='pass a reason: --reason "…"'
         )
     chosen_author = choose_author(settings, author)
     state = open_registry(settings).state

@@ -30,7 +30,6 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_resources.authors import Author
 
-AUTO = preflight.AUTOMATIC_RECIPE
 PREFLIGHT_SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which runs preflight first
 
 
@@ -86,7 +85,7 @@ def choose_machine_recipe(base_model: str) -> RecipeChoice | None:
     """Return the recipe for a new author's file if the processor has no fast bf16, else None.
 
     The recipe is stored in the file, so that a later run on another processor trains the same way.
-    All other choices follow from the base model and the graphics cards.
+    All other choices follow from the base model and the GPUs.
     """
     recipe_choice = choose_recipe(
         billions_of_parameters(base_model), bf16=is_bf16_faster(), gpus=list_usable_gpus()

@@ -1,6 +1,6 @@
 """Run `twin backup`, `twin restore`, `twin repair` and `twin pause`.
 
-Scope: progress, plans in words, the confirmation before a repair, and summaries.
+Scope: progress lines, the repair plan in words, the confirmation before a repair, and summaries.
 Out of scope: saving and restoring (`twin_resources/backup/`), restoring a table's version
 (`tables/table_repair.py`), and the pause file (`authors/pausing.py`).
 """
@@ -225,7 +225,7 @@ def build_repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, obj
 def _reimport_posts(
     settings: Settings, authors: list[str], as_json: bool, console: Console
 ) -> None:
-    """Import lost rows again if the stack runs; otherwise print the commands."""
+    """Import lost rows again if the stack is running; otherwise print the commands to do so."""
     stack = find_stack(settings)
     if stack is not None:
         progress_console = Console(stderr=True) if as_json else console
@@ -261,8 +261,8 @@ def run_pause(
         if not resume_author(settings, slug):
             raise TwinError(
                 f"let {slug} answer again",
-                found="nothing is paused",
-                next_step="see `twin status` for the reason that there are no answers",
+                found="it is not paused",
+                next_step="see `twin status` for the reason why it does not answer",
             )
         share_file(settings, pause_file(settings, slug), is_deleted=True)
         console.print(f"{slug} will answer again within a second", markup=False)

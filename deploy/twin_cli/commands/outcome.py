@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 RETRAIN = "retrain_twin"
 CONSENT_WAIT = "is waiting for the author's consent"
-RELEASE_ASSET = "routing_policy"  # once the job has made it, the released version answers
+RELEASE_ASSET = "routing_policy"  # once it is materialized, the released version answers
 
 
 class OutcomeCode(IntEnum):
-    """The outcome of a training run; the value is the exit code of `twin status --wait`."""
+    """The kinds of outcomes; each value is an exit code of `twin status --wait`."""
 
     TUNED = 0
     REFUSED = 3
@@ -45,7 +45,7 @@ class OutcomeCode(IntEnum):
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """An outcome and its reasons.
+    """How a training run ended, and why.
 
     Attributes:
         verdict: the gate's verdict with its claims, or None if the gate was never reached.
@@ -55,7 +55,7 @@ class TrainingOutcome:
             configured.
     """
 
-    outcome: OutcomeCode
+    code: OutcomeCode
     verdict: Verdict | None = None
     version: ModelVersion | None = None
     reasons: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ def open_registry(settings: Settings) -> Registry:
     return Registry(state, policy_path=settings.policy_path)
 
 
-def determine_result(
+def determine_outcome(
     status: str,
     *,
     verdict: Verdict | None,
@@ -143,7 +143,7 @@ def consent_wait_reason(
 
 
 def list_refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) -> list[str]:
-    """Return one sentence per claim that does not hold, with its value and threshold."""
+    """Return one sentence per failed or undecided claim, or per failed check without a verdict."""
     if verdict is None:
         return [f"the check {name} failed" for name in failed_checks]
     lines: list[str] = []
@@ -160,23 +160,22 @@ def list_refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] =
     return lines or [f"the verdict is {verdict.outcome}"]
 
 
-def determine_run_result(settings: Settings, author: str, followed: FollowedRun) -> TrainingOutcome:
+def determine_run_outcome(settings: Settings, author: str, run: FollowedRun) -> TrainingOutcome:
     """Return the outcome of a run that was followed to its end."""
     registry = open_registry(settings)
     verdict = registry.latest_verdict(author)
-    return _determine_registry_result(
+    return _determine_registry_outcome(
         settings,
         registry,
         author,
-        "SUCCESS" if followed.succeeded else followed.run.status,
-        verdict_is_fresh=verdict is not None
-        and _verdict_timestamp(verdict) >= followed.run.created,
-        failed_checks=followed.failed_checks,
-        failures=followed.failures,
+        "SUCCESS" if run.succeeded else run.run.status,
+        verdict_is_fresh=verdict is not None and _verdict_timestamp(verdict) >= run.run.created,
+        failed_checks=run.failed_checks,
+        failures=run.failures,
     )
 
 
-def _determine_registry_result(
+def _determine_registry_outcome(
     settings: Settings,
     registry: Registry,
     author: str,
@@ -186,7 +185,7 @@ def _determine_registry_result(
     failed_checks: Sequence[str] = (),
     failures: Sequence[str] = (),
 ) -> TrainingOutcome:
-    """Return the outcome of `determine_result` for the author's verdict and stable version."""
+    """Return the outcome of a finished run, given the author's verdict and stable version."""
     verdict, stable_version = registry.latest_verdict(author), registry.stable_version(author)
     answer_model = (
         stable_version if stable_version is not None and stable_version.is_answer_model else None
@@ -194,8 +193,8 @@ def _determine_registry_result(
     consent_wait = consent_wait_reason(settings, registry, author, verdict)
     has_passed = verdict is not None and verdict.outcome == "passed"
     if answer_model and status == "SUCCESS" and verdict and has_passed and not consent_wait:
-        return determine_trial_result(registry, verdict, answer_model)
-    result = determine_result(
+        return determine_trial_outcome(registry, verdict, answer_model)
+    outcome = determine_outcome(
         status,
         verdict=verdict,
         verdict_is_fresh=verdict_is_fresh,
@@ -204,10 +203,10 @@ def _determine_registry_result(
         failures=failures,
         consent_wait=consent_wait,
     )
-    return replace(result, answer_model=answer_model)
+    return replace(outcome, answer_model=answer_model)
 
 
-def determine_trial_result(
+def determine_trial_outcome(
     registry: Registry, verdict: Verdict, answer_model: ModelVersion
 ) -> TrainingOutcome:
     """Return the outcome of a version that passed the gate and must beat an answer model.
@@ -230,11 +229,11 @@ def determine_trial_result(
         else f"v{version.version} has passed the gate but has not beaten "
         f"v{answer_model.version}{reason_suffix}"
     )
-    outcome = OutcomeCode.TUNED if is_on_trial else OutcomeCode.REFUSED
-    return TrainingOutcome(outcome, verdict, reasons=(reason,), answer_model=answer_model)
+    code = OutcomeCode.TUNED if is_on_trial else OutcomeCode.REFUSED
+    return TrainingOutcome(code, verdict, reasons=(reason,), answer_model=answer_model)
 
 
-def read_recorded_result(settings: Settings, author: str) -> TrainingOutcome | None:
+def read_recorded_outcome(settings: Settings, author: str) -> TrainingOutcome | None:
     """Return the outcome recorded in the registry, or None if the gate has judged no version."""
     registry = open_registry(settings)
     verdict, version = registry.latest_verdict(author), registry.stable_version(author)
@@ -242,10 +241,10 @@ def read_recorded_result(settings: Settings, author: str) -> TrainingOutcome | N
         return TrainingOutcome(OutcomeCode.TUNED, verdict, version)
     if verdict is None:
         return None
-    return _determine_registry_result(settings, registry, author, "SUCCESS", verdict_is_fresh=True)
+    return _determine_registry_outcome(settings, registry, author, "SUCCESS", verdict_is_fresh=True)
 
 
-def wait_for_result(
+def wait_for_outcome(
     stack: Stack, author: str, *, display: ProgressDisplay, timeout_s: float | None = None
 ) -> TrainingOutcome:
     """Wait until the author's training run has ended or can no longer start.
@@ -270,12 +269,12 @@ def wait_for_result(
                 stack=stack,
                 until_asset=RELEASE_ASSET,
             )
-            return determine_run_result(settings, author, followed_run)
-        recorded_outcome = read_recorded_result(settings, author)
+            return determine_run_outcome(settings, author, followed_run)
+        recorded_outcome = read_recorded_outcome(settings, author)
         if recorded_outcome is not None:
             return recorded_outcome
         if progress.training in {"too_small", "not_wanted"}:
-            return build_untrained_result(progress)
+            return build_untrained_outcome(progress)
         if progress.up is None or find_process(progress.up) is None:
             raise TwinError(
                 f"wait for the training of {author}",
@@ -294,7 +293,7 @@ def wait_for_result(
 TRAINING_DISABLED_REASON = "no training was requested (--no-train)"
 
 
-def build_untrained_result(progress: AuthorProgress) -> TrainingOutcome:
+def build_untrained_outcome(progress: AuthorProgress) -> TrainingOutcome:
     """Return the outcome, with its reason, for an author for whom no training was started."""
     if progress.training == "not_wanted":
         return TrainingOutcome(OutcomeCode.REFUSED, reasons=(TRAINING_DISABLED_REASON,))

@@ -36,7 +36,7 @@ def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], obj
 
 
 def start_page(stack: Stack) -> str:
-    """Start the page if it does not run, and return its address.
+    """Start the page if it is not running, and return its address.
 
     Raises:
         TwinError: the page does not start; the error shows the end of its log.
@@ -76,7 +76,7 @@ def run_open(
             browser, which is used only if `can_show_browser` is true.
 
     Raises:
-        TwinError: the page does not exist, no stack runs, or the page does not start.
+        TwinError: the page does not exist, no stack is running, or the page does not start.
     """
     if page not in PAGES:
         raise TwinError(

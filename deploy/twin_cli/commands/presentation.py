@@ -30,7 +30,7 @@ LINE_WIDTH = 96
 
 
 def format_quotation(answer: EndpointAnswer) -> str:
-    """Return the question, the first quotation and its post, without generated text.
+    """Return the question, the first quotation and the title of its post, without generated text.
 
     Args:
         answer: an answer with `quotes`.
@@ -52,7 +52,7 @@ def find_marked_sentence(quote: Mapping[str, Any]) -> str:
 
 
 def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
-    """Return a quoted text wrapped to `LINE_WIDTH`; a long text is cut after a word.
+    """Return a quoted text, wrapped to `LINE_WIDTH`; a long text is cut after a word.
 
     Text in a script without spaces is cut at the limit.
     """
@@ -84,10 +84,10 @@ def format_sources(answer: EndpointAnswer) -> str:
 
 
 def format_verdict(verdict: Verdict) -> str:
-    """Return the number of claims that hold, and the names of the others."""
+    """Return a line with the number of passed claims and the names of the others."""
     failed_claims = [claim for claim in verdict.claims if not claim.passed]
     passed_count = len(verdict.claims) - len(failed_claims)
-    line = f"the gate: {passed_count} of {format_count(len(verdict.claims), 'claim')} hold"
+    line = f"the gate: {passed_count} of {format_count(len(verdict.claims), 'claim')} passed"
     names = [claim.name.replace("_", " ") for claim in failed_claims]
     return line + (f"; not met: {', '.join(names)}" if names else "")
 
@@ -107,11 +107,11 @@ def format_endpoints(
     )
 
 
-def make_table(*titles: str, unbroken: Collection[str] = ()) -> Table:
-    """Return an empty table; a cell that is too long is wrapped, except in `unbroken` columns."""
+def make_table(*titles: str, unwrapped_titles: Collection[str] = ()) -> Table:
+    """Return an empty table that wraps long cells, except in the columns `unwrapped_titles`."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=title in unbroken)
+        table.add_column(title, overflow="fold", no_wrap=title in unwrapped_titles)
     return table
 
 

@@ -1,4 +1,4 @@
-"""Preview a folder's content before anything is prepared, trained or stored.
+"""Preview the posts before anything is prepared, trained or stored.
 
 Scope: requesting the preview, showing it, and deciding whether the content suffices for training.
 Out of scope: reading posts (`twin_assets/corpus/preview.py`).
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
 NOTHING_USABLE_EXIT_CODE = 3  # if no post is usable or most files with text are skipped
-# A thousand words make 9 to 11 samples, regardless of the number of posts (measured for three
+# A thousand words yield 9 to 11 samples, regardless of the number of posts (measured for three
 # bundled authors and two others). A fifth of the samples is held out, and the gate needs 30 of
 # those to decide, hence 150 samples. With fewer words, the gate would refuse the trained model as
 # "not decided".
@@ -45,17 +45,17 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     )
 
 
-def too_small_reason(posts: int, words: int) -> str:
+def too_small_reason(post_count: int, word_count: int) -> str:
     """Return why a corpus is too small for training, or an empty string if it is large enough."""
-    if has_enough_text(posts, words):
+    if has_enough_text(post_count, word_count):
         return ""
-    amount = f"{format_count(posts, 'usable post')}, {format_count(words, 'word')}"
+    amount = f"{format_count(post_count, 'usable post')}, {format_count(word_count, 'word')}"
     return f"{amount}; training needs at least {MIN_WORDS:,} words in {MIN_POSTS} posts"
 
 
-def has_enough_text(posts: int, words: int) -> bool:
-    """Return whether the usable text suffices for training."""
-    return posts >= MIN_POSTS and words >= MIN_WORDS
+def has_enough_text(post_count: int, word_count: int) -> bool:
+    """Return whether this many usable posts and words suffice for training."""
+    return post_count >= MIN_POSTS and word_count >= MIN_WORDS
 
 
 def preview_exit_code(preview: Preview) -> int:

@@ -20,7 +20,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from twin_cli.commands.console import make_console
 from twin_resources.processes.wording import format_duration
 
-STAGE_COUNT = 6
 WAIT_REPORT_INTERVAL_S = 12.0  # a terminal must not be silent for more than 15 s
 LOG_WAIT_REPORT_INTERVAL_S = 30.0  # for logs, which are read afterwards
 REFRESH_INTERVAL_S = 1.0
@@ -99,18 +98,18 @@ class ProgressDisplay:
     """Print stages and lines with the time since the start.
 
     Args:
-        console: the output console. A terminal gets colours and live bars, a pipe plain lines.
-        stages: number of stages.
+        console: the output console. A terminal gets colours and live bars; a pipe gets plain lines.
+        stage_count: the number of stages.
         verbose: whether to print details, and to report waits at the shorter interval.
     """
 
     def __init__(
-        self, console: Console | None = None, *, stages: int = STAGE_COUNT, verbose: bool = False
+        self, console: Console | None = None, *, stage_count: int = 6, verbose: bool = False
     ) -> None:
         self.console = console or make_console()
         self.verbose = verbose
-        self._reported_waits = 0  # of the current wait
-        self._stage_count = stages
+        self._wait_report_count = 0  # during the current wait
+        self._stage_count = stage_count
         self._started_at = time.monotonic()
         self._stage_started_at = self._started_at
         self._title = ""
@@ -198,11 +197,11 @@ class ProgressDisplay:
             interval_s = (
                 WAIT_REPORT_INTERVAL_S
                 if is_frequent
-                else LOG_WAIT_REPORT_INTERVAL_S * 2**self._reported_waits
+                else LOG_WAIT_REPORT_INTERVAL_S * 2**self._wait_report_count
             )
             if time.monotonic() - self._last_output_at < interval_s:
                 return
-            self._reported_waits += 1
+            self._wait_report_count += 1
             if (bar := self._bar) is None:
                 if title := self._title or self._wait_title:
                     elapsed = format_duration(time.monotonic() - self._stage_started_at)
@@ -212,7 +211,7 @@ class ProgressDisplay:
 
     def begin_wait(self) -> None:
         """Begin a new wait and reset its count of reports."""
-        self._reported_waits = 0
+        self._wait_report_count = 0
 
     @contextmanager
     def bar(self, title: str) -> Generator[ProgressBar]:

@@ -160,12 +160,12 @@ def _translate_client_errors(client: OpenAI, model: str) -> Generator[None]:
     except openai.APIStatusError as error:
         raise TwinError(
             action,
-            found=f"{error.status_code}: {_error_message(error.body) or error.message}",
+            found=f"{error.status_code}: {_read_error_message(error.body) or error.message}",
             next_step="follow the message; `twin versions` lists the served versions",
         ) from error
 
 
-def _error_message(body: Any) -> str:
+def _read_error_message(body: Any) -> str:
     if isinstance(body, dict):
         error_fields: dict[str, Any] = body  # pyright: ignore[reportUnknownVariableType]
         return str(error_fields.get("message", ""))
@@ -190,7 +190,7 @@ def run_ask(
             at the end instead.
 
     Raises:
-        TwinError: no stack runs, the author does not exist, or the gateway refuses.
+        TwinError: no stack is running, the author does not exist, or the gateway refuses.
     """
     (url, key), model = find_gateway(settings), complete_model(settings, author, model)
     client = make_client(url, key)
@@ -272,14 +272,14 @@ def run_batch(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Answer the questions; return 0, or 3 if a row is invalid or refused.
+    """Answer a file of questions; return 0, or 3 if a row is invalid or refused.
 
     Args:
         model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
 
     Raises:
-        TwinError: a file cannot be read or written, no stack runs, or the gateway stops responding.
-            The same command then resumes the batch.
+        TwinError: a file cannot be read or written, no stack is running, or the gateway stops
+            responding. The same command then resumes the batch.
     """
     check_output_path(out)
     rows, invalid_rows = read_questions(questions)

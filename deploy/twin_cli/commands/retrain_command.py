@@ -54,7 +54,7 @@ def run_retrain(
     """
     reason = reason.strip()
     if not reason:
-        raise TwinError("retrain", found="no reason", next_step='give a reason: --reason "…"')
+        raise TwinError("retrain", found="no reason", next_step='pass a reason: --reason "…"')
     # Another host of a deployment may run Dagster, but a run is followed on its own host.
     needs_stack = wait or not has_shared_state(settings)
     stack = require_stack(settings) if needs_stack else find_stack(settings)
@@ -79,7 +79,7 @@ def run_retrain(
         return 0
     from twin_cli.commands.training import train
 
-    return int(train(stack, chosen_author.slug, display=display).outcome)
+    return int(train(stack, chosen_author.slug, display=display).code)
 
 
 def ensure_no_retraining_in_flight(
@@ -88,7 +88,7 @@ def ensure_no_retraining_in_flight(
     """Check that a retraining of this author can begin immediately.
 
     Args:
-        dagster: None on a host without Dagster; the state store then names the retrainings.
+        dagster: None on a host without Dagster; the state store alone then lists the retrainings.
 
     Raises:
         TwinError: a retraining is running, decided or requested; the error states the reason and
@@ -117,7 +117,7 @@ def find_obstacle(
     unfinished_retrainings: Sequence[Retraining],
     requests: Sequence[RetrainingRequest],
 ) -> str:
-    """Return why no other retraining of an author can begin now, or an empty string if one can.
+    """Return why no retraining of an author can begin now, or an empty string if one can.
 
     Args:
         active_run: the author's queued or active run, or None.

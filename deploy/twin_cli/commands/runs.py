@@ -63,7 +63,7 @@ class FollowedRun:
 
 
 @dataclass(frozen=True)
-class RunningRun:
+class RunInProgress:
     """A run that is queued or in progress.
 
     Attributes:
@@ -82,7 +82,7 @@ class RunningRun:
     left_s: float | None
 
 
-def list_running_runs(dagster: DagsterHTTP) -> list[RunningRun]:
+def list_runs_in_progress(dagster: DagsterHTTP) -> list[RunInProgress]:
     """Return the runs that are queued or in progress, oldest first."""
     return [
         _describe_run(dagster, run)
@@ -90,7 +90,7 @@ def list_running_runs(dagster: DagsterHTTP) -> list[RunningRun]:
     ]
 
 
-def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
+def _describe_run(dagster: DagsterHTTP, run: Run) -> RunInProgress:
     step, detail, remaining_s, reported_at = "", "", None, 0.0
     cursor: str | None = None
     while run.status != "QUEUED":
@@ -104,7 +104,7 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
         if not events:
             break
     now = time.time()
-    return RunningRun(
+    return RunInProgress(
         run.run_id,
         run.job,
         run.tags.get(PARTITION_TAG, ""),

@@ -19,6 +19,7 @@ from twin_cli.commands.subprocesses import prepare_model
 from twin_resources.authors import author_slugs
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.errors import TwinError
+from twin_resources.observability.langfuse.connection import find_trace_store
 from twin_resources.page.links import make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, urls, write_endpoints
@@ -28,7 +29,7 @@ from twin_resources.processes.programs import (
     AFTER_WEBSERVER,
     ensure_alive,
     is_service_ready,
-    stack_programs,
+    prepare_programs,
     wait_until,
 )
 from twin_resources.processes.stack import (
@@ -54,20 +55,20 @@ PREPARATIONS = {
 def start_or_attach(
     settings: Settings, *, display: ProgressDisplay, requested_ports: Sequence[str]
 ) -> tuple[Stack, bool]:
-    """Return this home's stack, and start it if it does not run.
+    """Return this home's stack, and start it if it is not running.
 
     Returns:
         The stack, and whether this call started it. If so, a failure of a later stage ends it.
 
     Raises:
-        TwinError: the stack runs with other models, a port is in use, or the supervisor did not
+        TwinError: the running stack uses other models, a port is in use, or the supervisor did not
             start.
     """
     if find_stack(settings) is None:
         try:
             stack = start_stack(
                 settings,
-                programs=stack_programs,
+                programs=prepare_programs,
                 requested_ports=requested_ports,
                 report=display.log_detail,
             )
@@ -119,8 +120,7 @@ def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
     slugs = author_slugs(settings)
     slugs.sort(key=lambda slug: slug != first_author)
     aliases = ["", "@stable", "@base", *(["@paid"] if settings.has_paid_route else [])]
-    uses_langfuse = settings.has_real_langfuse
-    addresses = urls(settings)
+    addresses, trace_store = urls(settings), find_trace_store(settings, secrets)
     endpoints = Endpoints(
         home=str(settings.home),
         dagster=addresses["dagster"],
@@ -128,12 +128,8 @@ def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
         traces=addresses["traces"],
         gateway_key=secrets.gateway_key,
         models=tuple(f"twin/{slug}{alias}" for slug in slugs for alias in aliases),
-        traces_public_key=settings.langfuse_public_key
-        if uses_langfuse
-        else secrets.traces_public_key,
-        traces_secret_key=settings.langfuse_secret_key
-        if uses_langfuse
-        else secrets.traces_secret_key,
+        traces_public_key=trace_store.public_key,
+        traces_secret_key=trace_store.secret_key,
         logs=str(settings.logs_dir),
         pids=stack.pids(),
     )
@@ -153,7 +149,7 @@ def _ensure_same_models(settings: Settings, stack: Stack) -> None:
 
 
 def wait_for_services(stack: Stack, services: Sequence[str], *, display: ProgressDisplay) -> None:
-    """Wait until the services respond; after Dagster responds, start its daemon.
+    """Wait until the services respond; once Dagster responds, start its daemon.
 
     Before starting the daemon, this function marks the runs that a crash interrupted, because the
     command that started the stack may have been killed.
@@ -177,7 +173,7 @@ def wait_for_services(stack: Stack, services: Sequence[str], *, display: Progres
 
 
 def start_programs(stack: Stack, names: Sequence[str]) -> None:
-    """Start the programs that do not run yet."""
+    """Start those of the programs that are not running yet."""
     states = stack.supervisor.states()
     for name in names:
         if not states[name].is_up:
@@ -195,10 +191,10 @@ def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, display: ProgressDispl
 
 
 def require_stack(settings: Settings) -> Stack:
-    """Return this home's running stack.
+    """Return this home's running stack, or raise an error.
 
     Raises:
-        TwinError: no stack runs; the error states whether the stack crashed.
+        TwinError: no stack is running; the error states whether the stack crashed.
     """
     stack = find_stack(settings)
     if stack is not None:

@@ -11,7 +11,7 @@ import os
 from typing import NoReturn
 
 from twin_resources.errors import TwinError
-from twin_resources.processes.programs import stack_programs
+from twin_resources.processes.programs import prepare_programs
 from twin_resources.settings import Settings
 
 
@@ -24,7 +24,7 @@ def run_serve(settings: Settings, program: str) -> NoReturn:
     needs_dagster_home = program.startswith("dagster-")
     programs = {
         stack_program.name: stack_program
-        for stack_program in stack_programs(settings, writes_dagster_home=needs_dagster_home)
+        for stack_program in prepare_programs(settings, writes_dagster_home=needs_dagster_home)
     }
     if program not in programs:
         raise TwinError(

@@ -29,7 +29,7 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from twin_cli.commands.runs import RunningRun
+    from twin_cli.commands.runs import RunInProgress
 
 NOT_RUNNING_EXIT_CODE = 1
 # A program that exited within this time and runs again may soon exit again. During training, the
@@ -70,7 +70,7 @@ class StackStatus:
         crashed: whether a stack was started and ended without `twin stop`.
         authors: served version by slug: `v3`, `base` while no version is released, or `v1, answer
             model` and the model's name.
-        outbox: counts of items that wait for the trace store (`OutboxCounts`), or empty before the
+        outbox: numbers of items that wait for the trace store (`OutboxCounts`), or empty before the
             first start.
         endpoint: the state that `TWIN_GATEWAY_URL` reports, such as `ready`; empty without it.
         quality: lines by slug: evidence of a fall, the event that the loop waits for, and scores
@@ -88,7 +88,7 @@ class StackStatus:
     outbox: dict[str, Any]
     endpoint: str = ""
     quality: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    runs: tuple[RunningRun, ...] = ()
+    runs: tuple[RunInProgress, ...] = ()
     runs_unknown: str = ""
 
 
@@ -125,9 +125,9 @@ def _quality_lines(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Return the lines by author; without a state store, return none and import no SQL library."""
     if not settings.state_url and not (settings.home / "state.sqlite").exists():
         return {}
-    from twin_cli.commands.author_quality import quality_lines
+    from twin_cli.commands.author_quality import format_quality_lines
 
-    return quality_lines(settings, author_slugs(settings))
+    return format_quality_lines(settings, author_slugs(settings))
 
 
 def run_status(
@@ -139,7 +139,7 @@ def run_status(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Print the status; return 0 if the stack runs, else 1.
+    """Print the status; return 0 if the stack is running, else 1.
 
     Args:
         wait: whether to wait for a verdict instead; see `run_wait`.
@@ -149,8 +149,7 @@ def run_status(
         return run_wait(settings, author=author, timeout_s=timeout)
     status = collect_status(settings)
     if as_json:
-        document: dict[str, Any] = asdict(status)
-        console.print_json(data=document)
+        console.print_json(data=asdict(status))
         return 0 if status.running else NOT_RUNNING_EXIT_CODE
     if status.endpoint:
         console.print(f"{settings.gateway_url}: {status.endpoint}", markup=False)
@@ -191,26 +190,26 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     """Wait for the verdict; return 0 if tuned, 3 if refused by the gate, 4 if failed.
 
     Raises:
-        TwinError: no stack runs, or nothing is being trained.
+        TwinError: no stack is running, or nothing is being trained.
     """
-    from twin_cli.commands.outcome import wait_for_result
+    from twin_cli.commands.outcome import wait_for_outcome
     from twin_cli.commands.progress_display import ProgressDisplay
     from twin_cli.commands.services import require_stack
     from twin_cli.commands.subject import choose_author
-    from twin_cli.commands.training import record_finished, report_result, show_voice
+    from twin_cli.commands.training import plot_styles, record_finished, report_outcome
 
     display = ProgressDisplay()
     stack = require_stack(settings)
     chosen_author = choose_author(settings, author)
     with display.report_waits("waiting for a training run"):
-        result = wait_for_result(stack, chosen_author.slug, display=display, timeout_s=timeout_s)
-        report_result(result, display=display)
-        show_voice(stack.settings, result, display=display)
+        outcome = wait_for_outcome(stack, chosen_author.slug, display=display, timeout_s=timeout_s)
+        report_outcome(outcome, display=display)
+        plot_styles(stack.settings, outcome, display=display)
         record_finished(stack.settings, chosen_author.slug)
-    return int(result.outcome)
+    return int(outcome.code)
 
 
-def format_run(run: RunningRun) -> str:
+def format_run(run: RunInProgress) -> str:
     """Return a run as a line, `retrain_twin ada: evaluation  step 20/48  running for 4:10`."""
     from twin_resources.processes.wording import format_duration
 
@@ -221,13 +220,13 @@ def format_run(run: RunningRun) -> str:
     return f"{' '.join(filter(None, (run.job, run.author)))}: {line}"
 
 
-def _read_runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
+def _read_runs(stack: Stack) -> tuple[tuple[RunInProgress, ...], str]:
     """Return Dagster's runs, or why they are unknown, for example while Dagster starts."""
-    from twin_cli.commands.runs import list_running_runs
+    from twin_cli.commands.runs import list_runs_in_progress
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     try:
-        return tuple(list_running_runs(DagsterHTTP.for_home(stack.settings))), ""
+        return tuple(list_runs_in_progress(DagsterHTTP.for_home(stack.settings))), ""
     except TwinError as error:
         return (), error.found
 

@@ -243,6 +243,6 @@ def _read_author_file(folder: Path) -> dict[str, Any]:
 def _new_author(slug: str, name: str, author_file: dict[str, Any]) -> Author:
     fields = set(Author.__dataclass_fields__) - {"slug", "name", "sources", "extra"}
     values = {key: value for key, value in author_file.items() if key in fields}
-    for get_list_field in {"include", "aliases"} & values.keys():
-        values[get_list_field] = tuple(values[get_list_field])
+    for list_field in {"include", "aliases"} & values.keys():
+        values[list_field] = tuple(values[list_field])
     return Author(slug=slug, name=name, **values)

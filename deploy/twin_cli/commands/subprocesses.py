@@ -3,11 +3,11 @@
 Scope: running `python -m …` with the stack's environment, forwarding its output, and ending it.
 Out of scope: supervised programs (`processes/supervisor.py`), and the modules' work.
 
-There are two uses: exports, and preparing the base model, the embedder and the answer model while
-`twin up` continues. These modules load torch, PEFT and llama.cpp, which read environment variables
-at import, write to standard output and use gigabytes of memory. All other code is called directly.
-By convention, the modules write their result to standard output and their progress to standard
-error.
+Exports run in separate processes, as does preparing the base model, the embedder and the answer
+model while `twin up` continues. These modules load torch, PEFT and llama.cpp. Those libraries read
+environment variables at import, write to standard output and use gigabytes of memory. All other
+code is called directly. By convention, the modules write their result to standard output and their
+progress to standard error.
 """
 # pyright: strict
 
@@ -36,7 +36,7 @@ MAX_ERROR_LINES = 40
 
 @dataclass(frozen=True)
 class ModuleResult:
-    """The result of a module process; `stderr_tail` is the end of its standard error."""
+    """The result of a module's process; `stderr_tail` is the end of its standard error."""
 
     exit_code: int
     stdout: str
@@ -52,7 +52,7 @@ def run_module(
     """Run `python -m <arguments>` to its end; an interrupt ends all its processes.
 
     Args:
-        instance: the stack's marker, by which `twin stop` also finds this process.
+        instance: the stack's instance id, with which `twin stop` finds this process.
         on_stderr_line: called in a thread with each new line of standard error.
     """
     process = subprocess.Popen(
@@ -92,7 +92,7 @@ def prepare_model(
 
     Args:
         title: the model's name in an error.
-        instance: the stack's marker, so that `twin stop` also ends a preparation.
+        instance: the stack's instance id, with which `twin stop` finds and ends the process.
 
     Raises:
         TwinError: the preparation failed; the error contains the message of its process.

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from twin_cli.commands.progress_display import ProgressDisplay
     from twin_resources.settings import Settings
 
-LogFunction = Callable[[str], object]
 MAX_ATTEMPTS = 3
 _YES, _NO = frozenset({"y", "yes"}), frozenset({"", "n", "no", "not yet"})
 
@@ -40,7 +39,7 @@ def add_consent(
     *,
     is_declared: bool,
     is_interactive: bool,
-    log: LogFunction,
+    log: Callable[[str], object],
     read_line: Callable[[str], str] = input,
 ) -> AuthorToServe:
     """Return the subject with a consent line, if consent is known.

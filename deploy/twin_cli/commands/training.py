@@ -24,18 +24,17 @@ from twin_cli.commands.outcome import (
     TRAINING_DISABLED_REASON,
     OutcomeCode,
     TrainingOutcome,
-    build_untrained_result,
-    determine_run_result,
+    build_untrained_outcome,
+    determine_run_outcome,
     list_refusal_reasons,
     open_registry,
-    read_recorded_result,
+    read_recorded_outcome,
 )
 from twin_cli.commands.presentation import format_verdict
 from twin_cli.commands.preview_report import MIN_WORDS, has_enough_text
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import follow_run, launch_or_join
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.endpoints import urls
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import format_duration
@@ -51,45 +50,45 @@ class TrainingPlan:
         state: `expected`, or the reason not to train: the user declined (`not_wanted`), the corpus
             is `too_small`, or a verdict already exists (`finished`; importing posts does not by
             itself start a retraining). `twin status --wait` reads it from the author's progress.
-        result: the outcome if nothing is trained, else None.
+        outcome: the outcome if nothing is trained, else None.
     """
 
     state: TrainingState
-    result: TrainingOutcome | None = None
+    outcome: TrainingOutcome | None = None
 
 
 def plan_training(
-    settings: Settings, author: str, progress: AuthorProgress, *, is_enabled: bool, retrain: bool
+    settings: Settings, author: str, progress: AuthorProgress, *, is_enabled: bool, is_forced: bool
 ) -> TrainingPlan:
     """Decide whether to train this author's model now.
 
     Args:
-        progress: progress with the numbers of posts and words in this preview.
+        progress: the author's progress, with this preview's numbers of posts and words.
         is_enabled: False with `--no-train`.
-        retrain: True with `--retrain`, which trains even if a verdict exists.
+        is_forced: True with `--retrain`, which trains even if a verdict exists.
     """
-    recorded_outcome = read_recorded_result(settings, author)
-    is_judged = recorded_outcome is not None and recorded_outcome.outcome is not OutcomeCode.FAILED
-    if is_judged and not retrain:
+    recorded_outcome = read_recorded_outcome(settings, author)
+    is_judged = recorded_outcome is not None and recorded_outcome.code is not OutcomeCode.FAILED
+    if is_judged and not is_forced:
         return TrainingPlan("finished", recorded_outcome)
     if is_enabled and has_enough_text(progress.kept, progress.words):
         return TrainingPlan("expected")
     state: TrainingState = "too_small" if is_enabled else "not_wanted"
-    return TrainingPlan(state, build_untrained_result(replace(progress, training=state)))
+    return TrainingPlan(state, build_untrained_outcome(replace(progress, training=state)))
 
 
 def start_training(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
     """Launch a training run or join the run in flight; return the run id."""
-    address = urls(stack.settings)["dagster"]
-    run_id, is_new = launch_or_join(DagsterHTTP.for_home(stack.settings), RETRAIN, author)
+    dagster = DagsterHTTP.for_home(stack.settings)
+    run_id, is_new = launch_or_join(dagster, RETRAIN, author)
     progress = read_progress(stack.settings, author)
     write_progress(stack.settings, author, replace(progress, training="launched", run_id=run_id))
-    display.log(f"{'training' if is_new else 'joining the training'}: {address}/runs/{run_id}")
+    display.log(f"{'training' if is_new else 'joining the training'}: {dagster.url}/runs/{run_id}")
     return run_id
 
 
 def train(stack: Stack, author: str, *, display: ProgressDisplay) -> TrainingOutcome:
-    """Train, wait for the verdict and show it."""
+    """Train, wait for the verdict, show it and return the outcome."""
     run_id = start_training(stack, author, display=display)
     dagster = DagsterHTTP.for_home(stack.settings)
     followed_run = follow_run(
@@ -98,15 +97,15 @@ def train(stack: Stack, author: str, *, display: ProgressDisplay) -> TrainingOut
     if followed_run.run.status == "CANCELED":
         ensure_alive(stack)  # `twin stop` may be the cause, because it cancels runs first
     display.log_detail(f"training, gate and release took {format_duration(followed_run.seconds)}")
-    result = determine_run_result(stack.settings, author, followed_run)
-    report_result(result, display=display)
-    show_voice(stack.settings, result, display=display)
-    if result.outcome is OutcomeCode.FAILED:
-        display.log(f"see {urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}")
+    outcome = determine_run_outcome(stack.settings, author, followed_run)
+    report_outcome(outcome, display=display)
+    plot_styles(stack.settings, outcome, display=display)
+    if outcome.code is OutcomeCode.FAILED:
+        display.log(f"see {dagster.url}/runs/{followed_run.run.run_id}")
     record_finished(stack.settings, author)
     if followed_run.is_unfinished:
-        display.log("the rest of the gate's report follows; a failed claim reverses the release")
-    return result
+        display.log("the rest of the report follows; if a claim fails, the release is reverted")
+    return outcome
 
 
 def record_finished(settings: Settings, author: str) -> None:
@@ -115,48 +114,48 @@ def record_finished(settings: Settings, author: str) -> None:
     write_progress(settings, author, replace(progress, training="finished"))
 
 
-def report_result(result: TrainingOutcome, *, display: ProgressDisplay) -> None:
+def report_outcome(outcome: TrainingOutcome, *, display: ProgressDisplay) -> None:
     """Show the verdict and the outcome, and after a failure or refusal also the next step."""
-    if result.verdict is not None:
-        display.log(format_verdict(result.verdict))
-        for claim in result.verdict.claims:
+    if outcome.verdict is not None:
+        display.log(format_verdict(outcome.verdict))
+        for claim in outcome.verdict.claims:
             display.log_detail(f"{claim.name}: {claim.detail}")
-    if result.outcome is OutcomeCode.TUNED and result.version is not None:
-        display.log(f"released: v{result.version.version} answers now", style="bold green")
+    if outcome.code is OutcomeCode.TUNED and outcome.version is not None:
+        display.log(f"released: v{outcome.version.version} is now answering", style="bold green")
         return
-    if result.outcome is OutcomeCode.TUNED:
-        display.log(f"on trial; {result.fallback_description} keeps answering", style="bold green")
-        for reason in result.reasons:
+    if outcome.code is OutcomeCode.TUNED:
+        display.log(f"on trial; {outcome.fallback_description} keeps answering", style="bold green")
+        for reason in outcome.reasons:
             display.log_detail(reason)
         display.log("next: nothing; the trial continues automatically, see `twin versions`")
         return
-    summary = "not released" if result.outcome is OutcomeCode.REFUSED else "the training failed"
-    if result.reasons == (TRAINING_DISABLED_REASON,):
+    summary = "not released" if outcome.code is OutcomeCode.REFUSED else "the training failed"
+    if outcome.reasons == (TRAINING_DISABLED_REASON,):
         summary = "not trained"
     display.log(
-        f"{summary}: {result.fallback_description} will keep answering", style="bold yellow"
+        f"{summary}: {outcome.fallback_description} will keep answering", style="bold yellow"
     )
-    is_refused = result.verdict is not None and result.verdict.outcome != "passed"
-    for reason in result.reasons:
+    is_refused = outcome.verdict is not None and outcome.verdict.outcome != "passed"
+    for reason in outcome.reasons:
         # The reasons for a refusal repeat the claims above, with figures.
         (display.log_detail if is_refused else display.log)(reason)
-    display.log(next_step(result))
+    display.log(next_step(outcome))
 
 
 def report_completed_gate(
-    settings: Settings, result: TrainingOutcome, *, display: ProgressDisplay
+    settings: Settings, outcome: TrainingOutcome, *, display: ProgressDisplay
 ) -> TrainingOutcome | None:
     """Print the rest of the gate's report as soon as it exists.
 
     Args:
-        result: a release based on the first part of the gate's report.
+        outcome: a release based on the first part of the gate's report.
 
     Returns:
-        The result to pass to the next call, or None if the report is complete.
+        The outcome to pass to the next call, or None if the report is complete.
     """
-    if result.outcome is not OutcomeCode.TUNED or result.verdict is None:
+    if outcome.code is not OutcomeCode.TUNED or outcome.verdict is None:
         return None
-    known_verdict = result.verdict
+    known_verdict = outcome.verdict
     registry = open_registry(settings)
     verdict = registry.latest_verdict(known_verdict.author)
     registry.state.close()
@@ -165,27 +164,27 @@ def report_completed_gate(
         or verdict.checkpoint != known_verdict.checkpoint
         or verdict == known_verdict
     ):
-        return result
+        return outcome
     if verdict.outcome == "passed":
         passed_count = sum(claim.passed is True for claim in verdict.claims)
         message = (
-            f"the gate's report is complete: {passed_count} of {len(verdict.claims)} claims hold"
+            f"the gate's report is complete: {passed_count} of {len(verdict.claims)} claims passed"
         )
         display.log(message, style="green")
     else:
-        display.log("the release was reversed; quotations answer", style="bold yellow")
+        display.log("the release was reverted; quotations are shown instead", style="bold yellow")
         display.log(format_verdict(verdict))
         for reason in list_refusal_reasons(verdict):
             display.log_detail(reason)
-    show_voice(settings, replace(result, verdict=verdict), display=display)
+    plot_styles(settings, replace(outcome, verdict=verdict), display=display)
     return None
 
 
-def show_voice(settings: Settings, result: TrainingOutcome, *, display: ProgressDisplay) -> None:
+def plot_styles(settings: Settings, outcome: TrainingOutcome, *, display: ProgressDisplay) -> None:
     """Plot the styles of the author, the base model and the tuned model, from the gate's report."""
-    if result.verdict is None or not display.verbose:
+    if outcome.verdict is None or not display.verbose:
         return
-    verdict = result.verdict
+    verdict = outcome.verdict
     voice = read_checkpoint_voice_figures(
         settings.checkpoints_dir, verdict.author, verdict.checkpoint
     )
@@ -194,18 +193,18 @@ def show_voice(settings: Settings, result: TrainingOutcome, *, display: Progress
         display.show(Text("\n".join(render_bars(voice))))
 
 
-def next_step(result: TrainingOutcome) -> str:
+def next_step(outcome: TrainingOutcome) -> str:
     """Return the next step for an outcome that is not a success."""
-    if result.outcome is OutcomeCode.FAILED:
+    if outcome.code is OutcomeCode.FAILED:
         return "next: correct the cause and run `twin up --retrain`"
-    if any(CONSENT_WAIT in reason for reason in result.reasons):
+    if any(CONSENT_WAIT in reason for reason in outcome.reasons):
         return "next: ask the author, then `twin up --consent`"
-    if result.reasons == (TRAINING_DISABLED_REASON,):
+    if outcome.reasons == (TRAINING_DISABLED_REASON,):
         return "next: run `twin up` without --no-train to train"
-    if result.verdict is None:
+    if outcome.verdict is None:
         return (
             f"next: add posts ({MIN_WORDS:,} words are needed) and run `twin up` again; "
-            "quotations answer meanwhile"
+            "until then, questions are answered with quotations"
         )
     return (
         "next: add posts or name a larger --base-model and run `twin up --retrain`; or release the "
@@ -214,14 +213,14 @@ def next_step(result: TrainingOutcome) -> str:
 
 
 def report_untrained(
-    result: TrainingOutcome, *, is_judged: bool, display: ProgressDisplay
+    outcome: TrainingOutcome, *, is_judged: bool, display: ProgressDisplay
 ) -> OutcomeCode:
-    """Show stage 5 if nothing is trained.
+    """Show the outcome of stage 5 if nothing is trained, and return its code.
 
     Args:
-        is_judged: whether the result is that of an earlier training.
+        is_judged: whether the outcome is that of an earlier training run.
     """
     if is_judged:
         display.log("no retraining starts automatically; run `twin up --retrain`")
-    report_result(result, display=display)
-    return result.outcome
+    report_outcome(outcome, display=display)
+    return outcome.code

@@ -33,7 +33,6 @@ from twin_cli.commands.first_answers import (
     show_preview_quotations,
 )
 from twin_cli.commands.machine_stage import (
-    AUTO,
     choose_machine_recipe,
     report_recipe,
     resolve_recipe_name,
@@ -76,6 +75,7 @@ from twin_cli.commands.training import (
     train,
 )
 from twin_cli.commands.versions import release_consented_version
+from twin_cli.preflight import AUTOMATIC_RECIPE
 from twin_resources.authors.consent import consent_date
 from twin_resources.errors import TwinError
 from twin_resources.processes.process_identity import identify
@@ -109,7 +109,7 @@ class UpOptions:
     base_model: str = ""
     embedder: str = ""
     answer_model: str = ""  # NO_MODEL removes it; empty keeps the earlier model
-    recipe: str = ""  # AUTO chooses a recipe; empty keeps the earlier recipe
+    recipe: str = ""  # AUTOMATIC_RECIPE chooses one; empty keeps the earlier recipe
     consent: bool = False
     dry_run: bool = False
     detach: bool = False
@@ -140,7 +140,7 @@ def run_up(
     if options.answer_model not in {"", NO_MODEL}:
         named_model = resolve_name(options.answer_model, key=settings.answer_model_key)
         options = replace(options, answer_model=named_model.name)
-    if options.recipe not in {"", AUTO}:
+    if options.recipe not in {"", AUTOMATIC_RECIPE}:
         options = replace(options, recipe=resolve_recipe_name(options.recipe))
     _interrupt_on_signals()
     command = _UpCommand(options, settings, display or ProgressDisplay(verbose=options.verbose))
@@ -152,7 +152,7 @@ def run_up(
     except StackEndedError:
         raise  # nothing is left to end
     except Exception:
-        if command.started and not command.is_serving:
+        if command.owns_stack and not command.is_serving:
             end_stack(settings, log=command.display.log)
         raise
 
@@ -160,7 +160,7 @@ def run_up(
 def _handle_interrupt(command: _UpCommand) -> int:
     """End the stack if this command started it, and return the exit code."""
     exit_code = INTERRUPTED_EXIT_CODE if command.exit_code is None else command.exit_code
-    if not command.started and find_stack(command.settings) is not None:
+    if not command.owns_stack and find_stack(command.settings) is not None:
         command.display.log("interrupted; the stack was already running and continues")
         return exit_code
     # A second Ctrl-C must not leave processes running.
@@ -191,10 +191,10 @@ class _UpCommand:
         self.options = options
         self.settings = settings
         self.display = display
-        self.started = False  # whether this command started the stack and must end it
+        self.owns_stack = False  # whether this command started the stack and must end it
         self.is_serving = False  # if true, the stack keeps running after a failure
         self.exit_code: int | None = None  # set after the last stage
-        self.training_result: TrainingOutcome | None = None  # outcome of this call's training
+        self.training_outcome: TrainingOutcome | None = None  # outcome of this call's training
         self.answer_model: ModelVersion | None = None  # answers until a tuned version beats it
         self.preview: Preview | None = None  # None if nothing has changed since the last import
 
@@ -216,12 +216,12 @@ class _UpCommand:
             subject.slug,
             progress,
             is_enabled=self.options.train,
-            retrain=self.options.retrain,
+            is_forced=self.options.retrain,
         )
         progress = replace(progress, training=plan.state, up=identify(os.getpid()))
         write_progress(self.settings, subject.slug, progress)
         stack, run_id, source_fingerprint = self._start_stack(subject, previous_model)
-        stays_in_foreground = self.started and not self.options.detach
+        stays_in_foreground = self.owns_stack and not self.options.detach
         try:
             exit_code = self._answer_and_train(
                 stack, subject, progress, plan, run_id=run_id, source_fingerprint=source_fingerprint
@@ -273,7 +273,7 @@ class _UpCommand:
             sources.
         """
         self.display.begin_stage(3, "prepare and start")
-        stack, self.started = start_or_attach(
+        stack, self.owns_stack = start_or_attach(
             self.settings, display=self.display, requested_ports=self._requested_ports()
         )
         prepare_imports(stack, display=self.display)
@@ -312,9 +312,9 @@ class _UpCommand:
         """Return the subject with a recipe from the options, the author's file or the machine."""
         recipe = subject.author.recipe
         if self.options.recipe:
-            recipe = "" if self.options.recipe == AUTO else self.options.recipe
+            recipe = "" if self.options.recipe == AUTOMATIC_RECIPE else self.options.recipe
         reason = ""
-        needs_recipe = not recipe and (subject.is_new or self.options.recipe == AUTO)
+        needs_recipe = not recipe and (subject.is_new or self.options.recipe == AUTOMATIC_RECIPE)
         if (
             needs_recipe
             and (recipe_choice := choose_machine_recipe(self.settings.base_model)) is not None
@@ -359,12 +359,12 @@ class _UpCommand:
             write_progress(stack.settings, subject.slug, progress)
 
         self.display.begin_stage(5, "train, gate, release")
-        if plan.result is not None:
-            result = replace(plan.result, answer_model=self.answer_model)
-            outcome = report_untrained(
-                result, is_judged=plan.state == "finished", display=self.display
+        if plan.outcome is not None:
+            outcome = replace(plan.outcome, answer_model=self.answer_model)
+            code = report_untrained(
+                outcome, is_judged=plan.state == "finished", display=self.display
             )
-            return 0 if plan.state == "not_wanted" else int(outcome)
+            return 0 if plan.state == "not_wanted" else int(code)
         if self.options.detach:
             start_training(stack, subject.slug, display=self.display)
             wait_command = format_command("status --wait", home=self.settings.home)
@@ -372,8 +372,8 @@ class _UpCommand:
                 f"training continues in the background; to wait for it: {wait_command}"
             )
             return 0
-        self.training_result = train(stack, subject.slug, display=self.display)
-        return int(self.training_result.outcome)
+        self.training_outcome = train(stack, subject.slug, display=self.display)
+        return int(self.training_outcome.code)
 
     def _show_page(self, stack: Stack) -> None:
         """Print the page's link, or only the error if the page does not start."""
@@ -460,9 +460,9 @@ class _UpCommand:
         try:
             for poll_number in count():
                 ensure_alive(stack)
-                if self.training_result is not None and poll_number % POLLS_PER_REPORT_CHECK == 0:
-                    self.training_result = report_completed_gate(
-                        stack.settings, self.training_result, display=self.display
+                if self.training_outcome is not None and poll_number % POLLS_PER_REPORT_CHECK == 0:
+                    self.training_outcome = report_completed_gate(
+                        stack.settings, self.training_outcome, display=self.display
                     )
                 time.sleep(POLL_INTERVAL_S)
         except StackStoppedError:

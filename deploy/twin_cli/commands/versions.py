@@ -50,8 +50,7 @@ def run_versions(
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
     if as_json:
-        document = build_versions_document(registry, chosen_author)
-        console.print_json(data=document)
+        console.print_json(data=build_versions_document(registry, chosen_author))
         return 0
     versions = registry.versions(chosen_author.slug)
     if not versions:

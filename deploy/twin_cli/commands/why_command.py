@@ -75,7 +75,7 @@ def build_summary(
         "streams": [
             {
                 "stream": watch.stream,
-                "state": format_evidence(connection, watch, rules, armed=armed_count, now=now),
+                "state": format_evidence(connection, watch, rules, armed_count, now=now),
                 "days": compute_daily_means(
                     daily_aggregates.sum_by_day(connection, author.slug, stream=watch.stream)
                 ),
@@ -94,7 +94,10 @@ def build_summary(
 
 
 def compute_daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
-    """Return date, mean, count and version of each day with values in the last 90, oldest first."""
+    """Return date, mean, count and version of each day with values, oldest first.
+
+    Only the `PLOTTED_DAYS` days up to the newest value are included.
+    """
     days: dict[int, list[DaySum]] = {}
     for day_sum in sums:
         days.setdefault(day_sum.day, []).append(day_sum)

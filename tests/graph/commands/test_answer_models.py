@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.answer_models import require_consent, sync_answer_model
 from twin_cli.commands.author_progress import AuthorProgress
-from twin_cli.commands.outcome import OutcomeCode, open_registry, read_recorded_result
+from twin_cli.commands.outcome import OutcomeCode, open_registry, read_recorded_outcome
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.status import collect_status
-from twin_cli.commands.training import plan_training, report_result
+from twin_cli.commands.training import plan_training, report_outcome
 from twin_cli.commands.versions import run_export, run_release, run_versions
 
 from tests.registered import register_version
@@ -85,9 +85,9 @@ def create_console() -> Console:
 def test_an_answer_model_does_not_count_as_a_training(
     settings: Settings, registry: Registry
 ) -> None:
-    assert read_recorded_result(settings, "ada") is None
+    assert read_recorded_outcome(settings, "ada") is None
     plan = plan_training(
-        settings, "ada", AuthorProgress(kept=50, words=20_000), is_enabled=True, retrain=False
+        settings, "ada", AuthorProgress(kept=50, words=20_000), is_enabled=True, is_forced=False
     )
     assert plan.state == "expected"
 
@@ -112,11 +112,11 @@ def test_a_passed_version_is_reported_with_its_trial(
         registry.move("ada", 2, "parked", actor="r", reason="30 of about 80 pairs")
     elif to == "rolled_back":
         registry.move("ada", 2, "rolled_back", actor="r", reason="30 of about 80 pairs")
-    result = read_recorded_result(settings, "ada")
+    result = read_recorded_outcome(settings, "ada")
     assert result is not None
-    assert (result.outcome, result.version) == (outcome, None)
+    assert (result.code, result.version) == (outcome, None)
     console = create_console()
-    report_result(result, display=ProgressDisplay(console=console, verbose=True))
+    report_outcome(result, display=ProgressDisplay(console=console, verbose=True))
     assert expected in read_output(console)
     assert f"the answer model (v1, {NAME})" in read_output(console)
     assert "quotations from the posts" not in read_output(console)
@@ -125,9 +125,9 @@ def test_a_passed_version_is_reported_with_its_trial(
 def test_a_refused_version_replaces_nothing(settings: Settings, registry: Registry) -> None:
     register(registry, "h2")
     record_verdict(registry, "h2", "failed")
-    result = read_recorded_result(settings, "ada")
+    result = read_recorded_outcome(settings, "ada")
     assert result is not None
-    assert result.outcome is OutcomeCode.REFUSED
+    assert result.code is OutcomeCode.REFUSED
     assert result.fallback_description.startswith("the answer model (v1")
 
 
@@ -170,7 +170,7 @@ def test_it_is_removed_when_the_author_names_none(settings: Settings, registry: 
         sync_answer_model(settings, ada, previous_model=NAME, instance="", display=display) is None
     )
     assert registry.stable_version("ada") is None
-    assert read_recorded_result(settings, "ada") is None
+    assert read_recorded_outcome(settings, "ada") is None
 
 
 def test_an_unreachable_address_changes_no_version(settings: Settings, registry: Registry) -> None:

@@ -55,10 +55,10 @@ def test_no_message_is_printed_before_the_complete_verdict(settings: Settings) -
 
     remaining, message = report(settings, outcome)
     assert remaining is None, "the outcome is still awaited"
-    assert "2 of 2 claims hold" in message
+    assert "2 of 2 claims passed" in message
 
 
-def test_a_reversed_release_is_reported_with_its_claims(settings: Settings) -> None:
+def test_a_reverted_release_is_reported_with_its_claims(settings: Settings) -> None:
     registry = open_registry(settings)
     outcome = record_release(registry)
     registry.record_verdict(
@@ -68,7 +68,7 @@ def test_a_reversed_release_is_reported_with_its_claims(settings: Settings) -> N
     remaining, message = report(settings, outcome)
 
     assert remaining is None
-    assert "the release was reversed" in message
+    assert "the release was reverted" in message
     assert "not met: keeps the basics" in message
     assert "it forgot to add" not in message, "the short message contains the figures"
 

@@ -19,7 +19,7 @@ import pytest
 from twin_cli.commands.console import make_console
 from twin_cli.commands.doctor import machine_findings, stack_findings, stores
 from twin_cli.commands.doctor.doctor_command import run_checks, run_doctor
-from twin_cli.commands.doctor.findings import Diagnostic, run_check
+from twin_cli.commands.doctor.findings import DoctorFinding, run_check
 
 from tests.documented import documented, shape
 from tests.free_ports import free_port
@@ -56,7 +56,7 @@ def trace_store(home: Settings, tmp_path: Path) -> Iterator[Settings]:
     process.wait(20)
 
 
-def single(findings: Any) -> Diagnostic:
+def single(findings: Any) -> DoctorFinding:
     [finding] = list(findings)
     return finding
 
@@ -102,7 +102,7 @@ def test_the_json_is_as_documented_and_a_failure_is_exit_code_one(
 
 
 def test_a_check_that_raises_is_reported_as_failed() -> None:
-    def raise_error() -> list[Diagnostic]:
+    def raise_error() -> list[DoctorFinding]:
         raise ZeroDivisionError("a bug")
 
     finding = single(run_check("disk", raise_error))
@@ -181,7 +181,7 @@ def test_escaping_and_missing_keys_are_reported(home: Settings) -> None:
 
 
 def test_a_missing_reranker_is_reported(home: Settings, tmp_path: Path) -> None:
-    def check_reranker(name: str) -> Diagnostic:
+    def check_reranker(name: str) -> DoctorFinding:
         return single(machine_findings.check_reranker(home.model_copy(update={"reranker": name})))
 
     assert list(machine_findings.check_reranker(home)) == []
@@ -214,7 +214,7 @@ def test_broken_author_files_and_folders_are_reported(home: Settings, tmp_path: 
     assert verdict(machine_findings.check_authors(home)) == "ok"
     write_author(home, Author("bob", "Bob", sources=("/no/such/folder",)))
     finding = single(machine_findings.check_authors(home))
-    assert (finding.verdict, "/no/such/folder (of bob)" in finding.found) == ("warn", True)
+    assert (finding.verdict, "/no/such/folder (bob)" in finding.found) == ("warn", True)
     (home.authors_dir / "cleo.toml").write_text("name = [")
     assert {finding.verdict for finding in machine_findings.check_authors(home)} == {
         "fail",
@@ -302,7 +302,7 @@ def test_tables_on_s3_are_checked(
     monkeypatch.delenv("AWS_ENDPOINT")
     assert verdict(stores.check_tables(s3_home)) == "ok"  # Lance reads that name as well
 
-    def check_uri(uri: str) -> Diagnostic:
+    def check_uri(uri: str) -> DoctorFinding:
         s3_uri_home = home.model_copy(update={"tables_uri": uri})
         return single(run_check("tables", lambda: stores.check_tables(s3_uri_home)))
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from rich.console import Console
 from twin_cli.commands.answer_history import build_explanation_tree
-from twin_cli.commands.posts import resolve_subject, run_forget
+from twin_cli.commands.import_and_forget import resolve_subject, run_forget
 from twin_cli.running import app
 from typer.testing import CliRunner
 

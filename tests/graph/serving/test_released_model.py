@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import OutcomeCode, consent_wait_reason, read_recorded_result
+from twin_cli.commands.outcome import OutcomeCode, consent_wait_reason, read_recorded_outcome
 from twin_cli.commands.versions import release_consented_version, run_release
 
 from tests.materialized import create_instance, materialize_assets, metadata_of
@@ -203,9 +203,9 @@ def test_twin_up_releases_a_version_that_waited_only_for_consent(
     verdict = registry.latest_verdict("bob")
     reason = consent_wait_reason(home, registry, "bob", verdict)
     assert reason.startswith("v1 has passed the gate and is waiting for the author's consent: no")
-    result = read_recorded_result(home, "bob")
+    result = read_recorded_outcome(home, "bob")
     assert result is not None
-    assert (result.outcome, result.reasons) == (OutcomeCode.REFUSED, (reason,))
+    assert (result.code, result.reasons) == (OutcomeCode.REFUSED, (reason,))
     [move] = release_consented_version(home, "bob")
     assert (move.version, move.to_state) == (1, "stable")
     assert release_consented_version(home, "bob") == []

@@ -47,7 +47,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     ),
     "batch": _twice("batch", "QUESTIONS", "--out", "OUT", refused="another command is working on"),
     "pause": Meeting(
-        ("pause", SLUG, *REASON), ("pause", SLUG, "--resume"), refused="nothing is paused"
+        ("pause", SLUG, *REASON), ("pause", SLUG, "--resume"), refused="it is not paused"
     ),
     "backup": _twice("backup", "BACKUP", refused="a file with that name"),
     "restore": _twice(

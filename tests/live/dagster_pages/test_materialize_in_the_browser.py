@@ -33,7 +33,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import ASSET_GROUPS, build_lineage_link
 from twin_resources.page.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import is_service_ready, stack_programs, wait_until
+from twin_resources.processes.programs import is_service_ready, prepare_programs, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
 from twin_resources.quality.judges.voice_shown import VOICE_FIGURES_FILE, read_voice_figures
 from twin_resources.settings import Settings, load_secrets, load_settings
@@ -106,7 +106,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 def start_pages(settings: Settings) -> Pages:
     def programs(chosen: Settings) -> Any:
-        return [program for program in stack_programs(chosen) if program.name in PROGRAMS]
+        return [program for program in prepare_programs(chosen) if program.name in PROGRAMS]
 
     stack: Stack = start_stack(settings, programs=programs)
     dagster = DagsterHTTP.for_home(stack.settings)

@@ -295,7 +295,7 @@ def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(
 def test_of_two_simultaneous_starts_one_starts_the_stack_and_the_other_attaches(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "stack_programs", two_programs)
+    monkeypatch.setattr(services, "prepare_programs", two_programs)
 
     def start(_number: int) -> tuple[Stack, bool]:
         return services.start_or_attach(settings, display=ProgressDisplay(), requested_ports=())

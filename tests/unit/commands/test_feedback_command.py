@@ -31,7 +31,7 @@ def test_the_arguments_become_one_request() -> None:
         {"up": True, "score": 0.5},
         {"edit": "  "},
     ):
-        with pytest.raises(TwinError, match="give --up, --down or --score"):
+        with pytest.raises(TwinError, match="pass --up, --down or --score"):
             body(**invalid)
 
 

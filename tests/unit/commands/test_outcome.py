@@ -6,9 +6,9 @@ import io
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import OutcomeCode, determine_result, list_refusal_reasons
+from twin_cli.commands.outcome import OutcomeCode, determine_outcome, list_refusal_reasons
 from twin_cli.commands.progress_display import ProgressDisplay
-from twin_cli.commands.training import show_voice
+from twin_cli.commands.training import plot_styles
 
 from tests.registered import build_version
 from tests.unit.judges.test_voice_shown_record import FIGURES
@@ -55,15 +55,15 @@ def test_the_outcome(
     failed_checks: tuple[str, ...],
     expected: OutcomeCode,
 ) -> None:
-    result = determine_result(
+    result = determine_outcome(
         status,
         verdict=verdict(finding, CLAIM) if finding else None,
         verdict_is_fresh=is_fresh,
         version=VERSION if is_released else None,
         failed_checks=failed_checks,
     )
-    assert result.outcome is expected
-    assert result.outcome is OutcomeCode.TUNED or result.reasons
+    assert result.code is expected
+    assert result.code is OutcomeCode.TUNED or result.reasons
 
 
 def test_a_refusal_names_the_claim_and_its_figures() -> None:
@@ -78,7 +78,7 @@ def test_a_refusal_names_the_claim_and_its_figures() -> None:
 
 
 def test_a_failure_keeps_its_first_cause() -> None:
-    result = determine_result(
+    result = determine_outcome(
         "FAILURE", verdict=None, verdict_is_fresh=False, version=None, failures=("no space left",)
     )
     assert result.reasons == ("no space left",)
@@ -88,19 +88,19 @@ def test_a_failure_keeps_its_first_cause() -> None:
 def test_after_a_verdict_the_voice_is_plotted_as_bars(home: Settings, finding: Finding) -> None:
     output = io.StringIO()
     display = ProgressDisplay(Console(file=output, width=200), verbose=True)
-    result = determine_result(
+    result = determine_outcome(
         "SUCCESS",
         verdict=verdict(finding, CLAIM),
         verdict_is_fresh=True,
         version=VERSION,
     )
-    show_voice(home, result, display=display)
+    plot_styles(home, result, display=display)
     assert output.getvalue() == "", "the report is made afterwards"
 
     path = home.checkpoints_dir / "jose" / "c" / "evaluation" / VOICE_FIGURES_FILE
     path.parent.mkdir(parents=True)
     write_voice_figures(path, FIGURES, author="jose", checkpoint="c")
-    show_voice(home, result, display=display)
+    plot_styles(home, result, display=display)
 
     for line in render_bars(FIGURES):
         assert line in output.getvalue()

@@ -80,7 +80,7 @@ def test_a_verdict_is_one_line_without_figures() -> None:
     )
     verdict = Verdict("ada", "abcdef0123456789", "3", "not_decided", claims, "2026-01-01")
     assert format_verdict(verdict) == (
-        "the gate: 1 of 3 claims hold; not met: says what the posts say, keeps the basics"
+        "the gate: 1 of 3 claims passed; not met: says what the posts say, keeps the basics"
     )
 
 

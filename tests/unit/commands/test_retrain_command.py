@@ -27,6 +27,6 @@ def test_the_obstacle_nearest_to_running_is_named() -> None:
 
 
 def test_a_reason_and_a_stack_are_needed(home: Settings) -> None:
-    for reason, next_step in (("  ", "give a reason"), ("new posts", "twin up")):
+    for reason, next_step in (("  ", "pass a reason"), ("new posts", "twin up")):
         with pytest.raises(TwinError, match=next_step):
             run_retrain(home, author="", reason=reason, wait=False, display=ProgressDisplay())

@@ -25,8 +25,8 @@ def lines() -> list[str]:
 
 def test_lines_report_the_step_and_the_time_left(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
-    progress.expect("perplexity of candidate", 40, each_s=3.0)
-    advance = progress.step_recorder("perplexity of candidate")
+    progress.expect("perplexity of candidate", 40, step_s=3.0)
+    advance = progress.make_step_recorder("perplexity of candidate")
 
     for _ in range(10):
         now[0] += 1
@@ -44,10 +44,10 @@ def test_lines_report_the_step_and_the_time_left(now: list[float], lines: list[s
 
 def test_lines_never_report_more_steps_than_expected(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
-    progress.expect("reference", 4, each_s=1.0)
+    progress.expect("reference", 4, step_s=1.0)
 
     now[0] += 10
-    progress.step_recorder("reference")(9)
+    progress.make_step_recorder("reference")(9)
 
     assert '"step": 4, "steps": 4' in lines[0]
     assert '"eta_s": 0' in lines[0]
@@ -57,19 +57,19 @@ def test_finished_parts_correct_the_estimates_of_later_ones(
     now: list[float], lines: list[str]
 ) -> None:
     progress = ProgressLines(lines.append)
-    progress.expect("passages", 10, each_s=0.5)
-    progress.expect("answers", 20, each_s=1.0)
+    progress.expect("passages", 10, step_s=0.5)
+    progress.expect("answers", 20, step_s=1.0)
 
     for _ in range(10):
         now[0] += 2.0  # four times the expected time
-        progress.step_recorder("passages")(1)
+        progress.make_step_recorder("passages")(1)
 
     report = json.loads(lines[-1].removeprefix("progress "))
     assert (report["step"], report["steps"]) == (10, 30)
     assert report["eta_s"] == 20 * 4
-    progress.expect("answers", 5, each_s=1.0)  # fewer answers decided it
+    progress.expect("answers", 5, step_s=1.0)  # fewer answers decided it
     now[0] += 4.0
-    progress.step_recorder("answers")(1)
+    progress.make_step_recorder("answers")(1)
     report = json.loads(lines[-1].removeprefix("progress "))
     assert (report["step"], report["steps"], report["eta_s"]) == (11, 15, 16)
 
@@ -78,7 +78,7 @@ def test_an_unexpected_part_counts_its_steps(now: list[float], lines: list[str])
     progress = ProgressLines(lines.append)
 
     now[0] += 10
-    progress.step_recorder("reference")(2)
+    progress.make_step_recorder("reference")(2)
 
     assert '"step": 2, "steps": 2' in lines[0]
 

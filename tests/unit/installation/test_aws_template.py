@@ -13,7 +13,7 @@ import yaml
 from moto import mock_aws
 
 from tests import aws_stack
-from twin_resources.processes.programs import stack_programs
+from twin_resources.processes.programs import prepare_programs
 from twin_resources.settings import Settings
 
 REGION = {"region_name": "us-east-1"}
@@ -61,7 +61,7 @@ def test_each_container_serves_a_program_with_existing_settings(
     tasks: dict[str, Any], home: Settings
 ) -> None:
     settings = home.model_copy(update={name.lower(): "https://lf.example" for name in LANGFUSE})
-    programs = {program.name for program in stack_programs(settings)}
+    programs = {program.name for program in prepare_programs(settings)}
     known = {f"TWIN_{name.upper()}" for name in Settings.model_fields} | LANGFUSE | {"AWS_REGION"}
     environments: list[dict[str, str]] = []
     for task in tasks.values():

@@ -134,14 +134,16 @@ def test_minutes_are_estimated_for_the_chosen_recipe() -> None:
     by_name = model_fit.estimate_training(0.135, two_cards, recipe="smollm2-135m-cpu")
     assert (by_name["on"], by_name["training_minutes"]) == ("CPU", full)
     [finding] = preflight.check_base_model("owner/model-0.3B", LAPTOP)
-    assert "minutes (CPU) by recipe smollm2-135m-cpu (base model of 300M, a pro" in finding["found"]
+    assert (
+        "minutes (CPU) with recipe smollm2-135m-cpu (base model of 300M, a pro" in finding["found"]
+    )
     [finding] = preflight.check_base_model("owner/model-8B", LAPTOP, recipe="8b-gpu")
     assert (finding["verdict"], finding["name"]) == ("stop", "recipe")
     assert preflight.parse_arguments(["--recipe", "auto"]).recipe == ""
-    estimate = forecast.forecast(
-        LAPTOP, billion_parameters=0.135, words=1, is_installed=True, recipe="1b-gpu"
+    estimate = forecast.forecast_durations(
+        LAPTOP, billion_parameters=0.135, word_count=1, is_installed=True, recipe="1b-gpu"
     )
-    assert estimate["training_s"] > run_forecast(words=1, is_installed=True)["training_s"]
+    assert estimate["training_s"] > run_forecast(word_count=1, is_installed=True)["training_s"]
 
 
 def test_memory_time_and_licence_of_another_model_are_reported(tmp_path: Path) -> None:
@@ -170,11 +172,11 @@ def run_forecast(**changes: Any) -> dict[str, float]:
     machine = LAPTOP | {"cores": 2} | {k: v for k, v in changes.items() if k in LAPTOP}
     terms: dict[str, Any] = {
         "billion_parameters": 0.135,
-        "words": forecast.BUNDLED_WORDS,
+        "word_count": forecast.BUNDLED_WORD_COUNT,
         "is_installed": False,
     }
     terms |= {name: value for name, value in changes.items() if name not in LAPTOP}
-    return forecast.forecast(machine, **terms)
+    return forecast.forecast_durations(machine, **terms)
 
 
 def test_the_forecast_is_within_a_third_of_the_measured_first_run() -> None:
@@ -199,7 +201,7 @@ def test_the_forecast_is_within_a_third_of_the_measured_first_run() -> None:
 
 def test_the_forecast_counts_chunk_and_sentence_embeddings_of_a_large_corpus() -> None:
     """Measured: 326 s for 461 posts (530,000 words) on two cores with Python speed 1.47."""
-    estimate = run_forecast(words=530_000, speed=1.47)
+    estimate = run_forecast(word_count=530_000, core_speed=1.47)
     assert 2 / 3 <= estimate["first_quotation_s"] / 326 <= 4 / 3
 
 
@@ -216,20 +218,20 @@ def test_the_gate_forecast_depends_on_the_gpu_and_on_the_server() -> None:
 
 
 def test_a_first_run_takes_longer_on_a_slow_machine_and_for_many_posts() -> None:
-    usual, slow = run_forecast(), run_forecast(speed=0.5)
+    usual, slow = run_forecast(), run_forecast(core_speed=0.5)
     for name in ("installation_s", "first_quotation_s", "training_s", "gate_s"):
         assert slow[name] == pytest.approx(2 * usual[name], abs=2)
     installed = run_forecast(is_installed=True)
     assert installed["installation_s"] == 0.0
     assert "installed at" not in forecast.format_forecast(installed)
     assert run_forecast(cores=8)["training_s"] == pytest.approx(usual["training_s"] / 4, abs=5)
-    assert run_forecast(words=530_000)["first_quotation_s"] > usual["first_quotation_s"] + 60
+    assert run_forecast(word_count=530_000)["first_quotation_s"] > usual["first_quotation_s"] + 60
     assert 0.3 <= forecast.measure_core_speed() <= 2.0
 
 
 def test_python_speed_does_not_shorten_the_training_forecast() -> None:
     """A Xeon with AMX ran Python 1.9 times as fast and trained 100,000 tokens in 240 s."""
-    fast = run_forecast(speed=1.9)
+    fast = run_forecast(core_speed=1.9)
     assert 2 / 3 <= fast["training_s"] / 240 <= 4 / 3
     assert fast["training_s"] == run_forecast()["training_s"]
     assert fast["installation_s"] == pytest.approx(run_forecast()["installation_s"] / 1.9, abs=1)
@@ -240,9 +242,9 @@ def test_words_are_estimated_from_the_size_of_text_files(tmp_path: Path) -> None
     (tmp_path / "a" / "one.md").write_text("x" * 600)
     (tmp_path / "a" / "b" / "two.HTML").write_text("x" * 1200)
     (tmp_path / "a" / "picture.png").write_bytes(b"x" * 99_999)
-    assert forecast.estimate_words(tmp_path) == 300
-    assert forecast.estimate_words(tmp_path / "a" / "one.md") == 100
-    assert forecast.estimate_words(None) == forecast.BUNDLED_WORDS
+    assert forecast.estimate_word_count(tmp_path) == 300
+    assert forecast.estimate_word_count(tmp_path / "a" / "one.md") == 100
+    assert forecast.estimate_word_count(None) == forecast.BUNDLED_WORD_COUNT
     assert preflight.parse_arguments([str(tmp_path), "--author", "Ada"]).posts == tmp_path
     assert preflight.parse_arguments(["--author", str(tmp_path)]).posts is None
     assert preflight.parse_arguments(["--detach"]).posts is None

@@ -159,7 +159,7 @@ def compute_likelihoods(
         progress.expect(
             progress_part,
             expected_counts[progress_part],
-            each_s=expected_read_s(cache.precision),
+            step_s=expected_read_s(cache.precision),
         )
     for evaluated_model, samples, missing_count in model_samples:
         seconds_before = clock.seconds.get(progress_part_name(evaluated_model), 0.0)
@@ -204,5 +204,5 @@ def _compute(
         evaluated_model.base_folder, evaluated_model.adapter_folder, precision=precision
     )
     return perplexity.answer_likelihood(
-        model, samples, advance=progress.step_recorder(progress_part_name(evaluated_model))
+        model, samples, advance=progress.make_step_recorder(progress_part_name(evaluated_model))
     )

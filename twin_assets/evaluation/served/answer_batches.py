@@ -137,7 +137,7 @@ class AnswerBatches:
             prompts,
             max_tokens=(ANSWER_TOKENS, PARITY_TOKENS),
             frequency_penalty=FREQUENCY_PENALTY,
-            on_answer=self._progress.step_recorder(SERVED_PART),
+            on_answer=self._progress.make_step_recorder(SERVED_PART),
         )
         self._answer_with_candidate_only(queue)
         return CandidateAnswers(
@@ -201,7 +201,7 @@ class AnswerBatches:
             [self._prompts.prompts[position] for position in positions],
             max_tokens=[ANSWER_TOKENS],
             frequency_penalty=FREQUENCY_PENALTY,
-            on_answer=self._progress.step_recorder(ANSWERS_PART),
+            on_answer=self._progress.make_step_recorder(ANSWERS_PART),
         )
 
 

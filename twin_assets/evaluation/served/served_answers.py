@@ -170,9 +170,9 @@ def build_prompt_set(
 
 def expect_first_steps(progress: ProgressLines, *, answer_count: int) -> None:
     """Set the expected number of steps for the parity set, its reference and the other answers."""
-    progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, each_s=REPEATED_ANSWER_S)
-    progress.expect(REFERENCE_PART, FIRST_PARITY_PROMPTS, each_s=REFERENCE_S)
-    progress.expect(ANSWERS_PART, answer_count, each_s=ANSWER_S)
+    progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, step_s=REPEATED_ANSWER_S)
+    progress.expect(REFERENCE_PART, FIRST_PARITY_PROMPTS, step_s=REFERENCE_S)
+    progress.expect(ANSWERS_PART, answer_count, step_s=ANSWER_S)
 
 
 def build_parity_prompts(

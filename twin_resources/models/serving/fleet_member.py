@@ -123,7 +123,7 @@ class FleetMember:
             self._progress = None
             return
         self._progress = self._progress or ProgramProgress()
-        reason = self._progress.stop_reason(
+        reason = self._progress.find_stop_reason(
             process.pid, process.log_path, max_idle_s=HEALTH_IDLE_TIMEOUT_S
         )
         if reason:

@@ -160,7 +160,7 @@ class ServerProcess:
             if server is not None:
                 return server
             time.sleep(0.05)
-            reason = progress.stop_reason(self.pid, self.log_path)
+            reason = progress.find_stop_reason(self.pid, self.log_path)
         raise TwinError(
             f"serve {self.alias} with llama.cpp",
             found=f"{reason}: {self.read_log_tail()}",

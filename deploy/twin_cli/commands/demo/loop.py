@@ -1,4 +1,4 @@
-"""Run `twin demo-loop`: run the loop once with a simulated reader and a broken service.
+"""Run `twin demo-loop`: run the loop once with a simulated reader and a model broken on purpose.
 
 Scope: the order of the steps, and waiting for the sensor and Dagster.
 Out of scope: decisions (made by the sensor, the gate and the trial), the reader's rule
@@ -80,7 +80,7 @@ def run_demo(settings: Settings) -> int:
     Raises:
         TwinError: a step failed. The receipt contains the earlier steps.
     """
-    display = ProgressDisplay(stages=STAGE_COUNT)
+    display = ProgressDisplay(stage_count=STAGE_COUNT)
     settings = load_demo_settings(settings.home)
     _reset_home(settings, display)
     pace_overrides = {name: os.environ[name] for name in DEMO_SETTINGS}
@@ -131,7 +131,7 @@ class _Demo:
     ) -> None:
         self.settings, self.author, self.display = settings, author, display
         self.receipt = Receipt(settings=pace_overrides)
-        self.last_bad_score = 0.0  # on the monotonic clock
+        self.last_bad_score_at = 0.0  # on the monotonic clock
         self.registry: Registry = open_registry(settings)
 
     def run(self) -> None:
@@ -163,7 +163,7 @@ class _Demo:
             self.receipt.broken = self._collect_scores(
                 reader, MAX_BROKEN_SCORES, lambda _answers: self._list_alarms() != []
             )
-            self.last_bad_score = time.monotonic()
+            self.last_bad_score_at = time.monotonic()
             self._record_alarm()
         with self._step(5, "retraining: data, training, gate, pairs"):
             self._follow_retraining()
@@ -277,7 +277,7 @@ class _Demo:
             self.receipt.trial = trial.finding.finding
             self.receipt.trial_reason = f"{trial.evidence.pairs} pairs: {trial.finding.reason}"
         self._wait_until_served(new_version.version)
-        self.receipt.recovered_s = round(time.monotonic() - self.last_bad_score, 1)
+        self.receipt.recovered_s = round(time.monotonic() - self.last_bad_score_at, 1)
 
     def _collect_evidence(self) -> None:
         run_id = self.dagster.launch("collect_feedback", self.author.slug)

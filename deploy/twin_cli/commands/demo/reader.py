@@ -122,6 +122,6 @@ def read_held_out_questions(settings: Settings, author: str) -> list[HeldOutQues
         raise TwinError(
             "select the demo's questions from held-out posts",
             found=f"only {len(questions)} questions have a subject that the rule can recognise",
-            next_step=f"report this: the demo needs {MIN_QUESTIONS}, and the sample has more",
+            next_step=f"report this: the bundled sample should have at least {MIN_QUESTIONS}",
         )
     return questions

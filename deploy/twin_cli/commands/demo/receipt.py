@@ -34,15 +34,16 @@ class Receipt:
     """The demo's results; an empty field means that the step did not happen.
 
     Attributes:
-        settings: settings that make the demo faster than a real loop.
+        settings: the settings that make the demo faster than a real loop.
+        before, broken, after: the scores of each phase.
         refused: the gate's claims that refused the broken model, in words.
         forced: the move that released it anyway.
-        alarms: number of alarms.
+        alarms: the number of alarms.
         e_value, threshold: values at the first alarm.
-        runs: number of retrainings.
+        runs: the number of retrainings.
         run_id: id of the retraining's run.
         trial: finding of the trial that promoted the retrained model, such as `promote`.
-        trial_reason: reason of the finding, in words.
+        trial_reason: the reason for the finding, in words.
         recovered_s: seconds from the last bad score until the new version answered.
         seconds: duration of each step.
     """
@@ -68,7 +69,7 @@ class Receipt:
 
     def missing_steps(self) -> list[str]:
         """Return the steps that did not happen, in words, or an empty list if all happened."""
-        checks = {
+        happened_by_step = {
             "the first model was scored": self.before.scores > 0,
             "the gate refused the broken model for its topic": any(
                 claim.startswith("stays_on_topic") for claim in self.refused
@@ -83,7 +84,7 @@ class Receipt:
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,
         }
-        return [step for step, is_done in checks.items() if not is_done]
+        return [step for step, happened in happened_by_step.items() if not happened]
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:

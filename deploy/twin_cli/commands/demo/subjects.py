@@ -7,9 +7,10 @@ depend on the version. It only counts words.
 
 A question's subjects are its words that also occur in the author's passage and are rare: they occur
 in at most a third of the author's passages and a tenth of the questions. An answer gets the full
-score if it names two subjects (or the only one) and has twelve further words:
+score if it names two subjects (or the only one) and has twelve new words, which are not in the
+question:
 
-    score = min(1, named / min(2, subjects)) · min(1, further / 12)
+    score = min(1, named / min(2, subjects)) · min(1, new / 12)
 
 Words are compared by their first six letters, without a plural s. The author's own passage always
 names all subjects, so every question with a subject can be answered.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from twin_cli.commands.doctor import machine_findings, stack_findings, stores
-from twin_cli.commands.doctor.findings import Diagnostic, run_check
+from twin_cli.commands.doctor.findings import DoctorFinding, run_check
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
@@ -41,12 +41,12 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
     return int(has_failed)
 
 
-def run_checks(settings: Settings) -> list[Diagnostic]:
+def run_checks(settings: Settings) -> list[DoctorFinding]:
     """Return every finding, ordered so that causes precede their consequences."""
     stack = find_stack(settings)
     effective_settings = settings if stack is None else stack.settings
     is_running = stack is not None
-    checks: list[tuple[str, Callable[[], Iterable[Diagnostic]]]] = [
+    checks: list[tuple[str, Callable[[], Iterable[DoctorFinding]]]] = [
         ("system", lambda: machine_findings.check_system(effective_settings)),
         ("packages", lambda: machine_findings.check_packages(effective_settings)),
         ("GPU", lambda: machine_findings.check_gpu(effective_settings)),
@@ -71,7 +71,7 @@ def run_checks(settings: Settings) -> list[Diagnostic]:
     return [finding for name, check in checks for finding in run_check(name, check)]
 
 
-def build_doctor_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
+def build_doctor_document(settings: Settings, findings: Sequence[DoctorFinding]) -> dict[str, Any]:
     """Return the `twin doctor --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "home": str(settings.home),
@@ -80,7 +80,7 @@ def build_doctor_document(settings: Settings, findings: Sequence[Diagnostic]) ->
     }
 
 
-def format_summary(findings: Sequence[Diagnostic]) -> str:
+def format_summary(findings: Sequence[DoctorFinding]) -> str:
     """Return the last line, with the numbers of failures and warnings."""
     failure_count = sum(finding.verdict == "fail" for finding in findings)
     warning_count = sum(finding.verdict == "warn" for finding in findings)

@@ -1,6 +1,6 @@
 """Define one finding of `twin doctor`: the check, its verdict, what was found and the remedy.
 
-Scope: the type, and the finding of a check that raised an error.
+Scope: the finding's type, and turning a check's error into a finding.
 Out of scope: the checks.
 """
 # pyright: strict
@@ -18,8 +18,8 @@ TIMEOUT_S = 10.0  # per request to a service, because training may slow it down
 
 
 @dataclass(frozen=True)
-class Diagnostic:
-    """The result of one check.
+class DoctorFinding:
+    """One finding of a check.
 
     Attributes:
         verdict: `warn` if something works, or will work, but needs attention; `fail` if something
@@ -33,26 +33,26 @@ class Diagnostic:
     remedy: str = ""
 
 
-def ok(name: str, found: str) -> Diagnostic:
-    """Return the result of a passed check."""
-    return Diagnostic(name, "ok", found)
+def ok(name: str, found: str) -> DoctorFinding:
+    """Return the finding of a passed check."""
+    return DoctorFinding(name, "ok", found)
 
 
-def warn(name: str, found: str, remedy: str) -> Diagnostic:
-    """Return the result of a check that needs attention."""
-    return Diagnostic(name, "warn", found, remedy)
+def warn(name: str, found: str, remedy: str) -> DoctorFinding:
+    """Return the finding of a check that needs attention."""
+    return DoctorFinding(name, "warn", found, remedy)
 
 
-def fail(name: str, found: str, remedy: str) -> Diagnostic:
-    """Return the result of a failed check."""
-    return Diagnostic(name, "fail", found, remedy)
+def fail(name: str, found: str, remedy: str) -> DoctorFinding:
+    """Return the finding of a failed check."""
+    return DoctorFinding(name, "fail", found, remedy)
 
 
-def run_check(name: str, check: Callable[[], Iterable[Diagnostic]]) -> list[Diagnostic]:
+def run_check(name: str, check: Callable[[], Iterable[DoctorFinding]]) -> list[DoctorFinding]:
     """Return the findings of one check; an error becomes a finding, so that other checks still run.
 
     Args:
-        name: name of the finding for an error.
+        name: the name of the finding if the check raises an error.
     """
     try:
         return list(check())

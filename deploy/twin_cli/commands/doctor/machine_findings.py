@@ -1,6 +1,6 @@
 """Check the machine and the installation for `twin doctor`; no check needs a stack.
 
-Scope: system, packages, graphics card, disk, and the home's files and keys.
+Scope: system, packages, GPU, disk, and the home's files and keys.
 Out of scope: the needs of a model (`preflight.py` reports them before installation).
 """
 # pyright: strict
@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 import twin_resources
 from twin_cli import preflight
-from twin_cli.commands.doctor.findings import Diagnostic, fail, ok, warn
+from twin_cli.commands.doctor.findings import DoctorFinding, fail, ok, warn
 from twin_resources.access.named_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import author_slugs, list_readable_authors
@@ -31,18 +31,18 @@ PACKAGE_NAME = "llm-twin"
 PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 
-def check_system(_settings: Settings) -> Iterator[Diagnostic]:
+def check_system(_settings: Settings) -> Iterator[DoctorFinding]:
     """Check the system, Python and the compiler, as the preflight check does."""
     checks = (preflight.check_system, preflight.check_python, preflight.check_compiler)
     yield from _convert_preflight_findings(finding for check in checks for finding in check())
 
 
-def check_reranker(settings: Settings) -> Iterator[Diagnostic]:
+def check_reranker(settings: Settings) -> Iterator[DoctorFinding]:
     """Check whether the reranker is valid; if none is configured, yield nothing."""
     yield from _convert_preflight_findings(preflight.check_reranker(settings.reranker))
 
 
-def _convert_preflight_findings(findings: Iterable[preflight.Finding]) -> Iterator[Diagnostic]:
+def _convert_preflight_findings(findings: Iterable[preflight.Finding]) -> Iterator[DoctorFinding]:
     for finding in findings:
         if finding["verdict"] == "ok":
             yield ok(finding["name"], finding["found"])
@@ -50,7 +50,7 @@ def _convert_preflight_findings(findings: Iterable[preflight.Finding]) -> Iterat
             yield fail(finding["name"], finding["found"], finding["next_step"])
 
 
-def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
+def check_packages(_settings: Settings) -> Iterator[DoctorFinding]:
     """Check that the project's requirements are installed in compatible versions."""
     problems: list[str] = []
     checked_count = 0
@@ -91,27 +91,27 @@ def read_project_requirements(root: Path = Path(twin_resources.__file__).parents
     return metadata.requires(PACKAGE_NAME) or []
 
 
-def check_gpu(_settings: Settings) -> Iterator[Diagnostic]:
-    """List the graphics cards, and check whether the installed torch can use them."""
-    cards = list_gpus()
+def check_gpu(_settings: Settings) -> Iterator[DoctorFinding]:
+    """List the GPUs, and check whether the installed torch can use them."""
+    gpus = list_gpus()
     torch_version = metadata.version("torch")
-    if not cards:
+    if not gpus:
         cores = preflight.count_usable_cores()
         yield ok("GPU", f"none: {cores} cores train and answer (torch {torch_version})")
         return
-    card_names = ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in cards)
+    gpu_names = ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in gpus)
     if torch_version.endswith("+cpu"):
         yield warn(
             "GPU",
-            f"{card_names}, which torch {torch_version} cannot use",
+            f"{gpu_names}, which torch {torch_version} cannot use",
             "install a CUDA build of torch: run `pip install --force-reinstall torch` without the "
-            "index of CPU wheels",
+            "CPU wheel index",
         )
     else:
-        yield ok("GPU", f"{card_names}, torch {torch_version}")
+        yield ok("GPU", f"{gpu_names}, torch {torch_version}")
 
 
-def check_disk(settings: Settings) -> Iterator[Diagnostic]:
+def check_disk(settings: Settings) -> Iterator[DoctorFinding]:
     """Check free space and permissions of the home folder, as the preflight check does."""
     home = settings.home
     yield from _convert_preflight_findings(
@@ -121,7 +121,7 @@ def check_disk(settings: Settings) -> Iterator[Diagnostic]:
 
 def check_keys(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
-) -> Iterator[Diagnostic]:
+) -> Iterator[DoctorFinding]:
     """Check the files that contain keys, and the provider keys that configured models need."""
     private_files = [
         settings.home / name for name in PRIVATE_FILES if (settings.home / name).exists()
@@ -153,7 +153,7 @@ def check_keys(
 
 def check_judge(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
-) -> Iterator[Diagnostic]:
+) -> Iterator[DoctorFinding]:
     """Check whether the judge has a price and a budget; if none is configured, yield nothing."""
     model = settings.judge_model
     if not model:
@@ -177,8 +177,8 @@ def check_judge(
         yield ok("judge", f"{model} may cost {format_dollars(monthly_budget)} a month")
 
 
-def check_authors(settings: Settings) -> Iterator[Diagnostic]:
-    """Check the authors' files, and whether their folders exist."""
+def check_authors(settings: Settings) -> Iterator[DoctorFinding]:
+    """Check the authors' files, and whether the folders of their posts exist."""
     slugs = author_slugs(settings)
     if not slugs:
         yield warn("authors", f"none in {settings.home}", "run `twin up PATH --author NAME`")
@@ -187,7 +187,7 @@ def check_authors(settings: Settings) -> Iterator[Diagnostic]:
     for problem in problems:
         yield fail("authors", problem, f"correct the file in {settings.authors_dir}")
     missing_sources = [
-        f"{source} (of {author.slug})"
+        f"{source} ({author.slug})"
         for author in authors
         for source in author.sources
         if "://" not in source and not Path(source).expanduser().exists()

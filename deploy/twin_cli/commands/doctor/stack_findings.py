@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
+from twin_cli.commands.doctor.findings import TIMEOUT_S, DoctorFinding, fail, ok, warn
 from twin_resources.processes.endpoints import READY, read_endpoint_state, urls
 from twin_resources.processes.ports import describe_port_holder, is_free
 from twin_resources.processes.process_identity import find_marked_processes
@@ -29,7 +29,7 @@ from twin_resources.wait_limits import MAX_IDLE_S
 PROGRAM_BY_SERVICE = {"gateway": "gateway", "dagster": "dagster-webserver", "traces": "traces"}
 
 
-def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
+def check_stack(settings: Settings, stack: Stack | None) -> Iterator[DoctorFinding]:
     """Check whether the stack and all programs of its supervisor are running."""
     if stack is None:
         record = read_record(settings)
@@ -38,7 +38,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
                 "stack", "the stack ended without `twin stop`", "run `twin up` to recover it"
             )
         elif settings.gateway_url:
-            yield ok("stack", "none on this host, which uses the gateway of another")
+            yield ok("stack", "none on this host, which uses another host's gateway")
         else:
             yield warn("stack", f"no stack is running in {settings.home}", "run `twin up`")
         return
@@ -63,8 +63,8 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
 
 def check_ports(
     settings: Settings, stack: Stack | None, *, environ: Mapping[str, str] = os.environ
-) -> Iterator[Diagnostic]:
-    """Check that the stack listens on its services' ports, or that they are free if none runs."""
+) -> Iterator[DoctorFinding]:
+    """Check that the stack listens on its ports or, if no stack is running, that they are free."""
     effective_settings = stack.settings if stack is not None else settings
     leftover_ports = _find_leftover_ports(settings) if stack is None else frozenset[int]()
     port_texts: list[str] = []
@@ -121,7 +121,7 @@ def _find_leftover_ports(settings: Settings) -> frozenset[int]:
     return frozenset(ports)
 
 
-def check_dagster(stack: Stack) -> Iterator[Diagnostic]:
+def check_dagster(stack: Stack) -> Iterator[DoctorFinding]:
     """Check Dagster's webserver and code location."""
     from twin_resources.processes.dagster_http import DagsterHTTP
 
@@ -135,7 +135,7 @@ def check_dagster(stack: Stack) -> Iterator[Diagnostic]:
             yield ok("Dagster", f"{address}, code loaded")
 
 
-def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
+def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[DoctorFinding]:
     """Check that the stack's or the deployment's gateway responds and accepts this home's key."""
     import httpx
 
@@ -147,7 +147,7 @@ def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
         yield fail(
             "gateway",
             f"{address}: {state}",
-            "check TWIN_GATEWAY_URL, and see `twin doctor` on its host",
+            "check TWIN_GATEWAY_URL, and run `twin doctor` on the gateway's host",
         )
         return
     key = load_secrets(settings).gateway_key
@@ -160,7 +160,7 @@ def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
         )
     except httpx.HTTPError as error:
         message = f"{address}: {type(error).__name__}"
-        yield fail("gateway", message, "see `twin logs gateway`; a start takes 15 s")
+        yield fail("gateway", message, "see `twin logs gateway`; a gateway takes 15 s to start")
         return
     if response.status_code == 200:
         yield ok("gateway", f"{address}, {len(response.json()['data'])} models for this key")
@@ -168,15 +168,15 @@ def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
         remedy = (
             "its keys differ from secrets.json; run `twin stop` and `twin up`"
             if stack is not None
-            else "set TWIN_HOME_SECRET to that of the gateway's host"
+            else "set TWIN_HOME_SECRET to the value on the gateway's host"
         )
         yield fail("gateway", f"{address} refuses this home's key", remedy)
     else:
         yield fail("gateway", f"{address}: HTTP {response.status_code}", "see `twin logs gateway`")
 
 
-def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
-    """Check the model servers of the fleet, or the server in TWIN_MODEL_SERVER_URL."""
+def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[DoctorFinding]:
+    """Check the stack's model servers, or the server in TWIN_MODEL_SERVER_URL."""
     if settings.model_server_url:
         yield from _check_named_server(settings)
     if stack is None or settings.model_server_url:
@@ -200,7 +200,7 @@ def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Dia
         yield ok("model server", ", ".join(ready_names))
 
 
-def _check_named_server(settings: Settings) -> Iterator[Diagnostic]:
+def _check_named_server(settings: Settings) -> Iterator[DoctorFinding]:
     from twin_resources.models.serving.adapter_routes import (
         ENABLE_ADAPTERS_STEP,
         can_load_adapters,

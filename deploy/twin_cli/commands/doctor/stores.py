@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
+from twin_cli.commands.doctor.findings import TIMEOUT_S, DoctorFinding, fail, ok, warn
 from twin_resources.authors import author_slugs
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
@@ -35,7 +35,7 @@ S3_SCHEME = "s3://"
 MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes indicate a fault
 
 
-def check_state(settings: Settings) -> Iterator[Diagnostic]:
+def check_state(settings: Settings) -> Iterator[DoctorFinding]:
     """Check the state store, SQLite or PostgreSQL, and whether all hosts have the same keys."""
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
@@ -48,19 +48,24 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_VERSION, schema_versions
 
-    yield from _check_shared_keys(settings)
+    if settings.store_uri and not settings.home_secret:
+        yield warn(
+            "keys",
+            "several hosts can share this home, but each host generates its own keys",
+            "set the same TWIN_HOME_SECRET on every host",
+        )
     remedy = "set TWIN_STATE_URL to postgresql+psycopg2://user:password@host/database, or unset it"
     try:
         url = sa.make_url(settings.state_address)
-        kind = url.get_backend_name()
-        name = "PostgreSQL" if kind == "postgresql" else "state"
+        backend = url.get_backend_name()
+        name = "PostgreSQL" if backend == "postgresql" else "state"
         display_url = url.render_as_string(hide_password=True)
-        if kind == "sqlite" and not Path(url.database or "").exists():
+        if backend == "sqlite" and not Path(url.database or "").exists():
             check_policy_names_no_version(settings.policy_path, store_address=display_url)
             yield ok(name, f"no database yet; the first start creates {url.database}")
             return
         timeout_options = (
-            {"connect_timeout": int(TIMEOUT_S)} if kind == "postgresql" else {"timeout": 3}
+            {"connect_timeout": int(TIMEOUT_S)} if backend == "postgresql" else {"timeout": 3}
         )
         engine = sa.create_engine(url, connect_args=timeout_options, poolclass=sa.NullPool)
     except (ArgumentError, NoSuchModuleError) as error:
@@ -97,16 +102,7 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         yield warn("account", message, remedy)
 
 
-def _check_shared_keys(settings: Settings) -> Iterator[Diagnostic]:
-    if settings.store_uri and not settings.home_secret:
-        yield warn(
-            "keys",
-            "several hosts can share this home, but each host generates its own keys",
-            "set the same TWIN_HOME_SECRET on every host",
-        )
-
-
-def check_tables(settings: Settings) -> Iterator[Diagnostic]:
+def check_tables(settings: Settings) -> Iterator[DoctorFinding]:
     """Check the storage of the Lance tables, a folder or S3."""
     if not settings.tables_base.startswith(S3_SCHEME):
         folder = Path(settings.tables_base)
@@ -125,7 +121,7 @@ def check_tables(settings: Settings) -> Iterator[Diagnostic]:
     yield from _check_bucket(settings)
 
 
-def _check_bucket(settings: Settings) -> Iterator[Diagnostic]:
+def _check_bucket(settings: Settings) -> Iterator[DoctorFinding]:
     """List the bucket with boto3, and write and read a table with Lance's client."""
     from twin_resources.storage.object_store import endpoint_from_environment, probe_prefix
 
@@ -180,7 +176,7 @@ def _write_probe_table(base: str) -> None:
         )
 
 
-def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
+def _open_all_tables(settings: Settings) -> tuple[int, list[DoctorFinding]]:
     """Return the number of intact tables, and a finding for each damaged table."""
     from twin_resources.storage.tables.store import (
         list_authors_with_tables,
@@ -190,7 +186,7 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
     from twin_resources.storage.tables.table_integrity import check_table, find_damaged_indexes
 
     base, intact_count = settings.tables_base, 0
-    damaged_tables: list[Diagnostic] = []
+    damaged_tables: list[DoctorFinding] = []
     for author in sorted({*author_slugs(settings), *list_authors_with_tables(base)}):
         for asset in list_tables(f"{base}/{author}"):
             try:
@@ -208,21 +204,21 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
     return intact_count, damaged_tables
 
 
-def check_databases(settings: Settings) -> Iterator[Diagnostic]:
+def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
     """Check every SQLite file of the home: traces, outbox, state, Dagster's records."""
     from twin_resources.storage.state.database_files import check_database, find_databases
 
     excluded_folders = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
     intact_count = 0
-    faults: dict[type[StorageError], list[StorageError]] = {}
+    faults_by_type: dict[type[StorageError], list[StorageError]] = {}
     for path in find_databases(settings.home, excluded=excluded_folders):
         try:
             check_database(path)
             intact_count += 1
         except StorageError as fault:
-            faults.setdefault(type(fault), []).append(fault)
-    for kind, (first_fault, *other_faults) in faults.items():
-        if kind in {DiskFullError, ReadOnlyError, UnreachableError} and other_faults:
+            faults_by_type.setdefault(type(fault), []).append(fault)
+    for fault_type, (first_fault, *other_faults) in faults_by_type.items():
+        if fault_type in {DiskFullError, ReadOnlyError, UnreachableError} and other_faults:
             count = format_count(len(other_faults), "other database")
             found = f"{first_fault.found}, and {count} there"  # one remedy for all
             yield fail("databases", found, first_fault.next_step)
@@ -234,11 +230,11 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
     )
 
 
-def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
+def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:
     """Check that Langfuse or the embedded trace store responds and accepts the keys.
 
     Args:
-        is_running: whether the stack runs; the embedded store is one of its programs.
+        is_running: whether the stack is running; the embedded store is one of its programs.
     """
     from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
     from twin_resources.observability.langfuse.connection import find_trace_store
@@ -278,7 +274,7 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
     )
 
 
-def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
+def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:
     """Check the items that wait for the trace store and those that it rejected."""
     from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 
@@ -289,18 +285,20 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
     with closing(Outbox(path)) as outbox:
         counts = outbox.counts()
     problem_suffix = f" ({counts.problem})" if counts.problem else ""
-    waiting = f"{counts.scores:,} scores and {counts.traces:,} traces are waiting{problem_suffix}"
+    waiting_text = (
+        f"{counts.scores:,} scores and {counts.traces:,} traces are waiting{problem_suffix}"
+    )
     waited_s = 0.0 if counts.oldest_at is None else max(0.0, time.time() - counts.oldest_at)
     if not (counts.scores or counts.traces):
         sent_text = f"{counts.sent_scores:,} scores and {counts.sent_traces:,} traces sent"
         yield ok("outbox", f"empty; {sent_text}")
     elif not is_running:
-        yield warn("outbox", waiting, "run `twin up`; they are sent while the stack runs")
+        yield warn("outbox", waiting_text, "run `twin up`; they are sent while the stack runs")
     elif waited_s > MAX_OUTBOX_WAIT_S:
         remedy = "see the finding on the trace store, and `twin logs relay`; nothing is lost"
-        yield fail("outbox", f"{waiting}, the oldest for {waited_s:,.0f} s", remedy)
+        yield fail("outbox", f"{waiting_text}, the oldest for {waited_s:,.0f} s", remedy)
     else:
-        yield ok("outbox", f"{waiting} and being sent")
+        yield ok("outbox", f"{waiting_text} and being sent")
     if counts.dropped_traces:
         message = f"{counts.dropped_traces:,} of the oldest traces were dropped from a full outbox"
         yield warn("outbox", message, "find out why the trace store was unavailable for so long")
@@ -310,7 +308,7 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
         yield warn("outbox", message, "see `twin logs relay` for the error")
 
 
-def check_ray(settings: Settings) -> Iterator[Diagnostic]:
+def check_ray(settings: Settings) -> Iterator[DoctorFinding]:
     """Check Ray, if it is the training backend."""
     if settings.train_backend != "ray":
         return

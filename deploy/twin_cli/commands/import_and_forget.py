@@ -121,7 +121,7 @@ def run_import(
 def _leave_import_to_other_hosts(
     settings: Settings, subject: AuthorToServe, display: ProgressDisplay
 ) -> None:
-    """Share the author's file; the sensor `new_posts` of the host with Dagster imports the posts.
+    """Share the author's file; on the host with Dagster, the sensor `new_posts` imports the posts.
 
     Raises:
         TwinError: the posts are in a folder, which other hosts cannot read.
@@ -208,7 +208,7 @@ def run_forget(
 def resolve_subject(
     settings: Settings, *, post: str, author: str, reader: str
 ) -> tuple[ErasureSubject, str]:
-    """Return the subject that the options name, and the hash of a reader's key ("" without a key).
+    """Return the subject that the options name, and the hash of a given reader's key, or "".
 
     Raises:
         TwinError: the options name no subject or several, or the reader is neither a key nor 16
@@ -223,7 +223,7 @@ def resolve_subject(
         raise TwinError(
             "forget a reader",
             found="neither a key nor a reader's 16 digits",
-            next_step="give the reader's key, or `reader` from one of the reader's traces",
+            next_step="pass the reader's key, or the `reader` value in one of the reader's traces",
         )
     if post and not reader:
         from twin_resources.erasure.data_store import Installation
@@ -237,7 +237,7 @@ def resolve_subject(
         slug = _find_known_slug(settings, author)
         return ErasureSubject("author", slug, slug), ""
     raise TwinError(
-        "forget",
+        "choose what to forget",
         found="no subject, or more than one",
         next_step="name one: --post ID, --author SLUG without --post, or --reader KEY",
     )
@@ -259,7 +259,7 @@ def _find_known_slug(settings: Settings, author: str) -> str:
 
 @contextmanager
 def _open_erasure(settings: Settings) -> Generator[tuple[Installation, DagsterRecords]]:
-    """Yield this home's stores and Dagster's records, and close them."""
+    """Open this home's stores and Dagster's records, yield them, and close them."""
     from twin_resources.erasure.dagster_records import open_records
     from twin_resources.erasure.data_store import Installation
 
@@ -285,7 +285,7 @@ def _erase_in_stack(stack: Stack, request_number: int, console: Console) -> None
             if finished_run.failures
             else f"the run ended with the status {finished_run.run.status}"
         )
-        raise TwinError("forget", found=cause, next_step="run the same command again to continue")
+        raise TwinError("erase data", found=cause, next_step="run the command again to continue")
 
 
 def _print_certificate(
@@ -294,19 +294,20 @@ def _print_certificate(
     if as_json:
         console.print_json(data=report | {"certificate": path})
         return
-    places = cast("dict[str, int]", report["places"])
-    erased_text = ", ".join(f"{name} {count}" for name, count in places.items())
+    count_by_store = cast("dict[str, int]", report["places"])
+    erased_text = ", ".join(f"{store} {count}" for store, count in count_by_store.items())
     console.print(f"forgotten ({report['kind']}): {erased_text}", markup=False)
-    console.print("all stores were decoded afterwards; none still contains it", markup=False)
+    console.print("all stores were then decoded and checked; none contains the erased data")
     if report["tainted"]:
         console.print(
-            f"{format_count(len(report['tainted']), 'checkpoint')} trained on it: the base model "
-            "with retrieval answers until a rebuild without it passes the gate",
+            f"{format_count(len(report['tainted']), 'checkpoint')} trained on the erased data; the "
+            "base model with retrieval answers until a model retrained without that data passes "
+            "the gate",
             markup=False,
         )
     for external_place in report["elsewhere"]:
         console.print(
-            f"elsewhere, until {external_place['deadline']}: {external_place['what']}: "
+            f"outside this home, by {external_place['deadline']}: {external_place['what']}: "
             f"{external_place['how']}",
             markup=False,
         )
