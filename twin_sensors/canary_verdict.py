@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from twin_resources.authors import list_readable_authors
-from twin_resources.authors.consent import consent_date, missing_consent_reason
+from twin_resources.authors.consent import find_consent_date, missing_consent_reason
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
@@ -51,7 +51,7 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
             withheld_reasons={
                 author.slug: missing_consent_reason(author)
                 for author in authors
-                if consent_date(author) is None
+                if find_consent_date(author) is None
             },
             gate_version=gate_version,
             newest_metadata=lambda asset, author: newest_metadata(context.instance, asset, author),

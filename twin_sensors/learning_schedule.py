@@ -15,7 +15,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from twin_resources.authors import Author, list_readable_authors
-from twin_resources.authors.consent import external_use_refusal
+from twin_resources.authors.consent import find_external_use_refusal
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed_answers import month_start
 from twin_resources.registry.registry import Registry
@@ -62,7 +62,7 @@ def learn_routing_every_night(
         if author.slug in runs.in_flight_run_ids():
             messages.append(f"{author.slug}: a run of learn_routing is in progress")
             continue
-        if reason := external_use_refusal(author):
+        if reason := find_external_use_refusal(author):
             messages.append(f"{author.slug}: {reason}")
             continue
         last_success = runs.newest_success(author.slug)

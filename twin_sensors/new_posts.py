@@ -17,7 +17,7 @@ from typing import Any
 
 import dagster as dg
 
-from twin_resources.authors import author_slugs, read_author
+from twin_resources.authors import list_author_slugs, read_author
 from twin_resources.errors import TwinError
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.models.embedder.embedder import find_prepared_embedder
@@ -90,7 +90,7 @@ def new_posts(
         message = f"imports wait for the embedder: {error.found}"
         return dg.SensorResult(skip_reason=message, cursor=posts_cursor.to_json())
     runs = ImportRuns(context.instance)
-    slugs = author_slugs(settings)
+    slugs = list_author_slugs(settings)
     known_sources = {
         slug: sources for slug, sources in posts_cursor.authors.items() if slug in slugs
     }

@@ -21,8 +21,8 @@ from tests.bench.rows import Row, bounded_row
 from twin_assets.corpus import cleaning, document_claims, source_quotations
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.importers.site_layout import is_text_reason
-from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import Inventory, take_inventory
+from twin_assets.corpus.raw_posts_import import build_inventory_frame, read_rows
 from twin_assets.instructions.answer_passages import find_passages
 
 MAX_QUARANTINED = 0.2  # share of documents above which an import stops (`TWIN_MOST_QUARANTINED`)
@@ -73,7 +73,8 @@ def folder_rows(folder: Path, names: Sequence[str] = ()) -> list[Row]:
     imported = import_folder(folder, names)
     raw, accepted = imported.raw, imported.accepted
     posts = raw.filter(pl.col("problem") == "")
-    unread = sum(n for reason, n in imported.inventory.skipped.items() if is_text_reason(reason))
+    skips = imported.inventory.skipped_counts
+    unread = sum(count for reason, count in skips.items() if is_text_reason(reason))
     return [
         Row("posts read", posts.height, "posts", peers=_counted(accepted["language"])),
         Row("files that hold text and were not read", unread, "files"),

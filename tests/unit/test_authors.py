@@ -6,7 +6,7 @@ import pytest
 
 from twin_resources.authors import (
     Author,
-    author_slugs,
+    list_author_slugs,
     list_authors,
     list_readable_authors,
     read_author,
@@ -96,7 +96,7 @@ def test_one_authors_mistake_does_not_hide_the_others(home: Settings) -> None:
     (home.authors_dir / "ann.toml").write_text("name = [")
     with pytest.raises(TwinError, match=r"ann\.toml"):
         list_authors(home)
-    assert author_slugs(home) == ["ann", "bob"]
+    assert list_author_slugs(home) == ["ann", "bob"]
     authors, [error] = list_readable_authors(home)
     assert [author.slug for author in authors] == ["bob"]
     assert error.startswith("ann: ")

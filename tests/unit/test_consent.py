@@ -15,7 +15,7 @@ from twin_cli.commands.subject import AuthorToServe, find_sample_folder
 from twin_cli.commands.terminal_questions import add_consent, is_interactive_terminal
 
 from twin_resources.authors import Author
-from twin_resources.authors.consent import consent_date, missing_consent_reason
+from twin_resources.authors.consent import find_consent_date, missing_consent_reason
 
 TODAY = date(2026, 11, 21)
 
@@ -35,7 +35,7 @@ TODAY = date(2026, 11, 21)
 )
 def test_a_line_with_a_valid_date_is_consent(line: str, day: date | None) -> None:
     author = Author("ann", "Ann", consent=line)
-    assert consent_date(author, today=TODAY) == day
+    assert find_consent_date(author, today=TODAY) == day
     assert ("no line" in missing_consent_reason(author)) == (not line)
 
 
@@ -123,4 +123,4 @@ def test_a_bundled_author_without_a_date_gets_it_from_the_sample_folder() -> Non
         Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
     )
     result = add_consent(subject, is_declared=False, is_interactive=False, log=lambda line: None)
-    assert consent_date(result.author) == date(2020, 1, 1)
+    assert find_consent_date(result.author) == date(2020, 1, 1)

@@ -92,18 +92,18 @@ def is_platform_line(line: str) -> bool:
 
 
 def hash_lines(text: str) -> list[int]:
-    """Return a number for each line that may be boilerplate, in order.
+    """Return the hashes of the lines that may be boilerplate, in order; at most `MAX_LINES`.
 
-    Lines with equal words have equal numbers, and figures count as words. When all figures counted
-    as equal, lines such as "5 km in 31 minutes" from different days were removed as repetitions.
+    Lines with the same words have the same hash. Digits are part of the words: without them, lines
+    such as "5 km in 31 minutes" from different days were removed as repetitions.
     """
-    numbers = [number for _, number in _hash_prose_lines(text)]
+    hashes = [line_hash for _, line_hash in _hash_prose_lines(text)]
     half = MAX_LINES // 2
-    return numbers if len(numbers) <= MAX_LINES else numbers[:half] + numbers[-half:]
+    return hashes if len(hashes) <= MAX_LINES else hashes[:half] + hashes[-half:]
 
 
 def find_repeated_lines(lines: pl.Series) -> pl.Series:
-    """Return the lines that repeat across an author's posts, in order.
+    """Return the hashes of the lines that repeat across an author's posts, sorted.
 
     Args:
         lines: the `hash_lines` of each post.
@@ -124,23 +124,23 @@ def find_repeated_lines(lines: pl.Series) -> pl.Series:
     )
     frequent_lines = (
         lines_by_post.group_by("line")
-        .len("posts")
-        .filter(pl.col("posts") >= required_posts)
+        .len("post_count")
+        .filter(pl.col("post_count") >= required_posts)
         .select("line")
     )
     if frequent_lines.is_empty():
         return frequent_lines["line"]
     words = _extract_word_count(pl.col("line"))
     own_lines_by_post = lines_by_post.with_columns(
-        own=~pl.col("line").is_in(frequent_lines["line"].implode())
+        is_own=~pl.col("line").is_in(frequent_lines["line"].implode())
     ).group_by("post")
     distinct_posts = own_lines_by_post.agg(
-        (words.filter("own").sum() / words.sum()).alias("share")
+        (words.filter("is_own").sum() / words.sum()).alias("share")
     ).filter(pl.col("share") >= MIN_OWN_SHARE)
     line_counts = (
-        lines_by_post.join(distinct_posts, on="post", how="semi").group_by("line").len("posts")
+        lines_by_post.join(distinct_posts, on="post", how="semi").group_by("line").len("post_count")
     )
-    return line_counts.filter(pl.col("posts") >= required_posts)["line"].sort()
+    return line_counts.filter(pl.col("post_count") >= required_posts)["line"].sort()
 
 
 def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
@@ -154,11 +154,11 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     remaining_lines = list(_hash_prose_lines(text))
     removed_indexes = {
         index
-        for index, number in remaining_lines
-        if number in repeated and number & _MAX_WORDS >= LONG_LINE_WORDS
+        for index, line_hash in remaining_lines
+        if line_hash in repeated and line_hash & _MAX_WORDS >= LONG_LINE_WORDS
     }
     remaining_lines = [
-        (index, number) for index, number in remaining_lines if index not in removed_indexes
+        (index, line_hash) for index, line_hash in remaining_lines if index not in removed_indexes
     ]
     for window in (slice(0, LEADING_LINES), slice(-TRAILING_LINES, None)):
         while repeated_pairs := [pair for pair in remaining_lines[window] if pair[1] in repeated]:
@@ -167,12 +167,12 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     return _remove_lines(text, removed_indexes) if removed_indexes else text
 
 
-# The lowest ten bits of a line's number contain its word count, so counting needs no text.
+# The lowest ten bits of a line's hash contain its word count, so counting needs no text.
 _MAX_WORDS = (1 << 10) - 1
 
 
-def _extract_word_count(number: pl.Expr) -> pl.Expr:
-    return number % (_MAX_WORDS + 1)
+def _extract_word_count(line_hash: pl.Expr) -> pl.Expr:
+    return line_hash % (_MAX_WORDS + 1)
 
 
 def _hash_prose_lines(text: str) -> Iterator[tuple[int, int]]:
@@ -182,9 +182,9 @@ def _hash_prose_lines(text: str) -> Iterator[tuple[int, int]]:
         words = split_words(line)
         if words:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
-            # The number stays below 2^63, so that Int64 can store it.
-            number = int.from_bytes(digest, "big") >> 11 << 10
-            yield index, number | min(len(words), _MAX_WORDS)
+            # The hash stays below 2^63, so that Int64 can store it.
+            shifted_hash = int.from_bytes(digest, "big") >> 11 << 10
+            yield index, shifted_hash | min(len(words), _MAX_WORDS)
 
 
 def _remove_lines(text: str, line_indexes: Collection[int]) -> str:

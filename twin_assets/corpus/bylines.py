@@ -3,9 +3,9 @@
 Scope: comparing names, and finding bylines inside a text. Out of scope: the byline field of an
 export (importers), the handling of a foreign post (`cleaning_verdicts`).
 
-If in doubt, a post counts as the author's. The byline may be empty, "admin", or a first name, or it
-may contain the author's name and another name. Further names of the author belong in `aliases` in
-the author's settings.
+If in doubt, a post counts as the author's. This covers a byline that is empty, "admin" or a first
+name, and one that contains the author's name and another name. Further names of the author belong
+in `aliases` in the author's settings.
 
 The owner of an account may sign with a handle. A handle on most posts of a source is therefore the
 author's if no post there has the author's own name. A full name always names a person, and a shared
@@ -33,7 +33,7 @@ _ROLE_NAMES = frozenset(
 )
 _TRANSLATED_BY = re.compile(r"[,;(]*\s*\btranslated by\b[:\s]*", re.IGNORECASE)
 _NAME_SEPARATOR = re.compile(r"\s*(?:,|;|&|\+|/|\band\b|\bund\b|\bet\b|\by\b|\bmit\b|\bwith\b)\s*")
-_ADDRESS = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNORECASE)
+_NO_NAME = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNORECASE)
 _UNSPACED_SCRIPTS = re.compile(
     "[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )
@@ -92,12 +92,12 @@ def find_foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[
 
 
 def is_own_byline(byline: str, names: tuple[str, ...]) -> bool:
-    """Return whether a byline may be one of `names`: equal, a part of it, or its initials.
+    """Return whether a byline may be one of `names`: the same name, a part of it, or its initials.
 
     In a translation's byline, both the writer and the translator must match.
     """
     return all(
-        _is_matching_part(part, names) for part in _TRANSLATED_BY.split(byline) if part.strip()
+        _may_name_author(part, names) for part in _TRANSLATED_BY.split(byline) if part.strip()
     )
 
 
@@ -113,18 +113,18 @@ def is_translation(byline: str) -> bool:
 
 def _parse_byline_names(byline: str) -> list[tuple[str, ...]]:
     """Return the words of each name in a byline, or [] if a name is a role such as "admin"."""
-    names = [_split_name(part) for part in _NAME_SEPARATOR.split(_ADDRESS.sub(" ", byline).strip())]
+    names = [_split_name(part) for part in _NAME_SEPARATOR.split(_NO_NAME.sub(" ", byline).strip())]
     nonempty_names = [words for words in names if words]
     return [] if any(set(words) <= _ROLE_NAMES for words in nonempty_names) else nonempty_names
 
 
-def _is_matching_part(byline: str, names: tuple[str, ...]) -> bool:
+def _may_name_author(byline: str, names: tuple[str, ...]) -> bool:
     people = _parse_byline_names(byline)
     if not people:
         return True
-    whole_byline = _split_name(_ADDRESS.sub(" ", byline))
+    whole_byline = _split_name(_NO_NAME.sub(" ", byline))
     return any(
-        _is_same_name(words, _split_name(name))
+        _may_be_same_name(words, _split_name(name))
         for name in names
         for words in [*people, whole_byline]
         if _split_name(name)
@@ -136,12 +136,12 @@ def is_possible_handle(byline: str) -> bool:
 
     A handle is one word in a script that puts spaces between words.
     """
-    cleaned_byline = _ADDRESS.sub(" ", byline).strip()
+    cleaned_byline = _NO_NAME.sub(" ", byline).strip()
     return len(cleaned_byline.split()) == 1 and not _UNSPACED_SCRIPTS.search(cleaned_byline)
 
 
-def _is_same_name(words: Sequence[str], name: Sequence[str]) -> bool:
-    """Return whether two names may be the same: `chris wellons`, `c wellons`, `wellons chris`."""
+def _may_be_same_name(words: Sequence[str], name: Sequence[str]) -> bool:
+    """Return whether two names may be the same (`chris wellons`, `c wellons`, `wellons chris`)."""
     if "".join(words) in {"".join(name), "".join(reversed(name))}:
         return True
     shorter_name, longer_name = sorted((list(words), list(name)), key=len)

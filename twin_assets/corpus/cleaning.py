@@ -1,8 +1,8 @@
 """Clean rows of `raw_posts` and build rows of `cleaned_documents`, kept or dropped with a reason.
 
-Scope: decisions about a single post, the row of a document, and the whole process in memory. Out of
-scope: cleaning a body (`markdown_cleaning`, `html_cleaning`), decisions about all posts of an
-author (`cleaning_verdicts`), storing (`cleaning_tables`).
+Scope: decisions about a single post, the row of a document, and cleaning all posts in memory. Out
+of scope: cleaning a body (`markdown_cleaning`, `html_cleaning`), decisions that depend on all of an
+author's posts (`cleaning_verdicts`), storing rows (`cleaning_tables`).
 """
 # pyright: strict
 

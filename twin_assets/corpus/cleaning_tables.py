@@ -58,7 +58,7 @@ BANDS_VERSION = (
 )
 _REPORT_COLUMNS = ("document_id", "language", "words", "kept", "dropped_because", "personal")
 MAX_QUARANTINED_SETTING = "TWIN_MOST_QUARANTINED"
-_CLAIMED_COLUMNS = ("document_id", "source_id", "byline", "kept", "dropped_because")
+_CLAIM_INPUT_COLUMNS = ("document_id", "source_id", "byline", "kept", "dropped_because")
 _COMPARISON_BATCH_ROWS = 5_000  # each lookup scans the bands of all documents
 
 
@@ -123,9 +123,9 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         column_types(DocumentClaims),
         version=f"{document_claims.CLAIMS_VERSION}, {cleaning.CLEANING_VERSION}",
     )
-    verdicts_with_claims = author_tables.add_broken_claims(verdicts, prepared_rows, names)
+    verdict_rows = author_tables.add_violated_claims(verdicts, prepared_rows, names)
     cleaned_sync = author_tables.sync(
-        verdicts_with_claims,
+        verdict_rows,
         CLEANED_TABLE,
         lambda batch: contracts.select_valid_rows(
             author_tables.build_document_rows(batch.filter(pl.col("breaks").list.len() == 0)),
@@ -134,7 +134,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
         column_types(CleanedDocuments),
     )
     quarantined_sync = author_tables.sync(
-        verdicts_with_claims.join(
+        verdict_rows.join(
             tables.read(CLEANED_TABLE, slug, columns=["source_id"]), on="source_id", how="anti"
         ),
         QUARANTINE_TABLE,
@@ -194,7 +194,7 @@ def check_stored_claims(
         TableNotFoundError: `cleaned_documents` has never been materialized.
     """
     slug = author.slug
-    documents = tables.read(CLEANED_TABLE, slug, columns=list(_CLAIMED_COLUMNS))
+    documents = tables.read(CLEANED_TABLE, slug, columns=list(_CLAIM_INPUT_COLUMNS))
     measurements = tables.read(MEASURED_TABLE, slug).join(documents, on="document_id", how="semi")
     claims = document_claims.check_claims(
         measurements, list_author_names(author), bylines=documents.select("document_id", "byline")
@@ -203,22 +203,22 @@ def check_stored_claims(
     quarantined_rules = tables.read(QUARANTINE_TABLE, slug, columns=[FAILED_RULES])[
         FAILED_RULES
     ].to_list()
-    claim_violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]
+    violations = [rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)]
     kept_count = int(documents["kept"].sum())
-    share = len(claim_violations) / max(1, kept_count + len(claim_violations))
-    examined_claims: dict[str, ClaimResult] = {}
+    share = len(violations) / max(1, kept_count + len(violations))
+    results: dict[str, ClaimResult] = {}
     for name, claim in claims.items():
-        quarantined_count = sum(name in rules for rules in claim_violations)
+        quarantined_count = sum(name in rules for rules in violations)
         exceeds_limit = bool(quarantined_count) and share > most_quarantined
         counts = {
             **claim.counts,
             **({"dropped": dropped_count} if name == "no_foreign_byline" else {}),
             "quarantined": quarantined_count,
-            "quarantined_for_any_claim": len(claim_violations),
+            "quarantined_for_any_claim": len(violations),
             "quarantined_share": round(share, 4),
             "most_quarantined": most_quarantined,
         }
-        message = f"{CLAIMS[name]} Documents quarantined because of it: {quarantined_count:,}."
+        message = f"{CLAIMS[name]} Documents quarantined for violating it: {quarantined_count:,}."
         if exceeds_limit:
             message += (
                 f" {share:.0%} of the usable documents violate a claim, but "
@@ -226,8 +226,8 @@ def check_stored_claims(
                 "Run `twin import PATH --dry-run` to list the files. "
                 f"Fix them, or raise {MAX_QUARANTINED_SETTING} to continue without them."
             )
-        examined_claims[name] = ClaimResult(claim.holds and not exceeds_limit, counts, message)
-    return examined_claims
+        results[name] = ClaimResult(claim.holds and not exceeds_limit, counts, message)
+    return results
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ class _AuthorTables:
         posts = read_by_id(self.tables, "raw_posts", self.slug, "source_id", kept_ids, columns)
         return document_claims.measure(rows, posts)
 
-    def add_broken_claims(
+    def add_violated_claims(
         self, verdicts: pl.DataFrame, prepared_posts: pl.DataFrame, names: Sequence[str]
     ) -> pl.DataFrame:
         """Return the verdicts with the claims that each document violates (`breaks`)."""
@@ -294,7 +294,7 @@ class _StoredBodies:
         self, tables: Tables, author: str, candidates: pl.DataFrame, new_bodies: pl.DataFrame
     ) -> None:
         self._tables, self._author = tables, author
-        self._current = candidates.join(new_bodies, on="document_id", how="anti")
+        self._candidates = candidates.join(new_bodies, on="document_id", how="anti")
 
     def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
         stored_bodies = self._tables.read(
@@ -303,25 +303,24 @@ class _StoredBodies:
         wanted_bands = pl.Series("band", sorted(bands), dtype=pl.Int64)
         row_indexes = (
             stored_bodies.lazy()
-            .select(pl.int_range(pl.len()).alias("place"), "bands")
+            .select(pl.int_range(pl.len()).alias("row_index"), "bands")
             .explode("bands", empty_as_null=True)
             .filter(pl.col("bands").is_in(wanted_bands.implode()))
-            .select("place")
+            .select("row_index")
             .unique()
-            .sort("place")
+            .sort("row_index")
             .collect()
         )
-        return stored_bodies[row_indexes["place"].to_list()].join(
-            self._current.select("document_id", "body_hash"),
+        return stored_bodies[row_indexes["row_index"].to_list()].join(
+            self._candidates.select("document_id", "body_hash"),
             on=["document_id", "body_hash"],
             how="semi",
         )
 
     def read_bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
         wanted_ids = pl.DataFrame({"document_id": document_ids}, schema={"document_id": pl.String})
-        return _add_texts(
-            self._current.join(wanted_ids, on="document_id", how="semi"), self._tables, self._author
-        )
+        matches = self._candidates.join(wanted_ids, on="document_id", how="semi")
+        return _add_texts(matches, self._tables, self._author)
 
 
 def _add_texts(bodies: pl.DataFrame, tables: Tables, author: str) -> pl.DataFrame:

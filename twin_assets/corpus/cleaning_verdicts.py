@@ -1,7 +1,7 @@
 """Decide the verdicts that depend on all of an author's posts.
 
 Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
-a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
+a text (`cleaning`), finding similar texts (`near_duplicates`), storing verdicts.
 
 All functions here read a few small columns of all posts, but not their text. Posts with an
 unchanged verdict are not processed again (`cleaning_tables`).
@@ -62,7 +62,7 @@ def find_foreign_posts(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFram
         names: the author's name and aliases; without names, no post is foreign.
     """
     byline_counts = _count_bylines(posts, names)
-    foreign_rows = byline_counts.filter(~(pl.col("most") & pl.col("adoptable")))
+    foreign_rows = byline_counts.filter(~(pl.col("majority") & pl.col("adoptable")))
     signed_posts = posts.filter(pl.col("byline") != "").select("source_id", "source", "byline")
     return signed_posts.join(foreign_rows, on=["source", "byline"], how="semi").select("source_id")
 
@@ -74,14 +74,14 @@ def find_adopted_handles(posts: pl.DataFrame, names: Sequence[str]) -> dict[str,
         posts: as in `find_foreign_posts`.
         names: the author's name and aliases.
     """
-    return _sum_by_byline(_count_bylines(posts, names).filter("most", "adoptable"))
+    return _sum_by_byline(_count_bylines(posts, names).filter("majority", "adoptable"))
 
 
 def find_unclaimed_bylines(posts: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
     """Return the number of posts by each majority byline that is not known to be the author's.
 
-    Adopted handles and bylines with a translator are excluded. The user must say whether
-    the remaining ones are the author's.
+    Adopted handles and bylines with a translator are excluded. The user must say which of the
+    remaining bylines are the author's.
 
     Args:
         posts: as in `find_foreign_posts`.
@@ -90,7 +90,7 @@ def find_unclaimed_bylines(posts: pl.DataFrame, names: Sequence[str]) -> dict[st
     byline_counts = _count_bylines(posts, names)
     bylines = [byline for byline in byline_counts["byline"].unique() if not is_translation(byline)]
     return _sum_by_byline(
-        byline_counts.filter("most", ~pl.col("adoptable"), pl.col("byline").is_in(bylines))
+        byline_counts.filter("majority", ~pl.col("adoptable"), pl.col("byline").is_in(bylines))
     )
 
 
@@ -101,7 +101,7 @@ def _sum_by_byline(counts: pl.DataFrame) -> dict[str, int]:
 
 def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Count each source's posts by foreign byline, and mark majorities and possible handles."""
-    posts_by_source = posts.group_by("source").len("posts")
+    posts_by_source = posts.group_by("source").len("source_post_count")
     signed_posts = posts.filter(pl.col("byline") != "")
     byline_counts = (
         signed_posts.group_by("source", "byline").len().join(posts_by_source, on="source")
@@ -117,7 +117,7 @@ def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return (
         byline_counts.filter(pl.col("byline").is_in(sorted(foreign_names)))
         .with_columns(
-            (pl.col("len") > _MAJORITY_SHARE * pl.col("posts")).alias("most"),
+            (pl.col("len") > _MAJORITY_SHARE * pl.col("source_post_count")).alias("majority"),
             (
                 pl.col("byline").is_in(sorted(handles))
                 & ~pl.col("source").is_in(signed_sources.implode())
@@ -222,7 +222,7 @@ def _decide_comparison_verdicts(
         )
         .join(near_duplicates, left_on="oldest", right_on="document_id", how="left")
         .join(
-            boilerplate_only.with_columns(only=True),
+            boilerplate_only.with_columns(is_boilerplate=True),
             left_on="oldest",
             right_on="document_id",
             how="left",
@@ -231,7 +231,7 @@ def _decide_comparison_verdicts(
     is_oldest = pl.col("document_id") == pl.col("oldest")
     return representatives.select(
         "document_id",
-        pl.when(pl.col("only").is_not_null())
+        pl.when(pl.col("is_boilerplate").is_not_null())
         .then(pl.lit("only_boilerplate"))
         .when(pl.col("richer").is_not_null())
         .then(pl.lit("near_duplicate"))
@@ -239,7 +239,7 @@ def _decide_comparison_verdicts(
         .then(pl.lit("duplicate"))
         .otherwise(pl.lit(""))
         .alias("verdict"),
-        pl.when(pl.col("only").is_not_null() | (is_oldest & pl.col("richer").is_null()))
+        pl.when(pl.col("is_boilerplate").is_not_null() | (is_oldest & pl.col("richer").is_null()))
         .then(pl.lit(""))
         .otherwise(pl.coalesce("richer", "oldest"))
         .alias("duplicate_of"),

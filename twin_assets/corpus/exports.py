@@ -1,7 +1,7 @@
 """Read all exports of one importer into records by key, and count the excluded items.
 
 Scope: combining a platform's exports, and the opt-ins. Out of scope: reading a format
-(`importers`), rows of `raw_posts` (`importing`).
+(`importers`), rows of `raw_posts` (`raw_posts_import`).
 """
 # pyright: strict
 
@@ -32,15 +32,15 @@ class Exports:
 
     Attributes:
         importer: the importer that reads them.
-        excluded: the number of excluded records and parts, by reason.
-        refused: the number of rejected archive members (`Archive.refused`), by reason.
-        has_failed: whether a part could not be read, so missing records do not count as deleted.
+        exclusion_counts: the number of excluded records and parts, by reason.
+        rejection_counts: the number of rejected archive members, by reason.
+        is_incomplete: whether a part could not be read, so missing records do not count as deleted.
     """
 
     importer: Importer
-    excluded: Counter[str] = field(default_factory=Counter[str])
-    refused: Counter[str] = field(default_factory=Counter[str])
-    has_failed: bool = False
+    exclusion_counts: Counter[str] = field(default_factory=Counter[str])
+    rejection_counts: Counter[str] = field(default_factory=Counter[str])
+    is_incomplete: bool = False
     _records: dict[str, ExportRecord] = field(default_factory=dict[str, ExportRecord])
     _withheld_ids: set[str] = field(default_factory=set[str])
 
@@ -52,7 +52,7 @@ class Exports:
         return [(row_id, record.digest()) for row_id, record in sorted(self._records.items())]
 
     def records(self, row_ids: Iterable[str]) -> dict[str, ExportRecord]:
-        """Return the records with these `row_ids`; unknown ids are ignored."""
+        """Return the records with these `row_ids`, by `row_id`; unknown ids are ignored."""
         return {row_id: self._records[row_id] for row_id in row_ids if row_id in self._records}
 
     def is_withheld(self, row_id: str) -> bool:
@@ -74,27 +74,27 @@ class Exports:
                 record, reason = item.to_storable(), find_exclusion_reason(item, include)
                 source_id = record.source_id
             if record is None or reason:
-                self.excluded[reason] += 1
-                self.has_failed |= reason in FAILED_READS
+                self.exclusion_counts[reason] += 1
+                self.is_incomplete |= reason in FAILED_READS
                 if reason in _WITHHELD_REASONS:
                     self._withhold(f"{self.importer.name}/{source_id}", seen_ids)
                 continue
             if record.row_id in seen_ids:
-                self.excluded["same_id_twice"] += 1
+                self.exclusion_counts["same_id_twice"] += 1
                 continue
             seen_ids.add(record.row_id)
             if record.row_id in self._records:
-                self.excluded["older_copy"] += 1
+                self.exclusion_counts["older_copy"] += 1
             self._withheld_ids.discard(record.row_id)
             self._records[record.row_id] = record
-        self.refused.update(archive.refused)
-        self.has_failed |= not FAILED_READS.isdisjoint(archive.refused)
+        self.rejection_counts.update(archive.rejection_counts)
+        self.is_incomplete |= not FAILED_READS.isdisjoint(archive.rejection_counts)
 
     def _withhold(self, row_id: str, seen_ids: set[str]) -> None:
         """Withhold a post; within one export, a restricted entry overrides a public one."""
         row_id = row_id.encode("utf-8", "replace").decode()
         if self._records.pop(row_id, None):
-            self.excluded["same_id_twice" if row_id in seen_ids else "older_copy"] += 1
+            self.exclusion_counts["same_id_twice" if row_id in seen_ids else "older_copy"] += 1
         seen_ids.add(row_id)
         self._withheld_ids.add(row_id)
 
@@ -124,7 +124,7 @@ def read_exports(
     if len(exports) or importer.latest_only:
         return exports
     exclusions = ", ".join(
-        f"{count} × {reason}" for reason, count in sorted(exports.excluded.items())
+        f"{count} × {reason}" for reason, count in sorted(exports.exclusion_counts.items())
     )
     raise TwinError(
         f"import posts from {', '.join(archive.path.name for archive in dated_archives)}",

@@ -54,8 +54,8 @@ def clean_html(text: str, *, title: str = "") -> str:
     source = remove_html_template_tags(_convert_highlights_to_code(text))
     if not _WHOLE_PAGE.search(source):
         return _remove_title(fragment_to_markdown(source), title)
-    markdown, words = _extract_main_text(source, fast=True)
-    if len(_WORD.findall(markdown)) < _MIN_WORD_SHARE * words:
+    markdown, word_count = _extract_main_text(source, fast=True)
+    if len(_WORD.findall(markdown)) < _MIN_WORD_SHARE * word_count:
         markdown, _ = _extract_main_text(source, fast=False)
     return _remove_title(markdown, title)
 
@@ -75,7 +75,8 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
     code_blocks = extract_code_blocks(tree)
     strip_inline_tags(tree)
     wrap_loose_text(tree)
-    words = sum(len(_WORD.findall(str(element.text_content()))) for element in tree.iter("p", "li"))
+    paragraphs = (str(element.text_content()) for element in tree.iter("p", "li"))
+    word_count = sum(len(_WORD.findall(paragraph)) for paragraph in paragraphs)
     extraction: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
@@ -88,8 +89,8 @@ def _extract_main_text(source: str, *, fast: bool) -> tuple[str, int]:
         fast=fast,
     )
     if extraction is None or extraction.body is None:
-        return "", words
-    return tree_to_markdown(_rename_to_html(extraction.body), code_blocks=code_blocks), words
+        return "", word_count
+    return tree_to_markdown(_rename_to_html(extraction.body), code_blocks=code_blocks), word_count
 
 
 def _rename_to_html(body: Any) -> Any:

@@ -64,7 +64,7 @@ def extract_code_blocks(tree: Any) -> list[str]:
 
 
 def strip_inline_tags(tree: Any) -> None:
-    """Remove media and comments, and unwrap inline tags."""
+    """Convert formulas and footnotes to text, remove media and comments, and unwrap inline tags."""
     etree: Any = import_module("lxml.etree")
     convert_formulas_and_notes(tree)
     etree.strip_elements(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]{0,60})(?=[\s/>])([^<>]{0,2000})>")
-_VOID = frozenset(
+_VOID_TAGS = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 )
 # Blocks with these tags are rendered as HTML; other tags are replaced with their text.
@@ -55,7 +55,7 @@ class _Tag:
     end: int
     is_closing: bool
     name: str
-    block: int
+    block_index: int
     is_kept: bool = False
 
     @property
@@ -84,8 +84,8 @@ def group_blocks(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
 
 def html_blocks_to_markdown(tokens: Sequence[Token]) -> str:
     """Convert blocks that contain raw HTML to Markdown."""
-    writer = _build_html_renderer()
-    return fragment_to_markdown(writer.renderer.render(tokens, writer.options, {}))
+    parser = _build_html_renderer()
+    return fragment_to_markdown(parser.renderer.render(tokens, parser.options, {}))
 
 
 def _collect_blocks_and_tags(tokens: Sequence[Token]) -> tuple[list[list[Token]], list[_Tag]]:
@@ -106,9 +106,9 @@ def _collect_blocks_and_tags(tokens: Sequence[Token]) -> tuple[list[list[Token]]
     return blocks, tags
 
 
-def _find_tags(token: Token, block: int) -> list[_Tag]:
+def _find_tags(token: Token, block_index: int) -> list[_Tag]:
     return [
-        _Tag(token, tag.start(), tag.end(), bool(tag[1]), tag[2].lower(), block)
+        _Tag(token, tag.start(), tag.end(), bool(tag[1]), tag[2].lower(), block_index)
         for tag in _TAG.finditer(token.content)
         if not token.content.startswith("<!--")
     ]
@@ -116,12 +116,12 @@ def _find_tags(token: Token, block: int) -> list[_Tag]:
 
 def _map_block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
     """Map each block with HTML to the last block that must be rendered together with it."""
-    last_blocks = {tag.block: tag.block for tag in tags if not tag.is_inline}
+    last_blocks = {tag.block_index: tag.block_index for tag in tags if not tag.is_inline}
     for opening_tag, closing_tag in _pair_tags(tags):
         is_same_token = opening_tag.token is closing_tag.token
         if opening_tag.name in _RENDERED_TAGS:
-            last_blocks[opening_tag.block] = max(
-                last_blocks.get(opening_tag.block, 0), closing_tag.block
+            last_blocks[opening_tag.block_index] = max(
+                last_blocks.get(opening_tag.block_index, 0), closing_tag.block_index
             )
         elif not is_same_token and not (opening_tag.is_inline and closing_tag.is_inline):
             # This element contains Markdown blocks.
@@ -140,7 +140,7 @@ def _pair_tags(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
     for tag in tags:
         if tag.is_inline and tag.name in _NEVER_INLINE_TAGS:
             continue
-        if tag.name in _VOID:
+        if tag.name in _VOID_TAGS:
             tag.is_kept = True
         elif not tag.is_closing:
             # An unclosed quotation ends with its block.
@@ -181,9 +181,9 @@ def _build_html_renderer() -> MarkdownIt:
     """Return a parser whose HTML renderer writes non-CommonMark syntax for `html_markdown`."""
     from markdown_it import MarkdownIt
 
-    writer = MarkdownIt("commonmark")
-    writer.add_render_rule("math_inline", _render_formula)
-    writer.add_render_rule("math_block", _render_displayed_formula)
-    writer.add_render_rule("softbreak", _render_line_end)
-    writer.add_render_rule("text_special", _render_escaped)
-    return writer
+    parser = MarkdownIt("commonmark")
+    parser.add_render_rule("math_inline", _render_formula)
+    parser.add_render_rule("math_block", _render_displayed_formula)
+    parser.add_render_rule("softbreak", _render_line_end)
+    parser.add_render_rule("text_special", _render_escaped)
+    return parser

@@ -198,11 +198,11 @@ def convert_formulas_and_notes(tree: Any) -> None:
             )
 
 
-def _to_superscript_or_subscript(words: str, mark: str) -> str:
-    """Return a superscript (`^`) or subscript (`_`), in Unicode characters if it is a number."""
-    if not _NUMBER.fullmatch(words.strip()) or (words.strip() == "n" and mark == "_"):
-        return words
-    return words.translate(_SUPERSCRIPTS if mark == "^" else _SUBSCRIPTS)
+def _to_superscript_or_subscript(text: str, mark: str) -> str:
+    """Return numbers in superscript (`^`) or subscript (`_`) characters; keep other text."""
+    if not _NUMBER.fullmatch(text.strip()) or (text.strip() == "n" and mark == "_"):
+        return text
+    return text.translate(_SUPERSCRIPTS if mark == "^" else _SUBSCRIPTS)
 
 
 def pre_to_fenced_block(element: Any) -> str:
@@ -224,7 +224,8 @@ class _Container:
 
     Attributes:
         blocks: the finished blocks of the element.
-        prose_blocks: the number of blocks that are not lists; a list is loose if one of its items
+        next_number: the number of the next item in a numbered list.
+        prose_count: the number of blocks that are not lists; a list is loose if one of its items
             has two such blocks.
         is_plain: whether all blocks are paragraphs; otherwise the element does not fit into a
             table.
@@ -234,9 +235,9 @@ class _Container:
     """
 
     tag: str
-    number: int = 1
+    next_number: int = 1
     blocks: list[str] = field(default_factory=list[str])
-    prose_blocks: int = 0
+    prose_count: int = 0
     is_plain: bool = True
     items: list[tuple[str, list[str]]] = field(default_factory=list[tuple[str, list[str]]])
     cells: list[list[str]] = field(default_factory=list[list[str]])
@@ -247,10 +248,10 @@ class _Container:
             return
         if self.tag not in _LIST_TAGS:
             self.blocks.append(block)
-            self.prose_blocks += is_prose
+            self.prose_count += is_prose
         elif self.items:  # content between list items continues the last item
             self.items[-1][1].append(block)
-            self.prose_blocks += 2 * is_prose
+            self.prose_count += 2 * is_prose
         else:
             self.items.append(("- ", [block]))
         self.is_plain &= is_plain
@@ -298,7 +299,7 @@ class _Writer:
             self._end_paragraph()
             start = str(element.get("start") or "") if tag == "ol" else ""
             first_number = int(start) if start.isdecimal() and len(start) <= _MAX_DIGITS else 1
-            self._open_containers.append(_Container(tag, number=first_number))
+            self._open_containers.append(_Container(tag, next_number=first_number))
         elif tag in _BLOCK_TAGS:
             self._end_paragraph()
 
@@ -388,12 +389,12 @@ class _Writer:
             else:  # a code block in a heading
                 self._add_blocks(container.blocks, parent)
         elif container.tag in _ITEM_TAGS:
-            mark = f"{parent.number}. " if parent.tag == "ol" else "- "
+            mark = f"{parent.next_number}. " if parent.tag == "ol" else "- "
             if parent.tag not in _LIST_TAGS:
                 parent.add(indent("\n".join(container.blocks), first_prefix="- "), is_prose=False)
             elif container.blocks:
-                parent.number += 1
-                parent.prose_blocks = max(parent.prose_blocks, container.prose_blocks)
+                parent.next_number += 1
+                parent.prose_count = max(parent.prose_count, container.prose_count)
                 parent.items.append((mark, container.blocks))
         elif container.tag in _LIST_TAGS:
             parent.add(_render_list(container), is_prose=False)
@@ -417,11 +418,11 @@ class _Writer:
         """Write a Markdown table, or only its blocks if it has one column, code or a list."""
         self._add_blocks(container.blocks, parent)
         rows = [row for row in container.rows if any(row)]
-        columns = max((len(row) for row in rows), default=0)
-        if columns < 2 or not container.is_plain:
+        column_count = max((len(row) for row in rows), default=0)
+        if column_count < 2 or not container.is_plain:
             self._add_blocks([block for row in rows for cell in row for block in cell], parent)
             return
-        padded_rows = ([*row, *([[]] * (columns - len(row)))] for row in rows)
+        padded_rows = ([*row, *([[]] * (column_count - len(row)))] for row in rows)
         parent.add(render_table([[" ".join(cell) for cell in row] for row in padded_rows]))
 
     @staticmethod
@@ -442,7 +443,7 @@ def render_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _render_list(container: _Container) -> str:
-    separator = "\n\n" if container.prose_blocks > 1 else "\n"
+    separator = "\n\n" if container.prose_count > 1 else "\n"
     return separator.join(
         indent(separator.join(blocks), first_prefix=mark) for mark, blocks in container.items
     )

@@ -2,7 +2,7 @@
 
 Scope: combining sources, and keeping the posts of a source that currently cannot be read. Out of
 scope: finding and opening a source (`sources`, `importers`, `exports`), rows of `raw_posts`
-(`importing`), and Dagster.
+(`raw_posts_import`), and Dagster.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_assets.corpus.exports import Exports
-from twin_assets.corpus.importers.folders import Folder, PostFile
+from twin_assets.corpus.importers.folders import PostFile, SourceScan
 from twin_assets.corpus.importers.git_history import GitError
 from twin_assets.corpus.reconciliation import sum_counts
 from twin_assets.corpus.sources import FailedSource, find_sources
@@ -33,32 +33,34 @@ class Inventory:
     Attributes:
         folders: the sources of plain files, in the author's order.
         posts: the folder and file of each post, by `source_id`.
-        skipped: the number of files that are not posts, by reason.
+        skipped_counts: the number of files that are not posts, by reason.
         exports: the exports by their importer's name.
         include: the kinds of content imported in addition to public posts (`author_file.OPT_INS`).
-        failed: sources that currently cannot be read; their posts are kept.
+        failed_sources: sources that currently cannot be read; their posts are kept.
         remarks: the `source_id` of posts by remark (`posts.Post.remark`), filled while posts are
             read.
     """
 
-    folders: tuple[Folder, ...]
-    posts: dict[str, tuple[Folder, PostFile]]
-    skipped: dict[str, int]
+    folders: tuple[SourceScan, ...]
+    posts: dict[str, tuple[SourceScan, PostFile]]
+    skipped_counts: dict[str, int]
     exports: Mapping[str, Exports] = field(default_factory=dict[str, Exports])
     include: frozenset[str] = frozenset()
-    failed: tuple[FailedSource, ...] = ()
+    failed_sources: tuple[FailedSource, ...] = ()
     remarks: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
     def export_importers(self) -> frozenset[str]:
         """The importers whose rows are records, including those whose source could not be read."""
-        return frozenset({*self.exports, *(source.importer for source in self.failed)})
+        return frozenset({*self.exports, *(source.importer for source in self.failed_sources)})
 
     def add_remark(self, remark: str, source_id: str) -> None:
         """Record a remark about a post for the user."""
         self.remarks.setdefault(remark, []).append(source_id)
 
-    def find_addition_time(self, source_id: str, folder: Folder, file: PostFile) -> datetime | None:
+    def find_addition_time(
+        self, source_id: str, folder: SourceScan, file: PostFile
+    ) -> datetime | None:
         """Return when a post was added to its repository, or None if git gives no evidence.
 
         A commit with many files shows when git was first used, not when each file was written.
@@ -90,7 +92,7 @@ class Inventory:
 
     def count_excluded_items(self) -> dict[str, int]:
         """Return the number of excluded export items by reason, the most frequent first."""
-        return sum_counts(*(exports.excluded for exports in self.exports.values()))
+        return sum_counts(*(exports.exclusion_counts for exports in self.exports.values()))
 
     def should_keep_record(self, stored_row: Mapping[str, Any]) -> bool:
         """Return whether to keep a missing record: its export is a feed, or was not fully parsed.
@@ -104,9 +106,9 @@ class Inventory:
         if exports is None:
             return str(stored_row["source"]) in self.export_importers
         is_withheld = exports.is_withheld(str(stored_row["source_id"]))
-        return not is_withheld and (exports.importer.latest_only or exports.has_failed)
+        return not is_withheld and (exports.importer.latest_only or exports.is_incomplete)
 
-    def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> Folder | None:
+    def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> SourceScan | None:
         """Return the source whose unlistable folder may contain a missing file, or None.
 
         Args:
@@ -122,7 +124,7 @@ class Inventory:
 
 
 def take_inventory(sources: Sequence[str | Path], *, include: Sequence[str] = ()) -> Inventory:
-    """Scan an author's sources, and parse the exports.
+    """Scan an author's sources, parse the exports, and return their inventory.
 
     A post is identified by its path in its source. If two sources have the same path, the later one
     is prefixed with its folder's name. A record is identified by its platform and identifier.
@@ -136,10 +138,10 @@ def take_inventory(sources: Sequence[str | Path], *, include: Sequence[str] = ()
             no posts (an unmounted folder looks empty and must not delete everything).
     """
     opened_sources = find_sources(sources, include=frozenset(include))
-    posts: dict[str, tuple[Folder, PostFile]] = {}
+    posts: dict[str, tuple[SourceScan, PostFile]] = {}
     skipped_counts: Counter[str] = Counter()
     for folder in opened_sources.folders:
-        skipped_counts.update(folder.skipped)
+        skipped_counts.update(folder.skipped_counts)
         name = folder.source.rstrip("/").rsplit("/", 1)[-1]
         for file in folder.posts:
             source_id = file.source_id
@@ -148,7 +150,7 @@ def take_inventory(sources: Sequence[str | Path], *, include: Sequence[str] = ()
             posts[source_id] = (folder, file)
     for exports in opened_sources.exports.values():
         skipped_counts.update(
-            {f"in an archive: {reason}": count for reason, count in exports.refused.items()}
+            {f"in an archive: {reason}": n for reason, n in exports.rejection_counts.items()}
         )
     return Inventory(
         opened_sources.folders,
@@ -156,5 +158,5 @@ def take_inventory(sources: Sequence[str | Path], *, include: Sequence[str] = ()
         dict(sorted(skipped_counts.items())),
         exports=opened_sources.exports,
         include=frozenset(include),
-        failed=opened_sources.failed,
+        failed_sources=opened_sources.failed_sources,
     )

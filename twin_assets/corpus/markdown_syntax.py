@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-_MAX_FORMULA = 2_000
+_MAX_FORMULA_CHARACTERS = 2_000
 _MAX_BLOCK_LINES = 200
 _MAX_NOTES_IN_NOTES = 4
 # To exclude prices, a formula has no space inside its dollar signs and no digit after them.
@@ -58,7 +58,7 @@ _MARKDOWN_ATTRIBUTE = re.compile(
 )
 _BEYOND_COMMONMARK = re.compile(r"\$|\\[\[(\\b]|\[\[|\[\^|\{")
 _TERMINATORS = "\n!&*<[\\]_`~"
-_MORE_TERMINATORS = _TERMINATORS + "${"
+_EXTENDED_TERMINATORS = _TERMINATORS + "${"
 
 
 def select_parser(text: str) -> MarkdownIt:
@@ -92,7 +92,7 @@ def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
     parser.block.ruler.before("fence", "template", _template_rule, options)
     parser.block.ruler.before("reference", "note", _note_rule, {"alt": ["paragraph", "reference"]})
     parser.inline.ruler.before("escape", "extension", _inline_extension)
-    parser.inline.terminator_re = re.compile("[" + re.escape(_MORE_TERMINATORS) + "]")
+    parser.inline.terminator_re = re.compile("[" + re.escape(_EXTENDED_TERMINATORS) + "]")
     return parser
 
 
@@ -111,9 +111,11 @@ def _inline_extension(state: StateInline, silent: bool) -> bool:
     return rule is not None and rule(state, silent)
 
 
-def _push_token(state: StateInline, kind: str, content: str, end: int, *, silent: bool) -> bool:
+def _push_token(
+    state: StateInline, token_type: str, content: str, end: int, *, silent: bool
+) -> bool:
     if not silent:
-        token = state.push(kind, "", 0)
+        token = state.push(token_type, "", 0)
         token.content = content
     state.pos = end
     return True
@@ -147,7 +149,7 @@ def _backslash_rule(state: StateInline, silent: bool) -> bool:
 
 def _find_formula_end(source: str, mark: str, start: int) -> int:
     """Return the end of a formula that `mark` closes, or 0 if there is none nearby."""
-    position = source.find(mark, start, start + _MAX_FORMULA)
+    position = source.find(mark, start, start + _MAX_FORMULA_CHARACTERS)
     return position + len(mark) if position >= 0 else 0
 
 

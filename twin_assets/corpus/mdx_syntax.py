@@ -63,10 +63,10 @@ def _module_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         return False
     if silent:
         return True
-    line, open_braces = start, 0
-    while line < end and (open_braces > 0 or not state.isEmpty(line)):
+    line, open_brace_count = start, 0
+    while line < end and (open_brace_count > 0 or not state.isEmpty(line)):
         text = state.src[state.bMarks[line] : state.eMarks[line]]
-        open_braces += sum(1 if brace == "{" else -1 for brace in _BRACES.findall(text))
+        open_brace_count += sum(1 if brace == "{" else -1 for brace in _BRACES.findall(text))
         line += 1
     state.line = line
     return True
@@ -102,7 +102,7 @@ def _flow_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _inline_rule(state: StateInline, silent: bool) -> bool:
-    """Match an expression, whose text is that of a string alone, or an element's tag."""
+    """Match an element's tag or an expression; only a string literal has text."""
     start = state.pos
     if state.src[start] not in "<{":
         return False
@@ -163,11 +163,11 @@ def _find_tag_end(source: str, start: int, limit: int) -> int:
 
 def _find_closing_brace(source: str, start: int, limit: int) -> int:
     """Return the end of the braces that open at `start`, or 0 if there is none nearby."""
-    open_braces, limit = 0, min(limit, start + _MAX_TAG_CHARACTERS)
+    open_brace_count, limit = 0, min(limit, start + _MAX_TAG_CHARACTERS)
     if source.find("}", start, limit) < 0:
         return 0
     for brace in _BRACES.finditer(source, start, limit):
-        open_braces += 1 if brace[0] == "{" else -1
-        if not open_braces:
+        open_brace_count += 1 if brace[0] == "{" else -1
+        if not open_brace_count:
             return brace.end()
     return 0

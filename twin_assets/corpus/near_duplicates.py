@@ -1,7 +1,7 @@
 """Find an author's near-duplicate documents with MinHash bands, and verify them exactly.
 
 Scope: a document's bands, the pairs of similar documents that share a band, and the copy that is
-kept. Out of scope: the table of bands (`cleaning_tables.py`), and shingles.
+kept. Out of scope: the table of bands (`cleaning_tables`), and hashing word sequences (`shingles`).
 
 Methods: MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) with datasketch's
 permutations (https://ekzhu.com/datasketch/minhash.html); banding: Leskovec, Rajaraman and Ullman,
@@ -69,7 +69,7 @@ class KnownBodies(Protocol):
 
 
 def compute_document_shingles(text: str) -> frozenset[int]:
-    """Return the three-word sequences by which documents are compared."""
+    """Return the hashes of a text's three-word sequences, with which documents are compared."""
     return shingles(text, width=SHINGLE_WORDS)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus import cleaning, cleaning_verdicts, importing
+from twin_assets.corpus import cleaning, cleaning_verdicts, raw_posts_import
 from twin_assets.corpus.contracts import FAILED_RULES
 from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
@@ -176,9 +176,10 @@ def preview(
     kept = int(cleaned["kept"].sum())
     excluded_counts = inventory.count_excluded_items()
     embedder = _choose_embedder(accepted.languages, settings)
-    unread_files = sum(n for reason, n in inventory.skipped.items() if is_text_reason(reason))
-    unread_files += raw.filter(pl.col("problem") == "template").height
-    read_posts = raw.filter(pl.col("problem") == "").height
+    skips = inventory.skipped_counts
+    unread_count = sum(count for reason, count in skips.items() if is_text_reason(reason))
+    unread_count += raw.filter(pl.col("problem") == "template").height
+    read_count = raw.filter(pl.col("problem") == "").height
     signed_posts = pl.concat(
         [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
     )
@@ -193,9 +194,9 @@ def preview(
         named=_list_first_dropped_files(dropped_posts),
         cures={reason: cure for reason in dropped if (cure := find_advice(reason))},
         converted=count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
-        skipped=inventory.skipped,
-        unread=unread_files,
-        mostly_unread=unread_files > read_posts,
+        skipped=skips,
+        unread=unread_count,
+        mostly_unread=unread_count > read_count,
         accepted=accepted,
         bylines=count_values(raw.filter(pl.col("author") != "")["author"]),
         warnings=[
@@ -204,11 +205,11 @@ def preview(
             ),
             *_build_byline_warnings(cleaned, signed_posts, names, slug=slug),
             *_build_remark_warnings(inventory.remarks),
-            *_build_unread_warnings(unread_files, read_posts=read_posts, skipped=inventory.skipped),
+            *_build_unread_warnings(unread_count, read_count=read_count, skipped=skips),
             *_build_quarantine_warnings(kept, quarantined.height, settings),
             *([] if kept else ["no post can be used: see the reasons above"]),
         ],
-        failed=[str(source) for source in inventory.failed],
+        failed=[str(source) for source in inventory.failed_sources],
         changes=changes,
         embedder=embedder,
         unclaimed=cleaning_verdicts.find_unclaimed_bylines(signed_posts, names),
@@ -216,7 +217,7 @@ def preview(
 
 
 def _find_author(name: str, settings: Settings) -> Author:
-    """Return the home's author with this name, or else a new author; "" gives an empty slug."""
+    """Return the home's author with this name, or else a new author, whose slug is empty for ""."""
     matches = (author for author in list_authors(settings) if name and author.name == name)
     return next(matches, None) or Author(make_slug(name) if name else "", name)
 
@@ -232,17 +233,17 @@ def _read_sources(
     from twin_resources.erasure.journal import read_forgotten_posts
 
     with _open_stored_tables(settings, slug) as tables:
-        stored = importing.read_stored_import(tables, slug) if tables else None
+        stored = raw_posts_import.read_stored_import(tables, slug) if tables else None
         erased_posts = read_forgotten_posts(tables.state, slug) if tables else None
         inventory = take_inventory(sources, include=include)
-        frame = importing.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
-        raw = importing.read_rows(
+        frame = raw_posts_import.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
+        raw = raw_posts_import.read_rows(
             frame.filter(~pl.col("deleted")),
             inventory,
-            read_stored_rows=partial(importing.read_stored_rows, tables, slug) if tables else None,
+            read_stored_rows=tables and partial(raw_posts_import.read_stored_rows, tables, slug),
             erased_posts=erased_posts,
         )
-    changes = importing.count_changes(frame, stored) if stored is not None else None
+    changes = raw_posts_import.count_changes(frame, stored) if stored is not None else None
     return inventory, raw, changes
 
 
@@ -313,9 +314,9 @@ def _build_language_warnings(languages: Mapping[str, int], settings: Settings) -
     ]
 
 
-def _build_quarantine_warnings(accepted: int, quarantined: int, settings: Settings) -> list[str]:
+def _build_quarantine_warnings(kept: int, quarantined: int, settings: Settings) -> list[str]:
     """Return a warning if the quarantine is so large that an import would stop."""
-    share = quarantined / max(1, accepted + quarantined)
+    share = quarantined / max(1, kept + quarantined)
     if share <= settings.most_quarantined:
         return []
     return [
@@ -346,17 +347,18 @@ def _build_remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _build_unread_warnings(
-    unread_files: int, *, read_posts: int, skipped: Mapping[str, int]
+    unread_count: int, *, read_count: int, skipped: Mapping[str, int]
 ) -> list[str]:
     install_advice = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
     install_warnings = [install_advice] if is_extra_missing(skipped) else []
-    if unread_files <= read_posts:
+    if unread_count <= read_count:
         return install_warnings
     return [
         *install_warnings,
-        f"{format_count(unread_files, 'file')} with text {'is' if unread_files == 1 else 'are'} "
-        f"skipped, and only {format_count(read_posts, 'post')} can be read: check the skipped "
-        "files, and specify the folder that contains the posts",
+        f"{format_count(unread_count, 'file')} with text "
+        f"{'is' if unread_count == 1 else 'are'} skipped, and only "
+        f"{format_count(read_count, 'post')} can be read: check the skipped files, and "
+        "specify the folder that contains the posts",
     ]
 
 
@@ -404,10 +406,10 @@ def _list_dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.
 
 def _list_first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
     """Return the first dropped files by reason, and the number of further files."""
-    names_by_kind: dict[str, list[str]] = {}
+    names_by_reason: dict[str, list[str]] = {}
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
-        names_by_kind[str(reason)] = _abbreviate_names(rows["source_id"].to_list())
-    return names_by_kind
+        names_by_reason[str(reason)] = _abbreviate_names(rows["source_id"].to_list())
+    return names_by_reason
 
 
 def _abbreviate_names(names: Sequence[str]) -> list[str]:

@@ -1,11 +1,11 @@
 """Define the asset `raw_posts`: every imported post from an author's sources, one row per post.
 
-Scope: the asset. Out of scope: reading files (`importing`, `importers`), cleaning.
+Scope: the asset. Out of scope: reading files (`raw_posts_import`, `importers`), cleaning.
 """
 
 import dagster as dg
 
-from twin_assets.corpus import importing
+from twin_assets.corpus import raw_posts_import
 from twin_assets.partitions import authors
 from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
@@ -16,7 +16,7 @@ from twin_resources.storage.tables.tables import Tables
 
 @table_asset(
     group_name="corpus",
-    code_version=importing.IMPORT_VERSION,
+    code_version=raw_posts_import.IMPORT_VERSION,
     check_specs=[
         dg.AssetCheckSpec(
             "every_source_was_read",
@@ -35,14 +35,14 @@ def raw_posts(
     author = read_author(settings, context.partition_key)
     # Take the fingerprint before reading, so a source that changes meanwhile is read again.
     sources_fingerprint = fingerprint_sources(author.sources)
-    import_result = importing.update_raw_posts(tables, author)
-    for failure in import_result.failed:
+    import_result = raw_posts_import.update_raw_posts(tables, author)
+    for failure in import_result.failures:
         context.log.warning(failure)
     check = dg.AssetCheckResult(
         check_name="every_source_was_read",
-        passed=not import_result.failed,
+        passed=not import_result.failures,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"sources": len(author.sources), "not_read": import_result.failed},
+        metadata={"sources": len(author.sources), "not_read": import_result.failures},
     )
     metadata = {**import_result.metadata, SOURCES_FINGERPRINT_KEY: sources_fingerprint}
-    return report_materialization(import_result.posts, metadata, check_results=[check])
+    return report_materialization(import_result.sync_result, metadata, check_results=[check])

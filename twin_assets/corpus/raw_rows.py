@@ -1,6 +1,6 @@
 """Build rows of `raw_posts` for files, for records of exports, and for posts without text.
 
-Scope: the columns of each row. Out of scope: choosing the rows (`importing`).
+Scope: the columns of each row. Out of scope: choosing the rows (`raw_posts_import`).
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ _SHARED_COLUMNS = (
 def build_post_row(post: Post) -> dict[str, Any]:
     """Return the fields that come from the file.
 
-    `importing`, which has the author's settings, decides whether a draft is included.
+    `raw_posts_import`, which has the author's settings, decides whether a draft is included.
     """
     return {
         **{name: getattr(post, name) for name in _SHARED_COLUMNS},

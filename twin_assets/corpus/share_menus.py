@@ -61,13 +61,13 @@ def count_menus(text: str) -> int:
         text: Markdown, or text without lines and punctuation.
     """
     lines = [line for _, line in iter_prose_lines(text)]
-    buttons = sum(
+    button_count = sum(
         not _HEADING_OR_ITEM.match(line) and line.strip(_MARKUP_CHARACTERS).casefold() in _BUTTONS
         for line in lines
     )
     prose = re.sub(r"`[^`\n]*`", " , ", "\n".join(lines))
     flat_text = " ".join(re.findall(r"\w+", prose.casefold()))
-    return buttons + _count_button_rows(prose) + len(_NOTICES.findall(flat_text))
+    return button_count + _count_button_rows(prose) + len(_NOTICES.findall(flat_text))
 
 
 def _count_button_rows(prose: str) -> int:

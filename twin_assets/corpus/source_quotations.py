@@ -30,7 +30,7 @@ WordRuns = frozenset[tuple[str, ...]]
 """Sequences of `RUN_WORDS` words of a text."""
 
 RUN_WORDS = 5
-_MIN_SHARED = 1 / 3
+_MIN_CONTAINED_SHARE = 1 / 3
 """Share of a paragraph's sequences that a text must contain; not all, as links may be rewritten."""
 
 _ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
@@ -104,7 +104,8 @@ def count_unmarked_quotations(quotations: Sequence[WordRuns], markdown: str) -> 
 def _count_contained_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> int:
     contained_runs = _find_runs_in_texts(quotations, texts)
     return sum(
-        len(runs & contained_runs) >= max(1.0, _MIN_SHARED * len(runs)) for runs in quotations
+        len(runs & contained_runs) >= max(1.0, _MIN_CONTAINED_SHARE * len(runs))
+        for runs in quotations
     )
 
 
@@ -230,7 +231,7 @@ def _split_code(text: str) -> tuple[str, str]:
         else:
             code.append(line)
     return _INLINE_CODE.sub(
-        lambda code: code[0].translate(_NO_MARKUP), "\n".join(prose)
+        lambda span: span[0].translate(_NO_MARKUP), "\n".join(prose)
     ), "\n".join(code)
 
 

@@ -20,7 +20,7 @@ from twin_assets.corpus.exports import Exports, read_exports
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
-from twin_assets.corpus.importers.folders import Folder, has_markdown, scan_prefix, scan_source
+from twin_assets.corpus.importers.folders import SourceScan, has_markdown, scan_prefix, scan_source
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.recognition import (
@@ -36,7 +36,7 @@ from twin_resources.storage.sources.feed_response import redact_url
 from twin_resources.storage.sources.listing import is_feed
 
 IMPORT_VERSION = "6"
-"""Version of `importing.read_rows` and of the importers; if it changes, all sources are reread."""
+"""Version of `raw_posts_import` and of the importers; if it changes, all sources are read again."""
 
 _EXPORT = re.compile(
     r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|js|json|xml|atom|rss|bin|download)$", re.IGNORECASE
@@ -68,12 +68,12 @@ class AuthorSources:
     Attributes:
         folders: the folders of plain posts, in the author's order.
         exports: the exports by their importer's name, in the order of each importer's first export.
-        failed: the sources that could not be read; at least one source was read.
+        failed_sources: the sources that could not be read; at least one source was read.
     """
 
-    folders: tuple[Folder, ...]
+    folders: tuple[SourceScan, ...]
     exports: Mapping[str, Exports]
-    failed: tuple[FailedSource, ...] = ()
+    failed_sources: tuple[FailedSource, ...] = ()
 
 
 def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> AuthorSources:
@@ -93,7 +93,7 @@ def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> A
             found="the author has no sources",
             next_step="specify a folder: `twin up PATH --author NAME`",
         )
-    folders: list[Folder] = []
+    folders: list[SourceScan] = []
     archives: dict[str, list[Archive]] = {}
     importers: dict[str, Importer] = {}
     failures: list[tuple[FailedSource, TwinError]] = []
@@ -131,7 +131,7 @@ def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> A
     )
 
 
-SourceContent = tuple[list[tuple[Importer, Archive]], Folder | None]
+SourceContent = tuple[list[tuple[Importer, Archive]], SourceScan | None]
 
 
 def _open_path(source: Path, stack: ExitStack) -> SourceContent:
@@ -191,14 +191,14 @@ def _may_be_export(name: str) -> bool:
     return not name.startswith(".") and bool(_EXPORT.search(name))
 
 
-def _require_posts(folder: Folder) -> None:
+def _require_posts(folder: SourceScan) -> None:
     if folder.posts:
         return
-    skipped_counts = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
+    reasons = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped_counts.items())
     raise TwinError(
         f"import posts from {folder.source}",
-        found=f"no post in a supported format ({skipped_counts or 'no files'})",
+        found=f"no post in a supported format ({reasons or 'no files'})",
         next_step=f"run `pip install '{EXTRA}'`, which adds support for some of these files"
-        if is_extra_missing(folder.skipped)
+        if is_extra_missing(folder.skipped_counts)
         else "specify the folder that contains the posts (for example .md, .html, .txt or .ipynb)",
     )

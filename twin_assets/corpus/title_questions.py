@@ -17,7 +17,7 @@ from importlib import resources
 import polars as pl
 
 _SUBTITLE = re.compile(r"\s+[–—|]\s+|[:;]\s+")
-_FORMS = (
+_TITLE_FORMS = (
     (re.compile(r"How to\s+", re.IGNORECASE), "How do I {rest}?"),
     (re.compile(r"How I\s+", re.IGNORECASE), "Can you tell me how you {rest}?"),
     (re.compile(r"Why I\s+", re.IGNORECASE), "Can you tell me why you {rest}?"),
@@ -168,7 +168,7 @@ def question_from_title(title: str, *, text: str = "", language: str = "en") -> 
         return title
     if language in {"en", "und"}:
         subject = _extract_subject(title)
-        for pattern, wording in _FORMS:
+        for pattern, wording in _TITLE_FORMS:
             if match := pattern.match(subject):
                 remainder = to_sentence_case(subject[match.end() :], text=text)
                 remainder = _FIRST_PERSON.sub(
@@ -236,7 +236,7 @@ def _has_question_form(title: str, text: str) -> bool:
     subject = _extract_subject(title)
     return (
         title.endswith("?")
-        or any(pattern.match(subject) for pattern, _ in _FORMS)
+        or any(pattern.match(subject) for pattern, _ in _TITLE_FORMS)
         or _is_command(subject, text)
     )
 

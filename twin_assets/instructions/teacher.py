@@ -29,7 +29,7 @@ from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.access.paid_completion import complete
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import OverLimitError
-from twin_resources.authors.consent import external_use_refusal
+from twin_resources.authors.consent import find_external_use_refusal
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def teacher_block_reason(settings: Settings, author: Author) -> str:
     """
     if not settings.teacher_model or not is_model_remote(settings.teacher_model, os.environ):
         return ""
-    return external_use_refusal(author)
+    return find_external_use_refusal(author)
 
 
 def load_teacher(settings: Settings, state: State, author: Author) -> Teacher | None:

@@ -17,7 +17,7 @@ import dagster as dg
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.consent import consent_date, missing_consent_reason
+from twin_resources.authors.consent import find_consent_date, missing_consent_reason
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.registry.moves import ModelVersion, Verdict, describe_refusal
 from twin_resources.registry.registry import Registry
@@ -79,7 +79,7 @@ def _release(
 
 def _explain_missing_consent(author: Author) -> str:
     """Return why the author's consent is missing, or an empty string if it exists."""
-    return missing_consent_reason(author) if consent_date(author) is None else ""
+    return missing_consent_reason(author) if find_consent_date(author) is None else ""
 
 
 def _build_metadata(

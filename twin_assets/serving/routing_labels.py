@@ -20,7 +20,7 @@ from twin_assets.table_assets import report_materialization, report_unchanged, t
 from twin_resources.access.account import open_account
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.consent import external_use_refusal
+from twin_resources.authors.consent import find_external_use_refusal
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.models.embedder.embedder import Embedder
@@ -105,7 +105,7 @@ def _idle_reason(
     """Return why no labels can be bought now, or an empty string if they can."""
     if not settings.has_paid_route:
         return "no paid model: set TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY"
-    if reason := external_use_refusal(author):
+    if reason := find_external_use_refusal(author):
         return reason
     if stable is None:
         return "no stable version: nothing to compare with the paid model"

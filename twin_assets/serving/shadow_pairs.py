@@ -19,7 +19,7 @@ from twin_assets.serving import shadow_prompts, shadowing
 from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.consent import external_use_refusal
+from twin_resources.authors.consent import find_external_use_refusal
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ModelServers
@@ -165,7 +165,7 @@ def _replay(
 def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
     """Return whether prompts with posts would be sent to a remote address without permission."""
     url, _ = split_stored_name(incumbent.base)
-    return bool(url) and is_remote(url) and bool(external_use_refusal(author))
+    return bool(url) and is_remote(url) and bool(find_external_use_refusal(author))
 
 
 def _explain_unavailability(servers: ModelServers, incumbent: ModelVersion) -> str:

@@ -197,7 +197,7 @@ def _field_adapters() -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(type_hint) for name, type_hint in get_type_hints(Author).items()}
 
 
-def author_slugs(settings: Settings) -> list[str]:
+def list_author_slugs(settings: Settings) -> list[str]:
     """Return the slug of every author of this home, without reading the files."""
     return sorted(path.stem for path in settings.authors_dir.glob("*.toml"))
 
@@ -209,14 +209,14 @@ def list_authors(settings: Settings) -> list[Author]:
         TwinError: see `read_author`. A caller that must tolerate invalid files uses
             `list_readable_authors`.
     """
-    return [read_author(settings, slug) for slug in author_slugs(settings)]
+    return [read_author(settings, slug) for slug in list_author_slugs(settings)]
 
 
 def list_readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
     """Return the authors of this home, and an error line for each invalid file."""
     authors: list[Author] = []
     mistakes: list[str] = []
-    for slug in author_slugs(settings):
+    for slug in list_author_slugs(settings):
         try:
             authors.append(read_author(settings, slug))
         except TwinError as error:
@@ -232,7 +232,7 @@ def read_counted_scores(settings: Settings) -> dict[str, CountedScores]:
     without the word "scores" are not parsed, because every tick reads all files.
     """
     scores_by_author: dict[str, CountedScores] = {}
-    for slug in author_slugs(settings):
+    for slug in list_author_slugs(settings):
         try:
             text = (settings.authors_dir / f"{slug}.toml").read_text(encoding="utf-8")
             if "scores" in text:

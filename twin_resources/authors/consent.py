@@ -20,7 +20,7 @@ from twin_resources.authors import Author
 _DAY = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 
 
-def consent_date(author: Author, *, today: date | None = None) -> date | None:
+def find_consent_date(author: Author, *, today: date | None = None) -> date | None:
     """Return the day on which the author agreed (the first valid date of the line), or None.
 
     Args:
@@ -38,17 +38,17 @@ def consent_date(author: Author, *, today: date | None = None) -> date | None:
 
 
 def missing_consent_reason(author: Author) -> str:
-    """Return why the author's file gives no consent, as a clause."""
+    """Return a clause that says why the author's file contains no valid consent."""
     if not author.consent.strip():
         return f"no line `consent` in authors/{author.slug}.toml"
     return f"no past date in `consent = {author.consent!r}` in authors/{author.slug}.toml"
 
 
-def external_use_refusal(author: Author) -> str:
+def find_external_use_refusal(author: Author) -> str:
     """Return why no post may be sent to a model on another machine, or "" if it may."""
     if not author.paid:
         return f"authors/{author.slug}.toml sets paid = false"
-    return missing_consent_reason(author) if consent_date(author) is None else ""
+    return missing_consent_reason(author) if find_consent_date(author) is None else ""
 
 
 def external_use_instructions(author: Author) -> str:

@@ -35,7 +35,7 @@ class DeskTexts:
         """Return the same settings as a TOML table."""
         return dict(self.texts)
 
-    def text(self, kind: DeskKind) -> str | None:
+    def get_text(self, kind: DeskKind) -> str | None:
         """Return the author's text of this kind, or None."""
         return dict(self.texts).get(kind)
 

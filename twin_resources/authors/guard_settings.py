@@ -44,7 +44,7 @@ class Guards:
     """The table of one author.
 
     Attributes:
-        overrides: the differences from `DEFAULTS` as (kind, place, action), in a fixed order.
+        overrides: the differences from the defaults as (kind, place, action), in a fixed order.
         block_list: words and phrases; case and spacing are ignored.
     """
 
@@ -58,7 +58,8 @@ class Guards:
             table.setdefault(kind, {})[place] = action
         return table | ({"block_list": list(self.block_list)} if self.block_list else {})
 
-    def action(self, kind: GuardKind, place: GuardPlace) -> GuardAction:
+    def get_action(self, kind: GuardKind, place: GuardPlace) -> GuardAction:
+        """Return the author's action for a kind in a place, or the default."""
         return self._overrides_by_place.get((kind, place)) or DEFAULTS[kind][place]
 
     @cached_property

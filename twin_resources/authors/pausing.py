@@ -20,13 +20,14 @@ PAUSE_SUFFIX = ".paused"
 MAX_REASON_CHARACTERS = 300  # limit for display, because a person may have written the line
 
 
-def pause_file(settings: Settings, slug: str) -> Path:
+def pause_path(settings: Settings, slug: str) -> Path:
+    """Return the path of the file that pauses an author while it exists."""
     return settings.authors_dir / f"{slug}{PAUSE_SUFFIX}"
 
 
 def pause_author(settings: Settings, slug: str, *, reason: str) -> Path:
     """Pause an author's answers, or replace the reason of an existing pause."""
-    path = pause_file(settings, slug)
+    path = pause_path(settings, slug)
     paused_at = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return replace_file(path, f"since {paused_at}: {' '.join(reason.split())}\n")
 
@@ -34,13 +35,13 @@ def pause_author(settings: Settings, slug: str, *, reason: str) -> Path:
 def resume_author(settings: Settings, slug: str) -> bool:
     """Resume the author's answers; return False if they were not paused."""
     try:
-        pause_file(settings, slug).unlink()
+        pause_path(settings, slug).unlink()
     except FileNotFoundError:
         return False
     return True
 
 
-def pause_reason(path: Path) -> str:
+def read_pause(path: Path) -> str:
     """Return the line of a pause file, or "" if there is no such file.
 
     A file that cannot be read pauses the author too.

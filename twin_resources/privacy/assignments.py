@@ -110,7 +110,7 @@ def _is_secret(value: str, *, is_quoted: bool, is_password: bool) -> bool:
     identifier = None if is_quoted else _IDENTIFIER.match(value)
     if identifier and not (is_password and len(identifier[1]) > 1):
         return False
-    entropy_bits = _total_entropy_bits(value)
+    entropy_bits = _compute_entropy_bits(value)
     punctuation_count = sum(
         not character.isalnum() and character not in "_-./:" for character in value
     )
@@ -122,6 +122,6 @@ def _is_secret(value: str, *, is_quoted: bool, is_password: bool) -> bool:
     )
 
 
-def _total_entropy_bits(value: str) -> float:
+def _compute_entropy_bits(value: str) -> float:
     counts = Counter(value)
     return -sum(count * math.log2(count / len(value)) for count in counts.values())

@@ -66,5 +66,5 @@ def merge_overlapping(spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
 def find_spans(
     pattern: re.Pattern[str], text: str, kind: Kind, *, group: int = 0
 ) -> Iterator[TextSpan]:
-    """Yield the span of a group of every match."""
+    """Yield the span of one group (by default, of the whole match) for every match."""
     return (TextSpan(*match.span(group), kind) for match in pattern.finditer(text))

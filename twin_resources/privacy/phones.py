@@ -94,7 +94,7 @@ _TRUNK_ZERO_REGIONS = (
     *("FI", "IE", "TR", "UA", "RO", "BG", "HR", "RS", "SI", "SK", "IL", "EG", "NG", "KE", "ID"),
     *("TH", "PH", "MY", "VN", "TW", "CN", "BR", "AR", "PK", "BD"),
 )
-_REGIONS_OF_LANGUAGE = {
+_REGIONS_BY_LANGUAGE = {
     **{"en": ("US", "GB"), "de": ("DE", "AT", "CH"), "fr": ("FR", "BE", "CH"), "es": ("ES", "MX")},
     **{"pt": ("BR", "PT"), "it": ("IT", "CH"), "nl": ("NL", "BE"), "sv": ("SE",), "da": ("DK",)},
     **{"nb": ("NO",), "no": ("NO",), "fi": ("FI",), "pl": ("PL",), "cs": ("CZ",), "tr": ("TR",)},
@@ -115,7 +115,7 @@ def resolve_regions(region: str) -> tuple[str, ...]:
     region_subtag = region.replace("_", "-").rpartition("-")[2]
     if region_subtag.isupper() and region_subtag in SUPPORTED_REGIONS:
         return (region_subtag,)
-    return _REGIONS_OF_LANGUAGE.get(region.split("-", maxsplit=1)[0].lower() if region else "", ())
+    return _REGIONS_BY_LANGUAGE.get(region.split("-", maxsplit=1)[0].lower() if region else "", ())
 
 
 def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
@@ -166,8 +166,8 @@ def _find_trunk_zero_numbers(text: str, regions: Sequence[str]) -> Iterator[Text
             continue
         if _DOTTED_PAIRS.match(match[0]) and len(match[0]) != _DOTTED_PHONE_LENGTH:
             continue
-        plans = regions if len(digits) < _MIN_DIGITS_ANYWHERE else _TRUNK_ZERO_REGIONS
-        if _is_valid_in_any_region(digits, plans):
+        plan_regions = regions if len(digits) < _MIN_DIGITS_ANYWHERE else _TRUNK_ZERO_REGIONS
+        if _is_valid_in_any_region(digits, plan_regions):
             yield TextSpan(match.start(), match.end(), "phone")
 
 
@@ -175,15 +175,18 @@ def _find_grouped_numbers(text: str, regions: Sequence[str]) -> Iterator[TextSpa
     """Yield numbers with the grouping of the writer's country, or after a phone word."""
     match = _GROUPED_DIGITS.search(text)
     while match:
-        start, digits = match.start(), match[0]
-        end = _find_labelled_end(text, start, digits) if _has_phone_word_before(text, start) else 0
-        if not end and (end := _find_national_end(digits, regions)):
-            end *= not _is_another_number(text, start, start + end)
+        start, candidate = match.start(), match[0]
+        has_phone_word = _has_phone_word_before(text, start)
+        end = _find_labelled_end(text, start, candidate) if has_phone_word else 0
+        if not end:
+            end = _find_national_end(candidate, regions)
+            if end and _is_another_number(text, start, start + end):
+                end = 0
         if end:
             yield TextSpan(start, start + end, "phone")
         # A number may start within a run ("in 2019 612 34 56 78"), so each group is tried once.
-        group_end = _GROUP_END.search(digits)
-        next_start = start + (end or (group_end.end() if group_end else len(digits)))
+        group_end = _GROUP_END.search(candidate)
+        next_start = start + (end or (group_end.end() if group_end else len(candidate)))
         match = _GROUPED_DIGITS.search(text, next_start)
 
 
@@ -344,7 +347,7 @@ def _format_digit_groups(digits: str, region: str) -> tuple[str, ...]:
 def _is_phone_number(
     number_text: str, region: str | None, *, accept_possible: bool = False
 ) -> bool:
-    """Return whether the number is valid in a plan. `accept_possible` checks only its length."""
+    """Return whether the number is valid in a plan; `accept_possible` checks only its length."""
     import phonenumbers
 
     try:

@@ -98,18 +98,18 @@ def _fold(text: str) -> str:
 
 
 def load_folder_marks(folder: Path) -> tuple[str, ...]:
-    """Return the control tokens of a folder's tokenizer; none if the tokenizer files are missing.
+    """Return the control tokens of a folder's tokenizer; () if the tokenizer files are missing.
 
     These are the tokens that `tokenizer.json` or `tokenizer_config.json` mark as special, the
     special tokens with a role (`eos_token` …), and the marks in the chat template. In some models,
     plain text that is not a token starts a turn.
     """
     names = (*_TOKENIZER_FILES, _TEMPLATE_FILE)
-    file_versions = tuple(_file_stamp(folder / name) for name in names)
-    return _read_marks(folder, file_versions)
+    file_stamps = tuple(_get_file_stamp(folder / name) for name in names)
+    return _read_marks(folder, file_stamps)
 
 
-def _file_stamp(path: Path) -> tuple[int, int]:
+def _get_file_stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
@@ -127,7 +127,7 @@ def _read_marks(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str
         for name, value in document.items():
             if name.endswith("_token") or name == "additional_special_tokens":
                 marks |= set(_iterate_token_texts(value))
-    template = _template_text(config.get("chat_template"))
+    template = _join_templates(config.get("chat_template"))
     if (folder / _TEMPLATE_FILE).is_file():
         template += (folder / _TEMPLATE_FILE).read_text(encoding="utf-8")
     marks |= set(_TEMPLATE_MARK.findall(template))
@@ -165,7 +165,7 @@ def _iterate_token_texts(value: object) -> Iterable[str]:
             yield from _iterate_token_texts(item)
 
 
-def _template_text(value: object) -> str:
+def _join_templates(value: object) -> str:
     """Return one template or several named templates as one text."""
     return value if isinstance(value, str) else json.dumps(value or "", ensure_ascii=False)
 
@@ -175,7 +175,7 @@ def extract_tokenizer_marks(tokenizer: Any) -> ControlMarks:
     added_tokens = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
     marks = {str(token.content) for token in added_tokens.values() if token.special}
     marks |= set(_iterate_token_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
-    marks |= set(_TEMPLATE_MARK.findall(_template_text(getattr(tokenizer, "chat_template", None))))
+    marks |= set(_TEMPLATE_MARK.findall(_join_templates(getattr(tokenizer, "chat_template", None))))
     return ControlMarks(_select_breakable_marks(marks))
 
 

@@ -63,7 +63,7 @@ def join_passages(passages: Iterable[Excerpt]) -> list[PromptPassage]:
     for passage in passages:
         previous_passage = joined_passages[-1] if joined_passages else None
         if previous_passage is not None and _is_continuation(previous_passage, passage):
-            gap = _gap_text(passage.start - previous_passage.end)
+            gap = _make_gap_text(passage.start - previous_passage.end)
             joined_passages[-1] = replace(
                 previous_passage,
                 text=f"{previous_passage.text}{gap}{passage.text}",
@@ -81,12 +81,12 @@ def _is_continuation(previous: PromptPassage, passage: Excerpt) -> bool:
     return (previous.document_id, previous.position + 1) == (passage.document_id, passage.position)
 
 
-def _gap_text(characters: int) -> str:
-    """Return white space for the gap between two chunks, given only its length.
+def _make_gap_text(length: int) -> str:
+    """Return white space for a gap of `length` characters between two chunks.
 
     A gap of one character was a space or a line break. In Markdown, a line break can replace a
     space, but a space cannot replace a line break. A longer gap was usually an empty line.
     """
-    if characters <= 0:
+    if length <= 0:
         return ""
-    return "\n" if characters == 1 else "\n\n"
+    return "\n" if length == 1 else "\n\n"

@@ -23,8 +23,8 @@ from twin_cli.commands.subprocesses import prepare_model
 from twin_cli.commands.versions import current_actor
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.consent import (
-    consent_date,
     consent_instructions,
+    find_consent_date,
     missing_consent_reason,
 )
 from twin_resources.errors import TwinError
@@ -200,7 +200,7 @@ def require_consent(author: Author, named_model: NamedModel) -> None:
             "to another provider",
             next_step="name a folder, a GGUF file or a hub id, or ask the author",
         )
-    if consent_date(author) is None:
+    if find_consent_date(author) is None:
         raise TwinError(
             action, found=missing_consent_reason(author), next_step=consent_instructions(author)
         )

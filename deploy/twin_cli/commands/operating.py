@@ -18,8 +18,8 @@ from rich.console import Console
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.terminal_questions import confirm
-from twin_resources.authors import author_slugs
-from twin_resources.authors.pausing import pause_author, pause_file, pause_reason, resume_author
+from twin_resources.authors import list_author_slugs
+from twin_resources.authors.pausing import pause_author, pause_path, read_pause, resume_author
 from twin_resources.backup.backup_record import BackupRecord
 from twin_resources.backup.restoring import restore
 from twin_resources.backup.saving import back_up
@@ -249,7 +249,7 @@ def run_pause(
     Raises:
         TwinError: the author does not exist, or cannot resume because it is not paused.
     """
-    slugs = author_slugs(settings)
+    slugs = list_author_slugs(settings)
     slug = author if author in slugs else make_slug(author)
     if slug not in slugs:
         raise TwinError(
@@ -264,13 +264,13 @@ def run_pause(
                 found="it is not paused",
                 next_step="see `twin status` for the reason why it does not answer",
             )
-        share_file(settings, pause_file(settings, slug), is_deleted=True)
+        share_file(settings, pause_path(settings, slug), is_deleted=True)
         console.print(f"{slug} will answer again within a second", markup=False)
         return 0
     share_file(settings, pause_author(settings, slug, reason=reason))
     console.print(
-        f"{slug} is paused {pause_reason(pause_file(settings, slug))}; the gateway responds with "
-        f"503 within a second. To resume: twin pause {slug} --resume",
+        f"{slug} is paused {read_pause(pause_path(settings, slug))}; "
+        f"the gateway responds with 503 within a second. To resume: twin pause {slug} --resume",
         markup=False,
     )
     return 0

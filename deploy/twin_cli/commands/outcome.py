@@ -18,7 +18,7 @@ from twin_cli.commands.author_progress import AuthorProgress, read_progress
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import FollowedRun, find_run_in_flight, follow_run
 from twin_resources.authors import read_author
-from twin_resources.authors.consent import consent_date, missing_consent_reason
+from twin_resources.authors.consent import find_consent_date, missing_consent_reason
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
@@ -134,7 +134,7 @@ def consent_wait_reason(
     if version is None or version.state != "candidate":
         return ""
     author_settings = read_author(settings, author)
-    if consent_date(author_settings) is not None:
+    if find_consent_date(author_settings) is not None:
         return ""
     return (
         f"v{version.version} has passed the gate and {CONSENT_WAIT}: "

@@ -18,7 +18,7 @@ from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subject import choose_author
 from twin_cli.commands.versions import choose_version_to_export, read_newest_verdicts, write_export
 from twin_resources.authors import Author
-from twin_resources.authors.consent import consent_date, consent_instructions
+from twin_resources.authors.consent import consent_instructions, find_consent_date
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.settings import Settings
@@ -47,7 +47,7 @@ def run_publish(
     registry = open_registry(settings)
     model = choose_version_to_export(registry, chosen_author.slug, version)
     action = f"publish {chosen_author.slug} v{model.version}"
-    consented_on = consent_date(chosen_author)
+    consented_on = find_consent_date(chosen_author)
     if consented_on is None:
         raise TwinError(action, found="no consent", next_step=consent_instructions(chosen_author))
     verdict = read_newest_verdicts(registry, [model.checkpoint]).get(model.checkpoint)

@@ -16,7 +16,7 @@ from functools import partial
 
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subprocesses import prepare_model
-from twin_resources.authors import author_slugs
+from twin_resources.authors import list_author_slugs
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import find_trace_store
@@ -117,7 +117,7 @@ def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
     """
     settings = stack.settings
     secrets = load_secrets(settings)
-    slugs = author_slugs(settings)
+    slugs = list_author_slugs(settings)
     slugs.sort(key=lambda slug: slug != first_author)
     aliases = ["", "@stable", "@base", *(["@paid"] if settings.has_paid_route else [])]
     addresses, trace_store = urls(settings), find_trace_store(settings, secrets)

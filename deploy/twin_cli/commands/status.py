@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from twin_resources.authors import author_slugs
-from twin_resources.authors.pausing import pause_file, pause_reason
+from twin_resources.authors import list_author_slugs
+from twin_resources.authors.pausing import pause_path, read_pause
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.endpoints import READY, read_endpoint_state, urls
@@ -127,7 +127,7 @@ def _quality_lines(settings: Settings) -> dict[str, tuple[str, ...]]:
         return {}
     from twin_cli.commands.author_quality import format_quality_lines
 
-    return format_quality_lines(settings, author_slugs(settings))
+    return format_quality_lines(settings, list_author_slugs(settings))
 
 
 def run_status(
@@ -316,12 +316,12 @@ def _read_policy(settings: Settings) -> Policy | None:
 def _read_served_versions(settings: Settings) -> dict[str, str]:
     policy = _read_policy(settings)
     versions: dict[str, str] = {}
-    for slug in author_slugs(settings):
+    for slug in list_author_slugs(settings):
         entry = policy.authors.get(slug) if policy else None
         stable_version = entry.stable if entry else None
         versions[slug] = f"v{stable_version.version}" if stable_version else "base"
         if stable_version is not None and stable_version.kind == "answer_model":
             versions[slug] += f", answer model {stable_version.base}"
-        if reason := pause_reason(pause_file(settings, slug)):
+        if reason := read_pause(pause_path(settings, slug)):
             versions[slug] += f", paused {reason}"
     return versions

@@ -19,8 +19,8 @@ from twin_cli.commands.preview_report import run_preview, show_preview
 from twin_cli.commands.subject import AuthorToServe, read_folder_consent
 from twin_resources.authors import Author
 from twin_resources.authors.consent import (
-    consent_date,
     consent_instructions,
+    find_consent_date,
     missing_consent_reason,
 )
 from twin_resources.processes.wording import format_count
@@ -50,11 +50,11 @@ def add_consent(
         read_line: shows a question and returns the typed line.
     """
     author = subject.author
-    if consent_date(author) is not None:
+    if find_consent_date(author) is not None:
         return subject
     # In an older home, a bundled author's file lacks the consent date that the folder's file has.
     folder_consent = read_folder_consent(subject.location)
-    if folder_consent and consent_date(replace(author, consent=folder_consent)) is not None:
+    if folder_consent and find_consent_date(replace(author, consent=folder_consent)) is not None:
         return replace(subject, author=replace(author, consent=folder_consent))
     today = datetime.now(UTC).date().isoformat()
     if is_declared:

@@ -76,7 +76,7 @@ from twin_cli.commands.training import (
 )
 from twin_cli.commands.versions import release_consented_version
 from twin_cli.preflight import AUTOMATIC_RECIPE
-from twin_resources.authors.consent import consent_date
+from twin_resources.authors.consent import find_consent_date
 from twin_resources.errors import TwinError
 from twin_resources.processes.process_identity import identify
 from twin_resources.processes.programs import StackEndedError, StackStoppedError, ensure_alive
@@ -260,7 +260,7 @@ class _UpCommand:
         )
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         save_subject(self.settings, subject)
-        if not subject.is_new and consent_date(subject.author) is not None:
+        if not subject.is_new and find_consent_date(subject.author) is not None:
             for move in release_consented_version(self.settings, subject.slug):
                 self.display.log(f"v{move.version} is {move.to_state} now: {move.reason}")
         return subject

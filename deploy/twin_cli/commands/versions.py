@@ -23,8 +23,8 @@ from twin_cli.commands.subject import choose_author
 from twin_cli.commands.subprocesses import ModuleResult, run_module
 from twin_resources.authors import Author
 from twin_resources.authors.consent import (
-    consent_date,
     consent_instructions,
+    find_consent_date,
     missing_consent_reason,
 )
 from twin_resources.errors import TwinError
@@ -143,7 +143,7 @@ def run_release(
             not consented.
     """
     chosen_author, number = choose_author(settings, author), parse_version_number(version)
-    if consent_date(chosen_author) is None:
+    if find_consent_date(chosen_author) is None:
         raise TwinError(
             f"release a version of {chosen_author.name}",
             found=missing_consent_reason(chosen_author),

@@ -13,7 +13,7 @@ import polars as pl
 
 from tests.bench.questions.questions import ROOT, SHARED_AUTHORS, posts_folder
 from tests.prepared_embedder import prepare_weights
-from twin_assets.corpus import importing
+from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import DOCUMENT_COLUMNS, chunk_documents, limit_to_chunk_tokens
@@ -38,7 +38,7 @@ def documents(author: str) -> pl.DataFrame:
     if not folder.is_dir():
         raise FileNotFoundError(f"no {folder}: set TWIN_SHARED_DATA")
     inventory = take_inventory([folder])
-    rows = importing.read_rows(importing.build_inventory_frame(inventory), inventory)
+    rows = raw_posts_import.read_rows(raw_posts_import.build_inventory_frame(inventory), inventory)
     cleaned = clean_and_quarantine(rows.select(RAW_COLUMNS))[0].filter(pl.col("kept"))
     drawn = [hashlib.sha256(name.encode()).hexdigest() for name in cleaned["document_id"]]
     return cleaned.with_columns(pl.Series("drawn", drawn)).sort("drawn")

@@ -26,7 +26,7 @@ from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, UNMODIFIED_SAMPLES, Recipe, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_resources.authors import Author, author_slugs, write_author
+from twin_resources.authors import Author, list_author_slugs, write_author
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -148,7 +148,7 @@ def _posts(folder: Path) -> list[Path]:
 
 def author_in(home: Settings) -> str:
     """Return the only author of a home."""
-    (slug,) = author_slugs(home)
+    (slug,) = list_author_slugs(home)
     return slug
 
 

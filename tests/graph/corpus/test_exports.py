@@ -81,7 +81,7 @@ def test_a_renamed_unchanged_export_changes_nothing(
     assert result["left_out_of_exports"] == SKIP_COUNTS["linkedin"]
     assert tables.data_version("raw_posts", SLUG) == version
     # A higher version reads the export again, but equal rows are no new input downstream.
-    monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
+    monkeypatch.setattr("twin_assets.corpus.raw_posts_import.IMPORT_VERSION", "next")
     result = import_from(export)
     assert result["computed"] == before.height
     assert result["posts_edited"] == 0
@@ -285,7 +285,7 @@ def test_posts_that_a_feed_drops_are_kept(
     assert result["posts_deleted"] == 0
     assert result["posts"] == 3
     # A new version of the importers reads everything again; the first post is only in the table.
-    monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
+    monkeypatch.setattr("twin_assets.corpus.raw_posts_import.IMPORT_VERSION", "next")
     result = import_from(path)
     assert result["computed"] == 3
     assert read_rows(tables)["text"].str.contains("Number 1").any()

@@ -106,7 +106,7 @@ def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
     assert metadata(world.import_sources(*sources), "raw_posts")["computed"] == 0
 
     # A new version reads everything again, and takes posts of the failing feed from the table.
-    monkeypatch.setattr("twin_assets.corpus.importing.IMPORT_VERSION", "next")
+    monkeypatch.setattr("twin_assets.corpus.raw_posts_import.IMPORT_VERSION", "next")
     assert metadata(world.import_sources(*sources), "raw_posts")["computed"] == 4
     rows = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
     assert sorted(rows["text"]) == sorted(stored["text"])

@@ -12,13 +12,13 @@ from tests.graph.sources.conftest import Bucket
 from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.packing import write_zip
 from tests.unit.corpus.sample_exports import LINKEDIN, RECORD_COUNTS, SENTENCE
-from twin_assets.corpus.importing import (
+from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.raw_posts_import import (
     STORED_COLUMNS,
     build_inventory_frame,
     count_changes,
     read_rows,
 )
-from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
 

@@ -21,7 +21,7 @@ from tests.postgresql_server import postgresql, postgresql_url
 from tests.registered import register_version
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_assets.evaluation.judgement import _find_candidate
-from twin_resources.authors import Author, author_slugs, write_author
+from twin_resources.authors import Author, list_author_slugs, write_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.api.recent_responses import RecentResponses, RequestOrigin
 from twin_resources.registry.host_sync import (
@@ -172,7 +172,7 @@ def test_a_file_that_a_person_changed_is_kept_and_reported(home: Settings) -> No
     (home.authors_dir / "ann.toml").unlink()
     assert update_files(home.home, stored_files) == []
     assert update_files(home.home, {}) == []
-    assert author_slugs(home) == [], "a deleted row left its file"
+    assert list_author_slugs(home) == [], "a deleted row left its file"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_row_with_a_path_outside_the_folder_writes_nothing(home: Settings, nam
     assert repr(name) in message
     assert set(home.home.parent.rglob("*")) == before
     update_files(home.home, {name: "x = 1", "authors/zoe.toml": 'name = "Zoe"'})
-    assert author_slugs(home) == ["zoe"], "the valid row was not applied"
+    assert list_author_slugs(home) == ["zoe"], "the valid row was not applied"
 
 
 def test_a_home_with_a_local_state_has_no_follower(home: Settings) -> None:
@@ -331,9 +331,9 @@ def test_a_tick_fetches_author_files_and_a_run_reports_a_missing_folder(
         registry.move("ann", 1, "stable", actor="a person", reason="a test's own", force=True)
 
     fetch_author_files(home)
-    assert author_slugs(home) == [], "a local store was fetched"
+    assert list_author_slugs(home) == [], "a local store was fetched"
     fetch_author_files(shared)
-    assert author_slugs(shared) == ["ann"]
+    assert list_author_slugs(shared) == ["ann"]
     assert not shared.policy_path.exists(), "a tick fetched versions"
     prepare_run(home, "ann")
     with pytest.raises(TwinError, match="checkpoints/ann/c1, which is not on this host"):

@@ -26,7 +26,7 @@ from tests.prepared_embedder import lend_weights, prepare_weights
 from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.knowledge import embedding, quotable_rows, quote_calibration_rows
 from twin_assets.knowledge.chunking import chunk_columns
-from twin_resources.authors import Author, author_slugs, write_author
+from twin_resources.authors import Author, list_author_slugs, write_author
 from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.quotes import quoter
@@ -143,7 +143,7 @@ class Stack:
         server, tokens_before = process.wait_until_ready(), count_processed_tokens(process)
         self.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
         self.reset()
-        author = next(iter(author_slugs(self.settings)))
+        author = next(iter(list_author_slugs(self.settings)))
         question = [{"role": "user", "content": "?"}]
         body = {"model": f"twin/{author}@base", "messages": question, "max_tokens": 1}
         self.wait(

@@ -18,7 +18,7 @@ from tests.prepared_base import base_folder
 from tests.prepared_embedder import prepare_weights
 from tests.registered import register_version
 from twin_resources.authors import Author, write_author
-from twin_resources.authors.pausing import pause_author, pause_file, resume_author
+from twin_resources.authors.pausing import pause_author, pause_path, resume_author
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.host_sync import share_weights
 from twin_resources.registry.registry import Registry
@@ -165,6 +165,6 @@ def test_a_release_and_a_rollback_reach_a_host_with_an_empty_folder(
     paused_file = second.settings.authors_dir / "ann.paused"
     second.wait(paused_file.exists)
     resume_author(first.settings, "ann")
-    share_file(first.settings, pause_file(first.settings, "ann"), is_deleted=True)
+    share_file(first.settings, pause_path(first.settings, "ann"), is_deleted=True)
     second.wait(lambda: not paused_file.exists())
     assert not (second.folder / "tiny").exists()

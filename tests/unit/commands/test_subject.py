@@ -15,7 +15,7 @@ from twin_cli.commands.subject import (
 )
 
 from twin_resources.authors import Author, read_author, write_author
-from twin_resources.authors.consent import consent_date
+from twin_resources.authors.consent import find_consent_date
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import StackRecord, _write_record
 from twin_resources.settings import Settings
@@ -68,7 +68,7 @@ def test_without_a_folder_the_sample_or_last_author_is_used(home: Settings, tmp_
     sample = choose_subject(home, None)
     assert sample.location == find_sample_folder()
     assert sample.slug == find_sample_folder().name
-    assert consent_date(sample.author)
+    assert find_consent_date(sample.author)
     save_subject(home, choose_subject(home, write_posts(tmp_path), name="Ada"))
     assert choose_subject(home, None).slug == "ada"
 

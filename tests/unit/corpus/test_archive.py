@@ -60,7 +60,7 @@ def test_unsafe_names_are_refused_and_counted(tmp_path: Path) -> None:
     ):
         with open_archive(archive_path) as archive:
             assert archive.names() == ("good.csv",)
-            assert archive.refused == {"unsafe_name": len(BAD_NAMES)}
+            assert archive.rejection_counts == {"unsafe_name": len(BAD_NAMES)}
 
 
 def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path) -> None:
         tar.addfile(build_tar_member("good.csv", size=1), io.BytesIO(b"y"))
     with open_archive(tmp_path / "a.tar") as archive:
         assert archive.names() == ("good.csv",)
-        assert archive.refused == {"link": 2, "special_file": 3}
+        assert archive.rejection_counts == {"link": 2, "special_file": 3}
 
 
 def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> Non
         zip_file.getinfo("locked.csv").flag_bits |= 1
     with open_archive(tmp_path / "a.zip") as archive:
         assert archive.names() == ("good.csv",)
-        assert archive.refused == {"link": 1, "special_file": 1, "encrypted": 1}
+        assert archive.rejection_counts == {"link": 1, "special_file": 1, "encrypted": 1}
 
 
 def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
     (folder / "good.csv").write_text("y")
     with open_archive(folder) as archive:
         assert archive.names() == ("good.csv",)
-        assert archive.refused == {"link": 2, "special_file": 1}
+        assert archive.rejection_counts == {"link": 2, "special_file": 1}
 
 
 def test_a_zip_bomb_is_not_expanded_in_memory(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_tar_bomb_is_refused_before_it_is_walked(tmp_path: Path) -> None:
         stream.write(bytes(64 << 20))
         stream.write(bytes(1024))
     tracemalloc.start()
-    with pytest.raises(TwinError, match="packed into"):
+    with pytest.raises(TwinError, match="compressed into"):
         open_archive(tmp_path / "bomb.tgz")
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()

@@ -31,16 +31,20 @@ PIECE = 1 << 16
 def test_limits_are_as_documented(tmp_path: Path) -> None:
     with open_archive(tmp_path) as archive:
         limits = archive.limits
-    assert (limits.members, limits.member_bytes, limits.read_bytes) == (200_000, 512 << 20, 8 << 30)
-    assert (limits.walked_bytes, limits.ratio, MIN_RATIO_BYTES) == (32 << 30, 200, 16 << 20)
+    assert (limits.max_members, limits.max_member_bytes, limits.max_read_bytes) == (
+        200_000,
+        512 << 20,
+        8 << 30,
+    )
+    assert (limits.max_tar_bytes, limits.max_ratio, MIN_RATIO_BYTES) == (32 << 30, 200, 16 << 20)
 
 
 def test_the_number_of_members_is_limited(tmp_path: Path) -> None:
     path = write_zip({f"{n}.csv": "x" for n in range(10)}, tmp_path / "a.zip")
-    with open_archive(path, limits=ArchiveLimits(members=10)) as archive:
+    with open_archive(path, limits=ArchiveLimits(max_members=10)) as archive:
         assert len(archive.names()) == 10
     with pytest.raises(TwinError, match="more than 9 files"):
-        open_archive(path, limits=ArchiveLimits(members=9))
+        open_archive(path, limits=ArchiveLimits(max_members=9))
 
 
 def convert_to_zip64(path: Path) -> None:
@@ -70,12 +74,12 @@ def test_a_list_of_files_that_is_too_long_is_not_read(
         convert(path)
     assert _read_central_directory_size(path) == sum(46 + len(name) for name in names)
     with pytest.raises(TwinError, match="more than 2 files"):
-        open_archive(path, limits=ArchiveLimits(members=2))
-    with open_archive(path, limits=ArchiveLimits(members=20)) as archive:
+        open_archive(path, limits=ArchiveLimits(max_members=2))
+    with open_archive(path, limits=ArchiveLimits(max_members=20)) as archive:
         assert len(archive.names()) == 20
     two_files = write_zip({f"{n}/{'x' * 600}.csv": "x" for n in range(2)}, tmp_path / "two.zip")
     with pytest.raises(TwinError, match="more than 2 files"):
-        open_archive(two_files, limits=ArchiveLimits(members=2))
+        open_archive(two_files, limits=ArchiveLimits(max_members=2))
 
 
 def test_a_tar_with_a_header_of_a_mebibyte_is_refused(tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_a_member_of_exactly_the_maximum_size_is_read(
     pack: Callable[[Files, Path], Path], tmp_path: Path
 ) -> None:
     path = pack({"a.csv": "x" * 100_000}, tmp_path / "export")
-    with open_archive(path, limits=ArchiveLimits(member_bytes=100_000)) as archive:
+    with open_archive(path, limits=ArchiveLimits(max_member_bytes=100_000)) as archive:
         assert len(archive.read("a.csv")) == 100_000
         assert [len(piece) for piece in archive.pieces("a.csv")] == [PIECE, 100_000 - PIECE]
         assert len(archive.read("a.csv", max_bytes=100_000)) == 100_000
@@ -125,7 +129,7 @@ def test_a_member_of_exactly_the_maximum_size_is_read(
         with pytest.raises(MemberError, match="too_large"):
             list(archive.pieces("a.csv", max_bytes=99_999))
     with (
-        open_archive(path, limits=ArchiveLimits(member_bytes=99_999)) as archive,
+        open_archive(path, limits=ArchiveLimits(max_member_bytes=99_999)) as archive,
         pytest.raises(MemberError, match="too_large") as raised,
     ):
         archive.read("a.csv")
@@ -134,7 +138,7 @@ def test_a_member_of_exactly_the_maximum_size_is_read(
 
 def test_reading_stops_exactly_at_the_limit(tmp_path: Path) -> None:
     path = write_zip(dict.fromkeys(("a.csv", "b.csv", "c.csv"), "x" * 500), tmp_path / "a.zip")
-    with open_archive(path, limits=ArchiveLimits(read_bytes=1_000)) as archive:
+    with open_archive(path, limits=ArchiveLimits(max_read_bytes=1_000)) as archive:
         assert archive.read("a.csv") == archive.read("b.csv")
         with pytest.raises(TwinError, match="more than 1,000 bytes of posts"):
             archive.read("c.csv")
@@ -145,9 +149,9 @@ def test_a_tar_may_expand_to_its_limit(tmp_path: Path) -> None:
     with tarfile.open(path) as tar:
         [member] = tar.getmembers()
         end = member.offset_data + member.size
-    open_archive(path, limits=ArchiveLimits(walked_bytes=end)).close()
-    with pytest.raises(TwinError, match=f"{end:,} bytes packed into"):
-        open_archive(path, limits=ArchiveLimits(walked_bytes=end - 1))
+    open_archive(path, limits=ArchiveLimits(max_tar_bytes=end)).close()
+    with pytest.raises(TwinError, match=f"{end:,} bytes compressed into"):
+        open_archive(path, limits=ArchiveLimits(max_tar_bytes=end - 1))
 
 
 def test_the_compression_ratio_of_small_members_is_not_limited(tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ def test_the_compression_ratio_of_small_members_is_not_limited(tmp_path: Path) -
 def test_the_head_and_both_ends_of_a_member(tmp_path: Path) -> None:
     text = "a" * PIECE + "b" * PIECE + "c" * PIECE
     folder = write_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
-    with open_archive(folder, limits=ArchiveLimits(read_bytes=PIECE)) as archive:
+    with open_archive(folder, limits=ArchiveLimits(max_read_bytes=PIECE)) as archive:
         assert archive.head("a.csv") == b"a" * PIECE, "more than the limit was read"
     with open_archive(folder) as archive:
         assert archive.head("a.csv", count=PIECE + 1) == b"a" * PIECE + b"b"
@@ -197,7 +201,7 @@ def test_names_are_normalised_and_hidden_files_omitted(tmp_path: Path) -> None:
     path = write_zip(dict.fromkeys(names, "x"), tmp_path / "a.zip")
     with open_archive(path) as archive:
         assert archive.names() == ("Caf\u00e9/d.csv", "a.csv", "b/c.csv", "x__MACOSX/i.csv")
-        assert archive.refused == {"unsafe_name": 1, "same_name_twice": 1}
+        assert archive.rejection_counts == {"unsafe_name": 1, "same_name_twice": 1}
         assert archive.candidates("a.csv") == ["a.csv"]
         assert archive.candidates("nothing") == ()
 
@@ -229,7 +233,7 @@ def test_hidden_and_generated_folders_are_skipped_and_locked_ones_counted(
     monkeypatch.setattr(os, "scandir", refuse_locked)
     with open_archive(tmp_path) as archive:
         assert archive.names() == ("e.md", "posts/d.md", "z/f.md")
-        assert archive.refused == {"unreadable": 1}
+        assert archive.rejection_counts == {"unreadable": 1}
     with pytest.raises(TwinError, match="grant read permission"):
         open_archive(tmp_path / "locked")
 
@@ -247,7 +251,7 @@ def test_an_archive_is_dated_by_its_newest_member(tmp_path: Path) -> None:
             tar.addfile(member, io.BytesIO(b"x"))
     with open_archive(tmp_path / "a.tar") as archive:
         assert (archive.kind, archive.written_at) == ("tar", 9.0)
-        assert archive.refused == {}
+        assert archive.rejection_counts == {}
 
 
 def test_a_zip_without_its_directory_is_not_a_text_file(tmp_path: Path) -> None:

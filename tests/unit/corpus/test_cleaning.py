@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from dataframely.exc import ValidationError
 
-from twin_assets.corpus import importing
+from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.cleaning import (
     RAW_COLUMNS,
     build_document_id,
@@ -195,7 +195,7 @@ def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
 def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:
     """The notes of the other shared author are cleaned in `test_preview.py`."""
     inventory = take_inventory([shared_posts / "skeeto"])
-    rows = importing.read_rows(importing.build_inventory_frame(inventory), inventory)
+    rows = raw_posts_import.read_rows(raw_posts_import.build_inventory_frame(inventory), inventory)
     documents = clean_and_quarantine(rows.select(RAW_COLUMNS))[0]
     assert documents.height == 461
     assert count_dropped_by_reason(documents) == {}

@@ -87,7 +87,7 @@ def test_every_format_has_an_example_here() -> None:
     titles = {
         export.title or importer.title
         for importer in IMPORTERS
-        for export in importer.refused_exports
+        for export in importer.rejected_exports
     }
     assert set(EXPORTS) == titles | {export.title for export in UNSUPPORTED_EXPORTS}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.corpus.importers.folders import Folder, scan_source
+from twin_assets.corpus.importers.folders import SourceScan, scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import Post, read_post
 from twin_resources.errors import TwinError
@@ -39,7 +39,7 @@ def test_jekyll_posts_are_in_posts_folders(tmp_path: Path) -> None:
         "_posts/2020-01-01-a.md",
         "cooking/_posts/2020-01-02-c.html",
     ]
-    assert folder.skipped == {
+    assert folder.skipped_counts == {
         "about the folder (README, LICENSE …)": 1,
         "page outside _posts": 1,
         "yml file": 1,
@@ -56,8 +56,8 @@ def test_hugo_posts_are_in_content(tmp_path: Path) -> None:
     folder = scan_source(tmp_path)
     assert folder.layout == "hugo"
     assert list_ids(tmp_path) == ["content/posts/a.md", "content/posts/b/index.md"]
-    assert folder.skipped["section page (_index)"] == 1
-    assert folder.skipped["page outside content"] == 1
+    assert folder.skipped_counts["section page (_index)"] == 1
+    assert folder.skipped_counts["page outside content"] == 1
     assert folder.site.url == "https://h.example/"
 
 
@@ -88,7 +88,7 @@ def test_a_page_bundle_of_hugo_is_one_post(tmp_path: Path) -> None:
         "content/posts/c.fr.md",
         "content/posts/c.md",
     ]
-    assert folder.skipped["part of a page bundle"] == 2
+    assert folder.skipped_counts["part of a page bundle"] == 2
     assert (folder.site.language, folder.site.languages) == ("en", ("en", "fr"))
 
 
@@ -114,7 +114,7 @@ def test_notes_exclude_files_about_the_folder(tmp_path: Path) -> None:
         "vim/swap.md",
         "x.HTM",
     ]
-    assert folder.skipped == {
+    assert folder.skipped_counts == {
         "about the folder (README, LICENSE …)": 6,
         "home page (index)": 1,
         "png file": 1,
@@ -135,7 +135,7 @@ def test_posts_of_other_generators_begin_with_front_matter(tmp_path: Path) -> No
         "src/content/blog/a.md",
         "src/content/blog/b.mdx",
     ]
-    assert folder.skipped == {
+    assert folder.skipped_counts == {
         "json file": 1,
         "mjs file": 1,
         "page without front matter": 2,
@@ -154,7 +154,7 @@ def test_only_the_blog_of_docusaurus_is_read(tmp_path: Path) -> None:
     write_files(tmp_path, "blog/2020-01-02-a.md", "docs/intro.md", text=HEAD)
     write_files(tmp_path, "docusaurus.config.js")
     assert list_ids(tmp_path) == ["blog/2020-01-02-a.md"]
-    assert scan_source(tmp_path).skipped["page outside blog"] == 1
+    assert scan_source(tmp_path).skipped_counts["page outside blog"] == 1
 
 
 def test_posts_may_be_named_instead_of_their_site(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_names_are_the_same_on_every_machine(tmp_path: Path) -> None:
     write_files(tmp_path, "with spaces/José 李.md")
     folder = scan_source(tmp_path)
     assert len(folder.posts) == 1
-    assert folder.skipped == {"same name in another Unicode form": 1}
+    assert folder.skipped_counts == {"same name in another Unicode form": 1}
 
 
 def test_a_name_that_is_not_utf8_can_be_imported_and_stored(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (posts / "same.md").symlink_to(posts / "a.md")
     folder = scan_source(posts)
     assert [post.source_id for post in folder.posts] == ["a.md", "more/b.md", "same.md"]
-    assert folder.skipped == {"link outside the folder": 3, "linked folder": 1}
+    assert folder.skipped_counts == {"link outside the folder": 3, "linked folder": 1}
 
 
 def test_hashes_follow_the_bytes_not_the_clock(tmp_path: Path) -> None:
@@ -243,8 +243,8 @@ def test_the_layouts_of_the_shared_folders(shared_posts: Path) -> None:
     notes = scan_source(shared_posts / "jbranchaud-til")
     assert (skeeto.layout, len(skeeto.posts)) == ("jekyll", 461)
     assert (notes.layout, len(notes.posts)) == ("notes", 1871)
-    assert sum(skeeto.skipped.values()) == 3
-    assert sum(notes.skipped.values()) == 4
+    assert sum(skeeto.skipped_counts.values()) == 3
+    assert sum(notes.skipped_counts.values()) == 4
 
 
 POST = "---\ntitle: A walk\ndate: 2020-03-05\n---\nAlong the river it went on for long.\n"
@@ -260,7 +260,7 @@ def test_a_site_of_hugo_in_a_repository_of_other_things(tmp_path: Path) -> None:
     folder = scan_source(tmp_path)
     assert (folder.layout, folder.site.within) == ("hugo", "site/")
     assert list_ids(tmp_path) == ["site/content/posts/a.md", "site/content/posts/b.md"]
-    assert folder.skipped["page outside the site"] == 2
+    assert folder.skipped_counts["page outside the site"] == 2
     post = read_from(folder, folder.posts[0].source_id)
     assert post.url == "https://h.example/posts/a/"
 
@@ -319,7 +319,7 @@ def test_a_programs_documentation_is_not_a_blog(tmp_path: Path) -> None:
     assert scan_source(tmp_path).site.within == ""
 
 
-def write_eleventy_site(folder: Path, **data: str) -> Folder:
+def write_eleventy_site(folder: Path, **data: str) -> SourceScan:
     """Write and scan an 11ty site with two posts without front matter, and data files."""
     write_files(folder, "eleventy.config.js", text="")
     write_files(
@@ -333,7 +333,7 @@ def write_eleventy_site(folder: Path, **data: str) -> Folder:
     return scan_source(folder)
 
 
-def read_from(folder: Folder, source_id: str) -> Post:
+def read_from(folder: SourceScan, source_id: str) -> Post:
     file = next(post for post in folder.posts if post.source_id == source_id)
     return read_post(file.read()[0], source_id=source_id, site=folder.site)
 

@@ -17,7 +17,7 @@ from twin_cli.commands.progress_display import ProgressDisplay
 
 from tests.unit.corpus.packing import write_zip
 from tests.unit.corpus.sample_exports import EXPORTS, RECORD_COUNTS, SKIP_COUNTS
-from twin_assets.corpus import importing
+from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.document_claims import CLAIMS
 from twin_assets.corpus.importers import visibility_rules
@@ -92,7 +92,7 @@ def test_every_reason_to_drop_a_file_has_advice() -> None:
     reasons = {"duplicate", "near_duplicate", "foreign_byline", "too_short", "no_text", "draft"}
     reasons |= {f"breaks_{claim}" for claim in CLAIMS}
     for module in ("posts", "post_head", "conversations", "visibility_rules"):
-        source = Path(importing.__file__).parent / "importers" / f"{module}.py"
+        source = Path(raw_posts_import.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
         reasons |= set(re.findall(pattern, source.read_text()))
     reasons.discard(visibility_rules.UNKNOWN_KEY_PREFIX)  # it is only the prefix of a reason
@@ -245,12 +245,12 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
     write_author(home, Author("jose", "José", sources=(str(posts),)))
     inventory = take_inventory([posts])
     Tables(home.tables_base, state=State.open(home.state_address)).sync(
-        importing.build_inventory_frame(inventory),
+        raw_posts_import.build_inventory_frame(inventory),
         "raw_posts",
         author="jose",
         key="source_id",
-        function=lambda rows: importing.read_rows(rows, inventory),
-        version=importing.IMPORT_VERSION,
+        function=lambda rows: raw_posts_import.read_rows(rows, inventory),
+        version=raw_posts_import.IMPORT_VERSION,
         schema=column_types(RawPosts),
         row_key="source_id",
     )

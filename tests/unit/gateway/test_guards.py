@@ -59,8 +59,8 @@ def test_settings_are_written_and_read_and_wrong_ones_are_refused(home: Settings
     author = Author("ann", "Ann", guards=read_guards(table))
     write_author(home, author)
     assert read_author(home, "ann") == author
-    assert author.guards.action("personal", "answer") == "block"
-    assert author.guards.action("secrets", "answer") == DEFAULTS["secrets"]["answer"]
+    assert author.guards.get_action("personal", "answer") == "block"
+    assert author.guards.get_action("secrets", "answer") == DEFAULTS["secrets"]["answer"]
     for setting, message in (
         ('secrets = "hide"', "'hide' is not one of"),
         ('secrets = { output = "mask" }', "secrets.output is not one of"),

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.knowledge.small_tokenizer import build_small_tokenizer
-from twin_assets.corpus import importing
+from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import (
@@ -260,6 +260,8 @@ def test_overlong_and_miscounted_chunks_are_measured() -> None:
 
 def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:
     inventory = take_inventory([shared_posts / "skeeto"])
-    rows = importing.read_rows(importing.build_inventory_frame(inventory)[:60], inventory)
+    rows = raw_posts_import.read_rows(
+        raw_posts_import.build_inventory_frame(inventory)[:60], inventory
+    )
     for text in clean_and_quarantine(rows.select(RAW_COLUMNS))[0]["text"]:
         check_chunks(text, token_limit=256)

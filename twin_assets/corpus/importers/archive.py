@@ -78,7 +78,7 @@ class _Folder(Archive):
             except OSError as error:
                 if not prefix:
                     raise build_unreadable_error(path, str(error)) from error
-                self.refused["unreadable"] += 1
+                self.rejection_counts["unreadable"] += 1
                 continue
             subfolders = [entry for entry in entries if self._list_entry(entry, prefix)]
             pending_folders += [
@@ -89,11 +89,11 @@ class _Folder(Archive):
         """List a file, or return whether a folder must be scanned."""
         name = entry.name
         if entry.is_symlink():
-            self.refused["link"] += 1
+            self.rejection_counts["link"] += 1
         elif entry.is_dir(follow_symlinks=False):
             return not name.startswith(".") and name not in GENERATED_FOLDERS
         elif not entry.is_file(follow_symlinks=False):
-            self.refused["special_file"] += 1
+            self.rejection_counts["special_file"] += 1
         else:
             status = entry.stat(follow_symlinks=False)
             name = self._add_member(

@@ -17,12 +17,12 @@ from typing import Any, cast
 from twin_assets.corpus.importers.front_matter import get_text_field
 from twin_assets.corpus.importers.visibility_rules import normalize_key
 
-_WRITERS = (
+_WRITER_FIELDS = (
     *("author", "authors", "byline", "writer", "writers", "writtenby", "postedby", "guestauthor"),
     *("originalauthor", "creator", "createdby", "sender", "autor", "autore", "auteur", "автор"),
     *("作者", "著者"),
 )
-_TRANSLATORS = (
+_TRANSLATOR_FIELDS = (
     *("translator", "translators", "translatedby", "translationby", "translationauthor"),
     *("traductor", "traducteur", "traductrice", "traduttore", "tradutor", "übersetzer"),
     *("übersetzerin", "übersetzung", "vertaler", "переводчик", "译者", "訳者", "翻訳者"),
@@ -41,7 +41,7 @@ def read_byline(fields: Mapping[str, Any]) -> str:
     normalized_fields = {normalize_key(key): value for key, value in fields.items()}
     writers, translators = (
         next(filter(None, (_join_names(normalized_fields.get(name)) for name in names)), "")
-        for names in (_WRITERS, _TRANSLATORS)
+        for names in (_WRITER_FIELDS, _TRANSLATOR_FIELDS)
     )
     if not translators:
         return writers

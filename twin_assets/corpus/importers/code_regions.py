@@ -80,15 +80,15 @@ def _split_prose(
 ) -> Iterator[tuple[str, bool]]:
     """Split text outside code blocks: spans, elements and highlight tags are code."""
     position = start = 0
-    unclosed_kinds: set[str] = set()  # without it, each opening would search to the end
+    unclosed_tags: set[str] = set()  # otherwise, each opening tag would search to the end
     while code_start := start_pattern.search(text, position):
-        kind = (
+        tag_name = (
             code_start["element"] or code_start["liquid"] or code_start["shortcode"] or ""
         ).lower()
-        end = None if kind in unclosed_kinds else _find_code_end(code_start, text)
+        end = None if tag_name in unclosed_tags else _find_code_end(code_start, text)
         if end is None:
             position = code_start.end()
-            unclosed_kinds |= {kind} - {""}
+            unclosed_tags |= {tag_name} - {""}
             continue
         if code_start.start() > start:
             yield text[start : code_start.start()], False

@@ -1,7 +1,7 @@
 """Detect files that are not one person's post: chats, mail and keys.
 
 Scope: detection by content rather than by suffix.
-Out of scope: the owner of a post (`bylines`), and exports that have an importer (`recognition`).
+Out of scope: whose post it is (`bylines`), and exports that have an importer (`recognition`).
 
 Formats: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20,
 10:11 - Ana: …`), logs of Telegram, Signal and IRC clients,
@@ -36,7 +36,7 @@ _SENDER_FIELDS = frozenset({"from", "von", "de", "return-path", "received"})
 _MBOX = re.compile(r"From \S+@\S+ .*\d{4}")
 
 
-def find_refusal_reason(text: str, *, markup: str) -> str:
+def find_rejection_reason(text: str, *, markup: str) -> str:
     """Return `chat`, `mail` or `key_or_signature`, or "" if the text may be a post.
 
     Args:
@@ -88,5 +88,5 @@ def _is_dialogue(lines: list[str]) -> bool:
     """Return whether most lines are turns (`Ana: …`) of two or more people."""
     names = [match[1].casefold() for line in lines if (match := _SPEAKER_LINE.match(line))]
     speakers = {name for name in names if names.count(name) >= _MIN_MESSAGES}
-    turns = sum(name in speakers for name in names)
-    return len(speakers) >= _MIN_MESSAGES and turns * 2 > len(lines)
+    turn_count = sum(name in speakers for name in names)
+    return len(speakers) >= _MIN_MESSAGES and turn_count * 2 > len(lines)

@@ -1,6 +1,6 @@
 """Read the fields of Word, OpenDocument, PDF, Jupyter and HTML documents.
 
-Scope: a document's properties and the head at its top.
+Scope: a document's properties and the head, which is the block of fields at the top of its text.
 Out of scope: its text (`text_formats`), the meaning of a field.
 
 Formats: https://ecma-international.org/publications-and-standards/standards/ecma-376/ (core
@@ -106,14 +106,14 @@ def read_office_fields(body: bytes, suffix: str) -> dict[str, Any]:
 
 def has_foreign_suggestions(body: bytes) -> bool:
     """Return whether a .docx contains tracked insertions by someone other than its creator."""
-    creators = [pair[1] for pair in _CORE_FIELD.findall(_read_member(body, _CORE_MEMBERS["docx"]))
-           if pair[0] == _CREATOR_TAGS["docx"]]  # fmt: skip
+    core_fields = _CORE_FIELD.findall(_read_member(body, _CORE_MEMBERS["docx"]))
+    creators = {value for name, value in core_fields if name == _CREATOR_TAGS["docx"]}
     inserter_names = set(
         _INSERTED_BY.findall(
             _read_member(body, _TEXT_MEMBERS["docx"], max_bytes=_MAX_EXPANDED_BYTES)
         )
     )
-    return bool(inserter_names - set(creators))
+    return bool(inserter_names - creators)
 
 
 def read_pdf_fields(body: bytes) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def open_pdf(body: bytes) -> Any:
 
 
 def list_pdf_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that a damaged file raises, including those for invalid numbers."""
+    """Return the exceptions that pypdf raises for a damaged file."""
     errors: Any = import_module("pypdf.errors")
     return (
         *(errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError),
@@ -160,7 +160,7 @@ def load_notebook(text: str) -> tuple[Any, Any, Any]:
 
 
 def read_notebook_fields(text: str) -> tuple[dict[str, Any], str]:
-    """Return a notebook's fields and its text without them, or no fields and the unchanged text.
+    """Return a notebook's fields, and its text without front matter; {} and `text` for other files.
 
     The fields are its metadata (including Nikola's) and the front matter of its first cell.
     """
@@ -237,7 +237,7 @@ def reject_zip_bomb(body: bytes) -> None:
 
 
 def _read_member(body: bytes, name: str, *, max_bytes: int = _MAX_MEMBER_BYTES) -> bytes:
-    """Return the first bytes of one archive member, or b"" if it is missing."""
+    """Return the first bytes of one archive member, or b"" if it cannot be read."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive, archive.open(name) as stream:
             return stream.read(max_bytes)

@@ -25,7 +25,7 @@ from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, stri
 from twin_assets.corpus.importers.importer import (
     CONVERT_ADVICE,
     Importer,
-    RefusedExport,
+    RejectedExport,
     read_files,
 )
 from twin_assets.corpus.importers.members import Archive, MemberError
@@ -67,7 +67,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
 
 
 def list_feeds(archive: Archive) -> list[str]:
-    """Return the files of an archive that is a feed or contains only feeds."""
+    """Return the names of the feeds in an archive; [] if it also contains pages or other data."""
     names = list(archive.names())
     blogger_feeds = archive.names_matching(r"Blogger/Blogs/.*/feed\.atom")
     if blogger_feeds:
@@ -230,13 +230,13 @@ def _parse_date(entry: Any, name: str) -> datetime | None:
         return None
 
 
-_BLOGGER = RefusedExport(
+_BLOGGER = RejectedExport(
     ((r"Blogger/Blogs/.*/feed\.atom",),),
     r"\A\s*<.{0,4000}(?:>Blogger</generator|schemas\.google\.com/blogger)",
     title="Blogger export",
     next_step=CONVERT_ADVICE,
 )
-_MALFORMED_FEED = RefusedExport(
+_MALFORMED_FEED = RejectedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
 )
 # A missing entry is not necessarily deleted: a feed lists only its latest entries.

@@ -111,14 +111,15 @@ class PostFile:
 
 
 @dataclass(frozen=True)
-class Folder:
+class SourceScan:
     """The current state of a source: its posts, and counts of the other files by reason.
 
     Attributes:
-        source: absolute path, as text.
+        source: absolute path or `s3://bucket/prefix`, as text.
         layout: `jekyll`, `hugo`, `blog`, `notes` or `file`.
+        site: the site to which the posts belong; empty for a source without one.
         posts: posts sorted by `source_id`.
-        skipped: number of files that are not posts, by reason.
+        skipped_counts: number of files that are not posts, by reason.
         unlisted_prefixes: prefixes of `source_id` under which the folder could not be listed.
         root: the folder's path, or None for an S3 prefix or a single file.
     """
@@ -127,7 +128,7 @@ class Folder:
     layout: str
     site: Site
     posts: tuple[PostFile, ...]
-    skipped: dict[str, int]
+    skipped_counts: dict[str, int]
     unlisted_prefixes: tuple[str, ...] = ()
     root: Path | None = None
 
@@ -146,7 +147,7 @@ class Folder:
         }
 
 
-def scan_source(source: Path) -> Folder:
+def scan_source(source: Path) -> SourceScan:
     """List the posts of a folder, or of a single file, and hash their bytes.
 
     Every body is read and hashed each time, because a file can change while its size and time stay
@@ -174,7 +175,7 @@ def scan_source(source: Path) -> Folder:
                 else "specify a folder of .md or .html files",
             )
         post = _hash_post_file(os.fspath(source), source_id=make_path_identifier(source.name))
-        return Folder(display_path(source), "file", Site(), (post,), {})
+        return SourceScan(display_path(source), "file", Site(), (post,), {})
     try:
         os.scandir(source).close()
     except OSError as error:
@@ -195,7 +196,7 @@ def has_markdown(source: Path) -> bool:
     )
 
 
-def scan_prefix(source: str) -> Folder:
+def scan_prefix(source: str) -> SourceScan:
     """List the posts under an S3 prefix without reading them; ETags show which ones changed.
 
     Raises:
@@ -233,12 +234,12 @@ def scan_prefix(source: str) -> Folder:
         etag = f"etag:{stored_object.etag}"
         location = f"s3://{bucket}/{stored_object.key}"
         posts.append(PostFile(source_id, location, etag, problem, stored_object=stored_object))
-    return Folder(
+    return SourceScan(
         source=normalize_address(source),
         layout=layout,
         site=site,
         posts=tuple(posts),
-        skipped=dict(sorted(skips.items())),
+        skipped_counts=dict(sorted(skips.items())),
     )
 
 
@@ -266,7 +267,7 @@ def _configure_site(
     return replace(site, data=read_inherited_fields(paths, read, site=site, root_name=root_name))
 
 
-def _scan_folder(source: Path) -> Folder:
+def _scan_folder(source: Path) -> SourceScan:
     skips: Counter[str] = Counter()
     unlisted_prefixes: list[str] = []
     candidates = list(_iter_files(source, skipped=skips, unlisted_prefixes=unlisted_prefixes))
@@ -310,12 +311,12 @@ def _scan_folder(source: Path) -> Folder:
         _reject_code_repository(source, paths, posts.values())
     if layout == "blog":
         layout, posts = _keep_blog_posts(posts, skips, site=site)
-    return Folder(
+    return SourceScan(
         source=display_path(source),
         layout=layout,
         site=site,
         posts=tuple(posts[source_id] for source_id in sorted(posts)),
-        skipped=dict(sorted(skips.items())),
+        skipped_counts=dict(sorted(skips.items())),
         unlisted_prefixes=tuple(unlisted_prefixes),
         root=source,
     )
@@ -359,6 +360,7 @@ def _keep_blog_posts(
 
     The front matter must be at the beginning of the file. 11ty posts inherit it from their folder.
     If at most half of the files qualify, they are notes next to a program, and all are kept.
+    Return the layout (`blog` or `notes`) and the kept posts.
     """
     scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
 

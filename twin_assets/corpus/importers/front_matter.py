@@ -84,7 +84,7 @@ _ZONES = {
 
 
 class BrokenFrontMatterError(ValueError):
-    """A block that cannot be parsed; the message is the parser's, on one line."""
+    """A block that cannot be parsed; the message gives the reason on one line."""
 
 
 class _SyntaxError(BrokenFrontMatterError):

@@ -20,7 +20,7 @@ from typing import Any
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
+from twin_assets.corpus.importers.importer import Importer, RejectedExport, read_files
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
@@ -169,7 +169,7 @@ def _parse_time(row: dict[str, Any], name: str) -> datetime | None:
     return parse_datetime(value) if isinstance(value, str) else None
 
 
-_PARTIAL_EXPORT = RefusedExport(
+_PARTIAL_EXPORT = RejectedExport(
     ((r".*\.ghost\.\d{4}-.*\.json",),),
     r"\A\s*\{\s*\"(?:db\"\s*:\s*\[\s*\{\s*\"meta|meta\"\s*:\s*\{\s*\"exported_on)",
 )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 
 from twin_assets.corpus.importers.code_regions import split_code_regions
-from twin_assets.corpus.importers.jekyll_liquid import QUOTES, TemplateReader
+from twin_assets.corpus.importers.jekyll_liquid import QUOTES, TemplateOutput
 
 _MAX_TAG_CHARACTERS = 2_000
 _OPENING = re.compile(r"\{\{([<%])")
@@ -23,41 +23,41 @@ _NAME = re.compile(r"\{\{[<%]\s*(/?)\s*([\w./-]*)")
 
 
 def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
-    """Resolve the shortcodes in a post's body (`markdown` or `html`); keep unfinished ones."""
+    """Remove the shortcodes from a post's body (`markdown` or `html`); keep unfinished ones."""
     if not _OPENING.search(text):
         return text
-    reader = TemplateReader(markup)
+    output = TemplateOutput(markup)
     for part, is_code in split_code_regions(text, markup=markup):
         if is_code:
-            reader.keep(_QUOTED.sub(r"\1\2\3", part))
+            output.keep(_QUOTED.sub(r"\1\2\3", part))
             continue
         position = 0
         while match := _OPENING.search(part, position):
             start = match.start()
             end = _find_tag_end(part, start, mark=match[1])
-            reader.keep(part[position : start if end else match.end()])
+            output.keep(part[position : start if end else match.end()])
             position = end or match.end()
             if end:
-                _apply_shortcode(reader, part[start:end])
-        reader.keep(part[position:])
-    return "".join(reader.parts)
+                _apply_shortcode(output, part[start:end])
+        output.keep(part[position:])
+    return "".join(output.parts)
 
 
-def _apply_shortcode(reader: TemplateReader, tag: str) -> None:
+def _apply_shortcode(output: TemplateOutput, tag: str) -> None:
     if quoted := _QUOTED.fullmatch(tag):
-        reader.keep(reader.format_code_span("".join(quoted.groups())))
+        output.keep(output.format_code_span("".join(quoted.groups())))
         return
     match = _NAME.match(tag)
     is_closing, name = (bool(match[1]), match[2]) if match else (False, "")
-    if reader.unprinted_blocks:
-        if is_closing and name == reader.unprinted_blocks[-1]:
-            reader.unprinted_blocks.pop()
+    if output.unprinted_blocks:
+        if is_closing and name == output.unprinted_blocks[-1]:
+            output.unprinted_blocks.pop()
     elif name.endswith(".inline") and not is_closing and not tag.rstrip("}>%").endswith("/"):
-        reader.unprinted_blocks.append(name)
+        output.unprinted_blocks.append(name)
     elif name in QUOTES and is_closing:
-        reader.close_quotation()
+        output.close_quotation()
     elif name in QUOTES:
-        reader.open_quotation()
+        output.open_quotation()
 
 
 def _find_tag_end(part: str, start: int, *, mark: str) -> int | None:

@@ -22,7 +22,7 @@ _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
-class RefusedExport:
+class RejectedExport:
     """An unsupported export, rejected explicitly so that it is not imported as junk.
 
     Attributes:
@@ -59,11 +59,11 @@ class Importer:
     Attributes:
         name: `source` of its records (`linkedin`).
         title: the name that users know the format by (`LinkedIn data export`).
-        recognises: cheap test of an archive's content, never of its name; its files, or a truth
-            value.
-        read: function of an archive and of `include`, a subset of `authors.OPT_INS`, that yields
-            the parts of the export, with a `SkippedItem` for each unreadable one.
-        refused_exports: exports rejected if no importer recognises an archive; the first match
+        recognises: function that tests an archive's content, not its name, and returns the names of
+            its files or a truth value.
+        read: function that takes an archive and `include` (a subset of `authors.OPT_INS`) and
+            yields the export's items, with a `SkippedItem` for each unreadable one.
+        rejected_exports: exports rejected if no importer recognises an archive; the first match
             applies.
         latest_only: whether an export has only the newest posts (a feed), so that missing posts do
             not count as deleted.
@@ -73,7 +73,7 @@ class Importer:
     title: str
     recognises: Callable[[Archive], object]
     read: Callable[..., Iterator[ExportItem]]
-    refused_exports: tuple[RefusedExport, ...] = ()
+    rejected_exports: tuple[RejectedExport, ...] = ()
     latest_only: bool = False
 
 

@@ -138,13 +138,14 @@ def _iter_jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFieldsJson]
     ranked_fields: list[tuple[tuple[int, bool], ScopedFieldsJson]] = []
     for entry in _list_mappings(fields.get("defaults")):
         scope = lowercase_keys(entry.get("scope"))
-        folder, kind = str(scope.get("path") or "").strip("/"), str(scope.get("type") or "")
+        folder, page_type = str(scope.get("path") or "").strip("/"), str(scope.get("type") or "")
         values = _to_json(lowercase_keys(entry.get("values")))
         prefix = f"{folder}/" if folder else ""
-        type_pattern = f"**/_{kind}/**" if kind and f"_{kind}" not in folder.split("/") else "**"
+        names_type = bool(page_type) and f"_{page_type}" not in folder.split("/")
+        type_pattern = f"**/_{page_type}/**" if names_type else "**"
         for pattern in dict.fromkeys((folder, prefix + type_pattern)):
             if pattern and (pattern != folder or type_pattern == "**"):
-                ranked_fields.append(((len(folder), bool(kind)), (_to_regex(pattern), values)))
+                ranked_fields.append(((len(folder), bool(page_type)), (_to_regex(pattern), values)))
     for name, options in lowercase_keys(fields.get("collections")).items():
         if lowercase_keys(options).get("output") is False:
             yield _to_regex(f"**/_{name}/**"), _to_json({"published": False})
@@ -218,7 +219,7 @@ def _read_data_file(path: str, read: ReadFile) -> str:
 
 
 def _to_json(fields: Mapping[str, Any]) -> str:
-    """Return fields as JSON; dates become text and are parsed again later."""
+    """Return fields as JSON, without a templated permalink; dates become text."""
     lowercase_fields = {key.strip().lower(): value for key, value in fields.items()}
     permalink = lowercase_fields.get("permalink")
     if isinstance(permalink, str) and _TEMPLATE.search(permalink):

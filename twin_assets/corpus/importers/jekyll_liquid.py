@@ -19,7 +19,7 @@ from twin_assets.corpus.importers.code_regions import split_code_regions
 
 _MAX_TAG_CHARACTERS = 2_000
 _RAW_MARK = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
-_END_OF_RAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
+_RAW_END = re.compile(r"\{%-?\s*endraw\s*-?%\}")
 _TAG = re.compile(r"\{%-?\s*(#|\w*)(.*?)-?%\}", re.DOTALL)
 _LITERAL = re.compile(r"\{\{-?\s*(?:\"([^\"]*)\"|'([^']*)')")
 _TEMPLATE = re.compile(r"\{[{%]")
@@ -30,17 +30,17 @@ QUOTES = frozenset({"blockquote", "quote"})
 
 
 @dataclass
-class TemplateReader:
-    """The text kept so far, any open blocks, and the start of an open quotation."""
+class TemplateOutput:
+    """The text kept so far, any open blocks, and the index in `parts` where a quotation begins."""
 
     markup: str
     parts: list[str] = field(default_factory=list[str])
-    is_in_raw: bool = False
+    is_in_raw_block: bool = False
     unprinted_blocks: list[str] = field(default_factory=list[str])
     quotation_start: int | None = None
 
     def keep(self, text: str) -> None:
-        """Keep a text, unless it is in a block that is not printed."""
+        """Append a text, unless it is in a block that is not printed."""
         if not self.unprinted_blocks:
             self.parts.append(text)
 
@@ -66,17 +66,17 @@ class TemplateReader:
 
 
 def remove_liquid(text: str, *, markup: str = "markdown") -> str:
-    """Resolve the Liquid tags in a post's body (`markdown` or `html`); keep unfinished tags."""
+    """Remove the Liquid tags from a post's body (`markdown` or `html`); keep unfinished tags."""
     if not _TEMPLATE.search(text):
         return text
-    reader = TemplateReader(markup)
+    output = TemplateOutput(markup)
     for part, is_code in split_code_regions(text, markup=markup):
         if is_code:
-            reader.keep(_strip_raw_marks(part))
+            output.keep(_strip_raw_marks(part))
         else:
-            _remove_tags_from_part(reader, part)
-    reader.close_quotation()
-    return "".join(reader.parts)
+            _remove_tags_from_part(output, part)
+    output.close_quotation()
+    return "".join(output.parts)
 
 
 def _strip_raw_marks(part: str) -> str:
@@ -85,56 +85,56 @@ def _strip_raw_marks(part: str) -> str:
     return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", code)
 
 
-def _remove_tags_from_part(reader: TemplateReader, part: str) -> None:
+def _remove_tags_from_part(output: TemplateOutput, part: str) -> None:
     position = 0
     while True:
-        if reader.is_in_raw:
-            position = _keep_raw_code(reader, part, position)
+        if output.is_in_raw_block:
+            position = _keep_raw_code(output, part, position)
         match = _TEMPLATE.search(part, position)
         if match is None:
             break
         start = match.start()
         closing_mark = "%}" if match[0] == "{%" else "}}"
         end = part.find(closing_mark, start + 2, start + _MAX_TAG_CHARACTERS)
-        reader.keep(part[position:start])
+        output.keep(part[position:start])
         if end < 0:
-            reader.keep(part[start : start + 2])
+            output.keep(part[start : start + 2])
             position = start + 2
             continue
         position = end + 2
         if closing_mark == "%}":
-            _apply_tag(reader, part[start:position])
+            _apply_tag(output, part[start:position])
         elif literal := _LITERAL.match(part, start, position):
-            reader.keep(literal[1] or literal[2] or "")
-    reader.keep(part[position:])
+            output.keep(literal[1] or literal[2] or "")
+    output.keep(part[position:])
 
 
-def _keep_raw_code(reader: TemplateReader, part: str, position: int) -> int:
+def _keep_raw_code(output: TemplateOutput, part: str, position: int) -> int:
     """Keep quoted code up to the end of its block or of this part, and return the next position."""
-    end = _END_OF_RAW.search(part, position)
+    end = _RAW_END.search(part, position)
     quoted_code = part[position : end.start() if end else len(part)]
-    reader.is_in_raw = end is None
+    output.is_in_raw_block = end is None
     # Quoted template text in a sentence becomes a code span, which cleaning keeps. A block that
     # began in an earlier part (position 0) contains code blocks.
     span = quoted_code.strip()
     if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
-        quoted_code = reader.format_code_span(span)
-    reader.keep(quoted_code)
+        quoted_code = output.format_code_span(span)
+    output.keep(quoted_code)
     return end.end() if end else len(part)
 
 
-def _apply_tag(reader: TemplateReader, tag: str) -> None:
+def _apply_tag(output: TemplateOutput, tag: str) -> None:
     match = _TAG.fullmatch(tag)
     name = match[1] if match else ""
     closed_block = name[3:] if name.startswith("end") else ""
     if name == "raw":
-        reader.is_in_raw = True
+        output.is_in_raw_block = True
     elif name in _UNPRINTED_BLOCKS:
-        reader.unprinted_blocks.append(name)
-    elif closed_block in reader.unprinted_blocks:
-        while reader.unprinted_blocks.pop() != closed_block:
+        output.unprinted_blocks.append(name)
+    elif closed_block in output.unprinted_blocks:
+        while output.unprinted_blocks.pop() != closed_block:
             pass
     elif name in QUOTES:
-        reader.open_quotation()
+        output.open_quotation()
     elif closed_block in QUOTES:
-        reader.close_quotation()
+        output.close_quotation()

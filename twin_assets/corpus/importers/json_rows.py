@@ -1,6 +1,6 @@
-"""Read the rows of a platform's JSON: a member's document, its lists and its strings.
+"""Read the rows of a platform's JSON files.
 
-Scope: reading a document, and reading members of a given type from a row.
+Scope: reading a file's JSON document, and reading values of a given type from a row.
 Out of scope: the meaning of a row (one importer per platform), reading files (`archive`).
 
 A file is read completely or not at all: if a byte is missing, the file is `torn` and its posts do
@@ -29,7 +29,7 @@ MALFORMED = "malformed_row"
 
 
 def load_document(archive: Archive, name: str, *, max_bytes: int | None = None) -> Any:
-    """Return a member's JSON, or the value assigned in a script (`window.YTD.tweets = [ … ]`).
+    """Return a file's JSON, or the value assigned in a script (`window.YTD.tweets = [ … ]`).
 
     Raises:
         MemberError: as in `Archive.read`, or `torn` for invalid JSON.

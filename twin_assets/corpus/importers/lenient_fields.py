@@ -43,21 +43,21 @@ def parse_toml(block: str, parse: EntryParser) -> dict[str, Any] | None:
     return fields
 
 
-def _parse_lines(block: str, parse: EntryParser, entry: re.Pattern[str]) -> dict[str, Any] | None:
+def _parse_lines(block: str, parse: EntryParser, pattern: re.Pattern[str]) -> dict[str, Any] | None:
     entries: list[tuple[re.Match[str], list[str]]] = []
-    prose_lines = 0
+    prose_line_count = 0
     for line in block.splitlines():
         if not line.strip() or line.startswith("#"):
             continue
-        match = entry.fullmatch(line.rstrip())
+        match = pattern.fullmatch(line.rstrip())
         if match is not None:
             entries.append((match, []))
         elif entries:
-            prose_lines += not line.startswith((" ", "\t", "-", "]", "}", '"', "'"))
+            prose_line_count += not line.startswith((" ", "\t", "-", "]", "}", '"', "'"))
             entries[-1][1].append(line)
         else:
-            prose_lines += 1
-    if prose_lines > len(entries):
+            prose_line_count += 1
+    if prose_line_count > len(entries):
         return None
     fields: dict[str, Any] = {}
     for match, next_lines in entries:

@@ -4,7 +4,7 @@ Scope: turning shares and articles into records.
 Out of scope: parsing the CSV (`linkedin_shares`). Messages, connections, comments and other
 people's texts are never read.
 
-Format: https://www.linkedin.com/help/linkedin/answer/a1339364, with columns found by name. A post's
+Format: https://www.linkedin.com/help/linkedin/answer/a1339364. Columns are found by name. A post's
 URN contains its identifier, and the identifier contains its time. `id >> 22` is the UTC time in
 milliseconds, which is more precise than the column `Date`.
 
@@ -29,7 +29,7 @@ from urllib.parse import unquote
 
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
+from twin_assets.corpus.importers.importer import Importer, RejectedExport, read_files
 from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import decode
@@ -166,7 +166,7 @@ def _build_article_record(
     title = " ".join(str(heading.text_content()).split()) if heading is not None else ""
     link = heading.find(".//a") if heading is not None else None
     url = str(link.get("href") or "").partition("?")[0] if link is not None else ""
-    times = {kind: _pop_date(root, kind) for kind in ("created", "published")}
+    times = {name: _pop_date(root, name) for name in ("created", "published")}
     if heading is not None:
         heading.drop_tree()
     if times["published"] is None and "drafts" not in include:
@@ -199,10 +199,10 @@ def _normalize_styled_letters(text: str) -> str:
     return _STYLED_LETTERS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
 
 
-def _pop_date(root: Any, kind: str) -> datetime | None:
+def _pop_date(root: Any, css_class: str) -> datetime | None:
     """Remove `<p class="published">Published on 2019-05-08 15:10</p>` and return its time."""
     for element in root.iter("p"):
-        if str(element.get("class") or "") == kind:
+        if str(element.get("class") or "") == css_class:
             time = _parse_time(str(element.text_content()))
             element.drop_tree()
             return time
@@ -238,7 +238,7 @@ def _parse_time(text: str) -> datetime | None:
         return None
 
 
-_PARTIAL_EXPORT = RefusedExport(
+_PARTIAL_EXPORT = RejectedExport(
     ((r"Shares\.csv",), (r"Articles/Articles/.*\.html",), (r"Connections\.csv", r"Profile\.csv")),
     r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/",
 )

@@ -28,7 +28,7 @@ _LINK = r'"?https?://[\w.]*linkedin\.com/'
 # A row starts with its time (or a short text in its place) and LinkedIn's address. A time and an
 # address also start a row within a line, because the preceding line end may be damaged.
 _ROW_START = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
-_END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # not empty: damage may have removed the last word
+_ROW_END = re.compile(r',"?[A-Z_]+"?\n')  # not empty: damage may have removed the last word
 _PLAIN_VALUE = re.compile(r"[A-Za-z_]*|https?://\S*")
 # A post's address as a column; in prose, a space follows the comma.
 _ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)', re.IGNORECASE)
@@ -70,7 +70,7 @@ def iter_share_rows(text: str) -> Iterator[dict[str, str] | None]:
             yield None  # its last column may be cut off
             continue
         row = _parse_row(chunk, columns)
-        if row is None and (row_end := _END_OF_ROW.search(chunk)):
+        if row is None and (row_end := _ROW_END.search(chunk)):
             # The rest of a damaged row may follow a complete row.
             first_row = _parse_row(chunk[: row_end.end() - 1], columns)
             if first_row is not None:
@@ -92,12 +92,12 @@ def _parse_row(chunk: str, columns: list[str]) -> dict[str, str] | None:
     return row
 
 
-def _parse_standard_csv(chunk: str, count: int) -> list[str] | None:
+def _parse_standard_csv(chunk: str, column_count: int) -> list[str] | None:
     try:
         rows = list(csv.reader(io.StringIO(chunk, newline=""), strict=True))
     except csv.Error:
         return None
-    return rows[0] if len(rows) == 1 and len(rows[0]) == count else None
+    return rows[0] if len(rows) == 1 and len(rows[0]) == column_count else None
 
 
 def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
@@ -153,7 +153,7 @@ def _is_one_commentary(raw_text: str) -> bool:
 
 
 def _split_quoted_paragraphs(commentary: str) -> list[str] | None:
-    """Return the lines of a commentary that is quoted line by line, or None for any other one.
+    """Return the lines of a commentary that is quoted line by line, or None for any other.
 
     Every line break is between two quotes, and the rest of each line has complete pairs of quotes.
     A counterexample is `He said "yes"`, newline, `"No" was the answer`.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
+from twin_assets.corpus.importers.importer import Importer, RejectedExport, read_files
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_strings
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
@@ -188,7 +188,7 @@ def _build_thread_records(
             allowed_parents[uri] = post.in_reply_to
     threads: dict[str, list[_Post]] = defaultdict(list)
     roots = find_thread_roots(allowed_parents)
-    for uri in sorted(allowed_parents, key=lambda uri: (_sort_time(posts[uri]), uri)):
+    for uri in sorted(allowed_parents, key=lambda uri: (_get_sort_time(posts[uri]), uri)):
         threads[roots[uri]].append(posts[uri])
     for root, thread in threads.items():
         record, parent = posts[root].record, posts[root].in_reply_to
@@ -211,11 +211,11 @@ def _build_thread_records(
         )
 
 
-def _sort_time(post: _Post) -> float:
+def _get_sort_time(post: _Post) -> float:
     return post.record.created_at.timestamp() if post.record.created_at else 0.0
 
 
-_PARTIAL_EXPORT = RefusedExport(
+_PARTIAL_EXPORT = RejectedExport(
     ((r"outbox\.json", r"actor\.json"),),
     r"\A\s*\{.{0,400}activitystreams.{0,4000}\"(?:OrderedCollection|Person)\"",
 )

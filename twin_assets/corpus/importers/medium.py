@@ -18,7 +18,7 @@ from typing import Any
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
+from twin_assets.corpus.importers.importer import Importer, RejectedExport, read_files
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.post_head import decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
@@ -132,7 +132,7 @@ def _get_element_text(element: Any) -> str:
     return "" if element is None else " ".join(str(element.text_content()).split())
 
 
-_PARTIAL_EXPORT = RefusedExport(
+_PARTIAL_EXPORT = RejectedExport(
     (
         (r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{10,12}\.html",),
         (r"posts/.*-[0-9a-f]{10,12}\.html", r"profile/profile\.html"),

@@ -5,7 +5,7 @@ Out of scope: reading folders, zips and tars (`archive`, `zip_and_tar`), and the
 (importers).
 
 Nothing is unpacked to disk, so no name can escape a folder. Unsafe names, links, devices and
-encrypted members are counted in `refused` and not listed.
+encrypted members are counted in `rejection_counts` and not listed.
 """
 # pyright: strict
 
@@ -50,19 +50,19 @@ class ArchiveLimits:
     """Limits on reading one archive.
 
     Attributes:
-        members: maximum number of members (a ten-year X archive with media has about 50,000).
-        member_bytes: maximum size of a member to read (X splits tweets into parts of 100 MB).
-        read_bytes: maximum total number of bytes read from the archive.
-        walked_bytes: maximum expanded size of a tar, including its media.
-        ratio: maximum ratio of expanded to packed size, for a member or a whole tar above 16 MiB
-            (tweets in JSON reach 20:1, and deflate cannot exceed 1032:1).
+        max_members: maximum number of members (a ten-year X archive with media has about 50,000).
+        max_member_bytes: maximum size of a member to read (X splits tweets into parts of 100 MB).
+        max_read_bytes: maximum total number of bytes read from the archive.
+        max_tar_bytes: maximum expanded size of a tar, including its media.
+        max_ratio: maximum ratio of expanded to compressed size, for a member or a whole tar above
+            16 MiB (tweets in JSON reach 20:1, and deflate cannot exceed 1032:1).
     """
 
-    members: int = 200_000
-    member_bytes: int = 512 << 20
-    read_bytes: int = 8 << 30
-    walked_bytes: int = 32 << 30
-    ratio: int = 200
+    max_members: int = 200_000
+    max_member_bytes: int = 512 << 20
+    max_read_bytes: int = 8 << 30
+    max_tar_bytes: int = 32 << 30
+    max_ratio: int = 200
 
 
 MIN_RATIO_BYTES = 16 << 20
@@ -94,8 +94,8 @@ class Archive(ABC):
     Attributes:
         path: the path that was opened.
         kind: `folder`, `zip`, `tar` or `file`.
-        refused: number of rejected members by reason (`unsafe_name`, `link`, `special_file`,
-            `encrypted`, `same_name_twice`, and `unreadable` for a folder that cannot be listed).
+        rejection_counts: number of rejected members by reason (`unsafe_name`, `link`,
+            `special_file`, `encrypted`, `same_name_twice`, `unreadable` for a whole folder).
         written_at: time of the newest member, in Unix seconds. It orders two exports of one account
             even if copying changed the file's time.
     """
@@ -105,7 +105,7 @@ class Archive(ABC):
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         self.path = path
         self.limits = limits
-        self.refused: Counter[str] = Counter()
+        self.rejection_counts: Counter[str] = Counter()
         self.written_at = 0.0
         self._sizes: dict[str, int] = {}
         self._read_bytes = 0
@@ -148,13 +148,13 @@ class Archive(ABC):
         Args:
             name: the member's name.
             max_bytes: size above which a member is `too_large`; None means
-                `ArchiveLimits.member_bytes`.
+                `ArchiveLimits.max_member_bytes`.
 
         Raises:
             MemberError: the member cannot be read.
-            TwinError: more than `ArchiveLimits.read_bytes` was read from this archive.
+            TwinError: more than `ArchiveLimits.max_read_bytes` was read from this archive.
         """
-        max_bytes = self.limits.member_bytes if max_bytes is None else max_bytes
+        max_bytes = self.limits.max_member_bytes if max_bytes is None else max_bytes
         if self.size(name) > max_bytes:
             raise MemberError(name, "too_large")
         return b"".join(self.pieces(name, max_bytes=max_bytes))
@@ -198,9 +198,10 @@ class Archive(ABC):
         Raises:
             MemberError, TwinError: as in `read`, possibly after some pieces.
         """
-        max_bytes = self.limits.member_bytes if max_bytes is None else max_bytes
+        max_bytes = self.limits.max_member_bytes if max_bytes is None else max_bytes
         size = self.size(name)
-        if size > MIN_RATIO_BYTES and size > self._get_packed_size(name) * self.limits.ratio:
+        max_expanded = self._get_compressed_size(name) * self.limits.max_ratio
+        if size > max(MIN_RATIO_BYTES, max_expanded):
             raise MemberError(name, "too_compressed")
         total = 0
         try:
@@ -210,9 +211,9 @@ class Archive(ABC):
                     self._read_bytes += len(piece)
                     if total > max_bytes:
                         raise MemberError(name, "too_large")
-                    if self._read_bytes > self.limits.read_bytes:
+                    if self._read_bytes > self.limits.max_read_bytes:
                         raise self._build_limit_error(
-                            f"more than {self.limits.read_bytes:,} bytes of posts"
+                            f"more than {self.limits.max_read_bytes:,} bytes of posts"
                         )
                     yield piece
         except MemberError:
@@ -227,31 +228,31 @@ class Archive(ABC):
     @abstractmethod
     def _open(self, name: str) -> IO[bytes]: ...
 
-    def _get_packed_size(self, name: str) -> int:
-        """Return a member's packed size, or its expanded size if the container records none."""
+    def _get_compressed_size(self, name: str) -> int:
+        """Return a member's compressed size, or its expanded size if the container records none."""
         return self.size(name)
 
     def _add_member(self, raw_name: str, size: int, written_at: float) -> str:
-        """Add a regular file to the listing; return its name, or "" if it is refused or hidden."""
+        """Add a regular file to the listing; return its name, or "" if it is rejected or hidden."""
         name = raw_name if _PLAIN_NAME.fullmatch(raw_name) else self._normalize_name(raw_name)
         if not name or name.partition("/")[0] == "__MACOSX":
             return ""
         if name in self._sizes:
-            self.refused["same_name_twice"] += 1
+            self.rejection_counts["same_name_twice"] += 1
             return ""
         self._sizes[name] = size
         self.written_at = max(self.written_at, written_at)
-        if len(self._sizes) > self.limits.members:
-            raise self._build_limit_error(f"more than {self.limits.members:,} files")
+        if len(self._sizes) > self.limits.max_members:
+            raise self._build_limit_error(f"more than {self.limits.max_members:,} files")
         return name
 
     def _normalize_name(self, raw_name: str) -> str:
-        """Return the name for the listing, or "" if it is refused or hidden."""
+        """Return the name for the listing, or "" if it is rejected or hidden."""
         name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
         name = name.encode("utf-8", "backslashreplace").decode()
         parts = name.removeprefix("./").split("/")
         if name.startswith("/") or ".." in parts or "" in parts or re.match(r"[A-Za-z]:", name):
-            self.refused["unsafe_name"] += 1
+            self.rejection_counts["unsafe_name"] += 1
             return ""
         if any(part.startswith(".") for part in parts):
             return ""

@@ -67,7 +67,7 @@ MONTH_LANGUAGES = (
 )
 """ISO 639-1 codes; if two languages read a name differently, the earlier one takes precedence."""
 
-_SAME_NAMES = {"no": "nb", "nn": "nb"}
+_LANGUAGE_ALIASES = {"no": "nb", "nn": "nb"}
 # Matches a day, a year and a name in a text that is too short for a sentence.
 _DATE_LIKE = re.compile(r"(?=.*?\b\d{4}\b)(?=.*?(?<!\d)\d{1,2}(?!\d))(?=.*?[^\W\d_]{3}).{8,60}")
 _ORDINAL = re.compile(r"(?<=\d)[º°ª]")
@@ -100,7 +100,7 @@ def find_field_date(
         fields: the front matter, with lower-case keys.
         names: field names in order of precedence, such as `CREATED_FIELDS`.
         zone: time zone of a date without one; None means UTC.
-        language: returns the post's BCP 47 language; called only if a date needs it.
+        language: function that returns the post's BCP 47 language; called only if a date needs it.
     """
     if not fields:
         return None
@@ -192,7 +192,7 @@ def _parse_date_in_words(
 ) -> PostDate | None:
     if not _HAS_YEAR.search(text):
         return None
-    dates = _list_meanings(text, language())
+    dates = _list_possible_dates(text, language())
     first_date = parse_datetime(dates[0], zone) if dates else None
     return PostDate(first_date, is_ambiguous=len(dates) > 1) if first_date else None
 
@@ -216,8 +216,8 @@ def _has_day_and_month(text: str) -> bool:
     return len(month_days) == 1
 
 
-def _list_meanings(text: str, language: str) -> tuple[datetime, ...]:
-    """Return the possible meanings of a date in words; they have no zone if the text names none.
+def _list_possible_dates(text: str, language: str) -> tuple[datetime, ...]:
+    """Return the possible dates for a date in words, without a zone if the text names none.
 
     Args:
         text: a whole field.
@@ -231,7 +231,7 @@ def _list_meanings(text: str, language: str) -> tuple[datetime, ...]:
         return ()
     text = _FILLERS.sub("", _ORDINAL.sub("", text))
     language_code = language.split("-", maxsplit=1)[0].lower()
-    language_code = _SAME_NAMES.get(language_code, language_code)
+    language_code = _LANGUAGE_ALIASES.get(language_code, language_code)
     if language_code in MONTH_LANGUAGES and (
         parsed_date := _parse_date_in_language(text, language_code)
     ):

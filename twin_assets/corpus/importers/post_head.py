@@ -95,7 +95,7 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
     else:
         text, encoding = decode_with_encoding(body, markup=markup)
         document = b""
-        if reason := conversations.find_refusal_reason(text, markup=markup):
+        if reason := conversations.find_rejection_reason(text, markup=markup):
             raise UnreadablePostError(reason)
     try:
         fields_suffix = "mdx" if name.lower().endswith(".mdx") else suffix

@@ -62,7 +62,7 @@ _HIDDEN_FOLDERS: Mapping[str, str] = {
 }
 """Reasons for withholding posts, by the name of their folder."""
 
-_RESTRICTED = frozenset({"private", "followers", "paid"})
+_RESTRICTED_VISIBILITIES = frozenset({"private", "followers", "paid"})
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def read_post(
     Raises:
         UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (in
             its folder), `empty` (front matter or layout only), `template`, `not_its_format` or
-            `not_prose` (a .txt). Further reasons come from `publication` and, if no opt-in covers
-            them, from `visibility_rules`.
+            `not_prose` (a .txt). Further reasons are `not_yet_published`, `expired`, and those of
+            `visibility_rules` other than `draft`, `private`, `followers` and `paid`.
     """
     site = site or Site()
     head = read_post_head(body, source_id=source_id)
@@ -207,7 +207,7 @@ def _read_fields(head: PostHead, site: Site, *, source_id: str) -> tuple[dict[st
     except ValueError as error:
         raise UnreadablePostError("broken_front_matter") from error
     hidden_reason = head.find_hidden_reason(fields) or _find_hidden_folder_reason(source_id)
-    if hidden_reason and hidden_reason != "draft" and hidden_reason not in _RESTRICTED:
+    if hidden_reason and hidden_reason != "draft" and hidden_reason not in _RESTRICTED_VISIBILITIES:
         raise UnreadablePostError(hidden_reason)
     return fields, hidden_reason
 
@@ -224,10 +224,10 @@ def _find_dates(
 
     def find_date(names: tuple[str, ...], *other_values: object) -> PostDate | None:
         date = find_field_date(fields, names, zone=zone, language=language)
-        others = (
+        other_dates = (
             parse_date(value, zone=zone, language=language) for value in other_values if value
         )
-        return date or next(filter(None, others), None)
+        return date or next(filter(None, other_dates), None)
 
     meta = page.meta
     return (
@@ -269,9 +269,10 @@ def _is_prose(text: str) -> bool:
     spaces.
     """
     lines = [line.split() for line in text.splitlines()]
-    words = sum(map(len, lines))
-    prose = sum(len(line) for line in lines if len(line) >= 4 and _is_mostly_words(line))
-    return prose * 2 >= words or len(_IDEOGRAPH.findall(text)) * 2 >= len("".join(text.split()))
+    word_count = sum(map(len, lines))
+    prose_word_count = sum(len(line) for line in lines if len(line) >= 4 and _is_mostly_words(line))
+    is_ideographic = len(_IDEOGRAPH.findall(text)) * 2 >= len("".join(text.split()))
+    return prose_word_count * 2 >= word_count or is_ideographic
 
 
 def _is_mostly_words(line: list[str]) -> bool:

@@ -24,7 +24,7 @@ from twin_assets.corpus.importers import (
     x_archive,
 )
 from twin_assets.corpus.importers.folders import display_path
-from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RefusedExport
+from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RejectedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_resources.errors import TwinError
 
@@ -42,13 +42,13 @@ IMPORTERS: tuple[Importer, ...] = (
 
 _COPY_OWN_WORDS = "copy the author's words into a folder of Markdown files and import that folder"
 UNSUPPORTED_EXPORTS = (
-    RefusedExport(
+    RejectedExport(
         ((r"messages\.html", r"css/style\.css"),),
         r'\A\s*\{\s*"(?:about|name)":.{0,300}"type":\s*"\w+_(?:chat|group|channel|supergroup)"',
         title="Telegram chat",
         next_step=_COPY_OWN_WORDS,
     ),
-    RefusedExport(
+    RejectedExport(
         (("posts/posts.xml",), (r"posts_index\.html",)),
         title="Tumblr export",
         next_step=CONVERT_ADVICE,
@@ -56,10 +56,10 @@ UNSUPPORTED_EXPORTS = (
 )
 
 _MAX_NAMES = 20_000
-_MAX_HEADS = 40
+_MAX_DATA_FILES = 40
 _DATA_SUFFIXES = (".xml", ".json", ".js", ".csv", ".atom")
 _UNPACK = "unpack it and import the folder"
-_CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
+_UNSUPPORTED_FORMATS: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF-", "a PDF file", CONVERT_ADVICE),
     (b"SQLite format 3\0", "an SQLite database", CONVERT_ADVICE),
     (b"7z\xbc\xaf", "a 7-Zip archive", _UNPACK),
@@ -79,13 +79,13 @@ def reject_unsupported_exports(archive: Archive) -> None:
         TwinError: the archive is an export without a readable post, or not a known export.
     """
     action = f"import {display_path(archive.path)}"
-    if refusal := _find_refusal(archive):
-        raise TwinError(action, found=refusal[0], next_step=refusal[1])
+    if rejection := _find_rejection(archive):
+        raise TwinError(action, found=rejection[0], next_step=rejection[1])
     if archive.kind == "folder":
         return
     with archive.path.open("rb") as stream:
         head = stream.read(16)
-    for prefix, name, next_step in _CONTAINERS:
+    for prefix, name, next_step in _UNSUPPORTED_FORMATS:
         if head.startswith(prefix):
             raise TwinError(action, found=name, next_step=next_step)
     if archive.kind != "file" or tarfile.is_tarfile(archive.path):
@@ -93,16 +93,16 @@ def reject_unsupported_exports(archive: Archive) -> None:
         raise TwinError(action, found=message, next_step=_UNPACK)
 
 
-def _find_refusal(archive: Archive) -> tuple[str, str] | None:
+def _find_rejection(archive: Archive) -> tuple[str, str] | None:
     """Return the name of a known export without readable posts and the next step, or None.
 
     This checks the first 20,000 names, outermost first, and the beginnings of at most 44 files.
     """
     names = sorted(archive.names(), key=lambda name: name.count("/"))[:_MAX_NAMES]
     known_exports = [
-        (importer.title, refused_export)
+        (importer.title, rejected_export)
         for importer in IMPORTERS
-        for refused_export in importer.refused_exports
+        for rejected_export in importer.rejected_exports
     ]
     known_exports += [("", unsupported_export) for unsupported_export in UNSUPPORTED_EXPORTS]
     paths = "\n".join(names)
@@ -139,4 +139,4 @@ def _list_files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
     single_file = (
         names if len(names) == 1 and not names[0].lower().endswith((".md", ".markdown")) else []
     )
-    return dict.fromkeys([*single_file, *data_files[:_MAX_HEADS], *pages])
+    return dict.fromkeys([*single_file, *data_files[:_MAX_DATA_FILES], *pages])

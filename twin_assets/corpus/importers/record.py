@@ -1,7 +1,7 @@
 """Define an importer's results: a record of the author's own text, or a skipped item with a reason.
 
 Scope: the two classes, and the reasons for excluding a record.
-Out of scope: reading an export (one module per source), and table rows (`importing`).
+Out of scope: reading an export (one module per source), and table rows (`raw_posts_import`).
 """
 # pyright: strict
 
@@ -32,7 +32,7 @@ class ExportRecord:
         created_at, updated_at: times in UTC, or None if unknown.
         visibility: the visibility at the source, with the values of `RawPosts`.
         licence: the source's name for the licence (an SPDX identifier or an address), or "".
-        parent_id: `source_id` of the author's text that this text answers or continues, or "".
+        parent_id: `source_id` of the author's text that this text replies to or continues, or "".
         tags: tags in the order of the source.
     """
 

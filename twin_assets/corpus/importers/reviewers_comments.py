@@ -52,6 +52,6 @@ def remove_reviewers_comments(text: str, *, markup: str) -> str:
     if first_comment is None:
         return text
     author_text, comments = text[: first_comment.start()], text[first_comment.start() :]
-    for name in dict.fromkeys(_COMMENT_LABELS.findall(comments)):
-        author_text = re.sub(_MARKER.format(name), "", author_text)
+    for label in dict.fromkeys(_COMMENT_LABELS.findall(comments)):
+        author_text = re.sub(_MARKER.format(label), "", author_text)
     return author_text.rstrip() + "\n"

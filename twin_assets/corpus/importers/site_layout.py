@@ -25,7 +25,7 @@ from twin_assets.corpus.importers.text_formats import is_readable, needs_extra
 
 # Files about the repository. The names in the second line count only in upper case, so
 # `security.md` remains a post.
-_ABOUT_THE_FOLDER = re.compile(
+_REPOSITORY_FILE = re.compile(
     r"(?i:readme|(?:un)?licen[cs]e|copying|contributing)(?:[-_.][A-Z][\w.-]*)?"
     r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
 )
@@ -188,8 +188,9 @@ def list_post_formats(source_ids: Iterable[str], *, layout: str) -> frozenset[st
     if layout in _GENERATOR_FORMATS:
         suffixes = _GENERATOR_FORMATS[layout]
     else:
-        has_markdown = any(get_markup(path) == "markdown" and not is_repository_file(path)
-                     for path in source_ids)  # fmt: skip
+        has_markdown = any(
+            get_markup(path) == "markdown" and not is_repository_file(path) for path in source_ids
+        )
         suffixes = NON_MARKDOWN_SUFFIXES - {"pdf"} if has_markdown else NON_MARKDOWN_SUFFIXES
     return frozenset(suffix for suffix in suffixes if is_readable(suffix))
 
@@ -253,7 +254,7 @@ def is_repository_file(source_id: str) -> bool:
     """Return whether a file's name shows that it is about its folder (README, LICENSE …)."""
     name = source_id[source_id.rfind("/") + 1 :]
     # Most names begin with a year, so checking one letter avoids the slower pattern.
-    return name[:1] in _FIRST_LETTERS and bool(_ABOUT_THE_FOLDER.fullmatch(name.split(".", 1)[0]))
+    return name[:1] in _FIRST_LETTERS and bool(_REPOSITORY_FILE.fullmatch(name.split(".", 1)[0]))
 
 
 def is_text_reason(reason: str) -> bool:

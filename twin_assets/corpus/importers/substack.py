@@ -21,7 +21,7 @@ from typing import Any
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.importers.importer import Importer, RefusedExport
+from twin_assets.corpus.importers.importer import Importer, RejectedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
@@ -182,5 +182,5 @@ _EXPORT_FILES = (
     (r"email_list\..*\.csv",),
     (r"posts/\d+\..*\.delivers\.csv",),
 )
-_PARTIAL_EXPORT = RefusedExport(_EXPORT_FILES, r"\A\W*post_id,post_date,is_published")
+_PARTIAL_EXPORT = RejectedExport(_EXPORT_FILES, r"\A\W*post_id,post_date,is_published")
 IMPORTER = Importer(NAME, "Substack export", recognises, read, (_PARTIAL_EXPORT,))

@@ -1,4 +1,4 @@
-"""Derive a file's markup, reader and maximum size from its suffix.
+"""Derive a file's markup, format and maximum size from its suffix.
 
 Scope: rules based on the file's name.
 Out of scope: reading bytes (`post_head`), and readers of formats (`text_formats`).
@@ -28,6 +28,7 @@ PANDOC_FORMATS: Mapping[str, str] = {
 BINARY_SUFFIXES = frozenset({"docx", "odt", "pdf"})
 """Suffixes of binary formats: PDF, and formats that are zip files."""
 EXTRA_SUFFIXES = frozenset({*PANDOC_FORMATS, "pdf"})
+"""Suffixes of formats that need the extra `formats`."""
 NON_MARKDOWN_SUFFIXES = frozenset({*EXTRA_SUFFIXES, "ipynb", "txt"})
 
 _MARKUP: dict[str, str] = {

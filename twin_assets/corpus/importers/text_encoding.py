@@ -37,7 +37,7 @@ _OTHER_SCRIPTS = (
     *("cp1251", "koi8_r", "cp866", "cp1253", "cp1255", "cp1256", "gb18030", "big5", "euc_kr"),
 )
 # Usual names that differ from Python's; `cp1250` and its neighbours follow one pattern.
-_NAMES = {
+_USUAL_NAMES = {
     **{"iso8859-1": "windows-1252", "iso8859-2": "iso-8859-2", "euc_jp": "euc-jp"},
     **{"euc_kr": "euc-kr", "cp949": "euc-kr", "cp932": "shift_jis", "utf-8-sig": UTF_8},
     **{"utf-16-le": "utf-16", "utf-16-be": "utf-16"},
@@ -122,7 +122,8 @@ def _guess_encoding(body: bytes) -> str:
     encoding = _guess_latin(body)
     text = body.decode(encoding)[:_MAX_CHARACTERS]
     non_ascii = sum(not character.isascii() for character in text)
-    if _count_damage(text) > (0.5 * non_ascii if encoding_name else 0):  # too much damage for text
+    max_damage = 0.5 * non_ascii if encoding_name else 0
+    if _count_damage(text) > max_damage:
         raise UnknownEncodingError
     return encoding
 
@@ -270,4 +271,4 @@ def _decode_strictly(body: bytes, encoding: str) -> str:
 
 def _get_encoding_name(encoding: str) -> str:
     name = codecs.lookup(encoding).name
-    return _NAMES.get(name, re.sub("^cp125", "windows-125", name))
+    return _USUAL_NAMES.get(name, re.sub("^cp125", "windows-125", name))

@@ -152,10 +152,10 @@ def _cell_to_markdown(cell: Mapping[str, Any], language: str) -> str:
     source: object = cell.get("source", cell.get("input", ""))
     lines = cast("list[object]", source) if isinstance(source, list) else [source]
     text = "".join(map(str, lines))
-    kind = cell.get("cell_type")
-    if kind in {"markdown", "raw"}:
+    cell_type = cell.get("cell_type")
+    if cell_type in {"markdown", "raw"}:
         return text.strip()
-    if kind == "heading":
+    if cell_type == "heading":
         return f"{'#' * int(cell.get('level', 1))} {text.strip()}"
     return f"```{language}\n{text.strip()}\n```" if text.strip() else ""
 

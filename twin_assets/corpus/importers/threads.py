@@ -1,7 +1,7 @@
-"""Join posts that continue each other into threads.
+"""Find the threads that are formed by posts that continue each other.
 
 Scope: the first post of each thread.
-Out of scope: finding the links between posts (importers).
+Out of scope: finding the links between posts, and joining their texts (importers).
 """
 # pyright: strict
 

@@ -1,8 +1,8 @@
 """Decide whether a post's fields hide it from readers.
 
 Scope: the meaning of each field's value, in front matter, metadata and `<meta>` of every format.
-Out of scope: parsing these fields (`front_matter`), future dates (`publication`), and platforms'
-exports, which have different fields (their importers).
+Out of scope: parsing these fields (`front_matter`), future dates (`posts`), and platforms' exports,
+which have different fields (their importers).
 
 Fields: https://jekyllrb.com/docs/front-matter/ (`published`),
 https://gohugo.io/content-management/front-matter/ (`draft`, `headless`),
@@ -120,7 +120,7 @@ _VOCABULARY = sorted(
 # words are excluded, because `hideMeta` would otherwise match too.
 _JOINED_WORDS = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
 _WORD = re.compile("|".join(_VOCABULARY))
-_SEPARATED = re.compile(r"[\s_.-]+")
+_WORD_SEPARATORS = re.compile(r"[\s_.-]+")
 _STRICTEST_FIRST = (
     *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
 )
@@ -255,7 +255,7 @@ def _match_similar_key(name: str) -> tuple[str, bool]:
     key = normalize_key(name)
     if key in _RULES or key in _STATUS_KEYS:
         return "", True
-    words = [word for word in _SEPARATED.split(name.lower()) if word]
+    words = [word for word in _WORD_SEPARATORS.split(name.lower()) if word]
     if len(words) == 1:
         words = _WORD.findall(key) if _JOINED_WORDS.fullmatch(key) else []
     # In "hide from public", the first hiding word is the action, and the others are its object.

@@ -18,10 +18,10 @@ from typing import Any
 
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
+from twin_assets.corpus.importers.importer import Importer, RejectedExport, read_files
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
-from twin_assets.corpus.importers.wordpress_text import to_html
+from twin_assets.corpus.importers.wordpress_text import convert_to_html
 from twin_assets.corpus.importers.xml_items import has_merged_items, iter_elements
 
 NAME = "wordpress"
@@ -54,7 +54,7 @@ class _Channel:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
-    """Yield published posts; `include` may add `drafts` and `private` (also password-protected)."""
+    """Yield published posts; `include` may add `drafts` and `private` (or password-protected)."""
     return read_files(_list_exports(archive), lambda name: _read_items(archive, name, include))
 
 
@@ -118,7 +118,7 @@ def _build_item_records(
         for tag in element.iter("category")
     ]
     reason = _find_skip_reason(status, categories, include)
-    text = "" if reason else remove_foreign_parts(to_html(_read_text(element, _CONTENT)))
+    text = "" if reason else remove_foreign_parts(convert_to_html(_read_text(element, _CONTENT)))
     if not reason and not strip_tags(text):
         reason = "no_text"
     if reason:
@@ -178,5 +178,5 @@ def _read_first_time(element: Any, *names: str) -> datetime | None:
     return None
 
 
-_PARTIAL_EXPORT = RefusedExport(content=r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/")
+_PARTIAL_EXPORT = RejectedExport(content=r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/")
 IMPORTER = Importer(NAME, "WordPress export (WXR)", _list_exports, read, (_PARTIAL_EXPORT,))

@@ -49,8 +49,8 @@ _PLACEHOLDER = re.compile("\ufdd0(\\d+)\ufdd1")
 _STARTS_WITH_BLOCK = re.compile(rf"</?(?:{_BLOCK_TAGS})[\s/>]", re.IGNORECASE)
 
 
-def to_html(content: str) -> str:
-    """Return `content` as the post's page shows it, without the output of plug-ins."""
+def convert_to_html(content: str) -> str:
+    """Return a post's stored content as the HTML of its page, without the output of plug-ins."""
     has_blocks = "<!-- wp:" in content
     raw_blocks: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Read an X (Twitter) data archive: posts, long posts and threads.
+"""Import an X (Twitter) data archive: posts, long posts and threads.
 
 Scope: `data/tweets*.js`, `data/note-tweet.js`, and the account fields that they need.
 Out of scope: messages, likes, followers and ads, whose files are never opened.
@@ -7,7 +7,8 @@ Format: each file is a script that assigns a JSON list, `window.YTD.tweets.part0
 never executed. `tweets.js` cuts a long post at 280 characters and does not identify its note.
 `note-tweet.js` has the full text but does not identify the post, so the two are matched by their
 creation time, to the second.
-https://help.x.com/en/managing-your-account/how-to-download-your-x-archive (README.txt within).
+Sources: README.txt in the archive,
+https://help.x.com/en/managing-your-account/how-to-download-your-x-archive.
 """
 # pyright: strict
 
@@ -22,7 +23,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from twin_assets.corpus.importers import json_rows
-from twin_assets.corpus.importers.importer import Importer, RefusedExport, read_files
+from twin_assets.corpus.importers.importer import Importer, RejectedExport, read_files
 from twin_assets.corpus.importers.json_rows import get_objects, get_string, get_strings
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
@@ -238,7 +239,7 @@ def _keep_last_versions(posts: dict[str, _Post]) -> Generator[SkippedItem, None,
         for version in post.versions:
             first_versions[version] = post.versions[0]
     latest_posts: dict[str, _Post] = {}
-    for post in sorted(posts.values(), key=_sort_key):
+    for post in sorted(posts.values(), key=_get_sort_key):
         post_id = first_versions.get(post.post_id, post.post_id)
         if post_id in latest_posts:
             yield SkippedItem(latest_posts[post_id].post_id, "superseded")
@@ -250,7 +251,7 @@ def _keep_last_versions(posts: dict[str, _Post]) -> Generator[SkippedItem, None,
     }
 
 
-def _sort_key(post: _Post) -> tuple[int, str]:
+def _get_sort_key(post: _Post) -> tuple[int, str]:
     return int(post.post_id), post.post_id
 
 
@@ -259,7 +260,7 @@ def _build_thread_records(
 ) -> Iterator[ExportItem]:
     threads: dict[str, list[str]] = defaultdict(list)
     roots = find_thread_roots({post_id: post.in_reply_to for post_id, post in posts.items()})
-    for post_id in sorted(posts, key=lambda post_id: _sort_key(posts[post_id])):
+    for post_id in sorted(posts, key=lambda post_id: _get_sort_key(posts[post_id])):
         threads[roots[post_id]].append(post_id)
     for root, members in threads.items():
         post = posts[root]
@@ -299,14 +300,14 @@ def _build_thread_records(
         )
 
 
-_OLD_EXPORT = RefusedExport(
+_OLD_EXPORT = RejectedExport(
     ((r"data/js/tweets/\d{4}_\d\d\.js",), (r"data/js/tweet_index\.js", r"tweets\.csv")),
     r"\A\W*(?:Grailbird\.data\.tweets_|var tweet_index\b|tweet_id\",\"in_reply_to_)",
     title="X (Twitter) archive from 2018 or earlier",
     next_step="request a new archive from X (Settings, Your account, Download an archive of your "
     "data), which contains these posts too",
 )
-_PARTIAL_EXPORT = RefusedExport(
+_PARTIAL_EXPORT = RejectedExport(
     ((rf"data/(?:js/)?{_POST_FILES}",), (r"Your archive\.html", r"data/manifest\.js")),
     r"\A\s*window\.YTD\.",
 )

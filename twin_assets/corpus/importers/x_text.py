@@ -21,7 +21,7 @@ _QUOTED_POST_LINK = re.compile(
     r"\s*https?://(?:www\.|mobile\.)?(?:twitter|x)\.com/\w+/status/\d+\S*\Z"
 )
 _SHORT_LINK = re.compile(r"https?://t\.co/\w+")
-_MIN_SAME_BEGINNING = 20
+_MIN_COMMON_PREFIX = 20
 """Minimum common prefix, in characters, of a text and a post that are one second apart."""
 
 
@@ -39,12 +39,12 @@ def unescape(text: str) -> str:
 
 
 def restore_typed_text(
-    raw: str, *, links: Mapping[str, str], media: frozenset[str] = frozenset()
+    raw_text: str, *, links: Mapping[str, str], media: frozenset[str] = frozenset()
 ) -> str:
-    """Return `raw` with expanded links, but without links to media and to a quoted post.
+    """Return `raw_text` with expanded links, but without links to media and to a quoted post.
 
     Args:
-        raw: the escaped text in the archive.
+        raw_text: the escaped text in the archive.
         links: the target of each short link, or "" if unknown.
         media: short links to pictures and videos.
     """
@@ -52,7 +52,7 @@ def restore_typed_text(
     def expand_link(match: re.Match[str]) -> str:
         return "" if match[0] in media else links.get(match[0]) or match[0]
 
-    text = _SHORT_LINK.sub(expand_link, unescape(raw)).rstrip()
+    text = _SHORT_LINK.sub(expand_link, unescape(raw_text)).rstrip()
     return _QUOTED_POST_LINK.sub("", text).strip()
 
 
@@ -96,9 +96,7 @@ def join_long_posts(
         )
         matched_id = _find_most_similar(
             note, same_second, posts, min_length=0 if len(same_second) == 1 else 1
-        ) or _find_most_similar(
-            note, [*previous, *following], posts, min_length=_MIN_SAME_BEGINNING
-        )
+        ) or _find_most_similar(note, [*previous, *following], posts, min_length=_MIN_COMMON_PREFIX)
         if matched_id:
             posts_by_note[note_id] = matched_id
     return posts_by_note

@@ -41,8 +41,8 @@ class ZipArchive(Archive):
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
         # zipfile loads the whole directory, whose memory use is about 10 times its size on disk.
-        if _read_central_directory_size(path) > limits.members * 512:
-            raise self._build_limit_error(f"more than {limits.members:,} files")
+        if _read_central_directory_size(path) > limits.max_members * 512:
+            raise self._build_limit_error(f"more than {limits.max_members:,} files")
         self._zip = zipfile.ZipFile(path)
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
@@ -50,17 +50,17 @@ class ZipArchive(Archive):
             if member.is_dir():
                 continue
             if file_type == stat.S_IFLNK:
-                self.refused["link"] += 1
+                self.rejection_counts["link"] += 1
             elif file_type not in (0, stat.S_IFREG):
-                self.refused["special_file"] += 1
+                self.rejection_counts["special_file"] += 1
             elif member.flag_bits & 1:
-                self.refused["encrypted"] += 1
+                self.rejection_counts["encrypted"] += 1
             elif name := self._add_member(
                 member.filename, member.file_size, float(timegm(member.date_time))
             ):
                 self._members[name] = member
 
-    def _get_packed_size(self, name: str) -> int:
+    def _get_compressed_size(self, name: str) -> int:
         return self._members[name].compress_size
 
     def _open(self, name: str) -> IO[bytes]:
@@ -77,15 +77,17 @@ class TarArchive(Archive):
         super().__init__(path, limits=limits)
         self._stream = stream
         self._offsets: dict[str, int] = {}
-        packed_bytes = path.stat().st_size
+        file_size = path.stat().st_size
         try:
             with tarfile.open(fileobj=cast("IO[bytes]", _BoundedReader(stream)), mode="r:") as tar:
                 for member in _iter_members(tar):
                     end = member.offset_data + member.size
-                    if end > limits.walked_bytes or (
-                        end > MIN_RATIO_BYTES and end > packed_bytes * limits.ratio
+                    if end > limits.max_tar_bytes or (
+                        end > MIN_RATIO_BYTES and end > file_size * limits.max_ratio
                     ):
-                        raise self._build_limit_error(f"{end:,} bytes packed into {packed_bytes:,}")
+                        raise self._build_limit_error(
+                            f"{end:,} bytes compressed into {file_size:,}"
+                        )
                     self._index_member(member)
                 stream.seek(cast("Any", tar).offset)
             # tarfile treats a broken header in the middle as the end of the archive.
@@ -97,11 +99,11 @@ class TarArchive(Archive):
 
     def _index_member(self, member: tarfile.TarInfo) -> None:
         if member.issym() or member.islnk():
-            self.refused["link"] += 1
+            self.rejection_counts["link"] += 1
         elif member.isdir():
             return
         elif not member.isreg() or member.issparse():
-            self.refused["special_file"] += 1
+            self.rejection_counts["special_file"] += 1
         elif name := self._add_member(member.name, member.size, float(member.mtime)):
             self._offsets[name] = member.offset_data
 
@@ -128,7 +130,7 @@ class _BoundedReader(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= 1 << 20:
-            raise tarfile.ReadError(f"a header of {size:,} bytes")
+            raise tarfile.ReadError(f"a header of {size:,} bytes exceeds the limit of 1 MiB")
         return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:

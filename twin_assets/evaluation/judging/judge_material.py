@@ -15,7 +15,7 @@ import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
-from twin_resources.authors import FREQUENCY_PENALTY, SAMPLES_DIR, author_slugs
+from twin_resources.authors import FREQUENCY_PENALTY, SAMPLES_DIR, list_author_slugs
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import max_concurrent_servers
 from twin_resources.models.serving.served_model import StartServer
@@ -52,7 +52,7 @@ _SCHEMA = {
 
 def other_author_slugs(author: str, settings: Settings) -> list[str]:
     """Return the slugs of the instance's other authors, without the bundled sample authors."""
-    slugs = author_slugs(settings)
+    slugs = list_author_slugs(settings)
     return [slug for slug in slugs if slug != author and not (SAMPLES_DIR / slug).is_dir()]
 
 

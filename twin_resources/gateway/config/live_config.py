@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.pausing import PAUSE_SUFFIX, pause_reason
+from twin_resources.authors.pausing import PAUSE_SUFFIX, read_pause
 from twin_resources.errors import TwinError
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.registry.policy import AuthorPolicy, Policy, read_policy
@@ -148,7 +148,7 @@ class LiveConfig:
         files = (
             {path.stem: path for path in folder.glob(f"*{PAUSE_SUFFIX}")} if folder.is_dir() else {}
         )
-        reasons = {slug: reason for slug, path in files.items() if (reason := pause_reason(path))}
+        reasons = {slug: reason for slug, path in files.items() if (reason := read_pause(path))}
         has_changed = reasons != self._pause_reasons
         self._pause_reasons = reasons
         return has_changed

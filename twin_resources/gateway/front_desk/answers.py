@@ -42,7 +42,7 @@ def front_desk_answer(
             one of the six languages.
         titles: titles of posts, as examples of subjects.
     """
-    own_text = author.front_desk.text(kind)
+    own_text = author.front_desk.get_text(kind)
     texts = _texts()[answer_language(message)]
     if own_text is not None and kind != "danger":
         return own_text

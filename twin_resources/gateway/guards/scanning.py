@@ -148,13 +148,13 @@ class Scanner:
         return ScanResult(mask_findings(text, findings, as_json=as_json), findings)
 
     def _create_finding(self, begin: int, end: int, kind: GuardKind, category: str) -> GuardFinding:
-        return GuardFinding(begin, end, kind, category, self.guards.action(kind, self.place))
+        return GuardFinding(begin, end, kind, category, self.guards.get_action(kind, self.place))
 
     def _is_watched(self, kind: GuardKind) -> bool:
-        return self.guards.action(kind, self.place) != "off"
+        return self.guards.get_action(kind, self.place) != "off"
 
     def _is_enforced(self, kind: GuardKind) -> bool:
-        return self.guards.action(kind, self.place) in {"mask", "block"}
+        return self.guards.get_action(kind, self.place) in {"mask", "block"}
 
     @cached_property
     def _block_list_pattern(self) -> re.Pattern[str] | None:

@@ -95,7 +95,7 @@ async def _build_front_desk_answer(
     if kind == "possible_identity":
         return FixedText(notice=front_desk_answer("identity", author, chat_request.question))
     titles: list[str] = []
-    if kind == "ability" and author.front_desk.text(kind) is None:
+    if kind == "ability" and author.front_desk.get_text(kind) is None:
         result = await services.passage_finder.find(
             author.slug, chat_request.search_texts, token_budget=author.context_tokens
         )
@@ -137,6 +137,6 @@ def _message_kind(
     kind = classify_message(chat_request.question, earlier_messages)
     if kind == "ordinary":
         return ""
-    if author.front_desk.text("identity" if kind == "possible_identity" else kind) == "":
+    if author.front_desk.get_text("identity" if kind == "possible_identity" else kind) == "":
         return ""
     return "" if kind != "danger" and (chat_request.alias or chat_request.is_batch) else kind

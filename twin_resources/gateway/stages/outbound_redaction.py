@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from twin_resources.authors.consent import consent_date
+from twin_resources.authors.consent import find_consent_date
 from twin_resources.gateway.exchange.exchange import Exchange
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.privacy import redact
@@ -36,7 +36,7 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
     turns = tuple(
         {"role": turn["role"], "content": clean(turn["content"])} for turn in chat_request.history
     )
-    if consent_date(exchange.author) is None and retrieved_passages.passages:
+    if find_consent_date(exchange.author) is None and retrieved_passages.passages:
         retrieved_passages, notes = replace(retrieved_passages, passages=()), (*notes, NO_CONSENT)
     shared_parts = ["question"]
     shared_parts += [f"{len(turns)} earlier turns"] if turns else []

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from twin_resources.access.account import open_account
 from twin_resources.access.named_model import classify_cost, is_model_remote
 from twin_resources.access.purpose_budget import PurposeBudget
-from twin_resources.authors.consent import external_use_instructions, external_use_refusal
+from twin_resources.authors.consent import external_use_instructions, find_external_use_refusal
 from twin_resources.errors import TwinError
 from twin_resources.privacy import redact
 
@@ -89,7 +89,7 @@ def determine_judge_terms(
     if not model:
         return FREE_TERMS
     is_remote = is_model_remote(model, environ)
-    if is_remote and (reason := external_use_refusal(author)):
+    if is_remote and (reason := find_external_use_refusal(author)):
         return JudgeTerms(refusal_reason=reason, next_step=external_use_instructions(author))
     redaction_language = author.language if is_remote else None
     cost = classify_cost(model, environ)

@@ -22,7 +22,7 @@ from twin_cli import preflight
 from twin_cli.commands.doctor.findings import DoctorFinding, fail, ok, warn
 from twin_resources.access.named_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
-from twin_resources.authors import author_slugs, list_readable_authors
+from twin_resources.authors import list_author_slugs, list_readable_authors
 from twin_resources.processes.child_environment import list_external_models, list_provider_prefixes
 from twin_resources.processes.gpus import list_gpus
 from twin_resources.settings import Settings
@@ -179,7 +179,7 @@ def check_judge(
 
 def check_authors(settings: Settings) -> Iterator[DoctorFinding]:
     """Check the authors' files, and whether the folders of their posts exist."""
-    slugs = author_slugs(settings)
+    slugs = list_author_slugs(settings)
     if not slugs:
         yield warn("authors", f"none in {settings.home}", "run `twin up PATH --author NAME`")
         return

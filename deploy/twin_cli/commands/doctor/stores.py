@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, DoctorFinding, fail, ok, warn
-from twin_resources.authors import author_slugs
+from twin_resources.authors import list_author_slugs
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Secrets, Settings, load_secrets
@@ -187,7 +187,7 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[DoctorFinding]]:
 
     base, intact_count = settings.tables_base, 0
     damaged_tables: list[DoctorFinding] = []
-    for author in sorted({*author_slugs(settings), *list_authors_with_tables(base)}):
+    for author in sorted({*list_author_slugs(settings), *list_authors_with_tables(base)}):
         for asset in list_tables(f"{base}/{author}"):
             try:
                 table = open_table(f"{base}/{author}/{asset}.lance")

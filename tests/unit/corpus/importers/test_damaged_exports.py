@@ -34,8 +34,8 @@ from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
 from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
-from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.raw_posts_import import build_inventory_frame, read_rows
 from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
@@ -44,7 +44,7 @@ _MAX_SECONDS = 20.0
 
 _DRAFT_LINE = re.compile(rb"^(?:published: false|draft = true)$", re.MULTILINE)
 _MAX_GROWTH_KB = 300_000
-_LIMITS = ArchiveLimits(member_bytes=8 << 20, read_bytes=64 << 20)
+_LIMITS = ArchiveLimits(max_member_bytes=8 << 20, max_read_bytes=64 << 20)
 
 
 def _peak_memory_kb() -> int:
@@ -65,7 +65,7 @@ def _find_miscounts(path: Path, include: frozenset[str]) -> list[str]:
             outcome.reason for outcome in outcomes if isinstance(outcome, SkippedItem)
         ),
         "each outcome is kept or excluded": (
-            len(row_ids) == len(content) == len(outcomes) - content.excluded.total()
+            len(row_ids) == len(content) == len(outcomes) - content.exclusion_counts.total()
         ),
         "each record has its own id": row_ids
         == {record.row_id for record in content.records(row_ids).values()},
@@ -81,7 +81,7 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[SkippedItem]] | Non
             if importer is None:
                 return None
             outcomes = list(importer.read(archive, include=frozenset()))
-            skipped = [SkippedItem("archive", reason) for reason in archive.refused]
+            skipped = [SkippedItem("archive", reason) for reason in archive.rejection_counts]
     except TwinError:
         return None
     records: list[ExportRecord] = []
@@ -189,7 +189,7 @@ def _find_faults_of_folder(name: str, seed: int, folder: Path) -> list[str]:
         if piece.mark not in text and member not in rows_with_problems
     ]
     # A damaged configuration may change the layout, which counts the files that it excludes.
-    skipped = sum(inventory.skipped.values())
+    skipped = sum(inventory.skipped_counts.values())
     faults = (
         [f"{lost_marks} are lost, but {skipped} are counted"] if len(lost_marks) > skipped else []
     )

@@ -9,8 +9,8 @@ import pytest
 
 from tests.unit.corpus.git_repository import GitRepository
 from twin_assets.corpus.importers.git_history import find_repository, read_additions
-from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.raw_posts_import import build_inventory_frame, read_rows
 
 WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"
 

@@ -128,7 +128,7 @@ def test_the_recipe_for_an_importer_adds_one(
         assert recognise(other_source).partition(";")[0] == name
 
     content = find_sources([source], include=frozenset()).exports["writefreely"]
-    assert (len(content), dict(content.excluded)) == (5, {"private": 1})
+    assert (len(content), dict(content.exclusion_counts)) == (5, {"private": 1})
     record = read_export(source, importer).records["wf000001"]
     assert (record.title, record.tags, record.visibility) == ("On clocks 1", ("clocks",), "public")
     assert recognise(damaged_source) == "; no readable post in the WriteFreely export"

@@ -9,8 +9,8 @@ import pytest
 
 from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comments
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason, parse_hiding_line
-from twin_assets.corpus.importing import build_inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.raw_posts_import import build_inventory_frame, read_rows
 from twin_assets.corpus.remediation import find_advice
 
 WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"

@@ -13,7 +13,7 @@ from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import find_importer
 from twin_assets.corpus.importers.record import ExportRecord
-from twin_assets.corpus.importers.wordpress_text import to_html
+from twin_assets.corpus.importers.wordpress_text import convert_to_html
 
 
 def read(text: str | bytes, folder: Path, *include: str) -> ImporterOutcomes:
@@ -91,42 +91,49 @@ def test_comments_quotes_and_embedded_posts_stay_out(tmp_path: Path) -> None:
 
 def test_empty_lines_end_paragraphs_in_the_classic_editor() -> None:
     text = "One\nline.\r\n\r\nTwo <em>words</em>.\n<ul>\n<li>a</li>\n</ul>\nThree."
-    assert to_html(text) == (
+    assert convert_to_html(text) == (
         "<p>One<br />\nline.</p>\n<p>Two <em>words</em>.</p>\n"
         "<ul>\n<li>a</li>\n</ul>\n<p>Three.</p>"
     )
-    assert to_html("<!-- wp:paragraph -->\n<p>a</p>\n<!-- /wp:paragraph -->") == "<p>a</p>"
-    assert to_html("<pre>a\n\n  b</pre>") == "<pre>a\n\n  b</pre>"
+    assert convert_to_html("<!-- wp:paragraph -->\n<p>a</p>\n<!-- /wp:paragraph -->") == "<p>a</p>"
+    assert convert_to_html("<pre>a\n\n  b</pre>") == "<pre>a\n\n  b</pre>"
 
 
 def test_shortcodes_go_and_brackets_stay() -> None:
-    assert to_html('see [1] and [sic] [gallery ids="1,2"] a[0] [x y] [foo bar="1"]') == (
+    assert convert_to_html('see [1] and [sic] [gallery ids="1,2"] a[0] [x y] [foo bar="1"]') == (
         "<p>see [1] and [sic]  a[0] [x y]</p>"
     )
-    assert to_html("[embed]https://x.example/1[/embed]mine[youtube https://y]") == "<p>mine</p>"
-    assert to_html('[vc_row][vc_column_text css="x"]inner[/vc_column_text][/vc_row]') == (
+    assert (
+        convert_to_html("[embed]https://x.example/1[/embed]mine[youtube https://y]")
+        == "<p>mine</p>"
+    )
+    assert convert_to_html('[vc_row][vc_column_text css="x"]inner[/vc_column_text][/vc_row]') == (
         "<p>inner</p>"
     )
-    assert to_html('[caption id="a"]<img src="x" /> under it[/caption]').endswith("under it</p>")
-    assert to_html("write [[gallery]] so") == "<p>write [gallery] so</p>"
+    assert convert_to_html('[caption id="a"]<img src="x" /> under it[/caption]').endswith(
+        "under it</p>"
+    )
+    assert convert_to_html("write [[gallery]] so") == "<p>write [gallery] so</p>"
 
 
 def test_code_is_kept_verbatim() -> None:
-    html = to_html(
+    html = convert_to_html(
         'before\n[code lang="python"]\nif a &lt; b:\n\n    x = "[gallery]"\n[/code]after'
     )
     assert html == (
         '<p>before</p>\n<pre><code class="language-python">if a &lt; b:\n\n    x = "[gallery]"'
         "</code></pre>\n<p>after</p>"
     )
-    assert to_html("[php]echo 1;[/php]") == ('<pre><code class="language-php">echo 1;</code></pre>')
-    assert to_html("[code]never closed\n\nmore") == "<p>[code]never closed</p>\n<p>more</p>"
-    assert to_html("a <code>[gallery]</code> b") == "<p>a <code>[gallery]</code> b</p>"
+    assert convert_to_html("[php]echo 1;[/php]") == (
+        '<pre><code class="language-php">echo 1;</code></pre>'
+    )
+    assert convert_to_html("[code]never closed\n\nmore") == "<p>[code]never closed</p>\n<p>more</p>"
+    assert convert_to_html("a <code>[gallery]</code> b") == "<p>a <code>[gallery]</code> b</p>"
 
 
 def test_hostile_text_takes_linear_time() -> None:
     for piece in ("[code]", "<pre>", "<!-- wp:a ", '[a b="', "<p>", "[[", "\n\n", "[a b=c "):
-        assert isinstance(to_html(piece * (400_000 // len(piece))), str)
+        assert isinstance(convert_to_html(piece * (400_000 // len(piece))), str)
 
 
 def test_reading_stops_at_damage_and_reports_it(tmp_path: Path) -> None:

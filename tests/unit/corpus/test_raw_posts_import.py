@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
-from twin_assets.corpus.importing import (
+from twin_assets.corpus.inventory import take_inventory
+from twin_assets.corpus.raw_posts_import import (
     STORED_COLUMNS,
     build_inventory_frame,
     count_changes,
     read_rows,
 )
-from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
 
@@ -126,7 +126,7 @@ def test_an_unlistable_folder_deletes_no_posts(
 
     monkeypatch.setattr(os, "scandir", refuse)
     inventory = take_inventory([posts])
-    assert inventory.skipped == {"folder that cannot be listed": 1}
+    assert inventory.skipped_counts == {"folder that cannot be listed": 1}
     frame = build_inventory_frame(inventory, stored)
     assert not frame["deleted"].any()
     assert count_changes(frame, stored) == {"added": 0, "edited": 0, "deleted": 0}

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from twin_resources.erasure.journal import ErasedPosts
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-__all__ = ["IMPORT_VERSION"]
-
 STORED_COLUMNS = ("source", "source_id", "path", "file_hash", "deleted", "problem")
 """Columns of the stored `raw_posts` that `build_inventory_frame` and `count_changes` read."""
 
@@ -51,7 +49,8 @@ _INVENTORY_SCHEMA = {
     "site": pl.String(),
     "problem": pl.String(),
     "deleted": pl.Boolean(),
-    "again": pl.String(),  # a changed value causes a new read, even of the same bytes
+    # A changed value causes the post to be read again, even if its bytes are the same.
+    "again": pl.String(),
 }
 _EMPTY_FIELDS = {"path": "", "site": "", "problem": "", "deleted": False, "again": ""}
 
@@ -69,22 +68,22 @@ def build_inventory_frame(
         stored: `STORED_COLUMNS` of the stored table, or None if there is none yet.
         erased_posts: erased posts, for which no row may be created, not even a tombstone.
     """
-    files = _build_files_frame(inventory)
-    records = pl.DataFrame(_build_record_rows(inventory), schema=_INVENTORY_SCHEMA)
-    current_ids = inventory.posts.keys() | set(records["source_id"])
+    file_rows = _build_files_frame(inventory)
+    record_rows = pl.DataFrame(_build_record_rows(inventory), schema=_INVENTORY_SCHEMA)
+    current_ids = inventory.posts.keys() | set(record_rows["source_id"])
     stored_rows = _select_relevant_rows(inventory, stored, listed_ids=current_ids)
     is_stored = pl.col("source_id").is_in(pl.Series(list(stored_rows), dtype=pl.String).implode())
     adjusted_rows = [
         _apply_stored_state(row, stored_rows[row["source_id"]], opt_ins=inventory.file_opt_ins)
-        for row in files.filter(is_stored).to_dicts()
+        for row in file_rows.filter(is_stored).to_dicts()
     ]
     adjusted_rows += [
         _build_missing_post_row(inventory, stored_row)
         for source_id, stored_row in stored_rows.items()
         if source_id not in current_ids
     ]
-    adjusted = pl.DataFrame(adjusted_rows, schema=_INVENTORY_SCHEMA)
-    frame = pl.concat([files.filter(~is_stored), records, adjusted])
+    adjusted_frame = pl.DataFrame(adjusted_rows, schema=_INVENTORY_SCHEMA)
+    frame = pl.concat([file_rows.filter(~is_stored), record_rows, adjusted_frame])
     if erased_posts is not None:
         frame = frame.filter(
             [
@@ -122,6 +121,8 @@ def read_rows(
     gives the reason.
 
     Args:
+        frame: rows of `build_inventory_frame`.
+        inventory: the inventory from which `frame` was built.
         read_stored_rows: reader of the stored rows of records that their export no longer contains,
             such as a feed's older posts; None before the first import.
         erased_posts: erased posts, for whose text no row may be created.
@@ -155,13 +156,13 @@ class ImportedPosts:
     """The result of one import.
 
     Attributes:
-        posts: the changes to `raw_posts`.
-        failed: one message per source that could not be read.
+        sync_result: the changes to `raw_posts`.
+        failures: one message for each source that could not be read.
         metadata: numbers for the asset's page, without the text of any post.
     """
 
-    posts: SyncResult
-    failed: list[str]
+    sync_result: SyncResult
+    failures: list[str]
     metadata: Mapping[str, Any]
 
 
@@ -190,18 +191,18 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     )
     encodings = store.read("raw_posts", author.slug, columns=["encoding"], where="encoding != ''")
     post_changes = count_changes(frame, stored_posts)
-    failed_sources = [str(source) for source in inventory.failed]
+    failures = [str(source) for source in inventory.failed_sources]
     counts = {
-        **{f"posts_{kind}": count for kind, count in post_changes.items()},
+        **{f"posts_{change}": count for change, count in post_changes.items()},
         "posts": frame.filter(~pl.col("deleted")).height,
         "converted_from": count_values(encodings["encoding"]),
         "layouts": inventory.layouts,
-        "files_that_are_no_posts": inventory.skipped,
+        "files_that_are_no_posts": inventory.skipped_counts,
         "left_out_of_exports": inventory.count_excluded_items(),
-        "sources_not_read": failed_sources,
+        "sources_not_read": failures,
         "unsure": {remark: len(posts) for remark, posts in inventory.remarks.items()},
     }
-    return ImportedPosts(sync_result, failed_sources, counts)
+    return ImportedPosts(sync_result, failures, counts)
 
 
 def read_stored_import(store: Tables, author: str) -> pl.DataFrame | None:
