@@ -1,4 +1,4 @@
-"""An answer model in the commands: which model answers, is tuned, and can be exported."""
+"""Test the commands for an author with an answer model: outcome, status, export and release."""
 
 from __future__ import annotations
 
@@ -93,30 +93,28 @@ def test_an_answer_model_does_not_count_as_a_training(
 
 
 @pytest.mark.parametrize(
-    ("to", "outcome", "expected"),
+    ("state", "code", "expected"),
     [
         ("shadow", OutcomeCode.TUNED, "on trial against v1: 30 of about 80 pairs"),
         ("parked", OutcomeCode.REFUSED, "not beaten v1: 30 of about 80 pairs"),
         ("rolled_back", OutcomeCode.REFUSED, "not beaten v1: 30 of about 80 pairs"),
     ],
 )
-def test_a_passed_version_is_reported_with_its_trial(
-    settings: Settings, registry: Registry, to: str, outcome: OutcomeCode, expected: str
+def test_a_version_that_passed_the_gate_is_reported_with_its_trial(
+    settings: Settings, registry: Registry, state: str, code: OutcomeCode, expected: str
 ) -> None:
     register(registry, "h2")
     record_verdict(registry, "h2")
     registry.move(
         "ada", 2, "shadow", actor="r", reason="30 of about 80 pairs", gate_version="gate-1"
     )
-    if to == "parked":
-        registry.move("ada", 2, "parked", actor="r", reason="30 of about 80 pairs")
-    elif to == "rolled_back":
-        registry.move("ada", 2, "rolled_back", actor="r", reason="30 of about 80 pairs")
-    result = read_recorded_outcome(settings, "ada")
-    assert result is not None
-    assert (result.code, result.version) == (outcome, None)
+    if state != "shadow":
+        registry.move("ada", 2, state, actor="r", reason="30 of about 80 pairs")
+    outcome = read_recorded_outcome(settings, "ada")
+    assert outcome is not None
+    assert (outcome.code, outcome.version) == (code, None)
     console = create_console()
-    report_outcome(result, display=ProgressDisplay(console=console, verbose=True))
+    report_outcome(outcome, display=ProgressDisplay(console=console, verbose=True))
     assert expected in read_output(console)
     assert f"the answer model (v1, {NAME})" in read_output(console)
     assert "quotations from the posts" not in read_output(console)
@@ -125,13 +123,13 @@ def test_a_passed_version_is_reported_with_its_trial(
 def test_a_refused_version_replaces_nothing(settings: Settings, registry: Registry) -> None:
     register(registry, "h2")
     record_verdict(registry, "h2", "failed")
-    result = read_recorded_outcome(settings, "ada")
-    assert result is not None
-    assert result.code is OutcomeCode.REFUSED
-    assert result.fallback_description.startswith("the answer model (v1")
+    outcome = read_recorded_outcome(settings, "ada")
+    assert outcome is not None
+    assert outcome.code is OutcomeCode.REFUSED
+    assert outcome.fallback_description.startswith("the answer model (v1")
 
 
-def test_commands_distinguish_it_from_a_tuned_one(settings: Settings, registry: Registry) -> None:
+def test_commands_distinguish_an_answer_model(settings: Settings, registry: Registry) -> None:
     console = create_console()
     run_versions(settings, author="ada", console=console)
     assert f"stable answer model {NAME}" in read_output(console)
@@ -154,7 +152,7 @@ def test_commands_distinguish_it_from_a_tuned_one(settings: Settings, registry: 
             )
 
 
-def test_a_version_on_trial_is_released_by_hand(settings: Settings, registry: Registry) -> None:
+def test_a_version_on_trial_is_released_manually(settings: Settings, registry: Registry) -> None:
     register(registry, "h2")
     record_verdict(registry, "h2")
     registry.move("ada", 2, "shadow", actor="r", reason="passed", gate_version="gate-1")
@@ -163,9 +161,10 @@ def test_a_version_on_trial_is_released_by_hand(settings: Settings, registry: Re
     assert registry.get("ada", 2).forced
 
 
-def test_it_is_removed_when_the_author_names_none(settings: Settings, registry: Registry) -> None:
-    display = ProgressDisplay(console=create_console())
-    ada = Author("ada", "Ada")
+def test_an_answer_model_is_removed_with_its_setting(
+    settings: Settings, registry: Registry
+) -> None:
+    ada, display = Author("ada", "Ada"), ProgressDisplay(console=create_console())
     assert (
         sync_answer_model(settings, ada, previous_model=NAME, instance="", display=display) is None
     )
@@ -176,8 +175,10 @@ def test_it_is_removed_when_the_author_names_none(settings: Settings, registry: 
 def test_an_unreachable_address_changes_no_version(settings: Settings, registry: Registry) -> None:
     console = create_console()
     display = ProgressDisplay(console=console)
-    stable = sync_answer_model(settings, ADA, previous_model=NAME, instance="", display=display)
-    assert stable == registry.get("ada", 1)
+    stable_version = sync_answer_model(
+        settings, ADA, previous_model=NAME, instance="", display=display
+    )
+    assert stable_version == registry.get("ada", 1)
     assert "Connection refused" in read_output(console)
     remote_author = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
     write_author(settings, remote_author)
