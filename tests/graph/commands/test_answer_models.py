@@ -20,7 +20,7 @@ from twin_cli.commands.versions import run_export, run_release, run_versions
 from tests.registered import register_version
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.moves import GateClaim, Outcome, Verdict, VersionState
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import parse_name
@@ -39,37 +39,21 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def registry(settings: Settings) -> Registry:
     registry = open_registry(settings)
-    register(registry, "named", kind="answer_model")
+    register_version(
+        registry, "ada", "named", base=NAME, base_gguf="", dataset_version="", kind="answer_model"
+    )
     registry.move("ada", 1, "stable", actor="command:jo", reason="named", force=True)
     return registry
 
 
-def register(registry: Registry, checkpoint: str, kind: str = "tuned") -> None:
-    is_answer_model = kind == "answer_model"
-    register_version(
-        registry,
-        "ada",
-        checkpoint,
-        folder="" if is_answer_model else "/c",
-        base=NAME if is_answer_model else "/b",
-        base_gguf="" if is_answer_model else "/b.gguf",
-        dataset_version="" if is_answer_model else "d",
-        kind="answer_model" if is_answer_model else "tuned",
-    )
+def register_tuned_version(registry: Registry) -> None:
+    register_version(registry, "ada", "h2", folder="/c", base="/b", base_gguf="/b.gguf")
 
 
-def record_verdict(registry: Registry, checkpoint: str, outcome: str = "passed") -> None:
+def record_verdict(registry: Registry, outcome: Outcome = "passed") -> None:
     claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 32.0, "perplexity")
-    registry.record_verdict(
-        Verdict(
-            "ada",
-            checkpoint,
-            "gate-1",
-            "passed" if outcome == "passed" else "failed",
-            (claim,),
-            "2026-01-01T00:00:00+00:00",
-        )
-    )
+    created_at = "2026-01-01T00:00:00+00:00"
+    registry.record_verdict(Verdict("ada", "h2", "gate-1", outcome, (claim,), created_at))
 
 
 def read_output(console: Console) -> str:
@@ -101,10 +85,10 @@ def test_an_answer_model_does_not_count_as_a_training(
     ],
 )
 def test_a_version_that_passed_the_gate_is_reported_with_its_trial(
-    settings: Settings, registry: Registry, state: str, code: OutcomeCode, expected: str
+    settings: Settings, registry: Registry, state: VersionState, code: OutcomeCode, expected: str
 ) -> None:
-    register(registry, "h2")
-    record_verdict(registry, "h2")
+    register_tuned_version(registry)
+    record_verdict(registry)
     registry.move(
         "ada", 2, "shadow", actor="r", reason="30 of about 80 pairs", gate_version="gate-1"
     )
@@ -121,8 +105,8 @@ def test_a_version_that_passed_the_gate_is_reported_with_its_trial(
 
 
 def test_a_refused_version_replaces_nothing(settings: Settings, registry: Registry) -> None:
-    register(registry, "h2")
-    record_verdict(registry, "h2", "failed")
+    register_tuned_version(registry)
+    record_verdict(registry, "failed")
     outcome = read_recorded_outcome(settings, "ada")
     assert outcome is not None
     assert outcome.code is OutcomeCode.REFUSED
@@ -153,8 +137,8 @@ def test_commands_distinguish_an_answer_model(settings: Settings, registry: Regi
 
 
 def test_a_version_on_trial_is_released_manually(settings: Settings, registry: Registry) -> None:
-    register(registry, "h2")
-    record_verdict(registry, "h2")
+    register_tuned_version(registry)
+    record_verdict(registry)
     registry.move("ada", 2, "shadow", actor="r", reason="passed", gate_version="gate-1")
     run_release(settings, "v2", author="ada", reason="it will do", console=create_console())
     assert [item.state for item in registry.versions("ada")] == ["retired", "stable"]

@@ -394,13 +394,8 @@ def models_url() -> Iterator[str]:
 def test_an_external_model_server_is_checked(
     home: Settings, models_url: str, closed_port: int
 ) -> None:
-    external = home.model_copy(
-        update={
-            "model_server_url": f"{models_url}/v1",
-            "model_server_key": "sk-there",
-            "base_model": "my-model",
-        }
-    )
+    server = {"model_server_url": f"{models_url}/v1", "model_server_key": "sk-there"}
+    external = home.model_copy(update=server | {"base_model": "my-model"})
     assert get_verdict(stack_findings.check_model_servers(external, None)) == "ok"
     other_model_home = external.model_copy(update={"base_model": "another"})
     assert (
@@ -450,14 +445,8 @@ def test_an_occupied_port_is_reported(home: Settings) -> None:
 def test_a_crashed_stack_is_distinguished_from_a_stack_that_never_ran(home: Settings) -> None:
     assert get_verdict(stack_findings.check_stack(home, None)) == "warn"
     (home.home / "supervisor").mkdir()
-    ended_process = {"pid": 2**22, "started": 1.0}
-    record = {
-        "instance": "x",
-        "supervisor": ended_process,
-        "ports": {},
-        "base_model": "",
-        "embedder": "",
-    }
+    record = {"instance": "x", "supervisor": {"pid": 2**22, "started": 1.0}, "ports": {}}
+    record |= {"base_model": "", "embedder": ""}
     replace_file(home.home / "supervisor" / "stack.json", json.dumps(record))
     finding = get_only(stack_findings.check_stack(home, None))
     assert (finding.verdict, finding.remedy) == ("fail", "run `twin up` to recover it")

@@ -388,7 +388,7 @@ def test_doctor_and_logs_name_the_program_that_does_not_start(
     ports = [(check.verdict, check.found) for check in check_ports(settings, stack)]
     assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
     assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
-    assert run_logs(settings, "models", lines=1, follow=False, log=print) == 0
+    assert run_logs(settings, "models", line_count=1, follow=False, log=print) == 0
     assert capfd.readouterr().out == "no such model: x\n"
 
 

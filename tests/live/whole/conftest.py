@@ -201,12 +201,8 @@ def finished_stack(tmp_path_factory: pytest.TempPathFactory) -> FinishedStack:
         consent="2020-01-01: the test's own author",
     )
     write_author(settings, author)
-    scripts = {
-        "ASK": ASK,
-        "FIND_FILES": FIND_FILES,
-        "TURN_OFF": TURN_OFF,
-        "AWAIT_RETRAINING": AWAIT_RETRAINING,
-    }
+    scripts = {"ASK": ASK, "FIND_FILES": FIND_FILES, "TURN_OFF": TURN_OFF}
+    scripts |= {"AWAIT_RETRAINING": AWAIT_RETRAINING}
     for name, script in scripts.items():
         (work / f"{name.lower()}.py").write_text(script)
     environment |= {name: str(work / f"{name.lower()}.py") for name in scripts} | {

@@ -25,14 +25,9 @@ def test_the_arguments_become_one_request() -> None:
         "edit": "One drop.",
     }
     assert build_body(score=0.0) == {"trace_id": TRACE, "score": 0.0}
-    for invalid_arguments in (
-        {},
-        {"up": True, "down": True},
-        {"up": True, "score": 0.5},
-        {"edit": "  "},
-    ):
+    for arguments in ({}, {"up": True, "down": True}, {"up": True, "score": 0.5}, {"edit": "  "}):
         with pytest.raises(TwinError, match="pass --up, --down or --score"):
-            build_body(**invalid_arguments)
+            build_body(**arguments)
 
 
 def test_the_status_shows_waiting_and_rejected_scores_and_the_cause(home: Settings) -> None:

@@ -27,9 +27,9 @@ test compares the two. `twin COMMAND --help` prints the same text. `twin --conte
 uses the deployment whose settings are in `NAME.env` ([Deployment](deployment.md)). For `--json`,
 see [JSON of the commands](json.md).
 
-Exit codes: 0 success, 1 failure, 2 invalid option, 130 interrupted. `twin up` and `twin status
---wait` return 3 for a refused version and 4 for a failed training run. `twin up` and `twin import`
-return 3 if no post is usable, and `twin batch` returns 3 if a row has no answer.
+Exit codes: 0 success, 1 failure, 2 invalid option, 130 interrupted. `twin up` and
+`twin status --wait` return 3 for a refused version and 4 for a failed training run. `twin up` and
+`twin import` return 3 if no post is usable, and `twin batch` returns 3 if a row has no answer.
 """
 PYTHON_HEAD = """# Python names
 
@@ -54,14 +54,14 @@ def render_command_page() -> str:
 def _render_commands() -> Iterator[str]:
     group: Any = typer.main.get_command(app)
     panel = ""
-    for name, command in sorted(group.commands.items(), key=_find_panel):
+    for name, command in sorted(group.commands.items(), key=_find_panel_index):
         if command.rich_help_panel != panel:
             panel = command.rich_help_panel
             yield f"## {panel}\n"
         yield from _render_command(f"twin {name}", command)
 
 
-def _find_panel(item: tuple[str, Any]) -> int:
+def _find_panel_index(item: tuple[str, Any]) -> int:
     panels = ["Start", "Ask", "Posts", "Versions", "Operate"]
     return panels.index(item[1].rich_help_panel)
 
