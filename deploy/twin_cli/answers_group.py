@@ -109,7 +109,7 @@ def explain(
             help="The answer's trace id, from the header x-twin-trace-id or `twin ask`."
         ),
     ],
-    stages: Annotated[
+    show_stages: Annotated[
         bool,
         typer.Option("--stages", help="Print the duration and changes of each request stage."),
     ] = False,

@@ -128,7 +128,7 @@ def load_command_function(target: str) -> Callable[..., int]:
 
 
 def load_home_settings(home: Path | None) -> Settings:
-    """Return the settings of a home, with the ports of its running stack."""
+    """Return the settings of a home, with the models and gateways of its last start."""
     from twin_resources.processes.stack import restore_last_settings
     from twin_resources.settings import load_settings
 

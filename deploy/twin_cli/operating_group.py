@@ -32,7 +32,7 @@ BackupLocation = Annotated[
 @command("operating.run_backup", "twin backup ~/twin-monday.tar", json=True)
 def backup(
     location: BackupLocation,
-    secrets: Annotated[
+    include_secrets: Annotated[
         bool,
         typer.Option("--secrets", help="Include the keys, readable by anyone who has the backup."),
     ] = False,
@@ -98,7 +98,7 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")
     ] = False,
-    lines: Annotated[
+    line_count: Annotated[
         int, typer.Option("--lines", "-n", min=0, help="The number of last lines to print.")
     ] = 50,
 ) -> None:

@@ -182,12 +182,12 @@ class ComparisonTab:
         request: gr.Request,
     ) -> AsyncGenerator[tuple[Any, ...]]:
         question = question.strip()
-        skipped_updates = (gr.skip(),) * 5
+        skipped_updates = (gr.skip(),) * 7
         if not question:
-            yield *skipped_updates, gr.skip(), gr.skip()
+            yield skipped_updates
             return
         if notice_html := await self._find_refusal_reason(author):
-            yield *skipped_updates[:4], notice_html, gr.skip(), gr.skip()
+            yield *skipped_updates[:4], notice_html, *skipped_updates[:2]
             return
         aliases = random.sample(list(SIDE_LABELS), 2) if blind else list(SIDE_LABELS)
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]

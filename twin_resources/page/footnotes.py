@@ -47,8 +47,8 @@ def render_footnotes(facts: Facts) -> str:
         heading, notes = "No post was found for this question.", []
     notes_html = f"<ol>{''.join(f'<li>{note}</li>' for note in notes)}</ol>" if notes else ""
     return (
-        f'<div class="twin-notes"><p '
-        f'class="twin-h">{heading}</p>{notes_html}{render_answer_details(facts)}</div>'
+        f'<div class="twin-notes"><p class="twin-h">{heading}</p>{notes_html}'
+        f"{render_answer_details(facts)}</div>"
     )
 
 

@@ -229,12 +229,12 @@ MAX_SHOWN_CHARACTERS = 160  # of a question, answer or chunk
 
 
 def run_explain(
-    settings: Settings, trace_id: str, *, stages: bool, as_json: bool, console: Console
+    settings: Settings, trace_id: str, *, show_stages: bool, as_json: bool, console: Console
 ) -> int:
     """Print the explanation of one answer; return the exit code.
 
     Args:
-        stages: whether to print the duration and the changes of each stage of the request.
+        show_stages: whether to print the duration and the changes of each stage of the request.
 
     Raises:
         TwinError: the trace store does not respond or has no such trace.
@@ -244,7 +244,7 @@ def run_explain(
         console.print_json(data=asdict(explanation), default=str)
     else:
         tree = build_explanation_tree(explanation)
-        if stages:
+        if show_stages:
             branch = tree.add(Text("stages of the request"))
             for line in explanation.trace.get("twin.stages", "not recorded").splitlines():
                 branch.add(Text(line))

@@ -140,18 +140,16 @@ def _register_answer_model(
         require_consent(author, named_model)
     weights = prepare_weights(settings, named_model, instance=instance, display=display)
     existing_version = registry.find_by_checkpoint(weights.checkpoint, author=author.slug)
-    keeps_stable = stable_version is not None and (
-        existing_version is None or existing_version.state != "stable"
-    )
-    if keeps_stable and existing_version is not None and previous_model == author.answer_model:
-        assert stable_version is not None
+    is_stable = existing_version is not None and existing_version.state == "stable"
+    is_named_again = previous_model == author.answer_model
+    if stable_version and existing_version and is_named_again and not is_stable:
         display.log(
             f"v{existing_version.version}, {named_model.name}, was replaced by "
             f"v{stable_version.version}; "
             f"`twin rollback v{existing_version.version} --reason TEXT` restores it"
         )
         return None
-    if existing_version is None or existing_version.state != "stable":
+    if not is_stable:
         probe_answer_model(settings, named_model, weights, display=display)
     version = registry.register(
         author=author.slug,

@@ -22,14 +22,14 @@ def run_logs(
     settings: Settings,
     program: str,
     *,
-    lines: int,
+    line_count: int,
     follow: bool,
     log: Callable[[str], object],
 ) -> int:
     """Print the end of a log, or list the logs if no program was named; return the exit code.
 
     Args:
-        lines: maximum number of lines, from the end.
+        line_count: maximum number of lines, from the end.
         follow: whether `tail -F` replaces this process until Ctrl-C ends it.
 
     Raises:
@@ -56,7 +56,7 @@ def run_logs(
             found=f"{settings.logs_dir} has logs of {', '.join(logs)}",
             next_step="name one of these programs",
         )
-    command = ["tail", "-n", str(lines), str(path)]
+    command = ["tail", "-n", str(line_count), str(path)]
     if follow:
         # -F follows the file name, and thus the new log after a rotation. `tail` replaces this
         # process, so that ending `twin logs` also ends `tail`.

@@ -1,4 +1,4 @@
-"""Write the line of `twin status` that reports which event an author's loop waits for.
+"""Format the line of `twin status` that reports which event an author's loop waits for.
 
 Scope: reading the data from the state store, and the wording.
 Out of scope: decisions (`statistics/retraining.py`, `quality/release`), and the other status lines
@@ -41,15 +41,15 @@ def describe_wait(connection: sa.Connection, author: str, *, now: float) -> str:
         now: seconds since the epoch.
     """
     return (
-        _retraining_line(connection, author)
-        or _open_alarm_line(connection, author)
-        or _trial_line(connection, author)
-        or _manual_action_line(connection, author, now=now)
-        or _backoff_line(connection, author, now=now)
+        _describe_retraining(connection, author)
+        or _describe_open_alarm(connection, author)
+        or _describe_trial(connection, author)
+        or _describe_manual_action(connection, author, now=now)
+        or _describe_waiting_time(connection, author, now=now)
     )
 
 
-def _retraining_line(connection: sa.Connection, author: str) -> str:
+def _describe_retraining(connection: sa.Connection, author: str) -> str:
     pending_retrainings = [
         row for row in retrainings.unfinished_retrainings(connection) if row.author == author
     ]
@@ -61,7 +61,7 @@ def _retraining_line(connection: sa.Connection, author: str) -> str:
     return f"waiting for the retraining {row.run_key}, {attempt}: {run}"
 
 
-def _open_alarm_line(connection: sa.Connection, author: str) -> str:
+def _describe_open_alarm(connection: sa.Connection, author: str) -> str:
     record = alarm_records.oldest_open_alarms(connection).get(author)
     if record is None:
         return ""
@@ -70,7 +70,7 @@ def _open_alarm_line(connection: sa.Connection, author: str) -> str:
     )
 
 
-def _trial_line(connection: sa.Connection, author: str) -> str:
+def _describe_trial(connection: sa.Connection, author: str) -> str:
     trial = trial_rows.candidate_on_trial(connection, author)
     if trial is None:
         return ""
@@ -96,7 +96,7 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
     return f"{status_text}; parked on {deadline} unless a pair arrives first"
 
 
-def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -> str:
+def _describe_manual_action(connection: sa.Connection, author: str, *, now: float) -> str:
     record = next(iter(alarm_records.list_alarms(connection, author, limit=1)), None)
     stable_version = score_watch.stable_versions(connection).get(author)
     if (
@@ -112,8 +112,8 @@ def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -
     return f"quality fell on {fell_on}; waiting for an operator: {record.message}"
 
 
-def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:
-    """Return when an alarm may start the next training run, after runs without a release."""
+def _describe_waiting_time(connection: sa.Connection, author: str, *, now: float) -> str:
+    """Describe when an alarm may start the next training run after runs without a release."""
     count, ended_at = retrainings.count_unreleased_trainings(connection, author)
     usage = TrainingUsage(unreleased_trainings=count, last_unreleased_at=ended_at)
     next_allowed_at = next_alarm_training_at(usage)

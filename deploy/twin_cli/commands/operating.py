@@ -38,16 +38,17 @@ from twin_resources.storage.tables.tables import Tables
 
 
 def run_backup(
-    settings: Settings, location: str, *, secrets: bool, as_json: bool, console: Console
+    settings: Settings, location: str, *, include_secrets: bool, as_json: bool, console: Console
 ) -> int:
     """Back up the home; return the exit code.
 
     Raises:
         TwinError: see `back_up`.
     """
-    record = back_up(settings, location, secrets=secrets, report=_create_reporter(console, as_json))
+    report = _create_reporter(console, as_json)
+    record = back_up(settings, location, secrets=include_secrets, report=report)
     _print_record(record, location, f"saved as {location}", as_json=as_json, console=console)
-    if not as_json and not secrets:
+    if not as_json and not include_secrets:
         console.print(
             "keys are not included (use --secrets); after a restore, `twin up` creates new ones"
         )

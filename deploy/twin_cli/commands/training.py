@@ -139,7 +139,7 @@ def report_outcome(outcome: TrainingOutcome, *, display: ProgressDisplay) -> Non
     for reason in outcome.reasons:
         # The reasons for a refusal repeat the claims above, with figures.
         (display.log_detail if is_refused else display.log)(reason)
-    display.log(next_step(outcome))
+    display.log(format_next_step(outcome))
 
 
 def report_completed_gate(
@@ -193,8 +193,8 @@ def plot_styles(settings: Settings, outcome: TrainingOutcome, *, display: Progre
         display.show(Text("\n".join(render_bars(voice))))
 
 
-def next_step(outcome: TrainingOutcome) -> str:
-    """Return the next step for an outcome that is not a success."""
+def format_next_step(outcome: TrainingOutcome) -> str:
+    """Return the line that names the next step after an outcome that is not a success."""
     if outcome.code is OutcomeCode.FAILED:
         return "next: correct the cause and run `twin up --retrain`"
     if any(CONSENT_WAIT in reason for reason in outcome.reasons):

@@ -174,14 +174,14 @@ def _handle_interrupt(command: _UpCommand) -> int:
 
 def apply_options(settings: Settings, options: UpOptions) -> Settings:
     """Return the settings, overridden by the options."""
-    flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
+    overrides: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
     for name in ("base_model", "embedder"):
         value = getattr(options, name)
         if value:
-            flags[name] = _resolve_folder(value)
+            overrides[name] = _resolve_folder(value)
     if options.gateways is not None:
-        flags["gateways"] = options.gateways
-    return settings.model_copy(update=flags)
+        overrides["gateways"] = options.gateways
+    return settings.model_copy(update=overrides)
 
 
 class _UpCommand:
@@ -205,7 +205,7 @@ class _UpCommand:
             self.display.log("no post is usable; see the reasons above", style="bold red")
             return NOTHING_USABLE_EXIT_CODE
         previous_model = subject.author.answer_model
-        subject = self._apply_recipe(self._apply_options(subject))
+        subject = self._apply_recipe(self._apply_author_options(subject))
         if self.options.dry_run:
             if self.preview is not None and is_prepared(self.settings, EMBEDDER):
                 show_preview_quotations(self.settings, self.preview, display=self.display)
@@ -238,7 +238,7 @@ class _UpCommand:
             self._wait_in_foreground(stack)
         return exit_code
 
-    def _apply_options(self, subject: AuthorToServe) -> AuthorToServe:
+    def _apply_author_options(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with the command line's options for the author."""
         author = subject.author
         if self.options.auto_retrain is not None:

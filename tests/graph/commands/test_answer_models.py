@@ -1,4 +1,4 @@
-"""An answer model in the commands: which model answers, is tuned, and can be exported."""
+"""Test the commands for an author with an answer model: outcome, status, export and release."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twin_cli.commands.versions import run_export, run_release, run_versions
 from tests.registered import register_version
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import GateClaim, Verdict
+from twin_resources.registry.moves import GateClaim, Outcome, Verdict, VersionState
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import parse_name
@@ -39,37 +39,21 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def registry(settings: Settings) -> Registry:
     registry = open_registry(settings)
-    register(registry, "named", kind="answer_model")
+    register_version(
+        registry, "ada", "named", base=NAME, base_gguf="", dataset_version="", kind="answer_model"
+    )
     registry.move("ada", 1, "stable", actor="command:jo", reason="named", force=True)
     return registry
 
 
-def register(registry: Registry, checkpoint: str, kind: str = "tuned") -> None:
-    is_answer_model = kind == "answer_model"
-    register_version(
-        registry,
-        "ada",
-        checkpoint,
-        folder="" if is_answer_model else "/c",
-        base=NAME if is_answer_model else "/b",
-        base_gguf="" if is_answer_model else "/b.gguf",
-        dataset_version="" if is_answer_model else "d",
-        kind="answer_model" if is_answer_model else "tuned",
-    )
+def register_tuned_version(registry: Registry) -> None:
+    register_version(registry, "ada", "h2", folder="/c", base="/b", base_gguf="/b.gguf")
 
 
-def record_verdict(registry: Registry, checkpoint: str, outcome: str = "passed") -> None:
+def record_verdict(registry: Registry, outcome: Outcome = "passed") -> None:
     claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 32.0, "perplexity")
-    registry.record_verdict(
-        Verdict(
-            "ada",
-            checkpoint,
-            "gate-1",
-            "passed" if outcome == "passed" else "failed",
-            (claim,),
-            "2026-01-01T00:00:00+00:00",
-        )
-    )
+    created_at = "2026-01-01T00:00:00+00:00"
+    registry.record_verdict(Verdict("ada", "h2", "gate-1", outcome, (claim,), created_at))
 
 
 def read_output(console: Console) -> str:
@@ -93,45 +77,43 @@ def test_an_answer_model_does_not_count_as_a_training(
 
 
 @pytest.mark.parametrize(
-    ("to", "outcome", "expected"),
+    ("state", "code", "expected"),
     [
         ("shadow", OutcomeCode.TUNED, "on trial against v1: 30 of about 80 pairs"),
         ("parked", OutcomeCode.REFUSED, "not beaten v1: 30 of about 80 pairs"),
         ("rolled_back", OutcomeCode.REFUSED, "not beaten v1: 30 of about 80 pairs"),
     ],
 )
-def test_a_passed_version_is_reported_with_its_trial(
-    settings: Settings, registry: Registry, to: str, outcome: OutcomeCode, expected: str
+def test_a_version_that_passed_the_gate_is_reported_with_its_trial(
+    settings: Settings, registry: Registry, state: VersionState, code: OutcomeCode, expected: str
 ) -> None:
-    register(registry, "h2")
-    record_verdict(registry, "h2")
+    register_tuned_version(registry)
+    record_verdict(registry)
     registry.move(
         "ada", 2, "shadow", actor="r", reason="30 of about 80 pairs", gate_version="gate-1"
     )
-    if to == "parked":
-        registry.move("ada", 2, "parked", actor="r", reason="30 of about 80 pairs")
-    elif to == "rolled_back":
-        registry.move("ada", 2, "rolled_back", actor="r", reason="30 of about 80 pairs")
-    result = read_recorded_outcome(settings, "ada")
-    assert result is not None
-    assert (result.code, result.version) == (outcome, None)
+    if state != "shadow":
+        registry.move("ada", 2, state, actor="r", reason="30 of about 80 pairs")
+    outcome = read_recorded_outcome(settings, "ada")
+    assert outcome is not None
+    assert (outcome.code, outcome.version) == (code, None)
     console = create_console()
-    report_outcome(result, display=ProgressDisplay(console=console, verbose=True))
+    report_outcome(outcome, display=ProgressDisplay(console=console, verbose=True))
     assert expected in read_output(console)
     assert f"the answer model (v1, {NAME})" in read_output(console)
     assert "quotations from the posts" not in read_output(console)
 
 
 def test_a_refused_version_replaces_nothing(settings: Settings, registry: Registry) -> None:
-    register(registry, "h2")
-    record_verdict(registry, "h2", "failed")
-    result = read_recorded_outcome(settings, "ada")
-    assert result is not None
-    assert result.code is OutcomeCode.REFUSED
-    assert result.fallback_description.startswith("the answer model (v1")
+    register_tuned_version(registry)
+    record_verdict(registry, "failed")
+    outcome = read_recorded_outcome(settings, "ada")
+    assert outcome is not None
+    assert outcome.code is OutcomeCode.REFUSED
+    assert outcome.fallback_description.startswith("the answer model (v1")
 
 
-def test_commands_distinguish_it_from_a_tuned_one(settings: Settings, registry: Registry) -> None:
+def test_commands_distinguish_an_answer_model(settings: Settings, registry: Registry) -> None:
     console = create_console()
     run_versions(settings, author="ada", console=console)
     assert f"stable answer model {NAME}" in read_output(console)
@@ -154,18 +136,19 @@ def test_commands_distinguish_it_from_a_tuned_one(settings: Settings, registry: 
             )
 
 
-def test_a_version_on_trial_is_released_by_hand(settings: Settings, registry: Registry) -> None:
-    register(registry, "h2")
-    record_verdict(registry, "h2")
+def test_a_version_on_trial_is_released_manually(settings: Settings, registry: Registry) -> None:
+    register_tuned_version(registry)
+    record_verdict(registry)
     registry.move("ada", 2, "shadow", actor="r", reason="passed", gate_version="gate-1")
     run_release(settings, "v2", author="ada", reason="it will do", console=create_console())
     assert [item.state for item in registry.versions("ada")] == ["retired", "stable"]
     assert registry.get("ada", 2).forced
 
 
-def test_it_is_removed_when_the_author_names_none(settings: Settings, registry: Registry) -> None:
-    display = ProgressDisplay(console=create_console())
-    ada = Author("ada", "Ada")
+def test_an_answer_model_is_removed_with_its_setting(
+    settings: Settings, registry: Registry
+) -> None:
+    ada, display = Author("ada", "Ada"), ProgressDisplay(console=create_console())
     assert (
         sync_answer_model(settings, ada, previous_model=NAME, instance="", display=display) is None
     )
@@ -176,8 +159,10 @@ def test_it_is_removed_when_the_author_names_none(settings: Settings, registry: 
 def test_an_unreachable_address_changes_no_version(settings: Settings, registry: Registry) -> None:
     console = create_console()
     display = ProgressDisplay(console=console)
-    stable = sync_answer_model(settings, ADA, previous_model=NAME, instance="", display=display)
-    assert stable == registry.get("ada", 1)
+    stable_version = sync_answer_model(
+        settings, ADA, previous_model=NAME, instance="", display=display
+    )
+    assert stable_version == registry.get("ada", 1)
     assert "Connection refused" in read_output(console)
     remote_author = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
     write_author(settings, remote_author)

@@ -1,4 +1,4 @@
-"""`twin authors apply`: its output and its changes; a second run changes nothing."""
+"""Test `twin authors apply`: its output and its changes; a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from twin_resources.storage.state.state import State
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
 
 
-def apply(settings: Settings, *, is_confirmed: bool = True) -> tuple[int, list[str]]:
+def run_command(settings: Settings, *, is_confirmed: bool = True) -> tuple[int, list[str]]:
     output = io.StringIO()
     console = Console(width=300, file=output)
     code = run_apply(settings, settings.authors_dir, is_confirmed=is_confirmed, console=console)
@@ -33,7 +33,7 @@ def apply(settings: Settings, *, is_confirmed: bool = True) -> tuple[int, list[s
 
 def test_a_home_with_a_local_state_cannot_share_authors(home: Settings) -> None:
     with pytest.raises(TwinError, match="the state store belongs to this home alone"):
-        apply(home)
+        run_command(home)
 
 
 def test_a_folder_of_author_files_is_shared_once(
@@ -41,20 +41,20 @@ def test_a_folder_of_author_files_is_shared_once(
 ) -> None:
     first_host = home.model_copy(update={"state_url": postgresql_url})
     with pytest.raises(TwinError, match=r"no \*.toml"):
-        apply(first_host)
+        run_command(first_host)
     write_author(first_host, Author("ann", "Ann"))
     write_author(first_host, Author("bob", "Bob"))
     share_file(first_host, pause_author(first_host, "bob", reason="a test's own"))
-    code, lines = apply(first_host, is_confirmed=False)
+    code, lines = run_command(first_host, is_confirmed=False)
     assert (code, lines[:2]) == (1, ["new: authors/ann.toml", "new: authors/bob.toml"])
-    assert apply(first_host)[0] == 0
-    assert apply(first_host) == (0, ["author files: no changes"])
+    assert run_command(first_host)[0] == 0
+    assert run_command(first_host) == (0, ["author files: no changes"])
     (first_host.authors_dir / "bob.toml").unlink()
     write_author(first_host, Author("ann", "Ann Bell"))
-    assert apply(first_host)[1] == ["changed: authors/ann.toml", "deleted: authors/bob.toml"]
+    assert run_command(first_host)[1] == ["changed: authors/ann.toml", "deleted: authors/bob.toml"]
     (first_host.authors_dir / "ann.toml").write_text("name = [")
     with pytest.raises(TwinError, match="correct the TOML"):
-        apply(first_host)
+        run_command(first_host)
     second_host = first_host.model_copy(update={"home": tmp_path / "there"})
     Follower(second_host).poll_once()
     files = {path.name: path.read_text() for path in second_host.authors_dir.iterdir()}
@@ -74,11 +74,11 @@ def test_earlier_versions_are_stored_with_paths_relative_to_the_home(
     write_author(first_host, Author("ann", "Ann"))
     with closing(State.open(postgresql_url)) as state:
         old_registry = Registry(state, policy_path=tmp_path / "elsewhere" / "policy.json")
-        register_version(  # as an earlier release did, with the paths of its host
+        register_version(  # with paths of its host, as an earlier release did
             old_registry, "ann", "0a", folder=str(folder), adapter_gguf=str(folder / "adapter.gguf")
         )
-        assert apply(first_host)[1] == ["new: authors/ann.toml", "stored: checkpoints/ann/0a"]
-        assert apply(first_host)[1] == ["author files: no changes"]
+        assert run_command(first_host)[1] == ["new: authors/ann.toml", "stored: checkpoints/ann/0a"]
+        assert run_command(first_host)[1] == ["author files: no changes"]
         registry = Registry(state, policy_path=second_host.policy_path)
         assert registry.get("ann", 1).folder == str(second_host.checkpoints_dir / "ann" / "0a")
         registry.move("ann", 1, "refused", actor="gate", reason="test")

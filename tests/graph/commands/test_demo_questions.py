@@ -1,4 +1,4 @@
-"""The demo's reader asks only questions that no version was trained on."""
+"""Test that the demo's reader asks only questions that no version was trained on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ("wheel", "rope", "tide", "lamp", "bell", "spring", "pulley", "weight", 
     "crown", "hammer", "dial")  # fmt: skip
 
 
-def write_dataset(home: Settings, *, held_out: int) -> None:
+def write_dataset(home: Settings, *, held_out_count: int) -> None:
     rows = [
         {
             "sample_id": f"{split}-{name}",
@@ -24,7 +24,7 @@ def write_dataset(home: Settings, *, held_out: int) -> None:
             "question": f"What is the {name} of the {split} one for?",
             "answer": f"The {name} turns, and in the {split} one it is what a keeper looks at.",
         }
-        for split, names in (("train", NAMES), ("held_out", NAMES[:held_out]))
+        for split, names in (("train", NAMES), ("held_out", NAMES[:held_out_count]))
         for name in names
     ]
     tables = Tables(home.tables_base, state=State.open(home.state_address))
@@ -32,7 +32,7 @@ def write_dataset(home: Settings, *, held_out: int) -> None:
 
 
 def test_the_demo_questions_are_held_out(home: Settings) -> None:
-    write_dataset(home, held_out=12)
+    write_dataset(home, held_out_count=12)
 
     questions = read_held_out_questions(home, "ada")
 
@@ -44,6 +44,6 @@ def test_the_demo_questions_are_held_out(home: Settings) -> None:
 
 
 def test_too_few_held_out_questions_are_an_error(home: Settings) -> None:
-    write_dataset(home, held_out=MIN_QUESTIONS - 1)
+    write_dataset(home, held_out_count=MIN_QUESTIONS - 1)
     with pytest.raises(TwinError, match="only 9 questions"):
         read_held_out_questions(home, "ada")

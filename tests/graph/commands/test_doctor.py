@@ -1,4 +1,4 @@
-"""`twin doctor` with real services, with closed ports, and in broken homes."""
+"""Test `twin doctor` with real services, with closed ports, and in broken homes."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ __all__ = ["postgresql", "postgresql_url"]  # fixtures
 
 @pytest.fixture
 def closed_port() -> int:
-    """A port where no process listens."""
+    """Return a port on which no process listens."""
     return free_port()
 
 
 @pytest.fixture
 def trace_store(home: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """The embedded trace store of this home, as a process."""
+    """Start the embedded trace store of this home; yield settings with its port."""
     load_secrets(home)
     process, port = start_trace_store(home.home, tmp_path / "traces.sqlite", tmp_path / "port")
     url = f"http://127.0.0.1:{port}/api/public/health"
@@ -56,19 +56,19 @@ def trace_store(home: Settings, tmp_path: Path) -> Iterator[Settings]:
     process.wait(20)
 
 
-def single(findings: Any) -> DoctorFinding:
+def get_only(findings: Any) -> DoctorFinding:
     [finding] = list(findings)
     return finding
 
 
-def verdict(findings: Any) -> str:
-    return single(findings).verdict
+def get_verdict(findings: Any) -> str:
+    return get_only(findings).verdict
 
 
 # The whole command
 
 
-def test_a_fresh_home_has_nothing_that_fails(home: Settings) -> None:
+def test_no_check_fails_in_a_fresh_home(home: Settings) -> None:
     findings = run_checks(home)
     assert [finding for finding in findings if finding.verdict == "fail"] == []
     names = {finding.name for finding in findings}
@@ -105,7 +105,7 @@ def test_a_check_that_raises_is_reported_as_failed() -> None:
     def raise_error() -> list[DoctorFinding]:
         raise ZeroDivisionError("a bug")
 
-    finding = single(run_check("disk", raise_error))
+    finding = get_only(run_check("disk", raise_error))
     assert (finding.name, finding.verdict) == ("disk", "fail")
     assert "ZeroDivisionError" in finding.found
 
@@ -116,20 +116,20 @@ def test_a_check_that_raises_is_reported_as_failed() -> None:
 def test_packages_are_compared_with_the_declared_versions(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert verdict(machine_findings.check_packages(home)) == "ok"
-    real = metadata.version
-    wrong = {"dagster": "1.10.0", "polars": None}
+    assert get_verdict(machine_findings.check_packages(home)) == "ok"
+    real_version = metadata.version
+    wrong_versions = {"dagster": "1.10.0", "polars": None}
 
     def version(name: str) -> str:
-        if name in wrong:
-            installed = wrong[name]
+        if name in wrong_versions:
+            installed = wrong_versions[name]
             if installed is None:
                 raise metadata.PackageNotFoundError(name)
             return installed
-        return real(name)
+        return real_version(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    finding = single(machine_findings.check_packages(home))
+    finding = get_only(machine_findings.check_packages(home))
     assert finding.verdict == "fail"
     assert "dagster 1.10.0 instead of " in finding.found
     assert "polars is missing" in finding.found
@@ -151,38 +151,41 @@ def test_a_gpu_that_torch_cannot_use_is_reported(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_findings, "list_gpus", list)
-    assert single(machine_findings.check_gpu(home)).found.startswith("none: ")
+    assert get_only(machine_findings.check_gpu(home)).found.startswith("none: ")
     monkeypatch.setattr(machine_findings, "list_gpus", lambda: [("NVIDIA H200", 139.0)])
     for torch, expected in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
         monkeypatch.setattr(metadata, "version", lambda _name, torch=torch: torch)
-        assert verdict(machine_findings.check_gpu(home)) == expected
+        assert get_verdict(machine_findings.check_gpu(home)) == expected
 
 
 def test_a_full_disk_is_reported(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for free, expected in ((0.5e9, "fail"), (80e9, "ok")):
         usage = type("Usage", (), {"free": free})
         monkeypatch.setattr(shutil, "disk_usage", lambda _folder, usage=usage: usage)
-        assert verdict(machine_findings.check_disk(home)) == expected
+        assert get_verdict(machine_findings.check_disk(home)) == expected
 
 
-def test_escaping_and_missing_keys_are_reported(home: Settings) -> None:
+def test_exposed_and_missing_keys_are_reported(home: Settings) -> None:
     load_secrets(home)
-    assert verdict(machine_findings.check_keys(home)) == "ok"
+    assert get_verdict(machine_findings.check_keys(home)) == "ok"
     secrets = home.home / "secrets.json"
     secrets.chmod(0o644)
-    finding = single(machine_findings.check_keys(home))
+    finding = get_only(machine_findings.check_keys(home))
     assert (finding.verdict, finding.remedy) == ("fail", f"chmod 600 {secrets}")
     secrets.chmod(stat.S_IRUSR | stat.S_IWUSR)
-    judged = home.model_copy(update={"judge_model": "anthropic/some-model"})
-    first, second = machine_findings.check_keys(judged, environ={"OPENAI_API_KEY": "sk"})
+    judge_home = home.model_copy(update={"judge_model": "anthropic/some-model"})
+    first, second = machine_findings.check_keys(judge_home, environ={"OPENAI_API_KEY": "sk"})
     assert (first.verdict, second.verdict) == ("ok", "warn")
     assert "ANTHROPIC_API_KEY" in second.remedy
-    assert verdict(machine_findings.check_keys(judged, environ={"ANTHROPIC_API_KEY": "sk"})) == "ok"
+    assert (
+        get_verdict(machine_findings.check_keys(judge_home, environ={"ANTHROPIC_API_KEY": "sk"}))
+        == "ok"
+    )
 
 
 def test_a_missing_reranker_is_reported(home: Settings, tmp_path: Path) -> None:
     def check_reranker(name: str) -> DoctorFinding:
-        return single(machine_findings.check_reranker(home.model_copy(update={"reranker": name})))
+        return get_only(machine_findings.check_reranker(home.model_copy(update={"reranker": name})))
 
     assert list(machine_findings.check_reranker(home)) == []
     missing = check_reranker(str(tmp_path / "none"))
@@ -197,23 +200,25 @@ def test_a_missing_reranker_is_reported(home: Settings, tmp_path: Path) -> None:
 
 def test_a_judge_without_a_price_or_budget_is_reported(home: Settings) -> None:
     assert list(machine_findings.check_judge(home)) == []
-    priced = home.model_copy(update={"judge_model": "openai/gpt-4o-mini"})
-    finding = single(machine_findings.check_judge(priced, environ={}))
+    priced_home = home.model_copy(update={"judge_model": "openai/gpt-4o-mini"})
+    finding = get_only(machine_findings.check_judge(priced_home, environ={}))
     assert (finding.verdict, "TWIN_JUDGE_BUDGET_PER_MONTH" in finding.remedy) == ("warn", True)
-    unknown = home.model_copy(update={"judge_model": "anthropic/some-model"})
-    assert "no price" in single(machine_findings.check_judge(unknown, environ={})).found
-    own = home.model_copy(update={"judge_model": "ollama/llama3"})
-    limited = priced.model_copy(update={"judge_budget_per_month": 2.0})
-    assert verdict(machine_findings.check_judge(own, environ={})) == "ok"
-    assert single(machine_findings.check_judge(limited, environ={})).found.endswith("$2.00 a month")
+    unknown_home = home.model_copy(update={"judge_model": "anthropic/some-model"})
+    assert "no price" in get_only(machine_findings.check_judge(unknown_home, environ={})).found
+    free_home = home.model_copy(update={"judge_model": "ollama/llama3"})
+    budget_home = priced_home.model_copy(update={"judge_budget_per_month": 2.0})
+    assert get_verdict(machine_findings.check_judge(free_home, environ={})) == "ok"
+    assert get_only(machine_findings.check_judge(budget_home, environ={})).found.endswith(
+        "$2.00 a month"
+    )
 
 
 def test_broken_author_files_and_folders_are_reported(home: Settings, tmp_path: Path) -> None:
-    assert verdict(machine_findings.check_authors(home)) == "warn"
+    assert get_verdict(machine_findings.check_authors(home)) == "warn"
     write_author(home, Author("ada", "Ada", sources=(str(tmp_path), "s3://bucket/posts")))
-    assert verdict(machine_findings.check_authors(home)) == "ok"
+    assert get_verdict(machine_findings.check_authors(home)) == "ok"
     write_author(home, Author("bob", "Bob", sources=("/no/such/folder",)))
-    finding = single(machine_findings.check_authors(home))
+    finding = get_only(machine_findings.check_authors(home))
     assert (finding.verdict, "/no/such/folder (bob)" in finding.found) == ("warn", True)
     (home.authors_dir / "cleo.toml").write_text("name = [")
     assert {finding.verdict for finding in machine_findings.check_authors(home)} == {
@@ -227,18 +232,18 @@ def test_broken_author_files_and_folders_are_reported(home: Settings, tmp_path: 
 
 def test_a_broken_sqlite_state_is_reported(home: Settings) -> None:
     State.open(home.state_address).close()
-    assert "schema" in single(stores.check_state(home)).found
+    assert "schema" in get_only(stores.check_state(home)).found
     broken_home = home.model_copy(update={"state_url": f"sqlite:///{home.home / 'broken.sqlite'}"})
     (home.home / "broken.sqlite").write_bytes(b"no database" * 500)
-    assert verdict(stores.check_state(broken_home)) == "fail"
+    assert get_verdict(stores.check_state(broken_home)) == "fail"
 
 
 def test_hosts_with_separate_keys_are_reported(home: Settings) -> None:
-    shared = home.model_copy(update={"store_uri": "s3://bucket/store"})
-    finding = next(iter(stores.check_state(shared)))
+    shared_home = home.model_copy(update={"store_uri": "s3://bucket/store"})
+    finding = next(iter(stores.check_state(shared_home)))
     assert (finding.name, finding.verdict) == ("keys", "warn")
-    with_secret = shared.model_copy(update={"home_secret": "s" * 40})
-    assert "keys" not in [finding.name for finding in stores.check_state(with_secret)]
+    home_with_secret = shared_home.model_copy(update={"home_secret": "s" * 40})
+    assert "keys" not in [finding.name for finding in stores.check_state(home_with_secret)]
 
 
 def test_an_account_ahead_of_the_clock_is_reported(home: Settings) -> None:
@@ -257,11 +262,11 @@ def test_an_unreachable_postgresql_state_is_reported(
 ) -> None:
     url = postgresql_url.replace("postgresql://", "postgresql+psycopg2://", 1)
     postgresql_home = home.model_copy(update={"state_url": url})
-    empty = single(stores.check_state(postgresql_home))
-    assert (empty.name, empty.verdict) == ("PostgreSQL", "ok")
-    assert "the first start creates its tables" in empty.found
+    empty_finding = get_only(stores.check_state(postgresql_home))
+    assert (empty_finding.name, empty_finding.verdict) == ("PostgreSQL", "ok")
+    assert "the first start creates its tables" in empty_finding.found
     State.open(url).close()
-    assert "schema" in single(stores.check_state(postgresql_home)).found
+    assert "schema" in get_only(stores.check_state(postgresql_home)).found
     wrong_addresses = {
         "no such database": url.rsplit("/", 1)[0] + "/no_such_database",
         "nobody listens": f"postgresql+psycopg2://twin:secret@127.0.0.1:{closed_port}/twin",
@@ -269,7 +274,7 @@ def test_an_unreachable_postgresql_state_is_reported(
         "no address": "postgres or so",
     }
     for address in wrong_addresses.values():
-        finding = single(stores.check_state(home.model_copy(update={"state_url": address})))
+        finding = get_only(stores.check_state(home.model_copy(update={"state_url": address})))
         assert finding.verdict == "fail"
         assert "TWIN_STATE_URL" in finding.remedy
         assert "secret" not in finding.found
@@ -282,11 +287,11 @@ def test_tables_on_s3_are_checked(
     client = client_of(s3_endpoint)
     client.create_bucket(Bucket="doctor")
     s3_home = home.model_copy(update={"tables_uri": "s3://doctor/tables"})
-    finding = single(stores.check_tables(s3_home))
+    finding = get_only(stores.check_tables(s3_home))
     assert (finding.name, finding.verdict) == ("S3", "ok")
     assert "s3://doctor/tables is empty" in finding.found
     client.put_object(Bucket="doctor", Key="tables/a", Body=b"x")
-    finding = single(stores.check_tables(s3_home))
+    finding = get_only(stores.check_tables(s3_home))
     assert ("has objects" in finding.found, "written, read and deleted" in finding.found) == (
         True,
     ) * 2
@@ -295,35 +300,35 @@ def test_tables_on_s3_are_checked(
     ]
 
     monkeypatch.delenv("AWS_ALLOW_HTTP")
-    finding = single(stores.check_tables(s3_home))
+    finding = get_only(stores.check_tables(s3_home))
     assert (finding.verdict, finding.remedy) == ("fail", "export AWS_ALLOW_HTTP=true")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT"])
     monkeypatch.delenv("AWS_ENDPOINT")
-    assert verdict(stores.check_tables(s3_home)) == "ok"  # Lance reads that name as well
+    assert get_verdict(stores.check_tables(s3_home)) == "ok"  # Lance reads that name as well
 
     def check_uri(uri: str) -> DoctorFinding:
         s3_uri_home = home.model_copy(update={"tables_uri": uri})
-        return single(run_check("tables", lambda: stores.check_tables(s3_uri_home)))
+        return get_only(run_check("tables", lambda: stores.check_tables(s3_uri_home)))
 
     assert "NoSuchBucket" in check_uri("s3://no-such-bucket/tables").found
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{closed_port}")
-    start = time.monotonic()
-    unreachable = check_uri("s3://doctor/tables")
-    assert (unreachable.verdict, "AWS_ENDPOINT" in unreachable.remedy) == ("fail", True)
-    assert time.monotonic() - start < 60  # without minutes of retries
-    assert KEY not in unreachable.found.split()
+    started_at = time.monotonic()
+    finding = check_uri("s3://doctor/tables")
+    assert (finding.verdict, "AWS_ENDPOINT" in finding.remedy) == ("fail", True)
+    assert time.monotonic() - started_at < 60  # without minutes of retries
+    assert KEY not in finding.found.split()
 
 
 def test_the_trace_store_and_langfuse_are_checked(
     trace_store: Settings, closed_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finding = single(stores.check_traces(trace_store, is_running=True))
+    finding = get_only(stores.check_traces(trace_store, is_running=True))
     assert (finding.name, finding.verdict) == ("trace store", "ok")
     assert "version" in finding.found
     unreachable = trace_store.model_copy(update={"traces_port": closed_port})
-    assert verdict(stores.check_traces(unreachable, is_running=False)) == "ok"
-    finding = single(stores.check_traces(unreachable, is_running=True))
+    assert get_verdict(stores.check_traces(unreachable, is_running=False)) == "ok"
+    finding = get_only(stores.check_traces(unreachable, is_running=True))
     assert (finding.verdict, finding.remedy) == ("fail", "see `twin logs traces`")
 
     secrets = load_secrets(trace_store)
@@ -333,13 +338,13 @@ def test_the_trace_store_and_langfuse_are_checked(
         "langfuse_secret_key": secrets.traces_secret_key,
     }
     with_langfuse = trace_store.model_copy(update=langfuse_settings)
-    assert single(stores.check_traces(with_langfuse, is_running=False)).name == "Langfuse"
-    assert verdict(stores.check_traces(with_langfuse, is_running=False)) == "ok"
+    assert get_only(stores.check_traces(with_langfuse, is_running=False)).name == "Langfuse"
+    assert get_verdict(stores.check_traces(with_langfuse, is_running=False)) == "ok"
     for changed, remedy in (
         ({"langfuse_secret_key": "sk-wrong"}, "LANGFUSE_SECRET_KEY"),
         ({"langfuse_host": f"http://127.0.0.1:{closed_port}"}, "LANGFUSE_HOST"),
     ):
-        finding = single(
+        finding = get_only(
             stores.check_traces(with_langfuse.model_copy(update=changed), is_running=False)
         )
         assert finding.verdict == "fail"
@@ -350,18 +355,18 @@ def test_the_trace_store_and_langfuse_are_checked(
 def test_the_contents_of_the_outbox_are_reported(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert verdict(stores.check_outbox(home, is_running=True)) == "ok"
+    assert get_verdict(stores.check_outbox(home, is_running=True)) == "ok"
     outbox = Outbox(outbox_path(home))
-    assert "empty" in single(stores.check_outbox(home, is_running=True)).found
+    assert "empty" in get_only(stores.check_outbox(home, is_running=True)).found
     outbox.put_scores([QueuedScore("a", "t" * 32, "thumbs", 1.0)])
-    assert verdict(stores.check_outbox(home, is_running=True)) == "ok"
-    assert verdict(stores.check_outbox(home, is_running=False)) == "warn"
+    assert get_verdict(stores.check_outbox(home, is_running=True)) == "ok"
+    assert get_verdict(stores.check_outbox(home, is_running=False)) == "warn"
     waiting = outbox.get_next_item()
     assert waiting is not None
     outbox.record_failure(waiting, "HTTP 503: away")
     later = time.time() + 600
     monkeypatch.setattr(stores.time, "time", lambda: later)
-    finding = single(stores.check_outbox(home, is_running=True))
+    finding = get_only(stores.check_outbox(home, is_running=True))
     assert (finding.verdict, "HTTP 503: away" in finding.found) == ("fail", True)
     outbox.mark_refused(waiting, "HTTP 400")
     verdicts = [finding.verdict for finding in stores.check_outbox(home, is_running=True)]
@@ -372,8 +377,8 @@ def test_the_contents_of_the_outbox_are_reported(
 # The stack and external services in its place
 
 
-def answer_models_request(request: Request) -> Response:
-    """Answer like an OpenAI-compatible server and like a tracking server's health check."""
+def respond_as_model_server(request: Request) -> Response:
+    """Respond like an OpenAI-compatible server and like a tracking server's health check."""
     bodies = {"/v1/models": b'{"data": [{"id": "my-model"}]}', "/health": b"OK"}
     body = bodies.get(request.path) if request.method == "GET" else None
     is_load = request.path == "/v1/load_lora_adapter" and request.headers.get("authorization")
@@ -382,25 +387,20 @@ def answer_models_request(request: Request) -> Response:
 
 @pytest.fixture
 def models_url() -> Iterator[str]:
-    with http_server(answer_models_request) as url:
+    with http_server(respond_as_model_server) as url:
         yield url
 
 
 def test_an_external_model_server_is_checked(
     home: Settings, models_url: str, closed_port: int
 ) -> None:
-    external = home.model_copy(
-        update={
-            "model_server_url": f"{models_url}/v1",
-            "model_server_key": "sk-there",
-            "base_model": "my-model",
-        }
-    )
-    assert verdict(stack_findings.check_model_servers(external, None)) == "ok"
+    server = {"model_server_url": f"{models_url}/v1", "model_server_key": "sk-there"}
+    external = home.model_copy(update=server | {"base_model": "my-model"})
+    assert get_verdict(stack_findings.check_model_servers(external, None)) == "ok"
     other_model_home = external.model_copy(update={"base_model": "another"})
     assert (
         "--served-model-name another"
-        in single(stack_findings.check_model_servers(other_model_home, None)).remedy
+        in get_only(stack_findings.check_model_servers(other_model_home, None)).remedy
     )
     without_key = external.model_copy(update={"model_server_key": ""})
     [served, adapters] = stack_findings.check_model_servers(without_key, None)
@@ -409,7 +409,7 @@ def test_an_external_model_server_is_checked(
     unreachable = external.model_copy(
         update={"model_server_url": f"http://127.0.0.1:{closed_port}/v1"}
     )
-    finding = single(
+    finding = get_only(
         run_check("model server", lambda: stack_findings.check_model_servers(unreachable, None))
     )
     assert (finding.verdict, "TWIN_MODEL_SERVER_URL" in finding.remedy) == ("fail", True)
@@ -418,39 +418,35 @@ def test_an_external_model_server_is_checked(
 def test_a_configured_ray_is_checked(home: Settings, models_url: str, closed_port: int) -> None:
     assert list(stores.check_ray(home)) == []
     unreachable = {"train_backend": "ray", "ray_address": f"http://127.0.0.1:{closed_port}"}
-    ray = single(stores.check_ray(home.model_copy(update=unreachable)))
+    ray = get_only(stores.check_ray(home.model_copy(update=unreachable)))
     assert (ray.name, ray.verdict) == ("Ray", "fail")
     ray_home = home.model_copy(update={"train_backend": "ray", "ray_address": models_url})
-    assert "HTTP 404" in single(stores.check_ray(ray_home)).found
+    assert "HTTP 404" in get_only(stores.check_ray(ray_home)).found
 
 
 def test_an_occupied_port_is_reported(home: Settings) -> None:
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")}
-    with_ports = home.model_copy(update=ports)
-    assert verdict(stack_findings.check_ports(with_ports, None, environ={})) == "ok"
+    home_with_ports = home.model_copy(update=ports)
+    assert get_verdict(stack_findings.check_ports(home_with_ports, None, environ={})) == "ok"
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", ports["gateway_port"]))
         listener.listen(1)
-        finding = next(iter(stack_findings.check_ports(with_ports, None, environ={})))
+        finding = next(iter(stack_findings.check_ports(home_with_ports, None, environ={})))
         assert (finding.verdict, str(ports["gateway_port"]) in finding.found) == ("warn", True)
         configured = {"TWIN_GATEWAY_PORT": str(ports["gateway_port"])}
         assert (
-            next(iter(stack_findings.check_ports(with_ports, None, environ=configured))).verdict
+            next(
+                iter(stack_findings.check_ports(home_with_ports, None, environ=configured))
+            ).verdict
             == "fail"
         )
 
 
-def test_a_crashed_stack_is_distinguished_from_one_that_never_ran(home: Settings) -> None:
-    assert verdict(stack_findings.check_stack(home, None)) == "warn"
+def test_a_crashed_stack_is_distinguished_from_a_stack_that_never_ran(home: Settings) -> None:
+    assert get_verdict(stack_findings.check_stack(home, None)) == "warn"
     (home.home / "supervisor").mkdir()
-    ended_process = {"pid": 2**22, "started": 1.0}
-    record = {
-        "instance": "x",
-        "supervisor": ended_process,
-        "ports": {},
-        "base_model": "",
-        "embedder": "",
-    }
+    record = {"instance": "x", "supervisor": {"pid": 2**22, "started": 1.0}, "ports": {}}
+    record |= {"base_model": "", "embedder": ""}
     replace_file(home.home / "supervisor" / "stack.json", json.dumps(record))
-    finding = single(stack_findings.check_stack(home, None))
+    finding = get_only(stack_findings.check_stack(home, None))
     assert (finding.verdict, finding.remedy) == ("fail", "run `twin up` to recover it")

@@ -1,4 +1,4 @@
-"""`twin export`: the version that it selects, and the versions that it refuses."""
+"""Test which version `twin export` selects, which versions it refuses, and what it writes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def register(registry: Registry, folder: Path) -> None:
     register_version(registry, "ada", folder.name, folder=str(folder))
 
 
-def export(home: Settings, version: str, into: Path) -> int:
+def export(home: Settings, version: str, output_folder: Path) -> int:
     return run_export(
         home,
         version,
         author="ada",
         export_format="adapter",
-        output_folder=into,
+        output_folder=output_folder,
         dtype="float16",
         verify=False,
         as_json=False,
@@ -89,7 +89,7 @@ def test_a_missing_base_model_is_reported_with_the_modules_message(
     assert not (tmp_path / "out").exists()
 
 
-def test_an_adapter_is_exported_as_its_files(
+def test_the_exported_adapter_has_the_checkpoints_files(
     home: Settings, registry: Registry, tmp_path: Path
 ) -> None:
     base = tmp_path / "base"
@@ -106,7 +106,7 @@ def test_an_adapter_is_exported_as_its_files(
         export(home, "v1", tmp_path / "out")
 
 
-def test_the_modules_result_is_its_last_line() -> None:
+def test_the_result_of_a_module_is_its_last_line() -> None:
     """DeepSpeed, which PEFT imports, warns on standard output."""
     noise = "[WARNING] Setting accelerator to CPU.\n"
     assert parse_module_result(ModuleResult(0, noise + '{"folder": "/out"}\n', "")) == {

@@ -1,4 +1,4 @@
-"""`twin explain`, `versions`, `rollback` and `release` over real tables and a real registry."""
+"""Test `twin explain`, `versions`, `rollback`, `release` and `lower-floor` with real tables."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def corpus(tables: Tables) -> Tables:
     return tables
 
 
-def test_chunks_lead_to_the_posts_in_the_order_of_the_prompt(corpus: Tables) -> None:
+def test_passages_are_loaded_with_their_posts_in_the_order_of_the_prompt(corpus: Tables) -> None:
     second, first, missing = load_passages(corpus, "ada", ["c'2", "c1", "c3"])
     assert (second.chunk_id, first.chunk_id) == ("c'2", "c1")
     assert (first.path, first.source_id, first.url) == ("/posts/a.md", "a.md", "http://x/a")
@@ -69,7 +69,7 @@ def test_an_answer_is_explained_from_the_remaining_tables(tables: Tables) -> Non
     assert (passage.title, passage.text, passage.source_id) == ("It's a clock", "Words", "")
 
 
-def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
+def test_the_tree_names_version_checkpoint_dataset_chunks_and_posts(corpus: Tables) -> None:
     explanation = Explanation(
         trace_id="t1",
         trace={"twin.author": "ada", "twin.version": "v1", "twin.route": "stable"},
@@ -99,7 +99,7 @@ def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
     assert "has since been edited or deleted" in output
 
 
-def register(registry: Registry, checkpoint: str, outcome: Any) -> None:
+def register_with_verdict(registry: Registry, checkpoint: str, outcome: Any) -> None:
     register_version(registry, "ada", checkpoint, folder=f"/c/{checkpoint}")
     claim = GateClaim("beats_base_model", outcome == "passed", 30.0, 31.0, "perplexity")
     claims = (claim, *make_stable_claims(registry, "ada"))
@@ -119,7 +119,7 @@ def registry(home: Settings) -> Registry:
     return open_registry(home)
 
 
-def output_of(console: Console) -> str:
+def read_output(console: Console) -> str:
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -129,7 +129,7 @@ def console() -> Console:
     return Console(file=io.StringIO(), width=200)
 
 
-def served_version(home: Settings) -> int:
+def read_served_version(home: Settings) -> int:
     policy = json.loads(Path(home.policy_path).read_text())
     return policy["authors"]["ada"]["stable"]["version"]
 
@@ -138,16 +138,16 @@ def test_a_rollback_restores_the_former_version(
     home: Settings, registry: Registry, console: Console
 ) -> None:
     for number, checkpoint in enumerate(("one", "two"), start=1):
-        register(registry, checkpoint, "passed")
+        register_with_verdict(registry, checkpoint, "passed")
         registry.move("ada", number, "stable", actor="gate", reason="passed", gate_version="1")
-    assert served_version(home) == 2
+    assert read_served_version(home) == 2
     assert run_rollback(home, "", author="", reason="worse tone", console=console) == 0
-    assert served_version(home) == 1
-    assert "v1: retired → stable" in output_of(console)
+    assert read_served_version(home) == 1
+    assert "v1: retired → stable" in read_output(console)
     assert registry.moves("ada")[-1].reason == "worse tone"
     assert registry.moves("ada")[-1].actor.startswith("command:")
     assert run_versions(home, author="Ada", console=console) == 0
-    assert "rolled back" in output_of(console)
+    assert "rolled back" in read_output(console)
     with pytest.raises(MoveRefusedError):
         run_rollback(home, "v1", author="ada", reason="again", console=console)
     with pytest.raises(TwinError, match="v2"):
@@ -157,24 +157,24 @@ def test_a_rollback_restores_the_former_version(
 def test_a_lowered_floor_is_recorded_with_actor_and_reason(
     home: Settings, registry: Registry, console: Console
 ) -> None:
-    register(registry, "one", "passed")
+    register_with_verdict(registry, "one", "passed")
     with pytest.raises(TwinError, match="no reason"):
         run_lower_floor(home, author="", reason=" ", console=console)
     assert run_lower_floor(home, author="", reason="students read it", console=console) == 0
-    assert "0 values so far no longer count. Each stream is certified again" in output_of(console)
+    assert "0 values so far no longer count. Each stream is certified again" in read_output(console)
     with registry.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(lowered_floors)).all()
     assert (row.author, row.after_sequence, row.reason) == ("ada", 0, "students read it")
     assert row.asked_by.startswith("command:")
 
 
-def test_a_refused_version_is_released_by_hand_and_marked(
+def test_a_manually_released_version_is_marked_as_forced(
     home: Settings, registry: Registry, console: Console
 ) -> None:
-    register(registry, "one", "failed")
+    register_with_verdict(registry, "one", "failed")
     registry.move("ada", 1, "refused", actor="gate", reason="failed")
     assert run_release(home, "v1", author="ada", reason="I like it", console=console) == 0
-    assert served_version(home) == 1
+    assert read_served_version(home) == 1
     assert registry.get("ada", 1).forced
 
 
@@ -182,20 +182,20 @@ def test_an_author_without_versions_gets_a_message(
     home: Settings, registry: Registry, console: Console
 ) -> None:
     assert run_versions(home, author="", console=console) == 0
-    assert "no model version yet" in output_of(console)
+    assert "no model version yet" in read_output(console)
 
 
 def test_versions_as_json_have_the_documented_shape(
     home: Settings, registry: Registry, console: Console
 ) -> None:
     assert run_versions(home, author="ada", console=console, as_json=True) == 0
-    assert json.loads(output_of(console))["versions"] == []
-    register(registry, "one", "passed")
+    assert json.loads(read_output(console))["versions"] == []
+    register_with_verdict(registry, "one", "passed")
     registry.move("ada", 1, "stable", actor="gate", reason="it passed", gate_version="1")
-    register(registry, "two", "failed")
+    register_with_verdict(registry, "two", "failed")
     console.file = io.StringIO()
     assert run_versions(home, author="Ada", console=console, as_json=True) == 0
-    document = json.loads(output_of(console))
+    document = json.loads(read_output(console))
     assert shape(document) == shape(documented("versions"))
     first, second = document["versions"]
     assert (document["author"], document["name"]) == ("ada", "Ada")

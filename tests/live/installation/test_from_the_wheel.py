@@ -1,4 +1,4 @@
-"""The examples of deploy/docs/python.md with the installed wheel and without a checkout.
+"""Test the examples of deploy/docs/python.md with the installed wheel and without a checkout.
 
 The snippets are run unchanged except for their paths.
 """
@@ -25,7 +25,7 @@ PAGE = ROOT / "deploy" / "docs" / "python.md"
 SAMPLE = ROOT / "deploy" / "samples" / "mara-lindqvist" / "_posts"
 BIN = Path(sys.executable).parent
 
-# Makes warnings about the snippet errors; the assets may use deprecated parts of Dagster.
+# Turns warnings about the snippet into errors; the assets may use deprecated parts of Dagster.
 STRICT = """
 import warnings, dagster
 for kind in (dagster.BetaWarning, dagster.PreviewWarning, dagster.SupersessionWarning, UserWarning):
@@ -49,7 +49,7 @@ with dg.DagsterInstance.ephemeral() as instance:
 """
 
 
-def blocks(language: str) -> list[str]:
+def read_blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
@@ -62,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def environment_of(site: Path, **more: str) -> dict[str, str]:
+def build_environment(site: Path, **more: str) -> dict[str, str]:
     """Return an environment in which Python finds the unpacked wheel before the working tree."""
     inherited = {
         name: value
@@ -78,7 +78,7 @@ def run(
     completed = subprocess.run(
         command,
         cwd=cwd,
-        env=environment_of(site, **environ),
+        env=build_environment(site, **environ),
         capture_output=True,
         text=True,
         timeout=300,
@@ -91,7 +91,7 @@ def run(
 @pytest.mark.drawn(1, of="the wheel")
 def test_the_snippet_prints_a_polars_table_and_no_warning(site: Path, tmp_path: Path) -> None:
     assert (site / "twin_assets" / "py.typed").is_file()  # needed by type checkers
-    snippet = next(block for block in blocks("python") if "write_author" in block)
+    snippet = next(block for block in read_blocks("python") if "write_author" in block)
     assert snippet.count("/path/to/posts") == 1
     script = tmp_path / "snippet.py"
     script.write_text(snippet.replace("/path/to/posts", str(SAMPLE)))
@@ -111,11 +111,11 @@ def test_another_dagster_project_uses_the_assets_with_its_resources(
     (project / "my_blog").mkdir(parents=True)
     (project / "my_blog" / "__init__.py").touch()
     (project / "pyproject.toml").write_text('[project]\nname = "my-blog"\nversion = "1"\n')
-    definitions = next(block for block in blocks("python") if "dg.Definitions(" in block)
+    definitions = next(block for block in read_blocks("python") if "dg.Definitions(" in block)
     assert definitions.count("/srv/my_blog/twin") == 1
     definitions = definitions.replace("/srv/my_blog/twin", str(home))
     (project / "my_blog" / "definitions.py").write_text(definitions)
-    (workspace,) = blocks("yaml")
+    (workspace,) = read_blocks("yaml")
     (project / "workspace.yaml").write_text(workspace)
     settings = load_settings(home)
     write_author(settings, Author(slug="mara", name="Mara", sources=(str(SAMPLE),)))
@@ -126,7 +126,7 @@ def test_another_dagster_project_uses_the_assets_with_its_resources(
     # The project's resources name the home; TWIN_HOME must be ignored.
     environ = {"DAGSTER_HOME": str(dagster_home), "TWIN_HOME": str(tmp_path / "elsewhere")}
 
-    command = next(line for line in blocks("bash")[0].splitlines() if "validate" in line)
+    command = next(line for line in read_blocks("bash")[0].splitlines() if "validate" in line)
     program, *arguments = command.split()
     validation = run([str(BIN / program), *arguments], site, cwd=project, **environ)
     output = validation.stdout + validation.stderr

@@ -1,4 +1,4 @@
-"""How each command of `twin` is run once on a small stack.
+"""List how each command of `twin` is run once on a small stack.
 
 Scope: a row for each command. Out of scope: the stack (`conftest.py`). The app lists the commands;
 a command without a row fails `test_commands.py`.
@@ -13,59 +13,60 @@ REASON = ("--reason", "the newcomer's test")
 
 
 @dataclass(frozen=True)
-class Run:
-    """A command line without `twin`.
+class Call:
+    """A call of `twin` and its expected result.
 
     Attributes:
-        arguments: TRACE is replaced by the id of an answer, QUESTIONS by a file with a question.
+        arguments: the words after `twin`. TRACE is replaced by an answer's trace id, QUESTIONS by a
+            file with a question.
         code: the expected exit code.
-        says: text that the output must contain.
+        output: text that the output must contain.
     """
 
     arguments: tuple[str, ...]
     code: int = 0
-    says: str = ""
+    output: str = ""
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """The test that runs a command which is slow, needs another home, or is typed in a document."""
+class OtherTest:
+    """The test of a command that is slow, needs another home, or occurs in a document."""
 
     test: str
 
 
-# In this order. The stack has trained no version, and some commands report that.
-COMMANDS: Mapping[str, Run | Elsewhere] = {
-    "up": Run(("up", "--dry-run"), says="since the last import: 0 added"),
-    "demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
-    "backup": Elsewhere("tests/graph/backup/test_backup.py"),
-    "restore": Elsewhere("tests/graph/backup/test_backup.py"),
-    "repair": Elsewhere("tests/graph/backup/test_repaired_assets.py"),
-    "check": Run(("check", "--fast"), code=1, says="run deploy/check.sh there"),
-    "status": Run(("status", "--json"), says='"running": true'),
-    "ask": Run(("ask", "How do I carry a clock?", "--json"), says='"trace_id"'),
-    "batch": Run(("batch", "QUESTIONS", "--out", "answers.parquet"), says="1 answer in "),
-    "explain": Run(("explain", "TRACE"), says="characters "),
-    "feedback": Run(("feedback", "TRACE", "--up"), says="stored"),
-    "traces": Run(("traces", "--json"), says="TRACE"),
-    "versions": Elsewhere("tests/live/newcomer/test_documents.py"),
-    "rollback": Run(("rollback", *REASON), code=1, says="no retired version"),
-    "lower-floor": Run(("lower-floor", *REASON), says="values so far no longer count"),
-    "release": Run(("release", "v2", *REASON), code=1, says="versions of this author: none"),
-    "export": Run(("export", "v2", "--format", "gguf"), code=1, says="versions of this author"),
-    "publish": Run(("publish", "v2", "--to", "a/b"), code=1, says="versions of this author"),
-    "logs": Run(("logs", "gateway"), says="mara-lindqvist"),
-    "serve": Elsewhere("tests/live/hosts/test_two_hosts.py"),
-    "authors": Elsewhere("tests/graph/commands/test_authors_command.py"),
-    "keys": Elsewhere("tests/live/newcomer/test_documents.py"),
-    "pause": Elsewhere("tests/live/newcomer/test_documents.py"),
-    "routing": Elsewhere("tests/live/newcomer/test_documents.py"),
-    "why": Run(("why", "--json"), says='"decisions": []'),
-    "doctor": Run(("doctor",), says=" passed"),
-    "open": Run(("open", "dagster"), says="http://127.0.0.1:"),
-    "import": Elsewhere("tests/live/whole/test_posts_to_answer.py"),
-    "forget": Elsewhere("tests/live/whole/test_forgotten_post.py"),
-    "chat": Run(("chat",), says="/open?link="),
-    "retrain": Elsewhere("tests/live/processes/test_dagster_http.py"),
-    "stop": Run(("stop",), says="is stopped"),
+# The commands are run in this order. The stack has no trained version, as some of them report.
+COMMANDS: Mapping[str, Call | OtherTest] = {
+    "up": Call(("up", "--dry-run"), output="since the last import: 0 added"),
+    "demo-loop": OtherTest("tests/live/whole/test_demo_loop.py"),
+    "backup": OtherTest("tests/graph/backup/test_backup.py"),
+    "restore": OtherTest("tests/graph/backup/test_backup.py"),
+    "repair": OtherTest("tests/graph/backup/test_repaired_assets.py"),
+    "check": Call(("check", "--fast"), code=1, output="run deploy/check.sh there"),
+    "status": Call(("status", "--json"), output='"running": true'),
+    "ask": Call(("ask", "How do I carry a clock?", "--json"), output='"trace_id"'),
+    "batch": Call(("batch", "QUESTIONS", "--out", "answers.parquet"), output="1 answer in "),
+    "explain": Call(("explain", "TRACE"), output="characters "),
+    "feedback": Call(("feedback", "TRACE", "--up"), output="stored"),
+    "traces": Call(("traces", "--json"), output="TRACE"),
+    "versions": OtherTest("tests/live/newcomer/test_documents.py"),
+    "rollback": Call(("rollback", *REASON), code=1, output="no retired version"),
+    "lower-floor": Call(("lower-floor", *REASON), output="values so far no longer count"),
+    "release": Call(("release", "v2", *REASON), code=1, output="versions of this author: none"),
+    "export": Call(("export", "v2", "--format", "gguf"), code=1, output="versions of this author"),
+    "publish": Call(("publish", "v2", "--to", "a/b"), code=1, output="versions of this author"),
+    "logs": Call(("logs", "gateway"), output="mara-lindqvist"),
+    "serve": OtherTest("tests/live/hosts/test_two_hosts.py"),
+    "authors": OtherTest("tests/graph/commands/test_authors_command.py"),
+    "keys": OtherTest("tests/live/newcomer/test_documents.py"),
+    "pause": OtherTest("tests/live/newcomer/test_documents.py"),
+    "routing": OtherTest("tests/live/newcomer/test_documents.py"),
+    "why": Call(("why", "--json"), output='"decisions": []'),
+    "doctor": Call(("doctor",), output=" passed"),
+    "open": Call(("open", "dagster"), output="http://127.0.0.1:"),
+    "import": OtherTest("tests/live/whole/test_posts_to_answer.py"),
+    "forget": OtherTest("tests/live/whole/test_forgotten_post.py"),
+    "chat": Call(("chat",), output="/open?link="),
+    "retrain": OtherTest("tests/live/processes/test_dagster_http.py"),
+    "stop": Call(("stop",), output="is stopped"),
 }

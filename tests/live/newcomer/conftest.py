@@ -1,10 +1,10 @@
-"""A newcomer's machine: an environment with only the wheel, an empty home, one stack.
+"""Set up a newcomer's machine: an environment with only the wheel, an empty home, one stack.
 
 Scope: that environment, and the stack that the tests of this folder share.
 Out of scope: the commands (`commands.py`, `documents.py`).
 
-In the long form pip installs the wheel with its dependencies, as for a newcomer. In the short form
-the same distributions are linked (`tests/wheel.py`), which takes 16 s instead of 3 min.
+In the long tests, pip installs the wheel with its dependencies, as for a newcomer. Otherwise, the
+same distributions are linked (`tests/wheel.py`), which takes 16 s instead of 3 min.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class Newcomer:
     """A user who has installed only the wheel.
 
     Attributes:
-        bin: folder of the environment's programs; on the search path only in `type`.
-        work: the working directory, in which `.twin` is created.
+        bin_dir: folder of the environment's programs; on the search path only in `type_line`.
+        work_dir: the working directory, in which `.twin` is created.
     """
 
-    bin: Path
-    work: Path
+    bin_dir: Path
+    work_dir: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """HOME, PATH, pip's settings, and TMPDIR.
+        """The variables HOME and PATH, pip's settings, and TMPDIR.
 
         A stack in a deep folder puts its sockets in TMPDIR, and the tests must find them.
         """
@@ -57,24 +57,24 @@ class Newcomer:
             for name, value in os.environ.items()
             if name.startswith("PIP_") or name == "TMPDIR"
         }
-        return {"HOME": str(self.work / "empty home"), "PATH": SYSTEM_PATH} | inherited
+        return {"HOME": str(self.work_dir / "empty home"), "PATH": SYSTEM_PATH} | inherited
 
     @property
     def settings(self) -> Settings:
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith(("TWIN_", "LANGFUSE_"))]:
                 patch.delenv(name)
-            return load_settings(self.work / ".twin")
+            return load_settings(self.work_dir / ".twin")
 
     def run(
         self, *command: str, timeout_s: float = 240, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment; errors are in the output."""
-        return self._run([str(self.bin / command[0]), *command[1:]], environ, timeout_s)
+        """Run a program of the environment; its standard error is part of the output."""
+        return self._run([str(self.bin_dir / command[0]), *command[1:]], environ, timeout_s)
 
-    def type(self, line: str, *, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    def type_line(self, line: str, *, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         """Run a line of a document in a shell with the environment active."""
-        path = {"PATH": f"{self.bin}:{SYSTEM_PATH}", "ROOT": str(ROOT)}
+        path = {"PATH": f"{self.bin_dir}:{SYSTEM_PATH}", "ROOT": str(ROOT)}
         return self._run(["bash", "-euc", line], path, timeout_s)
 
     def _run(
@@ -82,7 +82,7 @@ class Newcomer:
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
-            cwd=self.work,
+            cwd=self.work_dir,
             env=self.environment | dict(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -102,12 +102,12 @@ def newcomer(request: pytest.FixtureRequest) -> Iterator[Newcomer]:
     try:
         wheel = build_wheel(folder / "wheel")
         if "not long" in str(request.config.getoption("markexpr")):
-            scripts = make_bare_environment(folder / "environment", wheel)
+            bin_dir = make_bare_environment(folder / "environment", wheel)
         else:
-            scripts = install_with_pip(folder / "environment", wheel)
-        work = folder / "a folder of hers"
-        (work / "empty home").mkdir(parents=True)
-        yield Newcomer(scripts, work)
+            bin_dir = install_with_pip(folder / "environment", wheel)
+        work_dir = folder / "a folder of hers"
+        (work_dir / "empty home").mkdir(parents=True)
+        yield Newcomer(bin_dir, work_dir)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -117,32 +117,32 @@ class StartedStack:
     """The stack that `twin up --no-train` started.
 
     Attributes:
-        output: of the command.
-        seconds: until the command returned.
-        trace: id of an answer.
+        output: the command's output.
+        seconds: time until the command returned.
+        trace_id: trace id of an answer.
     """
 
     newcomer: Newcomer
     output: str
     seconds: float
-    trace: str
+    trace_id: str
 
 
 @pytest.fixture(scope="package")
-def started(newcomer: Newcomer) -> Iterator[StartedStack]:
+def started_stack(newcomer: Newcomer) -> Iterator[StartedStack]:
     """Start a stack with the bundled author's posts and the base model."""
     lend_weights(prepare_weights(), newcomer.settings)  # saves a download of 90 MB and 9 CPU s
-    began = time.monotonic()
+    started_at = time.monotonic()
     try:
         up = newcomer.run("twin", "up", "--no-train", "--detach", timeout_s=560)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started_at
         assert up.returncode == 0, up.stdout[-4000:]
         author = read_author(newcomer.settings, AUTHOR)
         write_author(newcomer.settings, replace(author, max_tokens=24))  # tests need no more
         ask = newcomer.run("twin", "ask", QUESTION)
-        trace = re.search(r"\b[0-9a-f]{32}\b", ask.stdout)
-        assert trace, ask.stdout
-        yield StartedStack(newcomer, up.stdout, seconds, trace.group())
+        trace_match = re.search(r"\b[0-9a-f]{32}\b", ask.stdout)
+        assert trace_match, ask.stdout
+        yield StartedStack(newcomer, up.stdout, seconds, trace_match.group())
     finally:
         logs = newcomer.settings.logs_dir
         stop_stack(newcomer.settings)

@@ -1,4 +1,4 @@
-"""The command lines of README and docs, and how each is run in the tests.
+"""List the command lines of README and docs, and how the tests run each of them.
 
 Scope: reading command lines and Python blocks from Markdown, and a row for each line. Out of scope:
 the stack, the tests.
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.live.newcomer.commands import Elsewhere
+from tests.live.newcomer.commands import OtherTest
 from tests.live.newcomer.conftest import ROOT
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -21,24 +21,24 @@ _PROGRAMS = ("bash", "source", "twin", "twin-train", "python", "python3", "pip",
 
 
 @dataclass(frozen=True)
-class Typed:
-    """How a line of a document is typed.
+class Line:
+    """How the tests type a line of a document, and its expected result.
 
     Attributes:
         line: what to type instead; "" types the line unchanged. $ROOT is the checkout.
         code: the expected exit code.
-        says: text that the output must contain.
-        on_stack: the line needs the running stack.
+        output: text that the output must contain.
+        needs_stack: whether the line needs the running stack.
     """
 
     line: str = ""
     code: int = 0
-    says: str = ""
-    on_stack: bool = False
+    output: str = ""
+    needs_stack: bool = False
 
 
-# Beginnings of commands for developers in a checkout and of containers, which a newcomer does not
-# type; a newcomer has no container engine here.
+# Beginnings of commands that a newcomer does not type: those for developers in a checkout, and
+# those of a container engine, which this machine lacks.
 NOT_TYPED = (
     *("python -m tests.", "python deploy/checkout/", "bash deploy/check.sh", "docker ", "git diff"),
     "export POSTGRES_PASSWORD",
@@ -46,80 +46,80 @@ NOT_TYPED = (
 # Lines of `bash` blocks, and commands in the text other than `twin`. Slow commands are run in their
 # shortest form. Commands of a clone are tested without an installation in
 # tests/unit/installation/test_up_sh.py, and here with the installed wheel.
-LINES: Mapping[str, Typed | Elsewhere] = {
-    "bash deploy/up.sh": Typed('bash "$ROOT/deploy/up.sh" --help', says="`--author`"),
-    "git clone REPOSITORY_URL llm-twin && cd llm-twin": Typed(
+LINES: Mapping[str, Line | OtherTest] = {
+    "bash deploy/up.sh": Line('bash "$ROOT/deploy/up.sh" --help', output="`--author`"),
+    "git clone REPOSITORY_URL llm-twin && cd llm-twin": Line(
         'git clone --quiet --depth 1 "file://$ROOT" llm-twin && cd llm-twin && ls deploy/up.sh',
-        says="deploy/up.sh",
+        output="deploy/up.sh",
     ),
-    "bash deploy/up.sh --demo-loop": Elsewhere("tests/live/whole/test_demo_loop.py"),
-    "twin serve models &": Elsewhere("tests/live/hosts/test_two_hosts.py"),
-    "twin serve gateway": Elsewhere("tests/live/hosts/test_two_hosts.py"),
-    'bash deploy/up.sh path/to/posts --author "Chris Wellons"': Elsewhere(
+    "bash deploy/up.sh --demo-loop": OtherTest("tests/live/whole/test_demo_loop.py"),
+    "twin serve models &": OtherTest("tests/live/hosts/test_two_hosts.py"),
+    "twin serve gateway": OtherTest("tests/live/hosts/test_two_hosts.py"),
+    'bash deploy/up.sh path/to/posts --author "Chris Wellons"': OtherTest(
         "tests/live/whole/test_posts_to_answer.py"
     ),
-    'bash deploy/up.sh path/to/posts --author "Chris Wellons" --dry-run': Typed(
-        # with the samples' author, because posts signed by another author are not used
+    'bash deploy/up.sh path/to/posts --author "Chris Wellons" --dry-run': Line(
+        # the posts' own author, because posts signed by another author are not used
         'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Tomas Okafor" --dry-run',
-        says="usable",
+        output="usable",
     ),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons" '
-    "--base-model HuggingFaceTB/SmolLM2-1.7B-Instruct": Typed(
+    "--base-model HuggingFaceTB/SmolLM2-1.7B-Instruct": Line(
         # a preview does not fetch the model
         'twin up "$ROOT/deploy/samples/tomas-okafor/posts" --author "Tomas Okafor" '
         "--base-model smollm2-135m-instruct --dry-run",
-        says="Tomas Okafor",
+        output="Tomas Okafor",
     ),
-    'twin ask "How do I carry a clock?"': Typed(says="cost $0.000000, trace ", on_stack=True),
-    "twin versions": Typed(says="no model version yet", on_stack=True),
-    "twin status": Typed(says="gateway", on_stack=True),
-    "source .twin/env": Typed('source .twin/env; test -n "$OPENAI_API_KEY"', on_stack=True),
+    'twin ask "How do I carry a clock?"': Line(output="cost $0.000000, trace ", needs_stack=True),
+    "twin versions": Line(output="no model version yet", needs_stack=True),
+    "twin status": Line(output="gateway", needs_stack=True),
+    "source .twin/env": Line('source .twin/env; test -n "$OPENAI_API_KEY"', needs_stack=True),
     'curl "$OPENAI_BASE_URL/chat/completions" -H "Authorization: Bearer $OPENAI_API_KEY" '
     "-H 'Content-Type: application/json' "
     '-d \'{"model": "twin/mara-lindqvist", '
-    '"messages": [{"role": "user", "content": "How do I carry a clock?"}]}\'': Typed(
-        says='"sources":', on_stack=True
+    '"messages": [{"role": "user", "content": "How do I carry a clock?"}]}\'': Line(
+        output='"sources":', needs_stack=True
     ),
     'twin keys add "my site" --author mara-lindqvist --role site --usd-per-day 2 '
-    "--per-minute 60": Typed(says="sk-twin-", on_stack=True),
-    "twin keys add prometheus --role monitor --author '*'": Typed(
+    "--per-minute 60": Line(output="sk-twin-", needs_stack=True),
+    "twin keys add prometheus --role monitor --author '*'": Line(
         "key=$(twin keys add prometheus --role monitor --author '*' | grep -o 'sk-twin-[^ ]*'); "
         'source .twin/env; curl --fail -H "Authorization: Bearer $key" '
         '"${OPENAI_BASE_URL%/v1}/metrics"',
-        says="twin_model_server_ready",
-        on_stack=True,
+        output="twin_model_server_ready",
+        needs_stack=True,
     ),
-    'twin pause mara-lindqvist --reason "she asked for it"': Typed(
-        says="is paused since", on_stack=True
+    'twin pause mara-lindqvist --reason "she asked for it"': Line(
+        output="is paused since", needs_stack=True
     ),
-    "twin pause mara-lindqvist --resume": Typed(says="will answer again", on_stack=True),
-    "twin why mara-lindqvist": Typed(),
-    "twin routing": Typed(says="no paid model is configured", on_stack=True),
-    'twin routing try "How do I carry a clock?"': Typed(
-        code=1, says="no paid model is configured", on_stack=True
+    "twin pause mara-lindqvist --resume": Line(output="will answer again", needs_stack=True),
+    "twin why mara-lindqvist": Line(),
+    "twin routing": Line(output="no paid model is configured", needs_stack=True),
+    'twin routing try "How do I carry a clock?"': Line(
+        code=1, output="no paid model is configured", needs_stack=True
     ),
-    "twin keys list": Typed(says="my site", on_stack=True),
-    "twin keys usage": Typed(says="home", on_stack=True),
-    'twin keys revoke "my site"': Typed(says="revoked; it is refused", on_stack=True),
-    "dagster dev -w workspace.yaml": Typed(
-        'cd "$ROOT" && dagster definitions validate -w workspace.yaml', says="successful"
+    "twin keys list": Line(output="my site", needs_stack=True),
+    "twin keys usage": Line(output="home", needs_stack=True),
+    'twin keys revoke "my site"': Line(output="revoked; it is refused", needs_stack=True),
+    "dagster dev -w workspace.yaml": Line(
+        'cd "$ROOT" && dagster definitions validate -w workspace.yaml', output="successful"
     ),
-    "dagster definitions validate -w workspace.yaml": Elsewhere(
+    "dagster definitions validate -w workspace.yaml": OtherTest(
         "tests/live/installation/test_from_the_wheel.py"
     ),
-    "python -m twin_resources.models.embedder prepare --home /srv/my_blog/twin": Typed(
-        'python -m twin_resources.models.embedder prepare --home "$PWD/.twin"', on_stack=True
+    "python -m twin_resources.models.embedder prepare --home /srv/my_blog/twin": Line(
+        'python -m twin_resources.models.embedder prepare --home "$PWD/.twin"', needs_stack=True
     ),
     # pip checks the extra of the installed package without fetching anything
     **{
-        f"pip install 'llm-twin[{extra}]'": Typed(
+        f"pip install 'llm-twin[{extra}]'": Line(
             f"python -m pip install --dry-run --no-deps --no-index 'llm-twin[{extra}]'",
-            says="already satisfied",
+            output="already satisfied",
         )
         for extra in ("aws", "ray", "formats")
     },
-    "pip uninstall llm-twin": Elsewhere("tests/live/newcomer/test_last_commands.py"),
-    "twin-train --from-manifest MANIFEST": Typed("twin-train --help", says="--from-manifest"),
+    "pip uninstall llm-twin": OtherTest("tests/live/newcomer/test_last_commands.py"),
+    "twin-train --from-manifest MANIFEST": Line("twin-train --help", output="--from-manifest"),
 }
 # Placeholders in Python blocks and their values.
 PLACEHOLDERS = {
@@ -128,26 +128,26 @@ PLACEHOLDERS = {
 }
 
 
-def documents() -> list[Path]:
+def list_documents() -> list[Path]:
     """Return the README and every page of the docs."""
     return [ROOT / "README.md", *sorted((ROOT / "deploy" / "docs").glob("*.md"))]
 
 
-def blocks(language: str) -> list[tuple[str, str]]:
-    """Return (document, text) of every fenced block in a language."""
+def read_blocks(language: str) -> list[tuple[str, str]]:
+    """Return (document, text) for every fenced block in a language."""
     names = {language, *(("sh", "shell", "console") if language == "bash" else ())}
     return [
         (document.name, text)
-        for document in documents()
+        for document in list_documents()
         for block_language, text in _BLOCK.findall(document.read_text(encoding="utf-8"))
         if block_language in names
     ]
 
 
-def block_lines() -> list[str]:
+def list_block_lines() -> list[str]:
     """Return every command line of a `bash` block, joined and without its comment."""
     lines = []
-    for _, text in blocks("bash"):
+    for _, text in read_blocks("bash"):
         for line in re.sub(r"\\\n\s*", "", text).splitlines():
             command = re.sub(r"\s+#\s.*", "", line).strip().removeprefix("$ ")
             if command and not command.startswith("#"):
@@ -155,10 +155,10 @@ def block_lines() -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def inline_commands() -> list[str]:
+def list_inline_commands() -> list[str]:
     """Return every command between backticks in the text; a program name alone is not a command."""
     commands = []
-    for document in documents():
+    for document in list_documents():
         text = _BLOCK.sub("", document.read_text(encoding="utf-8"))
         commands += [
             command.strip()

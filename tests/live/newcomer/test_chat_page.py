@@ -1,4 +1,4 @@
-"""The chat page of a fresh installation in a browser, and the error when it cannot start."""
+"""Test the chat page of a fresh installation in a browser."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 
 @needs_browser
-def test_the_page_opens_and_answers(started: StartedStack) -> None:
-    chat = started.newcomer.run("twin", "chat")
-    link = re.search(r"http://\S+/open\?link=\S+", chat.stdout)
-    assert link, chat.stdout
+def test_the_page_opens_and_shows_an_answer_with_its_post(started_stack: StartedStack) -> None:
+    chat = started_stack.newcomer.run("twin", "chat")
+    link_match = re.search(r"http://\S+/open\?link=\S+", chat.stdout)
+    assert link_match, chat.stdout
     errors: list[str] = []
     with launch_browser() as browser:
         tab = browser.new_page()
         tab.on("pageerror", lambda error: errors.append(str(error)))
-        response = tab.goto(link.group())
+        response = tab.goto(link_match.group())
         assert response is not None
         assert response.ok
         wait_until_ready(tab)

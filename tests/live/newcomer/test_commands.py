@@ -1,4 +1,4 @@
-"""Every command in an environment with only the wheel: its help, its imports, `twin up`."""
+"""Test the commands in an environment with only the wheel: help, imports, `twin up`, errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from twin_cli.running import app
 
 from tests.imported import OURS, imports_of_ours
-from tests.live.newcomer.commands import COMMANDS, Elsewhere
+from tests.live.newcomer.commands import COMMANDS, OtherTest
 from tests.live.newcomer.conftest import ROOT, Newcomer, StartedStack
 from tests.unit.installation.test_declared_imports import OPTIONAL, UNDECLARED
 
@@ -52,15 +52,15 @@ print(json.dumps(results))
 """
 
 
-def command_names() -> list[str]:
+def list_command_names() -> list[str]:
     return list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 def test_every_command_has_a_row() -> None:
-    """Give a new command a row in `commands.py`."""
-    assert set(command_names()) == set(COMMANDS)
+    """If this fails, add a row for the new command to `commands.py`."""
+    assert set(list_command_names()) == set(COMMANDS)
     for row in COMMANDS.values():
-        if isinstance(row, Elsewhere):
+        if isinstance(row, OtherTest):
             assert (ROOT / row.test).is_file()
 
 
@@ -72,9 +72,9 @@ def test_the_environment_has_no_test_dependencies(newcomer: Newcomer) -> None:
 
 def test_every_command_has_help(newcomer: Newcomer) -> None:
     """One process prints all help texts; `test_last_commands.py` runs each command in its own."""
-    completed = newcomer.run("python", "-c", ALL_HELP, *command_names())
+    completed = newcomer.run("python", "-c", ALL_HELP, *list_command_names())
     results = json.loads(completed.stdout)
-    assert list(results) == command_names()
+    assert list(results) == list_command_names()
     for name, (code, text) in results.items():
         assert code == 0, (name, text)
         assert f"usage: twin {name}" in text.lower(), text
@@ -86,31 +86,35 @@ def test_every_command_has_help(newcomer: Newcomer) -> None:
 @pytest.mark.long
 def test_every_import_of_our_modules_succeeds(newcomer: Newcomer) -> None:
     excluded = {*OPTIONAL, *UNDECLARED}
-    theirs = {found.module for found in imports_of_ours() if found.top not in excluded}
-    script = newcomer.work / "import_all.py"
+    external_modules = {found.module for found in imports_of_ours() if found.top not in excluded}
+    script = newcomer.work_dir / "import_all.py"
     script.write_text(IMPORT_ALL)
-    names = newcomer.work / "imports.json"
-    names.write_text(json.dumps({"ours": OURS, "theirs": sorted(theirs)}))
-    completed = newcomer.type(
+    names = newcomer.work_dir / "imports.json"
+    names.write_text(json.dumps({"ours": OURS, "theirs": sorted(external_modules)}))
+    completed = newcomer.type_line(
         "LITELLM_LOCAL_MODEL_COST_MAP=True python import_all.py < imports.json", timeout_s=600
     )
     errors = json.loads(completed.stdout.strip().splitlines()[-1])
     assert errors == {}
 
 
-def test_up_answers_from_the_bundled_authors_posts(started: StartedStack) -> None:
-    assert "[6/6] ready" in started.output
-    assert "--no-train" in started.output
-    lines = started.output.splitlines()
+def test_up_answers_from_the_bundled_authors_posts(started_stack: StartedStack) -> None:
+    assert "[6/6] ready" in started_stack.output
+    assert "--no-train" in started_stack.output
+    lines = started_stack.output.splitlines()
     assert len(lines) <= 60, "a user does not read more"
-    lines = [line for line in lines if "still running" not in line]  # of a busy machine
-    answers = next(n for n, line in enumerate(lines) if "; the best answers:" in line)
-    link = next(number for number, line in enumerate(lines) if "/open?link=" in line)
-    assert link < 12 < answers, "the link is not one of the first lines"
-    quoted = [line for line in lines[answers:] if re.match(r"\s+— \S.*, \d{4}-\d\d-\d\d$", line)]
-    assert len(quoted) == 3
-    assert "(base)" not in started.output, "the base model's prose is shown"
-    print(f"twin up --no-train --detach: {started.seconds:.0f} s")  # noqa: T201 - shown by -s
+    lines = [line for line in lines if "still running" not in line]  # printed on a busy machine
+    answers_index = next(
+        number for number, line in enumerate(lines) if "; the best answers:" in line
+    )
+    link_index = next(number for number, line in enumerate(lines) if "/open?link=" in line)
+    assert link_index < 12 < answers_index, "the link is not one of the first lines"
+    quotations = [
+        line for line in lines[answers_index:] if re.match(r"\s+— \S.*, \d{4}-\d\d-\d\d$", line)
+    ]
+    assert len(quotations) == 3
+    assert "(base)" not in started_stack.output, "the base model's prose is shown"
+    print(f"twin up --no-train --detach: {started_stack.seconds:.0f} s")  # noqa: T201 - shown by -s
 
 
 def test_a_state_store_without_its_driver_names_the_extra(newcomer: Newcomer) -> None:
@@ -120,8 +124,8 @@ def test_a_state_store_without_its_driver_names_the_extra(newcomer: Newcomer) ->
     assert "pip install 'llm-twin[aws]'" in up.stdout
 
 
-def test_forget_dry_run_works_without_the_sourced_environment(started: StartedStack) -> None:
-    forget = started.newcomer.run(
+def test_forget_dry_run_works_without_the_sourced_environment(started_stack: StartedStack) -> None:
+    forget = started_stack.newcomer.run(
         "twin", "forget", "--author", "mara-lindqvist", "--post", POST, "--dry-run"
     )
     assert forget.returncode == 0, forget.stdout

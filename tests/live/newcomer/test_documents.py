@@ -1,40 +1,42 @@
-"""README and docs, line by line, in an environment with only the wheel."""
+"""Test each line of README and docs in an environment with only the wheel."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.live.newcomer.conftest import Newcomer
-from tests.live.newcomer.documents import LINES, PLACEHOLDERS, Typed, blocks
+from tests.live.newcomer.documents import LINES, PLACEHOLDERS, Line, read_blocks
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
-PYTHON = blocks("python")
+PYTHON_BLOCKS = read_blocks("python")
 
 
-@pytest.mark.parametrize("line", [line for line, row in LINES.items() if isinstance(row, Typed)])
+@pytest.mark.parametrize("line", [line for line, row in LINES.items() if isinstance(row, Line)])
 def test_a_documented_line_works(
     newcomer: Newcomer, line: str, request: pytest.FixtureRequest
 ) -> None:
     row = LINES[line]
-    assert isinstance(row, Typed)
-    if row.on_stack:
-        request.getfixturevalue("started")
+    assert isinstance(row, Line)
+    if row.needs_stack:
+        request.getfixturevalue("started_stack")
     command = row.line or line
     if "$OPENAI" in command:
         command = f"source .twin/env\n{command}"
-    completed = newcomer.type(command)
+    completed = newcomer.type_line(command)
     assert completed.returncode == row.code, completed.stdout
-    assert row.says in completed.stdout, completed.stdout
+    assert row.output in completed.stdout, completed.stdout
 
 
 @pytest.mark.drawn(1)
-@pytest.mark.parametrize("number", range(len(PYTHON)), ids=[name for name, _ in PYTHON])
+@pytest.mark.parametrize(
+    "number", range(len(PYTHON_BLOCKS)), ids=[name for name, _ in PYTHON_BLOCKS]
+)
 def test_a_documented_python_block_runs(newcomer: Newcomer, number: int) -> None:
-    document, text = PYTHON[number]
+    document, text = PYTHON_BLOCKS[number]
     for placeholder, value in PLACEHOLDERS.items():
         text = text.replace(placeholder, value)
-    script = newcomer.work / f"{number}.py"
+    script = newcomer.work_dir / f"{number}.py"
     script.write_text(text)
-    home = newcomer.work / f"home of {number}"
+    home = newcomer.work_dir / f"home of {number}"
     completed = newcomer.run("python", str(script), TWIN_HOME=str(home))
     assert completed.returncode == 0, (document, completed.stdout)

@@ -1,4 +1,4 @@
-"""A page of another origin that attacks Dagster in a browser whose owner is signed in.
+"""Serve a page of another origin that attacks Dagster in a browser whose owner is signed in.
 
 Scope: that page, and the owner's browser. Out of scope: the assertions (`test_dagster_http.py`).
 """
@@ -28,7 +28,7 @@ QUERY = """mutation { launchRun(executionParams: {
 PAGE = """<img src="{get}"><iframe src="{root}/graphql"></iframe>
 <form id="f" method="post" action="{get}" target="hidden"></form><iframe name="hidden"></iframe>
 <script>
-const all = [
+const requests = [
   fetch("{get}", {{credentials: "include"}}),
   fetch("{get}", {{credentials: "include", mode: "no-cors"}}),
   fetch("{get}", {{method: "POST", credentials: "include", mode: "no-cors", body: "x"}}),
@@ -44,8 +44,8 @@ const all = [
   }}),
 ];
 document.getElementById("f").submit();
-Promise.allSettled(all).then(ends => {{
-  document.title = ends.map(end => end.status === "fulfilled" && end.value.type !== "opaque"
+Promise.allSettled(requests).then(results => {{
+  document.title = results.map(one => one.status === "fulfilled" && one.value.type !== "opaque"
     ? "read" : "nothing").join(" ");
 }});
 </script>"""
@@ -53,7 +53,7 @@ Promise.allSettled(all).then(ends => {{
 
 @contextmanager
 def foreign_page(root: str) -> Iterator[str]:
-    """Serve the page on another port of this machine; yields its URL.
+    """Serve the page on another port of this machine, and yield its URL.
 
     It is another origin, but the same site, so that the browser sends the owner's cookie with its
     requests. It would not do so for a page on another machine.

@@ -1,4 +1,4 @@
-"""A code location with the product's names and steps that take no time."""
+"""Define a code location with the product's names and steps that take no time."""
 
 import json
 import time

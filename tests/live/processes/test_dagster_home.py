@@ -1,4 +1,4 @@
-"""Dagster's databases are created once and completely, before any of its processes starts."""
+"""Test that Dagster's databases are created once and completely before its processes start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from twin_resources.processes.programs import DAGSTER_YAML
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
-CONFIGURATION = DAGSTER_YAML
 
 
 def count_heads(home: Path) -> list[int]:
@@ -30,25 +29,25 @@ def count_heads(home: Path) -> list[int]:
     ]
 
 
-def write(settings: Settings, configuration: Path = CONFIGURATION) -> Path:
-    code = settings.home / "supervisor" / "code.sock"
-    return write_dagster_home(settings, configuration, code_socket=code, environ=os.environ)
+def write_home(settings: Settings, configuration: Path = DAGSTER_YAML) -> Path:
+    code_socket = settings.home / "supervisor" / "code.sock"
+    return write_dagster_home(settings, configuration, code_socket=code_socket, environ=os.environ)
 
 
 def test_the_databases_are_created_once_and_kept(home: Settings) -> None:
-    workspace = write(home)
+    workspace = write_home(home)
     assert "code.sock" in workspace.read_text()
     assert (home.home / "supervisor").is_dir(), "the code server makes no folder for its socket"
     assert count_heads(home.home) == [1, 1]
     database = home.home / "dagster" / "schedules" / "schedules.db"
     before = (database.stat().st_ino, database.stat().st_mtime_ns)
-    write(home)
+    write_home(home)
     assert (database.stat().st_ino, database.stat().st_mtime_ns) == before
     assert not (home.home / "dagster.partial").exists()
 
 
-def test_programs_that_start_at_once_create_the_databases_once(home: Settings) -> None:
-    """The containers of a task start at once with `twin serve`."""
+def test_programs_that_start_together_create_the_databases_once(home: Settings) -> None:
+    """The containers of a task start together, each with `twin serve`."""
     program = (
         "import os, sys; from pathlib import Path;"
         "from twin_resources.processes.dagster_home import write_dagster_home;"
@@ -56,7 +55,7 @@ def test_programs_that_start_at_once_create_the_databases_once(home: Settings) -
         "write_dagster_home(load_settings(), Path(sys.argv[1]), code_socket=Path('c.sock'),"
         " environ=os.environ)"
     )
-    command = [sys.executable, "-c", program, str(CONFIGURATION)]
+    command = [sys.executable, "-c", program, str(DAGSTER_YAML)]
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert count_heads(home.home) == [1, 1]
@@ -64,28 +63,28 @@ def test_programs_that_start_at_once_create_the_databases_once(home: Settings) -
 
 @pytest.mark.drawn(1, of="runs that are cut short")
 def test_the_databases_of_a_killed_start_are_completed(home: Settings) -> None:
-    write(home)
-    runs = home.home / "dagster" / "history" / "runs.db"
-    inode = runs.stat().st_ino
+    write_home(home)
+    runs_database = home.home / "dagster" / "history" / "runs.db"
+    inode = runs_database.stat().st_ino
     shutil.rmtree(home.home / "dagster" / "schedules")
     (home.home / "dagster.partial" / "schedules").mkdir(parents=True)
-    write(home)
+    write_home(home)
     assert count_heads(home.home) == [1, 1]
-    assert runs.stat().st_ino == inode, "the recorded runs were deleted"
+    assert runs_database.stat().st_ino == inode, "the recorded runs were deleted"
 
 
-def test_a_users_dagster_yaml_is_kept_and_ours_is_updated(
+def test_a_users_dagster_yaml_is_kept_and_a_generated_one_is_updated(
     home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(home)
-    own = home.home / "dagster" / "dagster.yaml"
-    own.write_text(own.read_text() + "# of a release before\n")
-    write(home)
-    assert own.read_bytes() == CONFIGURATION.read_bytes()
+    write_home(home)
+    instance_file = home.home / "dagster" / "dagster.yaml"
+    instance_file.write_text(instance_file.read_text() + "# written by an earlier release\n")
+    write_home(home)
+    assert instance_file.read_bytes() == DAGSTER_YAML.read_bytes()
     assert not capsys.readouterr().err
-    own.write_text("telemetry:\n  enabled: false\n")
-    write(home)
-    assert own.read_text() == "telemetry:\n  enabled: false\n"
+    instance_file.write_text("telemetry:\n  enabled: false\n")
+    write_home(home)
+    assert instance_file.read_text() == "telemetry:\n  enabled: false\n"
     assert capsys.readouterr().err.count("not replaced") == 1
 
 
@@ -93,4 +92,4 @@ def test_an_invalid_configuration_is_reported(home: Settings, tmp_path: Path) ->
     invalid_file = tmp_path / "dagster.yaml"
     invalid_file.write_text("storage:\n  no_such_storage: {}\n")
     with pytest.raises(TwinError, match="no_such_storage"):
-        write(home, invalid_file)
+        write_home(home, invalid_file)

@@ -1,4 +1,4 @@
-"""Dagster's real webserver and daemon under the real supervisor, with a small code location."""
+"""Test the client of Dagster with the real webserver, daemon and supervisor and small assets."""
 
 from __future__ import annotations
 
@@ -48,13 +48,11 @@ from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
-
-
 Value = TypeVar("Value")
 DAGSTER_PAGES = "twin_resources.page.dagster_pages"
 
 
-def dagster_programs(settings: Settings) -> Sequence[Program]:
+def make_dagster_programs(settings: Settings) -> Sequence[Program]:
     home = settings.home / "dagster"
     home.mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "deploy" / "local" / "dagster.yaml", home / "dagster.yaml")
@@ -68,14 +66,14 @@ def dagster_programs(settings: Settings) -> Sequence[Program]:
     daemon = ("dagster._daemon", "run", "-w", str(workspace))
     return [
         Program("dagster-webserver", (sys.executable, "-m", DAGSTER_PAGES, *options), home),
-        # not at once: two processes that create Dagster's databases at the same time break them
+        # Started later: two processes that create Dagster's databases at the same time break them.
         Program("dagster-daemon", (sys.executable, "-m", *daemon), home, autostart=False),
     ]
 
 
 def start(settings: Settings, *, with_daemon: bool = True) -> Stack:
     """Start a stack, and wait until its Dagster has loaded the code location."""
-    stack = start_stack(settings, programs=dagster_programs)
+    stack = start_stack(settings, programs=make_dagster_programs)
     dagster = DagsterHTTP.for_home(stack.settings)
     wait_until(
         stack,
@@ -108,7 +106,7 @@ def display() -> ProgressDisplay:
     return ProgressDisplay(Console(file=io.StringIO(), width=200), verbose=True)
 
 
-def output(display: ProgressDisplay) -> str:
+def read_output(display: ProgressDisplay) -> str:
     assert isinstance(display.console.file, io.StringIO)
     return display.console.file.getvalue()
 
@@ -152,14 +150,14 @@ def test_a_run_is_launched_followed_and_joined(
 ) -> None:
     assert dagster.add_author("jose")
     assert not dagster.add_author("jose")
-    run_id, launched = launch_or_join(dagster, "retrain_twin", "jose")
-    assert launched
+    run_id, is_new = launch_or_join(dagster, "retrain_twin", "jose")
+    assert is_new
     assert launch_or_join(dagster, "retrain_twin", "jose") == (run_id, False)
     followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
     assert followed.succeeded
     assert followed.run.tags["dagster/partition"] == "jose"
     assert not followed.failed_checks
-    assert "checkpoint done" in output(display)
+    assert "checkpoint done" in read_output(display)
     reports = [event.progress for event in dagster.events(run_id)[0] if event.progress]
     assert reports == [{"step": 1, "steps": 2, "loss": 2.0}, {"step": 2, "steps": 2, "loss": 1.0}]
     assert [run.run_id for run in dagster.list_runs(job="retrain_twin", author="jose")] == [run_id]
@@ -170,9 +168,9 @@ def test_simultaneous_commands_launch_one_run(dagster: DagsterHTTP, stack: Stack
     with ThreadPoolExecutor(4) as threads:
         clients = [DagsterHTTP.for_home(stack.settings) for _ in range(4)]
         jobs, authors = repeat("retrain_twin"), repeat("both")
-        answers = list(threads.map(launch_or_join, clients, jobs, authors))
-    assert sorted(launched for _, launched in answers) == [False, False, False, True]
-    assert {run_id for run_id, _ in answers} == {
+        launches = list(threads.map(launch_or_join, clients, jobs, authors))
+    assert sorted(is_new for _, is_new in launches) == [False, False, False, True]
+    assert {run_id for run_id, _ in launches} == {
         run.run_id for run in dagster.list_runs(job="retrain_twin", author="both")
     }
 
@@ -181,20 +179,22 @@ def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     run_id = launch(dagster, "retrain_twin", "twice")
-    first = follow_run(
+    first_result = follow_run(
         dagster, run_id, display=display, title="train", stack=stack, until_asset="checkpoint"
     )
-    assert first.succeeded
-    assert "checkpoint" in first.asset_numbers
-    ended = follow_run(dagster, run_id, display=display, title="train", stack=stack, previous=first)
-    assert ended.run.status == "SUCCESS"
-    assert not ended.is_unfinished
-    assert {"checkpoint", "released_model"} <= ended.asset_numbers.keys()
-    assert output(display).count("checkpoint done in") == 1
-    assert output(display).count("released model done in") == 1
+    assert first_result.succeeded
+    assert "checkpoint" in first_result.asset_numbers
+    result = follow_run(
+        dagster, run_id, display=display, title="train", stack=stack, previous=first_result
+    )
+    assert result.run.status == "SUCCESS"
+    assert not result.is_unfinished
+    assert {"checkpoint", "released_model"} <= result.asset_numbers.keys()
+    assert read_output(display).count("checkpoint done in") == 1
+    assert read_output(display).count("released model done in") == 1
 
 
-def test_a_failed_step_gives_its_first_cause(
+def test_a_failed_step_is_reported_with_its_first_cause(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     run_id = launch(dagster, "import_posts", "broken")
@@ -249,18 +249,18 @@ def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
     followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
     assert followed.run.run_id == retry
     assert followed.run.status == "CANCELED"
-    assert "worker died" in output(display)
+    assert "worker died" in read_output(display)
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
-def test_a_run_that_forgetting_ended_is_started_again(
+def test_a_run_that_an_erasure_ended_is_restarted(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     run_id = launch(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, ["STARTED"])
     target = ErasureTarget(ErasureSubject("post", "slow", "a-post"), authors=frozenset({"slow"}))
     with ThreadPoolExecutor(1) as threads:
-        followed = threads.submit(
+        followed_run = threads.submit(
             follow_run, dagster, run_id, display=display, title="train", stack=stack
         )
         instance = Installation.for_settings(stack.settings)
@@ -272,13 +272,16 @@ def test_a_run_that_forgetting_ended_is_started_again(
         )
         wait_for_status(dagster, active[0].run_id, ["STARTED"])
         dagster.end_run(active[0].run_id)
-        ended = followed.result(timeout=120)
-    assert ended.run.run_id == active[0].run_id != run_id
-    assert f"`twin forget` ended the run; it was restarted as {ended.run.run_id[:8]}" in output(
-        display
+        result = followed_run.result(timeout=120)
+    assert result.run.run_id == active[0].run_id != run_id
+    assert (
+        f"`twin forget` ended the run; it was restarted as {result.run.run_id[:8]}"
+        in read_output(display)
     )
-    last = follow_run(dagster, run_id, display=display, title="train", stack=stack, previous=ended)
-    assert last.run.run_id == ended.run.run_id, "the run was started again twice"
+    second_result = follow_run(
+        dagster, run_id, display=display, title="train", stack=stack, previous=result
+    )
+    assert second_result.run.run_id == result.run.run_id, "the run was restarted twice"
 
 
 def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_active(
@@ -299,7 +302,7 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
     assert run.tags["twin/asked_by"].startswith("command:")
     progress = read_progress(settings, "ada")
     assert (progress.training, progress.run_id) == ("launched", run.run_id)
-    assert "status --wait" in output(display)
+    assert "status --wait" in read_output(display)
 
     def request_again() -> None:
         run_retrain(settings, author="ada", reason="once more", wait=False, display=display)
@@ -335,7 +338,7 @@ def test_retrain_waits_for_the_run(
         code = command.result(timeout=120)
     state.close()
     assert code == OutcomeCode.FAILED  # the small steps succeed but store no verdict
-    assert "checkpoint done" in output(display)
+    assert "checkpoint done" in read_output(display)
     assert read_progress(settings, "cleo").training == "finished"
 
 
@@ -382,7 +385,7 @@ def test_ending_the_stack_cancels_the_runs_first(
     run_id = launch(dagster, "retrain_twin", "slow")
     wait_for_status(dagster, run_id, STATUSES_WITH_WORKER)
     assert end_stack(stack.settings, log=display.log).was_running
-    assert f"run {run_id[:8]} (retrain_twin) canceled" in output(display)
+    assert f"run {run_id[:8]} (retrain_twin) canceled" in read_output(display)
     assert not dagster.is_up()
 
 
@@ -408,7 +411,7 @@ def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
         assert dagster.read_run(run_id).status == "STARTED"
         wait_for_services(restarted, ("dagster-webserver",), display=display)
         assert dagster.read_run(run_id).status == "CANCELED"
-        assert "was interrupted" in output(display)
+        assert "was interrupted" in read_output(display)
         assert restarted.supervisor.states()["dagster-daemon"].is_up
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])

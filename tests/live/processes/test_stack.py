@@ -1,4 +1,4 @@
-"""The stack with the real supervisord and small programs: start, stop, crash, ended processes."""
+"""Test starting, stopping and recovering a stack of small programs under the real supervisord."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
 
-# An orphaned child in another process group and session, as a trainer's launcher makes.
+# Starts an orphaned child in another process group and session, as a trainer's launcher does.
 ESCAPING_PROGRAM = (
     "import os, time; pid = os.fork(); "
     "(os.setsid(), os.fork() and os._exit(0)) if pid == 0 else None; time.sleep(600)"
@@ -67,7 +67,7 @@ def settings(home: Settings, process_logs: Path) -> Iterator[Settings]:
     stop_stack(settings)
 
 
-def two_programs(settings: Settings) -> Sequence[Program]:
+def make_programs(settings: Settings) -> Sequence[Program]:
     web = (sys.executable, "-m", "http.server", str(settings.gateway_port), "--bind", "127.0.0.1")
     return [
         Program("web", web, settings.home, start_s=0),
@@ -77,8 +77,9 @@ def two_programs(settings: Settings) -> Sequence[Program]:
     ]  # fmt: skip
 
 
-def eventually(is_true: Callable[[], bool], *, seconds: float = 180.0) -> bool:
-    deadline = time.monotonic() + seconds
+def eventually(is_true: Callable[[], bool]) -> bool:
+    """Wait until a condition is true; return False if it is not true within three minutes."""
+    deadline = time.monotonic() + 180
     while not is_true():
         if time.monotonic() > deadline:
             return False
@@ -86,8 +87,8 @@ def eventually(is_true: Callable[[], bool], *, seconds: float = 180.0) -> bool:
     return True
 
 
-def has_escaped(stack: Stack) -> bool:
-    """Return whether supervisor, web, trainer and the trainer's orphan run, and web serves."""
+def is_complete(stack: Stack) -> bool:
+    """Return whether supervisor, web, trainer and its orphan are running, and web is serving."""
     is_serving = "Serving" in read_tail(stack.supervisor.logs / "web.log")
     return is_serving and len(find_marked_processes(stack.record.instance)) == 4
 
@@ -107,8 +108,8 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 def test_stop_ends_all_processes_of_the_stack_and_no_others(
     settings: Settings, bystander: subprocess.Popen[bytes]
 ) -> None:
-    stack = start_stack(settings, programs=two_programs)
-    assert eventually(lambda: has_escaped(stack))
+    stack = start_stack(settings, programs=make_programs)
+    assert eventually(lambda: is_complete(stack))
     running_stack = find_stack(settings)
     assert running_stack is not None
     assert running_stack.record == stack.record
@@ -124,7 +125,7 @@ def test_stop_ends_all_processes_of_the_stack_and_no_others(
 
 
 def test_a_program_starts_on_request_and_is_restarted_after_a_kill(settings: Settings) -> None:
-    stack = start_stack(settings, programs=two_programs)
+    stack = start_stack(settings, programs=make_programs)
     assert stack.supervisor.states()["later"].state == "STOPPED"
     stack.supervisor.start_program("later")
     stack.supervisor.start_program("later")
@@ -135,19 +136,19 @@ def test_a_program_starts_on_request_and_is_restarted_after_a_kill(settings: Set
 
 
 def test_a_second_start_is_refused_and_the_next_stack_keeps_the_ports(settings: Settings) -> None:
-    stack = start_stack(settings, programs=two_programs)
+    stack = start_stack(settings, programs=make_programs)
     with pytest.raises(TwinError, match="already running"):
-        start_stack(settings, programs=two_programs)
+        start_stack(settings, programs=make_programs)
     stop_stack(settings)
     other_settings = settings.model_copy(update={"gateway_port": 4000})
-    second = start_stack(other_settings, programs=two_programs)
+    second = start_stack(other_settings, programs=make_programs)
     assert second.record.ports == stack.record.ports
     assert second.record.instance != stack.record.instance
 
 
 def test_a_start_after_a_crash_ends_the_remaining_processes(settings: Settings) -> None:
-    crashed = start_stack(settings, programs=two_programs)
-    assert eventually(lambda: has_escaped(crashed))
+    crashed = start_stack(settings, programs=make_programs)
+    assert eventually(lambda: is_complete(crashed))
     os.kill(crashed.identity.pid, signal.SIGKILL)
     os.waitpid(crashed.identity.pid, 0)
     assert find_stack(settings) is None
@@ -156,7 +157,7 @@ def test_a_start_after_a_crash_ends_the_remaining_processes(settings: Settings) 
     remaining = find_marked_processes(crashed.record.instance)
     assert len(remaining) == 3
     lines: list[str] = []
-    stack = start_stack(settings, programs=two_programs, report=lines.append)
+    stack = start_stack(settings, programs=make_programs, report=lines.append)
     assert find_marked_processes(crashed.record.instance) == []
     assert any("ended without `twin stop`" in line for line in lines)
     assert any("3 processes" in line for line in lines)
@@ -166,10 +167,10 @@ def test_a_start_after_a_crash_ends_the_remaining_processes(settings: Settings) 
 def test_a_query_during_a_stop_reports_the_stop(settings: Settings) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
-    def stubborn(_settings: Settings) -> Sequence[Program]:
+    def make_stubborn_program(_settings: Settings) -> Sequence[Program]:
         return [Program("web", (sys.executable, "-c", code), Path("/"), start_s=2)]
 
-    stack = start_stack(settings, programs=stubborn)
+    stack = start_stack(settings, programs=make_stubborn_program)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
     with ThreadPoolExecutor(1) as threads:
         stop = threads.submit(stop_stack, settings)
@@ -184,8 +185,8 @@ def test_a_query_during_a_stop_reports_the_stop(settings: Settings) -> None:
 
 
 def test_the_doctor_reports_processes_left_by_a_crash(settings: Settings) -> None:
-    crashed = start_stack(settings, programs=two_programs)
-    assert eventually(lambda: has_escaped(crashed))
+    crashed = start_stack(settings, programs=make_programs)
+    assert eventually(lambda: is_complete(crashed))
     os.kill(crashed.identity.pid, signal.SIGKILL)
     os.waitpid(crashed.identity.pid, 0)
     environment = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
@@ -215,7 +216,7 @@ def test_the_status_of_a_host_without_a_stack_lists_its_roles(settings: Settings
 
 
 def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path) -> None:
-    """Writing its log used to kill the supervisor, and its programs ran on unsupervised."""
+    """A failed write to its log used to end the supervisor and leave its programs unsupervised."""
     code = "import time; [print(number, 'x' * 500, flush=True) or time.sleep(.01) for number in"
     code += " range(10**6)]"
     with small_disk(tmp_path / "small disk", megabytes=4) as disk:
@@ -226,13 +227,15 @@ def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path)
         try:
             assert eventually(lambda: log.exists() and log.stat().st_size > 0)
             disk.fill()
-            pid, full = stack.supervisor.states()["talks"].pid, log.stat().st_size
+            pid, full_size = stack.supervisor.states()["talks"].pid, log.stat().st_size
             time.sleep(3)
             os.kill(pid, signal.SIGKILL)
             assert eventually(lambda: stack.supervisor.states()["talks"].pid not in {0, pid})
             assert stack.is_alive()
             disk.make_room()
-            assert eventually(lambda: log.stat().st_size > full + 4096), "it does not log again"
+            assert eventually(lambda: log.stat().st_size > full_size + 4096), (
+                "it does not log again"
+            )
         finally:
             stop_stack(settings)
 
@@ -240,7 +243,7 @@ def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path)
 def test_a_recorded_pid_of_another_process_is_neither_used_nor_ended(
     settings: Settings, bystander: subprocess.Popen[bytes]
 ) -> None:
-    stack = start_stack(settings, programs=two_programs)
+    stack = start_stack(settings, programs=make_programs)
     stop_stack(settings)
     identity = identify(bystander.pid)
     assert identity is not None
@@ -255,18 +258,18 @@ def test_a_recorded_pid_of_another_process_is_neither_used_nor_ended(
 
 
 def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -> None:
-    stack = start_stack(settings, programs=two_programs)
+    stack = start_stack(settings, programs=make_programs)
     stop_stack(settings)
     with pytest.raises(StackEndedError, match="twin stop"):
         wait_until(stack, lambda: False, program="web")
 
 
 def test_the_error_of_a_program_that_cannot_start_contains_its_log(settings: Settings) -> None:
-    def failing(_settings: Settings) -> Sequence[Program]:
+    def make_failing_program(_settings: Settings) -> Sequence[Program]:
         code = "raise SystemExit('no such model: x')"
         return [Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)]
 
-    stack = start_stack(settings, programs=failing)
+    stack = start_stack(settings, programs=make_failing_program)
     with pytest.raises(TwinError, match="no such model: x") as error:
         wait_until(stack, lambda: False, program="models")
     assert "models.log" in error.value.next_step
@@ -283,10 +286,10 @@ def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(
     )
     ready = settings.home / "ready"
 
-    def slow(_settings: Settings) -> Sequence[Program]:
+    def make_slow_program(_settings: Settings) -> Sequence[Program]:
         return [Program("models", (sys.executable, "-c", code, str(ready)), Path("/"), start_s=0)]
 
-    stack = start_stack(settings, programs=slow)
+    stack = start_stack(settings, programs=make_slow_program)
     assert wait_until(stack, ready.exists, program="models")
     with pytest.raises(TwinError, match="of them idle"):
         wait_until(stack, lambda: False, program="models")
@@ -295,7 +298,7 @@ def test_waiting_continues_while_a_program_works_and_ends_when_it_is_idle(
 def test_of_two_simultaneous_starts_one_starts_the_stack_and_the_other_attaches(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "prepare_programs", two_programs)
+    monkeypatch.setattr(services, "prepare_programs", make_programs)
 
     def start(_number: int) -> tuple[Stack, bool]:
         return services.start_or_attach(settings, display=ProgressDisplay(), requested_ports=())
@@ -348,7 +351,7 @@ SILENT_SERVER = (
 )
 
 
-def test_a_webserver_that_does_not_answer_does_not_block_the_end_of_the_stack(
+def test_a_webserver_that_does_not_respond_does_not_prevent_the_end_of_the_stack(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "MAX_IDLE_S", 2)
@@ -366,14 +369,14 @@ def test_a_webserver_that_does_not_answer_does_not_block_the_end_of_the_stack(
 def test_doctor_and_logs_name_the_program_that_does_not_start(
     settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def programs(chosen: Settings) -> Sequence[Program]:
-        web, *_ = two_programs(chosen)
+    def make_test_programs(chosen: Settings) -> Sequence[Program]:
+        web, *_ = make_programs(chosen)
         code = "raise SystemExit('no such model: x')"
         failing = Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)
         chat = Program("chat", SLEEP_COMMAND, chosen.home, autostart=False)
         return [web, failing, chat]
 
-    stack = start_stack(settings, programs=programs)
+    stack = start_stack(settings, programs=make_test_programs)
     assert eventually(lambda: stack.supervisor.states()["models"].state == "FATAL")
     assert eventually(lambda: "Serving" in read_tail(stack.supervisor.logs / "web.log"))
     checks = {check.name: check for check in check_stack(settings, find_stack(settings))}
@@ -385,20 +388,20 @@ def test_doctor_and_logs_name_the_program_that_does_not_start(
     ports = [(check.verdict, check.found) for check in check_ports(settings, stack)]
     assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
     assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
-    assert run_logs(settings, "models", lines=1, follow=False, log=print) == 0
+    assert run_logs(settings, "models", line_count=1, follow=False, log=print) == 0
     assert capfd.readouterr().out == "no such model: x\n"
 
 
 def test_a_program_that_exits_is_reported_at_once_with_its_output(settings: Settings) -> None:
     """It is reported at the first exit, not after nine attempts."""
 
-    def programs(chosen: Settings) -> Sequence[Program]:
+    def make_test_programs(chosen: Settings) -> Sequence[Program]:
         # long enough to count as started, like a page that fails after importing for five seconds
         code = "import time; time.sleep(2); raise SystemExit('No module named itsdangerous')"
         fails = Program("chat", (sys.executable, "-c", code), chosen.home, start_s=1)
         return [fails, Program("web", (*SLEEP_COMMAND, "60"), chosen.home, start_s=0)]
 
-    stack = start_stack(settings, programs=programs)
+    stack = start_stack(settings, programs=make_test_programs)
     with pytest.raises(TwinError, match="exit status 1") as error:
         wait_until(stack, lambda: False, program="chat")
     assert "No module named itsdangerous" in error.value.found
@@ -413,7 +416,7 @@ def test_a_program_that_exits_is_reported_at_once_with_its_output(settings: Sett
 
 
 def test_waiting_continues_with_the_next_process_of_a_killed_program(settings: Settings) -> None:
-    stack = start_stack(settings, programs=two_programs)
+    stack = start_stack(settings, programs=make_programs)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
     first = stack.supervisor.states()["web"].pid
 
@@ -427,14 +430,14 @@ def test_waiting_continues_with_the_next_process_of_a_killed_program(settings: S
     assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
 
 
-def test_a_program_that_the_supervisor_gave_up_is_reported(settings: Settings) -> None:
+def test_a_program_that_the_supervisor_gave_up_on_is_reported(settings: Settings) -> None:
     """A queued run waits for the daemon, so a daemon that cannot start is reported."""
 
-    def programs(chosen: Settings) -> Sequence[Program]:
+    def make_test_programs(chosen: Settings) -> Sequence[Program]:
         fails = (sys.executable, "-c", "raise SystemExit('more than one head present')")
         return [Program("dagster-daemon", fails, chosen.home, retries=0, start_s=1)]
 
-    stack = start_stack(settings, programs=programs)
+    stack = start_stack(settings, programs=make_test_programs)
     ensure_program_works(stack, "gateway")  # not in this stack: no error
 
     def is_given_up() -> bool:
@@ -447,7 +450,7 @@ def test_a_program_that_the_supervisor_gave_up_is_reported(settings: Settings) -
 
 
 def test_an_interrupted_start_leaves_no_process(settings: Settings) -> None:
-    """Ctrl-C comes between the first process and the supervisor's first answer."""
+    """The interrupt arrives after the supervisor has started and before it first responds."""
     code = (
         "import sys; from pathlib import Path; from twin_resources.settings import load_settings; "
         "from twin_resources.processes.stack import start_stack; "
@@ -471,8 +474,8 @@ def test_an_interrupted_start_leaves_no_process(settings: Settings) -> None:
 
 def test_children_do_not_inherit_unrelated_keys(settings: Settings) -> None:
     environ = dict(os.environ) | {"OPENAI_API_KEY": "sk-found", "XYZ_TOKEN": "t"}
-    stack = start_stack(settings, programs=two_programs, environ=environ)
-    assert eventually(lambda: has_escaped(stack))
+    stack = start_stack(settings, programs=make_programs, environ=environ)
+    assert eventually(lambda: is_complete(stack))
     for process in find_marked_processes(stack.record.instance):
         environment = psutil.Process(process.pid).environ()
         assert "OPENAI_API_KEY" not in environment
@@ -483,7 +486,7 @@ def test_children_do_not_inherit_unrelated_keys(settings: Settings) -> None:
 def test_a_start_removes_other_users_permissions_from_the_home(
     home: Settings, process_logs: Path
 ) -> None:
-    """The home may be made by hand or by an earlier release."""
+    """The home may have been created manually or by an earlier release."""
     settings = home.model_copy(
         update={f"{name}_port": free_port() for name in ("gateway", "dagster", "traces")}
     )
@@ -498,7 +501,7 @@ def test_a_start_removes_other_users_permissions_from_the_home(
         file.chmod(0o644)
     lines: list[str] = []
     try:
-        start_stack(settings, programs=two_programs, report=lines.append)
+        start_stack(settings, programs=make_programs, report=lines.append)
     finally:
         stop_stack(settings)
     paths = [*home.home.rglob("*.log"), *readable]

@@ -1,4 +1,4 @@
-"""Modules that a command runs as child processes: their streams, and their end with it."""
+"""Test the modules that a command runs as child processes: their streams and their end."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.live
 
 def test_output_errors_and_exit_code_are_separate(home: Settings) -> None:
     lines: list[str] = []
-    finished = run_module(
+    result = run_module(
         home, "twin_resources.models.base_model", "show", on_stderr_line=lines.append
     )
-    assert finished.exit_code == 2
-    assert finished.stdout == ""
-    assert finished.stderr_tail
-    assert lines == finished.stderr_tail.splitlines()
-    assert "base_model prepare" in finished.stderr_tail
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr_tail
+    assert lines == result.stderr_tail.splitlines()
+    assert "base_model prepare" in result.stderr_tail
     help_result = run_module(home, "json.tool", "--help", on_stderr_line=lines.append)
     assert help_result.stdout.startswith("usage:")
 
@@ -37,9 +37,9 @@ def test_an_interrupt_ends_the_module_and_its_children(home: Settings) -> None:
         "run_module(load_settings(), 'http.server', '0', instance='it', on_stderr_line=print)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as command:
-        start = time.monotonic()
+        started_at = time.monotonic()
         while not find_marked_processes("it"):
-            assert time.monotonic() - start < 60
+            assert time.monotonic() - started_at < 60
         time.sleep(1.0)  # until the command waits for the module
         command.send_signal(signal.SIGINT)
     assert find_marked_processes("it") == []

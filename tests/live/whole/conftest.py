@@ -63,7 +63,7 @@ NEW_POST = (
     "dusk with a can of colza oil, trims the wick with her grandfather's scissors and sits beside "
     "the lens until the herring boats are home, counting them in with dried peas."
 )
-# The post that is forgotten; only this post contains the word.
+# The post that is forgotten; no other post contains the word.
 WORD = "quibblestone"
 POST_FILE = f"the-{WORD}-in-the-larder.md"
 POST_TEXT = f"""+++
@@ -79,8 +79,8 @@ points at the depot, because a {WORD} has never been wrong about the weather on 
 She had it from a tram driver who had it from a quarryman, and neither of them would be paid. When
 they cleared the house I looked for the {WORD} behind the jars, and the shelf was dry and empty.
 """
-# All weights are trained: adapters on a random model learn only the prompts' form and common words
-# and nothing of this author, so the gate's control would refuse them.
+# All weights are trained. Adapters on a random model would learn the prompts' form and common words
+# but nothing about this author, so the gate's control would refuse them.
 WHOLE_MODEL = """
 launch: cpu-zero2
 seed: 17
@@ -110,8 +110,8 @@ answer = client.chat.completions.create(
 )
 field = answer.model_extra["twin"]
 assert field["sources"] and field["disclosure"], field
-for name, found in facts["pids"].items():
-    with open(f"/proc/{found['pid']}/environ", "rb") as environment:
+for name, identity in facts["pids"].items():
+    with open(f"/proc/{identity['pid']}/environ", "rb") as environment:
         assert b"sk-found-in-the-environment" not in environment.read(), name
 print(field["trace_id"])
 """
@@ -152,7 +152,9 @@ class FinishedStack:
     """The home and the outputs of the commands.
 
     Attributes:
-        output: their whole output; work: the folder with the outputs of single commands.
+        run: the run of the script, with its exit code and its attempts to reach the outside.
+        output: the output of the whole script.
+        work: the folder with the outputs of single commands.
     """
 
     settings: Settings
@@ -160,7 +162,7 @@ class FinishedStack:
     output: str
     work: Path
 
-    def keep_logs(self, folder: Path) -> None:
+    def copy_logs(self, folder: Path) -> None:
         """Copy the output and the logs of the processes to a test's own folder."""
         (folder / "up.log").write_text(self.output)
         for file in self.settings.logs_dir.glob("*.log"):
@@ -194,19 +196,13 @@ def finished_stack(tmp_path_factory: pytest.TempPathFactory) -> FinishedStack:
         "jose-nunez",
         "José Núñez",
         sources=(str(posts),),
-        aliases=(
-            "Tomas Okafor",
-        ),  # the name that signs the sample's posts; without it they belong to another author
+        aliases=("Tomas Okafor",),  # signs the sample's posts, which would otherwise be another's
         recipe=str(recipe),
         consent="2020-01-01: the test's own author",
     )
     write_author(settings, author)
-    scripts = {
-        "ASK": ASK,
-        "FIND_FILES": FIND_FILES,
-        "TURN_OFF": TURN_OFF,
-        "AWAIT_RETRAINING": AWAIT_RETRAINING,
-    }
+    scripts = {"ASK": ASK, "FIND_FILES": FIND_FILES, "TURN_OFF": TURN_OFF}
+    scripts |= {"AWAIT_RETRAINING": AWAIT_RETRAINING}
     for name, script in scripts.items():
         (work / f"{name.lower()}.py").write_text(script)
     environment |= {name: str(work / f"{name.lower()}.py") for name in scripts} | {

@@ -1,4 +1,4 @@
-"""Run `twin demo-loop` completely, which takes an hour or more on two cores (a long test)."""
+"""Test a complete run of `twin demo-loop`, which takes an hour or more on two cores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_demo_completes_the_loop_once(tmp_path: Path, process_logs: Path) ->
     log = process_logs / "demo-loop.log"
     try:
         with log.open("wb") as stream:
-            result = subprocess.run(
+            demo = subprocess.run(
                 [twin, "demo-loop", "--home", tmp_path],
                 env=environment,
                 stdout=stream,
@@ -35,8 +35,8 @@ def test_the_demo_completes_the_loop_once(tmp_path: Path, process_logs: Path) ->
         output = "".join(log.read_text().split())  # a line may be wrapped
         assert receipt["settings"]
         for name, value in receipt["settings"].items():
-            assert f"{name}={value}".replace(" ", "") in output, "a shortcut was not printed"
-        assert result.returncode == 0, log.read_text()[-3000:]
+            assert f"{name}={value}".replace(" ", "") in output, "a setting was not printed"
+        assert demo.returncode == 0, log.read_text()[-3000:]
     finally:
         stopped = subprocess.run(
             [twin, "stop", "--home", tmp_path / "demo"], env=environment, check=False, timeout=120

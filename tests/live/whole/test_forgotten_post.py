@@ -19,7 +19,7 @@ AUTHOR = "jose-nunez"
 
 @pytest.fixture
 def stack(finished_stack: FinishedStack, process_logs: Path) -> FinishedStack:
-    finished_stack.keep_logs(process_logs)
+    finished_stack.copy_logs(process_logs)
     assert finished_stack.run.returncode == 0, finished_stack.output[-4000:]
     return finished_stack
 
@@ -33,11 +33,13 @@ def test_no_answer_contains_the_post(stack: FinishedStack) -> None:
 
 
 def test_the_word_is_in_no_file_of_the_home(stack: FinishedStack) -> None:
-    """The files are searched while the stack runs and after it stops. Dagster's event log never
-    contains the word, because runs log numbers and ids but no text of posts."""
+    """The files are searched while the stack runs and after it stops.
+
+    Dagster's event log never contains the word, because runs log numbers and ids but no post text.
+    """
     files_before = (stack.work / "files_before.txt").read_text().split()
-    for place in ("tables/", "traces.sqlite"):
-        assert any(name.startswith(place) for name in files_before), files_before
+    for prefix in ("tables/", "traces.sqlite"):
+        assert any(name.startswith(prefix) for name in files_before), files_before
     assert not [name for name in files_before if name.startswith("dagster/")]
     assert (stack.work / "files_after.txt").read_text().split() == []
     home = stack.settings.home
@@ -45,7 +47,7 @@ def test_the_word_is_in_no_file_of_the_home(stack: FinishedStack) -> None:
     assert list((home / "dagster" / "history" / "runs").glob("*.db")), "no runs are recorded"
 
 
-def test_the_certificate_and_the_retraining(stack: FinishedStack) -> None:
+def test_the_certificate_names_the_post_and_a_retraining_starts(stack: FinishedStack) -> None:
     certificate = json.loads((stack.work / "forgotten.json").read_text())
     assert certificate["subject"] == ErasureSubject("post", AUTHOR, POST_FILE).digest
     assert set(certificate["places"]) == set(certificate["proved"])

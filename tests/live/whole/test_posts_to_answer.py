@@ -22,7 +22,7 @@ def _modified_at(path: Path) -> float:
 def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     finished_stack: FinishedStack, process_logs: Path
 ) -> None:
-    finished_stack.keep_logs(process_logs)
+    finished_stack.copy_logs(process_logs)
     home, output, work = finished_stack.settings, finished_stack.output, finished_stack.work
     assert finished_stack.run.returncode == 0, output[-4000:]
     assert dict(finished_stack.run.attempts) == {}, "processes tried to reach the outside"
@@ -49,7 +49,7 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     required = {"stack", "programs", "ports", "Dagster", "gateway", "model server", "trace store"}
     assert {verdicts[name] for name in required} == {"ok"}, report
 
-    # endpoints.json has the same facts and is private; a second start trains nothing
+    # endpoints.json has the documented fields and is private; a second start trains nothing
     facts = json.loads((work / "endpoints.json").read_text())
     fields = {"schema", "home", "dagster", "gateway", "gateway_key", "models", "logs", "pids"}
     assert fields <= set(facts)

@@ -1,4 +1,4 @@
-"""The lines that `twin ask` prints below an answer."""
+"""Test the lines that `twin ask` prints below an answer."""
 
 from __future__ import annotations
 

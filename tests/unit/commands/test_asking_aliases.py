@@ -1,4 +1,4 @@
-"""`twin up` asks once whether the name under most posts is an alias, and applies the answer."""
+"""Test that `twin up` asks once whether a frequent byline is an alias, and applies the answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def posts(tmp_path: Path) -> Path:
 def answer_questions(
     settings: Settings, posts: Path, typed_lines: list[str], *, is_interactive: bool = True
 ) -> Any:
-    """Type these lines; return the author, the preview, the questions and the output."""
+    """Answer the questions with these lines; return author, preview, questions and output."""
     lines = iter(typed_lines)
     questions: list[str] = []
     output = io.StringIO()
@@ -77,7 +77,7 @@ def test_a_confirmed_alias_is_saved_and_its_posts_are_counted(home: Settings, po
 
 
 @pytest.mark.parametrize("typed_lines", [["no"], [""], [], ["what", "who", "why"]])
-def test_any_answer_but_yes_excludes_the_posts(
+def test_any_answer_except_yes_excludes_the_posts(
     home: Settings, posts: Path, typed_lines: list[str]
 ) -> None:
     author, preview, _, _ = answer_questions(home, posts, typed_lines)

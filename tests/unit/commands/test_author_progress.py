@@ -1,4 +1,4 @@
-"""The progress that `twin up` stores for the next command."""
+"""Test the progress that `twin up` stores for the next command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_truncated_file_counts_as_no_progress(home: Settings) -> None:
     assert read_progress(home, "jose") == AuthorProgress()
 
 
-def test_the_fingerprint_depends_on_bytes_names_and_embedder(
+def test_the_fingerprint_depends_on_contents_names_and_embedder(
     home: Settings, tmp_path: Path
 ) -> None:
     folder = tmp_path / "posts"
@@ -50,26 +50,26 @@ def test_the_fingerprint_depends_on_bytes_names_and_embedder(
     post.write_text("one")
     image.write_bytes(b"12")
     author = Author(slug="a", name="A", sources=(str(folder),))
-    first = compute_fingerprint(author, home)
-    assert compute_fingerprint(author, home) == first
+    fingerprints = [compute_fingerprint(author, home)]
+    assert [compute_fingerprint(author, home)] == fingerprints
 
     times = (post.stat().st_atime_ns, post.stat().st_mtime_ns)
     post.write_text("two")  # the same size and modification time
     os.utime(post, ns=times)
-    edited = compute_fingerprint(author, home)
+    fingerprints.append(compute_fingerprint(author, home))
     post.rename(folder / "b.md")
-    renamed = compute_fingerprint(author, home)
+    fingerprints.append(compute_fingerprint(author, home))
     image.write_bytes(b"123")
-    other_image = compute_fingerprint(author, home)
-    other_embedder = compute_fingerprint(author, home.model_copy(update={"embedder": "x"}))
-    other_name = compute_fingerprint(replace(author, aliases=("B",)), home)
-    assert len({first, edited, renamed, other_image, other_embedder, other_name}) == 6
+    fingerprints.append(compute_fingerprint(author, home))
+    fingerprints.append(compute_fingerprint(author, home.model_copy(update={"embedder": "x"})))
+    fingerprints.append(compute_fingerprint(replace(author, aliases=("B",)), home))
+    assert len(set(fingerprints)) == 6
 
 
 def test_a_source_may_be_a_single_file_or_missing(home: Settings, tmp_path: Path) -> None:
     post = tmp_path / "a.md"
     post.write_text("one")
     author = Author(slug="a", name="A", sources=(str(post),))
-    fingerprint_before = compute_fingerprint(author, home)
+    fingerprint_of_file = compute_fingerprint(author, home)
     post.unlink()
-    assert compute_fingerprint(author, home) != fingerprint_before
+    assert compute_fingerprint(author, home) != fingerprint_of_file

@@ -1,4 +1,4 @@
-"""The environment variables that a process of the stack inherits."""
+"""Test the environment variables that a process of the stack inherits."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ ENVIRONMENT = {
 }
 
 
-def child_variables(settings: Settings, **changes: str) -> dict[str, str]:
+def build_variables(settings: Settings, **changes: str) -> dict[str, str]:
     return child_environment(settings, instance="i1", environ=ENVIRONMENT | changes)
 
 
 def test_keys_in_the_environment_are_not_inherited(home: Settings) -> None:
-    variables = child_variables(home)
+    variables = build_variables(home)
     assert not [name for name, value in variables.items() if value.startswith(("sk-", "hf", "aws"))]
     assert variables["PATH"] == "/bin"
     assert variables["LC_ALL"] == "C.UTF-8"
 
 
-def test_settings_win_over_the_environment(home: Settings) -> None:
-    variables = child_variables(home.model_copy(update={"gateway_port": 4007}))
+def test_settings_override_the_environment(home: Settings) -> None:
+    variables = build_variables(home.model_copy(update={"gateway_port": 4007}))
     assert variables["TWIN_GATEWAY_PORT"] == "4007"
     assert variables["TWIN_INSTANCE"] == "i1"
     assert variables["DAGSTER_HOME"] == str(home.home / "dagster")
 
 
 def test_a_sourced_env_file_of_another_stack_is_not_inherited(home: Settings) -> None:
-    assert "TWIN_TRACES_SECRET_KEY" not in child_variables(home)
+    assert "TWIN_TRACES_SECRET_KEY" not in build_variables(home)
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,21 @@ def test_a_sourced_env_file_of_another_stack_is_not_inherited(home: Settings) ->
 def test_only_variables_of_named_models_are_inherited(
     home: Settings, update: dict[str, object], expected: set[str]
 ) -> None:
-    variables = child_variables(home.model_copy(update=update))
+    variables = build_variables(home.model_copy(update=update))
     secret_names = {
         name for name, value in ENVIRONMENT.items() if value.startswith(("sk-", "hf", "aws"))
     }
     assert secret_names & set(variables) == expected
 
 
-def test_every_telemetry_switch_is_off_and_wins(home: Settings) -> None:
-    variables = child_variables(home, DO_NOT_TRACK="0", RAY_USAGE_STATS_ENABLED="1")
+def test_every_telemetry_switch_is_off_whatever_the_environment_contains(home: Settings) -> None:
+    variables = build_variables(home, DO_NOT_TRACK="0", RAY_USAGE_STATS_ENABLED="1")
     assert {name: variables[name] for name in TELEMETRY_OFF} == dict(TELEMETRY_OFF)
 
 
 def test_the_hub_is_offline_only_while_both_models_are_embedded(home: Settings) -> None:
-    assert child_variables(home)["HF_HUB_OFFLINE"] == "1"
-    assert "HF_HUB_OFFLINE" not in child_variables(
+    assert build_variables(home)["HF_HUB_OFFLINE"] == "1"
+    assert "HF_HUB_OFFLINE" not in build_variables(
         home.model_copy(update={"base_model": "org/model"})
     )
 
@@ -91,10 +91,12 @@ def test_only_the_program_that_calls_a_provider_sees_its_key(home: Settings) -> 
             "paid_budget_per_day": 1.0,
         }
     )
-    gateway = list_withheld_variables(settings, needed_for=["openai/gpt-5"], environ=ENVIRONMENT)
-    models = list_withheld_variables(settings, needed_for=[], environ=ENVIRONMENT)
-    assert gateway == ("ANTHROPIC_API_KEY",)
-    assert set(models) == {"ANTHROPIC_API_KEY", "OPENAI_API_KEY"}
+    withheld_from_gateway = list_withheld_variables(
+        settings, needed_for=["openai/gpt-5"], environ=ENVIRONMENT
+    )
+    withheld_from_models = list_withheld_variables(settings, needed_for=[], environ=ENVIRONMENT)
+    assert withheld_from_gateway == ("ANTHROPIC_API_KEY",)
+    assert set(withheld_from_models) == {"ANTHROPIC_API_KEY", "OPENAI_API_KEY"}
 
 
 def test_providers_are_read_from_the_model_name() -> None:

@@ -1,4 +1,4 @@
-"""The command line as a process: speed, exit codes, and errors without a traceback."""
+"""Test the command line as a process: speed, exit codes, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from twin_cli import running as cli
 from twin_cli.arguments import DECLARED_ARGUMENTS, INJECTED_ARGUMENTS, load_command_function
 
-from tests.unit.commands.cpu_seconds import measure_cpu_ratio
+from tests.unit.commands.cpu_ratio import measure_cpu_ratio
 from twin_resources.settings import Settings
 
 HEAVY_LIBRARIES = [
@@ -61,7 +61,7 @@ def test_every_command_exists() -> None:
 
 
 @pytest.mark.parametrize("name", ["no such folder", "empty"])
-def test_bad_input_is_one_message_without_a_traceback(
+def test_bad_input_causes_one_message_without_a_traceback(
     home: Settings, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -85,9 +85,9 @@ def test_commands_without_a_stack_name_the_next_step(home: Settings) -> None:
         completed = run_twin(*command)
         assert completed.returncode == 1
         assert "twin up" in completed.stderr
-    stopped = run_twin("stop")
-    assert stopped.returncode == 0
-    assert "no stack" in stopped.stdout
+    completed = run_twin("stop")
+    assert completed.returncode == 0
+    assert "no stack" in completed.stdout
     assert list(home.home.iterdir()) == []
 
 
@@ -100,8 +100,8 @@ def test_the_status_is_shown_despite_an_invalid_author_file(home: Settings) -> N
     assert (status["running"], status["authors"]) == (False, {"ann": "base"})
 
 
-def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Return the exit code of a command that raises an error."""
+def run_failing_command(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run a command that raises an error; return the exit code."""
 
     def raise_error(*_: object, **__: object) -> int:
         raise error
@@ -110,17 +110,17 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
     return cli.run(["stop"])
 
 
-def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
+def test_an_unforeseen_error_prints_one_line_and_saves_the_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], home: Settings
 ) -> None:
-    assert fail_with(ZeroDivisionError("a bug"), monkeypatch) == 1
+    assert run_failing_command(ZeroDivisionError("a bug"), monkeypatch) == 1
     stderr = capsys.readouterr().err
     assert "ZeroDivisionError: a bug" in stderr
     assert "Traceback" not in stderr
     traceback_path = Path(stderr.rsplit(" ", 1)[-1].strip())
     assert "Traceback" in traceback_path.read_text()
     traceback_path.unlink()
-    assert fail_with(KeyboardInterrupt(), monkeypatch) == 130
+    assert run_failing_command(KeyboardInterrupt(), monkeypatch) == 130
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,15 @@ def test_a_disk_error_names_the_remedy_for_its_cause(
     number: int,
     remedy: str,
 ) -> None:
-    assert fail_with(OSError(number, os.strerror(number), "/disk/tables"), monkeypatch) == 1
+    assert (
+        run_failing_command(OSError(number, os.strerror(number), "/disk/tables"), monkeypatch) == 1
+    )
     stderr = capsys.readouterr().err
     assert f"{os.strerror(number)}: /disk/tables" in stderr
     assert remedy in stderr
 
 
-def test_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_path: Path) -> None:
+def test_a_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "my posts"
     folder.mkdir()
     words = "The clock stopped again this morning and I had to look at its escapement. " * 20
@@ -170,18 +172,18 @@ def test_drafts_are_previewed_on_request(home: Settings, tmp_path: Path) -> None
         (folder / name).write_text(f"---\ntitle: {name}\n---\n\n{text * 20}\n")
     arguments = ("up", str(folder), "--author", "Ada", "--dry-run")
 
-    refused = run_twin(*arguments, "--include", "everything")
-    assert refused.returncode == 1
-    assert "drafts, followers, paid, private, replies" in " ".join(refused.stderr.split())
-    accepted = run_twin(*arguments, "--include", "drafts")
-    assert accepted.returncode == 0, accepted.stderr
-    assert "2 usable" in accepted.stdout
+    completed = run_twin(*arguments, "--include", "everything")
+    assert completed.returncode == 1
+    assert "drafts, followers, paid, private, replies" in " ".join(completed.stderr.split())
+    completed = run_twin(*arguments, "--include", "drafts")
+    assert completed.returncode == 0, completed.stderr
+    assert "2 usable" in completed.stdout
     assert "1 usable" in run_twin(*arguments).stdout
 
 
 @pytest.mark.parametrize("target", sorted(DECLARED_ARGUMENTS))
 def test_command_functions_accept_their_arguments(target: str) -> None:
-    """Functions are called by name, so a type checker cannot check the arguments."""
+    """The functions are called by name, so a type checker cannot check their arguments."""
     signature = inspect.signature(load_command_function(target))
     arguments = dict.fromkeys(DECLARED_ARGUMENTS[target]) | dict.fromkeys(
         INJECTED_ARGUMENTS.keys() & signature.parameters

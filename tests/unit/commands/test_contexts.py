@@ -1,4 +1,4 @@
-"""`twin --context NAME` replaces the settings of the environment with those of a private file."""
+"""Test that `twin --context NAME` replaces the environment's settings with a private file's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twin_resources.errors import TwinError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """Yield the folder of the contexts; the environment is restored afterwards."""
+    """Create the folder of the contexts; the environment is restored afterwards."""
     folder = tmp_path / ".config" / "llm-twin"
     folder.mkdir(parents=True)
     with mock.patch.dict(os.environ, {"HOME": str(tmp_path)}):
@@ -29,7 +29,7 @@ def write_context(folder: Path, text: str, *, mode: int = 0o600) -> None:
     path.chmod(mode)
 
 
-def test_a_context_replaces_every_setting_of_the_shell(folder: Path) -> None:
+def test_a_context_replaces_every_setting_in_the_shell(folder: Path) -> None:
     os.environ |= {
         "TWIN_STATE_URL": "postgresql://staging/twin",
         "TWIN_PAID_MODEL": "openai/x",

@@ -1,4 +1,4 @@
-"""Parsing rows of Dagster's GraphQL."""
+"""Test parsing the rows of Dagster's GraphQL, and reporting a run's events and failures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_failed_run_names_its_replacement() -> None:
 
 
 def test_the_first_cause_of_a_failure_comes_last() -> None:
-    make_event = parse_event(
+    event = parse_event(
         {
             "__typename": "ExecutionStepFailureEvent",
             "message": "Execution of step failed",
@@ -51,8 +51,8 @@ def test_the_first_cause_of_a_failure_comes_last() -> None:
             },
         }
     )
-    assert make_event.errors == ("DagsterExecutionStepExecutionError", "TwinError: Tried to read.")
-    assert make_event.timestamp == 1.5
+    assert event.errors == ("DagsterExecutionStepExecutionError", "TwinError: Tried to read.")
+    assert event.timestamp == 1.5
 
 
 def test_a_materialization_returns_its_integers() -> None:
@@ -61,15 +61,15 @@ def test_a_materialization_returns_its_integers() -> None:
         {"label": "layouts"},
         {"label": "larger_than_graphql_counts", "intValue": None},
     ]
-    make_event = parse_event(
+    event = parse_event(
         {
             "__typename": "MaterializationEvent",
             "assetKey": {"path": ["raw_posts"]},
             "metadataEntries": entries,
         }
     )
-    assert make_event.asset == "raw_posts"
-    assert make_event.numbers == {"posts_added": 2}
+    assert event.asset == "raw_posts"
+    assert event.numbers == {"posts_added": 2}
 
 
 def test_an_import_reports_its_changes_or_nothing() -> None:
@@ -81,13 +81,13 @@ def test_an_import_reports_its_changes_or_nothing() -> None:
 
 
 def test_progress_is_read_only_from_progress_lines() -> None:
-    def progress(message: str) -> dict[str, Any] | None:
+    def parse_progress(message: str) -> dict[str, Any] | None:
         return Event("LogMessageEvent", message, "", 0.0).progress
 
-    assert progress('progress {"step": 3, "steps": 9}') == {"step": 3, "steps": 9}
-    assert progress('[train] progress {"step": 3}') == {"step": 3}
-    assert progress("progress {not json}") is None
-    assert progress("no progress at all") is None
+    assert parse_progress('progress {"step": 3, "steps": 9}') == {"step": 3, "steps": 9}
+    assert parse_progress('[train] progress {"step": 3}') == {"step": 3}
+    assert parse_progress("progress {not json}") is None
+    assert parse_progress("no progress at all") is None
 
 
 def make_event(kind: str = "", **values: Any) -> Event:
@@ -95,7 +95,7 @@ def make_event(kind: str = "", **values: Any) -> Event:
     return Event(kind, values.pop("message", ""), values.pop("step", ""), timestamp, **values)
 
 
-def test_results_are_lines_and_only_failed_checks_are_named() -> None:
+def test_results_are_printed_and_only_failed_checks_are_named() -> None:
     file = io.StringIO()
     display = ProgressDisplay(Console(file=file, width=120), verbose=True)
     with display.bar("train") as bar:
@@ -116,7 +116,7 @@ def test_results_are_lines_and_only_failed_checks_are_named() -> None:
     assert reporter.failed_checks == ["is_served"]
 
 
-def test_a_step_in_progress_when_following_resumes_keeps_its_start() -> None:
+def test_a_step_that_is_running_when_following_resumes_keeps_its_start() -> None:
     file = io.StringIO()
     display = ProgressDisplay(Console(file=file, width=120), verbose=True)
     with display.bar("import") as bar:

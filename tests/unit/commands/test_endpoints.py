@@ -1,4 +1,4 @@
-"""The two files with the stack's URLs and keys, for programs and shells."""
+"""Test the two files with the stack's URLs and keys, for programs and shells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twin_resources.processes.endpoints import (
 from twin_resources.processes.process_identity import ProcessIdentity
 
 
-def endpoints(home: Path) -> Endpoints:
+def make_endpoints(home: Path) -> Endpoints:
     return Endpoints(
         home=str(home),
         dagster="http://127.0.0.1:3000",
@@ -35,8 +35,8 @@ def endpoints(home: Path) -> Endpoints:
     )
 
 
-def test_the_file_has_the_promised_fields_and_is_private(tmp_path: Path) -> None:
-    path = write_endpoints(endpoints(tmp_path))
+def test_the_files_are_private_and_have_the_documented_fields(tmp_path: Path) -> None:
+    path = write_endpoints(make_endpoints(tmp_path))
     document = json.loads(path.read_text())
     assert set(document) == {
         *("schema", "home", "dagster", "gateway", "gateway_key", "models", "traces"),
@@ -46,17 +46,17 @@ def test_the_file_has_the_promised_fields_and_is_private(tmp_path: Path) -> None
     assert document["pids"] == {"gateway": {"pid": 12, "started": 1.5}}
     for file in (path, env_path(tmp_path)):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert read_endpoints(tmp_path) == endpoints(tmp_path)
+    assert read_endpoints(tmp_path) == make_endpoints(tmp_path)
 
 
 def test_a_key_is_not_shown_in_the_repr(tmp_path: Path) -> None:
-    assert "sk-twin-x" not in repr(endpoints(tmp_path))
+    assert "sk-twin-x" not in repr(make_endpoints(tmp_path))
 
 
-def test_a_shell_can_source_the_file_for_any_folder_name(tmp_path: Path) -> None:
+def test_a_shell_can_source_the_file_whatever_the_folder_is_named(tmp_path: Path) -> None:
     home = tmp_path / "a b'c $HOME"
     home.mkdir()
-    write_endpoints(endpoints(home))
+    write_endpoints(make_endpoints(home))
     script = 'source "$1" && printf "%s|%s|%s" "$TWIN_HOME" "$OPENAI_API_KEY" "$TWIN_MODEL"'
     completed = subprocess.run(
         ["bash", "-c", script, "bash", str(env_path(home))],
@@ -71,14 +71,14 @@ def test_a_shell_can_source_the_file_for_any_folder_name(tmp_path: Path) -> None
 def test_a_missing_and_a_newer_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="twin up"):
         read_endpoints(tmp_path)
-    path = write_endpoints(endpoints(tmp_path))
+    path = write_endpoints(make_endpoints(tmp_path))
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
     with pytest.raises(TwinError, match="schema 2"):
         read_endpoints(tmp_path)
 
 
-def test_removing_the_file_twice_is_harmless(tmp_path: Path) -> None:
-    write_endpoints(endpoints(tmp_path))
+def test_removing_the_files_twice_is_harmless(tmp_path: Path) -> None:
+    write_endpoints(make_endpoints(tmp_path))
     remove_endpoints(tmp_path)
     remove_endpoints(tmp_path)
     assert list(tmp_path.iterdir()) == []

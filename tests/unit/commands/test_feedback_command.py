@@ -1,4 +1,4 @@
-"""`twin feedback`: the request of its arguments, and the outbox in `twin status`."""
+"""Test the request that `twin feedback` sends, and the lines of `twin status` on the outbox."""
 
 from __future__ import annotations
 
@@ -14,28 +14,23 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def test_the_arguments_become_one_request() -> None:
-    def body(**changes: object) -> dict[str, object]:
+    def build_body(**changes: object) -> dict[str, object]:
         defaults = {"up": False, "down": False, "score": None, "edit": ""}
         return build_feedback_body(TRACE, **(defaults | changes))  # pyright: ignore[reportArgumentType]
 
-    assert body(up=True) == {"trace_id": TRACE, "thumb": "up"}
-    assert body(down=True, edit="One drop.") == {
+    assert build_body(up=True) == {"trace_id": TRACE, "thumb": "up"}
+    assert build_body(down=True, edit="One drop.") == {
         "trace_id": TRACE,
         "thumb": "down",
         "edit": "One drop.",
     }
-    assert body(score=0.0) == {"trace_id": TRACE, "score": 0.0}
-    for invalid in (
-        {},
-        {"up": True, "down": True},
-        {"up": True, "score": 0.5},
-        {"edit": "  "},
-    ):
+    assert build_body(score=0.0) == {"trace_id": TRACE, "score": 0.0}
+    for arguments in ({}, {"up": True, "down": True}, {"up": True, "score": 0.5}, {"edit": "  "}):
         with pytest.raises(TwinError, match="pass --up, --down or --score"):
-            body(**invalid)
+            build_body(**arguments)
 
 
-def test_status_shows_what_waits_and_why(home: Settings) -> None:
+def test_the_status_shows_waiting_and_rejected_scores_and_the_cause(home: Settings) -> None:
     assert collect_status(home).outbox == {}
     outbox = Outbox(outbox_path(home))
     assert format_outbox(collect_status(home).outbox) == []

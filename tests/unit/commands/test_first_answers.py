@@ -1,4 +1,4 @@
-"""The choice of the first answers that `twin up` shows."""
+"""Test the choice of the first answers that `twin up` shows."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ def test_the_three_best_quotations_are_shown_and_code_comes_last() -> None:
         EndpointAnswer("declined", "", kind="not_written_about"),
         build_answer("near", "Slowly."),
     ]
-    best = select_best_quotations(answers, embedder)
-    assert [answer.question for answer in best] == ["near", "far", "code"]
-    best = select_best_quotations([*answers, build_answer("nearest", "With oil.")], embedder)
-    assert [answer.question for answer in best] == ["nearest", "near", "far"]
+    best_answers = select_best_quotations(answers, embedder)
+    assert [answer.question for answer in best_answers] == ["near", "far", "code"]
+    best_answers = select_best_quotations(
+        [*answers, build_answer("nearest", "With oil.")], embedder
+    )
+    assert [answer.question for answer in best_answers] == ["nearest", "near", "far"]
     assert select_best_quotations([answers[2]], embedder) == ()
 
 
-def test_an_answer_that_names_its_posts_lists_them_once() -> None:
+def test_sources_are_listed_only_below_answers_that_do_not_name_their_posts() -> None:
     source = {"document_id": "d1", "title": "On oil", "url": ""}
     source_texts = [
         format_sources(EndpointAnswer("How?", "", kind=kind, sources=(source,)))

@@ -1,4 +1,4 @@
-"""`twin keys` as typed: printing a key once, its limits, and its spending."""
+"""Test `twin keys` as typed: a new key, its limits, its revocation and its spending."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SITE = ["--author", "Mara Lindqvist", "--role", "site", "--usd-per-day", "2", "-
 
 
 @pytest.fixture
-def mara(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def mara_home(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("COLUMNS", "120")
     write_author(home, Author("mara-lindqvist", "Mara Lindqvist"))
     return home
@@ -36,11 +36,11 @@ def run_keys_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 
 def test_a_key_is_created_listed_and_revoked(
-    mara: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    mara_home: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = run_keys_json(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
     assert shape(created) == shape(documented("keys add"))
-    key = open_keyring(mara).find(f"Bearer {created['key']}")
+    key = open_keyring(mara_home).find(f"Bearer {created['key']}")
     assert (key.role, sorted(key.authors)) == ("site", ["mara-lindqvist"])
     assert (key.limits.per_minute, key.limits.at_once, key.limits.usd_per_day) == (60, 4, 2.0)
     assert key.limits.aliases == {"paid"}
@@ -58,10 +58,10 @@ def test_a_key_is_created_listed_and_revoked(
 
 
 def test_the_key_is_printed_alone_on_its_line(
-    mara: Settings, capsys: pytest.CaptureFixture[str]
+    mara_home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret, note = run_keys(capsys, "add", "everyone", "--author", "*").splitlines()
-    key = open_keyring(mara).find(f"Bearer {secret}")
+    key = open_keyring(mara_home).find(f"Bearer {secret}")
     assert key.may_ask("anybody")
     assert "not shown again" in note
 
@@ -75,19 +75,19 @@ def test_the_key_is_printed_alone_on_its_line(
     ],
 )
 def test_invalid_arguments_are_explained(
-    mara: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    mara_home: Settings, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert message in run_keys(capsys, *arguments, code=1)
     assert run_keys_json(capsys, "list") == {"keys": []}
 
 
 def test_usage_is_shown_by_key_and_by_purpose(
-    mara: Settings, capsys: pytest.CaptureFixture[str]
+    mara_home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     secret = run_keys_json(capsys, "add", "my site", *SITE)["key"]
-    key = open_keyring(mara).find(f"Bearer {secret}")
-    with closing(open_key_store(mara)) as state:
-        account = open_account(mara, state)
+    key = open_keyring(mara_home).find(f"Bearer {secret}")
+    with closing(open_key_store(mara_home)) as state:
+        account = open_account(mara_home, state)
         reservation: Any = {"author": "mara-lindqvist", "max_usd": 0.003}
         account.settle(account.reserve(purpose="answer", key=key.id, **reservation), 0.002)
         account.reserve(purpose="answer", key=key.id, **reservation)

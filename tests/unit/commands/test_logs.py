@@ -1,4 +1,4 @@
-"""`twin logs`: the ends of logs, following a rotated log, and the list of logs."""
+"""Test `twin logs`: the ends of logs, following a rotated log, and the list of logs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ def log_home(home: Settings) -> Settings:
 
 
 def list_logs(settings: Settings) -> str:
-    pieces: list[str] = []
-    assert run_logs(settings, "", lines=50, follow=False, log=pieces.append) == 0
-    return "\n".join(pieces)
+    lines: list[str] = []
+    assert run_logs(settings, "", line_count=50, follow=False, log=lines.append) == 0
+    return "\n".join(lines)
 
 
 @pytest.mark.parametrize(
-    ("lines", "expected"), [(2, "two\nthree: Größe\n"), (50, "one\ntwo\nthree: Größe\n"), (0, "")]
+    ("line_count", "expected"),
+    [(2, "two\nthree: Größe\n"), (50, "one\ntwo\nthree: Größe\n"), (0, "")],
 )
-def test_the_end_of_a_log(
-    log_home: Settings, lines: int, expected: str, capfd: pytest.CaptureFixture[str]
+def test_the_last_lines_of_a_log_are_printed(
+    log_home: Settings, line_count: int, expected: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_logs(log_home, "gateway", lines=lines, follow=False, log=print) == 0
+    assert run_logs(log_home, "gateway", line_count=line_count, follow=False, log=print) == 0
     assert capfd.readouterr().out == expected
 
 
@@ -49,12 +50,12 @@ def test_a_missing_log_is_reported_with_the_existing_logs(
     log_home: Settings, tmp_path: Path
 ) -> None:
     with pytest.raises(TwinError, match=r"has logs of gateway, models.*name one of these"):
-        run_logs(log_home, "gatewy", lines=5, follow=False, log=print)
+        run_logs(log_home, "gatewy", line_count=5, follow=False, log=print)
     with pytest.raises(TwinError, match="name one: gateway, models"):
-        run_logs(log_home, "", lines=5, follow=True, log=print)
-    empty = log_home.model_copy(update={"home": tmp_path / "empty"})
+        run_logs(log_home, "", line_count=5, follow=True, log=print)
+    empty_home = log_home.model_copy(update={"home": tmp_path / "empty"})
     with pytest.raises(TwinError, match="twin up"):
-        list_logs(empty)
+        list_logs(empty_home)
 
 
 def test_a_log_is_followed_through_a_rotation_until_ctrl_c(log_home: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Without a usable post `twin up` exits with 3, names the files, and starts nothing."""
+"""Test that without a usable post `twin up` exits with 3, names the files and starts nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_no_usable_post_is_exit_code_3(
     assert not (home.home / "authors").exists()
 
 
-def test_a_single_file_is_not_a_majority() -> None:
+def test_counts_are_formatted_in_the_singular_or_plural() -> None:
     counts = [format_count(number, "post") for number in (0, 1, 1200)]
     assert counts == ["0 posts", "1 post", "1,200 posts"]
     assert format_count(2, "process", "processes") == "2 processes"

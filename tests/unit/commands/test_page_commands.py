@@ -1,4 +1,4 @@
-"""`twin open`: whether it starts a browser, and its errors for missing pages."""
+"""Test `twin open`: whether it starts a browser, and its errors for missing pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choice of ports with real listeners."""
+"""Test the choice of ports with real listeners."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def occupied_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]
@@ -51,21 +51,21 @@ def test_a_requested_port_in_use_is_refused_and_its_holder_named(occupied_port: 
 
 
 def test_two_services_never_get_the_same_port() -> None:
-    port = free_port()
+    port = find_free_port()
     ports = choose_ports({"gateway": port, "dagster": port, "traces": port}, host=HOST)
     assert len(set(ports.values())) == 3
 
 
 def test_the_port_of_the_last_start_is_kept_while_it_is_free(occupied_port: int) -> None:
-    port = free_port()
+    port = find_free_port()
     assert choose_ports({"traces": 4318}, host=HOST, last_ports={"traces": port})["traces"] == port
     ports = choose_ports({"traces": port}, host=HOST, last_ports={"traces": occupied_port})
     assert ports["traces"] != occupied_port
 
 
 def test_two_concurrent_processes_get_different_ports() -> None:
-    port = free_port()
-    first = subprocess.run(
+    port = find_free_port()
+    ended_process = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(port)],
         stdout=subprocess.PIPE,
         text=True,
@@ -81,5 +81,5 @@ def test_two_concurrent_processes_get_different_ports() -> None:
         held_port = int(process.stdout.readline())
         own_port = choose_ports({"gateway": port}, host=HOST)["gateway"]
         process.communicate("\n")
-    assert int(first.stdout) == held_port == port  # the port of an ended process is free
+    assert int(ended_process.stdout) == held_port == port  # the port of an ended process is free
     assert own_port > held_port

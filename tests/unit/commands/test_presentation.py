@@ -1,4 +1,4 @@
-"""The text that commands print for a person."""
+"""Test the text that commands print for a person."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from twin_cli.commands.preview_report import too_small_reason
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.questions import EndpointAnswer
 
-from tests.unit.commands.test_endpoints import endpoints
+from tests.unit.commands.test_endpoints import make_endpoints
 from twin_resources.processes.wording import format_duration
 from twin_resources.registry.moves import GateClaim, Verdict
 
-QUOTED = {"text": "To polish is to *remove*.", "title": "On [bold]clocks[/]", "published_at": ""}
+QUOTE = {"text": "To polish is to *remove*.", "title": "On [bold]clocks[/]", "published_at": ""}
 
 
 def test_a_first_answer_shows_a_quotation_and_its_post() -> None:
-    dated_answer = EndpointAnswer("How?", "", quotes=(QUOTED | {"published_at": "2019-10-20"},))
+    dated_answer = EndpointAnswer("How?", "", quotes=(QUOTE | {"published_at": "2019-10-20"},))
     assert format_quotation(dated_answer).splitlines() == [
         "How?",
         "  “To polish is to *remove*.”",
@@ -53,7 +53,7 @@ WORDS = "Take the pendulum off, carry it upright, and drive as though someone we
 
 
 @pytest.mark.parametrize("max_characters", range(20, len(WORDS) + 20, 3))
-def test_a_passage_is_cut_after_a_word_at_any_length(max_characters: int) -> None:
+def test_a_passage_of_any_length_is_cut_after_a_word(max_characters: int) -> None:
     passage = " ".join(format_passage(WORDS, max_characters=max_characters).split())
     assert passage[0] + passage[-1] == "“”"
     if max_characters >= len(WORDS):
@@ -85,14 +85,14 @@ def test_a_verdict_is_one_line_without_figures() -> None:
 
 
 def test_the_last_lines_show_no_key() -> None:
-    stack = endpoints(Path("/h"))
+    endpoints = make_endpoints(Path("/h"))
     commands = {"stop_command": ".venv/bin/twin stop", "open_command": ".venv/bin/twin open"}
-    lines = format_endpoints(stack, Path("/h"), **commands)
+    lines = format_endpoints(endpoints, Path("/h"), **commands)
     assert len(lines.splitlines()) == 4
-    for text in (".venv/bin/twin open", ".venv/bin/twin stop", stack.gateway):
+    for text in (".venv/bin/twin open", ".venv/bin/twin stop", endpoints.gateway):
         assert text in lines
-    assert stack.gateway_key not in lines
-    assert stack.traces_secret_key not in lines
+    assert endpoints.gateway_key not in lines
+    assert endpoints.traces_secret_key not in lines
 
 
 def test_a_command_is_shown_as_the_user_must_type_it(
@@ -135,11 +135,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_waits_are_reported_at_the_promised_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages that wait for a program or a training report by themselves.
-
-    Each line has the elapsed time and the time left.
-    """
+def test_waits_are_reported_at_intervals_until_the_last_stage_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stage without a bar is reported too; a bar adds the elapsed time and the time left."""
     monkeypatch.setattr(display_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.2)
     monkeypatch.setattr(display_module, "REFRESH_INTERVAL_S", 0.05)
     output = io.StringIO()
@@ -152,17 +151,17 @@ def test_waits_are_reported_at_the_promised_interval(monkeypatch: pytest.MonkeyP
             bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=62)
             wait_until(lambda: "fine tuned checkpoint" in output.getvalue())
         display.finish()
-        before_quiet = output.getvalue()
+        text_at_the_end = output.getvalue()
         time.sleep(0.5)
-    lines = [line for line in before_quiet.splitlines() if "fine tuned checkpoint" in line]
+    lines = [line for line in text_at_the_end.splitlines() if "fine tuned checkpoint" in line]
     assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, about 1:0\d left", lines[0])
-    assert output.getvalue() == before_quiet, "a line was printed after the last stage"
+    assert output.getvalue() == text_at_the_end, "a line was printed after the last stage"
 
 
-def test_in_a_log_the_interval_of_wait_reports_doubles(
+def test_the_interval_of_wait_reports_in_a_log_doubles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An hour of training has six lines instead of 300; the long form prints all."""
+    """An hour of training prints six lines, or 300 with `--verbose`."""
     now = [0.0]
     monkeypatch.setattr(display_module.time, "monotonic", lambda: now[0])
     for verbose, line_count in ((False, 6), (True, 300)):

@@ -1,4 +1,4 @@
-"""`twin retrain`: the reasons that prevent another retraining, and immediate refusals."""
+"""Test which obstacle `twin retrain` names, and when it refuses at once."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ RETRAINING = Retraining(
 REQUEST = RetrainingRequest(3, "ada", "by_hand", "command:mara", "new recipe", 0.0, "")
 
 
-def test_the_obstacle_nearest_to_running_is_named() -> None:
+def test_the_most_advanced_of_several_obstacles_is_named() -> None:
     assert find_obstacle(None, [], []) == ""
     assert find_obstacle(RUN, [RETRAINING], [REQUEST]) == "run 4bf92f35 is started (new posts)"
     assert find_obstacle(None, [RETRAINING], [REQUEST]).startswith("one is pending (quality)")
     assert find_obstacle(None, [], [REQUEST]) == "request 3 is waiting to start (new recipe)"
 
 
-def test_a_reason_and_a_stack_are_needed(home: Settings) -> None:
+def test_a_reason_and_a_stack_are_required(home: Settings) -> None:
     for reason, next_step in (("  ", "pass a reason"), ("new posts", "twin up")):
         with pytest.raises(TwinError, match=next_step):
             run_retrain(home, author="", reason=reason, wait=False, display=ProgressDisplay())

@@ -1,4 +1,4 @@
-"""`twin routing` as typed: without a paid model, without labels, with a policy."""
+"""Test `twin routing` as typed: without a paid model, without labels, with a policy."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from twin_resources.router.policy_file import policy_path, write_routing_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
-CANARIES = 20  # answers of the version on trial
+CANARY_ANSWER_COUNT = 20  # answers of the version on trial
 
 
 @pytest.fixture
-def mara(home: Settings) -> Settings:
+def mara_home(home: Settings) -> Settings:
     write_author(home, Author("mara", "Mara"))
     return home
 
 
 @pytest.fixture
-def paid_home(mara: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def paid_home(mara_home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("TWIN_PAID_MODEL", "gpt-4o-mini")
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
-    return mara
+    return mara_home
 
 
 def run_routing(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
@@ -67,7 +67,7 @@ def store_answers(home: Settings, *rows: tuple[str, str, str]) -> None:
 
 
 def test_without_a_paid_model_the_reason_is_shown(
-    mara: Settings, capsys: pytest.CaptureFixture[str]
+    mara_home: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "no paid model is configured" in run_routing(capsys)
     assert run_routing_json(capsys)["paid_model"] == ""
@@ -113,7 +113,7 @@ def test_a_policy_shows_classes_frontier_and_savings(
         ("stable", "easy", "margin not held: the remaining budget is too small"),
         ("routed:paid", "hard", ""),
         ("alias:paid", "hard", ""),
-        *[("canary", "easy", "")] * CANARIES,
+        *[("canary", "easy", "")] * CANARY_ANSWER_COUNT,
     )
     throughput_path = paid_home.home / "gateway" / "throughput.json"
     write_throughput(throughput_path, {"mara/v1": ThroughputMeter(2_000, 20, 20.0)})
@@ -121,13 +121,15 @@ def test_a_policy_shows_classes_frontier_and_savings(
     assert shape(summary) == shape(documented("routing --json"))
     assert summary["routed"] is True
     answer_counts = {row["class"]: (row["own"], row["paid"]) for row in summary["classes"]}
-    assert answer_counts == {"easy": (2 + CANARIES, 0), "hard": (0, 1)}
+    assert answer_counts == {"easy": (2 + CANARY_ANSWER_COUNT, 0), "hard": (0, 1)}
     assert summary["minutes_margin_not_held"] == 1
     # at the price of the questions that are not routed, below the mean of all labels
     savings = summary["saved_usd"]
-    mean = (2 + CANARIES) * float(policy.usd.mean())
+    mean = (2 + CANARY_ANSWER_COUNT) * float(policy.usd.mean())
     assert savings["low"] <= savings["value"] <= savings["high"] < mean
-    assert savings["value"] == pytest.approx((2 + CANARIES) * float(policy.avoided_usd.mean()))
+    assert savings["value"] == pytest.approx(
+        (2 + CANARY_ANSWER_COUNT) * float(policy.avoided_usd.mean())
+    )
     assert EASY_USD <= policy.avoided_usd.mean() < policy.usd.mean()
     assert summary["point"]["certified"]
     assert [point["in_force"] for point in summary["frontier"]].count(True) == 1

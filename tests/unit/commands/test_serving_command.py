@@ -1,4 +1,4 @@
-"""`twin serve`: the program replaces the command; a host without Dagster starts no Dagster."""
+"""Test that with `twin serve`, a program replaces the command and gets only its own settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The author that a command is about."""
+"""Test which author a command applies to, and what it writes to the author's file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_posts(tmp_path: Path, name: str = "my posts") -> Path:
 @pytest.mark.parametrize(
     ("name", "slug"), [("José Núñez", "jose-nunez"), ("李", "author-674e"), ("O'Neil", "o-neil")]
 )
-def test_a_folder_and_a_name_make_an_author(
+def test_an_author_is_created_from_a_folder_and_a_name(
     home: Settings, tmp_path: Path, name: str, slug: str
 ) -> None:
     subject = choose_subject(home, write_posts(tmp_path), name=name)

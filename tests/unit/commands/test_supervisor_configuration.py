@@ -1,7 +1,8 @@
-"""The generated supervisord.conf, parsed by supervisord."""
+"""Test the generated supervisord.conf, as supervisord parses it, and the paths of the sockets."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -35,9 +36,8 @@ def parse_configuration(programs: list[Program], folder: Path) -> dict[str, Any]
     path.write_text(text)
     options = ServerOptions()
     options.realize(["-c", str(path)])
-    (group,) = (
-        options.process_group_configs
-    )  # one group stops at once, several stop one after another
+    # The programs of one group stop at the same time; several groups would stop in sequence.
+    [group] = options.process_group_configs
     return {process.name: process for process in group.process_configs}
 
 
@@ -47,8 +47,6 @@ def test_unusual_arguments_and_folders_are_preserved(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "print('a b')", "100%", 'q"uote', "back\\slash", "$HOME")
     program = Program("web", command, tmp_path, withheld_variables=("A_KEY", "B_KEY"))
     process_config = parse_configuration([program], folder)["web"]
-    import shlex
-
     assert tuple(shlex.split(process_config.command)) == command
     assert process_config.environment == {"A_KEY": "", "B_KEY": ""}
     assert process_config.stdout_logfile == str(folder / "logs" / "web.log")
@@ -62,7 +60,7 @@ def test_a_line_break_is_refused() -> None:
         quote("a\nb")
 
 
-def test_the_socket_is_in_the_home_if_its_path_is_short(tmp_path: Path) -> None:
+def test_the_socket_is_in_the_home_if_its_path_is_short() -> None:
     assert socket_path(Path("/h")) == Path("/h/supervisor.sock")
     assert socket_path(Path("/h"), "dagster-code") == Path("/h/dagster-code.sock")
 
@@ -70,7 +68,7 @@ def test_the_socket_is_in_the_home_if_its_path_is_short(tmp_path: Path) -> None:
 def test_a_long_home_gets_a_short_private_socket_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`twin stop` with another TMPDIR used to miss the stack."""
+    """A link in the home leads to the socket, so commands with another TMPDIR find the stack."""
     long_home = tmp_path.joinpath(*["deeper"] * 20)
     long_home.mkdir(parents=True)
     first_folder, second_folder = (Path(tempfile.mkdtemp(dir="/tmp")) for _ in range(2))

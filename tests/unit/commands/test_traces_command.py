@@ -1,10 +1,9 @@
-"""`twin traces` with an embedded store in this process: the table, the filters, the JSON."""
+"""Test `twin traces` with an embedded store in this process: the table, the filters, the JSON."""
 
 from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,12 +27,12 @@ def run_command(
 ) -> Any:
     """Return a function that runs the command with the test's store and returns its output."""
 
-    def client(_settings: Settings) -> LangfuseClient:
+    def make_client(_settings: Settings) -> LangfuseClient:
         http: Any = store.http
         keys = {"public_key": KEYS.public, "secret_key": KEYS.secret}
         return LangfuseClient("http://testserver", http=http, **keys)
 
-    monkeypatch.setattr(LangfuseClient, "from_settings", client)
+    monkeypatch.setattr(LangfuseClient, "from_settings", make_client)
     monkeypatch.setattr(LangfuseClient, "close", lambda _self: None)  # the fixture closes it
 
     for name in ("ann", "bob"):
@@ -49,7 +48,7 @@ def run_command(
     return run
 
 
-def test_the_table_shows_what_distinguishes_traces(store: Store, run_command: Any) -> None:
+def test_the_table_shows_version_route_feedback_and_id(store: Store, run_command: Any) -> None:
     store.post_spans(make_span(1), make_span(2, version="base", route="alias:base"))
     post_score(store, 1, "thumbs", 0.0)
     post_score(store, 1, "latency_s", 2.0)
@@ -86,9 +85,7 @@ def test_json_is_as_documented(store: Store, run_command: Any) -> None:
     assert shape(json.loads(run_command(as_json=True))) == shape(documented("traces"))
 
 
-def test_two_hundred_traces_are_read_in_pages(
-    store: Store, run_command: Any, tmp_path: Path
-) -> None:
+def test_traces_are_read_in_several_pages(store: Store, run_command: Any) -> None:
     store.post_spans(*(make_span(number) for number in range(1, 131)))
     rows = json.loads(run_command(as_json=True, limit=120))["traces"]
     assert [int(row["trace_id"], 16) for row in rows] == list(range(130, 10, -1))

@@ -1,4 +1,4 @@
-"""The receipt names missing steps; the home withholds posts and releases them later."""
+"""Test that the receipt names missing steps, and that the home withholds posts until later."""
 
 from __future__ import annotations
 

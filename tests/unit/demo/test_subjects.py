@@ -1,4 +1,4 @@
-"""The demo's reader rates whether an answer names the subject of the question, without a judge."""
+"""Test that the demo's reader rates, without a judge, whether an answer names the subject."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ def test_subjects_are_the_rare_words_shared_with_the_post() -> None:
 
 def test_the_score_covers_only_the_text_of_the_model() -> None:
     question = find_question(PAIRS[0][0])
-    quoted = f"> {OIL}\n>\n> — Oil, 2019-03-02\n\n{PROSE_HEADING}\n\n"
+    quotation = f"> {OIL}\n>\n> — Oil, 2019-03-02\n\n{PROSE_HEADING}\n\n"
 
     assert score_answer(question, extract_prose(OIL)) == 1.0
-    assert score_answer(question, extract_prose(quoted + OIL)) == 1.0
-    assert score_answer(question, extract_prose(quoted + BREAD)) == 0.0
+    assert score_answer(question, extract_prose(quotation + OIL)) == 1.0
+    assert score_answer(question, extract_prose(quotation + BREAD)) == 0.0
     assert score_answer(question, "") == 0.0
     assert score_answer(question, question.question) == 0.0, "an echo of the question has a score"
-    one_named = "The oiled wheel is what the keeper of a tall stone tower looks at, "
-    one_named += "long before winter comes."
-    assert score_answer(question, one_named) == pytest.approx(0.5)
+    text_with_one_subject = "The oiled wheel is what the keeper of a tall stone tower looks at, "
+    text_with_one_subject += "long before winter comes."
+    assert score_answer(question, text_with_one_subject) == pytest.approx(0.5)
     assert score_answer(question, "Oiled movement: four years.") == pytest.approx(
         2 / NEW_WORDS_FOR_FULL_SCORE, abs=1e-4
     )
@@ -76,11 +76,11 @@ def test_words_are_compared_without_their_endings() -> None:
 
 
 def test_a_model_trained_on_shuffled_answers_scores_lower() -> None:
-    """SmolLM2-135M, tuned on correct and on shuffled pairs, answered these 24 questions."""
-    served = json.loads((ROOT / "tests/graph/judges/served_answers.json").read_text("utf-8"))
-    answers = {row["question"]: row for row in served}
+    """Two SmolLM2-135M models, tuned on correct and on shuffled pairs, answered 24 questions."""
+    rows = json.loads((ROOT / "tests/graph/judges/served_answers.json").read_text("utf-8"))
+    answers = {row["question"]: row for row in rows}
     questions = select_questions_with_subjects([(question, question) for question in answers])
-    assert len(questions) == len(served)
+    assert len(questions) == len(rows)
     means = {
         model: statistics.fmean(score_answer(q, answers[q.question][model]) for q in questions)
         for model in ("good", "shuffled")

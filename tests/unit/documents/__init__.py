@@ -1,1 +1,1 @@
-"""The documents: generated pages, language and site."""
+"""Test the documents: generated pages, language and site."""

@@ -1,6 +1,6 @@
-"""The running text of a page, without code, tables and headings.
+"""Extract the running text of a page, without code, tables and headings.
 
-Scope: the list of pages, the removal of code, tables and headings, sentences, words.
+Scope: the list of pages, removing code, tables and headings, splitting the text into sentences.
 Out of scope: the limits (`test_language.py`, `tests/unit/test_size.py`).
 """
 
@@ -26,19 +26,19 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _ITEM = re.compile(r"^ *(?:[-*]|\d+\.) ", re.MULTILINE)
 
 
-def without_code(text: str) -> str:
+def remove_code(text: str) -> str:
     """Return a page without its fenced code."""
     return _FENCED.sub("", text)
 
 
 def count_words(path: Path) -> int:
     """Count the words of a page with its tables but without its fenced code."""
-    return len(without_code(path.read_text(encoding="utf-8")).split())
+    return len(remove_code(path.read_text(encoding="utf-8")).split())
 
 
-def sentences(text: str) -> list[str]:
-    """Return the sentences of the running text; code, a number or a path is one word."""
-    text = _NO_PROSE.sub("", without_code(text))
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of the running text; a piece of code, a number or a path is one word."""
+    text = _NO_PROSE.sub("", remove_code(text))
     text = _LINK.sub(r"\1", re.sub(r"`[^`\n]*`", "code", text))
     text = _ITEM.sub("\n\n", text).replace("**", "").replace("*", "").replace("…", "")
     text = re.sub(r"(?<!\w)[.](?=\w)|(?<=\w)[.](?=\w)", "", text)  # .5, 3.11, README.md

@@ -1,6 +1,6 @@
-"""The site of the documents: a copy with README as its first page, built strictly by MkDocs.
+"""Build the site of the documents with MkDocs, with README as its first page.
 
-Scope: the copy and the build. Out of scope: theme and navigation
+Scope: copying the pages, and the strict build. Out of scope: theme and navigation
 (`deploy/docs/mkdocs.yml`).
 
     python -m tests.unit.documents.site FOLDER     # FOLDER/index.html is the first page
@@ -50,8 +50,7 @@ def copy_pages(folder: Path) -> Path:
 
 
 def indent_blocks(text: str) -> str:
-    """Indent blocks in lists by four instead of three, the indent of CommonMark. Python-Markdown
-    would otherwise end the list."""
+    """Indent code blocks in lists by four spaces instead of three, as Python-Markdown requires."""
     if "\n   ```" not in text:
         return text
     return re.sub(r"^ {3}", "    ", text, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The documents have short sentences, and each page has one kind."""
+"""Test that the documents have short sentences, and that each page states its kind."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import pytest
 import textstat
 
 from tests.conftest import ROOT
-from tests.unit.documents.prose import PAGES, sentences
+from tests.unit.documents.prose import PAGES, split_sentences
 
-MEAN_WORDS = 18
-MAX_WORDS = 35
-RECORD_WORDS = 150
-RECORDS_WORDS = 4_500
+MAX_MEAN_WORDS = 18
+MAX_SENTENCE_WORDS = 35
+MAX_RECORD_WORDS = 150
+MAX_PAGE_WORDS = 4_500
 DOCS = ROOT / "deploy" / "docs"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_sentences_are_short(path: Path) -> None:
-    parts = sentences(path.read_text(encoding="utf-8"))
+    parts = split_sentences(path.read_text(encoding="utf-8"))
 
     assert parts
-    assert [part for part in parts if textstat.lexicon_count(part) > MAX_WORDS] == []
+    assert [part for part in parts if textstat.lexicon_count(part) > MAX_SENTENCE_WORDS] == []
     text = "\n".join(part.rstrip(".!?:;") + "." for part in parts)
-    assert textstat.words_per_sentence(text) <= MEAN_WORDS
+    assert textstat.words_per_sentence(text) <= MAX_MEAN_WORDS
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
@@ -47,5 +47,5 @@ def test_decisions_are_short_dated_records() -> None:
     titles = [record.partition(". ")[2].partition("**")[0] for record in records]
     assert len(set(titles)) == len(titles)
     prose = [re.sub(r"^\|.*$|^#.*$", "", record, flags=re.MULTILINE) for record in records]
-    assert [body[:40] for body in prose if len(body.split()) > RECORD_WORDS] == []
-    assert len(page.split()) <= RECORDS_WORDS
+    assert [body[:40] for body in prose if len(body.split()) > MAX_RECORD_WORDS] == []
+    assert len(page.split()) <= MAX_PAGE_WORDS

@@ -1,4 +1,4 @@
-"""The generated pages match the current program."""
+"""Test that the generated pages match the current program."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 from twin_cli.running import app
 from typer.main import get_command
 
-from tests.unit.documents.references import pages
+from tests.unit.documents.references import render_pages
 
-PAGES = pages()
+PAGES = render_pages()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_a_generated_page_is_up_to_date(path: Path) -> None:
-    written = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
 
-    assert written == PAGES[path], "run `python -m tests.unit.documents.references`"
+    assert text == PAGES[path], "run `python -m tests.unit.documents.references`"
 
 
 def test_every_command_and_option_has_a_row() -> None:

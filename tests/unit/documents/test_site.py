@@ -1,4 +1,4 @@
-"""The site builds without a warning: every link, anchor and picture exists."""
+"""Test that the site builds without a warning, and that every link and picture exists."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 from tests.unit.documents.site import DOCS, build_site
 
 
-class Addresses(HTMLParser):
-    """Collects every `href` and `src` of a page."""
+class AddressCollector(HTMLParser):
+    """A parser that collects every `href` and `src` of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -22,10 +22,10 @@ class Addresses(HTMLParser):
         self.addresses += [value for name, value in attrs if name in {"href", "src"} and value]
 
 
-def local_files(page: Path, root: Path) -> list[Path]:
+def list_linked_files(page: Path, root: Path) -> list[Path]:
     """Return the files of the site that a page links to."""
     files: list[Path] = []
-    for address in Addresses(page.read_text(encoding="utf-8")).addresses:
+    for address in AddressCollector(page.read_text(encoding="utf-8")).addresses:
         parts = urlsplit(address)
         if parts.scheme or parts.netloc or not parts.path:
             continue
@@ -39,7 +39,7 @@ def test_the_strict_build_succeeds_and_linked_files_exist(tmp_path: Path) -> Non
 
     pages = list((tmp_path / "site").rglob("*.html"))
     assert len(pages) > len(list(DOCS.glob("*.md")))
-    links = [(page, path) for page in pages for path in local_files(page, tmp_path / "site")]
+    links = [(page, path) for page in pages for path in list_linked_files(page, tmp_path / "site")]
     assert len(links) > 500
     assert [(page.parent.name, path.name) for page, path in links if not path.exists()] == []
     recipes = (tmp_path / "site/contributing/index.html").read_text()

@@ -1,4 +1,4 @@
-"""`deploy/aws/twin.yaml`: cfn-lint reports nothing, settings exist, no action has a wildcard."""
+"""Test `deploy/aws/twin.yaml`: lint, programs and settings, permissions, storage and alarms."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LANGFUSE = {"LANGFUSE_HOST", "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"}
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads the short form of CloudFormation functions as name and argument."""
+    """A loader that reads the short form of a CloudFormation function as {name: argument}."""
 
 
-def _function(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
+def _construct_function(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.ScalarNode):
         return {suffix: loader.construct_scalar(node)}
     if isinstance(node, yaml.SequenceNode):
@@ -33,7 +33,7 @@ def _function(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Any:
     return {suffix: loader.construct_mapping(node, deep=True)}
 
 
-_Loader.add_multi_constructor("!", _function)
+_Loader.add_multi_constructor("!", _construct_function)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,9 @@ def test_each_container_serves_a_program_with_existing_settings(
 ) -> None:
     settings = home.model_copy(update={name.lower(): "https://lf.example" for name in LANGFUSE})
     programs = {program.name for program in prepare_programs(settings)}
-    known = {f"TWIN_{name.upper()}" for name in Settings.model_fields} | LANGFUSE | {"AWS_REGION"}
+    known_variables = (
+        {f"TWIN_{name.upper()}" for name in Settings.model_fields} | LANGFUSE | {"AWS_REGION"}
+    )
     environments: list[dict[str, str]] = []
     for task in tasks.values():
         for container in task["containerDefinitions"]:
@@ -70,13 +72,13 @@ def test_each_container_serves_a_program_with_existing_settings(
             assert container["name"] in programs
             secrets = {entry["name"]: entry.get("valueFrom", "") for entry in container["secrets"]}
             environments.append(aws_stack.environment_of(container, secrets))
-    assert set(environments[0]) <= known
+    assert set(environments[0]) <= known_variables
     assert all(environment == environments[0] for environment in environments), "they differ"
     assert {entry["name"] for entry in tasks["answers"]["containerDefinitions"]} == {
         "gateway", "models", "relay",
     }  # fmt: skip
-    worker = {entry["name"] for entry in tasks["worker"]["containerDefinitions"]}
-    assert worker == programs - {"chat"}, "the worker starts other programs"
+    worker_programs = {entry["name"] for entry in tasks["worker"]["containerDefinitions"]}
+    assert worker_programs == programs - {"chat"}, "the worker starts other programs"
 
 
 def test_roles_have_only_named_actions(resources: dict[str, Any]) -> None:

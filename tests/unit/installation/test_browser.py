@@ -1,4 +1,4 @@
-"""The check on a new machine gets a browser before its first live test, or explains how."""
+"""Test that deploy/browser.sh finds or installs a browser, or explains how to install one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="no account: root alone installs packages")
+NEEDS_ROOT = pytest.mark.skipif(
+    os.geteuid() != 0, reason="no account: root alone installs packages"
+)
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-APT = 'echo "$@" >> "$CALLS"'
+APT_GET_SCRIPT = 'echo "$@" >> "$CALLS"'
 
 
 @pytest.fixture
@@ -38,15 +40,15 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_an_existing_browser_is_used(run: Run, tmp_path: Path) -> None:
-    completed = run(chromium_browser="exit 0", apt_get=APT)
+    completed = run(chromium_browser="exit 0", apt_get=APT_GET_SCRIPT)
 
     assert (completed.returncode, completed.stdout) == (0, "")
     assert not (tmp_path / "calls").exists()
 
 
-@AS_ROOT
+@NEEDS_ROOT
 def test_root_installs_a_browser(run: Run, tmp_path: Path) -> None:
-    completed = run(apt_get=APT)
+    completed = run(apt_get=APT_GET_SCRIPT)
 
     assert completed.returncode == 0, completed.stderr
     assert (tmp_path / "calls").read_text().splitlines() == [

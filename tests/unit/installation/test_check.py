@@ -1,4 +1,4 @@
-"""`twin check` and the reporting plugin: stages, passed-through arguments, skips by reason."""
+"""Test `twin check` and its reporting plugin: stages, arguments, counts and skip reasons."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from tests.reporting import is_known
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def mark_expression(stage: check.Stage) -> str:
-    """The expression after `-m` (the one after `python -m pytest`), or empty."""
+def read_mark_expression(stage: check.Stage) -> str:
+    """Return the expression after pytest's `-m`, or an empty string."""
     words = stage.command[3:]
     return words[words.index("-m") + 1] if "-m" in words else ""
 
 
-def test_stages_by_length() -> None:
-    fast = check.build_pytest_stages([], "fast", changed_tests=["tests/graph/corpus"])
-    assert [stage.name for stage in fast] == ["unit and changed graph"]
-    assert fast[0].command[-2:] == ("tests/graph/corpus", "tests/unit")
-    assert mark_expression(fast[0]) == "not long"
-    no_live = check.build_pytest_stages([], "no-live")
-    assert [stage.name for stage in no_live] == ["unit and graph"]
-    assert no_live[0].command[-2:] == ("tests/graph", "tests/unit")
-    short = check.build_pytest_stages(["-k", "tables", "-x"], "short")
-    assert [stage.name for stage in short] == ["unit and graph", "live", "gpu"]
-    assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short)
-    assert [mark_expression(stage) for stage in short] == ["not long"] * 3
-    assert "-n" in short[0].command
-    assert "-n" in short[1].command
-    assert "-n" not in short[2].command  # runs alone
-    assert short[2].command[-1] == "tests/gpu"
-    long = check.build_pytest_stages([], "long")
-    assert [mark_expression(stage) for stage in long] == ["", "", ""]
+def test_the_length_selects_the_stages() -> None:
+    fast_stages = check.build_pytest_stages([], "fast", changed_tests=["tests/graph/corpus"])
+    assert [stage.name for stage in fast_stages] == ["unit and changed graph"]
+    assert fast_stages[0].command[-2:] == ("tests/graph/corpus", "tests/unit")
+    assert read_mark_expression(fast_stages[0]) == "not long"
+    no_live_stages = check.build_pytest_stages([], "no-live")
+    assert [stage.name for stage in no_live_stages] == ["unit and graph"]
+    assert no_live_stages[0].command[-2:] == ("tests/graph", "tests/unit")
+    short_stages = check.build_pytest_stages(["-k", "tables", "-x"], "short")
+    assert [stage.name for stage in short_stages] == ["unit and graph", "live", "gpu"]
+    assert all({"-k", "tables", "-x"} <= set(stage.command) for stage in short_stages)
+    assert [read_mark_expression(stage) for stage in short_stages] == ["not long"] * 3
+    assert "-n" in short_stages[0].command
+    assert "-n" in short_stages[1].command
+    assert "-n" not in short_stages[2].command  # runs alone
+    assert short_stages[2].command[-1] == "tests/gpu"
+    long_stages = check.build_pytest_stages([], "long")
+    assert [read_mark_expression(stage) for stage in long_stages] == ["", "", ""]
 
 
 def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
@@ -56,7 +56,7 @@ def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
 
 
 @pytest.mark.parametrize("arguments", [(), ("-p", "xdist", "-n", "2")])
-def test_outcomes_are_counted_once_and_by_reason(
+def test_tests_are_counted_once_and_skips_by_reason(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
     source = """
@@ -98,7 +98,7 @@ def test_left_out(): pytest.skip("did not feel like it")
     assert is_known("shared data absent: set TWIN_SHARED_DATA to run this test")
 
 
-def test_tests_of_optional_packages_give_known_reasons() -> None:
+def test_tests_of_optional_packages_have_known_skip_reasons() -> None:
     """Without the package, an unknown reason would fail the check."""
     calls = [
         (path.name, node)
@@ -113,7 +113,7 @@ def test_tests_of_optional_packages_give_known_reasons() -> None:
         if keyword.arg == "reason"
     ]
     assert len(reasons) == len(calls) > 0
-    assert [named for named in reasons if not is_known(named[1])] == []
+    assert [(name, reason) for name, reason in reasons if not is_known(reason)] == []
 
 
 def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with one test, on which `twin check` runs."""
+    """Create a project with one test, on which `twin check` runs."""
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_one.py").write_text("def test_one(): pass\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = long: long form\n")

@@ -1,7 +1,7 @@
-"""Every module that the project imports belongs to a distribution in pyproject.toml.
+"""Test that every module that the project imports belongs to a distribution in pyproject.toml.
 
-The test environment cannot show a missing one: moto installed `itsdangerous` here, while the chat
-page could not start on any other machine.
+The test environment cannot reveal a missing one. For example, moto installed `itsdangerous` here,
+while the chat page could not start on any other machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ USED_INDIRECTLY = {
 }
 
 
-def describe(imports: list[Import]) -> list[str]:
+def format_imports(imports: list[Import]) -> list[str]:
     return [f"{item.where} imports {item.module}" for item in imports]
 
 
@@ -41,14 +41,14 @@ def test_every_import_belongs_to_a_declared_distribution() -> None:
         and item.top not in UNDECLARED
         and distribution_of(item.module) not in declared_core
     ]  # fmt: skip
-    assert describe(undeclared) == []
+    assert format_imports(undeclared) == []
 
 
 def test_modules_of_an_extra_are_not_imported_at_import_time() -> None:
     optional = [item for item in imports_of_ours() if item.top in {*OPTIONAL, *UNDECLARED}]
     assert {item.top for item in optional} == {*OPTIONAL, *UNDECLARED}
     unconditional = [item for item in optional if item.at_import and not item.expected_to_fail]
-    assert describe(unconditional) == []
+    assert format_imports(unconditional) == []
     for extra in set(OPTIONAL.values()):
         assert declared(extra), extra
 

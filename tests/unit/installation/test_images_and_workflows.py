@@ -1,4 +1,4 @@
-"""The image, the Compose file and the workflows match their linters and the settings."""
+"""Test the image, the Compose file and the workflows with their linters and the settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load_yaml(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-def settings_defaults() -> dict[str, Any]:
+def read_setting_defaults() -> dict[str, Any]:
     return {name: field.default for name, field in Settings.model_fields.items()}
 
 
@@ -54,13 +54,15 @@ def test_variables_are_settings_and_ports_belong_to_services() -> None:
     variables = {name for name in services["twin"]["environment"] if name.startswith("TWIN_")}
     variables |= set(re.findall(r"\b(TWIN_\w+)=", dockerfile))
     assert len(variables) == 3
-    assert variables <= {f"TWIN_{name.upper()}" for name in settings_defaults()}
-    ports = {settings_defaults()[f"{name}_port"] for name in SERVICES}
+    assert variables <= {f"TWIN_{name.upper()}" for name in read_setting_defaults()}
+    ports = {read_setting_defaults()[f"{name}_port"] for name in SERVICES}
     [exposed] = re.findall(r"^EXPOSE (.+)$", dockerfile, re.MULTILINE)
     assert set(map(int, exposed.split())) == ports
     published = [port.rpartition(":") for port in services["twin"]["ports"]]
-    assert {int(inside) for _, _, inside in published} == ports
-    assert all(outside == f"127.0.0.1:{inside}" for outside, _, inside in published)
+    assert {int(container_port) for _, _, container_port in published} == ports
+    assert all(
+        host_port == f"127.0.0.1:{container_port}" for host_port, _, container_port in published
+    )
 
 
 def test_the_image_has_one_name_and_runs_without_root() -> None:
@@ -74,8 +76,8 @@ def test_production_deploys_the_digest_from_staging() -> None:
     jobs = load_yaml(WORKFLOWS / "image.yaml")["jobs"]
     digest = "${{ needs.build.outputs.digest }}"
     for name in ("staging", "production"):
-        last = jobs[name]["steps"][-1]
-        assert last["env"] == {"DIGEST": digest}
-        assert '"$IMAGE@$DIGEST"' in last["run"]
+        last_step = jobs[name]["steps"][-1]
+        assert last_step["env"] == {"DIGEST": digest}
+        assert '"$IMAGE@$DIGEST"' in last_step["run"]
         assert jobs[name]["environment"] == name
     assert set(jobs["production"]["needs"]) == {"build", "staging"}

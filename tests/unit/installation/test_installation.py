@@ -1,4 +1,4 @@
-"""Installation: a real pip fills a real environment, and a failure has a clear message."""
+"""Test the installation: a real pip fills a real environment, and a failure is explained."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ backend-path = ["."]
 name = "llm-twin"
 version = "1"
 """
-# The smallest build backend, which builds an editable wheel of one file.
+# A minimal build backend, which builds an editable wheel of one file.
 BACKEND = """import zipfile
 def build_editable(folder, config_settings=None, metadata_directory=None):
     name = "llm_twin-1-py3-none-any.whl"
     with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
         wheel.writestr("small_twin.py", "a = 1\\n")
-        about = "llm_twin-1.dist-info"
-        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\\nName: llm-twin\\n"
+        dist_info = "llm_twin-1.dist-info"
+        wheel.writestr(f"{dist_info}/METADATA", "Metadata-Version: 2.1\\nName: llm-twin\\n"
                        "Version: 1\\n")
-        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\n"
+        wheel.writestr(f"{dist_info}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\n"
                        "Tag: py3-none-any\\n")
-        wheel.writestr(f"{about}/RECORD", "")
+        wheel.writestr(f"{dist_info}/RECORD", "")
     return name
 """
 
 
 def write_wheel(folder: Path, name: str, version: str) -> None:
     folder.mkdir(exist_ok=True)
-    about = f"{name}-{version}.dist-info"
+    dist_info = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{name}.py", "a = 1\n")
         wheel.writestr(
-            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            f"{dist_info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         )
         wheel.writestr(
-            f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+            f"{dist_info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
-        wheel.writestr(f"{about}/RECORD", "")
+        wheel.writestr(f"{dist_info}/RECORD", "")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose path contains a space, and a folder of wheels beside it."""
+    """Create a checkout whose path contains a space, and a folder of wheels beside it."""
     folder = tmp_path_factory.mktemp("installation") / "my twin"
     (folder / "deploy").mkdir(parents=True)
     for name in ("install.sh", "prepare.sh"):
@@ -89,10 +89,10 @@ def install(project: Path, *extras: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_empty_checkout_is_installed_once(project: Path) -> None:
-    first = install(project)
+    first_run = install(project)
 
-    assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout.splitlines() == [
+    assert (first_run.returncode, first_run.stderr) == (0, "")
+    assert first_run.stdout.splitlines() == [
         "install  create .venv",
         *(["install  install torch without CUDA"] if not shutil.which("nvidia-smi") else []),
         "install  install llm-twin",
@@ -103,15 +103,16 @@ def test_an_empty_checkout_is_installed_once(project: Path) -> None:
     if not shutil.which("nvidia-smi"):
         assert (site / "torch-2.13.0+cpu.dist-info").is_dir()
     assert list(site.glob("__pycache__/small_twin*")) == []  # pip has compiled nothing
-    second = install(project)
-    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    second_run = install(project)
+    assert (second_run.returncode, second_run.stdout, second_run.stderr) == (0, "", "")
 
 
 def test_an_extra_or_a_change_updates_the_environment(project: Path) -> None:
     if not (project / ".venv" / ".installed").exists():
         install(project)
-    assert "install  create .venv" not in (extra := install(project, "dev,aws")).stdout
-    assert extra.stdout.startswith("install  install llm-twin")
+    run_with_extras = install(project, "dev,aws")
+    assert "install  create .venv" not in run_with_extras.stdout
+    assert run_with_extras.stdout.startswith("install  install llm-twin")
     for extras in ((), ("dev,aws",)):
         assert install(project, *extras).stdout == ""
     with (project / "deploy" / "constraints.txt").open("a") as file:
@@ -120,16 +121,16 @@ def test_an_extra_or_a_change_updates_the_environment(project: Path) -> None:
     assert install(project, "dev,aws").stdout != ""
 
 
-def test_a_failed_pip_is_an_error_with_its_log_and_is_repeated(project: Path) -> None:
+def test_a_failure_of_pip_is_reported_with_its_log_and_can_be_repeated(project: Path) -> None:
     text = PROJECT.replace("requires = []", 'requires = ["no-such-package-anywhere==1"]')
     (project / "pyproject.toml").write_text(text)
-    failed = install(project)
+    failed_run = install(project)
     (project / "pyproject.toml").write_text(PROJECT)
 
-    assert failed.returncode == 1
-    assert "No matching distribution found for no-such-package-anywhere==1" in failed.stderr
-    assert "Cannot continue. Tried to install llm-twin." in failed.stderr
-    assert "the full output is in .venv/install.log" in failed.stderr
+    assert failed_run.returncode == 1
+    assert "No matching distribution found for no-such-package-anywhere==1" in failed_run.stderr
+    assert "Cannot continue. Tried to install llm-twin." in failed_run.stderr
+    assert "the full output is in .venv/install.log" in failed_run.stderr
     assert not (project / ".venv" / ".installed").exists()
     assert install(project).returncode == 0
 
@@ -138,16 +139,16 @@ def test_modules_compiled_for_the_start_exist() -> None:
     groups = re.findall(r'"([a-z_., ]+, [a-z_., ]+)"', SCRIPT.read_text())
     names = [name for group in groups for name in group.split(", ")]
     assert len(names) > 10
-    assert [name for name in names if not source_of(name).exists()] == []
+    assert [name for name in names if not find_source(name).exists()] == []
 
 
-def source_of(module: str) -> Path:
+def find_source(module: str) -> Path:
     """Return the source path of a module without importing it or its package."""
-    top, *below = module.split(".")
-    spec = find_spec(top)
-    assert spec is not None, f"{top} is not installed"
-    place = Path((spec.submodule_search_locations or [""])[0], *below)
-    return place if place.is_dir() else place.with_suffix(".py")
+    package, *names = module.split(".")
+    spec = find_spec(package)
+    assert spec is not None, f"{package} is not installed"
+    path = Path((spec.submodule_search_locations or [""])[0], *names)
+    return path if path.is_dir() else path.with_suffix(".py")
 
 
 def test_constraints_are_only_pins() -> None:

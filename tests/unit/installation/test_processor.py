@@ -1,4 +1,4 @@
-"""bf16 is used where it is faster; the recipe depends on it and is reported before training."""
+"""Test where bf16 is used, and the recipe that depends on it and is reported before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public names as an editor sees them, without running the packages."""
+"""Test the public names as an editor sees them, without running the packages."""
 
 from __future__ import annotations
 

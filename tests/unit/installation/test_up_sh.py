@@ -1,4 +1,4 @@
-"""Responses of up.sh and check.sh before anything is installed."""
+"""Test the responses of up.sh and check.sh before anything is installed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A new clone without an environment, in a folder with a space in its name."""
+    """Create a checkout without an environment, in a folder with a space in its name."""
     folder = tmp_path / "a checkout"
     for name in ("deploy", "twin_resources"):
         shutil.copytree(ROOT / name, folder / name)
     return folder
 
 
-def run_script(checkout: Path, *line: str) -> subprocess.CompletedProcess[str]:
+def run_script(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     completed = subprocess.run(
-        ["bash", *line], capture_output=True, text=True, cwd=checkout, timeout=60, check=False
+        ["bash", *arguments], capture_output=True, text=True, cwd=checkout, timeout=60, check=False
     )
     assert not (checkout / ".venv").exists()
     return completed
@@ -39,7 +39,7 @@ def test_help_is_printed_without_an_installation(checkout: Path, script: str, op
 
 
 def test_a_missing_folder_is_refused(checkout: Path) -> None:
-    result = run_script(checkout, "deploy/up.sh", "no/such/folder", "--author", "Ada")
-    assert result.returncode == 1
+    completed = run_script(checkout, "deploy/up.sh", "no/such/folder", "--author", "Ada")
+    assert completed.returncode == 1
     message = "Cannot continue. posts: there is no such file or folder: no/such/folder"
-    assert message in result.stdout
+    assert message in completed.stdout

@@ -1,4 +1,4 @@
-"""A wheel contains every data file, so that it works without a checkout."""
+"""Test that a wheel contains every data file, so that it works without a checkout."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def test_tests_and_deployment_are_not_in_the_wheel(wheel_files: set[str]) -> Non
 
 
 def test_the_working_folder_hides_no_standard_library_module() -> None:
-    """With an installed wheel, processes run in the folder of the environment."""
+    """With an installed wheel, the processes' working folder is that of the environment."""
     names = {path.name.removesuffix(".py") for path in Path(sys.prefix).iterdir()}
     assert names & sys.stdlib_module_names == set()

@@ -54,7 +54,6 @@ from twin_resources.quality.release import trial as trials
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.score_watch import current_evidence
-from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
 
@@ -199,7 +198,7 @@ class _Demo:
         )
         self.display.log(f"training on shuffled answers: {self._run_url(run_id)}")
         follow_run(self.dagster, run_id, display=self.display, title="spoiled", stack=self.stack)
-        verdict = self._latest_verdict()
+        verdict = self.registry.latest_verdict(self.author.slug)
         self.receipt.refused = tuple(list_refusal_reasons(verdict))
         for reason in self.receipt.refused:
             self.display.log(f"the gate refuses it: {reason}")
@@ -251,7 +250,7 @@ class _Demo:
             self.dagster, run.run_id, display=self.display, title="retraining", stack=self.stack
         )
         self.receipt.run_id = followed_run.run.run_id
-        verdict = self._latest_verdict()
+        verdict = self.registry.latest_verdict(self.author.slug)
         judged_checkpoint = verdict.checkpoint if verdict is not None else ""
         new_version = self.registry.find_by_checkpoint(judged_checkpoint, author=self.author.slug)
         if new_version is None or verdict is None or verdict.outcome != "passed":
@@ -362,9 +361,6 @@ class _Demo:
     def _find_quality_run(self) -> Run | None:
         runs = self._list_retraining_runs()
         return next((run for run in runs if run.tags.get("twin/cause") == "quality"), None)
-
-    def _latest_verdict(self) -> Verdict | None:
-        return self.registry.latest_verdict(self.author.slug)
 
     def _run_url(self, run_id: str) -> str:
         return f"{urls(self.settings)['dagster']}/runs/{run_id}"

@@ -48,12 +48,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_VERSION, schema_versions
 
-    if settings.store_uri and not settings.home_secret:
-        yield warn(
-            "keys",
-            "several hosts can share this home, but each host generates its own keys",
-            "set the same TWIN_HOME_SECRET on every host",
-        )
+    yield from _check_shared_keys(settings)
     remedy = "set TWIN_STATE_URL to postgresql+psycopg2://user:password@host/database, or unset it"
     try:
         url = sa.make_url(settings.state_address)
@@ -102,23 +97,29 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
         yield warn("account", message, remedy)
 
 
+def _check_shared_keys(settings: Settings) -> Iterator[DoctorFinding]:
+    if settings.store_uri and not settings.home_secret:
+        yield warn(
+            "keys",
+            "several hosts can share this home, but each host generates its own keys",
+            "set the same TWIN_HOME_SECRET on every host",
+        )
+
+
 def check_tables(settings: Settings) -> Iterator[DoctorFinding]:
     """Check the storage of the Lance tables, a folder or S3."""
-    if not settings.tables_base.startswith(S3_SCHEME):
-        folder = Path(settings.tables_base)
-        if not folder.exists():
-            yield ok("tables", f"none yet in {folder}")
-        elif os.access(folder, os.W_OK | os.X_OK):
-            intact_count, damaged_tables = _open_all_tables(settings)
-            yield from damaged_tables
-            yield ok(
-                "tables", f"{format_count(intact_count, 'table')} in {folder}, opened and intact"
-            )
-        else:
-            fault = ReadOnlyError.for_place(folder, "write the tables")
-            yield fail("tables", fault.found, fault.next_step)
-        return
-    yield from _check_bucket(settings)
+    folder = Path(settings.tables_base)
+    if settings.tables_base.startswith(S3_SCHEME):
+        yield from _check_bucket(settings)
+    elif not folder.exists():
+        yield ok("tables", f"none yet in {folder}")
+    elif os.access(folder, os.W_OK | os.X_OK):
+        intact_count, damaged_tables = _open_all_tables(settings)
+        yield from damaged_tables
+        yield ok("tables", f"{format_count(intact_count, 'table')} in {folder}, opened and intact")
+    else:
+        fault = ReadOnlyError.for_place(folder, "write the tables")
+        yield fail("tables", fault.found, fault.next_step)
 
 
 def _check_bucket(settings: Settings) -> Iterator[DoctorFinding]:

@@ -8,19 +8,20 @@ import sys
 from collections.abc import Mapping
 
 COMMAND_LINE_LIBRARIES = "import json, rich.console, typer\n"
-"""The libraries that every command of `twin` needs, as the unit of its CPU time."""
+"""Imports of every `twin` command; their CPU time is the unit of `measure_cpu_ratio`."""
 
 
 def measure_cpu_ratio(
     code: str, *, environ: Mapping[str, str] | None = None, repetitions: int = 3
 ) -> tuple[float, str, list[str]]:
-    """Return the CPU seconds of `code` as a multiple of those of `COMMAND_LINE_LIBRARIES`.
+    """Measure the CPU seconds of `code` as a multiple of those of `COMMAND_LINE_LIBRARIES`.
 
-    CPU seconds increase on a busy machine, so both run alternately, and each minimum counts.
+    CPU seconds increase on a busy machine. Both programs therefore run alternately, and the minimum
+    of each is used.
 
     Args:
-        code: Python that does not end its process.
-        environ: added to the environment of this process.
+        code: a Python program that does not exit early.
+        environ: variables added to the environment of this process.
         repetitions: number of runs of each program.
 
     Returns:
@@ -40,9 +41,9 @@ def measure_cpu_ratio(
 
 
 def _run(code: str, environ: Mapping[str, str]) -> tuple[float, str, list[str]]:
-    print_time = "\nimport sys, time\nprint(time.process_time(), file=sys.stderr)\n"
+    timing_code = "\nimport sys, time\nprint(time.process_time(), file=sys.stderr)\n"
     completed = subprocess.run(
-        [sys.executable, "-c", code + print_time],
+        [sys.executable, "-c", code + timing_code],
         env=os.environ | dict(environ),
         capture_output=True,
         text=True,
