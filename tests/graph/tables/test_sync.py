@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tests.graph.tables.words import SCHEMA, build_posts, compute_words, sync_words
+from tests.graph.tables.words import SCHEMA, build_posts, find_words, sync_words
 from twin_resources.errors import TwinError
 from twin_resources.storage.tables.sync import InvalidRowsError
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
@@ -25,9 +25,7 @@ def test_the_first_sync_computes_everything(tables: Tables) -> None:
     report = sync_words(tables, TEXTS)
     assert (report.row_count, report.computed_count) == (6, 4)
     assert (report.written_count, report.deleted_count) == (6, 0)
-    assert_frame_equal(
-        tables.read("words", "mara"), compute_words(build_posts(TEXTS)).sort("word_id")
-    )
+    assert_frame_equal(tables.read("words", "mara"), find_words(build_posts(TEXTS)).sort("word_id"))
     assert report.bytes_written > 0
 
 
@@ -39,7 +37,7 @@ def test_changed_inputs_are_announced_and_computed_in_bounded_batches(tables: Ta
 
     def record_batch(rows: pl.DataFrame) -> pl.DataFrame:
         batches.append(rows["post"].to_list())
-        return compute_words(rows)
+        return find_words(rows)
 
     sync_words(tables, TEXTS, function=record_batch, on_batch=on_batch)
     assert batches == [(range(2), 4), ["a", "b"], (range(2, 4), 4), ["c", "d"]]
@@ -158,7 +156,7 @@ def test_a_changed_schema_rebuilds_the_table_in_one_commit(tables: Tables) -> No
     schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
     report = tables.sync(
         build_posts(TEXTS), "words", author="mara", key="post", version="1", schema=schema,
-        function=lambda rows: compute_words(rows).drop("length"), row_key="word_id", batch_rows=1,
+        function=lambda rows: find_words(rows).drop("length"), row_key="word_id", batch_rows=1,
     )  # fmt: skip
     assert (report.computed_count, report.row_count) == (4, 6)
     assert report.lance_version == first.lance_version + 1
@@ -172,21 +170,18 @@ def test_a_changed_schema_rebuilds_the_table_in_one_commit(tables: Tables) -> No
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
-        (lambda rows: compute_words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
-        (lambda rows: compute_words(rows).with_columns(extra=1), "extra"),
+        (lambda rows: find_words(rows).drop("word"), r"columns \['length', 'post', 'word_id'\]"),
+        (lambda rows: find_words(rows).with_columns(extra=1), "extra"),
         (
-            lambda rows: compute_words(rows).with_columns(post=pl.lit("zz")),
+            lambda rows: find_words(rows).with_columns(post=pl.lit("zz")),
             "inputs that were not in the batch",
         ),
+        (lambda rows: find_words(rows).with_columns(word_id=pl.lit("same")), "several rows with"),
         (
-            lambda rows: compute_words(rows).with_columns(word_id=pl.lit("same")),
-            "several rows with",
-        ),
-        (
-            lambda rows: compute_words(rows).with_columns(word_id=pl.lit(None, dtype=pl.String)),
+            lambda rows: find_words(rows).with_columns(word_id=pl.lit(None, dtype=pl.String)),
             "rows without 'word_id'",
         ),
-        (lambda rows: compute_words(rows).with_columns(length=pl.lit("long")), "declared types"),
+        (lambda rows: find_words(rows).with_columns(length=pl.lit("long")), "declared types"),
     ],
 )
 def test_invalid_rows_are_refused_with_the_reason(
@@ -201,7 +196,7 @@ def test_invalid_rows_are_refused_with_the_reason(
 
 def test_two_inputs_with_the_same_row_key_are_refused(tables: Tables) -> None:
     def select_first_word(rows: pl.DataFrame) -> pl.DataFrame:
-        return compute_words(rows).group_by("post").first().with_columns(word_id="word")
+        return find_words(rows).group_by("post").first().with_columns(word_id="word")
 
     sync_words(tables, {"a": "one"}, function=select_first_word)
     with pytest.raises(InvalidRowsError, match="word_id 'one' from input 'b' and from input 'a'"):
@@ -213,7 +208,7 @@ def test_a_null_or_numeric_key_is_refused(tables: Tables) -> None:
         frame = pl.DataFrame({"post": keys, "text": ["x", "y"]})
         with pytest.raises(TwinError, match="give every upstream row a String key"):
             tables.sync(
-                frame, "words", author="mara", key="post", function=compute_words,
+                frame, "words", author="mara", key="post", function=find_words,
                 version="1", schema=SCHEMA, row_key="word_id",
             )  # fmt: skip
 
@@ -223,7 +218,7 @@ def test_a_missing_upstream_names_the_asset_to_materialize(tables: Tables) -> No
         TableNotFoundError, match="materialize the asset 'words' for the partition 'li'"
     ):
         tables.sync(
-            Upstream("words", "li"), "x", author="li", key="post", function=compute_words,
+            Upstream("words", "li"), "x", author="li", key="post", function=find_words,
             version="1", schema=SCHEMA, row_key="word_id",
         )  # fmt: skip
     assert not tables.exists("x", "li")
@@ -233,7 +228,7 @@ def test_a_categorical_column_is_refused_before_anything_is_written(tables: Tabl
     schema = SCHEMA | {"word": pl.Categorical()}
     with pytest.raises(TwinError, match=r"word: Categorical.*String for Categorical"):
         tables.sync(
-            build_posts(TEXTS), "words", author="mara", key="post", function=compute_words,
+            build_posts(TEXTS), "words", author="mara", key="post", function=find_words,
             version="1", schema=schema, row_key="word_id",
         )  # fmt: skip
     assert not tables.exists("words", "mara")
@@ -287,7 +282,7 @@ def test_a_sync_after_a_failed_function_computes_the_remaining_batches(tables: T
     def fail_on_d(rows: pl.DataFrame) -> pl.DataFrame:
         if "d" in rows["post"].to_list():
             raise OSError("the disk is full")
-        return compute_words(rows)
+        return find_words(rows)
 
     with pytest.raises(OSError, match="the disk is full"):
         sync_words(tables, TEXTS, function=fail_on_d)
@@ -304,7 +299,7 @@ def test_a_failed_rebuild_for_another_schema_keeps_the_old_table(tables: Tables)
     def fail_on_d(rows: pl.DataFrame) -> pl.DataFrame:
         if "d" in rows["post"].to_list():
             raise OSError("the disk is full")
-        return compute_words(rows).drop("length")
+        return find_words(rows).drop("length")
 
     schema = {name: dtype for name, dtype in SCHEMA.items() if name != "length"}
     with pytest.raises(OSError, match="the disk is full"):

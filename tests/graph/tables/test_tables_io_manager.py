@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.tables.words import SCHEMA, build_posts, compute_words
+from tests.graph.tables.words import SCHEMA, build_posts, find_words
 from tests.materialized import create_instance
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
@@ -21,7 +21,7 @@ frames: dict[str, pl.DataFrame] = {}
 
 def sync(tables: Tables, author: str) -> SyncResult:
     return tables.sync(
-        build_posts(TEXTS[author]), "all_words", author=author, key="post", function=compute_words,
+        build_posts(TEXTS[author]), "all_words", author=author, key="post", function=find_words,
         version="1", schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def materialize(
 
 def test_downstream_gets_a_frame(instance: dg.DagsterInstance) -> None:
     materialize(instance, "all_words", "long_words", author="mara")
-    assert frames["frame"].equals(compute_words(build_posts(TEXTS["mara"])).sort("word_id"))
+    assert frames["frame"].equals(find_words(build_posts(TEXTS["mara"])).sort("word_id"))
 
 
 def test_an_author_without_a_table_is_an_error(instance: dg.DagsterInstance) -> None:
@@ -112,7 +112,7 @@ def test_a_person_loads_a_table_by_name(instance: dg.DagsterInstance) -> None:
         assets=ASSETS, resources={"tables": TablesResource(), "tables_io": TablesIOManager()}
     )
     frame = defs.load_asset_value("all_words", partition_key="mara", instance=instance)
-    assert frame.equals(compute_words(build_posts(TEXTS["mara"])).sort("word_id"))
+    assert frame.equals(find_words(build_posts(TEXTS["mara"])).sort("word_id"))
 
 
 def test_a_rerun_without_changes_keeps_the_data_version(instance: dg.DagsterInstance) -> None:

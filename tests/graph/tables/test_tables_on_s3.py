@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.s3 import client_of, name_in_environment
-from tests.graph.tables.words import build_posts, compute_words, sync_words
+from tests.graph.tables.words import build_posts, find_words, sync_words
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError, UnreachableError
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
@@ -62,7 +62,7 @@ def test_a_stored_upstream_on_s3_is_read(s3_words: Tables) -> None:
     assert (
         s3_words.read("copy", "mara")
         .sort("word_id")
-        .equals(compute_words(build_posts(TEXTS)).sort("word_id"))
+        .equals(find_words(build_posts(TEXTS)).sort("word_id"))
     )
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tests.graph.tables.words import SCHEMA, build_posts, compute_words, sync_words
+from tests.graph.tables.words import SCHEMA, build_posts, find_words, sync_words
 from twin_resources.storage.state.lease import LeaseBusyError, LeaseLostError
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.hashing import sum_hashes
@@ -37,7 +37,7 @@ def sync_slowly(folder: Path, texts: dict[str, str], name: str, barrier: Any) ->
         time.sleep(0.1)
         with (folder / f"{name}.log").open("a") as log:
             log.write(f"{start_time} {time.monotonic()}\n")
-        return compute_words(rows)
+        return find_words(rows)
 
     tables = open_tables(folder)
     barrier.wait()
@@ -110,7 +110,7 @@ def test_a_writer_without_its_lease_writes_nothing(tmp_path: Path) -> None:
 
         with tables.state.transaction() as connection:  # as after a suspended laptop wakes up
             connection.execute(update(leases).values(holder="somebody else"))
-        return compute_words(rows)
+        return find_words(rows)
 
     with pytest.raises(LeaseLostError, match="another process holds it now"):
         sync_words(tables, {"a": "y"}, function=lose_lease)
@@ -126,7 +126,7 @@ def test_the_record_is_computed_from_the_rows_after_a_foreign_commit(tmp_path: P
     assert changed != report.data_version
     separate = tables.sync(
         build_posts({"a": "one", "b": "three"}), "words", author="alone", key="post",
-        function=compute_words, version="1", schema=SCHEMA, row_key="word_id",
+        function=find_words, version="1", schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
     assert changed == separate.data_version
     second = sync_words(tables, texts)
@@ -143,7 +143,7 @@ def test_a_commit_between_reading_and_writing_marks_the_record_as_inexact(tmp_pa
         dataset = lance.dataset(uri)
         row = dataset.to_table().set_column(0, "word_id", pa.array(["foreign#0"]))
         lance.write_dataset(row, uri, mode="append")
-        return compute_words(rows)
+        return find_words(rows)
 
     report = sync_words(tables, {"a": "one", "b": "two"}, function=write_foreign_row)
     assert tables.read("words", "mara").height == 3

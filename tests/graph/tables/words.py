@@ -27,7 +27,7 @@ def build_posts(texts: Mapping[str, str]) -> pl.DataFrame:
     )
 
 
-def compute_words(rows: pl.DataFrame) -> pl.DataFrame:
+def find_words(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the words of each post; an empty post has none."""
     return (
         rows.filter(pl.col("text") != "")
@@ -50,7 +50,7 @@ def sync_words(
     author: str = "mara",
     version: str = "1",
     batch_rows: int = 2,
-    function: Callable[[pl.DataFrame], pl.DataFrame] = compute_words,
+    function: Callable[[pl.DataFrame], pl.DataFrame] = find_words,
     on_batch: Callable[[range, int], object] | None = None,
 ) -> SyncResult:
     """Sync the table `words` of an author."""

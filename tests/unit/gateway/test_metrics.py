@@ -62,7 +62,7 @@ def home_metrics(home: Settings) -> HomeMetrics:
     with state.transaction() as connection:
         score_watch._store(connection, evidence)
         connection.execute(
-            score_watch.followed.insert().values(
+            score_watch.stream_cursors.insert().values(
                 author="ann", version="v1", read_to=0, streams=["thumbs"]
             )
         )

@@ -36,10 +36,10 @@ from twin_resources.statistics.detector import (
 )
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import (
-    followed,
     lowered_floors,
     model_versions,
     moves,
+    stream_cursors,
     upsert,
     watches,
 )
@@ -68,7 +68,7 @@ def check_new_days(
     author, version = stable.author, version_name(stable)
     with state.transaction() as connection:
         position = connection.execute(
-            sa.select(followed).where(followed.c.author == author)
+            sa.select(stream_cursors).where(stream_cursors.c.author == author)
         ).first()
         last_read, checked_days = 0 if position is None else int(position.read_to), 0
         last_sequence = ledger_tables.find_last_sequence(connection, author)
@@ -98,7 +98,7 @@ def check_new_days(
                     break
             _store(connection, evidence)
         row = {"author": author, "version": version, "read_to": next_position}
-        upsert(connection, followed, [{**row, "streams": sorted(streams)}])
+        upsert(connection, stream_cursors, [{**row, "streams": sorted(streams)}])
     return checked_days, next_position < last_sequence
 
 
@@ -203,12 +203,12 @@ def current_evidence(
     Args:
         author: the only author to return; None for all.
     """
-    is_followed = (watches.c.author == followed.c.author) & (
-        watches.c.version == followed.c.version
+    is_followed = (watches.c.author == stream_cursors.c.author) & (
+        watches.c.version == stream_cursors.c.version
     )
     rows = connection.execute(
         sa.select(watches.c.author, watches.c.watch)
-        .join(followed, is_followed)
+        .join(stream_cursors, is_followed)
         .where(sa.true() if author is None else watches.c.author == author)
         .order_by(watches.c.author, watches.c.stream)
     )

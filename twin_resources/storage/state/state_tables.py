@@ -196,7 +196,7 @@ trials = sa.Table(
 
 # How far the loop (`retraining/`) has read an author's settled values for the stable version: up to
 # the sequence number `read_to`. Each entry of `streams` must have a row in `watches`.
-followed = sa.Table(
+stream_cursors = sa.Table(
     "followed",
     metadata,
     sa.Column("author", sa.Text, primary_key=True),
