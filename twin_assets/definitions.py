@@ -56,7 +56,7 @@ from twin_sensors import (
     erasure_runs,
     import_schedules,
     jobs,
-    learning,
+    learning_schedule,
     new_data_trigger,
     new_posts,
     notice_sensor,
@@ -171,7 +171,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
             reference_training.build_schedule(should_train_reference),
-            *learning.build_learning_schedules(settings),
+            *learning_schedule.build_learning_schedules(settings),
         ],
         sensors=[
             quality_dropped.quality_dropped,

@@ -12,7 +12,7 @@ import pytest
 
 from tests.materialized import create_instance, materialize_assets
 from tests.settled_rows import settled_rows
-from tests.unit.ledger.conftest import LedgerEnvironment, trace_name
+from tests.unit.ledger.conftest import LedgerEnvironment, to_trace_id
 from tests.unit.ledger.conftest import environment as make_environment
 from twin_assets.feedback.interactions import interactions, no_text_of_a_reader_holds_personal_data
 from twin_assets.feedback.redaction import find_personal_data, redact_personal_data
@@ -61,7 +61,7 @@ def test_a_second_snapshot_changes_nothing(
     assert "trace store unreachable" in first["sync"]
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     frame = tables.read("interactions", "ann").sort("trace_id")
-    assert frame["trace_id"].to_list() == [trace_name(number) for number in (1, 2, 3)]
+    assert frame["trace_id"].to_list() == [to_trace_id(number) for number in (1, 2, 3)]
     assert frame["vote"].to_list() == [0.5, None, None]
     assert frame["edit"].to_list() == [None, "Write to me: [e-mail]", None]
     assert frame["chunk_ids"].to_list()[0] == ["c1", "c2"]

@@ -1,4 +1,4 @@
-"""Run a ledger on the real embedded trace store in process, with a clock that the test sets."""
+"""Run a ledger and the real embedded trace store in this process, with a clock that tests set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = Keys("pk-lf-test", "sk-lf-test")
 MORNING = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 
 
-def trace_name(number: int) -> str:
+def to_trace_id(number: int) -> str:
     return f"{number:032x}"
 
 
@@ -98,10 +98,10 @@ class LedgerEnvironment:
         export_spans(self.http, *spans)
 
     def post(self, number: int, name: str, value: float | str, **fields: Any) -> None:
-        """Post a score without metadata and id, as another program does."""
-        body = {"traceId": trace_name(number), "name": name, "value": value} | fields
-        answer = self.http.post("/api/public/scores", json=body)
-        assert answer.status_code == 200, answer.text
+        """Post a score without metadata or an id, as another program does."""
+        body = {"traceId": to_trace_id(number), "name": name, "value": value} | fields
+        response = self.http.post("/api/public/scores", json=body)
+        assert response.status_code == 200, response.text
 
     def vote(
         self,
@@ -112,19 +112,19 @@ class LedgerEnvironment:
         name: str = "thumbs",
         **fields: Any,
     ) -> str:
-        """Post a reader's score, as the relay does."""
+        """Post a reader's score, as the relay does, and return its id."""
         metadata = {"twin.reader": reader, "twin.role": "reader", "twin.authors": "*"}
         metadata |= {key: value for key, value in fields.items() if key.startswith("twin.")}
         score = QueuedScore(
-            fields.get("id", score_id(name, reader, trace_name(number))),
-            trace_name(number),
+            fields.get("id", score_id(name, reader, to_trace_id(number))),
+            to_trace_id(number),
             name,
             value,
             "CORRECTION" if name == "output" else "NUMERIC",
             metadata=metadata,
         )
-        answer = self.http.post("/api/public/scores", json=score.body())
-        assert answer.status_code == 200, answer.text
+        response = self.http.post("/api/public/scores", json=score.body())
+        assert response.status_code == 200, response.text
         return score.id
 
 

@@ -1,4 +1,4 @@
-"""Test the ledger on both state stores: unique scores, closed days, exclusions and faults."""
+"""Test the ledger in SQLite and PostgreSQL: settling, late votes, exclusions and faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.settled_rows import settled_rows
-from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
+from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, to_trace_id
 from twin_resources.authors.score_settings import NO_SCORES
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
@@ -60,7 +60,7 @@ def test_a_reader_day_closes_once_a_minute_after_midnight(environment: LedgerEnv
     assert list_values(environment, after=1) == list_values(environment)[1:]
 
 
-def test_later_votes_about_a_closed_day_change_only_reports(environment: LedgerEnvironment) -> None:
+def test_later_votes_on_a_closed_day_change_only_reports(environment: LedgerEnvironment) -> None:
     environment.answer(1, 2)
     environment.vote(1, 1.0)
     environment.set_time(NEXT_DAY + timedelta(minutes=5)).sync()
@@ -71,7 +71,7 @@ def test_later_votes_about_a_closed_day_change_only_reports(environment: LedgerE
     environment.pass_time(minutes=5)
     assert list_values(environment) == [(1, "thumbs", 1.0)]
     frame = environment.ledger().interactions("ann")
-    assert frame.filter(trace_id=trace_name(1))["vote"].to_list() == [0.0]
+    assert frame.filter(trace_id=to_trace_id(1))["vote"].to_list() == [0.0]
     # A score with yesterday's timestamp becomes visible only now.
     evening = environment.now
     environment.set_time(MORNING + timedelta(hours=1)).vote(2, 0.0)
@@ -81,7 +81,7 @@ def test_later_votes_about_a_closed_day_change_only_reports(environment: LedgerE
     assert len(list_values(environment)) == 1
 
 
-def test_a_late_vote_of_an_unsettled_reader_day_is_kept(environment: LedgerEnvironment) -> None:
+def test_a_late_vote_of_an_unsettled_reader_day_counts(environment: LedgerEnvironment) -> None:
     environment.answer(1)
     environment.tick()
     noon = NEXT_DAY + timedelta(hours=12)
@@ -152,7 +152,7 @@ def test_excluded_scores_are_counted_by_reason(environment: LedgerEnvironment) -
     environment.vote(2, 1.0, **{"twin.authors": "ann"})
     environment.http.post(
         "/api/public/scores",
-        json={"id": "words", "name": "thumbs", "value": "up", "traceId": trace_name(1)},
+        json={"id": "words", "name": "thumbs", "value": "up", "traceId": to_trace_id(1)},
     )
     environment.http.post(
         "/api/public/scores", json={"id": "session", "name": "thumbs", "value": 1, "sessionId": "s"}
@@ -177,8 +177,8 @@ def test_excluded_scores_are_counted_by_reason(environment: LedgerEnvironment) -
 def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
     from twin_resources.quality.ledger.scores import build_score_row
 
-    base = {"id": "a", "name": "thumbs", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
-            "subject": {"kind": "trace", "id": trace_name(1)}}  # fmt: skip
+    body = {"id": "a", "name": "thumbs", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
+            "subject": {"kind": "trace", "id": to_trace_id(1)}}  # fmt: skip
     for value, reason in (
         (float("nan"), "not_a_number"),
         (float("inf"), "out_of_range"),
@@ -186,7 +186,7 @@ def test_nan_from_a_server_with_invalid_json_never_counts() -> None:
         (True, ""),
         (1, ""),
     ):
-        row = build_score_row(base | {"value": value})
+        row = build_score_row(body | {"value": value})
         assert row is not None
         assert row["reason"] == reason
 
@@ -200,10 +200,10 @@ def test_a_score_counts_after_its_late_trace_arrives(environment: LedgerEnvironm
     environment.tick()
     with environment.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {}
-    by_id = [
-        query for query in environment.client.queries if trace_name(7) in query.get("filter", "")
+    lookups = [
+        query for query in environment.client.queries if to_trace_id(7) in query.get("filter", "")
     ]
-    assert [query["fromStartTime"][:7] for query in by_id] == ["2026-08"] * 2, (
+    assert [query["fromStartTime"][:7] for query in lookups] == ["2026-08"] * 2, (
         "the lookup must cover the whole retention time"
     )
     # Without a time, Langfuse would search all traces.
@@ -312,51 +312,50 @@ def test_a_failed_read_is_reported_and_differs_from_an_empty_read(
     environment: LedgerEnvironment, error: TraceStoreError
 ) -> None:
     environment.answer(1)
-    vote = environment.vote(1, 1.0)
+    environment.vote(1, 1.0)
     environment.tick()
     environment.set_time(NEXT_DAY + timedelta(hours=1))
-    environment.client.failures = [error] * 1
+    environment.client.failures = [error]
     report = environment.sync()
     assert "trace store un" in report.problem
     assert error.found in report.message
     assert (report.deleted_scores, report.settled_values) == (0, {})
     report = environment.tick()
     assert (report.problem, report.settled_values) == ("", {"ann": 1})
-    assert vote
 
 
 def test_a_failure_in_the_middle_keeps_the_committed_rows(environment: LedgerEnvironment) -> None:
-    """If the reconciliation fails halfway, no score counts as deleted, and the next continues."""
+    """If a reconciliation fails halfway, no score counts as deleted, and the next one continues."""
     environment.answer(*range(30))
     for number in range(30):
         environment.vote(number, 1.0, reader=f"r{number}")
     environment.tick()
     environment.pass_time(minutes=61)
     failure = TraceStoreError("read", found="no answer", next_step="wait", status=None)
-    original = environment.client.page
-    calls = 0
+    original_page = environment.client.page
+    call_count = 0
 
     def page(path, parameters):  # type: ignore[no-untyped-def]
-        nonlocal calls
-        calls += 1
-        if calls == 3:
+        nonlocal call_count
+        call_count += 1
+        if call_count == 3:
             raise failure
-        return original(path, parameters)
+        return original_page(path, parameters)
 
     environment.client.page = page  # type: ignore[method-assign]
     report = environment.sync()
     assert "no answer" in report.problem
-    environment.client.page = original  # type: ignore[method-assign]
+    environment.client.page = original_page  # type: ignore[method-assign]
     report = environment.tick()
     assert (report.problem, report.deleted_scores, report.is_reconciling) == ("", 0, False)
 
 
 def make_store_fail(environment: LedgerEnvironment, scores: set[str], paths: list[str]) -> None:
     """Make the store fail for every page with one of these scores, or for every page if empty."""
-    original = environment.client.page
+    original_page = environment.client.page
 
     def page(path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
-        rows, cursor = original(path, parameters)
+        rows, cursor = original_page(path, parameters)
         paths.append(path)
         if not scores or scores & {row.get("id") for row in rows}:
             raise TraceStoreError("read", found="HTTP 500: a row", next_step="wait", status=500)
@@ -374,7 +373,7 @@ def test_a_score_that_breaks_the_store_delays_no_other_author(
     environment.vote(1, 1.0)
     failing_score = environment.pass_time(seconds=7).vote(2, 0.0)
     environment.pass_time(seconds=7).vote(1, 0.5, reader="r2")
-    original = environment.client.page
+    original_page = environment.client.page
     make_store_fail(environment, {failing_score}, paths := [])
     environment.set_time(NEXT_DAY + timedelta(hours=1))
     reports = [environment.tick(requests_per_minute=600) for _ in range(8)]
@@ -387,35 +386,35 @@ def test_a_score_that_breaks_the_store_delays_no_other_author(
     ticks = [environment.tick(requests_per_minute=600) for _ in range(8)]
     assert [(tick.problem, tick.deleted_scores) for tick in ticks[1:]] == [("", 0)] * 7
     assert [tick.is_reconciling for tick in (ticks[0], ticks[-1])] == [True, False]
-    environment.client.page = original  # type: ignore[method-assign]
+    environment.client.page = original_page  # type: ignore[method-assign]
     assert sum(environment.pass_time(minutes=65).sync().new_scores for _ in range(3)) == 1
     assert paths
 
 
-def test_a_store_that_fails_for_all_pages_is_skipped_nowhere(
+def test_no_time_is_skipped_if_the_store_fails_for_every_page(
     environment: LedgerEnvironment,
 ) -> None:
     environment.answer(1)
     environment.vote(1, 1.0)
-    original = environment.client.page
+    original_page = environment.client.page
     make_store_fail(environment, set(), paths := [])
     for _ in range(6):
         report = environment.tick(requests_per_minute=600)
         assert "HTTP 500" in report.problem
         assert report.unread_items == []
     assert len(paths) > 20, "the window was not halved down to a millisecond"
-    environment.client.page = original  # type: ignore[method-assign]
+    environment.client.page = original_page  # type: ignore[method-assign]
     assert sum(environment.tick(requests_per_minute=600).new_scores for _ in range(4)) == 1
 
 
 def test_a_page_of_another_format_is_an_error(environment: LedgerEnvironment) -> None:
     environment.answer(1)
     environment.vote(1, 1.0)
-    original = environment.client.page
-    environment.client.page = lambda path, parameters: ([{"hello": "environment"}], "")  # type: ignore[method-assign]
+    original_page = environment.client.page
+    environment.client.page = lambda path, parameters: ([{"hello": "world"}], "")  # type: ignore[method-assign]
     report = environment.tick()
     assert "returned invalid data" in report.problem
-    environment.client.page = original  # type: ignore[method-assign]
+    environment.client.page = original_page  # type: ignore[method-assign]
     assert environment.tick().new_scores == 1
 
 
@@ -437,7 +436,7 @@ def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(environment: LedgerE
 def test_a_clock_that_is_ahead_for_one_sync_changes_nothing(
     environment: LedgerEnvironment, days: int
 ) -> None:
-    """A clock 30 days ahead for one sync lost 231 of 600 votes; 400 days ahead lost 400 days."""
+    """An earlier version lost 231 of 600 votes if the clock was 30 days ahead for one sync."""
     clock_rules = {"clock_trust_s": 600.0, "quiet_s": 7_200.0}
     for day in range(6):
         for hour in range(0, 24, 6):
@@ -458,7 +457,7 @@ def test_a_clock_that_is_ahead_for_one_sync_changes_nothing(
 
 
 def test_scores_skipped_by_a_clock_ahead_are_read_again(environment: LedgerEnvironment) -> None:
-    """The clock stays ahead for 40 days. Once it is corrected, the skipped scores are read."""
+    """The clock is 40 days ahead. Once it is corrected, the skipped scores are read."""
     environment.answer(1, 2, 3)
     environment.vote(1, 1.0, reader="a")
     environment.tick()
@@ -513,7 +512,7 @@ def test_a_score_more_than_a_week_late_is_read_and_counts(environment: LedgerEnv
 def test_a_vote_changed_on_another_day_counts_once_with_its_last_value(
     environment: LedgerEnvironment,
 ) -> None:
-    """Langfuse's key includes the date, so it returns both values, and the ledger alternated."""
+    """Langfuse's key includes the date, so it returns both values; the ledger once alternated."""
     first = make_score("vote", 1.0, MORNING, MORNING)
     changed = make_score("vote", 0.0, MORNING + timedelta(days=1), MORNING + timedelta(days=1))
     environment.answer(1)
@@ -530,16 +529,16 @@ def test_a_vote_changed_on_another_day_counts_once_with_its_last_value(
     assert report.changed_scores == 1
 
 
-def make_score(score_id: str, value: float, at: datetime, updated: datetime) -> dict[str, object]:
+def make_score(score_id: str, value: float, posted: datetime, updated: datetime) -> dict[str, Any]:
     """Return a row of `GET /v3/scores` about the first answer."""
     return {
         "id": score_id,
         "name": "thumbs",
         "value": value,
         "dataType": "NUMERIC",
-        "timestamp": at.isoformat(),
+        "timestamp": posted.isoformat(),
         "updatedAt": updated.isoformat(),
-        "subject": {"kind": "trace", "id": trace_name(1)},
+        "subject": {"kind": "trace", "id": to_trace_id(1)},
         "metadata": {"twin.reader": "r1"},
     }
 
@@ -573,7 +572,7 @@ def test_a_newer_ledger_is_refused(environment: LedgerEnvironment) -> None:
 
 
 def test_an_older_ledger_is_upgraded(environment: LedgerEnvironment) -> None:
-    """It has no servers, batches and streams."""
+    """The older ledger lacks the columns for servers, batches and streams."""
     environment.answer(1)
     environment.vote(1, 1.0)
     environment.vote(1, 0.5, name="judge:topic@p1", reader="judge")
@@ -598,7 +597,7 @@ def test_an_older_ledger_is_upgraded(environment: LedgerEnvironment) -> None:
         assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
 
 
-def test_answers_to_batches_and_of_the_front_desk_are_no_readers_answers(
+def test_batch_and_front_desk_answers_do_not_count_as_readers_answers(
     environment: LedgerEnvironment,
 ) -> None:
     environment.answer(1)
@@ -626,7 +625,7 @@ def test_a_missing_or_invalid_propensity_is_unknown(environment: LedgerEnvironme
 
 
 def test_a_day_settles_at_most_three_times_the_usual_count(environment: LedgerEnvironment) -> None:
-    """Before this limit, many visitors on one day started a training in 18 of 24 homes."""
+    """In simulations without this limit, a day with many visitors retrained 18 of 24 homes."""
     counts, number = [12, 12, 12, 100, 12], 0
     for day, count in enumerate(counts):
         environment.set_time(MORNING + timedelta(days=day))

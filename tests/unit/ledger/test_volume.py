@@ -1,4 +1,4 @@
-"""Test reading 100,000 scores within 20 requests a minute, and readers with many votes.
+"""Test reading 100,000 scores within 20 requests per minute, and readers with many votes.
 
 The rows are written directly into the tables of the embedded store, because only reading is tested.
 """
@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.settled_rows import settled_rows
-from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
+from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, to_trace_id
 from twin_resources.observability.trace_store.posted_scores import ScoreRow, build_score_row
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.statistics.poisoning import admit_reader_days
@@ -27,7 +27,7 @@ def put_votes(environment: LedgerEnvironment, votes: list[Vote]) -> None:
     for vote_id, reader, trace, value, arrival_ms in votes:
         body: dict[str, Any] = {
             "id": vote_id,
-            "traceId": trace_name(trace),
+            "traceId": to_trace_id(trace),
             "name": "thumbs",
             "value": value,
             "metadata": {"twin.reader": reader, "twin.authors": "*"},
@@ -56,23 +56,24 @@ def drain(environment: LedgerEnvironment, *, max_ticks: int) -> int:
 def test_many_scores_are_read_within_the_request_limits(
     environment: LedgerEnvironment, count: int, spread_ms: int
 ) -> None:
-    """All scores are in one millisecond, where no window can be halved, or in three minutes."""
+    """The scores arrive within one millisecond, which cannot be divided, or within 200 seconds."""
     environment.answer(1)
     environment.tick()
-    start = get_now_ms(environment)
+    start_ms = get_now_ms(environment)
     put_votes(
         environment,
         [
-            (f"vote-{number:06d}", f"r{number}", 1, number % 2, start + number * spread_ms // count)
-            for number in range(count)
+            (f"vote-{n:06d}", f"r{n}", 1, n % 2, start_ms + n * spread_ms // count)
+            for n in range(count)
         ],
     )
     environment.pass_time(minutes=5)
-    ticks = drain(environment, max_ticks=120)
-    by_minute = Counter(moment.replace(second=0) for moment in environment.client.requests)
-    assert max(by_minute.values()) <= 20
-    pages = count // 100
-    assert ticks <= pages / 19 * 1.6 + 5, ticks  # finding suitable windows costs some pages
+    tick_count = drain(environment, max_ticks=120)
+    requests_by_minute = Counter(moment.replace(second=0) for moment in environment.client.requests)
+    assert max(requests_by_minute.values()) <= 20
+    page_count = count // 100
+    # Finding suitable windows takes some requests.
+    assert tick_count <= page_count / 19 * 1.6 + 5, tick_count
     environment.set_time((MORNING + timedelta(days=1)).replace(hour=0, minute=2)).sync()
     while environment.pass_time(minutes=1).sync().backlog_s:
         pass
@@ -85,8 +86,8 @@ def test_many_scores_are_read_within_the_request_limits(
 def test_frequent_syncs_leave_the_relay_its_requests(environment: LedgerEnvironment) -> None:
     environment.answer(1)
     environment.tick()
-    start = get_now_ms(environment)
-    put_votes(environment, [(f"v{n}", f"r{n}", 1, 1.0, start + n) for n in range(8_000)])
+    start_ms = get_now_ms(environment)
+    put_votes(environment, [(f"v{n}", f"r{n}", 1, 1.0, start_ms + n) for n in range(8_000)])
     environment.pass_time(minutes=5)
     reports = [environment.pass_time(seconds=7).sync() for _ in range(20)]
     for moment in environment.client.requests:
@@ -100,10 +101,10 @@ def test_frequent_syncs_leave_the_relay_its_requests(environment: LedgerEnvironm
     drain(environment.pass_time(minutes=1), max_ticks=10)
 
 
-def test_three_frequent_readers_of_fifty_give_three_values_a_day(
+def test_three_frequent_readers_of_fifty_get_at_most_three_values_a_day(
     environment: LedgerEnvironment,
 ) -> None:
-    generator = random.Random(3)
+    rng = random.Random(3)
     environment.answer(*range(100))
     for day in range(10):
         now = get_now_ms(environment.set_time(MORNING + timedelta(days=day)))
@@ -114,7 +115,7 @@ def test_three_frequent_readers_of_fifty_give_three_values_a_day(
         ]
         votes += [
             (f"{day}-good{reader}", f"good{reader}", reader, 1.0, now)
-            for reader in generator.sample(range(47), 20)
+            for reader in rng.sample(range(47), 20)
         ]
         put_votes(environment, votes)
         for _ in range(4):
@@ -122,17 +123,17 @@ def test_three_frequent_readers_of_fifty_give_three_values_a_day(
     environment.set_time(MORNING + timedelta(days=11)).sync()
     with environment.state.read_transaction() as connection:
         statement = "SELECT unit, COUNT(*) FROM ledger_settled GROUP BY unit"
-        counts = connection.execute(sa.text(statement))
-        shares: dict[str, int] = {row[0]: row[1] for row in counts}
-    total = sum(shares.values())
+        rows = connection.execute(sa.text(statement))
+        count_by_reader: dict[str, int] = {row[0]: row[1] for row in rows}
+    total = sum(count_by_reader.values())
     assert total >= 190
     for reader in range(3):
         # Five per cent, plus one value because the limit is rounded up.
-        assert shares[f"bad{reader}"] <= 0.05 * total + 1
-    assert sum(count for unit, count in shares.items() if unit.startswith("bad")) <= 30
+        assert count_by_reader[f"bad{reader}"] <= 0.05 * total + 1
+    assert sum(count for unit, count in count_by_reader.items() if unit.startswith("bad")) <= 30
 
 
-def test_a_key_is_one_reader_and_a_large_share_is_reported(environment: LedgerEnvironment) -> None:
+def test_excess_votes_of_one_key_are_excluded_and_counted(environment: LedgerEnvironment) -> None:
     environment.answer(*range(40))
     for day in range(12):
         now = get_now_ms(environment.set_time(MORNING + timedelta(days=day)))
@@ -147,22 +148,22 @@ def test_a_key_is_one_reader_and_a_large_share_is_reported(environment: LedgerEn
         environment.pass_time(hours=3).sync()
     assert environment.set_time(MORNING + timedelta(days=12)).sync().problem == ""
     values = settled_rows(environment.ledger(), "ann")
-    bad = [value for value in values if value.value == 0.0]
-    assert len(values) - len(bad) == 24
-    assert len(bad) <= 6
+    bad_values = [value for value in values if value.value == 0.0]
+    assert len(values) - len(bad_values) == 24
+    assert len(bad_values) <= 6
     statement = (
         sa.select(ledger_tables.scores.c.author, ledger_tables.scores.c.reader, sa.func.count())
         .where(ledger_tables.scores.c.status == "capped")
         .group_by(ledger_tables.scores.c.author, ledger_tables.scores.c.reader)
     )
     with environment.state.read_transaction() as connection:
-        alarms = [tuple(row) for row in connection.execute(statement)]
-    assert alarms == [("ann", "one key", 40 * (12 - len(bad)))]
+        capped_counts = [tuple(row) for row in connection.execute(statement)]
+    assert capped_counts == [("ann", "one key", 40 * (12 - len(bad_values)))]
 
 
 def test_the_limit_never_excludes_readers_with_equal_activity() -> None:
-    for readers in (1, 2, 3, 5, 19, 20, 25, 40, 100):
+    for reader_count in (1, 2, 3, 5, 19, 20, 25, 40, 100):
         admitted: Counter[str] = Counter()
-        for number in range(40 * readers):  # one reader a day in rotation
-            reader = number % readers
-            assert admit_reader_days([f"r{reader}"], admitted) == [True], (readers, number)
+        for number in range(40 * reader_count):  # one reader a day in rotation
+            reader = number % reader_count
+            assert admit_reader_days([f"r{reader}"], admitted) == [True], (reader_count, number)

@@ -1,4 +1,4 @@
-"""Test the text about arming and durations in words."""
+"""Test durations in words."""
 
 from __future__ import annotations
 

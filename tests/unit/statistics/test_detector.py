@@ -1,4 +1,4 @@
-"""Test which series raise an alarm and what the detector compares them with."""
+"""Test which series of scores raise an alarm, and what the detector compares them with."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from twin_resources.statistics.detector import (
     compute_threshold,
 )
 
-C = compute_threshold(armed_streams=1)
+THRESHOLD = compute_threshold(armed_streams=1)
 
 
-def days(
+def make_days(
     *periods: tuple[int, float],
     per_day: int = 30,
     version: str = "v1",
@@ -43,63 +43,65 @@ def detect(sums: list[DaySum], *, version: str = "v1", **options: float) -> Stre
 
 
 def test_a_fall_raises_an_alarm_with_its_start() -> None:
-    evidence = detect(days((40, 0.8), (5, 0.5)))
-    assert evidence.e_value > C
+    evidence = detect(make_days((40, 0.8), (5, 0.5)))
+    assert evidence.e_value > THRESHOLD
     assert (evidence.before, evidence.since, evidence.values) == (40, 40_001, 150)
     assert [(fall.prompt_class, fall.mean, fall.values) for fall in evidence.falls] == [
         ("short", 0.5, 150)
     ]
     assert evidence.falls[0].baseline == pytest.approx(0.77)
     assert evidence.compared == 1_200
-    assert detect(days((45, 0.8))).e_value == 1.0
-    assert detect(days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise raised an alarm"
+    assert detect(make_days((45, 0.8))).e_value == 1.0
+    assert detect(make_days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise raised an alarm"
 
 
 def test_an_alarm_needs_two_weeks_before_and_two_days_since() -> None:
-    arming = detect(days((15, 0.8)))
+    arming = detect(make_days((15, 0.8)))
     assert not arming.is_armed, "15 days are too few: 14 before a fall and two since"
     assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
     assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
-    assert detect(days((16, 0.8))).is_armed
-    assert detect(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
-    assert detect(days((60, 0.8), per_day=2)).is_armed, (
+    assert detect(make_days((16, 0.8))).is_armed
+    assert detect(make_days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < THRESHOLD
+    assert detect(make_days((60, 0.8), per_day=2)).is_armed, (
         "100 values before a fall and 20 since are enough"
     )
-    assert not detect(days((59, 0.8), per_day=2)).is_armed
-    steady = days((41, 0.5), (1, 0.0))
-    assert detect(steady, tolerance=0.0).e_value == 1.0, "one bad day raised an alarm"
+    assert not detect(make_days((59, 0.8), per_day=2)).is_armed
+    one_bad_day = make_days((41, 0.5), (1, 0.0))
+    assert detect(one_bad_day, tolerance=0.0).e_value == 1.0, "one bad day raised an alarm"
 
 
 def test_a_difference_below_the_tolerance_is_no_fall() -> None:
-    weeks = days((60, 0.8), (40, 0.7), per_day=100)
-    assert detect(weeks).e_value > C
-    assert detect(weeks, tolerance=0.12).e_value == 1.0
+    sums = make_days((60, 0.8), (40, 0.7), per_day=100)
+    assert detect(sums).e_value > THRESHOLD
+    assert detect(sums, tolerance=0.12).e_value == 1.0
 
 
 def test_a_fall_reaches_back_45_days_or_500_values() -> None:
     for per_day, length, begins in ((30, 45, 40), (30, 46, 41), (10, 50, 40), (10, 51, 41)):
-        evidence = detect(days((40, 0.8)) + days((length, 0.5), per_day=per_day, first_day=40))
+        evidence = detect(
+            make_days((40, 0.8)) + make_days((length, 0.5), per_day=per_day, first_day=40)
+        )
         assert evidence.before == begins, (per_day, length)
 
 
 def test_a_class_of_fewer_than_60_values_has_no_baseline() -> None:
     for length, classes in ((20, {"rare", "short"}), (19, {"short"})):
-        rare = days((length, 0.7), per_day=3, name="rare")
-        assert detect(days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
+        rare = make_days((length, 0.7), per_day=3, name="rare")
+        assert detect(make_days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
 
 
 def test_each_class_is_compared_with_itself() -> None:
     """Hard questions replace easy ones, and no answer is worse."""
 
     def class_days(name: str, mean: float, rates: tuple[int, int], new_mean: float) -> list[DaySum]:
-        before = days((40, mean), per_day=rates[0], name=name)
-        return before + days((5, new_mean), per_day=rates[1], name=name, first_day=40)
+        before = make_days((40, mean), per_day=rates[0], name=name)
+        return before + make_days((5, new_mean), per_day=rates[1], name=name, first_day=40)
 
     easy, hard = (class_days("easy", 0.9, (30, 5), 0.9), class_days("hard", 0.6, (5, 30), 0.6))
     assert detect(easy + hard).e_value <= 1.0
     fallen_hard = class_days("hard", 0.6, (5, 30), 0.3)
     evidence = detect(easy + fallen_hard)
-    assert evidence.e_value > C
+    assert evidence.e_value > THRESHOLD
     assert [fall.prompt_class for fall in evidence.falls] == ["hard"]
     small_class = detect(
         class_days("easy", 0.9, (100, 100), 0.86) + class_days("hard", 0.6, (10, 10), 0.3)
@@ -118,24 +120,24 @@ def test_each_class_is_compared_with_itself() -> None:
 
 
 def test_a_new_version_is_compared_with_its_predecessor() -> None:
-    sums = [*days((40, 0.8)), *days((3, 0.5), version="v2", first_day=40)]
+    sums = [*make_days((40, 0.8)), *make_days((3, 0.5), version="v2", first_day=40)]
     evidence = detect(sums, version="v2")
-    assert evidence.e_value > C
+    assert evidence.e_value > THRESHOLD
     assert (evidence.seen, evidence.days) == (90, 3)
 
 
 def test_the_baseline_follows_slow_changes() -> None:
     """A seasonal change of .2 in a year raises no alarm; a sudden fall by .2 does."""
-    seasonal = [days((1, 0.8 - 0.2 * day / 365), first_day=day)[0] for day in range(365)]
-    assert max(detect(seasonal[:day]).e_value for day in range(20, 365, 5)) < C
-    assert detect(days((100, 0.8), (10, 0.6))).e_value > C
+    seasonal = [make_days((1, 0.8 - 0.2 * day / 365), first_day=day)[0] for day in range(365)]
+    assert max(detect(seasonal[:day]).e_value for day in range(20, 365, 5)) < THRESHOLD
+    assert detect(make_days((100, 0.8), (10, 0.6))).e_value > THRESHOLD
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 400), st.floats(0, 1), st.sampled_from("ab")), max_size=60)
 )
 @settings(max_examples=60, deadline=None)
-def test_any_days_give_evidence_that_is_stored_and_read_again(
+def test_evidence_is_the_same_after_storing_and_reading_it(
     series: list[tuple[int, float, str]],
 ) -> None:
     sums = [
@@ -149,7 +151,7 @@ def test_any_days_give_evidence_that_is_stored_and_read_again(
 
 
 def compute_e_by_loops(sums: list[DaySum], version: str, fewest: int) -> tuple[float, set[int]]:
-    """Return E by loops over the module's formulas, and the possible first days of the best split.
+    """Compute E with loops over the module's formulas; return it and the best splits' first days.
 
     This function shares no code with the detector and repeats the values of its constants.
     """
@@ -199,7 +201,7 @@ def compute_e_by_loops(sums: list[DaySum], version: str, fewest: int) -> tuple[f
 def compute_z_by_loops(
     before: list[DaySum], after: list[DaySum], *, fewest: int, least: int
 ) -> float:
-    """Return z of one split by loops, or −∞ with too few values to compare."""
+    """Compute z of one split with loops; return −∞ if there are too few values to compare."""
     counts, totals = Counter[str](), Counter[str]()
     for item in before:
         counts[item.prompt_class] += item.count
@@ -257,21 +259,21 @@ def compute_z_by_loops(
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_the_evidence_equals_that_of_the_formulas(seed: int) -> None:
-    """Series have one to three classes with idle days, busy days, a new version and a fall."""
-    draw = np.random.default_rng(seed)
-    length, rate = int(draw.integers(17, 130)), float(draw.choice([3, 8, 30, 120]))
-    falls_at = int(draw.integers(14, length))
+def test_the_detector_agrees_with_an_implementation_with_loops(seed: int) -> None:
+    """The series have one to three classes, idle and busy days, a new version and a fall."""
+    rng = np.random.default_rng(seed)
+    length, rate = int(rng.integers(17, 130)), float(rng.choice([3, 8, 30, 120]))
+    falls_at = int(rng.integers(14, length))
     new_at = falls_at if seed % 3 == 0 else length
     sums: list[DaySum] = []
     for day in range(length):
-        day_effect = draw.normal(0, 0.06)
+        day_effect = rng.normal(0, 0.06)
         for name, mean in (("easy", 0.9), ("hard", 0.6), ("long", 0.7))[: 1 + seed % 3]:
-            count = int(draw.poisson(rate * draw.choice([0, 0.3, 1, 4], p=[0.2, 0.3, 0.4, 0.1])))
+            count = int(rng.poisson(rate * rng.choice([0, 0.3, 1, 4], p=[0.2, 0.3, 0.4, 0.1])))
             if not count:
                 continue
-            fall = draw.choice([0.0, 0.1, 0.3]) * (day >= falls_at) * (name != "long")
-            good = float(draw.binomial(count, np.clip(mean + day_effect - fall, 0, 1)))
+            fall = rng.choice([0.0, 0.1, 0.3]) * (day >= falls_at) * (name != "long")
+            good = float(rng.binomial(count, np.clip(mean + day_effect - fall, 0, 1)))
             good = count * (mean - fall / 4) if seed % 4 == 3 else good
             version = "v2" if day >= new_at else "v1"
             squares = good**2 / count if seed % 4 == 3 else good  # equal scores, or votes
@@ -288,9 +290,9 @@ def test_the_evidence_equals_that_of_the_formulas(seed: int) -> None:
 
 
 def test_the_threshold_grows_with_the_fleet() -> None:
-    assert compute_threshold(armed_streams=40) == 40 * C
-    assert compute_threshold(armed_streams=1, horizon=10_000, alpha=0.05) == 2 * C
-    assert compute_threshold(armed_streams=1, horizon=1) == pytest.approx(C / 5_000)
+    assert compute_threshold(armed_streams=40) == 40 * THRESHOLD
+    assert compute_threshold(armed_streams=1, horizon=10_000, alpha=0.05) == 2 * THRESHOLD
+    assert compute_threshold(armed_streams=1, horizon=1) == pytest.approx(THRESHOLD / 5_000)
 
 
 @pytest.mark.parametrize("world", [w for w in WORLDS if w.has_goal], ids=lambda w: w.name)

@@ -18,7 +18,7 @@ from twin_resources.statistics.poisoning import (
 
 
 def admit_days(days: list[list[str]]) -> list[list[bool]]:
-    """Return whether the ledger settles each reader-day, by day of a month."""
+    """Return, for each day, whether each of its reader-days is settled."""
     counts: Counter[str] = Counter()
     return [admit_reader_days(day, counts) for day in days]
 
@@ -28,8 +28,10 @@ def test_forty_readers_are_all_admitted() -> None:
 
 
 def test_the_limit_of_a_reader_is_a_twentieth() -> None:
-    """One reader has half of the reader-days of a month with 24 other readers. A limit of .50 would
-    settle all of them."""
+    """One reader gives half of the votes, with 24 other readers, for twelve days.
+
+    A limit of 50 % would settle all of that reader's votes.
+    """
     other_readers = [[f"r{(20 * day + number) % 24}" for number in range(20)] for day in range(12)]
     admitted = admit_days([["loud"] * 20 + day for day in other_readers])
     loud_count = sum(sum(day[:20]) for day in admitted)
@@ -69,11 +71,11 @@ def test_a_fall_of_all_readers_is_confirmed(count: int) -> None:
     assert unconfirmed_reason([(40, 0.8)] * count, [(20, 0.5)] * count) == ""
 
 
-@pytest.mark.parametrize(("count", "changed"), [(5, 1), (8, 2), (40, 3), (40, 12)])
-def test_a_fall_of_a_few_readers_is_unconfirmed(count: int, changed: int) -> None:
-    """Twelve of forty readers are too many to distinguish from a fall for every reader."""
-    since = [(20, 0.0)] * changed + [(20, 0.8)] * (count - changed)
-    assert bool(unconfirmed_reason([(40, 0.8)] * count, since)) is (changed < 12)
+@pytest.mark.parametrize(("count", "changed_count"), [(5, 1), (8, 2), (40, 3), (40, 12)])
+def test_a_fall_of_a_few_readers_is_unconfirmed(count: int, changed_count: int) -> None:
+    """A change of 12 of 40 readers cannot be distinguished from a fall for every reader."""
+    since = [(20, 0.0)] * changed_count + [(20, 0.8)] * (count - changed_count)
+    assert bool(unconfirmed_reason([(40, 0.8)] * count, since)) is (changed_count < 12)
 
 
 def test_new_readers_do_not_confirm_a_fall_for_earlier_readers() -> None:

@@ -67,8 +67,8 @@ def test_without_a_margin_only_a_better_candidate_wins() -> None:
 
 
 def test_without_a_margin_an_equal_candidate_rarely_wins() -> None:
-    noise = np.random.default_rng(7)
-    runs = [list(np.clip(noise.normal(0.0, 0.4, 150), -1, 1)) for _ in range(200)]
+    rng = np.random.default_rng(7)
+    runs = [list(np.clip(rng.normal(0.0, 0.4, 150), -1, 1)) for _ in range(200)]
     win_count = sum(after_pairs(run, margin=0.0).verdict == "promote" for run in runs)
     # at α = .05, 200 tries give more than 19 wins in one of 250 cases
     assert win_count <= 19
@@ -103,16 +103,16 @@ def test_the_lower_bound_of_an_uncertain_mean_must_be_above_zero() -> None:
 
 def test_the_mean_is_over_claims_and_each_claim_must_be_won() -> None:
     """Only a quarter of equal candidates would have both of two means above zero."""
-    draw = np.random.default_rng(2)
-    promoted = 0
+    rng = np.random.default_rng(2)
+    promoted_count = 0
     for _ in range(60):
         evidence = start_test(claims=("topic", "voice"))
-        for number, (topic, voice) in enumerate(draw.normal(0.0, 0.15, (300, 2)).tolist(), start=1):
+        for number, (topic, voice) in enumerate(rng.normal(0.0, 0.15, (300, 2)).tolist(), start=1):
             evidence = add_pair(
                 evidence, PairedDifference(number, {"topic": topic, "voice": voice})
             )
-        promoted += final_verdict(evidence) == "promote"
-    assert 18 <= promoted <= 42  # half of 60, within three standard deviations
+        promoted_count += final_verdict(evidence) == "promote"
+    assert 18 <= promoted_count <= 42  # half of 60, within three standard deviations
     evidence = start_test(claims=("topic", "voice"))
     for number in range(1, 301):
         evidence = add_pair(evidence, PairedDifference(number, {"topic": 0.2, "voice": -0.12}))
@@ -123,9 +123,9 @@ def test_the_mean_is_over_claims_and_each_claim_must_be_won() -> None:
 
 def test_worse_candidates_are_rarely_promoted_and_most_of_the_gain_remains() -> None:
     """Candidates have quality N(−.02, .05) and 300 judged prompts with a deviation of .2."""
-    draw = np.random.default_rng(17)
-    quality = draw.normal(-0.02, 0.05, 200)
-    noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
+    rng = np.random.default_rng(17)
+    quality = rng.normal(-0.02, 0.05, 200)
+    noisy = quality[:, None] + rng.normal(0.0, 0.2, (200, 300))
     runs = [after_pairs(values) for values in np.clip(noisy, -1.0, 1.0).tolist()]
     promoted = np.array([final_verdict(run) == "promote" for run in runs])
     not_worse = np.array([run.is_not_worse for run in runs])
@@ -138,8 +138,7 @@ def test_worse_candidates_are_rarely_promoted_and_most_of_the_gain_remains() -> 
 
 
 def test_a_state_of_an_older_release_continues() -> None:
-    """B and the sums start with the next pair, an old anchor is ignored, and claims that were won
-    stay won."""
+    """B and the sums start with the next pair, the anchor is ignored, and won claims stay won."""
     evidence = after_pairs([0.05, -0.05] * 60)
     stored = json.loads(evidence.to_json())
     del stored["better"], stored["sums"]
@@ -165,7 +164,7 @@ def test_a_verdict_and_a_replayed_pair_change_nothing(values: list[float]) -> No
 
 @given(differences)
 @settings(max_examples=40, deadline=None)
-def test_states_are_stored_and_read_exactly(values: list[float]) -> None:
+def test_evidence_is_the_same_after_storing_and_reading_it(values: list[float]) -> None:
     plain = stored = start_test(claims=("topic", "voice"), vetoes=("support",))
     for number, value in enumerate(values, start=1):
         claims = {"topic": value, "voice": value / 2}
@@ -177,11 +176,11 @@ def test_states_are_stored_and_read_exactly(values: list[float]) -> None:
 
 @given(differences, st.floats(0.0, 1.0))
 @settings(max_examples=40, deadline=None)
-def test_better_pairs_never_lower_the_wealth(values: list[float], by: float) -> None:
+def test_better_pairs_never_lower_the_wealth(values: list[float], improvement: float) -> None:
     logs, better = (0.0,) * 8, (0.0,) * 8
     for value in values:
         logs = update_log_wealth(logs, (1 + value) / 2, 0.45)
-        better = update_log_wealth(better, (1 + min(1.0, value + by)) / 2, 0.45)
+        better = update_log_wealth(better, (1 + min(1.0, value + improvement)) / 2, 0.45)
     assert log_mean_wealth(better) >= log_mean_wealth(logs) - 1e-9
 
 
@@ -214,7 +213,7 @@ def test_every_claim_must_be_won() -> None:
     assert evidence.verdict == "promote"  # topic was won earlier and stays won
 
 
-def test_any_lost_claim_rolls_back_at_k_by_alpha() -> None:
+def test_any_lost_claim_rolls_back_at_k_over_alpha() -> None:
     single_claim = after_pairs([-1.0] * 20)
     evidence = start_test(claims=("topic", "voice"), vetoes=("support",))
     assert evidence.log_rollback_threshold == pytest.approx(math.log(3 / 0.05))
@@ -233,9 +232,9 @@ def test_a_veto_is_not_needed_for_a_promotion() -> None:
     assert evidence.verdict == "promote"
 
 
-def add_equal_pairs(topic: float, voice: float, *, forced: bool) -> PairEvidence:
-    """Return the evidence of 60 pairs with the same differences."""
-    evidence = start_test(claims=("topic", "voice"), is_incumbent_ungated=forced)
+def add_equal_pairs(topic: float, voice: float, *, is_ungated: bool) -> PairEvidence:
+    """Return the evidence after 60 pairs with the same differences."""
+    evidence = start_test(claims=("topic", "voice"), is_incumbent_ungated=is_ungated)
     for number in range(1, 61):
         evidence = add_pair(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
     return evidence
@@ -243,17 +242,17 @@ def add_equal_pairs(topic: float, voice: float, *, forced: bool) -> PairEvidence
 
 def test_the_mean_decides_against_a_version_that_passed_no_gate() -> None:
     # A model trained on shuffled answers has more of the author's voice than a model that answers.
-    assert add_equal_pairs(0.6, -0.2, forced=False).verdict == "roll_back"
-    evidence = add_equal_pairs(0.6, -0.2, forced=True)
+    assert add_equal_pairs(0.6, -0.2, is_ungated=False).verdict == "roll_back"
+    evidence = add_equal_pairs(0.6, -0.2, is_ungated=True)
     assert evidence.verdict == "promote"
     assert (dict(evidence.up), list(evidence.down)) == ({}, ["mean of the claims"])
     assert PairEvidence.from_json(evidence.to_json()) == evidence
-    assert add_equal_pairs(0.1, -0.6, forced=True).verdict == "roll_back"
-    equal = add_equal_pairs(0.05, -0.05, forced=True)
+    assert add_equal_pairs(0.1, -0.6, is_ungated=True).verdict == "roll_back"
+    equal = add_equal_pairs(0.05, -0.05, is_ungated=True)
     assert (equal.verdict, final_verdict(equal)) == ("undecided", "promote")
 
 
-def test_each_claim_against_such_a_version_needs_a_difference() -> None:
+def test_each_claim_needs_a_difference_against_an_ungated_version() -> None:
     evidence = start_test(claims=("topic", "voice"), is_incumbent_ungated=True)
     with pytest.raises(OutOfRangeError, match="for voice"):
         add_pair(evidence, PairedDifference(1, {"topic": 0.1}))
@@ -281,7 +280,7 @@ def test_invalid_options_are_errors(options: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize(("spread", "margin"), [(0.1, 0.1), (0.3, 0.1), (0.5, 0.1), (0.4, 0.2)])
-def test_the_expected_number_of_pairs_is_nearly_exact(spread: float, margin: float) -> None:
+def test_the_expected_number_of_pairs_is_within_15_percent(spread: float, margin: float) -> None:
     rng = np.random.default_rng(5)
     counts = find_promotion_pair(
         np.clip(rng.normal(0.0, spread, (400, 600)), -1.0, 1.0), margin=margin

@@ -22,7 +22,7 @@ from twin_resources.statistics.promotion import (
     start_test,
 )
 
-TRIAL = TrialFeasibility(
+FEASIBILITY = TrialFeasibility(
     certified_claims=("topic", "voice"),
     prompt_count=300,
     canary_values_per_day=40.0,
@@ -31,7 +31,7 @@ TRIAL = TrialFeasibility(
 
 
 def test_a_certified_judge_and_enough_prompts_give_a_shadow_trial() -> None:
-    choice = choose_mode(TRIAL)
+    choice = choose_mode(FEASIBILITY)
     assert choice.mode == "shadow"
     assert choice.reason == (
         "shadow: a certified judge of topic and voice and 300 prompts to replay; the trial "
@@ -41,23 +41,23 @@ def test_a_certified_judge_and_enough_prompts_give_a_shadow_trial() -> None:
 
 
 def test_a_short_enough_canary_is_chosen() -> None:
-    too_few = choose_mode(replace(TRIAL, prompt_count=299))
+    too_few = choose_mode(replace(FEASIBILITY, prompt_count=299))
     assert too_few.mode == "canary"
     assert "only 299 of 300 prompts" in too_few.reason
     assert too_few.expected_days == pytest.approx(too_few.expected_pairs / 40.0)
-    assert choose_mode(replace(TRIAL, certified_claims=())).reason.startswith(
+    assert choose_mode(replace(FEASIBILITY, certified_claims=())).reason.startswith(
         "canary: no certified judge"
     )
 
 
 def test_the_gate_decides_otherwise_with_a_reason() -> None:
-    no_votes = choose_mode(replace(TRIAL, certified_claims=(), canary_values_per_day=0.0))
+    no_votes = choose_mode(replace(FEASIBILITY, certified_claims=(), canary_values_per_day=0.0))
     assert (no_votes.mode, no_votes.expected_days) == ("gate", 0.0)
     assert "forever (no reader gives scores)" in no_votes.reason
-    slow = choose_mode(replace(TRIAL, certified_claims=(), canary_values_per_day=1.0))
+    slow = choose_mode(replace(FEASIBILITY, certified_claims=(), canary_values_per_day=1.0))
     assert slow.mode == "gate"
     assert "a canary would take about 8 months, more than 14 days" in slow.reason
-    too_few_readers = choose_mode(replace(TRIAL, certified_claims=(), canary_reader_count=29))
+    too_few_readers = choose_mode(replace(FEASIBILITY, certified_claims=(), canary_reader_count=29))
     assert "29 of 30 readers needed" in too_few_readers.reason
 
 

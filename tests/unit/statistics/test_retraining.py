@@ -28,7 +28,7 @@ from twin_resources.statistics.retraining_limits import (
 
 ALARM = Alarm("mara", "thumbs", "v3", 2, 917, 123_456.7, 100_000.0, 84, 820)
 NOW = 1_000 * DAY_S
-SITUATION = AlarmContext(
+CONTEXT = AlarmContext(
     version="v3",
     alarm=ALARM,
     training_fingerprint=TrainingFingerprint("data 2", "recipe 1"),
@@ -42,7 +42,7 @@ FALLS = (Fall("fact", 0.41, 0.77, 60),)
 
 
 def decide_with(**changes: object) -> RetrainingDecision:
-    return decide_on_alarm(replace(SITUATION, **changes))  # type: ignore[arg-type]
+    return decide_on_alarm(replace(CONTEXT, **changes))  # type: ignore[arg-type]
 
 
 def test_a_tick_without_an_alarm_reports_its_numbers() -> None:
@@ -51,8 +51,8 @@ def test_a_tick_without_an_alarm_reports_its_numbers() -> None:
         "mara", "judge:rule@1", "v3", seen=812, held_to={"fact": 0.7}, e_value=12.3
     )
     lines = [
-        describe_progress(situation, required_values=500, per_day=1.09, threshold=1e5)
-        for situation in (arming, armed)
+        describe_progress(evidence, required_values=500, per_day=1.09, threshold=1e5)
+        for evidence in (arming, armed)
     ]
     assert lines == [
         "thumbs: arming 37/500, about 14 months at your rate",
@@ -113,7 +113,7 @@ def test_an_incident_has_a_tenth_of_the_authors_and_at_least_three(
 
 
 def test_an_alarm_that_must_wait_stays_open() -> None:
-    for usage, limits, words in (
+    for usage, limits, reason in (
         (TrainingUsage(), RetrainingLimits(), "--auto-retrain"),
         (
             TrainingUsage(last_started=NOW - 0.25 * DAY_S),
@@ -129,7 +129,7 @@ def test_an_alarm_that_must_wait_stays_open() -> None:
     ):
         decision = decide_with(usage=usage, limits=limits)
         assert (decision.kind, decision.closes_alarm, decision.run_key) == ("held_back", False, "")
-        assert words in decision.message
+        assert reason in decision.message
     assert (
         decide_with(usage=TrainingUsage(last_started=NOW - 2 * DAY_S, runs=7, hours=39.9)).kind
         == "train"

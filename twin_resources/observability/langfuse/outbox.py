@@ -1,7 +1,7 @@
 """Keep scores and trace exports on disk until the trace store accepts them.
 
-Scope: the SQLite file (write-ahead log), of which a home has one per machine, its queued items,
-limits and counts.
+Scope: the SQLite file (one per machine, with a write-ahead log), its queued items, limits and
+counts.
 Out of scope: HTTP requests (`relay.py`), the meaning of scores (`ledger/`).
 Method: the transactional outbox, https://microservices.io/patterns/data/transactional-outbox.html
 

@@ -3,9 +3,8 @@
 Scope: the endpoints listed below, the key check, the process, and deleting traces older than 90
 days.
 Out of scope: a user interface, prompts, datasets, metrics; the client (`client.py`).
-API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, as
-in version 4.16.0. Every other path returns 404, including paths that version 4.16.0
-removed.
+API: the part of https://api.reference.langfuse.com that the gateway, LiteLLM and the SDK use, as in
+version 4.16.0. Every other path returns 404, including paths that version 4.16.0 removed.
 
     POST   /api/public/otel/v1/traces     GET    /api/public/v2/observations
     POST   /api/public/scores             GET    /api/public/v3/scores

@@ -217,7 +217,7 @@ class LanguageModelJudge:
             except BadRequestError:
                 if not uses_schema:
                     raise
-                self._uses_schema = False  # probably because the server accepts no schema
+                self._uses_schema = False  # some servers do not accept a schema
             except OpenAIError as error:
                 attempts += 1
                 status = int(getattr(error, "status_code", 0) or 0)

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.settled_rows import settled_rows
-from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, trace_name
+from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, to_trace_id
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.scores import build_score_row, complete_from_trace
 from twin_resources.quality.retraining.alarm_records import count_excluded_scores
@@ -25,9 +25,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def map_scores(environment: LedgerEnvironment, author: str = "ann", **table: Any) -> None:
-    """Change the mapping in the author's file. A `_` in a name stands for `-`."""
+    """Set the author's mapping of score names; a `_` in a keyword stands for `-`."""
     environment.counted_scores[author] = read_scores(
-        {k.replace("_", "-"): v for k, v in table.items()}
+        {name.replace("_", "-"): entry for name, entry in table.items()}
     )
 
 
@@ -45,7 +45,7 @@ def count_excluded(environment: LedgerEnvironment) -> dict[str, int]:
         return count_excluded_scores(connection, "ann")
 
 
-def test_each_reader_counts_by_the_trace(environment: LedgerEnvironment) -> None:
+def test_each_score_counts_for_the_reader_of_its_trace(environment: LedgerEnvironment) -> None:
     """200 good and 60 bad `user-feedback` scores were once all ignored."""
     map_scores(environment, user_feedback="thumbs")
     for number in range(260):
@@ -68,7 +68,7 @@ def test_each_reader_counts_by_the_trace(environment: LedgerEnvironment) -> None
 def test_a_vote_without_a_reader_belongs_to_the_reader_of_the_trace(
     environment: LedgerEnvironment,
 ) -> None:
-    """260 `thumbs` without `twin.reader` once counted as one."""
+    """260 `thumbs` without `twin.reader` once counted as one vote."""
     for number in range(3):
         environment.answer(number, reader=f"reader-{number}")
         environment.post(number, "thumbs", 1)
@@ -135,7 +135,7 @@ def test_unmapped_scores_are_counted_by_name(environment: LedgerEnvironment) -> 
     assert environment.ledger().interactions("ann")["votes"].sum() == 0
 
 
-def test_a_name_that_is_mapped_later_counts_with_its_days(environment: LedgerEnvironment) -> None:
+def test_a_name_that_is_mapped_later_counts_on_its_days(environment: LedgerEnvironment) -> None:
     environment.answer(1, reader="r1")
     environment.answer(2, reader="r2")
     environment.post(1, "user-feedback", 1)
@@ -157,8 +157,8 @@ def test_a_name_that_is_mapped_later_counts_with_its_days(environment: LedgerEnv
     assert [value for *_, value in list_settled_values(environment)] == [1.0, 0.0]
 
 
-def test_an_open_score_follows_its_name(environment: LedgerEnvironment) -> None:
-    """A score that is read again before its day closes does not count once its name is unmapped."""
+def test_an_open_score_of_an_unmapped_name_does_not_count(environment: LedgerEnvironment) -> None:
+    """The score is read again before its day closes."""
     map_scores(environment, user_feedback="thumbs")
     environment.answer(1, reader="r1")
     environment.post(1, "user-feedback", 1)
@@ -171,7 +171,7 @@ def test_an_open_score_follows_its_name(environment: LedgerEnvironment) -> None:
     assert list_settled_values(environment) == []
 
 
-def test_a_score_of_another_name_waits_for_its_trace(environment: LedgerEnvironment) -> None:
+def test_a_mapped_score_counts_after_its_trace_arrives(environment: LedgerEnvironment) -> None:
     map_scores(environment, user_feedback="thumbs")
     environment.post(7, "user-feedback", 1)
     environment.vote(8, 1.0)
@@ -183,7 +183,7 @@ def test_a_score_of_another_name_waits_for_its_trace(environment: LedgerEnvironm
     assert sorted(value for *_, value in list_settled_values(environment)) == [pytest.approx(2 / 3)]
 
 
-def test_scores_of_an_environment_are_read_if_it_is_named(environment: LedgerEnvironment) -> None:
+def test_only_configured_langfuse_environments_are_read(environment: LedgerEnvironment) -> None:
     map_scores(environment, user_feedback="thumbs")
     environment.answer(1, reader="r1")
     environment.post(1, "user-feedback", 1, environment="production")
@@ -198,9 +198,9 @@ def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
     """Langfuse 4.16.0 returns booleans and a trace as the subject."""
     recorded = json.loads((shared_data / "langfuse-golden/get-v3-scores-page0.json").read_text())
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
-    mapped = read_scores({"page": "thumbs"})
+    counted_scores = read_scores({"page": "thumbs"})
     for score in recorded["response"]["data"]:
-        row = complete_from_trace(build_score_row(score), trace, lambda _: mapped)
+        row = complete_from_trace(build_score_row(score), trace, lambda _: counted_scores)
         assert (row["kind"], row["stream"], row["value"], row["reader"], row["status"]) == (
             "vote",
             "thumbs",
@@ -214,7 +214,7 @@ def test_the_annotator_in_the_page_is_the_reader() -> None:
     score = {
         "id": "a", "name": "quality", "timestamp": "2026-11-20T08:00:00Z", "dataType": "NUMERIC",
         "value": 1, "source": "ANNOTATION", "authorUserId": "mara",
-        "subject": {"kind": "observation", "id": "o", "traceId": trace_name(1)},
+        "subject": {"kind": "observation", "id": "o", "traceId": to_trace_id(1)},
     }  # fmt: skip
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     row = complete_from_trace(
@@ -222,6 +222,6 @@ def test_the_annotator_in_the_page_is_the_reader() -> None:
     )
     assert (row["reader"], row["trace_id"], row["stream"]) == (
         "annotation:mara",
-        trace_name(1),
+        to_trace_id(1),
         "quality",
     )
