@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.unit.registry.claims_beside import make_stable_claims
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial

@@ -10,7 +10,7 @@ from twin_cli.commands.doctor import stores
 from twin_cli.commands.doctor.findings import run_check
 from twin_cli.commands.outcome import open_registry
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from twin_resources.dagster_resources import RegistryResource
 from twin_resources.registry.home_state import EmptyStateStoreError, check_store_belongs_to_home
 from twin_resources.registry.policy import read_policy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.graph.tables.words import posts, sync_words, words
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError, UnreachableError
@@ -27,8 +27,8 @@ def s3_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Tables:
     """Tables in an empty bucket named after the test."""
-    client_of(s3_endpoint).create_bucket(Bucket=bucket(request))
-    name_in_environment(monkeypatch, s3_endpoint)
+    make_s3_client(s3_endpoint).create_bucket(Bucket=bucket(request))
+    set_s3_environment(monkeypatch, s3_endpoint)
     return Tables(f"s3://{bucket(request)}/twin/tables", state=state)
 
 
@@ -74,7 +74,7 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
     s3_words.tag("words", "mara", "trained")
     sync_words(s3_words, TEXTS)
     assert s3_words.forget("words", "mara", ["secret#0"]).removed_tags == ("trained",)
-    client = client_of(s3_endpoint)
+    client = make_s3_client(s3_endpoint)
     objects = client.list_objects_v2(Bucket=bucket(request))["Contents"]
     decoded = 0
     for item in objects:
@@ -109,7 +109,7 @@ def test_a_damaged_table_is_told_from_a_bucket_that_is_away(
     s3_words: Tables, s3_endpoint: str, request: pytest.FixtureRequest
 ) -> None:
     sync_words(s3_words, TEXTS)
-    client, name = client_of(s3_endpoint), bucket(request)
+    client, name = make_s3_client(s3_endpoint), bucket(request)
     objects = [item["Key"] for item in client.list_objects_v2(Bucket=name)["Contents"]]
     data = next(key for key in objects if "/data/" in key)
     content = client.get_object(Bucket=name, Key=data)["Body"].read()

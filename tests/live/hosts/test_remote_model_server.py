@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapter_server import Adapters, serving
+from tests.adapter_server import BaseWithAdapters, serving
 from tests.live.hosts.host import MODELS, Host
 from tests.live.hosts.test_two_hosts import prepare, train
 from twin_resources.models.serving.loaded_adapters import AdapterServer
@@ -49,11 +49,11 @@ with ModelServers(settings).serve_version(version) as server:
 @pytest.fixture
 def hosts(
     tmp_path: Path, shared: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Host, Host, Host, Adapters]]:
+) -> Iterator[tuple[Host, Host, Host, BaseWithAdapters]]:
     """Return the hosts that train, serve and judge, and the server's loaded adapters."""
     trains = Host(tmp_path / "trains", shared)
     prepare(trains, monkeypatch)
-    adapters = Adapters(trains.folder / "tiny", "tiny", "float32")
+    adapters = BaseWithAdapters(trains.folder / "tiny", "tiny", "float32")
     with serving(adapters, key="") as url:
         home = str(tmp_path / "serves" / "home")
         environment = shared | {"TWIN_MODEL_SERVER_URL": url, "TWIN_MODEL_SERVER_HOME": home}
@@ -77,7 +77,7 @@ def start_gate(host: Host, number: int) -> subprocess.Popen[str]:
 
 @pytest.mark.drawn(2, of="long flows")
 def test_a_gate_asks_its_candidate_on_another_hosts_model_server(
-    hosts: tuple[Host, Host, Host, Adapters],
+    hosts: tuple[Host, Host, Host, BaseWithAdapters],
 ) -> None:
     trains, serves, judges, adapters = hosts
     serves.start(MODELS)
@@ -95,7 +95,7 @@ def test_a_gate_asks_its_candidate_on_another_hosts_model_server(
             expected = adapters.chat(BODY | {"model": name})["choices"][0]["message"]
             assert json.loads(line) == expected not in answers
             answers.append(expected)
-            assert Path(adapters.roots()[name]).is_relative_to(serves.folder)
+            assert Path(adapters.adapter_paths()[name]).is_relative_to(serves.folder)
             server = AdapterServer(serves.settings)
             assert not server.unload_unused(name), "the gate still asks it"
             gate.kill()

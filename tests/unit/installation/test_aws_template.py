@@ -46,7 +46,7 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     with mock_aws():
-        return aws_stack.create(boto3, **REGION)
+        return aws_stack.create_stack(boto3, **REGION)
 
 
 def test_cfn_lint_reports_nothing() -> None:
@@ -69,7 +69,7 @@ def test_each_container_serves_a_program_with_existing_settings(
             assert container["command"] == ["serve", container["name"]]
             assert container["name"] in programs
             secrets = {entry["name"]: entry.get("valueFrom", "") for entry in container["secrets"]}
-            environments.append(aws_stack.environment_of(container, secrets))
+            environments.append(aws_stack.task_environment(container, secrets))
     assert set(environments[0]) <= known
     assert all(environment == environments[0] for environment in environments), "they differ"
     assert {entry["name"] for entry in tasks["answers"]["containerDefinitions"]} == {
