@@ -44,12 +44,8 @@ class LocalStepHandler(StepHandler):
         variables = {item["name"]: item["value"] for item in arguments.get_command_env()}
         program, *rest = arguments.get_command_args()
         assert program == "dagster"
-        command = [
-            sys.executable,
-            "-m",
-            "dagster",
-            *rest,
-        ]  # the tests' Python, not the `dagster` program on PATH
+        # The tests' Python, not the `dagster` program on PATH.
+        command = [sys.executable, "-m", "dagster", *rest]
         process = subprocess.Popen(command, env={**os.environ, **variables})
         self._started[step] = process
         (self._record_folder / step).write_text(f"{process.pid} {size}", encoding="utf-8")
@@ -78,10 +74,7 @@ def get_step_key(context: StepHandlerContext) -> str:
 )
 def local_steps(context: InitExecutorContext) -> StepDelegatingExecutor:
     """Create the executor that a steps file names `tests.graph.local_launcher:local_steps`."""
-    record_folder = Path(str(context.executor_config["record_folder"]))
+    handler = LocalStepHandler(Path(str(context.executor_config["record_folder"])))
     return StepDelegatingExecutor(
-        LocalStepHandler(record_folder),
-        retries=RetryMode.ENABLED,
-        sleep_seconds=0.1,
-        should_verify_step=True,
+        handler, retries=RetryMode.ENABLED, sleep_seconds=0.1, should_verify_step=True
     )

@@ -90,13 +90,8 @@ def run_closed(
     prefix = namespace_command()
     with tempfile.TemporaryDirectory() as folder, log.open("wb") as output:
         report = Path(folder) / "report.json"
-        isolated_command = [
-            *prefix,
-            sys.executable,
-            str(Path(__file__).resolve()),
-            str(report),
-            *command,
-        ]
+        script = str(Path(__file__).resolve())
+        isolated_command = [*prefix, sys.executable, script, str(report), *command]
         subprocess.run(
             isolated_command,
             stdout=output,

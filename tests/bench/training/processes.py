@@ -164,11 +164,5 @@ def peer_command(job: Job, kind: str) -> tuple[list[str], dict[str, str]]:
     if kind != "trl-defaults":
         environment["GLIBC_TUNABLES"] = MALLOC_TUNABLES
     processes = ["--nproc-per-node", str(job.ranks)]
-    return [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        *ONE_NODE,
-        *processes,
-        *script,
-    ], environment
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *ONE_NODE, *processes, *script]
+    return torchrun, environment
