@@ -18,7 +18,7 @@ from typing import Any
 VERSION = "0.11.0+stand-in"
 
 
-class Adapters:
+class BaseWithAdapters:
     """A base model and its loaded adapters by name, as in vLLM."""
 
     def __init__(self, base: Path, name: str, dtype: str) -> None:
@@ -30,49 +30,49 @@ class Adapters:
         self.model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=self.dtype).eval()
         self.loaded: dict[str, tuple[str, str]] = {}  # name → (PEFT's adapter name, path)
         self.lock = threading.Lock()
-        self._wrapped: Any = None
-        self._count = 0
+        self._peft_model: Any = None
+        self._load_count = 0
 
     def load(self, name: str, path: str) -> None:
         from peft import PeftModel
 
-        inside = f"lora_{self._count + 1}"
-        if self._wrapped is None:
-            self._wrapped = PeftModel.from_pretrained(
-                self.model, path, adapter_name=inside, autocast_adapter_dtype=False
+        peft_id = f"lora_{self._load_count + 1}"
+        if self._peft_model is None:
+            self._peft_model = PeftModel.from_pretrained(
+                self.model, path, adapter_name=peft_id, autocast_adapter_dtype=False
             )
         else:
-            self._wrapped.load_adapter(path, adapter_name=inside, autocast_adapter_dtype=False)
-        self._wrapped.to(self.dtype).eval()
-        self._count += 1
-        self.loaded[name] = (inside, path)
+            self._peft_model.load_adapter(path, adapter_name=peft_id, autocast_adapter_dtype=False)
+        self._peft_model.to(self.dtype).eval()
+        self._load_count += 1
+        self.loaded[name] = (peft_id, path)
 
     def unload(self, name: str) -> None:
-        inside, _ = self.loaded.pop(name)
-        self._wrapped.delete_adapter(inside)
+        peft_id, _ = self.loaded.pop(name)
+        self._peft_model.delete_adapter(peft_id)
 
     @contextmanager
     def active_model(self, name: str) -> Iterator[Any]:
         """Yield the base model, or the model with this adapter active."""
         if name == self.name:
-            if self._wrapped is None:
+            if self._peft_model is None:
                 yield self.model
                 return
             if not self.loaded:  # PEFT's layers have no adapter left and change nothing
-                yield self._wrapped
+                yield self._peft_model
                 return
-            with self._wrapped.disable_adapter():
-                yield self._wrapped
+            with self._peft_model.disable_adapter():
+                yield self._peft_model
             return
-        self._wrapped.set_adapter(self.loaded[name][0])
-        yield self._wrapped
+        self._peft_model.set_adapter(self.loaded[name][0])
+        yield self._peft_model
 
-    def roots(self) -> dict[str, str]:
-        """Return the folder of each loaded adapter, by name."""
+    def adapter_paths(self) -> dict[str, str]:
+        """Map each loaded adapter to its folder."""
         return {name: path for name, (_, path) in self.loaded.items()}
 
     def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Decode greedily; log-probabilities exclude the penalty, as vLLM's raw ones do."""
+        """Answer a request greedily, with log-probabilities before the penalty, as in vLLM."""
         import torch
 
         tokenizer = self.tokenizer
@@ -99,10 +99,10 @@ class Adapters:
                 counts[token] += 1
                 best = logprobs.topk(int(body.get("top_logprobs") or 0))
                 entries.append(
-                    self._entry(body, token, float(logprobs[token]))
+                    self._logprob_entry(body, token, float(logprobs[token]))
                     | {
                         "top_logprobs": [
-                            self._entry(body, int(index), float(value))
+                            self._logprob_entry(body, int(index), float(value))
                             for value, index in zip(best.values, best.indices, strict=True)
                         ]
                     }
@@ -119,21 +119,21 @@ class Adapters:
             "usage": usage | {"total_tokens": sum(usage.values())}
         }
 
-    def _entry(self, body: Mapping[str, Any], token: int, value: float) -> dict[str, Any]:
+    def _logprob_entry(self, body: Mapping[str, Any], token: int, value: float) -> dict[str, Any]:
         as_id = body.get("return_tokens_as_token_ids")
         text = f"token_id:{token}" if as_id else self.tokenizer.decode([token])
         return {"token": text, "logprob": value, "bytes": list(text.encode())}
 
 
-def application(adapters: Adapters, *, key: str, updating: bool) -> Any:
-    """Return the FastAPI application; without `updating` it lacks the adapter routes, as vLLM."""
+def create_app(adapters: BaseWithAdapters, *, key: str, updatable: bool) -> Any:
+    """Return the FastAPI application; as in vLLM, only an updatable one has adapter routes."""
     from fastapi import FastAPI, Request
     from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
     app = FastAPI()
 
-    def error_response(status: int, kind: str, message: str) -> Response:
-        error = {"message": message, "type": kind, "param": None, "code": status}
+    def error_response(status: int, error_type: str, message: str) -> Response:
+        error = {"message": message, "type": error_type, "param": None, "code": status}
         return JSONResponse({"error": error}, status)
 
     @app.middleware("http")
@@ -190,18 +190,18 @@ def application(adapters: Adapters, *, key: str, updating: bool) -> Any:
             adapters.unload(name)
         return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
 
-    if updating:
+    if updatable:
         app.post("/v1/load_lora_adapter")(load)
         app.post("/v1/unload_lora_adapter")(unload)
     return app
 
 
 @contextmanager
-def serving(adapters: Any, *, key: str = "", updating: bool = True) -> Iterator[str]:
+def serving(adapters: Any, *, key: str = "", updatable: bool = True) -> Iterator[str]:
     """Serve the adapters on a free port, in a thread; yields the URL, which ends in `/v1`."""
     import uvicorn
 
-    app = application(adapters, key=key, updating=updating)
+    app = create_app(adapters, key=key, updatable=updatable)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,4 +1,4 @@
-"""Answer spans in the gateway's OTLP JSON form, and their export to a trace store."""
+"""Build answer spans in the gateway's OTLP JSON format, and export them to a trace store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import httpx
 
 def answer_span(
     number: int,
-    at: datetime,
+    started_at: datetime,
     *,
     attributes: Mapping[str, str] = MappingProxyType({}),
     **metadata: str,
@@ -21,7 +21,7 @@ def answer_span(
     fields = {"version": "v1", "class": "short"} | metadata
     values = {"langfuse.observation.type": "generation"} | dict(attributes)
     values |= {f"langfuse.observation.metadata.twin.{name}": fields[name] for name in fields}
-    nanoseconds = int(at.timestamp() * 1e9)
+    nanoseconds = int(started_at.timestamp() * 1e9)
     return {
         "traceId": f"{number:032x}",
         "spanId": f"{number:016x}",

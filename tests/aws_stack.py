@@ -1,7 +1,7 @@
 """The stack of `deploy/aws/twin.yaml`, created in moto, and the environment of its tasks.
 
 Scope: creating the stack, and the environment that ECS would give a container. Out of scope: the
-template's correctness (`tests/unit/installation/test_aws_template.py`), starting its programs
+template's correctness (`tests/unit/installation/test_aws_template.py`), starting its tasks
 (`tests/live/hosts/test_aws_tasks.py`).
 """
 
@@ -16,7 +16,7 @@ TEMPLATE = ROOT / "deploy" / "aws" / "twin.yaml"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:langfuse-abcdef"
 
 
-def create(session: Any, **arguments: Any) -> dict[str, dict[str, Any]]:
+def create_stack(session: Any, **arguments: Any) -> dict[str, dict[str, Any]]:
     """Create the stack; return its task definitions by family, without the prefix `twin-`.
 
     Args:
@@ -48,7 +48,7 @@ def create(session: Any, **arguments: Any) -> dict[str, dict[str, Any]]:
     return {task["family"].removeprefix("twin-"): task for task in tasks}
 
 
-def environment_of(container: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that ECS would set, with the secrets' values."""
+def task_environment(container: Mapping[str, Any], secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables that ECS would set, with the secrets' values."""
     plain = {entry["name"]: entry["value"] for entry in container["environment"]}
     return plain | {entry["name"]: secrets[entry["name"]] for entry in container["secrets"]}

@@ -1,6 +1,6 @@
 """Chromium for tests that open pages: the installed program, and a Playwright browser.
 
-Scope: finding and launching it. Out of scope: the pages.
+Scope: finding the program and launching the browser. Out of scope: the pages.
 """
 
 from __future__ import annotations

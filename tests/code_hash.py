@@ -1,6 +1,6 @@
-"""A hash of code and data, which names the files that tests and benchmarks keep between runs.
+"""Hash code and data, to name the files that tests and benchmarks keep between runs.
 
-Scope: computing the hash. Out of scope: the files that are kept.
+Scope: computing the hash. Out of scope: keeping the files.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.drawn import choose_seed, not_drawn
-from tests.scratch import keep_in_memory
+from tests.case_sampling import choose_seed, list_unselected
+from tests.scratch import put_temporary_files_in_memory
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A shell starts background jobs with SIGINT ignored, and then tests of Ctrl-C could never pass.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-keep_in_memory()
+put_temporary_files_in_memory()
 
 # The short form draws the same examples each time; the long form searches for new examples.
 hypothesis_settings.register_profile("short", derandomize=True, deadline=None)
@@ -31,7 +31,7 @@ hypothesis_settings.register_profile("long", deadline=None, print_blob=True)
 
 
 def is_short(config: pytest.Config) -> bool:
-    """Whether this is the short form of a check."""
+    """Return whether this is the short form of a check."""
     return "not long" in config.getoption("markexpr")
 
 
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the cases that a short check did not draw."""
     if is_short(config):
-        deselected = not_drawn(items, choose_seed())
+        deselected = list_unselected(items, choose_seed())
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in deselected])
         items[:] = [item for item in items if item.nodeid not in deselected]
 

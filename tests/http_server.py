@@ -40,19 +40,21 @@ class Response:
 
 
 @contextmanager
-def http_server(answer: Callable[[Request], Response]) -> Generator[str]:
+def http_server(respond: Callable[[Request], Response]) -> Generator[str]:
     """Serve a function's responses on a free loopback port; yields the URL, without a path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            response = answer(Request(self.command, self.path, headers, body))
+            response = respond(Request(self.command, self.path, headers, body))
             content = response.content
             if not isinstance(content, bytes):
                 content = (content if isinstance(content, str) else json.dumps(content)).encode()
-            kind = "application/json" if isinstance(response.content, dict | list) else "text/html"
-            defaults = {"Content-Type": kind, "Content-Length": str(len(content))}
+            content_type = (
+                "application/json" if isinstance(response.content, dict | list) else "text/html"
+            )
+            defaults = {"Content-Type": content_type, "Content-Length": str(len(content))}
             self.send_response(response.status)
             for name, value in (defaults | dict(response.headers)).items():
                 self.send_header(name, value)

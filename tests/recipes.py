@@ -1,6 +1,6 @@
-"""The code of the recipes in deploy/docs/contributing.md, as text or as a module.
+"""Read the code of the recipes in deploy/docs/contributing.md, as text or as a module.
 
-Scope: reading and importing it. Out of scope: what it does (the recipe's test).
+Scope: reading and importing the code. Out of scope: what it does (the recipe's test).
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from types import ModuleType
 RECIPES = Path(__file__).parents[1] / "deploy/docs/contributing.md"
 
 
-def code_of(title: str, language: str) -> list[str]:
+def read_code_blocks(title: str, language: str) -> list[str]:
     """Return the recipe's code blocks in that language, without the list's indentation."""
     recipe = (
         RECIPES.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     )
     fenced = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
     blocks = fenced.findall(recipe)
-    assert blocks, f"no {language} in the recipe {title!r}"
+    assert blocks, f"no {language} code in the recipe {title!r}"
     return [re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in blocks]
 
 
-def of_recipe(title: str, path: Path) -> ModuleType:
+def import_recipe(title: str, path: Path) -> ModuleType:
     """Write the recipe's first Python block to `path` and import it."""
-    path.write_text(code_of(title, "python")[0], encoding="utf-8")
+    path.write_text(read_code_blocks(title, "python")[0], encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

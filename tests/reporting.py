@@ -1,13 +1,13 @@
-"""Report of a test run: each failure at once; at the end passed, failed, and skipped by reason.
+"""Report a test run: each failure immediately, and at the end the counts and the skip reasons.
 
 Scope: the pytest plugin that counts outcomes, and the reasons for which a test may be skipped.
 Out of scope: fixtures (`conftest.py`), the stages of a check (`deploy/checkout/check.py`).
 
 A test is skipped when the machine lacks something. A reason that is not listed here fails the run,
-because nobody decided to skip that test. With workers, pytest itself reports a failure of the first
-minute only at the end, after half an hour; this plugin prints its name and error at once.
-`twin check` loads it with `-p tests.reporting`. If TWIN_TEST_REPORT is set to a file, the plugin
-appends the counts to it as one JSON line a run.
+because nobody decided to skip that test. With workers, pytest itself reports even an early failure
+only at the end, after half an hour; this plugin prints the test's name and error immediately. `twin
+check` loads it with `-p tests.reporting`. If TWIN_TEST_REPORT is set to a file, the plugin appends
+the counts of each run to it as one JSON line.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 
-from tests.drawn import SEED, choose_seed
+from tests.case_sampling import SEED_VARIABLE, choose_seed
 
 # What a machine may lack. A test names it, then after a colon what would provide it.
 KNOWN_SKIPS = (
-    "extra `formats` not installed",  # posts in other formats than Markdown; the check has it
+    "extra `formats` not installed",  # posts in formats other than Markdown; the check has it
     "extra `bench` not installed",  # TRL; the check has it
     "extra `clickhouse` not installed",  # 180 MB of a database; the long check has it
     "extra `clients` not installed",  # third-party clients of the endpoint; the check has it
@@ -45,34 +45,34 @@ MAX_FILES = 30
 
 
 def is_known(reason: str) -> bool:
-    """Whether a test may be skipped for this reason."""
+    """Return whether a test may be skipped for this reason."""
     return reason.startswith(KNOWN_SKIPS)
 
 
-def reason_of(report: Any) -> str:
+def skip_reason(report: Any) -> str:
     """Return the reason of a skipped report, without pytest's prefix and location."""
     if isinstance(report.longrepr, tuple):
         return str(report.longrepr[2]).removeprefix("Skipped: ")
     return str(getattr(report, "wasxfail", "") or report.longrepr)
 
 
-class Counts:
-    """Outcomes of a run; a test counts once, as failed when any of its phases failed."""
+class OutcomeReport:
+    """Outcomes of a run. Each test counts once, as failed if any of its phases failed."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.outcomes: dict[str, str] = {}
         self.reasons: Counter[str] = Counter()
-        self.seconds: defaultdict[str, float] = defaultdict(float)  # by file, of all workers
+        self.seconds_by_file: defaultdict[str, float] = defaultdict(float)  # of all workers
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.location[0]] += report.duration
+        self.seconds_by_file[report.location[0]] += report.duration
         if report.failed:
             self.outcomes[report.nodeid] = "failed"
             self._print_failure(report)
         elif report.skipped:
             self.outcomes.setdefault(report.nodeid, "skipped")
-            self.reasons[reason_of(report)] += 1
+            self.reasons[skip_reason(report)] += 1
         elif report.when == "call":
             self.outcomes.setdefault(report.nodeid, "passed")
 
@@ -81,25 +81,25 @@ class Counts:
         crash = getattr(report.longrepr, "reprcrash", None)
         error = str(crash.message if crash else report.longrepr).split("\n", 1)[0]
         terminal.ensure_newline()
-        terminal.line(f"FAILED in its {report.when}: {report.nodeid}: {error}", red=True)
+        terminal.line(f"FAILED in {report.when}: {report.nodeid}: {error}", red=True)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
             self.outcomes[report.nodeid] = "failed"
         elif report.skipped:
             self.outcomes[report.nodeid] = "skipped"
-            self.reasons[reason_of(report)] += 1
+            self.reasons[skip_reason(report)] += 1
 
     def count(self, outcome: str) -> int:
         return sum(recorded == outcome for recorded in self.outcomes.values())
 
     @property
-    def unknown(self) -> list[str]:
+    def unknown_reasons(self) -> list[str]:
         return sorted(reason for reason in self.reasons if not is_known(reason))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
-        if self.unknown and session.exitstatus == pytest.ExitCode.OK:
+        if self.unknown_reasons and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         result = yield
         report_file = os.environ.get("TWIN_TEST_REPORT")
@@ -113,16 +113,16 @@ class Counts:
         terminalreporter.section("outcome")
         for outcome in ("passed", "failed", "skipped"):
             terminalreporter.line(f"{outcome:>8} {self.count(outcome)}")
-        for reason, number in sorted(self.reasons.items()):
-            terminalreporter.line(f"{number:>12} × {reason}")
-        terminalreporter.line(f"{'':>13}cases drawn by {SEED}={choose_seed()}")
-        longest = sorted(self.seconds.items(), key=lambda entry: -entry[1])[:MAX_FILES]
+        for reason, count in sorted(self.reasons.items()):
+            terminalreporter.line(f"{count:>12} × {reason}")
+        terminalreporter.line(f"{'':>13}cases drawn with {SEED_VARIABLE}={choose_seed()}")
+        longest = sorted(self.seconds_by_file.items(), key=lambda entry: -entry[1])[:MAX_FILES]
         terminalreporter.section("seconds by file")
         for path, seconds in longest:
             terminalreporter.line(f"{seconds:>8.1f} {path}")
-        for reason in self.unknown:
+        for reason in self.unknown_reasons:
             terminalreporter.line(
-                "FAILED: a test was skipped for a reason that KNOWN_SKIPS of tests/reporting.py "
+                "FAILED: a test was skipped for a reason that KNOWN_SKIPS in tests/reporting.py "
                 f"does not list: {reason}",
                 red=True,
             )
@@ -130,4 +130,4 @@ class Counts:
 
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # with xdist the controller sees every report
-        config.pluginmanager.register(Counts(config), "twin-counts")
+        config.pluginmanager.register(OutcomeReport(config), "twin-counts")

@@ -1,4 +1,4 @@
-"""Names and types of the columns of `instruction_dataset`, for tests that write rows by hand."""
+"""Column names and types of `instruction_dataset`, for tests that write rows by hand."""
 
 from __future__ import annotations
 

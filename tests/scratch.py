@@ -1,11 +1,11 @@
-"""The folder of the tests' temporary files: in memory when the machine has room for them.
+"""Choose the folder of the tests' temporary files: in memory if the machine has enough.
 
-Scope: choosing it. Out of scope: fixtures (`conftest.py`).
+Scope: choosing the folder. Out of scope: fixtures (`conftest.py`).
 Source: https://man7.org/linux/man-pages/man5/tmpfs.5.html
 
 A graph test waits for the disk more than it computes: a home is a handful of SQLite files that
-flush every commit, and a busy disk gave 12 flushes a second where memory gave 220,000. Files that a
-process wrote before it was killed survive in both.
+flush every commit. A busy disk completed 12 flushes per second, memory 220,000. On both, files that
+a process wrote before it was killed survive.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-MEMORY = Path("/dev/shm")
-ON_DISK = Path(tempfile.gettempdir())  # for files that outlive a run: logs of failed tests
-NEEDED = 8 << 30  # bytes; all tests together left 3.4 GB when passed tests kept their folders
+MEMORY_FOLDER = Path("/dev/shm")
+DISK_TEMP = Path(tempfile.gettempdir())  # for files that outlive a run: logs of failed tests
+NEEDED_BYTES = 8 << 30  # all tests together left 3.4 GB when passed tests kept their folders
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Return the bytes that programs may take without swapping; 0 where meminfo does not say."""
+    """Return the bytes that programs can allocate without swapping, or 0 if they are unknown."""
     if not meminfo.exists():
         return 0
     for line in meminfo.read_text(encoding="ascii").splitlines():
@@ -32,27 +32,27 @@ def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
     return 0
 
 
-def is_fit(folder: Path, *, needed: int = NEEDED) -> bool:
-    """Return whether folder and memory have this many bytes and the folder allows execution."""
+def has_room(folder: Path, *, needed_bytes: int = NEEDED_BYTES) -> bool:
+    """Return whether folder and memory have so many free bytes and its programs can be executed."""
     if not os.access(folder, os.W_OK):
         return False
     stats = os.statvfs(folder)
     can_execute = not stats.f_flag & os.ST_NOEXEC
-    return can_execute and min(stats.f_bavail * stats.f_frsize, available_memory()) >= needed
+    return can_execute and min(stats.f_bavail * stats.f_frsize, available_memory()) >= needed_bytes
 
 
-def keep_in_memory() -> None:
+def put_temporary_files_in_memory() -> None:
     """Put temporary files of this process and its children in memory, unless TMPDIR is set.
 
     The folder is removed when this process ends. Pytest's folders are beside it; pytest keeps those
     of failed tests until its next run.
     """
-    if "TMPDIR" in os.environ or not is_fit(MEMORY):
+    if "TMPDIR" in os.environ or not has_room(MEMORY_FOLDER):
         return
-    folder = tempfile.mkdtemp(prefix="twin-tests-", dir=MEMORY)
+    folder = tempfile.mkdtemp(prefix="twin-tests-", dir=MEMORY_FOLDER)
     Path(folder).chmod(0o711)  # PostgreSQL refuses root and runs as nobody in a subfolder
     os.environ["TMPDIR"] = tempfile.tempdir = folder
-    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY_FOLDER)
     atexit.register(_remove, folder, os.getpid())
 
 

@@ -1,4 +1,4 @@
-"""The settled values of a ledger, for tests."""
+"""Read the settled values in a ledger."""
 
 from __future__ import annotations
 

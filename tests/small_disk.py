@@ -1,6 +1,6 @@
 """A file system of a few megabytes that a test can fill.
 
-Scope: mounting it (tmpfs, so root only), filling it, unmounting it.
+Scope: mounting it (as tmpfs, which needs root), filling it, unmounting it.
 Out of scope: the files on it.
 https://man7.org/linux/man-pages/man5/tmpfs.5.html
 """
@@ -27,6 +27,7 @@ class SmallDisk:
 
     @property
     def ballast(self) -> Path:
+        """The file that takes up the space."""
         return self.path / "ballast"
 
     def fill(self, *, leave: int = 0) -> None:
@@ -51,9 +52,9 @@ def small_disk(path: Path, *, megabytes: int) -> Iterator[SmallDisk]:
         pytest.skip("no mounts: a small disk needs Linux and mount")
     path.mkdir(parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", str(path)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"no mounts: a small disk needs root ({mounted.stderr.strip()})")
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        pytest.skip(f"no mounts: a small disk needs root ({completed.stderr.strip()})")
     try:
         yield SmallDisk(path)
     finally:

@@ -1,4 +1,4 @@
-"""Writing unchanged rows to a table through `Tables.sync`."""
+"""Write given rows to a table through `Tables.sync`."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def store_rows(
     """Replace the table's rows with these.
 
     Args:
-        key: a unique column.
-        schema: of the table; None takes the schema of `rows`.
+        key: a column with unique values.
+        schema: the table's schema; None means the schema of `rows`.
     """
     if not isinstance(rows, pl.DataFrame):
         rows = pl.DataFrame(rows, schema=schema and dict(schema))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from tests.declared import ROOT, closure, requirements
+from tests.declared_dependencies import ROOT, required_distributions, requirements
 
-NEEDED = ("pyproject.toml", "README.md", "LICENSE", "deploy/samples", "deploy/local")
+NEEDED_FILES = ("pyproject.toml", "README.md", "LICENSE", "deploy/samples", "deploy/local")
 PACKAGES = (
     *("twin_resources", "twin_assets", "twin_sensors"),
     *("deploy/twin_cli", "dbt_like_sql"),
@@ -32,7 +32,7 @@ def build_wheel(folder: Path) -> Path:
     """
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard",
-         "--", *NEEDED, *PACKAGES],
+         "--", *NEEDED_FILES, *PACKAGES],
         capture_output=True, text=True, check=True,
     ).stdout.split("\0")  # fmt: skip
     source = folder / "source"
@@ -55,19 +55,19 @@ def make_bare_environment(folder: Path, wheel: Path) -> Path:
 
     The distributions are linked from the environment of the tests, by following the requirements in
     pyproject.toml; packages that only the tests need are absent. A folder that belongs to these
-    distributions alone is linked whole, in 2 s; linking 90,000 files took 40 s, and removing them
-    as long. The long form installs with pip instead.
+    distributions alone is linked as a whole, in 2 s; linking 90,000 files took 40 s, and removing
+    them took as long. The long form installs with pip instead.
 
     Args:
         folder: should be on the file system of this environment; otherwise files are copied.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = next((folder / "lib").glob("python3*/site-packages"))
-    wanted = {*closure(requirements()), "pip"}
+    wanted = {*required_distributions(requirements()), "pip"}
     unwanted: set[Path] = set()  # folders with files of another distribution
     for distribution in metadata.distributions():
         if canonicalize_name(distribution.metadata["Name"]) not in wanted:
-            unwanted |= {_top(distribution, file) for file in distribution.files or ()}
+            unwanted |= {_top_level_entry(distribution, file) for file in distribution.files or ()}
     for name in sorted(wanted):
         _link(metadata.distribution(name), site, folder / "bin", unwanted)
     python = str(folder / "bin" / "python")
@@ -78,7 +78,7 @@ def make_bare_environment(folder: Path, wheel: Path) -> Path:
     return folder / "bin"
 
 
-def _top(distribution: metadata.Distribution, file: metadata.PackagePath) -> Path:
+def _top_level_entry(distribution: metadata.Distribution, file: metadata.PackagePath) -> Path:
     """Return the top-level entry of `site-packages` that contains a distribution's file."""
     return Path(str(distribution.locate_file(file.parts[0])))
 
@@ -87,7 +87,7 @@ def _link(
     distribution: metadata.Distribution, site: Path, scripts: Path, unwanted: Collection[Path]
 ) -> None:
     for file in distribution.files or ():
-        top = _top(distribution, file)
+        top = _top_level_entry(distribution, file)
         if top not in unwanted and top.name not in {"..", "__pycache__"} and top.is_dir():
             if not (site / top.name).exists():
                 (site / top.name).symlink_to(top, target_is_directory=True)

@@ -1,19 +1,19 @@
-"""Cost of imports: ten posts added to many, the shared posts.
+"""Measure the cost of importing: ten posts added to many, and the shared posts.
 
     python tests/bench/bench_corpus.py --full [--only PART …] [--json FILE]
     python tests/bench/bench_corpus.py --quick [--only PART …] [--json FILE]  # a CPU minute
     python tests/bench/bench_corpus.py --folder PATH … [--author NAME] [--json FILE]
 
-Every figure is of the job `import_posts` (four assets and their blocking checks) in a separate
-process, from the sources to searchable tables. Time is CPU seconds of that process, with wall
-seconds beside it. It excludes importing the code, which takes the same for any number of posts.
+Every figure is for the job `import_posts` (four assets and their blocking checks) in a separate
+process, from the sources to searchable tables. Times are CPU seconds of that process, and wall
+seconds for comparison. They exclude loading the code, which does not depend on the number of posts.
 
-The rebuild is measured on fewer posts and scaled linearly. Only the large base has random vectors,
-because the figure is the cost of ten further posts, which get real vectors. Making the base takes
-minutes and is not measured. There is no peer: the Handbook's pipeline reads everything again, as
-the rebuild here does.
+The rebuild is measured on fewer posts and scaled linearly. Only the existing posts have random
+vectors, because the figure is the cost of ten more posts, which get real vectors. Importing the
+existing posts takes minutes and is not measured. There is no peer: the pipeline of the LLM
+Engineer's Handbook reads everything again, as the rebuild here does.
 
-`--folder` reads and cleans any folders as an import does and prints the results
+`--folder` reads and cleans the given folders as an import does, and prints the results
 (`corpus_folders.py`): foreign text, quotations, mathematics, links, claims, dates.
 """
 
@@ -38,25 +38,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.questions.questions import SHARED_DATA
-from tests.bench.rows import (
-    Row,
-    bounded_row,
-    format_header,
-    format_row,
-    print_results,
-    write_json,
-)
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.bench.rows import Row, bounded_row, format_header, format_row, print_results, write_json
+from tests.prepared_embedder import link_weights, prepare_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = SHARED_DATA / "posts"
 SLUG = "bench"
-ADDED = 10
-SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
-# One for each new post, by which it must be found; the shared posts contain nothing similar.
-PLANTED = (
+ADDED_POSTS = 10
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
+# One for each added post, which search must find by it; the shared posts contain nothing similar.
+PLANTED_SENTENCES = (
     "The amber heron keeps a ledger of every tide that it has slept through.",
     "Nobody in Valparaiso had ever tuned a harmonium by candlelight before.",
     "Seven beekeepers argued all night about the price of quinces.",
@@ -71,22 +64,29 @@ PLANTED = (
 
 
 @dataclass(frozen=True)
-class Form:
-    """The amount of work of a run; numbers are of posts."""
+class CorpusSize:
+    """The size of a benchmark run.
 
-    base: int
-    rebuilt: int
-    shared: int | None
-    time_goal: float
+    Attributes:
+        base_posts: number of posts before ten are added.
+        rebuilt_posts: number of posts in the measured rebuild.
+        shared_posts: number of shared posts to import; None means all.
+        max_time_ratio: goal for the time of adding ten posts / of a rebuild.
+    """
+
+    base_posts: int
+    rebuilt_posts: int
+    shared_posts: int | None
+    max_time_ratio: float
 
 
-FULL = Form(100_000, 10_000, None, time_goal=1 / 500)
-# Ten of 150 cannot cost a five-hundredth: starting the run takes most of the time.
-QUICK = Form(150, 50, 20, time_goal=0.75)
+FULL = CorpusSize(100_000, 10_000, None, max_time_ratio=1 / 500)
+# With 150 posts the ratio cannot be 1/500, because starting the run takes most of the time.
+QUICK = CorpusSize(150, 50, 20, max_time_ratio=0.75)
 
 
-def sentences() -> list[str]:
-    """Return sentences of the shared posts outside code, in a fixed order."""
+def read_sentences() -> list[str]:
+    """Return the sentences of the shared posts, without code, in a fixed order."""
     result: list[str] = []
     for path in sorted(SHARED.rglob("*")):
         if path.suffix not in {".md", ".markdown"} or not path.is_file():
@@ -96,38 +96,39 @@ def sentences() -> list[str]:
             line = " ".join(paragraph.split())
             if not re.match(r"[A-Z][a-z]", line) or "{" in line or "<" in line:
                 continue
-            result += [part for part in SENTENCE.split(line) if 6 <= len(part.split()) <= 60]
+            result += [part for part in SENTENCE_END.split(line) if 6 <= len(part.split()) <= 60]
     return list(dict.fromkeys(result))
 
 
-def posts(count: int, *, seed: int, pool: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield names and texts of generated posts of about 1.1 KB, from randomly drawn sentences.
+def generate_posts(count: int, *, seed: int, sentences: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield (file name, text) of generated posts of about 1.1 KB, made of random sentences.
 
     Each has 1 to 4 paragraphs of 3 to 6 sentences. Like an author's posts, two posts may share a
     sentence, but never a paragraph.
     """
-    draw = random.Random(seed)
-    first = date(2001, 1, 1)
+    rng = random.Random(seed)
+    first_day = date(2001, 1, 1)
     for number in range(count):
-        title = " ".join(draw.choice(pool).split()[:7]).strip(".,:;!?\"'")
+        title = " ".join(rng.choice(sentences).split()[:7]).strip(".,:;!?\"'")
         body = "\n\n".join(
-            " ".join(draw.sample(pool, draw.randint(3, 6))) for _ in range(draw.randint(1, 4))
+            " ".join(rng.sample(sentences, rng.randint(3, 6))) for _ in range(rng.randint(1, 4))
         )
-        day = first + timedelta(days=draw.randrange(9_000))
-        head = f"---\ntitle: {json.dumps(title)}\ndate: {day}\n---\n"
-        yield f"{day}-{seed}-{number:06}.md", f"{head}\n{body}\n"
+        day = first_day + timedelta(days=rng.randrange(9_000))
+        front_matter = f"---\ntitle: {json.dumps(title)}\ndate: {day}\n---\n"
+        yield f"{day}-{seed}-{number:06}.md", f"{front_matter}\n{body}\n"
 
 
-def write_posts(folder: Path, count: int, *, seed: int, pool: list[str]) -> None:
+def write_posts(folder: Path, count: int, *, seed: int, sentences: list[str]) -> None:
     target = folder / "_posts"
     target.mkdir(parents=True, exist_ok=True)
-    for name, text in posts(count, seed=seed, pool=pool):
+    for name, text in generate_posts(count, seed=seed, sentences=sentences):
         (target / name).write_text(text, encoding="utf-8")
 
 
-def add_ten(folder: Path, pool: list[str]) -> None:
+def add_ten_posts(folder: Path, sentences: list[str]) -> None:
     """Write ten posts, each with a unique sentence."""
-    for planted, (name, text) in zip(PLANTED, posts(ADDED, seed=99, pool=pool), strict=True):
+    posts = generate_posts(ADDED_POSTS, seed=99, sentences=sentences)
+    for planted, (name, text) in zip(PLANTED_SENTENCES, posts, strict=True):
         (folder / "_posts" / name).write_text(f"{text}\n{planted}\n", encoding="utf-8")
 
 
@@ -147,19 +148,19 @@ def run_import(home: Settings, *, random_vectors: bool = False) -> dict[str, flo
 
 
 def run_worker(vectors: str) -> int:
-    """Import in this process, and print the cost as a line of JSON."""
+    """Import in this process, and print the cost as one line of JSON."""
     import dagster as dg
 
     from twin_assets.definitions import build_defs
     from twin_resources.dagster_resources import EmbedderResource
 
-    class RandomVectors(EmbedderResource):
-        """An embedder with random vectors, for a base that only has to be large."""
+    class RandomEmbedderResource(EmbedderResource):
+        """Provides random vectors, for existing posts that only have to be many."""
 
         def embedder(self) -> Any:
             return _RandomEmbedder(super().embedder())
 
-    resources = {"embedder": RandomVectors()} if vectors == "random" else {}
+    resources = {"embedder": RandomEmbedderResource()} if vectors == "random" else {}
     job = build_defs(resources=resources).resolve_job_def("import_posts")
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", [SLUG])
@@ -173,7 +174,7 @@ def run_worker(vectors: str) -> int:
 
 
 class _RandomEmbedder:
-    """Random vectors of length 1, with the revision and dimension of the real embedder."""
+    """Returns random unit vectors, and has the revision and dimension of the real embedder."""
 
     def __init__(self, real: Any) -> None:
         self.revision, self.dimension, self.calls = real.revision, real.dimension, 0
@@ -197,10 +198,10 @@ class _RandomEmbedder:
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype("float32")
 
 
-def require_found(home: Settings) -> None:
+def require_planted_found(home: Settings) -> None:
     """Require that full-text search ranks each added post first for its unique sentence.
 
-    Vector search is not tested, because most vectors of the base are random.
+    Vector search is not tested, because the vectors of the existing posts are random.
     """
     import lancedb
 
@@ -208,16 +209,16 @@ def require_found(home: Settings) -> None:
     from twin_resources.models.retrieval.search import RetrievalQuery, search_full_text
 
     table = lancedb.connect(f"{home.tables_base}/{SLUG}").open_table(EMBEDDINGS_TABLE)
-    for planted in PLANTED:
-        found = search_full_text(table, RetrievalQuery(planted))
-        assert found, planted
-        assert planted in found[0]["text"], planted
+    for planted in PLANTED_SENTENCES:
+        hits = search_full_text(table, RetrievalQuery(planted))
+        assert hits, planted
+        assert planted in hits[0]["text"], planted
 
 
-def new_home(base: Path, name: str, weights: Path, *sources: Path) -> Settings:
-    home = load_settings(base / "homes" / name)
+def create_home(folder: Path, name: str, weights: Path, *sources: Path) -> Settings:
+    home = load_settings(folder / "homes" / name)
     home.home.mkdir(parents=True)
-    lend_weights(weights, home)
+    link_weights(weights, home)
     write_author(home, Author(SLUG, "Bench", sources=tuple(map(str, sources))))
     return home
 
@@ -225,61 +226,61 @@ def new_home(base: Path, name: str, weights: Path, *sources: Path) -> Settings:
 PARTS = ("change", "shared")
 
 
-def measure(form: Form, base: Path, *, only: Sequence[str]) -> list[Row]:
+def measure(size: CorpusSize, folder: Path, *, only: Sequence[str]) -> list[Row]:
     weights = prepare_weights()
     rows: list[Row] = []
     if "change" in only:
-        rows += change_rows(form, base, weights)
+        rows += change_rows(size, folder, weights)
     if "shared" in only:
-        rows += shared_rows(form, base, weights)
+        rows += shared_rows(size, folder, weights)
     return rows
 
 
-def change_rows(form: Form, base: Path, weights: Path) -> list[Row]:
-    """Return the row of ten posts added to many, compared with a rebuild."""
-    pool = sentences()
-    sys.stderr.write(f"{len(pool):,} sentences of the shared posts\n")
-    write_posts(base / "many", form.base, seed=1, pool=pool)
-    home = new_home(base, "many", weights, base / "many")
+def change_rows(size: CorpusSize, folder: Path, weights: Path) -> list[Row]:
+    """Return the row for ten posts added to many, compared with a rebuild."""
+    sentences = read_sentences()
+    sys.stderr.write(f"{len(sentences):,} sentences of the shared posts\n")
+    write_posts(folder / "many", size.base_posts, seed=1, sentences=sentences)
+    home = create_home(folder, "many", weights, folder / "many")
     cost = run_import(home, random_vectors=True)
-    _report(f"base of {form.base:,} (random vectors)", cost)
+    _report(f"{size.base_posts:,} existing posts (random vectors)", cost)
     idle = _report("nothing new", run_import(home))
-    add_ten(base / "many", pool)
+    add_ten_posts(folder / "many", sentences)
     ten = _report("ten added", run_import(home))
-    require_found(home)
-    write_posts(base / "rebuilt", form.rebuilt, seed=form.rebuilt, pool=pool)
-    home = new_home(base, "rebuilt", weights, base / "rebuilt")
-    whole = _report(f"{form.rebuilt:,} posts from nothing", run_import(home))
-    return [ten_row(form, ten, whole, idle)]
+    require_planted_found(home)
+    count = size.rebuilt_posts
+    write_posts(folder / "rebuilt", count, seed=count, sentences=sentences)
+    home = create_home(folder, "rebuilt", weights, folder / "rebuilt")
+    rebuild = _report(f"{count:,} posts from nothing", run_import(home))
+    return [ten_posts_row(size, ten, rebuild, idle)]
 
 
-def ten_row(
-    form: Form, ten: dict[str, float], whole: dict[str, float], idle: dict[str, float]
+def ten_posts_row(
+    size: CorpusSize, ten: dict[str, float], rebuild: dict[str, float], idle: dict[str, float]
 ) -> Row:
-    scale = form.base / form.rebuilt
-    name = f"{ADDED} posts added to {form.base:,}"
+    scale = size.base_posts / size.rebuilt_posts
+    name = f"{ADDED_POSTS} posts added to {size.base_posts:,}"
     times = {
         "ten, CPU s": ten["cpu_s"], "ten, wall s": ten["wall_s"],
-        f"rebuild of {form.rebuilt:,} × {scale:g}, CPU s": whole["cpu_s"] * scale,
-        f"rebuild of {form.rebuilt:,} × {scale:g}, wall s": whole["wall_s"] * scale,
+        f"rebuild of {size.rebuilt_posts:,} × {scale:g}, CPU s": rebuild["cpu_s"] * scale,
+        f"rebuild of {size.rebuilt_posts:,} × {scale:g}, wall s": rebuild["wall_s"] * scale,
         "nothing new, CPU s": idle["cpu_s"],
     }  # fmt: skip
-    time_ratio = ten["cpu_s"] / (whole["cpu_s"] * scale)
+    time_ratio = ten["cpu_s"] / (rebuild["cpu_s"] * scale)
     return bounded_row(
-        f"{name}: time / rebuild", time_ratio, "ratio", at_most=form.time_goal, peers=times
+        f"{name}: time / rebuild", time_ratio, "ratio", at_most=size.max_time_ratio, peers=times
     )
 
 
-def shared_rows(form: Form, base: Path, weights: Path) -> list[Row]:
-    """Return rows of the shared posts as two sources of one author."""
+def shared_rows(size: CorpusSize, folder: Path, weights: Path) -> list[Row]:
+    """Return rows for importing the shared posts as two sources of one author."""
     folders = [SHARED / "skeeto", SHARED / "jbranchaud-til"]
-    if form.shared is not None:
-        folders = [
-            _copy_some(folders[0] / "_posts", base / "shared" / "_posts", form.shared).parent
-        ]
-    home = new_home(base, "shared", weights, *folders)
+    if size.shared_posts is not None:
+        some_posts = folder / "shared" / "_posts"
+        folders = [_copy_some(folders[0] / "_posts", some_posts, size.shared_posts).parent]
+    home = create_home(folder, "shared", weights, *folders)
     cost = _report("shared posts", run_import(home))
-    count = sum(_count_posts(folder) for folder in folders)
+    count = sum(map(_count_posts, folders))
     return [
         Row(f"{count:,} shared posts, import to searchable", cost["cpu_s"], "CPU s",
             peers={"wall s": cost["wall_s"]}),
@@ -307,14 +308,14 @@ def _report(step: str, cost: dict[str, float]) -> dict[str, float]:
 
 
 def measure_folders(folders: Sequence[Path], names: Sequence[str], file: Path | None) -> int:
-    """Print each folder's rows; return 0 when all hold. A failed import counts as a failed row."""
-    from tests.bench.corpus_folders import commit_of, folder_rows
+    """Print each folder's rows; return 0 if all hold, else 1. A failed import is a failed row."""
+    from tests.bench.corpus_folders import folder_rows, read_commit
     from twin_resources.errors import TwinError
 
     all_rows: list[Row] = []
     print(format_header())
     for folder in folders:
-        print(f"{folder.name} {commit_of(folder)}".rstrip())
+        print(f"{folder.name} {read_commit(folder)}".rstrip())
         try:
             rows = folder_rows(folder, names)
         except TwinError as error:
@@ -330,12 +331,12 @@ def measure_folders(folders: Sequence[Path], names: Sequence[str], file: Path | 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--quick", action="store_true")
-    size.add_argument("--full", action="store_true")
-    size.add_argument("--worker", choices=("real", "random"), help=argparse.SUPPRESS)
-    size.add_argument("--folder", type=Path, nargs="+", help="folders of real posts")
-    parser.add_argument("--author", action="append", default=[], help="with --folder: a name")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--quick", action="store_true")
+    mode.add_argument("--full", action="store_true")
+    mode.add_argument("--worker", choices=("real", "random"), help=argparse.SUPPRESS)
+    mode.add_argument("--folder", type=Path, nargs="+", help="folders of real posts")
+    parser.add_argument("--author", action="append", default=[], help="with --folder: author name")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -344,10 +345,10 @@ def main() -> int:
     if options.folder:
         return measure_folders(options.folder, options.author, options.json)
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as folder:
-        form = FULL if options.full else QUICK
-        rows = measure(form, Path(folder), only=options.only)
+        size = FULL if options.full else QUICK
+        rows = measure(size, Path(folder), only=options.only)
     if options.quick:
-        print("quick form: fewer posts, and goals for that number (see QUICK)")
+        print("quick mode: fewer posts, and a goal for that number (see QUICK)")
     print_results(rows, options.json)
     return 0
 

@@ -1,22 +1,23 @@
-"""Time until a reader gets the quotation, alone and under load.
+"""Measure the time until a reader receives the quotation, alone and under load.
 
     python -m tests.bench.bench_first_event --quick | --full [--json FILE]
 
-Scope: readers of streams on one stack (llama.cpp server, gateway, relay, trace store): the time
-from sending a request to the first event with content, answers without passages, and traces of
+Scope: readers of streamed answers on one stack (llama.cpp server, gateway, relay, trace store): the
+time from sending a request to the first event with content, answers without passages, and traces of
 answers whose reader left after the quotation.
 Out of scope: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), whether the
 quotation answers the question (`bench_quotes.py`).
 
-A reader asks, reads to the end and asks again at once. "Behind readers who left" means: before each
-round four readers ask for 1,500 tokens, twice the server's capacity, and leave at their first event
-or after a second. The readers of a round then ask at the same moment, which is the worst case.
+A reader asks, reads to the end and asks again immediately. "Behind readers who left" means: before
+each round four readers ask for 1,500 tokens, twice the server's capacity, and leave at their first
+event or after a second. Then all readers of the round ask at the same moment, the worst case.
 
-`--full` uses the embedded base model, and repeats both beside a program that multiplies matrices on
-all cores at a training's priority. `--quick` uses a generated model whose server is stopped for
-.2 s of each .21 s, so that it is slow without load. Readers of an author who only quotes run
-separately, with the gateway's CPU time for each request; other work on the machine does not count.
-The author has four short posts; retrieval in a large table costs more (`bench_retrieval.py`).
+`--full` uses the embedded base model, and repeats both measurements beside a program that
+multiplies matrices on all cores at a training's priority. `--quick` uses a generated model whose
+server is stopped for .2 s of every .21 s, so that it is slow without load. Readers of an author who
+only quotes are measured separately, with the gateway's CPU time per request, which excludes other
+programs. The author has four short posts; retrieval in a large table costs more
+(`bench_retrieval.py`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rows import Row, create_parser, print_results
+from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from tests.live.gateway.stack import (
     Stack,
     embed_passages,
@@ -56,11 +57,11 @@ QUESTIONS = (
     "When should I wind a clock?",
     "How long is the pendulum of a clock that beats seconds?",
 )
-READERS = 20
-FIRST_EVENT_S = 0.3
-LEAVING_READERS, LEAVING_TOKENS, LEAVE_AFTER_S = 4, 1500, 1.0
+READER_COUNT = 20
+MAX_FIRST_S = 0.3
+LEAVING_READER_COUNT, LEAVING_TOKENS, LEAVE_AFTER_S = 4, 1500, 1.0
 SIMULTANEOUS_REQUESTS = 200
-BURN = "import numpy as np\na = np.ones((1500, 1500), 'f')\nwhile True: a @ a"
+CPU_LOAD_PROGRAM = "import numpy as np\na = np.ones((1500, 1500), 'f')\nwhile True: a @ a"
 
 
 @dataclass
@@ -68,8 +69,9 @@ class ReaderResult:
     """One answer as a reader received it.
 
     Attributes:
-        first_s: seconds until the first event with content; None without one.
-        twin: the field `twin` of the last event; None if the reader left or was refused.
+        trace: the trace id, or "".
+        first_s: seconds until the first event with content, or None without one.
+        twin: the field `twin` of the last event, or None if the reader left or was refused.
     """
 
     status: int = 0
@@ -80,21 +82,21 @@ class ReaderResult:
 
 @dataclass(frozen=True)
 class Plan:
-    """The amount of work of a run.
+    """The numbers of questions and repetitions in a benchmark run.
 
     Attributes:
-        questions: of each reader.
+        questions: questions of each reader.
         runs: repetitions for the author who only quotes.
-        rounds: behind readers who left.
-        left: number of answers whose reader leaves.
-        storms: repetitions of many simultaneous requests.
+        rounds: rounds behind readers who left.
+        abandoned_answers: answers whose reader leaves.
+        bursts: repetitions of many simultaneous requests.
     """
 
     questions: int
     runs: int
     rounds: int
-    left: int
-    storms: int
+    abandoned_answers: int
+    bursts: int
 
 
 QUICK, FULL = Plan(4, 1, 2, 12, 1), Plan(15, 8, 8, 40, 4)
@@ -102,13 +104,13 @@ QUICK, FULL = Plan(4, 1, 2, 12, 1), Plan(15, 8, 8, 40, 4)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(
-        "The first event of an answer.",
+        "Measure the time to the first event of an answer.",
         quick="about a minute",
-        full="longer, and beside a training",
+        full="longer, also beside a training",
     )
     options = parser.parse_args(arguments)
     plan = FULL if options.full else QUICK
-    # so that no limit of a key applies before retrieval's limit
+    # high, so that retrieval's limit applies before any limit of a key
     environ = {"TWIN_REQUESTS_PER_KEY": "1000", "TWIN_REQUESTS_PER_SERVER": "1000"}
     with tempfile.TemporaryDirectory() as folder:
         model = base_gguf()
@@ -134,8 +136,8 @@ def measure(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
     rows = asyncio.run(_quotation_rows(stack, plan))
     with throttle:
         rows += asyncio.run(_load_rows(stack, plan))
-        rows += missing_trace_rows(stack, plan.left)
-    rows += asyncio.run(_storm_rows(stack, plan.storms))
+        rows += missing_trace_rows(stack, plan.abandoned_answers)
+    rows += asyncio.run(_burst_rows(stack, plan.bursts))
     if with_training:
         with simulated_training():
             rows += asyncio.run(_load_rows(stack, plan, label=", a training beside"))
@@ -143,28 +145,28 @@ def measure(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
 
 
 async def _quotation_rows(stack: Stack, plan: Plan) -> list[Row]:
-    """Return rows of an author who only quotes: times, and the gateway's CPU for each request."""
+    """Return rows for an author who only quotes: times, and the gateway's CPU per request."""
     await _read_all(stack, 1, author="cat")  # opens the tables
     runs: list[list[float]] = []
-    began = _gateway_cpu(stack)
+    cpu_before_s = _gateway_cpu(stack)
     for _ in range(plan.runs):
         runs.append(sorted(await _read_all(stack, plan.questions, author="cat")))
-    answers = sum(map(len, runs))
-    cpu_ms = 1000 * (_gateway_cpu(stack) - began) / answers
-    who = f"{READERS} readers of quotations"
+    answer_count = sum(map(len, runs))
+    cpu_ms = 1000 * (_gateway_cpu(stack) - cpu_before_s) / answer_count
+    readers = f"{READER_COUNT} readers of quotations"
     median = statistics.median(itertools.chain.from_iterable(runs))
     p99s = [_p99(run) for run in runs]
-    peers = {"least": round(min(p99s), 3), "answers": float(answers)}
-    holds = max(p99s) <= FIRST_EVENT_S
+    peers = {"least": round(min(p99s), 3), "answers": float(answer_count)}
+    holds = max(p99s) <= MAX_FIRST_S
     return [
-        Row(f"first event, {who}: median", median, "s"),
-        Row(f"first event, {who}: p99, worst run", max(p99s), "s", FIRST_EVENT_S, holds, peers),
-        Row(f"{who}: CPU of the gateway a request", cpu_ms, "CPU-ms"),
+        Row(f"first event, {readers}: median", median, "s"),
+        Row(f"first event, {readers}: p99, worst run", max(p99s), "s", MAX_FIRST_S, holds, peers),
+        Row(f"{readers}: CPU of the gateway per request", cpu_ms, "CPU-ms"),
     ]
 
 
 def _gateway_cpu(stack: Stack) -> float:
-    """Return the CPU seconds so far of the process that runs LiteLLM."""
+    """Return the CPU seconds that the process with LiteLLM has used so far."""
     times = stack.worker().cpu_times()
     return times.user + times.system
 
@@ -174,73 +176,74 @@ def _p99(ordered: Sequence[float]) -> float:
 
 
 async def _load_rows(stack: Stack, plan: Plan, *, label: str = "") -> list[Row]:
-    rows = _time_rows(f"{READERS} readers{label}", await _read_all(stack, plan.questions))
+    rows = _time_rows(f"{READER_COUNT} readers{label}", await _read_all(stack, plan.questions))
     seconds: list[float] = []
     for _ in range(plan.rounds):
-        await asyncio.gather(*(_leave(stack, number) for number in range(LEAVING_READERS)))
-        answers = await asyncio.gather(*(_ask(stack, number) for number in range(READERS)))
+        await asyncio.gather(*(_leave(stack, number) for number in range(LEAVING_READER_COUNT)))
+        answers = await asyncio.gather(*(_ask(stack, number) for number in range(READER_COUNT)))
         seconds += [_first_event_s(answer) for answer in answers]
-    name = f"{READERS} readers behind {LEAVING_READERS} who left{label}"
+    name = f"{READER_COUNT} readers behind {LEAVING_READER_COUNT} who left{label}"
     return rows + _time_rows(name, seconds)
 
 
-def _time_rows(who: str, seconds: Sequence[float]) -> list[Row]:
+def _time_rows(readers: str, seconds: Sequence[float]) -> list[Row]:
     ordered = sorted(seconds)
     p99 = _p99(ordered)
     peers = {"longest": round(ordered[-1], 3), "answers": float(len(ordered))}
     return [
-        Row(f"first event, {who}: median", statistics.median(ordered), "s"),
-        Row(f"first event, {who}: p99", p99, "s", FIRST_EVENT_S, p99 <= FIRST_EVENT_S, peers),
+        Row(f"first event, {readers}: median", statistics.median(ordered), "s"),
+        bounded_row(f"first event, {readers}: p99", p99, "s", at_most=MAX_FIRST_S, peers=peers),
     ]
 
 
-async def _read_all(stack: Stack, questions: int, *, author: str = "ann") -> list[float]:
-    """Return the seconds until the first event of all answers to all readers."""
+async def _read_all(stack: Stack, question_count: int, *, author: str = "ann") -> list[float]:
+    """Return the seconds until the first event, for every answer to every reader."""
 
     async def read(reader: int) -> list[float]:
         return [
             _first_event_s(await _ask(stack, reader + number, author=author))
-            for number in range(questions)
+            for number in range(question_count)
         ]
 
-    return list(itertools.chain.from_iterable(await asyncio.gather(*map(read, range(READERS)))))
+    seconds_by_reader = await asyncio.gather(*map(read, range(READER_COUNT)))
+    return list(itertools.chain.from_iterable(seconds_by_reader))
 
 
-async def _storm_rows(stack: Stack, times: int) -> list[Row]:
-    """Send many requests at once to an author who only quotes, so that no model delays them."""
-    answered = refused = failed = without = 0
-    for _ in range(times):
+async def _burst_rows(stack: Stack, burst_count: int) -> list[Row]:
+    """Send simultaneous requests to an author who only quotes; return the row of failed ones."""
+    answered = refused = failed = without_passages = 0
+    for _ in range(burst_count):
         requests = (_ask(stack, number, author="cat") for number in range(SIMULTANEOUS_REQUESTS))
         for answer in await asyncio.gather(*requests):
             answered += answer.status == 200
             refused += answer.status == 429
             failed += answer.status not in {200, 429}
-            without += answer.status == 200 and not (answer.twin or {}).get("sources")
+            without_passages += answer.status == 200 and not (answer.twin or {}).get("sources")
     peers = {"answered": float(answered), "refused": float(refused), "failed": float(failed)}
     name = f"answers without passages, {SIMULTANEOUS_REQUESTS} requests at once"
-    return [Row(name, without, "answers", 0, without == 0 and failed == 0, peers)]
+    return [Row(name, without_passages, "answers", 0, without_passages == failed == 0, peers)]
 
 
-def missing_trace_rows(stack: Stack, readers: int) -> list[Row]:
+def missing_trace_rows(stack: Stack, reader_count: int) -> list[Row]:
     """Count answers without a trace among those whose reader left after the quotation."""
-    began = datetime.now(UTC)
+    started_at = datetime.now(UTC)
 
     async def leave() -> list[ReaderResult]:
-        return [await _leave(stack, number) for number in range(readers)]
+        return [await _leave(stack, number) for number in range(reader_count)]
 
-    left = {answer.trace for answer in asyncio.run(leave()) if answer.first_s is not None}
+    abandoned = {answer.trace for answer in asyncio.run(leave()) if answer.first_s is not None}
     with LangfuseClient.from_settings(stack.settings) as client:
 
         def find_traces() -> set[str]:
-            return left & {
-                str(observation["traceId"]) for observation in client.observations(since=began)
+            return abandoned & {
+                str(observation["traceId"]) for observation in client.observations(since=started_at)
             }
 
-        deadline = time.monotonic() + 20  # spans arrive about a second after their answer
-        while find_traces() != left and time.monotonic() < deadline:
+        deadline = time.monotonic() + 20  # spans arrive about a second after the answer
+        while find_traces() != abandoned and time.monotonic() < deadline:
             time.sleep(0.5)
-        missing = len(left) - len(find_traces())
-    peers = {"left": float(len(left))}
+        missing = len(abandoned) - len(find_traces())
+    peers = {"left": float(len(abandoned))}
     return [
         Row("left at the quotation, without a trace", missing, "answers", 0, not missing, peers)
     ]
@@ -272,7 +275,7 @@ async def _ask(
     leaves: bool = False,
     result: ReaderResult | None = None,
 ) -> ReaderResult:
-    """Ask for a stream and read it, without the CPU time of a client library."""
+    """Request a stream and read it, without a client library, whose CPU time would add up."""
     result = result or ReaderResult()
     document: dict[str, Any] = {
         "model": f"twin/{author}",
@@ -282,19 +285,19 @@ async def _ask(
     if tokens:
         document |= {"max_tokens": tokens, "stop": ["never in a thousand years"]}
     body = json.dumps(document).encode()
-    head = (
+    request_head = (
         "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         f"Authorization: Bearer {stack.key}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode()
-    began = time.monotonic()
+    started = time.monotonic()
     reader, writer = await asyncio.open_connection(
         "127.0.0.1", stack.settings.gateway_port, limit=2**22
     )
     try:
-        writer.write(head + body)
+        writer.write(request_head + body)
         while line := await reader.readline():
-            _parse_line(line, result, began)
+            _parse_line(line, result, started)
             if leaves and result.first_s is not None:
                 break
     finally:
@@ -302,8 +305,8 @@ async def _ask(
     return result
 
 
-def _parse_line(line: bytes, result: ReaderResult, began: float) -> None:
-    """Add a line of an answer to the result."""
+def _parse_line(line: bytes, result: ReaderResult, started: float) -> None:
+    """Add what one line of a response contains to the result."""
     if line.startswith(b"HTTP/1.1 "):
         result.status = int(line.split(b" ", 2)[1])
     elif line.lower().startswith(b"x-twin-trace-id:"):
@@ -312,14 +315,14 @@ def _parse_line(line: bytes, result: ReaderResult, began: float) -> None:
         chunk: dict[str, Any] = json.loads(line[6:])
         choices = chunk.get("choices") or [{}]
         if result.first_s is None and (choices[0].get("delta") or {}).get("content"):
-            result.first_s = time.monotonic() - began
+            result.first_s = time.monotonic() - started
         result.twin = chunk.get("twin") or result.twin
 
 
 @contextmanager
 def simulated_training() -> Iterator[None]:
     """Run a process that computes on all cores at the low priority of a training."""
-    process = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", CPU_LOAD_PROGRAM], start_new_session=True)
     lower_priority(process.pid)
     try:
         yield

@@ -1,11 +1,11 @@
-"""The first run of a new user: times to results, the longest silence, accuracy of the forecast.
+"""Measure a new user's first run: times to results, longest silence, accuracy of the forecast.
 
     python tests/bench/bench_first_run.py --full --install [--report] [--json FILE]
     python tests/bench/bench_first_run.py --full [--posts FOLDER --author NAME] [--json FILE]
     python tests/bench/bench_first_run.py --quick          # the sample author, to its quotations
 
-With `--install` the clock starts at `bash deploy/up.sh` in a fresh clone of the commit here,
-otherwise after installation; the home is always fresh. Weights are fetched as for a new user,
+With `--install` the clock starts with `bash deploy/up.sh` in a fresh clone of this checkout's
+commit, otherwise after installation; the home is always new. Weights are fetched as for a new user,
 unless `--weights FOLDER` names prepared weights. All figures are read from the output that a user
 sees. `--report` also waits for the gate's complete report. There is no peer: no other system of
 this kind goes from a folder to a tuned model in one command.
@@ -28,7 +28,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.first_run import PHASES, SILENCE_S, FirstRun
+from tests.bench.first_run import MAX_SILENCE_S, PHASES, FirstRun
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
@@ -37,7 +37,7 @@ from twin_resources.storage.state.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
 GIGABYTE = 1e9
-REPORT_WITHIN_S = 3600.0
+MAX_REPORT_WAIT_S = 3600.0
 
 
 class PeakMemory(threading.Thread):
@@ -49,7 +49,7 @@ class PeakMemory(threading.Thread):
     def __init__(self, home: Path) -> None:
         super().__init__(daemon=True)
         self.home = str(home)
-        self.peak = 0
+        self.peak = 0  # bytes
         self.done = threading.Event()
 
     def run(self) -> None:
@@ -63,7 +63,7 @@ class PeakMemory(threading.Thread):
                 if process.environ().get("TWIN_HOME") == self.home:
                     sizes.append(process.memory_full_info().uss)
             except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-                continue  # the process ended meanwhile
+                continue  # the process has ended meanwhile
         return sizes
 
 
@@ -83,7 +83,7 @@ def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
     memory = PeakMemory(home)
     memory.start()
     first_run = FirstRun()
-    began = time.monotonic()
+    started = time.monotonic()
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -95,55 +95,55 @@ def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            at = time.monotonic() - began
-            sys.stderr.write(f"{at:7.1f}  {line}")
-            first_run.add_line(line, at=at)
+            elapsed_s = time.monotonic() - started
+            sys.stderr.write(f"{elapsed_s:7.1f}  {line}")
+            first_run.add_line(line, elapsed_s=elapsed_s)
             if "press Ctrl-C to stop everything" in line:
                 if options.report:
-                    first_run.reported_at = wait_for_report(home, options) - began
+                    first_run.reported_at = wait_for_report(home, options) - started
                 process.terminate()  # like Ctrl-C; background jobs of a shell ignore SIGINT
                 break
         process.stdout.read()
     memory.done.set()
     memory.join()
-    rows = first_rows(first_run, options)
+    rows = timing_rows(first_run, options)
     if not options.quick:
         rows += verdict_rows(home, options)
-    disk = sum(file.lstat().st_size for file in home.rglob("*") if not file.is_symlink())
+    disk_bytes = sum(file.lstat().st_size for file in home.rglob("*") if not file.is_symlink())
     return [
         *rows,
-        bounded_row("disk of the home", disk / GIGABYTE, "GB", at_most=6),
+        bounded_row("disk of the home", disk_bytes / GIGABYTE, "GB", at_most=6),
         bounded_row("peak memory, all processes", memory.peak / GIGABYTE, "GB", at_most=10),
     ]
 
 
-def first_rows(first_run: FirstRun, options: argparse.Namespace) -> list[Row]:
-    """Return rows of times to results, the longest silence, and the accuracy of forecasts."""
+def timing_rows(first_run: FirstRun, options: argparse.Namespace) -> list[Row]:
+    """Return rows for the times to results, the longest silence, and the forecasts' accuracy."""
     missing = float("inf")
-    after = first_run.installed_at or 0.0 if options.install else 0.0
-    rows = [bounded_row("installed at", after, "s")] if options.install else []
+    start_s = first_run.installed_at or 0.0 if options.install else 0.0
+    rows = [bounded_row("installed at", start_s, "s")] if options.install else []
     quotation = first_run.first_quotation_at or missing
     sentence = first_run.first_sentence_at or missing
     rows += [
         bounded_row("first quotation at", quotation, "s"),
-        bounded_row("an author's sentence after installation", sentence - after, "s", at_most=45),
-        bounded_row("first quotation after installation", quotation - after, "s", at_most=45),
-        bounded_row("longest silence", first_run.longest_silence_s, "s", at_most=SILENCE_S),
+        bounded_row("an author's sentence after installation", sentence - start_s, "s", at_most=45),
+        bounded_row("first quotation after installation", quotation - start_s, "s", at_most=45),
+        bounded_row("longest silence", first_run.longest_silence_s, "s", at_most=MAX_SILENCE_S),
     ]
     if not options.quick:
         released = first_run.released_at or missing
         worst = first_run.worst_time_left_ratio()
         rows += [
             *(
-                bounded_row(f"{name} took", first_run.took.get(name, missing), "s")
+                bounded_row(f"{name} took", first_run.durations_s.get(name, missing), "s")
                 for name in PHASES
             ),
-            bounded_row("tuned model after installation", released - after, "s", at_most=900),
-            bounded_row("time left, furthest off after a quarter", worst, "ratio", at_most=1.5),
+            bounded_row("tuned model after installation", released - start_s, "s", at_most=900),
+            bounded_row("time left, largest error after a quarter", worst, "ratio", at_most=1.5),
         ]
     rows += [
         bounded_row(f"forecast: {name}, off by", ratio, "ratio", at_most=4 / 3)
-        for name, ratio in first_run.forecast_ratios(installing=options.install).items()
+        for name, ratio in first_run.forecast_ratios(with_installation=options.install).items()
     ]
     if first_run.reported_at is not None:
         rows.append(bounded_row("report complete at", first_run.reported_at, "s"))
@@ -156,21 +156,21 @@ def wait_for_report(home: Path, options: argparse.Namespace) -> float:
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
     from twin_assets.evaluation.gate import is_full_gate
 
-    until = time.monotonic() + REPORT_WITHIN_S
-    while time.monotonic() < until:
+    deadline = time.monotonic() + MAX_REPORT_WAIT_S
+    while time.monotonic() < deadline:
         verdict = registry.latest_verdict(make_slug(options.author))
         if verdict is not None and is_full_gate(verdict.claims):
             sys.stderr.write(f"whole gate: {verdict.outcome}\n")
             return time.monotonic()
         time.sleep(1.0)
     raise SystemExit(
-        f"no verdict of the whole gate within {REPORT_WITHIN_S:.0f} s; see the home's logs"
+        f"no verdict of the whole gate within {MAX_REPORT_WAIT_S:.0f} s; see the logs in {home}"
     )
 
 
 @contextmanager
 def checkout(folder: Path, *, is_fresh: bool) -> Iterator[Path]:
-    """Yield a fresh clone of the commit here, or this checkout."""
+    """Yield a fresh clone of this checkout's commit, or this checkout."""
     if not is_fresh:
         yield ROOT
         return
@@ -180,7 +180,7 @@ def checkout(folder: Path, *, is_fresh: bool) -> Iterator[Path]:
 
 
 def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
-    """Return the row of the candidate's perplexity relative to the base, from the verdict."""
+    """Return the row for the candidate's perplexity relative to the base, from the verdict."""
     settings = load_settings(home)
     slug = make_slug(options.author)
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
@@ -196,8 +196,8 @@ def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
 
 def main() -> int:
     parser = create_parser(__doc__)
-    parser.add_argument("--install", action="store_true", help="from a fresh clone")
-    parser.add_argument("--report", action="store_true", help="wait for the whole report")
+    parser.add_argument("--install", action="store_true", help="install from a fresh clone")
+    parser.add_argument("--report", action="store_true", help="also wait for the complete report")
     parser.add_argument("--posts", type=Path)
     parser.add_argument("--author", default="Mara Lindqvist")
     parser.add_argument("--weights", type=Path)

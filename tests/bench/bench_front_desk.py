@@ -2,8 +2,8 @@
 
     python tests/bench/bench_front_desk.py --quick|--full [--half tuned|held_out] [--json FILE]
 
-The messages (`front_desk/`) were written before the code, by somebody other than the author of the
-training examples. Thresholds were chosen on the tuned set. Only this script reads the held-out set,
+The messages (`front_desk/`) were written before the code, not by the writer of the training
+examples. Thresholds were chosen on the tuned set. Only this script reads the held-out set,
 and it shows counts but no messages. `--quick` uses the tuned set, `--full` the held-out one.
 """
 
@@ -28,7 +28,8 @@ from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_mess
 FOLDER = Path(__file__).with_name("front_desk")
 IDENTITY_KINDS = ("identity", "possible_identity")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
-MIN_DANGER, MAX_FALSE_DANGER, MAX_MISCLASSIFIED_ORDINARY, MAX_MS = 0.95, 0.01, 0.03, 25.0
+MIN_DANGER, MAX_FALSE_DANGER, MAX_MISCLASSIFIED_ORDINARY = 0.95, 0.01, 0.03
+MAX_MS_PER_MESSAGE = 25.0
 MIN_DANGER_WITH_QUESTION, MIN_PRIVATE = 0.9, 0.8
 
 
@@ -53,13 +54,14 @@ def read_rows(set_name: str) -> list[dict[str, str]]:
 
 
 def classify_rows(rows: Sequence[Mapping[str, str]]) -> tuple[list[ClassifiedMessage], float]:
-    """Return every message as classified, and the CPU time per message in milliseconds."""
+    """Return the classified messages, and the CPU time per message in milliseconds."""
     classify_message("warm up")
-    began = time.process_time()
-    found = [classify_message(row["text"]) for row in rows]
-    ms_per_message = (time.process_time() - began) / len(rows) * 1e3
+    started = time.process_time()
+    predicted_kinds = [classify_message(row["text"]) for row in rows]
+    ms_per_message = (time.process_time() - started) / len(rows) * 1e3
     return [
-        ClassifiedMessage(row["kind"], kind) for row, kind in zip(rows, found, strict=True)
+        ClassifiedMessage(row["kind"], kind)
+        for row, kind in zip(rows, predicted_kinds, strict=True)
     ], ms_per_message
 
 
@@ -68,7 +70,7 @@ def join_with_questions(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield the danger messages, or as many ordinary ones, each joined to an ordinary question.
 
-    Both have the same language. Every second pair is on one line, without a full stop between them.
+    Both are in the same language. Every second pair is on one line, without a full stop between.
 
     Yields:
         The position of the question, and the joined texts.
@@ -78,16 +80,16 @@ def join_with_questions(
                    if (row["language"], row["kind"]) == (language, "ordinary")]
         for language in LANGUAGES
     }  # fmt: skip
-    danger = [row for row in rows if row["kind"] == "danger"]
+    danger_rows = [row for row in rows if row["kind"] == "danger"]
     pairs: list[tuple[str, str, str]] = []
-    for number, row in enumerate(danger):
+    for number, row in enumerate(danger_rows):
         questions_in_language = questions[row["language"]]
         count = len(questions_in_language)
         other_question = questions_in_language[(number + 7) % count]
         text = row["text"] if kind == "danger" else other_question
         pairs.append((questions_in_language[number % count], text, " \n"[number % 2]))
-    yield "before", [f"{question}{between}{text}" for question, text, between in pairs]
-    yield "after", [f"{text}{between}{question}" for question, text, between in pairs]
+    yield "before", [f"{question}{separator}{text}" for question, text, separator in pairs]
+    yield "after", [f"{text}{separator}{question}" for question, text, separator in pairs]
 
 
 def share_classified_as(messages: Sequence[ClassifiedMessage], kinds: Sequence[str]) -> float:
@@ -96,7 +98,7 @@ def share_classified_as(messages: Sequence[ClassifiedMessage], kinds: Sequence[s
 
 
 def measure(set_name: str, *, every: int = 1) -> list[Row]:
-    """Return the rows of a set, or of every nth of its messages, where n is `every`."""
+    """Return the rows for a set, or for every nth of its messages, where n is `every`."""
     message_rows = read_rows(set_name)[::every]
     messages, ms_per_message = classify_rows(message_rows)
     by_kind = {kind: [message for message in messages if message.kind == kind] for kind in KINDS}
@@ -122,13 +124,13 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
             "share",
             at_most=MAX_MISCLASSIFIED_ORDINARY,
         ),
-        bounded_row("CPU time per message", ms_per_message, "CPU-ms", at_most=MAX_MS),
+        bounded_row("CPU time per message", ms_per_message, "CPU-ms", at_most=MAX_MS_PER_MESSAGE),
     ]
     for kind in ("danger", "ordinary"):
-        for place, texts in join_with_questions(message_rows, kind):
+        for position, texts in join_with_questions(message_rows, kind):
             share = statistics.fmean(classify_message(text) == "danger" for text in texts)
             label = "danger recognised" if kind == "danger" else "ordinary taken for danger"
-            name = f"{label}, a question {place} it ({len(texts)})"
+            name = f"{label}, a question {position} it ({len(texts)})"
             goal = MIN_DANGER_WITH_QUESTION if kind == "danger" else None
             rows.append(bounded_row(name, share, "share", at_least=goal))
     for kind in DESK_KINDS[1:]:
@@ -166,10 +168,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--half", choices=("tuned", "held_out"), default=None)
     options = parser.parse_args(arguments)
     set_name = options.half or ("tuned" if options.quick else "held_out")
-    return print_results(measure(set_name), options.json, sign=_sign)
+    return print_results(measure(set_name), options.json, operator=_operator)
 
 
-def _sign(row: Row) -> str:
+def _operator(row: Row) -> str:
     return "≥" if "recognised" in row.name else "≤"
 
 

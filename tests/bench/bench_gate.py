@@ -1,14 +1,14 @@
-"""The gate: time to a verdict, the candidate's likelihoods, and the refusal of broken candidates.
+"""Measure the gate: time to a verdict, the candidate's likelihoods, refusal of broken candidates.
 
     python tests/bench/bench_gate.py --quick|--full [--author NAME]
                                      [--only NAME …] [--json FILE]
 
-Needs the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M by the default recipe on
-150,000 tokens of the shared author and runs the gate with Dagster; run it alone, for half an hour.
-`--quick` trains every weight of a tiny random model: every process is real, but the goals of time
-and likelihood differ. The dataset is made once and kept in `build/` (its time is not in the
-figures). The judged candidate is kept too, and `--only broken` uses it. `--only likelihood` trains
-and measures likelihoods, without a gate. There is no peer of the gate as a whole.
+It requires the shared posts (`TWIN_SHARED_DATA`). `--full` trains SmolLM2-135M with the default
+recipe on 150,000 tokens of the shared author and runs the gate with Dagster; run it alone, for half
+an hour. `--quick` runs the same processes with a tiny random model, all of whose weights are
+trained; it has different goals for time and likelihood. The dataset is created once and kept in
+`build/`; creating it is not measured. The judged candidate is also kept, and `--only broken` uses
+it. `--only likelihood` trains and measures likelihoods, without a gate. There is no peer.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.gate.broken import broken_candidates
-from tests.bench.gate.forms import FULL, QUICK
-from tests.bench.gate.gated import time_and_likelihood
-from tests.bench.gate.likelihood import likelihood_alone
+from tests.bench.gate.broken_candidates import broken_candidate_rows
+from tests.bench.gate.judged_candidate import time_and_likelihood_rows
+from tests.bench.gate.likelihood import likelihood_rows
+from tests.bench.gate.sizes import FULL, QUICK
 from tests.bench.rows import create_parser, run_parts
-from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS
+from tests.bench.training.inputs import BUNDLED_AUTHORS, SHARED_AUTHORS
 
 PARTS = {
-    "time": time_and_likelihood,
-    "likelihood": likelihood_alone,
-    "broken": broken_candidates,
+    "time": time_and_likelihood_rows,
+    "likelihood": likelihood_rows,
+    "broken": broken_candidate_rows,
 }
-DEFAULT_PARTS = ["time"]  # each other part trains candidates of its own
-AT_LEAST = {"claims", "score"}  # units whose goals are lower bounds
+DEFAULT_PARTS = ["time"]  # every other part trains further candidates
+LOWER_BOUND_UNITS = {"claims"}  # units whose goals are lower bounds
 
 
 def main() -> int:
@@ -42,13 +42,13 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", choices=sorted(PARTS), default=DEFAULT_PARTS)
     options = parser.parse_args()
-    form = (FULL if options.full else QUICK).of(options.author)
+    size = (FULL if options.full else QUICK).with_author(options.author)
     if options.quick:
-        print("quick form: a tiny model with random weights; its goals are scaled down")
+        print("quick mode: a tiny model with random weights; its goals are scaled down")
     return run_parts(
-        {name: partial(PARTS[name], form) for name in options.only},
+        {name: partial(PARTS[name], size) for name in options.only},
         options.json,
-        sign=lambda row: "≥" if row.unit in AT_LEAST else "≤",
+        operator=lambda row: "≥" if row.unit in LOWER_BOUND_UNITS else "≤",
     )
 
 

@@ -1,4 +1,4 @@
-"""CPU cost of the gateway compared with LiteLLM alone.
+"""Compare the gateway's CPU cost with that of LiteLLM alone.
 
     python -m tests.bench.bench_gateway --quick | --full [--json FILE]
 
@@ -6,11 +6,11 @@ Scope: one stack (llama.cpp server with a generated model, gateway, trace store)
 in front of the same model server, with alternating requests. Out of scope: the stack
 (`tests/live/gateway/stack.py`), the router (`bench_routing.py`), the guards (`bench_guards.py`).
 
-CPU is that of the process that runs LiteLLM with its threads, over whole rounds of requests,
-without the model server. The generated model writes a token in a fraction of a millisecond, so that
-waiting hides no cost. Every peer runs a round before the next round begins; figures are medians of
-the rounds. "Without posts" asks an author without a table: plugin, keys, guards and trace, but no
-retrieval. Retrieval and quotations have separate rows.
+CPU time is that of the process that runs LiteLLM, over whole rounds of requests, without the model
+server. The generated model writes a token in a fraction of a millisecond, so that waiting hides no
+cost. Every peer runs a round before the next round starts; figures are medians of the rounds.
+"Without posts" asks an author without a table: plugin, keys, guards and trace, but no retrieval.
+Retrieval and quotations have separate rows.
 """
 
 from __future__ import annotations
@@ -33,19 +33,13 @@ import yaml
 
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from tests.free_ports import free_port
-from tests.live.gateway.stack import (
-    Stack,
-    embed_passages,
-    end,
-    new_stack,
-    prepare_weights,
-)
+from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights, stop_process
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
 
 QUESTION = "How much oil does a clock need?"
 TOKENS = 24
-MAX_REQUEST_RATIO, MAX_STREAM_RATIO = 1.5, 1.3  # to LiteLLM alone
+MAX_REQUEST_RATIO, MAX_STREAM_RATIO = 1.5, 1.3  # relative to LiteLLM alone
 MASTER_KEY = "sk-bench-of-litellm-alone"
 
 Ask = Callable[[bool], None]
@@ -53,12 +47,12 @@ Ask = Callable[[bool], None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(
-        "The gateway compared with LiteLLM alone.",
-        quick="5 rounds of 10; under a minute",
-        full="15 rounds of 20",
+        "Compare the gateway's CPU cost with LiteLLM alone.",
+        quick="5 rounds of 10 requests, under a minute",
+        full="15 rounds of 20 requests",
     )
     options = parser.parse_args(arguments)
-    rounds, each = (15, 20) if options.full else (5, 10)
+    round_count, per_round = (15, 20) if options.full else (5, 10)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         weights = prepare_weights()
@@ -70,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stack.start_model("base")
             stack.start_gateway()
             with litellm_alone(stack, Path(folder)) as (url, process):
-                rows += cpu_rows(stack, url, process, rounds=rounds, each=each)
+                rows += cpu_rows(stack, url, process, round_count=round_count, per_round=per_round)
     return print_results(rows, options.json)
 
 
@@ -87,7 +81,7 @@ def _body(model: str, stream: bool, tokens: int) -> dict[str, Any]:
 
 @contextmanager
 def litellm_alone(stack: Stack, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Run LiteLLM's proxy, started by its command, in front of the same model server."""
+    """Run LiteLLM's proxy in front of the same model server; yields its URL and process."""
     server = stack.servers["base"]
     parameters = {
         "model": f"openai/{server['alias']}",
@@ -133,14 +127,14 @@ def litellm_alone(stack: Stack, folder: Path) -> Iterator[tuple[str, psutil.Proc
         stack.wait(is_ready)
         yield url, psutil.Process(process.pid)
     finally:
-        end(process)
+        stop_process(process)
 
 
 def cpu_rows(
-    stack: Stack, alone_url: str, alone: psutil.Process, *, rounds: int, each: int
+    stack: Stack, alone_url: str, alone: psutil.Process, *, round_count: int, per_round: int
 ) -> list[Row]:
-    """Return rows of the CPU time of a request and a stream, relative to LiteLLM alone."""
-    ours, client = stack.worker(), httpx.Client(trust_env=False, timeout=60)
+    """Return rows for the CPU time of a request and of a stream, relative to LiteLLM alone."""
+    gateway, client = stack.worker(), httpx.Client(trust_env=False, timeout=60)
 
     def create_ask(url: str, key: str, model: str) -> Ask:
         def ask(stream: bool) -> None:
@@ -155,9 +149,9 @@ def cpu_rows(
 
     peers: dict[str, tuple[psutil.Process, Ask]] = {
         "alone": (alone, create_ask(alone_url, MASTER_KEY, "base")),
-        "without posts": (ours, create_ask(stack.url, stack.key, "twin/bob@base")),
-        "with passages": (ours, create_ask(stack.url, stack.key, "twin/ann@base")),
-        "with quotations": (ours, create_ask(stack.url, stack.key, "twin/ann@voice")),
+        "without posts": (gateway, create_ask(stack.url, stack.key, "twin/bob@base")),
+        "with passages": (gateway, create_ask(stack.url, stack.key, "twin/ann@base")),
+        "with quotations": (gateway, create_ask(stack.url, stack.key, "twin/ann@voice")),
     }
     rows: list[Row] = []
     for stream, name, max_ratio in (
@@ -167,13 +161,13 @@ def cpu_rows(
         costs: dict[str, list[float]] = {peer: [] for peer in peers}
         for _, ask in peers.values():
             ask(stream)  # opens the connections
-        for _ in range(rounds):
+        for _ in range(round_count):
             for peer, (process, ask) in peers.items():
-                began = _cpu(process)
-                for _ in range(each):
+                cpu_before_s = _cpu_seconds(process)
+                for _ in range(per_round):
                     ask(stream)
                 time.sleep(0.3)  # the trace is written after the answer
-                costs[peer].append((_cpu(process) - began) / each * 1000)
+                costs[peer].append((_cpu_seconds(process) - cpu_before_s) / per_round * 1000)
         median = {peer: statistics.median(values) for peer, values in costs.items()}
         peer_cost = {"LiteLLM alone": median["alone"]}
         ratio = median["without posts"] / median["alone"]
@@ -185,8 +179,8 @@ def cpu_rows(
     return rows
 
 
-def _cpu(process: psutil.Process) -> float:
-    """Return the CPU seconds of a process so far; /proc has steps of 10 ms, too coarse here."""
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU seconds of a process so far; the 10 ms steps of /proc are too coarse."""
     clock = ctypes.c_int()
     error = ctypes.CDLL(None).clock_getcpuclockid(process.pid, ctypes.byref(clock))
     if error:

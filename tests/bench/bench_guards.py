@@ -1,14 +1,14 @@
-"""The gateway's guards: recall on planted texts, and false positives on others.
+"""Measure the guards: recall on planted texts, and false positives on other texts.
 
     python tests/bench/bench_guards.py --quick|--full [--json FILE]
 
 Planted texts: 80 with personal data, 60 with secrets, 60 injections, in English, German and French.
 Half of each was never tuned on, and only that half has goals. `--quick` takes every fourth text.
 
-There are also messages of two independent writers in four languages. Those of the first are now
-examples of the guard; those of the second, if their file exists, judge it and are never printed.
-For sentences of randomly drawn public technical posts, the share taken for injections is counted:
-each false positive in a passage costs the reader that passage.
+There are also messages by two independent writers in four languages. Those of the first writer are
+now training examples of the guard; those of the second, if their file exists, test it and are never
+printed. In randomly drawn public technical posts, the share of sentences taken for injections is
+measured: each false positive in a passage costs the reader that passage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.guards.planted import KINDS, planted
+from tests.bench.guards.planted import KINDS, build_planted_texts
 from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_resources.authors.guard_settings import GuardPlace, read_guards
@@ -34,9 +34,9 @@ from twin_resources.gateway.guards.scanning import Scanner
 STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
 HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"
 POSTS = SHARED_DATA / "posts"
-_NO_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
-STRANGERS_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
-MIN_GOALS = {"injection": 0.75}
+_NOT_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
+STRANGER_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
+WORST_GOALS = {"injection": 0.75}
 _REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
 _LANGUAGES = {"en", *_REGIONS}  # those with goals
 GOALS = {"personal": 0.9, "secrets": 0.95, "injection": 0.8}
@@ -44,32 +44,32 @@ ALL_MASKED = read_guards(dict.fromkeys(KINDS, "mask"))
 
 
 def measure(*, every: int = 1) -> list[Row]:
-    """Return all rows, on every nth text."""
+    """Return all rows for every nth text, where n is `every`."""
     rows: list[Row] = []
-    texts = planted()[::every]
-    whole = {text: Scanner(ALL_MASKED, "answer", text.region).scan(text.text) for text in texts}
+    texts = build_planted_texts()[::every]
+    masked = {text: Scanner(ALL_MASKED, "answer", text.region).scan(text.text) for text in texts}
     for half in ("held_out", "tuned"):
         for kind in KINDS:
             group = [text for text in texts if text.kind == kind and text.half == half]
             if not group:
                 continue
             goal = GOALS[kind] if half == "held_out" else None
-            recall = statistics.fmean(text.value not in whole[text].text for text in group)
+            recall = statistics.fmean(text.value not in masked[text].text for text in group)
             name = f"{kind}, {half} ({len(group)})"
             rows.append(bounded_row(name, recall, "share", at_least=goal))
-    rows += strangers(STRANGERS, "spent", every=every)
+    rows += stranger_rows(STRANGERS, "spent", every=every)
     if HELD_OUT.is_file():
-        rows += strangers(HELD_OUT, "held out", every=every)
+        rows += stranger_rows(HELD_OUT, "held out", every=every)
     if POSTS.is_dir():
-        rows += technical_posts(POSTS, seed=20261126, max_posts=300 // every)
+        rows += technical_post_rows(POSTS, seed=20261126, max_posts=300 // every)
     return rows
 
 
-def strangers(file: Path, set_name: str, *, every: int = 1) -> list[Row]:
-    """Return rows of messages whose writers took no part in making the guards.
+def stranger_rows(file: Path, set_name: str, *, every: int = 1) -> list[Row]:
+    """Return rows for messages whose writers took no part in developing the guards.
 
     Args:
-        file: one JSON object a line: `text`, `language`, `kind`.
+        file: one JSON object per line: `text`, `language`, `kind`.
         set_name: `held out`, which has goals, or the name of another set.
     """
     messages = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -90,8 +90,8 @@ def strangers(file: Path, set_name: str, *, every: int = 1) -> list[Row]:
         share = statistics.fmean(hit for hits in by_language.values() for hit in hits)
         worst = min(statistics.fmean(hits) for hits in by_language.values())
         for name, value, goal in (
-            (f"stranger's {kind}, {set_name}", share, STRANGERS_GOALS[kind]),
-            (f"stranger's {kind}, {set_name}, worst language", worst, MIN_GOALS.get(kind)),
+            (f"stranger's {kind}, {set_name}", share, STRANGER_GOALS[kind]),
+            (f"stranger's {kind}, {set_name}, worst language", worst, WORST_GOALS.get(kind)),
         ):
             bound = goal if set_name == "held out" else None
             at_most, at_least = (bound, None) if kind == "benign" else (None, bound)
@@ -103,18 +103,18 @@ def strangers(file: Path, set_name: str, *, every: int = 1) -> list[Row]:
     return [row for row in rows if "benign" not in row.name or "worst" not in row.name]
 
 
-def technical_posts(folder: Path, *, seed: int, max_posts: int = 300) -> list[Row]:
-    """Return rows of false injections in the prose of Markdown posts, without heads and code.
+def technical_post_rows(folder: Path, *, seed: int, max_posts: int = 300) -> list[Row]:
+    """Return rows for prose sentences of Markdown posts that the guard takes for injections.
 
     Args:
-        folder: contains the posts; `seed` draws at most `max_posts` of them.
+        folder: contains the posts, of which `max_posts` are drawn with `seed`.
     """
     files = sorted(folder.rglob("*.md"))
-    drawn = random.Random(seed).sample(files, min(max_posts, len(files)))
+    sampled_files = random.Random(seed).sample(files, min(max_posts, len(files)))
     sentences: list[str] = []
-    for file in drawn:
-        text = _NO_PROSE.sub("", file.read_text(encoding="utf-8", errors="replace"))
-        parts = [text[begin:end] for begin, end in islice(split_sentences(text), 12)]
+    for file in sampled_files:
+        text = _NOT_PROSE.sub("", file.read_text(encoding="utf-8", errors="replace"))
+        parts = [text[start:end] for start, end in islice(split_sentences(text), 12)]
         sentences += [part for part in parts if len(part.split()) > 1]
     rows: list[Row] = []
     goals: dict[GuardPlace, float] = {"input": 0.02, "passages": 0.005}
@@ -129,10 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(__doc__)
     options = parser.parse_args(arguments)
     rows = measure(every=4 if options.quick else 1)
-    return print_results(rows, options.json, sign=_sign)
+    return print_results(rows, options.json, operator=_operator)
 
 
-def _sign(row: Row) -> str:
+def _operator(row: Row) -> str:
     return "≤" if "benign" in row.name else "≥"
 
 

@@ -1,11 +1,11 @@
-"""Gateways on separate hosts that share one PostgreSQL database and one bucket.
+"""Benchmark gateways on separate hosts that share one PostgreSQL database and one bucket.
 
     python tests/bench/bench_hosts.py --quick | --full [--json FILE]
 
 Each gateway is a process with an empty folder and the environment of its host (`tests/live/hosts`).
 PostgreSQL runs on this machine, and moto provides the bucket. `--quick` has two gateways, `--full`
-four. As behind a load balancer, a request whose connection breaks goes to the next gateway; it is
-lost if no gateway answers it.
+four. As behind a load balancer, a request whose connection breaks is sent to the next gateway; it
+is lost if no gateway answers it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from moto.server import ThreadedMotoServer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.rows import Row, create_parser, print_results
+from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from tests.live.gateway.stack import embed_passages
 from tests.live.hosts.host import GATEWAY, Host, shared_environment
-from tests.postgresql_server import binaries, new_database, running_server
+from tests.model_versions import register_version
+from tests.postgresql_server import find_binaries, new_database, running_server
 from tests.prepared_embedder import prepare_weights
-from tests.registered import register_version
 from tests.simulated_provider.paid_provider import PaidProvider
-from tests.simulated_provider.provider_answers import Behaviour
+from tests.simulated_provider.provider_answers import Behavior
 from twin_resources.access.account import open_account
 from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def host_environment() -> Iterator[tuple[Path, PaidProvider, dict[str, str]]]:
     """Yield a folder, the paid provider, and the environment variables of every host."""
-    postgresql = binaries()
+    postgresql = find_binaries()
     if postgresql is None:
         raise SystemExit("PostgreSQL is not installed: apt-get install postgresql")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -107,7 +107,7 @@ def host_environment() -> Iterator[tuple[Path, PaidProvider, dict[str, str]]]:
         moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         moto.start()
         stack.callback(moto.stop)
-        provider = PaidProvider(Behaviour(token_s=0.01), folder / "bill.jsonl")
+        provider = PaidProvider(Behavior(token_s=0.01), folder / "bill.jsonl")
         provider.start()
         stack.callback(provider.end)
         address, port = moto.get_host_and_port()
@@ -153,14 +153,8 @@ def measure_releases(hosts: Sequence[Host], state: State, count: int) -> Row:
             host.wait(lambda host=host, number=number: host.version(STABLE) == f"v{number}")
         seconds.append(time.monotonic() - started)
     p99 = statistics.quantiles(seconds, n=100, method="inclusive")[98]
-    return Row(
-        f"{count} releases, each seen by {len(hosts)} gateways, p99",
-        p99,
-        "s",
-        2.0,
-        p99 <= 2.0,
-        {"median": statistics.median(seconds)},
-    )
+    name = f"{count} releases, each seen by {len(hosts)} gateways, p99"
+    return bounded_row(name, p99, "s", at_most=2.0, peers={"median": statistics.median(seconds)})
 
 
 def measure_budget(hosts: Sequence[Host], state: State, provider: PaidProvider) -> Row:
@@ -177,13 +171,13 @@ def measure_budget(hosts: Sequence[Host], state: State, provider: PaidProvider) 
         statuses = list(pool.map(ask, range(count)))
     account = open_account(hosts[0].settings, state)
     hosts[0].wait(lambda: account.sum_spending().reserved_usd == 0)
-    share = provider.bill.nano / (BUDGET_USD * NANO_PER_DOLLAR)
+    budget_share = provider.bill.nano / (BUDGET_USD * NANO_PER_DOLLAR)
     return Row(
-        f"bill of {count} paid questions at once, by the budget of the day",
-        share,
+        f"bill for {count} simultaneous paid questions / daily budget",
+        budget_share,
         "×",
         1.0,
-        0 < share <= 1.0,
+        0 < budget_share <= 1.0,
         {"answered": statuses.count(200), "refused": statuses.count(429)},
     )
 
@@ -199,15 +193,9 @@ def measure_writes(state: State, url: str) -> Row:
             time.sleep(2)  # until every thread has tried once
             busy = p95_write_seconds(state)
             waiting.kill()
-    ratio = busy / idle
-    return Row(
-        f"a write while {WAITER_COUNT} wait for one lease, p95 by idle",
-        ratio,
-        "×",
-        2.0,
-        ratio <= 2.0,
-        {"idle ms": idle * 1e3, "busy ms": busy * 1e3},
-    )
+    name = f"write time with {WAITER_COUNT} threads waiting for one lease / idle, p95"
+    peers = {"idle ms": idle * 1e3, "busy ms": busy * 1e3}
+    return bounded_row(name, busy / idle, "×", at_most=2.0, peers=peers)
 
 
 def p95_write_seconds(state: State) -> float:
@@ -222,7 +210,7 @@ def p95_write_seconds(state: State) -> float:
 
 
 def measure_killed_gateway(hosts: Sequence[Host], count: int) -> Row:
-    """Count the requests that eight clients lose when one gateway is killed after a third."""
+    """Count how many requests of eight clients are lost when a gateway is killed."""
     with closing(open_key_store(hosts[0].settings)) as keys:
         key = add_key(keys, role="site", authors=["*"], label="a site")
     retried: list[int] = []
@@ -240,24 +228,18 @@ def measure_killed_gateway(hosts: Sequence[Host], count: int) -> Row:
             process.send_signal(signal.SIGKILL)
 
     with ThreadPoolExecutor(8) as pool:
-        results = [pool.submit(ask, number) for number in range(count)]
-        while sum(result.done() for result in results) < count // 3:
+        futures = [pool.submit(ask, number) for number in range(count)]
+        while sum(future.done() for future in futures) < count // 3:
             time.sleep(0.01)
         kill(hosts[-1])
-        statuses = [result.result() for result in results]
+        statuses = [future.result() for future in futures]
     lost = count - statuses.count(200)
-    return Row(
-        f"{count} questions to {len(hosts)} gateways, one killed: lost",
-        lost,
-        "",
-        0.0,
-        lost == 0,
-        {"asked again": len(retried)},
-    )
+    name = f"questions lost of {count} sent to {len(hosts)} gateways, one of them killed"
+    return bounded_row(name, lost, "", at_most=0, peers={"asked again": len(retried)})
 
 
 def ask_question(host: Host, key: str, model: str, question: str) -> int:
-    """Send a question and return the status; 0 if the connection breaks or is refused."""
+    """Send a question; return the status, or 0 if the connection breaks or is refused."""
     try:
         response = httpx.post(
             f"http://127.0.0.1:{host.port}/v1/chat/completions",

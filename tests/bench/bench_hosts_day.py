@@ -1,11 +1,11 @@
-"""A day of many authors on two hosts, with the daemon, the gateway and the trace store killed once.
+"""Measure a day of many authors on two hosts; daemon, gateway and trace store are killed once.
 
     python tests/bench/bench_hosts_day.py --quick | --full [--authors N] [--json FILE]
 
-One host runs Dagster's code server and daemon, the other a gateway and its relay. Each begins with
+One host runs Dagster's code server and daemon, the other a gateway and its relay. Each starts with
 an empty folder. They share PostgreSQL, a bucket (moto) with the tables and every author's posts,
-and a trace store. The daemon imports every author by its own sensor. A reader asks and votes
-meanwhile. A tenth of the authors then write one more post. `--quick` has 6 authors, `--full` 200.
+and a trace store. The daemon's sensor imports every author, while a reader asks and votes. Then a
+tenth of the authors write one more post. `--quick` has 6 authors, `--full` 200.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.bench_hosts import host_environment
 from tests.bench.rows import Row, create_parser, print_results
 from tests.free_ports import free_port
-from tests.graph.s3 import REGION, client_of
+from tests.graph.s3 import REGION, make_s3_client
 from tests.live.hosts.host import GATEWAY, Host
 from tests.prepared_embedder import prepare_weights
 from twin_resources.access.keys import add_key, open_key_store
@@ -40,11 +40,11 @@ from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
-POSTS = 3  # of each author
-TRACES = "twin_resources.observability.trace_store.local_store"
+POST_COUNT = 3  # for each author
+TRACE_STORE_MODULE = "twin_resources.observability.trace_store.local_store"
 TRACE_KEYS = ("pk-lf-day", "sk-lf-day")
-# The statuses of all imports, by author, as Dagster recorded them.
-LIST_RUNS = """
+# Prints author and status of every import that Dagster has recorded.
+LIST_RUNS_PROGRAM = """
 import dagster, json, os
 os.environ["DAGSTER_HOME"] = os.environ["TWIN_HOME"] + "/dagster"
 runs = dagster.DagsterInstance.get().get_runs(dagster.RunsFilter(job_name="import_posts"))
@@ -61,7 +61,7 @@ class Reader:
     authors: list[str] = field(default_factory=list[str])  # imported so far
     stop: threading.Event = field(default_factory=threading.Event)
     statuses: Counter[int] = field(default_factory=Counter[int])
-    voted: set[str] = field(default_factory=set[str])  # trace ids whose vote was accepted
+    voted_ids: set[str] = field(default_factory=set[str])  # trace ids whose vote was accepted
     retried: int = 0
 
     def run(self) -> None:
@@ -77,11 +77,11 @@ class Reader:
             trace_id = response.headers.get("x-twin-trace-id", "")
             vote = self._post("twin/feedback", {"trace_id": trace_id, "thumb": "up"})
             if vote.status_code == 200:
-                self.voted.add(trace_id)
+                self.voted_ids.add(trace_id)
             number += 1
 
     def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        """Send a request; as a client does, repeat it while the gateway is away."""
+        """Send a request and, as a client does, repeat it while the gateway is down."""
         while True:
             try:
                 return httpx.post(
@@ -98,7 +98,7 @@ class Reader:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(__doc__, quick="6 authors", full="200 authors")
-    parser.add_argument("--authors", type=int, help="another number of authors")
+    parser.add_argument("--authors", type=int, help="number of authors instead of 6 or 200")
     options = parser.parse_args(arguments)
     count = options.authors or (200 if options.full else 6)
     slugs = [f"author-{number:03}" for number in range(count)]
@@ -124,38 +124,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure_day(worker: Host, answers: Host, traces: Host, *, slugs: Sequence[str]) -> list[Row]:
+    """Run the day on three hosts (worker, gateway, trace store) and return its rows."""
     for host in (worker, answers):
         for prepared in prepare_weights().iterdir():
             if prepared.is_dir() and prepared.name != "wheels":
                 shutil.copytree(prepared, host.settings.weights_dir / prepared.name)
-    write_posts(worker, slugs, range(POSTS))
+    write_posts(worker, slugs, range(POST_COUNT))
     apply_authors(worker, slugs)
-    traces.start_module("traces", TRACES)
+    traces.start_module("traces", TRACE_STORE_MODULE)
     with closing(open_key_store(answers.settings)) as keys:
         key = add_key(keys, role="site", authors=["*"], label="a site")
     answers.start(GATEWAY, "relay")
     reader = Reader(f"http://127.0.0.1:{answers.port}", key)
     thread = threading.Thread(target=reader.run, daemon=True)
     thread.start()
-    began = time.monotonic()
+    started = time.monotonic()
     worker.start("dagster-code", "dagster-daemon")
     with closing(State.open(worker.shared["TWIN_STATE_URL"])) as state:
         tables = Tables(worker.settings.tables_base, state=state)
 
-        rows_of = dict.fromkeys(slugs, 0)  # as last seen; an imported author is not read again
+        row_counts = dict.fromkeys(slugs, 0)  # as last seen; an imported author is not read again
 
-        def imported(rows: int, authors: Sequence[str] = slugs) -> list[str]:
+        def find_imported(row_count: int, authors: Sequence[str] = slugs) -> list[str]:
             for slug in authors:
-                if rows_of[slug] < rows and all(
+                if row_counts[slug] < row_count and all(
                     tables.exists(asset, slug) and tables.read(asset, slug).height
                     for asset in ("embeddings", "passage_embeddings")
                 ):
-                    rows_of[slug] = tables.read("cleaned_documents", slug).height
-            reader.authors = [slug for slug in slugs if rows_of[slug]]
-            return [slug for slug in authors if rows_of[slug] >= rows]
+                    row_counts[slug] = tables.read("cleaned_documents", slug).height
+            reader.authors = [slug for slug in slugs if row_counts[slug]]
+            return [slug for slug in authors if row_counts[slug] >= row_count]
 
-        def wait_for(count: int, authors: Sequence[str] = slugs, *, rows: int = POSTS) -> None:
-            wait_while_progress(worker, lambda: len(imported(rows, authors)), count)
+        def wait_for(
+            count: int, authors: Sequence[str] = slugs, *, row_count: int = POST_COUNT
+        ) -> None:
+            wait_while_progress(worker, lambda: len(find_imported(row_count, authors)), count)
 
         wait_for(len(slugs) // 4)
         kill(worker, "dagster-daemon")
@@ -165,51 +168,52 @@ def measure_day(worker: Host, answers: Host, traces: Host, *, slugs: Sequence[st
         answers.start(GATEWAY)
         wait_for(len(slugs) * 3 // 4)
         kill(traces, "traces")
-        traces.start_module("traces", TRACES)
+        traces.start_module("traces", TRACE_STORE_MODULE)
         wait_for(len(slugs))
-        seconds, cpu = time.monotonic() - began, cpu_seconds(worker)
+        seconds, cpu = time.monotonic() - started, cpu_seconds(worker)
         changed = slugs[: max(1, len(slugs) // 10)]
-        write_posts(worker, changed, range(POSTS, POSTS + 1))
-        wait_for(len(changed), changed, rows=POSTS + 1)
+        write_posts(worker, changed, range(POST_COUNT, POST_COUNT + 1))
+        wait_for(len(changed), changed, row_count=POST_COUNT + 1)
         reader.stop.set()
         thread.join()
         documents = {slug: tables.read("cleaned_documents", slug) for slug in slugs}
-    expected = {slug: POSTS + (slug in changed) for slug in slugs}
-    wrong = sum(frame.height != expected[slug] for slug, frame in documents.items())
-    worker.wait(lambda: not unfinished(list_runs(worker)))
+    expected = {slug: POST_COUNT + (slug in changed) for slug in slugs}
+    wrong_count = sum(frame.height != expected[slug] for slug, frame in documents.items())
+    worker.wait(lambda: not has_unfinished(list_runs(worker)))
     runs = list_runs(worker)
     succeeded = Counter(slug for slug, status in runs if status == "SUCCESS")
-    extra = sum(succeeded[slug] - 1 - (slug in changed) for slug in slugs)
-    wait_while_progress(answers, lambda: len(stored_votes(traces)), len(reader.voted))
-    votes = stored_votes(traces)
-    lost = len(reader.voted - set(votes))
-    asked = sum(reader.statuses.values())
+    extra_imports = sum(succeeded[slug] - 1 - (slug in changed) for slug in slugs)
+    wait_while_progress(answers, lambda: len(read_votes(traces)), len(reader.voted_ids))
+    votes = read_votes(traces)
+    lost_count = len(reader.voted_ids - set(votes))
+    question_count = sum(reader.statuses.values())
     return [
-        exact_row(f"{len(slugs)} authors: with missing or doubled posts", wrong),
-        exact_row("imports more than changes", extra, failed=len(runs) - succeeded.total()),
+        exact_row(f"{len(slugs)} authors: with missing or doubled posts", wrong_count),
+        exact_row("more imports than changes", extra_imports, failed=len(runs) - succeeded.total()),
         exact_row(
-            f"{asked} questions: lost",
-            asked - reader.statuses[200],
+            f"{question_count} questions: lost",
+            question_count - reader.statuses[200],
             asked_again=reader.retried,
             **{str(status): count for status, count in reader.statuses.items()},
         ),
         exact_row(
-            f"{len(reader.voted)} votes: lost or doubled", lost + len(votes) - len(set(votes))
+            f"{len(reader.voted_ids)} votes: lost or doubled",
+            lost_count + len(votes) - len(set(votes)),
         ),
-        Row("CPU seconds of the worker's processes, by author", cpu / len(slugs), "s"),
+        Row("CPU seconds of the worker's processes per author", cpu / len(slugs), "s"),
         Row("wall time until every author is imported", seconds, "s"),
     ]
 
 
 def list_runs(worker: Host) -> list[tuple[str, str]]:
-    """Return author and status of every import."""
-    listed = worker.run_script(LIST_RUNS)
-    if listed.returncode != 0:
-        raise SystemExit(listed.stderr)
-    return json.loads(listed.stdout.splitlines()[-1])
+    """Return the author and status of every import."""
+    completed = worker.run_script(LIST_RUNS_PROGRAM)
+    if completed.returncode != 0:
+        raise SystemExit(completed.stderr)
+    return json.loads(completed.stdout.splitlines()[-1])
 
 
-def unfinished(runs: Sequence[tuple[str, str]]) -> bool:
+def has_unfinished(runs: Sequence[tuple[str, str]]) -> bool:
     return any(status not in {"SUCCESS", "FAILURE", "CANCELED"} for _, status in runs)
 
 
@@ -219,9 +223,9 @@ def exact_row(name: str, value: float, **peers: float) -> Row:
 
 
 def write_posts(host: Host, slugs: Sequence[str], numbers: Sequence[int]) -> None:
-    """Write posts of these numbers to each author's prefix of the bucket."""
+    """Write the posts with these numbers to each author's prefix in the bucket."""
     bucket = host.shared["TWIN_TABLES_URI"].split("/")[2]
-    client = client_of(host.shared["AWS_ENDPOINT"])
+    client = make_s3_client(host.shared["AWS_ENDPOINT"])
     for slug in slugs:
         for number in numbers:
             sentences = [
@@ -239,20 +243,20 @@ def write_posts(host: Host, slugs: Sequence[str], numbers: Sequence[int]) -> Non
 
 
 def apply_authors(host: Host, slugs: Sequence[str]) -> None:
-    """Share the authors' files by `twin authors apply`."""
+    """Share the authors' files with `twin authors apply`."""
     folder = host.folder / "authors"
     folder.mkdir()
     bucket = host.shared["TWIN_TABLES_URI"].split("/")[2]
     for slug in slugs:
         lines = (f'name = "{slug}"', f'sources = ["s3://{bucket}/posts/{slug}"]')
         (folder / f"{slug}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    applied = host.run("twin_cli", "authors", "apply", str(folder), "--yes")
-    if applied.returncode != 0:
-        raise SystemExit(applied.stdout + applied.stderr)
+    completed = host.run("twin_cli", "authors", "apply", str(folder), "--yes")
+    if completed.returncode != 0:
+        raise SystemExit(completed.stdout + completed.stderr)
 
 
 def wait_while_progress(host: Host, count: Callable[[], int], goal: int) -> None:
-    """Wait until `count()` reaches the goal; fail after ten minutes without progress."""
+    """Wait until `count()` reaches `goal`; fail after ten minutes without progress."""
     reached = count()
     while reached < goal:
         target = reached + 1
@@ -268,14 +272,14 @@ def kill(host: Host, program: str) -> None:
     process.wait()
 
 
-def stored_votes(host: Host) -> list[str]:
+def read_votes(host: Host) -> list[str]:
     """Return the trace id of every vote in the trace store."""
     with LangfuseClient.from_settings(host.settings) as client:
         return [score["subject"]["id"] for score in client.scores(name=["thumbs"])]
 
 
 def cpu_seconds(host: Host) -> float:
-    """Return the CPU seconds of a host's programs and of their ended children, the runs."""
+    """Return the CPU seconds of a host's programs and of their ended child processes (runs)."""
     times = [psutil.Process(process.pid).cpu_times() for process in host.processes.values()]
     return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 

@@ -1,13 +1,13 @@
-"""Quality of the dataset's questions, rated by a person: sense, and use to a reader.
+"""Measure the quality of the dataset's questions, as rated by a person.
 
     python tests/bench/bench_questions.py --draw SHEET [--key FILE] [--seed NUMBER]
     python tests/bench/bench_questions.py --quick|--full [--json FILE]
 
-`--draw` writes a shuffled sheet of 100 drafts and 40 questions of people, and its key; the rules
-are in tests/bench/question_ratings/README.md. `--quick` counts the stored verdicts. `--full` also
-drafts questions on the bundled posts, and prints the source of each question and the CPU time.
-Posts are read, cleaned and drafted as by an import. The round trip, which removes questions, needs
-a home's embeddings and is not applied.
+`--draw` writes a shuffled sheet of 100 drafted questions and 40 people's questions, and its key;
+the rules for rating are in tests/bench/question_ratings/README.md. `--quick` counts the stored
+verdicts. `--full` also drafts questions about the bundled posts, and prints how many come from each
+source and the CPU time. Posts are read and cleaned, and questions drafted, as in an import. The
+round-trip filter, which removes questions, is not applied, because it needs a home's embeddings.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from tests.bench.rows import Row, bounded_row, print_results
 
 RATINGS = Path(__file__).parent / "question_ratings"
 SEED = 20261123
-SAMPLES_EACH, PEOPLE_EACH, POSTS_EACH = 20, 8, 60
-SHOWN_WORDS = 80  # of a passage
-MAX_SENSELESS, MIN_READER = 0.05, 0.6
+DRAFTS_PER_AUTHOR, PEOPLES_PER_AUTHOR, MAX_POSTS_PER_AUTHOR = 20, 8, 60
+MAX_PASSAGE_WORDS = 80
+MAX_SENSELESS_SHARE, MIN_READER_SHARE = 0.05, 0.6
 
 
 def clean_posts(author: str, *, rng: random.Random) -> pl.DataFrame:
-    """Return `cleaned_documents` of an author's posts, or of `POSTS_EACH` random ones."""
+    """Return `cleaned_documents` of an author's posts, or of `MAX_POSTS_PER_AUTHOR` random ones."""
     from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
     from twin_assets.corpus.corpus_tables import RawPosts, column_types
     from twin_assets.corpus.importers.post_head import UnreadablePostError
@@ -61,8 +61,8 @@ def clean_posts(author: str, *, rng: random.Random) -> pl.DataFrame:
         and path.stem not in {"LICENSE", "README"}
         and ("_posts" in path.parts or author != "skeeto")
     )
-    if len(paths) > POSTS_EACH:
-        paths = sorted(rng.sample(paths, POSTS_EACH))
+    if len(paths) > MAX_POSTS_PER_AUTHOR:
+        paths = sorted(rng.sample(paths, MAX_POSTS_PER_AUTHOR))
     types = {name: kind for name, kind in column_types(RawPosts).items() if name in RAW_COLUMNS}
     rows: list[dict[str, Any]] = []
     for path in paths:
@@ -79,40 +79,40 @@ def clean_posts(author: str, *, rng: random.Random) -> pl.DataFrame:
     return clean_and_quarantine(pl.DataFrame(rows, schema=types))[0].filter(pl.col("kept"))
 
 
-def draft(author: str, *, rng: random.Random) -> pl.DataFrame:
-    """Return drafts of an author's posts."""
+def draft_questions(author: str, *, rng: random.Random) -> pl.DataFrame:
+    """Return drafted questions about an author's posts."""
     from twin_assets.instructions.drafts import DOCUMENT_COLUMNS, draft_documents
 
     return draft_documents(clean_posts(author, rng=rng).select(DOCUMENT_COLUMNS))
 
 
-def sample_people(author: str, *, rng: random.Random) -> list[dict[str, str]]:
-    """Return random questions of people, each with the passage most likely to answer it."""
+def sample_peoples_questions(author: str, *, rng: random.Random) -> list[dict[str, str]]:
+    """Return random questions by people, each with the passage most likely to answer it."""
     folder = posts_folder(author)
     if author in SHARED_AUTHORS:
-        asked = [
+        candidates = [
             (question.id, question.question, question.posts[0], "")
             for question in read_shared_questions(author)
         ]
     else:
-        asked = [
+        candidates = [
             (question.id, question.question, *question.answers[0])
             for question in read_questions(author)
             if question.kind == "own"
         ]
     items: list[dict[str, str]] = []
-    for name, question, post, sentence in rng.sample(asked, PEOPLE_EACH):
+    for name, question, post, sentence in rng.sample(candidates, PEOPLES_PER_AUTHOR):
         path = folder / post if (folder / post).exists() else next(folder.rglob(post))
         text = path.read_text(encoding="utf-8")
-        passage = _nearest(text, sentence or question)
+        passage = _find_nearest_paragraph(text, sentence or question)
         items.append(
             {"author": author, "id": name, "question": question, "passage": passage, "by": "person"}
         )
     return items
 
 
-def _nearest(text: str, words: str) -> str:
-    """Return the paragraph of a text that shares most words with `words`."""
+def _find_nearest_paragraph(text: str, words: str) -> str:
+    """Return the paragraph that shares the most words with `words`."""
     from twin_assets.corpus.shingles import split_words
 
     query = set(split_words(words))
@@ -120,12 +120,12 @@ def _nearest(text: str, words: str) -> str:
     return max(parts or [text], key=lambda part: len(query & set(split_words(part))))
 
 
-def draw(sheet: Path, key: Path, *, seed: int) -> None:
-    """Write the sheet and its key."""
+def write_sheet(sheet: Path, key: Path, *, seed: int) -> None:
+    """Write the sheet of questions to rate, and its key with the sources."""
     rng = random.Random(seed)
     items: list[dict[str, str]] = []
     for author in sorted([*authors(), *SHARED_AUTHORS]):
-        rows = draft(author, rng=rng).sort("sample_id").to_dicts()
+        rows = draft_questions(author, rng=rng).sort("sample_id").to_dicts()
         items += [
             {
                 "author": author,
@@ -134,61 +134,61 @@ def draw(sheet: Path, key: Path, *, seed: int) -> None:
                 "passage": row["answer"],
                 "by": row["instruction_source"],
             }
-            for row in rng.sample(rows, SAMPLES_EACH)
+            for row in rng.sample(rows, DRAFTS_PER_AUTHOR)
         ]
-        items += sample_people(author, rng=rng)
+        items += sample_peoples_questions(author, rng=rng)
     rng.shuffle(items)
-    lines, keys = [f"seed {seed}"], list[str]()
+    lines, key_lines = [f"seed {seed}"], list[str]()
     for number, item in enumerate(items, start=1):
-        shown = " ".join(item["passage"].split()[:SHOWN_WORDS])
-        lines.append(f"{number}. {item['question']}\n     {shown}")
+        passage = " ".join(item["passage"].split()[:MAX_PASSAGE_WORDS])
+        lines.append(f"{number}. {item['question']}\n     {passage}")
         entry = {"number": number, "author": item["author"], "id": item["id"], "by": item["by"]}
         entry["sha256"] = hashlib.sha256(item["question"].encode()).hexdigest()
         if item["author"] not in SHARED_AUTHORS or item["by"] == "person":
             entry["question"] = item["question"]
-        keys.append(json.dumps(entry, ensure_ascii=False))
+        key_lines.append(json.dumps(entry, ensure_ascii=False))
     sheet.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    key.write_text("\n".join(keys) + "\n", encoding="utf-8")
+    key.write_text("\n".join(key_lines) + "\n", encoding="utf-8")
 
 
-def wilson(hits: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927)."""
+def wilson_interval(hits: int, total: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a share (Wilson 1927)."""
     z, share, n = 1.96, hits / total, total
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return centre - half, centre + half
+    center = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half_width = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return center - half_width, center + half_width
 
 
 def verdict_rows(file: Path) -> list[Row]:
-    """Return the rows of a file of verdicts."""
+    """Return the rows for a file of verdicts."""
     lines = file.read_text(encoding="utf-8").splitlines()
-    rated = [json.loads(line) for line in lines if line.startswith("{")]
-    samples = [item for item in rated if item["by"] != "person"]
-    people = [item for item in rated if item["by"] == "person"]
+    ratings = [json.loads(line) for line in lines if line.startswith("{")]
+    drafts = [item for item in ratings if item["by"] != "person"]
+    people = [item for item in ratings if item["by"] == "person"]
 
     def share(items: Sequence[Any], verdict: str) -> float:
         return sum(item["verdict"] == verdict for item in items) / len(items)
 
     def peers(verdict: str) -> dict[str, float]:
-        low, high = wilson(sum(item["verdict"] == verdict for item in samples), len(samples))
-        of_people = share(people, verdict)
-        return {"95 % from": low, "to": high, f"of {len(people)} people’s": of_people}
+        low, high = wilson_interval(sum(item["verdict"] == verdict for item in drafts), len(drafts))
+        peoples_share = share(people, verdict)
+        return {"95 % from": low, "to": high, f"of {len(people)} people’s": peoples_share}
 
-    questions = [item for item in samples if item["verdict"] != "continuation"]
-    name = f"{file.stem}: of {len(samples)} samples"
+    questions = [item for item in drafts if item["verdict"] != "continuation"]
+    name = f"{file.stem}: of {len(drafts)} samples"
     return [
-        bounded_row(f"{name}: senseless", share(samples, "senseless"), "share",
-                    at_most=MAX_SENSELESS, peers=peers("senseless")),
-        bounded_row(f"{name}: such as a reader would ask", share(samples, "reader"), "share",
-                    at_least=MIN_READER, peers=peers("reader")),
-        Row(f"{name}: continuations", share(samples, "continuation"), "share"),
-        Row(f"{file.stem}: of {len(questions)} questions: such as a reader would ask",
+        bounded_row(f"{name}: senseless", share(drafts, "senseless"), "share",
+                    at_most=MAX_SENSELESS_SHARE, peers=peers("senseless")),
+        bounded_row(f"{name}: a reader would ask them", share(drafts, "reader"), "share",
+                    at_least=MIN_READER_SHARE, peers=peers("reader")),
+        Row(f"{name}: continuations", share(drafts, "continuation"), "share"),
+        Row(f"{file.stem}: of {len(questions)} questions: a reader would ask them",
             share(questions, "reader"), "share"),
     ]  # fmt: skip
 
 
 def source_rows() -> list[Row]:
-    """Return rows of the sources of the bundled posts' questions, and of the cost of drafting."""
+    """Return rows for the sources of the bundled posts' questions, and the cost of drafting."""
     from twin_assets.instructions.drafts import DOCUMENT_COLUMNS, draft_documents
 
     documents = [clean_posts(author, rng=random.Random(SEED)) for author in authors()]
@@ -205,21 +205,21 @@ def source_rows() -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    form = parser.add_mutually_exclusive_group(required=True)
-    form.add_argument("--draw", type=Path)
-    form.add_argument("--quick", action="store_true")
-    form.add_argument("--full", action="store_true")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--draw", type=Path)
+    mode.add_argument("--quick", action="store_true")
+    mode.add_argument("--full", action="store_true")
     parser.add_argument("--key", type=Path)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.draw:
-        draw(args.draw, args.key or args.draw.with_suffix(".key.jsonl"), seed=args.seed)
+        write_sheet(args.draw, args.key or args.draw.with_suffix(".key.jsonl"), seed=args.seed)
         sys.stdout.write(f"seed {args.seed}\n")
         return 0
     rows = [row for file in sorted(RATINGS.glob("*.jsonl")) for row in verdict_rows(file)]
     rows += source_rows() if args.full else []
-    return print_results(rows, args.json, sign=lambda row: "≥" if "reader" in row.name else "≤")
+    return print_results(rows, args.json, operator=lambda row: "≥" if "reader" in row.name else "≤")
 
 
 if __name__ == "__main__":

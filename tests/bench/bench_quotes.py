@@ -1,13 +1,13 @@
-"""Quotations: the share of natural questions that are answered with useful passages or declined.
+"""Measure how many natural questions are answered with useful passages or rightly declined.
 
     python tests/bench/bench_quotes.py --quick|--full [--half tuned|held_out] [--json FILE]
 
 `--quick` asks the tuned half of one bundled author's questions, `--full` the held-out halves of all
-five authors (of the shared authors only if ../shared/data exists). The posts go through the
+five authors (those of the shared authors only if ../shared/data exists). The posts go through the
 production path: import, cleaning, chunks, passages, calibration. Questions go through the gateway's
 retriever and quoter. A passage is useful when it contains a sentence that was listed in advance
-(tests/bench/reader_questions). The peer is a retrieval-only chat, which shows the nearest chunk of
-128 tokens. CPU time is that of retrieval and quoting for one question.
+(tests/bench/reader_questions). The peer is a chat with retrieval alone, which shows the nearest
+chunk of 128 tokens. CPU time is that of retrieval and quoting for one question.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings, load_settings
 
 MIN_USEFUL = {1: 0.55, 2: 0.70, 3: 0.80}  # share of questions, by number of quotations
-MIN_FOREIGN_DECLINED, MAX_OWN_DECLINED, MAX_TURNS_WRONG, MAX_CPU_MS = 0.90, 0.05, 0.30, 150.0
+MIN_FOREIGN_DECLINED, MAX_OWN_DECLINED, MAX_WRONG_TURNS, MAX_CPU_MS = 0.90, 0.05, 0.30, 150.0
 
 
 def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
-    """Import the posts of these authors, up to their quotations, into a new home."""
+    """Import these authors' posts into a new home, up to the calibration of quotations."""
     os.environ["TWIN_HOME"] = str(home)
     import dagster as dg
 
@@ -72,14 +72,14 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
             partition_key=slug,
             instance=instance,
             resources=default_resources(),
-            raise_on_error=False,  # failed claims about cleaning do not matter here
+            raise_on_error=False,  # failed checks of the cleaning do not matter here
         )  # fmt: skip
     return settings
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The passages for a question, best first, and the CPU time."""
+    """The passages found for a question, best first, and the CPU time of finding them."""
 
     passages: RetrievedPassages
     cpu_ms: float
@@ -89,33 +89,33 @@ class Answer:
         return self.passages.quote_result.quotes if self.passages.quote_result else ()
 
 
-class Finder:
-    """Finds passages as the gateway does."""
+class QuoteFinder:
+    """Finds quotations as the gateway does."""
 
     def __init__(self, settings: Settings) -> None:
         from twin_resources.models.embedder.embedder import load_embedder
 
         embedder = load_embedder(settings, threads=1, allow_gpu=False)
-        self._passages = PassageFinder(
+        self._passage_finder = PassageFinder(
             lambda: Retriever(settings.tables_base, embedder),
             lambda retriever: Quoter(settings.tables_base, retriever.embedder_revision),
         )
 
     def ask(self, author: str, turns: Sequence[str]) -> Answer:
-        """Ask the reader's last turn, after a talk of the earlier turns and their answers."""
+        """Return the answer to the last turn of a talk with these turns of a reader."""
         messages: list[dict[str, str]] = []
         for number, turn in enumerate(turns, start=1):
             messages.append({"role": "user", "content": turn})
             question = read_question({"model": f"twin/{author}", "messages": messages})
-            before = time.process_time()
-            found = self._passages._retrieve(
+            started = time.process_time()
+            found = self._passage_finder._retrieve(
                 author,
                 question.search_texts,
                 token_budget=CONTEXT_TOKENS,
                 with_quotes=True,
                 earlier_answers=question.earlier_answers,
             )
-            answer = Answer(found, 1000 * (time.process_time() - before))
+            answer = Answer(found, 1000 * (time.process_time() - started))
             if number == len(turns):
                 return answer
             text = render_quotes(answer.quotes, before_prose=False).text or "Nothing was found."
@@ -123,8 +123,8 @@ class Finder:
         raise ValueError("a talk has at least one turn")
 
 
-def sources_of(settings: Settings, slugs: Sequence[str]) -> dict[str, str]:
-    """Return the path of each document's post, by document id."""
+def read_source_paths(settings: Settings, slugs: Sequence[str]) -> dict[str, str]:
+    """Map each document id to the path of its post."""
     import lancedb
 
     sources: dict[str, str] = {}
@@ -138,23 +138,25 @@ def sources_of(settings: Settings, slugs: Sequence[str]) -> dict[str, str]:
 def question_rows(
     answered: Sequence[tuple[AskedQuestion, Answer]], sources: dict[str, str], *, half: str
 ) -> list[Row]:
-    """Return the rows of each author and of all authors."""
+    """Return the rows for each author and for all authors together."""
     authors = list(dict.fromkeys(question.author for question, _ in answered))
-    parts = {name: [pair for pair in answered if pair[0].author == name] for name in authors}
-    if len(parts) > 1:
-        parts["all authors"] = list(answered)
+    groups = {name: [pair for pair in answered if pair[0].author == name] for name in authors}
+    if len(groups) > 1:
+        groups["all authors"] = list(answered)
     rows: list[Row] = []
-    for name, part in parts.items():
-        own = [pair for pair in part if pair[0].kind == "own"]
-        foreign = [pair for pair in part if pair[0].kind == "foreign"]
+    for name, pairs in groups.items():
+        own = [pair for pair in pairs if pair[0].kind == "own"]
+        foreign = [pair for pair in pairs if pair[0].kind == "foreign"]
 
         def is_useful(question: AskedQuestion, quotes: Sequence[Quote]) -> bool:
             return any(
                 question.answered_by(sources[quote.document_id], quote.text) for quote in quotes
             )
 
-        def share(holds: Callable[[AskedQuestion, Answer], bool], of: Sequence[Any] = own) -> float:
-            return statistics.mean(holds(question, answer) for question, answer in of)
+        def share(
+            holds: Callable[[AskedQuestion, Answer], bool], pairs: Sequence[Any] = own
+        ) -> float:
+            return statistics.mean(holds(question, answer) for question, answer in pairs)
 
         def is_first_chunk_useful(question: AskedQuestion, answer: Answer) -> bool:
             return any(
@@ -180,8 +182,10 @@ def question_rows(
     return rows
 
 
-def turn_row(talks: Sequence[Talk], finder: Finder, sources: dict[str, str], *, half: str) -> Row:
-    """Return the share of turns after the first without a useful quotation."""
+def turn_row(
+    talks: Sequence[Talk], finder: QuoteFinder, sources: dict[str, str], *, half: str
+) -> Row:
+    """Return the row for the share of turns after the first without a useful quotation."""
 
     def is_useful(useful: Sequence[UsefulPassage], answer: Answer) -> bool:
         return any(
@@ -196,7 +200,7 @@ def turn_row(talks: Sequence[Talk], finder: Finder, sources: dict[str, str], *, 
         for number, useful in enumerate(talk.useful, start=1)
     ]
     name = f"{half}: turns after the first without a useful passage, of {len(results)}"
-    return bounded_row(name, 1 - statistics.mean(results), "share", at_most=MAX_TURNS_WRONG)
+    return bounded_row(name, 1 - statistics.mean(results), "share", at_most=MAX_WRONG_TURNS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -208,17 +212,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     half: Half = options.half or ("held_out" if options.full else "tuned")
     with tempfile.TemporaryDirectory() as scratch:
         settings = import_posts(Path(scratch), slugs)
-        finder, sources = Finder(settings), sources_of(settings, slugs)
+        finder, sources = QuoteFinder(settings), read_source_paths(settings, slugs)
         questions = [question for slug in slugs for question in read_asked(slug, half)]
         answered = [
             (question, finder.ask(question.author, [question.question])) for question in questions
         ]
         rows = question_rows(answered, sources, half=half)
         rows.append(turn_row(read_talks(slugs, half), finder, sources, half=half))
-    return print_results(rows, options.json, sign=_sign)
+    return print_results(rows, options.json, operator=_operator)
 
 
-def _sign(row: Row) -> str:
+def _operator(row: Row) -> str:
     upper_bounds = (" own questions declined", "CPU", "without a useful passage")
     return "≤" if any(word in row.name for word in upper_bounds) else "≥"
 

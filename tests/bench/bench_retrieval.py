@@ -1,13 +1,13 @@
-"""Retrieval: recall and cost of vector search at 20,000 to 1,000,000 vectors, and its quality.
+"""Measure recall and cost of vector search at 20,000 to 1,000,000 vectors, and its quality.
 
     python tests/bench/bench_retrieval.py --quick|--full
         [--only PART …] [--json FILE]
 
-`--full` runs `20k`, `200k` and `readers`; `1m` runs only when it is named. Vectors are between near
-neighbours of real chunk vectors; queries are held-out real vectors. Ours is the gateway's search
-over an indexed table (`twin_resources.models.retrieval`), including the rows' texts but without
-embedding the question. CPU seconds are those of the whole process. `readers` asks all five authors
-the questions of `tests/bench/questions`, which are in readers' words.
+`--full` runs `20k`, `200k` and `readers`; `1m` runs only if `--only` names it. Vectors lie between
+near neighbors of real chunk vectors; queries are held-out real vectors. Ours is the gateway's
+search over an indexed table (`twin_resources.models.retrieval`), including the rows' texts but
+without embedding the question. CPU seconds are those of the whole process. `readers` asks all five
+authors the questions in `tests/bench/questions`, which are in readers' words.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import numpy as np
 
 from tests.bench.knowledge import corpus, readers
-from tests.bench.knowledge.tables import open_table, tables_in, write_passages
+from tests.bench.knowledge.tables import create_tables, open_passages, write_passages
 from tests.bench.rows import Row, bounded_row, create_parser, run_parts
 from twin_assets.knowledge.embedding import embedding_columns
 from twin_resources.models.retrieval import vector_index
@@ -38,8 +38,8 @@ from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.search import RetrievalQuery, search_vectors
 from twin_resources.settings import Settings
 
-HELD_OUT = 100  # queries
-K = 10
+QUERY_COUNT = 100
+NEAREST_COUNT = 10
 
 
 def time_queries(
@@ -47,45 +47,45 @@ def time_queries(
 ) -> tuple[float, list[Any]]:
     """Return CPU seconds per query and the results, after one query as a warm-up."""
     search(queries[0])
-    before = time.process_time()
+    started = time.process_time()
     results = [search(query) for query in queries]
-    return (time.process_time() - before) / len(queries), results
+    return (time.process_time() - started) / len(queries), results
 
 
-def measure_size(base: np.ndarray, held: np.ndarray, size: int, *, has_goals: bool) -> list[Row]:
-    """Return recall and queries per CPU second for a number of vectors."""
-    vectors = corpus.many_vectors(base, size)
-    exact = corpus.exact_nearest(vectors, held, K)
+def measure_size(base: np.ndarray, queries: np.ndarray, size: int, *, has_goals: bool) -> list[Row]:
+    """Return rows for recall and queries per CPU second with `size` vectors."""
+    vectors = corpus.generate_vectors(base, size)
+    exact = corpus.find_exact_nearest(vectors, queries, NEAREST_COUNT)
     schema = dict(embedding_columns(vectors.shape[1]))
     label = f"{size:,} vectors"
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        tables = tables_in(folder)
+        tables = create_tables(folder)
         parts = [
-            corpus.passages(vectors[start : start + 20_000], start, schema)
+            corpus.build_passages(vectors[start : start + 20_000], start, schema)
             for start in range(0, size, 20_000)
         ]
         write_passages(tables, parts, vectors.shape[1])
         del parts
 
         def search_table(query: np.ndarray) -> list[int]:
-            found = search_vectors(table, RetrievalQuery(""), query)
-            return [int(row["chunk_id"]) for row in found[:K]]
+            hits = search_vectors(table, RetrievalQuery(""), query)
+            return [int(row["chunk_id"]) for row in hits[:NEAREST_COUNT]]
 
-        table = open_table(tables)
-        flat_s, flat = time_queries(search_table, held[: max(10, len(held) // 5)])
-        before = time.process_time()
+        table = open_passages(tables)
+        flat_s, flat = time_queries(search_table, queries[: max(10, len(queries) // 5)])
+        started = time.process_time()
         maintain_vector_index(tables, "bench")
-        built_s = time.process_time() - before
-        table = open_table(tables)
-        ours_s, ours = time_queries(search_table, held)
+        build_s = time.process_time() - started
+        table = open_passages(tables)
+        ours_s, ours = time_queries(search_table, queries)
         rows.append(
             bounded_row(
-                f"recall@{K}, {label}",
-                corpus.recall(ours, exact),
+                f"recall@{NEAREST_COUNT}, {label}",
+                corpus.mean_recall(ours, exact),
                 "",
                 at_least=0.95,
-                peers={"flat scan": corpus.recall(flat, exact[: len(flat)])},
+                peers={"flat scan": corpus.mean_recall(flat, exact[: len(flat)])},
             )
         )
     rows.append(
@@ -97,45 +97,45 @@ def measure_size(base: np.ndarray, held: np.ndarray, size: int, *, has_goals: bo
             peers={"flat scan": 1 / flat_s},
         )
     )
-    rows.append(bounded_row(f"CPU seconds to make the index, {label}", built_s, "s"))
+    rows.append(bounded_row(f"CPU seconds to make the index, {label}", build_s, "s"))
     return rows
 
 
 Part = Callable[..., list[Row]]
 
 
-def size_part(size: int, *, has_goals: bool) -> Part:
-    """Return the part that measures one size."""
+def create_size_part(size: int, *, has_goals: bool) -> Part:
+    """Return the part that measures `size` vectors."""
 
     def measure(home: Settings, *, quick: bool) -> list[Row]:
-        vectors = corpus.chunk_vectors(700 if quick else 2500, home)
-        base, queries = vectors[:-HELD_OUT], vectors[-HELD_OUT:]
+        vectors = corpus.embed_chunk_texts(700 if quick else 2500, home)
+        base, queries = vectors[:-QUERY_COUNT], vectors[-QUERY_COUNT:]
         return measure_size(base, queries, size, has_goals=has_goals or quick)
 
     return measure
 
 
 PARTS: dict[str, Part] = {
-    "20k": size_part(20_000, has_goals=False),
-    "200k": size_part(200_000, has_goals=True),
-    "1m": size_part(1_000_000, has_goals=False),
-    "readers": readers.figures,
+    "20k": create_size_part(20_000, has_goals=False),
+    "200k": create_size_part(200_000, has_goals=True),
+    "1m": create_size_part(1_000_000, has_goals=False),
+    "readers": readers.shown_rows,
 }
 QUICK, FULL = ("20k", "readers"), ("20k", "200k", "readers")
 
 
 def main() -> int:
-    parser = create_parser(__doc__, quick="20,000 vectors, 30 posts an author")
+    parser = create_parser(__doc__, quick="20,000 vectors, one author's questions")
     parser.add_argument("--only", nargs="+", choices=list(PARTS))
     options = parser.parse_args()
-    home = corpus.settings()
+    home = corpus.load_embedder_home()
     print(
         f"index: IVF_RQ, {vector_index.ROWS_PER_PARTITION} rows a partition, "
         f"{vector_index.PROBED_PARTITIONS} probed, refined {vector_index.REFINE_FACTOR} times"
     )
     names = options.only or (QUICK if options.quick else FULL)
     parts = {name: partial(PARTS[name], home, quick=options.quick) for name in names}
-    return run_parts(parts, options.json, sign=lambda _: "≥")
+    return run_parts(parts, options.json, operator=lambda _: "≥")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""Routing: the router compared with simpler ones, and its certified margin.
+"""Compare the router with simpler ones, and measure its certified margin.
 
     python tests/bench/bench_routing.py --quick|--full [--only PART] [--json FILE]
 
-Data: 14,042 questions of MMLU answered by a weak and a strong model (RouteLLM's responses; the
-README beside the data names source and licence). The project's embedder computes the questions'
-vectors, which are kept under /tmp. Gain = strong − weak: −1, 0 or 1. Labels
-are drawn at random, and the router does not see the subjects. Peers use the same labels in the same
-run: random order, the mean gain of a question's class (`prompt_classes`), its length, the mean gain
-of its 20 nearest labels.
+Data: 14,042 MMLU questions answered by a weak and a strong model (RouteLLM's responses; the README
+beside the data names source and license). The project's embedder computes the questions' vectors,
+which are kept in /tmp. Gain = strong − weak: −1, 0 or 1. Labels are drawn at random, and the router
+does not see the subjects. Peers use the same labels in the same run: random order, the mean gain of
+a question's class (`prompt_classes`), its length, the mean gain of its 20 nearest labels.
 
-APGR is the recovered share of the gap between weak and strong, averaged over all shares of strong
-calls (Ong et al., RouteLLM, https://arxiv.org/abs/2406.18665). `--quick` has fewer splits and
-labels.
+APGR is the share of the gap between weak and strong model that routing recovers, averaged over all
+shares of strong calls (Ong et al., RouteLLM, https://arxiv.org/abs/2406.18665). `--quick` has fewer
+splits and labels.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from twin_resources.router.gain import FittedGain, assign_folds, fit
 DATA = SHARED_DATA / "routing"
 CACHE = Path("/tmp/llm-twin-bench-routing")
 MARGIN = 0.03
-PRICES = (0.24 / 1e6 * 300, 24.7 / 1e6 * 300)  # RouteLLM's prices of an answer of 300 tokens, in $
-NEIGHBOURS = 20
+PRICES = (0.24 / 1e6 * 300, 24.7 / 1e6 * 300)  # RouteLLM's, in $ per answer of 300 tokens
+NEIGHBOR_COUNT = 20
 
 
 @dataclass(frozen=True)
 class Questions:
-    """Questions with the gains of the strong model; arrays of length n."""
+    """Questions with the strong model's gains; all arrays have one entry per question."""
 
     vectors: Floats
     lengths: np.ndarray
@@ -56,27 +55,27 @@ class Questions:
 
 
 def read_mmlu() -> Questions:
-    """Return the questions of MMLU."""
+    """Return the MMLU questions."""
     frame = pl.read_parquet(DATA / "routellm_mmlu_gsm8k.parquet")
     prompts = frame["prompt"].to_list()
     gains = frame["strong_ok"].cast(pl.Float64) - frame["weak_ok"].cast(pl.Float64)
-    every = Questions(
+    questions = Questions(
         embed_prompts(prompts).astype(np.float64),
         np.asarray([len(prompt) for prompt in prompts]),
         gains.to_numpy(),
         np.asarray([classify_question(prompt) for prompt in prompts]),
     )
-    return every.select(np.flatnonzero((frame["bench"] == "mmlu").to_numpy()))
+    return questions.select(np.flatnonzero((frame["bench"] == "mmlu").to_numpy()))
 
 
 def embed_prompts(prompts: list[str]) -> np.ndarray:
-    """Return the questions' vectors, computed once."""
+    """Return the questions' vectors, which are computed once and cached."""
     path = CACHE / f"{len(prompts)}.npy"
     if not path.exists():
-        from tests.bench.knowledge.corpus import settings
+        from tests.bench.knowledge.corpus import load_embedder_home
         from twin_resources.models.embedder.embedder import load_embedder
 
-        embedder = load_embedder(settings())
+        embedder = load_embedder(load_embedder_home())
         parts = [embedder.embed(prompts[n : n + 512]) for n in range(0, len(prompts), 512)]
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, np.concatenate(parts))
@@ -87,65 +86,65 @@ def embed_prompts(prompts: list[str]) -> np.ndarray:
 class Split:
     """Labelled questions, questions to be routed, and the router fitted on the labels."""
 
-    labels: Questions
-    asked: Questions
+    labelled: Questions
+    routed: Questions
     fitted: FittedGain
     predicted: Floats
 
 
-def split(questions: Questions, label_count: int, seed: int) -> Split:
+def split_and_fit(questions: Questions, label_count: int, seed: int) -> Split:
     """Draw random labels, fit the router on them, and predict the other questions."""
     order = np.random.default_rng(seed).permutation(len(questions.gains))
-    labels, asked = questions.select(order[:label_count]), questions.select(order[label_count:])
-    scale = fit_scale(labels.lengths.tolist(), [0.0] * label_count)
+    labelled, routed = questions.select(order[:label_count]), questions.select(order[label_count:])
+    scale = fit_scale(labelled.lengths.tolist(), [0.0] * label_count)
 
     def features(part: Questions) -> Floats:
         lengths = part.lengths.tolist()
         return feature_rows(part.vectors, lengths, [0.0] * len(lengths), scale=scale)
 
     folds = assign_folds([str(index) for index in order[:label_count]])
-    fitted = fit(features(labels), labels.gains[:, None], folds)
-    return Split(labels, asked, fitted, fitted.model.predict(features(asked))[:, 0])
+    fitted = fit(features(labelled), labelled.gains[:, None], folds)
+    return Split(labelled, routed, fitted, fitted.model.predict(features(routed))[:, 0])
 
 
-def apgr(scores: Floats, gains: Floats) -> float:
+def compute_apgr(scores: Floats, gains: Floats) -> float:
     """Return the mean recovered share of the gap over 41 shares of strong calls (trapezoids)."""
-    recovered = _recovered(scores, gains)
+    recovered = _recovered_shares(scores, gains)
     shares = np.linspace(0.0, 1.0, 41)
     return float(np.trapezoid(recovered[np.rint(shares * len(gains)).astype(int)], shares))
 
 
-def _recovered(scores: Floats, gains: Floats) -> Floats:
+def _recovered_shares(scores: Floats, gains: Floats) -> Floats:
     order = np.argsort(-scores, kind="stable")
     return np.concatenate([[0.0], np.cumsum(gains[order])]) / gains.sum()
 
 
-def peers(routed: Split, seed: int) -> dict[str, Floats]:
+def score_with_peers(split: Split, seed: int) -> dict[str, Floats]:
     """Return the scores of simpler routers on the same labels."""
-    labels, asked = routed.labels, routed.asked
+    labels, asked = split.labelled, split.routed
     mean = float(labels.gains.mean())
     by_class = {
         name: float(labels.gains[labels.classes == name].mean()) for name in set(labels.classes)
     }
-    nearest = np.argpartition(-(asked.vectors @ labels.vectors.T), NEIGHBOURS)
+    nearest = np.argpartition(-(asked.vectors @ labels.vectors.T), NEIGHBOR_COUNT)
     random = np.random.default_rng(seed).random(len(asked.gains))
     return {
         "random": random,
         "classes": np.asarray([by_class.get(name, mean) for name in asked.classes]) + 1e-6 * random,
         "length": asked.lengths.astype(float),
-        "20 nearest": labels.gains[nearest[:, :NEIGHBOURS]].mean(1),
+        "20 nearest": labels.gains[nearest[:, :NEIGHBOR_COUNT]].mean(1),
     }
 
 
 def curve_rows(questions: Questions, label_count: int, seeds: range, goal: float) -> list[Row]:
-    """Return the row of APGR, with the peers."""
+    """Return the row for APGR, with the peers."""
     ours: list[float] = []
     theirs: dict[str, list[float]] = {}
     for seed in seeds:
-        routed = split(questions, label_count, seed)
-        ours.append(apgr(routed.predicted, routed.asked.gains))
-        for peer, scores in peers(routed, seed).items():
-            theirs.setdefault(peer, []).append(apgr(scores, routed.asked.gains))
+        split = split_and_fit(questions, label_count, seed)
+        ours.append(compute_apgr(split.predicted, split.routed.gains))
+        for peer, scores in score_with_peers(split, seed).items():
+            theirs.setdefault(peer, []).append(compute_apgr(scores, split.routed.gains))
     peer_means = {peer: statistics.mean(values) for peer, values in theirs.items()}
     title = f"MMLU, {label_count} labels, {len(seeds)} draws: APGR"
     return [bounded_row(title, statistics.mean(ours), "", at_least=goal, peers=peer_means)]
@@ -153,32 +152,38 @@ def curve_rows(questions: Questions, label_count: int, seeds: range, goal: float
 
 @dataclass(frozen=True)
 class Savings:
-    """Share of calls saved and true loss by the certified step, and loss by the naive step."""
+    """Results of one split.
 
-    saved: float
-    lost: float
-    naive_lost: float
+    Attributes:
+        saved_share: share of calls that the certified step saves.
+        loss: true loss with the certified step.
+        naive_loss: true loss with the naive step.
+    """
+
+    saved_share: float
+    loss: float
+    naive_loss: float
 
 
-def measure_savings(routed: Split) -> Savings:
-    """Certify a step on the labels, and measure it on the other questions."""
-    gains, prices = routed.labels.gains[:, None], list(PRICES)
+def measure_savings(split: Split) -> Savings:
+    """Certify a step on the labelled questions, and measure it on the routed ones."""
+    gains, prices = split.labelled.gains[:, None], list(PRICES)
     best = find_cheapest_step(
-        compute_price_steps(gains, routed.fitted.cross_fitted, prices, margin=MARGIN)
+        compute_price_steps(gains, split.fitted.cross_fitted, prices, margin=MARGIN)
     )
-    is_cheap = _is_cheap(routed.predicted, best.weight if best else -math.inf)
+    is_cheap = _is_cheap(split.predicted, best.weight if best else -math.inf)
     # The peer uses the model's predictions on its own training labels, and no bound.
-    fitted = routed.fitted.model.predict(routed.fitted.model.rows.astype(np.float64))[:, 0]
-    naive = -math.inf
+    fitted = split.fitted.model.predict(split.fitted.model.rows.astype(np.float64))[:, 0]
+    naive_weight = -math.inf
     for share in np.arange(STEP_SHARE, 1.0, STEP_SHARE):
         weight = float(np.quantile(fitted, share))
-        if float((routed.labels.gains * (fitted < weight)).mean()) > MARGIN:
+        if float((split.labelled.gains * (fitted < weight)).mean()) > MARGIN:
             break
-        naive = weight
+        naive_weight = weight
     return Savings(
         float(is_cheap.mean()),
-        float((routed.asked.gains * is_cheap).mean()),
-        float((routed.asked.gains * (routed.predicted < naive)).mean()),
+        float((split.routed.gains * is_cheap).mean()),
+        float((split.routed.gains * (split.predicted < naive_weight)).mean()),
     )
 
 
@@ -188,32 +193,33 @@ def _is_cheap(predicted: Floats, weight: float) -> np.ndarray:
 
 
 def margin_rows(questions: Questions, plan: dict[int, int], goals: dict[int, float]) -> list[Row]:
-    """Return rows of the calls saved, and of how often the true loss exceeds the margin.
+    """Return rows for the calls saved, and for how often the true loss exceeds the margin.
 
     Args:
-        plan: number of labels → number of splits.
-        goals: number of labels → goal for the calls saved, in percent.
+        plan: the number of splits by number of labels.
+        goals: the goal for the calls saved, in percent, by number of labels.
     """
     rows: list[Row] = []
-    for label_count, splits in plan.items():
+    for label_count, split_count in plan.items():
         savings = [
-            measure_savings(split(questions, label_count, 10_000 + seed)) for seed in range(splits)
+            measure_savings(split_and_fit(questions, label_count, 10_000 + seed))
+            for seed in range(split_count)
         ]
-        saved = 100 * statistics.mean(each.saved for each in savings)
-        above = sum(each.lost > MARGIN for each in savings)
-        naive = sum(each.naive_lost > MARGIN for each in savings)
-        title = f"MMLU, {label_count} labels, margin {MARGIN:g}, {splits} splits"
+        saved = 100 * statistics.mean(each.saved_share for each in savings)
+        above = 100 * sum(each.loss > MARGIN for each in savings) / split_count
+        naive = 100 * sum(each.naive_loss > MARGIN for each in savings) / split_count
+        title = f"MMLU, {label_count} labels, margin {MARGIN:g}, {split_count} splits"
         # 5 % of the splits plus two standard errors
-        allowed = 100 * (0.05 + 2 * math.sqrt(0.05 * 0.95 / splits))
+        allowed = 100 * (0.05 + 2 * math.sqrt(0.05 * 0.95 / split_count))
         rows += [
             bounded_row(f"{title}: paid calls saved", saved, "%", at_least=goals.get(label_count)),
             Row(
                 f"{title}: true loss above the margin",
-                100 * above / splits,
+                above,
                 "% splits",
                 5.0,
-                100 * above / splits <= allowed,
-                {"threshold from the labels that fitted it": 100 * naive / splits},
+                above <= allowed,
+                {"threshold from the labels that fitted it": naive},
             ),
         ]
     return rows
@@ -226,7 +232,7 @@ def main() -> int:
     mmlu = read_mmlu()
     parts: dict[str, Callable[[], list[Row]]]
     if options.quick:
-        print("quick form: 3 draws, 10 splits of 600 labels")
+        print("quick mode: 3 draws, 10 splits of 600 labels")
         parts = {
             "curves": lambda: curve_rows(mmlu, 300, range(3), 0.61),
             "margin": lambda: margin_rows(mmlu, {600: 10}, {}),
@@ -242,7 +248,7 @@ def main() -> int:
     return run_parts(
         {name: part for name, part in parts.items() if options.only in {None, name}},
         options.json,
-        sign=lambda row: "≥" if not row.unit or "saved" in row.name else "≤",
+        operator=lambda row: "≥" if not row.unit or "saved" in row.name else "≤",
     )
 
 

@@ -1,13 +1,13 @@
-"""Prose that reaches a reader: the sentences of a tuned version that the judge keeps.
+"""Measure the prose that reaches a reader: a tuned version's sentences that the judge keeps.
 
     python tests/bench/bench_served_prose.py --quick|--full --home HOME [--author SLUG]
 
-It asks the tuned half of an author's questions (tests/bench/reader_questions) of the stable version
-in a home, as if its prose were released: the gateway's stages, llama.cpp, then the judge of
-sentences with the gate's threshold. `--quick` asks once, `--full` three times with different seeds.
-Each answer is printed, so that a person can compare it with the posts. The goal of at most 10 %
-unsupported sentences and no contradiction applies to that reading, since the judge makes errors.
-The home's policy does not change.
+It asks the stable version in a home the tuned half of an author's questions
+(tests/bench/reader_questions), as if the version's prose were released: through the gateway's
+stages, llama.cpp, and the sentence judge with the gate's threshold. `--quick` asks once, `--full`
+three times with different seeds. Each answer is printed, so that a person can compare it with the
+posts. The goal (at most 10 % unsupported sentences, no contradiction) applies to that person's
+findings, because the judge makes errors. The home's policy does not change.
 """
 
 from __future__ import annotations
@@ -42,20 +42,24 @@ from twin_resources.settings import load_secrets, load_settings
 
 @dataclass
 class ProseCounts:
-    """Counts of all answers' sentences with a claim: written, kept by the judge, and shown.
+    """Counts over all answers. Only sentences with a claim are counted.
 
-    Prose is shown if the judge keeps at least half of an answer's sentences.
+    Attributes:
+        kept_sentences: sentences that the judge keeps.
+        shown_sentences: kept sentences of answers whose prose is shown. Prose is shown if the judge
+            keeps at least half of an answer's sentences.
+        prose_answers: answers whose prose is shown.
     """
 
     sentences: int = 0
-    kept: int = 0
-    shown: int = 0
+    kept_sentences: int = 0
+    shown_sentences: int = 0
     answers: int = 0
-    with_prose: int = 0
+    prose_answers: int = 0
 
 
 def start_version(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
-    """Return the gateway's request path with the author's prose released, and a model server.
+    """Start the stable version; return a request path that releases its prose, and the server.
 
     Raises:
         TwinError: the home has no stable version of this author.
@@ -73,7 +77,7 @@ def start_version(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
         )
     embedder = load_embedder(settings, threads=1, allow_gpu=False)
     judge = SentenceSupport(embedder.embed, embedder=embedder.revision)
-    (writer,) = (each for each in bundled_writers(exclude=()) if each.name == author)
+    (writer,) = (writer for writer in bundled_writers(exclude=()) if writer.name == author)
     calibrated = calibrate(judge, writer.passages)
     assert calibrated is not None, "the bundled author has too few sentences"
     threshold = SentenceThreshold(judge.revision, calibrated.threshold)
@@ -91,7 +95,7 @@ def start_version(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
     ), process
 
 
-async def ask(
+async def ask_once(
     path: RequestPath, author: str, question: str, *, seed: int, counts: ProseCounts
 ) -> None:
     """Ask a question, judge and print the answer, and add it to the counts."""
@@ -103,7 +107,7 @@ async def ask(
     )
     judged = prepared.prose_note.supported_sentences
     if judged is None:
-        return  # declined, or without a quotation to put prose below
+        return  # declined, or without a quotation that prose could follow
     (server,) = path.live_config.current.servers.values()
     body: dict[str, Any] = {
         **prepared.exchange.sampling,
@@ -116,14 +120,14 @@ async def ask(
             json=body | {"model": server.alias},
             headers={"Authorization": f"Bearer {server.key}"},
         )
-    written = response.json()["choices"][0]["message"]["content"]
-    shown = await judged.feed(written, is_final=True)
+    written_text = response.json()["choices"][0]["message"]["content"]
+    shown_text = await judged.feed(written_text, is_final=True)
     counts.answers += 1
-    counts.with_prose += bool(shown)
+    counts.prose_answers += bool(shown_text)
     counts.sentences += judged.claim_count
-    counts.kept += judged.kept_count
-    counts.shown += judged.kept_count if shown else 0
-    print(f"{question}\n  written: {written}\n  shown: {shown or 'nothing'}", flush=True)
+    counts.kept_sentences += judged.kept_count
+    counts.shown_sentences += judged.kept_count if shown_text else 0
+    print(f"{question}\n  written: {written_text}\n  shown: {shown_text or 'nothing'}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -133,12 +137,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     path, process = start_version(options.home, options.author)
     counts = ProseCounts()
-    questions = [each for each in read_asked(options.author, "tuned") if each.kind == "own"]
+    asked = read_asked(options.author, "tuned")
+    questions = [question for question in asked if question.kind == "own"]
 
     async def ask_all() -> None:
         for seed in range(1, 4 if options.full else 2):
-            for each in questions:
-                await ask(path, options.author, each.question, seed=seed, counts=counts)
+            for question in questions:
+                await ask_once(path, options.author, question.question, seed=seed, counts=counts)
 
     try:
         asyncio.run(ask_all())
@@ -146,9 +151,9 @@ def main(arguments: list[str] | None = None) -> int:
         process.stop()
     total = f"of {counts.sentences} sentences in {counts.answers} answers"
     rows = [
-        Row(f"sentences that the judge keeps, {total}", counts.kept, "sentences"),
-        Row(f"sentences that reach a reader, {total}", counts.shown, "sentences"),
-        Row("answers with prose", counts.with_prose, "answers"),
+        Row(f"sentences that the judge keeps, {total}", counts.kept_sentences, "sentences"),
+        Row(f"sentences that reach a reader, {total}", counts.shown_sentences, "sentences"),
+        Row("answers with prose", counts.prose_answers, "answers"),
     ]
     return print_results(rows, options.json)
 

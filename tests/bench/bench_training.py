@@ -17,9 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.rows import create_parser, run_parts
-from tests.bench.training.forms import FULL, QUICK
-from tests.bench.training.material import material
-from tests.bench.training.speed import speed
+from tests.bench.training.inputs import prepare_inputs
+from tests.bench.training.sizes import FULL, QUICK
+from tests.bench.training.speed import measure_speed
 
 
 def main() -> int:
@@ -27,12 +27,12 @@ def main() -> int:
     size = FULL if options.full else QUICK
     if options.quick:
         print("quick mode: a tiny model; speed ratios have no goals")
-    inputs = material(size)
+    inputs = prepare_inputs(size)
     with tempfile.TemporaryDirectory(prefix="twin-bench-") as scratch:
         return run_parts(
-            {"speed": lambda: speed(size, inputs, Path(scratch))},
+            {"speed": lambda: measure_speed(size, inputs, Path(scratch))},
             options.json,
-            sign=lambda row: "≤" if " / " in row.name else "≥",
+            operator=lambda row: "≤" if " / " in row.name else "≥",
         )
 
 

@@ -1,7 +1,7 @@
-"""Results of importing a real folder: the rows of `bench_corpus.py --folder`.
+"""Import a real folder and measure the results: the rows of `bench_corpus.py --folder`.
 
 Scope: reading a folder as an import does, in memory, and comparing the result with the source. Out
-of scope: the claims themselves (`document_claims`), costs of a change (`bench_corpus.py`).
+of scope: the claims themselves (`document_claims`), the cost of a change (`bench_corpus.py`).
 
 No text of a post is printed.
 """
@@ -31,7 +31,13 @@ _REDACTED = re.compile(r"\[(phone|ssn|national id|id number|secret|card|iban)\]"
 
 @dataclass(frozen=True)
 class ImportedFolder:
-    """An imported folder: `raw_posts`, documents, quarantined documents."""
+    """The result of importing a folder.
+
+    Attributes:
+        raw: rows of `raw_posts`.
+        documents: cleaned documents, including copies that are not kept.
+        quarantined: documents that break a claim.
+    """
 
     inventory: Inventory
     raw: pl.DataFrame
@@ -39,12 +45,12 @@ class ImportedFolder:
     quarantined: pl.DataFrame
 
     @property
-    def accepted(self) -> pl.DataFrame:
+    def kept_documents(self) -> pl.DataFrame:
         return self.documents.filter("kept")
 
 
-def commit_of(folder: Path) -> str:
-    """Return ten digits of the commit of a clone, or "" for another folder."""
+def read_commit(folder: Path) -> str:
+    """Return the first ten digits of a clone's commit, or "" if the folder is not a clone."""
     command = ["git", "-C", str(folder), "rev-parse", "--short=10", "HEAD"]
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
     return completed.stdout.strip() if completed.returncode == 0 else ""
@@ -65,28 +71,28 @@ def import_folder(folder: Path, names: Sequence[str]) -> ImportedFolder:
 
 
 def folder_rows(folder: Path, names: Sequence[str] = ()) -> list[Row]:
-    """Return the rows of a folder.
+    """Return the rows for a folder.
 
     Args:
-        names: of the author; without them the row of foreign signatures is left out.
+        names: the author's names; without them the row for other people's signatures is left out.
     """
     imported = import_folder(folder, names)
-    raw, accepted = imported.raw, imported.accepted
+    raw, kept = imported.raw, imported.kept_documents
     posts = raw.filter(pl.col("problem") == "")
     skips = imported.inventory.skipped_counts
     unread = sum(count for reason, count in skips.items() if is_text_reason(reason))
     return [
-        Row("posts read", posts.height, "posts", peers=_counted(accepted["language"])),
+        Row("posts read", posts.height, "posts", peers=_count_values(kept["language"])),
         Row("files that hold text and were not read", unread, "files"),
-        Row("held back or not read", raw.height - posts.height, "posts", peers=_problems(raw)),
+        Row("held back or not read", raw.height - posts.height, "posts", peers=_count_reasons(raw)),
         *_claim_rows(imported, names),
         *_quotation_rows(imported),
     ]
 
 
 def _claim_rows(imported: ImportedFolder, names: Sequence[str]) -> Iterator[Row]:
-    """Yield rows of quarantined documents, broken claims, and signatures."""
-    total = imported.accepted.height + imported.quarantined.height
+    """Yield rows for quarantined documents, broken claims, signatures and redactions."""
+    total = imported.kept_documents.height + imported.quarantined.height
     share = imported.quarantined.height / max(1, total)
     by_rule = Counter(imported.quarantined[FAILED_RULES].explode().drop_nulls().to_list())
     yield bounded_row(
@@ -94,42 +100,43 @@ def _claim_rows(imported: ImportedFolder, names: Sequence[str]) -> Iterator[Row]
     )
     measured = document_claims.measure(imported.documents, imported.raw)
     claims = document_claims.check_claims(measured, names)
-    broken = {
+    by_claim = {
         name: len(claim.violating_ids) for name, claim in claims.items() if claim.violating_ids
     }
-    yield _at_most_zero("documents that break a claim", sum(broken.values()), "docs", broken)
+    yield _at_most_zero("documents that break a claim", sum(by_claim.values()), "docs", by_claim)
     if names:
         foreign = claims["no_foreign_byline"].counts["kept"]
         yield _at_most_zero("kept, signed by somebody else", foreign, "docs", {})
-    redacted = sum(len(_REDACTED.findall(text)) for text in imported.accepted["text"])
-    yield Row("phones, ids, cards and secrets replaced", redacted, "pieces")
+    redactions = sum(len(_REDACTED.findall(text)) for text in imported.kept_documents["text"])
+    yield Row("phones, ids, cards and secrets replaced", redactions, "pieces")
 
 
 def _quotation_rows(imported: ImportedFolder) -> Iterator[Row]:
     posts = {row["source_id"]: row for row in imported.raw.iter_rows(named=True)}
-    quoted = unmarked = answers = with_quotation = 0
-    for row in imported.accepted.iter_rows(named=True):
+    quotation_count = unmarked_count = answer_count = quoting_answers = 0
+    for row in imported.kept_documents.iter_rows(named=True):
         quotations = source_quotations.find_quotations(posts[row["source_id"]])
         if not quotations:
             continue
-        quoted += len(quotations)
-        unmarked += source_quotations.count_unmarked_quotations(quotations, row["text"])
+        quotation_count += len(quotations)
+        unmarked_count += source_quotations.count_unmarked_quotations(quotations, row["text"])
         for passage in find_passages(row["text"]):
-            answers += 1
+            answer_count += 1
             answer = row["text"][passage.start : passage.end]
-            with_quotation += source_quotations.count_contained_quotations(quotations, answer) > 0
-    peers = {"quoted paragraphs": quoted}
-    yield _at_most_zero("quoted paragraphs that became prose", unmarked, "paras", peers)
-    peers = {"answers of posts that quote": answers}
-    yield _at_most_zero("answers that hold quoted text", with_quotation, "answers", peers)
+            quoting_answers += source_quotations.count_contained_quotations(quotations, answer) > 0
+    peers = {"quoted paragraphs": quotation_count}
+    yield _at_most_zero("quoted paragraphs that became prose", unmarked_count, "paras", peers)
+    peers = {"answers of posts that quote": answer_count}
+    yield _at_most_zero("answers that hold quoted text", quoting_answers, "answers", peers)
 
 
-def _problems(raw: pl.DataFrame) -> dict[str, float]:
-    return _counted(raw.filter(pl.col("problem") != "")["problem"])
+def _count_reasons(raw: pl.DataFrame) -> dict[str, float]:
+    return _count_values(raw.filter(pl.col("problem") != "")["problem"])
 
 
-def _counted(values: pl.Series) -> dict[str, float]:
-    return {str(name): float(n) for name, n in Counter(values.to_list()).most_common(6)}
+def _count_values(values: pl.Series) -> dict[str, float]:
+    """Return the counts of the six most frequent values."""
+    return {str(value): float(count) for value, count in Counter(values.to_list()).most_common(6)}
 
 
 def _at_most_zero(name: str, value: float, unit: str, peers: Mapping[str, float]) -> Row:

@@ -1,4 +1,4 @@
-"""Figures of a first run, read from the lines that a user sees.
+"""Read the figures of a first run from the lines that a user sees.
 
 Scope: parsing the lines of `deploy/up.sh` and `twin up` in their plain form.
 Out of scope: running them (`bench_first_run.py`).
@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-SILENCE_S = 15.0
+MAX_SILENCE_S = 15.0
 # asset → its name in the forecast
 PHASES = {"fine tuned checkpoint": "training_s", "checkpoint evaluation": "gate_s"}
-STAGE = re.compile(r"^\[(\d)/6\] ")
-QUOTED = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+asked \d+ questions; the best answers:")
-SENTENCE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+from .*:$")
-DONE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+(?P<asset>[a-z ]+?) done in (?P<took>\d+(?::\d+)+)")
-LEFT = re.compile(r"^\s+[\d:]+\s+(?P<asset>[a-z ]+?)  .*?(?P<since>\d+(?::\d+)+), about "
-                  r"(?P<left>\d+(?::\d+)+) left")  # fmt: skip
-EXPECTED = {
+STAGE_LINE = re.compile(r"^\[(\d)/6\] ")
+QUOTATION_LINE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+asked \d+ questions; the best answers:")
+SENTENCE_LINE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+from .*:$")
+DONE_LINE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+(?P<asset>[a-z ]+?) done in (?P<time>\d+(?::\d+)+)")
+TIME_LEFT_LINE = re.compile(
+    r"^\s+[\d:]+\s+(?P<asset>[a-z ]+?)  .*?(?P<elapsed>\d+(?::\d+)+), about "
+    r"(?P<left>\d+(?::\d+)+) left"
+)
+FORECAST_PATTERNS = {
     "installed": re.compile(r"installed at (\d+(?::\d+)+)"),
     "first quotation": re.compile(r"first quotation at (\d+(?::\d+)+)"),
     "training_s": re.compile(r"training takes (\d+(?::\d+)+)"),
@@ -28,7 +30,7 @@ EXPECTED = {
 
 
 def parse_clock(clock: str) -> float:
-    """Return `1:02:03` or `4:05` in seconds."""
+    """Return the seconds of a time such as `1:02:03` or `4:05`."""
     total = 0.0
     for part in clock.split(":"):
         total = total * 60 + float(part)
@@ -37,81 +39,85 @@ def parse_clock(clock: str) -> float:
 
 @dataclass
 class FirstRun:
-    """Figures of the lines so far; all times are seconds since the command began.
+    """Figures from the lines so far; all times are seconds since the command started.
 
     Attributes:
-        first_sentence_at: of the preview.
-        first_quotation_at: of the endpoint.
-        lines: number of printed lines.
-        took: printed seconds of each asset of the training run.
-        left: asset → (seconds since it began, seconds left by its progress bar).
-        expected: the forecast's seconds, by name.
+        first_sentence_at: when the preview showed its first sentence.
+        first_quotation_at: when the endpoint first quoted a post.
+        line_count: number of printed lines.
+        durations_s: printed duration of each asset in the training run.
+        time_left_s: asset → (seconds since its start, seconds left according to its progress bar).
+        forecast_s: the forecast's seconds, by name.
     """
 
     installed_at: float | None = None
     first_sentence_at: float | None = None
     first_quotation_at: float | None = None
-    lines: int = 0
+    line_count: int = 0
     released_at: float | None = None
     reported_at: float | None = None
     longest_silence_s: float = 0.0
-    took: dict[str, float] = field(default_factory=dict[str, float])
-    left: dict[str, list[tuple[float, float]]] = field(
+    durations_s: dict[str, float] = field(default_factory=dict[str, float])
+    time_left_s: dict[str, list[tuple[float, float]]] = field(
         default_factory=dict[str, list[tuple[float, float]]]
     )
-    expected: dict[str, float] = field(default_factory=dict[str, float])
+    forecast_s: dict[str, float] = field(default_factory=dict[str, float])
     _last_line_at: float = 0.0
 
-    def add_line(self, line: str, *, at: float) -> None:
-        """Read a line that was printed `at` seconds after the beginning."""
-        self.longest_silence_s = max(self.longest_silence_s, at - self._last_line_at)
-        self._last_line_at = at
-        self.lines += 1
-        if "expected: " in line and not self.expected:
-            for name, pattern in EXPECTED.items():
-                if found := pattern.search(line):
-                    self.expected[name] = parse_clock(found[1])
-        if STAGE.match(line) and self.installed_at is None:
-            self.installed_at = at
-        if SENTENCE.match(line) and self.first_sentence_at is None:
-            self.first_sentence_at = at
-        if QUOTED.match(line) and self.first_quotation_at is None:
-            self.first_quotation_at = at
+    def add_line(self, line: str, *, elapsed_s: float) -> None:
+        """Read a line that was printed `elapsed_s` seconds after the start."""
+        self.longest_silence_s = max(self.longest_silence_s, elapsed_s - self._last_line_at)
+        self._last_line_at = elapsed_s
+        self.line_count += 1
+        if "expected: " in line and not self.forecast_s:
+            for name, pattern in FORECAST_PATTERNS.items():
+                if match := pattern.search(line):
+                    self.forecast_s[name] = parse_clock(match[1])
+        if STAGE_LINE.match(line) and self.installed_at is None:
+            self.installed_at = elapsed_s
+        if SENTENCE_LINE.match(line) and self.first_sentence_at is None:
+            self.first_sentence_at = elapsed_s
+        if QUOTATION_LINE.match(line) and self.first_quotation_at is None:
+            self.first_quotation_at = elapsed_s
         if "released: v" in line and self.released_at is None:
-            self.released_at = at
-        if found := DONE.match(line):
-            self.took[found["asset"]] = parse_clock(found["took"])
-        elif found := LEFT.match(line):
-            progress = (parse_clock(found["since"]), parse_clock(found["left"]))
-            self.left.setdefault(found["asset"], []).append(progress)
+            self.released_at = elapsed_s
+        if match := DONE_LINE.match(line):
+            self.durations_s[match["asset"]] = parse_clock(match["time"])
+        elif match := TIME_LEFT_LINE.match(line):
+            progress = (parse_clock(match["elapsed"]), parse_clock(match["left"]))
+            self.time_left_s.setdefault(match["asset"], []).append(progress)
 
     def worst_time_left_ratio(self) -> float:
-        """Return the largest ratio between a printed and the actual time left; 1.0 without any.
+        """Return the largest ratio between printed and actual time left, or 1.0 without any.
 
         The first quarter and the last tenth of each phase are excluded.
         """
         worst = 1.0
-        for asset, progress in self.left.items():
-            took = self.took.get(asset, 0.0)
-            for since, left in progress:
-                actual = took - since
-                if since >= took / 4 and actual >= took / 10:
+        for asset, progress in self.time_left_s.items():
+            duration_s = self.durations_s.get(asset, 0.0)
+            for elapsed_s, left in progress:
+                actual = duration_s - elapsed_s
+                if elapsed_s >= duration_s / 4 and actual >= duration_s / 10:
                     worst = max(worst, _ratio(left, actual))
         return worst
 
-    def forecast_ratios(self, *, installing: bool) -> dict[str, float]:
-        """Return the ratio between forecast and actual time of each part that has both."""
-        actual = {name: self.took[asset] for asset, name in PHASES.items() if asset in self.took}
+    def forecast_ratios(self, *, with_installation: bool) -> dict[str, float]:
+        """Return the ratio between forecast and actual time, for each part that has both."""
+        actual = {
+            name: self.durations_s[asset]
+            for asset, name in PHASES.items()
+            if asset in self.durations_s
+        }
         if self.first_quotation_at is not None:
             actual["first quotation"] = self.first_quotation_at
         if self.released_at is not None:
             actual["tuned model"] = self.released_at
-        if installing and self.installed_at is not None:
+        if with_installation and self.installed_at is not None:
             actual["installed"] = self.installed_at
         return {
-            name.removesuffix("_s"): _ratio(self.expected[name], actual[name])
+            name.removesuffix("_s"): _ratio(self.forecast_s[name], actual[name])
             for name in actual
-            if name in self.expected
+            if name in self.forecast_s
         }
 
 

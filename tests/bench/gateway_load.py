@@ -1,20 +1,20 @@
-"""10,000 requests during version swaps, server kills and outages of the trace store.
+"""Count requests and traces lost during version swaps, server kills and trace store outages.
 
     python -m tests.bench.gateway_load --quick | --full [--json FILE]
 
-Scope: sixteen readers on one gateway, injected failures, and counting lost requests and traces. Out
+Scope: sixteen readers of one gateway, injected failures, and counting lost requests and traces. Out
 of scope: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), money
 (`gateway_money.py`).
 
 Every second request is a stream. Meanwhile the stable versions of two authors are swapped. Every
-ten seconds a model server is killed (-9) and restarted as by the fleet, which checks every .25 s.
-The trace store is killed and stays down for every other ten seconds.
+ten seconds a model server is killed (-9) and restarted after .25 s, the interval of the fleet's
+checks. The trace store is down for every other ten seconds.
 
-A request is *lost* when its reader gets no complete answer in the end. The reader retries as
+A request is *lost* if its reader finally gets no complete answer. The reader retries as
 OpenAI's clients do: a request that was refused with 429 or 5xx, or whose connection broke before an
 answer, is sent again, at most twice, after the time in `Retry-After`. A stream that breaks off
-after its first piece is lost, because no client retries it. A trace is lost when the trace store
-has no generation for an answer with that trace id, and doubled when it has two.
+after its first piece is lost, because no client retries it. A trace is lost if the trace store has
+no generation for the answer's trace id, and doubled if it has two.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 
-READERS = 16
+READER_COUNT = 16
 AUTHORS = ("ann", "bob")  # Ann has posts, so her answers come with passages and quotations
 SERVERS = ("base", "ann/v1", "ann/v2", "bob/v1", "bob/v2")
 TOKENS = 16
-KILL_EVERY_S = TRACES_S = 10.0
-MAX_RETRIES = 2  # of OpenAI's client: https://github.com/openai/openai-python#retries
+KILL_INTERVAL_S = OUTAGE_S = 10.0
+MAX_RETRIES = 2  # as in OpenAI's client: https://github.com/openai/openai-python#retries
 SEED = 14
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The amount of work of a run."""
+    """The size of a benchmark run."""
 
-    requests: int
-    swaps: int
+    request_count: int
+    swap_count: int
 
 
 FULL, QUICK = Plan(10_000, 20), Plan(600, 4)
@@ -71,23 +71,23 @@ class LoadResults:
     """Results of all readers.
 
     Attributes:
-        traces: trace ids of the complete answers.
-        lost: the reason for each lost request.
+        trace_ids: trace ids of the complete answers.
+        loss_reasons: the reason for each lost request.
     """
 
-    traces: list[str] = field(default_factory=list[str])
-    lost: list[str] = field(default_factory=list[str])
+    trace_ids: list[str] = field(default_factory=list[str])
+    loss_reasons: list[str] = field(default_factory=list[str])
 
 
-class BrokenStream(Exception):
+class BrokenStreamError(Exception):
     """A stream without its end."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(
-        "The gateway under load while parts fail.",
-        quick=f"{QUICK.requests} requests",
-        full=f"{FULL.requests:,} requests",
+        "Measure the gateway under load while parts of it fail.",
+        quick=f"{QUICK.request_count} requests",
+        full=f"{FULL.request_count:,} requests",
     )
     options = parser.parse_args(arguments)
     plan = FULL if options.full else QUICK
@@ -105,12 +105,12 @@ def load_rows(folder: Path, plan: Plan) -> list[Row]:
         stack.start_relay()
         for server in SERVERS:
             stack.start_model(server)
-        release(stack, 1)
+        release_version(stack, 1)
         stack.start_gateway()
         return failure_rows(stack, plan)
 
 
-def release(stack: Stack, version: int) -> None:
+def release_version(stack: Stack, version: int) -> None:
     """Write a policy with this stable version for both authors."""
     served = ServedVersion(
         version, f"checkpoint-{version}", DEFAULT_TEMPLATE.hash, "", None, "", ""
@@ -121,9 +121,12 @@ def release(stack: Stack, version: int) -> None:
 
 def failure_rows(stack: Stack, plan: Plan) -> list[Row]:
     """Send the readers' requests during the failures; return the rows."""
-    results, numbers, over = LoadResults(), iter(range(plan.requests)), threading.Event()
-    lock, began_at, began = threading.Lock(), datetime.now(UTC), time.monotonic()
-    swap_at = {plan.requests * (1 + swap) // (1 + plan.swaps): swap for swap in range(plan.swaps)}
+    results, numbers, stop = LoadResults(), iter(range(plan.request_count)), threading.Event()
+    lock, started_at, started = threading.Lock(), datetime.now(UTC), time.monotonic()
+    swap_at = {
+        plan.request_count * (1 + swap) // (1 + plan.swap_count): swap
+        for swap in range(plan.swap_count)
+    }
 
     def read() -> None:
         with httpx.Client(trust_env=False, timeout=60) as client:
@@ -133,99 +136,99 @@ def failure_rows(stack: Stack, plan: Plan) -> list[Row]:
                     if number is None:
                         return
                     if number in swap_at:
-                        release(stack, 2 - swap_at[number] % 2)
+                        release_version(stack, 2 - swap_at[number] % 2)
                 ask(stack, client, number, results)
 
-    killed = Counter[str]()
+    kill_counts = Counter[str]()
     failures = [
-        threading.Thread(target=kill_servers, args=(stack, over, killed)),
-        threading.Thread(target=kill_trace_store, args=(stack, over)),
+        threading.Thread(target=kill_servers, args=(stack, stop, kill_counts)),
+        threading.Thread(target=kill_trace_store, args=(stack, stop)),
     ]
-    with ThreadPoolExecutor(READERS) as readers:
+    with ThreadPoolExecutor(READER_COUNT) as readers:
         for thread in failures:
             thread.start()
-        futures = [readers.submit(read) for _ in range(READERS)]
+        futures = [readers.submit(read) for _ in range(READER_COUNT)]
         try:
             for future in futures:
                 future.result()
         finally:
-            over.set()
+            stop.set()
             for thread in failures:
                 thread.join()
-    seconds = time.monotonic() - began
-    stored = stored_traces(stack, began_at, len(results.traces))
-    doubled = sum(stored[trace] > 1 for trace in set(results.traces))
-    missing = sum(trace not in stored for trace in results.traces)
-    for reason, count in Counter(results.lost).most_common(5):
+    seconds = time.monotonic() - started
+    stored = count_stored_traces(stack, started_at, len(results.trace_ids))
+    doubled = sum(stored[trace_id] > 1 for trace_id in set(results.trace_ids))
+    missing = sum(trace_id not in stored for trace_id in results.trace_ids)
+    for reason, count in Counter(results.loss_reasons).most_common(5):
         sys.stdout.write(f"lost, {count} times: {reason}\n")
-    peers = {"seconds": round(seconds), "swaps": len(swap_at), "kills": killed.total()}
-    name = f"of {plan.requests:,} requests, {READERS} at a time"
+    peers = {"seconds": round(seconds), "swaps": len(swap_at), "kills": kill_counts.total()}
+    name = f"of {plan.request_count:,} requests, {READER_COUNT} at a time"
     return [
-        bounded_row(f"lost {name}", len(results.lost), "requests", at_most=0, peers=peers),
-        bounded_row(f"traces lost, of {len(results.traces):,}", missing, "traces", at_most=0),
+        bounded_row(f"lost {name}", len(results.loss_reasons), "requests", at_most=0, peers=peers),
+        bounded_row(f"traces lost, of {len(results.trace_ids):,}", missing, "traces", at_most=0),
         bounded_row("traces with two answers", doubled, "traces", at_most=0),
     ]
 
 
 def ask(stack: Stack, client: httpx.Client, number: int, results: LoadResults) -> None:
-    """Send a request with retries as OpenAI's client does."""
+    """Send a request, with the retries of OpenAI's client, and add its result."""
     body = {
         "model": f"twin/{AUTHORS[number % 4 != 0]}",
         "messages": [{"role": "user", "content": f"How much oil does clock {number} need?"}],
         "max_tokens": TOKENS,
         "stop": ["never in a thousand years"],
     }
-    stream = number % 2 == 1
+    is_stream = number % 2 == 1
     reason = ""
     for attempt in range(1 + MAX_RETRIES):
         pause_s = 0.5 * 2**attempt
         try:
             response = client.post(
                 f"{stack.url}/v1/chat/completions",
-                json=body | ({"stream": True} if stream else {}),
+                json=body | ({"stream": True} if is_stream else {}),
                 headers={"Authorization": f"Bearer {stack.key}"},
             )
             if response.status_code == 200:
-                if stream:
+                if is_stream:
                     require_complete(response.text)
-                results.traces.append(response.headers["x-twin-trace-id"])
+                results.trace_ids.append(response.headers["x-twin-trace-id"])
                 return
             reason = f"{response.status_code}: {response.text[:300]}"
             if response.status_code not in {408, 409, 429} and response.status_code < 500:
                 break
             pause_s = float(response.headers.get("retry-after", pause_s))
-        except BrokenStream as error:
+        except BrokenStreamError as error:
             reason = f"stream broken off: {error}"
             break
         except httpx.TransportError as error:
             reason = type(error).__name__
         if attempt < MAX_RETRIES:
             time.sleep(pause_s)
-    results.lost.append(reason)
+    results.loss_reasons.append(reason)
 
 
 def require_complete(text: str) -> None:
-    """Require that a stream has its end, a field `twin` and no error.
+    """Require that a stream has its end and a `twin` field, but no error.
 
     Raises:
-        BrokenStream: the stream has no end.
+        BrokenStreamError: it lacks one of these.
     """
     lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
     documents = [json.loads(line) for line in lines if line.startswith("{")]
     has_twin = any("twin" in document for document in documents)
     has_error = any("error" in document for document in documents)
     if not lines or lines[-1] != "[DONE]" or not has_twin or has_error:
-        raise BrokenStream(lines[-2][:200] if len(lines) > 1 else "nothing came")
+        raise BrokenStreamError(lines[-2][:200] if len(lines) > 1 else "nothing came")
 
 
-def kill_servers(stack: Stack, over: threading.Event, killed: Counter[str]) -> None:
+def kill_servers(stack: Stack, stop: threading.Event, kill_counts: Counter[str]) -> None:
     """Kill a random server every ten seconds, and restart it as the fleet does."""
-    draw = random.Random(SEED)
-    while not over.wait(KILL_EVERY_S):
-        name = draw.choice(SERVERS)
+    rng = random.Random(SEED)
+    while not stop.wait(KILL_INTERVAL_S):
+        name = rng.choice(SERVERS)
         process = stack.models.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
-        killed[name] += 1
+        kill_counts[name] += 1
         time.sleep(STEP_INTERVAL_S)
         process.stop()
         stack.servers.pop(name)
@@ -233,17 +236,17 @@ def kill_servers(stack: Stack, over: threading.Event, killed: Counter[str]) -> N
         stack.start_model(name)
 
 
-def kill_trace_store(stack: Stack, over: threading.Event) -> None:
+def kill_trace_store(stack: Stack, stop: threading.Event) -> None:
     """Kill the trace store for every other ten seconds."""
-    while not over.wait(TRACES_S):
+    while not stop.wait(OUTAGE_S):
         assert stack.traces is not None
         stack.traces.send_signal(signal.SIGKILL)
         stack.traces.wait(10)
-        over.wait(TRACES_S)
+        stop.wait(OUTAGE_S)
         stack.start_traces()
 
 
-def stored_traces(stack: Stack, since: datetime, answers: int) -> Counter[str]:
+def count_stored_traces(stack: Stack, since: datetime, answer_count: int) -> Counter[str]:
     """Wait until the outbox is empty; return the number of generations by trace id."""
     outbox = Outbox(outbox_path(stack.settings))
 
@@ -255,7 +258,7 @@ def stored_traces(stack: Stack, since: datetime, answers: int) -> Counter[str]:
 
     try:
         time.sleep(2)  # a span waits half a second before it is in the outbox
-        stack.wait(is_empty, seconds=60 + answers / 20)
+        stack.wait(is_empty, seconds=60 + answer_count / 20)
     finally:
         outbox.close()
     with LangfuseClient.from_settings(stack.settings) as client:

@@ -1,15 +1,15 @@
-"""The spending account compared with the provider's bill, and whether limits are exceeded.
+"""Compare the spending account with the provider's bill, and check that limits are not exceeded.
 
     python -m tests.bench.gateway_money --quick | --full [--json FILE]
 
 Scope: gateways on one home, in front of the simulated provider, and simultaneous questions.
 Out of scope: the provider (`tests/simulated_provider`), CPU and load (`bench_gateway.py`).
 
-The limit is a key's $0.0001 a day: two or three answers at the price of gpt-4o-mini. It was
-exceeded 10.1 times over when it was checked before and charged after an answer. `--quick` has one
-gateway, `--full` four, one of which is killed in the middle. The bill is compared over answers,
-streams, readers who leave, streams that break off, and refusals. Cut connections and answers
-without usage are left out, because their cost is unknown to the gateway.
+The limit is a key's $0.0001 per day: two or three answers at the price of gpt-4o-mini. When it was
+checked before an answer but charged afterwards, the bill was 10.1 times the limit. `--quick` has
+one gateway, `--full` four, one of which is killed halfway. The comparison with the bill covers
+answers, streams, readers who leave, streams that break off, and refusals. It excludes cut
+connections and answers without usage, whose cost the gateway does not know.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.live.gateway.stack import Stack, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
 from tests.simulated_provider.paid_provider import PaidProvider
-from tests.simulated_provider.provider_answers import Behaviour
+from tests.simulated_provider.provider_answers import Behavior
 from twin_resources.access.account import open_account
 from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
@@ -40,26 +40,26 @@ from twin_resources.storage.state.state import State
 
 MODEL = "openai/gpt-4o-mini"
 LIMIT_USD = 0.0001
-SIMULTANEOUS = 24
+SIMULTANEOUS_QUESTIONS = 24
 MAX_DIFFERENCE_PERCENT = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(
-        "The account compared with the bill.",
+        "Compare the account with the bill.",
         quick="one gateway, 40 requests",
         full="four gateways, 400 requests",
     )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        rows = money_rows(Path(folder), full=options.full)
+        rows = money_rows(Path(folder), is_full=options.full)
     return print_results(rows, options.json)
 
 
-def money_rows(folder: Path, *, full: bool) -> list[Row]:
+def money_rows(folder: Path, *, is_full: bool) -> list[Row]:
     """Start gateways and return every row."""
     model = write_tiny_gguf(folder / "tiny.gguf", tokenizer_from=base_gguf())
-    provider = PaidProvider(Behaviour(token_s=0.01), folder / "bill.jsonl")
+    provider = PaidProvider(Behavior(token_s=0.01), folder / "bill.jsonl")
     provider.start()
     environ = {
         "TWIN_PAID_MODEL": MODEL,
@@ -70,7 +70,7 @@ def money_rows(folder: Path, *, full: bool) -> list[Row]:
     with new_stack(folder, prepare_weights(), model, environ=environ) as stack:
         stack.start_model("base")
         gateways = [stack]
-        for _ in range(3 if full else 0):
+        for _ in range(3 if is_full else 0):
             settings = stack.settings.model_copy(update={"gateway_port": free_port()})
             gateways.append(Stack(settings, model, environ))
         try:
@@ -78,9 +78,9 @@ def money_rows(folder: Path, *, full: bool) -> list[Row]:
                 gateway.start_gateway()
             rows = [
                 limit_row(gateways, provider, kill=False),
-                bill_row(gateways, provider, requests=400 if full else 40),
+                bill_row(gateways, provider, request_count=400 if is_full else 40),
             ]
-            if full:
+            if is_full:
                 rows.append(limit_row(gateways, provider, kill=True))
         finally:
             for gateway in gateways[1:]:
@@ -90,12 +90,12 @@ def money_rows(folder: Path, *, full: bool) -> list[Row]:
 
 
 def limit_row(gateways: Sequence[Stack], provider: PaidProvider, *, kill: bool) -> Row:
-    """Return the cost of simultaneous questions / the key's limit."""
+    """Return the row for the cost of simultaneous questions / the key's limit."""
     with closing(open_key_store(gateways[0].settings)) as state:
         limits = KeyLimits(frozenset({"paid"}), usd_per_day=LIMIT_USD)
         label = f"24 at once {time.time()}"
         key = add_key(state, role="site", authors=["*"], label=label, limits=limits)
-    before = provider.bill.nano
+    nano_before = provider.bill.nano
 
     def ask(number: int) -> int:
         gateway = gateways[number % len(gateways)]
@@ -104,39 +104,39 @@ def limit_row(gateways: Sequence[Stack], provider: PaidProvider, *, kill: bool) 
         except httpx.TransportError:
             return 0  # the gateway was killed
 
-    with ThreadPoolExecutor(SIMULTANEOUS) as pool:
-        futures = [pool.submit(ask, number) for number in range(SIMULTANEOUS)]
+    with ThreadPoolExecutor(SIMULTANEOUS_QUESTIONS) as pool:
+        futures = [pool.submit(ask, number) for number in range(SIMULTANEOUS_QUESTIONS)]
         if kill:
-            gateways[0].wait(lambda: provider.bill.nano > before, seconds=60)
+            gateways[0].wait(lambda: provider.bill.nano > nano_before, seconds=60)
             gateways[-1].worker().send_signal(signal.SIGKILL)
-        answered = [future.result() for future in futures].count(200)
-    share = (provider.bill.nano - before) / (LIMIT_USD * NANO_PER_DOLLAR)
+        answer_count = [future.result() for future in futures].count(200)
+    share = (provider.bill.nano - nano_before) / (LIMIT_USD * NANO_PER_DOLLAR)
     label = f"answers, {len(gateways)} gateways"
     label += ", one killed" if kill else ""
     return Row(
-        f"bill of {SIMULTANEOUS} paid {label}, of a limit of ${LIMIT_USD}",
+        f"bill for {SIMULTANEOUS_QUESTIONS} paid {label} / limit of ${LIMIT_USD}",
         share,
         "×",
         1.0,
         0 < share <= 1.0,
-        {"answered": answered},
+        {"answered": answer_count},
     )
 
 
-def bill_row(gateways: Sequence[Stack], provider: PaidProvider, *, requests: int) -> Row:
-    """Return the account minus the bill, in percent of the bill."""
+def bill_row(gateways: Sequence[Stack], provider: PaidProvider, *, request_count: int) -> Row:
+    """Return the row for the account minus the bill, in percent of the bill."""
     rng = random.Random(7)
     kinds = ("", "", "left", "left", "broken", "429", "500")
-    asked = [rng.choice(kinds) for _ in range(requests)]
-    bill, account = provider.bill.nano, _sum_accounts(gateways[0], "nano")
+    request_kinds = [rng.choice(kinds) for _ in range(request_count)]
+    bill_before, account_before = provider.bill.nano, _sum_accounts(gateways[0], "nano")
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda request: _ask(gateways, *request), enumerate(asked)))
+        list(pool.map(lambda request: _ask(gateways, *request), enumerate(request_kinds)))
     gateways[0].wait(lambda: _sum_accounts(gateways[0], "reserved_nano") == 0, seconds=60)
-    billed = provider.bill.nano - bill
-    settled = _sum_accounts(gateways[0], "nano") - account
+    billed = provider.bill.nano - bill_before
+    settled = _sum_accounts(gateways[0], "nano") - account_before
     difference = (settled - billed) / billed * 100
     return Row(
-        f"account over the bill, {requests} requests",
+        f"account minus bill, {request_count} requests",
         difference,
         "%",
         MAX_DIFFERENCE_PERCENT,
@@ -169,7 +169,7 @@ def _body(kind: str, *, stream: bool) -> dict[str, Any]:
 
 
 def _sum_accounts(stack: Stack, column: str) -> int:
-    """Return the sum of a column of the account, in nano-dollars."""
+    """Return the sum of a column over the account's rows, in nano-dollars."""
     with closing(State.open(stack.settings.state_address)) as state:
         return sum(int(row[column]) for row in open_account(stack.settings, state).rows())
 

@@ -19,8 +19,9 @@ def create_parser(doc: str | None, *, quick: str = "", full: str = "") -> argpar
     """Return a parser with the options of every benchmark: `--quick` or `--full`, and `--json`.
 
     Args:
-        doc: docstring of the benchmark; its first line is the description.
-        quick, full: help text of each option.
+        doc: the benchmark's docstring; its first line is the description.
+        quick: help text of `--quick`.
+        full: help text of `--full`.
     """
     parser = argparse.ArgumentParser(description=str(doc).splitlines()[0])
     mode = parser.add_mutually_exclusive_group(required=True)
@@ -30,13 +31,19 @@ def create_parser(doc: str | None, *, quick: str = "", full: str = "") -> argpar
     return parser
 
 
-class NotMeasured(Exception):
-    """A figure could not be measured, for this reason."""
+class MeasurementError(Exception):
+    """A figure could not be measured; the message gives the reason."""
 
 
 @dataclass
 class Row:
-    """One figure; without a goal, `goal` is None and `holds` is true."""
+    """One figure of a benchmark.
+
+    Attributes:
+        goal: the bound that the value should meet, or None.
+        holds: whether the value meets the goal; true without a goal.
+        peers: figures to compare with, by name.
+    """
 
     name: str
     value: float
@@ -55,7 +62,7 @@ def bounded_row(
     at_most: float | None = None,
     peers: Mapping[str, float] | None = None,
 ) -> Row:
-    """Return a row that holds within its only bound, rounded to 5 significant digits."""
+    """Return a row with at most one bound; the value is rounded to 5 significant digits."""
     rounded = {peer: float(f"{figure:.4g}") for peer, figure in (peers or {}).items()}
     holds = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
     goal = at_least if at_least is not None else at_most
@@ -63,7 +70,7 @@ def bounded_row(
 
 
 def missing_row(name: str, unit: str, reason: str, *, goal: float | None) -> Row:
-    """Return the row of a figure that was not measured, with the reason; it meets no goal."""
+    """Return the row for a figure that was not measured; it fails if the figure has a goal."""
     return Row(f"{name}: not measured, {reason}", 0.0, unit, goal, goal is None, {})
 
 
@@ -72,9 +79,9 @@ def format_header(*, name_width: int = 72) -> str:
     return f"{'what':{name_width}} {'value':>9} {'unit':10} {'goal':>8}  holds peers"
 
 
-def format_row(row: Row, *, goal_operator: str = "≤", name_width: int = 72) -> str:
-    """Return a row of the table; `goal_operator` shows on which side of its goal a value lies."""
-    goal = "" if row.goal is None else f"{goal_operator} {row.goal:g}"
+def format_row(row: Row, *, operator: str = "≤", name_width: int = 72) -> str:
+    """Return a row of the table; `operator` compares value and goal, such as `≤`."""
+    goal = "" if row.goal is None else f"{operator} {row.goal:g}"
     peers = ", ".join(f"{peer} {value:g}" for peer, value in row.peers.items())
     return (
         f"{row.name:{name_width}} {row.value:9.5g} {row.unit:10} {goal:>8}  {row.holds!s:5} {peers}"
@@ -87,17 +94,17 @@ def write_json(rows: Sequence[Row], file: Path) -> None:
 
 
 def print_results(
-    rows: Sequence[Row], file: Path | None = None, *, sign: Callable[[Row], str] = lambda _: "≤"
+    rows: Sequence[Row], file: Path | None = None, *, operator: Callable[[Row], str] = lambda _: "≤"
 ) -> int:
     """Print the table, and save the rows to `file` if it is given.
 
     Args:
-        sign: function that returns the side of its goal on which a row's value should lie.
+        operator: function that returns the comparison of a row's value and goal, such as `≤`.
 
     Returns:
         0 if every row holds, else 1.
     """
-    table = [format_header(), *(format_row(row, goal_operator=sign(row)) for row in rows)]
+    table = [format_header(), *(format_row(row, operator=operator(row)) for row in rows)]
     sys.stdout.write("\n".join(table) + "\n")
     if file is not None:
         write_json(rows, file)
@@ -108,16 +115,16 @@ def run_parts(
     parts: Mapping[str, Callable[[], Sequence[Row]]],
     file: Path | None = None,
     *,
-    sign: Callable[[Row], str] = lambda _: "≤",
+    operator: Callable[[Row], str] = lambda _: "≤",
 ) -> int:
     """Measure the parts of a long benchmark, and print the rows of each part when it ends.
 
     `file` is written after each part, so that a later failure does not lose earlier rows. A part
-    that raises `NotMeasured` gives one row with the reason.
+    that raises `MeasurementError` results in one row with the reason.
 
     Args:
         parts: name → function that measures the part.
-        file, sign: as in `print_results`.
+        file, operator: as for `print_results`.
 
     Returns:
         0 if every row holds, else 1.
@@ -128,9 +135,9 @@ def run_parts(
         started, cpu = time.monotonic(), time.process_time()
         try:
             part_rows = measure()
-        except NotMeasured as error:
+        except MeasurementError as error:
             part_rows = [missing_row(name, "", str(error), goal=0.0)]
-        print("\n".join(format_row(row, goal_operator=sign(row)) for row in part_rows))
+        print("\n".join(format_row(row, operator=operator(row)) for row in part_rows))
         wall_s, cpu_s = time.monotonic() - started, time.process_time() - cpu
         print(f"  ({name}: {cpu_s:.1f} CPU s, {wall_s:.1f} s)", flush=True)
         rows += part_rows

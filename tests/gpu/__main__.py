@@ -1,11 +1,11 @@
-"""What to ask a new GPU first: the GPU tests, then a shipped recipe's speed and memory beside TRL.
+"""Check a new GPU: run the GPU tests, then compare a shipped recipe's speed and memory with TRL.
 
     python -m tests.gpu --first [--device cpu] [--json FILE]
 
 Scope: running both and printing one table. Out of scope: the tests, and TRL's training
 (`tests/bench/training/peer.py`). The model has random weights, so nothing is downloaded. The share
-of the peak counts four operations a weight and token (frozen weights have no gradient), by the
-rate of a large matrix product on the same device.
+of the matrix product's rate is four operations per weight and token (frozen weights have no
+gradient), divided by the rate of a large matrix product on the same device.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.bench.rows import NotMeasured, Row, bounded_row, missing_row, print_results
+from tests.bench.rows import MeasurementError, Row, bounded_row, missing_row, print_results
 from tests.bench.training.processes import peer_command, run_timed
 from tests.gpu.conftest import LAUNCHES
-from tests.gpu.random_base import make_base, rows
+from tests.gpu.random_base import make_base, sample_rows
 from twin_assets.checkpoints.job import Job, read_result, write_job, write_rows
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
 from twin_assets.training.fine_tuning import build_training_job
@@ -34,13 +34,13 @@ from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
 
 RECIPES = {"cuda": "1b-gpu", "cpu": "smollm2-135m-cpu"}
-WIDTHS = {"cuda": (2048, 16), "cpu": (128, 4)}  # width and layers of the measured model
-SAMPLES = {"cuda": 512, "cpu": 64}
+MODEL_SIZES = {"cuda": (2048, 16), "cpu": (128, 4)}  # width, number of layers
+SAMPLE_COUNTS = {"cuda": 512, "cpu": 64}
 PEER = "trl-tuned"
 
 
-class Outcomes:
-    """A pytest plugin that counts outcomes by test file."""
+class OutcomeCounter:
+    """Pytest plugin that counts outcomes by test file."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Counter[str]] = {}
@@ -52,13 +52,13 @@ class Outcomes:
 
 
 def run_tests(device: str) -> list[Row]:
-    """Run the GPU tests; return a row a file, which holds if some passed and none failed."""
-    outcomes = Outcomes()
+    """Run the GPU tests; return a row per file, which holds if tests passed and none failed."""
+    outcomes = OutcomeCounter()
     folder = str(Path(__file__).parent)
     options = ["--device", device, "-q", "-p", "no:cacheprovider"]
     code = pytest.main([folder, *options], plugins=[outcomes])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise SystemExit(f"the GPU tests did not run: {code!r}")
+        raise SystemExit(f"the GPU tests could not be run: {code!r}")
     return [
         Row(
             f"{file}: failed",
@@ -73,8 +73,8 @@ def run_tests(device: str) -> list[Row]:
 
 
 def measure_training(device: str, folder: Path) -> list[Row]:
-    """Train one pass with the shipped recipe, and with TRL where it is installed."""
-    width, layers = WIDTHS[device]
+    """Train one pass with the shipped recipe and with TRL if it is installed; return the rows."""
+    width, layers = MODEL_SIZES[device]
     base = make_base(folder / "base", width=width, layers=layers)
     recipe = load_recipe(RECIPES[device]).model_copy(
         update=UNMODIFIED_SAMPLES
@@ -83,38 +83,38 @@ def measure_training(device: str, folder: Path) -> list[Row]:
     home = Settings(home=folder / "home")
     job = Job(home.work_dir / "speed", "random", base, 1, recipe)
     write_job(job)
-    write_rows(job.samples_path, rows(SAMPLES[device]))
+    write_rows(job.samples_path, sample_rows(SAMPLE_COUNTS[device]))
     result = read_result(
         LocalLauncher(home).run(build_training_job(job, name="speed")) / "result.json"
     )
-    weights = sum(path.stat().st_size for path in base.glob("*.safetensors")) / 4  # float32
-    share = result.tokens_per_second * 4 * weights / matrix_rate(device)
-    label = f"{recipe.name}, {weights / 1e6:,.0f} M weights, {device}"
-    measured = [
+    weight_count = sum(path.stat().st_size for path in base.glob("*.safetensors")) / 4  # float32
+    share = result.tokens_per_second * 4 * weight_count / measure_matrix_rate(device)
+    label = f"{recipe.name}, {weight_count / 1e6:,.0f} M weights, {device}"
+    rows = [
         bounded_row(f"tokens/s, {label}", result.tokens_per_second, "1/s"),
         bounded_row("share of the matrix product's rate", 100 * share, "%"),
         bounded_row("peak memory", float(result.gpu_peak_mb or result.rss_mb), "MB"),
     ]
-    # The tiny model of the processor's run spends its steps in the loop.
+    # The CPU run's tiny model spends most of each step in the loop's overhead.
     goal = 1.0 if device == "cuda" else None
     try:
         peer = train_peer(job, device)
-    except NotMeasured as error:
-        return [*measured, missing_row("times TRL tuned", "×", str(error), goal=goal)]
+    except MeasurementError as error:
+        return [*rows, missing_row("times TRL tuned", "×", str(error), goal=goal)]
     peer_rate = peer["tokens"] / peer["seconds"]
     peers = {"TRL tuned": peer_rate, "its peak MB": peer.get("gpu_peak_mb", 0.0)}
-    times = result.tokens_per_second / peer_rate
-    return [*measured, bounded_row("times TRL tuned", times, "×", at_least=goal, peers=peers)]
+    speedup = result.tokens_per_second / peer_rate
+    return [*rows, bounded_row("times TRL tuned", speedup, "×", at_least=goal, peers=peers)]
 
 
 def train_peer(job: Job, device: str) -> dict[str, float]:
     """Train the same samples with TRL.
 
     Raises:
-        NotMeasured: TRL is not installed, or its training failed.
+        MeasurementError: TRL is not installed, or its training failed.
     """
     if find_spec("trl") is None:
-        raise NotMeasured("trl is not installed")
+        raise MeasurementError("trl is not installed")
     command, environment = peer_command(job, PEER)
     if device == "cuda":
         environment["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
@@ -122,15 +122,15 @@ def train_peer(job: Job, device: str) -> dict[str, float]:
     return json.loads((job.folder / "peer" / "figures.json").read_text(encoding="utf-8"))
 
 
-def matrix_rate(device: str, *, size: int = 4096, rounds: int = 5) -> float:
-    """Return the operations per second of a product of two bf16 matrices."""
+def measure_matrix_rate(device: str, *, size: int = 4096, rounds: int = 5) -> float:
+    """Return the operations per second when multiplying two bf16 matrices."""
     matrix = torch.randn(size, size, device=device).to(torch.bfloat16)
     product = matrix @ matrix
-    began = time.perf_counter()
+    started = time.perf_counter()
     for _ in range(rounds):
         product = matrix @ product
     product.sum().item()  # waits for the device
-    return rounds * 2 * size**3 / (time.perf_counter() - began)
+    return rounds * 2 * size**3 / (time.perf_counter() - started)
 
 
 def main() -> int:
@@ -140,8 +140,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("torch sees no GPU; --device cpu runs the same on the processor")
-    name = torch.cuda.get_device_name() if options.device == "cuda" else "processor"
+        raise SystemExit("torch finds no GPU; `--device cpu` runs the same on the CPU")
+    name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     sys.stderr.write(f"{name}, torch {torch.__version__}\n")
     with tempfile.TemporaryDirectory() as folder:
         results = [*run_tests(options.device), *measure_training(options.device, Path(folder))]

@@ -1,9 +1,9 @@
-"""Fixtures of the GPU tests: the device, and training jobs of a random base model on it.
+"""Fixtures of the GPU tests: the device, and training jobs for a random base model on it.
 
 Scope: fixtures, and the reasons to skip a test. Out of scope: the base model (`random_base.py`).
 
     pytest tests/gpu                 on the first GPU, at most four minutes; skipped without a GPU
-    pytest tests/gpu --device cpu    the same tests on the processor
+    pytest tests/gpu --device cpu    the same tests on the CPU
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.gpu.random_base import make_base, pair_rows, rows
+from tests.gpu.random_base import make_base, pair_rows, sample_rows
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_launch, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
@@ -23,7 +23,7 @@ from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.models.training_launcher import TrainingJob
 from twin_resources.settings import Settings
 
-# the shipped launch configurations, by device and kind
+# shipped launch configurations, by device and variant
 LAUNCHES = {
     "cuda": {
         "plain": "gpu-single",
@@ -38,7 +38,7 @@ LAUNCHES = {
         "offload": "cpu-zero2-offload",
     },
 }
-SAMPLES = 48
+SAMPLE_COUNT = 48
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,19 +50,19 @@ def device(request: pytest.FixtureRequest) -> str:
     """Return torch's name of the device on which the test runs."""
     import torch
 
-    chosen = str(request.config.getoption("--device", "cuda"))
-    if chosen == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no GPU: torch sees none; a machine with one runs these, `pytest -m gpu`")
-    return chosen
+    name = str(request.config.getoption("--device", "cuda"))
+    if name == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU: torch finds none; a machine with one runs these (`pytest -m gpu`)")
+    return name
 
 
 @pytest.fixture(scope="session")
 def two_devices(device: str) -> str:
-    """Return the device; skips the test with fewer than two GPUs."""
+    """Return the device; skip the test if torch finds fewer than two GPUs."""
     import torch
 
     if device == "cuda" and torch.cuda.device_count() < 2:
-        pytest.skip("no GPU: torch sees one, and this test needs two")
+        pytest.skip("no GPU: torch finds one, and this test needs two")
     return device
 
 
@@ -77,7 +77,7 @@ def samples(random_base: Path) -> list[TokenizedSample]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(random_base)
-    tokenized, skipped = tokenize_samples(rows(SAMPLES), tokenizer, max_length=1024)
+    tokenized, skipped = tokenize_samples(sample_rows(SAMPLE_COUNT), tokenizer, max_length=1024)
     assert not skipped
     return tokenized
 
@@ -86,8 +86,8 @@ def write_training_job(home: Settings, base: Path, name: str, **changes: Any) ->
     """Write a job of about six steps of eight samples, and return it.
 
     Args:
-        changes: fields of the recipe; also `ranks`, `dropout`, and `start`, the folder of an
-            adapter, which makes the job a preference tuning.
+        changes: fields of the recipe; also `ranks`, `dropout`, and `initial_adapter`, a folder,
+            which makes the job a preference tuning.
     """
     values: dict[str, Any] = {
         "samples_per_step": 8,
@@ -96,7 +96,7 @@ def write_training_job(home: Settings, base: Path, name: str, **changes: Any) ->
         "checkpoint_every_steps": 2,
     } | changes
     ranks = values.pop("ranks", 1)
-    start = values.pop("start", None)
+    initial_adapter = values.pop("initial_adapter", None)
     dropout = values.pop("dropout", 0.0)
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=UNMODIFIED_SAMPLES)
     assert recipe.lora is not None
@@ -107,11 +107,13 @@ def write_training_job(home: Settings, base: Path, name: str, **changes: Any) ->
         base_folder=base,
         ranks=ranks,
         recipe=recipe.model_copy(update=values),
-        stage="dpo" if start else "sft",
-        initial_adapter=start,
+        stage="dpo" if initial_adapter else "sft",
+        initial_adapter=initial_adapter,
     )
     write_job(job)
-    write_rows(job.samples_path, pair_rows(SAMPLES) if start else rows(SAMPLES))
+    write_rows(
+        job.samples_path, pair_rows(SAMPLE_COUNT) if initial_adapter else sample_rows(SAMPLE_COUNT)
+    )
     return build_training_job(job, name=name)
 
 
@@ -127,17 +129,18 @@ def make_job(home: Settings, random_base: Path) -> MakeJob:
 
 
 @pytest.fixture(scope="session")
-def launch_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Write a shipped launch configuration in another precision and return its path.
+def write_launch(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """Return a function that writes a shipped launch configuration with another precision.
 
-    The default is fp32, because bf16's rounding would hide the differences that tests look for.
+    It returns the path. The default precision is fp32, because bf16's rounding would hide the
+    differences that tests look for.
     """
     import yaml
 
     folder = tmp_path_factory.mktemp("launch")
 
-    def write(device: str, kind: str, precision: str = "fp32") -> str:
-        name = LAUNCHES[device][kind]
+    def write(device: str, variant: str, precision: str = "fp32") -> str:
+        name = LAUNCHES[device][variant]
         path = folder / f"{name}-{precision}.yaml"
         values = load_launch(name).model_dump() | {"mixed_precision": precision}
         path.write_text(yaml.safe_dump(values), encoding="utf-8")

@@ -1,6 +1,6 @@
 """A base model with random weights, its tokenizer and samples, made from the bundled posts.
 
-Scope: making them in seconds without a download; every run makes the same.
+Scope: creating them in seconds without a download; every run creates the same.
 Out of scope: training jobs (`conftest.py`).
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 POSTS = Path(__file__).parents[2] / "deploy" / "samples"
-VOCABULARY = 1024
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+VOCABULARY_SIZE = 1024
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -24,8 +24,8 @@ MIN_CHARACTERS, MAX_CHARACTERS = 80, 700  # of a paragraph that is an answer
 def make_base(folder: Path, *, width: int = 128, layers: int = 4, seed: int = 7) -> Path:
     """Write a transformers folder: a Llama in float32 with heads of 32, and its tokenizer.
 
-    The weights have five times the usual standard deviation. With the usual one all tokens are
-    nearly alike, and a leak from one sample into another would not show.
+    The weights have five times the usual standard deviation. With the usual one, all tokens
+    are nearly alike, and a leak from one sample into another would not be visible.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -52,15 +52,15 @@ def make_base(folder: Path, *, width: int = 128, layers: int = 4, seed: int = 7)
 
 
 def make_embedder(folder: Path, *, seed: int = 7) -> Path:
-    """Write a sentence-transformers folder: a BERT of 2 layers, width 64, mean over tokens."""
+    """Write a sentence-transformers folder: a BERT with 2 layers of width 64 and mean pooling."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Pooling, Transformer
     from transformers import BertConfig, BertModel
 
-    inner = folder.with_name(f"{folder.name}-transformer")
+    transformer_folder = folder.with_name(f"{folder.name}-transformer")
     tokenizer = make_tokenizer()
-    tokenizer.save_pretrained(inner)
+    tokenizer.save_pretrained(transformer_folder)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -71,17 +71,17 @@ def make_embedder(folder: Path, *, seed: int = 7) -> Path:
         initializer_range=0.1,
         pad_token_id=tokenizer.pad_token_id,
     )
-    BertModel(config).save_pretrained(inner)
-    words = Transformer(str(inner), max_seq_length=256)
-    model = SentenceTransformer(modules=[words, Pooling(config.hidden_size)], device="cpu")
+    BertModel(config).save_pretrained(transformer_folder)
+    transformer = Transformer(str(transformer_folder), max_seq_length=256)
+    model = SentenceTransformer(modules=[transformer, Pooling(config.hidden_size)], device="cpu")
     model.save(str(folder))
     return folder
 
 
-def rows(count: int) -> list[dict[str, Any]]:
-    """Return samples of the bundled posts: a post's name as question, a paragraph as answer."""
+def sample_rows(count: int) -> list[dict[str, Any]]:
+    """Return samples from the bundled posts: a post's name as question, a paragraph as answer."""
     samples: list[dict[str, Any]] = []
-    for path in _paths():
+    for path in _list_posts():
         name = path.stem.replace("-", " ")
         for number, paragraph in enumerate(_paragraphs(path)):
             question = {"role": "user", "content": f"What about {name}, part {number}?"}
@@ -100,7 +100,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 
 def pair_rows(count: int) -> list[dict[str, Any]]:
     """Return the samples as preference pairs; the rejected answer is from another post."""
-    samples = rows(count)
+    samples = sample_rows(count)
     answers = [row["messages"][-1]["content"] for row in samples]
     return [
         row | {"rejected": answers[index - count // 2], "rejected_ended": index % 3 > 0}
@@ -117,13 +117,13 @@ def make_tokenizer() -> Any:
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=list(SPECIAL),
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    inner.train_from_iterator((path.read_text(encoding="utf-8") for path in _paths()), trainer)
-    end_of_text, start, end = SPECIAL
+    inner.train_from_iterator((path.read_text(encoding="utf-8") for path in _list_posts()), trainer)
+    end_of_text, start, end = SPECIAL_TOKENS
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
         bos_token=start,
@@ -134,7 +134,7 @@ def make_tokenizer() -> Any:
     )
 
 
-def _paths() -> list[Path]:
+def _list_posts() -> list[Path]:
     return sorted(path for path in POSTS.rglob("*.md") if path.name != "LICENSE.md")
 
 

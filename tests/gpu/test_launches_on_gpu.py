@@ -1,4 +1,4 @@
-"""Each launch configuration on a GPU has the loss curve of float32 on the processor."""
+"""Test that each launch configuration on a GPU has the loss curve of float32 on the CPU."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 
-ZERO = {"plain": 0, "zero2": 2, "zero3": 3}
+ZERO_STAGES = {"plain": 0, "zero2": 2, "zero3": 3}
 BF16_TOLERANCE = 0.005  # of the loss, relative
 
 
 @pytest.fixture(scope="module")
-def processor_result(
+def cpu_result(
     device: str,
     tmp_path_factory: pytest.TempPathFactory,
     random_base: Path,
-    launch_on: Callable[..., str],
+    write_launch: Callable[..., str],
 ) -> TrainingResult:
-    """Run the same training in float32 by one process on the processor."""
+    """Run the same training in float32 with one process on the CPU."""
     home = Settings(home=tmp_path_factory.mktemp("processor"))
-    job = write_training_job(home, random_base, "processor", launch=launch_on("cpu", "plain"))
+    job = write_training_job(home, random_base, "processor", launch=write_launch("cpu", "plain"))
     return read_result(LocalLauncher(home).run(job) / "result.json")
 
 
@@ -45,46 +45,46 @@ def require_same_curve(actual: TrainingResult, expected: TrainingResult) -> None
     assert losses == pytest.approx(expected_losses, abs=2e-3)
 
 
-@pytest.mark.parametrize("kind", ["plain", "zero2", "zero3", "offload"])
-def test_one_rank_has_the_loss_curve_of_the_processor(
+@pytest.mark.parametrize("variant", ["plain", "zero2", "zero3", "offload"])
+def test_one_rank_has_the_loss_curve_of_the_cpu(
     device: str,
-    kind: str,
+    variant: str,
     home: Settings,
     make_job: MakeJob,
-    launch_on: Callable[..., str],
-    processor_result: TrainingResult,
+    write_launch: Callable[..., str],
+    cpu_result: TrainingResult,
 ) -> None:
-    result = train(home, make_job, launch=launch_on(device, kind))
-    require_same_curve(result, processor_result)
+    result = train(home, make_job, launch=write_launch(device, variant))
+    require_same_curve(result, cpu_result)
     assert result.effective["device"] == device
-    assert result.effective["zero_stage"] == ZERO.get(kind, 3 if device == "cuda" else 2)
-    assert result.effective["offload_optimizer"] == ("cpu" if kind == "offload" else "none")
-    assert result.effective["trained_weights"] == processor_result.effective["trained_weights"]
+    assert result.effective["zero_stage"] == ZERO_STAGES.get(variant, 3 if device == "cuda" else 2)
+    assert result.effective["offload_optimizer"] == ("cpu" if variant == "offload" else "none")
+    assert result.effective["trained_weights"] == cpu_result.effective["trained_weights"]
 
 
-def test_bf16_has_the_losses_of_the_processor(
+def test_bf16_has_the_losses_of_the_cpu(
     device: str,
     home: Settings,
     make_job: MakeJob,
-    launch_on: Callable[..., str],
-    processor_result: TrainingResult,
+    write_launch: Callable[..., str],
+    cpu_result: TrainingResult,
 ) -> None:
-    result = train(home, make_job, launch=launch_on(device, "plain", "bf16"))
+    result = train(home, make_job, launch=write_launch(device, "plain", "bf16"))
     assert result.precision == "bf16"
-    for actual, expected in zip(result.history, processor_result.history, strict=True):
+    for actual, expected in zip(result.history, cpu_result.history, strict=True):
         assert actual["loss"] == pytest.approx(expected["loss"], rel=BF16_TOLERANCE)
 
 
 @pytest.mark.two_gpus
-@pytest.mark.parametrize("kind", ["plain", "zero2", "zero3"])
-def test_two_ranks_have_the_loss_curve_of_the_processor(
+@pytest.mark.parametrize("variant", ["plain", "zero2", "zero3"])
+def test_two_ranks_have_the_loss_curve_of_the_cpu(
     two_devices: str,
-    kind: str,
+    variant: str,
     home: Settings,
     make_job: MakeJob,
-    launch_on: Callable[..., str],
-    processor_result: TrainingResult,
+    write_launch: Callable[..., str],
+    cpu_result: TrainingResult,
 ) -> None:
-    result = train(home, make_job, launch=launch_on(two_devices, kind), ranks=2)
-    require_same_curve(result, processor_result)
-    assert (result.effective["ranks"], result.effective["zero_stage"]) == (2, ZERO[kind])
+    result = train(home, make_job, launch=write_launch(two_devices, variant), ranks=2)
+    require_same_curve(result, cpu_result)
+    assert (result.effective["ranks"], result.effective["zero_stage"]) == (2, ZERO_STAGES[variant])

@@ -1,4 +1,4 @@
-"""Losses, gradients, likelihoods and vectors on a GPU equal those of the processor.
+"""Test that losses, gradients, likelihoods and vectors on a GPU equal those on the CPU.
 
 The tests compare packed with padded rows for each attention implementation, and gradient
 checkpointing with none. They also cover the gate's likelihoods and the embedder's vectors. They run
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.gpu.random_base import make_embedder, rows
+from tests.gpu.random_base import make_embedder, sample_rows
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import answer_likelihood, load_model
 from twin_assets.training.chunked_cross_entropy import chunk_head
@@ -27,12 +27,12 @@ from twin_resources.models.embedder.engines import SentenceTransformersEngine
 pytestmark = pytest.mark.gpu
 
 BUCKET = 64
-MIN_LEAK = 0.05  # nats by which a token's loss changes at least when it attends to another sample
-# tolerance of a loss of about 7 nats, and of a gradient relative to its largest value
-BOUNDS = {"fp32": (2e-4, 1e-3), "bf16": (0.1, 0.05)}
+MIN_LEAK = 0.05  # minimum change in nats of a token's loss if it attends to another sample
+# tolerances: for a loss of about 7 nats, and for a gradient relative to its largest value
+TOLERANCES = {"fp32": (2e-4, 1e-3), "bf16": (0.1, 0.05)}
 
 
-def load_on(base: Path, device: str, attention: str, precision: str = "fp32") -> Any:
+def load_model_on(base: Path, device: str, attention: str, precision: str = "fp32") -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -43,7 +43,9 @@ def load_on(base: Path, device: str, attention: str, precision: str = "fp32") ->
     return model.to(device).train()
 
 
-def gradients(model: Any, samples: Sequence[TokenizedSample], *, packing: bool) -> dict[str, Any]:
+def compute_gradients(
+    model: Any, samples: Sequence[TokenizedSample], *, packing: bool
+) -> dict[str, Any]:
     model.zero_grad()
     loss, _ = SupervisedObjective(samples, BUCKET, packing).batch_sums(model, range(len(samples)))
     loss.backward()
@@ -59,7 +61,7 @@ def attention(request: pytest.FixtureRequest, device: str) -> str:
     return name
 
 
-def precision_of(attention: str, device: str) -> str:
+def choose_precision(attention: str, device: str) -> str:
     """Return bf16 for flash attention, whose variable-length kernels have no float32."""
     return "bf16" if attention == "flash_attention_2" and device == "cuda" else "fp32"
 
@@ -67,17 +69,17 @@ def precision_of(attention: str, device: str) -> str:
 def test_packed_losses_and_gradients_are_those_of_padded_rows(
     device: str, attention: str, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
-    precision = precision_of(attention, device)
-    model = load_on(random_base, device, attention, precision)
+    precision = choose_precision(attention, device)
+    model = load_model_on(random_base, device, attention, precision)
     batch = samples[:5]
-    loss_tolerance, gradient_tolerance = BOUNDS[precision]
+    loss_tolerance, gradient_tolerance = TOLERANCES[precision]
     padded = [answer_losses(model, [sample], BUCKET).flatten() for sample in batch]
     packed = packed_answer_losses(model, batch, BUCKET)
     lengths = [len(losses) for losses in padded]
     for actual, expected in zip(packed.split(lengths), padded, strict=True):
         assert (actual - expected).abs().max().item() < loss_tolerance
     expected_gradients, packed_gradients = (
-        gradients(model, batch, packing=packing) for packing in (False, True)
+        compute_gradients(model, batch, packing=packing) for packing in (False, True)
     )
     for name, value in expected_gradients.items():
         difference = (packed_gradients[name] - value).abs().max()
@@ -88,12 +90,14 @@ def test_packed_losses_and_gradients_are_those_of_padded_rows(
 def test_a_chunked_loss_has_the_gradients_of_the_whole_logits(
     device: str, packing: bool, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
-    whole, chunked = (load_on(random_base, device, "eager") for _ in range(2))
+    unchunked, chunked = (load_model_on(random_base, device, "eager") for _ in range(2))
     chunk_head(chunked, rows=32)
     batch = samples[:5]
     assert sum(sample.answer_tokens for sample in batch) > 2 * 32
-    _, tolerance = BOUNDS["fp32"]
-    actual, expected = (gradients(model, batch, packing=packing) for model in (chunked, whole))
+    _, tolerance = TOLERANCES["fp32"]
+    actual, expected = (
+        compute_gradients(model, batch, packing=packing) for model in (chunked, unchunked)
+    )
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
         assert (actual[name] - value).abs().max() <= tolerance * value.abs().max(), name
@@ -102,7 +106,7 @@ def test_a_chunked_loss_has_the_gradients_of_the_whole_logits(
 def test_a_packed_sample_does_not_attend_to_the_sample_before_it(
     device: str, attention: str, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
-    model = load_on(random_base, device, attention, precision_of(attention, device))
+    model = load_model_on(random_base, device, attention, choose_precision(attention, device))
     before, probe = samples[:2]
     changed = replace(before, tokens=tuple(reversed(before.tokens)))
     count = probe.answer_tokens
@@ -110,9 +114,9 @@ def test_a_packed_sample_does_not_attend_to_the_sample_before_it(
         packed_answer_losses(model, [sample, probe], BUCKET)[-count:]
         for sample in (before, changed)
     )
-    tolerance, _ = BOUNDS[precision_of(attention, device)]
+    tolerance, _ = TOLERANCES[choose_precision(attention, device)]
     assert (first - second).abs().max().item() < tolerance
-    # The probe would find a leak: in one undivided row its losses differ.
+    # This would detect a leak: in one undivided row the losses differ.
     joined = before.tokens + probe.tokens
     undivided = replace(
         probe,
@@ -124,18 +128,18 @@ def test_a_packed_sample_does_not_attend_to_the_sample_before_it(
     assert (leaked - first).abs().max().item() > max(MIN_LEAK, 3 * tolerance)
 
 
-def test_losses_and_gradients_are_those_of_the_processor(
+def test_losses_and_gradients_are_those_of_the_cpu(
     device: str, attention: str, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
-    precision = precision_of(attention, device)
-    loss_tolerance, gradient_tolerance = BOUNDS[precision]
+    precision = choose_precision(attention, device)
+    loss_tolerance, gradient_tolerance = TOLERANCES[precision]
     models = (
-        load_on(random_base, device, attention, precision),
-        load_on(random_base, "cpu", "eager"),
+        load_model_on(random_base, device, attention, precision),
+        load_model_on(random_base, "cpu", "eager"),
     )
     losses, expected_losses = (answer_losses(model, samples[:3], BUCKET).cpu() for model in models)
     assert (losses - expected_losses).abs().max().item() < loss_tolerance
-    actual, expected = (gradients(model, samples[:3], packing=False) for model in models)
+    actual, expected = (compute_gradients(model, samples[:3], packing=False) for model in models)
     for name, value in expected.items():
         assert (actual[name] - value).abs().max() <= gradient_tolerance * value.abs().max(), name
 
@@ -153,29 +157,29 @@ def test_dropout_continues_from_a_restored_generator_state(device: str) -> None:
 
 
 @pytest.mark.parametrize("packing", [False, True])
-def test_gradient_checkpointing_gives_the_same_gradients(
+def test_gradient_checkpointing_does_not_change_the_gradients(
     device: str, packing: bool, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
-    model = load_on(random_base, device, "sdpa")
+    model = load_model_on(random_base, device, "sdpa")
     passes: list[int] = []
     model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: passes.append(1))
-    expected = gradients(model, samples[:3], packing=packing)
+    expected = compute_gradients(model, samples[:3], packing=packing)
     assert len(passes) == 1
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    recomputed = gradients(model, samples[:3], packing=packing)
+    recomputed = compute_gradients(model, samples[:3], packing=packing)
     assert len(passes) == 3  # forward, and again in the backward pass
     for name, value in expected.items():
         assert (recomputed[name] - value).abs().max() <= 1e-5 * value.abs().max(), name
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("bf16", 0.05)])
-def test_likelihoods_are_those_of_the_processor(
+def test_likelihoods_are_those_of_the_cpu(
     device: str, precision: str, tolerance: float, random_base: Path, samples: list[TokenizedSample]
 ) -> None:
     model = load_model(random_base, precision=precision)
     assert model.device.type == device
-    processor_model = load_on(random_base, "cpu", "eager").eval()
-    actual, expected = (answer_likelihood(each, samples[:12]) for each in (model, processor_model))
+    cpu_model = load_model_on(random_base, "cpu", "eager").eval()
+    actual, expected = (answer_likelihood(each, samples[:12]) for each in (model, cpu_model))
     assert actual.tokens == expected.tokens
     sides = zip(
         actual.negative_log_likelihoods,
@@ -187,12 +191,12 @@ def test_likelihoods_are_those_of_the_processor(
     assert max(abs(ours - theirs) / count for ours, theirs, count in sides) < tolerance
 
 
-def test_vectors_are_those_of_the_processor(device: str, tmp_path: Path) -> None:
+def test_vectors_are_those_of_the_cpu(device: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     folder = make_embedder(tmp_path / "embedder")
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    texts = [row["messages"][-1]["content"] for row in rows(16)]
+    texts = [row["messages"][-1]["content"] for row in sample_rows(16)]
     batch = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors="np")
     actual, expected = (
         SentenceTransformersEngine(folder, device=name)(
@@ -202,5 +206,5 @@ def test_vectors_are_those_of_the_processor(device: str, tmp_path: Path) -> None
     )
     assert actual.shape == (len(texts), 64)
     assert np.sum(actual * expected, axis=1).min() > 0.9999
-    # vectors of different texts are less similar than that
+    # Vectors of different texts are less similar.
     assert np.sort(expected @ expected.T, axis=None)[: -len(texts)].max() < 0.9999

@@ -1,7 +1,7 @@
-"""A killed training resumes on a GPU with the same result; a preference tuning starts at ln 2.
+"""Test that a killed training resumes with the same result, and preference tuning on a GPU.
 
 A GPU adds in no fixed order, so weights are compared within a tolerance on a GPU and bit for bit on
-the processor. The adapters' dropout is 0.1: if the random numbers after the checkpoint differed,
+the CPU. The adapters' dropout is 0.1: if the random numbers after the checkpoint differed,
 the losses would differ by more than the tolerance.
 """
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
 TOLERANCE = {"cpu": 0.0, "cuda": 1e-3}
 
 
-def rank_pid(job: TrainingJob) -> int:
+def find_rank_pid(job: TrainingJob) -> int:
     """Return the pid of a job's only rank; its launchers have some of the same arguments."""
     ranks = [
         process
@@ -41,37 +41,37 @@ def rank_pid(job: TrainingJob) -> int:
         and TRAINING_MODULE in words
         and ACCELERATE_MODULE not in words
     ]
-    return max(ranks, key=psutil.Process.create_time).pid  # one that was forked is the younger
+    return max(ranks, key=psutil.Process.create_time).pid  # the youngest, if a launcher forked it
 
 
 def read_weights(output: Path) -> dict[str, Any]:
     return load_file(output / "adapter" / "adapter_model.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["plain", "zero3"])
+@pytest.mark.parametrize("variant", ["plain", "zero3"])
 def test_a_killed_rank_resumes_with_the_same_losses_and_weights(
-    device: str, kind: str, home: Settings, make_job: MakeJob, launch_on: Callable[..., str]
+    device: str, variant: str, home: Settings, make_job: MakeJob, write_launch: Callable[..., str]
 ) -> None:
-    make = partial(make_job, launch=launch_on(device, kind), dropout=0.1)
-    whole = LocalLauncher(home).run(make("whole"))
+    make = partial(make_job, launch=write_launch(device, variant), dropout=0.1)
+    uninterrupted = LocalLauncher(home).run(make("uninterrupted"))
     job = make("killed")
-    killed: list[int] = []
+    killed_pids: list[int] = []
 
     def kill_once(message: dict[str, Any]) -> None:
-        if message.get("progress", {}).get("step") == 3 and not killed:
-            killed.append(rank_pid(job))
-            os.kill(killed[0], signal.SIGKILL)
+        if message.get("progress", {}).get("step") == 3 and not killed_pids:
+            killed_pids.append(find_rank_pid(job))
+            os.kill(killed_pids[0], signal.SIGKILL)
 
     resumed = LocalLauncher(home).run(job, on_message=kill_once)
 
-    actual, expected = (read_result(folder / "result.json") for folder in (resumed, whole))
-    assert killed
+    actual, expected = (read_result(folder / "result.json") for folder in (resumed, uninterrupted))
+    assert killed_pids
     assert actual.resumed_at[0] in {2, 4}
     losses, expected_losses = (
         [row["loss"] for row in result.history] for result in (actual, expected)
     )
     assert losses == pytest.approx(expected_losses, abs=TOLERANCE[device])
-    weights, expected_weights = read_weights(resumed), read_weights(whole)
+    weights, expected_weights = read_weights(resumed), read_weights(uninterrupted)
     assert weights.keys() == expected_weights.keys()
     for name, value in expected_weights.items():
         assert weights[name] == pytest.approx(value, abs=TOLERANCE[device]), name
@@ -79,17 +79,19 @@ def test_a_killed_rank_resumes_with_the_same_losses_and_weights(
 
 
 def test_a_preference_tuning_starts_at_ln_2_and_learns(
-    device: str, home: Settings, make_job: MakeJob, launch_on: Callable[..., str]
+    device: str, home: Settings, make_job: MakeJob, write_launch: Callable[..., str]
 ) -> None:
-    make = partial(make_job, launch=launch_on(device, "plain"))
+    make = partial(make_job, launch=write_launch(device, "plain"))
     start = LocalLauncher(home).run(make("start")) / "adapter"
-    tuned = LocalLauncher(home).run(make("tuned", start=start, learning_rate=1e-3, max_epochs=4))
+    tuned = LocalLauncher(home).run(
+        make("tuned", initial_adapter=start, learning_rate=1e-3, max_epochs=4)
+    )
 
     first, *later = read_result(tuned / "result.json").history
     # the initial adapter is its own reference
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert first["margin"] == pytest.approx(0.0, abs=1e-4)
-    # A pair is learned once it was seen; on unseen pairs a random base need not become better.
+    # Only pairs that were already seen are learned; on unseen pairs a random base need not improve.
     last_pass = later[-len(later) // 4 :]
     assert fmean(step["loss"] for step in last_pass) < first["loss"] - 0.1
     assert fmean(step["margin"] for step in last_pass) > 0

@@ -1,6 +1,6 @@
-"""Access to the S3 server of the tests: moto's, on the loopback.
+"""Access the tests' S3 server, which is moto's on the loopback interface.
 
-Scope: its keys in the environment, and a client.
+Scope: setting its keys in the environment, and creating a client.
 Out of scope: the server (`conftest.py`), buckets (the tests that need them).
 """
 
@@ -14,8 +14,8 @@ KEY = "tests"  # moto's server accepts any key
 REGION = "us-east-1"
 
 
-def client_of(endpoint: str) -> Any:
-    """A boto3 client for this server."""
+def make_s3_client(endpoint: str) -> Any:
+    """Return a boto3 client for the server at this URL."""
     import boto3
 
     return boto3.client(
@@ -27,7 +27,7 @@ def client_of(endpoint: str) -> Any:
     )
 
 
-def name_in_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+def set_s3_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
     """Set the environment variables that name the server and its keys."""
     variables = {
         "AWS_ENDPOINT": endpoint,

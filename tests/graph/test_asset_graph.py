@@ -1,4 +1,4 @@
-"""The asset graph as a snapshot, so that every change to it is visible in review.
+"""Compare the asset graph with a snapshot, so that every change to it is visible in review.
 
 After an intended change, `python -m tests.graph.test_asset_graph` writes the new snapshot.
 """
@@ -21,16 +21,17 @@ from twin_resources.dagster_runs import ASSET_GROUPS, build_lineage_link
 SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
 
-def snapshot() -> dict[str, object]:
+def take_snapshot() -> dict[str, object]:
+    """Describe the asset graph, jobs, sensors and schedules of newly built definitions."""
     # A separate instance: loading definitions uses the instance entered last, and contexts of other
     # tests that are collected out of order leave a closed one there.
     with dg.DagsterInstance.ephemeral(), pytest.MonkeyPatch.context() as patch:
         # Another test may have imported `defs` for a home with a paid model.
         patch.delenv("TWIN_PAID_MODEL", raising=False)
-        return _snapshot(build_defs())
+        return _describe(build_defs())
 
 
-def _snapshot(defs: dg.Definitions) -> dict[str, object]:
+def _describe(defs: dg.Definitions) -> dict[str, object]:
     graph = defs.resolve_asset_graph()
     assets = {
         key.to_user_string(): {
@@ -58,16 +59,16 @@ def _snapshot(defs: dg.Definitions) -> dict[str, object]:
     return {"assets": assets, "checks": checks, "jobs": jobs, "times": times}
 
 
-def test_graph_is_as_recorded() -> None:
+def test_the_graph_matches_the_snapshot() -> None:
     recorded = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-    current = snapshot()
+    current = take_snapshot()
     for part, expected in recorded.items():
         assert current[part] == expected, "intended? run `python -m tests.graph.test_asset_graph`"
     assert current.keys() == recorded.keys()
 
 
 def test_only_marts_over_all_authors_are_not_partitioned_by_author() -> None:
-    graph = snapshot()
+    graph = take_snapshot()
     unpartitioned = {
         f"{kind}: {name}"
         for kind in ("assets", "checks")
@@ -105,7 +106,7 @@ def test_every_asset_check_job_and_sensor_has_a_description() -> None:
     assert [name for name, text in descriptions.items() if not (text or "").strip()] == []
 
 
-def test_a_schedule_is_named_by_the_job_it_starts_and_when() -> None:
+def test_a_schedules_name_has_its_jobs_verb_and_its_time() -> None:
     with dg.DagsterInstance.ephemeral():
         names = {
             schedule_def.name: schedule_def.job_name
@@ -118,18 +119,18 @@ def test_a_schedule_is_named_by_the_job_it_starts_and_when() -> None:
 
 
 def test_every_asset_has_kinds_and_code_references() -> None:
-    for name, spec in specs().items():
+    for name, spec in load_specs().items():
         assert spec.kinds, name
-        places = spec.metadata["dagster/code_references"].code_references
-        assert all(Path(place.file_path).is_file() for place in places), name
-    first = specs()["cost_by_day"].metadata["dagster/code_references"].code_references[0]
-    assert Path(first.file_path).name == "cost_by_day.sql"
+        references = spec.metadata["dagster/code_references"].code_references
+        assert all(Path(reference.file_path).is_file() for reference in references), name
+    mart = load_specs()["cost_by_day"].metadata["dagster/code_references"].code_references[0]
+    assert Path(mart.file_path).name == "cost_by_day.sql"
 
 
 def test_every_table_has_the_columns_of_its_contract() -> None:
     schemas: dict[str, dg.TableSchema] = {
         name: spec.metadata.get("dagster/column_schema", dg.TableSchema([]))
-        for name, spec in specs().items()
+        for name, spec in load_specs().items()
         if "lance" in spec.kinds
     }
     assert [name for name, schema in schemas.items() if not schema.columns] == [], (
@@ -138,8 +139,8 @@ def test_every_table_has_the_columns_of_its_contract() -> None:
     for name, contract in CONTRACTS.items():
         columns = {column.name: column for column in schemas[name].columns}
         assert list(columns) == contract.column_names()
-        described = specs()[name].description or ""
-        assert described.endswith(inspect.getdoc(contract) or "?")
+        description = load_specs()[name].description or ""
+        assert description.endswith(inspect.getdoc(contract) or "?")
         (key,) = contract.primary_key()
         assert columns[key].constraints.unique
         assert not columns[key].constraints.nullable
@@ -148,20 +149,20 @@ def test_every_table_has_the_columns_of_its_contract() -> None:
     assert "tombstones have no text" in schemas["raw_posts"].constraints.other
 
 
-def specs() -> dict[str, dg.AssetSpec]:
+def load_specs() -> dict[str, dg.AssetSpec]:
     with dg.DagsterInstance.ephemeral():
         return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
 
 
 def test_the_link_to_the_graph_opens_every_group() -> None:
-    assert {spec.group_name for spec in specs().values()} == set(ASSET_GROUPS)
+    assert {spec.group_name for spec in load_specs().values()} == set(ASSET_GROUPS)
     link = build_lineage_link("http://127.0.0.1:3000")
     assert link.startswith("http://127.0.0.1:3000/asset-groups?expanded=")
     assert link.count("global%40global%3A") == len(ASSET_GROUPS)
 
 
 def test_dg_and_the_workspace_name_the_same_module() -> None:
-    """`dg check defs` and `dg list defs` read `[tool.dg]`, and `dagster` the workspace."""
+    """`dg check defs` and `dg list defs` read `[tool.dg]`; `dagster` reads the workspace."""
     root = Path(__file__).parents[2]
     [module] = yaml.safe_load((root / "workspace.yaml").read_text())["load_from"]
     project = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["dg"]["project"]
@@ -172,4 +173,4 @@ def test_dg_and_the_workspace_name_the_same_module() -> None:
 
 
 if __name__ == "__main__":
-    SNAPSHOT.write_text(json.dumps(snapshot(), indent=2) + "\n", encoding="utf-8")
+    SNAPSHOT.write_text(json.dumps(take_snapshot(), indent=2) + "\n", encoding="utf-8")

@@ -1,12 +1,12 @@
-"""A home of an earlier commit (ad6f105, before the packages were reorganized) opens without a
-rebuild. Its author file contains a removed setting, which is reported first.
+"""Test that homes written by earlier commits open without a rebuild.
 
-`former_home.tar.xz` was written by that commit's code. It contains the beginnings of twelve posts
-of `tests/graph/instructions/made_up_posts.py` and one post that is too short, imported into
+`former_home.tar.xz` was written by commit ad6f105, before the packages were reorganized. Its author
+file has a removed setting, which is reported first. It contains the beginnings of twelve posts in
+`tests/graph/instructions/made_up_posts.py` and one post that is too short, imported into
 `/tmp/before-the-house`; the assets `raw_posts` to `instruction_dataset`; two versions in the
-registry, one of them stable; three answers and votes of two days in trace store and ledger; a run
-and a sensor recorded by the daemon. It contains no weights, secrets, logs or reports. Runs name
-the code's folder as `/the/code`.
+registry, one of them stable; three answers and votes of two days in the trace store and the ledger;
+a run and a sensor recorded by the daemon. It contains no weights, secrets, logs or reports. In its
+runs, the folder of the code is `/the/code`.
 
 `second_former_home.tar.xz` was written by commit c9301f4b (26 November, before most names changed):
 `twin up --no-train` imported thirteen such posts into `/tmp/before-the-names`, three answers got
@@ -56,11 +56,11 @@ from twin_resources.storage.tables.tables import Tables
 FIXTURE = Path(__file__).parent / "former_home.tar.xz"
 SECOND_FIXTURE = FIXTURE.with_name("second_former_home.tar.xz")
 OLD_FOLDER = "/tmp/before-the-house"
-POSTS = 13  # one of them is too short
+POST_COUNT = 13  # one of them is too short
 
 
 def unpack(home: Settings, fixture: Path, old_folder: str) -> None:
-    """Extract a home and replace the folder in which it was written by that of this test."""
+    """Extract a home, and replace the path at which it was written with this test's path."""
     with tarfile.open(fixture) as archive:
         archive.extractall(home.home.parent, filter="data")
     new_folder = str(home.home.parent)
@@ -69,7 +69,7 @@ def unpack(home: Settings, fixture: Path, old_folder: str) -> None:
         text = path.read_text(encoding="utf-8").replace(old_folder, new_folder)
         path.write_text(text, encoding="utf-8")
     for path in [home.home / "state.sqlite", *(home.home / "dagster").rglob("*.db")]:
-        move_in_database(path, old_folder, new_folder)
+        replace_in_database(path, old_folder, new_folder)
 
 
 @pytest.fixture
@@ -85,7 +85,8 @@ def former_home(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
-def move_in_database(path: Path, old_folder: str, new_folder: str) -> None:
+def replace_in_database(path: Path, old_folder: str, new_folder: str) -> None:
+    """Replace the old path with the new one in every text of a SQLite database."""
     with closing(sqlite3.connect(path)) as database, database:
         names = "SELECT name FROM sqlite_master WHERE type = 'table'"
         for (table,) in database.execute(names).fetchall():
@@ -111,7 +112,7 @@ def tables(former_home: Settings, state: State) -> Tables:
 
 @pytest.fixture
 def instance(former_home: Settings) -> Iterator[dg.DagsterInstance]:
-    """The home's Dagster instance with the current settings, as after a start of the stack."""
+    """Yield the home's Dagster instance with the current settings, as when the stack starts."""
     code = code_socket(former_home)
     workspace = write_dagster_home(former_home, DAGSTER_YAML, code_socket=code, environ=os.environ)
     (location,) = json.loads(workspace.read_text(encoding="utf-8"))["load_from"]
@@ -120,14 +121,14 @@ def instance(former_home: Settings) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def test_author_and_tables_are_read(former_home: Settings, tables: Tables) -> None:
+def test_author_and_tables_can_be_read(former_home: Settings, tables: Tables) -> None:
     author = read_author(former_home, "ada")
     assert (author.name, author.aliases, author.temperature) == ("Ada Wright", ("A. W.",), 0.2)
     assert [Path(source).is_dir() for source in author.sources] == [True]
-    assert tables.read("raw_posts", "ada").height == POSTS
+    assert tables.read("raw_posts", "ada").height == POST_COUNT
     documents = tables.read("cleaned_documents", "ada")
-    assert documents.height == POSTS
-    assert documents.filter("kept").height == POSTS - 1
+    assert documents.height == POST_COUNT
+    assert documents.filter("kept").height == POST_COUNT - 1
     assert set(column_types(CleanedDocuments)) <= set(documents.columns)
     rows = tables.read("instruction_dataset", "ada")
     assert set(column_types(InstructionDataset)) <= set(rows.columns)
@@ -137,7 +138,7 @@ def test_author_and_tables_are_read(former_home: Settings, tables: Tables) -> No
     assert set(rows["context_chunk_ids"].explode().drop_nulls()) <= chunks
 
 
-def test_registry_and_ledger_are_read(former_home: Settings, state: State) -> None:
+def test_registry_and_ledger_can_be_read(former_home: Settings, state: State) -> None:
     registry = Registry(state, policy_path=former_home.policy_path)
     assert [(version.version, version.state) for version in registry.versions("ada")] == [
         (1, "stable"),
@@ -165,8 +166,8 @@ def test_registry_and_ledger_are_read(former_home: Settings, state: State) -> No
     assert len(store.scores(parse_score_query({}))[0]) == 3
 
 
-def test_former_runs_and_assets_are_known(tables: Tables, instance: dg.DagsterInstance) -> None:
-    """The module that a run names still exists; all other objects are found by location."""
+def test_dagster_knows_former_runs_and_assets(tables: Tables, instance: dg.DagsterInstance) -> None:
+    """The module that a run names still exists; all other objects are found by code location."""
     runs = {run.job_name: run for run in instance.get_runs()}
     assert set(runs) == {"__ASSET_JOB", "import_posts"}
     origin = runs["__ASSET_JOB"].job_code_origin
@@ -202,12 +203,12 @@ def test_former_runs_and_assets_are_known(tables: Tables, instance: dg.DagsterIn
 def test_the_next_cleaning_changes_no_document_and_a_second_one_nothing(
     former_home: Settings, tables: Tables, instance: dg.DagsterInstance
 ) -> None:
-    """Newer cleaning rules clean each post again; the texts stay the same."""
+    """With newer cleaning rules, each post is cleaned again, but the texts stay the same."""
     before = tables.read("cleaned_documents", "ada")
-    posts = tables.read("raw_posts", "ada").height
+    post_count = tables.read("raw_posts", "ada").height
     first = clean_posts(instance)
     assert first["deleted"] == 0
-    assert first["computed"] == posts
+    assert first["computed"] == post_count
     after = tables.read("cleaned_documents", "ada")
     assert_frame_equal(after, before, check_row_order=False)
 
@@ -221,9 +222,7 @@ def clean_posts(instance: dg.DagsterInstance) -> dict[str, Any]:
     job = defs.resolve_implicit_job_def_def_for_assets([dg.AssetKey("cleaned_documents")])
     assert job is not None
     result = job.execute_in_process(
-        instance=instance,
-        partition_key="ada",
-        asset_selection=[dg.AssetKey("cleaned_documents")],
+        instance=instance, partition_key="ada", asset_selection=[dg.AssetKey("cleaned_documents")]
     )
     assert result.success
     (event,) = [
@@ -251,7 +250,7 @@ def test_a_home_from_before_the_names_changed_opens(
         dg.DagsterInstance.from_config(str(workspace.parent)) as instance,
     ):
         tables = Tables(home.tables_base, state=state)
-        assert tables.read("cleaned_documents", slug).filter("kept").height == POSTS - 1
+        assert tables.read("cleaned_documents", slug).filter("kept").height == POST_COUNT - 1
         for key in ("raw_posts", "cleaned_documents", "embeddings", "passage_embeddings"):
             event = instance.get_latest_materialization_event(dg.AssetKey(key))
             assert event is not None

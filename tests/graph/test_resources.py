@@ -1,4 +1,4 @@
-"""Assets and sensors get the objects of resources, and Dagster closes their connections."""
+"""Test that assets and sensors receive resources' objects, and Dagster closes their connections."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 
-def count_pooled(state: State) -> int:
-    """Return the number of idle connections."""
+def count_idle_connections(state: State) -> int:
+    """Return the number of idle connections in the pool."""
     return state.engine.pool.checkedin()  # type: ignore[attr-defined]
 
 
-def use(state: State) -> State:
+def read_time(state: State) -> State:
     with state.read_transaction() as connection:
         state.now(connection)
-    assert count_pooled(state) == 1
+    assert count_idle_connections(state) == 1
     return state
 
 
-def test_an_asset_gets_objects_and_their_connections_are_closed(tmp_path: Path) -> None:
+def test_an_asset_receives_objects_whose_connections_are_then_closed(tmp_path: Path) -> None:
     states: list[State] = []
 
     @dg.asset
@@ -48,7 +48,7 @@ def test_an_asset_gets_objects_and_their_connections_are_closed(tmp_path: Path) 
         assert isinstance(model_server, ModelServers)
         assert isinstance(langfuse, LangfuseClient)
         assert callable(training.run)
-        states.extend(map(use, (state, tables.state, registry.state)))
+        states.extend(map(read_time, (state, tables.state, registry.state)))
         return dg.MaterializeResult()
 
     resources = default_resources(str(tmp_path))
@@ -57,7 +57,7 @@ def test_an_asset_gets_objects_and_their_connections_are_closed(tmp_path: Path) 
     }
     assert dg.materialize([read_resources], resources=required).success
     assert len({id(state) for state in states}) == 3
-    assert [count_pooled(state) for state in states] == [0, 0, 0]
+    assert [count_idle_connections(state) for state in states] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -66,7 +66,7 @@ def test_a_tick_closes_its_connections_even_when_it_fails(tmp_path: Path, fails:
 
     @dg.sensor(target="*")
     def sensor(state: dg.ResourceParam[State]) -> dg.SkipReason:
-        states.append(use(state))
+        states.append(read_time(state))
         if fails:
             raise RuntimeError("in the middle")
         return dg.SkipReason("nothing")
@@ -81,4 +81,4 @@ def test_a_tick_closes_its_connections_even_when_it_fails(tmp_path: Path, fails:
             tick()
     else:
         tick()
-    assert [count_pooled(state) for state in states] == [0]
+    assert [count_idle_connections(state) for state in states] == [0]

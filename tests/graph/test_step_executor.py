@@ -1,4 +1,4 @@
-"""Steps of `retrain_twin` in separate processes, and the size that the launcher gets for each."""
+"""Test running steps of `retrain_twin` in separate processes, each with its configured size."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from tests.graph.local_launcher import SIZE
-from tests.registered import register_version
+from tests.graph.local_launcher import SIZE_TAG
+from tests.model_versions import register_version
 from twin_assets.definitions import build_defs
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.step_executor import read_step_execution
@@ -29,7 +29,7 @@ STEPS = ("released_model", "routing_policy")
 
 
 def retrain_twin(steps_apart: str) -> dg.JobDefinition:
-    """Build the job as the process of a step does: from the environment of the run.
+    """Build the job from the environment of the run, as the process of a step does.
 
     The argument is only a cache key: Dagster caches a job by its arguments.
     """
@@ -38,8 +38,8 @@ def retrain_twin(steps_apart: str) -> dg.JobDefinition:
 
 
 @pytest.fixture
-def judged(home: Settings) -> Settings:
-    """A home in which a candidate has passed the gate."""
+def passed_home(home: Settings) -> Settings:
+    """Return the settings of a home in which a candidate has passed the gate."""
     write_author(home, Author("ada", "Ada", consent="2020-01-01: a test's own"))
     registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
     register_version(
@@ -74,48 +74,46 @@ def run_two_steps(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
 
 
 def test_a_step_in_its_own_process_reads_the_previous_steps_output(
-    judged: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    passed_home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWIN_STEPS_APART", "processes")
     processes, apart = run_two_steps(tmp_path / "apart")
     assert set(processes) == set(STEPS)
     assert len({*processes.values(), os.getpid()}) == 3
     assert apart["answers"] == "ada/v1", "the second step missed the first's release"
-    assert read_policy(judged.policy_path).authors["ada"].weights == {"stable": 1.0}
+    assert read_policy(passed_home.policy_path).authors["ada"].weights == {"stable": 1.0}
 
     monkeypatch.setenv("TWIN_STEPS_APART", "")
-    assert run_two_steps(tmp_path / "together") == ({}, apart), "one process gives another result"
+    assert run_two_steps(tmp_path / "together") == ({}, apart), "the result in one process differs"
 
 
 @pytest.mark.long
-def test_a_launcher_gets_the_size_of_each_step(
-    judged: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_launcher_receives_the_size_of_each_step(
+    passed_home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes, file = tmp_path / "notes", tmp_path / "steps.yaml"
-    notes.mkdir()
+    records, file = tmp_path / "records", tmp_path / "steps.yaml"
+    records.mkdir()
     execution = {
         "executor": "tests.graph.local_launcher:local_steps",
-        "config": {"notes": str(notes)},
-        "sizes": {"routing_policy": {SIZE: "large"}},
+        "config": {"record_folder": str(records)},
+        "sizes": {"routing_policy": {SIZE_TAG: "large"}},
     }
     file.write_text(yaml.safe_dump(execution), encoding="utf-8")
     monkeypatch.setenv("TWIN_STEPS_APART", str(file))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     _, metadata = run_two_steps(tmp_path / "apart")
     assert metadata["answers"] == "ada/v1"
-    notes_by_step = {
-        path.name: path.read_text(encoding="utf-8").split(" ", 1) for path in notes.iterdir()
+    records_by_step = {
+        path.name: path.read_text(encoding="utf-8").split(" ", 1) for path in records.iterdir()
     }
-    assert {step: size for step, (_, size) in notes_by_step.items()} == {
-        "released_model": "as all",
+    assert {step: size for step, (_, size) in records_by_step.items()} == {
+        "released_model": "default",
         "routing_policy": "large",
     }
-    assert len({process for process, _ in notes_by_step.values()} | {str(os.getpid())}) == 3
+    assert len({process for process, _ in records_by_step.values()} | {str(os.getpid())}) == 3
 
 
-def test_a_size_changes_only_the_tags_of_its_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_size_changes_only_the_tags_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     with dg.DagsterInstance.ephemeral():
         before = retrain_twin("")
         monkeypatch.setenv("TWIN_STEPS_APART", str(SHIPPED))
@@ -124,10 +122,10 @@ def test_a_size_changes_only_the_tags_of_its_step(
     assert job.executor_def.name == "ecs"
     sizes = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["sizes"]
     for name, node in before.graph.node_dict.items():
-        sized = job.graph.node_dict[name]
-        assert dict(sized.tags) == {**node.tags, **sizes.get(name, {})}, name
-        assert sized.definition.pools == node.definition.pools
-        assert (sized.retry_policy, sized.definition.description) == (
+        sized_node = job.graph.node_dict[name]
+        assert dict(sized_node.tags) == {**node.tags, **sizes.get(name, {})}, name
+        assert sized_node.definition.pools == node.definition.pools
+        assert (sized_node.retry_policy, sized_node.definition.description) == (
             node.retry_policy,
             node.definition.description,
         )
@@ -159,6 +157,6 @@ def test_an_invalid_steps_file_is_refused_at_the_start(
     assert expected in error.value.found
 
 
-def test_a_missing_steps_file_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_steps_file_names_it(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match=r"no-steps\.yaml"):
         read_step_execution(str(tmp_path / "no-steps.yaml"))

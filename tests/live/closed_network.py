@@ -1,12 +1,12 @@
-"""Runs a command in an isolated network that records and drops every outgoing packet.
+"""Run a command in an isolated network that records and drops every outgoing packet.
 
 Scope: the network namespace, and the list of outgoing packets. Out of scope: the command, and the
 assertions about the list.
 
 The namespace has the loopback device and a virtual Ethernet pair with the default route. IPv6 is
 off, and the name server is an address on the other end of the pair. Every packet to an outside
-address goes to that device, is counted, is read by a raw socket for its destination, and is
-dropped. A look-up of an outside name therefore counts as well.
+address goes to that device, where it is counted and dropped; a raw socket reads its destination.
+DNS queries for outside names are therefore counted as well.
 https://man7.org/linux/man-pages/man7/network_namespaces.7.html
 """
 
@@ -39,10 +39,10 @@ class ClosedRun:
     """The result of a command in the isolated network.
 
     Attributes:
-        returncode: of the command.
-        attempts: number of outgoing packets by destination, for example
+        returncode: the command's exit code.
+        attempts: the number of outgoing packets by destination, for example
             `udp 192.0.2.53:53 name example.org` or `tcp 203.0.113.7:443`.
-        sent_packets: number of outgoing packets that the kernel counted.
+        sent_packets: the number of outgoing packets that the kernel counted.
     """
 
     returncode: int
@@ -51,7 +51,7 @@ class ClosedRun:
 
 
 def namespace_command() -> list[str]:
-    """Return the `unshare …` command that this user may run; skips the test without one."""
+    """Return the `unshare …` command that this user may run; skip the test if there is none."""
     if (
         not sys.platform.startswith("linux")
         or not shutil.which("unshare")
@@ -81,8 +81,8 @@ def run_closed(
 ) -> ClosedRun:
     """Run a command in an isolated network, and report its outgoing packets.
 
-    All processes that it starts are in the same network. The report does not include packets of
-    background processes after the command has ended.
+    All processes that it starts are in the same network. The report does not include packets that
+    background processes send after the command has ended.
 
     Args:
         log: file for standard output and error.
@@ -90,9 +90,10 @@ def run_closed(
     prefix = namespace_command()
     with tempfile.TemporaryDirectory() as folder, log.open("wb") as output:
         report = Path(folder) / "report.json"
-        wrapped = [*prefix, sys.executable, str(Path(__file__).resolve()), str(report), *command]
+        script = str(Path(__file__).resolve())
+        isolated_command = [*prefix, sys.executable, script, str(report), *command]
         subprocess.run(
-            wrapped,
+            isolated_command,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(os.environ if environment is None else environment),
@@ -106,7 +107,7 @@ def run_closed(
         return ClosedRun(**json.loads(report.read_text(encoding="utf-8")))
 
 
-def _make_network(folder: Path) -> None:
+def _configure_network(folder: Path) -> None:
     """Configure the network; called only inside the new namespaces."""
     resolver = folder / "resolv.conf"
     resolver.write_text(f"nameserver {RESOLVER}\noptions timeout:1 attempts:1\n", encoding="utf-8")
@@ -118,9 +119,9 @@ def _make_network(folder: Path) -> None:
     ):
         subprocess.run(command.split(), check=True)
     for name in ("all", "default", DEVICE, OTHER_END):
-        switch = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
-        if switch.exists():  # absent in a kernel without IPv6
-            switch.write_text("1", encoding="utf-8")
+        ipv6_switch = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
+        if ipv6_switch.exists():  # absent in a kernel without IPv6
+            ipv6_switch.write_text("1", encoding="utf-8")
     for command in (
         f"ip address add {ADDRESS}/24 dev {DEVICE}",
         f"ip link set {OTHER_END} up",
@@ -132,7 +133,7 @@ def _make_network(folder: Path) -> None:
 
 
 def _sent_packets() -> int:
-    # /proc/self/net is of this namespace; /sys may still be of the namespace that mounted it
+    # /proc/self/net shows this namespace; /sys may still show the namespace that mounted it
     for line in Path("/proc/self/net/dev").read_text(encoding="utf-8").splitlines():
         name, _, counters = line.partition(":")
         if name.strip() == DEVICE:
@@ -140,21 +141,21 @@ def _sent_packets() -> int:
     raise OSError(f"{DEVICE} is not in /proc/self/net/dev")
 
 
-def destination_of(packet: bytes) -> str:
+def packet_destination(packet: bytes) -> str:
     """Return the destination of an Ethernet frame, with the name of a DNS query."""
-    kind = struct.unpack("!H", packet[12:14])[0]
-    if kind != 0x0800:
-        return f"ethernet type {kind:#06x}"
+    ethernet_type = struct.unpack("!H", packet[12:14])[0]
+    if ethernet_type != 0x0800:
+        return f"ethernet type {ethernet_type:#06x}"
     header = packet[14:]
-    size = (header[0] & 0x0F) * 4
+    header_length = (header[0] & 0x0F) * 4
     protocol, target = header[9], socket.inet_ntoa(header[16:20])
     if protocol not in (6, 17):
         return f"protocol {protocol} {target}"
-    port = struct.unpack("!H", header[size + 2 : size + 4])[0]
-    name = f"{'tcp' if protocol == 6 else 'udp'} {target}:{port}"
+    port = struct.unpack("!H", header[header_length + 2 : header_length + 4])[0]
+    destination = f"{'tcp' if protocol == 6 else 'udp'} {target}:{port}"
     if protocol == 17 and port == 53:
-        return f"{name} name {_queried_name(header[size + 8 :])}"
-    return name
+        return f"{destination} name {_queried_name(header[header_length + 8 :])}"
+    return destination
 
 
 def _queried_name(message: bytes) -> str:
@@ -166,19 +167,20 @@ def _queried_name(message: bytes) -> str:
     return ".".join(labels)
 
 
-def _watch(attempts: Counter[str], raw: socket.socket) -> None:
+def _count_attempts(attempts: Counter[str], raw: socket.socket) -> None:
     while True:
         packet, address = raw.recvfrom(65_535)
         if address[2] == socket.PACKET_OUTGOING:
-            attempts[destination_of(packet)] += 1
+            attempts[packet_destination(packet)] += 1
 
 
-def _inside(report: Path, command: Sequence[str]) -> int:
-    _make_network(report.parent)
+def _run_in_namespace(report: Path, command: Sequence[str]) -> int:
+    """Run the command in the new namespaces, write the report, and return the exit code."""
+    _configure_network(report.parent)
     attempts: Counter[str] = Counter()
     raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
     raw.bind((DEVICE, 0))
-    threading.Thread(target=_watch, args=(attempts, raw), daemon=True).start()
+    threading.Thread(target=_count_attempts, args=(attempts, raw), daemon=True).start()
     before = _sent_packets()
     returncode = subprocess.run(command, check=False).returncode
     time.sleep(0.2)  # until the raw socket has read the last packet
@@ -192,4 +194,4 @@ def _inside(report: Path, command: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_inside(Path(sys.argv[1]), sys.argv[2:]))
+    sys.exit(_run_in_namespace(Path(sys.argv[1]), sys.argv[2:]))

@@ -1,10 +1,10 @@
-"""Live tests: a folder of process logs for each test, and the distribution of tests to workers.
+"""Keep the process logs of each live test in a folder, and distribute the tests to workers.
 
-Scope: that folder, the report of a failed live test, the order and grouping of tests.
+Scope: that folder, the report of a failed live test, the order and grouping of the tests.
 Out of scope: the processes under test.
 
 Live tests run in parallel on busy cores. Therefore a test waits for a state instead of a time, and
-compares a duration only with another of the same minute.
+compares a duration only with another one measured within the same minute.
 TWIN_TEST_LOGS names the folder for the logs of a run. The default is a new folder under the
 system's temporary folder, which is kept.
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.scratch import ON_DISK
+from tests.scratch import DISK_TEMP
 from twin_resources.models.training_launcher import machine
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 LIVE = Path(__file__).parent
 ONE_WORKER = ("whole", "evaluation", "chat", "chaos", "newcomer", "serving", "gateway")
 """Folders whose tests share a slow fixture (a stack, a trained checkpoint) and run on one worker.
-In other folders each file may run on another worker."""
+In other folders each file may run on another worker.
+"""
 
-OWN_STACK = ("gateway/test_gateway_paid.py", "gateway/test_gateway_routes_by_cost.py")
-"""Files of these folders that start a separate stack, and may run on another worker."""
+SEPARATE_STACK = ("gateway/test_gateway_paid.py", "gateway/test_gateway_routes_by_cost.py")
+"""Files in these folders that start their own stack and may run on another worker."""
 
 LONGEST_FIRST = (
     "whole",
@@ -54,22 +55,22 @@ _LOGS = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     logs = os.environ.get("TWIN_TEST_LOGS")
-    folder = Path(logs) if logs else Path(tempfile.mkdtemp(prefix="twin-live-logs-", dir=ON_DISK))
+    folder = Path(logs) if logs else Path(tempfile.mkdtemp(prefix="twin-live-logs-", dir=DISK_TEMP))
     folder.mkdir(parents=True, exist_ok=True)
     config.stash[_LOGS] = folder.resolve()
 
 
-def group_of(path: Path) -> str:
+def worker_group(path: Path) -> str:
     """Return the name of the group of test files that run on the same worker as this file."""
     if not path.is_relative_to(LIVE):
         return str(path)  # not a live test
     file = path.relative_to(LIVE)
-    is_shared = file.parts[0] in ONE_WORKER and file.as_posix() not in OWN_STACK
-    return file.parts[0] if is_shared else str(file)
+    shares_worker = file.parts[0] in ONE_WORKER and file.as_posix() not in SEPARATE_STACK
+    return file.parts[0] if shares_worker else str(file)
 
 
 def _position(item: pytest.Item) -> int:
-    """Return the item's place in the order of `LONGEST_FIRST`."""
+    """Return the item's position in `LONGEST_FIRST`."""
     folder = item.path.relative_to(LIVE).parts[0] if item.path.is_relative_to(LIVE) else ""
     return LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
 
@@ -83,9 +84,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByGroup(LoadScopeScheduling):
+    class GroupScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return group_of(config.rootpath / nodeid.split("::", maxsplit=1)[0])
+            return worker_group(config.rootpath / nodeid.split("::", maxsplit=1)[0])
 
         def _assign_work_unit(self, node: WorkerController) -> None:
             """Assign the next group, but never a long group behind a group that has not started.
@@ -100,7 +101,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
             super()._assign_work_unit(node)
 
-    return ByGroup(config, log)
+    return GroupScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -115,7 +116,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[_LOGS].rmdir()
 
 
-def _folder_of(item: pytest.Item) -> Path:
+def _log_folder(item: pytest.Item) -> Path:
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", item.nodeid.removeprefix("tests/live/"))
     return item.config.stash[_LOGS] / name[:120].strip("-")
 
@@ -123,7 +124,7 @@ def _folder_of(item: pytest.Item) -> Path:
 @pytest.fixture
 def process_logs(request: pytest.FixtureRequest) -> Path:
     """Return the folder for logs of this test's processes; the report of a failure names it."""
-    folder = _folder_of(request.node)
+    folder = _log_folder(request.node)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -141,10 +142,10 @@ def trainings_at_equal_priority() -> Iterator[None]:
         yield
 
 
-def _end_of(log: Path, length: int = 3000) -> str:
-    """Return the end of a log; of a run on another machine, only the report remains."""
+def _read_end(log: Path, byte_count: int = 3000) -> str:
+    """Return the end of a log, because after a run on another machine only the report remains."""
     with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - length))
+        stream.seek(max(0, log.stat().st_size - byte_count))
         text = stream.read().decode("utf-8", "replace")
     return textwrap.indent(text, "    | ")
 
@@ -153,12 +154,12 @@ def _end_of(log: Path, length: int = 3000) -> str:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
     report = yield
     if report.failed:
-        folder = _folder_of(item)
+        folder = _log_folder(item)
         logs = (
             sorted(path for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
         )
-        listed = "\n".join(
-            f"  {path} ({path.stat().st_size} bytes)\n{_end_of(path)}" for path in logs
+        log_texts = "\n".join(
+            f"  {path} ({path.stat().st_size} bytes)\n{_read_end(path)}" for path in logs
         )
-        report.sections.append(("process logs", f"{folder}\n{listed or '  no log was written'}"))
+        report.sections.append(("process logs", f"{folder}\n{log_texts or '  no log was written'}"))
     return report

@@ -1,4 +1,4 @@
-"""Sensors of a running Dagster, for tests that one of them would anticipate."""
+"""Turn off a sensor of a running Dagster that would act before the test does."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import httpx
 from twin_resources.dagster_runs import CODE_LOCATION
 
 
-def turn_off(url: str, sensor: str, *, key: str) -> None:
-    """Stop a sensor of the webserver at `url`, as its switch in the UI does.
+def stop_sensor(url: str, sensor: str, *, key: str) -> None:
+    """Stop a sensor through the webserver at `url`, as the switch in the UI does.
 
     Args:
         key: the home's admin key.
     """
 
-    def ask(query: str, variables: Mapping[str, Any]) -> Any:
-        answer = httpx.post(
+    def send_query(query: str, variables: Mapping[str, Any]) -> Any:
+        response = httpx.post(
             f"{url}/graphql",
             json={"query": query, "variables": variables},
             headers={"Authorization": f"Bearer {key}"},
             timeout=60,
             trust_env=False,
         ).json()
-        assert "errors" not in answer, answer
-        return answer["data"]
+        assert "errors" not in response, response
+        return response["data"]
 
-    found = ask(
+    state = send_query(
         "query($at: SensorSelector!) { sensorOrError(sensorSelector: $at) { __typename "
         "... on Sensor { sensorState { id } } } }",
         {
@@ -39,9 +39,9 @@ def turn_off(url: str, sensor: str, *, key: str) -> None:
             }
         },
     )
-    stopped = ask(
+    result = send_query(
         "mutation($id: String) { stopSensor(id: $id) { __typename "
         "... on StopSensorMutationResult { instigationState { status } } } }",
-        {"id": found["sensorOrError"]["sensorState"]["id"]},
+        {"id": state["sensorOrError"]["sensorState"]["id"]},
     )
-    assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED", stopped
+    assert result["stopSensor"]["instigationState"]["status"] == "STOPPED", result

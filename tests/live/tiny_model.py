@@ -1,10 +1,9 @@
-"""Make a tiny random Llama with the real SmolLM2 tokenizer, so that processes are real but fast.
+"""Make a tiny random Llama with the real SmolLM2 tokenizer, for live tests with fast processes.
 
-Scope: making that model for live tests.
-Out of scope: everything that is shipped.
+Scope: making that model. Out of scope: training and serving it.
 
-Most of its computation is the logits of 49,152 tokens. For a test that trains and judges the model,
-the first few thousand tokens are enough: a byte-level BPE lists its merges in the order in which
+Most of its computing time goes into the logits of 49,152 tokens. For a test that trains and judges
+the model, a few thousand tokens are enough: a byte-level BPE lists its merges in the order in which
 they were learned, so any prefix of the list is also a tokenizer.
 """
 
@@ -17,16 +16,11 @@ from pathlib import Path
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-FEW_TOKENS = 4096  # a twelfth of the logits
+FEW_TOKENS = 4096  # a twelfth of the real vocabulary
 
 
 def make_tiny_model(
-    folder: Path,
-    tokenizer_from: Path,
-    *,
-    seed: int = 7,
-    vocabulary: int = 0,
-    spread: float = 0.02,
+    folder: Path, tokenizer_from: Path, *, seed: int = 7, vocabulary: int = 0, spread: float = 0.02
 ) -> Path:
     """Write a transformers folder: 2 layers of width 64 and 3.2 M weights, mostly the embedding.
 
@@ -34,9 +28,10 @@ def make_tiny_model(
         folder: output folder, created if it is missing.
         tokenizer_from: a prepared base model's folder; its tokenizer and chat template are copied.
         seed: seed of the random weights; the same seed produces the same file.
-        vocabulary: number of tokens to keep, from the first; 0 keeps all.
-        spread: standard deviation of the weights. The output layer is the embedding, which no
-            adapter changes, so with 0.02 all tokens remain about equally likely after training.
+        vocabulary: the number of tokens to keep, starting with the first; 0 keeps all.
+        spread: standard deviation of the weights. The output layer is the embedding, which
+            adapters do not change, so with 0.02 all tokens remain about equally likely after
+                training.
     """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -75,7 +70,7 @@ def keep_first_tokens(path: Path, count: int) -> None:
     """
     document = json.loads(path.read_text(encoding="utf-8"))
     model = document["model"]
-    before_merges = len(model["vocab"]) - len(model["merges"])
+    base_token_count = len(model["vocab"]) - len(model["merges"])
     model["vocab"] = {text: number for text, number in model["vocab"].items() if number < count}
-    model["merges"] = model["merges"][: count - before_merges]
+    model["merges"] = model["merges"][: count - base_token_count]
     path.write_text(json.dumps(document), encoding="utf-8")

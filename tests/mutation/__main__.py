@@ -7,10 +7,10 @@ Scope: drawing mutants, running tests on them, and the summary. Out of scope: th
 (`running.py`).
 
 It works on copies of the checkout. First the tests of each area run once with coverage; `--map`
-names the file of touched lines, and only changed test files run again. Then each mutant is run
-against the tests that touch its line, quickest first, until one fails. `known_equivalents.toml`
-lists equivalent mutants, which no test can detect; they are counted separately.
-The exit code is 0 when at least 90 % of the other mutants were killed.
+names the file that stores the touched lines, so that later only changed test files run again. Then
+the tests that touch a mutant's line run against it, quickest first, until one fails.
+`known_equivalents.toml` lists equivalent mutants, which no test can detect; they are counted
+separately. The exit code is 0 if at least 90 % of the other mutants were killed.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ from typing import Any
 
 import pytest
 
-from tests.mutation.mutants import AREAS, ROOT, Mutant, all_mutants, modules_of, tests_of
-from tests.mutation.running import environment_of, run_tests
+from tests.mutation.mutants import AREAS, ROOT, Mutant, all_mutants, list_modules, list_test_files
+from tests.mutation.running import copy_environment, run_tests
 
-GOAL = 0.9
-BUDGET_S = 600.0  # of test time per mutant; 60, measured at a load of 20, left out killing tests
-QUICKEST = 20  # tests that run first: collecting a hundred takes longer than running these
-HANG_FACTOR = 30.0  # times the tests' usual time, plus two minutes; then a mutant counts as hanging
-CONTROLS = 20  # the first drawn mutants, whose tests are also run without the bug
-IGNORED = shutil.ignore_patterns(".venv", ".git", ".twin", "__pycache__", ".*_cache")
+MIN_KILLED_SHARE = 0.9
+MAX_TEST_S = 600.0  # per mutant; a limit of 60 left out tests that would have failed
+FIRST_BATCH_SIZE = 20  # collecting a hundred tests takes longer than running twenty
+HANG_FACTOR = 30.0  # a mutant hangs after this many times the tests' usual time plus 2 minutes
+CONTROL_COUNT = 20  # first drawn mutants, whose tests are also run without the bug
+IGNORED_PATHS = shutil.ignore_patterns(".venv", ".git", ".twin", "__pycache__", ".*_cache")
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.mutation.running", "sqlalchemy", "httpx", "dagster", "polars"])
-Touched = dict[str, dict[str, Any]]  # test → seconds, lines by file
+TouchedLines = dict[str, dict[str, Any]]  # by test: its seconds, and its lines by file
 
 
 def copy_checkout(folder: Path) -> Path:
     """Copy the working tree into a folder, link its environment, and return the copy."""
-    checkout = shutil.copytree(ROOT, folder / "main", ignore=IGNORED)
+    checkout = shutil.copytree(ROOT, folder / "main", ignore=IGNORED_PATHS)
     (checkout / ".venv").symlink_to(Path(sys.prefix).resolve())
     for shared in ROOT.parent.glob("shared"):
         (folder / shared.name).symlink_to(shared.resolve())
     return checkout
 
 
-def exit_code(checkout: Path, tests: list[str], *, timeout_s: float) -> int | None:
+def run_in_copy(checkout: Path, tests: list[str], *, timeout_s: float) -> int | None:
     """Run pytest in a copy and return its exit code, or None after the timeout."""
     process = FORKS.Process(target=run_tests, args=(str(checkout), tests))
     process.start()
@@ -74,9 +74,9 @@ def exit_code(checkout: Path, tests: list[str], *, timeout_s: float) -> int | No
     return process.exitcode
 
 
-def read_touched_lines(cache: Path, workers: int, areas: Collection[str]) -> Touched:
-    """Return the lines that each test of these areas touches; unchanged files are from `cache`."""
-    product = [path for area in AREAS for path in modules_of(area)]
+def read_touched_lines(cache: Path, workers: int, areas: Collection[str]) -> TouchedLines:
+    """Return the lines that each test of these areas touches, from `cache` for unchanged files."""
+    product = [path for area in AREAS for path in list_modules(area)]
     helpers = [
         path
         for path in (ROOT / "tests").rglob("*.py")
@@ -86,7 +86,7 @@ def read_touched_lines(cache: Path, workers: int, areas: Collection[str]) -> Tou
     cached = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
     hashes = {
         str(path.relative_to(ROOT)): hashlib.sha256(shared + path.read_bytes()).hexdigest()
-        for path in sorted({path for area in areas for path in tests_of(area)})
+        for path in sorted({path for area in areas for path in list_test_files(area)})
     }
     stale = [name for name, digest in hashes.items() if cached.get(name, {}).get("hash") != digest]
     files: dict[str, Any] = {name: cached[name] for name in hashes.keys() - set(stale)}
@@ -103,27 +103,27 @@ def read_touched_lines(cache: Path, workers: int, areas: Collection[str]) -> Tou
 
 def _measure_touched_lines(files: Sequence[str], workers: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        checkout, answers = copy_checkout(Path(folder)), Path(folder) / "touched"
-        answers.mkdir()
+        checkout, output = copy_checkout(Path(folder)), Path(folder) / "touched"
+        output.mkdir()
         options = ["-p", "tests.mutation.touched_lines", "-n", str(workers), "--dist", "loadfile"]
         command = [sys.executable, "-m", "pytest", "-q", "-m", "not long", "--tb=line", *options]
-        variables = environment_of(checkout) | {"TWIN_TOUCHED_LINES": str(answers)}
+        variables = copy_environment(checkout) | {"TWIN_TOUCHED_LINES": str(output)}
         subprocess.run([*command, *files], cwd=checkout, env=os.environ | variables, check=False)
         return [
             json.loads(line)
-            for path in answers.glob("*.jsonl")
+            for path in output.glob("*.jsonl")
             for line in path.read_text(encoding="utf-8").splitlines()
         ]
 
 
-def tests_for(mutant: Mutant, tests: Touched) -> tuple[list[str], float]:
+def select_tests(mutant: Mutant, tests: TouchedLines) -> tuple[list[str], float]:
     """Return the tests that touch a mutant's lines, quickest first, and their total seconds.
 
     Coverage does not record where a module constant or a default is used. For these, the other
-    tests of the area follow the tests that touch the file. The total stays within `BUDGET_S`.
+    tests of the area follow the tests that touch the file. The total stays within `MAX_TEST_S`.
     """
     lines = range(mutant.line, mutant.last_line + 1)
-    area_files = {str(path.relative_to(ROOT)) for path in tests_of(mutant.area)}
+    area_files = {str(path.relative_to(ROOT)) for path in list_test_files(mutant.area)}
     candidates: list[tuple[bool, float, str]] = []
     for name, row in tests.items():
         touched = row["lines"].get(mutant.path, ())
@@ -132,51 +132,51 @@ def tests_for(mutant: Mutant, tests: Touched) -> tuple[list[str], float]:
                 candidates.append((False, row["seconds"], name))
         elif name.partition("::")[0] in area_files:
             candidates.append((not touched, row["seconds"], name))
-    chosen: list[str] = []
-    total = 0.0
+    selected: list[str] = []
+    total_s = 0.0
     for _, seconds, name in sorted(candidates):
-        if chosen and total + seconds > BUDGET_S:
+        if selected and total_s + seconds > MAX_TEST_S:
             break
-        chosen.append(name)
-        total += seconds
-    return chosen, total
+        selected.append(name)
+        total_s += seconds
+    return selected, total_s
 
 
-def judge_mutant(mutant: Mutant, tests: Touched, checkout: Path, number: int) -> str:
+def judge_mutant(mutant: Mutant, tests: TouchedLines, checkout: Path, number: int) -> str:
     """Run a mutant's tests; return `killed`, `hangs` (also killed), `survived` or `untested`.
 
     Raises:
         RuntimeError: the tests cannot be run, or they also fail without the bug.
     """
-    chosen, seconds = tests_for(mutant, tests)
+    selected, seconds = select_tests(mutant, tests)
     timeout_s = HANG_FACTOR * seconds + 120
     path = checkout / mutant.path
     original = path.read_bytes()
-    for batch in (chosen[:QUICKEST], chosen[QUICKEST:]):
+    for batch in (selected[:FIRST_BATCH_SIZE], selected[FIRST_BATCH_SIZE:]):
         if not batch:
             continue
         try:
-            path.write_bytes(mutant.source())
-            os.utime(path, (number, number))  # a .pyc is valid by whole seconds and size
-            code = exit_code(checkout, batch, timeout_s=timeout_s)
+            path.write_bytes(mutant.mutated_source())
+            os.utime(path, (number, number))  # Python compares a .pyc by whole seconds and size
+            code = run_in_copy(checkout, batch, timeout_s=timeout_s)
         finally:
             path.write_bytes(original)
             os.utime(path, (0, 0))
         if code is None:
             return "hangs"
         if code > pytest.ExitCode.INTERRUPTED:  # a conftest.py fails to import, or no such test
-            code = 1 - bool(exit_code(checkout, batch, timeout_s=timeout_s))
+            code = 1 - bool(run_in_copy(checkout, batch, timeout_s=timeout_s))
             if code == 0:
                 raise RuntimeError(f"these tests cannot be run even without the bug: {batch}")
-        if code and number <= CONTROLS and exit_code(checkout, batch, timeout_s=3600):
+        if code and number <= CONTROL_COUNT and run_in_copy(checkout, batch, timeout_s=3600):
             raise RuntimeError(f"these tests also fail without the bug; repair them: {batch}")
         if code:
             return "killed"
-    return "survived" if chosen else "untested"
+    return "survived" if selected else "untested"
 
 
-def equivalents() -> dict[tuple[str, str, str], str]:
-    """Return the reasons for equivalent mutants, by file and line before and after."""
+def read_equivalents() -> dict[tuple[str, str, str], str]:
+    """Map each known equivalent mutant (file, line before, line after) to the reason."""
     path = Path(__file__).parent / "known_equivalents.toml"
     entries = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
     return {(entry["path"], entry["line"], entry["becomes"]): entry["why"] for entry in entries}
@@ -192,11 +192,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only", default="", help="run only drawn mutants whose path:line begins with this text"
     )
     options = parser.parse_args(argv)
-    drawn = random.Random(options.seed).sample(all_mutants(), options.number)
-    drawn = [mutant for mutant in drawn if f"{mutant.path}:{mutant.line}".startswith(options.only)]
-    known = equivalents()
-    tests = read_touched_lines(options.map, options.workers, {mutant.area for mutant in drawn})
-    sys.stdout.write(f"mutation  {len(drawn)} mutants of seed {options.seed}, {len(tests)} tests\n")
+    mutants = random.Random(options.seed).sample(all_mutants(), options.number)
+    mutants = [
+        mutant for mutant in mutants if f"{mutant.path}:{mutant.line}".startswith(options.only)
+    ]
+    reasons = read_equivalents()
+    tests = read_touched_lines(options.map, options.workers, {mutant.area for mutant in mutants})
+    sys.stdout.write(f"mutation  {len(mutants)} mutants, seed {options.seed}, {len(tests)} tests\n")
     verdicts: dict[Mutant, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         copies: Queue[Path] = Queue()
@@ -211,17 +213,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             finally:
                 copies.put(checkout)
             is_alive = verdict in {"survived", "untested"}
-            why = known.get((mutant.path, *mutant.lines())) if is_alive else None
-            verdicts[mutant] = verdict if why is None else "equivalent"
+            reason = reasons.get((mutant.path, *mutant.lines())) if is_alive else None
+            verdicts[mutant] = verdict if reason is None else "equivalent"
             if is_alive:
                 before, after = mutant.lines()
-                note = f"\n    equivalent: {why}" if why else ""
-                where = f"{number + 1}  {verdict}  {mutant.path}:{mutant.line}"
-                sys.stdout.write(f"{where}\n    {before}\n    {after}{note}\n")
+                note = f"\n    equivalent: {reason}" if reason else ""
+                heading = f"{number + 1}  {verdict}  {mutant.path}:{mutant.line}"
+                sys.stdout.write(f"{heading}\n    {before}\n    {after}{note}\n")
                 sys.stdout.flush()
 
         with ThreadPoolExecutor(options.workers) as pool:
-            list(pool.map(judge, enumerate(drawn)))
+            list(pool.map(judge, enumerate(mutants)))
     return _print_summary(verdicts)
 
 
@@ -229,11 +231,14 @@ def _print_summary(verdicts: dict[Mutant, str]) -> int:
     """Print the verdicts by area; return the exit code."""
     for area in AREAS:
         counts = Counter(verdict for mutant, verdict in verdicts.items() if mutant.area == area)
-        sys.stdout.write(f"  {area}: {', '.join(f'{n} {name}' for name, n in counts.items())}\n")
+        sys.stdout.write(
+            f"  {area}: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}\n"
+        )
     counts = Counter(verdicts.values())
-    killed, judged = counts["killed"] + counts["hangs"], len(verdicts) - counts["equivalent"]
-    sys.stdout.write(f"{killed} of {judged} killed, {counts['equivalent']} equivalent\n")
-    return 0 if killed >= GOAL * judged else 1
+    kill_count = counts["killed"] + counts["hangs"]
+    judged_count = len(verdicts) - counts["equivalent"]
+    sys.stdout.write(f"{kill_count} of {judged_count} killed, {counts['equivalent']} equivalent\n")
+    return 0 if kill_count >= MIN_KILLED_SHARE * judged_count else 1
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Mutants of the critical modules: small bugs, each one changed expression.
+"""Create mutants of the critical modules: small bugs, each a change of one expression.
 
 Scope: the list of critical modules, and the mutation operators. Out of scope: which tests run
 (`touched_lines.py`), the command (`__main__.py`).
 
-The operators are those of mutmut and cosmic-ray that change a decision; strings, logs and
-annotations stay. We use neither tool, by their documentation. mutmut skips decorated functions,
-module constants and class defaults, where limits are set, and forks after Polars has started
-threads. cosmic-ray runs the same command for every mutant.
+The operators are those of mutmut and cosmic-ray that change a decision; strings, log calls and
+annotations stay unchanged. Neither tool is suitable: mutmut skips decorated functions, module
+constants and class defaults, where limits are set, and forks after Polars has started threads;
+cosmic-ray runs the same command for every mutant.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-# area → its modules below the root, its tests below `tests/`
+# by area: its modules below the root, its test files below `tests/`
 AREAS = {
     "account": (
         "twin_resources/access/{account*,keys,*budget,spending_limits}.py",
@@ -67,25 +67,23 @@ AREAS = {
         "unit/test_private_files.py "
         "graph/training/test_training_posts.py",
     ),
-    "detector": (
-        "twin_resources/statistics/detector.py",
-        "unit/statistics/test_detector.py",
-    ),
+    "detector": ("twin_resources/statistics/detector.py", "unit/statistics/test_detector.py"),
 }
 """The critical modules. The gate's measurements, forked ranks and Ray are absent, because only live
-tests with a model server, a training or a cluster cover them."""
+tests with a model server, a training or a cluster cover them.
+"""
 SWAPS: dict[type, type] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},
     **{ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In},
     **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And},
     **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult},
 }
-NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
-UNSEEN = {
+SWAPPED_FUNCTIONS = {"min": "max", "max": "min", "any": "all", "all": "any"}
+IGNORED_KEYWORDS = {
     *("frozen", "slots", "kw_only", "strict", "repr", "ensure_ascii", "sort_keys", "daemon"),
     *("nullable", "index", "maxsize", "indent"),
 }
-"""Keyword arguments whose value does not change the behaviour of a correct program."""
+"""Keyword arguments whose value does not change the behavior of a correct program."""
 
 
 @dataclass(frozen=True)
@@ -94,36 +92,36 @@ class Mutant:
 
     area: str
     path: str  # relative to the root
-    line: int  # where the changed statement or expression begins
+    line: int  # where the changed statement or expression starts
     last_line: int
     in_function: bool
     start: int
     end: int
     text: str
 
-    def source(self) -> bytes:
-        """Return the whole file with the bug."""
-        whole = (ROOT / self.path).read_bytes()
-        return whole[: self.start] + self.text.encode() + whole[self.end :]
+    def mutated_source(self) -> bytes:
+        """Return the content of the file with the bug."""
+        original = (ROOT / self.path).read_bytes()
+        return original[: self.start] + self.text.encode() + original[self.end :]
 
     def lines(self) -> tuple[str, str]:
-        """Return the changed lines before and after, with single spaces as white space."""
-        whole = (ROOT / self.path).read_bytes()
-        first = whole.rfind(b"\n", 0, self.start) + 1
-        last = whole.find(b"\n", self.end)
-        after = whole[first : self.start] + self.text.encode() + whole[self.end : last]
-        return " ".join(whole[first:last].decode().split()), " ".join(after.decode().split())
+        """Return the changed lines before and after, with white space reduced to single spaces."""
+        original = (ROOT / self.path).read_bytes()
+        first = original.rfind(b"\n", 0, self.start) + 1
+        last = original.find(b"\n", self.end)
+        after = original[first : self.start] + self.text.encode() + original[self.end : last]
+        return " ".join(original[first:last].decode().split()), " ".join(after.decode().split())
 
 
-def modules_of(area: str) -> list[Path]:
-    return _files(ROOT, AREAS[area][0])
+def list_modules(area: str) -> list[Path]:
+    return _expand(ROOT, AREAS[area][0])
 
 
-def tests_of(area: str) -> list[Path]:
-    return _files(ROOT / "tests", AREAS[area][1])
+def list_test_files(area: str) -> list[Path]:
+    return _expand(ROOT / "tests", AREAS[area][1])
 
 
-def _files(folder: Path, patterns: str) -> list[Path]:
+def _expand(folder: Path, patterns: str) -> list[Path]:
     """Return the files that match patterns with at most one list in braces: `a/{b,c*}.py d/e.py`.
 
     Raises:
@@ -144,11 +142,11 @@ def _files(folder: Path, patterns: str) -> list[Path]:
 
 
 def all_mutants() -> list[Mutant]:
-    """Return every mutant of the operators, ordered by area, file and line."""
+    """Return every possible mutant, ordered by area, file and line."""
     return [
         mutant
         for area in AREAS
-        for path in modules_of(area)
+        for path in list_modules(area)
         for mutant in _mutants_of_file(area, path)
     ]
 
@@ -171,7 +169,7 @@ def _changes(
     node: ast.AST, *, in_function: bool
 ) -> Iterator[tuple[ast.expr | ast.stmt, str, bool]]:
     """Yield the nodes below this node, their replacements, and whether each is in a function."""
-    if isinstance(node, ast.JoinedStr):  # Python 3.11 has no positions of its parts
+    if isinstance(node, ast.JoinedStr):  # Python 3.11 does not record the positions of its parts
         return
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "sa.String":
         return  # a column's width: SQLite ignores it, and no value exceeds PostgreSQL's
@@ -182,7 +180,7 @@ def _changes(
         if field in {"annotation", "returns", "type_params"}:
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.keyword) and child.arg in UNSEEN:
+            if isinstance(child, ast.keyword) and child.arg in IGNORED_KEYWORDS:
                 continue
             if isinstance(child, ast.AST):
                 yield from _changes(
@@ -207,8 +205,8 @@ def _replacements(node: ast.expr | ast.stmt) -> Iterator[str]:
             yield str(not value)
         case ast.Constant(value=int(value) | float(value)):
             yield repr(value + 1 if value in {0, 1, 2} else 2 * value)
-        case ast.Call(func=ast.Name(id=name)) if name in NAMES:
-            yield _unparse_with(node, func=ast.Name(id=NAMES[name]))
+        case ast.Call(func=ast.Name(id=name)) if name in SWAPPED_FUNCTIONS:
+            yield _unparse_with(node, func=ast.Name(id=SWAPPED_FUNCTIONS[name]))
         case ast.IfExp(test=test):
             yield _unparse_with(node, test=ast.UnaryOp(op=ast.Not(), operand=test))
         case ast.Expr(value=ast.Call(func=func)) if not _is_log_call(func):
@@ -231,7 +229,7 @@ def _unparse_with(node: ast.expr, **fields: object) -> str:
 
 
 def _is_text(node: ast.expr) -> bool:
-    """Return whether a node is a literal text, list or tuple, whose arithmetic fails at once."""
+    """Return whether a node is a literal text, list or tuple, whose arithmetic always fails."""
     is_string = isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
     return is_string or isinstance(node, ast.JoinedStr | ast.List | ast.Tuple | ast.Set)
 
@@ -239,5 +237,5 @@ def _is_text(node: ast.expr) -> bool:
 def _is_log_call(function: ast.expr) -> bool:
     """Return whether this function writes to a log."""
     return isinstance(function, ast.Attribute) and function.attr in {
-        *("debug", "info", "warning", "error", "exception"),
+        *("debug", "info", "warning", "error", "exception")
     }

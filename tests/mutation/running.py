@@ -1,4 +1,4 @@
-"""The process that runs tests in a copy of the checkout, forked with the libraries imported.
+"""Run tests in a copy of the checkout, in a process that is forked with the libraries imported.
 
 Scope: running the tests. Out of scope: waiting for the process (`__main__.py`).
 """
@@ -15,7 +15,7 @@ from hypothesis import Phase, settings
 from tests.mutation.mutants import ROOT
 
 
-def environment_of(checkout: Path) -> dict[str, str]:
+def copy_environment(checkout: Path) -> dict[str, str]:
     """Return the environment variables of a process that runs tests in a copy."""
     libraries = [path for path in sys.path if path and not Path(path).is_relative_to(ROOT)]
     paths = os.pathsep.join([str(checkout), str(checkout / "deploy"), *libraries])
@@ -35,7 +35,7 @@ class NoShrinking:
 def run_tests(checkout: str, tests: list[str]) -> None:
     """Run tests in a copy until one fails, then exit this forked process with pytest's code."""
     os.chdir(checkout)
-    os.environ.update(environment_of(Path(checkout)))
+    os.environ.update(copy_environment(Path(checkout)))
     sys.path[:0] = [checkout, str(Path(checkout) / "deploy")]
     for name in [module for module in sys.modules if module.partition(".")[0] == "tests"]:
         del sys.modules[name]  # imported from the original checkout, without the bug

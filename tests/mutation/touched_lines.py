@@ -1,11 +1,11 @@
-"""A pytest plugin on coverage.py that records which test runs which line of the critical modules.
+"""Pytest plugin that records, with coverage.py, which test runs which lines of critical modules.
 
-Scope: one coverage context a test. Out of scope: use of the records (`__main__.py`).
+Scope: one coverage context per test. Out of scope: using the records (`__main__.py`).
 
-Lines that a fixture of a module or session runs count for each test of the file. Lines that run
-only in a process started by a test are not recorded; their mutants count as untested.
-Loaded with `-p tests.mutation.touched_lines`. TWIN_TOUCHED_LINES names the output folder, which
-gets one JSON line for each test that passed.
+Lines that a fixture with module or session scope runs count for each test of the file. Lines that
+run only in a process started by a test are not recorded; their mutants count as untested.
+`-p tests.mutation.touched_lines` loads the plugin. TWIN_TOUCHED_LINES names the output folder, into
+which it writes one JSON line for each test that passed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 from coverage import Coverage
 
-from tests.mutation.mutants import AREAS, ROOT, modules_of
+from tests.mutation.mutants import AREAS, ROOT, list_modules
 
-WATCHED = [str(path) for area in AREAS for path in modules_of(area)]
-_coverage = Coverage(data_file=None, include=WATCHED, messages=False)
-_seconds: dict[str, float] = defaultdict(float)
-_failed: set[str] = set()
+CRITICAL_MODULES = [str(path) for area in AREAS for path in list_modules(area)]
+_coverage = Coverage(data_file=None, include=CRITICAL_MODULES, messages=False)
+_seconds_by_test: dict[str, float] = defaultdict(float)
+_failed_tests: set[str] = set()
 
 
 def pytest_collection_finish() -> None:
@@ -52,9 +52,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    _seconds[report.nodeid] += report.duration
+    _seconds_by_test[report.nodeid] += report.duration
     if not report.passed:
-        _failed.add(report.nodeid)
+        _failed_tests.add(report.nodeid)
 
 
 def pytest_sessionfinish() -> None:
@@ -67,14 +67,14 @@ def pytest_sessionfinish() -> None:
                 lines[context][str(Path(path).relative_to(ROOT))].add(line)
     output = Path(os.environ["TWIN_TOUCHED_LINES"]) / f"{os.getpid()}.jsonl"
     with output.open("w", encoding="utf-8") as stream:
-        for test in _seconds.keys() - _failed:
-            from_test, from_fixtures = lines[test], lines[_file_of(test)]
+        for test in _seconds_by_test.keys() - _failed_tests:
+            test_lines, fixture_lines = lines[test], lines[_file_of(test)]
             touched = {
-                name: sorted(from_test[name] | from_fixtures[name])
-                for name in {*from_test, *from_fixtures}
+                name: sorted(test_lines[name] | fixture_lines[name])
+                for name in {*test_lines, *fixture_lines}
             }
             if touched:  # empty in xdist's controller, which runs no test
-                row = {"test": test, "seconds": _seconds[test], "lines": touched}
+                row = {"test": test, "seconds": _seconds_by_test[test], "lines": touched}
                 stream.write(json.dumps(row) + "\n")
 
 

@@ -1,1 +1,1 @@
-"""Pictures for the documents that are not made by a single test."""
+"""Create those pictures of the documents that no single test creates."""

@@ -1,12 +1,12 @@
-"""The animated GIF of the README: ask → quote → source → train → voice, from a running stack.
+"""Create the README's animated GIF: ask → quote → source → train → voice, from a running stack.
 
 Scope: the steps, screenshots of the real page in headless Chromium, one file of at most 2 MB.
-Out of scope: still pictures (the tests of the page make them), the page.
+Out of scope: still pictures (the tests of the page create them), the page.
 
     python -m tests.pictures.moving_picture --home .twin [--question "…"] [--into FILE]
 
 It needs Chromium, and a home whose stack runs and whose author has a gated version. Screenshots are
-not edited: the caption is above them. Format: GIF,
+not edited; the caption is above them. Format: GIF,
 https://pillow.readthedocs.io/en/stable/handbook/image-file-formats.html#gif
 """
 
@@ -33,14 +33,14 @@ from twin_resources.page.links import make_link
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
-INTO = ROOT / "deploy" / "docs" / "twin.gif"
+GIF_PATH = ROOT / "deploy" / "docs" / "twin.gif"
 MAX_BYTES = 2_000_000
 WIDTH = 960  # of the picture; GitHub shows a README at about 830
-VIEW: Any = {"width": 1280, "height": 800}  # playwright's ViewportSize
+VIEWPORT: Any = {"width": 1280, "height": 800}  # playwright's ViewportSize
 CAPTION_HEIGHT = 44
 WAIT_MS = 120_000
-# (colours, scale), tried in this order until the file is small enough
-SIZES = ((128, 1.0), (64, 1.0), (64, 0.8), (32, 0.8), (32, 0.6))
+# (colors, scale), tried in this order until the file is small enough
+QUALITIES = ((128, 1.0), (64, 1.0), (64, 0.8), (32, 0.8), (32, 0.6))
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Frame:
     """A frame of the GIF.
 
     Attributes:
-        png: a screenshot.
-        caption: a line above it.
-        seconds: how long it is shown.
+        png: the screenshot.
+        caption: the line above the screenshot.
+        seconds: how long the frame is shown.
     """
 
     png: bytes
@@ -61,16 +61,16 @@ class Frame:
 def write_moving_picture(
     frames: Sequence[Frame], path: Path, *, max_bytes: int = MAX_BYTES, width: int = WIDTH
 ) -> int:
-    """Write the frames as a GIF; returns the size in bytes.
+    """Write the frames as a GIF; return its size in bytes.
 
     Raises:
-        TwinError: it exceeds `max_bytes` with the fewest colours and the narrowest frames.
+        TwinError: the GIF exceeds `max_bytes` even with the fewest colors and narrowest frames.
     """
     size = 0
-    for colours, scale in SIZES:
+    for color_count, scale in QUALITIES:
         pictures = [
             _draw(frame, round(width * scale)).quantize(
-                colors=colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+                colors=color_count, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
             )
             for frame in frames
         ]
@@ -91,34 +91,35 @@ def write_moving_picture(
             return size
     raise TwinError(
         f"write {path}",
-        found=f"{size} bytes with the fewest colours, but at most {max_bytes} are allowed",
+        found=f"{size} bytes with the fewest colors; at most {max_bytes} are allowed",
         next_step="take fewer frames",
     )
 
 
 def _draw(frame: Frame, width: int) -> Image.Image:
     """Scale the screenshot to a width and draw the caption above it."""
-    shot = Image.open(io.BytesIO(frame.png)).convert("RGB")
-    shot = shot.resize((width, round(shot.height * width / shot.width)), Image.Resampling.LANCZOS)
-    picture = Image.new("RGB", (width, shot.height + CAPTION_HEIGHT), "white")
-    picture.paste(shot, (0, CAPTION_HEIGHT))
+    screenshot = Image.open(io.BytesIO(frame.png)).convert("RGB")
+    height = round(screenshot.height * width / screenshot.width)
+    screenshot = screenshot.resize((width, height), Image.Resampling.LANCZOS)
+    picture = Image.new("RGB", (width, height + CAPTION_HEIGHT), "white")
+    picture.paste(screenshot, (0, CAPTION_HEIGHT))
     font = ImageFont.load_default(size=20)
     ImageDraw.Draw(picture).text((16, 10), frame.caption, fill="black", font=font)
     return picture
 
 
-def frames_of(
+def take_frames(
     tab: Any, settings: Settings, *, page: str, author: str, question: str
 ) -> Iterator[Frame]:
-    """Go through the steps in the browser and yield a frame of each.
+    """Go through the steps in the browser, and yield the frames of each.
 
     Args:
         tab: a page of Playwright's browser.
         page: URL of the chat page.
-        author: slug or name.
+        author: the author's slug or name.
     """
 
-    def shot(caption: str, seconds: float) -> Frame:
+    def take_frame(caption: str, seconds: float) -> Frame:
         return Frame(tab.screenshot(), caption, seconds)
 
     tab.goto(make_link(settings, page))
@@ -126,17 +127,17 @@ def frames_of(
     box = tab.locator("#question textarea")
     for prefix in _typing_steps(question):
         box.fill(prefix)
-        yield shot("Ask the author.", 0.35)
+        yield take_frame("Ask the author.", 0.35)
     tab.evaluate("document.body.dataset.talk = 'asked'")
     box.press("Enter")
     tab.wait_for_function("document.body.dataset.talk === 'free'", timeout=WAIT_MS)
     tab.wait_for_timeout(800)
-    yield shot("The answer opens with the author's own sentences.", 3.0)
+    yield take_frame("The answer opens with the author's own sentences.", 3.0)
     note = tab.locator(".twin-note").first
     note.scroll_into_view_if_needed()
     note.locator("summary").first.click()
     tab.wait_for_timeout(300)
-    yield shot("Each with its post, date and place.", 3.0)
+    yield take_frame("Each with its post, date and place.", 3.0)
     yield Frame(
         _terminal_screenshot(tab, settings, author),
         "A small model learns the voice; a gate judges it.",
@@ -149,11 +150,11 @@ def frames_of(
     plot.wait_for(timeout=WAIT_MS)
     plot.scroll_into_view_if_needed()
     tab.wait_for_timeout(500)
-    yield shot("The voice, seen: author, base and tuned model.", 4.0)
+    yield take_frame("The voice, seen: author, base and tuned model.", 4.0)
 
 
 def _terminal_screenshot(tab: Any, settings: Settings, author: str) -> bytes:
-    """Return a screenshot of the output of `twin versions`."""
+    """Return a screenshot of the output of `twin versions`, shown in the browser."""
     twin = str(Path(sys.executable).with_name("twin"))
     completed = subprocess.run(
         [twin, "versions", "--author", author, "--home", str(settings.home)],
@@ -177,25 +178,25 @@ def _typing_steps(text: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make the GIF of the home's running stack."""
+    """Create the GIF from the home's running stack."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=Path(".twin"))
     parser.add_argument("--author", default="mara-lindqvist")
     parser.add_argument("--question", default="How do I carry a clock?")
-    parser.add_argument("--into", type=Path, default=INTO)
+    parser.add_argument("--into", type=Path, default=GIF_PATH)
     options = parser.parse_args(arguments)
     if not BROWSER:
         raise TwinError(
-            "make the animated GIF",
+            "create the animated GIF",
             found="no Chromium on this machine",
             next_step="sudo apt-get install chromium",
         )
     stack = require_stack(load_settings(options.home))
     settings, page = stack.settings, start_page(stack)
     with launch_browser() as browser:
-        tab = browser.new_context(viewport=VIEW).new_page()
+        tab = browser.new_context(viewport=VIEWPORT).new_page()
         frames = list(
-            frames_of(tab, settings, page=page, author=options.author, question=options.question)
+            take_frames(tab, settings, page=page, author=options.author, question=options.question)
         )
     size = write_moving_picture(frames, options.into)
     sys.stdout.write(f"{options.into}: {len(frames)} frames, {size:,} bytes\n")

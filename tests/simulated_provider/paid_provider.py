@@ -1,21 +1,21 @@
 """A simulated paid provider: OpenAI's chat API with a price, a bill, and every kind of failure.
 
-Scope: the process and its HTTP. Out of scope: its answers, failures and charges
+Scope: the process and its HTTP server. Out of scope: its answers, failures and charges
 (`provider_answers.py`), the gateway's account, which tests compare with this bill.
 
     python -m tests.simulated_provider.paid_provider --port 9000 --bill bill.jsonl
 
-It prints its address. For each request it writes a line to the bill: `{"outcome", "prompt_tokens",
+It prints its URL. For each request it writes a line to the bill: `{"outcome", "prompt_tokens",
 "answer_tokens", "nano"}`, in whole nano-dollars. It charges as OpenAI does: for the prompt and each
-token sent, even if a stream broke off or the client left; nothing for a refusal.
+token sent, even if a stream broke off or the client left, but nothing for a refusal.
 
 Failures are drawn from the seed, or named in the question: `(429)`, `(500)`, `(hang)`, `(cut)` (the
 connection ends before an answer), `(broken)` (a stream ends in the middle), `(no usage)`, `(long)`
-(as many tokens as were allowed). A request with a JSON schema of enumerated values, as judges send
-it, gets a complete object of that schema, drawn from the seed. Other answers are random words. With
-`--reads`, the answer is the paragraph of the prompt that has the most words in common with the
-question, or empty phrases where no paragraph has enough; judges then prefer it where its prompt is
-relevant.
+(as many tokens as were allowed). If a request has a JSON schema of enumerated values, as judges'
+requests do, the answer is an object of that schema with random values. Other answers are random
+words. With `--reads`, the answer is the paragraph of the prompt that has the most words in common
+with the question, or empty phrases if no paragraph has enough; judges then prefer this provider
+where its prompt is relevant.
 """
 # pyright: strict
 
@@ -34,24 +34,24 @@ from types import MappingProxyType
 from typing import Any
 
 from tests.simulated_provider.provider_answers import (
-    Behaviour,
+    Behavior,
     ProviderAnswers,
+    choose_failure,
     chunk_head,
     completion,
-    failure_of,
-    usage_of,
+    usage_fields,
 )
 
 _HANG_S = 30.0
-RETRY_AFTER_S = 7  # the header of a 429
+RETRY_AFTER_S = 7  # in the header of a 429 response
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class PaidProvider(ProviderAnswers):
     """The provider: `start` it, send requests to `url`, `end` it."""
 
-    def __init__(self, behaviour: Behaviour, bill: Path, *, port: int = 0) -> None:
-        super().__init__(behaviour, bill)
+    def __init__(self, behavior: Behavior, bill: Path, *, port: int = 0) -> None:
+        super().__init__(behavior, bill)
 
         class Handler(_Handler):
             provider = self
@@ -103,13 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(404, _error("no such path"))
             return
         body: dict[str, Any] = json.loads(content)
-        provider, draw = self.provider, self.provider.draw()
-        behaviour = provider.behaviour
-        failure = failure_of(str(body["messages"][-1]["content"]), behaviour.rates, draw)
-        prompt = provider.tokens(body["messages"])
-        time.sleep(draw.expovariate(1 / behaviour.latency_s) if behaviour.latency_s else 0.0)
+        provider, rng = self.provider, self.provider.next_random()
+        behavior = provider.behavior
+        failure = choose_failure(str(body["messages"][-1]["content"]), behavior.rates, rng)
+        prompt = provider.count_prompt_tokens(body["messages"])
+        time.sleep(rng.expovariate(1 / behavior.latency_s) if behavior.latency_s else 0.0)
         if failure in {"429", "500"}:
-            provider.bill.charge(behaviour, failure, prompt=0, answer=0)
+            provider.bill.charge(behavior, failure, prompt=0, answer=0)
             is_rate_limited = failure == "429"
             self._json(
                 int(failure),
@@ -120,50 +120,50 @@ class _Handler(BaseHTTPRequestHandler):
                 headers={"retry-after": str(RETRY_AFTER_S)} if is_rate_limited else {},
             )
             return
-        words, length, finish = provider.write(body, failure, draw)
+        words, length, finish = provider.write(body, failure, rng)
         if body.get("stream"):
             self._stream(body, words, finish, prompt, failure)
         elif failure in {"hang", "cut", "broken"}:
             # computed but never delivered, and still charged
-            provider.bill.charge(behaviour, failure, prompt=prompt, answer=length)
+            provider.bill.charge(behavior, failure, prompt=prompt, answer=length)
             if failure == "hang":
                 time.sleep(_HANG_S)
             self.close_connection = True
         else:
-            provider.bill.charge(behaviour, "whole", prompt=prompt, answer=length)
-            used = (prompt, length) if failure != "no usage" else None
-            self._json(200, completion("".join(words), finish, used))
+            provider.bill.charge(behavior, "whole", prompt=prompt, answer=length)
+            token_counts = (prompt, length) if failure != "no usage" else None
+            self._json(200, completion("".join(words), finish, token_counts))
 
     def _stream(
         self, body: Mapping[str, Any], words: list[str], finish: str, prompt: int, failure: str
     ) -> None:
         provider = self.provider
         if failure == "cut":
-            provider.bill.charge(provider.behaviour, failure, prompt=prompt, answer=len(words))
+            provider.bill.charge(provider.behavior, failure, prompt=prompt, answer=len(words))
             self.close_connection = True
             return
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
-        # otherwise a client may send its next request on the connection that is about to close
+        # Otherwise a client may send its next request on this connection, which is about to close.
         self.send_header("connection", "close")
         self.end_headers()
         sent, outcome = 0, "stream"
-        stop = max(1, len(words) // 2) if failure == "broken" else len(words)
+        word_count = max(1, len(words) // 2) if failure == "broken" else len(words)
         try:
-            for word in words[:stop]:
+            for word in words[:word_count]:
                 if self._has_client_left():
                     raise BrokenPipeError
                 sent += 1
                 self._event({"delta": {"role": "assistant", "content": word}, "index": 0})
-                time.sleep(provider.behaviour.token_s)
+                time.sleep(provider.behavior.token_s)
             if failure == "hang":
                 time.sleep(_HANG_S)
         except OSError:
             outcome = "left"
         if failure == "broken" and outcome == "stream":
             outcome = failure
-        provider.bill.charge(provider.behaviour, outcome, prompt=prompt, answer=sent)
+        provider.bill.charge(provider.behavior, outcome, prompt=prompt, answer=sent)
         self.close_connection = True
         if outcome != "stream":
             return
@@ -171,14 +171,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._event({"delta": {}, "index": 0, "finish_reason": finish})
             options: Mapping[str, Any] = body.get("stream_options") or {}
             if options.get("include_usage") and failure != "no usage":
-                self._data({**chunk_head(), "choices": [], "usage": usage_of(prompt, sent)})
+                self._data({**chunk_head(), "choices": [], "usage": usage_fields(prompt, sent)})
             self._chunk(b"data: [DONE]\n\n")
             self._chunk(b"")  # ends the stream; otherwise the client sees a broken stream
         except OSError:
             self.close_connection = True  # charged already; the client left before the end
 
     def _has_client_left(self) -> bool:
-        """Return whether the client has closed; it sends no more, so readable means closed."""
+        """Return whether the client has closed the connection, which then becomes readable."""
         readable, _, _ = select.select([self.connection], [], [], 0)
         return bool(readable)
 
@@ -210,29 +210,29 @@ def _error(message: str, *, code: str | None = None) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the address and serve until the process is terminated."""
+    """Print the URL and serve until the process is terminated."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulated_provider.paid_provider")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--bill", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--prompt-nano", type=int, default=Behaviour.prompt_nano)
-    parser.add_argument("--answer-nano", type=int, default=Behaviour.answer_nano)
-    parser.add_argument("--latency-s", type=float, default=Behaviour.latency_s)
-    parser.add_argument("--token-s", type=float, default=Behaviour.token_s)
+    parser.add_argument("--prompt-nano", type=int, default=Behavior.prompt_nano)
+    parser.add_argument("--answer-nano", type=int, default=Behavior.answer_nano)
+    parser.add_argument("--latency-s", type=float, default=Behavior.latency_s)
+    parser.add_argument("--token-s", type=float, default=Behavior.token_s)
     parser.add_argument("--reads", action="store_true", help="answer from the prompt")
     parser.add_argument("--rate", action="append", default=[], metavar="FAILURE=PROBABILITY")
-    chosen = parser.parse_args(arguments)
-    rates = {name: float(rate) for name, _, rate in (rate.partition("=") for rate in chosen.rate)}
-    behaviour = Behaviour(
-        chosen.prompt_nano,
-        chosen.answer_nano,
-        chosen.latency_s,
-        chosen.token_s,
+    options = parser.parse_args(arguments)
+    rates = {name: float(rate) for name, _, rate in (rate.partition("=") for rate in options.rate)}
+    behavior = Behavior(
+        options.prompt_nano,
+        options.answer_nano,
+        options.latency_s,
+        options.token_s,
         rates,
-        chosen.reads,
-        chosen.seed,
+        options.reads,
+        options.seed,
     )
-    provider = PaidProvider(behaviour, chosen.bill, port=chosen.port)
+    provider = PaidProvider(behavior, options.bill, port=options.port)
     sys.stdout.write(provider.url + "\n")
     sys.stdout.flush()
     provider.serve()

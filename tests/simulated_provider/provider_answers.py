@@ -1,4 +1,4 @@
-"""The answers, failures and charges of the simulated provider.
+"""Create the answers, failures and charges of the simulated provider.
 
 Scope: the words of an answer, the failures, the bill. Out of scope: HTTP (`paid_provider.py`).
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 FAILURES = ("429", "500", "hang", "cut", "broken", "no usage", "long")
-# Each with its leading space is one token of o200k_base.
+# Each word with its leading space is one token of o200k_base.
 WORDS = (
     *("the", "clock", "is", "dry", "and", "slow", "today", "in", "my", "house", "by", "old"),
     *("stone", "wall", "with", "a", "light", "on", "top", "of", "it", "then", "we", "turn", "key"),
@@ -34,24 +34,25 @@ _PHRASES = (
     "Cross-functional alignment maximizes actionable key performance indicators.",
     "Strategic frameworks operationalize sustainable competitive differentiation.",
 )
-_MIN_LETTERS = 5  # of a content word: `about`, `clock`; shorter words are in every text
-_MIN_COMMON = 3  # content words that a question shares with the paragraph that answers it
+_MIN_LETTERS = 5  # of a content word (`clock`); shorter words are in every text
+_MIN_COMMON_WORDS = 3  # content words that a question shares with the paragraph that answers it
 
 
 @dataclass(frozen=True)
-class Behaviour:
+class Behavior:
     """Parameters of a provider.
 
     Attributes:
-        prompt_nano, answer_nano: price of a token in nano-dollars.
+        prompt_nano: price of a prompt token in nano-dollars.
+        answer_nano: price of an answer token in nano-dollars.
         latency_s: mean time before the first byte, drawn for each request.
         token_s: time between two tokens of a stream.
         rates: probability of each failure, by its name in `FAILURES`.
-        reads: answer from the prompt where it is relevant to the question.
-        seed: of all random numbers.
+        reads: whether to answer from the prompt if it is relevant to the question.
+        seed: the seed of all random numbers.
     """
 
-    prompt_nano: int = 150  # gpt-4o-mini's $0.15 and $0.60 a million
+    prompt_nano: int = 150  # gpt-4o-mini's $0.15 and $0.60 per million
     answer_nano: int = 600
     latency_s: float = 0.02
     token_s: float = 0.002
@@ -62,22 +63,17 @@ class Behaviour:
 
 @dataclass
 class Bill:
-    """The charges in whole nano-dollars; each request's line is written at once."""
+    """The charges in whole nano-dollars; each request's line is written immediately."""
 
     path: Path
     nano: int = 0
     requests: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def charge(self, behaviour: Behaviour, outcome: str, *, prompt: int, answer: int) -> None:
-        """Append a request to the bill."""
-        nano = prompt * behaviour.prompt_nano + answer * behaviour.answer_nano
-        line = {
-            "outcome": outcome,
-            "prompt_tokens": prompt,
-            "answer_tokens": answer,
-            "nano": nano,
-        }
+    def charge(self, behavior: Behavior, outcome: str, *, prompt: int, answer: int) -> None:
+        """Append a request with these numbers of tokens to the bill."""
+        nano = prompt * behavior.prompt_nano + answer * behavior.answer_nano
+        line = {"outcome": outcome, "prompt_tokens": prompt, "answer_tokens": answer, "nano": nano}
         with self._lock:
             self.nano += nano
             self.requests += 1
@@ -93,44 +89,44 @@ def read_bill(path: Path) -> list[dict[str, Any]]:
 
 
 class ProviderAnswers:
-    """Answers of a `Behaviour` and their bill; the same seed gives the same sequence of answers."""
+    """Answers with a `Behavior`, and their bill; the same seed produces the same answers."""
 
-    def __init__(self, behaviour: Behaviour, bill: Path) -> None:
-        self.behaviour = behaviour
+    def __init__(self, behavior: Behavior, bill: Path) -> None:
+        self.behavior = behavior
         self.bill = Bill(bill)
-        self._numbers = itertools.count()
+        self._request_numbers = itertools.count()
         self._encode, self._decode = _encoder()
 
-    def count(self, text: str) -> int:
-        """Return the number of tokens of a text."""
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens in a text."""
         return len(self._encode(text))
 
-    def draw(self) -> random.Random:
-        """Return the random generator of the next request."""
-        return random.Random(self.behaviour.seed * 1_000_003 + next(self._numbers))
+    def next_random(self) -> random.Random:
+        """Return the random generator for the next request."""
+        return random.Random(self.behavior.seed * 1_000_003 + next(self._request_numbers))
 
-    def tokens(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        """Return the number of tokens of a prompt, counted as in OpenAI's cookbook."""
+    def count_prompt_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int:
+        """Return the number of tokens in a prompt, counted as in OpenAI's cookbook."""
         return 3 + sum(
             3 + len(self._encode(str(message["role"]))) + len(self._encode(str(message["content"])))
             for message in messages
         )
 
     def write(
-        self, body: Mapping[str, Any], failure: str, draw: random.Random
+        self, body: Mapping[str, Any], failure: str, rng: random.Random
     ) -> tuple[list[str], int, str]:
         """Return an answer's pieces, its number of tokens, and its finish reason."""
         max_tokens = int(body.get("max_tokens") or body.get("max_completion_tokens") or 64)
-        if rating := _by_schema(body, draw):
-            words, length = [rating], self.count(rating)
-        elif self.behaviour.reads and failure not in {"long", "hang"}:
+        if rating := _fill_schema(body, rng):
+            words, length = [rating], self.count_tokens(rating)
+        elif self.behavior.reads and failure not in {"long", "hang"}:
             words = self.read(body["messages"], max_tokens)
             length = len(words)
         else:
             length = (
-                max_tokens if failure in {"long", "hang"} else min(max_tokens, draw.randint(3, 40))
+                max_tokens if failure in {"long", "hang"} else min(max_tokens, rng.randint(3, 40))
             )
-            words = [" " + draw.choice(WORDS) for _ in range(length)]
+            words = [" " + rng.choice(WORDS) for _ in range(length)]
         return words, length, "length" if length == max_tokens else "stop"
 
     def read(self, messages: Sequence[Mapping[str, Any]], max_tokens: int) -> list[str]:
@@ -141,41 +137,41 @@ class ProviderAnswers:
         *paragraphs, question = str(messages[-1]["content"]).split("\n\n")
         words = _content_words(question)
         common = [len(words & _content_words(paragraph)) for paragraph in paragraphs]
-        if max(common, default=0) >= _MIN_COMMON:
-            head, _, text = paragraphs[common.index(max(common))].partition("\n")
-            phrase = text or head  # a passage's first line is its number and title
+        if max(common, default=0) >= _MIN_COMMON_WORDS:
+            title, _, text = paragraphs[common.index(max(common))].partition("\n")
+            phrase = text or title  # a passage's first line is its number and title
         else:
-            draw = random.Random(f"{self.behaviour.seed} {question}")
-            phrase = " ".join(draw.choices(_PHRASES, k=draw.randint(1, 6)))
+            rng = random.Random(f"{self.behavior.seed} {question}")
+            phrase = " ".join(rng.choices(_PHRASES, k=rng.randint(1, 6)))
         # An ASCII character is never split between tokens, so each piece is one token.
         tokens = self._encode(phrase.encode("ascii", "ignore").decode())
         return [self._decode([token]) for token in tokens[:max_tokens]]
 
 
-def _by_schema(body: Mapping[str, Any], draw: random.Random) -> str:
-    """Return an object of the request's schema with random enum values; "" without a schema."""
+def _fill_schema(body: Mapping[str, Any], rng: random.Random) -> str:
+    """Return JSON of the request's schema with random enum values, or "" without a schema."""
     response_format: Mapping[str, Any] = body.get("response_format") or {}
     json_schema: Mapping[str, Any] = response_format.get("json_schema") or {}
     schema: Mapping[str, Any] = json_schema.get("schema") or {}
     properties: Mapping[str, Mapping[str, Sequence[Any]]] = schema.get("properties") or {}
-    chosen = {name: draw.choice(kind["enum"]) for name, kind in properties.items()}
-    return json.dumps(chosen) if chosen else ""
+    values = {name: rng.choice(field["enum"]) for name, field in properties.items()}
+    return json.dumps(values) if values else ""
 
 
-def completion(text: str, finish: str, used: tuple[int, int] | None) -> dict[str, Any]:
-    """Return a chat completion; `used` is (prompt tokens, answer tokens), None omits the usage."""
+def completion(text: str, finish: str, token_counts: tuple[int, int] | None) -> dict[str, Any]:
+    """Return a chat completion; `token_counts` is (prompt, answer), and None omits the usage."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": finish}
-    usage = {"usage": usage_of(*used)} if used is not None else {}
+    usage = {"usage": usage_fields(*token_counts)} if token_counts is not None else {}
     return {**chunk_head("chat.completion"), "choices": [choice], **usage}
 
 
-def failure_of(question: str, rates: Mapping[str, float], draw: random.Random) -> str:
-    """Return the failure that the question names, or one drawn by the rates; "" for none."""
+def choose_failure(question: str, rates: Mapping[str, float], rng: random.Random) -> str:
+    """Return the failure that the question names, or a random one by the rates; "" for none."""
     for name in FAILURES:
         if f"({name})" in question:
             return name
-    point, cumulative = draw.random(), 0.0
+    point, cumulative = rng.random(), 0.0
     for name, rate in rates.items():
         cumulative += rate
         if point < cumulative:
@@ -189,7 +185,7 @@ def _content_words(text: str) -> set[str]:
 
 
 def _encoder() -> tuple[Callable[[str], list[int]], Callable[[list[int]], str]]:
-    """Return OpenAI's tokenizer as encode and decode, from LiteLLM's files without a download."""
+    """Return OpenAI's tokenizer as (encode, decode), from LiteLLM's files without a download."""
     specification = importlib.util.find_spec("litellm")
     if specification is not None and specification.origin:
         folder = Path(specification.origin).parent / "litellm_core_utils" / "tokenizers"
@@ -209,10 +205,6 @@ def chunk_head(kind: str = "chat.completion.chunk") -> dict[str, Any]:
     return {"id": "chatcmpl-paid", "object": kind, "created": int(time.time()), "model": "paid"}
 
 
-def usage_of(prompt: int, answer: int) -> dict[str, int]:
-    """Return the token counts in the API's form."""
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": answer,
-        "total_tokens": prompt + answer,
-    }
+def usage_fields(prompt: int, answer: int) -> dict[str, int]:
+    """Return the API's usage fields with these token counts."""
+    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}

@@ -1,4 +1,4 @@
-"""The form of an answer, and the release of prose by the claims of the gate."""
+"""Test which form an answer takes, and which claims of the gate release prose."""
 
 from __future__ import annotations
 

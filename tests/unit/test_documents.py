@@ -1,4 +1,4 @@
-"""The documents: links, files, classes, commands and messages that they name exist."""
+"""Test that the links, files, classes, commands and messages that the documents name exist."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_every_picture_is_on_a_page() -> None:
 
 
 def path_suffixes(paths: Iterable[Path]) -> set[str]:
-    """Return every name of a path below the root: `tables/sync.py`, `sync.py`."""
+    """Return every suffix of each path below the root, such as `tables/sync.py` and `sync.py`."""
     parts = [path.relative_to(ROOT).parts for path in paths]
-    return {"/".join(part[at:]) for part in parts for at in range(len(part))}
+    return {"/".join(part[start:]) for part in parts for start in range(len(part))}
 
 
 PATHS = [
@@ -86,7 +86,7 @@ FOLDERS = path_suffixes(path for path in PATHS if path.is_dir())
 
 
 def quoted_words(path: Path) -> set[str]:
-    """Return the words in backticks outside code blocks."""
+    """Return a document's words in backticks, except in code blocks."""
     quotes = _QUOTED.findall(_BLOCK.sub("", path.read_text(encoding="utf-8")))
     return {word for quote in quotes for word in quote.split()}
 
@@ -121,17 +121,17 @@ def test_tests_and_tuples_named_by_a_recipe_exist() -> None:
 
 def resolves(name: str) -> bool:
     """Return whether a dotted name is a package, a module or a top-level name of a module."""
-    place = Path(*name.split("."))
+    path = Path(*name.split("."))
     roots = (ROOT, ROOT / "deploy")
-    if any((root / place).is_dir() or (root / f"{place}.py").is_file() for root in roots):
+    if any((root / path).is_dir() or (root / f"{path}.py").is_file() for root in roots):
         return True
     files = [
         file
         for root in roots
-        for file in (root / f"{place.parent}.py", root / place.parent / "__init__.py")
+        for file in (root / f"{path.parent}.py", root / path.parent / "__init__.py")
         if file.is_file()
     ]
-    return any(place.name in names_defined_in(file) for file in files)
+    return any(path.name in names_defined_in(file) for file in files)
 
 
 def names_defined_in(path: Path) -> set[str]:
@@ -158,10 +158,10 @@ def names_defined_in(path: Path) -> set[str]:
 def test_imported_modules_and_names_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     names = set(_DOTTED.findall(text))
-    for module, several, one_line in _IMPORTED.findall(text):
+    for module, in_parentheses, one_line in _IMPORTED.findall(text):
         names |= {
             f"{module}.{part.split()[0]}"
-            for part in (several or one_line).split(",")
+            for part in (in_parentheses or one_line).split(",")
             if part.strip()
         }
 
@@ -195,7 +195,7 @@ def test_named_commands_and_variables_exist(path: Path) -> None:
 
 
 def test_the_layers_in_the_architecture_match_the_lint_contracts() -> None:
-    plan = (ROOT / "deploy" / "docs" / "architecture.md").read_text(encoding="utf-8")
+    page = (ROOT / "deploy" / "docs" / "architecture.md").read_text(encoding="utf-8")
     lint = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     layers = {
         tuple(contract["containers"]): [re.findall(r"\w+", layer) for layer in contract["layers"]]
@@ -204,11 +204,11 @@ def test_the_layers_in_the_architecture_match_the_lint_contracts() -> None:
     }
     resources, assets = layers["twin_resources",], layers["twin_assets",]
 
-    rows = dict(re.findall(r"^\| (\d) \| (.+) \|$", plan, re.MULTILINE))
+    rows = dict(re.findall(r"^\| (\d) \| (.+) \|$", page, re.MULTILINE))
     assert len(rows) == len(resources)
     for number, packages in zip(range(len(resources), 0, -1), resources, strict=True):
         assert set(packages) <= set(_QUOTED.findall(rows[str(number)])), f"layer {number}"
-    [stages] = re.findall(r"^`twin_assets`, from the top: (.*?)\.$", plan, re.MULTILINE | re.DOTALL)
+    [stages] = re.findall(r"^`twin_assets`, from the top: (.*?)\.$", page, re.MULTILINE | re.DOTALL)
     assert [_QUOTED.findall(stage) for stage in stages.split(">")] == assets
 
 
@@ -236,12 +236,12 @@ def test_messages_in_troubleshooting_exist_in_the_code() -> None:
 
 def named_files(path: Path) -> list[str]:
     """Return the Python files named in the docstrings of a file."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    node_types = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     source = path.read_text(encoding="utf-8")
     if not _PYTHON_FILE.search(source):
         return []  # true of most files, which then need no parsing
     tree = ast.parse(source)
-    strings = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented)]
+    strings = [ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, node_types)]
     return [name for text in strings if text for name in _PYTHON_FILE.findall(text)]
 
 
@@ -250,5 +250,6 @@ def test_files_named_in_docstrings_exist() -> None:
     files = [path for name in folders for path in (ROOT / name).rglob("*.py")]
     existing = {"/".join(path.parts[-depth:]) for path in files for depth in range(1, 8)}
 
-    missing = [(path.name, name) for path in files for name in named_files(path)]
-    assert [(path, name) for path, name in missing if name not in existing] == []
+    assert [
+        (path.name, name) for path in files for name in named_files(path) if name not in existing
+    ] == []

@@ -1,4 +1,4 @@
-"""Names: public class names are unique, and names in the glossary exist."""
+"""Test that public class names are unique and that names in the glossary exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GLOSSARY = (ROOT / "deploy" / "docs" / "glossary.md").read_text(encoding="utf-8"
 
 
 @cache
-def classes() -> dict[str, list[str]]:
+def find_public_classes() -> dict[str, list[str]]:
     """Map each public class name to the files that define it."""
     files_by_name: dict[str, list[str]] = defaultdict(list)
     for folder in FOLDERS:
@@ -27,7 +27,7 @@ def classes() -> dict[str, list[str]]:
 
 
 def test_public_class_names_are_unique() -> None:
-    files_by_name = classes()
+    files_by_name = find_public_classes()
 
     assert len(files_by_name) > 500
     assert {name: files for name, files in files_by_name.items() if len(files) > 1} == {}
@@ -41,5 +41,5 @@ def test_files_and_classes_in_the_glossary_exist() -> None:
     assert len(paths) > 30
     assert len(names) > 8
     assert [path for path in paths if not (ROOT / path).exists()] == []
-    existing = classes()
+    existing = find_public_classes()
     assert [name for name in names if name not in existing] == []

@@ -1,4 +1,4 @@
-"""Only the owner can read state, outbox and traces, in a new home and in a shared one."""
+"""Test that only the owner can read the state, the outbox and the traces of a home."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_state(path: Path) -> object:
     return state
 
 
-WRITE = """
+WRITER_SCRIPT = """
 import sqlite3, sys
 other = sqlite3.connect(sys.argv[1], isolation_level=None)
 other.execute("INSERT INTO t VALUES (2)")
@@ -40,19 +40,19 @@ OPENERS: dict[str, Callable[[Path], object]] = {
 
 @pytest.fixture(autouse=True)
 def permissive_umask() -> Iterator[None]:
-    """Set the usual umask of a shell, with which everybody can read new files."""
-    before = os.umask(0o022)
+    """Set the usual umask of a shell, which lets every user read new files."""
+    previous = os.umask(0o022)
     yield
-    os.umask(before)
+    os.umask(previous)
 
 
-def mode(path: Path) -> int:
+def file_mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def modes(path: Path) -> dict[str, int]:
+def database_modes(path: Path) -> dict[str, int]:
     return {
-        database_file.name: mode(database_file)
+        database_file.name: file_mode(database_file)
         for database_file in database_files(path)
         if database_file.exists()
     }
@@ -62,7 +62,7 @@ def modes(path: Path) -> dict[str, int]:
 def test_a_new_database_and_its_log_files_are_private(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.sqlite"
     handle = OPENERS[name](path)
-    file_modes = modes(path)
+    file_modes = database_modes(path)
     assert {f"{name}.sqlite", f"{name}.sqlite-wal", f"{name}.sqlite-shm"} <= set(file_modes)
     assert set(file_modes.values()) == {0o600}
     assert handle
@@ -75,9 +75,9 @@ def test_a_readable_database_becomes_private_while_it_is_in_use(tmp_path: Path, 
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("CREATE TABLE another (a)")
     connection.commit()
-    assert set(modes(path).values()) == {0o644}
+    assert set(database_modes(path).values()) == {0o644}
     handle = OPENERS[name](path)
-    assert set(modes(path).values()) == {0o600}
+    assert set(database_modes(path).values()) == {0o600}
     assert connection.execute("SELECT count(*) FROM another").fetchone() == (0,)
     connection.close()
     assert handle
@@ -85,13 +85,14 @@ def test_a_readable_database_becomes_private_while_it_is_in_use(tmp_path: Path, 
 
 def test_opening_keeps_the_locks_of_the_same_process(tmp_path: Path) -> None:
     """Closing a file releases all locks of the process on it. Another process would then assume
-    that it is the last user of the database, and delete the log that is in use here."""
+    that it is the last user of the database, and delete the log that is in use here.
+    """
     path = tmp_path / "state.sqlite"
     open_state(path)
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("INSERT INTO t VALUES (1)")
     make_private_database(path)
-    subprocess.run([sys.executable, "-c", WRITE, str(path)], check=True)
+    subprocess.run([sys.executable, "-c", WRITER_SCRIPT, str(path)], check=True)
     assert path.with_name("state.sqlite-wal").exists()
     connection.execute("INSERT INTO t VALUES (3)")
     assert connection.execute("SELECT a FROM t ORDER BY a").fetchall() == [(1,), (2,), (3,)]
@@ -102,8 +103,8 @@ def test_a_state_outside_the_home_is_private_but_its_folder_is_unchanged(tmp_pat
     folder = tmp_path / "shared"
     folder.mkdir()
     handle = open_state(folder / "elsewhere.sqlite")
-    assert set(modes(folder / "elsewhere.sqlite").values()) == {0o600}
-    assert mode(folder) == 0o755
+    assert set(database_modes(folder / "elsewhere.sqlite").values()) == {0o600}
+    assert file_mode(folder) == 0o755
     assert handle
 
 
@@ -114,12 +115,12 @@ def test_links_and_missing_files_are_ignored(tmp_path: Path) -> None:
     tool = tmp_path / "tool"
     tool.touch(0o755)
     assert restrict_to_owner([link, tmp_path / "missing", tool]) == []
-    assert mode(target) == 0o644
-    assert mode(tool) == 0o700  # the owner's permissions stay
+    assert file_mode(target) == 0o644
+    assert file_mode(tool) == 0o700  # the owner's permissions stay
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_another_user_is_named(tmp_path: Path) -> None:
+def test_another_users_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "theirs").write_text("x")
     tmp_path.chmod(0o755)
     child = os.fork()

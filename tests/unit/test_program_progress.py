@@ -1,4 +1,4 @@
-"""Whether a program makes progress, with real child processes and a simulated clock."""
+"""Test whether a program makes progress, with real child processes and a simulated clock."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_program_whose_child_computes_is_not_idle(tmp_path: Path) -> None:
             os.kill(int(child_pid), 9)
 
 
-def test_idle_and_endless_programs_are_given_up(tmp_path: Path) -> None:
+def test_idle_and_endless_programs_get_a_reason_to_stop(tmp_path: Path) -> None:
     clock, log = Clock(), tmp_path / "web.log"
     with child("import time; time.sleep(600)") as pid:
         progress = ProgramProgress(clock)
@@ -85,7 +85,7 @@ def test_idle_and_endless_programs_are_given_up(tmp_path: Path) -> None:
         assert progress.find_stop_reason(pid, log) == "not done after 3781 s"
 
 
-def test_a_program_runs_until_its_processor_time_is_used_up() -> None:
+def test_a_program_is_stopped_when_its_processor_time_is_used_up() -> None:
     echo = "import sys; text = sys.stdin.read(); print(text * 100000, file=sys.stderr); sys.exit(3)"
     completed = run_for_output([sys.executable, "-c", echo], input_bytes=b"post", poll_s=0.01)
     assert (completed.returncode, completed.stdout, len(completed.stderr)) == (3, b"", 400_001)

@@ -1,4 +1,4 @@
-"""`deploy/docs/promises.md` lists each promise of the README with existing tests."""
+"""Test that `deploy/docs/promises.md` lists each promise of the README with existing tests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGE = (ROOT / "deploy" / "docs" / "promises.md").read_text(encoding="utf-8")
 TEST_CELLS = re.findall(r"\| (`tests/.+) \|$", PAGE, re.MULTILINE)
-ROWS = re.findall(r"^\| ([^|]+?) \| `tests/.+ \|$", PAGE, re.MULTILINE)
-PROMISES = re.compile(
+QUOTED_PROMISES = re.findall(r"^\| ([^|]+?) \| `tests/.+ \|$", PAGE, re.MULTILINE)
+PROMISE_WORDS = re.compile(
     r"\b(never|always|nothing|nobody|only|every|everything|each|at most|exactly|must|verified"
     r"|proved|erased|replaced|word for word|stay out|kept to|at any point|real)\b",
     re.IGNORECASE,
@@ -26,15 +26,15 @@ def _plain(text: str) -> str:
 
 
 def _sentences() -> list[str]:
-    """Return sentences and cells of the README without code, quotations and headings."""
+    """Return the README's sentences and table cells, without code, quotations and headings."""
     prose = re.sub(r"^(```.*?^```|>.*?|!.*?|#.*?)$", "", README, flags=re.MULTILINE | re.DOTALL)
     parts = re.split(r"\n\n|\n(?=\|)|\|", prose)
     return [text for part in parts for text in re.split(r"(?<=[.:;])\s+", _plain(part)) if text]
 
 
 def test_every_promise_is_in_the_table() -> None:
-    promised = [_plain(quoted) for quoted in ROWS]
-    sentences = [sentence for sentence in _sentences() if PROMISES.search(sentence)]
+    promised = [_plain(quoted) for quoted in QUOTED_PROMISES]
+    sentences = [sentence for sentence in _sentences() if PROMISE_WORDS.search(sentence)]
 
     assert len(sentences) > 5
     unproved = [
@@ -48,7 +48,7 @@ def test_every_promise_is_in_the_table() -> None:
     assert unproved == []
 
 
-@pytest.mark.parametrize("quoted", ROWS)
+@pytest.mark.parametrize("quoted", QUOTED_PROMISES)
 def test_every_row_is_in_the_readme(quoted: str) -> None:
     assert _plain(quoted) in _plain(README)
 

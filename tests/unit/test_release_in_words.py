@@ -1,4 +1,4 @@
-"""README, page, `twin ask`, model list and report describe a release in the same words.
+"""Test that README, page, `twin ask`, model list and report describe a release in the same words.
 
 The test sends one failing claim through a registry, its policy file and the gateway.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from twin_cli.commands.presentation import build_versions_table
 from twin_cli.commands.questions import EndpointAnswer, format_release
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.gateway.exchanges import change_snapshot, prepare
 from tests.unit.gateway.test_quoting import create_quoting_path
@@ -29,9 +29,9 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
 README = Path(__file__).parents[2] / "README.md"
-FIGURE = "92 % of sentences unsupported, limit 20 %"
-WORDS = f"quotations alone: {FIGURE}"
-UNMET = GateClaim(
+UNSUPPORTED_RATE = "92 % of sentences unsupported, limit 20 %"
+DESCRIPTION = f"quotations alone: {UNSUPPORTED_RATE}"
+FAILED_CLAIM = GateClaim(
     sentence_faithfulness.CLAIM,
     False,
     0.92,
@@ -42,10 +42,10 @@ UNMET = GateClaim(
 
 
 def release_without_prose(state: State, home: Settings) -> tuple[Registry, Verdict]:
-    """Release a version that has passed the gate but whose prose has not."""
+    """Release a version that has passed the gate except for the claim about prose."""
     registry = Registry(state, policy_path=home.policy_path)
     register_version(registry, "ann", "c1", template=DEFAULT_TEMPLATE.hash, actor="test")
-    verdict = Verdict("ann", "c1", "g", "passed", (UNMET,), "2026-11-25")
+    verdict = Verdict("ann", "c1", "g", "passed", (FAILED_CLAIM,), "2026-11-25")
     registry.record_verdict(verdict)
     registry.move("ann", 1, "stable", actor="test", reason="passed", gate_version="g")
     return registry, verdict
@@ -68,14 +68,14 @@ async def test_a_release_has_the_same_description_everywhere(home: Settings) -> 
         table = build_versions_table(registry.versions("ann"), {"c1": verdict}, [])
 
         assert twin["answer"] == entry["answer"] == "quote"
-        assert twin["release"] == entry["release"] == WORDS
+        assert twin["release"] == entry["release"] == DESCRIPTION
         assert twin["released_for"] == entry["released_for"] == ["quote"]
         answer = EndpointAnswer("?", "", release=twin["release"], prose=twin["prose"])
-        assert format_release(answer) == f"released for {WORDS}; for a draft: --model @voice"
-        assert f"<dt>Released for</dt><dd>{WORDS}</dd>" in render_answer_details(twin)
-        assert describe_prose(twin) == f"not shown: {FIGURE}"
-        assert f"Released for {WORDS}." in render_report(EVALUATION, verdict)
-        assert WORDS in [str(cell) for column in table.columns for cell in column.cells]
+        assert format_release(answer) == f"released for {DESCRIPTION}; for a draft: --model @voice"
+        assert f"<dt>Released for</dt><dd>{DESCRIPTION}</dd>" in render_answer_details(twin)
+        assert describe_prose(twin) == f"not shown: {UNSUPPORTED_RATE}"
+        assert f"Released for {DESCRIPTION}." in render_report(EVALUATION, verdict)
+        assert DESCRIPTION in [str(cell) for column in table.columns for cell in column.cells]
 
         readme = " ".join(README.read_text(encoding="utf-8").split())
         limit = f"{100 * sentence_faithfulness.MAX_UNSUPPORTED:.0f} %"
@@ -89,6 +89,6 @@ async def test_a_release_has_the_same_description_everywhere(home: Settings) -> 
         assert not item.forced, "the version itself was forced"
         stable = read_policy(home.policy_path).authors["ann"].stable
         assert stable is not None
-        assert (stable.prose.forced, stable.prose.why_not) == (True, FIGURE)
+        assert (stable.prose.forced, stable.prose.why_not) == (True, UNSUPPORTED_RATE)
         twin, _ = await read_answer_facts(home)
         assert twin["answer"] == "quote", "forced prose replaced the quotation"

@@ -1,4 +1,4 @@
-"""`[scores]` of an author's file: how scores are mapped, and the messages for mistakes."""
+"""Test `[scores]` in an author's file: how scores are mapped, and the errors for mistakes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ toxic = { by = "judge", range = [1, 0] }
 """
 
 
-def write(home: Settings, text: str, slug: str = "ann") -> None:
+def write_author_text(home: Settings, text: str, slug: str = "ann") -> None:
     home.authors_dir.mkdir(parents=True, exist_ok=True)
     (home.authors_dir / f"{slug}.toml").write_text(text)
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "category", "value", "unfit"),
+    ("name", "number", "category", "value", "problem"),
     [
         ("user-feedback", 1.0, "", 1.0, ""),
         ("user-feedback", 0.25, "", 0.25, ""),
@@ -42,16 +42,21 @@ def write(home: Settings, text: str, slug: str = "ann") -> None:
     ],
 )
 def test_a_score_becomes_a_value_from_0_to_1(
-    home: Settings, name: str, number: float | None, category: str, value: float | None, unfit: str
+    home: Settings,
+    name: str,
+    number: float | None,
+    category: str,
+    value: float | None,
+    problem: str,
 ) -> None:
-    write(home, TABLE)
+    write_author_text(home, TABLE)
     mapped = read_author(home, "ann").scores.get(name)
     assert mapped is not None
-    assert mapped.normalize(number, category) == (value, unfit)
+    assert mapped.normalize(number, category) == (value, problem)
 
 
-def test_streams_and_scorers(home: Settings) -> None:
-    write(home, TABLE)
+def test_each_score_has_a_stream_and_a_scorer(home: Settings) -> None:
+    write_author_text(home, TABLE)
     scores = read_author(home, "ann").scores
     assert [(score.name, score.stream, score.by) for score in scores.scores] == [
         ("mood", "thumbs", "reader"),
@@ -63,7 +68,7 @@ def test_streams_and_scorers(home: Settings) -> None:
 
 
 def test_the_table_round_trips(home: Settings) -> None:
-    write(home, TABLE)
+    write_author_text(home, TABLE)
     author = read_author(home, "ann")
     write_author(home, author)
     assert read_author(home, "ann") == author
@@ -94,7 +99,7 @@ def test_the_table_round_trips(home: Settings) -> None:
 def test_the_error_names_the_mistake_and_the_valid_values(
     home: Settings, entry: str, message: str
 ) -> None:
-    write(home, f"[scores]\n{entry}\n")
+    write_author_text(home, f"[scores]\n{entry}\n")
     with pytest.raises(TwinError) as raised:
         read_author(home, "ann")
     assert message in raised.value.found
@@ -102,7 +107,7 @@ def test_the_error_names_the_mistake_and_the_valid_values(
 
 
 def test_scores_that_are_not_a_table_are_refused(home: Settings) -> None:
-    write(home, "scores = 3\n")
+    write_author_text(home, "scores = 3\n")
     with pytest.raises(TwinError, match="scores"):
         read_author(home, "ann")
 
@@ -110,10 +115,10 @@ def test_scores_that_are_not_a_table_are_refused(home: Settings) -> None:
 def test_one_authors_mistake_does_not_affect_the_others(
     home: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write(home, TABLE)
-    write(home, "[scores]\nstyle = 3\n", "bob")
-    write(home, "name = [  # scores", "cy")
-    write(home, 'name = "Dee"\n', "dee")
+    write_author_text(home, TABLE)
+    write_author_text(home, "[scores]\nstyle = 3\n", "bob")
+    write_author_text(home, "name = [  # scores", "cy")
+    write_author_text(home, 'name = "Dee"\n', "dee")
     scores = read_counted_scores(home)
     assert list(scores) == ["ann"]
     assert scores["ann"] == read_author(home, "ann").scores
@@ -123,5 +128,5 @@ def test_one_authors_mistake_does_not_affect_the_others(
     assert "author cy " in cy
 
 
-def test_nothing_is_mapped_without_a_table() -> None:
+def test_no_score_is_mapped_without_a_table() -> None:
     assert read_scores({}) == CountedScores()

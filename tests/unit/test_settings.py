@@ -1,4 +1,4 @@
-"""Settings and secrets: how they are read, and which values stay private."""
+"""Test how settings and secrets are read, and that secrets stay private."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_hosts_with_the_same_secret_have_the_same_keys(home: Settings, tmp_path:
     )
 
 
-def test_hosts_that_share_a_home_make_no_keys_of_their_own(home: Settings) -> None:
+def test_hosts_that_share_a_home_create_no_keys_of_their_own(home: Settings) -> None:
     shared = home.model_copy(update={"store_uri": "s3://bucket/store"})
     with pytest.raises(TwinError, match="set TWIN_HOME_SECRET to the same random text"):
         load_secrets(shared)

@@ -1,4 +1,4 @@
-"""`deploy/docs/settings.md` lists every variable and setting, and is up to date."""
+"""Test that `deploy/docs/settings.md` lists every variable and setting, and is up to date."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkout.settings_document import (
-    DOCUMENT,
-    NOT_SETTINGS,
-    environment_variable,
-    render_document,
-)
+from checkout.settings_document import DOCUMENT, NOT_SETTINGS, environment_variable, render_document
 
-from tests.recipes import code_of
+from tests.recipes import read_code_blocks
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.settings import CONSTANTS, REMOVED_SETTINGS, Settings
@@ -57,7 +52,7 @@ def test_a_setting_without_a_description_is_an_error(monkeypatch: pytest.MonkeyP
 
 
 def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:
-    """The lines from deploy/docs/contributing.md are added to a copy, which a new process reads."""
+    """Add the lines from deploy/docs/contributing.md to a copy, which a new process reads."""
     for folder in ("twin_resources", "deploy/checkout"):
         shutil.copytree(
             ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
@@ -67,7 +62,7 @@ def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:
     text = settings_path.read_text(encoding="utf-8")
     before = '    notify: str = ""'
     assert text.count(before) == 1
-    [lines] = code_of("A setting", "python")
+    [lines] = read_code_blocks("A setting", "python")
     settings_path.write_text(text.replace(before, lines + before), encoding="utf-8")
 
     run_python(tmp_path, "deploy/checkout/settings_document.py")
@@ -86,11 +81,11 @@ def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:
 
 
 def run_python(
-    folder: Path, *words: str, status: int = 0, **variables: str
+    folder: Path, *arguments: str, status: int = 0, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python with the packages of `folder`."""
+    """Run Python with the packages in `folder`; it must exit with this status."""
     completed = subprocess.run(
-        [sys.executable, *words], cwd=folder, capture_output=True, text=True, timeout=120,
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=120,
         env=os.environ | {"PYTHONPATH": str(folder)} | variables, check=False,
     )  # fmt: skip
     assert completed.returncode == status, completed.stderr

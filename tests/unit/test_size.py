@@ -1,7 +1,7 @@
-"""The project does not grow beyond the ceilings in `sizes.toml`.
+"""Test that the project does not grow beyond the ceilings in `sizes.toml`.
 
-A change that needs more raises the ceiling in the same commit and gives the reason in its message.
-A change that needs less lowers it. This command writes the current numbers:
+A change that needs a higher ceiling raises it in the same commit and gives the reason in the commit
+message. A change that needs less lowers it. This command writes the current numbers:
 
     python -m tests.unit.test_size
 """
@@ -30,7 +30,7 @@ WIDE_RECORD = 20  # fields
 FOLDERS = ("twin_resources", "twin_assets", "twin_sensors", "deploy", "tests")
 STEP = 50
 COUNTED_BY_LINES = {*FOLDERS, "product", "document_words"}
-BY_STAGE = {"twin_resources", "twin_assets", "deploy"}  # each of their folders has a ceiling
+SPLIT_BY_FOLDER = {"twin_resources", "twin_assets", "deploy"}  # each of their folders has a ceiling
 SETTINGS = {"Settings", "Constants", "Author"}  # their fields have ceilings of their own
 NOT_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
@@ -45,7 +45,13 @@ HEAD = """\
 
 @dataclass
 class SourceMeasures:
-    """The measures of all files; functions and records are those of the product alone."""
+    """Sizes in the sources.
+
+    Attributes:
+        lines: code lines by package.
+        functions: lines of each function, without tests.
+        records: fields of each record, without tests.
+    """
 
     lines: Counter[str] = field(default_factory=Counter[str])
     functions: dict[str, int] = field(default_factory=dict[str, int])
@@ -63,16 +69,16 @@ def count_code_lines(source: str, docstrings: set[int]) -> int:
 
 def find_docstring_lines(tree: ast.Module) -> Iterator[int]:
     """Yield the line numbers of every docstring of a file."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    node_types = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+        if isinstance(node, node_types) and ast.get_docstring(node, clean=False) is not None:
             yield from range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
 
 
 def package_name(path: Path) -> str:
     """Return `twin_assets/corpus` for `twin_assets/corpus/…`, and `tests` for `tests/…`."""
     first, *rest = path.relative_to(ROOT).parts
-    return f"{first}/{rest[0]}" if first in BY_STAGE and len(rest) > 1 else first
+    return f"{first}/{rest[0]}" if first in SPLIT_BY_FOLDER and len(rest) > 1 else first
 
 
 def is_record(node: ast.ClassDef) -> bool:
@@ -88,7 +94,7 @@ def is_record(node: ast.ClassDef) -> bool:
 
 @cache
 def measure_sources() -> SourceMeasures:
-    """Measure every Python file, once."""
+    """Measure every Python file; the result is cached."""
     measures = SourceMeasures()
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -129,7 +135,7 @@ def measure_sizes() -> dict[str, dict[str, int]]:
     """Return the current numbers in the structure of `sizes.toml`."""
     measures, edges = measure_sources(), find_gateway_imports()
     gateway = ROOT / "twin_resources" / "gateway"
-    modules = [path for path in gateway.iterdir() if path.suffix == ".py" or (path.is_dir())]
+    modules = [path for path in gateway.iterdir() if path.suffix == ".py" or path.is_dir()]
     modules = [path for path in modules if path.name not in {"__init__.py", "__pycache__"}]
     return {
         "lines": dict(sorted(measures.lines.items())),

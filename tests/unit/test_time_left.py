@@ -1,4 +1,4 @@
-"""Time left: the error of the estimate over whole runs of recorded and invented step times."""
+"""Test the error of the estimated time left over whole runs with typical step times."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def steady(rng: random.Random) -> list[float]:
 
 
 def slow_start(rng: random.Random) -> list[float]:
-    """Like a first training, whose first step includes two minutes of warm-up."""
+    """Return durations like those of a first training, whose first step includes a warm-up."""
     return [120.0, 15.0, *steady(rng)]
 
 
 def bursts(rng: random.Random) -> list[float]:
-    """Long and short samples in random order."""
+    """Return long and short durations in random order."""
     return [rng.choice((2.0, 2.5, 9.0, 11.0)) for _ in range(60)]
 
 
 def pauses(rng: random.Random) -> list[float]:
-    """A checkpoint of half a minute after every tenth step."""
+    """Return durations with a checkpoint of half a minute after every tenth step."""
     return [seconds + 30 * (number % 10 == 9) for number, seconds in enumerate(steady(rng))]
 
 
@@ -43,7 +43,7 @@ def one_pause(rng: random.Random) -> list[float]:
 
 
 def loaded_later(rng: random.Random) -> list[float]:
-    """Every step of the second half takes two thirds longer."""
+    """Return durations of which those in the second half are two thirds longer."""
     durations = steady(rng)
     return [*durations[:24], *(1.66 * seconds for seconds in durations[24:])]
 
@@ -61,7 +61,7 @@ def test_the_estimate_is_within_a_half_after_a_quarter(profile: Profile, seed: i
 
 
 def test_the_first_step_does_not_count_in_the_estimate() -> None:
-    """The plain mean over all steps once estimated 1:09:37; four minutes later it was 2:08."""
+    """The mean over all steps once estimated 1:09:37; four minutes later the estimate was 2:08."""
     durations = [143.0, 6.0, 5.5, 6.5]
 
     step_s = estimate_step_seconds(durations)
@@ -83,7 +83,8 @@ def test_there_is_no_estimate_before_three_steps() -> None:
 
 def test_the_gate_estimate_is_within_a_half_after_a_quarter() -> None:
     """60 reading steps of 0.25 s, 76 answers of 0.8 s and 8 reference steps of 1.5 s, on a machine
-    2.5 times slower than expected."""
+    2.5 times slower than expected.
+    """
     parts = (("read", 60, 0.25, 0.3), ("answers", 76, 0.8, 0.9), ("reference", 8, 1.5, 1.0))
     rng, estimator = random.Random(3), RemainingTimeEstimator()
     for name, steps, _, expected in parts:
@@ -104,7 +105,8 @@ def test_the_gate_estimate_is_within_a_half_after_a_quarter() -> None:
 
 def test_slow_reading_does_not_raise_the_estimate_of_answers() -> None:
     """Without bf16, reading is three times slower but answering is not. A shared speed once
-    reported "6:02 left" when 1:28 was left."""
+    reported "6:02 left" when 1:28 was left.
+    """
     for precision in ("bf16", "fp32"):
         estimator = RemainingTimeEstimator()
         estimator.expect("reading", 30, step_s=expected_read_s(precision))

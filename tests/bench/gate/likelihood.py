@@ -1,10 +1,10 @@
-"""The effect of a training on likelihoods, without serving or judging the candidate.
+"""Measure the effect of training on likelihoods, without serving or judging the candidate.
 
-Scope: the training, the likelihoods of candidate and base model, the rows. Out of scope: the gate
-(`gated.py`), which stops reading once its claims are decided.
+Scope: the training, the likelihoods under candidate and base model, the rows. Out of scope: the
+gate (`judged_candidate.py`), which stops reading once its claims are decided.
 
-The candidate reads every held-out passage that the gate may read, so that rows of a long and a
-short training are of the same passages.
+The candidate reads every held-out passage that the gate may read, so that long and short trainings
+are compared on the same passages.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench.gate.forms import GateBenchmarkSize
-from tests.bench.gate.gated import CODE, KEPT, prepare_home, run_assets
+from tests.bench.gate.judged_candidate import CACHE_DIR, JUDGED_CODE, prepare_home, run_assets
+from tests.bench.gate.sizes import GateBenchmarkSize
 from tests.bench.rows import Row, bounded_row
 from tests.bench.training.processes import Cost
 from tests.code_hash import code_hash
@@ -43,54 +43,54 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 
-def likelihood_alone(form: GateBenchmarkSize) -> list[Row]:
-    """Return rows of the training's cost, and of perplexity with passages and without."""
-    home = KEPT / f"read-{form.name}-{form.author}-{code_hash(CODE)}"
+def likelihood_rows(size: GateBenchmarkSize) -> list[Row]:
+    """Return rows for the training's cost, and for perplexity with and without passages."""
+    home = CACHE_DIR / f"read-{size.name}-{size.author}-{code_hash(JUDGED_CODE)}"
     if not (home / "cost.json").is_file():
         shutil.rmtree(home, ignore_errors=True)
-        cost = run_assets(prepare_home(form, home), with_gate=False)
+        cost = run_assets(prepare_home(size, home), with_gate=False)
         (home / "cost.json").write_text(json.dumps(asdict(cost)), "utf-8")
     settings = load_settings(home)
     cost = Cost(**json.loads((home / "cost.json").read_text("utf-8")))
-    folder = Path(read_pointer(settings.checkpoints_dir / form.author, "candidate")["folder"])
+    folder = Path(read_pointer(settings.checkpoints_dir / size.author, "candidate")["folder"])
     manifest = read_manifest(folder)
     metrics = {"tokens/s": manifest.metrics["tokens_per_second"], "steps": manifest.steps}
     peers = {"wall": cost.wall_s, "trained": manifest.metrics["seconds"], **metrics}
     name = f"training of {manifest.tokens:,} tokens, CPU"
     cost_row = bounded_row(name, cost.cpu_s, "seconds", peers=peers)
-    return [cost_row, *_likelihood_rows(settings, form, folder, manifest)]
+    return [cost_row, *_likelihood_rows(settings, size, folder, manifest)]
 
 
 def _likelihood_rows(
-    settings: Settings, form: GateBenchmarkSize, folder: Path, manifest: Manifest
+    settings: Settings, size: GateBenchmarkSize, folder: Path, manifest: Manifest
 ) -> list[Row]:
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
-    dataset = tables.read(DATASET, form.author, where=AUTHOR_ROWS_CONDITION)
+    dataset = tables.read(DATASET, size.author, where=AUTHOR_ROWS_CONDITION)
     weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
     base = EvaluatedModel("base model", manifest.base["revision"], Path(manifest.base["folder"]))
     candidate = EvaluatedModel("candidate", manifest.checkpoint, weights.model, weights.adapter)
-    trained = dataset.filter(dataset["split"] == "train")["document_id"].unique().to_list()
-    passages = held_out.select_held_out_samples(dataset, trained_on=trained)
+    trained_ids = dataset.filter(dataset["split"] == "train")["document_id"].unique().to_list()
+    passages = held_out.select_held_out_samples(dataset, trained_on=trained_ids)
     others = split_for_probes(
         exclude_copies_of_author(
-            bundled_writers(exclude=[form.author]), dataset["answer"].to_list()
+            bundled_writers(exclude=[size.author]), dataset["answer"].to_list()
         )
     )
     writers = merge_by_writer([*others.training, *others.for_probes])
-    tokenizing, template = RowTokenizer(base.base_folder), find_template(manifest.template)
-    chosen = held_out.select_within_budget(
-        tokenizing.tokenize(passages.to_dicts()), token_budget=settings.evaluation_tokens
+    tokenizer, template = RowTokenizer(base.base_folder), find_template(manifest.template)
+    selected = held_out.select_within_budget(
+        tokenizer.tokenize(passages.to_dicts()), token_budget=settings.evaluation_tokens
     )
     likelihoods = sample_likelihoods.compute_likelihoods(
         LikelihoodSamples(
-            held_out=tuple(chosen),
+            held_out=tuple(selected),
             held_out_for_incumbent=(),
-            own=tuple(tokenizing.tokenize(author_control.build_own_rows(passages, template))),
+            own=tuple(tokenizer.tokenize(author_control.build_own_rows(passages, template))),
             other=tuple(
-                tokenizing.tokenize(author_control.build_other_rows(passages, writers, template))
+                tokenizer.tokenize(author_control.build_other_rows(passages, writers, template))
             ),
             general=(),
-            held_out_count=len(chosen),
+            held_out_count=len(selected),
             other_writers=tuple(writer.name for writer in writers),
         ),
         EvaluationSpec(
@@ -101,27 +101,28 @@ def _likelihood_rows(
             template=manifest.template,
             dataset=dataset,
             dataset_version="",
-            trained_on=frozenset(trained),
+            trained_on=frozenset(trained_ids),
             token_budget=settings.evaluation_tokens,
             max_questions=0,
         ),
         cache=LikelihoodCache(
-            MeasurementCache(tables, form.author), perplexity.choose_evaluation_precision()
+            MeasurementCache(tables, size.author), perplexity.choose_evaluation_precision()
         ),
         clock=Clock(),
         progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),
     )
-    tuned, untuned = likelihoods.get_held_out(candidate.name), likelihoods.get_held_out(base.name)
+    tuned = likelihoods.get_held_out(candidate.name)
+    untuned = likelihoods.get_held_out(base.name)
     gains = author_control.compare_gains(likelihoods, candidate.name, base.name)
     if tuned is None or untuned is None or gains is None:
-        raise SystemExit(f"{len(chosen)} held-out passages are too few; use more posts")
+        raise SystemExit(f"{len(selected)} held-out passages are too few; use more posts")
     documents = sample_likelihoods.document_ids(likelihoods.samples.held_out)
     ratio = perplexity.perplexity_ratio(tuned, untuned, documents=documents)
     peers = {"low": ratio.low, "high": ratio.high, "base": untuned.perplexity}
-    name = f"held-out perplexity, tuned / base, {len(chosen)} passages in their prompts"
-    alone = {"low": gains.low, "high": gains.high, "others'": gains.other}
+    name = f"held-out perplexity, tuned / base, {len(selected)} passages in their prompts"
+    control_peers = {"low": gains.low, "high": gains.high, "others'": gains.other}
     return [
         bounded_row(name, ratio.value, "ratio", peers=peers | {"tuned": tuned.perplexity}),
         bounded_row(f"the same, questions alone, {gains.passages} passages", gains.own, "ratio"),
-        bounded_row("the author's alone", gains.ratio, "ratio", peers=alone),
+        bounded_row("the author's alone", gains.ratio, "ratio", peers=control_peers),
     ]

@@ -1,7 +1,7 @@
-"""200 planted texts: personal data and secrets in sentences, and the injections.
+"""Build 200 texts with planted values, in three languages and two halves.
 
-They are in three languages and two halves. Scope: the sentences, and the value in each. Out of
-scope: the values (`tests/unit/privacy/plants.py`, seeded), detection.
+Scope: sentences with personal data or secrets, and injections. Out of scope: generating the values
+(`tests/unit/privacy/plants.py`), detecting them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tests.bench.guards import injections
-from tests.bench.guards.benign import HARD, PLAIN
+from tests.bench.guards.benign import HARD_QUESTIONS, PLAIN_QUESTIONS
 from tests.bench.questions.questions import read_questions
 from tests.unit.privacy import plants
 
 Half = Literal["tuned", "held_out"]
 KINDS = ("personal", "secrets", "injection")
-PERSONAL, SECRETS = 80, 60
+PERSONAL_COUNT, SECRET_COUNT = 80, 60
 _CARRIERS = {
     "en": (
         "Could you write back about the clock? {value} is where I am found.",
@@ -57,12 +57,12 @@ _SECRETS = (plants.vendor_key, plants.private_key, plants.web_token, plants.assi
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedText:
     """A text with a planted value.
 
     Attributes:
         kind: one of `guard_settings.KINDS`.
-        value: the text that a mask must remove; of an injection the whole text.
+        value: the text that a mask must remove; for an injection, the whole text.
         region: the author's country.
     """
 
@@ -74,11 +74,11 @@ class Planted:
     region: str
 
 
-def planted(seed: int = 1) -> list[Planted]:
+def build_planted_texts(seed: int = 1) -> list[PlantedText]:
     """Return all 200 texts; the same for the same seed."""
     result = [
-        *_with_values("personal", _PERSONAL, PERSONAL, seed),
-        *_with_values("secrets", _SECRETS, SECRETS, seed + 1),
+        *_plant_values("personal", _PERSONAL, PERSONAL_COUNT, seed),
+        *_plant_values("secrets", _SECRETS, SECRET_COUNT, seed + 1),
     ]
     halves: tuple[tuple[Half, Sequence[tuple[str, str]]], ...] = (
         ("tuned", injections.TUNED),
@@ -86,15 +86,15 @@ def planted(seed: int = 1) -> list[Planted]:
     )
     for half, texts in halves:
         result += [
-            Planted("injection", language, half, text, text, _REGIONS[language])
+            PlantedText("injection", language, half, text, text, _REGIONS[language])
             for language, text in texts
         ]
     return result
 
 
-def _with_values(kind: str, makers: Sequence[object], count: int, seed: int) -> list[Planted]:
+def _plant_values(kind: str, makers: Sequence[object], count: int, seed: int) -> list[PlantedText]:
     rng = random.Random(seed)
-    result: list[Planted] = []
+    result: list[PlantedText] = []
     languages = sorted(_CARRIERS)
     for number in range(count):
         maker = makers[number % len(makers)]
@@ -104,17 +104,17 @@ def _with_values(kind: str, makers: Sequence[object], count: int, seed: int) -> 
         text = carrier.format(value=f"{plant.before}{plant.value}{plant.after}")
         half: Half = "tuned" if number // len(makers) % 2 else "held_out"
         region = plant.region or _REGIONS[language]
-        result.append(Planted(kind, language, half, text, plant.value, region))
+        result.append(PlantedText(kind, language, half, text, plant.value, region))
     return result
 
 
-def benign() -> list[tuple[str, Half, str]]:
+def read_benign_questions() -> list[tuple[str, Half, str]]:
     """Return language, half and text of 400 benign questions."""
     questions: list[tuple[str, Half, str]] = [
         ("en", question.half, question.question)
         for slug in ("mara-lindqvist", "oona-petrie", "tomas-okafor")
         for question in read_questions(slug)
     ]
-    questions += [(language, "tuned", text) for language, text in HARD]
-    questions += [(language, "held_out", text) for language, text in PLAIN]
+    questions += [(language, "tuned", text) for language, text in HARD_QUESTIONS]
+    questions += [(language, "held_out", text) for language, text in PLAIN_QUESTIONS]
     return questions

@@ -1,11 +1,11 @@
-"""Retrieval quality on readers' questions: whether the right post is found.
+"""Measure whether retrieval finds the right post for readers' questions.
 
 Scope: indexing the posts of five authors, three rankings (both searches fused, vectors alone, words
 alone), and how often each shows the right post. Out of scope: the questions
 (`tests/bench/questions`), searching (`twin_resources.models.retrieval`).
 
 The questions are labelled with the posts that answer them. "Shown" means that a passage of such a
-post is in the prompt at the default token budget of authors.
+post is in the prompt with the authors' default token budget.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from tests.bench.knowledge import corpus
-from tests.bench.knowledge.tables import open_table, tables_in, write_passages
+from tests.bench.knowledge.tables import create_tables, open_passages, write_passages
 from tests.bench.questions.questions import (
     SHARED_AUTHORS,
     Half,
@@ -45,7 +45,7 @@ from twin_resources.models.retrieval.search import (
 from twin_resources.models.retrieval.selection import select_hits
 from twin_resources.settings import Settings
 
-GOAL_SHOWN = 0.85
+MIN_SHOWN_SHARE = 0.85
 HYBRID, VECTORS, WORDS = "hybrid", "vectors alone", "words alone"
 HALVES: tuple[Half, ...] = ("tuned", "held_out")
 
@@ -56,44 +56,44 @@ class LabelledQuestion:
 
     half: Half
     question: str
-    relevant: frozenset[str]
+    relevant_ids: frozenset[str]
 
 
-def figures(home: Settings, *, quick: bool) -> list[Row]:
-    """Return the rows of each of the five authors and of all; quick: of one bundled author."""
+def shown_rows(home: Settings, *, quick: bool) -> list[Row]:
+    """Return rows for each author and for all; with `quick`, only for one bundled author."""
     embedder = load_embedder(home)
     slugs = [*authors(), *SHARED_AUTHORS]
     rows: list[Row] = []
-    together: dict[Half, list[dict[str, bool]]] = {half: [] for half in HALVES}
+    all_scores: dict[Half, list[dict[str, bool]]] = {half: [] for half in HALVES}
     for author in slugs[:1] if quick else slugs:
-        documents = corpus.documents(author)
-        questions = questions_of(author, documents)
+        documents = corpus.clean_documents(author)
+        questions = label_questions(author, documents)
         with tempfile.TemporaryDirectory() as folder:
             passages = embed_passages(author, documents, home, embedder)
-            tables = tables_in(folder)
+            tables = create_tables(folder)
             write_passages(tables, [passages], embedder.dimension)
             update_indexes(tables, "bench", language="en")
             retriever = Retriever(tables.base_uri, embedder)
-            table = open_table(tables)
+            table = open_passages(tables)
             scores = [
                 score_question(question, table, retriever, embedder) for question in questions
             ]
         for half in HALVES:
-            part = [
+            half_scores = [
                 score
                 for question, score in zip(questions, scores, strict=True)
                 if question.half == half
             ]
-            rows.append(shown_row(author, half, part))
-            together[half] += part
+            rows.append(shown_row(author, half, half_scores))
+            all_scores[half] += half_scores
     if not quick:
-        for half, part in together.items():
-            rows.append(shown_row("all authors", half, part))
+        for half, half_scores in all_scores.items():
+            rows.append(shown_row("all authors", half, half_scores))
     return rows
 
 
-def questions_of(author: str, documents: pl.DataFrame) -> list[LabelledQuestion]:
-    """Return every question that the author's posts answer.
+def label_questions(author: str, documents: pl.DataFrame) -> list[LabelledQuestion]:
+    """Return every question that the author's posts answer, with the documents that answer it.
 
     Args:
         documents: `document_id` and `source_id` of the kept documents.
@@ -124,7 +124,7 @@ def embed_passages(
     author: str, documents: pl.DataFrame, home: Settings, embedder: Embedder
 ) -> pl.DataFrame:
     """Return rows of `embeddings`; embedding takes minutes, so they are kept in `build/`."""
-    chunks = corpus.chunks_of(documents, home)
+    chunks = corpus.chunk(documents, home)
     digest = hashlib.sha256(embedder.revision.encode())
     digest.update(chunks.write_json().encode())
     path = corpus.ROOT / "build" / f"bench-passages-{author}-{digest.hexdigest()[:16]}.parquet"
@@ -148,16 +148,17 @@ def score_question(
         name: select_hits(ranked, limit=MAX_PASSAGES, token_budget=CONTEXT_TOKENS)
         for name, ranked in rankings.items()
     }
-    # The product's own selection; neighbouring chunks belong to posts that are shown anyway.
+    # The product's own selection; it adds neighboring chunks, but only of posts that are shown
+    # anyway.
     shown[HYBRID] = retriever.retrieve("bench", question.question).passages
-    relevant = question.relevant
+    relevant = question.relevant_ids
     return {
         name: any(passage.document_id in relevant for passage in shown[name]) for name in rankings
     }
 
 
 def to_passage(row: dict[str, Any]) -> Passage:
-    """Return a row of one search as a passage without a score."""
+    """Return a search result's row as a passage without a score."""
     return Passage(
         chunk_id=row["chunk_id"],
         document_id=row["document_id"],
@@ -172,12 +173,12 @@ def to_passage(row: dict[str, Any]) -> Passage:
 
 
 def shown_row(author: str, half: Half, scores: Sequence[dict[str, bool]]) -> Row:
-    """Return the figure of one half; only the held-out half, never tuned on, has a goal."""
+    """Return the row for one half; only the held-out half, never tuned on, has a goal."""
     means = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
     return bounded_row(
         f"right post shown, hybrid: {author}, {half}, {len(scores)} questions",
         means.pop(HYBRID),
         "",
-        at_least=GOAL_SHOWN if half == "held_out" else None,
+        at_least=MIN_SHOWN_SHARE if half == "held_out" else None,
         peers=means,
     )

@@ -1,6 +1,6 @@
-"""A table of passages for one measurement, written and opened as the product does.
+"""Write and open the table of passages of one measurement, as the product does.
 
-Scope: writing and opening it. Out of scope: its indexes, searching.
+Scope: writing and opening the table. Out of scope: its indexes, searching.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def write_passages(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int)
     )
 
 
-def open_table(tables: Tables) -> Any:
+def open_passages(tables: Tables) -> Any:
     import lancedb
 
     return lancedb.connect(f"{tables.base_uri}/bench").open_table(EMBEDDINGS_TABLE)
 
 
-def tables_in(folder: str) -> Tables:
+def create_tables(folder: str) -> Tables:
     return Tables(f"{folder}/tables", state=State.open(f"sqlite:///{folder}/state.sqlite"))

@@ -1,7 +1,6 @@
-"""Readers' questions for measuring answers and retrieval, with the posts that answer them.
+"""Read readers' questions, for measuring retrieval, and the posts that answer them.
 
-Scope: reading the files in this folder, and drawing the posts and halves of a shared author's
-questions. Out of scope: asking the questions.
+Scope: reading the files in this folder. Out of scope: asking the questions.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ SAMPLES = ROOT / "deploy" / "samples"
 SHARED_DATA = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data"))
 
 SHARED_AUTHORS = ("skeeto", "jbranchaud-til")
-SEED = 20261122
 Kind = Literal["own", "near", "foreign"]
 Half = Literal["tuned", "held_out"]
 
@@ -28,10 +26,10 @@ class ReaderQuestion:
     """A question to a bundled author.
 
     Attributes:
-        author: slug.
+        author: the author's slug.
         kind: `own` is answered by the author's posts; `near` and `foreign` are not.
         half: constants may be chosen on `tuned` only.
-        answers: (file name of the post, its sentence with single spaces).
+        answers: (file name of the post, its sentence with single spaces) of each answer.
     """
 
     id: str
@@ -44,13 +42,13 @@ class ReaderQuestion:
 
 @dataclass(frozen=True)
 class SharedQuestion:
-    """A question to a shared author; of the posts only their paths are stored.
+    """A question to a shared author, whose posts are stored only as paths.
 
     Attributes:
-        author: slug, and the folder of the posts.
+        author: the author's slug, and the name of the folder of posts.
         half: constants may be chosen on `tuned` only.
-        posts: `source_id` (path under the author's folder) of every post that answers; the question
-            was written for the first.
+        posts: `source_id` (path under the author's folder) of every post that answers the
+            question; it was written for the first.
     """
 
     id: str

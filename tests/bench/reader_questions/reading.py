@@ -1,4 +1,4 @@
-"""The questions and talks in this folder, and whether a shown passage answers a question.
+"""Read the questions and talks in this folder, and match shown passages to their answers.
 
 Scope: reading the files, matching passages. Out of scope: asking the questions.
 """
@@ -17,18 +17,18 @@ BUNDLED = ("mara-lindqvist", "oona-petrie", "tomas-okafor")
 SHARED = ("skeeto", "jbranchaud-til")
 
 Half = Literal["tuned", "held_out"]
-_DROPPED = str.maketrans("", "", "*_`[]“”\"’'‘")
+_DROPPED_CHARACTERS = str.maketrans("", "", "*_`[]“”\"’'‘")
 
 
 @dataclass(frozen=True)
 class UsefulPassage:
-    """A post (file name or path) and a pattern of the paragraph that answers."""
+    """A post (file name or path) and a pattern for the paragraph that answers the question."""
 
     post: str
     pattern: str
 
     def is_in(self, source_id: str, text: str) -> bool:
-        """Return whether a passage is of this post and contains the pattern."""
+        """Return whether a passage is from this post and matches the pattern."""
         is_same_post = source_id == self.post or source_id.endswith(f"/{self.post}")
         return is_same_post and bool(
             re.search(self.pattern, strip_markup(text), re.IGNORECASE | re.DOTALL)
@@ -52,7 +52,7 @@ class AskedQuestion:
 
 @dataclass(frozen=True)
 class Talk:
-    """A talk of several turns; `useful` contains the answers to each turn after the first."""
+    """A talk of several turns; `useful` has the useful passages for each turn after the first."""
 
     id: str
     author: str
@@ -62,35 +62,35 @@ class Talk:
 
 def strip_markup(text: str) -> str:
     """Return the text without markup and quotation marks, with single spaces."""
-    return " ".join(text.translate(_DROPPED).split())
+    return " ".join(text.translate(_DROPPED_CHARACTERS).split())
 
 
 def read_asked(author: str, half: Half) -> list[AskedQuestion]:
-    """Return the questions of a half to an author, in the file's order."""
+    """Return an author's questions in a half, in the file's order."""
     return [
-        AskedQuestion(row["id"], author, row["kind"], row["question"], _useful(row["answers"]))
-        for row in _rows(f"{author}.{half}.jsonl")
+        AskedQuestion(row["id"], author, row["kind"], row["question"], _to_passages(row["answers"]))
+        for row in _read_rows(f"{author}.{half}.jsonl")
     ]
 
 
 def read_talks(authors: Sequence[str], half: Half) -> list[Talk]:
-    """Return the talks of a half with these authors."""
-    rows = [*_rows(f"talks.bundled.{half}.jsonl"), *_rows(f"talks.shared.{half}.jsonl")]
+    """Return the talks with these authors in a half."""
+    rows = [*_read_rows(f"talks.bundled.{half}.jsonl"), *_read_rows(f"talks.shared.{half}.jsonl")]
     return [
         Talk(
             row["id"],
             row["author"],
             tuple(row["turns"]),
-            tuple(_useful(turn) for turn in row["answers"]),
+            tuple(_to_passages(turn) for turn in row["answers"]),
         )
         for row in rows
         if row["author"] in authors
     ]
 
 
-def _useful(rows: Sequence[dict[str, str]]) -> tuple[UsefulPassage, ...]:
+def _to_passages(rows: Sequence[dict[str, str]]) -> tuple[UsefulPassage, ...]:
     return tuple(UsefulPassage(row["post"], row["pattern"]) for row in rows)
 
 
-def _rows(name: str) -> list[dict[str, Any]]:
+def _read_rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (FOLDER / name).read_text("utf-8").splitlines()]

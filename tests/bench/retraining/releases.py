@@ -1,11 +1,11 @@
-"""Rows: which candidates are promoted and rolled back."""
+"""Measure which candidates are promoted and which are rolled back."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.bench.retraining.rows import Form
+from tests.bench.retraining.loop_size import LoopBenchmarkSize
 from tests.bench.rows import Row, bounded_row
 from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
@@ -21,12 +21,12 @@ from twin_resources.statistics.promotion import (
 Differences = NDArray[np.float64]
 
 
-def thumbs(rng: np.random.Generator, quality: float, shape: tuple[int, ...]) -> Differences:
+def draw_thumbs(rng: np.random.Generator, quality: float, shape: tuple[int, ...]) -> Differences:
     return (rng.random(shape) < quality).astype(float)
 
 
 def run_trial(differences: Differences) -> PairEvidence:
-    """Run the production test over pairs, until its verdict or the last pair."""
+    """Run the production test on pairs until its verdict or the last pair."""
     evidence = start_test(claims=("topic",))
     for number, difference in enumerate(differences.tolist(), start=1):
         evidence = add_pair(evidence, PairedDifference(number, {"topic": difference}))
@@ -35,46 +35,46 @@ def run_trial(differences: Differences) -> PairEvidence:
     return evidence
 
 
-def promotions(form: Form) -> list[Row]:
-    """Return rows of trials on independent thumbs, which spread the differences most at .80."""
+def promotion_rows(size: LoopBenchmarkSize) -> list[Row]:
+    """Return rows for trials on independent thumbs, whose differences vary most."""
     rng = np.random.default_rng(7)
-    trials = form.count_homes(2_000, quick=100)
+    trials = size.choose_home_count(2_000, quick=100)
     shape = (trials, 1_500)
-    incumbent = thumbs(rng, 0.8, shape)
-    wrong = [
+    incumbent = draw_thumbs(rng, 0.8, shape)
+    worse_verdicts = [
         final_verdict(run_trial(differences))
-        for differences in thumbs(rng, 0.8 - MARGIN, shape) - incumbent
+        for differences in draw_thumbs(rng, 0.8 - MARGIN, shape) - incumbent
     ]
     # The same trials without the roll-back test, which usually ends them first.
-    alone = find_promotion_pair(thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
-    equal = [run_trial(differences) for differences in thumbs(rng, 0.8, shape) - incumbent]
-    harmless = 100.0 * np.mean([trial.verdict == "roll_back" for trial in equal])
+    promoted_at = find_promotion_pair(draw_thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
+    equal_trials = [run_trial(pairs) for pairs in draw_thumbs(rng, 0.8, shape) - incumbent]
+    rolled_back = 100.0 * np.mean([trial.verdict == "roll_back" for trial in equal_trials])
     suffix = f"({trials:,} trials)"
     return [
         bounded_row(
             f"wrong promotions at the margin {suffix}",
-            100.0 * float(np.mean([verdict == "promote" for verdict in wrong])),
+            100.0 * float(np.mean([verdict == "promote" for verdict in worse_verdicts])),
             "%",
             at_most=5.0,
-            peers={"without the roll-back test": 100.0 * float(np.isfinite(alone).mean())},
+            peers={"without the roll-back test": 100.0 * float(np.isfinite(promoted_at).mean())},
         ),
-        bounded_row(f"equal models rolled back {suffix}", float(harmless), "%", at_most=5.0),
+        bounded_row(f"equal models rolled back {suffix}", float(rolled_back), "%", at_most=5.0),
     ]
 
 
-def candidates(form: Form) -> list[Row]:
-    """Return rows of candidates as retrainings produce them, each judged on 300 prompts.
+def candidate_rows(size: LoopBenchmarkSize) -> list[Row]:
+    """Return rows for candidates as retrainings produce them, each judged on 300 prompts.
 
     Their quality is N(−.02, .05) relative to the stable version, and the judge's differences have a
-    standard deviation of .2. The peer is the first crossing of U alone, which decided promotion
-    before.
+    standard deviation of .2. The peer is the promotion test (U) without the roll-back test, which
+    formerly decided promotion.
     """
-    trials = form.count_homes(2_000, quick=200)
+    trials = size.choose_home_count(2_000, quick=200)
     rng = np.random.default_rng(19)
     quality = rng.normal(-0.02, 0.05, trials)
     pairs = np.clip(quality[:, None] + rng.normal(0.0, 0.2, (trials, 300)), -1.0, 1.0)
     won = np.array([final_verdict(run_trial(differences)) == "promote" for differences in pairs])
-    alone = np.isfinite(find_promotion_pair(pairs))
+    won_alone = np.isfinite(find_promotion_pair(pairs))
     suffix = f"({trials:,} candidates)"
     return [
         bounded_row(
@@ -82,13 +82,13 @@ def candidates(form: Form) -> list[Row]:
             100.0 * float(np.mean(won & (quality < 0.0))),
             "%",
             at_most=5.0,
-            peers={"U alone": 100.0 * float(np.mean(alone & (quality < 0.0)))},
+            peers={"U alone": 100.0 * float(np.mean(won_alone & (quality < 0.0)))},
         )
     ]
 
 
 def find_promotion_pair(differences: Differences, *, margin: float = MARGIN) -> NDArray[np.float64]:
-    """Return the pair at which U alone first wins, for each trial; inf if it never does."""
+    """Return the number of the pair at which U alone promotes, for each trial; inf if never."""
     null = (1.0 - margin) / 2.0
     z = (1.0 + differences) / 2.0
     wealth = np.zeros(z.shape)

@@ -1,11 +1,11 @@
-"""Simulated years in which the weights do not change, and the trainings of the loop in them.
+"""Simulate years in which no training helps, and the loop's trainings in them.
 
-Scope: votes per day and their mean; a simulated year of a home with the production rules; the peer.
-Out of scope: the rows of the table (`false_trainings.py`).
+Scope: votes per day and their mean; a simulated year of a home with the production rules. Out of
+scope: the rows of the table (`false_trainings.py`).
 
-A day's votes pass `max_values_per_day`, then `compute_evidence`. An alarm leads to a training at
-`next_alarm_training_at`, which improves nothing. Votes before the alarm are then dropped, as in
-`score_watch.ComparedDays`.
+A day's votes are limited by `max_values_per_day` and tested with `compute_evidence`. An alarm leads
+to a training at `next_alarm_training_at`, which improves nothing. Votes from before the alarm are
+then dropped, as in `score_watch.ComparedDays`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Counts = NDArray[np.int64]
 Means = NDArray[np.float64]
 GOOD, YEAR = 0.8, 365
 TRAINING_DAYS = 2  # from an alarm to the outcome of its training
-Draw = Callable[[np.random.Generator, int, int], tuple[Counts, Means]]
+DrawVotes = Callable[[np.random.Generator, int, int], tuple[Counts, Means]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class World:
     """A generator of votes and their means, both of shape homes × days."""
 
     name: str
-    draw: Draw
+    draw: DrawVotes
     has_goal: bool = True
 
 
@@ -45,8 +45,8 @@ def draw_unchanged(rng: np.random.Generator, homes: int, rate: int) -> tuple[Cou
     return rng.poisson(rate, (homes, YEAR)), np.full((homes, YEAR), GOOD)
 
 
-def with_means(change: Callable[[np.random.Generator, Means], Means]) -> Draw:
-    """Return a generator with the unchanged number of votes and changed means."""
+def with_changed_means(change: Callable[[np.random.Generator, Means], Means]) -> DrawVotes:
+    """Return a generator of the usual number of votes with changed means."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
         counts, means = draw_unchanged(rng, homes, rate)
@@ -55,7 +55,12 @@ def with_means(change: Callable[[np.random.Generator, Means], Means]) -> Draw:
     return draw
 
 
-def moods(rng: np.random.Generator, means: Means) -> Means:
+def draw_noise(sd: float) -> DrawVotes:
+    """Return a generator with independent deviations of each day's mean."""
+    return with_changed_means(lambda rng, means: rng.normal(0, sd, means.shape))
+
+
+def draw_moods(rng: np.random.Generator, means: Means) -> Means:
     """Return deviations of sd .05 that persist over days: AR(1) with coefficient .7."""
     deviations = np.zeros_like(means)
     for day in range(1, YEAR):
@@ -64,22 +69,22 @@ def moods(rng: np.random.Generator, means: Means) -> Means:
     return deviations
 
 
-def weekends(_: np.random.Generator, means: Means) -> Means:
+def lower_weekends(_: np.random.Generator, means: Means) -> Means:
     return np.broadcast_to(-0.08 * (np.arange(YEAR) % 7 >= 5), means.shape)
 
 
-def season(rng: np.random.Generator, means: Means) -> Means:
+def draw_season(rng: np.random.Generator, means: Means) -> Means:
     phase = rng.random((len(means), 1))
     return np.asarray(0.06 * np.sin(2 * np.pi * (np.arange(YEAR) / 365 + phase)))
 
 
-def lower_mean(by: float, *, days: int = YEAR) -> Draw:
-    """Lower the mean by `by` for `days` days, starting on a random day."""
+def lower_mean(difference: float, *, days: int = YEAR) -> DrawVotes:
+    """Lower the mean for `days` days, starting on a random day."""
 
     def change(rng: np.random.Generator, means: Means) -> Means:
-        return -by * _random_period(rng, len(means), days)
+        return -difference * _random_period(rng, len(means), days)
 
-    return with_means(change)
+    return with_changed_means(change)
 
 
 def _random_period(rng: np.random.Generator, homes: int, days: int) -> NDArray[np.bool_]:
@@ -88,15 +93,15 @@ def _random_period(rng: np.random.Generator, homes: int, days: int) -> NDArray[n
     return (day >= first_day) & (day < first_day + days)
 
 
-def add_crowd(size: int, mean: float, *, at: int | None = None) -> Draw:
-    """Add `size` votes with another mean on one day: day `at`, or a random day."""
+def add_crowd(size: int, mean: float, *, on_day: int | None = None) -> DrawVotes:
+    """Add `size` votes with another mean on one day; None means a random day."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
         counts, means = draw_unchanged(rng, homes, rate)
         mask = (
             _random_period(rng, homes, 1)
-            if at is None
-            else np.broadcast_to(np.arange(YEAR) == at, counts.shape)
+            if on_day is None
+            else np.broadcast_to(np.arange(YEAR) == on_day, counts.shape)
         )
         mixed = (counts * means + size * mean) / np.maximum(counts + size, 1)
         return np.where(mask, counts + size, counts), np.where(mask, mixed, means)
@@ -104,31 +109,31 @@ def add_crowd(size: int, mean: float, *, at: int | None = None) -> Draw:
     return draw
 
 
-def more_votes(times: int, days: int, by: float) -> Draw:
-    """Multiply the votes by `times` for `days` days, and lower their mean by `by`."""
+def multiply_votes(factor: int, days: int, difference: float) -> DrawVotes:
+    """Multiply the number of votes for `days` days, and lower their mean."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
         counts, means = draw_unchanged(rng, homes, rate)
         mask = _random_period(rng, homes, days)
-        return np.where(mask, counts * times, counts), np.where(mask, means - by, means)
+        return np.where(mask, counts * factor, counts), np.where(mask, means - difference, means)
 
     return draw
 
 
 WORLDS = (
     World("quiet", draw_unchanged),
-    World("days of sd .05", with_means(lambda rng, means: rng.normal(0, 0.05, means.shape))),
-    World("days of sd .08", with_means(lambda rng, means: rng.normal(0, 0.08, means.shape))),
-    World("moods of days, sd .05", with_means(moods)),
-    World("weekends .08 lower", with_means(weekends)),
-    World("season of .06", with_means(season)),
+    World("days of sd .05", draw_noise(0.05)),
+    World("days of sd .08", draw_noise(0.08)),
+    World("moods of days, sd .05", with_changed_means(draw_moods)),
+    World("weekends .08 lower", with_changed_means(lower_weekends)),
+    World("season of .06", with_changed_means(draw_season)),
     World("3,000 new readers of .65 on a day", add_crowd(3_000, 0.65)),
     World("3,000 new readers of .72 on a day", add_crowd(3_000, 0.72)),
     World("300 new readers of .65 on a day", add_crowd(300, 0.65)),
-    World("3,000 of .92 on day 3", add_crowd(3_000, 0.92, at=3)),
-    World("3,000 of .92 on day 10", add_crowd(3_000, 0.92, at=10)),
-    World("votes x 2 for 40 days, .03 lower", more_votes(2, 40, 0.03)),
-    World("readers x 10, .04 lower", more_votes(10, YEAR, 0.04)),
+    World("3,000 of .92 on day 3", add_crowd(3_000, 0.92, on_day=3)),
+    World("3,000 of .92 on day 10", add_crowd(3_000, 0.92, on_day=10)),
+    World("votes x 2 for 40 days, .03 lower", multiply_votes(2, 40, 0.03)),
+    World("readers x 10, .04 lower", multiply_votes(10, YEAR, 0.04)),
     World("readers .05 lower for ever", lower_mean(0.05)),
     World("readers .10 lower for ever", lower_mean(0.10), has_goal=False),
     World("three days .15 lower", lower_mean(0.15, days=3)),
@@ -138,10 +143,10 @@ WORLDS = (
 
 @dataclass
 class SimulatedYear:
-    """The days of a home's year on which a training began, and those with an alarm."""
+    """The days of a home's year on which a training started, and those with an alarm."""
 
-    trained: list[int] = field(default_factory=list[int])
-    alarmed: list[int] = field(default_factory=list[int])
+    training_days: list[int] = field(default_factory=list[int])
+    alarm_days: list[int] = field(default_factory=list[int])
 
 
 def generate_day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
@@ -171,21 +176,21 @@ def simulate_year(counts: Counts, goods: Counts, *, only_first: bool = False) ->
     for day, day_sum in enumerate(generate_day_sums(counts, goods)):
         if day_sum is not None:
             sums.append(day_sum)
-        if day_sum is not None and not is_waiting and evidence(sums).e_value >= limit:
+        if day_sum is not None and not is_waiting and thumbs_evidence(sums).e_value >= limit:
             is_waiting = True
-            year.alarmed.append(day)
+            year.alarm_days.append(day)
         if is_waiting and day * DAY_S >= next_alarm_training_at(usage):
             is_waiting = False
-            year.trained.append(day)
+            year.training_days.append(day)
             usage = TrainingUsage(
                 unreleased_trainings=usage.unreleased_trainings + 1,
                 last_unreleased_at=(day + TRAINING_DAYS) * DAY_S,
             )
-            sums = [day_sum for day_sum in sums if day_sum.day > year.alarmed[-1]]
+            sums = [day_sum for day_sum in sums if day_sum.day > year.alarm_days[-1]]
             if only_first:
                 break
     return year
 
 
-def evidence(sums: list[DaySum]) -> StreamEvidence:
+def thumbs_evidence(sums: list[DaySum]) -> StreamEvidence:
     return compute_evidence(sums, author="mara", stream="thumbs", version="v1")

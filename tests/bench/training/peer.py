@@ -1,12 +1,12 @@
-"""A rank of a peer's training: TRL's SFTTrainer on the same samples.
+"""Run one rank of a peer's training: TRL's SFTTrainer on the same samples.
 
     python -m torch.distributed.run … -m tests.bench.training.peer --kind KIND --folder FOLDER
 
-Scope: what a user of the library writes. Out of scope: starting it (`speed.py`).
-All runners have the same model, samples (one pass), LoRA, AdamW, learning rate and schedule, seed,
-and loss over the answers alone. `trl-defaults` leaves everything else at TRL's defaults;
-`trl-tuned` has our dtype, batch, packing and padding. The device is that of the job's launch
-configuration.
+Scope: the code that a user of TRL writes. Out of scope: starting it (`speed.py`).
+All runners have the same model, samples (one pass), LoRA, AdamW, learning rate and schedule, and
+seed, and compute the loss only on answers. `trl-defaults` leaves everything else at TRL's defaults;
+`trl-tuned` uses our dtype, batch size, packing and padding. The job's launch configuration selects
+the device.
 Source: https://huggingface.co/docs/trl/sft_trainer.
 """
 
@@ -23,11 +23,11 @@ import torch
 
 from twin_assets.checkpoints.job import Job, read_job, read_rows
 
-KINDS = ("trl-defaults", "trl-tuned")
+PEERS = ("trl-defaults", "trl-tuned")
 
 
-def common_arguments(job: Job) -> dict[str, Any]:
-    """Return the arguments of every peer."""
+def shared_arguments(job: Job) -> dict[str, Any]:
+    """Return the `SFTConfig` arguments that both peers share."""
     recipe = job.recipe
     return {
         "output_dir": str(job.folder / "peer"),
@@ -46,21 +46,21 @@ def common_arguments(job: Job) -> dict[str, Any]:
     }
 
 
-def lora_config(job: Job) -> Any:
+def create_lora_config(job: Job) -> Any:
     from peft import LoraConfig
 
-    shape = job.recipe.lora
-    assert shape is not None
+    lora = job.recipe.lora
+    assert lora is not None
     return LoraConfig(
-        r=shape.rank,
-        lora_alpha=shape.alpha,
-        lora_dropout=shape.dropout,
-        target_modules=list(shape.target_modules),
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
         task_type="CAUSAL_LM",
     )
 
 
-def trl_trainer(job: Job, *, tuned: bool) -> Any:
+def create_trainer(job: Job, *, is_tuned: bool) -> Any:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -69,9 +69,9 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
         [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
     )
     tuned_arguments: dict[str, Any] = {}
-    if tuned:
-        # A row contains one or two samples, and two ranks take a row each: about as many samples a
-        # step as ours.
+    if is_tuned:
+        # A row contains one or two samples, and each of two ranks takes one row: about as many
+        # samples per step as ours.
         tuned_arguments = {
             "per_device_train_batch_size": 1,
             "packing": True,
@@ -82,37 +82,37 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
         }
     return SFTTrainer(
         model=str(job.base_folder),
-        args=SFTConfig(**common_arguments(job), **tuned_arguments),
+        args=SFTConfig(**shared_arguments(job), **tuned_arguments),
         train_dataset=dataset,
-        peft_config=lora_config(job),
+        peft_config=create_lora_config(job),
     )
 
 
 class CountingCollator:
-    """A collator that counts the tokens of its batches without padding."""
+    """A collator that counts the tokens and answer tokens in its batches, without padding."""
 
     def __init__(self, inner: Any) -> None:
-        self.inner, self.tokens, self.answers = inner, 0, 0
+        self.inner, self.token_count, self.answer_token_count = inner, 0, 0
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        self.tokens += sum(len(example["input_ids"]) for example in examples)
+        self.token_count += sum(len(example["input_ids"]) for example in examples)
         batch = self.inner(examples)
-        self.answers += int((batch["labels"] != -100).sum())
+        self.answer_token_count += int((batch["labels"] != -100).sum())
         return batch
 
 
-def stopwatch() -> Any:
-    """Return a callback that times the steps alone, as our figure does."""
+def create_stopwatch() -> Any:
+    """Return a callback that times only the steps, as our figure does."""
     from transformers import TrainerCallback
 
     class Stopwatch(TrainerCallback):
         cpu_s = seconds = 0.0
 
-        def on_step_begin(self, *unused: Any, **unused_too: Any) -> None:
+        def on_step_begin(self, *_arguments: Any, **_options: Any) -> None:
             if not self.seconds:
                 self.cpu_s, self.seconds = -time.process_time(), -time.perf_counter()
 
-        def on_train_end(self, *unused: Any, **unused_too: Any) -> None:
+        def on_train_end(self, *_arguments: Any, **_options: Any) -> None:
             self.cpu_s += time.process_time()
             self.seconds += time.perf_counter()
 
@@ -121,17 +121,17 @@ def stopwatch() -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--kind", choices=PEERS, required=True)
     parser.add_argument("--folder", type=Path, required=True)
     options = parser.parse_args()
     job = read_job(options.folder / "job.json")
     torch.manual_seed(job.recipe.seed)
-    trainer = trl_trainer(job, tuned=options.kind == "trl-tuned")
+    trainer = create_trainer(job, is_tuned=options.kind == "trl-tuned")
     trainer.data_collator = collator = CountingCollator(trainer.data_collator)
-    clock = stopwatch()
-    trainer.add_callback(clock)
+    stopwatch = create_stopwatch()
+    trainer.add_callback(stopwatch)
     trainer.train()
-    counts = [collator.tokens, collator.answers, clock.cpu_s, clock.seconds]
+    counts = [collator.token_count, collator.answer_token_count, stopwatch.cpu_s, stopwatch.seconds]
     total = torch.tensor(counts, dtype=torch.float64)
     if torch.distributed.is_initialized():
         torch.distributed.all_reduce(total)

@@ -1,8 +1,9 @@
-"""Tokens a second of the same training: ours, and TRL's SFTTrainer with its defaults and tuned.
+"""Measure tokens per second of the same training with our code and with TRL's SFTTrainer.
 
-Scope: the rounds, and the loss on held-out answers, which shows whether the trainings are equal.
-In a round each runner passes once over the same samples. Tokens are counted without padding, and
-seconds are those of the steps. The figures are medians of the rounds.
+Scope: the rounds, and the loss on held-out answers, which shows whether the trainings are
+equivalent. TRL runs with its defaults and tuned. In a round each runner passes once over the same
+samples. Tokens are counted without padding, and only the steps are timed. The figures are medians
+of the rounds.
 """
 
 from __future__ import annotations
@@ -15,53 +16,48 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench.rows import NotMeasured, Row, bounded_row, missing_row
-from tests.bench.training.forms import BenchmarkSize
-from tests.bench.training.material import MAX_LENGTH, Material, recipe
-from tests.bench.training.peer import KINDS
-from tests.bench.training.processes import (
-    bare_command,
-    peer_command,
-    run_timed,
-    write_bench_job,
-)
+from tests.bench.rows import MeasurementError, Row, bounded_row, missing_row
+from tests.bench.training.inputs import MAX_TOKENS, TrainingInputs, build_recipe
+from tests.bench.training.peer import PEERS
+from tests.bench.training.processes import bare_command, peer_command, run_timed, write_bench_job
+from tests.bench.training.sizes import BenchmarkSize
 from twin_assets.checkpoints.job import Job, read_result
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.training.losses import answer_losses
 
-RANKS = 2
+RANK_COUNT = 2
 OURS = "ours"
-MAX_LOSS = 1.01  # ours / the same training by TRL
-NAMES = {"trl-defaults": "TRL defaults", "trl-tuned": "TRL tuned"}
+MAX_LOSS = 1.01  # our loss / the loss of the same training with TRL
+PEER_NAMES = {"trl-defaults": "TRL defaults", "trl-tuned": "TRL tuned"}
 
 
-def speed(size: BenchmarkSize, material: Material, scratch: Path) -> list[Row]:
-    """Run the rounds; return the rows.
+def measure_speed(size: BenchmarkSize, inputs: TrainingInputs, scratch: Path) -> list[Row]:
+    """Run the rounds and return the rows.
 
-    A peer that fails is left out from then on, and its row gives the reason.
+    A peer that fails takes no further part, and its row gives the reason.
 
     Raises:
-        NotMeasured: our training failed.
+        MeasurementError: our training failed.
     """
     figures: dict[str, list[dict[str, float]]] = {}
     adapters: dict[str, Path] = {}
-    failed: dict[str, str] = {}
+    failures: dict[str, str] = {}
     for round_number in range(size.rounds):
-        for kind in (OURS, *KINDS):
-            if kind in failed:
+        for kind in (OURS, *PEERS):
+            if kind in failures:
                 continue
-            name = f"round {round_number + 1} of {size.rounds}, {NAMES.get(kind, kind)}"
-            sys.stderr.write(f"{name}: {material.tokens} tokens\n")
+            name = f"round {round_number + 1} of {size.rounds}, {PEER_NAMES.get(kind, kind)}"
+            sys.stderr.write(f"{name}: {inputs.token_count} tokens\n")
             job = write_bench_job(
-                scratch / f"{kind}-{round_number}", material, recipe(), ranks=RANKS
+                scratch / f"{kind}-{round_number}", inputs, build_recipe(), ranks=RANK_COUNT
             )
             try:
                 run = _run_ours(job, name) if kind == OURS else _run_peer(job, kind, name)
-                _require_same_tokens(kind, run["tokens"], material.tokens)
-            except NotMeasured as error:
+                _require_same_tokens(kind, run["tokens"], inputs.token_count)
+            except MeasurementError as error:
                 if kind == OURS:
                     raise
-                failed[kind] = str(error)
+                failures[kind] = str(error)
                 sys.stderr.write(f"left out: {error}\n")
                 continue
             figures.setdefault(kind, []).append(run)
@@ -70,68 +66,70 @@ def speed(size: BenchmarkSize, material: Material, scratch: Path) -> list[Row]:
             shutil.rmtree(job.folder)
             sys.stderr.write(f"{name}: {_format_figures(run)}\n")
     sys.stderr.write("losses of held-out answers\n")
-    losses = held_out_losses(material.base, adapters, material.held_out)
-    return rows(size, figures, losses, failed)
+    losses = held_out_losses(inputs.base, adapters, inputs.held_out)
+    return build_rows(size, figures, losses, failures)
 
 
-def rows(
+def build_rows(
     size: BenchmarkSize,
     figures: dict[str, list[dict[str, float]]],
     losses: dict[str, float],
-    failed: Mapping[str, str] | None = None,
+    failures: Mapping[str, str] | None = None,
 ) -> list[Row]:
     """Return the rows.
 
     Args:
-        figures: of each runner by round; a peer that failed has only the rounds before.
-        losses: mean per held-out answer token, of each runner and of `base`.
-        failed: reasons by peer; their figures are not shown.
+        figures: each runner's figures by round; a failed peer has only those of the rounds before.
+        losses: mean loss per held-out answer token, for each runner and for `base`.
+        failures: the reason of each failed peer, whose figures are not shown.
     """
-    reasons = dict(failed or {})
-    measured = [kind for kind in KINDS if kind not in reasons]
-    rate = {
+    reasons = dict(failures or {})
+    measured = [kind for kind in PEERS if kind not in reasons]
+    tokens_per_s = {
         kind: statistics.median(run["tokens"] / run["seconds"] for run in figures[kind])
         for kind in (OURS, *measured)
     }
-    cpu = {
+    cpu_s = {
         kind: statistics.median(run["cpu_s"] / run["tokens"] * 1000 for run in figures[kind])
         for kind in (OURS, *measured)
     }
-    times = {
+    speedups = {
         kind: statistics.median(
             ours["tokens"] / ours["seconds"] / (peer["tokens"] / peer["seconds"])
             for ours, peer in zip(figures[OURS], figures[kind], strict=True)
         )
         for kind in measured
     }
-    peers = {NAMES[kind]: rate[kind] for kind in measured}
-    label = f"{size.model_description}, {size.sample_count} samples, {RANKS} CPU ranks"
+    peers = {PEER_NAMES[kind]: tokens_per_s[kind] for kind in measured}
+    label = f"{size.model_description}, {size.sample_count} samples, {RANK_COUNT} CPU ranks"
     # The tiny model's steps are mostly overhead of the loop; a real model's are not.
-    goal = {} if size.use_tiny_model else {"trl-defaults": 1.5, "trl-tuned": 1.0}
+    goals = {} if size.use_tiny_model else {"trl-defaults": 1.5, "trl-tuned": 1.0}
     peer_losses = {
-        NAMES.get(kind, kind): value
+        PEER_NAMES.get(kind, kind): value
         for kind, value in losses.items()
         if kind != OURS and kind not in reasons
     }
-    ratio = f"that loss / {NAMES['trl-tuned']}"
+    loss_name = f"that loss / {PEER_NAMES['trl-tuned']}"
     return [
-        bounded_row(f"SFT tokens/s, {label}", rate[OURS], "1/s", peers=peers),
+        bounded_row(f"SFT tokens/s, {label}", tokens_per_s[OURS], "1/s", peers=peers),
         *(
-            missing_row(f"times {NAMES[kind]}", "×", reasons[kind], goal=goal.get(kind))
+            missing_row(f"times {PEER_NAMES[kind]}", "×", reasons[kind], goal=goals.get(kind))
             if kind in reasons
-            else bounded_row(f"times {NAMES[kind]}", times[kind], "×", at_least=goal.get(kind))
-            for kind in KINDS
+            else bounded_row(
+                f"times {PEER_NAMES[kind]}", speedups[kind], "×", at_least=goals.get(kind)
+            )
+            for kind in PEERS
         ),
         bounded_row(
-            "CPU s a thousand tokens, start to end",
-            cpu[OURS],
+            "CPU s per thousand tokens, start to end",
+            cpu_s[OURS],
             "s",
-            peers={NAMES[kind]: cpu[kind] for kind in measured},
+            peers={PEER_NAMES[kind]: cpu_s[kind] for kind in measured},
         ),
         bounded_row("loss of a held-out answer token", losses[OURS], "nats", peers=peer_losses),
-        missing_row(ratio, "×", reasons["trl-tuned"], goal=MAX_LOSS)
+        missing_row(loss_name, "×", reasons["trl-tuned"], goal=MAX_LOSS)
         if "trl-tuned" in reasons
-        else bounded_row(ratio, losses[OURS] / losses["trl-tuned"], "×", at_most=MAX_LOSS),
+        else bounded_row(loss_name, losses[OURS] / losses["trl-tuned"], "×", at_most=MAX_LOSS),
     ]
 
 
@@ -159,14 +157,14 @@ def _require_same_tokens(kind: str, actual: float, expected: int) -> None:
     """Require the expected number of tokens within 1 %.
 
     Peers render the end of a sample differently (a newline). One additional packed row is also
-    allowed: with an odd number of rows, the sampler gives one of them to both ranks.
+    allowed: if the number of rows is odd, the sampler assigns one of them to both ranks.
 
     Raises:
-        NotMeasured: the difference is larger, so the trainings are not comparable.
+        MeasurementError: the difference is larger, so the trainings are not comparable.
     """
-    repeated = MAX_LENGTH if kind == "trl-tuned" else 0
-    if not 0.99 * expected <= actual <= 1.01 * expected + repeated:
-        raise NotMeasured(f"{kind} trained on {actual:.0f} tokens, not {expected}")
+    repeated_tokens = MAX_TOKENS if kind == "trl-tuned" else 0
+    if not 0.99 * expected <= actual <= 1.01 * expected + repeated_tokens:
+        raise MeasurementError(f"{kind} trained on {actual:.0f} tokens, not {expected}")
 
 
 def _format_figures(run: dict[str, float]) -> str:
@@ -177,7 +175,7 @@ def _format_figures(run: dict[str, float]) -> str:
 def held_out_losses(
     base: Path, adapters: dict[str, Path], samples: Sequence[TokenizedSample]
 ) -> dict[str, float]:
-    """Return the mean loss of an answer token with each adapter and without one (`base`)."""
+    """Return the mean loss per answer token with each adapter, and without one (`base`)."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.materialized import create_instance, materialize_assets
+from tests.materialization import create_instance, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.quality.ledger.interactions_frame import interaction_columns

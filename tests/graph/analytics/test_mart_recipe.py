@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.analytics.conftest import NOON, Materialize, WriteInteractions, make_answer
-from tests.recipes import code_of
+from tests.recipes import read_code_blocks
 from twin_assets.analytics.project import PROJECT_FOLDER
 from twin_assets.analytics.sql_models import build_sql_assets
 from twin_resources.storage.tables.tables import Tables
@@ -22,9 +22,9 @@ TITLE = "A mart"
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "marts"
     shutil.copytree(PROJECT_FOLDER, folder)
-    (folder / "models" / "readers.sql").write_text(code_of(TITLE, "sql")[0], "utf-8")
+    (folder / "models" / "readers.sql").write_text(read_code_blocks(TITLE, "sql")[0], "utf-8")
     with (folder / "models" / "schema.yml").open("a", encoding="utf-8") as file:
-        file.write("\n" + code_of(TITLE, "yaml")[0])
+        file.write("\n" + read_code_blocks(TITLE, "yaml")[0])
     return folder
 
 

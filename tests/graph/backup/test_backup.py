@@ -22,12 +22,12 @@ import sqlalchemy as sa
 from twin_cli.running import app
 from typer.testing import CliRunner
 
-from tests.documented import documented, shape
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.graph.tables.words import sync_words
 from tests.graph.test_former_home import former_home
+from tests.json_examples import read_json_example, shape
+from tests.model_versions import register_version
 from tests.postgresql_server import postgresql, postgresql_url
-from tests.registered import register_version
 from twin_resources.access.account_rows import account_tables
 from twin_resources.access.keys import key_tables
 from twin_resources.atomic_writes import replace_file
@@ -214,7 +214,7 @@ def test_a_restored_home_is_complete_if_its_weights_cannot_be_shared(
     s3_endpoint: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    name_in_environment(monkeypatch, s3_endpoint)
+    set_s3_environment(monkeypatch, s3_endpoint)
     checkpoint = full_home.checkpoints_dir / AUTHOR / "abcd"
     with closing(State.open(full_home.state_address)) as state:
         registry = Registry(state, policy_path=full_home.policy_path)
@@ -236,8 +236,8 @@ def test_a_restored_home_is_complete_if_its_weights_cannot_be_shared(
 def test_a_backup_is_stored_on_s3_and_restored(
     full_home: Settings, postgresql_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name_in_environment(monkeypatch, s3_endpoint)
-    client = client_of(s3_endpoint)
+    set_s3_environment(monkeypatch, s3_endpoint)
+    client = make_s3_client(s3_endpoint)
     client.create_bucket(Bucket="backups")
     before = compute_hashes(full_home)
     back_up(full_home, "s3://backups/monday", report=ignore)
@@ -266,7 +266,7 @@ def test_the_commands_work_as_documented(full_home: Settings, tmp_path: Path) ->
     runner = CliRunner()
     result = runner.invoke(app, ["backup", file, "--json", "--home", str(full_home.home)])
     assert result.exit_code == 0, result.output
-    assert shape(json.loads(result.stdout)) == shape(documented("backup"))
+    assert shape(json.loads(result.stdout)) == shape(read_json_example("backup"))
     restored = new_home(full_home, "restored")
     result = runner.invoke(app, ["restore", file, "--home", str(restored.home)])
     assert result.exit_code == 0, result.output

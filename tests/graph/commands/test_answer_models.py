@@ -17,7 +17,7 @@ from twin_cli.commands.status import collect_status
 from twin_cli.commands.training import plan_training, report_outcome
 from twin_cli.commands.versions import run_export, run_release, run_versions
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from twin_resources.authors import Author, read_author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim, Outcome, Verdict, VersionState

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.authors_command import run_apply
 
+from tests.model_versions import register_version
 from tests.postgresql_server import postgresql, postgresql_url
-from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause_author
 from twin_resources.errors import TwinError

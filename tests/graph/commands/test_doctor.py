@@ -21,10 +21,10 @@ from twin_cli.commands.doctor import machine_findings, stack_findings, stores
 from twin_cli.commands.doctor.doctor_command import run_checks, run_doctor
 from twin_cli.commands.doctor.findings import DoctorFinding, run_check
 
-from tests.documented import documented, shape
 from tests.free_ports import free_port
-from tests.graph.s3 import KEY, client_of, name_in_environment
+from tests.graph.s3 import KEY, make_s3_client, set_s3_environment
 from tests.http_server import Request, Response, http_server
+from tests.json_examples import read_json_example, shape
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.trace_store_process import start_trace_store
 from twin_resources.access.account import SpendingAccount
@@ -85,7 +85,7 @@ def test_the_json_is_as_documented_and_a_failure_is_exit_code_one(
     with console.capture() as captured:
         assert run_doctor(home, as_json=True, console=console) == 0
     document = json.loads(captured.get())
-    assert shape(document) == shape(documented("doctor"))
+    assert shape(document) == shape(read_json_example("doctor"))
     assert document["ok"] is True
     monkeypatch.setenv("LANGFUSE_HOST", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk")
@@ -283,8 +283,8 @@ def test_an_unreachable_postgresql_state_is_reported(
 def test_tables_on_s3_are_checked(
     home: Settings, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    name_in_environment(monkeypatch, s3_endpoint)
-    client = client_of(s3_endpoint)
+    set_s3_environment(monkeypatch, s3_endpoint)
+    client = make_s3_client(s3_endpoint)
     client.create_bucket(Bucket="doctor")
     s3_home = home.model_copy(update={"tables_uri": "s3://doctor/tables"})
     finding = get_only(stores.check_tables(s3_home))

@@ -12,7 +12,7 @@ from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subprocesses import ModuleResult
 from twin_cli.commands.versions import parse_module_result, run_export
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry

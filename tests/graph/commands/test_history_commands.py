@@ -15,8 +15,8 @@ from twin_cli.commands.lower_floor_command import run_lower_floor
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.versions import run_release, run_rollback, run_versions
 
-from tests.documented import documented, shape
-from tests.registered import register_version
+from tests.json_examples import read_json_example, shape
+from tests.model_versions import register_version
 from tests.stored_rows import store_rows
 from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_resources.authors import Author, write_author
@@ -196,7 +196,7 @@ def test_versions_as_json_have_the_documented_shape(
     console.file = io.StringIO()
     assert run_versions(home, author="Ada", console=console, as_json=True) == 0
     document = json.loads(read_output(console))
-    assert shape(document) == shape(documented("versions"))
+    assert shape(document) == shape(read_json_example("versions"))
     first, second = document["versions"]
     assert (document["author"], document["name"]) == ("ada", "Ada")
     assert (first["version"], first["state"], first["moves"][0]["reason"]) == (

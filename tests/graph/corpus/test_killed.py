@@ -24,7 +24,7 @@ import pytest
 from tests.conftest import fresh_home
 from tests.graph.corpus.conftest import SLUG, paragraph
 from tests.graph.corpus.corpus_process import run_chain
-from tests.prepared_embedder import lend_weights
+from tests.prepared_embedder import link_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -171,7 +171,7 @@ def experiment(
     folder = tmp_path_factory.mktemp("trial")
     posts = folder / "posts"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        home = lend_weights(embedder_weights, fresh_home(folder / "home", monkeypatch))
+        home = link_weights(embedder_weights, fresh_home(folder / "home", monkeypatch))
         write_author(home, Author(SLUG, "Ada", sources=(str(posts),), language="en"))
         experiment = KillExperiment(home, posts)
         experiment.save("empty")

@@ -26,9 +26,9 @@ from starlette.testclient import TestClient
 from tests.answer_spans import export_spans
 from tests.graph.erasure.planted_words import POST_WORD, QUESTION_WORD
 from tests.graph.erasure.spans import AUTHOR, encode_spans, make_span, make_vote
-from tests.materialized import materialize_assets
-from tests.prepared_embedder import lend_weights
-from tests.registered import build_manifest, register_version
+from tests.materialization import materialize_assets
+from tests.model_versions import build_manifest, register_version
+from tests.prepared_embedder import link_weights
 from twin_assets.checkpoints.job import write_rows
 from twin_assets.checkpoints.manifest import compute_checkpoint_hash, write_manifest
 from twin_assets.corpus import cleaned_documents, raw_posts
@@ -126,7 +126,7 @@ def used_home_folders(
         patch.setenv("DAGSTER_HOME", str(folder / "home" / "dagster"))
         patch.setenv("TWIN_TRACES_PORT", "9")  # a closed port: the store is in this process
         settings = load_settings()
-        lend_weights(embedder_weights, settings)
+        link_weights(embedder_weights, settings)
         identifiers = populate_home(settings, folder / "sources")
     gc.collect()  # closes unreferenced connections
     shutil.copytree(folder / "home", folder / "saved", symlinks=True)

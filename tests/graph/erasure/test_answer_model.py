@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.erasure_targets import post_target
-from tests.registered import register_version
+from tests.model_versions import register_version
 from twin_resources.erasure.checkpoint_folders import Checkpoints, find_trained_checkpoints
 from twin_resources.erasure.data_store import Installation
 from twin_resources.registry.moves import VersionKind

@@ -12,7 +12,7 @@ import pytest
 
 from tests.erasure_targets import author_target, post_target
 from tests.graph.erasure.planted_words import POST_WORD, decode_texts
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.lance_tables import LanceTables
@@ -30,7 +30,7 @@ SCHEMA = {"source_id": pl.String(), "title": pl.String(), "text": pl.String()}
 
 @pytest.fixture
 def client(s3_endpoint: str) -> Any:
-    client = client_of(s3_endpoint)
+    client = make_s3_client(s3_endpoint)
     client.create_bucket(Bucket=BUCKET)
     enabled = {"Status": "Enabled"}
     client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=enabled)
@@ -41,7 +41,7 @@ def client(s3_endpoint: str) -> Any:
 def installation(
     home: Settings, s3_endpoint: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
-    name_in_environment(monkeypatch, s3_endpoint)
+    set_s3_environment(monkeypatch, s3_endpoint)
     state = State.open(home.state_address)
     tables = Tables(f"s3://{BUCKET}/twin", state=state)
     yield Installation(home, state, tables, Registry(state, policy_path=home.policy_path))

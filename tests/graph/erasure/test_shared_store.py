@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.erasure_targets import author_target, post_target, reader_target
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
@@ -39,8 +39,8 @@ def installation(
 ) -> Iterator[Installation]:
     address = str(tmp_path / "store")
     if request.param == "bucket":
-        name_in_environment(monkeypatch, s3_endpoint)
-        client = client_of(s3_endpoint)
+        set_s3_environment(monkeypatch, s3_endpoint)
+        client = make_s3_client(s3_endpoint)
         client.create_bucket(Bucket="shared-store")
         enabled = {"Status": "Enabled"}
         client.put_bucket_versioning(Bucket="shared-store", VersioningConfiguration=enabled)

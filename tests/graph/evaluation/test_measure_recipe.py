@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.recipes import of_recipe
+from tests.recipes import import_recipe
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,7 +42,7 @@ def copy_assets(folder: Path) -> Path:
 def follow_the_recipe(folder: Path) -> None:
     """Add the measure's file and its line in the tuple."""
     measures = copy_assets(folder)
-    of_recipe("A measure of the gate", measures / "whole_sentences.py")
+    import_recipe("A measure of the gate", measures / "whole_sentences.py")
     module = measures / "__init__.py"
     text = module.read_text(encoding="utf-8")
     for old in ("    visible_voice,\n", "    visible_voice.MEASURE,\n"):

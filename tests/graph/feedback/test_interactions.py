@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.materialized import create_instance, materialize_assets
+from tests.materialization import create_instance, materialize_assets
 from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import LedgerEnvironment, to_trace_id
 from tests.unit.ledger.conftest import environment as make_environment

@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.made_up_posts import build_documents, store_documents
-from tests.materialized import create_instance, materialize_assets
-from tests.prepared_embedder import lend_weights
+from tests.materialization import create_instance, materialize_assets
+from tests.prepared_embedder import link_weights
 from tests.stored_rows import store_rows
 from twin_assets.instructions import instruction_dataset
 from twin_assets.knowledge import chunks, embeddings
@@ -106,7 +106,7 @@ def finished_run(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactor
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TWIN_HOME", str(folder / "home"))
         settings = load_settings()
-        lend_weights(embedder_weights, settings)
+        link_weights(embedder_weights, settings)
         write_author(settings, ADA)
         tables = open_tables(settings)
         store_documents(tables, build_documents(TWELVE_POSTS))

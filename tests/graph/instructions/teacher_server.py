@@ -18,7 +18,7 @@ HANG_S = 2.0
 OK, NO_CHOICES, NULL_CHOICES, EMPTY, LONG, HTML, CUT, HANG = (
     "ok", "no choices", "null choices", "empty", "long", "html", "cut", "hang",
 )  # fmt: skip
-Behaviour = Callable[[str, int], str]
+Behavior = Callable[[str, int], str]
 """(passage, number of earlier requests for it) → one of the above, or an HTTP status as text."""
 
 
@@ -31,7 +31,7 @@ class TeacherServer:
     """
 
     def __init__(self) -> None:
-        self.behaviour: Behaviour = lambda _passage, _times: OK
+        self.behaviour: Behavior = lambda _passage, _times: OK
         self.passages: list[str] = []
         self.request_times: list[float] = []
         self.lock = threading.Lock()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.graph.instructions.conftest import FinishedRun
 from tests.graph.instructions.recorded_traces import build_edit, write_traces
-from tests.materialized import create_instance, materialize_assets
+from tests.materialization import create_instance, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.instructions import preference_dataset
 from twin_assets.partitions import authors

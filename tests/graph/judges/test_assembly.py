@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.recipes import of_recipe
+from tests.recipes import import_recipe
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.judging.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judging.judge_material import build_topic_material
@@ -126,7 +126,7 @@ def test_the_recipe_for_a_judge_adds_a_judge(
     material: JudgeMaterial, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Use the code of deploy/docs/contributing.md as a module and add its line to the tuple."""
-    added = of_recipe("A judge", tmp_path / "brevity.py")
+    added = import_recipe("A judge", tmp_path / "brevity.py")
     monkeypatch.setattr(panel, "JUDGES", (*panel.JUDGES, added.BREVITY))
 
     assembled = assemble_panel(material, JudgeDependencies(tables, embed, "words"))

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.materialized import create_instance, materialize_assets, metadata_of
-from tests.registered import register_version
+from tests.materialization import create_instance, materialize_assets, metadata_of
+from tests.model_versions import register_version
 from tests.stored_rows import store_rows
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import judging_traces

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.materialized import create_instance, materialize_assets, metadata_of
+from tests.materialization import create_instance, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.knowledge import chunking, chunks, embeddings
 from twin_assets.knowledge.embedding import embed_chunks

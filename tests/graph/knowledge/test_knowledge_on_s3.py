@@ -11,7 +11,7 @@ from tests.graph.knowledge.test_vector_index import (
     open_table,
     write_vectors,
 )
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import maintain_vector_index
@@ -25,9 +25,9 @@ from twin_resources.storage.tables.tables import Tables
 @pytest.fixture
 def s3_tables(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> Tables:
     """Return tables with an S3 address; the environment has the endpoint and the keys."""
-    name_in_environment(monkeypatch, s3_endpoint)
+    set_s3_environment(monkeypatch, s3_endpoint)
     bucket = "knowledge"
-    client_of(s3_endpoint).create_bucket(Bucket=bucket)
+    make_s3_client(s3_endpoint).create_bucket(Bucket=bucket)
     return Tables(f"s3://{bucket}/{home.home.parent.name}", state=State.open(home.state_address))
 
 

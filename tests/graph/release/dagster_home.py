@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.graph.release.releases import AUTHOR
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.stored_rows import store_rows
 from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial

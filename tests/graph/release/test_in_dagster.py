@@ -15,7 +15,7 @@ from tests.graph.release.dagster_home import (
     write_shadow_pairs,
 )
 from tests.graph.release.releases import AUTHOR, add_votes
-from tests.materialized import create_instance, materialize_assets
+from tests.materialization import create_instance, materialize_assets
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.released_model import released_model
 from twin_resources.dagster_history import newest_metadata

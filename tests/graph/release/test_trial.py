@@ -16,8 +16,8 @@ from tests.graph.release.releases import (
     run_release_round,
     run_round_with_pairs,
 )
+from tests.model_versions import register_version
 from tests.queued_notices import queued_notices
-from tests.registered import register_version
 from twin_resources.errors import TwinError
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import ModeChoice, TrialFeasibility

@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from tests.materialized import create_instance
-from tests.registered import register_version
+from tests.materialization import create_instance
+from tests.model_versions import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.langfuse.client import TraceStoreError

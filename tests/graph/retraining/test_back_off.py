@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from twin_cli.commands.loop_waits import describe_wait
 
 from tests.graph.retraining.conftest import GATE, LoopWorld
-from tests.registered import register_version
+from tests.model_versions import register_version
 from twin_resources.quality.retraining.manual_triggers import request_retraining, run_request_tick
 from twin_resources.registry.moves import VersionState
 from twin_resources.storage.state.state_tables import retrainings

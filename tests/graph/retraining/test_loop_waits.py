@@ -8,7 +8,7 @@ from datetime import timedelta
 from twin_cli.commands.loop_waits import describe_wait
 
 from tests.graph.retraining.conftest import GATE, LoopWorld, add_new_posts
-from tests.registered import register_version
+from tests.model_versions import register_version
 
 
 def read_line(world: LoopWorld, *, days: float = 0.0) -> str:

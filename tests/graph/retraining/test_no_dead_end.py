@@ -32,8 +32,8 @@ from hypothesis.stateful import (
 )
 
 from tests.graph.retraining.conftest import GATE, LoopWorld, loop_world, open_world
+from tests.model_versions import register_version
 from tests.queued_notices import queued_notices
-from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.quality.retraining import score_watch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from rich.console import Console
 from twin_cli.commands.why_command import print_summary, run_why
 
-from tests.documented import documented, shape
 from tests.graph.retraining.conftest import LoopWorld, add_new_posts
+from tests.json_examples import read_json_example, shape
 from tests.unit.ledger.conftest import LedgerEnvironment
 from tests.unit.ledger.conftest import environment as trace_environment
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
@@ -133,7 +133,7 @@ def test_why_shows_days_decisions_and_the_use_of_each_vote(
     assert isinstance(json_console.file, io.StringIO)
     assert isinstance(text_console.file, io.StringIO)
     summary, text = json.loads(json_console.file.getvalue()), text_console.file.getvalue()
-    assert shape(summary) == shape(documented("why"))
+    assert shape(summary) == shape(read_json_example("why"))
     [stream] = summary["streams"]
     means = [item["mean"] for item in stream["days"]]
     assert len(means) == 52

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.graph.retraining.conftest import LoopWorld, add_new_posts
-from tests.materialized import materialize_assets, metadata_of
+from tests.materialization import materialize_assets, metadata_of
 from twin_assets.feedback.evidence_plot import compute_day_mean_and_bound
 from twin_assets.feedback.quality_evidence import quality_evidence
 from twin_resources.quality.retraining.score_watch import (

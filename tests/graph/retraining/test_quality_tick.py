@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld, add_new_posts
+from tests.model_versions import register_version
 from tests.queued_notices import queued_notices
-from tests.registered import register_version
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining import retrainings as retraining_rows

@@ -26,8 +26,8 @@ from tests.graph.sensors.test_schedules import FEW_LABELS, PAID, record_answer
 from tests.graph.sources.test_import_schedules import FeedServer
 from tests.graph.sources.test_import_schedules import server as feed_server
 from tests.graph.tables.words import sync_words
+from tests.model_versions import GATE, register_passed_version
 from tests.prepared_embedder import write_manifest
-from tests.registered import GATE, register_passed_version
 from tests.stored_rows import store_rows
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author

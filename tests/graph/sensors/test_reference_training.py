@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from tests.graph.sensors.shared_instance import dagster_instance, reset_instance
-from tests.registered import register_passed_version
+from tests.model_versions import register_passed_version
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 
 from tests.graph.sensors.shared_instance import dagster_instance, reset_instance
+from tests.model_versions import register_passed_version
 from tests.prepared_embedder import write_manifest
-from tests.registered import register_passed_version
 from tests.stored_rows import store_rows
 from twin_assets.definitions import defs
 from twin_resources.access.account import open_account

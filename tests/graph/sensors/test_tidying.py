@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from tests.graph.tables.words import sync_words
-from tests.materialized import create_instance
+from tests.materialization import create_instance
 from twin_assets.definitions import defs
 from twin_resources.dagster_resources import TablesResource
 from twin_resources.storage.tables.tables import Tables

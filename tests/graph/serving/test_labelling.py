@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from tests.http_server import Request, Response, http_server
-from tests.materialized import create_instance, materialize_assets
-from tests.registered import build_version
+from tests.materialization import create_instance, materialize_assets
+from tests.model_versions import build_version
 from tests.simulated_provider.paid_provider import PaidProvider
-from tests.simulated_provider.provider_answers import Behaviour
+from tests.simulated_provider.provider_answers import Behavior
 from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt
@@ -257,7 +257,7 @@ def test_budget_and_account_limits_are_not_exceeded(
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PaidProvider]:
     """Run a simulated provider of answers and ratings that keeps a bill."""
-    serving = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
+    serving = PaidProvider(Behavior(latency_s=0.0), tmp_path / "bill.jsonl")
     serving.start()
     monkeypatch.setenv("OPENAI_API_BASE", serving.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")

@@ -11,8 +11,8 @@ from rich.console import Console
 from twin_cli.commands.outcome import OutcomeCode, consent_wait_reason, read_recorded_outcome
 from twin_cli.commands.versions import release_consented_version, run_release
 
-from tests.materialized import create_instance, materialize_assets, metadata_of
-from tests.registered import register_version
+from tests.materialization import create_instance, materialize_assets, metadata_of
+from tests.model_versions import register_version
 from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.released_model import released_model

@@ -8,8 +8,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.materialized import create_instance, materialize_assets, metadata_of
-from tests.registered import register_version
+from tests.materialization import create_instance, materialize_assets, metadata_of
+from tests.model_versions import register_version
 from tests.unit.gateway.routing.labelled import sample_questions
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Bucket:
 def bucket(
     s3_endpoint: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Bucket:
-    name_in_environment(monkeypatch, s3_endpoint)
-    client = client_of(s3_endpoint)
+    set_s3_environment(monkeypatch, s3_endpoint)
+    client = make_s3_client(s3_endpoint)
     name = re.sub(r"[^a-z0-9]+", "-", str(request.node.name).lower())[:60].strip("-")
     client.create_bucket(Bucket=name)
     return Bucket(name, client)

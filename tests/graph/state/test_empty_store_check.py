@@ -10,7 +10,7 @@ from twin_cli.commands.doctor import stores
 from twin_cli.commands.doctor.findings import run_check
 from twin_cli.commands.outcome import open_registry
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from twin_resources.dagster_resources import RegistryResource
 from twin_resources.registry.empty_store_check import (
     EmptyStateStoreError,

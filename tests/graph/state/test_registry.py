@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.graph.state.registry_mover import GATE, reconcile_when_all_are_ready, route_many_times
+from tests.model_versions import register_version
 from tests.queued_notices import queued_notices
-from tests.registered import register_version
 from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import (

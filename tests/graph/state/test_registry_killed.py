@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.graph.state.registry_mover import GATE
+from tests.model_versions import register_version
 from tests.queued_notices import queued_notices
-from tests.registered import register_version
 from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy

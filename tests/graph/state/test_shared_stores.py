@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
+from tests.model_versions import register_version
 from tests.postgresql_server import postgresql, postgresql_url
-from tests.registered import register_version
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_assets.evaluation.judgement import _find_candidate
 from twin_resources.authors import Author, list_author_slugs, write_author
@@ -65,8 +65,8 @@ def address(
 ) -> str:
     if request.param == "folder":
         return str(tmp_path / "store")
-    name_in_environment(monkeypatch, s3_endpoint)
-    client_of(s3_endpoint).create_bucket(Bucket=tmp_path.name.replace("_", "-")[:60].lower())
+    set_s3_environment(monkeypatch, s3_endpoint)
+    make_s3_client(s3_endpoint).create_bucket(Bucket=tmp_path.name.replace("_", "-")[:60].lower())
     return f"s3://{tmp_path.name.replace('_', '-')[:60].lower()}/store"
 
 

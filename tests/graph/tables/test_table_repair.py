@@ -17,9 +17,9 @@ from twin_cli.commands.operating import run_repair
 from twin_cli.running import app
 from typer.testing import CliRunner
 
-from tests.documented import documented, shape
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.graph.tables.words import index_full_text, sync_words
+from tests.json_examples import read_json_example, shape
 from twin_resources.settings import Settings
 from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.object_store import is_object_address, remove_objects
@@ -134,9 +134,9 @@ def any_home(
     if request.param == "folder":
         return home
     endpoint = request.getfixturevalue("s3_endpoint")
-    name_in_environment(monkeypatch, endpoint)
+    set_s3_environment(monkeypatch, endpoint)
     name = f"repair-{uuid.uuid4().hex}"
-    client_of(endpoint).create_bucket(Bucket=name)
+    make_s3_client(endpoint).create_bucket(Bucket=name)
     return home.model_copy(update={"tables_uri": f"s3://{name}/tables"})
 
 
@@ -240,7 +240,7 @@ def test_a_damaged_database_is_reported_and_left_unchanged(
 def test_the_command_works_as_documented(word_tables: Tables, home: Settings) -> None:
     empty_newest_manifest(word_tables)
     result = CliRunner().invoke(app, ["repair", "--json", "--home", str(home.home)])
-    assert shape(json.loads(result.stdout)) == shape(documented("repair"))
+    assert shape(json.loads(result.stdout)) == shape(read_json_example("repair"))
     assert json.loads(result.stdout)["done"] is False
     result = CliRunner().invoke(app, ["repair", "--yes", "--json", "--home", str(home.home)])
     assert json.loads(result.stdout)["done"] is True

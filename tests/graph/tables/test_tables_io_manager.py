@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tests.graph.tables.words import SCHEMA, build_posts, find_words
-from tests.materialized import create_instance
+from tests.materialization import create_instance
 from twin_assets.partitions import authors
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.dagster_resources import TablesResource

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.s3 import client_of, name_in_environment
+from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.graph.tables.words import build_posts, find_words, sync_words
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError, UnreachableError
@@ -24,8 +24,8 @@ def s3_words(
     s3_endpoint: str, state: State, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Tables:
     """Return tables in an empty bucket named after the test."""
-    client_of(s3_endpoint).create_bucket(Bucket=get_bucket_name(request))
-    name_in_environment(monkeypatch, s3_endpoint)
+    make_s3_client(s3_endpoint).create_bucket(Bucket=get_bucket_name(request))
+    set_s3_environment(monkeypatch, s3_endpoint)
     return Tables(f"s3://{get_bucket_name(request)}/twin/tables", state=state)
 
 
@@ -75,7 +75,7 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
     s3_words.tag("words", "mara", "trained")
     sync_words(s3_words, TEXTS)
     assert s3_words.forget("words", "mara", ["secret#0"]).removed_tags == ("trained",)
-    client = client_of(s3_endpoint)
+    client = make_s3_client(s3_endpoint)
     objects = client.list_objects_v2(Bucket=get_bucket_name(request))["Contents"]
     decoded_count = 0
     for item in objects:
@@ -110,7 +110,7 @@ def test_a_damaged_table_in_a_bucket_is_reported_as_damaged(
     s3_words: Tables, s3_endpoint: str, request: pytest.FixtureRequest
 ) -> None:
     sync_words(s3_words, TEXTS)
-    client, name = client_of(s3_endpoint), get_bucket_name(request)
+    client, name = make_s3_client(s3_endpoint), get_bucket_name(request)
     objects = [item["Key"] for item in client.list_objects_v2(Bucket=name)["Contents"]]
     data = next(key for key in objects if "/data/" in key)
     content = client.get_object(Bucket=name, Key=data)["Body"].read()

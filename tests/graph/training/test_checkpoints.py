@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.materialized import create_instance, materialize_assets
-from tests.registered import build_manifest
+from tests.materialization import create_instance, materialize_assets
+from tests.model_versions import build_manifest
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 from twin_resources import dagster_resources

@@ -1,6 +1,6 @@
 """A home for chaos tests: concurrent and killed commands, and the state that must survive them.
 
-Scope: running `twin` commands, killing processes, recording successful results and requiring them.
+Scope: running `twin` commands, finding processes to kill, recording and checking their results.
 Out of scope: which commands run together (the tests).
 """
 
@@ -34,24 +34,29 @@ from twin_resources.storage.tables.tables import Tables
 
 TWIN = Path(sys.executable).with_name("twin")
 SLUG, NAME = "ann-vale", "Ann Vale"
-# Advice that is wrong for the faults in these tests: another cause, or a loss of data.
+# Advice that does not fit the faults in these tests: for another cause, or with loss of data.
 WRONG_ADVICE = re.compile(
     r"Traceback|report this|the check itself failed|start again|move the (file|home) away"
-    r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin repair`|is damaged|see the details",
+    r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin repair`|is damaged|see the details"
 )
 BUSY_LOOP = "while True: pass"
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """A command that has ended: its output and errors, and its exit code (-9 if killed)."""
+    """A command that has ended.
+
+    Attributes:
+        exit_code: -9 if the command was killed.
+        output: standard output and errors.
+    """
 
     arguments: tuple[str, ...]
-    code: int
-    text: str
+    exit_code: int
+    output: str
 
     def __str__(self) -> str:
-        return f"twin {' '.join(self.arguments)} → {self.code}\n{self.text}"
+        return f"twin {' '.join(self.arguments)} → {self.exit_code}\n{self.output}"
 
 
 @dataclass
@@ -59,19 +64,19 @@ class ExpectedState:
     """The results of successful commands, which must never be missing.
 
     Attributes:
-        posts: title → file name.
-        forgotten: titles.
-        keys: label → key.
-        votes: trace ids.
-        votes_before: trace ids of votes before a forgetting, which may erase them with their trace.
+        posts: file name of each post, by title.
+        forgotten_titles: titles of forgotten posts.
+        keys: API keys by label.
+        votes: trace ids of answers with a vote.
+        erasable_votes: votes from before a forgetting, which may erase them with their trace.
         versions: numbers of registered versions.
     """
 
     posts: dict[str, str] = field(default_factory=dict[str, str])
-    forgotten: set[str] = field(default_factory=set[str])
+    forgotten_titles: set[str] = field(default_factory=set[str])
     keys: dict[str, str] = field(default_factory=dict[str, str])
     votes: set[str] = field(default_factory=set[str])
-    votes_before: set[str] = field(default_factory=set[str])
+    erasable_votes: set[str] = field(default_factory=set[str])
     versions: set[int] = field(default_factory=set[int])
 
 
@@ -80,23 +85,25 @@ class ChaosHome:
     """A home with its posts.
 
     Attributes:
-        environment: of every command; names home, ports and the simulated provider.
-        bill: file with the provider's charges.
-        disk: contains only the home; None where no disk can be mounted.
+        posts: the folder of posts.
+        environment: the environment of every command, with home, ports and simulated provider.
+        bill: the file with the provider's charges.
+        disk: the disk with only the home, or None if no disk can be mounted.
+        post_count: the number of posts written so far.
     """
 
     settings: Settings
     posts: Path
     environment: Mapping[str, str]
     bill: Path
-    draw: random.Random
+    rng: random.Random
     disk: SmallDisk | None = None
     expected: ExpectedState = field(default_factory=ExpectedState)
-    number: int = 0
+    post_count: int = 0
 
     # Commands
 
-    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+    def start_command(self, *arguments: str) -> subprocess.Popen[str]:
         """Start a command in a new session, as from another terminal."""
         return subprocess.Popen(
             [str(TWIN), *arguments],
@@ -109,23 +116,23 @@ class ChaosHome:
             start_new_session=True,
         )
 
-    def end(self, process: subprocess.Popen[str]) -> CommandResult:
+    def wait_for_command(self, process: subprocess.Popen[str]) -> CommandResult:
         """Wait for a started command to end."""
-        text, _ = process.communicate()
+        output, _ = process.communicate()
         assert isinstance(process.args, list)
         arguments = tuple(map(str, process.args[1:]))
-        return CommandResult(arguments, process.returncode, text)
+        return CommandResult(arguments, process.returncode, output)
 
-    def twin(self, *arguments: str) -> CommandResult:
-        return self.end(self.begin(*arguments))
+    def run_twin(self, *arguments: str) -> CommandResult:
+        return self.wait_for_command(self.start_command(*arguments))
 
     def run_together(self, *commands: Sequence[str]) -> list[CommandResult]:
-        """Start commands at the same moment, and wait for all."""
-        processes = [self.begin(*command) for command in commands]
-        return [self.end(process) for process in processes]
+        """Start commands at the same time, and wait for all of them."""
+        processes = [self.start_command(*command) for command in commands]
+        return [self.wait_for_command(process) for process in processes]
 
     def running_processes(self) -> list[tuple[str, int]]:
-        """Return name and pid of the stack's programs and the workers of runs."""
+        """Return the names and pids of the stack's programs and of the workers of runs."""
         stack = find_stack(self.settings)
         if stack is None:
             return []
@@ -133,25 +140,26 @@ class ChaosHome:
             programs = [(name, identity.pid) for name, identity in sorted(stack.pids().items())]
         except TwinError:
             return []  # the stack is being stopped
-        code = dict(programs).get("dagster-code")
-        workers = psutil.Process(code).children(recursive=True) if code else []
+        code_pid = dict(programs).get("dagster-code")
+        workers = psutil.Process(code_pid).children(recursive=True) if code_pid else []
         return programs + [("a run's worker", worker.pid) for worker in workers]
 
     # Posts
 
     def write_post(self) -> str:
-        """Write a new post in the folder; return its title."""
-        self.number += 1
-        syllables = [self.draw.choice("bdfgklmnprst") + self.draw.choice("aeiou") for _ in "1234"]
+        """Write a new post into the folder; return its title."""
+        self.post_count += 1
+        number = self.post_count
+        syllables = [self.rng.choice("bdfgklmnprst") + self.rng.choice("aeiou") for _ in "1234"]
         word = "".join(syllables)
-        title = f"The {word} by gate {self.number}"
-        name = f"2019-0{1 + self.number % 9}-{10 + self.number % 18}-{word}-{self.number}.md"
+        title = f"The {word} by gate {number}"
+        name = f"2019-0{1 + number % 9}-{10 + number % 18}-{word}-{number}.md"
         text = (
-            f"---\ntitle: {title}\n---\n\nMy neighbour keeps a {word} by gate {self.number} and "
-            f"waters it with rain from the {word} barrel. In {1900 + self.number} it froze, and "
-            f"she wrapped the {word} in the sacking of {self.number + 3} potato bags until the "
+            f"---\ntitle: {title}\n---\n\nMy neighbour keeps a {word} by gate {number} and "
+            f"waters it with rain from the {word} barrel. In {1900 + number} it froze, and "
+            f"she wrapped the {word} in the sacking of {number + 3} potato bags until the "
             "swallows came back over the yard, which was on a Tuesday.\n\nI have asked her twice "
-            f"what a {word} is for. She says it is for gate {self.number}, and shuts the gate.\n"
+            f"what a {word} is for. She says it is for gate {number}, and shuts the gate.\n"
         )
         (self.posts / name).write_text(text, encoding="utf-8")
         self.expected.posts[title] = name
@@ -159,11 +167,11 @@ class ChaosHome:
 
     # Assertions
 
-    def check(self, *results: CommandResult) -> None:
+    def require_expected_state(self, *results: CommandResult) -> None:
         """Require the expected state, and that no command gave wrong advice."""
         for result in results:
-            assert not WRONG_ADVICE.search(result.text), str(result)
-            assert result.code in {0, 1, 2, 3, 4, 130, -signal.SIGKILL}, str(result)
+            assert not WRONG_ADVICE.search(result.output), str(result)
+            assert result.exit_code in {0, 1, 2, 3, 4, 130, -signal.SIGKILL}, str(result)
         with closing(open_key_store(self.settings)) as state:
             labels = {str(row["label"]) for row in list_keys(state)}
             assert set(self.expected.keys) <= labels
@@ -172,45 +180,45 @@ class ChaosHome:
             assert self.expected.versions <= versions
             account = open_account(self.settings, state)
             if self.bill.exists():
-                booked = sum(row["nano"] + row["reserved_nano"] for row in account.rows())
-                assert booked >= sum(line["nano"] for line in read_bill(self.bill))
+                booked_nano = sum(row["nano"] + row["reserved_nano"] for row in account.rows())
+                assert booked_nano >= sum(line["nano"] for line in read_bill(self.bill))
         for key in self.expected.keys.values():
             assert open_keyring(self.settings).find(f"Bearer {key}")
         assert read_author(self.settings, SLUG).name == NAME
 
     def expected_titles(self) -> set[str]:
         """Return the titles of the posts that were not forgotten."""
-        return set(self.expected.posts) - self.expected.forgotten
+        return set(self.expected.posts) - self.expected.forgotten_titles
 
-    def stored_titles(self) -> set[str]:
+    def read_stored_titles(self) -> set[str]:
         """Return the titles of the posts in the table `raw_posts`."""
         with closing(State.open(self.settings.state_address)) as state:
             tables = Tables(self.settings.tables_base, state=state)
             return set(tables.read("raw_posts", SLUG)["title"].to_list())
 
-    def missing_votes(self) -> set[str]:
-        """Return the traces whose vote is neither in the trace store nor in the outbox."""
+    def find_missing_votes(self) -> set[str]:
+        """Return the expected votes that are neither in the trace store nor in the outbox."""
         with (
             closing(sqlite3.connect(self.settings.home / "outbox.sqlite", timeout=60)) as outbox,
             closing(sqlite3.connect(self.settings.home / "traces.sqlite", timeout=60)) as store,
         ):
-            # the outbox first, because a vote moves from there to the store
+            # the outbox first, because votes move from there to the store
             waiting = " ".join(str(row[0]) for row in outbox.execute("SELECT body FROM waiting"))
-            scored = {row[0] for row in store.execute("SELECT trace_id FROM scores")}
-            traces = {row[0] for row in store.execute("SELECT trace_id FROM observations")}
-        missing = {vote for vote in self.expected.votes - scored if vote not in waiting}
-        return missing - (self.expected.votes_before - traces)
+            scored_ids = {row[0] for row in store.execute("SELECT trace_id FROM scores")}
+            trace_ids = {row[0] for row in store.execute("SELECT trace_id FROM observations")}
+        missing = {vote for vote in self.expected.votes - scored_ids if vote not in waiting}
+        return missing - (self.expected.erasable_votes - trace_ids)
 
     def expect_forgotten(self, title: str) -> str:
         """Record that a post is about to be forgotten; return its file name."""
-        self.expected.forgotten.add(title)
-        self.expected.votes_before |= self.expected.votes
+        self.expected.forgotten_titles.add(title)
+        self.expected.erasable_votes |= self.expected.votes
         return self.expected.posts[title]
 
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    """Run processes that use a core each."""
+    """Run processes that each keep one core busy."""
     processes = [subprocess.Popen([sys.executable, "-c", BUSY_LOOP]) for _ in range(count)]
     try:
         yield
@@ -220,15 +228,15 @@ def busy_processes(count: int) -> Iterator[None]:
             process.wait()
 
 
-def trace_of(result: CommandResult) -> str:
+def parse_trace_id(result: CommandResult) -> str:
     """Return the trace id in the output of `twin ask`, or ""."""
-    found = re.search(r"\b[0-9a-f]{32}\b", result.text)
-    return found.group() if found else ""
+    match = re.search(r"\b[0-9a-f]{32}\b", result.output)
+    return match.group() if match else ""
 
 
-def key_of(result: CommandResult) -> str:
+def parse_key(result: CommandResult) -> str:
     """Return the key in the output of `twin keys add --json`, or ""."""
     try:
-        return str(json.loads(result.text)["key"])
+        return str(json.loads(result.output)["key"])
     except (ValueError, KeyError):
         return ""

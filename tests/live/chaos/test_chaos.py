@@ -1,8 +1,8 @@
-"""A home loses nothing when commands run at the same time, its disk is full, or processes die.
+"""Test that simultaneous commands, a full disk and killed processes lose nothing in a home.
 
-The full disk has 64 MB. In the long form (`-m long`) another program uses a core all the time, and
-kills continue for TWIN_CHAOS_MINUTES, by default 10. Beside the short form, `twin check` runs
-other tests. The seed and each random choice are printed.
+The full disk has 64 MB. In the long form (`-m long`) another program keeps a core busy, and kills
+continue for TWIN_CHAOS_MINUTES, by default 10. `twin check` runs other tests beside the short form.
+The seed and each random choice are printed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tests.live.chaos.chaos_home import (
     ChaosHome,
     CommandResult,
     busy_processes,
-    key_of,
-    trace_of,
+    parse_key,
+    parse_trace_id,
 )
+from tests.live.chaos.command_pairs import COMMAND_PAIRS, CommandPair
 from tests.live.chaos.conftest import LARGE_DISK_MB
-from tests.live.chaos.meetings import MEETINGS, Meeting
 from twin_resources.processes.stack import find_stack
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.policy import read_policy
@@ -40,7 +40,7 @@ from twin_resources.storage.weights.weights import load_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
-ROUNDS = 6  # at least, each with one SIGKILL
+MIN_ROUNDS = 6  # each with one SIGKILL
 FREE_BYTES = (0, 4096, 100_000)  # on a full disk
 SMALL_DISK_MB = 64
 DISK_FULL = "no space left"
@@ -48,37 +48,37 @@ DISK_FULL = "no space left"
 
 @pytest.fixture
 def another_program() -> Iterator[None]:
-    """Run another program that uses a core all the time."""
+    """Run another program that keeps a core busy."""
     with busy_processes(1):
         yield
 
 
-def up(home: ChaosHome) -> tuple[str, ...]:
+def up_arguments(home: ChaosHome) -> tuple[str, ...]:
     return ("up", "--detach", "--no-train", "--base-model", str(home.settings.base_model))
 
 
-def start(home: ChaosHome) -> None:
-    """Start the stack if it does not run, and register versions if there are none."""
+def ensure_started(home: ChaosHome) -> None:
+    """Start the stack if it is not running, and register versions if there are none."""
     if find_stack(home.settings) is None:
-        result = home.twin(*up(home))
-        home.check(result)
-        assert result.code == 0, str(result)
+        result = home.run_twin(*up_arguments(home))
+        home.require_expected_state(result)
+        assert result.exit_code == 0, str(result)
     if not home.expected.versions:
         register_versions(home)
 
 
-def test_each_command_has_a_meeting_or_a_reason() -> None:
+def test_each_command_has_a_pair_or_a_reason() -> None:
     commands = list(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    assert set(MEETINGS) == set(commands)
+    assert set(COMMAND_PAIRS) == set(commands)
 
 
 @pytest.mark.long
 def test_two_simultaneous_starts_succeed(chaos: ChaosHome) -> None:
-    results = chaos.run_together(up(chaos), up(chaos))
-    chaos.check(*results)
-    assert [result.code for result in results] == [0, 0], "\n".join(map(str, results))
-    assert sum("already running" in result.text for result in results) == 1
-    assert chaos.stored_titles() == set(chaos.expected.posts)
+    results = chaos.run_together(up_arguments(chaos), up_arguments(chaos))
+    chaos.require_expected_state(*results)
+    assert [result.exit_code for result in results] == [0, 0], "\n".join(map(str, results))
+    assert sum("already running" in result.output for result in results) == 1
+    assert chaos.read_stored_titles() == set(chaos.expected.posts)
     register_versions(chaos)
 
 
@@ -110,55 +110,57 @@ def register_versions(home: ChaosHome) -> None:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("another_program")
-def test_two_of_each_command_run_at_the_same_time(chaos: ChaosHome, tmp_path: Path) -> None:
-    start(chaos)
+def test_two_of_each_command_can_run_at_the_same_time(chaos: ChaosHome, tmp_path: Path) -> None:
+    ensure_started(chaos)
     chaos.write_post()
     questions = tmp_path / "questions.jsonl"
     questions.write_text('{"question": "What is a gate for?"}\n{"question": "Who keeps it?"}\n')
-    words = {
+    arguments = {
         "QUESTIONS": str(questions),
         "OUT": str(tmp_path / "answers.jsonl"),
         "BACKUP": str(tmp_path / "backup.tar"),
         "EMPTY": str(tmp_path / "empty home"),
     }
-    for name, meeting in MEETINGS.items():
-        if isinstance(meeting, str):
+    for name, pair in COMMAND_PAIRS.items():
+        if isinstance(pair, str):
             continue
         if name == "forget":
-            words["POST"] = chaos.expect_forgotten(next(iter(chaos.expected.posts)))
-        results = run_meeting(chaos, meeting, words)
+            arguments["POST"] = chaos.expect_forgotten(next(iter(chaos.expected.posts)))
+        results = run_pair(chaos, pair, arguments)
         if name == "pause":
-            chaos.twin("pause", SLUG, "--resume")  # either command may have been the last
+            chaos.run_twin("pause", SLUG, "--resume")  # either command may have been the last
         if name == "ask":
-            words["TRACE"] = trace_of(results[0])
+            arguments["TRACE"] = parse_trace_id(results[0])
         record_success(chaos, *results)
     assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 2
-    start(chaos)
+    ensure_started(chaos)
     require_one_stable_version(chaos)
 
 
-def run_meeting(home: ChaosHome, meeting: Meeting, words: dict[str, str]) -> list[CommandResult]:
+def run_pair(home: ChaosHome, pair: CommandPair, arguments: dict[str, str]) -> list[CommandResult]:
+    """Run both commands with placeholders replaced; require the allowed refusals."""
     commands = [
-        tuple(words.get(word, word) for word in side) for side in (meeting.first, meeting.second)
+        tuple(arguments.get(word, word) for word in command)
+        for command in (pair.first, pair.second)
     ]
     results = home.run_together(*commands)
-    home.check(*results)
+    home.require_expected_state(*results)
     outputs = "\n".join(map(str, results))
-    failed = [result for result in results if result.code]
-    assert len(failed) <= (1 if meeting.refused else 0), outputs
+    failed = [result for result in results if result.exit_code]
+    assert len(failed) <= (1 if pair.refusal else 0), outputs
     for result in failed:
-        assert re.search(meeting.refused, result.text), outputs
+        assert re.search(pair.refusal, result.output), outputs
     return results
 
 
 def record_success(home: ChaosHome, *results: CommandResult) -> None:
     """Add the results of successful commands to the expected state."""
     for result in results:
-        if result.code:
+        if result.exit_code:
             continue
         match result.arguments:
             case ("keys", "add", label, *_):
-                home.expected.keys[label] = key_of(result)
+                home.expected.keys[label] = parse_key(result)
             case ("feedback", trace, *_):
                 home.expected.votes.add(trace)
             case _:
@@ -176,9 +178,9 @@ def require_one_stable_version(home: ChaosHome) -> None:
         assert len(stable) <= 1
         policy = read_policy(home.settings.policy_path)
         assert policy is not None
-        in_policy = policy.authors[SLUG].stable if SLUG in policy.authors else None
+        policy_version = policy.authors[SLUG].stable if SLUG in policy.authors else None
         untainted = [version.version for version in stable if not version.tainted]
-        assert ([in_policy.version] if in_policy else []) == untainted
+        assert ([policy_version.version] if policy_version else []) == untainted
 
 
 @pytest.mark.drawn(2, of="long flows")
@@ -186,13 +188,13 @@ def require_one_stable_version(home: ChaosHome) -> None:
 def test_a_full_disk_is_reported_and_loses_nothing(chaos: ChaosHome, rounds: int) -> None:
     if chaos.disk is None:
         pytest.skip("no mounts: a small disk needs root")
-    start(chaos)
-    trace = trace_of(chaos.twin("ask", "What is a gate for?"))
+    ensure_started(chaos)
+    trace = parse_trace_id(chaos.run_twin("ask", "What is a gate for?"))
     chaos.disk.resize(megabytes=SMALL_DISK_MB)
-    for leave in chaos.draw.sample(FREE_BYTES, rounds):
+    for leave in chaos.rng.sample(FREE_BYTES, rounds):
         chaos.write_post()
         commands = [
-            ("keys", "add", f"full {chaos.number}", "--author", SLUG, "--json"),
+            ("keys", "add", f"full {chaos.post_count}", "--author", SLUG, "--json"),
             ("feedback", trace, "--up"),
             ("import",),
             ("pause", SLUG, "--reason", "full"),
@@ -204,14 +206,14 @@ def test_a_full_disk_is_reported_and_loses_nothing(chaos: ChaosHome, rounds: int
         finally:
             chaos.disk.make_room()
         outputs = "\n".join(map(str, results))
-        assert any(result.code for result in results), outputs
+        assert any(result.exit_code for result in results), outputs
         for result in results:
-            if result.code:
-                assert DISK_FULL in result.text.lower() or "fail disk" in result.text, outputs
+            if result.exit_code:
+                assert DISK_FULL in result.output.lower() or "fail disk" in result.output, outputs
             elif result.arguments[0] == "pause":
-                chaos.twin("pause", SLUG, "--resume")
+                chaos.run_twin("pause", SLUG, "--resume")
         record_success(chaos, *results)
-        chaos.check(*results)
+        chaos.require_expected_state(*results)
     chaos.disk.resize(megabytes=LARGE_DISK_MB)
     require_intact(chaos)
 
@@ -223,9 +225,9 @@ def test_a_full_disk_is_reported_and_loses_nothing(chaos: ChaosHome, rounds: int
 def test_kills_at_any_moment_lose_nothing(
     chaos: ChaosHome, tmp_path: Path, seed: int, minutes: float
 ) -> None:
-    start(chaos)
+    ensure_started(chaos)
     deadline, number = time.monotonic() + 60 * minutes, 0
-    while number < ROUNDS or time.monotonic() < deadline:
+    while number < MIN_ROUNDS or time.monotonic() < deadline:
         number += 1
         kill_round(chaos, tmp_path, f"seed {seed}, round {number}")
         if number % 10 == 0:
@@ -235,12 +237,16 @@ def test_kills_at_any_moment_lose_nothing(
 
 def kill_round(home: ChaosHome, folder: Path, label: str) -> None:
     """Start a random command, kill it or another process of the stack, and run it again."""
-    draw, name = home.draw, f"{home.number}-{home.draw.randrange(10**6)}"
+    rng, name = home.rng, f"{home.post_count}-{home.rng.randrange(10**6)}"
     title = home.write_post()
     questions = folder / "killed.jsonl"
     questions.write_text('{"question": "Who shuts the gate?"}\n')
-    trace = trace_of(home.twin("ask", "What is it for?")) or next(iter(home.expected.votes), "")
-    forgotten = draw.choice(sorted(set(home.expected.posts) - home.expected.forgotten - {title}))
+    trace = parse_trace_id(home.run_twin("ask", "What is it for?")) or next(
+        iter(home.expected.votes), ""
+    )
+    forgotten = rng.choice(
+        sorted(set(home.expected.posts) - home.expected.forgotten_titles - {title})
+    )
     commands: list[tuple[str, ...]] = [
         ("import",),
         ("keys", "add", name, "--author", SLUG, "--json"),
@@ -253,61 +259,61 @@ def kill_round(home: ChaosHome, folder: Path, label: str) -> None:
         ("rollback", "--reason", name),
         ("stop",),
     ]
-    command = draw.choice(commands)
-    began = time.monotonic()
+    command = rng.choice(commands)
+    started = time.monotonic()
     if command[0] == "forget":
         home.expect_forgotten(forgotten)
-    process = home.begin(*command)
-    moment = draw.uniform(0.0, 12.0 if command[0] in {"import", "forget", "stop"} else 4.0)
-    while process.poll() is None and time.monotonic() < began + moment:
+    process = home.start_command(*command)
+    delay_s = rng.uniform(0.0, 12.0 if command[0] in {"import", "forget", "stop"} else 4.0)
+    while process.poll() is None and time.monotonic() < started + delay_s:
         time.sleep(0.01)
     victims = [("the command", process.pid), *home.running_processes()]
-    victim, pid = draw.choice(victims)
-    label = f"{label}: {victim} is killed {moment:.2f} s into {' '.join(command)}"
+    victim, pid = rng.choice(victims)
+    label = f"{label}: {victim} is killed {delay_s:.2f} s into {' '.join(command)}"
     sys.stderr.write(f"\n{label}\n")
-    with suppress(ProcessLookupError):  # it has ended by itself
+    with suppress(ProcessLookupError):  # it has already ended
         os.kill(pid, signal.SIGKILL)
-    first = home.end(process)
+    first = home.wait_for_command(process)
     record_success(home, first)
     if command[0] == "stop" or victim == "supervisor":
-        stop = home.twin("stop")
-        home.check(stop)
-        assert stop.code == 0, f"{label}\n{stop}"
-    start(home)
-    second = home.twin(*command) if command[0] != "stop" else first
+        stop = home.run_twin("stop")
+        home.require_expected_state(stop)
+        assert stop.exit_code == 0, f"{label}\n{stop}"
+    ensure_started(home)
+    second = home.run_twin(*command) if command[0] != "stop" else first
     record_success(home, second)
-    home.check(first, second)
-    if second.code and command[0] != "stop":
+    home.require_expected_state(first, second)
+    if second.exit_code and command[0] != "stop":
         assert re.search(
             r"a key with the label|a file with that name|no match among|no retired version|"
             r"does not answer|nothing answers|no answer|is paused|503|502",
-            second.text,
+            second.output,
         ), f"{label}\n{first}\n{second}"
     if command[0] == "pause":
-        home.twin("pause", SLUG, "--resume")
+        home.run_twin("pause", SLUG, "--resume")
 
 
 def require_intact(home: ChaosHome) -> None:
     """Require that the stack starts, all expected state exists, and doctor finds no problem."""
-    start(home)
-    result = home.twin("import")
-    home.check(result)
-    assert result.code == 0, str(result)
-    eventually(lambda: home.stored_titles() == home.expected_titles(), home)
-    eventually(lambda: not home.missing_votes(), home)
-    eventually(lambda: home.twin("doctor").code == 0, home)
+    ensure_started(home)
+    result = home.run_twin("import")
+    home.require_expected_state(result)
+    assert result.exit_code == 0, str(result)
+    wait_until(lambda: home.read_stored_titles() == home.expected_titles(), home)
+    wait_until(lambda: not home.find_missing_votes(), home)
+    wait_until(lambda: home.run_twin("doctor").exit_code == 0, home)
     require_one_stable_version(home)
-    home.check()
+    home.require_expected_state()
 
 
-def eventually(is_true: Callable[[], bool], home: ChaosHome) -> None:
-    """Wait until a condition holds; killed programs restart within seconds, at worst minutes."""
+def wait_until(is_true: Callable[[], bool], home: ChaosHome) -> None:
+    """Wait a minute for a condition, because killed programs take seconds to restart."""
     for _ in range(60):
         if is_true():
             return
         time.sleep(1.0)
     raise AssertionError(
-        f"titles missing: {home.expected_titles() - home.stored_titles()}, too many: "
-        f"{home.stored_titles() - home.expected_titles()}, votes missing: "
-        f"{home.missing_votes()}\n{home.twin('doctor')}"
+        f"missing titles: {home.expected_titles() - home.read_stored_titles()}, extra titles: "
+        f"{home.read_stored_titles() - home.expected_titles()}, missing votes: "
+        f"{home.find_missing_votes()}\n{home.run_twin('doctor')}"
     )

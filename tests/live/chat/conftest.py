@@ -1,10 +1,10 @@
-"""Fixtures of the page in a real browser: its process, Chromium, a slow gateway, screenshots.
+"""Fixtures of the chat page in a real browser: its process, Chromium, a slow gateway, screenshots.
 
-Scope: starting and ending them, and common actions in the page. Out of scope: assertions, the
+Scope: starting and ending them, and common actions on the page. Out of scope: assertions, the
 simulated gateway (`slow_gateway.py`).
 
-Screenshots go to the folder TWIN_SCREENSHOTS (`deploy/docs` replaces those of the documents), or by
-default to the test's folder of logs.
+Screenshots are saved in the folder TWIN_SCREENSHOTS (`deploy/docs` replaces the documents'
+pictures), by default in the test's log folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import pytest
 
 from tests.browser import BROWSER, launch_browser
 from tests.free_ports import free_port
-from tests.live.gateway.stack import end
+from tests.live.gateway.stack import stop_process
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.page.links import make_link
@@ -35,7 +35,7 @@ from twin_resources.storage.tables.tables import Tables
 
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
 WAIT_MS = 180_000
-ANSWERS = "#conversation .bot.message:not(.component)"  # the texts of the answers
+ANSWERS = "#conversation .bot.message:not(.component)"  # the texts of answers
 NOTES = "#conversation .twin-notes"  # the notes below each answer
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="400" height="80"><text y="40">ann</text></svg>'
@@ -43,12 +43,12 @@ SVG = (
 TITLES = ("On oil", "On brass", "On winding", "On <author> & co")
 
 
-class Page:
-    """The page's process for a home.
+class PageProcess:
+    """The process that serves the chat page of a home.
 
     Args:
-        settings: with the ports of the gateway and the trace store.
-        environ: added to its environment.
+        settings: the home's settings, with the ports of the gateway and the trace store.
+        environ: variables that are added to the process's environment.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Page:
 
 
 def wait_for_server(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until a server answers; fails with its log."""
+    """Wait until a server responds; fail with its log."""
     deadline = time.monotonic() + WAIT_MS / 1000
     while True:
         try:
@@ -109,17 +109,18 @@ class SlowGateway:
             )
         wait_for_server(f"http://127.0.0.1:{port}/v1/models", self.process, output)
 
-    def logged(self, key: str) -> list[Any]:
-        """Return the logged values of a key, oldest first: `asked`, `messages`, `feedback` …"""
+    def read_logged(self, key: str) -> list[Any]:
+        """Return the logged values of a key such as `asked` or `feedback`, oldest first."""
         rows = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
         return [row[key] for row in rows if key in row]
 
     def wait_for(self, key: str, *, count: int) -> list[Any]:
+        """Wait until a key was logged so many times; return its values, oldest first."""
         deadline = time.monotonic() + WAIT_MS / 1000
-        while len(self.logged(key)) < count:
+        while len(self.read_logged(key)) < count:
             assert time.monotonic() < deadline, self.log.read_text(encoding="utf-8")
             time.sleep(0.1)
-        return self.logged(key)
+        return self.read_logged(key)
 
     def reset(self) -> None:
         self.log.write_text("", encoding="utf-8")
@@ -148,7 +149,7 @@ def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def write_titles(settings: Settings, author: str) -> None:
-    """Write the columns of the author's passages that the page reads."""
+    """Write a table with the columns of the author's passages that the page reads."""
     rows = [
         {
             "chunk_id": f"post-{number}-c0",
@@ -180,12 +181,12 @@ def write_titles(settings: Settings, author: str) -> None:
 def slow_gateway(slow_home: Settings) -> Iterator[SlowGateway]:
     gateway = SlowGateway(slow_home.gateway_port, slow_home.home / "asked.jsonl")
     yield gateway
-    end(gateway.process)
+    stop_process(gateway.process)
 
 
 @pytest.fixture(scope="session")
 def trace_store(slow_home: Settings) -> Iterator[httpx.Client]:
-    """Start the embedded trace store of that home, and yield a client with its keys."""
+    """Start the embedded trace store of `slow_home`, and yield a client with its keys."""
     log = slow_home.home / "traces.log"
     arguments = ["--home", str(slow_home.home), "--port", str(slow_home.traces_port)]
     with log.open("wb") as stream:
@@ -205,17 +206,17 @@ def trace_store(slow_home: Settings) -> Iterator[httpx.Client]:
     keys = (secrets.traces_public_key, secrets.traces_secret_key)
     with httpx.Client(base_url=address, auth=keys, trust_env=False) as client:
         yield client
-    end(process)
+    stop_process(process)
 
 
 @pytest.fixture(scope="session")
 def slow_page(
     slow_home: Settings, slow_gateway: SlowGateway, trace_store: httpx.Client
-) -> Iterator[Page]:
+) -> Iterator[PageProcess]:
     environ = {"TWIN_PAID_BUDGET_PER_DAY": "2.0"}
-    page = Page(slow_home, slow_home.home / "chat.log", environ=environ)
+    page = PageProcess(slow_home, slow_home.home / "chat.log", environ=environ)
     yield page
-    end(page.process)
+    stop_process(page.process)
 
 
 @pytest.fixture(scope="package")  # a process can have only one Playwright driver at a time
@@ -225,10 +226,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def tab(slow_page: Page, slow_gateway: SlowGateway, browser: Any) -> Iterator[Any]:
+def tab(slow_page: PageProcess, slow_gateway: SlowGateway, browser: Any) -> Iterator[Any]:
     """Open the page with the slow gateway in a new browser context, ready for a question.
 
-    The test fails when the page has a script error or runs a script from displayed text.
+    The test fails if the page has a script error or runs a script from displayed text.
     """
     slow_gateway.reset()
     context = browser.new_context(viewport={"width": 1280, "height": 900})
@@ -271,7 +272,7 @@ def wait_until_free(tab: Any, *, view: str = "talk") -> None:
 
 
 def wait_for_answers(tab: Any, *, count: int = 1) -> None:
-    """Wait for that many complete answers, each with its notes."""
+    """Wait for `count` complete answers, each with its notes."""
     wait_until_free(tab)
     for selector in (ANSWERS, f"{NOTES} .twin-about"):
         tab.wait_for_function(
@@ -281,7 +282,7 @@ def wait_for_answers(tab: Any, *, count: int = 1) -> None:
 
 @pytest.fixture
 def take_screenshot(process_logs: Path) -> Callable[..., None]:
-    """Save a screenshot in the folder TWIN_SCREENSHOTS, or with the logs."""
+    """Return a function that saves a screenshot in TWIN_SCREENSHOTS or the log folder."""
     folder = Path(os.environ.get("TWIN_SCREENSHOTS") or process_logs)
 
     def save_screenshot(tab: Any, name: str, **options: Any) -> None:

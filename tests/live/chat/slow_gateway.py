@@ -1,12 +1,12 @@
 """A simulated gateway that answers as slowly as a test needs, which a real gateway cannot.
 
-Scope: its answers, and a log of requests and of readers who left. Out of scope: behaviour that a
-real gateway also shows (`test_chat_page.py` uses one).
+Scope: its answers, and a log of requests and of readers who left. Out of scope: what a real gateway
+can show (`test_chat_page.py` uses one).
 
 Words in the question control the answer: `slow` writes a word every .25 s, `long` an answer of
-several screens, `fail` refuses, `stuck` never begins to answer. Run as a process:
-`python slow_gateway.py PORT LOG`. Every request and every reader who left is a line of JSON in LOG.
-A `.delay` file beside it contains the seconds that the list of models takes.
+several screens, `fail` refuses, `stuck` never starts an answer. Run it as a process: `python
+slow_gateway.py PORT LOG`. It writes a line of JSON to LOG for every request and every reader who
+left. A `.delay` file beside LOG contains the seconds that the list of models takes.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ MODELS = [
 UNSUPPORTED = "92 % of sentences unsupported, limit 20 %"
 
 
-class Gateway:
-    """The gateway routes that the page uses."""
+class SlowGatewayRoutes:
+    """The gateway's routes that the page uses."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._traces = 0
+        self._trace_count = 0
 
     def log(self, **event: Any) -> None:
         with self._log.open("a", encoding="utf-8") as stream:
@@ -56,8 +56,8 @@ class Gateway:
 
     async def models(self, _request: Request) -> Response:
         delay = self._log.with_suffix(".delay")
-        began = time.monotonic()
-        while delay.exists() and time.monotonic() - began < float(delay.read_text() or 0):
+        started = time.monotonic()
+        while delay.exists() and time.monotonic() - started < float(delay.read_text() or 0):
             await asyncio.sleep(0.05)
         rows = [{"id": name, "object": "model", "created": 1, "owned_by": "x"} for name in MODELS]
         return JSONResponse({"object": "list", "data": rows})
@@ -79,9 +79,9 @@ class Gateway:
         )
 
     async def stream(self, request: Request, model: str, question: str) -> AsyncIterator[str]:
-        self._traces += 1
-        trace = f"{self._traces:032x}"
-        self.log(trace={"id": trace, "model": model})
+        self._trace_count += 1
+        trace_id = f"{self._trace_count:032x}"
+        self.log(trace={"id": trace_id, "model": model})
         try:
             if "stuck" in question:
                 await asyncio.sleep(600)
@@ -97,7 +97,7 @@ class Gateway:
             for word in text.split(" "):
                 await asyncio.sleep(0.25 if "slow" in question else 0.005)
                 yield self.chunk({"content": f"{word} "})
-            last = self.chunk({}, finish="stop", twin=twin_field(trace, model, question))
+            last = self.chunk({}, finish="stop", twin=build_twin_field(trace_id, model, question))
             yield last + "data: [DONE]\n\n"
             self.log(ended=question)
         except asyncio.CancelledError:
@@ -105,20 +105,20 @@ class Gateway:
             raise
 
     @staticmethod
-    def chunk(delta: dict[str, str], *, finish: str | None = None, **more: Any) -> str:
+    def chunk(delta: dict[str, str], *, finish: str | None = None, **fields: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         base = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-        return f"data: {json.dumps(base | {'choices': [choice]} | more)}\n\n"
+        return f"data: {json.dumps(base | {'choices': [choice]} | fields)}\n\n"
 
 
-def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
+def build_twin_field(trace_id: str, model: str, question: str) -> dict[str, Any]:
     """Return the field `twin` of an answer, with the gateway's keys."""
     spite = f" {SPITEFUL}" if "spite" in question else ""
     post = {"document_id": "post-0", "title": f"On oil{spite}", "url": "https://x.example/0"}
     other = {"document_id": "post-1", "title": "On brass", "url": "javascript:alert(1)"}
     version = {"base": "base", "paid": "paid"}.get(model.rpartition("@")[2], "v1")
     field: dict[str, Any] = {
-        "trace_id": trace,
+        "trace_id": trace_id,
         "version": version,
         "route": f"alias:{model.rpartition('@')[2]}" if "@" in model else "stable",
         "cost_usd": 0.000034,
@@ -130,8 +130,8 @@ def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
         return field | {"answer": "not_written_about", "nearest": [post, other]}
     dated = {"published_at": "2019-05-04", "start": 0}
     quote = post | {"text": QUOTED, "start": 0, "end": len(QUOTED), "score": 0.9, "at": [0, 0]}
-    begin = QUOTED.index(MARKED)
-    quote |= {"marked": [begin, begin + len(MARKED)]}
+    start = QUOTED.index(MARKED)
+    quote |= {"marked": [start, start + len(MARKED)]}
     if "alone" in question:
         field["draft"] = {"why": UNSUPPORTED} if "@" in model else None
         shown = {"shown": True, "why": "", "model": "", "judged": False}
@@ -149,7 +149,7 @@ def twin_field(trace: str, model: str, question: str) -> dict[str, Any]:
 
 def main() -> None:
     port, log = int(sys.argv[1]), Path(sys.argv[2])
-    gateway = Gateway(log)
+    gateway = SlowGatewayRoutes(log)
     app = Starlette(
         routes=[
             Route("/v1/models", gateway.models),

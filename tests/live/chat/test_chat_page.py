@@ -1,4 +1,4 @@
-"""The chat page in a real browser with a real gateway: questions, sources, votes, edits, access."""
+"""Test the chat page in a real browser with a real gateway: questions, votes, edits, access."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.live.chat.conftest import (
     NOTES,
     WAIT_MS,
-    Page,
+    PageProcess,
     ask,
     needs_browser,
     wait_for_answers,
@@ -28,9 +28,9 @@ from tests.live.gateway.stack import (
     PASSAGES,
     Stack,
     embed_passages,
-    end,
     new_stack,
     read_server_metrics,
+    stop_process,
 )
 from tests.prepared_base import base_gguf
 from twin_resources.access.keys import list_keys, open_key_store, open_keyring, revoke_key
@@ -66,14 +66,16 @@ def stack(
 
 
 @pytest.fixture(scope="module")
-def page(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    page = Page(stack.settings, tmp_path_factory.mktemp("log") / "chat.log")
+def page(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageProcess]:
+    page = PageProcess(stack.settings, tmp_path_factory.mktemp("log") / "chat.log")
     yield page
-    end(page.process)
+    stop_process(page.process)
 
 
 @needs_browser
-def test_a_reader_asks_sees_sources_votes_and_edits(page: Page, stack: Stack, browser: Any) -> None:
+def test_a_reader_asks_sees_sources_votes_and_edits(
+    page: PageProcess, stack: Stack, browser: Any
+) -> None:
     tab = browser.new_page(viewport={"width": 1280, "height": 860})
     outside_requests: list[str] = []
     tab.on(
@@ -124,26 +126,26 @@ def test_a_reader_asks_sees_sources_votes_and_edits(page: Page, stack: Stack, br
 
 @needs_browser
 def test_stop_cancels_the_answer_in_the_model_server(
-    page: Page, stack: Stack, slow_base: ServerProcess, browser: Any
+    page: PageProcess, stack: Stack, slow_base: ServerProcess, browser: Any
 ) -> None:
-    """Stop reaches llama.cpp through page and gateway, long before the story's 600 tokens."""
+    """Stopping reaches llama.cpp through page and gateway, long before the answer's 600 tokens."""
     tab = browser.new_page()
     tab.goto(page.link())
     wait_until_ready(tab)
     tab.locator("#version input").click()
     tab.get_by_role("option", name="base model").click()
-    before = read_server_metrics(slow_base)["decoded"]
+    decoded_before = read_server_metrics(slow_base)["decoded"]
     ask(tab, "Write a very long story about a clock, with every detail.")
     stack.wait(lambda: read_server_metrics(slow_base)["processing"])
     tab.wait_for_function(
         "(document.querySelector('#conversation .bot.message')?.innerText || '').length > 20",
         timeout=WAIT_MS,
     )
-    assert read_server_metrics(slow_base)["processing"]  # the answer has not ended by itself
+    assert read_server_metrics(slow_base)["processing"]  # the answer has not yet ended
     # force: Playwright would wait for a stable layout, which streaming text may prevent.
     tab.locator("#stop").click(force=True)
     stack.wait(lambda: not read_server_metrics(slow_base)["processing"])
-    assert read_server_metrics(slow_base)["decoded"] - before < 500
+    assert read_server_metrics(slow_base)["decoded"] - decoded_before < 500
     wait_until_free(tab)
     assert "Stopped" in tab.locator("#notice").inner_text()
     tab.close()
@@ -151,21 +153,21 @@ def test_stop_cancels_the_answer_in_the_model_server(
 
 @pytest.fixture
 def slow_base(stack: Stack) -> Iterator[ServerProcess]:
-    """Replace the tiny model, which writes too fast to be stopped, by the real base model."""
+    """Replace the tiny model, which writes too fast to be stopped, with the real base model."""
     process = ServerProcess(stack.settings, base_gguf(), alias="base")
     author = Author("ann", "Ann Bell", max_tokens=600, temperature=0.0)
     write_author(stack.settings, author)
     try:
-        stack.answer_base_by(process)
+        stack.serve_base_with(process)
         yield process
     finally:
-        stack.answer_base_by(stack.models["base"])
+        stack.serve_base_with(stack.models["base"])
         process.stop()
         write_author(stack.settings, replace(author, max_tokens=24))
 
 
 @needs_browser
-def test_a_link_opens_the_page_once(page: Page, browser: Any) -> None:
+def test_a_link_opens_the_page_once(page: PageProcess, browser: Any) -> None:
     link = make_link(page.settings, page.url)
     first, second = browser.new_context(), browser.new_context()
     assert first.new_page().goto(link).status == 200
@@ -176,7 +178,7 @@ def test_a_link_opens_the_page_once(page: Page, browser: Any) -> None:
     second.close()
 
 
-def test_the_page_refuses_requests_without_a_link(page: Page) -> None:
+def test_the_page_refuses_requests_without_a_link(page: PageProcess) -> None:
     with httpx.Client(base_url=page.url, trust_env=False) as client:
         for path in ("/", "/config", "/gradio_api/info", "/gradio_api/queue/data", "/open?link=x"):
             assert client.get(path).status_code == 403, path
@@ -184,7 +186,7 @@ def test_the_page_refuses_requests_without_a_link(page: Page) -> None:
         assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
 
 
-def test_a_link_redirects_to_its_view(page: Page) -> None:
+def test_a_link_redirects_to_its_view(page: PageProcess) -> None:
     with httpx.Client(trust_env=False) as client:
         for view, location in (("", "/"), ("traces", "/?view=traces")):
             response = client.get(make_link(page.settings, page.url, view=view))
@@ -215,8 +217,8 @@ def test_the_page_key_has_the_role_reader_and_is_replaced_after_revocation(home:
 
 
 @needs_browser
-def test_sigterm_ends_the_process_while_the_page_is_open(page: Page, browser: Any) -> None:
-    """An open page keeps a connection."""
+def test_sigterm_ends_the_process_while_the_page_is_open(page: PageProcess, browser: Any) -> None:
+    """An open page keeps a connection to the process."""
     tab = browser.new_page()
     tab.goto(page.link())
     wait_until_ready(tab)

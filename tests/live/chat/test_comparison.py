@@ -1,4 +1,4 @@
-"""The tab Before | after in a real browser: two conversations, and a blind vote."""
+"""Test the tab Before | after in a real browser: two conversations, and a blind vote."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def compare_tab(tab: Any) -> Any:
 
 
 def wait_for_both(tab: Any, *, count: int = 1) -> None:
-    """Wait until both sides have that many answers."""
+    """Wait until both sides have `count` answers."""
     wait_until_free(tab, view="compare")
     tab.wait_for_function(
         "[0, 1].every((side) => document.querySelectorAll("
@@ -46,7 +46,7 @@ def test_each_side_has_a_separate_conversation(compare_tab: Any, slow_gateway: S
         conversations = [
             messages
             for asked, messages in zip(
-                slow_gateway.logged("asked"), slow_gateway.logged("messages"), strict=True
+                slow_gateway.read_logged("asked"), slow_gateway.read_logged("messages"), strict=True
             )
             if asked == f"twin/ann@{model}"
         ]
@@ -66,7 +66,7 @@ def test_a_blind_vote_rejects_the_other_answer(
     compare_tab.get_by_label("Blind", exact=False).check()
     for number in (1, 2):
         ask(compare_tab, "How much slow oil?" if number == 1 else "And brass?", view="compare")
-        if number == 1:  # a reader could recognise the faster model by its first words
+        if number == 1:  # a reader could recognize the faster model by when its first words appear
             time.sleep(1.5)
             assert "clock" not in compare_tab.locator("#sides").inner_text()
         compare_tab.locator("#prefer-0").wait_for(timeout=WAIT_MS)
@@ -83,14 +83,14 @@ def test_a_blind_vote_rejects_the_other_answer(
         *_, vote = slow_gateway.wait_for("feedback", count=number)
         compare_tab.locator("#compare-notice .twin-notice").wait_for(timeout=WAIT_MS)
         assert "Answer B is rejected" in compare_tab.locator("#compare-notice").inner_text()
-        traces = slow_gateway.logged("trace")[-2:]
-        by_model = {row["model"].rpartition("@")[2]: row["id"] for row in traces}
+        traces = slow_gateway.read_logged("trace")[-2:]
+        trace_ids = {row["model"].rpartition("@")[2]: row["id"] for row in traces}
         other = "stable" if first == "base" else "base"
-        assert vote == {"trace_id": by_model[other], "preferred": by_model[first]}
+        assert vote == {"trace_id": trace_ids[other], "preferred": trace_ids[first]}
         revealed = compare_tab.locator("#side-0").inner_text()
         assert ("the base model" if first == "base" else "the tuned model") in revealed
-    # in a blind comparison each question starts a conversation
-    assert {len(messages) for messages in slow_gateway.logged("messages")} == {1}
+    # in a blind comparison each question starts a new conversation
+    assert {len(messages) for messages in slow_gateway.read_logged("messages")} == {1}
 
 
 def test_no_difference_stores_no_vote(compare_tab: Any, slow_gateway: SlowGateway) -> None:
@@ -99,7 +99,7 @@ def test_no_difference_stores_no_vote(compare_tab: Any, slow_gateway: SlowGatewa
     compare_tab.locator("#prefer-none").wait_for(timeout=WAIT_MS)
     compare_tab.locator("#prefer-none").click()
     compare_tab.locator("#compare-notice .twin-notice").wait_for(timeout=WAIT_MS)
-    assert slow_gateway.logged("feedback") == []
+    assert slow_gateway.read_logged("feedback") == []
 
 
 def test_stop_cancels_both_answers(compare_tab: Any, slow_gateway: SlowGateway) -> None:

@@ -1,4 +1,4 @@
-"""The page by keyboard alone: every control is reachable, in reading order, with visible focus."""
+"""Test the page by keyboard alone: controls are reachable in reading order, with visible focus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.live.chat.conftest import WAIT_MS, SlowGateway, needs_browser, wait_f
 
 pytestmark = [pytest.mark.live, needs_browser]
 
-FOCUSED = """(selector) => {
+FOCUSED_ELEMENT_JS = """(selector) => {
     const element = document.activeElement;
     if (!element || !element.closest(selector)) return null;
     const styles = [element, element.closest(selector)].map((each) => getComputedStyle(each));
@@ -23,13 +23,13 @@ FOCUSED = """(selector) => {
 
 
 def tab_to(tab: Any, selector: str, *, max_presses: int = 60) -> dict[str, Any]:
-    """Press Tab until `selector` has the focus; fails after `max_presses`."""
+    """Press Tab until `selector` has the focus, and return its visibility and label."""
     for _ in range(max_presses):
         tab.keyboard.press("Tab")
-        element = tab.evaluate(FOCUSED, selector)
+        element = tab.evaluate(FOCUSED_ELEMENT_JS, selector)
         if element is not None:
             return element
-    raise AssertionError(f"{selector} is not reached within {max_presses} presses of Tab")
+    raise AssertionError(f"{selector} was not reached with {max_presses} presses of Tab")
 
 
 def test_a_reader_asks_reads_and_votes_by_keyboard(tab: Any, slow_gateway: SlowGateway) -> None:
@@ -58,7 +58,7 @@ def test_a_reader_asks_reads_and_votes_by_keyboard(tab: Any, slow_gateway: SlowG
     assert link["label"] == "Read the post"
 
 
-def test_enter_opens_a_tab(tab: Any) -> None:
+def test_enter_opens_the_focused_tab(tab: Any) -> None:
     tab.evaluate("document.activeElement.blur()")
     tab_to(tab, "[role=tab]")
     for _ in range(3):

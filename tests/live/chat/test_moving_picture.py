@@ -1,6 +1,6 @@
-"""The steps of the README's animated GIF, on the page with the simulated gateway.
+"""Test the steps of the README's animated GIF on the page with the simulated gateway.
 
-`python -m tests.pictures.moving_picture` makes the GIF itself from a running stack.
+`python -m tests.pictures.moving_picture` creates the GIF itself from a running stack.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.live.chat.conftest import Page, SlowGateway, needs_browser
-from tests.pictures.moving_picture import MAX_BYTES, VIEW, frames_of, write_moving_picture
+from tests.live.chat.conftest import PageProcess, SlowGateway, needs_browser
+from tests.pictures.moving_picture import MAX_BYTES, VIEWPORT, take_frames, write_moving_picture
 
 pytestmark = [pytest.mark.live, needs_browser]
 
 
 def test_the_animated_gif_has_every_step(
-    slow_page: Page, slow_gateway: SlowGateway, browser: Any, process_logs: Path
+    slow_page: PageProcess, slow_gateway: SlowGateway, browser: Any, process_logs: Path
 ) -> None:
     slow_gateway.reset()
-    context = browser.new_context(viewport=VIEW)
+    context = browser.new_context(viewport=VIEWPORT)
     frames = list(
-        frames_of(
+        take_frames(
             context.new_page(),
             slow_page.settings,
             page=slow_page.url,
@@ -35,7 +35,7 @@ def test_the_animated_gif_has_every_step(
     path = process_logs / "twin.gif"
     size = write_moving_picture(frames, path)
 
-    assert slow_gateway.logged("asked")
+    assert slow_gateway.read_logged("asked")
     assert len({frame.png for frame in frames}) == len(frames), "two steps look the same"
     assert [frame.caption.split()[0] for frame in frames[3:]] == ["The", "Each", "A", "The"]
     assert size <= MAX_BYTES

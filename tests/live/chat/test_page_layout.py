@@ -1,7 +1,7 @@
-"""Layout and accessibility of the page: on a phone and a desktop, light and dark.
+"""Test layout and accessibility of the page on a phone and a desktop, light and dark.
 
-Scope: layout and accessibility of all three tabs, and the pictures of deploy/docs/your-blog.md. Out
-of scope: the effect of a click (the other files).
+Scope: layout and accessibility of all three tabs, and the pictures in deploy/docs/your-blog.md. Out
+of scope: the effects of clicks (the other files).
 Source: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
 """
 
@@ -18,7 +18,7 @@ from tests.live.chat.conftest import (
     ANSWERS,
     NOTES,
     WAIT_MS,
-    Page,
+    PageProcess,
     SlowGateway,
     ask,
     needs_browser,
@@ -26,36 +26,32 @@ from tests.live.chat.conftest import (
     wait_until_free,
     wait_until_ready,
 )
-from tests.live.chat.test_look import stored_traces  # noqa: F401 - a fixture
+from tests.live.chat.test_traces_tab import stored_traces  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.live, needs_browser]
-SIZES = {390: 844, 1400: 900}
+HEIGHTS_BY_WIDTH = {390: 844, 1400: 900}
 TABS = {"talk": "Talk", "compare": "Before | after", "look": "Traces"}
-OVERFLOWING = """() => [...document.querySelectorAll('.gradio-container *')].filter((node) => {
+OVERFLOWING_JS = """() => [...document.querySelectorAll('.gradio-container *')].filter((node) => {
     const place = node.getBoundingClientRect();
     return place.width > 1 && place.height > 1 && getComputedStyle(node).visibility === 'visible'
         && (place.right > innerWidth + 1 || place.left < -1);
 }).map((node) => node.outerHTML.slice(0, 120))"""
-WRAPPED_FACTS = """() => [...document.querySelectorAll('.twin-facts > span:not(.twin-chips)')]
+WRAPPED_FACTS_JS = """() => [...document.querySelectorAll('.twin-facts > span:not(.twin-chips)')]
     .filter((node) => node.getClientRects().length > 1).map((node) => node.innerText)"""
 
 
 @pytest.fixture(
-    params=[
-        (390, "light"),
-        (1400, "dark"),
-        pytest.param((1400, "light"), marks=pytest.mark.long),
-    ],
+    params=[(390, "light"), (1400, "dark"), pytest.param((1400, "light"), marks=pytest.mark.long)],
     ids=str,
 )
 def sized_tab(
-    request: pytest.FixtureRequest, slow_page: Page, slow_gateway: SlowGateway, browser: Any
+    request: pytest.FixtureRequest, slow_page: PageProcess, slow_gateway: SlowGateway, browser: Any
 ) -> Iterator[Any]:
-    """Open the page in a window of that width and colour scheme."""
+    """Open the page in a window with the parameter's width and color scheme."""
     width, scheme = request.param
     slow_gateway.reset()
     context = browser.new_context(
-        viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme
+        viewport={"width": width, "height": HEIGHTS_BY_WIDTH[width]}, color_scheme=scheme
     )
     page = context.new_page()
     page.goto(slow_page.link())
@@ -81,7 +77,7 @@ def open_tab(tab: Any, name: str) -> None:
         tab.locator("#figures [role=meter]").wait_for(timeout=WAIT_MS)
 
 
-def violations(tab: Any) -> list[str]:
+def find_violations(tab: Any) -> list[str]:
     """Return axe-core's serious and critical violations, with their elements."""
     return [
         f"{rule['id']} ({rule['impact']}): {node['target']} {node['failureSummary']}"
@@ -99,22 +95,22 @@ def test_no_tab_has_accessibility_violations_or_overflow(
     take_screenshot: Callable[..., None],
 ) -> None:
     width, scheme = request.node.callspec.params["sized_tab"]
-    assert violations(sized_tab) == []
+    assert find_violations(sized_tab) == []
     for name in TABS:
         open_tab(sized_tab, name)
-        assert violations(sized_tab) == [], name
-        assert sized_tab.evaluate(OVERFLOWING) == [], name
+        assert find_violations(sized_tab) == [], name
+        assert sized_tab.evaluate(OVERFLOWING_JS) == [], name
         if scheme == "light":
             take_screenshot(
                 sized_tab, f"page-{name}-{width}", full_page=(name, width) == ("look", 1400)
             )
-    assert sized_tab.evaluate(WRAPPED_FACTS) == []
+    assert sized_tab.evaluate(WRAPPED_FACTS_JS) == []
     column = sized_tab.locator(".twin-traces > li > div").first.bounding_box()
     assert column["width"] >= 0.85 * min(width, 900)
     sized_tab.locator(".twin-traces a[data-trace]").first.click()
     sized_tab.locator(".twin-trace").wait_for(timeout=WAIT_MS)
-    assert violations(sized_tab) == []
-    assert sized_tab.evaluate(OVERFLOWING) == []
+    assert find_violations(sized_tab) == []
+    assert sized_tab.evaluate(OVERFLOWING_JS) == []
 
 
 @pytest.mark.drawn(1, of="the layout")
@@ -149,11 +145,11 @@ def test_the_question_box_does_not_move_and_the_question_stays_visible(
     ask(sized_tab, "And a long one?")
     wait_until_free(sized_tab)
     require_visible("And a long one?")
-    # the beginning of the answer, and not its end, expected below the question
+    # The start of the answer, not its end, is expected below the question.
     sized_tab.locator("#conversation blockquote").last.wait_for(timeout=WAIT_MS)
-    begin = sized_tab.locator("#conversation blockquote").last.bounding_box()
+    quotation = sized_tab.locator("#conversation blockquote").last.bounding_box()
     log = sized_tab.locator("#conversation").bounding_box()
-    assert log["y"] <= begin["y"] <= log["y"] + log["height"]
+    assert log["y"] <= quotation["y"] <= log["y"] + log["height"]
     sized_tab.locator("#improve").click()
     sized_tab.locator("#wording-text textarea").wait_for(timeout=WAIT_MS)
     assert position() == expected

@@ -1,4 +1,4 @@
-"""The tab Talk in a real browser: its features, and a test for each former fault.
+"""Test the tab Talk in a real browser: its features, and each former fault.
 
 The gateway is simulated, so that it answers slowly; `test_chat_page.py` uses a real gateway.
 """
@@ -14,7 +14,7 @@ from tests.live.chat.conftest import (
     ANSWERS,
     NOTES,
     WAIT_MS,
-    Page,
+    PageProcess,
     SlowGateway,
     ask,
     needs_browser,
@@ -31,22 +31,22 @@ NOTICE = "#notice .twin-notice"
 
 
 def test_text_typed_while_an_answer_streams_is_kept(tab: Any, slow_gateway: SlowGateway) -> None:
-    """Every piece of the answer used to erase it. Enter sends nothing meanwhile."""
+    """Each piece of the answer used to erase the text. Pressing Enter sends nothing meanwhile."""
     ask(tab, "How slow is oil?")
     tab.locator("#stop").wait_for(timeout=WAIT_MS)
     question_box(tab).press_sequentially("And what of brass?", delay=60)
     question_box(tab).press("Enter")
     wait_for_answers(tab)
     assert question_box(tab).input_value() == "And what of brass?"
-    assert slow_gateway.logged("asked") == ["twin/ann"]
+    assert slow_gateway.read_logged("asked") == ["twin/ann"]
     press_enter(tab)
     wait_for_answers(tab, count=2)
     assert question_box(tab).input_value() == ""
-    assert slow_gateway.logged("messages")[1][-1]["content"] == "And what of brass?"
+    assert slow_gateway.read_logged("messages")[1][-1]["content"] == "And what of brass?"
 
 
 def test_an_early_question_is_sent_once_the_authors_are_loaded(
-    slow_page: Page, slow_gateway: SlowGateway, browser: Any
+    slow_page: PageProcess, slow_gateway: SlowGateway, browser: Any
 ) -> None:
     """The page used to ask `twin/None`, and later to send nothing even after loading."""
     slow_gateway.reset()
@@ -59,17 +59,17 @@ def test_an_early_question_is_sent_once_the_authors_are_loaded(
     ask(tab, "How much oil?")
     tab.locator("#send").click()
     time.sleep(0.5)
-    assert slow_gateway.logged("asked") == []
+    assert slow_gateway.read_logged("asked") == []
     slow_gateway.delay_models(0.0)
     wait_until_ready(tab)
     wait_for_answers(tab)
-    assert slow_gateway.logged("asked") == ["twin/ann"]
+    assert slow_gateway.read_logged("asked") == ["twin/ann"]
     assert question_box(tab).input_value() == ""
     context.close()
 
 
 def test_an_error_is_a_line_of_text_without_thumbs(tab: Any) -> None:
-    """It used to be a toast that covered the text and parsed `<author>` as a tag, with thumbs."""
+    """Errors used to be toasts that covered the text, parsed `<author>` as a tag and had thumbs."""
     ask(tab, "Please fail.")
     tab.locator(NOTICE).wait_for(timeout=WAIT_MS)
     notice = tab.locator(NOTICE)
@@ -91,8 +91,8 @@ def test_a_failed_question_can_be_repeated_and_is_not_in_the_context(
     slow_gateway.wait_for("asked", count=2)
     ask_when_free(tab, "How much oil?")
     wait_for_answers(tab)
-    first, again, last = slow_gateway.logged("messages")
-    assert first == again == [{"role": "user", "content": "Please fail."}]
+    first, repeated, last = slow_gateway.read_logged("messages")
+    assert first == repeated == [{"role": "user", "content": "Please fail."}]
     assert last == [{"role": "user", "content": "How much oil?"}]
 
 
@@ -118,11 +118,11 @@ def test_another_versions_answers_are_not_in_the_context(
     choose_version(tab, "as released")
     ask(tab, "More?")
     wait_for_answers(tab, count=3)
-    assert slow_gateway.logged("asked") == ["twin/ann", "twin/ann@base", "twin/ann"]
-    _, base, back = slow_gateway.logged("messages")
-    assert [turn["content"] for turn in base] == ["And you?"]
-    assert [turn["content"] for turn in back][::2] == ["How much oil?", "More?"]
-    assert len(back) == 3
+    assert slow_gateway.read_logged("asked") == ["twin/ann", "twin/ann@base", "twin/ann"]
+    _, base_messages, released_messages = slow_gateway.read_logged("messages")
+    assert [turn["content"] for turn in base_messages] == ["And you?"]
+    assert [turn["content"] for turn in released_messages][::2] == ["How much oil?", "More?"]
+    assert len(released_messages) == 3
 
 
 def test_a_reader_can_ask_for_a_draft_where_prose_is_not_released(
@@ -141,13 +141,13 @@ def test_a_reader_can_ask_for_a_draft_where_prose_is_not_released(
     assert TUNED in tab.locator(ANSWERS).nth(2).inner_text()
     assert f"A draft: {UNSUPPORTED}." in tab.locator(NOTES).nth(2).inner_text()
     tab.locator("#draft").wait_for(state="hidden", timeout=WAIT_MS)
-    assert slow_gateway.logged("asked")[-2:] == ["twin/ann", "twin/ann@voice"]
-    _, answer_messages, draft_messages = slow_gateway.logged("messages")
+    assert slow_gateway.read_logged("asked")[-2:] == ["twin/ann", "twin/ann@voice"]
+    _, answer_messages, draft_messages = slow_gateway.read_logged("messages")
     assert draft_messages == answer_messages
 
 
 def test_stop_cancels_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
-    """It also cancels before the first word of the answer."""
+    """Stop also cancels a request before the first word of its answer."""
     for number, question in enumerate(("slow one", "stuck one"), start=1):
         ask(tab, question)
         tab.locator("#stop").wait_for(timeout=WAIT_MS)
@@ -155,7 +155,7 @@ def test_stop_cancels_the_request(tab: Any, slow_gateway: SlowGateway) -> None:
         tab.locator("#stop").click()
         wait_until_free(tab)
     assert slow_gateway.wait_for("left", count=2) == ["slow one", "stuck one"]
-    assert slow_gateway.logged("ended") == []
+    assert slow_gateway.read_logged("ended") == []
     assert "Stopped" in tab.locator(NOTICE).inner_text()
 
 
@@ -185,12 +185,12 @@ def test_the_conversation_survives_a_reload_and_a_new_conversation_is_empty(
     assert tab.locator(f"{NOTES} mark").count() == 1
     ask(tab, "And then?")
     wait_for_answers(tab, count=2)
-    assert len(slow_gateway.logged("messages")[1]) == 3
+    assert len(slow_gateway.read_logged("messages")[1]) == 3
     tab.locator("#new").click()
     tab.locator(ANSWERS).first.wait_for(state="detached", timeout=WAIT_MS)
     ask(tab, "From the start?")
     wait_for_answers(tab)
-    assert len(slow_gateway.logged("messages")[2]) == 1
+    assert len(slow_gateway.read_logged("messages")[2]) == 1
 
 
 def test_each_author_has_a_name_and_a_conversation(tab: Any, slow_gateway: SlowGateway) -> None:
@@ -203,19 +203,19 @@ def test_each_author_has_a_name_and_a_conversation(tab: Any, slow_gateway: SlowG
     assert tab.locator(ANSWERS).count() == 0
     ask(tab, "And you?")
     wait_for_answers(tab)
-    assert slow_gateway.logged("asked") == ["twin/ann", "twin/bob"]
-    assert len(slow_gateway.logged("messages")[1]) == 1
+    assert slow_gateway.read_logged("asked") == ["twin/ann", "twin/bob"]
+    assert len(slow_gateway.read_logged("messages")[1]) == 1
     tab.reload()
     wait_until_ready(tab)
     assert tab.locator("h1").inner_text() == "Bob Stone"
 
 
-def test_the_authors_titles_are_examples(tab: Any, slow_gateway: SlowGateway) -> None:
+def test_the_authors_titles_become_example_questions(tab: Any, slow_gateway: SlowGateway) -> None:
     example = tab.get_by_text("On <author> & co")
     example.wait_for(timeout=WAIT_MS)
     example.click()
     wait_for_answers(tab)
-    (asked,) = slow_gateway.logged("messages")
+    (asked,) = slow_gateway.read_logged("messages")
     assert asked[-1]["content"] == "What do you say in “On <author> & co”?"
 
 
@@ -281,7 +281,7 @@ def test_a_declined_question_offers_the_nearest_posts(tab: Any) -> None:
 
 
 def test_titles_passages_answers_and_questions_are_escaped(tab: Any) -> None:
-    """They contain `<img onerror>` and Markdown; the fixture `tab` fails if a script runs."""
+    """All contain `<img onerror>` and Markdown; the fixture `tab` fails if a script runs."""
     spiteful = '<img src=x onerror="window.hurt=2"> spite <author> & **bold** `<code>`'
     ask(tab, spiteful)
     wait_for_answers(tab)
@@ -297,7 +297,7 @@ def test_titles_passages_answers_and_questions_are_escaped(tab: Any) -> None:
     assert tab.evaluate("window.hurt === undefined")
 
 
-def test_a_vote_with_its_comment_is_sent(tab: Any, slow_gateway: SlowGateway) -> None:
+def test_a_vote_is_sent_at_once_and_its_comment_later(tab: Any, slow_gateway: SlowGateway) -> None:
     ask(tab, "How much oil?")
     wait_for_answers(tab)
     tab.get_by_label("Dislike", exact=True).first.click()
@@ -320,7 +320,7 @@ def test_a_vote_is_shown_at_its_answer_after_a_reload(tab: Any, slow_gateway: Sl
     row = tab.locator("#conversation .message-row:has(.bot:not(.component)) + .message-buttons")
     row.nth(1).get_by_label("Like", exact=True).click()
     (vote,) = slow_gateway.wait_for("feedback", count=1)
-    assert vote == {"trace_id": slow_gateway.logged("trace")[1]["id"], "thumb": "up"}
+    assert vote == {"trace_id": slow_gateway.read_logged("trace")[1]["id"], "thumb": "up"}
     tab.locator(NOTICE).wait_for(timeout=WAIT_MS)
     tab.reload()
     wait_until_ready(tab)

@@ -23,11 +23,11 @@ import pytest
 
 from tests.browser import BROWSER, launch_browser
 from tests.free_ports import free_port
-from tests.live.dagster_sensors import turn_off
+from tests.live.dagster_sensors import stop_sensor
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.whole.conftest import SAMPLE, WHOLE_MODEL
 from tests.prepared_base import base_folder
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.prepared_embedder import link_weights, prepare_weights
 from twin_assets.definitions import defs
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import ASSET_GROUPS, build_lineage_link
@@ -85,7 +85,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
                 f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")
             }
         )
-        lend_weights(prepare_weights(), settings)
+        link_weights(prepare_weights(), settings)
         tiny = str(make_tiny_model(work / "tiny", base_folder(), vocabulary=FEW_TOKENS))
         prepare_base_model(settings, tiny)
         settings = settings.model_copy(update={"base_model": tiny})
@@ -117,7 +117,7 @@ def start_pages(settings: Settings) -> Pages:
             program=service,
         )
     # The sensor would add the author and import the posts by itself.
-    turn_off(dagster.url, "new_posts", key=load_secrets(stack.settings).gateway_master_key)
+    stop_sensor(dagster.url, "new_posts", key=load_secrets(stack.settings).gateway_master_key)
     dagster.add_author(SLUG)
     stack.supervisor.start_program("dagster-daemon")
     return Pages(stack.settings, dagster.url)

@@ -19,7 +19,7 @@ from tests.graph.erasure.conftest import POST_ID, UsedHome, populate_home, write
 from tests.graph.erasure.planted_words import POST_WORD, QUESTION_WORD, find_files_with
 from tests.graph.erasure.spans import AUTHOR
 from tests.postgresql_server import postgresql, postgresql_url
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.prepared_embedder import link_weights, prepare_weights
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
 from twin_resources.erasure.erasing import run_erasure
@@ -39,7 +39,7 @@ def used_home(
     monkeypatch.setenv("TWIN_STATE_URL", postgresql_url)
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # unused: the store runs in this process
     settings = load_settings()
-    lend_weights(prepare_weights(), settings)
+    link_weights(prepare_weights(), settings)
     write_posts(tmp_path / "sources")
     # Dagster cannot write events with SQLAlchemy's default driver.
     url = sa.make_url(postgresql_url).set(drivername="postgresql+psycopg2")

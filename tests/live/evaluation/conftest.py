@@ -21,9 +21,9 @@ import pytest
 from tests.conftest import fresh_home
 from tests.live.evaluation.gate_run import GateRun, create_instance_of_two_authors
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
+from tests.model_versions import build_manifest, register_version
 from tests.prepared_base import base_folder
-from tests.prepared_embedder import lend_weights, prepare_weights
-from tests.registered import build_manifest, register_version
+from tests.prepared_embedder import link_weights, prepare_weights
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints import manifest as manifests
@@ -204,7 +204,7 @@ def open_workplace(home: Settings, base: Path) -> Workplace:
 
 @pytest.fixture
 def workplace(home: Settings, tiny_base: Path, embedder_weights: Path) -> Workplace:
-    return open_workplace(lend_weights(embedder_weights, home), tiny_base)
+    return open_workplace(link_weights(embedder_weights, home), tiny_base)
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def saved_homes(
     folder = tmp_path_factory.mktemp("kept")
     path, released, measured = (folder / name for name in ("home", "released", "measured"))
     with pytest.MonkeyPatch.context() as monkeypatch:
-        settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
+        settings = link_weights(embedder_weights, fresh_home(path, monkeypatch))
         workplace = open_workplace(settings, tiny_base)
         for author in ("ada", "bob"):  # a tiny model has a measurable voice only in contrast to bob
             workplace.write_dataset(author)

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from tests.materialized import create_instance, materialize_assets, metadata_of
+from tests.materialization import create_instance, materialize_assets, metadata_of
 from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
 from twin_assets.evaluation.evaluation_report import evaluation_report
 from twin_assets.evaluation.gate import CLAIMS

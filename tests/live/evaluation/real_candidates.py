@@ -24,8 +24,8 @@ import yaml
 from tests.code_hash import ROOT, code_hash
 from tests.live.evaluation.conftest import CHUNK_SCHEMA
 from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS, run_two_stage_gate
-from tests.prepared_embedder import lend_weights
-from tests.registered import register_version
+from tests.model_versions import register_version
+from tests.prepared_embedder import link_weights
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints import manifest as manifests
@@ -214,7 +214,7 @@ def open_real_home(weights: Path, *, environment: Callable[[str, str], None]) ->
         folder.mkdir(parents=True)
     home = _open_home(load_settings())
     if not complete.is_file():
-        lend_weights(weights, home.settings)
+        link_weights(weights, home.settings)
         prepare_base_model(home.settings)
         _import_samples(folder / "imported", environment)
         imported = load_settings(folder / "imported")

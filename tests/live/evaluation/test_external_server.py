@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapter_server import Adapters, serving
+from tests.adapter_server import BaseWithAdapters, serving
 from tests.live.evaluation.conftest import GOOD_STEPS, Workplace
 from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -63,9 +63,9 @@ class SteppedFleet:
 @pytest.fixture
 def server(
     tiny_base: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Adapters]:
+) -> Iterator[BaseWithAdapters]:
     """Run an external server that the home's environment configures."""
-    adapters = Adapters(tiny_base, str(tiny_base), "bfloat16")
+    adapters = BaseWithAdapters(tiny_base, str(tiny_base), "bfloat16")
     with serving(adapters, key="sk-there") as url:
         monkeypatch.setenv("TWIN_MODEL_SERVER_URL", url)
         monkeypatch.setenv("TWIN_MODEL_SERVER_KEY", "sk-there")
@@ -87,7 +87,7 @@ def build_judging_setup(workplace: Workplace, log: Callable[[str], object]) -> J
 
 
 def test_candidate_release_and_roll_back_load_and_unload_adapters(
-    workplace: Workplace, server: Adapters
+    workplace: Workplace, server: BaseWithAdapters
 ) -> None:
     settings = load_settings()
     prepared = prepare_base_model(settings, report=lambda _line: None)
@@ -110,14 +110,14 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     assert (parity.passed, parity.threshold) == (True, 0.1)
     assert "served in bf16" in parity.detail
     assert {"ada/v1": folder} in loaded_during_gate
-    assert server.roots() == {}
+    assert server.adapter_paths() == {}
 
     # after the release, it is loaded from the checkpoint's own folder
     reconcile(
         remote_home.registry, "ada", gate_version=GATE_VERSION, mode="gate", actor="released_model"
     )
     assert fleet.step() == {"base", "ada/v1"}
-    assert server.roots() == {"ada/v1": folder}
+    assert server.adapter_paths() == {"ada/v1": folder}
     published = fleet.document()["servers"]["ada/v1"]
     assert (published["url"], published["alias"]) == (settings.model_server_url, "ada/v1")
     assert published["engine"].endswith(", weights in bf16")
@@ -133,10 +133,10 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
             max_tokens=2,
         )
         assert len(answer.log_probabilities[0]) == served_model.TOP_LOGPROBS
-    assert set(server.roots()) == {"ada/v1"}
+    assert set(server.adapter_paths()) == {"ada/v1"}
     remote_home.registry.move("ada", 2, "stable", actor="test", reason="by hand", force=True)
     assert fleet.step() == {"base", "ada/v2"}
-    assert set(server.roots()) == {"ada/v1", "ada/v2"}, (
+    assert set(server.adapter_paths()) == {"ada/v1", "ada/v2"}, (
         "the old version was unloaded while a stream may still run"
     )
 
@@ -144,4 +144,4 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     remote_home.registry.rollback("ada", 1, actor="test", reason="worse")
     assert fleet.step() == {"base", "ada/v1"}
     assert fleet.step(after_s=loaded_adapters.UNLOAD_DELAY_S) == {"base", "ada/v1"}
-    assert set(server.roots()) == {"ada/v1"}
+    assert set(server.adapter_paths()) == {"ada/v1"}

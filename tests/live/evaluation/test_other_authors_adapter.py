@@ -16,7 +16,7 @@ import pytest
 from tests.live.evaluation.conftest import GOOD_STEPS, Workplace
 from tests.live.evaluation.gate_run import GateRun
 from tests.live.evaluation.test_broken_candidates import passages_as_samples
-from tests.materialized import materialize_assets, metadata_of
+from tests.materialization import materialize_assets, metadata_of
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.measures.other_authors import CLAIM
 from twin_assets.evaluation.other_authors_adapter import other_authors_adapter

@@ -20,9 +20,9 @@ import pytest
 from tests.conftest import fresh_home
 from tests.live.evaluation.conftest import Workplace, open_workplace, save_home
 from tests.live.evaluation.gate_run import create_instance_of_two_authors
-from tests.materialized import materialize_assets, metadata_of
-from tests.prepared_embedder import lend_weights
-from tests.registered import register_version
+from tests.materialization import materialize_assets, metadata_of
+from tests.model_versions import register_version
+from tests.prepared_embedder import link_weights
 from tests.stored_rows import store_rows
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback.judged_interactions import judged_interactions
@@ -79,7 +79,7 @@ def trial(
     folder = tmp_path_factory.mktemp("trial")
     path, saved = folder / "home", folder / "saved"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        settings = lend_weights(embedder_weights, fresh_home(path, monkeypatch))
+        settings = link_weights(embedder_weights, fresh_home(path, monkeypatch))
         monkeypatch.setenv("TWIN_BASE_MODEL", str(tiny_base))
         workplace = open_workplace(settings, tiny_base)
         put_on_trial(workplace)

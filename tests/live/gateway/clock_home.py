@@ -5,8 +5,8 @@ Out of scope: processes (`stack.py`), assertions.
 
 Passages and voice are Mara Lindqvist's own, so the real judges can be certified on them. The models
 are tiny and write nonsense. The simulated provider answers from the passages of its prompt if they
-have words in common with the question. The paid model is thus much better on questions about clocks
-but hardly better on small talk.
+have words in common with the question. The paid model is therefore much better on questions about
+clocks but hardly better on small talk.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ AUTHOR = "mara-lindqvist"
 BASE = "tests/tiny"
 HELD_OUT_DOCUMENTS = 8  # of 40 documents: about 50 prompts for the certificates
 MAX_TOKENS = 60
-_TALK = (
+_SMALL_TALK = (
     "Good morning to you, are you there",
     "Thank you, that was very kind of you",
     "Hello, is anybody awake at this hour",
@@ -59,17 +59,17 @@ def clock_question(number: int) -> str:
 
 
 def small_talk(number: int) -> str:
-    """Return a reader's message that is about no post."""
-    text = _TALK[number % len(_TALK)]
-    name = _NAMES[number // len(_TALK) % len(_NAMES)]
-    return f"{text}, {name} {number // (len(_TALK) * len(_NAMES)) + 1}!"
+    """Return a reader's message that is not about any post."""
+    text = _SMALL_TALK[number % len(_SMALL_TALK)]
+    name = _NAMES[number // len(_SMALL_TALK) % len(_NAMES)]
+    return f"{text}, {name} {number // (len(_SMALL_TALK) * len(_NAMES)) + 1}!"
 
 
 def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     """Fill the author's tables and register a stable version.
 
     Args:
-        model: GGUF file of the version and of the base model.
+        model: the GGUF file of both the version and the base model.
     """
     base = _write_prepared_base(settings, model)
     write_author(
@@ -87,9 +87,9 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     state = State.open(settings.state_address)
     tables = Tables(settings.tables_base, state=state)
     chunks = _create_chunks(embedder)
-    _write(tables, "document_chunks", chunks, chunk_columns(), "chunk_id")
+    _write_table(tables, "document_chunks", chunks, chunk_columns(), "chunk_id")
     _write_posts(tables)
-    _write(tables, "instruction_dataset", _create_samples(), SAMPLE_SCHEMA, "sample_id")
+    _write_table(tables, "instruction_dataset", _create_samples(), SAMPLE_SCHEMA, "sample_id")
     tables.sync(
         chunks,
         "embeddings",
@@ -189,19 +189,19 @@ def _create_samples() -> pl.DataFrame:
 
 
 def _write_posts(tables: Tables) -> None:
-    """Write the posts to which `twin explain` follows a chunk."""
+    """Write the posts to which `twin explain` traces a chunk."""
     documents = sorted({document for document, _ in _load_passages()})
     cleaned = pl.DataFrame({"document_id": documents, "source_id": documents})
-    _write(tables, "cleaned_documents", cleaned, cleaned.schema, "document_id")
+    _write_table(tables, "cleaned_documents", cleaned, cleaned.schema, "document_id")
     posts = pl.DataFrame({"source_id": documents}).with_columns(
         path=pl.col("source_id") + ".md",
         url="https://clocks.example/" + pl.col("source_id"),
         deleted=pl.lit(False),
     )
-    _write(tables, "raw_posts", posts, posts.schema, "source_id")
+    _write_table(tables, "raw_posts", posts, posts.schema, "source_id")
 
 
-def _write(
+def _write_table(
     tables: Tables, name: str, rows: pl.DataFrame, schema: Mapping[str, Any], key: str
 ) -> None:
     tables.sync(

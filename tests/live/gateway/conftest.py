@@ -1,4 +1,4 @@
-"""Fixtures: one running stack for all tests, because LiteLLM takes seconds to start."""
+"""Fixtures of the gateway tests, which share one running stack: LiteLLM takes seconds to start."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.gateway.stack import (
-    Stack,
-    embed_passages,
-    new_stack,
-    prepare_weights,
-)
+from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
 from twin_resources.models.serving.model_server import ServerProcess
@@ -34,7 +29,7 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
-    """Run the base, two versions of Ann, one of Bob and traces, with providers' keys set."""
+    """Run the base model, two versions of Ann, one of Bob, and traces, with providers' keys set."""
     provider_keys = {
         "OPENAI_API_KEY": "sk-found-by-chance",
         "ANTHROPIC_API_KEY": "sk-ant-found-by-chance",
@@ -73,9 +68,9 @@ def base_server(running: Stack) -> Iterator[ServerProcess]:
 
 @pytest.fixture
 def base_model(stack: Stack, base_server: ServerProcess) -> Iterator[Stack]:
-    """Return the stack with the real base model instead of the tiny one."""
+    """Yield the stack with the real base model instead of the tiny one."""
     try:
-        stack.answer_base_by(base_server)
+        stack.serve_base_with(base_server)
         yield stack
     finally:
-        stack.answer_base_by(stack.models["base"])
+        stack.serve_base_with(stack.models["base"])

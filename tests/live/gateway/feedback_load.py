@@ -1,6 +1,6 @@
-"""Post feedback from several threads while a process is killed, and record acknowledged votes.
+"""Post feedback from several threads while processes are killed, and record acknowledged votes.
 
-Scope: the load, its figures, and waiting until the trace store has all votes.
+Scope: posting, measuring response times, and waiting until the trace store has all votes.
 Out of scope: the kills, assertions.
 """
 
@@ -20,36 +20,31 @@ from twin_resources.settings import load_secrets
 
 
 @dataclass
-class Load:
+class FeedbackLoad:
     """The posted votes and their times.
 
     Attributes:
-        acknowledged: score id → value of its last acknowledged vote.
-        seconds: duration of every answered request; started_s: its monotonic start.
-        failed: requests without an answer (the gateway was not running).
+        acknowledged: value of the last acknowledged vote, by score id.
+        seconds: duration of every answered request.
+        started_s: monotonic start of every answered request.
+        failed_count: number of requests without an answer (the gateway was not running).
     """
 
     acknowledged: dict[str, float] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     started_s: list[float] = field(default_factory=list)
-    failed: int = 0
+    failed_count: int = 0
 
     def quantile_ms(self, share: float) -> float:
         return _quantile_ms(self.seconds, share)
 
     def medians_ms(self, spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
         """Return the medians of requests that were sent within the spans and of the others."""
-        timed = list(zip(self.started_s, self.seconds, strict=True))
-        within = [any(start <= started_s < end for start, end in spans) for started_s, _ in timed]
-        inside, outside = (
-            [
-                duration
-                for (_, duration), is_in in zip(timed, within, strict=True)
-                if is_in is expected
-            ]
-            for expected in (True, False)
-        )
-        return _quantile_ms(inside, 0.5), _quantile_ms(outside, 0.5)
+        durations: dict[bool, list[float]] = {True: [], False: []}
+        for started_s, duration in zip(self.started_s, self.seconds, strict=True):
+            is_within = any(start <= started_s < end for start, end in spans)
+            durations[is_within].append(duration)
+        return _quantile_ms(durations[True], 0.5), _quantile_ms(durations[False], 0.5)
 
 
 def _quantile_ms(seconds: Sequence[float], share: float) -> float:
@@ -58,9 +53,11 @@ def _quantile_ms(seconds: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> Iterator[Load]:
+def feedback_load(
+    stack: Stack, *, thread_count: int = 2, pause_s: float = 0.02
+) -> Iterator[FeedbackLoad]:
     """Post votes of new readers until the block ends; every fifth vote is changed immediately."""
-    load, stop, counting = Load(), threading.Event(), threading.Lock()
+    load, stop, lock = FeedbackLoad(), threading.Event(), threading.Lock()
     key = load_secrets(stack.settings).gateway_master_key
 
     def post(client: httpx.Client, body: dict[str, object], value: float) -> None:
@@ -68,10 +65,10 @@ def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> I
         try:
             answer = client.post("/twin/feedback", json=body | {"score": value})
         except httpx.TransportError:
-            load.failed += 1
+            load.failed_count += 1
             time.sleep(0.5)  # the starting gateway needs the cores
             return
-        with counting:
+        with lock:
             load.started_s.append(started_s)
             load.seconds.append(time.monotonic() - started_s)
         assert answer.status_code == 200, answer.text
@@ -93,26 +90,28 @@ def feedback_load(stack: Stack, *, threads: int = 2, pause_s: float = 0.02) -> I
                     post(client, body, 0.25)
                 time.sleep(pause_s)
 
-    running = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
-    for thread in running:
+    workers = [threading.Thread(target=run, args=(number,)) for number in range(thread_count)]
+    for thread in workers:
         thread.start()
     try:
         yield load
     finally:
         stop.set()
-        for thread in running:
+        for thread in workers:
             thread.join(60)
 
 
-def stored_votes(stack: Stack, load: Load, *, seconds: float = 120.0) -> list[tuple[str, float]]:
-    """Return (id, value) of every stored vote after all acknowledged votes have arrived."""
-    ends = time.monotonic() + seconds
+def wait_for_votes(
+    stack: Stack, load: FeedbackLoad, *, seconds: float = 120.0
+) -> list[tuple[str, float]]:
+    """Wait until all acknowledged votes are stored; return (id, value) of every stored vote."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             with LangfuseClient.from_settings(stack.settings) as client:
                 votes = [(row["id"], float(row["value"])) for row in client.scores(name=["thumbs"])]
         except TraceStoreError:
             votes = []
-        if load.acknowledged.items() <= dict(votes).items() or time.monotonic() > ends:
+        if load.acknowledged.items() <= dict(votes).items() or time.monotonic() > deadline:
             return votes
         time.sleep(0.5)

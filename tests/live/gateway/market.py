@@ -1,7 +1,7 @@
 """Run a home with several gateways, a simulated provider and the assets.
 
-Scope: asking questions, materializing, and reading account, ledger and traces.
-Out of scope: start and end, assertions (`test_gateway_routes_by_cost.py`).
+Scope: asking questions, materializing assets, and reading account, ledger and traces.
+Out of scope: starting and stopping the processes, assertions (`test_gateway_routes_by_cost.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.live.gateway.clock_home import AUTHOR
 from tests.live.gateway.stack import Stack
 from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.tables_io_manager import TablesIOManager
-from twin_resources import dagster_resources as shells
+from twin_resources import dagster_resources
 from twin_resources.access.account import SpendingAccount, open_account
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -30,25 +30,30 @@ TWIN = f"twin/{AUTHOR}"
 
 
 @dataclass(frozen=True)
-class Form:
-    """The sizes of a test: labels, their margin, gateways and questions per client method."""
+class MarketSize:
+    """The size of a test.
 
-    labels: int
+    Attributes:
+        margin: the quality margin (`TWIN_QUALITY_MARGIN`).
+        question_count: questions per client method.
+    """
+
+    label_count: int
     margin: float
-    gateways: int
-    questions: int
+    gateway_count: int
+    question_count: int
 
 
 @dataclass
 class Market:
-    """A home with its gateways, the provider and a Dagster instance for the assets."""
+    """A home with its gateways, the provider, readers' keys and a Dagster instance."""
 
-    form: Form
+    size: MarketSize
     gateways: list[Stack]
     provider: PaidProvider
     instance: dg.DagsterInstance
-    site: str = ""
-    friend: str = ""
+    site_key: str = ""
+    friend_key: str = ""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -68,11 +73,11 @@ class Market:
     def materialize(self, asset: dg.AssetsDefinition, **config: Any) -> dict[str, Any]:
         name = asset.key.path[-1]
         resources = {
-            "settings": shells.SettingsResource(),
-            "tables": shells.TablesResource(),
-            "registry": shells.RegistryResource(),
-            "model_server": shells.ModelServerResource(),
-            "embedder": shells.EmbedderResource(),
+            "settings": dagster_resources.SettingsResource(),
+            "tables": dagster_resources.TablesResource(),
+            "registry": dagster_resources.RegistryResource(),
+            "model_server": dagster_resources.ModelServerResource(),
+            "embedder": dagster_resources.EmbedderResource(),
             "tables_io": TablesIOManager(),
         }
         result = dg.materialize(
@@ -91,7 +96,7 @@ class Market:
         self, question: str, *, gateway: int = 0, key: str = "", **fields: Any
     ) -> dict[str, Any]:
         body = {"model": TWIN, "messages": [{"role": "user", "content": question}], **fields}
-        answer = self.gateways[gateway].post(body, key=key or self.site)
+        answer = self.gateways[gateway].post(body, key=key or self.site_key)
         assert answer.status_code == 200, answer.text
         return answer.json()["twin"]
 
@@ -99,7 +104,7 @@ class Market:
         return open_account(self.settings, State.open(self.settings.state_address))
 
     def settled_nano(self) -> int:
-        """Return the nano-dollars of answers and labels after all calls have ended."""
+        """Wait until all calls have ended; return the nano-dollars spent on answers and labels."""
         self.stack.wait(lambda: self._reserved_nano() == 0)
         return self.spent_nano()
 
@@ -111,7 +116,7 @@ class Market:
         return sum(int(row["reserved_nano"]) for row in self.account().rows())
 
     def wait_for_answers(self, count: int) -> pl.DataFrame:
-        """Return the ledger's rows after `count` answers have arrived."""
+        """Wait until the ledger has `count` answers; return its rows."""
         ledger = Ledger.from_settings(self.settings)
         interactions = pl.DataFrame()
 
@@ -125,7 +130,7 @@ class Market:
         return interactions
 
     def read_traces(self) -> list[dict[str, Any]]:
-        """Return the metadata of every answer so far."""
+        """Return the metadata of every answer's trace so far."""
         with LangfuseClient.from_settings(self.settings) as client:
             observations = list(client.observations(type="GENERATION", since=self.started_at))
         return [observation["metadata"] for observation in observations]

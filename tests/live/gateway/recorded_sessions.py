@@ -1,4 +1,4 @@
-"""Requests of twelve chat programs over a whole conversation, in each program's format.
+"""Requests that twelve chat programs send over a whole conversation, in each program's format.
 
 Scope: a program's turns by API, its parameters, and how it attaches a document and requests a
 title. Out of scope: the gateway's responses (`test_gateway_sessions.py`).
@@ -30,42 +30,42 @@ class Program:
     """A chat program.
 
     Attributes:
-        name: the name that its users know.
+        name: the program's name.
         path: path of the API below `/v1/`.
-        sent: fields that it sends with every question.
+        default_fields: fields that it sends with every question.
         title: system message, last message and other fields of its request for a title, or None
             if it requests none.
-        attach: returns the message with a document, from the question and the document.
-        make_reference: returns a reference to an answer, from its response and the earlier turns,
-            or None for a program that sends all turns again.
+        attach: function that builds a message from a question and a document.
+        make_reference: function that builds a reference to an answer from its response and the
+            earlier turns, or None for a program that sends all turns again.
     """
 
     name: str
-    sent: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    default_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     path: str = "chat/completions"
     title: tuple[str, str, Mapping[str, Any]] | None = None
     attach: Callable[[str, str], str] = lambda question, document: f"{document}\n\n{question}"
     make_reference: Callable[[Turn, list[Turn]], Reference] | None = None
 
     @property
-    def is_responses(self) -> bool:
+    def uses_responses_api(self) -> bool:
         return self.path == "responses"
 
-    def body(self, turns: list[Turn], **fields: Any) -> dict[str, Any]:
+    def make_body(self, turns: list[Turn], **fields: Any) -> dict[str, Any]:
         """Return the request for the next answer of a conversation."""
-        field_name = "input" if self.is_responses else "messages"
-        return {"model": "twin/ann", **self.sent, field_name: turns, **fields}
+        field_name = "input" if self.uses_responses_api else "messages"
+        return {"model": "twin/ann", **self.default_fields, field_name: turns, **fields}
 
     def make_turn(self, role: str, text: str) -> Turn:
         """Return one turn."""
-        if not self.is_responses:
+        if not self.uses_responses_api:
             return {"role": role, "content": text}
-        kind = "output_text" if role == "assistant" else "input_text"
-        return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+        part_type = "output_text" if role == "assistant" else "input_text"
+        return {"type": "message", "role": role, "content": [{"type": part_type, "text": text}]}
 
     def make_picture_turn(self, text: str) -> Turn:
         """Return a reader's turn with a picture."""
-        if self.is_responses:
+        if self.uses_responses_api:
             part: Any = {"type": "input_image", "image_url": PICTURE, "detail": "auto"}
             return {"role": "user", "content": [{"type": "input_text", "text": text}, part]}
         part = {"type": "image_url", "image_url": {"url": PICTURE}}
@@ -73,9 +73,9 @@ class Program:
 
     def make_tool_turns(self) -> list[Turn]:
         """Return another model's tool call and its result."""
-        if self.is_responses:
-            called = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
-            return [called, {"type": "function_call_output", "call_id": "c1", "output": "A clock."}]
+        if self.uses_responses_api:
+            call = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
+            return [call, {"type": "function_call_output", "call_id": "c1", "output": "A clock."}]
         function = {"name": "look", "arguments": "{}"}
         call = {"id": "c1", "type": "function", "function": function}
         return [
@@ -92,9 +92,9 @@ def _wrap_in_tags(question: str, document: str) -> str:
     )
 
 
-def _refer_by_item(answer: Turn, before: list[Turn]) -> Reference:
+def _refer_by_item(answer: Turn, earlier_turns: list[Turn]) -> Reference:
     references = [{"type": "item_reference", "id": item["id"]} for item in answer["output"]]
-    return [*before, *references], {}
+    return [*earlier_turns, *references], {}
 
 
 def _refer_by_response(answer: Turn, _: list[Turn]) -> Reference:
@@ -122,7 +122,7 @@ _TITLE_TOOL = {
     ],
     "tool_choice": {"type": "function", "function": {"name": "title"}},
 }
-_SHORT = "Write a short title for this conversation. Reply with the title and nothing else."
+_TITLE_REQUEST = "Write a short title for this conversation. Reply with the title and nothing else."
 PROGRAMS = (
     Program(
         "Open WebUI",
@@ -190,7 +190,7 @@ PROGRAMS = (
     Program(
         "Continue",
         {"stream": True, "max_tokens": 4096, "tools": [_TOOL], "tool_choice": "auto"},
-        title=("", f"{_SHORT} No punctuation.", {"stream": False}),
+        title=("", f"{_TITLE_REQUEST} No punctuation.", {"stream": False}),
         attach=_put_question_first,
     ),
     Program(
@@ -210,19 +210,19 @@ PROGRAMS = (
         make_reference=_refer_by_item,
         title=(
             "",
-            f"{_SHORT}\nUser: {OIL}",
+            f"{_TITLE_REQUEST}\nUser: {OIL}",
             {"text": {"format": {"type": "json_schema", "name": "t", "schema": TITLE_SCHEMA}}},
         ),
     ),
     Program(
         "LangChain",
         {"temperature": 0.7, "n": 1, "tools": [_TOOL], "parallel_tool_calls": True},
-        title=("", f"{_SHORT}\nUser: {OIL}", _TITLE_TOOL),
+        title=("", f"{_TITLE_REQUEST}\nUser: {OIL}", _TITLE_TOOL),
     ),
     Program(
         "openai for Python, Responses",
         path="responses",
-        title=(_SHORT, OIL, {}),
+        title=(_TITLE_REQUEST, OIL, {}),
         make_reference=_refer_by_response,
     ),
 )

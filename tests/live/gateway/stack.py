@@ -22,7 +22,7 @@ import polars as pl
 import psutil
 
 from tests.free_ports import free_port
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.prepared_embedder import link_weights, prepare_weights
 from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.knowledge import embedding, quotable_rows, quote_calibration_rows
 from twin_assets.knowledge.chunking import chunk_columns
@@ -34,12 +34,7 @@ from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.registry.policy import (
-    AuthorPolicy,
-    Policy,
-    ServedVersion,
-    write_policy,
-)
+from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -60,8 +55,9 @@ class Stack:
     Attributes:
         settings: the settings of the home.
         model: GGUF file of every version.
-        environ: additions to the environment of the gateway.
+        environ: additions to the gateway's environment.
         servers: the entries of `servers.json`.
+        models: the running model servers, by the version's name.
     """
 
     settings: Settings
@@ -124,21 +120,21 @@ class Stack:
         self.models[name] = process
         self.servers[name] = {"url": server.url, "alias": server.alias, "key": server.key}
         self.publish()
-        self._wait_until_followed()
+        self._wait_until_servers_read()
 
     def unlist(self, name: str) -> None:
         """Remove a killed server from the list, and wait until the gateway has reread it.
 
-        A request to its address would fail, which the breaker would count against a canary.
+        Requests to its URL would fail, and the breaker would count them against a canary.
         """
         if self.servers.pop(name, None) is not None:
             self.publish()
-            self._wait_until_followed()
+            self._wait_until_servers_read()
 
-    def answer_base_by(self, process: ServerProcess) -> None:
-        """Let this server answer as the base model, with nothing released.
+    def serve_base_with(self, process: ServerProcess) -> None:
+        """Use this server for the base model, with nothing released.
 
-        The name of the server does not change, so only an answer shows that the gateway uses it.
+        The server's name does not change, so only an answer shows that the gateway uses it.
         """
         server, tokens_before = process.wait_until_ready(), count_processed_tokens(process)
         self.servers["base"] = {"url": server.url, "alias": server.alias, "key": server.key}
@@ -153,7 +149,7 @@ class Stack:
             )
         )
 
-    def _wait_until_followed(self) -> None:
+    def _wait_until_servers_read(self) -> None:
         if self.gateway is None or self.gateway.poll() is not None:
             return
 
@@ -164,7 +160,7 @@ class Stack:
         self.wait(is_known)
 
     def publish(self, *, ready: Callable[[str], bool] = lambda _: True) -> None:
-        """Write servers.json as the fleet does."""
+        """Write servers.json as the fleet does; `ready` decides by name which servers are ready."""
         entries = {name: entry | {"ready": ready(name)} for name, entry in self.servers.items()}
         path = self.settings.servers_path
         partial = path.with_suffix(".partial")
@@ -172,10 +168,10 @@ class Stack:
         partial.replace(path)
 
     def reset(self) -> None:
-        """Release nothing, list every server, and wait until the gateway has read this."""
+        """Release nothing, list every server, and wait until the gateway has read both."""
         self.publish()
         self.unrelease()
-        self._wait_until_followed()
+        self._wait_until_servers_read()
 
     def release(
         self,
@@ -203,7 +199,7 @@ class Stack:
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
     def unrelease(self) -> None:
-        """Release nothing, and wait until the gateway has read this."""
+        """Release nothing, and wait until the gateway has read the policy."""
         write_policy(self.settings.policy_path, Policy("", "", {}))
         if self.gateway is None or self.gateway.poll() is not None:
             return
@@ -240,9 +236,11 @@ class Stack:
         deadline = time.monotonic() + seconds
         while not condition():
             if self.gateway is not None and self.gateway.poll() is not None:
-                raise AssertionError(f"the gateway ended: {self.read_log('gateway')}")
+                raise AssertionError(f"the gateway has ended: {self.read_log('gateway')}")
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {seconds} s; log: {self.read_log('gateway')}")
+                raise AssertionError(
+                    f"the condition is not met after {seconds} s; {self.read_log('gateway')}"
+                )
             time.sleep(0.05)
 
     def read_log(self, name: str) -> str:
@@ -250,19 +248,19 @@ class Stack:
         return f"{path}: {path.read_text(encoding='utf-8', errors='replace')[-2000:]}"
 
     def trace(self, trace_id: str) -> dict[str, Any]:
-        """Return the trace of an answer, whose spans arrive about a second later."""
+        """Wait for an answer's trace, which arrives about a second later, and return it."""
         with LangfuseClient.from_settings(self.settings) as client:
             self.wait(lambda: list(client.observations(trace_id=trace_id)))
             return client.trace(trace_id)
 
     def stop(self) -> None:
         for process in (self.gateway, self.relay, self.traces):
-            end(process)
+            stop_process(process)
         for model in self.models.values():
             model.stop()
 
     def stop_traces(self) -> None:
-        end(self.traces)
+        stop_process(self.traces)
 
     def _is_ready(self, port: int, path: str) -> bool:
         try:
@@ -295,7 +293,8 @@ class Stack:
             )
 
 
-def end(process: subprocess.Popen[bytes] | None) -> None:
+def stop_process(process: subprocess.Popen[bytes] | None) -> None:
+    """Terminate a process if it is running, and kill it after 15 seconds."""
     if process is not None and process.poll() is None:
         process.terminate()
         try:
@@ -308,34 +307,34 @@ def end(process: subprocess.Popen[bytes] | None) -> None:
 @contextmanager
 def throttle_process(pid: int, *, stopped_s: float, running_s: float) -> Iterator[None]:
     """Pause a process group repeatedly, so that it runs slowly; it may be killed meanwhile."""
-    is_over = threading.Event()
+    stop = threading.Event()
 
     def pause_repeatedly() -> None:
         with suppress(ProcessLookupError):  # it was killed
-            while not is_over.is_set():
+            while not stop.is_set():
                 os.killpg(pid, signal.SIGSTOP)
-                is_over.wait(stopped_s)
+                stop.wait(stopped_s)
                 os.killpg(pid, signal.SIGCONT)
-                is_over.wait(running_s)
+                stop.wait(running_s)
 
     thread = threading.Thread(target=pause_repeatedly)
     thread.start()
     try:
         yield
     finally:
-        is_over.set()
+        stop.set()
         thread.join()
 
 
 @contextmanager
 def slow_down_provider(provider: PaidProvider, token_s: float) -> Iterator[None]:
-    """Delay each token of the provider's streams by this time."""
-    behaviour = provider.behaviour
-    provider.behaviour = replace(behaviour, token_s=token_s)
+    """Delay each token in the provider's streams by this many seconds."""
+    behavior = provider.behavior
+    provider.behavior = replace(behavior, token_s=token_s)
     try:
         yield
     finally:
-        provider.behaviour = behaviour
+        provider.behavior = behavior
 
 
 def count_processed_tokens(server: ServerProcess) -> int:
@@ -374,7 +373,7 @@ def read_server_metrics(server: ServerProcess) -> dict[str, int]:
 
 
 def embed_passages(settings: Settings, author: str) -> None:
-    """Fill the author's table of embeddings as the asset does."""
+    """Fill the author's tables of embeddings and quotations as the assets do."""
     embedder = load_embedder(settings)
     chunks = pl.DataFrame(
         [
@@ -462,15 +461,12 @@ def new_stack(
     Args:
         weights: folder of the prepared embedder.
         model: GGUF file that every model server loads.
-        environ: additions to the environment of the gateway; may be changed until it starts.
+        environ: additions to the gateway's environment; may be changed until it starts.
     """
     settings = Settings(home=folder / "home", gateway_port=free_port(), traces_port=free_port())
     settings.home.mkdir(parents=True)
-    lend_weights(weights, settings)
-    write_author(
-        settings,
-        Author("ann", "Ann Bell", max_tokens=24, temperature=0.0),
-    )
+    link_weights(weights, settings)
+    write_author(settings, Author("ann", "Ann Bell", max_tokens=24, temperature=0.0))
     write_author(settings, Author("bob", "Bob Stone", max_tokens=24, answer="voice"))
     stack = Stack(settings, model, {} if environ is None else environ)
     try:

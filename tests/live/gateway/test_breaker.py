@@ -29,7 +29,7 @@ pytestmark = pytest.mark.live
 GATE = "gate-1"
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 8}
-PER_VERSION = 5  # readers of each version
+READERS_PER_VERSION = 5
 KEY_COUNT = 32  # of 32 keys, fewer than five belong to one version once in 50,000 draws
 
 
@@ -119,7 +119,7 @@ def _read_answer(answer: httpx.Response, stream: bool) -> tuple[dict[str, Any], 
 
 @pytest.fixture
 def registry(stack: Stack) -> Iterator[Registry]:
-    """Register v1 as stable and v2 as a canary that answers half of the readers."""
+    """Yield a registry with v1 as stable and v2 as a canary that answers half of the readers."""
     state = State.open(stack.settings.state_address)
     registry = Registry(state, policy_path=stack.settings.policy_path)
     registry.set_routing("ann", {"canary_share": 0.5})
@@ -144,7 +144,7 @@ def registry(stack: Stack) -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def readers() -> dict[str, list[str]]:
-    """Keys by the version that answers them; the first test that uses them fills them."""
+    """Return an empty dict for keys by answering version, which the first test fills."""
     return {}
 
 
@@ -160,12 +160,15 @@ def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> 
         stack.wait(lambda: set(_get_versions(stack, new_keys)) == {"v1", "v2"})
         for key, version in zip(new_keys, _get_versions(stack, new_keys), strict=True):
             readers.setdefault(version, []).append(key)
-    chosen_keys = [*readers["v1"][:PER_VERSION], *readers["v2"][:PER_VERSION]]
-    assert len(chosen_keys) == 2 * PER_VERSION
+    selected_keys = [*readers["v1"][:READERS_PER_VERSION], *readers["v2"][:READERS_PER_VERSION]]
+    assert len(selected_keys) == 2 * READERS_PER_VERSION
     stack.wait(
-        lambda: _get_versions(stack, chosen_keys) == ["v1"] * PER_VERSION + ["v2"] * PER_VERSION
+        lambda: (
+            _get_versions(stack, selected_keys)
+            == ["v1"] * READERS_PER_VERSION + ["v2"] * READERS_PER_VERSION
+        )
     )
-    return Traffic(stack, chosen_keys)
+    return Traffic(stack, selected_keys)
 
 
 @pytest.fixture
@@ -180,8 +183,8 @@ def _get_versions(stack: Stack, keys: list[str]) -> list[str]:
     return [stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys]
 
 
-def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
-    """Assert the state that every canary failure must lead to."""
+def require_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
+    """Require the state to which every canary failure must lead."""
     assert traffic.find_failures() == []
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert (move.from_state, move.to_state, move.actor) == ("canary", "rolled_back", "gateway")
@@ -193,10 +196,9 @@ def check_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str
 
 
 def wait_until_stopped(stack: Stack, registry: Registry) -> float:
-    """Return the monotonic time at which the policy no longer lists the canary."""
+    """Wait until the policy no longer lists the canary; return that monotonic time."""
     stack.wait(
-        lambda: read_policy(stack.settings.policy_path).authors["ann"].canary is None,
-        seconds=240,
+        lambda: read_policy(stack.settings.policy_path).authors["ann"].canary is None, seconds=240
     )
     assert registry.get("ann", 2).state == "rolled_back"
     return time.monotonic()
@@ -219,7 +221,7 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
         stopped_s = wait_until_stopped(stack, registry)
         time.sleep(2)
     process.stop()
-    check_stopped(stack, registry, traffic, "errors")
+    require_stopped(stack, registry, traffic, "errors")
     before_kill = [response for response in traffic.responses if response.ended_s < killed_s]
     assert {response.version for response in before_kill} == {"v1", "v2"}
     fallen_back = [
@@ -299,7 +301,7 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
             time.sleep(1)
         finally:
             os.killpg(process.pid, signal.SIGCONT)
-    check_stopped(stack, registry, traffic, "errors")
+    require_stopped(stack, registry, traffic, "errors")
     slowest_s = max(response.ended_s - response.started_s for response in traffic.responses)
     record_property("seconds_from_hang_to_policy", round(stopped_s - hung_s, 2))
     record_property("slowest_answer_s", round(slowest_s, 1))
@@ -312,17 +314,17 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
 @pytest.mark.drawn(1, of="gateways that end or start")
 # the quick suite terminates the gateway here and kills it in `test_gateway_feedback.py`
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+    "signum", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
 )
 def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
-    stack: Stack, registry: Registry, traffic: Traffic, number: int
+    stack: Stack, registry: Registry, traffic: Traffic, signum: int
 ) -> None:
     versions = {key: stack.post(BODY, key=key).json()["twin"]["version"] for key in traffic.keys}
     assert stack.gateway is not None
     worker = stack.worker().pid
-    stack.gateway.send_signal(number)
+    stack.gateway.send_signal(signum)
     stack.gateway.wait(30)
-    if number == signal.SIGKILL:
+    if signum == signal.SIGKILL:
         os.kill(worker, signal.SIGKILL)
     stack.start_gateway()
     assert registry.get("ann", 2).state == "canary", "the restart changed the canary's state"
@@ -337,7 +339,7 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
         wait_until_stopped(stack, registry)
         time.sleep(1)
     process.stop()
-    check_stopped(stack, registry, traffic, "errors")
+    require_stopped(stack, registry, traffic, "errors")
 
 
 @pytest.mark.drawn(2, of="canaries that fail")

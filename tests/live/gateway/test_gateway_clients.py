@@ -30,7 +30,7 @@ MESSAGES: list[Any] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": QUESTION},
 ]
-JAVASCRIPT = (
+JAVASCRIPT_PACKAGES = (
     *("openai@6.49.0", "ai@6.0.326", "zod@4"),
     *("@ai-sdk/openai-compatible@2.0.87", "@ai-sdk/openai@3.0.141"),
 )
@@ -71,12 +71,12 @@ def test_the_responses_api_is_quoted_traced_and_priced(stack: Stack, *, stream: 
     if stream:
         with client.responses.stream(**request) as events:
             documents: list[Any] = list(events)
-        kinds = [event.type for event in documents]
+        event_types = [event.type for event in documents]
         # `get_final_response()` fails if the token limit ended the answer.
         answer = documents[-1].response
-        assert kinds[0] == "response.created"
-        assert kinds[-1] in {"response.completed", "response.incomplete"}
-        assert kinds.count("response.output_text.delta") > 2
+        assert event_types[0] == "response.created"
+        assert event_types[-1] in {"response.completed", "response.incomplete"}
+        assert event_types.count("response.output_text.delta") > 2
     else:
         answer = client.responses.create(**request)
     assert answer.output_text.startswith(QUOTATION)
@@ -128,7 +128,7 @@ def test_readers_of_a_site_are_distinguished(stack: Stack) -> None:
     assert not {"eve", "bob", keys.reader_id_for_key(site_key)} & set(reader_ids.values())
 
 
-def test_langchain(stack: Stack) -> None:
+def test_langchain_receives_quotations(stack: Stack) -> None:
     langchain = pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
     common = {"model": "twin/ann", "base_url": f"{stack.url}/v1", "api_key": stack.key}
     turns = [("system", "Be brief."), ("human", QUESTION)]
@@ -140,7 +140,7 @@ def test_langchain(stack: Stack) -> None:
     assert responses_chat.invoke(turns).text.startswith(QUOTATION)
 
 
-def test_llm(stack: Stack, tmp_path: Path) -> None:
+def test_llm_receives_quotations(stack: Stack, tmp_path: Path) -> None:
     pytest.importorskip("llm", reason="extra `clients` not installed")
     # Without `api_key_name`, `llm` ignores `--key`.
     models = (
@@ -161,7 +161,7 @@ def test_llm(stack: Stack, tmp_path: Path) -> None:
         assert completed.stdout.startswith(QUOTATION), completed.stderr[-1000:]
 
 
-def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_litellm_receives_quotations(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
@@ -194,7 +194,7 @@ def test_litellm(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["open-webui", "librechat", "lm_eval-chat", "lm_eval-completion"],
 )
-def test_recorded_requests_of_other_programs(
+def test_recorded_requests_of_other_programs_are_answered(
     stack: Stack, path: str, body: dict[str, Any], ignored: list[str]
 ) -> None:
     answer = httpx.post(
@@ -223,7 +223,7 @@ def test_tasks_of_open_webui_are_housekeeping(stack: Stack, task: str) -> None:
     assert answer["twin"]["sources"] == []
 
 
-def test_langchains_structured_output(stack: Stack) -> None:
+def test_langchains_structured_output_matches_its_schema(stack: Stack) -> None:
     langchain = pytest.importorskip("langchain_openai", reason="extra `clients` not installed")
     schema = {
         "title": "oiling",
@@ -242,15 +242,15 @@ def test_langchains_structured_output(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="session")
-def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the JavaScript clients into a folder, or skip without node or registry."""
+def javascript_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the JavaScript clients into a folder; skip the test without npm or its registry."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("no npm: node and npm install the clients for JavaScript")
     folder = tmp_path_factory.mktemp("javascript")
     (folder / "package.json").write_text('{"type": "module", "private": true}', encoding="utf-8")
     completed = subprocess.run(
-        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *JAVASCRIPT],
+        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", *JAVASCRIPT_PACKAGES],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -263,10 +263,10 @@ def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_clients_for_javascript(stack: Stack, javascript: Path) -> None:
+def test_the_javascript_clients_receive_quotations(stack: Stack, javascript_folder: Path) -> None:
     completed = subprocess.run(
         ["node", "clients.mjs"],
-        cwd=javascript,
+        cwd=javascript_folder,
         env=os.environ
         | {
             "GATEWAY_URL": f"{stack.url}/v1",

@@ -1,4 +1,4 @@
-"""Test readers who disconnect, and bodies that are never completed."""
+"""Test that disconnects stop the model, and that requests with incomplete bodies are refused."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ LONG_REQUEST: dict[str, Any] = {
 CLIENT_OPTIONS: dict[str, Any] = {"trust_env": False, "timeout": 60}
 
 
-def processing_count(stack: Stack) -> int:
+def count_running_requests(stack: Stack) -> int:
     """Return the number of requests that the base model's server is processing."""
     return read_server_metrics(stack.models["base"])["processing"]
 
 
-def step_count(stack: Stack) -> int:
-    """Return the steps of the base model; one request needs a step for each token."""
+def count_steps(stack: Stack) -> int:
+    """Return the number of steps of the base model; one request needs a step for each token."""
     return read_server_metrics(stack.models["base"])["decoded"]
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
 def test_a_disconnect_stops_a_complete_answer(stack: Stack, path: str) -> None:
-    stack.wait(lambda: processing_count(stack) == 0)
+    stack.wait(lambda: count_running_requests(stack) == 0)
     body = dict(LONG_REQUEST)
     if path == "/v1/responses":
         body = {
@@ -48,7 +48,7 @@ def test_a_disconnect_stops_a_complete_answer(stack: Stack, path: str) -> None:
             "max_output_tokens": TOKENS,
         }
     content = json.dumps(body).encode()
-    steps_before, started_at = step_count(stack), datetime.now(UTC)
+    steps_before, started_at = count_steps(stack), datetime.now(UTC)
     host, port = "127.0.0.1", stack.settings.gateway_port
     head = (
         f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
@@ -59,10 +59,10 @@ def test_a_disconnect_stops_a_complete_answer(stack: Stack, path: str) -> None:
         socket.create_connection((host, port)) as reader,
     ):
         reader.sendall(head.encode() + content)
-        stack.wait(lambda: step_count(stack) > steps_before)
+        stack.wait(lambda: count_steps(stack) > steps_before)
         reader.close()
-        stack.wait(lambda: processing_count(stack) == 0, seconds=20)
-    assert step_count(stack) - steps_before < TOKENS - 100, "the model wrote the complete answer"
+        stack.wait(lambda: count_running_requests(stack) == 0, seconds=20)
+    assert count_steps(stack) - steps_before < TOKENS - 100, "the model wrote the complete answer"
     with LangfuseClient.from_settings(stack.settings) as client:
         stack.wait(lambda: list(client.observations(since=started_at)))
         [span] = client.observations(since=started_at)
@@ -89,26 +89,26 @@ def test_a_disconnect_stops_a_stream(stack: Stack, path: str) -> None:
         httpx.Client(**CLIENT_OPTIONS) as client,
     ):
         for _ in range(4):
-            stack.wait(lambda: processing_count(stack) == 0)
-            steps_before = step_count(stack)
+            stack.wait(lambda: count_running_requests(stack) == 0)
+            steps_before = count_steps(stack)
             url, key = f"{stack.url}{path}", {"Authorization": f"Bearer {stack.key}"}
             with client.stream("POST", url, json=body, headers=key) as answer:
                 chunks = (line for line in answer.iter_lines() if "delta" in line)
                 assert len([chunk for chunk, _ in zip(chunks, range(5), strict=False)]) == 5
-            stack.wait(lambda: processing_count(stack) == 0)
-            steps_written.append(step_count(stack) - steps_before)
+            stack.wait(lambda: count_running_requests(stack) == 0)
+            steps_written.append(count_steps(stack) - steps_before)
     assert max(steps_written) < TOKENS - 100, f"tokens written of {TOKENS}: {steps_written}"
 
 
 def test_a_disconnect_at_the_quotation_is_traced(stack: Stack) -> None:
     """Eight readers, more than the server processes at once, disconnect while it is stopped."""
-    stack.wait(lambda: processing_count(stack) == 0)
-    server, steps_before, readers = stack.models["base"], step_count(stack), 8
+    stack.wait(lambda: count_running_requests(stack) == 0)
+    server, steps_before, reader_count = stack.models["base"], count_steps(stack), 8
     body = LONG_REQUEST | {"model": "twin/ann@voice", "stream": True}
     traces: list[str] = []
     os.killpg(server.pid, signal.SIGSTOP)
     try:
-        for _ in range(readers):
+        for _ in range(reader_count):
             with (
                 httpx.Client(**CLIENT_OPTIONS) as client,
                 client.stream(
@@ -127,8 +127,10 @@ def test_a_disconnect_at_the_quotation_is_traced(stack: Stack) -> None:
         os.killpg(server.pid, signal.SIGCONT)
     # The next reader is answered, and no work remains for the others.
     assert stack.post(LONG_REQUEST | {"max_tokens": 2}).status_code == 200
-    stack.wait(lambda: processing_count(stack) == 0, seconds=20)
-    assert step_count(stack) - steps_before < TOKENS, f"of {readers} answers of {TOKENS}"
+    stack.wait(lambda: count_running_requests(stack) == 0, seconds=20)
+    assert count_steps(stack) - steps_before < TOKENS, (
+        f"for {reader_count} answers of {TOKENS} tokens"
+    )
     for trace in traces:
         [span] = stack.trace(trace)["observations"]
         assert "> " in json.dumps(span["output"])
@@ -140,8 +142,8 @@ def test_a_disconnect_stops_a_fast_stream(stack: Stack) -> None:
     server = stack.models["base"]
     steps_written: list[int] = []
     for _ in range(4):
-        stack.wait(lambda: processing_count(stack) == 0)
-        steps_before = step_count(stack)
+        stack.wait(lambda: count_running_requests(stack) == 0)
+        steps_before = count_steps(stack)
         with (
             httpx.Client(**CLIENT_OPTIONS) as client,
             client.stream(
@@ -152,19 +154,19 @@ def test_a_disconnect_stops_a_fast_stream(stack: Stack) -> None:
             ) as answer,
         ):
             next(line for line in answer.iter_lines() if '"content":"' in line)
-        stack.wait(lambda: processing_count(stack) == 0, seconds=20)
-        steps_written.append(step_count(stack) - steps_before)
+        stack.wait(lambda: count_running_requests(stack) == 0, seconds=20)
+        steps_written.append(count_steps(stack) - steps_before)
     assert min(steps_written) < TOKENS - 100, f"tokens written of {TOKENS}: {steps_written}"
     assert server.running_server() is not None
 
 
 def test_a_reader_who_stays_gets_the_complete_answer(stack: Stack) -> None:
     """The tests above assume that the answer is this long and counted in steps."""
-    stack.wait(lambda: processing_count(stack) == 0)
-    steps_before = step_count(stack)
+    stack.wait(lambda: count_running_requests(stack) == 0)
+    steps_before = count_steps(stack)
     answer = stack.post(LONG_REQUEST).json()
     assert answer["usage"]["completion_tokens"] == TOKENS
-    assert step_count(stack) - steps_before >= TOKENS
+    assert count_steps(stack) - steps_before >= TOKENS
 
 
 def test_incomplete_bodies_are_refused_after_ten_seconds(stack: Stack) -> None:
@@ -174,18 +176,18 @@ def test_incomplete_bodies_are_refused_after_ten_seconds(stack: Stack) -> None:
     )
     address = ("127.0.0.1", stack.settings.gateway_port)
     max_requests = stack.settings.requests_per_key
-    readers = [socket.create_connection(address, timeout=60) for _ in range(max_requests + 8)]
+    connections = [socket.create_connection(address, timeout=60) for _ in range(max_requests + 8)]
     try:
-        for reader in readers:
-            reader.sendall(head.encode())
+        for connection in connections:
+            connection.sendall(head.encode())
         statuses: list[bytes] = []
-        for reader in readers:
+        for connection in connections:
             answer = b""
-            while chunk := reader.recv(4096):  # until the gateway closes the connection
+            while chunk := connection.recv(4096):  # until the gateway closes the connection
                 answer += chunk
             statuses.append(answer.split(b" ", 2)[1])
         assert sorted(statuses) == [b"408"] * max_requests + [b"429"] * 8
     finally:
-        for reader in readers:
-            reader.close()
+        for connection in connections:
+            connection.close()
     assert httpx.get(f"{stack.url}/health/readiness", trust_env=False).status_code == 200

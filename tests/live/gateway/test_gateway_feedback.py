@@ -18,9 +18,9 @@ from twin_cli.commands.answer_history import run_feedback
 from twin_cli.commands.console import make_console
 from twin_cli.commands.questions import run_ask
 
-from tests.documented import documented, shape
-from tests.live.gateway.feedback_load import Load, feedback_load, stored_votes
-from tests.live.gateway.stack import Stack, end
+from tests.json_examples import read_json_example, shape
+from tests.live.gateway.feedback_load import FeedbackLoad, feedback_load, wait_for_votes
+from tests.live.gateway.stack import Stack, stop_process
 from twin_resources.errors import TwinError
 from twin_resources.gateway.hooks.automatic_scores import (
     COST,
@@ -38,7 +38,7 @@ from twin_resources.settings import load_secrets
 from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
-MEASURED = {SUPPORT, LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}
+MEASURED_SCORES = {SUPPORT, LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}
 BODY: dict[str, Any] = {
     "model": "twin/ann@voice",
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
@@ -67,9 +67,12 @@ def test_votes_edits_and_measurements_reach_the_ledger(stack: Stack) -> None:
     for body in ({"thumb": "up"}, {"thumb": "up"}, {"thumb": "down", "edit": "One drop."}):
         answer = post_feedback(stack, trace_id=trace_id, **body)
         assert answer.status_code == 200, answer.text
-    admin = load_secrets(stack.settings).gateway_master_key
-    assert post_feedback(stack, admin, trace_id=trace_id, score=0.75, reader="x").status_code == 200
-    scores = wait_for_scores(stack, trace_id, 3 + len(MEASURED))
+    admin_key = load_secrets(stack.settings).gateway_master_key
+    assert (
+        post_feedback(stack, admin_key, trace_id=trace_id, score=0.75, reader="x").status_code
+        == 200
+    )
+    scores = wait_for_scores(stack, trace_id, 3 + len(MEASURED_SCORES))
     reader_scores = {
         (row["name"], row["value"]) for row in scores if row["environment"] == "default"
     }
@@ -77,7 +80,7 @@ def test_votes_edits_and_measurements_reach_the_ledger(stack: Stack) -> None:
     measured_scores = {
         row["name"]: row["value"] for row in scores if row["environment"] == "measured"
     }
-    assert set(measured_scores) == MEASURED
+    assert set(measured_scores) == MEASURED_SCORES
     assert 0 <= measured_scores["support"] <= 1
     assert measured_scores["latency_s"] > 0
     assert measured_scores["cost_usd"] > 0
@@ -116,8 +119,8 @@ def test_the_command_sends_the_same_feedback_as_a_reader(stack: Stack) -> None:
             stream=False, as_json=True, console=console,
         )  # fmt: skip
     answer = json.loads(printed.get())
-    assert set(answer) == set(documented("ask"))
-    assert set(documented("ask")["sources"][0]) <= set(answer["sources"][0])
+    assert set(answer) == set(read_json_example("ask"))
+    assert set(read_json_example("ask")["sources"][0]) <= set(answer["sources"][0])
     assert answer["text"]
     assert answer["cost_usd"] > 0
     with console.capture() as printed:
@@ -126,13 +129,13 @@ def test_the_command_sends_the_same_feedback_as_a_reader(stack: Stack) -> None:
             as_json=True,
         )  # fmt: skip
     receipt = json.loads(printed.get())
-    assert shape(receipt) == shape(documented("feedback"))
+    assert shape(receipt) == shape(read_json_example("feedback"))
     assert receipt["stored"][0]["name"] == "thumbs"
     with pytest.raises(TwinError, match="send a number from 0 to 1"):
         run_feedback(settings, trace_id, up=False, down=False, score=7, edit="", console=console)
 
 
-def describe(load: Load, kills: int) -> str:
+def describe_load(load: FeedbackLoad, kills: int) -> str:
     return (
         f"{kills} kills, {len(load.seconds)} posts, {len(load.acknowledged)} votes; posting "
         f"p50 {load.quantile_ms(0.5):.1f} ms, p99 {load.quantile_ms(0.99):.1f} ms, "
@@ -144,41 +147,41 @@ def describe(load: Load, kills: int) -> str:
     ("kills", "seconds"), [(3, 6), pytest.param(50, 600, marks=pytest.mark.long)]
 )
 @pytest.mark.timeout(1200)
-def test_the_trace_store_is_killed_while_feedback_is_posted(
+def test_kills_of_the_trace_store_lose_repeat_and_delay_no_feedback(
     stack: Stack, kills: int, seconds: float
 ) -> None:
-    """Killing it at random times (fixed seed) loses, repeats and delays no feedback."""
-    generator, outages = random.Random(50), list[tuple[float, float]]()
+    """The store is killed at random times (fixed seed) while feedback is posted."""
+    rng, outages = random.Random(50), list[tuple[float, float]]()
     with feedback_load(stack) as load:
         for _ in range(kills):
-            time.sleep(seconds / kills * generator.uniform(0.2, 0.8))
+            time.sleep(seconds / kills * rng.uniform(0.2, 0.8))
             assert stack.traces is not None
             killed_s = time.monotonic()
             stack.traces.send_signal(signal.SIGKILL)
             stack.traces.wait(10)
-            time.sleep(seconds / kills * generator.uniform(0.0, 0.2))
+            time.sleep(seconds / kills * rng.uniform(0.0, 0.2))
             stack.start_traces()
             outages.append((killed_s, time.monotonic()))
-    check_votes(stack, load)
-    sys.stderr.write(describe(load, kills) + "\n")
-    assert load.failed == 0
+    require_all_votes(stack, load)
+    sys.stderr.write(describe_load(load, kills) + "\n")
+    assert load.failed_count == 0
     # Other tests on the same cores delay posts at any time, so only the medians are compared; the
     # benchmark measures the tail.
     during_outage, otherwise = load.medians_ms(outages)
     assert during_outage < max(50.0, 2 * otherwise), (during_outage, otherwise)
 
 
-def check_votes(stack: Stack, load: Load) -> None:
-    votes = stored_votes(stack, load)
+def require_all_votes(stack: Stack, load: FeedbackLoad) -> None:
+    votes = wait_for_votes(stack, load)
     assert len(votes) == len(dict(votes)), "a vote is stored twice"
     lost_votes = load.acknowledged.keys() - dict(votes)
     assert not lost_votes, f"{len(lost_votes)} of {len(load.acknowledged)} lost"
     assert load.acknowledged.items() <= dict(votes).items()
     assert len(load.acknowledged) > 50
-    stack.wait(lambda: count_waiting(stack) == 0)
+    stack.wait(lambda: count_waiting_scores(stack) == 0)
 
 
-def count_waiting(stack: Stack) -> int:
+def count_waiting_scores(stack: Stack) -> int:
     outbox = Outbox(outbox_path(stack.settings))
     try:
         return outbox.counts().scores
@@ -198,25 +201,25 @@ def restarted_stack(stack: Stack) -> Iterator[Stack]:
 @pytest.mark.drawn(1, of="gateways that end or start")
 # the quick suite kills the gateway here and terminates it in `test_breaker.py`
 @pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
+    "signum", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
 )
-def test_a_restart_of_the_gateway_loses_no_feedback(restarted_stack: Stack, number: int) -> None:
+def test_a_restart_of_the_gateway_loses_no_feedback(restarted_stack: Stack, signum: int) -> None:
     stack = restarted_stack
-    # nothing leaves the outbox until all processes run again; a relay without a store would retry
-    # only after half a minute
-    end(stack.relay)
+    # Nothing leaves the outbox until all processes run again; a relay without a store would retry
+    # only after half a minute.
+    stop_process(stack.relay)
     with feedback_load(stack) as load:
         time.sleep(2)
         assert stack.gateway is not None
         worker = stack.worker().pid
-        stack.gateway.send_signal(number)
+        stack.gateway.send_signal(signum)
         stack.gateway.wait(30)
-        if number == signal.SIGKILL:
+        if signum == signal.SIGKILL:
             os.kill(worker, signal.SIGKILL)
         stack.start_gateway()
         time.sleep(2)
     stack.start_relay()
-    check_votes(stack, load)
+    require_all_votes(stack, load)
 
 
 def test_a_full_outbox_is_reported_and_answers_continue(stack: Stack) -> None:

@@ -40,7 +40,7 @@ def ask_twin(stack: Stack, **fields: Any) -> dict[str, Any]:
 def has_answered_since(
     answers: list[tuple[float, int, str, float]], after: float, version: str
 ) -> bool:
-    """Return whether a reader has received an answer of this version after this time."""
+    """Return whether a reader has received an answer from this version after this time."""
     return any(
         ended_at > after and answered_by == version for ended_at, _, answered_by, _ in list(answers)
     )
@@ -178,7 +178,7 @@ def test_the_base_answers_if_an_external_answer_model_fails(stack: Stack) -> Non
 
 @pytest.mark.parametrize("canary", [1, None])
 def test_a_failed_request_leaves_one_trace(stack: Stack, canary: int | None) -> None:
-    """The attempts of LiteLLM and of the fallback leave no traces of their own."""
+    """The single attempts of LiteLLM and of the fallback leave no additional traces."""
     stack.release("ann", 2, canary=canary)
     stack.wait(lambda: ask_twin(stack)["version"] == ("v1" if canary else "v2"))
     started_at = datetime.now(UTC)
@@ -295,9 +295,8 @@ def test_a_stream_is_restarted_after_its_server_died(stack: Stack) -> None:
     replacement = ServerProcess(stack.settings, stack.model, alias="ann-v2-again")
     replacement.wait_until_ready()  # The gateway retries for five seconds only.
     with (
-        throttle_process(
-            pid, stopped_s=0.1, running_s=0.01
-        ),  # throttled so that the kill precedes the last token
+        # throttled, so that the kill precedes the last token
+        throttle_process(pid, stopped_s=0.1, running_s=0.01),
         httpx.Client(trust_env=False, timeout=60) as client,
         client.stream(
             "POST",

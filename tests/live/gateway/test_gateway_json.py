@@ -26,8 +26,8 @@ SCHEMA: dict[str, Any] = {
 RESPONSE_FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "rating", "schema": SCHEMA}}
 
 
-def check_schema(text: str) -> None:
-    """Assert that an answer matches `SCHEMA`."""
+def require_schema(text: str) -> None:
+    """Require that an answer matches `SCHEMA`."""
     document = json.loads(text)
     assert set(document) == {"accuracy", "style", "reason"}
     assert {document["accuracy"], document["style"]} <= {1, 2, 3, 4, 5}
@@ -40,13 +40,13 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
     create = base_model.client().chat.completions.create
 
     answer = create(**request, response_format=RESPONSE_FORMAT)
-    check_schema(answer.choices[0].message.content or "")
+    require_schema(answer.choices[0].message.content or "")
     twin = (answer.model_extra or {})["twin"]
     assert (twin["version"], twin["degraded"]) == ("base", "")
     assert twin["sources"]
 
     chunks = list(create(**request, response_format=RESPONSE_FORMAT, stream=True))
-    check_schema("".join(chunk.choices[0].delta.content or "" for chunk in chunks))
+    require_schema("".join(chunk.choices[0].delta.content or "" for chunk in chunks))
     assert (chunks[-1].model_extra or {})["twin"]["version"] == "base"
 
     completion = create(**request, response_format={"type": "json_object"})
@@ -55,7 +55,7 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
         assert isinstance(json.loads(text), dict)
     assert text.lstrip().startswith("{")
 
-    # without a schema the model writes no JSON, so the tests above are meaningful
+    # Without a schema the model writes no JSON, so the assertions above are meaningful.
     with pytest.raises(json.JSONDecodeError):
         json.loads(create(**request).choices[0].message.content or "")
 
@@ -67,7 +67,7 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "words"),
+    ("response_format", "message"),
     [
         ({"type": "xml"}, "the type 'xml'"),
         ({"type": "json_schema", "json_schema": {"name": "x"}}, "a schema that is not an object"),
@@ -80,13 +80,13 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
     ],
 )
 def test_an_impossible_format_is_the_clients_error(
-    base_model: Stack, form: Any, words: str
+    base_model: Stack, response_format: Any, message: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as error:
         base_model.client().chat.completions.create(
-            model="twin/ann", messages=QUESTION, response_format=form
+            model="twin/ann", messages=QUESTION, response_format=response_format
         )
-    assert words in str(error.value)
+    assert message in str(error.value)
     assert "response_format" in str(error.value)
     answer = base_model.post({"model": "twin/ann", "messages": QUESTION, "max_tokens": 3})
     assert answer.status_code == 200

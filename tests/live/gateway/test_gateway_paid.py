@@ -23,14 +23,9 @@ import openai
 import pytest
 
 from tests.free_ports import free_port
-from tests.live.gateway.stack import (
-    Stack,
-    count_processed_tokens,
-    new_stack,
-    slow_down_provider,
-)
+from tests.live.gateway.stack import Stack, count_processed_tokens, new_stack, slow_down_provider
 from tests.simulated_provider.paid_provider import RETRY_AFTER_S, PaidProvider
-from tests.simulated_provider.provider_answers import WORDS, Behaviour, read_bill
+from tests.simulated_provider.provider_answers import WORDS, Behavior, read_bill
 from twin_resources.access.account import SpendingAccount, open_account
 from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
@@ -46,7 +41,7 @@ from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
 MODEL = "openai/gpt-4o-mini"
-BUDGET = 1.0
+BUDGET_USD = 1.0
 BODY: dict[str, Any] = {
     "model": "twin/ann@paid",
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
@@ -54,15 +49,14 @@ BODY: dict[str, Any] = {
 }
 
 
-def ask_for(behaviour: str, **fields: Any) -> dict[str, Any]:
-    """Return a question that names the behaviour of the simulated provider."""
-    return (
-        BODY | {"messages": [{"role": "user", "content": f"How much oil? ({behaviour})"}]} | fields
-    )
+def build_body(failure: str, **fields: Any) -> dict[str, Any]:
+    """Return a request whose question names a failure of the simulated provider."""
+    messages = [{"role": "user", "content": f"How much oil? ({failure})"}]
+    return BODY | {"messages": messages} | fields
 
 
 class MoneyWatch:
-    """The changes of the provider's bill and of the account in nano-dollars."""
+    """Measures the changes of the provider's bill and of the account, in nano-dollars."""
 
     def __init__(self, stack: Stack, provider: PaidProvider) -> None:
         self.stack, self.provider = stack, provider
@@ -70,7 +64,7 @@ class MoneyWatch:
         self.settled_before = self._settled_nano()
 
     def _account(self) -> SpendingAccount:
-        settings = self.stack.settings.model_copy(update={"paid_budget_per_day": BUDGET})
+        settings = self.stack.settings.model_copy(update={"paid_budget_per_day": BUDGET_USD})
         return open_account(settings, State.open(settings.state_address))
 
     def _settled_nano(self) -> int:
@@ -87,7 +81,7 @@ class MoneyWatch:
     def use_up(self) -> None:
         """Spend the remaining budget of the day."""
         account = self._account()
-        remaining_usd = BUDGET - account.sum_spending().usd
+        remaining_usd = BUDGET_USD - account.sum_spending().usd
         account.settle(
             account.reserve(purpose="answer", author="", key="", max_usd=remaining_usd),
             remaining_usd,
@@ -97,7 +91,7 @@ class MoneyWatch:
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaidProvider]:
     bill = tmp_path_factory.mktemp("provider") / "bill.jsonl"
-    paid_provider = PaidProvider(Behaviour(token_s=0.02), bill)
+    paid_provider = PaidProvider(Behavior(token_s=0.02), bill)
     paid_provider.start()
     yield paid_provider
     paid_provider.end()
@@ -112,7 +106,7 @@ def paid(
 ) -> Iterator[Stack]:
     environ = {
         "TWIN_PAID_MODEL": MODEL,
-        "TWIN_PAID_BUDGET_PER_DAY": str(BUDGET),
+        "TWIN_PAID_BUDGET_PER_DAY": str(BUDGET_USD),
         "OPENAI_API_KEY": "sk-of-the-provider",
         "OPENAI_BASE_URL": provider.url,
         "ANTHROPIC_API_KEY": "sk-ant-found-by-chance",
@@ -156,7 +150,7 @@ def test_the_account_agrees_with_the_providers_bill(paid: Stack, money: MoneyWat
 def test_refusals_of_the_provider_are_passed_on(
     paid: Stack, money: MoneyWatch, *, stream: bool
 ) -> None:
-    rate_limited = paid.post(ask_for("429", stream=stream))
+    rate_limited = paid.post(build_body("429", stream=stream))
     error = rate_limited.json()["error"]
     assert (rate_limited.status_code, error["code"], error["type"]) == (
         429,
@@ -165,7 +159,7 @@ def test_refusals_of_the_provider_are_passed_on(
     )
     assert rate_limited.headers["retry-after"] == str(RETRY_AFTER_S)
     assert "in 7 s" in error["message"]
-    server_error = paid.post(ask_for("500", stream=stream))
+    server_error = paid.post(build_body("500", stream=stream))
     assert (server_error.status_code, server_error.json()["error"]["code"]) == (
         500,
         "provider_failed",
@@ -177,14 +171,14 @@ def test_refusals_of_the_provider_are_passed_on(
 
 
 def test_an_interrupted_stream_ends_with_an_error_and_the_end_mark(paid: Stack) -> None:
-    text = paid.post(ask_for("broken", stream=True, max_tokens=40)).text
+    text = paid.post(build_body("broken", stream=True, max_tokens=40)).text
     *_, error, end_mark = [line for line in text.splitlines() if line]
     assert end_mark == "data: [DONE]"
     error_fields = json.loads(error.removeprefix("data: "))["error"]
     assert (error_fields["code"], error_fields["type"]) == ("provider_failed", "server_error")
     assert "litellm" not in text.lower()
     streamed = paid.client().chat.completions.create(
-        **ask_for("broken", stream=True, max_tokens=40)
+        **build_body("broken", stream=True, max_tokens=40)
     )
     with pytest.raises(openai.APIError, match="does not answer"):
         list(streamed)
@@ -193,7 +187,7 @@ def test_an_interrupted_stream_ends_with_an_error_and_the_end_mark(paid: Stack) 
 def test_interrupted_streams_are_paid_for(paid: Stack, money: MoneyWatch) -> None:
     """Six readers disconnect after a token; at most a few more tokens are paid for."""
     with ThreadPoolExecutor(6) as pool, slow_down_provider(money.provider, 0.4):
-        bodies = [ask_for("long", stream=True, max_tokens=60)] * 6
+        bodies = [build_body("long", stream=True, max_tokens=60)] * 6
         assert all(pool.map(lambda body: disconnect_after_first_token(paid, body), bodies))
         settled = money.settled_nano()
         bill = money.provider.bill.path
@@ -204,20 +198,20 @@ def test_interrupted_streams_are_paid_for(paid: Stack, money: MoneyWatch) -> Non
     # Tokens in transit are not counted: two per stream, $0.0000012.
     assert abs(settled - money.billed_nano()) <= 6 * 2 * 600
     second_watch = MoneyWatch(paid, money.provider)
-    broken = paid.post(ask_for("broken", stream=True, max_tokens=40))
+    broken = paid.post(build_body("broken", stream=True, max_tokens=40))
     assert "error" in broken.text
     assert second_watch.settled_nano() == second_watch.billed_nano() > 0
 
 
 def test_calls_of_unknown_cost_count_in_full(paid: Stack, money: MoneyWatch) -> None:
-    """This happens if the connection is cut before an answer, or the answer has no usage."""
-    assert paid.post(ask_for("cut")).status_code == 503
-    assert paid.post(ask_for("no usage")).json()["twin"]["cost_usd"] > 0
+    """The cost is unknown if the connection is cut before an answer, or the answer has no usage."""
+    assert paid.post(build_body("cut")).status_code == 503
+    assert paid.post(build_body("no usage")).json()["twin"]["cost_usd"] > 0
     settled = money.settled_nano()
     assert money.billed_nano() <= settled <= money.billed_nano() + 2 * 5 * 600
 
 
-def write_prose_only(paid: Stack) -> None:
+def answer_only_in_prose(paid: Stack) -> None:
     """Let Ann answer only in prose, because this home has no posts to quote."""
     write_author(paid.settings, replace(read_author(paid.settings, "ann"), answer="voice"))
 
@@ -230,13 +224,10 @@ def test_a_repeated_request_is_paid_for_once(paid: Stack, money: MoneyWatch) -> 
     assert repeated.headers["idempotent-replayed"] == "true"
     assert repeated.headers["x-twin-trace-id"] == first.headers["x-twin-trace-id"]
     changed = paid.post(BODY | {"max_tokens": 6}, **headers)
-    assert (changed.status_code, changed.json()["error"]["code"]) == (
-        422,
-        "idempotency_key_reused",
-    )
+    assert (changed.status_code, changed.json()["error"]["code"]) == (422, "idempotency_key_reused")
     # A stream continues after a disconnect, and its answer is stored.
     requests_before = money.provider.bill.requests
-    stream = ask_for("long", stream=True, max_tokens=30)
+    stream = build_body("long", stream=True, max_tokens=30)
     stream_headers = {"Idempotency-Key": "second"}
     with slow_down_provider(money.provider, 0.5):  # later tokens are fast again
         disconnect_after_first_token(paid, stream, **stream_headers)
@@ -306,7 +297,7 @@ def test_guards_apply_to_every_api_stream_and_batch(
         monkeypatch.setenv(name, paid.environ[name])
     words = Guards((("words", "answer", "mask"), ("words", "input", "off")), tuple(WORDS))
     author = read_author(paid.settings, "ann")
-    chat = ask_for("long", max_tokens=9)
+    chat = build_body("long", max_tokens=9)
     response = {"model": "twin/ann@paid", "input": "How much oil? (long)", "max_output_tokens": 9}
     completion = {"model": "twin/ann@paid", "prompt": "How much oil? (long)", "max_tokens": 9}
     client = paid.client()
@@ -349,17 +340,17 @@ def test_guards_apply_to_every_api_stream_and_batch(
 
 
 def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -> None:
-    """24 concurrent paid questions of a key with $0.0001 go to two gateways; one is killed."""
-    limit = 0.0001
+    """Two gateways get 24 concurrent paid questions with a key limit of $0.0001; one is killed."""
+    limit_usd = 0.0001
     with closing(open_key_store(paid.settings)) as state:
-        limits = KeyLimits(frozenset({PAID}), usd_per_day=limit)
+        limits = KeyLimits(frozenset({PAID}), usd_per_day=limit_usd)
         key = add_key(state, role="site", authors=["*"], label="24 at once", limits=limits)
     second_gateway = Stack(
         paid.settings.model_copy(update={"gateway_port": free_port()}), paid.model, paid.environ
     )
     try:
         second_gateway.start_gateway()
-        body = ask_for("long", max_tokens=30)
+        body = build_body("long", max_tokens=30)
 
         def ask(number: int) -> int | str:
             try:
@@ -377,7 +368,7 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -
     assert 429 in results
     # What the killed gateway had reserved and not sent may be spent by later questions.
     paid.wait(lambda: paid.post(body, key=key).status_code == 429)
-    assert 0 < money.billed_nano() <= limit * NANO_PER_DOLLAR
+    assert 0 < money.billed_nano() <= limit_usd * NANO_PER_DOLLAR
     refused = paid.post(body, key=key)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
     assert "the key " in refused.json()["error"]["message"]
@@ -385,7 +376,7 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -
 
 def test_the_paid_model_answers_until_the_budget_is_spent(paid: Stack, money: MoneyWatch) -> None:
     assert "twin/ann@paid" in [model.id for model in paid.client().models.list()]
-    write_prose_only(paid)
+    answer_only_in_prose(paid)
     paid.unlist("ann/v1")
     paid.release("ann", 1)
     streamed = BODY | {"model": "twin/ann", "stream": True}

@@ -32,10 +32,10 @@ from twin_cli.commands.routing_command import build_routing_summary, preview_rou
 
 from tests.free_ports import free_port
 from tests.live.gateway.clock_home import AUTHOR, BASE, clock_question, prepare_home, small_talk
-from tests.live.gateway.market import TWIN, Form, Market
+from tests.live.gateway.market import TWIN, Market, MarketSize
 from tests.live.gateway.stack import Stack, new_stack, slow_down_provider
 from tests.simulated_provider.paid_provider import PaidProvider
-from tests.simulated_provider.provider_answers import Behaviour, read_bill
+from tests.simulated_provider.provider_answers import Behavior, read_bill
 from twin_assets.feedback.interactions import interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_labels import routing_labels
@@ -55,16 +55,13 @@ PROMPT_NANO, TOKEN_NANO = 150, 600  # nano-dollars per token of prompt and answe
 BUDGET = 10_000.0
 
 
-SHORT = Form(labels=70, margin=0.1, gateways=2, questions=11)
-LONG = Form(labels=300, margin=0.03, gateways=4, questions=44)
+SHORT = MarketSize(label_count=70, margin=0.1, gateway_count=2, question_count=11)
+LONG = MarketSize(label_count=300, margin=0.03, gateway_count=4, question_count=44)
 
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(SHORT, id="short"),
-        pytest.param(LONG, id="long", marks=pytest.mark.long),
-    ],
+    params=[pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)],
 )
 def market(
     request: pytest.FixtureRequest,
@@ -73,10 +70,10 @@ def market(
     tiny_gguf: Path,
 ) -> Iterator[Market]:
     """Start the gateways and create the keys, before any label exists."""
-    form: Form = request.param
+    size: MarketSize = request.param
     folder = tmp_path_factory.mktemp("market")
     provider = PaidProvider(
-        Behaviour(latency_s=0.005, token_s=0.01, reads=True), folder / "bill.jsonl"
+        Behavior(latency_s=0.005, token_s=0.01, reads=True), folder / "bill.jsonl"
     )
     provider.start()
     environ = {
@@ -84,7 +81,7 @@ def market(
         "TWIN_PAID_MODEL": MODEL,
         "TWIN_PAID_BUDGET_PER_DAY": str(BUDGET),
         "TWIN_BUDGET_PER_DAY": str(BUDGET),
-        "TWIN_QUALITY_MARGIN": str(form.margin),
+        "TWIN_QUALITY_MARGIN": str(size.margin),
         "OPENAI_API_KEY": "sk-of-the-provider",
         "OPENAI_BASE_URL": provider.url,
     }
@@ -98,11 +95,11 @@ def market(
         patch.setenv("TWIN_GATEWAY_PORT", str(stack.settings.gateway_port))
         patch.setenv("TWIN_TRACES_PORT", str(stack.settings.traces_port))
         patch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-        others = [
+        other_stacks = [
             Stack(
                 stack.settings.model_copy(update={"gateway_port": free_port()}), tiny_gguf, environ
             )
-            for _ in range(form.gateways - 1)
+            for _ in range(size.gateway_count - 1)
         ]
         try:
             stack.start_traces()
@@ -110,18 +107,18 @@ def market(
             prepare_home(stack.settings, tiny_gguf, load_embedder(stack.settings))
             stack.start_model(f"{AUTHOR}/v1")
             with ThreadPoolExecutor() as pool:
-                list(pool.map(Stack.start_gateway, [stack, *others]))
+                list(pool.map(Stack.start_gateway, [stack, *other_stacks]))
             instance = dg.DagsterInstance.ephemeral()
             instance.add_dynamic_partitions(str(authors.name), [AUTHOR])
-            new_market = Market(form, [stack, *others], provider, instance)
-            new_market.site = new_market.create_key("a site")
-            new_market.friend = new_market.create_key(
+            new_market = Market(size, [stack, *other_stacks], provider, instance)
+            new_market.site_key = new_market.create_key("a site")
+            new_market.friend_key = new_market.create_key(
                 "a friend", aliases=frozenset({PAID}), usd_per_day=1.0
             )
             yield new_market
         finally:
-            for other in others:
-                other.stop()
+            for other_stack in other_stacks:
+                other_stack.stop()
             provider.end()
 
 
@@ -129,7 +126,8 @@ def market(
 def purchase(market: Market) -> dict[str, Any]:
     """Ask questions at every gateway, and buy labels for them."""
     questions = [
-        clock_question(n // 2) if n % 2 else small_talk(n // 2) for n in range(market.form.labels)
+        clock_question(n // 2) if n % 2 else small_talk(n // 2)
+        for n in range(market.size.label_count)
     ]
     with ThreadPoolExecutor(4) as pool:
         list(
@@ -156,7 +154,7 @@ def adoption(market: Market, purchase: dict[str, Any]) -> dict[str, Any]:
         market.stack.wait(
             lambda number=number: (
                 market.ask(clock_question(900), gateway=number)["route"] != "stable"
-            ),
+            )
         )
     return result
 
@@ -191,14 +189,14 @@ CLIENT_METHODS = {"whole": ask_chat, "stream": ask_stream, "responses": ask_resp
 
 @pytest.fixture(scope="module")
 def traffic(market: Market, adoption: dict[str, Any]) -> AnsweredTraffic:
-    """Ask questions about clocks and small talk with every client method, over all gateways."""
-    jobs = [(name, n) for name in CLIENT_METHODS for n in range(market.form.questions)]
+    """Ask clock questions and small talk with every client method, spread over all gateways."""
+    jobs = [(name, n) for name in CLIENT_METHODS for n in range(market.size.question_count)]
 
     def run(item: tuple[int, tuple[str, int]]) -> tuple[str, str]:
         number, (name, turn) = item
         question = (clock_question if turn % 4 == 1 else small_talk)(1_000 + number)
         gateway = market.gateways[number % len(market.gateways)]
-        return name, CLIENT_METHODS[name](gateway, market.site, question)
+        return name, CLIENT_METHODS[name](gateway, market.site_key, question)
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(run, enumerate(jobs)))
@@ -212,14 +210,14 @@ def test_labels_are_bought_for_the_questions_of_readers(
     market: Market, purchase: dict[str, Any]
 ) -> None:
     assert purchase["claims"] == ["topic", "voice"], purchase["certificates"]
-    assert purchase["labels"] == purchase["new_labels"] == market.form.labels
+    assert purchase["labels"] == purchase["new_labels"] == market.size.label_count
     assert purchase["withdrawn"] == []
     tables = Tables(market.settings.tables_base, state=State.open(market.settings.state_address))
     labels = tables.read("routing_labels", AUTHOR).filter(pl.col("source") != "plant")
     assert set(labels["source"]) == {"recorded"}
-    assert labels["reader"].n_unique() == market.form.labels
+    assert labels["reader"].n_unique() == market.size.label_count
     bill = market.provider.bill
-    assert bill.requests == market.form.labels
+    assert bill.requests == market.size.label_count
     assert market.settled_nano() == bill.nano > 0
     assert purchase["usd"] == pytest.approx(
         bill.nano / NANO_PER_DOLLAR, abs=1e-6
@@ -262,7 +260,7 @@ def test_the_reported_saving_contains_the_true_one(
         read_routing_policy(policy_path(market.settings.home, AUTHOR)).written_at
     )
     interactions_table = market.wait_for_answers(
-        market.form.labels + traffic.question_count + 8 * len(market.gateways)
+        market.size.label_count + traffic.question_count + 8 * len(market.gateways)
     )
     own_answers = interactions_table.filter(
         (pl.col("route") == "stable") & (pl.col("started_at") >= written_at)
@@ -273,7 +271,7 @@ def test_the_reported_saving_contains_the_true_one(
     with ThreadPoolExecutor(4) as pool:  # the actual price, from the provider's bill
         list(
             pool.map(
-                lambda question: market.ask(question, key=market.friend, model=f"{TWIN}@paid"),
+                lambda question: market.ask(question, key=market.friend_key, model=f"{TWIN}@paid"),
                 own_answers["question"].to_list(),
             )
         )
@@ -306,7 +304,7 @@ def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: Answe
     headers = {"Idempotency-Key": "cost-1"}
     body = {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(931)}]}
     first, second = (
-        gateway.post(body, key=market.friend, **headers)
+        gateway.post(body, key=market.friend_key, **headers)
         for gateway in (market.gateways[0], market.gateways[-1])
     )
     assert first.json()["twin"]["version"] == "paid"
@@ -364,10 +362,12 @@ def test_a_failing_provider_is_replaced_and_paid_at_most_once(
         assert difference_nano == 0
 
 
-def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: AnsweredTraffic) -> None:
+def test_a_gateway_killed_amid_paid_streams_stays_within_its_reservations(
+    market: Market, traffic: AnsweredTraffic
+) -> None:
     settled_before, billed_before = market.settled_nano(), _billed_nano(market)
-    count = 3 * len(market.gateways)
-    has_begun = threading.Barrier(count + 1, timeout=120)
+    stream_count = 3 * len(market.gateways)
+    all_started = threading.Barrier(stream_count + 1, timeout=120)
 
     def read(number: int) -> str:
         body = {
@@ -378,23 +378,23 @@ def test_a_gateway_is_killed_amid_paid_streams(market: Market, traffic: Answered
         stack = market.gateways[number % len(market.gateways)]
         text = ""
         try:
-            with _open_stream(stack, body, market.friend) as answer:
+            with _open_stream(stack, body, market.friend_key) as answer:
                 for line in answer.iter_lines():
                     if '"content":"' in line and not text:
-                        has_begun.wait()
+                        all_started.wait()
                     text += line
         except httpx.TransportError:
             return "lost"
         return "whole" if "[DONE]" in text else "lost"
 
-    with ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(stream_count) as pool:
         with slow_down_provider(market.provider, 0.5):
-            futures = [pool.submit(read, number) for number in range(count)]
-            has_begun.wait()
+            futures = [pool.submit(read, number) for number in range(stream_count)]
+            all_started.wait()
             market.gateways[-1].worker().send_signal(signal.SIGKILL)
         outcomes = [future.result() for future in futures]
     market.gateways.pop().stop()
-    assert outcomes.count("whole") == count - 3
+    assert outcomes.count("whole") == stream_count - 3
     market.stack.wait(
         lambda: len(read_bill(market.provider.bill.path)) == market.provider.bill.requests
     )
@@ -425,7 +425,7 @@ def test_without_budget_the_homes_own_model_answers(
     assert sum("budget used up" in reason or "margin not held" in reason for reason in reasons) >= 2
     refused = market.stack.post(
         {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(1)}]},
-        key=market.friend,
+        key=market.friend_key,
     )
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
     assert market.provider.bill.requests == requests_before
@@ -441,7 +441,9 @@ def test_every_trace_explains_its_route(market: Market, traffic: AnsweredTraffic
     routed_with_reason = [trace for trace in routed if trace.get("twin.routing")]
     # Questions before the policy have no reason.
     assert len(routed_with_reason) >= traffic.question_count
-    assert len(routed) - len(routed_with_reason) <= market.form.labels + 20 * len(market.gateways)
+    assert len(routed) - len(routed_with_reason) <= market.size.label_count + 20 * len(
+        market.gateways
+    )
     for trace in routed_with_reason:
         assert "gain " in trace["twin.routing"] or trace["twin.routing"].startswith("not routed: ")
         assert 0.0 < float(trace["twin.propensity"]) <= 1.0
@@ -464,7 +466,7 @@ def _ask_paid_question(
             "messages": [{"role": "user", "content": question}],
             "stream": stream,
         }
-        answer = market.stack.post(body, key=key or market.site)
+        answer = market.stack.post(body, key=key or market.site_key)
         assert answer.status_code == 200, answer.text
         if "routed:paid" in answer.text:
             return answer
@@ -494,7 +496,7 @@ def _disconnect(market: Market, number: int, question: str) -> None:
         "stream": True,
     }
     stack = market.gateways[number % len(market.gateways)]
-    with _open_stream(stack, body, market.friend) as answer:
+    with _open_stream(stack, body, market.friend_key) as answer:
         next(line for line in answer.iter_lines() if '"content":"' in line)
 
 

@@ -1,7 +1,7 @@
 """Test that every request of a conversation with each of twelve programs is answered.
 
 An answer to a reader starts with the author's own sentence, which shows that the search used the
-question and nothing around it. A program's own request is answered in its format and does not count
+question and nothing else. A program's own request is answered in its format and does not count
 as a reader's question. `test_gateway_disconnects.py` tests disconnects, and
 `test_gateway_permissions.py` tests repeated requests.
 """
@@ -30,7 +30,7 @@ def send(stack: Stack, program: Program, body: dict[str, Any]) -> tuple[str, dic
 def send_for_document(
     stack: Stack, program: Program, body: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Return the result of `send`, and the document of the Responses API."""
+    """Return the result of `send`, and the last document of the response."""
     answer = httpx.post(**_request_arguments(stack, program, body))
     assert answer.status_code == 200, f"{body}: {answer.text}"
     lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
@@ -61,7 +61,7 @@ def _request_arguments(stack: Stack, program: Program, body: dict[str, Any]) -> 
     }
 
 
-def conversations(program: Program) -> dict[str, tuple[list[Turn], str]]:
+def build_session_steps(program: Program) -> dict[str, tuple[list[Turn], str]]:
     """Return the steps of a session: the turns that are sent and the start of the answer."""
 
     def user(text: str) -> Turn:
@@ -94,9 +94,9 @@ def conversations(program: Program) -> dict[str, tuple[list[Turn], str]]:
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
-def test_a_session_of_a_program(stack: Stack, program: Program) -> None:
-    for step, (turns, expected) in conversations(program).items():
-        text, twin = send(stack, program, program.body(turns))
+def test_every_step_of_a_programs_session_is_answered(stack: Stack, program: Program) -> None:
+    for step, (turns, expected) in build_session_steps(program).items():
+        text, twin = send(stack, program, program.make_body(turns))
         assert text.startswith(expected), (step, text)
         assert (twin["answer"], twin["front_desk"]) == ("quote", ""), step
 
@@ -104,13 +104,13 @@ def test_a_session_of_a_program(stack: Stack, program: Program) -> None:
 @pytest.mark.drawn(3)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_after_a_disconnect_the_question_is_answered_again(stack: Stack, program: Program) -> None:
-    body = program.body(
+    body = program.make_body(
         [program.make_turn("user", OIL)], **{"model": "twin/ann@base", "stream": True}
     )
     with httpx.stream("POST", **_request_arguments(stack, program, body)) as answer:
         assert answer.status_code == 200
         next(answer.iter_bytes())
-    text, twin = send(stack, program, program.body([program.make_turn("user", OIL)]))
+    text, twin = send(stack, program, program.make_body([program.make_turn("user", OIL)]))
     assert text.startswith(OIL_QUOTE)
     assert twin["answer"] == "quote"
 
@@ -127,7 +127,7 @@ def test_a_program_may_refer_to_earlier_answers(stack: Stack, program: Program) 
     for number in range(10):
         question, expected = ((OIL, OIL_QUOTE), (BRASS, BRASS_QUOTE))[number % 2]
         turns[-1] = program.make_turn("user", question)
-        text, twin, document = send_for_document(stack, program, program.body(turns, **fields))
+        text, twin, document = send_for_document(stack, program, program.make_body(turns, **fields))
         assert text.startswith(expected), number
         assert not {"previous_response_id", "item_reference"} & {*twin.get("ignored", ())}, number
         earlier_turns, reference = program.make_reference(document, turns)
@@ -147,7 +147,7 @@ def test_a_title_request_is_not_a_readers_question_and_keeps_its_format(
     if OIL not in last:
         turns += [program.make_turn("user", OIL), program.make_turn("assistant", "One drop.")]
     text, twin = send(
-        stack, program, program.body([*turns, program.make_turn("user", last)], **fields)
+        stack, program, program.make_body([*turns, program.make_turn("user", last)], **fields)
     )
     is_json = bool({"response_format", "tools", "text"} & fields.keys()) or "JSON" in last
     assert (json.loads(text)["title"] if is_json else text) == "How much oil does a clock"

@@ -1,7 +1,7 @@
 """Request every route of the LiteLLM proxy through the gateway, and print which routes exist.
 
 The routes come from the proxy's OpenAPI document and from its router, because the document omits
-some. The proxy is not started, but a route that the gateway allows does not answer 404.
+some. The proxy is not started; routes that the gateway allows return another status than 404.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def request_routes(gateway: ASGIApp, proxy: Any, key: str) -> list[tuple[s
 
 
 def route_exists(answer: httpx.Response) -> bool:
-    """Return whether the route exists; an answer to HEAD has no body that names the error."""
+    """Return whether the route exists; responses to HEAD have no body that names the error."""
     is_unknown = answer.request.method == "HEAD" or "no_such_route" in answer.text
     return answer.status_code != 404 or not is_unknown
 

@@ -22,8 +22,8 @@ import httpx
 
 from tests.conftest import ROOT
 from tests.free_ports import free_port
-from tests.graph.s3 import KEY, REGION, client_of
-from tests.live.gateway.stack import end
+from tests.graph.s3 import KEY, REGION, make_s3_client
+from tests.live.gateway.stack import stop_process
 from twin_resources.settings import Settings, load_secrets
 
 GATEWAY, MODELS = "gateway", "models"
@@ -33,7 +33,7 @@ TIMEOUT_S = 240.0  # long enough if seven other processes use the cores
 def shared_environment(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
     """Create a bucket, and return the environment variables that all hosts share."""
     bucket = postgresql_url.rpartition("/")[2]  # a new one for each database
-    client_of(s3_endpoint).create_bucket(Bucket=bucket)
+    make_s3_client(s3_endpoint).create_bucket(Bucket=bucket)
     return {
         "AWS_ENDPOINT": s3_endpoint,
         "AWS_ACCESS_KEY_ID": KEY,
@@ -122,7 +122,7 @@ class Host:
 
     def stop(self) -> None:
         for process in self.processes.values():
-            end(process)
+            stop_process(process)
         self.processes.clear()
 
     def readiness(self) -> tuple[int, dict[str, Any]]:

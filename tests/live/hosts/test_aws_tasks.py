@@ -15,7 +15,7 @@ import pytest
 
 from tests import aws_stack
 from tests.free_ports import free_port
-from tests.graph.s3 import KEY, REGION, client_of
+from tests.graph.s3 import KEY, REGION, make_s3_client
 from tests.live.hosts.host import Host
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.settings import load_secrets
@@ -29,7 +29,7 @@ def tasks(s3_endpoint: str) -> dict[str, dict[str, Any]]:
         "endpoint_url": s3_endpoint, "region_name": REGION,
         "aws_access_key_id": KEY, "aws_secret_access_key": KEY,
     }  # fmt: skip
-    return aws_stack.create(boto3, **arguments)
+    return aws_stack.create_stack(boto3, **arguments)
 
 
 @pytest.fixture
@@ -54,12 +54,12 @@ def hosts(
     with ExitStack() as stack:
         hosts: dict[str, Host] = {}
         for name, task in tasks.items():
-            environment = aws_stack.environment_of(task["containerDefinitions"][0], secrets)
+            environment = aws_stack.task_environment(task["containerDefinitions"][0], secrets)
             ports = {"TWIN_DAGSTER_PORT": str(free_port())}
             hosts[name] = Host(tmp_path / name, environment | credentials | ports)
             stack.callback(hosts[name].stop)
         bucket = environment["TWIN_STORE_URI"].removeprefix("s3://").partition("/")[0]
-        assert bucket in {b["Name"] for b in client_of(s3_endpoint).list_buckets()["Buckets"]}
+        assert bucket in {b["Name"] for b in make_s3_client(s3_endpoint).list_buckets()["Buckets"]}
         yield hosts
 
 

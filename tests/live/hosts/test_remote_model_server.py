@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapter_server import Adapters, serving
+from tests.adapter_server import BaseWithAdapters, serving
 from tests.live.hosts.host import MODELS, Host
 from tests.live.hosts.test_two_hosts import add_version, prepare_host
 from twin_resources.models.serving.loaded_adapters import AdapterServer
@@ -49,11 +49,11 @@ with ModelServers(settings).serve_version(version) as server:
 @pytest.fixture
 def hosts(
     tmp_path: Path, shared: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Host, Host, Host, Adapters]]:
+) -> Iterator[tuple[Host, Host, Host, BaseWithAdapters]]:
     """Return the hosts that train, serve and judge, and the server's loaded adapters."""
     training_host = Host(tmp_path / "trains", shared)
     prepare_host(training_host, monkeypatch)
-    adapters = Adapters(training_host.folder / "tiny", "tiny", "float32")
+    adapters = BaseWithAdapters(training_host.folder / "tiny", "tiny", "float32")
     with serving(adapters, key="") as url:
         home = str(tmp_path / "serves" / "home")
         environment = shared | {"TWIN_MODEL_SERVER_URL": url, "TWIN_MODEL_SERVER_HOME": home}
@@ -79,7 +79,7 @@ def start_gate(host: Host, number: int) -> subprocess.Popen[str]:
 
 @pytest.mark.drawn(2, of="long flows")
 def test_a_gate_asks_its_candidate_on_another_hosts_model_server(
-    hosts: tuple[Host, Host, Host, Adapters],
+    hosts: tuple[Host, Host, Host, BaseWithAdapters],
 ) -> None:
     training_host, serving_host, judging_host, adapters = hosts
     serving_host.start(MODELS)

@@ -9,14 +9,14 @@ from contextlib import closing
 
 import pytest
 
-from tests.graph.s3 import client_of
+from tests.graph.s3 import make_s3_client
 from tests.live.gateway.stack import embed_passages
 from tests.live.hosts.host import GATEWAY, MODELS, Host
 from tests.live.serving.conftest import make_adapter
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
+from tests.model_versions import register_version
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import prepare_weights
-from tests.registered import register_version
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause_author, pause_path, resume_author
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -119,7 +119,9 @@ def roll_back_from_another_computer(host: Host) -> None:
     assert "no stack is running" in waited.stderr
     bucket = host.shared["TWIN_TABLES_URI"].split("/")[2]
     post = f"# On oil\n\n{'A clock needs one drop of oil for each pivot, and no more. ' * 8}"
-    client_of(host.shared["AWS_ENDPOINT"]).put_object(Bucket=bucket, Key="posts/a.md", Body=post)
+    make_s3_client(host.shared["AWS_ENDPOINT"]).put_object(
+        Bucket=bucket, Key="posts/a.md", Body=post
+    )
     source = f"s3://{bucket}/posts"
     assert "sensor new_posts imports this" in run("import", source, "--author", "ann")
     author_file = host.settings.authors_dir / "ann.toml"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.prepared_embedder import link_weights, prepare_weights
 from tests.wheel import build_wheel
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import load_settings
@@ -119,7 +119,7 @@ def test_another_dagster_project_uses_the_assets_with_its_resources(
     (project / "workspace.yaml").write_text(workspace)
     settings = load_settings(home)
     write_author(settings, Author(slug="mara", name="Mara", sources=(str(SAMPLE),)))
-    lend_weights(prepare_weights(), settings)
+    link_weights(prepare_weights(), settings)
     dagster_home = tmp_path / "dagster"
     dagster_home.mkdir()
     (dagster_home / "dagster.yaml").touch()

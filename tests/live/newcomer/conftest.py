@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.prepared_embedder import link_weights, prepare_weights
 from tests.wheel import build_wheel, install_with_pip, make_bare_environment
 from twin_resources.authors import read_author, write_author
 from twin_resources.processes.stack import stop_stack
@@ -131,7 +131,7 @@ class StartedStack:
 @pytest.fixture(scope="package")
 def started_stack(newcomer: Newcomer) -> Iterator[StartedStack]:
     """Start a stack with the bundled author's posts and the base model."""
-    lend_weights(prepare_weights(), newcomer.settings)  # saves a download of 90 MB and 9 CPU s
+    link_weights(prepare_weights(), newcomer.settings)  # saves a download of 90 MB and 9 CPU s
     started_at = time.monotonic()
     try:
         up = newcomer.run("twin", "up", "--no-train", "--detach", timeout_s=560)

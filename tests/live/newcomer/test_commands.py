@@ -9,9 +9,9 @@ import pytest
 import typer
 from twin_cli.running import app
 
-from tests.imported import OURS, imports_of_ours
 from tests.live.newcomer.commands import COMMANDS, OtherTest
 from tests.live.newcomer.conftest import ROOT, Newcomer, StartedStack
+from tests.module_imports import PROJECT_PACKAGES, third_party_imports
 from tests.unit.installation.test_declared_imports import OPTIONAL, UNDECLARED
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
@@ -86,11 +86,13 @@ def test_every_command_has_help(newcomer: Newcomer) -> None:
 @pytest.mark.long
 def test_every_import_of_our_modules_succeeds(newcomer: Newcomer) -> None:
     excluded = {*OPTIONAL, *UNDECLARED}
-    external_modules = {found.module for found in imports_of_ours() if found.top not in excluded}
+    external_modules = {
+        found.module for found in third_party_imports() if found.top not in excluded
+    }
     script = newcomer.work_dir / "import_all.py"
     script.write_text(IMPORT_ALL)
     names = newcomer.work_dir / "imports.json"
-    names.write_text(json.dumps({"ours": OURS, "theirs": sorted(external_modules)}))
+    names.write_text(json.dumps({"ours": PROJECT_PACKAGES, "theirs": sorted(external_modules)}))
     completed = newcomer.type_line(
         "LITELLM_LOCAL_MODEL_COST_MAP=True python import_all.py < imports.json", timeout_s=600
     )

@@ -28,7 +28,7 @@ from twin_cli.commands.services import wait_for_services
 from twin_cli.commands.stopping import end_stack
 
 from tests.conftest import ROOT
-from tests.live.dagster_sensors import turn_off
+from tests.live.dagster_sensors import stop_sensor
 from tests.live.processes.foreign_page import QUERY, foreign_page, owner_browser
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
@@ -371,7 +371,7 @@ def fulfil_request(state: State, dagster: DagsterHTTP, author: str) -> None:
 def test_retrain_fails_at_once_while_its_sensor_is_off(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
-    turn_off(dagster.url, REQUEST_SENSOR, key=load_secrets(stack.settings).gateway_master_key)
+    stop_sensor(dagster.url, REQUEST_SENSOR, key=load_secrets(stack.settings).gateway_master_key)
     write_author(stack.settings, Author("bo", "Bo"))
     dagster.add_author("bo")
     with pytest.raises(TwinError, match=rf"the sensor {REQUEST_SENSOR}, which starts it, is off"):

@@ -11,10 +11,10 @@ from zlib import crc32
 import httpx
 import pytest
 
-from tests.adapter_server import Adapters, serving
+from tests.adapter_server import BaseWithAdapters, serving
 from tests.live.serving.conftest import make_adapter
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
-from tests.registered import register_version
+from tests.model_versions import register_version
 from twin_resources.models.serving.fleet import REMOTE_CHECK_INTERVAL_S, Fleet
 from twin_resources.models.serving.loaded_adapters import UNLOAD_DELAY_S
 from twin_resources.registry.registry import Registry
@@ -37,8 +37,8 @@ def base(tmp_path: Path, smollm2: Path) -> Path:
 
 
 @pytest.fixture
-def server(base: Path) -> Iterator[tuple[str, Adapters]]:
-    adapters = Adapters(base, "tiny", "float32")
+def server(base: Path) -> Iterator[tuple[str, BaseWithAdapters]]:
+    adapters = BaseWithAdapters(base, "tiny", "float32")
     with serving(adapters, key="") as url:
         yield url, adapters
 
@@ -92,7 +92,7 @@ def read_log_probabilities(response: dict[str, Any]) -> dict[str, float]:
     ("authors", "swaps"), [(8, 2), pytest.param(200, 20, marks=pytest.mark.long)]
 )
 def test_each_name_answers_with_its_own_adapter(
-    authors: int, swaps: int, home: Settings, base: Path, server: tuple[str, Adapters]
+    authors: int, swaps: int, home: Settings, base: Path, server: tuple[str, BaseWithAdapters]
 ) -> None:
     url, adapters = server
     settings = home.model_copy(update={"model_server_url": url, "base_model": "tiny"})
@@ -102,7 +102,7 @@ def test_each_name_answers_with_its_own_adapter(
     def check_answers(names: list[str]) -> None:
         distinct: set[str] = set()
         for name in names:
-            alone = Adapters(base, "tiny", "float32")
+            alone = BaseWithAdapters(base, "tiny", "float32")
             alone.load(name, str(many.find_adapter(name)))
             expected = read_log_probabilities(alone.chat(BODY | {"model": name}))
             response = httpx.post(f"{url}/chat/completions", json=BODY | {"model": name})
@@ -115,13 +115,15 @@ def test_each_name_answers_with_its_own_adapter(
         many = ManyAuthors(settings, registry, base)
         names = [many.release(f"author-{number}") for number in range(authors)]
         fleet.step()
-        assert set(adapters.roots()) == set(names)
+        assert set(adapters.adapter_paths()) == set(names)
         check_answers(names)
 
         new_names = [many.release(f"author-{number}") for number in range(swaps)]
         now += REMOTE_CHECK_INTERVAL_S
         fleet.step()
-        assert set(adapters.roots()) == {*names, *new_names}, "a stream may still use the old ones"
+        assert set(adapters.adapter_paths()) == {*names, *new_names}, (
+            "a stream may still use the old ones"
+        )
         check_answers([*new_names, *names[:swaps]])
 
         registry.rollback("author-0", 1, actor="a person", reason="a test's own")
@@ -130,5 +132,5 @@ def test_each_name_answers_with_its_own_adapter(
         now += UNLOAD_DELAY_S
         fleet.step()
         served = [names[0], *new_names[1:], *names[swaps:]]
-        assert set(adapters.roots()) == set(served)
+        assert set(adapters.adapter_paths()) == set(served)
         check_answers(served)

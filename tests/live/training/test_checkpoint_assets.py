@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import with_base
 from tests.live.training.conftest import make_samples
-from tests.materialized import create_instance, materialize_assets, metadata_of
+from tests.materialization import create_instance, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint

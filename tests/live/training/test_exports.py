@@ -13,7 +13,7 @@ from twin_cli import running as cli
 from twin_cli.commands.outcome import open_registry
 
 from tests.live.serving.conftest import make_adapter
-from tests.registered import build_manifest, register_version
+from tests.model_versions import build_manifest, register_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.serving.export import export_parity, exporting
 from twin_assets.serving.export.exported_weights import ExportSource

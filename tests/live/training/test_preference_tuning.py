@@ -26,7 +26,7 @@ from tests.live.training.conftest import (
 )
 from tests.live.training.machines import find_ranks, read_weights
 from tests.live.training.test_checkpoint_assets import RECIPE
-from tests.materialized import create_instance, materialize_assets, metadata_of
+from tests.materialization import create_instance, materialize_assets, metadata_of
 from twin_assets.checkpoints.job import read_result
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.instructions import preference_dataset

@@ -20,7 +20,7 @@ from tests.http_server import http_server
 from tests.live.serving.conftest import make_adapter
 from tests.live.training.model_hub import ModelHub, Repository
 from tests.live.training.test_exports import write_published_manifest
-from tests.registered import register_version
+from tests.model_versions import register_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.authors import Author, write_author

@@ -20,7 +20,7 @@ import pytest
 from tests.live.closed_network import ClosedRun, run_closed
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.prepared_base import base_folder
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.prepared_embedder import link_weights, prepare_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.processes.stack import stop_stack
 from twin_resources.settings import Settings, load_settings
@@ -126,10 +126,10 @@ print("\\n".join(find_files_with(Path(os.environ["TWIN_HOME"]), os.environ["WORD
 TURN_OFF = """
 import json, os, sys
 sys.path.insert(0, os.environ["ROOT"])
-from tests.live.dagster_sensors import turn_off
+from tests.live.dagster_sensors import stop_sensor
 facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
 secrets = json.load(open(os.path.join(os.environ["TWIN_HOME"], "secrets.json")))
-turn_off(facts["dagster"], "new_posts", key=secrets["gateway_master_key"])
+stop_sensor(facts["dagster"], "new_posts", key=secrets["gateway_master_key"])
 """
 # The sensor ticks every half minute; on a slow machine, its run is created minutes later.
 AWAIT_RETRAINING = """
@@ -186,7 +186,7 @@ def finished_stack(tmp_path_factory: pytest.TempPathFactory) -> FinishedStack:
             patch.delenv(name)
         patch.setenv("TWIN_HOME", str(home))
         settings = load_settings()
-        lend_weights(prepare_weights(), settings)
+        link_weights(prepare_weights(), settings)
         tiny_model = make_tiny_model(work / "tiny model", base_folder(), vocabulary=FEW_TOKENS)
     posts = shutil.copytree(SAMPLE, work / "posts of José")
     (posts / POST_FILE).write_text(POST_TEXT, encoding="utf-8")

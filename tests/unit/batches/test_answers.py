@@ -29,9 +29,9 @@ def create_row(name: str, *, error: str = "") -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, kind: str) -> None:
-    output = tmp_path / f"answers.{kind}"
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, suffix: str) -> None:
+    output = tmp_path / f"answers.{suffix}"
     first_run = Journal(output)
     first_run.append(create_row("b"))
     first_run.append(create_row("c", error="400: no"))
@@ -41,16 +41,16 @@ def test_a_batch_resumes_after_a_kill_and_skips_finished_rows(tmp_path: Path, ki
     with journal_path(output).open("ab") as journal_file:  # the last line of a killed run
         journal_file.write(b'{"id": "d", "fingerpr')
 
-    second = Journal(output)
-    assert [f"of {name}" in second for name in "abcd"] == [False, True, False, False]
-    second.append(create_row("a"))
-    second.append(create_row("c"))
-    rows = second.finish(f"of {name}" for name in "abc")
-    assert [answer["id"] for answer in rows] == ["a", "b", "c"]
+    second_run = Journal(output)
+    assert [f"of {name}" in second_run for name in "abcd"] == [False, True, False, False]
+    second_run.append(create_row("a"))
+    second_run.append(create_row("c"))
+    rows = second_run.finish(f"of {name}" for name in "abc")
+    assert [row["id"] for row in rows] == ["a", "b", "c"]
     assert not journal_path(output).exists()
     stored_rows = (
         pl.read_parquet(output).to_dicts()
-        if kind == "parquet"
+        if suffix == "parquet"
         else [json.loads(line) for line in output.read_text().splitlines()]
     )
     assert stored_rows == [create_row("a"), create_row("b"), create_row("c")]

@@ -1,4 +1,4 @@
-"""Test the three forms of a batch's rows and the report of invalid rows."""
+"""Test reading the questions of a batch: three forms of rows, and reports of invalid rows."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ def test_the_fingerprint_depends_on_the_whole_request() -> None:
     question = BatchQuestion("1", messages, "", {})
     fingerprint = question.fingerprint("twin/ann")
     assert fingerprint == BatchQuestion("1", messages, "twin/ann", {}).fingerprint("twin/bob")
-    others = {
+    other_fingerprints = {
         question.fingerprint("twin/bob"),
         BatchQuestion("2", messages, "", {}).fingerprint("twin/ann"),
         BatchQuestion("1", messages, "", {"seed": 1}).fingerprint("twin/ann"),
         BatchQuestion("1", messages * 2, "", {}).fingerprint("twin/ann"),
     }
-    assert len(others - {fingerprint}) == 4
+    assert len(other_fingerprints - {fingerprint}) == 4

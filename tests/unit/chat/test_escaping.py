@@ -1,4 +1,4 @@
-"""Foreign text is shown as text, in HTML and in Markdown outside code."""
+"""Test that foreign text is shown as text, in HTML and in Markdown outside code."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def test_code_is_not_escaped() -> None:
         ("", False),
     ],
 )
-def test_only_web_addresses_are_links(url: str, is_link: bool) -> None:
+def test_only_http_and_https_urls_are_links(url: str, is_link: bool) -> None:
     assert bool(http_url_or_empty(url)) == is_link

@@ -1,4 +1,4 @@
-"""Footnotes of an answer: marks, links, and answers of older gateways without texts."""
+"""Test the footnotes of an answer: marks, links, and sources without text (older gateways)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_only_the_answering_sentence_is_marked_if_it_is_known() -> None:
     source = SOURCE | {"text": TEXT, "start": 0}
     assert set(find_marks(render(sources=[source], quotes=[marked_quote]))) == {"Two drops run."}
     assert set(find_marks(render(sources=[source], quotes=[quote]))) == {quote["text"]}
-    # A mark is useless where the whole text is quoted.
+    # If the whole passage is quoted, marking all of it would show nothing.
     only_source = SOURCE | {"text": quote["text"], "start": 0}
     assert find_marks(render(sources=[only_source], quotes=[marked_quote])) == ["Two drops run."]
     assert find_marks(render(sources=[only_source], quotes=[quote])) == []
@@ -65,8 +65,8 @@ def test_the_link_opens_the_post_at_the_sentence() -> None:
     html = render(sources=[], quotes=[QUOTE])
     assert 'href="https://x.example/d#:~:text=Two%20drops%20run."' in html
     long = "Well-oiled, it runs; " + "and so on " * 10 + "to the very end."
-    address = sentence_url("https://x.example/d#top", long)
-    assert address == (
+    url = sentence_url("https://x.example/d#top", long)
+    assert url == (
         "https://x.example/d#top:~:text=Well%2Doiled%2C%20it%20runs%3B%20and,to%20the%20very%20end."
     )
 
@@ -120,7 +120,7 @@ def test_foreign_text_is_escaped() -> None:
     assert not re.search(r'href="(?!https?://|/\?trace=)', html)
 
 
-def test_no_facts_give_no_footnote() -> None:
+def test_an_answer_without_facts_has_no_footnotes() -> None:
     assert render_footnotes({}) == ""
     assert "No post was found" in render()
     assert "unknown" in render(cost_usd=None)

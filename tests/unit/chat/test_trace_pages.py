@@ -1,4 +1,4 @@
-"""A list of traces and one trace as HTML: the known facts are shown and foreign text is escaped."""
+"""Test the HTML of a list of traces and of one trace, and that foreign text is escaped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PASSAGE = ExplainedPassage(
 )
 
 
-def visible_text(html: str) -> str:
+def extract_text(html: str) -> str:
     return re.sub(r"<[^>]+>", " ", html)
 
 
@@ -53,7 +53,7 @@ def test_a_list_shows_the_facts_that_distinguish_traces() -> None:
     html = render_trace_list(
         [ROW, replace(ROW, error="Timeout", question="", answer="", scores=())]
     )
-    text = visible_text(html)
+    text = extract_text(html)
     for part in (
         *("How much oil?", "1 Jan 2026, 10:20", "version 1", "2.1 s", "$0.000020"),
         *("thumbs down", "reworded", "support (judge) 0.5"),
@@ -71,7 +71,7 @@ def test_a_quotation_is_listed_as_plain_text_with_its_route_once() -> None:
     scores = (Score("quote_threshold", 0.34), Score("quote_score", 0.5), Score("quotations", 2))
     answer = "> A drop. **Old oil is paste.**\n>\n> — Oil, 2016"
     row = replace(ROW, version="quotes", route="quotes", answer=answer, scores=scores)
-    text = " ".join(visible_text(render_trace_list([row])).split())
+    text = " ".join(extract_text(render_trace_list([row])).split())
     assert "A drop. Old oil is paste. — Oil, 2016" in text
     assert text.count("quotations alone") == 1
     assert "quote" not in text.replace("quotations alone", "")
@@ -89,7 +89,7 @@ def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
     )
     tree = TraceTree(ROW, (replace(STEP, children=(replace(STEP, name="inner"),)),), {})
     html = render_trace(tree, explained, langfuse_url="https://lf.example/project/twin/traces/a")
-    text = visible_text(html)
+    text = extract_text(html)
     for part in (
         *("Oil?", "One drop.", "stiff", "On oil", "oil.md", "A passage.", "edited or deleted"),
         *("$0.000020", "inner"),
@@ -101,7 +101,7 @@ def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
 def test_a_trace_without_passages_says_so() -> None:
     explained = Explanation(ROW.trace_id, {}, "", "", {}, {}, ())
     html = render_trace(TraceTree(ROW, (STEP,), {}), explained)
-    assert "No post was retrieved" in visible_text(html)
+    assert "No post was retrieved" in extract_text(html)
 
 
 def test_foreign_text_is_escaped() -> None:

@@ -1,4 +1,4 @@
-"""Conversations in the form that the browser stores."""
+"""Test conversations in the form that the browser stores."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from twin_resources.page.turns import (
 )
 
 
-def turn(question: str, answer: str = "", how: Any = "whole", **more: Any) -> Turn:
-    result = new_turn(question, more.pop("model", "twin/ann"))
-    result.update({"answer": answer, "how": how, **more})  # type: ignore[typeddict-item]
-    return result
+def make_turn(question: str, answer: str = "", how: Any = "whole", **fields: Any) -> Turn:
+    turn = new_turn(question, fields.pop("model", "twin/ann"))
+    turn.update({"answer": answer, "how": how, **fields})  # type: ignore[typeddict-item]
+    return turn
 
 
-FAILED = turn("b", how="failed", why="no")
-TURNS = [turn("a", "A", twin={"trace_id": "1"}), FAILED, turn("c", "C", how="stopped")]
+FAILED = make_turn("b", how="failed", why="no")
+TURNS = [make_turn("a", "A", twin={"trace_id": "1"}), FAILED, make_turn("c", "C", how="stopped")]
 
 
 def test_a_failed_question_is_shown_but_not_sent_to_a_model() -> None:
@@ -38,7 +38,7 @@ def test_a_failed_question_is_shown_but_not_sent_to_a_model() -> None:
 
 
 def test_a_model_receives_only_its_own_answers() -> None:
-    turns = [turn("a", "A"), turn("b", "B", model="twin/ann@base")]
+    turns = [make_turn("a", "A"), make_turn("b", "B", model="twin/ann@base")]
     messages = build_model_messages(turns, "c", model="twin/ann@base")
     assert [message["content"] for message in messages] == ["b", "B", "c"]
 
@@ -53,10 +53,10 @@ def test_votes_are_listed_in_the_order_of_answers() -> None:
     """Gradio counts the text and the footnotes of an answer as separate messages."""
     facts = {"trace_id": "1"}
     turns = [
-        turn("a", "A", vote="up", twin=facts),
+        make_turn("a", "A", vote="up", twin=facts),
         FAILED,
-        turn("c", "C", vote="down"),
-        turn("d", "D"),
+        make_turn("c", "C", vote="down"),
+        make_turn("d", "D"),
     ]
     assert list_feedback_values(turns) == ["Like", "Like", "Dislike", None]
 
@@ -64,7 +64,7 @@ def test_votes_are_listed_in_the_order_of_answers() -> None:
 def test_the_answering_sentence_is_marked_in_its_quotation() -> None:
     quote = {"text": "One drop. Two <drops> run.\nMore runs too.", "marked": [10, 40]}
     answer = "> One drop. Two <drops> run.\n> More runs too.\n>\n> — On oil"
-    quoted = turn("a", answer, twin={"quotes": [quote]})
+    quoted = make_turn("a", answer, twin={"quotes": [quote]})
     assert render_messages([quoted])[1]["content"] == (
         "> One drop. <mark>Two &lt;drops> run.</mark>\n> <mark>More runs too</mark>.\n>\n> — On oil"
     )
@@ -81,13 +81,13 @@ def test_feedback_applies_to_the_last_answer_with_a_trace() -> None:
 def test_an_answer_interrupted_by_leaving_the_page_is_stopped() -> None:
     """A reopened page has no answer in progress."""
     assert (
-        parse_conversations({"ann": [turn("a", "half", how="writing")]})["ann"][0]["how"]
+        parse_conversations({"ann": [make_turn("a", "half", how="writing")]})["ann"][0]["how"]
         == "stopped"
     )
 
 
 def test_the_latest_author_is_last_and_old_turns_are_removed() -> None:
-    turns = replace_turns({"ann": TURNS, "bob": []}, "ann", [turn(str(n)) for n in range(99)])
+    turns = replace_turns({"ann": TURNS, "bob": []}, "ann", [make_turn(str(n)) for n in range(99)])
     assert list(turns) == ["bob", "ann"]
     assert len(turns["ann"]) == MAX_TURNS
     assert turns["ann"][-1]["question"] == "98"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twin_cli.running import run
 
-from tests.documented import documented, shape
+from tests.json_examples import read_json_example, shape
 from twin_resources.access.account import open_account
 from twin_resources.access.keys import open_key_store, open_keyring
 from twin_resources.authors import Author, write_author
@@ -39,13 +39,13 @@ def test_a_key_is_created_listed_and_revoked(
     mara_home: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = run_keys_json(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
-    assert shape(created) == shape(documented("keys add"))
+    assert shape(created) == shape(read_json_example("keys add"))
     key = open_keyring(mara_home).find(f"Bearer {created['key']}")
     assert (key.role, sorted(key.authors)) == ("site", ["mara-lindqvist"])
     assert (key.limits.per_minute, key.limits.at_once, key.limits.usd_per_day) == (60, 4, 2.0)
     assert key.limits.aliases == {"paid"}
     key_list = run_keys_json(capsys, "list")
-    assert shape(key_list) == shape(documented("keys list"))
+    assert shape(key_list) == shape(read_json_example("keys list"))
     table = run_keys(capsys, "list")
     for text in ("my site", "site", "mara-lindqvist", "@paid", "60", "$2.00"):
         assert text in table
@@ -93,7 +93,7 @@ def test_usage_is_shown_by_key_and_by_purpose(
         account.reserve(purpose="answer", key=key.id, **reservation)
         account.settle(account.reserve(purpose="teacher", key="", **reservation), 0.001)
     document = run_keys_json(capsys, "usage")
-    assert shape(document) == shape(documented("keys usage"))
+    assert shape(document) == shape(read_json_example("keys usage"))
     assert document["keys"] == [
         {"name": "my site", "today_usd": 0.002, "reserved_usd": 0.003, "usd_per_day": 2.0,
          "month_usd": 0.002, "month_requests": 1},

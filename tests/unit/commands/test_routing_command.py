@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from twin_cli.running import run
 
-from tests.documented import documented, shape
+from tests.json_examples import read_json_example, shape
 from tests.unit.gateway.routing.labelled import EASY_USD, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.costs.cost import ThroughputMeter
@@ -118,7 +118,7 @@ def test_a_policy_shows_classes_frontier_and_savings(
     throughput_path = paid_home.home / "gateway" / "throughput.json"
     write_throughput(throughput_path, {"mara/v1": ThroughputMeter(2_000, 20, 20.0)})
     summary = run_routing_json(capsys)
-    assert shape(summary) == shape(documented("routing --json"))
+    assert shape(summary) == shape(read_json_example("routing --json"))
     assert summary["routed"] is True
     answer_counts = {row["class"]: (row["own"], row["paid"]) for row in summary["classes"]}
     assert answer_counts == {"easy": (2 + CANARY_ANSWER_COUNT, 0), "hard": (0, 1)}

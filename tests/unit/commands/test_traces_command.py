@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.answer_history import run_traces
 
-from tests.documented import documented, shape
+from tests.json_examples import read_json_example, shape
 from tests.unit.trace_store.conftest import KEYS, Store
 from tests.unit.trace_store.conftest import store as store  # noqa: PLC0414 - a fixture
 from tests.unit.trace_store.test_trace_reading import make_span, post_score
@@ -82,7 +82,7 @@ def test_filters_reach_the_store(store: Store, run_command: Any) -> None:
 def test_json_is_as_documented(store: Store, run_command: Any) -> None:
     store.post_spans(make_span(1))
     post_score(store, 1, "thumbs", 0.0, comment="no")
-    assert shape(json.loads(run_command(as_json=True))) == shape(documented("traces"))
+    assert shape(json.loads(run_command(as_json=True))) == shape(read_json_example("traces"))
 
 
 def test_traces_are_read_in_several_pages(store: Store, run_command: Any) -> None:

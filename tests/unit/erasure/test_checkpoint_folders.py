@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.unit.erasure.test_erasure_target import ERASED_AUTHOR, make_erased_post
 from twin_resources.erasure.checkpoint_folders import Checkpoints
 from twin_resources.erasure.data_store import Installation

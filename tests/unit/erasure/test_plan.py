@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import journal

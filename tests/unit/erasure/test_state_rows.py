@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.erasure_targets import author_target, post_target, reader_target
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.stored_rows import store_rows
 from twin_resources.access import keys
 from twin_resources.access.account import SpendingAccount

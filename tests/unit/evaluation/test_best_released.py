@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.registered import build_version
+from tests.model_versions import build_version
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS, with_fields
 from twin_assets.evaluation.best_released import find_best_released, read_stored_ratio
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION

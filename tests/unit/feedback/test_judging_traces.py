@@ -14,7 +14,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 class LengthJudge:
-    """A judge of lengths that records the answers it got."""
+    """A judge that scores the length of an answer and records what it judged."""
 
     name, revision, claim = "length", "1", "general"
 
@@ -60,7 +60,7 @@ def test_answers_of_an_old_version_are_judged_on_their_day() -> None:
         started_at=pl.lit(NOON) + pl.duration(days=pl.int_range(pl.len()) // per_day)
     )
     judged_ids: list[str] = []
-    ages: list[int] = []
+    ages_days: list[int] = []
     for day in range(200):
         newest = NOON + timedelta(days=day)
         remaining = all_answers.filter(
@@ -75,8 +75,8 @@ def test_answers_of_an_old_version_are_judged_on_their_day() -> None:
             first_batch=500,
         )
         judged_ids += sample["trace_id"].to_list()
-        ages += [(newest - at).days for at in sample["started_at"]]
-    assert max(ages) == 0
+        ages_days += [(newest - started_at).days for started_at in sample["started_at"]]
+    assert max(ages_days) == 0
     assert 500 + 0.08 * 7_500 < len(judged_ids) < 500 + 0.12 * 7_500
 
 

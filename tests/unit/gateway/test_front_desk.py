@@ -323,8 +323,7 @@ async def test_danger_precedes_blocked_words_and_drafts(home: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"model": "twin/ann@base"}, {"response_format": {"type": "json_object"}}],
+    "fields", [{"model": "twin/ann@base"}, {"response_format": {"type": "json_object"}}]
 )
 async def test_named_versions_and_json_bypass_the_front_desk(
     home: Settings, fields: dict[str, Any]

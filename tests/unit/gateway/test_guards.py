@@ -11,8 +11,8 @@ import pytest
 from checkout.front_desk_weights import read_examples
 from checkout.guard_weights import examples_digest, read_former_test_messages, read_own_examples
 
-from tests.bench.bench_guards import STRANGERS, strangers, technical_posts
-from tests.bench.guards.planted import benign, planted
+from tests.bench.bench_guards import STRANGERS, stranger_rows, technical_post_rows
+from tests.bench.guards.planted import build_planted_texts, read_benign_questions
 from tests.unit.gateway.exchanges import (
     ANN,
     PASSAGE,
@@ -91,7 +91,7 @@ def test_a_masked_json_document_stays_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    "sample", planted()[::9], ids=lambda sample: f"{sample.kind}-{sample.language}"
+    "sample", build_planted_texts()[::9], ids=lambda sample: f"{sample.kind}-{sample.language}"
 )
 def test_planted_values_are_masked_in_whole_texts_and_streams(sample: Any) -> None:
     scanner = Scanner(MASKED, "answer", sample.region)
@@ -107,7 +107,7 @@ def test_planted_values_are_masked_in_whole_texts_and_streams(sample: Any) -> No
 
 
 def test_harmless_questions_are_not_changed() -> None:
-    questions = benign()[::3]
+    questions = read_benign_questions()[::3]
     scanner = Scanner(MASKED, "input")
     changed = [text for _, _, text in questions if scanner.scan(text).text is not text]
     assert len(changed) <= 0.01 * len(questions)
@@ -119,7 +119,7 @@ def test_the_shipped_weights_fit_the_examples() -> None:
         [*read_own_examples(), *read_former_test_messages()], read_examples()
     )
     assert read_weights(WEIGHTS).examples == examples, "run deploy/checkout/guard_weights.py"
-    rows = {row.name: row.value for row in strangers(STRANGERS, "spent", every=2)}
+    rows = {row.name: row.value for row in stranger_rows(STRANGERS, "spent", every=2)}
     assert rows["stranger's injection, spent"] >= 0.9
     assert rows["stranger's injection, spent, worst language"] >= 0.85
     assert rows["stranger's personal, spent"] >= 0.95
@@ -129,7 +129,7 @@ def test_the_shipped_weights_fit_the_examples() -> None:
 @pytest.mark.drawn(1, of="shipped weights")
 def test_technical_prose_is_not_classified_as_injection(shared_posts: Path) -> None:
     """A false finding would remove a passage from the prompt."""
-    rows = technical_posts(shared_posts, seed=7, max_posts=120)
+    rows = technical_post_rows(shared_posts, seed=7, max_posts=120)
     assert [row.name for row in rows if not row.holds] == []
 
 

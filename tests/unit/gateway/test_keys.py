@@ -20,7 +20,7 @@ def state(home: Settings) -> State:
     return keys.open_key_store(home)
 
 
-def find_refused(keyring: keys.Keyring, authorization: str) -> RefusedError:
+def require_refusal(keyring: keys.Keyring, authorization: str) -> RefusedError:
     with pytest.raises(RefusedError) as caught:
         keyring.find(authorization)
     return caught.value
@@ -52,12 +52,12 @@ def test_the_keys_of_a_secret_that_is_being_replaced_are_accepted(home: Settings
         if is_accepted:
             assert keyring.find(authorization).role == "admin"
         else:
-            assert find_refused(keyring, authorization).status == 401
+            assert require_refusal(keyring, authorization).status == 401
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic abc", "sk-twin-x"])
 def test_a_missing_key_is_refused(home: Settings, authorization: str) -> None:
-    error = find_refused(keys.open_keyring(home), authorization)
+    error = require_refusal(keys.open_keyring(home), authorization)
     assert (error.status, error.code) == (401, "missing_key")
     assert "endpoints.json" in error.next_step
     assert error.found == ("no bearer key" if authorization else "no key")
@@ -65,7 +65,7 @@ def test_a_missing_key_is_refused(home: Settings, authorization: str) -> None:
 
 @pytest.mark.parametrize("wrong_key", ["sk-wrong", "sk-é", "x" * 100_000])
 def test_a_wrong_key_is_refused_and_not_repeated(home: Settings, wrong_key: str) -> None:
-    error = find_refused(keys.open_keyring(home), f"Bearer {wrong_key}")
+    error = require_refusal(keys.open_keyring(home), f"Bearer {wrong_key}")
     assert (error.status, error.code) == (401, "wrong_key")
     assert wrong_key not in str(error)
 
@@ -101,7 +101,7 @@ def test_a_revoked_key_is_refused_within_a_second(home: Settings, state: State) 
     keys.revoke_key(state, "all")
     assert keyring.find(f"Bearer {secret}").role == "reader"
     now += 1.0
-    assert find_refused(keyring, f"Bearer {secret}").status == 401
+    assert require_refusal(keyring, f"Bearer {secret}").status == 401
     assert keys.add_key(state, role="reader", authors=["*"], label="all") != secret
 
 
@@ -109,15 +109,15 @@ def test_the_cache_of_wrong_keys_is_bounded(home: Settings, state: State) -> Non
     keyring = keys.open_keyring(home)
     cache = keyring._cache  # pyright: ignore[reportPrivateUsage]
     cache.update({f"wrong {number}": (0.0, None) for number in range(9_999)})
-    find_refused(keyring, "Bearer sk-twin-one")
+    require_refusal(keyring, "Bearer sk-twin-one")
     assert len(cache) == 10_000
-    find_refused(keyring, "Bearer sk-twin-another")
+    require_refusal(keyring, "Bearer sk-twin-another")
     assert len(cache) == 1
 
 
 def test_an_unreadable_store_is_a_503(home: Settings, tmp_path: Path) -> None:
     unreadable_home = home.model_copy(update={"state_url": f"sqlite:///{tmp_path}"})
-    error = find_refused(keys.open_keyring(unreadable_home), "Bearer sk-anything")
+    error = require_refusal(keys.open_keyring(unreadable_home), "Bearer sk-anything")
     assert (error.status, error.code) == (503, "keys_unreadable")
 
 

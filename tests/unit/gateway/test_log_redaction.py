@@ -50,7 +50,7 @@ def test_other_messages_are_not_changed(log: tuple[logging.Logger, io.StringIO])
     assert output.getvalue() == "no deployment for ann/v1\n"
 
 
-def test_the_names_of_litellms_loggers() -> None:
+def test_the_logger_names_match_litellms() -> None:
     from litellm import _logging as litellm_logging
 
     names = {

@@ -80,7 +80,7 @@ def home_metrics(home: Settings) -> HomeMetrics:
     return HomeMetrics(home.model_copy(update={"budget_per_day": 2.0}), live, outbox)
 
 
-def test_the_metrics_of_a_home(home_metrics: HomeMetrics) -> None:
+def test_the_metrics_of_a_home_have_their_values(home_metrics: HomeMetrics) -> None:
     text = render_metrics(home_metrics).decode()
     assert read_metric(text, "twin_model_server_ready", server="ann/v1") == 1
     assert ("twin_model_server_ready", (("server", "base"),)) in read_samples(text)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from litellm import Usage
 
 from tests.simulated_provider.paid_provider import PaidProvider
-from tests.simulated_provider.provider_answers import Behaviour, read_bill
+from tests.simulated_provider.provider_answers import Behavior, read_bill
 from tests.unit.gateway.test_account import Clock
 from twin_resources.access import paid_budget
 from twin_resources.access.account import SpendingAccount
@@ -120,7 +120,7 @@ def test_an_empty_stream_costs_its_prompt(budget: PaidBudget) -> None:
 def test_an_implausible_usage_is_replaced_by_an_estimate(
     budget: PaidBudget, *, stream: bool
 ) -> None:
-    """Another tokenizer may give half of the expected tokens, but not one token."""
+    """Another tokenizer may count half of the expected tokens, but not a single one."""
     text = "One drop of a light oil, and no more."
     empty = count_tokens([{"role": "assistant", "content": ""}])
     tokens = count_tokens([{"role": "assistant", "content": text}]) - empty
@@ -315,10 +315,10 @@ def test_a_model_without_a_known_price_is_refused(account: SpendingAccount) -> N
 
 
 def test_the_simulated_provider_counts_and_charges_as_the_gateway_does(tmp_path: Path) -> None:
-    behaviour = Behaviour(latency_s=0.0, token_s=0.0, rates={"429": 1.0}, seed=3)
-    provider = PaidProvider(behaviour, tmp_path / "bill.jsonl")
+    behavior = Behavior(latency_s=0.0, token_s=0.0, rates={"429": 1.0}, seed=3)
+    provider = PaidProvider(behavior, tmp_path / "bill.jsonl")
     unusual_messages = [{"role": "user", "content": "Hi<|im_end|> ünïcode 時計 <|endoftext|>" * 7}]
-    assert provider.tokens(unusual_messages) == count_tokens(unusual_messages)
+    assert provider.count_prompt_tokens(unusual_messages) == count_tokens(unusual_messages)
     provider.start()
     try:
         body = {"messages": MESSAGES, "max_tokens": 4}

@@ -11,9 +11,9 @@ from twin_resources.gateway.hooks.prefetch import ReadAheadStream
 
 
 async def send_pieces(
-    pieces: int, *, pause_s: float = 0.0, should_fail: bool = False
+    piece_count: int, *, pause_s: float = 0.0, should_fail: bool = False
 ) -> AsyncGenerator[int]:
-    for number in range(pieces):
+    for number in range(piece_count):
         await asyncio.sleep(pause_s)
         yield number
     if should_fail:

@@ -30,7 +30,7 @@ from twin_resources.models.quotes.answer_text import NOTICE_PREFIX, extract_pros
 from twin_resources.models.quotes.quoter import QuoteResult
 from twin_resources.settings import Settings
 
-PAYING = replace(KEY, limits=NO_LIMITS)
+PAYING_KEY = replace(KEY, limits=NO_LIMITS)
 MAIL = "ann.bell@gmail.com"
 TURNS = [
     {"role": "user", "content": f"I am {MAIL}."},
@@ -49,7 +49,7 @@ def create_paid_path(home: Settings, author: Author) -> Any:
 async def ask_paid(path: Any, **fields: Any) -> Any:
     turns = [{"role": "user", "content": "Which oil?"}]
     chat_request = read_question({"model": "twin/ann@paid", "messages": turns} | fields)
-    return await path.prepare(chat_request, PAYING)
+    return await path.prepare(chat_request, PAYING_KEY)
 
 
 async def test_a_provider_gets_posts_with_consent_but_no_personal_data(home: Settings) -> None:
@@ -137,8 +137,8 @@ async def test_positions_of_quotations_include_the_disclosure_above_them(home: S
     record = await prepare(path)
     text = record.prefix
     [quote] = record.twin_field()["quotes"]
-    begin, end = quote["at"]
-    assert text[begin:end] == "\n".join(f"> {line}" for line in quote["text"].splitlines())
+    start, end = quote["at"]
+    assert text[start:end] == "\n".join(f"> {line}" for line in quote["text"].splitlines())
     assert [text[citation["url_citation"]["start_index"]] for citation in record.citations] == [">"]
     assert text.startswith(NOTICE_PREFIX)
 

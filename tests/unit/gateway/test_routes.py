@@ -43,7 +43,7 @@ class FakeTasks:
 
 
 async def echo_proxy(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the request."""
+    """Send the request back as a JSON response."""
     if scope["type"] == "lifespan":
         await receive()
         await send({"type": "lifespan.startup.complete"})
@@ -106,8 +106,8 @@ def post_scope(key: str) -> Scope:
 DISCONNECT: Message = {"type": "http.disconnect"}
 
 
-def body_message(question: dict[str, Any], **more: Any) -> Message:
-    return {"type": "http.request", "body": json.dumps(question | more).encode()}
+def body_message(question: dict[str, Any], **fields: Any) -> Message:
+    return {"type": "http.request", "body": json.dumps(question | fields).encode()}
 
 
 class FakeClient:
@@ -355,8 +355,8 @@ async def test_stream_events_are_reassembled_from_any_pieces(
     async def chat_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        for place in range(0, len(stream), 7):
-            piece = stream[place : place + 7]
+        for start in range(0, len(stream), 7):
+            piece = stream[start : start + 7]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -393,28 +393,28 @@ async def test_a_blocked_event_loop_does_not_count_as_a_slow_body(app: RouteAllo
                     await asyncio.sleep(0)
             return await super().receive()
 
-    begin = {"type": "http.request", "body": b"{", "more_body": True}
-    end = {"type": "http.request", "body": b"}", "more_body": False}
+    first_part = {"type": "http.request", "body": b"{", "more_body": True}
+    last_part = {"type": "http.request", "body": b"}", "more_body": False}
     scope = post_scope(load_secrets(app.live_config.settings).gateway_key)
-    sent = await SlowClient(begin, end).run(app, scope)
+    sent = await SlowClient(first_part, last_part).run(app, scope)
     assert sent[0]["status"] == 404, "the whole body was read, and it names no model"
 
 
 async def test_a_disconnect_cancels_a_proxy_that_sends_nothing(app: RouteAllowlist) -> None:
     """A guard may withhold text for long, but Starlette notices a disconnect only when it sends."""
-    ended: list[str] = []
+    finished_work: list[str] = []
 
     async def silent_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         try:
             await asyncio.sleep(60)
         finally:
-            ended.append("the work")
+            finished_work.append("the work")
 
     app.proxy = silent_proxy
     scope = post_scope(load_secrets(app.live_config.settings).gateway_key)
     assert await FakeClient(body_message(QUESTION), DISCONNECT).run(app, scope) == []
-    assert ended == ["the work"]
+    assert finished_work == ["the work"]
     with app.admission.admit_for_key("x"):
         assert list(app.admission.counts._local_table) == ["key x"], "its place is free again"
 
@@ -442,7 +442,7 @@ async def test_revoking_a_key_ends_its_answer(
     app: RouteAllowlist, monkeypatch: pytest.MonkeyPatch, *, has_started: bool
 ) -> None:
     monkeypatch.setattr(routes, "KEY_CHECK_INTERVAL_S", 0.05)
-    ended: list[str] = []
+    finished_work: list[str] = []
 
     async def endless_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -451,13 +451,13 @@ async def test_revoking_a_key_ends_its_answer(
             revoke_key(keys, "friend")
             await asyncio.Event().wait()
         finally:
-            ended.append("the work")
+            finished_work.append("the work")
 
     keys = open_key_store(app.live_config.settings)
     key = add_key(keys, role="reader", authors=["ann"], label="friend")
     app.proxy = endless_proxy
     sent = await FakeClient(body_message(QUESTION, stream=True)).run(app, post_scope(key))
-    assert ended == ["the work"]
+    assert finished_work == ["the work"]
     assert sent[0]["status"] == (200 if has_started else 401)
     last = sent[-1]["body"].decode()
     assert '"code": "wrong_key"' in last
@@ -465,18 +465,18 @@ async def test_revoking_a_key_ends_its_answer(
 
 
 async def test_an_idempotent_answer_is_finished_after_a_disconnect(app: RouteAllowlist) -> None:
-    ended: list[str] = []
+    finished_work: list[str] = []
 
     async def slow_proxy(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await asyncio.sleep(0.05)
-        ended.append("the work")
+        finished_work.append("the work")
 
     app.proxy = slow_proxy
     scope = post_scope(load_secrets(app.live_config.settings).gateway_key)
     scope["headers"].append((b"idempotency-key", b"once"))
     assert await FakeClient(body_message(QUESTION), DISCONNECT).run(app, scope) == []
-    assert ended == ["the work"]
+    assert finished_work == ["the work"]
 
 
 async def test_an_error_of_the_proxy_is_raised(app: RouteAllowlist, home: Settings) -> None:

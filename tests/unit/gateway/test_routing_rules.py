@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.recipes import of_recipe
+from tests.recipes import import_recipe
 from tests.unit.gateway.recorded_routes import compute_outcomes, read_recorded
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
@@ -232,7 +232,7 @@ def test_the_documented_recipe_adds_a_rule(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Add the rule whose code is in deploy/docs/contributing.md."""
-    added_rule = of_recipe("A routing rule", tmp_path / "batch_on_stable.py").batch_on_stable
+    added_rule = import_recipe("A routing rule", tmp_path / "batch_on_stable.py").batch_on_stable
     current = make_snapshot(*ALL_SERVERS, policy=make_policy({"canary": 1.0}))
     batch = replace(make_request(), is_batch=True)
     assert choose(current, batch).route == "canary"

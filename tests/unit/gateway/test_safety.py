@@ -27,7 +27,7 @@ from twin_resources.privacy import KINDS
         ("plain prose about clocks", ()),
     ],
 )
-def test_the_kinds_of_sensitive_data_in_an_answer(answer: str, findings: tuple[str, ...]) -> None:
+def test_sensitive_data_in_an_answer_is_found(answer: str, findings: tuple[str, ...]) -> None:
     assert find_sensitive_kinds(answer) == findings
     assert set(findings) <= set(FINDING_NAMES.values())
 

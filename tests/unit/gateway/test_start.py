@@ -45,15 +45,17 @@ def test_keys_of_unused_providers_are_removed(home: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "partial",
+    "incomplete_settings",
     [
         {"paid_model": "openai/gpt-4o-mini"},
         {"paid_budget_per_day": 1.0},
         {"teacher_model": "openai/gpt-4o-mini", "judge_model": "anthropic/claude-3-5-haiku-latest"},
     ],
 )
-def test_a_provider_needs_both_model_and_budget(home: Settings, partial: dict[str, object]) -> None:
-    assert get_passed_names(home.model_copy(update=partial)) == set()
+def test_a_provider_needs_both_model_and_budget(
+    home: Settings, incomplete_settings: dict[str, object]
+) -> None:
+    assert get_passed_names(home.model_copy(update=incomplete_settings)) == set()
 
 
 def test_the_keys_of_the_paid_models_provider_are_kept(home: Settings) -> None:
@@ -86,7 +88,7 @@ def test_the_configuration_contains_no_secret_and_no_model(home: Settings) -> No
     assert proxy_config()["model_list"] == []
 
 
-def test_the_environment_of_litellm(home: Settings) -> None:
+def test_litellm_runs_offline_in_production_mode(home: Settings) -> None:
     secrets = load_secrets(home)
     environment = proxy_environment(home.home / "c.yaml", secrets, find_trace_store(home, secrets))
     assert environment["LITELLM_LOCAL_MODEL_COST_MAP"] == "True"

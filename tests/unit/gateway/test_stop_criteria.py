@@ -154,7 +154,7 @@ def test_ordinary_repetition_is_not_a_loop(text: str) -> None:
         ("", ""),
     ],
 )
-def test_the_end_of_the_last_sentence(text: str, expected: str) -> None:
+def test_the_end_of_the_last_sentence_is_found(text: str, expected: str) -> None:
     assert text[: last_sentence_end(text)] == expected
 
 

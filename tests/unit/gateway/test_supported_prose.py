@@ -17,10 +17,7 @@ from twin_resources.gateway.exchange.answer_ending import (
     stream_with_heading,
 )
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.exchange.supported_prose import (
-    ProseNote,
-    SupportedSentenceFilter,
-)
+from twin_resources.gateway.exchange.supported_prose import ProseNote, SupportedSentenceFilter
 from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.models.quotes.answer_text import PROSE_HEADING, extract_prose
 from twin_resources.quality.judges.judge import cache_embeddings

@@ -46,7 +46,7 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     with mock_aws():
-        return aws_stack.create(boto3, **REGION)
+        return aws_stack.create_stack(boto3, **REGION)
 
 
 def test_cfn_lint_reports_nothing() -> None:

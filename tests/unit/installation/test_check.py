@@ -78,9 +78,9 @@ def test_breaks_at_its_end(broken): pass
     assert outcome.failed_stages == ["sample"]
     output = capfd.readouterr().out
     assert "1 × no GPU: an NVIDIA GPU would run this" in output
-    position = output.index("FAILED in its call: test_sample.py::test_wrong: assert False")
+    position = output.index("FAILED in call: test_sample.py::test_wrong: assert False")
     assert position < output.index("= FAILURES =")
-    assert "FAILED in its teardown: test_sample.py::test_breaks_at_its_end: RuntimeError" in output
+    assert "FAILED in teardown: test_sample.py::test_breaks_at_its_end: RuntimeError" in output
 
 
 def test_an_unknown_reason_fails_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,14 @@ while the chat page could not start on any other machine.
 
 from __future__ import annotations
 
-from tests.declared import closure, declared, distribution_of, requirements, source_of
-from tests.imported import Import, imports_in, imports_of_ours
+from tests.declared_dependencies import (
+    direct_dependencies,
+    find_distribution,
+    find_source,
+    required_distributions,
+    requirements,
+)
+from tests.module_imports import Import, imports_in, third_party_imports
 
 # Modules from an extra. No module of the project imports them at import time, and the code that
 # uses them names the extra.
@@ -34,46 +40,46 @@ def format_imports(imports: list[Import]) -> list[str]:
 
 
 def test_every_import_belongs_to_a_declared_distribution() -> None:
-    declared_core = declared()
+    declared_core = direct_dependencies()
     undeclared = [
-        item for item in imports_of_ours()
+        item for item in third_party_imports()
         if item.top not in OPTIONAL
         and item.top not in UNDECLARED
-        and distribution_of(item.module) not in declared_core
+        and find_distribution(item.module) not in declared_core
     ]  # fmt: skip
     assert format_imports(undeclared) == []
 
 
 def test_modules_of_an_extra_are_not_imported_at_import_time() -> None:
-    optional = [item for item in imports_of_ours() if item.top in {*OPTIONAL, *UNDECLARED}]
+    optional = [item for item in third_party_imports() if item.top in {*OPTIONAL, *UNDECLARED}]
     assert {item.top for item in optional} == {*OPTIONAL, *UNDECLARED}
     unconditional = [item for item in optional if item.at_import and not item.expected_to_fail]
     assert format_imports(unconditional) == []
     for extra in set(OPTIONAL.values()):
-        assert declared(extra), extra
+        assert direct_dependencies(extra), extra
 
 
 def test_imports_of_imported_modules_are_installed_as_well() -> None:
     """A module that the project imports may need one that its distribution does not declare."""
-    installed = closure(requirements())
+    installed = required_distributions(requirements())
     missing: list[str] = []
-    for module in sorted({item.module for item in imports_of_ours()}):
-        if distribution_of(module) not in installed:
+    for module in sorted({item.module for item in third_party_imports()}):
+        if find_distribution(module) not in installed:
             continue  # from an extra
-        source = source_of(module)
+        source = find_source(module)
         if source is None:
             continue  # compiled or a folder
         missing += [
             f"{module} imports {item.module}"
             for item in imports_in(source, module)
-            if item.at_import
+            if item.runs_at_import
             and not item.expected_to_fail
             and item.top != module.partition(".")[0]
-            and distribution_of(item.module) not in installed
+            and find_distribution(item.module) not in installed
         ]
     assert missing == []
 
 
 def test_every_declared_distribution_is_imported_or_has_a_reason() -> None:
-    used = {distribution_of(item.module) for item in imports_of_ours()}
-    assert declared() - used == set(USED_INDIRECTLY)
+    used = {find_distribution(item.module) for item in third_party_imports()}
+    assert direct_dependencies() - used == set(USED_INDIRECTLY)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.declared import ROOT
+from tests.declared_dependencies import ROOT
 from tests.wheel import PACKAGES, build_wheel
 
 

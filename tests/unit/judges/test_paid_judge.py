@@ -12,7 +12,7 @@ import pytest
 
 from tests.simulated_provider import paid_provider
 from tests.simulated_provider.paid_provider import PaidProvider
-from tests.simulated_provider.provider_answers import Behaviour, read_bill
+from tests.simulated_provider.provider_answers import Behavior, read_bill
 from tests.unit.judges.rating_server import run_rating_server
 from twin_resources.access.account import DEADLINE_S, SpendingAccount
 from twin_resources.access.account_rows import NANO_PER_DOLLAR
@@ -62,7 +62,7 @@ def paid(
 ) -> Iterator[PaidJudgeSetup]:
     monkeypatch.setattr(language_model, "_FIRST_DELAY_S", 0.01)
     monkeypatch.setattr(paid_provider, "RETRY_AFTER_S", 0)
-    provider = PaidProvider(Behaviour(latency_s=0.0), tmp_path / "bill.jsonl")
+    provider = PaidProvider(Behavior(latency_s=0.0), tmp_path / "bill.jsonl")
     provider.start()
     monkeypatch.setenv("OPENAI_API_BASE", provider.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")

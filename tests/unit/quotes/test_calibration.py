@@ -5,11 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twin_resources.models.quotes.calibration import (
-    calibrate,
-    relevance_scores,
-    sample_indexes,
-)
+from twin_resources.models.quotes.calibration import calibrate, relevance_scores, sample_indexes
 from twin_resources.models.quotes.quoter import MIN_PASSAGES
 
 

@@ -15,39 +15,39 @@ from twin_resources.models.quotes.passages import (
     split_into_passages,
 )
 
-LONG = "This sentence about the oil of a clock has exactly twelve words altogether."  # 13
-PARAGRAPH = " ".join([LONG] * 4)  # 52 words
+SENTENCE = "This sentence about the oil of a clock has exactly thirteen words altogether."
+PARAGRAPH = " ".join([SENTENCE] * 4)  # 52 words
 
 
-def shown_texts(text: str, **options: str) -> list[str]:
+def list_shown_texts(text: str, **options: str) -> list[str]:
     return [text[passage.start : passage.end] for passage in split_into_passages(text, **options)]
 
 
-def searched_texts(text: str) -> list[str]:
+def list_searched_texts(text: str) -> list[str]:
     return [text[slice(*passage.searched_span)] for passage in split_into_passages(text)]
 
 
 def test_a_paragraph_is_shown_whole() -> None:
     text = "The oil dries first. Then the pivots wear. Then it stops. Nobody oils it in time."
-    assert shown_texts(text) == [text]
+    assert list_shown_texts(text) == [text]
 
 
 def test_short_paragraphs_are_combined() -> None:
     text = f"People call it a fault.\n\nIt is not a fault.\n\n{PARAGRAPH}\n\n{PARAGRAPH}"
-    assert searched_texts(text) == [text[: -len(PARAGRAPH) - 2], PARAGRAPH]
-    first, second = shown_texts(text)
+    assert list_searched_texts(text) == [text[: -len(PARAGRAPH) - 2], PARAGRAPH]
+    first, second = list_shown_texts(text)
     assert first == text
-    assert second == text, "one of the 114 words is missing"
+    assert second == text, "some of the 114 words are missing"
     assert count_words(text) <= MAX_WORDS
 
 
 def test_the_next_paragraph_is_shown_too() -> None:
     text = f"{PARAGRAPH}\n\nBut never do it by hand."
-    assert set(shown_texts(text)) == {text}
+    assert set(list_shown_texts(text)) == {text}
 
 
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
-    text = " ".join([LONG] * 20)  # 260 words
+    text = " ".join([SENTENCE] * 20)  # 260 words
     passages = split_into_passages(text)
     assert all(count_words(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
     assert passages[0].start == 0
@@ -62,7 +62,7 @@ def test_passages_do_not_cross_other_elements() -> None:
     after = "After it stands another one of as many words."
     between = ("# A heading", "| a | b |\n|---|---|\n| c. | d. |", "---", "![A clock.](clock.png)")
     for block in between:
-        assert shown_texts(f"{before}\n\n{block}\n\n{after}") == [before, after]
+        assert list_shown_texts(f"{before}\n\n{block}\n\n{after}") == [before, after]
 
 
 def test_code_between_paragraphs_is_shown_but_not_searched() -> None:
@@ -72,28 +72,28 @@ def test_code_between_paragraphs_is_shown_but_not_searched() -> None:
     assert text[slice(*passage.searched_span)] == "Print the details of the commit without a pager:"
     long_code = "```\n" + "line\n" * 30 + "```"
     before = "It is a long listing that nobody reads."
-    assert shown_texts(f"{before}\n\n{long_code}") == [before]
-    assert shown_texts("```\nnothing = 'but code'\n```") == []
+    assert list_shown_texts(f"{before}\n\n{long_code}") == [before]
+    assert list_shown_texts("```\nnothing = 'but code'\n```") == []
 
 
 def test_passages_do_not_begin_with_code_or_end_with_an_introduction() -> None:
     code = "```\nls\n```"
-    long = " ".join([LONG] * 8)  # 104 words
-    assert shown_texts(f"{long} Type this:\n\n{code}\n\n{PARAGRAPH}")[-1] == PARAGRAPH
-    assert shown_texts(f"{PARAGRAPH}\n\nThere are reasons:\n\n- {long}")[0] == PARAGRAPH
+    long = " ".join([SENTENCE] * 8)  # 104 words
+    assert list_shown_texts(f"{long} Type this:\n\n{code}\n\n{PARAGRAPH}")[-1] == PARAGRAPH
+    assert list_shown_texts(f"{PARAGRAPH}\n\nThere are reasons:\n\n- {long}")[0] == PARAGRAPH
 
 
 def test_quotations_of_others_are_not_quoted() -> None:
     foreign = "> He said that clocks are toys. I wrote it down."
     own = "I disagree with him entirely, and so should you."
-    assert shown_texts(f"{foreign}\n\n{own}") == [own]
-    assert shown_texts(f"- {own}\n- > He said so, and wrote it down for me.\n") == [own]
+    assert list_shown_texts(f"{foreign}\n\n{own}") == [own]
+    assert list_shown_texts(f"- {own}\n- > He said so, and wrote it down for me.\n") == [own]
 
 
 def test_list_items_lose_their_marker() -> None:
     text = "- Wind it on a Sunday evening.\n- Never move the hands back.\n"
-    assert shown_texts(text) == ["Wind it on a Sunday evening.\n- Never move the hands back."]
-    assert shown_texts("3. Take the pendulum off before you carry it.") == [
+    assert list_shown_texts(text) == ["Wind it on a Sunday evening.\n- Never move the hands back."]
+    assert list_shown_texts("3. Take the pendulum off before you carry it.") == [
         "Take the pendulum off before you carry it."
     ]
 
@@ -117,8 +117,8 @@ def test_other_scripts_are_supported() -> None:
 
 
 def test_too_short_paragraphs_are_omitted() -> None:
-    assert shown_texts("Update October 2025: further enhancements.") == []
-    assert shown_texts("") == []
+    assert list_shown_texts("Update October 2025: further enhancements.") == []
+    assert list_shown_texts("") == []
 
 
 def test_the_embedded_text_has_the_title_but_no_links_or_code() -> None:
@@ -136,27 +136,28 @@ def test_sentences_have_positions_in_the_embedded_text() -> None:
         "Wait for *it*. And [see](b.md) it dry."
     )
     (passage,) = split_into_passages(text)
-    whole = build_embedded_text("On oil", text[slice(*passage.searched_span)])
+    embedded = build_embedded_text("On oil", text[slice(*passage.searched_span)])
     sentences = [
-        whole[start:end].strip() for start, end in embedded_sentence_spans("On oil", text, passage)
+        embedded[start:end].strip()
+        for start, end in embedded_sentence_spans("On oil", text, passage)
     ]
     assert sentences == ["First the oil.", "Then:", "Wait for *it*.", "And see it dry."]
 
 
-SENTENCE = st.text(alphabet="abc äß1é😀,'“”*_[]()#>|`~-", min_size=1, max_size=40)
-BLOCKS = st.lists(st.lists(SENTENCE, min_size=1, max_size=4).map(". ".join), max_size=6)
+SENTENCES = st.text(alphabet="abc äß1é😀,'“”*_[]()#>|`~-", min_size=1, max_size=40)
+BLOCKS = st.lists(st.lists(SENTENCES, min_size=1, max_size=4).map(". ".join), max_size=6)
 
 
 @given(BLOCKS.map("\n\n".join))
 def test_offsets_are_exact(text: str) -> None:
     passages = split_into_passages(text)
     for passage in passages:
-        begin, stop = passage.searched_span
-        assert 0 <= passage.start <= begin < stop <= passage.end <= len(text)
+        searched_start, searched_end = passage.searched_span
+        assert 0 <= passage.start <= searched_start < searched_end <= passage.end <= len(text)
         assert not text[passage.start].isspace()
         assert not text[passage.end - 1].isspace()
-        assert begin == passage.sentences[0][0]
-        assert stop == passage.sentences[-1][1]
+        assert searched_start == passage.sentences[0][0]
+        assert searched_end == passage.sentences[-1][1]
         for (_, end), (start, _) in zip(passage.sentences, passage.sentences[1:], strict=False):
             assert end <= start
     assert len({passage.searched_span[0] for passage in passages}) == len(passages)

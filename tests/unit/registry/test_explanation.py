@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.registered import register_version
+from tests.model_versions import register_version
 from tests.stored_rows import store_rows
 from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import ExplainedPassage, Explanation, explain_answer

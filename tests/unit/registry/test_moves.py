@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.registered import build_version
+from tests.model_versions import build_version
 from tests.unit.registry.comparison_claims import make_no_worse_claim
 from twin_resources.registry.moves import (
     AUTOMATIC_MOVES,

@@ -17,8 +17,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.adapter_server import serving
+from tests.model_versions import register_version
 from tests.postgresql_server import postgresql, postgresql_url
-from tests.registered import register_version
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_requests, adapter_routes
 from twin_resources.models.serving.fleet import required_adapters
@@ -214,7 +214,7 @@ def test_the_servers_message_is_reported(server_settings: Settings) -> None:
 def test_a_server_without_adapter_routes_is_an_error(
     home: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
-    with serving(loaded_adapters, key=KEY, updating=False) as url:
+    with serving(loaded_adapters, key=KEY, updatable=False) as url:
         settings = home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
         assert not adapter_routes.can_load_adapters(url, KEY)
         with pytest.raises(

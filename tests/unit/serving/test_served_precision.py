@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.registered import build_version
+from tests.model_versions import build_version
 from tests.unit.test_answer_model import serve_models
 from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.served.parity import Parity, compare

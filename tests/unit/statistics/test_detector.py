@@ -302,4 +302,4 @@ def test_a_world_without_a_fall_rarely_trains(world: World) -> None:
     counts, means = world.draw(rng, 6, 30)
     goods = rng.binomial(counts, np.clip(means, 0.0, 1.0))
     homes = zip(counts[:, :180], goods[:, :180], strict=True)
-    assert sum(bool(simulate_year(*home, only_first=True).trained) for home in homes) <= 2
+    assert sum(bool(simulate_year(*home, only_first=True).training_days) for home in homes) <= 2

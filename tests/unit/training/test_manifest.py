@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.registered import build_manifest
+from tests.model_versions import build_manifest
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.manifest import Manifest, compute_checkpoint_hash
 from twin_resources.errors import TwinError

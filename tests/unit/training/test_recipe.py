@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes import code_of
+from tests.recipes import read_code_blocks
 from twin_assets.checkpoints import recipe as recipe_module
 from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.recipe import (
@@ -69,7 +69,7 @@ def test_the_documented_steps_add_a_launch_configuration(
         load_recipe(name)
     for folder in ("launch", "recipes"):
         shutil.copytree(RECIPES.parent / folder, tmp_path / folder)
-    launch, recipe = code_of("A launch configuration", "yaml")
+    launch, recipe = read_code_blocks("A launch configuration", "yaml")
     (tmp_path / "launch" / "cpu-zero2-gentle.yaml").write_text(launch, encoding="utf-8")
     (tmp_path / "recipes" / f"{name}.yaml").write_text(recipe, encoding="utf-8")
     monkeypatch.setattr(recipe_module, "_MODULE_FOLDER", tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recipes import of_recipe
+from tests.recipes import import_recipe
 from tests.unit.corpus.importers.marked_exports import (
     EXPORTS,
     SECRET,
@@ -121,7 +121,7 @@ def test_the_recipe_for_an_importer_adds_one(
     damaged_source = write_folder({"download": body[2:]}, tmp_path / "damaged") / "download"
     assert recognise(source) == recognise(damaged_source) == ""
 
-    importer = of_recipe("An importer", tmp_path / "writefreely.py").IMPORTER
+    importer = import_recipe("An importer", tmp_path / "writefreely.py").IMPORTER
     monkeypatch.setattr(recognition, "IMPORTERS", (*recognition.IMPORTERS, importer))
     for name, build in EXPORTS.items():
         other_source = write_zip(join_pieces(build()), tmp_path / f"{name}.zip")

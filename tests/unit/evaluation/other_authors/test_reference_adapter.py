@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tests.registered import build_manifest
+from tests.model_versions import build_manifest
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.evaluation.measures.author_control import draft_question

@@ -1,4 +1,4 @@
-"""Materialization of assets in this process, with the product's default resources."""
+"""Materialize assets in this process, with the product's default resources."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def create_instance(*slugs: str) -> dg.DagsterInstance:
 
 
 def materialize_assets(
-    assets: Sequence[Any], author: str | None, instance: dg.DagsterInstance, **more: Any
+    assets: Sequence[Any], author: str | None, instance: dg.DagsterInstance, **options: Any
 ) -> dg.ExecuteInProcessResult:
     """Run assets and checks in the home `TWIN_HOME`.
 
     Args:
-        more: further arguments of `dg.materialize`.
+        options: further arguments of `dg.materialize`.
     """
     return dg.materialize(
-        assets, partition_key=author, instance=instance, resources=default_resources(), **more
+        assets, partition_key=author, instance=instance, resources=default_resources(), **options
     )
 
 

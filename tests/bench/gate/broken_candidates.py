@@ -1,13 +1,13 @@
-"""Broken candidates of an author whose good candidate passed: the claims that refuse each.
+"""Train and judge broken candidates of an author whose good candidate passed the gate.
 
-Scope: breaking candidates, training them by the good candidate's recipe, judging them, the rows.
-Out of scope: the good candidate (`gated.py`), tiny candidates, which the tests judge
-(`tests/live/evaluation/test_broken_candidates.py`).
+Scope: breaking candidates, training them with the good candidate's recipe, judging them, the rows.
+Out of scope: the good candidate (`judged_candidate.py`), tiny broken candidates, which the tests
+judge (`tests/live/evaluation/test_broken_candidates.py`).
 
-Each is made in a copy of the good candidate's home, so that the measurements of the base model
-exist. It is judged as a first model: by the first part, and if that passes by the whole gate. A
-candidate with the whole recipe is also compared with the adapter of other authors. The other author
-writes texts of the same kind where there is one: both shared authors write notes on programs.
+Each is trained in a copy of the good candidate's home, where the measurements of the base model
+exist. It is judged as a first model: by the first part of the gate, and if it passes, by the whole
+gate. A candidate with the whole recipe is also compared with the adapter trained on other authors.
+If possible, the other author writes similar texts: both shared authors write notes on programming.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from typing import Any
 import polars as pl
 import yaml
 
-from tests.bench.gate.forms import GateBenchmarkSize
-from tests.bench.gate.gated import KEPT, Gated, copy_home, judge_author
+from tests.bench.gate.judged_candidate import CACHE_DIR, JudgedCandidate, copy_home, judge_author
+from tests.bench.gate.sizes import GateBenchmarkSize
 from tests.bench.rows import Row, bounded_row
-from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS, material
-from tests.registered import register_version
+from tests.bench.training.inputs import BUNDLED_AUTHORS, SHARED_AUTHORS, prepare_inputs
+from tests.model_versions import register_version
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Recipe
@@ -62,29 +62,26 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
-OTHERS = {
-    "skeeto": "jbranchaud-til",
-    "jbranchaud-til": "skeeto",
-    "mara-lindqvist": "skeeto",
-}
-NAMES = SHARED_AUTHORS | BUNDLED_AUTHORS
-KEYS = {DATASET: "sample_id", POSTS: "document_id"}
+OTHER_AUTHORS = {"skeeto": "jbranchaud-til", "jbranchaud-til": "skeeto", "mara-lindqvist": "skeeto"}
+AUTHOR_NAMES = SHARED_AUTHORS | BUNDLED_AUTHORS
+KEY_COLUMNS = {DATASET: "sample_id", POSTS: "document_id"}
 SCHEMAS = {DATASET: column_types(InstructionDataset), POSTS: column_types(CleanedDocuments)}
 
 TrainingTables = Mapping[str, pl.DataFrame]  # the two tables that a training reads
+SelectTables = Callable[[TrainingTables, TrainingTables], TrainingTables]
 
 
 @dataclass(frozen=True)
-class Broken:
+class Fault:
     """A way to break a candidate.
 
     Attributes:
-        trained_on: returns the training's tables from the author's and the other author's tables.
+        select_tables: makes the training's tables from the author's and another author's tables.
         recipe: changes to the good candidate's recipe.
-        spoil: a fault of `twin_assets/training/fault_injection.py`.
+        spoil: a fault in `twin_assets/training/fault_injection.py`, or "".
     """
 
-    trained_on: Callable[[TrainingTables, TrainingTables], TrainingTables] = lambda own, _other: own
+    select_tables: SelectTables = lambda own, _other: own
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     spoil: str = ""
 
@@ -100,7 +97,7 @@ def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFram
     )
 
 
-def keep_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+def keep_five_passages(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
     """Return one passage from each of five posts, in prompts without context."""
     rows = own.filter(pl.col("split") == "train").unique(
         "document_id", keep="first", maintain_order=True
@@ -122,10 +119,10 @@ def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
     return own.with_columns(pl.col("split").replace_strict(new_splits))
 
 
-def enter_as_candidate(
+def register_candidate(
     tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
 ) -> None:
-    """Make a checkpoint the candidate, like the asset `preference_tuned_checkpoint`."""
+    """Register a checkpoint as the candidate, like the asset `preference_tuned_checkpoint`."""
     manifest = tuned.manifest
     base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
     weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
@@ -144,40 +141,38 @@ def enter_as_candidate(
     )
 
 
-def _change_samples(
-    change: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame],
-) -> Callable[[TrainingTables, TrainingTables], TrainingTables]:
+def _change_samples(change: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]) -> SelectTables:
     return lambda own, other: {**own, DATASET: change(own[DATASET], other[DATASET])}
 
 
-WAYS = {
-    # AdamW's first step is as long as the learning rate, so the adapter keeps its initial values.
-    "untrained": Broken(recipe=UNMODIFIED_SAMPLES | {"token_budget": 1, "learning_rate": 1e-12}),
-    "another author's data": Broken(lambda _own, other: other),
-    "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
-    "five posts": Broken(
-        _change_samples(keep_five_posts),
+FAULTS = {
+    # AdamW's first step is as large as the learning rate, so the adapter keeps its initial values.
+    "untrained": Fault(recipe=UNMODIFIED_SAMPLES | {"token_budget": 1, "learning_rate": 1e-12}),
+    "another author's data": Fault(lambda _own, other: other),
+    "shuffled labels": Fault(spoil=SHUFFLED_ANSWERS),
+    "five posts": Fault(
+        _change_samples(keep_five_passages),
         UNMODIFIED_SAMPLES
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 2, "learning_rate": 2e-3},
     ),
-    "the test split": Broken(
+    "the test split": Fault(
         _change_samples(train_on_held_out), UNMODIFIED_SAMPLES | {"token_budget": 5_000}
     ),
 }
 
 
-def broken_candidates(form: GateBenchmarkSize) -> list[Row]:
-    """Return a row for each of `WAYS`: the number of claims that refuse it, with figures."""
-    good = judge_author(form)
+def broken_candidate_rows(size: GateBenchmarkSize) -> list[Row]:
+    """Return a row for each of `FAULTS`: the number of claims that its candidate does not meet."""
+    good = judge_author(size)
     rows: list[Row] = []
-    for name, broken in WAYS.items():
+    for name, fault in FAULTS.items():
         home = good.settings.home.with_name(
             f"{good.settings.home.name}-{name.replace(' ', '-').replace(chr(39), '')}"
         )
         started = time.monotonic()
         if not (home / "rows.json").is_file():
             shutil.rmtree(home, ignore_errors=True)
-            row = _judge(form, good, _Home.copy_of(good, home), broken, name)
+            row = _judge(size, good, _HomeCopy.copy_of(good, home), fault, name)
             values = [{"name": row.name, "value": row.value, "peers": row.peers}]
             (home / "rows.json").write_text(json.dumps(values), "utf-8")
         for saved in json.loads((home / "rows.json").read_text("utf-8")):
@@ -187,7 +182,7 @@ def broken_candidates(form: GateBenchmarkSize) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class _Home:
+class _HomeCopy:
     """A copy of the good candidate's home."""
 
     author: Author
@@ -196,9 +191,10 @@ class _Home:
     registry: Registry
 
     @classmethod
-    def copy_of(cls, good: Gated, folder: Path) -> _Home:
+    def copy_of(cls, good: JudgedCandidate, folder: Path) -> _HomeCopy:
         settings = copy_home(good, folder)
-        adapters = KEPT / "reference_adapters"  # shared by all homes: of none of their authors
+        # shared by all homes, because no adapter is trained on their authors
+        adapters = CACHE_DIR / "reference_adapters"
         adapters.mkdir(exist_ok=True)
         settings.reference_adapters_dir.symlink_to(adapters)
         state = State.open(settings.state_address)
@@ -212,9 +208,9 @@ class _Home:
     def write(self, rows: TrainingTables) -> None:
         for asset, frame in rows.items():
             self.tables.sync(
-                frame.select(list(SCHEMAS[asset])), asset, author=self.author.slug, key=KEYS[asset],
-                row_key=KEYS[asset], function=lambda changed: changed, version="broken",
-                schema=SCHEMAS[asset],
+                frame.select(list(SCHEMAS[asset])), asset, author=self.author.slug,
+                key=KEY_COLUMNS[asset], row_key=KEY_COLUMNS[asset],
+                function=lambda changed: changed, version="broken", schema=SCHEMAS[asset],
             )  # fmt: skip
 
     def judge(self) -> JudgedEvaluation:
@@ -228,29 +224,30 @@ class _Home:
             lambda: load_embedder(self.settings),
             lambda line: sys.stderr.write(f"    {line}\n"),
         )
-        first = judge_candidate(judging)
-        return first if first.verdict.outcome != "passed" else complete_evaluation(judging)
+        judged = judge_candidate(judging)
+        return complete_evaluation(judging) if judged.verdict.outcome == "passed" else judged
 
 
 def _read(tables: Tables, author: str) -> TrainingTables:
-    return {asset: tables.read(asset, author) for asset in KEYS}
+    return {asset: tables.read(asset, author) for asset in KEY_COLUMNS}
 
 
-def _judge(form: GateBenchmarkSize, good: Gated, home: _Home, broken: Broken, name: str) -> Row:
+def _judge(
+    size: GateBenchmarkSize, good: JudgedCandidate, home: _HomeCopy, fault: Fault, name: str
+) -> Row:
     own = home.read()
-    home.write(broken.trained_on(own, _read_other_author(form)))
-    tuned = _train(good, home, broken)
+    home.write(fault.select_tables(own, _read_other_author(size)))
+    tuned = _train(good, home, fault)
     home.write(own)
-    if not broken.recipe:  # the reference adapter would beat a candidate with a smaller recipe
+    if not fault.recipe:  # the reference adapter would beat a candidate with a smaller recipe
         launcher = LocalLauncher(home.settings)
         train_reference(home.author, settings=home.settings, tables=home.tables, launcher=launcher)
-    enter_as_candidate(tuned, home.author.slug, home.settings, home.registry)
-    judged = home.judge()
-    return _row(name, tuned, judged)
+    register_candidate(tuned, home.author.slug, home.settings, home.registry)
+    return _row(name, tuned, home.judge())
 
 
-def _train(good: Gated, home: _Home, broken: Broken) -> FineTunedCheckpoint:
-    recipe = Recipe.model_validate({**good.manifest.recipe, **broken.recipe, "preference": None})
+def _train(good: JudgedCandidate, home: _HomeCopy, fault: Fault) -> FineTunedCheckpoint:
+    recipe = Recipe.model_validate({**good.manifest.recipe, **fault.recipe, "preference": None})
     path = home.settings.home / "broken.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
     return fine_tune(
@@ -258,34 +255,37 @@ def _train(good: Gated, home: _Home, broken: Broken) -> FineTunedCheckpoint:
         settings=home.settings,
         tables=home.tables,
         launcher=LocalLauncher(home.settings),
-        spoil=broken.spoil,
+        spoil=fault.spoil,
     )
 
 
-def _read_other_author(form: GateBenchmarkSize) -> TrainingTables:
+def _read_other_author(size: GateBenchmarkSize) -> TrainingTables:
     """Return the other author's tables under this author's name."""
-    other = OTHERS[form.author]
-    home = material(form.of(other).training).home
+    other = OTHER_AUTHORS[size.author]
+    home = prepare_inputs(size.with_author(other).training).home
     rows = _read(Tables(home.tables_base, state=State.open(home.state_address)), other)
-    return {**rows, DATASET: replace_name(rows[DATASET], NAMES[other], NAMES[form.author])}
+    names = AUTHOR_NAMES[other], AUTHOR_NAMES[size.author]
+    return {**rows, DATASET: replace_name(rows[DATASET], *names)}
 
 
 def _row(name: str, tuned: FineTunedCheckpoint, judged: JudgedEvaluation) -> Row:
     unmet = [claim for claim in judged.verdict.claims if claim.passed is not True]
     for claim in judged.verdict.claims:
         sys.stderr.write(f"    {claim.name} {claim.passed}: {claim.detail}\n")
-    by = ", ".join(f"{claim.name} ({'no' if claim.passed is False else 'open'})" for claim in unmet)
+    refusals = ", ".join(
+        f"{claim.name} ({'no' if claim.passed is False else 'open'})" for claim in unmet
+    )
     part = "whole gate" if judged.is_full_gate else "first part"
     peers = {"tokens": float(tuned.manifest.tokens), **_figures(judged.evaluation.measured)}
     peers["seconds"] = sum(judged.evaluation.seconds.values())
     outcome = decide_outcome(judged.verdict.claims)
     return bounded_row(
-        f"{name}: {part}, {outcome}: {by or 'nothing'}", len(unmet), "claims", peers=peers
+        f"{name}: {part}, {outcome}: {refusals or 'nothing'}", len(unmet), "claims", peers=peers
     )
 
 
 def _figures(measured: Measurements) -> dict[str, float]:
-    """Return the figures of the deciding claims, with their intervals."""
+    """Return the figures behind the deciding claims, with their intervals."""
     figures: dict[str, float] = {}
     perplexity = measured.get(held_out_perplexity.MEASURE)
     if perplexity is not None and perplexity.base is not None:
@@ -303,9 +303,9 @@ def _figures(measured: Measurements) -> dict[str, float]:
         figures |= {"topic": topic.own.value, "questions": float(topic.questions)}
     voice = measured.get(author_voice.MEASURE)
     if voice is not None and voice.against_all is not None:
-        compared = voice.against_all
-        figures["voice − base"] = compared.over_base.value
-        if compared.gap_closed is not None:
-            gap = compared.gap_closed
+        comparison = voice.against_all
+        figures["voice − base"] = comparison.over_base.value
+        if comparison.gap_closed is not None:
+            gap = comparison.gap_closed
             figures |= {"gap closed": gap.value, "gap, low": gap.low, "gap, high": gap.high}
     return figures

@@ -1,11 +1,12 @@
-"""From the instruction dataset to a verdict: training and gate as Dagster runs them, timed.
+"""Train and judge a candidate from the instruction dataset, as Dagster does, and measure the time.
 
-Scope: the home for that, copies of it, the rows of its time and of the gate's measures. Out of
-scope: the dataset (`training/material.py`), broken candidates (`broken.py`), a training without a
-gate (`likelihood.py`).
+Scope: the home for it, copies of the home, the rows for the time and the gate's measures. Out of
+scope: the dataset (`training/inputs.py`), broken candidates (`broken_candidates.py`), a training
+without a gate (`likelihood.py`).
 
-A home is kept in `build/` until training or evaluation change, so that other benchmarks can use its
-candidate without training it again. The time is always that of a fresh home.
+A home is kept in `build/` until the code of training or evaluation changes, so that other
+benchmarks can use its candidate without training it again. The time is always measured in a new
+home.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from pathlib import Path
 
 import yaml
 
-from tests.bench.gate.forms import GateBenchmarkSize
+from tests.bench.gate.sizes import GateBenchmarkSize
 from tests.bench.rows import Row, bounded_row, missing_row
-from tests.bench.training.material import author_in, material
+from tests.bench.training.inputs import only_author, prepare_inputs
 from tests.bench.training.processes import Cost, run_timed
 from tests.code_hash import ROOT, code_hash
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.prepared_embedder import link_weights, prepare_weights
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -43,21 +44,21 @@ from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.weights.weights import prepare_base_model
 
-KEPT = ROOT / "build" / "bench-gate"
-CODE = ("twin_assets/training", "twin_assets/evaluation", "twin_resources/quality/judges")
-MAX_S = 7200.0
+CACHE_DIR = ROOT / "build" / "bench-gate"
+JUDGED_CODE = ("twin_assets/training", "twin_assets/evaluation", "twin_resources/quality/judges")
+MAX_RUN_S = 7200.0
 TRAINING_ALONE = "--training-alone"
 
 
 @dataclass(frozen=True)
-class Gated:
+class JudgedCandidate:
     """A candidate that the gate has judged.
 
     Attributes:
-        author: slug.
-        settings: of its home.
-        folder: of the checkpoint.
-        cost: of Dagster's process with all its children.
+        author: the author's slug.
+        settings: the settings of the candidate's home.
+        folder: the checkpoint's folder.
+        cost: the time of Dagster's process with all its children.
     """
 
     author: str
@@ -69,47 +70,47 @@ class Gated:
     cost: Cost
 
 
-def judge_author(form: GateBenchmarkSize, *, is_fresh: bool = False) -> Gated:
+def judge_author(size: GateBenchmarkSize, *, is_fresh: bool = False) -> JudgedCandidate:
     """Train and judge the author's candidate, or return the candidate of an earlier run.
 
     Args:
-        is_fresh: always use a new home.
+        is_fresh: whether to use a new home in any case.
 
     Raises:
-        NotMeasured: a step failed; its log stays.
+        MeasurementError: a step failed; its log is kept.
     """
-    home = KEPT / f"{form.name}-{form.author}-{code_hash(CODE)}"
+    home = CACHE_DIR / f"{size.name}-{size.author}-{code_hash(JUDGED_CODE)}"
     if is_fresh or not (home / "cost.json").is_file():
         remove_home(home)
-        settings = prepare_home(form, home)
+        settings = prepare_home(size, home)
         (home / "cost.json").write_text(json.dumps(asdict(run_assets(settings))), "utf-8")
-    return read_gated(load_settings(home), form.author)
+    return read_judged_candidate(load_settings(home), size.author)
 
 
-def copy_home(gated: Gated, home: Path) -> Settings:
-    """Copy dataset, checkpoints and measurements to a home for another candidate."""
+def copy_home(judged: JudgedCandidate, home: Path) -> Settings:
+    """Create a home for another candidate with this one's dataset, checkpoints and measurements."""
     home.mkdir(parents=True)
     for name in ("tables", "authors", "checkpoints"):
-        shutil.copytree(gated.settings.home / name, home / name)
-    for path in gated.settings.home.glob("state.sqlite*"):
+        shutil.copytree(judged.settings.home / name, home / name)
+    for path in judged.settings.home.glob("state.sqlite*"):
         shutil.copy(path, home)
     settings = load_settings(home)
-    lend_weights(prepare_weights(), settings)
+    link_weights(prepare_weights(), settings)
     prepare_base_model(settings, report=lambda line: sys.stderr.write(f"{line}\n"))
     return settings
 
 
-def read_gated(settings: Settings, author: str) -> Gated:
+def read_judged_candidate(settings: Settings, author: str) -> JudgedCandidate:
     """Return the candidate of a home in which `run_assets` has run."""
     folder = Path(read_pointer(settings.checkpoints_dir / author, "candidate")["folder"])
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
     verdict = registry.verdict(folder.name, GATE_VERSION)
     evaluation = read_evaluation(evaluation_path(folder, GATE_VERSION))
     if verdict is None or evaluation is None:
-        raise SystemExit(f"no verdict on {folder.name[:12]}; look at {settings.home / 'log'}")
+        raise SystemExit(f"no verdict on {folder.name[:12]}; see {settings.home / 'log'}")
     cost = Cost(**json.loads((settings.home / "cost.json").read_text("utf-8")))
     manifest = read_manifest(folder)
-    return Gated(author, settings, folder, manifest, evaluation, verdict, cost)
+    return JudgedCandidate(author, settings, folder, manifest, evaluation, verdict, cost)
 
 
 def remove_home(home: Path) -> None:
@@ -120,35 +121,35 @@ def remove_home(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
 
 
-def time_and_likelihood(form: GateBenchmarkSize) -> list[Row]:
-    """Return rows of a fresh home: its time, the claims met, and the likelihood ratios."""
-    gated = judge_author(form, is_fresh=True)
-    parts = gated.evaluation.seconds
-    training = gated.manifest.metrics["seconds"]
+def time_and_likelihood_rows(size: GateBenchmarkSize) -> list[Row]:
+    """Return rows for a new home: its time, the claims met, and the likelihood ratios."""
+    judged = judge_author(size, is_fresh=True)
+    part_seconds = judged.evaluation.seconds
+    training_s = judged.manifest.metrics["seconds"]
     minutes = {  # parts of the gate run at the same time
-        "training": training / 60,
-        "gate and starting": (gated.cost.wall_s - training) / 60,
-        "CPU": gated.cost.cpu_s / 60,
-        **{f"gate: {name}": seconds / 60 for name, seconds in parts.items()},
+        "training": training_s / 60,
+        "gate and starting": (judged.cost.wall_s - training_s) / 60,
+        "CPU": judged.cost.cpu_s / 60,
+        **{f"gate: {name}": seconds / 60 for name, seconds in part_seconds.items()},
     }
     time_row = bounded_row(
-        f"dataset of {form.posts} posts to a verdict, {gated.manifest.tokens:,} tokens",
-        gated.cost.wall_s / 60,
+        f"dataset of {size.post_count} posts to a verdict, {judged.manifest.tokens:,} tokens",
+        judged.cost.wall_s / 60,
         "minutes",
-        at_most=form.minutes,
+        at_most=size.max_minutes,
         peers=minutes,
     )
-    return [time_row, *measure_rows(form, gated.evaluation.measured, gated.verdict.claims)]
+    return [time_row, *measure_rows(size, judged.evaluation.measured, judged.verdict.claims)]
 
 
 def measure_rows(
-    form: GateBenchmarkSize, measured: Measurements, claims: Sequence[GateClaim]
+    size: GateBenchmarkSize, measured: Measurements, claims: Sequence[GateClaim]
 ) -> list[Row]:
-    """Return rows of the claims and ratios; a ratio's goal is for its value, not its interval."""
+    """Return rows for the claims and ratios; a ratio's goal is for its value, not its interval."""
     for claim in claims:
         sys.stderr.write(f"{claim.name} {claim.passed}: {claim.detail}\n")
     met = sum(claim.passed is True for claim in claims)
-    goal = None if form.training.use_tiny_model else len(claims)  # random weights have no voice
+    goal = None if size.training.use_tiny_model else len(claims)  # random weights have no voice
     rows = [
         bounded_row("blocking claims met", met, "claims", at_least=goal, peers={"of": len(claims)})
     ]
@@ -156,59 +157,65 @@ def measure_rows(
     passages = 0 if held_out is None else held_out.passages
     if held_out is None or held_out.base is None:
         name = "held-out perplexity, tuned / base"
-        rows.append(missing_row(name, "ratio", f"{passages} held-out passages", goal=form.ratio))
+        rows.append(
+            missing_row(
+                name, "ratio", f"{passages} held-out passages", goal=size.max_perplexity_ratio
+            )
+        )
     else:
         base = held_out.base
         interval = {"low": base.low, "high": base.high}
         perplexity = {"base": base.perplexity, "tuned": held_out.perplexity or 0.0}
-        read = passages if base.passages is None else base.passages
-        name = f"held-out perplexity, tuned / base, {read} passages in their prompts"
+        read_count = passages if base.passages is None else base.passages
+        name = f"held-out perplexity, tuned / base, {read_count} passages in their prompts"
         peers = interval | perplexity
-        rows.append(bounded_row(name, base.ratio, "ratio", at_most=form.ratio, peers=peers))
+        rows.append(
+            bounded_row(name, base.ratio, "ratio", at_most=size.max_perplexity_ratio, peers=peers)
+        )
         name = "held-out passages that each model read"
-        rows.append(bounded_row(name, read, "passages", peers={"of": passages}))
+        rows.append(bounded_row(name, read_count, "passages", peers={"of": passages}))
     own = measured.get(author_control.MEASURE)
     if own is not None:
-        others = {"another author's": own.other, "own / another's": own.ratio}
+        controls = {"another author's": own.other, "own / another's": own.ratio}
         name = f"the same, questions alone, {own.passages} passages"
-        rows.append(bounded_row(name, own.own, "ratio", peers=others))
+        rows.append(bounded_row(name, own.own, "ratio", peers=controls))
     return rows
 
 
-def prepare_home(form: GateBenchmarkSize, folder: Path) -> Settings:
-    """Create a home with the dataset, the weights, and an author who trains `form.tokens`."""
-    inputs = material(form.training)
+def prepare_home(size: GateBenchmarkSize, folder: Path) -> Settings:
+    """Create a home with the dataset, the weights, and an author with the size's recipe."""
+    inputs = prepare_inputs(size.training)
     folder.mkdir(parents=True)
     for name in ("tables", "authors"):
         shutil.copytree(inputs.home.home / name, folder / name)
     for path in inputs.home.home.glob("state.sqlite*"):  # also SQLite's write-ahead log
         shutil.copy(path, folder)
-    base = str(inputs.base) if form.training.use_tiny_model else EMBEDDED_BASE_MODEL
+    base = str(inputs.base) if size.training.use_tiny_model else EMBEDDED_BASE_MODEL
     os.environ["TWIN_BASE_MODEL"] = base  # also for the processes of the assets
     settings = load_settings(folder)
-    lend_weights(prepare_weights(), settings)
-    recipe = load_recipe(DEFAULT_RECIPE).model_copy(update={"token_budget": form.tokens})
-    if form.whole_model:
+    link_weights(prepare_weights(), settings)
+    recipe = load_recipe(DEFAULT_RECIPE).model_copy(update={"token_budget": size.token_count})
+    if size.train_all_weights:
         recipe = recipe.model_copy(
             update={"lora": None, "preference": None, "learning_rate": 0.003, "max_epochs": 4}
         )
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
-    author = read_author(settings, form.author)
+    author = read_author(settings, size.author)
     write_author(settings, replace(author, recipe=str(path), consent="2020-01-01: a bench"))
     prepare_base_model(settings, report=lambda line: sys.stderr.write(f"{line}\n"))
     return settings
 
 
 def run_assets(settings: Settings, *, with_gate: bool = True) -> Cost:
-    """Run training, and by default the gate, in a separate process as in production."""
+    """Run training, and by default the gate, in a separate process; return its cost."""
     options = () if with_gate else (TRAINING_ALONE,)
     return run_timed(
-        [sys.executable, "-m", "tests.bench.gate.gated", *options],
+        [sys.executable, "-m", "tests.bench.gate.judged_candidate", *options],
         environment={"TWIN_HOME": str(settings.home)},
         log=settings.home / "log",
         name="training and gate",
-        timeout_s=MAX_S,
+        timeout_s=MAX_RUN_S,
     )
 
 
@@ -221,7 +228,7 @@ def _materialize() -> int:
     from twin_assets.evaluation.evaluation_report import evaluation_report
     from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 
-    slug = author_in(load_settings())
+    slug = only_author(load_settings())
     training = [fine_tuned_checkpoint, preference_tuned_checkpoint]
 
     is_training_alone = TRAINING_ALONE in sys.argv

@@ -1,7 +1,7 @@
-"""The imports of the project's modules, read from their source.
+"""Read the imports of the project's modules from their source.
 
 Scope: import statements, their positions, and whether the code handles their failure.
-Out of scope: declared dependencies (`declared.py`).
+Out of scope: declared dependencies (`declared_dependencies.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("twin_resources", "twin_assets", "twin_sensors", "twin_cli")
-PLACES = ("twin_resources", "twin_assets", "twin_sensors", "deploy/twin_cli")
-_CAUGHT = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+PROJECT_PACKAGES = ("twin_resources", "twin_assets", "twin_sensors", "twin_cli")
+PACKAGE_FOLDERS = ("twin_resources", "twin_assets", "twin_sensors", "deploy/twin_cli")
+_IMPORT_ERROR_BASES = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,18 @@ class Import:
     Attributes:
         module: as written, for example `starlette.middleware.sessions`.
         names: the imported names; empty for `import module`.
-        where: file and line, for example `twin_resources/page/page.py:20`.
-        expected_to_fail: for type checkers only, or in a `try` that catches its failure.
-        at_import: run when the importing module is imported, not inside a function.
+        location: file and line, for example `twin_resources/page/page.py:20`.
+        expected_to_fail: whether it is for type checkers only, or in a `try` that catches its
+            failure.
+        runs_at_import: whether it runs when the importing module is imported, not inside a
+            function.
     """
 
     module: str
     names: tuple[str, ...]
-    where: str
+    location: str
     expected_to_fail: bool
-    at_import: bool
+    runs_at_import: bool
 
     @property
     def top(self) -> str:
@@ -43,47 +45,49 @@ class Import:
 
 
 @cache
-def imports_of_ours() -> tuple[Import, ...]:
+def third_party_imports() -> tuple[Import, ...]:
     """Return every third-party import in the packages of the wheel."""
-    files = [path for place in PLACES for path in sorted((ROOT / place).rglob("*.py"))]
+    files = [path for folder in PACKAGE_FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
     return tuple(
         found for path in files for found in imports_in(path, str(path.relative_to(ROOT)))
-        if found.top not in OURS
+        if found.top not in PROJECT_PACKAGES
     )  # fmt: skip
 
 
-def imports_in(path: Path, shown: str) -> Iterator[Import]:
+def imports_in(path: Path, display_path: str) -> Iterator[Import]:
     """Yield the imports of one source file, without relative and standard-library imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     yield from (
-        found for found in _walk(tree, shown, excused=False, at_import=True)
+        found for found in _walk(tree, display_path, may_fail=False, runs_at_import=True)
         if found.top not in sys.stdlib_module_names
     )  # fmt: skip
 
 
-def _walk(node: ast.AST, shown: str, *, excused: bool, at_import: bool) -> Iterator[Import]:
+def _walk(
+    node: ast.AST, display_path: str, *, may_fail: bool, runs_at_import: bool
+) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        inside = excused
+        inside = may_fail
         if isinstance(node, ast.Try) and child in node.body:
-            inside = excused or any(map(_catches, node.handlers))
+            inside = may_fail or any(map(_catches, node.handlers))
         if isinstance(node, ast.If) and child in node.body and _is_type_checking(node.test):
             inside = True
-        at_top = at_import and not isinstance(
+        at_top = runs_at_import and not isinstance(
             child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
         )
-        place = f"{shown}:{getattr(child, 'lineno', 0)}"
+        location = f"{display_path}:{getattr(child, 'lineno', 0)}"
         if isinstance(child, ast.Import):
             for alias in child.names:
-                yield Import(alias.name, (), place, inside, at_top)
+                yield Import(alias.name, (), location, inside, at_top)
         elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
             names = tuple(alias.name for alias in child.names)
-            yield Import(child.module, names, place, inside, at_top)
-        elif isinstance(child, ast.Call) and (module := _imported_by_call(child)):
-            yield Import(module, (), place, inside, at_top)
-        yield from _walk(child, shown, excused=inside, at_import=at_top)
+            yield Import(child.module, names, location, inside, at_top)
+        elif isinstance(child, ast.Call) and (module := _module_of_call(child)):
+            yield Import(module, (), location, inside, at_top)
+        yield from _walk(child, display_path, may_fail=inside, runs_at_import=at_top)
 
 
-def _imported_by_call(call: ast.Call) -> str:
+def _module_of_call(call: ast.Call) -> str:
     """Return the module of `import_module("module")`, or "" for another call."""
     if (
         _last_name(call.func) != "import_module"
@@ -97,8 +101,8 @@ def _imported_by_call(call: ast.Call) -> str:
 def _catches(handler: ast.ExceptHandler) -> bool:
     if handler.type is None:
         return True
-    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(_last_name(kind) in _CAUGHT for kind in kinds)
+    types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(_last_name(type_) in _IMPORT_ERROR_BASES for type_ in types)
 
 
 def _is_type_checking(test: ast.expr) -> bool:

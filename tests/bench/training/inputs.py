@@ -1,8 +1,8 @@
-"""Inputs of the training: the instruction dataset of a shared author, and a model; in `build/`.
+"""Prepare the inputs of the training benchmark: an author's instruction dataset, and a model.
 
-Scope: making both; every run makes the same. Out of scope: training, measuring.
-The product's assets `raw_posts` to `instruction_dataset` make the dataset in a separate process. It
-is made again when their code has changed.
+Scope: creating both in `build/`; every run creates the same. Out of scope: training, measuring.
+The product's assets `raw_posts` to `instruction_dataset` create the dataset in a separate process.
+It is created again when their code has changed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 import polars as pl
 
 from tests.bench.questions.questions import posts_folder
-from tests.bench.training.forms import BenchmarkSize
+from tests.bench.training.sizes import BenchmarkSize
 from tests.code_hash import code_hash
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
-from tests.prepared_embedder import lend_weights, prepare_weights
+from tests.prepared_embedder import link_weights, prepare_weights
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, UNMODIFIED_SAMPLES, Recipe, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_resources.authors import Author, list_author_slugs, write_author
@@ -33,55 +33,56 @@ from twin_resources.storage.tables.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[3]
 
-KEPT = ROOT / "build" / "bench-training"
+CACHE_DIR = ROOT / "build" / "bench-training"
 SHARED_AUTHORS = {"skeeto": "Chris Wellons", "jbranchaud-til": "Josh Branchaud"}
 BUNDLED_AUTHORS = {"mara-lindqvist": "Mara Lindqvist"}
-NOT_POSTS = {"README.md", "CONTRIBUTING.md"}
-CODE = ("twin_assets/corpus", "twin_assets/knowledge", "twin_assets/instructions")
-# Tokens. TRL truncates samples longer than 1,024 by default, and then the runners would see
-# different tokens. Shorter still, because a rank with TRL's defaults (eight samples at once, all
-# logits) takes 5 GB at 512 already.
-MAX_LENGTH = 768
+EXCLUDED_FILES = {"README.md", "CONTRIBUTING.md"}
+DATASET_CODE = ("twin_assets/corpus", "twin_assets/knowledge", "twin_assets/instructions")
+# TRL by default truncates samples longer than 1,024 tokens, and then the runners would see
+# different tokens. The limit is lower still, because a rank with TRL's defaults (eight samples at
+# once, all logits) already takes 5 GB at 512.
+MAX_TOKENS = 768
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingInputs:
     """The inputs of every runner.
 
     Attributes:
-        home: contains the dataset's tables and the author.
+        home: settings of the home with the dataset's tables and the author.
         base: transformers folder of the model.
-        train, held_out: samples of the dataset of at most `MAX_LENGTH` tokens.
-        tokens: number of tokens in one pass over `train`.
+        train: training rows of the dataset, of at most `MAX_TOKENS` tokens each.
+        held_out: tokenized held-out samples, of at most `MAX_TOKENS` tokens each.
+        token_count: number of tokens in one pass over `train`.
     """
 
     home: Settings
     base: Path
     train: list[dict[str, Any]]
     held_out: list[TokenizedSample]
-    tokens: int
+    token_count: int
 
 
-def recipe(**changes: Any) -> Recipe:
+def build_recipe(**changes: Any) -> Recipe:
     """Return the default recipe on unmodified samples, without intermediate checkpoints."""
     values: dict[str, Any] = {
         "token_budget": 10**9,
         "max_epochs": 1,
-        "max_length": MAX_LENGTH,
+        "max_length": MAX_TOKENS,
         "checkpoint_every_steps": 10**6,
     }
     return load_recipe(DEFAULT_RECIPE).model_copy(update=UNMODIFIED_SAMPLES | values | changes)
 
 
-def material(size: BenchmarkSize) -> Material:
-    """Return dataset and model; make them if they do not exist.
+def prepare_inputs(size: BenchmarkSize) -> TrainingInputs:
+    """Return the dataset and the model; create them if they do not exist.
 
     Raises:
         FileNotFoundError: the shared posts are missing (`TWIN_SHARED_DATA`).
     """
     from transformers import AutoTokenizer
 
-    home, base = _home(size), _model(tiny=size.use_tiny_model)
+    home, base = _prepare_home(size), _prepare_model(tiny=size.use_tiny_model)
     tables = Tables(home.tables_base, state=State.open(home.state_address))
     columns = ["sample_id", "document_id", "split", "messages"]
     rows = tables.read("instruction_dataset", size.author, columns=columns)
@@ -89,41 +90,41 @@ def material(size: BenchmarkSize) -> Material:
     selected: dict[str, list[dict[str, Any]]] = {}
     tokenized: dict[str, list[TokenizedSample]] = {}
     for split, count in (("train", size.sample_count), ("held_out", size.held_out_count)):
-        part = _hash_ordered(rows.filter(pl.col("split") == split).to_dicts())
-        samples, _ = tokenize_samples(part, tokenizer, max_length=MAX_LENGTH)
+        split_rows = _sort_by_hash(rows.filter(pl.col("split") == split).to_dicts())
+        samples, _ = tokenize_samples(split_rows, tokenizer, max_length=MAX_TOKENS)
         if len(samples) < count:
             raise SystemExit(f"the split {split} has {len(samples)} samples; {count} are needed")
         tokenized[split] = samples[:count]
-        chosen = {sample.sample_id for sample in tokenized[split]}
-        selected[split] = [row for row in part if row["sample_id"] in chosen]
-    tokens = sum(sample.length for sample in tokenized["train"])
-    return Material(home, base, selected["train"], tokenized["held_out"], tokens)
+        selected_ids = {sample.sample_id for sample in tokenized[split]}
+        selected[split] = [row for row in split_rows if row["sample_id"] in selected_ids]
+    token_count = sum(sample.length for sample in tokenized["train"])
+    return TrainingInputs(home, base, selected["train"], tokenized["held_out"], token_count)
 
 
-def _hash_ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _sort_by_hash(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: hashlib.sha256(row["sample_id"].encode()).digest())
 
 
-def _model(*, tiny: bool) -> Path:
+def _prepare_model(*, tiny: bool) -> Path:
     """Return the transformers folder of the model."""
     base = base_folder()
-    return make_tiny_model(KEPT / "model" / "tiny", base) if tiny else base
+    return make_tiny_model(CACHE_DIR / "model" / "tiny", base) if tiny else base
 
 
-def _home(size: BenchmarkSize) -> Settings:
-    """Return a home whose tables contain the dataset."""
+def _prepare_home(size: BenchmarkSize) -> Settings:
+    """Return the settings of a home whose tables contain the dataset."""
     source = posts_folder(size.author)
-    paths = _posts(source)
+    paths = _list_posts(source)
     if not paths:
         raise FileNotFoundError(f"no posts in {source}: set TWIN_SHARED_DATA")
     name = f"home-{size.author}-{size.post_count or 'all'}"
-    home = KEPT / f"{name}-{code_hash(CODE)}"
+    home = CACHE_DIR / f"{name}-{code_hash(DATASET_CODE)}"
     if not (home / "complete").is_file():
-        for old_home in KEPT.glob(f"{name}-*"):
+        for old_home in CACHE_DIR.glob(f"{name}-*"):
             shutil.rmtree(old_home)
         home.mkdir(parents=True)
         settings = load_settings(home)
-        lend_weights(prepare_weights(), settings)
+        link_weights(prepare_weights(), settings)
         posts = home / "posts"
         for path in paths[: size.post_count]:
             copy = posts / path.relative_to(source)
@@ -132,28 +133,28 @@ def _home(size: BenchmarkSize) -> Settings:
         name = (SHARED_AUTHORS | BUNDLED_AUTHORS)[size.author]
         write_author(settings, Author(size.author, name, sources=(str(posts),)))
         environment = os.environ | {"TWIN_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "tests.bench.training.material"]
+        command = [sys.executable, "-m", "tests.bench.training.inputs"]
         subprocess.run(command, check=True, env=environment, cwd=ROOT, stdout=sys.stderr)
         (home / "complete").touch()
     return load_settings(home)
 
 
-def _posts(folder: Path) -> list[Path]:
-    """Return the files of an author's posts: of Jekyll's `_posts`, else all Markdown."""
-    inner = folder / "_posts"
-    if inner.is_dir():
-        return sorted(inner.iterdir())
-    return sorted(path for path in folder.rglob("*.md") if path.name not in NOT_POSTS)
+def _list_posts(folder: Path) -> list[Path]:
+    """Return the files of an author's posts: those in Jekyll's `_posts`, or else all Markdown."""
+    jekyll_folder = folder / "_posts"
+    if jekyll_folder.is_dir():
+        return sorted(jekyll_folder.iterdir())
+    return sorted(path for path in folder.rglob("*.md") if path.name not in EXCLUDED_FILES)
 
 
-def author_in(home: Settings) -> str:
+def only_author(home: Settings) -> str:
     """Return the only author of a home."""
     (slug,) = list_author_slugs(home)
     return slug
 
 
 def _materialize() -> None:
-    """Make the dataset from the posts in the home `TWIN_HOME`; run in a separate process."""
+    """Create the dataset from the posts in the home `TWIN_HOME`; runs in a separate process."""
     import dagster as dg
 
     from twin_assets.corpus.cleaned_documents import cleaned_documents
@@ -164,7 +165,7 @@ def _materialize() -> None:
     from twin_assets.knowledge.embeddings import embeddings
 
     assets = [raw_posts, cleaned_documents, document_chunks, embeddings, instruction_dataset]
-    slug = author_in(load_settings())
+    slug = only_author(load_settings())
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", [slug])
         result = dg.materialize(

@@ -2,7 +2,7 @@
 
 Scope: reading the dependencies in pyproject.toml, and following the requirements in the metadata of
 installed distributions, with markers and extras. Out of scope: imports in our modules
-(`imported.py`), building an environment (`wheel.py`).
+(`module_imports.py`), building an environment (`wheel.py`).
 Source: https://packaging.python.org/en/latest/specifications/dependency-specifiers/
 """
 
@@ -29,7 +29,7 @@ def requirements(extra: str = "") -> list[Requirement]:
     return [Requirement(re.sub(r"\s+#.*", "", line)) for line in lines]
 
 
-def declared(extra: str = "") -> set[str]:
+def direct_dependencies(extra: str = "") -> set[str]:
     """Return the canonical names of the direct dependencies that apply to this machine."""
     return {
         canonicalize_name(requirement.name)
@@ -38,7 +38,7 @@ def declared(extra: str = "") -> set[str]:
     }
 
 
-def closure(wanted: Iterable[Requirement]) -> set[str]:
+def required_distributions(wanted: Iterable[Requirement]) -> set[str]:
     """Return the canonical names of the distributions that pip would install for `wanted`.
 
     Raises:
@@ -48,27 +48,27 @@ def closure(wanted: Iterable[Requirement]) -> set[str]:
     queue = [(requirement, ("",)) for requirement in wanted]
     missing: list[str] = []
     while queue:
-        requirement, extras_of_parent = queue.pop()
-        if not _applies(requirement, extras_of_parent):
+        requirement, parent_extras = queue.pop()
+        if not _applies(requirement, parent_extras):
             continue
         name = canonicalize_name(requirement.name)
         extras = {"", *map(canonicalize_name, requirement.extras)}
-        new = extras - extras_by_name.get(name, set())
-        if not new:
+        new_extras = extras - extras_by_name.get(name, set())
+        if not new_extras:
             continue
-        extras_by_name.setdefault(name, set()).update(new)
+        extras_by_name.setdefault(name, set()).update(new_extras)
         try:
             lines = metadata.distribution(name).requires or []
         except metadata.PackageNotFoundError:
             missing.append(name)
             continue
-        queue += [(Requirement(line), tuple(new)) for line in lines]
+        queue += [(Requirement(line), tuple(new_extras)) for line in lines]
     assert missing == [], f"declared but not installed: {missing}"
     return set(extras_by_name)
 
 
 @cache
-def distribution_of(module: str) -> str:
+def find_distribution(module: str) -> str:
     """Return the canonical name of the installed distribution that contains a module; "" if none.
 
     The lookup is by file, because several distributions share `google` and `opentelemetry`.
@@ -80,7 +80,7 @@ def distribution_of(module: str) -> str:
 
 
 @cache
-def source_of(module: str) -> Path | None:
+def find_source(module: str) -> Path | None:
     """Return the source file of an installed module without importing it."""
     for path in (f"{module.replace('.', '/')}/__init__.py", f"{module.replace('.', '/')}.py"):
         if path in _owners():
@@ -91,13 +91,11 @@ def source_of(module: str) -> Path | None:
 
 @cache
 def _owners() -> dict[str, tuple[str, Path | None]]:
-    """Map each file, folder and compiled module (without suffix) to its distribution and site."""
+    """Map each source file, folder and compiled module (without suffix) to (distribution, site)."""
     owners: dict[str, tuple[str, Path | None]] = {}
     for distribution in metadata.distributions():
-        name, site = (
-            canonicalize_name(distribution.metadata["Name"]),
-            Path(str(distribution.locate_file(""))),
-        )
+        name = canonicalize_name(distribution.metadata["Name"])
+        site = Path(str(distribution.locate_file("")))
         for file in distribution.files or ():
             path = str(file)
             if path.endswith(".py"):

@@ -16,7 +16,7 @@ class BenchmarkSize:
             samples per step.
         held_out_count: number of samples whose loss is compared afterwards.
         rounds: number of times each runner trains.
-        author: slug; a key of `material.SHARED_AUTHORS` or `BUNDLED_AUTHORS`.
+        author: slug; a key of `inputs.SHARED_AUTHORS` or `BUNDLED_AUTHORS`.
     """
 
     post_count: int | None
@@ -32,16 +32,8 @@ class BenchmarkSize:
 
 
 FULL = BenchmarkSize(
-    post_count=None,
-    use_tiny_model=False,
-    sample_count=48,
-    held_out_count=32,
-    rounds=3,
+    post_count=None, use_tiny_model=False, sample_count=48, held_out_count=32, rounds=3
 )
 QUICK = BenchmarkSize(
-    post_count=40,
-    use_tiny_model=True,
-    sample_count=16,
-    held_out_count=8,
-    rounds=1,
+    post_count=40, use_tiny_model=True, sample_count=16, held_out_count=8, rounds=1
 )

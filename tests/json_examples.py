@@ -14,12 +14,12 @@ from tests.conftest import ROOT
 PAGE = ROOT / "deploy" / "docs" / "json.md"
 
 
-def documented(command: str) -> dict[str, Any]:
+def read_json_example(command: str) -> dict[str, Any]:
     """Return the example under the heading that begins with `twin <command>`."""
     pattern = rf"^## `twin {re.escape(command)}[^`]*`\n\n```json\n(.*?)^```$"
-    found = re.search(pattern, PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert found is not None, f"{PAGE} has no JSON of `twin {command}`"
-    return json.loads(found[1])
+    match = re.search(pattern, PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert match is not None, f"{PAGE} has no JSON example of `twin {command}`"
+    return json.loads(match[1])
 
 
 def shape(value: Any) -> Any:
