@@ -1,4 +1,4 @@
-"""Two authors whose first version is stable, with a real state store, ledger tables and instance.
+"""Prepare two authors with a stable first version, and a real state store and Dagster instance.
 
 Most tests settle values directly in the ledger's tables. Tests of reading use a `LedgerEnvironment`
 with a real embedded trace store.
@@ -37,7 +37,7 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 
 GATE = "gate-test"
 # A test happens on one day, so values are not grouped by day.
-SMALL = LoopRules(150, horizon=1_000, groups_by_day=False)
+SMALL_RULES = LoopRules(150, horizon=1_000, groups_by_day=False)
 
 
 class EmptyPages:
@@ -53,7 +53,7 @@ class EmptyPages:
 
 @dataclass
 class Inputs:
-    """Training inputs that a test sets. `test_training_inputs.py` tests the real inputs."""
+    """Training inputs that a test sets; `test_training_inputs.py` tests the real ones."""
 
     datasets: dict[str, str] = field(default_factory=dict[str, str])
     fingerprints: dict[tuple[str, int], TrainingFingerprint] = field(
@@ -94,7 +94,7 @@ class LoopWorld:
     instance: dg.DagsterInstance
     pages: EmptyPages = field(default_factory=EmptyPages)
     inputs: Inputs = field(default_factory=Inputs)
-    rules: LoopRules = SMALL
+    rules: LoopRules = SMALL_RULES
     limits: RetrainingLimits = field(
         default_factory=lambda: RetrainingLimits(automatic=True, cooldown_days=0.0)
     )
@@ -117,6 +117,7 @@ class LoopWorld:
         )
 
     def tick(self, **time: float) -> LoopTick:
+        """Run a tick after this time, by default 30 seconds."""
         self.now += timedelta(**(time or {"seconds": 30}))
         return run_tick(self.loop(), now=self.now)
 
@@ -159,10 +160,10 @@ class LoopWorld:
         prompt_class: str = "short",
         day: int | None = None,
     ) -> list[int]:
-        """Settle values in this order, each from its own reader unless readers are given."""
+        """Settle values in this order, by default each by its own reader; return their numbers."""
         today = int(self.now.timestamp()) // 86_400 if day is None else day
         with self.state.transaction() as connection:
-            first = ledger_tables.find_last_sequence(connection, author) + 1
+            first_sequence = ledger_tables.find_last_sequence(connection, author) + 1
             rows = [
                 {
                     "author": author,
@@ -175,37 +176,35 @@ class LoopWorld:
                     "day": today - (index // len(readers) if readers else 0),
                     "settled_ms": int(self.now.timestamp() * 1000),
                 }
-                for index, (number, value) in enumerate(
-                    zip(range(first, first + len(values)), values, strict=True)
-                )
+                for index, (number, value) in enumerate(enumerate(values, start=first_sequence))
             ]
             if rows:
                 connection.execute(sa.insert(ledger_tables.settled), rows)
-                last_row = {"author": author, "last": first + len(rows) - 1}
+                last_row = {"author": author, "last": rows[-1]["sequence"]}
                 upsert(connection, ledger_tables.sequences, [last_row])
         return [row["sequence"] for row in rows]
 
     def add_good(self, author: str, count: int, **options: Any) -> list[int]:
-        """Settle values of mean .8 in a fixed order."""
+        """Settle values with the mean .8 in a fixed order."""
         return self.settle(author, [0.0 if i % 5 == 2 else 1.0 for i in range(count)], **options)
 
     def add_bad(self, author: str, count: int, **options: Any) -> list[int]:
-        """Settle values of mean .2."""
+        """Settle values with the mean .2 in a fixed order."""
         return self.settle(author, [1.0 if i % 5 == 2 else 0.0 for i in range(count)], **options)
 
     def launch(self, launches: Sequence[RunLaunch], *, fails: bool = False) -> list[str]:
-        """Run the launches to their end with the daemon's tags, and return the run ids."""
-        ids: list[str] = []
+        """Execute the launches with the daemon's tags, and return the run ids."""
+        run_ids: list[str] = []
         for launch in launches:
             tags = self._tags(launch) | ({"test/fails": "yes"} if fails else {})
             run = small_training.execute_in_process(
                 instance=self.instance, tags=tags, raise_on_error=False
             )
-            ids.append(run.run_id)
-        return ids
+            run_ids.append(run.run_id)
+        return run_ids
 
     def queue(self, launches: Sequence[RunLaunch]) -> list[str]:
-        """Create the runs as the daemon does before it queues them, and return their ids."""
+        """Create runs that have not started, as the daemon does, and return their ids."""
         return [
             self.instance.create_run_for_job(
                 small_training, tags=self._tags(launch), status=dg.DagsterRunStatus.NOT_STARTED
@@ -240,7 +239,7 @@ def world(home: Settings) -> Iterator[LoopWorld]:
 
 @contextmanager
 def loop_world(home: Settings) -> Generator[LoopWorld]:
-    """Open the world of a new home with two authors."""
+    """Open a new home with two authors, each with a stable version."""
     for slug in ("ada", "bob"):
         write_author(home, Author(slug, slug.title()))
     with open_world(home) as world:
@@ -251,7 +250,7 @@ def loop_world(home: Settings) -> Generator[LoopWorld]:
 
 @contextmanager
 def open_world(home: Settings) -> Generator[LoopWorld]:
-    """Open the world of a home, new or with a history."""
+    """Open a home, new or with a history."""
     state = State.open(home.state_address)
     registry = Registry(state, policy_path=home.policy_path)
     ledger_tables.open_tables(state)

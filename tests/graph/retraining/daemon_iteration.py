@@ -1,10 +1,10 @@
-"""Two iterations of Dagster's sensor daemon in a separate process, which can be killed.
+"""Run two iterations of Dagster's sensor daemon in a process that can be killed.
 
     python -m tests.graph.retraining.daemon_iteration [CRASH_LOCATION]
 
 At a crash location of Dagster (`TICK_HELD`, `RUN_IDS_RESERVED`, `RUN_CREATED` …) the process kills
-itself with SIGKILL. The instance is that of DAGSTER_HOME. The code location is loaded in this
-process, because each process would otherwise restart a code server, which is not under test.
+itself with SIGKILL. The instance is the one in DAGSTER_HOME. The code location is loaded in
+this process, because a code server, which is not under test, would have to start each time.
 """
 
 import logging
@@ -22,7 +22,7 @@ from dagster._daemon.sensor import execute_sensor_iteration
 
 
 class InProcessTarget(WorkspaceLoadTarget):
-    """The small location, in this process."""
+    """Loads the small code location in this process."""
 
     def create_origins(self) -> list[InProcessCodeLocationOrigin]:
         module = LoadableTargetOrigin(module_name="tests.graph.retraining.small_location")

@@ -1,4 +1,4 @@
-"""The real sensors, with an empty training job and fixed inputs."""
+"""Define a code location with the real sensors, an empty training job and fixed inputs."""
 
 from copy import copy
 
@@ -23,8 +23,8 @@ def _empty_asset(name: str) -> dg.AssetsDefinition:
     return step
 
 
-# Otherwise the successor of a killed daemon would wait for the rest of the thirty seconds. A copy,
-# because tests of other definitions in this process read the original.
+# With 30 seconds, the successor of a killed daemon would wait for the rest of the interval. This is
+# a copy, because other tests in this process read the original.
 quick_quality_dropped = copy(quality_dropped.quality_dropped)
 quick_quality_dropped._min_interval = 1
 

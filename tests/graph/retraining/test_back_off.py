@@ -1,4 +1,4 @@
-"""After trainings by alarm without a release, the next waits, and a promotion resets the wait."""
+"""Test how long the next training waits after trainings for alarms that led to no release."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twin_resources.storage.state.state_tables import retrainings
 
 
 def train_at_the_next_alarm(world: LoopWorld, outcome: VersionState | None) -> int:
-    """Add bad votes and new posts each day until an alarm starts a training, and return the days.
+    """Add bad votes and new posts each day until an alarm starts a training; return the days.
 
     Args:
         outcome: the candidate's state; None means that the gate refused it.
@@ -49,9 +49,9 @@ def train_at_the_next_alarm(world: LoopWorld, outcome: VersionState | None) -> i
 def test_each_training_without_a_release_doubles_the_wait(
     world: LoopWorld, outcome: VersionState | None
 ) -> None:
-    first, *later_dates = [train_at_the_next_alarm(world, outcome) for _ in range(4)]
-    assert first == 1
-    assert later_dates == [7, 14, 28]
+    first_wait, *later_waits = [train_at_the_next_alarm(world, outcome) for _ in range(4)]
+    assert first_wait == 1
+    assert later_waits == [7, 14, 28]
 
 
 def test_a_promotion_resets_the_wait(world: LoopWorld) -> None:
@@ -61,7 +61,7 @@ def test_a_promotion_resets_the_wait(world: LoopWorld) -> None:
     assert train_at_the_next_alarm(world, "rolled_back") < 7
 
 
-def test_status_shows_the_wait_and_a_persons_request_ignores_it(world: LoopWorld) -> None:
+def test_the_wait_is_shown_and_does_not_delay_a_persons_request(world: LoopWorld) -> None:
     train_at_the_next_alarm(world, "rolled_back")
     now = world.now.timestamp()
     day = (world.now + timedelta(days=7)).date().isoformat()

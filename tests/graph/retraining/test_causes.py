@@ -1,4 +1,4 @@
-"""Requests, growth, limits and shared causes: which trainings start, wait or come first."""
+"""Test which trainings start, wait or come first for requests, growth, alarms and limits."""
 
 from __future__ import annotations
 
@@ -88,17 +88,17 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
     ]
 
 
-def test_an_alarm_and_growth_at_once_start_one_retraining(world: LoopWorld) -> None:
+def test_a_simultaneous_alarm_and_growth_start_one_retraining(world: LoopWorld) -> None:
     add_new_posts(world).add_good("ada", 200)
     world.add_bad("ada", 40)
     world.inputs.growths["ada"] = CorpusGrowth(new_posts=30, new_pairs=0)
-    quality = world.tick().launches
+    launches = world.tick().launches
 
-    growth = run_growth_tick(world.loop(), now=world.now)
+    growth_tick = run_growth_tick(world.loop(), now=world.now)
 
-    assert len(quality) == 1
-    assert growth.launches == ()
-    assert "is in flight" in growth.messages["ada"]
+    assert len(launches) == 1
+    assert growth_tick.launches == ()
+    assert "is in flight" in growth_tick.messages["ada"]
 
 
 def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
@@ -210,15 +210,15 @@ def read_evidence(world: LoopWorld, author: str = "ada") -> StreamEvidence:
     return evidence
 
 
-def test_a_former_detectors_home_keeps_its_alarms(world: LoopWorld) -> None:
-    """The rows of an earlier detector are recomputed; its alarms stay open."""
+def test_alarms_of_a_former_detector_are_kept(world: LoopWorld) -> None:
+    """The rows of an earlier detector are recomputed, and its alarms stay as they were."""
     add_new_posts(world).add_good("ada", 200)
     world.add_bad("ada", 47)
     world.queue(world.tick().launches)
     world.add_good("ada", 30)
     world.tick()
     with world.state.transaction() as connection:
-        before = alarm_records.list_alarms(connection, "ada")
+        alarms_before = alarm_records.list_alarms(connection, "ada")
         [evidence] = current_evidence(connection)["ada"]
         row = sa.update(watches).where(watches.c.author == "ada")
         connection.execute(row.values(watch='{"floor": {}, "baseline": null, "detector": {}}'))
@@ -228,7 +228,7 @@ def test_a_former_detectors_home_keeps_its_alarms(world: LoopWorld) -> None:
 
     assert [tick.launches for tick in ticks] == [()] * 4
     with world.state.read_transaction() as connection:
-        assert alarm_records.list_alarms(connection, "ada") == before
+        assert alarm_records.list_alarms(connection, "ada") == alarms_before
     assert read_evidence(world) == evidence
 
 
@@ -239,7 +239,7 @@ def test_values_of_one_day_do_not_arm_the_detector(world: LoopWorld) -> None:
     assert (read_evidence(world).seen, read_evidence(world).is_armed) == (400, False)
 
 
-def test_alarms_do_not_depend_on_the_ticks(world: LoopWorld) -> None:
+def test_alarms_do_not_depend_on_how_often_ticks_run(world: LoopWorld) -> None:
     """One author's days are checked daily, and the other's all at once."""
     world.rules = replace(world.rules, groups_by_day=True)
     world.limits = replace(world.limits, automatic=False)
@@ -331,8 +331,8 @@ def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None
     world.tick()
 
     with world.state.read_transaction() as connection:
-        alarmed = {record.alarm.version for record in alarm_records.list_alarms(connection, "ada")}
-        assert "v1" not in alarmed
+        versions = {record.alarm.version for record in alarm_records.list_alarms(connection, "ada")}
+        assert "v1" not in versions
         [evidence] = current_evidence(connection)["ada"]
     assert (evidence.version, evidence.seen) == ("v1", 400)
     assert evidence.held_to["short"] < 0.5
@@ -341,7 +341,7 @@ def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None
 def test_one_authors_invalid_settings_do_not_block_another_author(world: LoopWorld) -> None:
     def limits(author: str) -> RetrainingLimits:
         if author == "ada":
-            raise TwinError("read ada's settings", found="no TOML", next_step="mend it")
+            raise TwinError("read ada's settings", found="invalid TOML", next_step="correct it")
         return world.limits
 
     world.inputs.growths = {
@@ -351,4 +351,4 @@ def test_one_authors_invalid_settings_do_not_block_another_author(world: LoopWor
     tick = run_growth_tick(replace(world.loop(), limits=limits), now=world.now)
 
     assert [launch.author for launch in tick.launches] == ["bob"]
-    assert "Found: no TOML" in tick.messages["ada"]
+    assert "Found: invalid TOML" in tick.messages["ada"]

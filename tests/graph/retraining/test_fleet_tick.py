@@ -1,4 +1,4 @@
-"""A tick for 200 authors has a linear cost and reports each author's numbers."""
+"""Test that the cost of a tick grows linearly with the number of authors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.graph.retraining.conftest import LoopWorld
 from twin_resources.authors import Author, write_author
 from twin_resources.storage.state.state_tables import model_versions
 
-FEW, MANY = 20, 200
-# For ten times the authors. A quadratic cost would be a hundred times as high.
+FEW_AUTHORS, MANY_AUTHORS = 20, 200
+# The allowed factor for ten times the authors. A quadratic cost would grow by a factor of 100.
 MAX_GROWTH = 20
 
 
@@ -34,7 +34,7 @@ def add_authors(world: LoopWorld, names: Sequence[str]) -> None:
 
 
 def tick_with_new_scores(world: LoopWorld, names: Sequence[str]) -> tuple[Any, float]:
-    """Return a tick in which each author has new scores, and its CPU seconds."""
+    """Run a tick in which each author has new scores; return it with its CPU seconds."""
     for name in names:
         world.add_good(name, 20)
         world.settle(name, [0.8] * 20, stream="judge:topic@1")
@@ -44,21 +44,21 @@ def tick_with_new_scores(world: LoopWorld, names: Sequence[str]) -> tuple[Any, f
 
 
 def test_a_tick_costs_in_proportion_to_its_authors(world: LoopWorld) -> None:
-    names = [f"author-{number:03d}" for number in range(MANY)]
-    add_authors(world, names[:FEW])
-    _, cost_of_few = tick_with_new_scores(world, names[:FEW])
-    add_authors(world, names[FEW:])
+    names = [f"author-{number:03d}" for number in range(MANY_AUTHORS)]
+    add_authors(world, names[:FEW_AUTHORS])
+    _, cost_of_few = tick_with_new_scores(world, names[:FEW_AUTHORS])
+    add_authors(world, names[FEW_AUTHORS:])
 
     busy, cost = tick_with_new_scores(world, names)
 
     start = time.process_time()
     quiet = world.tick()
-    idle = time.process_time() - start
+    idle_cost = time.process_time() - start
     assert {name for name in busy.messages if name.startswith("author-")} == set(names)
     assert quiet.messages["author-000"].count("likelihood ratio") == 2
     assert busy.launches == quiet.launches == ()
     print(  # noqa: T201
-        f"a tick: {cost:.2f} CPU s for {MANY} authors, {cost_of_few:.2f} for {FEW}, "
-        f"{idle:.2f} without news"
+        f"a tick: {cost:.2f} CPU s for {MANY_AUTHORS} authors, {cost_of_few:.2f} for "
+        f"{FEW_AUTHORS}, {idle_cost:.2f} without new scores"
     )
     assert cost <= MAX_GROWTH * cost_of_few

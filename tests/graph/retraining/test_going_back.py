@@ -1,4 +1,4 @@
-"""After an alarm without new data, an earlier version that is provably better answers again."""
+"""Test when an alarm restores an earlier version that provably had better scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twin_resources.quality.retraining.alarm_records import AlarmRecord
 
 @pytest.fixture
 def two_versions(world: LoopWorld) -> LoopWorld:
-    """Return a world in which v2 answers after v1 was watched; both were trained on all data."""
+    """Return a world in which v2 is stable and v1 was watched before; both know all posts."""
     world.add_good("ada", 200)
     world.tick()
     world.release("ada", "ada-2")
@@ -32,7 +32,7 @@ def newest_alarm(world: LoopWorld) -> AlarmRecord:
         return alarm_records.list_alarms(connection, "ada")[0]
 
 
-def test_the_former_version_answers_again(two_versions: LoopWorld) -> None:
+def test_a_better_former_version_is_restored(two_versions: LoopWorld) -> None:
     two_versions.add_bad("ada", 60, version="v2")
 
     tick = two_versions.tick()
@@ -53,7 +53,7 @@ def test_the_former_version_answers_again(two_versions: LoopWorld) -> None:
     assert two_versions.registry.routing() == {}, "a class was rerouted"
 
 
-def test_a_rollback_is_not_reversed(two_versions: LoopWorld) -> None:
+def test_an_automatic_rollback_is_not_reversed(two_versions: LoopWorld) -> None:
     two_versions.add_bad("ada", 60, version="v2")
     two_versions.tick()
     for _ in range(4):

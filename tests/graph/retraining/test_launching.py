@@ -1,4 +1,4 @@
-"""From a decision to one run: killed daemons, two daemons, clocks, failures, refusals."""
+"""Test that a decision leads to one run despite killed daemons, clock changes and failures."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def alarmed(world: LoopWorld) -> LoopWorld:
     return world
 
 
-def test_a_run_lost_before_its_launch_is_offered_again(
-    alarmed: LoopWorld,
-) -> None:
+def test_a_run_lost_before_its_launch_is_requested_again(alarmed: LoopWorld) -> None:
     assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]  # not launched
 
     assert alarmed.tick(seconds=30).launches == ()  # its launch may be in progress
@@ -52,9 +50,7 @@ def test_a_run_lost_before_its_launch_is_offered_again(
     assert len(alarmed.runs()) == 1
 
 
-def test_a_launched_run_is_not_offered_again_without_the_cursor(
-    alarmed: LoopWorld,
-) -> None:
+def test_a_launched_run_is_not_requested_again(alarmed: LoopWorld) -> None:
     [run_id] = alarmed.queue(alarmed.tick().launches)
 
     assert [alarmed.tick(seconds=61).launches for _ in range(3)] == [()] * 3
@@ -65,24 +61,24 @@ def test_a_launched_run_is_not_offered_again_without_the_cursor(
     assert len(alarmed.runs()) == 1
 
 
-def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
+def test_two_daemons_in_threads_request_one_run(alarmed: LoopWorld) -> None:
     loops = [replace(alarmed.loop(), state=alarmed.state) for _ in range(4)]
     barrier = threading.Barrier(len(loops))
 
-    def one_tick(loop: RetrainingLoop) -> list[str]:
+    def run_one_tick(loop: RetrainingLoop) -> list[str]:
         barrier.wait()
         return [launch.run_key for launch in run_tick(loop, now=alarmed.now).launches]
 
     with ThreadPoolExecutor(len(loops)) as pool:
-        first = [key for keys in pool.map(one_tick, loops) for key in keys]
+        first_keys = [key for keys in pool.map(run_one_tick, loops) for key in keys]
     # Three of the four ticks find the ledger in use and decide nothing. A second round, before any
-    # launch, must not offer the run again.
+    # launch, must not request the run again.
     with ThreadPoolExecutor(len(loops)) as pool:
-        second = [key for keys in pool.map(one_tick, loops) for key in keys]
-    assert first + second == [KEY]
+        second_keys = [key for keys in pool.map(run_one_tick, loops) for key in keys]
+    assert first_keys + second_keys == [KEY]
 
 
-def _run_daemon(home: str, storage: str, start: object, offered: object) -> None:
+def _run_daemon(home: str, storage: str, start: object, requested: object) -> None:
     """Run one daemon, which ticks and launches, in its own process."""
     world_state = State.open(f"sqlite:///{home}/state.sqlite")
     registry = Registry(world_state, policy_path=Path(home) / "policy.json")
@@ -95,22 +91,22 @@ def _run_daemon(home: str, storage: str, start: object, offered: object) -> None
             tick = world.tick(seconds=1)
             world.queue(tick.launches)
             launches += [launch.run_key for launch in tick.launches]
-    offered.put(launches)  # type: ignore[attr-defined]
+    requested.put(launches)  # type: ignore[attr-defined]
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
 def test_two_daemons_in_processes_launch_one_run(alarmed: LoopWorld, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    start, offered = context.Event(), context.Queue()
+    start, requested = context.Event(), context.Queue()
     storage = tmp_path / "dagster"
     storage.mkdir()
-    arguments = (str(alarmed.settings.home), str(storage), start, offered)
+    arguments = (str(alarmed.settings.home), str(storage), start, requested)
     with dg.DagsterInstance.local_temp(str(storage)) as instance:
         processes = [context.Process(target=_run_daemon, args=arguments) for _ in range(2)]
         for process in processes:
             process.start()
         start.set()
-        keys = [key for _ in processes for key in offered.get(timeout=120)]
+        keys = [key for _ in processes for key in requested.get(timeout=120)]
         for process in processes:
             process.join(60)
         assert keys == [KEY]
@@ -118,7 +114,7 @@ def test_two_daemons_in_processes_launch_one_run(alarmed: LoopWorld, tmp_path: P
 
 
 def test_a_clock_set_back_an_hour_starts_nothing_twice(alarmed: LoopWorld) -> None:
-    alarmed.tick()  # offered, and the daemon is killed
+    alarmed.tick()  # requested, and the daemon is killed
     alarmed.now -= timedelta(hours=1)
 
     assert alarmed.tick(seconds=5).launches == ()
@@ -141,13 +137,15 @@ def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> No
     assert record.decision == "train"
 
 
-def fall_again(world: LoopWorld) -> None:
-    """Settle enough good values for a new comparison (at most 1,000), then bad ones."""
+def settle_another_fall(world: LoopWorld) -> None:
+    """Settle good values, of which a comparison needs at most 1,000, and then bad ones."""
     world.add_good("ada", 1_000)
     world.add_bad("ada", 40)
 
 
-def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> None:
+def test_after_three_failures_nothing_is_trained_until_the_dataset_changes(
+    alarmed: LoopWorld,
+) -> None:
     keys: list[str] = []
     for _ in range(8):
         tick = alarmed.tick(seconds=400)
@@ -156,7 +154,7 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
 
     assert keys == [KEY, f"{KEY}:attempt 2", f"{KEY}:attempt 3"]
     assert queued_notices(alarmed.state, author="ada")[0].event == "failed"
-    fall_again(alarmed)
+    settle_another_fall(alarmed)
     assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4
     with alarmed.state.read_transaction() as connection:
         *later_alarms, first = alarm_records.list_alarms(connection, "ada")
@@ -166,19 +164,19 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     assert "thumbs:1 failed 3 times with it" in later_alarms[0].message
     assert first.decision == "train"
     alarmed.inputs.datasets["ada"] = "posts-3"
-    fall_again(alarmed)
+    settle_another_fall(alarmed)
     [launch] = alarmed.tick(days=8).launches
     assert launch.run_key == f"quality:ada:v1:thumbs:{len(later_alarms) + 2}"
 
 
 def test_each_fall_after_a_refused_retraining_sends_a_notice(alarmed: LoopWorld) -> None:
-    """Formerly the detector stopped after a refusal, so a further fall raised no alarm."""
+    """In an earlier version, the detector stopped after a refusal, so no further alarm came."""
     [run_id] = alarmed.queue(alarmed.tick().launches)
     alarmed.judge("ada", "ada-2", "failed")
     alarmed.fail(run_id)
     alarmed.tick()
     for _ in range(3):
-        fall_again(alarmed)
+        settle_another_fall(alarmed)
         assert alarmed.tick(days=1).launches == ()
 
     notices = queued_notices(alarmed.state, author="ada")
@@ -227,10 +225,10 @@ def test_a_decision_interrupted_in_its_transaction_is_repeated(
     alarmed: LoopWorld, interrupted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = alarm_records if interrupted == "store_decision" else retrainings
-    function: Callable[..., bool] = getattr(module, interrupted)
+    original: Callable[..., bool] = getattr(module, interrupted)
 
     def interrupt(*arguments: object, **keywords: object) -> bool:
-        function(*arguments, **keywords)
+        original(*arguments, **keywords)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -252,7 +250,7 @@ def test_one_authors_unreadable_data_does_not_block_another_author(world: LoopWo
     class UnreadableInputs(Inputs):
         def read_current(self, author: str) -> TrainingFingerprint:
             if author == "ada":
-                raise TwinError("read the dataset", found="a torn table", next_step="mend it")
+                raise TwinError("read the dataset", found="a damaged table", next_step="restore it")
             return super().read_current(author)
 
     world.inputs = UnreadableInputs()
@@ -260,7 +258,7 @@ def test_one_authors_unreadable_data_does_not_block_another_author(world: LoopWo
     with world.state.read_transaction() as connection:
         assert [run.author for run in retrainings.unfinished_retrainings(connection)] == ["ada"]
     assert any(
-        line.startswith("ada: its retraining will be settled later: ") and "a torn table" in line
+        line.startswith("ada: its retraining will be settled later: ") and "a damaged table" in line
         for line in notes
     )
     assert any(line.startswith("bob: retraining ") for line in notes)
@@ -277,7 +275,7 @@ def materialize_by_hand(
     *,
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.NOT_STARTED,
 ) -> str:
-    """Create a run like "Materialize" in Dagster's page. By default, it has not started."""
+    """Create a run as "Materialize" in Dagster's UI does, and return its id."""
 
     @dg.asset(name=asset, partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
     def step() -> None: ...
@@ -292,7 +290,7 @@ def materialize_by_hand(
 
 
 def test_a_manual_materialization_counts_as_a_training(alarmed: LoopWorld) -> None:
-    """Formerly, runs of Dagster's asset job were overlooked, and a second training started."""
+    """An earlier version overlooked runs of Dagster's asset job, so a second training started."""
     run_id = materialize_by_hand(alarmed, "fine_tuned_checkpoint")
     tick = alarmed.tick()
     assert tick.launches == ()
@@ -300,7 +298,7 @@ def test_a_manual_materialization_counts_as_a_training(alarmed: LoopWorld) -> No
 
     alarmed.fail(run_id)
     alarmed.limits = replace(alarmed.limits, cooldown_days=1.0, runs_a_month=1)
-    fall_again(alarmed)
+    settle_another_fall(alarmed)
     second = alarmed.tick(seconds=60)
     assert second.launches == ()
     assert "cooldown" in second.messages["ada"]

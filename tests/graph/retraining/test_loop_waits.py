@@ -1,4 +1,4 @@
-"""One line reports what the loop waits for and until when; it is empty if nothing waits."""
+"""Test the line that reports what the loop is waiting for, and until when."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def test_without_anything_waiting_the_line_is_empty(world: LoopWorld) -> None:
 def test_the_line_of_a_waiting_alarm_gives_the_reason(world: LoopWorld) -> None:
     world.limits = replace(world.limits, automatic=False)
     cause_fall(add_new_posts(world))
-    text = read_line(world)
-    assert text.startswith("quality fell: thumbs: alarm 1")
-    assert "waits: automatic retraining is off" in text
+    line = read_line(world)
+    assert line.startswith("quality fell: thumbs: alarm 1")
+    assert "waits: automatic retraining is off" in line
 
 
 def test_the_line_of_a_retraining_gives_its_attempt(world: LoopWorld) -> None:
@@ -46,11 +46,11 @@ def test_the_line_of_a_retraining_gives_its_attempt(world: LoopWorld) -> None:
 
 def test_a_notice_to_a_person_remains_until_the_next_release(world: LoopWorld) -> None:
     cause_fall(world)
-    text = read_line(world)
-    assert text.startswith(
+    line = read_line(world)
+    assert line.startswith(
         f"quality fell on {world.now.date().isoformat()}; waiting for an operator: "
     )
-    assert "nothing to learn from" in text
+    assert "nothing to learn from" in line
     assert read_line(world, days=31) == ""
     world.release("ada", "other")
     assert read_line(world) == ""
@@ -62,8 +62,8 @@ def test_the_line_of_a_trial_gives_its_parking_date(world: LoopWorld) -> None:
     move = world.registry.move(
         "ada", version, "shadow", actor="test", reason="test", gate_version=GATE
     )
-    until = move.moved_at[:10]
-    parked_on = (world.now.fromisoformat(until) + timedelta(days=14)).date().isoformat()
+    started_on = move.moved_at[:10]
+    parked_on = (world.now.fromisoformat(started_on) + timedelta(days=14)).date().isoformat()
     assert read_line(world) == (
         "waiting for v2, on trial as shadow against v1, 0 pairs; "
         f"parked on {parked_on} unless a pair arrives first"

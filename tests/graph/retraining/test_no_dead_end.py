@@ -1,4 +1,4 @@
-"""In every state, a fall of .3 has an effect within `MAX_VALUES` values.
+"""Test that in every state, a fall of .3 has an effect within `MAX_VALUES` values.
 
 The state covers versions, trials, alarms, runs, settings and clocks. The effect is a retraining, a
 reroute, a rollback or a notice, even while an incident delays retrainings. No alarm trains on the
@@ -46,7 +46,7 @@ MAX_VALUES = 1_200
 GOOD, FALL = 0.8, 0.3
 NIGHTS_TO_CERTIFY = 17  # 14 days before a fall and two after it
 NIGHTS_TO_FORGET = 62  # after which a bad week no longer counts
-OTHERS = ("bob", "cleo", "dora")
+OTHER_AUTHORS = ("bob", "cleo", "dora")
 
 
 class RandomLoop(RuleBasedStateMachine):
@@ -55,15 +55,15 @@ class RandomLoop(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.resources = ExitStack()
-        self.posts, self.checkpoints = 1, 1
-        self.automatic_at_the_end = False
+        self.post_count, self.checkpoint_count = 1, 1
+        self.is_automatic_at_end = False
         self.running: list[str] = []
         self.trained_on = {"posts-1"}
         self.level = GOOD  # mean vote of ada's current readers
 
     @initialize(automatic=st.booleans(), by_day=st.booleans())
     def open_certified_home(self, automatic: bool, by_day: bool) -> None:
-        self.automatic_at_the_end = automatic
+        self.is_automatic_at_end = automatic
         folder, now = certified_home(by_day)
         home = Path(self.resources.enter_context(tempfile.TemporaryDirectory()))
         shutil.copytree(folder, home, dirs_exist_ok=True)
@@ -76,10 +76,10 @@ class RandomLoop(RuleBasedStateMachine):
         self.world.rules = replace(self.world.rules, groups_by_day=by_day)
 
     def settle_nights(self, count: int, *, good: bool) -> None:
-        """Settle a day's votes of all authors and tick, `count` times."""
+        """Settle a day's votes of all authors, and run a tick, `count` times."""
         for _ in range(count):
             self.world.now += timedelta(days=1)
-            for author in ("ada", *OTHERS):
+            for author in ("ada", *OTHER_AUTHORS):
                 version = self.stable if author == "ada" else "v1"
                 level = self.level if author == "ada" else GOOD
                 self.world.settle(author, thumbs(level if good else 0.2, 20), version=version)
@@ -102,13 +102,13 @@ class RandomLoop(RuleBasedStateMachine):
         return bool(launches)
 
     def train(self) -> str:
-        """Record a training on the current posts, and return its checkpoint."""
-        self.checkpoints += 1
+        """Record a training run on the current posts, and return its checkpoint."""
+        self.checkpoint_count += 1
         number = len(self.world.registry.versions("ada")) + 1
-        dataset = f"posts-{self.posts}"
+        dataset = f"posts-{self.post_count}"
         self.world.inputs.fingerprints["ada", number] = TrainingFingerprint(dataset, "recipe")
         self.trained_on.add(dataset)
-        return f"ada-{self.checkpoints}"
+        return f"ada-{self.checkpoint_count}"
 
     @rule()
     def readers_are_content(self) -> None:
@@ -130,8 +130,8 @@ class RandomLoop(RuleBasedStateMachine):
 
     @rule()
     def posts_arrive(self) -> None:
-        self.posts += 1
-        self.world.inputs.datasets["ada"] = f"posts-{self.posts}"
+        self.post_count += 1
+        self.world.inputs.datasets["ada"] = f"posts-{self.post_count}"
 
     @rule(hours=st.sampled_from([-30.0, -1.0, 1.0, 30.0, 24.0 * 40]))
     def the_clock_moves(self, hours: float) -> None:
@@ -146,7 +146,7 @@ class RandomLoop(RuleBasedStateMachine):
 
     @rule(level=st.sampled_from([GOOD, 0.5]))
     def a_person_lowers_the_floor(self, level: float) -> None:
-        """The new readers give the same votes as the former ones, or worse."""
+        """From now on, readers give votes with this mean."""
         with self.world.state.transaction() as connection:
             score_watch.lower_floor(connection, "ada", asked_by="jo", reason="drawn", at=1.0)
         self.level = level
@@ -160,7 +160,7 @@ class RandomLoop(RuleBasedStateMachine):
     def a_version_is_made(self, state: VersionState) -> None:
         checkpoint = self.train()
         version = register_version(
-            self.world.registry, "ada", checkpoint, dataset_version=f"posts-{self.posts}"
+            self.world.registry, "ada", checkpoint, dataset_version=f"posts-{self.post_count}"
         ).version
         self.world.judge("ada", checkpoint, "failed" if state == "refused" else "passed")
         self.world.registry.move(
@@ -191,7 +191,7 @@ class RandomLoop(RuleBasedStateMachine):
             self.resources.close()
 
     def assert_a_fall_has_an_effect(self) -> None:
-        if self.automatic_at_the_end:
+        if self.is_automatic_at_end:
             self.a_person_sets(automatic=True, cooldown_days=0.0)
         sent_count = self.count_notices()
         stable, routed = self.stable, self.world.registry.routing()
@@ -236,7 +236,7 @@ def certified_home(by_day: bool) -> tuple[Path, datetime]:
         loop.enter(loop_world(Settings(home=folder)), by_day=by_day)
         # The registry uses the machine's clock.
         loop.world.now -= timedelta(days=NIGHTS_TO_CERTIFY + 1)
-        for author in OTHERS[1:]:
+        for author in OTHER_AUTHORS[1:]:
             write_author(loop.world.settings, Author(author, author.title()))
             loop.world.release(author, f"{author}-1")
         loop.settle_nights(NIGHTS_TO_CERTIFY, good=True)
@@ -246,19 +246,19 @@ def certified_home(by_day: bool) -> tuple[Path, datetime]:
 
 
 def thumbs(mean: float, count: int) -> list[float]:
-    """Return votes of this mean in a fixed order, with the bad votes spread evenly."""
-    bad = 1.0 - mean
-    return [float(int((i + 1) * bad + 0.5) == int(i * bad + 0.5)) for i in range(count)]
+    """Return votes with this mean in a fixed order, with the bad votes spread evenly."""
+    bad_share = 1.0 - mean
+    return [float(int((i + 1) * bad_share + 0.5) == int(i * bad_share + 0.5)) for i in range(count)]
 
 
-def run_loops(first_seed: int, *, loops: int = 6, steps: int = 10) -> None:
+def run_loops(first_seed: int, *, loop_count: int = 6, step_count: int = 10) -> None:
     """Run random loops from a seed; a failure prints it."""
     machine = seed(first_seed)(RandomLoop)
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=loops,
-            stateful_step_count=steps,
+            max_examples=loop_count,
+            stateful_step_count=step_count,
             deadline=None,
             database=None,
             phases=[Phase.generate],
@@ -267,17 +267,17 @@ def run_loops(first_seed: int, *, loops: int = 6, steps: int = 10) -> None:
     )
 
 
-# Seeds that once found a fault, which every check repeats. Renaming a rule changes their draws.
+# Seeds that have found a fault. Each test run repeats them. Renaming a rule changes their draws.
 FAULT_SEEDS = (1,)
 
 
 @pytest.mark.parametrize("number", FAULT_SEEDS)
-def test_loops_that_once_found_a_fault(number: int) -> None:
+def test_random_loops_with_seeds_that_found_a_fault(number: int) -> None:
     run_loops(number)
 
 
-def test_new_random_loops() -> None:
-    """Each check draws a new seed. A seed that fails is added to `FAULT_SEEDS`."""
+def test_random_loops_with_a_new_seed() -> None:
+    """Each test run draws a new seed. Add a seed that fails to `FAULT_SEEDS`."""
     number = secrets.randbelow(10**9)
     print(f"seed {number}")  # noqa: T201
     run_loops(number)

@@ -1,4 +1,4 @@
-"""A few readers with many votes start no training, and `twin why` reports them."""
+"""Test that a few readers with many votes start no training, and that `twin why` reports them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from twin_resources.quality.retraining.quality import run_tick
 from twin_resources.storage.state.state import State
 
 __all__ = ["trace_environment"]
-FAST = LedgerRules(requests=200, requests_per_minute=100_000)
+UNLIMITED_RULES = LedgerRules(requests=200, requests_per_minute=100_000)
 
 
 @pytest.fixture
@@ -42,17 +42,17 @@ def worlds(
 def run_step(worlds: tuple[LoopWorld, LedgerEnvironment], **time: float) -> LoopTick:
     loops, traces = worlds
     traces.pass_time(**time)
-    loop = replace(loops.loop(), ledger=Ledger(loops.state, traces.client, FAST))
+    loop = replace(loops.loop(), ledger=Ledger(loops.state, traces.client, UNLIMITED_RULES))
     return run_tick(loop, now=traces.now)
 
 
 def vote_days(
-    state: State, days: int, votes: Callable[[int], list[tuple[str, float]]], *, begin: int = 0
+    state: State, days: int, votes: Callable[[int], list[tuple[str, float]]], *, first_day: int = 0
 ) -> int:
-    """Let readers vote, settle each day, and return the number of settled values."""
-    settled = 0
+    """Store the votes of each day, settle them, and return the number of settled values."""
+    settled_count = 0
     with state.transaction() as connection:
-        for day in range(begin, begin + days):
+        for day in range(first_day, first_day + days):
             rows = [
                 dict.fromkeys(("trace_id", "text", "role", "reason"), "")
                 | {"id": f"{day}-{number}", "author": "ada", "version": "v1", "name": "thumbs"}
@@ -68,28 +68,28 @@ def vote_days(
                 connection, report, frontier_ms=(day + 1) * DAY_MS, day_closing="daily",
                 now_ms=(day + 1) * DAY_MS,
             )  # fmt: skip
-            settled += report.settled_values["ada"]
-    return settled
+            settled_count += report.settled_values["ada"]
+    return settled_count
 
 
 def regular_votes(day: int) -> list[tuple[str, float]]:
-    """Return votes of mean .8 by thirty of forty readers."""
-    draw = random.Random(day)
-    return [(f"r{number}", float(draw.random() < 0.8)) for number in draw.sample(range(40), 30)]
+    """Return votes with the mean .8 by thirty of forty readers."""
+    rng = random.Random(day)
+    return [(f"r{number}", float(rng.random() < 0.8)) for number in rng.sample(range(40), 30)]
 
 
-@pytest.mark.parametrize(("keys", "days"), [(12, 50), (60, 1), (300, 1), (300, 30)], ids=str)
-def test_votes_of_free_keys_start_no_training(world: LoopWorld, keys: int, days: int) -> None:
-    """Formerly, 12 keys, or 60 to 300 keys on one day, caused trainings in 33 to 37 of 40 homes."""
+@pytest.mark.parametrize(("key_count", "days"), [(12, 50), (60, 1), (300, 1), (300, 30)], ids=str)
+def test_votes_of_free_keys_start_no_training(world: LoopWorld, key_count: int, days: int) -> None:
+    """In simulations without limits, such keys caused trainings in 33 to 37 of 40 homes."""
     world.rules = replace(world.rules, groups_by_day=True)
     add_new_posts(world)
 
     def votes_under_attack(day: int) -> list[tuple[str, float]]:
-        return [*((f"key {number}", 0.0) for number in range(keys)), *regular_votes(day)]
+        return [*((f"key {number}", 0.0) for number in range(key_count)), *regular_votes(day)]
 
     vote_days(world.state, 40, regular_votes)
-    assert vote_days(world.state, days, votes_under_attack, begin=40) >= 30 * days
-    vote_days(world.state, 10, regular_votes, begin=40 + days)
+    assert vote_days(world.state, days, votes_under_attack, first_day=40) >= 30 * days
+    vote_days(world.state, 10, regular_votes, first_day=40 + days)
 
     ticks = [world.tick(days=1) for _ in range(3)]
 
@@ -108,7 +108,7 @@ def test_a_fall_in_regular_readers_votes_starts_a_training(world: LoopWorld) -> 
         return [(name, value * (number % 3 > 0)) for number, (name, value) in
                 enumerate(regular_votes(day))]  # fmt: skip
 
-    vote_days(world.state, 12, lower_votes, begin=40)
+    vote_days(world.state, 12, lower_votes, first_day=40)
     assert [launch.author for launch in world.tick(days=1).launches] == ["ada"]
 
 
@@ -118,11 +118,11 @@ def test_why_shows_days_decisions_and_the_use_of_each_vote(
     monkeypatch.setattr("twin_cli.commands.why_command.rules_from_settings", lambda _: world.rules)
     world.rules = replace(world.rules, groups_by_day=True)
     world.limits = replace(world.limits, automatic=False)
-    begin = int(world.now.timestamp()) // 86_400 - 53
-    vote_days(add_new_posts(world).state, 40, regular_votes, begin=begin)
-    fallen = vote_days(
+    first_day = int(world.now.timestamp()) // 86_400 - 53
+    vote_days(add_new_posts(world).state, 40, regular_votes, first_day=first_day)
+    fallen_count = vote_days(
         world.state, 12, lambda day: [(reader, 0.0) for reader, _ in regular_votes(day)],
-        begin=begin + 40,
+        first_day=first_day + 40,
     )  # fmt: skip
     world.tick()
     text_console, json_console = (Console(file=io.StringIO(), width=200) for _ in range(2))
@@ -148,7 +148,7 @@ def test_why_shows_days_decisions_and_the_use_of_each_vote(
     assert (decision["decision"], decision["rule"]) == ("held_back", "limits")
     uses = summary["scores"]["thumbs"]
     assert sum(uses.values()) == 52 * 30
-    assert uses["counted"] >= fallen
+    assert uses["counted"] >= fallen_count
     for part in ("--auto-retrain", "counted", f"{uses['counted']:,}"):
         assert part in text
 

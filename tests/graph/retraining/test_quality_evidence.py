@@ -1,4 +1,4 @@
-"""The asset plots the detector's stored state as one PNG for each stream, without texts."""
+"""Test that the asset plots the detector's stored evidence as one PNG per stream."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_numbers_plot_and_alarms_are_shown(watched_world: LoopWorld) -> None:
 
 def test_the_plot_ends_at_the_stored_evidence(watched_world: LoopWorld) -> None:
     with watched_world.state.read_transaction() as connection:
-        [watch] = current_evidence(connection)["ada"]
+        [evidence] = current_evidence(connection)["ada"]
         stable = stable_versions(connection)["ada"]
         days = ComparedDays.from_ledger(connection, stable, "thumbs", watched_world.rules)
     ends = days.find_day_ends(0)
-    assert days.evidence(until=ends[-1]).e_value == watch.e_value
+    assert days.evidence(until=ends[-1]).e_value == evidence.e_value
     assert math.isnan(
         compute_day_mean_and_bound(days, days.evidence(until=ends[14]), after=ends[13])[1]
     )

@@ -1,4 +1,4 @@
-"""Ticks over settled values: numbers without an alarm, one retraining for an alarm."""
+"""Test ticks that read settled values: they report numbers, and start one retraining per alarm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_quiet_tick_reports_its_numbers(world: LoopWorld) -> None:
     assert tick.messages["bob"] == "no scores yet"
 
 
-def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> None:
+def test_a_fall_starts_one_retraining_with_its_evidence(world: LoopWorld) -> None:
     add_new_posts(world).add_good("ada", 200)
     world.add_good("bob", 200)
     assert world.tick().launches == ()
@@ -54,7 +54,7 @@ def test_a_drop_starts_one_retraining_with_its_evidence(world: LoopWorld) -> Non
     assert len(world.runs()) == 1
 
 
-def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
+def test_a_later_alarm_of_the_same_fall_is_recorded_with_the_run_in_flight(
     world: LoopWorld,
 ) -> None:
     add_new_posts(world).add_good("ada", 200)
@@ -75,7 +75,7 @@ def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
     assert len(world.runs()) == 1
 
 
-def test_without_a_drop_nothing_runs(world: LoopWorld) -> None:
+def test_without_a_fall_nothing_runs(world: LoopWorld) -> None:
     add_new_posts(world)
     for _ in range(40):
         world.add_good("ada", 50)
@@ -90,7 +90,7 @@ def test_without_a_drop_nothing_runs(world: LoopWorld) -> None:
 def test_an_alarm_does_not_train_on_a_versions_data_again(
     world: LoopWorld, state: VersionState
 ) -> None:
-    """Formerly, after a rollback or parking, every alarm trained on the same data again."""
+    """In an earlier version, every alarm after a rollback or a parking trained on the same data."""
     world.inputs.datasets["ada"] = "posts-2"
     repeated = register_version(world.registry, "ada", "again", dataset_version="posts-2")
     world.inputs.fingerprints["ada", repeated.version] = TrainingFingerprint("posts-2", "recipe")
@@ -154,7 +154,7 @@ def test_recomputed_rows_raise_no_second_alarm(world: LoopWorld) -> None:
     world.add_good("ada", 30)
     world.tick()
     world.tick()
-    before = _read_rows(world)
+    rows_before = _read_rows(world)
     for tables in ([watches], [stream_cursors], [watches, stream_cursors]):
         with world.state.transaction() as connection:
             for table in tables:
@@ -163,7 +163,7 @@ def test_recomputed_rows_raise_no_second_alarm(world: LoopWorld) -> None:
         ticks = [world.tick(), world.tick(), world.tick()]
 
         assert [tick.launches for tick in ticks] == [(), (), ()]
-        assert _read_rows(world) == before
+        assert _read_rows(world) == rows_before
 
 
 def _read_rows(world: LoopWorld) -> dict[str, object]:
@@ -181,9 +181,11 @@ def test_a_tick_without_time_leaves_authors_to_the_next(world: LoopWorld) -> Non
         add_new_posts(world, author).add_good(author, 200)
         world.add_bad(author, 60)
     times = itertools.count(0.0, 24.0)  # the second author's turn comes after 45 s
-    slow = run_tick(dataclasses.replace(world.loop(), clock=lambda: next(times)), now=world.now)
-    assert "no time left: new values of 1 authors wait for the next tick" in slow.notes
-    assert slow.launches == ()
+    slow_tick = run_tick(
+        dataclasses.replace(world.loop(), clock=lambda: next(times)), now=world.now
+    )
+    assert "no time left: new values of 1 authors wait for the next tick" in slow_tick.notes
+    assert slow_tick.launches == ()
 
     ticks = [world.tick() for _ in range(2)]
     assert {launch.author for tick in ticks for launch in tick.launches} == {"ada", "bob"}

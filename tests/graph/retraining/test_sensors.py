@@ -1,4 +1,4 @@
-"""The sensors, evaluated directly and by Dagster's daemon, which is killed."""
+"""Test the sensors, evaluated directly and by a Dagster daemon that is killed."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_without_auto_retrain_an_alarm_only_sends_a_notice(
 def test_the_growth_sensor_runs_only_with_auto_retrain(
     world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (world.settings.authors_dir / "torn.toml").write_text("name = ")
+    (world.settings.authors_dir / "damaged.toml").write_text("name = ")
     assert default_sensor_status() is dg.DefaultSensorStatus.STOPPED
     write_author(world.settings, Author("cleo", "Cleo", auto_retrain=True))
     assert default_sensor_status() is dg.DefaultSensorStatus.RUNNING
@@ -157,7 +157,7 @@ def test_the_growth_sensor_runs_only_with_auto_retrain(
     assert default_sensor_status() is dg.DefaultSensorStatus.RUNNING
 
 
-def iterate(home: Path, crash_at: str = "") -> int:
+def run_daemon(home: Path, crash_at: str = "") -> int:
     """Run two iterations of the daemon; return its exit status."""
     command = [sys.executable, "-m", "tests.graph.retraining.daemon_iteration"]
     process = subprocess.run(
@@ -194,11 +194,11 @@ def test_a_daemon_killed_anywhere_launches_one_run(
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.add_dynamic_partitions("authors", ["ada", "bob"])
 
-        assert iterate(home, crash_at) == -signal.SIGKILL
-        with served_world.state.transaction() as connection:  # the minute of grace is over
-            earlier = retrainings.c.offered_at - 61
-            connection.execute(sa.update(retrainings).values(offered_at=earlier))
-        iterate(home)
+        assert run_daemon(home, crash_at) == -signal.SIGKILL
+        with served_world.state.transaction() as connection:  # a minute later
+            earlier_time = retrainings.c.offered_at - 61
+            connection.execute(sa.update(retrainings).values(offered_at=earlier_time))
+        run_daemon(home)
 
         runs = instance.get_runs()
         assert [run.tags["dagster/run_key"] for run in runs] == [KEY]

@@ -1,4 +1,4 @@
-"""Test on real tables that training inputs stay the same until posts, recipe or base change."""
+"""Test with real tables when the training inputs of an author change."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def test_another_recipe_changes_the_inputs(
     settings = load_settings()
     recipe = load_recipe(DEFAULT_RECIPE).model_dump(mode="json") | {"seed": 99}
     (tmp_path / "mine.yaml").write_text(json.dumps(recipe))
-    path = settings.authors_dir / "ada.toml"
-    path.write_text(path.read_text() + f'recipe = "{tmp_path}/mine.yaml"\n')
+    author_file = settings.authors_dir / "ada.toml"
+    author_file.write_text(author_file.read_text() + f'recipe = "{tmp_path}/mine.yaml"\n')
 
     trained_inputs = inputs.read_for_version(trained_version)
 
@@ -119,7 +119,7 @@ def test_another_recipe_changes_the_inputs(
     assert inputs.read_current("ada").recipe != trained_inputs.recipe
 
 
-def test_a_version_without_a_manifest_is_unknown(
+def test_a_version_without_a_manifest_has_no_known_inputs(
     inputs: TrainingInputsResource, trained_version: ModelVersion
 ) -> None:
     (Path(trained_version.folder) / manifests.MANIFEST_FILE).unlink()
