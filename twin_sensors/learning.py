@@ -112,7 +112,7 @@ def _decide_learning_of_author(
             policy.models[0].model, policy.models[-1].model, policy.embedder
         )
     with registry.state.read_transaction() as connection:
-        labels, payback = estimate_payback(
+        label_count, payback = estimate_payback(
             settings, author.slug, label_models=current_basis, policy=policy, tables=tables,
             connection=connection, now=at,
         )  # fmt: skip
@@ -123,7 +123,7 @@ def _decide_learning_of_author(
         LearningState(
             current_models=current_basis,
             policy_models=policy_basis,
-            labels=labels,
+            label_count=label_count,
             max_labels=settings.routing_labels,
             usd_left=float("inf") if remaining_usd is None else remaining_usd,
             payback=payback,

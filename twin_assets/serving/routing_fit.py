@@ -136,9 +136,9 @@ def refit(
 
 
 def _defer_adoption(count: int, margin: float) -> AdoptionDecision:
-    missing_count = adoption.estimate_missing_labels((), labels=count, spread=0.3, margin=margin)
-    reason = f"{count} labels; about {missing_count} more are needed for a margin of {margin:g}"
-    return AdoptionDecision(False, None, missing_count, reason)
+    missing = adoption.estimate_missing_labels((), label_count=count, spread=0.3, margin=margin)
+    reason = f"{count} labels; about {missing} more are needed for a margin of {margin:g}"
+    return AdoptionDecision(False, None, missing, reason)
 
 
 def _decide_adoption(
@@ -153,7 +153,7 @@ def _decide_adoption(
     """Decide whether a step is adopted, from the labels and the policy in force."""
     spread = float(labels.gains[:, -1].std(ddof=1))
     decision = adoption.decide_adoption(
-        price_steps, labels=len(labels), spread=spread, margin=margin
+        price_steps, label_count=len(labels), spread=spread, margin=margin
     )
     if current_policy is None or decision.step is None:
         return decision
@@ -162,7 +162,7 @@ def _decide_adoption(
     )
     decision = adoption.decide_adoption(
         price_steps,
-        labels=len(labels),
+        label_count=len(labels),
         spread=spread,
         margin=margin,
         differences_to_policy_in_force=gains_over_current,
