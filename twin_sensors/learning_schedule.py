@@ -123,7 +123,7 @@ def _decide_learning_of_author(
         LearningState(
             current_models=current_models,
             policy_models=policy_models,
-            labels=label_count,
+            label_count=label_count,
             max_labels=settings.routing_labels,
             usd_left=float("inf") if remaining_usd is None else remaining_usd,
             payback=payback,

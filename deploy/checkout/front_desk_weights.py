@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from twin_resources.gateway.front_desk.features import SLOTS, ngram_features
+from twin_resources.gateway.front_desk.features import SLOT_COUNT, ngram_features
 from twin_resources.gateway.front_desk.message_kinds import (
     KINDS,
     PART_CHARACTERS,
@@ -162,7 +162,7 @@ def fit_ngrams(
             np.concatenate([slots for slots, _ in sample_features]),
             row_offsets,
         ),
-        shape=(len(samples), SLOTS),
+        shape=(len(samples), SLOT_COUNT),
     )
     model = LogisticRegression(C=_REGULARIZATION, max_iter=2000, tol=1e-5)
     model.fit(

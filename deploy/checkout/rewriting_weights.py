@@ -2,7 +2,7 @@
 
 Scope: choosing the examples.
 Out of scope: the classifiers (`front_desk_weights.py`), and using the weights
-(`gateway/front_desk/earlier_answers.py`).
+(`gateway/front_desk/rewriting_requests.py`).
 
     cd deploy && python -m checkout.rewriting_weights     # rewrites the weights in 2 CPU minutes
 """
@@ -21,8 +21,8 @@ from checkout.front_desk_weights import (
     write_weights,
 )
 
-from twin_resources.gateway.front_desk.earlier_answers import KINDS, WEIGHTS
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights
+from twin_resources.gateway.front_desk.rewriting_requests import KINDS, WEIGHTS
 
 _OWN_EXAMPLE_REPETITIONS = 4  # because there are four times as many other messages
 _MAX_ORDINARY, _MAX_OTHER = 200, 20  # messages per language and kind

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_assets.evaluation.measures.front_desk import MESSAGES_FILE
 from twin_resources.authors.front_desk_settings import DESK_KINDS
-from twin_resources.gateway.front_desk.earlier_answers import is_rewriting_request
 from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_message
+from twin_resources.gateway.front_desk.rewriting_requests import is_rewriting_request
 
 FOLDER = Path(__file__).with_name("front_desk")
 IDENTITY_KINDS = ("identity", "possible_identity")

@@ -55,7 +55,7 @@ def test_definitions_load_no_heavy_package() -> None:
 
 GATEWAY_PARENT = (
     "twin_resources.gateway.__main__, twin_resources.gateway.api.routes, "
-    "twin_resources.gateway.stages.request_path, twin_resources.gateway.runtime.config_watcher"
+    "twin_resources.gateway.stages.request_path, twin_resources.gateway.runtime.background_tasks"
 )
 
 

@@ -221,7 +221,9 @@ class Teacher:
         if isinstance(error, BadRequestError):  # caused by this passage; a retry would fail too
             return False
         if tries < MAX_TRIES:
-            time.sleep(retry_delay_s(error, attempts=tries, initial_delay_s=self._first_pause_s))
+            time.sleep(
+                retry_delay_s(error, attempt_count=tries, initial_delay_s=self._first_pause_s)
+            )
         return True
 
     def _count_consecutive(self, reply: TeacherReply) -> None:

@@ -137,7 +137,7 @@ def refit(
 
 def _defer_adoption(label_count: int, margin: float) -> AdoptionDecision:
     missing_count = adoption.estimate_missing_labels(
-        (), labels=label_count, spread=0.3, margin=margin
+        (), label_count=label_count, spread=0.3, margin=margin
     )
     reason = (
         f"{label_count} labels; about {missing_count} more are needed for a margin of {margin:g}"
@@ -157,7 +157,7 @@ def _decide_adoption(
     """Decide whether a step is adopted, from the labels and the policy in force."""
     spread = float(labels.gains[:, -1].std(ddof=1))
     decision = adoption.decide_adoption(
-        price_steps, labels=len(labels), spread=spread, margin=margin
+        price_steps, label_count=len(labels), spread=spread, margin=margin
     )
     if current_policy is None or decision.step is None:
         return decision
@@ -166,7 +166,7 @@ def _decide_adoption(
     )
     decision = adoption.decide_adoption(
         price_steps,
-        labels=len(labels),
+        label_count=len(labels),
         spread=spread,
         margin=margin,
         differences_to_policy_in_force=gains_over_current,

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 # A request with all its attempts (300 s each) takes less time than this, so the process that made
 # an older reservation has ended.
-DEADLINE_S = 1_800.0
+RESERVATION_TIMEOUT_S = 1_800.0
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class SpendingAccount:
         key: str,
         max_usd: float,
         key_limit: SpendingLimit | None = None,
-        expires_after_s: float = DEADLINE_S,
+        expires_after_s: float = RESERVATION_TIMEOUT_S,
     ) -> Reservation:
         """Reserve the maximum cost of a request before it is sent.
 
@@ -254,10 +254,12 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> float | None:
         """Return the US dollars that the tightest limit allows now, or None without a limit."""
-        headrooms = self.headrooms(purpose=purpose, author=author, key=key, key_limit=key_limit)
+        headrooms = self.list_headrooms(
+            purpose=purpose, author=author, key=key, key_limit=key_limit
+        )
         return min((headroom.left_usd for headroom in headrooms), default=None)
 
-    def headrooms(
+    def list_headrooms(
         self,
         *,
         purpose: Purpose,

@@ -184,7 +184,7 @@ def add_key(
             )
         connection.execute(
             sa.insert(gateway_keys).values(
-                key_hash=_hash(key),
+                key_hash=_hash_key(key),
                 label=label,
                 role=role,
                 authors=sorted(set(authors)),
@@ -193,7 +193,7 @@ def add_key(
         )
         connection.execute(
             sa.insert(gateway_key_limits).values(
-                key_hash=_hash(key),
+                key_hash=_hash_key(key),
                 aliases=sorted(limits.aliases),
                 per_minute=limits.per_minute,
                 at_once=limits.at_once,
@@ -300,7 +300,7 @@ class Keyring:
                 return Key(
                     reader_id_for_key(token), role, all_authors, label, _key_id(token), NO_LIMITS
                 )
-        key = self._look_up(_hash(token), token)
+        key = self._look_up(_hash_key(token), token)
         if key is None:
             raise RefusedError(
                 401,
@@ -353,7 +353,7 @@ class Keyring:
 _ID_DIGITS = 16
 
 
-def _hash(key: str) -> str:
+def _hash_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -363,7 +363,7 @@ def key_id_from_hash(key_hash: str) -> str:
 
 
 def _key_id(key: str) -> str:
-    return key_id_from_hash(_hash(key))
+    return key_id_from_hash(_hash_key(key))
 
 
 def _list_home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:

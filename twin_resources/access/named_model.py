@@ -74,17 +74,17 @@ def classify_cost(model: str, environ: Mapping[str, str]) -> Cost:
     return "priced" if usd > 0 else "free"
 
 
-def retry_delay_s(error: BaseException, *, attempts: int, initial_delay_s: float) -> float:
+def retry_delay_s(error: BaseException, *, attempt_count: int, initial_delay_s: float) -> float:
     """Return the seconds until the next retry: the server's `retry-after`, or exponential backoff.
 
     Args:
         error: LiteLLM's error of the last attempt.
-        attempts: number of attempts so far, at least 1.
+        attempt_count: number of attempts so far, at least 1.
         initial_delay_s: pause after the first attempt, in seconds.
     """
     headers: Any = getattr(error, "litellm_response_headers", None) or {}
     retry_after = str(headers.get("retry-after", ""))
-    backoff_s = initial_delay_s * 2 ** (attempts - 1)
+    backoff_s = initial_delay_s * 2 ** (attempt_count - 1)
     return min(float(retry_after) if retry_after.isdigit() else backoff_s, MAX_PAUSE_S)
 
 

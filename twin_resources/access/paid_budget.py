@@ -11,7 +11,8 @@ receives the provider's refusal and may ask again. The cost depends on how the r
 - answer with usage: the usage, or the gateway's own count if the usage is less than half of it;
 - answer without usage: the maximum cost;
 - stream that ended without a token: the prompt;
-- stream that failed, was ended here, or lost its reader: the prompt and the received tokens;
+- stream that failed, was ended by the gateway, or lost its reader: the prompt and the tokens
+  received;
 - refusal by the provider (429, 500 ...) or provider not reached: nothing;
 - timeout, or connection lost before the first token: the maximum cost.
 """
@@ -51,7 +52,7 @@ _TEMPLATE_TOKENS = 64  # tokens that a provider's own template may add
 # limit.
 _ANSWER_START_TOKENS = 3
 _REQUEST_TIMEOUT_STATUS = 408
-# This covers one attempt with its timeout, and a margin; see `account.DEADLINE_S`.
+# This covers one attempt with its timeout, and a margin; see `account.RESERVATION_TIMEOUT_S`.
 _RESERVATION_TIMEOUT_S = 900.0
 
 
@@ -156,15 +157,13 @@ class PaidBudget:
         from twin_resources.router.pacing import RemainingBudget  # loads numpy
 
         try:
-            limits = self.account.headrooms(purpose="answer", author=author)
+            headrooms = self.account.list_headrooms(purpose="answer", author=author)
         except (SQLAlchemyError, TwinError):
             return None  # `unavailable_reason` reports the error, and the home's model answers
-        if not limits:
+        if not headrooms:
             return None
-        tightest_limit = min(
-            limits, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0)
-        )
-        return RemainingBudget(tightest_limit.left_usd, tightest_limit.seconds_left)
+        tightest = min(headrooms, key=lambda room: room.left_usd / max(room.seconds_left, 1.0))
+        return RemainingBudget(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], *, max_tokens: int

@@ -33,7 +33,7 @@ class Completion:
 
     Attributes:
         prompt_tokens, answer_tokens: the provider's usage; 0 if it reports none.
-        usd: cost by LiteLLM's price map, or the whole reservation if no usage is reported; 0
+        usd: cost from LiteLLM's price map, or the whole reservation if no usage is reported; 0
             without a budget.
     """
 

@@ -1,4 +1,4 @@
-"""Start the gateway of the home that `TWIN_HOME` names: `python -m twin_resources.gateway`.
+"""Start the gateway of the home in `TWIN_HOME`: `python -m twin_resources.gateway`.
 
 Scope: cleaning the environment, checking the port and the keys, and starting granian.
 Out of scope: answering requests. This process does not import LiteLLM; its worker does.

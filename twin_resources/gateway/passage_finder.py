@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # About four times the limit of one model server; each question takes 8 to 17 ms of CPU time.
 MAX_WAITING = 256
-_THREADS = 2
+_THREAD_COUNT = 2
 _RETRY_S = 5.0
 _NEWEST_WEIGHT = 0.1  # weight of the newest question in the moving average of the duration
 
@@ -78,7 +78,7 @@ class RetrievedPassages:
 
 @dataclass
 class PassageFinder:
-    """Finds passages and quotations; opens both models at the first question.
+    """A finder of passages and quotations that opens both models at the first question.
 
     Attributes:
         open_retriever: opens the retriever. If it raises, it is called again after some seconds.
@@ -96,13 +96,13 @@ class PassageFinder:
     _failed_at: float = -_RETRY_S
     _lock: Lock = field(default_factory=Lock)
     _threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="retrieval")
+        default_factory=lambda: ThreadPoolExecutor(_THREAD_COUNT, thread_name_prefix="retrieval")
     )
 
     async def find(
         self,
         author: str,
-        searches: Sequence[str],
+        search_texts: Sequence[str],
         *,
         token_budget: int,
         with_quotes: bool = False,
@@ -112,7 +112,7 @@ class PassageFinder:
 
         Args:
             author: slug of the author.
-            searches: `ChatRequest.search_texts`; the closest of their results is used.
+            search_texts: see `ChatRequest.search_texts`; the closest of their results is used.
             token_budget: limit on the tokens of all passages (`Author.context_tokens`).
             with_quotes: whether to choose quotations too.
             earlier_answers: earlier answers of the conversation; posts that they quote are ranked
@@ -129,7 +129,7 @@ class PassageFinder:
             retrieve = partial(
                 self._retrieve,
                 author,
-                searches,
+                search_texts,
                 token_budget=token_budget,
                 with_quotes=with_quotes,
                 earlier_answers=earlier_answers,
@@ -143,7 +143,7 @@ class PassageFinder:
 
     def _queue_full_refusal(self) -> RefusedError:
         """Return the refusal for a full queue, with a wait estimated from recent durations."""
-        wait_s = max(1, math.ceil(self._waiting_count * self._mean_seconds / _THREADS))
+        wait_s = max(1, math.ceil(self._waiting_count * self._mean_seconds / _THREAD_COUNT))
         return RefusedError(
             429,
             "too_many_waiting",
@@ -157,7 +157,7 @@ class PassageFinder:
         """Call a function in the retrieval threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    def sentence_judge(self, revision: str) -> SentenceSupport | None:
+    def create_sentence_judge(self, revision: str) -> SentenceSupport | None:
         """Return a judge of sentence support for one answer; it embeds each text only once.
 
         Returns:
@@ -189,7 +189,7 @@ class PassageFinder:
     def _retrieve(
         self,
         author: str,
-        searches: Sequence[str],
+        search_texts: Sequence[str],
         *,
         token_budget: int,
         with_quotes: bool,
@@ -197,18 +197,18 @@ class PassageFinder:
     ) -> RetrievedPassages:
         retriever = self._open_retriever()
         results: list[RetrievedPassages] = []
-        for search in searches:
+        for search in search_texts:
             retrieval = retriever.retrieve(
                 author, search, token_budget=token_budget, with_tokens=with_quotes
             )
             quote_retriever = retriever if with_quotes else None
             results.append(
-                self._add_quotes(author, search, retrieval, quote_retriever, earlier_answers)
+                self._build_result(author, search, retrieval, quote_retriever, earlier_answers)
             )
         # If results tie, `max` returns the first, which is for the question alone.
         return max(results, key=RetrievedPassages.ranking_key)
 
-    def _add_quotes(
+    def _build_result(
         self,
         author: str,
         search: str,
@@ -234,7 +234,7 @@ class PassageFinder:
             return passages
         if self._quoter is None:
             self._quoter = self.open_quoter(quote_retriever)
-        posts = [passage.document_id for passage in retrieval.nearest]
+        document_ids = [passage.document_id for passage in retrieval.nearest]
         revision, vector, tokens = retrieval.embedder, retrieval.vector, retrieval.tokens
         # While a home is re-embedded, chunks and paragraphs may have different embedders.
         calibrated_revision = self._quoter.get_calibrated_revision(author)
@@ -245,7 +245,7 @@ class PassageFinder:
         quote_result = self._quoter.quote(
             author,
             vector,
-            posts,
+            document_ids,
             tokens=tokens,
             embedder=revision,
             shown_text=earlier_answers,

@@ -15,6 +15,6 @@ FRONT_DESK = "front_desk"
 DRAFT = "voice"  # alias for prose that is shown although it is not released
 TASK = "task"  # alias for a program's request, not a reader's (`request/housekeeping.py`)
 DIVERTED_PREFIX = "divert:"  # a class of questions sent elsewhere, in traces before 2026-11-26
-ROUTED_PREFIX = "routed:"  # the model that the policy chose (`gateway/routing/learned.py`)
+ROUTED_PREFIX = "routed:"  # the model that the policy chose (`gateway/routing/fitted_policy.py`)
 CASCADED_PREFIX = "cascade:"  # the model that answered again, in traces before 2026-11-25
 FALLBACK_PREFIX = "down:"  # the model that answers while no server of this home is ready

@@ -38,8 +38,8 @@ class AdoptionDecision:
     Attributes:
         is_adopted: whether the candidate comes into force.
         step: its operating point, or None if none was certified.
-        missing_labels: the estimated number of further labels needed; 0 if no labels are missing
-            or more labels would not help.
+        missing_labels: the estimated number of further labels needed; 0 if none are missing or
+            more labels would not help.
         reason: one sentence with the numbers.
     """
 
@@ -52,7 +52,7 @@ class AdoptionDecision:
 def decide_adoption(
     steps: Sequence[PriceStep],
     *,
-    labels: int,
+    label_count: int,
     spread: float,
     margin: float,
     differences_to_policy_in_force: Sequence[Floats] | None = None,
@@ -61,7 +61,7 @@ def decide_adoption(
 
     Args:
         steps: the steps from `fixed_order.compute_price_steps`.
-        labels: the number of labels on which they were measured.
+        label_count: the number of labels on which they were measured.
         spread: the standard deviation of the gain over the labels.
         margin: the margin of both bets.
         differences_to_policy_in_force: for each step, candidate − policy in force on the labels
@@ -69,40 +69,34 @@ def decide_adoption(
     """
     step = find_cheapest_step(steps)
     if step is None or 1.0 - step.kept < MIN_SAVED_SHARE:
-        missing_labels = estimate_missing_labels(steps, labels=labels, spread=spread, margin=margin)
-        if missing_labels == 0:
-            return AdoptionDecision(
-                False,
-                step,
-                0,
-                f"{labels} labels: no operating point keeps the margin of {margin:g}",
-            )
-        return AdoptionDecision(
-            False,
-            step,
-            missing_labels,
-            f"{labels} labels; about {missing_labels} more are needed for a margin of {margin:g}",
+        missing_label_count = estimate_missing_labels(
+            steps, label_count=label_count, spread=spread, margin=margin
         )
+        reason = f"{label_count} labels: no operating point keeps the margin of {margin:g}"
+        if missing_label_count:
+            needed = f"about {missing_label_count} more are needed"
+            reason = f"{label_count} labels; {needed} for a margin of {margin:g}"
+        return AdoptionDecision(False, step, missing_label_count, reason)
     if differences_to_policy_in_force is not None:
-        # The order is the same, and the first bet that is not won ends the search.
-        won_steps = 0
+        # The steps are tested in the same order, up to the first bet that is not won.
+        won_count = 0
         while (
-            won_steps < len(steps)
-            and steps[won_steps].certified
-            and log_evidence(differences_to_policy_in_force[won_steps], margin=margin)
+            won_count < len(steps)
+            and steps[won_count].certified
+            and log_evidence(differences_to_policy_in_force[won_count], margin=margin)
             >= LOG_THRESHOLD
         ):
-            won_steps += 1
-        if not won_steps or 1.0 - steps[won_steps - 1].kept < MIN_SAVED_SHARE:
+            won_count += 1
+        if not won_count or 1.0 - steps[won_count - 1].kept < MIN_SAVED_SHARE:
             return _reject_candidate(
-                differences_to_policy_in_force[won_steps], step, spread, margin=margin
+                differences_to_policy_in_force[won_count], step, spread, margin=margin
             )
-        step = steps[won_steps - 1]
+        step = steps[won_count - 1]
     return AdoptionDecision(
         True,
         step,
         0,
-        f"certified on {labels} labels: loses at most {-step.lower:.3f} ({margin:g} is "
+        f"certified on {label_count} labels: loses at most {-step.lower:.3f} ({margin:g} is "
         f"allowed) and sends {1.0 - step.kept:.0%} of the questions to cheaper models",
     )
 
@@ -110,27 +104,25 @@ def decide_adoption(
 def _reject_candidate(
     differences: Floats, step: PriceStep, spread: float, *, margin: float
 ) -> AdoptionDecision:
-    labels = len(differences)
-    mean = float(differences.mean()) if labels else 0.0
-    deviation = float(differences.std()) if labels > 1 else spread
-    required_labels = expected_pairs(deviation, margin=margin, better_by=mean)
-    missing_labels = (
-        0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
-    )
+    label_count = len(differences)
+    mean = float(differences.mean()) if label_count else 0.0
+    deviation = float(differences.std()) if label_count > 1 else spread
+    required = expected_pairs(deviation, margin=margin, better_by=mean)
     evidence = log_evidence(differences, margin=margin)
     return AdoptionDecision(
         False,
         step,
-        missing_labels,
+        _count_missing(required, label_count),
         f"not shown to be as good as the policy in force within {margin:g} "
-        f"({labels} labels since it was fitted, evidence {evidence:.1f} of {LOG_THRESHOLD:.1f})",
+        f"({label_count} labels since it was fitted, evidence {evidence:.1f} of "
+        f"{LOG_THRESHOLD:.1f})",
     )
 
 
 def estimate_missing_labels(
     steps: Sequence[PriceStep],
     *,
-    labels: int,
+    label_count: int,
     spread: float,
     margin: float,
 ) -> int:
@@ -141,13 +133,19 @@ def estimate_missing_labels(
     """
     first_step = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED_SHARE), None)
     if first_step is None:
-        required_labels = expected_pairs(0.0, margin=margin)
-        return max(1, math.ceil(required_labels) - labels)
+        return _count_missing(expected_pairs(0.0, margin=margin), label_count)
     deviation = spread * math.sqrt(1.0 - first_step.kept)
     # A few labels may show a loss that does not exist, so a large one counts from 1,000 labels on.
-    expected_gain = first_step.value if first_step.value > -margin / 2.0 or labels >= 1_000 else 0.0
-    required_labels = expected_pairs(deviation, margin=margin, better_by=expected_gain)
-    return 0 if math.isinf(required_labels) else max(1, math.ceil(required_labels) - labels)
+    expected_gain = (
+        first_step.value if first_step.value > -margin / 2.0 or label_count >= 1_000 else 0.0
+    )
+    required = expected_pairs(deviation, margin=margin, better_by=expected_gain)
+    return _count_missing(required, label_count)
+
+
+def _count_missing(required: float, label_count: int) -> int:
+    """Return how many more labels are needed, or 0 if no number of labels would be enough."""
+    return 0 if math.isinf(required) else max(1, math.ceil(required) - label_count)
 
 
 def has_degraded(differences_to_most_expensive: Sequence[float], *, margin: float) -> bool:

@@ -1,4 +1,4 @@
-"""Compute the router's features of a question: its vector, its length, the closest passage.
+"""Compute the router's features of a question: its vector, its length, its closest passage.
 
 Scope: the feature row that labels and requests share.
 Out of scope: embedding and retrieval, which provide the values; the kernel (`gain.py`).

@@ -107,7 +107,7 @@ def compute_price_steps(
     Raises:
         TwinError: the prices are missing or do not ascend, or the margin is outside (0, 1).
     """
-    costs = validate_prices(prices, models=gains.shape[1] + 1)
+    costs = validate_prices(prices, model_count=gains.shape[1] + 1)
     validate_margin(margin)
     true_gains = prepend_own_model(gains)
     last_model = len(costs) - 1
@@ -180,17 +180,18 @@ def lower_bound(differences: Floats) -> float:
     return low
 
 
-def validate_prices(prices: Sequence[float], *, models: int) -> Floats:
+def validate_prices(prices: Sequence[float], *, model_count: int) -> Floats:
     """Return the prices as an array.
 
     Raises:
         TwinError: a price is missing, not finite, or not above the previous one.
     """
     numbers = np.asarray(prices, np.float64)
-    if len(numbers) != models or not np.isfinite(numbers).all() or (np.diff(numbers) <= 0).any():
+    is_ascending = np.isfinite(numbers).all() and (np.diff(numbers) > 0).all()
+    if len(numbers) != model_count or not is_ascending:
         raise TwinError(
             "route by price",
-            found=f"the prices {list(prices)} per answer for {models} models",
+            found=f"the prices {list(prices)} per answer for {model_count} models",
             next_step="give every model a price, from your own model to the most expensive one",
         )
     return numbers

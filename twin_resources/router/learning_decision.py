@@ -21,7 +21,7 @@ from dataclasses import dataclass
 LABEL_TOKENS = (450, 120)
 PAYBACK_DAYS = 30
 # The share of questions that stay with the home's model, with 1,500 labels at a margin of 0.03 on
-# MMLU marks (`bench_routing.py`).
+# MMLU scores (`bench_routing.py`).
 USUAL_SAVING = 0.229
 _Z_SCORE_95 = 1.96
 
@@ -31,24 +31,24 @@ class Payback:
     """The cost of labels, compared with what routing saves over using the paid model alone.
 
     Attributes:
-        labels_to_buy: the number of labels without a paid answer so far.
-        saving: the share of questions that stay with the home's model; `USUAL_SAVING` without a
-            policy.
-        questions_asked: the questions that a model answered in the last `PAYBACK_DAYS`.
+        missing_label_count: the number of labels without a paid answer so far.
+        saved_share: the share of questions that stay with the home's model; `USUAL_SAVING` without
+            a policy.
+        question_count: the number of questions that a model answered in the last `PAYBACK_DAYS`.
         answer_usd: the price of a paid answer. Each label costs one such answer.
     """
 
-    labels_to_buy: int
-    saving: float
-    questions_asked: int
+    missing_label_count: int
+    saved_share: float
+    question_count: int
     answer_usd: float
 
     @property
     def break_even_questions(self) -> float:
         """Number of questions after which the labels have paid off, or infinity if never."""
-        if not self.labels_to_buy:
+        if not self.missing_label_count:
             return 0.0
-        return self.labels_to_buy / self.saving if self.saving > 0 else math.inf
+        return self.missing_label_count / self.saved_share if self.saved_share > 0 else math.inf
 
     @property
     def min_questions_per_day(self) -> float:
@@ -57,7 +57,7 @@ class Payback:
 
     @property
     def is_worthwhile(self) -> bool:
-        return self.questions_asked >= self.break_even_questions
+        return self.question_count >= self.break_even_questions
 
     def saved_usd(self) -> tuple[float, float, float]:
         """Return the saving in `PAYBACK_DAYS`, in US dollars, with its 95 % interval.
@@ -65,19 +65,19 @@ class Payback:
         The interval assumes a Poisson number of questions.
         """
         usd_per_question, half_width = (
-            self.answer_usd * self.saving,
-            _Z_SCORE_95 * math.sqrt(self.questions_asked),
+            self.answer_usd * self.saved_share,
+            _Z_SCORE_95 * math.sqrt(self.question_count),
         )
-        low, high = max(0.0, self.questions_asked - half_width), self.questions_asked + half_width
+        low, high = max(0.0, self.question_count - half_width), self.question_count + half_width
         return (
-            usd_per_question * self.questions_asked,
+            usd_per_question * self.question_count,
             usd_per_question * low,
             usd_per_question * high,
         )
 
     @property
     def summary(self) -> str:
-        rate = f"the current rate is {self.questions_asked / PAYBACK_DAYS:,.0f} a day"
+        rate = f"the current rate is {self.question_count / PAYBACK_DAYS:,.0f} a day"
         if math.isinf(self.break_even_questions):
             return "routing never pays: your own model would answer no question; use @paid"
         if not self.is_worthwhile:
@@ -88,7 +88,7 @@ class Payback:
         value, low, high = self.saved_usd()
         verdict = (
             f"routing pays after {math.ceil(self.break_even_questions):,} questions"
-            if self.labels_to_buy
+            if self.missing_label_count
             else "routing pays: no labels need to be bought"
         )
         return f"{verdict}; {rate}, which saves ${value:.2f} a month (${low:.2f} to ${high:.2f})"
@@ -117,7 +117,7 @@ class LearningState:
         current_models: the models that new labels would compare, or None if no stable version
             answers on this machine.
         policy_models: the models of the policy in force, or None without a policy.
-        labels: the number of existing labels for `current_models`.
+        label_count: the number of existing labels for `current_models`.
         max_labels: the maximum number of labels (`Constants.routing_labels`).
         usd_left: the US dollars left for this author's labels under the tightest limit.
         payback: the payback of the missing labels.
@@ -127,7 +127,7 @@ class LearningState:
 
     current_models: ComparedModels | None
     policy_models: ComparedModels | None
-    labels: int
+    label_count: int
     max_labels: int
     usd_left: float
     payback: Payback
@@ -147,7 +147,7 @@ def decide_learning(state: LearningState) -> LearningDecision:
     """Decide whether a run would find labels to buy or a policy to fit."""
     if state.current_models is None:
         return LearningDecision(False, "no stable version answers on this machine")
-    has_missing_labels = state.labels < state.max_labels
+    has_missing_labels = state.label_count < state.max_labels
     if has_missing_labels and not state.payback.is_worthwhile:
         return LearningDecision(False, state.payback.summary)
     if state.policy_models is not None and (
@@ -155,16 +155,17 @@ def decide_learning(state: LearningState) -> LearningDecision:
     ):
         return LearningDecision(True, f"the policy's labels are for another {changed_model}")
     if not has_missing_labels:
-        return LearningDecision(False, f"{state.labels:,} labels, which is the maximum")
+        return LearningDecision(False, f"{state.label_count:,} labels, which is the maximum")
     if (
         state.usd_left < state.payback.answer_usd
-        and state.payback.labels_to_buy >= state.max_labels - state.labels
+        and state.payback.missing_label_count >= state.max_labels - state.label_count
     ):
         return LearningDecision(False, "the budget for labels is used up")
     # Without a label for this version, the last run was for a different version.
-    if state.labels and state.last_run_at is not None and state.last_run_at >= state.changed_at:
+    has_run_since = state.last_run_at is not None and state.last_run_at >= state.changed_at
+    if state.label_count and has_run_since:
         return LearningDecision(False, "no question has arrived since the last run")
-    return LearningDecision(True, f"{state.max_labels - state.labels:,} labels are missing")
+    return LearningDecision(True, f"{state.max_labels - state.label_count:,} labels are missing")
 
 
 def _changed_model(policy: ComparedModels, current: ComparedModels) -> str:

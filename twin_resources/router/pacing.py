@@ -49,55 +49,55 @@ class SpendingPace:
         default_factory=lambda: deque[tuple[float, Floats, Floats]](maxlen=MAX_RECENT_QUESTIONS)
     )
     _updated_at: float | None = None
-    step: int = -1  # index of the last update's step, or -1 before the first update
+    step_index: int = -1  # index of the last update's step, or -1 before the first update
 
-    def record_question(self, moment: float, predicted: Floats, usd: Floats) -> None:
+    def record_question(self, now: float, predicted: Floats, usd: Floats) -> None:
         """Record a question.
 
         Args:
-            moment: the time of the question, in monotonic seconds.
+            now: the time of the question, in monotonic seconds.
             predicted: the predicted gains, shape (models − 1,).
             usd: the cost of each model's answer, shape (models,).
         """
-        self._recent_questions.append((moment, predicted, usd))
+        self._recent_questions.append((now, predicted, usd))
 
-    def is_due(self, moment: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """Return whether `UPDATE_INTERVAL_S` seconds have passed since the last update."""
-        return self._updated_at is None or moment - self._updated_at >= UPDATE_INTERVAL_S
+        return self._updated_at is None or now - self._updated_at >= UPDATE_INTERVAL_S
 
     def choose_step(
         self,
-        moment: float,
+        now: float,
         budget: RemainingBudget,
         steps: Sequence[PriceStep],
         prices: Floats,
         *,
-        certified: int,
+        certified_index: int,
     ) -> int:
         """Return the index of the step to use until the next update.
 
         Args:
             steps: the steps in their fixed order.
             prices: the mean US dollars per answer from which the steps were computed.
-            certified: the index of the certified step in force; no more expensive step is used.
+            certified_index: the index of the certified step in force, the most expensive allowed.
         """
-        self._updated_at = moment
-        self.step = certified
+        self._updated_at = now
+        self.step_index = certified_index
         if budget.remaining_usd <= 0.0:
-            self.step = len(steps) - 1
+            self.step_index = len(steps) - 1
         elif len(self._recent_questions) >= MIN_RECENT_QUESTIONS and budget.seconds_left > 0.0:
-            elapsed_s = max(moment - self._recent_questions[0][0], 1e-3)
+            elapsed_s = max(now - self._recent_questions[0][0], 1e-3)
             predicted_gains = np.stack([question[1] for question in self._recent_questions])
             usd = np.stack([question[2] for question in self._recent_questions])
             allowed_usd_per_s = budget.remaining_usd / budget.seconds_left
             question_indices = np.arange(len(usd))
-            for index in range(certified, len(steps)):
+            for index in range(certified_index, len(steps)):
                 models = choose_models(predicted_gains, prices, steps[index].weight)
                 # The home's own machines are not part of the budget. Only answers of the last model
                 # in the list are paid for.
                 is_paid = models == len(prices) - 1
                 spent_usd = float(np.where(is_paid, usd[question_indices, models], 0.0).sum())
-                self.step = index
+                self.step_index = index
                 if spent_usd / elapsed_s <= allowed_usd_per_s:
                     break
-        return self.step
+        return self.step_index

@@ -33,7 +33,7 @@ from twin_resources.router.features import FeatureScale, Floats
 from twin_resources.router.fixed_order import PriceStep, choose_models
 from twin_resources.router.gain import GainModel
 
-SCHEMA_NUMBER = 1
+SCHEMA_VERSION = 1
 SUFFIX = ".npz"
 _UNREADABLE = (
     zipfile.BadZipFile,
@@ -139,7 +139,7 @@ def policy_path(home: Path, author: str) -> Path:
 def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
     """Write the file atomically, so a reader never sees a partial file."""
     header = {
-        "schema": SCHEMA_NUMBER,
+        "schema": SCHEMA_VERSION,
         "author": policy.author,
         "models": [asdict(model) for model in policy.models],
         "embedder": policy.embedder,
@@ -177,7 +177,7 @@ def _step_from_document(document: dict[str, Any]) -> PriceStep:
 
 
 def read_routing_policy(path: Path) -> RoutingPolicy:
-    """Read the file.
+    """Read an author's fitted policy.
 
     Raises:
         TwinError: the file is missing, incomplete, or written by a newer release.
@@ -186,10 +186,10 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
         with np.load(path, allow_pickle=False) as archive:
             arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
         header = cast("dict[str, Any]", json.loads(bytes(arrays["head"]).decode()))
-        if int(header["schema"]) > SCHEMA_NUMBER:
+        if int(header["schema"]) > SCHEMA_VERSION:
             raise TwinError(
                 f"read the routing policy {path}",
-                found=f"schema number {header['schema']}; this code reads up to {SCHEMA_NUMBER}",
+                found=f"schema number {header['schema']}; this code reads up to {SCHEMA_VERSION}",
                 next_step="run the newer llm-twin that wrote it",
             )
         return _policy_from_arrays(header, arrays)
@@ -201,26 +201,27 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
         ) from error
 
 
-def _policy_from_arrays(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
-    steps = tuple(_step_from_document(step) for step in cast("list[dict[str, Any]]", head["steps"]))
-    active_index = int(head["in_force"])
+def _policy_from_arrays(header: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
+    step_documents = cast("list[dict[str, Any]]", header["steps"])
+    steps = tuple(_step_from_document(document) for document in step_documents)
+    active_index = int(header["in_force"])
     if not 0 <= active_index < len(steps) or math.isnan(steps[active_index].weight):
         raise ValueError(f"the step in force is {active_index}, which is not one of {len(steps)}")
     return RoutingPolicy(
-        author=head["author"],
-        models=tuple(PricedModel(**model) for model in head["models"]),
-        embedder=head["embedder"],
-        judges=tuple(head["judges"]),
-        margin=head["margin"],
-        scale=FeatureScale(**head["scale"]),
-        gain=GainModel(arrays["rows"], arrays["weights"], head["ridge"]),
+        author=header["author"],
+        models=tuple(PricedModel(**model) for model in header["models"]),
+        embedder=header["embedder"],
+        judges=tuple(header["judges"]),
+        margin=header["margin"],
+        scale=FeatureScale(**header["scale"]),
+        gain=GainModel(arrays["rows"], arrays["weights"], header["ridge"]),
         steps=steps,
         active_step_index=active_index,
-        label_ids=tuple(head["label_ids"]),
+        label_ids=tuple(header["label_ids"]),
         gains=arrays["gains"],
         cross_fitted=arrays["cross_fitted"],
-        classes=tuple(ClassGain(**row) for row in head["classes"]),
-        last_sequence=head["last_sequence"],
-        written_at=head["written_at"],
+        classes=tuple(ClassGain(**row) for row in header["classes"]),
+        last_sequence=header["last_sequence"],
+        written_at=header["written_at"],
         usd=arrays.get("usd", np.zeros(0)),
     )

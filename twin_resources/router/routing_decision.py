@@ -20,7 +20,7 @@ class RoutingDecision:
     """The model for one question.
 
     Attributes:
-        model: the index in `RoutingPolicy.models`; 0 is the home's model.
+        model_index: the index in `RoutingPolicy.models`; 0 is the home's model.
         gains: the predicted gain of each more expensive model over the home's, shape (models − 1,).
         threshold: the minimum gain of the most expensive model at this step; −inf if it answers
             all.
@@ -28,7 +28,7 @@ class RoutingDecision:
         reason: one clause with the numbers.
     """
 
-    model: int
+    model_index: int
     gains: tuple[float, ...]
     threshold: float
     is_margin_held: bool
@@ -47,25 +47,26 @@ def question_features(
     return feature_rows(vector[None], [length], [closeness], scale=policy.scale)[0]
 
 
-def choose_model(policy: RoutingPolicy, row: Floats, *, step: int | None = None) -> RoutingDecision:
+def choose_model(
+    policy: RoutingPolicy, features: Floats, *, step_index: int | None = None
+) -> RoutingDecision:
     """Choose a model.
 
     Args:
-        row: the features from `question_features`.
-        step: the index of the operating point, or None for the one in force.
+        features: the features from `question_features`.
+        step_index: the index of the operating point, or None for the one in force.
     """
-    gains = policy.gain.predict_one(row)
-    index = policy.active_step_index if step is None else step
-    price_step = policy.steps[index]
+    gains = policy.gain.predict_one(features)
+    price_step = policy.step if step_index is None else policy.steps[step_index]
     prices = policy.prices
-    model = int(choose_models(gains[None], prices, price_step.weight)[0])
+    model_index = int(choose_models(gains[None], prices, price_step.weight)[0])
     threshold = price_step.weight * float(prices[-1] - prices[0])
     comparison_text = f"gain {gains[-1]:.3f}, threshold {threshold:.3f}"
-    reason = f"{comparison_text}: {policy.models[model].name}"
+    reason = f"{comparison_text}: {policy.models[model_index].name}"
     if not price_step.certified:
         reason += "; margin not held: the remaining budget is too small"
     return RoutingDecision(
-        model=model,
+        model_index=model_index,
         gains=tuple(float(gain) for gain in gains),
         threshold=threshold,
         is_margin_held=price_step.certified,

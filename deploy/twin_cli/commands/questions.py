@@ -287,7 +287,7 @@ def run_batch(
     display = ProgressDisplay(console)
     if not as_json:
         for invalid_row in invalid_rows[:MAX_SHOWN_INVALID_ROWS]:
-            display.log(f"{invalid_row.place} is skipped: {invalid_row.reason}", style="yellow")
+            display.log(f"{invalid_row.location} is skipped: {invalid_row.reason}", style="yellow")
         if len(invalid_rows) > MAX_SHOWN_INVALID_ROWS:
             display.log(f"and {len(invalid_rows) - MAX_SHOWN_INVALID_ROWS} more", style="yellow")
     with closing(Journal(out)) as journal:
@@ -332,7 +332,7 @@ def _summary_document(
         ("kept" if name == "already_answered" else name): value
         for name, value in asdict(totals).items()
     }
-    document["broken"] = [{"place": row.place, "found": row.reason} for row in invalid_rows]
+    document["broken"] = [{"place": row.location, "found": row.reason} for row in invalid_rows]
     return document | {"out": str(out)}
 
 

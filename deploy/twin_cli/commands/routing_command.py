@@ -27,7 +27,7 @@ from twin_resources.gateway.costs.cost import (
     break_even_utilisation,
     self_hosted_usd_per_million_tokens,
 )
-from twin_resources.gateway.routing.learned import PROMPT_SHARE
+from twin_resources.gateway.routing.fitted_policy import PROMPT_SHARE
 from twin_resources.quality.judges.label_payback import estimate_payback
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed_answers import (
@@ -209,7 +209,7 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
         settings, author.slug, [neighbour.label_id for neighbour in neighbours]
     )
     return {
-        "model": policy.models[decision.model].name,
+        "model": policy.models[decision.model_index].name,
         "gain": round(decision.gain, 4),
         "low": round(low, 4),
         "high": round(high, 4),
@@ -282,7 +282,7 @@ def _payback_json(payback: Payback) -> dict[str, Any]:
         "pays": payback.is_worthwhile,
         "questions": math.ceil(payback.break_even_questions) if breaks_even else None,
         "least_a_day": math.ceil(payback.min_questions_per_day) if breaks_even else None,
-        "asked_a_day": round(payback.questions_asked / PAYBACK_DAYS, 1),
+        "asked_a_day": round(payback.question_count / PAYBACK_DAYS, 1),
         "saved_usd_a_month": {"value": value, "low": low, "high": high},
     }
 
@@ -380,7 +380,7 @@ def _compute_break_even_utilisation(settings: Settings, tokens_per_second: float
     full_load_usd = self_hosted_usd_per_million_tokens(
         settings.self_hosted_usd_per_hour, tokens_per_second=tokens_per_second
     )
-    return round(break_even_utilisation(full_load_usd, paid_blended=paid_usd), 4)
+    return round(break_even_utilisation(full_load_usd, paid_usd=paid_usd), 4)
 
 
 def _read_question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.graph.state.account_spender import COST, MAX_COST
-from twin_resources.access.account import DEADLINE_S, SpendingAccount
+from twin_resources.access.account import RESERVATION_TIMEOUT_S, SpendingAccount
 from twin_resources.access.spending_limits import OverLimitError, SpendingLimit, SpendingLimits
 from twin_resources.storage.state.state import State
 
@@ -69,7 +69,9 @@ def test_four_processes_and_a_kill_pass_no_limit(
     assert spending.usd + spending.reserved_usd <= limit
 
     day = datetime.now(UTC)
-    later = SpendingAccount(state, account.limits, clock=lambda: time.time() + DEADLINE_S + 1)
+    later = SpendingAccount(
+        state, account.limits, clock=lambda: time.time() + RESERVATION_TIMEOUT_S + 1
+    )
     with pytest.raises(OverLimitError):  # the killed process's reservation counts in full
         later.reserve(purpose="answer", author="ada", key="", max_usd=2 * limit)
     settled = later.sum_spending(as_of=day)

@@ -74,7 +74,7 @@ def test_an_invalid_line_is_reported_and_the_others_are_read(
     )
     assert [row.question for row in rows] == ["a", "b"]
     [invalid_row] = invalid
-    assert invalid_row.place == "line 2"
+    assert invalid_row.location == "line 2"
     assert reason in invalid_row.reason
 
 

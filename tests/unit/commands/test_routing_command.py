@@ -11,10 +11,10 @@ import pytest
 from twin_cli.running import run
 
 from tests.json_examples import read_json_example, shape
-from tests.unit.gateway.routing.labelled import EASY_USD, fitted_policy, sample_questions
+from tests.unit.gateway.routing.labelled_questions import EASY_USD, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.costs.cost import ThroughputMeter
-from twin_resources.gateway.runtime.config_watcher import write_throughput
+from twin_resources.gateway.runtime.background_tasks import write_throughput
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed_answers import count_routed_answers, month_start
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy

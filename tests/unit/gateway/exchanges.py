@@ -57,8 +57,8 @@ class FakeRetriever:
 
     embedder_revision = "made"
 
-    def __init__(self, work: Callable[[], FakeRetrieval] = FakeRetrieval) -> None:
-        self.work = work
+    def __init__(self, find_passages: Callable[[], FakeRetrieval] = FakeRetrieval) -> None:
+        self.find_passages = find_passages
         self.questions: list[tuple[str, str]] = []
         self.token_budget = 0
 
@@ -68,7 +68,7 @@ class FakeRetriever:
         del with_tokens
         self.questions.append((author, question))
         self.token_budget = token_budget
-        return self.work()
+        return self.find_passages()
 
 
 def served_version(version: int = 3, checkpoint: str = "hash3", **fields: Any) -> ServedVersion:

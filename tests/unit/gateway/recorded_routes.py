@@ -1,4 +1,4 @@
-"""Random questions and gateway states with the recorded route of each.
+"""Generate random questions and gateway states, and record the route of each.
 
 `test_routing_rules.py` compares the recorded outcomes with the current code. After an intended
 change of the routing, `python -m tests.unit.gateway.recorded_routes` writes the file again. Read
@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from tests.unit.gateway.exchanges import (
     DAY,
@@ -27,8 +27,8 @@ from tests.unit.gateway.exchanges import (
     create_path,
     served_version,
 )
-from tests.unit.gateway.routing.labelled import PAID as PRICED
-from tests.unit.gateway.routing.labelled import fitted_policy, sample_questions
+from tests.unit.gateway.routing.labelled_questions import PAID as PRICED
+from tests.unit.gateway.routing.labelled_questions import fitted_policy, sample_questions
 from tests.unit.gateway.test_question_routing import EASY, HARD
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
@@ -38,7 +38,6 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.stages import request_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.router.pacing import RemainingBudget
@@ -184,11 +183,8 @@ def _random_version(rng: random.Random, number: int, checkpoint: str) -> ServedV
 
 def compute_outcomes(home: Settings) -> Iterator[dict[str, Any]]:
     """Yield the outcome of each case as it would be read from JSON."""
-    for number, case in zip(range(CASE_COUNT), generate_cases(), strict=False):
-        # The traffic split depends on the trace id.
-        trace_id = f"{random.Random(number).getrandbits(128):032x}"
-        with patch.object(request_path, "new_trace_id", lambda trace_id=trace_id: trace_id):
-            yield json.loads(json.dumps(asyncio.run(_outcome(home, case))))
+    for case in islice(generate_cases(), CASE_COUNT):
+        yield json.loads(json.dumps(asyncio.run(_outcome(home, case))))
 
 
 async def _outcome(home: Settings, case: Case) -> dict[str, Any]:
@@ -247,13 +243,13 @@ def read_recorded() -> list[dict[str, Any]]:
 
 
 def write_recorded() -> None:
-    """Write each distinct outcome once, and the index of each case's outcome."""
+    """Write each distinct_lines outcome once, and the index of each case's outcome."""
     with tempfile.TemporaryDirectory() as folder:
         home = load_settings().model_copy(update={"home": Path(folder)})
         lines_by_case = [json.dumps(case, ensure_ascii=False) for case in compute_outcomes(home)]
-    distinct = list(dict.fromkeys(lines_by_case))
-    indexes = {line: index for index, line in enumerate(distinct)}
-    lines = ",\n".join(distinct)
+    distinct_lines = list(dict.fromkeys(lines_by_case))
+    indexes = {line: index for index, line in enumerate(distinct_lines)}
+    lines = ",\n".join(distinct_lines)
     numbers = json.dumps([indexes[line] for line in lines_by_case])
     RECORDED.write_text(f'{{"outcomes": [\n{lines}\n],\n"cases": {numbers}}}\n', encoding="utf-8")
 

@@ -14,7 +14,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from twin_resources.access.account import DEADLINE_S, AmountSpent, Reservation, SpendingAccount
+from twin_resources.access.account import (
+    RESERVATION_TIMEOUT_S,
+    AmountSpent,
+    Reservation,
+    SpendingAccount,
+)
 from twin_resources.access.account_rows import NANO_PER_DOLLAR, anonymize, reservations
 from twin_resources.access.spending_limits import (
     OverLimitError,
@@ -27,8 +32,8 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
-LATE = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)  # on the last day of the month
-NEXT = datetime(2026, 12, 1, 0, 0, 1, tzinfo=UTC)
+BEFORE_MIDNIGHT = datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC)  # on a month's last day
+AFTER_MIDNIGHT = datetime(2026, 12, 1, 0, 0, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -191,15 +196,15 @@ def test_spending_counts_on_the_day_of_the_reservation(
 ) -> None:
     """The reservation is made before midnight, at the end of a month, and settled after it."""
     account = create_account(home=SpendingLimit(usd_per_day=1.0, usd_per_month=1.5))
-    clock.now = LATE
+    clock.now = BEFORE_MIDNIGHT
     over_midnight = reserve(account, 1.0)
-    clock.now = NEXT
+    clock.now = AFTER_MIDNIGHT
     today = reserve(account, 1.0)
     account.settle(over_midnight, 0.9)
     account.settle(today, 0.4)
     assert (
-        account.sum_spending(as_of=LATE).usd
-        == account.sum_spending(as_of=LATE, period="month").usd
+        account.sum_spending(as_of=BEFORE_MIDNIGHT).usd
+        == account.sum_spending(as_of=BEFORE_MIDNIGHT, period="month").usd
         == 0.9
     )
     assert account.sum_spending().usd == account.sum_spending(period="month").usd == 0.4
@@ -222,7 +227,7 @@ def test_an_overdue_reservation_counts_in_full(
 ) -> None:
     account = create_account(home=SpendingLimit(usd_per_day=1.0))
     abandoned = reserve(account, 0.8)
-    clock.now = datetime.fromtimestamp(clock() + DEADLINE_S + 1, UTC)
+    clock.now = datetime.fromtimestamp(clock() + RESERVATION_TIMEOUT_S + 1, UTC)
     assert account.sum_spending() == AmountSpent(0.0, 0.8, 0)
     with pytest.raises(OverLimitError):
         reserve(account, 0.3)
@@ -285,7 +290,7 @@ def test_no_sequence_of_requests_exceeds_a_daily_limit(
 ) -> None:
     """Costs are below the reservations, some requests are abandoned, and days pass between them."""
     state = State.open("sqlite://")
-    clock = Clock(LATE)
+    clock = Clock(BEFORE_MIDNIGHT)
     limits = SpendingLimits(SpendingLimit(1.0, 1.6), SpendingLimit(0.7))
     account = SpendingAccount(state, limits, clock=clock)
     days: set[datetime] = set()
@@ -305,8 +310,9 @@ def test_no_sequence_of_requests_exceeds_a_daily_limit(
             account.release(reservation)
         else:
             expected_usd += requested_usd
-    total = sum(account.sum_spending(period="month", as_of=at).usd for at in (LATE, NEXT))
-    total += sum(account.sum_spending(period="month", as_of=at).reserved_usd for at in (LATE, NEXT))
+    moments = (BEFORE_MIDNIGHT, AFTER_MIDNIGHT)
+    months = [account.sum_spending(period="month", as_of=moment) for moment in moments]
+    total = sum(month.usd + month.reserved_usd for month in months)
     assert total == pytest.approx(expected_usd, abs=1e-7)
     for day in days:
         for author, limit in ((None, 1.0), ("ada", 0.7), ("bob", 0.7)):
@@ -368,11 +374,10 @@ def test_rows_are_sorted_by_spent_and_reserved_amount(
         if reserved_usd:
             reserve(account, reserved_usd, key=key)
     amounts = [(row["key"], row["nano"], row["reserved_nano"]) for row in account.rows()]
-    billion = 1_000_000_000
     assert amounts == [
-        ("b", billion // 10, billion // 2),
-        ("c", 4 * billion // 10, 0),
-        ("a", 3 * billion // 10, 0),
+        ("b", NANO_PER_DOLLAR // 10, NANO_PER_DOLLAR // 2),
+        ("c", 4 * NANO_PER_DOLLAR // 10, 0),
+        ("a", 3 * NANO_PER_DOLLAR // 10, 0),
     ]
 
 

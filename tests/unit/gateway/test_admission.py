@@ -1,4 +1,4 @@
-"""Test the limits on concurrent requests by key and by server."""
+"""Test the limits on concurrent requests per key and per server."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from twin_resources.gateway.exchange.exchange import Fallback
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
 
-LOOP = "The clock is a machine that tells the time of the day. "
-CUT = "It went well. And then the clock"
+REPEATED_SENTENCE = "The clock is a machine that tells the time of the day. "
+TRUNCATED_TEXT = "It went well. And then the clock"
 
 
 async def read_stream(
@@ -30,7 +30,7 @@ async def read_stream(
 
 
 def test_a_truncated_answer_ends_with_its_last_whole_sentence() -> None:
-    record, response = create_record(), create_response(CUT, "length")
+    record, response = create_record(), create_response(TRUNCATED_TEXT, "length")
     truncate_response(record, response)
     assert response.choices[0].message.content == record.shown_text == "It went well."
     assert response.choices[0].finish_reason == "stop", (
@@ -55,7 +55,7 @@ async def test_a_stream_that_reaches_the_limit_ends_with_a_whole_sentence() -> N
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_repeating_answer_is_ended_and_reported(stream: bool) -> None:
     record = create_record(stream=stream)
-    prose = LOOP * 8
+    prose = REPEATED_SENTENCE * 8
     if stream:
         parts = [f"{word} " for word in prose.split()]
         text, reason = await read_stream(record, stream_chunks(parts, "stop"))
@@ -63,7 +63,7 @@ async def test_a_repeating_answer_is_ended_and_reported(stream: bool) -> None:
         response = create_response(prose, "stop")
         truncate_response(record, response)
         text, reason = response.choices[0].message.content, response.choices[0].finish_reason
-    assert text == LOOP.strip()
+    assert text == REPEATED_SENTENCE.strip()
     assert record.shown_text == text
     assert reason == "stop"
     assert "repeated itself" in record.twin_field()["degraded"]
@@ -79,7 +79,7 @@ async def test_a_repeating_answer_is_ended_and_reported(stream: bool) -> None:
     ],
 )
 async def test_an_answer_whose_length_the_client_chose_is_not_changed(body: dict[str, Any]) -> None:
-    for text in (CUT, LOOP * 8):
+    for text in (TRUNCATED_TEXT, REPEATED_SENTENCE * 8):
         response = create_response(text, "length")
         truncate_response(create_record(**body), response)
         assert response.choices[0].message.content == text
@@ -96,9 +96,9 @@ async def test_complete_and_withheld_answers_are_not_changed() -> None:
     assert await read_stream(record, stream_chunks(parts, "stop")) == (text, "stop")
     assert record.shown_text == text
     withheld = create_record(withheld="guard")
-    response = create_response(LOOP * 8, "stop")
+    response = create_response(REPEATED_SENTENCE * 8, "stop")
     truncate_response(withheld, response)
-    assert response.choices[0].message.content == LOOP * 8
+    assert response.choices[0].message.content == REPEATED_SENTENCE * 8
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def test_the_price_of_a_million_tokens() -> None:
     # 2 $/h at 1,000 tokens/s: 3,600,000 tokens an hour.
     full_load_usd = self_hosted_usd_per_million_tokens(2.0, tokens_per_second=1000)
     assert full_load_usd == pytest.approx(2.0 / 3.6)
-    assert break_even_utilisation(full_load_usd, paid_blended=1.5) == pytest.approx(2.0 / 5.4)
+    assert break_even_utilisation(full_load_usd, paid_usd=1.5) == pytest.approx(2.0 / 5.4)
 
 
 @pytest.mark.parametrize(("usd_per_hour", "tokens_per_second"), [(1.0, 0.0), (-1.0, 1.0)])
@@ -65,8 +65,8 @@ def test_the_costs_of_all_answers_sum_to_the_price_of_the_busy_time(
         meter.begin()
         clock.now += seconds
         meter.end(tokens)
-    paid = answer_usd(3.6, tokens=meter.tokens, tokens_per_second=meter.tokens_per_second)
-    assert paid == pytest.approx(3.6 / 3600 * meter.busy_seconds)
+    total_usd = answer_usd(3.6, tokens=meter.tokens, tokens_per_second=meter.tokens_per_second)
+    assert total_usd == pytest.approx(3.6 / 3600 * meter.busy_seconds)
 
 
 def test_throughput_is_zero_before_the_first_measurement() -> None:

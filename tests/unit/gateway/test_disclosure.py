@@ -26,13 +26,13 @@ ANN = Author("ann", "Ann Bell")
         ("untuned", True, "not_written_about", "found nothing about this in Ann Bell's posts"),
     ],
 )
-def test_each_writer_has_its_text(
+def test_each_kind_of_writer_has_its_own_disclosure(
     writer: Writer, shown_posts: bool, answer: AnswerKind, expected: str
 ) -> None:
     assert expected in get_disclosure(ANN, writer=writer, has_passages=shown_posts, answer=answer)
 
 
-def test_only_prose_of_tuned_models_is_said_to_be_trained_on_the_posts() -> None:
+def test_only_tuned_prose_is_described_as_trained_on_the_posts() -> None:
     for writer, shown, answer in product(get_args(Writer), (True, False), get_args(AnswerKind)):
         text = get_disclosure(ANN, writer=writer, has_passages=shown, answer=answer)
         says_trained = "language model trained on Ann Bell's posts" in text

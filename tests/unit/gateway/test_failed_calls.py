@@ -19,11 +19,11 @@ from tests.unit.gateway.exchanges import create_record
 from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.registry.route_names import PAID
 
-TEXT = "a text of the provider with an address in it"
+PROVIDER_TEXT = "a text of the provider with an address in it"
 
 
 def create_error(error_type: Any, *, cause: Exception | None = None, **headers: str) -> Exception:
-    error = error_type(message=TEXT, model="m", llm_provider="openai")
+    error = error_type(message=PROVIDER_TEXT, model="m", llm_provider="openai")
     error.__cause__ = cause
     error.litellm_response_headers = httpx.Headers(headers)
     return error
@@ -49,11 +49,11 @@ def test_an_error_of_a_provider_becomes_a_refusal(
 ) -> None:
     record = create_record()
     record.decision = replace(record.decision, server_key=PAID)
-    error = create_error(error_type, **details) if error_type else RuntimeError(TEXT)
+    error = create_error(error_type, **details) if error_type else RuntimeError(PROVIDER_TEXT)
     refusal = refusal_for_error(record, error)
     assert (refusal.status, refusal.code) == (status, code)
     assert refusal.headers().get("retry-after") == retry_after
-    assert TEXT not in str(refusal)
+    assert PROVIDER_TEXT not in str(refusal)
 
 
 def test_a_valid_error_code_of_the_provider_is_kept() -> None:

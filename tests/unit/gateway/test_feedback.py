@@ -1,4 +1,4 @@
-"""Test which feedback is accepted, to which reader it belongs, and the scores it becomes."""
+"""Test which feedback is accepted, to which reader it belongs, and which scores result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-OTHER = "00f067aa0ba902b7a3ce929d0e0e4736"
+OTHER_TRACE = "00f067aa0ba902b7a3ce929d0e0e4736"
 READER = Key("0123456789abcdef", "reader", frozenset({"ann"}), "a reader")
 SITE = Key("aaaaaaaaaaaaaaaa", "site", frozenset({"ann"}), "a site")
 ADMIN = Key("fedcba9876543210", "admin", frozenset({"*"}), "admin")
@@ -122,18 +122,18 @@ def test_a_comment_becomes_one_line() -> None:
 
 def test_a_preference_scores_both_answers_without_a_vote() -> None:
     """The detector of falling votes must not count it, because one answer always loses."""
-    feedback = read_feedback(encode(preferred=OTHER, comment="stiff"), READER)
+    feedback = read_feedback(encode(preferred=OTHER_TRACE, comment="stiff"), READER)
     worse, better = build_scores(feedback, READER, now=NOW)
     assert {worse.name, better.name} == {"comparison"}
     assert [(score.trace_id, score.value, score.comment) for score in (worse, better)] == [
         (TRACE, 0.0, "stiff"),
-        (OTHER, 1.0, ""),
+        (OTHER_TRACE, 1.0, ""),
     ]
-    assert worse.metadata["twin.against"] == OTHER
+    assert worse.metadata["twin.against"] == OTHER_TRACE
     assert better.metadata["twin.against"] == TRACE
     # The ids depend on reader and trace, so a changed preference replaces both scores.
     reversed_feedback = read_feedback(
-        json.dumps({"trace_id": OTHER, "preferred": TRACE}).encode(), READER
+        json.dumps({"trace_id": OTHER_TRACE, "preferred": TRACE}).encode(), READER
     )
     assert {score.id for score in build_scores(reversed_feedback, READER, now=NOW)} == {
         worse.id,

@@ -33,14 +33,13 @@ from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.front_desk import earlier_answers, message_kinds, message_vectors
+from twin_resources.gateway.front_desk import message_kinds, message_vectors, rewriting_requests
 from twin_resources.gateway.front_desk.answers import (
     answer_language,
     front_desk_answer,
     no_posts_text,
     other_language_text,
 )
-from twin_resources.gateway.front_desk.earlier_answers import is_rewriting_request
 from twin_resources.gateway.front_desk.features import fold
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
@@ -50,6 +49,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
     split_parts,
 )
 from twin_resources.gateway.front_desk.message_vectors import embed_message
+from twin_resources.gateway.front_desk.rewriting_requests import is_rewriting_request
 from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
@@ -69,11 +69,12 @@ def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.M
 
 @pytest.mark.drawn(1, of="shipped weights")
 def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
-    assert read_weights(WEIGHTS).examples == corpus_digest(CORPUS), (
+    assert read_weights(WEIGHTS).examples_digest == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"
     )
-    assert read_weights(earlier_answers.WEIGHTS).examples == samples_digest(build_samples()), (
-        "run checkout.rewriting_weights"
+    rewriting_weights = read_weights(rewriting_requests.WEIGHTS)
+    assert rewriting_weights.examples_digest == samples_digest(build_samples()), (
+        "run deploy/checkout/rewriting_weights.py"
     )
     examples = [(text, kind) for (_, kind), texts in CORPUS.items() for text in texts[::40]]
     assert statistics.fmean(classify_message(text) == kind for text, kind in examples) > 0.95
@@ -121,7 +122,7 @@ def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_long_example_is_in_the_test_set() -> None:
-    """Short messages may coincide, but an equal sentence was copied."""
+    """Short messages may coincide, but a long sentence in both was copied."""
     lines = (bench.FOLDER / "tuned.jsonl").read_text(encoding="utf-8").splitlines()
     test_set = {fold(json.loads(line)["text"]) for line in lines}
     copied = sum(
@@ -166,7 +167,7 @@ def test_no_long_example_is_in_the_test_set() -> None:
         ("continua, por favor", "ordinary"),
     ],
 )
-def test_message_kinds(message: str, kind: str) -> None:
+def test_each_message_is_classified_by_kind(message: str, kind: str) -> None:
     assert classify_message(message) == kind
 
 
@@ -237,11 +238,11 @@ def test_the_text_for_a_question_in_another_language(message: str, expected: str
 
 def test_the_language_of_the_note_that_nothing_was_written() -> None:
     message = "Welche Versicherung brauche ich für ein altes Boot?"
-    assert no_posts_text(message, ANN, nearest=False) == "Ann hat darüber nicht geschrieben."
+    assert no_posts_text(message, ANN, has_nearest=False) == "Ann hat darüber nicht geschrieben."
     german = replace(ANN, language="de")
     for question in ("TCP/IP?", "時計はどうやって運びますか"):
-        assert no_posts_text(question, german, nearest=True).endswith("Am nächsten liegen:")
-        assert no_posts_text(question, ANN, nearest=True) == (
+        assert no_posts_text(question, german, has_nearest=True).endswith("Am nächsten liegen:")
+        assert no_posts_text(question, ANN, has_nearest=True) == (
             "Ann has not written about this. The nearest posts:"
         )
 

@@ -51,7 +51,7 @@ def test_the_longer_of_two_overlapping_words_is_found() -> None:
     guards = read_guards({"block_list": ["Heron", "Heron Project"]})
     text = "The Heron Project is late."
     (finding,) = Scanner(guards, "answer").scan(text).findings
-    assert text[finding.begin : finding.end] == "Heron Project"
+    assert text[finding.start : finding.end] == "Heron Project"
 
 
 def test_settings_are_written_and_read_and_wrong_ones_are_refused(home: Settings) -> None:
@@ -118,7 +118,7 @@ def test_the_shipped_weights_fit_the_examples() -> None:
     examples = examples_digest(
         [*read_own_examples(), *read_former_test_messages()], read_examples()
     )
-    assert read_weights(WEIGHTS).examples == examples, "run deploy/checkout/guard_weights.py"
+    assert read_weights(WEIGHTS).examples_digest == examples, "run deploy/checkout/guard_weights.py"
     rows = {row.name: row.value for row in stranger_rows(STRANGERS, "spent", every=2)}
     assert rows["stranger's injection, spent"] >= 0.9
     assert rows["stranger's injection, spent, worst language"] >= 0.85
@@ -232,7 +232,7 @@ async def test_a_stream_ends_before_the_blocked_text() -> None:
 
 
 @pytest.mark.parametrize("action", ["mask", "block", "record"])
-async def test_answer_stream_and_trace_are_guarded_alike(action: str) -> None:
+async def test_answers_streams_and_traces_are_guarded_in_the_same_way(action: str) -> None:
     text = f"One drop of oil is enough. Ask {EMAIL} for more of it."
     expected = {
         "mask": text.replace(EMAIL, "[e-mail]"),

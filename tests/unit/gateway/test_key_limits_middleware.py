@@ -147,9 +147,9 @@ def test_an_unwritable_store_refuses_new_requests_only(
 
 
 def begin_request(
-    idempotency: IdempotencyStore, body: bytes = BODY, *, header: str = "a-1", own_key: str = "k1"
+    idempotency: IdempotencyStore, body: bytes = BODY, *, header: str = "a-1", key_id: str = "k1"
 ) -> Any:
-    return idempotency.begin(own_key, header, path="/v1/chat/completions", body=body, author="ann")
+    return idempotency.begin(key_id, header, path="/v1/chat/completions", body=body, author="ann")
 
 
 def refusal_status(idempotency: IdempotencyStore, body: bytes, **options: Any) -> tuple[int, str]:
@@ -167,7 +167,7 @@ def test_an_equal_request_gets_the_stored_answer_for_a_day(
     idempotency.finish(first, stored)
     assert begin_request(idempotency, REORDERED_BODY) == stored
     assert refusal_status(idempotency, OTHER_BODY) == (422, "idempotency_key_reused")
-    assert not isinstance(begin_request(idempotency, OTHER_BODY, own_key="k2"), StoredAnswer)
+    assert not isinstance(begin_request(idempotency, OTHER_BODY, key_id="k2"), StoredAnswer)
     clock.now += RETENTION_S + 1
     assert not isinstance(begin_request(idempotency, OTHER_BODY), StoredAnswer)
 
@@ -256,19 +256,19 @@ def create_key(home: Settings) -> Callable[..., str]:
 
 
 CreateKey = Callable[..., str]
-WHOLE = (200, b"One drop.")
+WHOLE_ANSWER = (200, b"One drop.")
 
 
 async def test_a_stored_answer_is_sent_again_without_being_counted(
     server: FakeServer, create_key: CreateKey
 ) -> None:
-    own_key = create_key(per_minute=1, at_once=1)
-    assert await server.ask(own_key) == WHOLE
-    assert await server.ask(own_key) == WHOLE
+    secret = create_key(per_minute=1, at_once=1)
+    assert await server.ask(secret) == WHOLE_ANSWER
+    assert await server.ask(secret) == WHOLE_ANSWER
     assert (b"idempotent-replayed", b"true") in server.sent[0]["headers"]
     assert (b"x-a", b"1") in server.sent[0]["headers"]
     assert server.call_count == 1
-    status, body = await server.ask(own_key, header="")
+    status, body = await server.ask(secret, header="")
     assert (status, json.loads(body)["error"]["code"]) == (429, "key_rate_limited")
     assert dict(server.sent[0]["headers"])[b"retry-after"] == b"60"
     assert server.call_count == 1
@@ -277,23 +277,23 @@ async def test_a_stored_answer_is_sent_again_without_being_counted(
 async def test_a_disconnected_client_gets_the_whole_answer_later(
     server: FakeServer, create_key: CreateKey
 ) -> None:
-    own_key = create_key()
+    secret = create_key()
     server.is_disconnected = True
-    assert await server.ask(own_key) == (0, b"")
+    assert await server.ask(secret) == (0, b"")
     assert server.second_message == "nothing"
     server.is_disconnected = False
-    assert await server.ask(own_key) == WHOLE
+    assert await server.ask(secret) == WHOLE_ANSWER
     assert server.call_count == 1
-    await server.ask(own_key, header="")
+    await server.ask(secret, header="")
     assert server.second_message == "http.disconnect"
 
 
 async def test_an_error_is_not_stored(server: FakeServer, create_key: CreateKey) -> None:
-    own_key = create_key()
+    secret = create_key()
     server.status = 503
-    await server.ask(own_key)
+    await server.ask(secret)
     server.status = 200
-    assert await server.ask(own_key) == WHOLE
+    assert await server.ask(secret) == WHOLE_ANSWER
     assert server.call_count == 2
 
 
@@ -306,8 +306,8 @@ async def test_a_refused_request_is_not_stored(
         status, body = await server.ask(secret)
         assert (status, json.loads(body)["error"]["code"]) == (429, "key_busy")
     counter.end(number)
-    assert await server.ask(secret) == WHOLE
-    assert await server.ask(secret, header="") == WHOLE, "the place is free again"
+    assert await server.ask(secret) == WHOLE_ANSWER
+    assert await server.ask(secret, header="") == WHOLE_ANSWER, "the place is free again"
 
 
 async def test_a_place_is_freed_before_the_last_message_is_sent(
@@ -329,7 +329,7 @@ async def test_a_place_is_freed_before_the_last_message_is_sent(
         await send(message)
 
     server.send = check_place  # type: ignore[method-assign]
-    assert await server.ask(secret, header="") == WHOLE
+    assert await server.ask(secret, header="") == WHOLE_ANSWER
     assert pieces == [False, True]
 
 
@@ -346,5 +346,5 @@ async def test_stored_answers_are_separate_by_key(
 
 
 async def test_the_keys_of_the_home_have_no_limits(server: FakeServer, home: Settings) -> None:
-    assert await server.ask(load_secrets(home).gateway_key, header="") == WHOLE
+    assert await server.ask(load_secrets(home).gateway_key, header="") == WHOLE_ANSWER
     assert (await server.ask("sk-wrong", header=""))[0] == 401

@@ -30,7 +30,9 @@ def fail() -> None:
         raise RuntimeError(f"fallback to {PROMPT} failed") from error
 
 
-def test_an_exception_is_logged_by_type_and_place(log: tuple[logging.Logger, io.StringIO]) -> None:
+def test_an_exception_is_logged_by_type_and_location(
+    log: tuple[logging.Logger, io.StringIO],
+) -> None:
     logger, output = log
     try:
         fail()
@@ -50,7 +52,7 @@ def test_other_messages_are_not_changed(log: tuple[logging.Logger, io.StringIO])
     assert output.getvalue() == "no deployment for ann/v1\n"
 
 
-def test_the_logger_names_match_litellms() -> None:
+def test_all_loggers_of_litellm_are_filtered() -> None:
     from litellm import _logging as litellm_logging
 
     names = {

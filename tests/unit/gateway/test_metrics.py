@@ -71,13 +71,13 @@ def home_metrics(home: Settings) -> HomeMetrics:
     state.close()
     outbox = Outbox(outbox_path(home))
     outbox.put_scores([QueuedScore(id="1", trace_id="2", name="thumbs", value=1.0)])
-    live = LiveConfig(home)
+    live_config = LiveConfig(home)
     servers = {
         "ann/v1": Server("http://127.0.0.1:1/v1", "ann", "", ready=True),
         "base": Server("http://127.0.0.1:2/v1", "base", "", ready=False),
     }
-    live.current = Snapshot({}, None, servers)
-    return HomeMetrics(home.model_copy(update={"budget_per_day": 2.0}), live, outbox)
+    live_config.current = Snapshot({}, None, servers)
+    return HomeMetrics(home.model_copy(update={"budget_per_day": 2.0}), live_config, outbox)
 
 
 def test_the_metrics_of_a_home_have_their_values(home_metrics: HomeMetrics) -> None:

@@ -17,8 +17,8 @@ from tests.unit.gateway.exchanges import (
     create_path,
     served_version,
 )
-from tests.unit.gateway.routing.labelled import PAID as PRICED
-from tests.unit.gateway.routing.labelled import fitted_policy, sample_questions
+from tests.unit.gateway.routing.labelled_questions import PAID as PRICED
+from tests.unit.gateway.routing.labelled_questions import fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord

@@ -174,10 +174,10 @@ async def test_the_judge_has_the_gates_revision_and_embeds_each_text_once() -> N
     retriever: Any = CountingRetriever()
     finder = PassageFinder(lambda: retriever)
     revision = SentenceSupport(embed, embedder="words").revision
-    assert finder.sentence_judge(revision) is None, "the embedder is not open"
+    assert finder.create_sentence_judge(revision) is None, "the embedder is not open"
     finder._open_retriever()
-    assert finder.sentence_judge("another") is None
-    judge = finder.sentence_judge(revision)
+    assert finder.create_sentence_judge("another") is None
+    judge = finder.create_sentence_judge(revision)
     assert judge is not None
     threshold = SentenceThreshold(revision, THRESHOLD)
     sentence_filter = SupportedSentenceFilter(

@@ -14,7 +14,7 @@ from tests.simulated_provider import paid_provider
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behavior, read_bill
 from tests.unit.judges.rating_server import run_rating_server
-from twin_resources.access.account import DEADLINE_S, SpendingAccount
+from twin_resources.access.account import RESERVATION_TIMEOUT_S, SpendingAccount
 from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import OverLimitError, SpendingLimit, SpendingLimits
@@ -123,7 +123,7 @@ def test_the_reservation_of_a_killed_judge_counts_as_spent(paid: PaidJudgeSetup)
     reopened = SpendingAccount(
         paid.state,
         SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=1.0)}),
-        clock=lambda: time.time() + DEADLINE_S + 1,
+        clock=lambda: time.time() + RESERVATION_TIMEOUT_S + 1,
     )
     reopened.settle(reopened.reserve(purpose="judge", author="ada", key="", max_usd=0.1), 0.1)
     assert reopened.sum_spending(period="month", purpose="judge").usd == pytest.approx(0.4)

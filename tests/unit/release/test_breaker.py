@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from twin_resources.gateway.hooks.breaker import (
     CAUSES,
     DEFAULT_SLOW_S,
+    MAX_WINDOW_ANSWERS,
     MIN_SLOW_S,
     TOLERATED_UNSAFE,
-    WINDOW_ANSWERS,
     WINDOW_S,
     Breaker,
     Cause,
@@ -101,7 +101,7 @@ def test_the_slow_threshold_depends_on_the_stable_version() -> None:
 
 def test_the_window_drops_old_answers() -> None:
     window = stable_window(*[1.0] * 300)
-    assert len(window.answers) == WINDOW_ANSWERS
+    assert len(window.answers) == MAX_WINDOW_ANSWERS
     later_window = window.with_answer(StableAnswer(299 + WINDOW_S + 1, 1.0))
     assert len(later_window.answers) == 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.unit.gateway.routing.labelled import (
+from tests.unit.gateway.routing.labelled_questions import (
     MARGIN,
     OWN,
     PAID,

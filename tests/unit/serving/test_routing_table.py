@@ -9,7 +9,7 @@ import pytest
 
 from twin_assets.serving.routing_table import build_routing_table, read_throughput
 from twin_resources.gateway.costs.cost import ThroughputMeter
-from twin_resources.gateway.runtime.config_watcher import write_throughput
+from twin_resources.gateway.runtime.background_tasks import write_throughput
 
 
 @pytest.mark.parametrize(("model", "budget"), [("", None), ("openai/gpt-4o", None), ("", 2.0)])

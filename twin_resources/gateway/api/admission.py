@@ -1,8 +1,8 @@
-"""Limit the concurrent requests of a key and of a model server, and refuse further requests.
+"""Limit the concurrent requests of each key and to each model server; refuse further requests.
 
 Scope: the counts of this home and the refusal.
-Out of scope: the rate limit and the budget of a key (`keys.py`), the limit of the machine (the
-model server's own queue).
+Out of scope: the rate limit of a key (`key_limits.py`) and its budget (`access/`), and the model
+server's own queue.
 
 A model server answers a few requests at a time, and its queue has no limit. Without a limit, the
 hundredth reader would wait minutes for a timeout, and the server would compute unread answers. The
@@ -25,7 +25,7 @@ RETRY_AFTER_S = 2
 
 @dataclass
 class AdmissionControl:
-    """Counter of the concurrent requests to a home's gateway.
+    """A counter of the concurrent requests to a home's gateway.
 
     Attributes:
         max_per_key: limit on the concurrent requests of one key.
@@ -39,7 +39,7 @@ class AdmissionControl:
 
     @contextmanager
     def admit_for_key(self, reader: str) -> Generator[None]:
-        """Count a request of a key, from its first byte to the end of its answer.
+        """Count a key's request from its first byte to the end of its answer.
 
         Raises:
             RefusedError: 429 if the key has reached its limit.
@@ -54,22 +54,22 @@ class AdmissionControl:
         Raises:
             RefusedError: 429 if the queue of the server is full.
         """
-        owner = f"to the model server {server_key!r}"
-        with self._count_request(f"server {server_key}", self.max_per_server, owner):
+        destination = f"to the model server {server_key!r}"
+        with self._count_request(f"server {server_key}", self.max_per_server, destination):
             yield
 
     @contextmanager
-    def _count_request(self, name: str, limit: int, owner: str) -> Generator[None]:
+    def _count_request(self, counter_name: str, limit: int, description: str) -> Generator[None]:
         with self.counts.lock_table() as table:
-            in_progress = int(table.get(name, {}).get("under_way", 0))
-            if in_progress < limit:
-                table[name] = {"under_way": in_progress + 1}
-        if in_progress >= limit:
+            count = int(table.get(counter_name, {}).get("under_way", 0))
+            if count < limit:
+                table[counter_name] = {"under_way": count + 1}
+        if count >= limit:
             raise RefusedError(
                 429,
                 "too_many_waiting",
                 tried="accept the request",
-                found=f"{in_progress} requests {owner} are in progress, which is the limit",
+                found=f"{count} requests {description} are in progress, which is the limit",
                 next_step=f"try again in {RETRY_AFTER_S} s, with fewer concurrent requests",
                 retry_after_s=RETRY_AFTER_S,
             )
@@ -77,6 +77,6 @@ class AdmissionControl:
             yield
         finally:
             with self.counts.lock_table() as table:
-                table[name]["under_way"] -= 1
-                if not table[name]["under_way"]:
-                    del table[name]  # a process runs for months and sees many keys
+                table[counter_name]["under_way"] -= 1
+                if not table[counter_name]["under_way"]:
+                    del table[counter_name]  # a process runs for months and sees many keys

@@ -6,7 +6,7 @@ Out of scope: the text of the opening (`request_record.py`), deciding when to se
 (`preparation.py`), and its span (`trace_logger.py`).
 
 LiteLLM sends nothing before the model server has answered, which delayed the quotation by 0.06 to
-19 s. If the model returns no prose, the quotation remains. The answer then states that and ends
+19 s. If the model returns no prose, the quotation remains. The answer then says so and ends
 normally, because a client that has shown the quotation cannot use an error.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
@@ -29,7 +29,7 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 LogOpening = Callable[[RequestRecord], None]
 
 CLIENT_DISCONNECTED_STATUS = 499
-"""LiteLLM's status of a call that it cancelled because the client had disconnected."""
+"""LiteLLM's status for a call that it cancelled because the client had disconnected."""
 DISCONNECT_NOTE = "the reader disconnected before the prose"
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -81,8 +81,8 @@ class EarlyOpening:
         elif self._error_status and record.is_opened:
             if is_last and self._error_status != CLIENT_DISCONNECTED_STATUS:
                 server, status = record.decision.server_key, self._error_status
-                failure = "refused the prompt" if status < 500 else "does not answer"
-                record.record_missing_prose(f"no prose: the model server {server!r} {failure}")
+                problem = "refused the prompt" if status < 500 else "does not answer"
+                record.record_missing_prose(f"no prose: the model server {server!r} {problem}")
                 await self._send_last(final_events(record))
         elif record.failure is None:
             self._is_finished = is_last

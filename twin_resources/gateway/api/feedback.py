@@ -7,13 +7,13 @@ Out of scope: sending the scores (`langfuse/relay.py`), using them (`ledger/`).
     {"trace_id": …, "score": 0 to 1}            instead of a thumb
     {"trace_id": …, "edit": "a better answer"}  alone or with a vote
     {"trace_id": …, "preferred": "<another>"}   the other answer to the same question is better
-    {…, "comment": "why, in a line"}            with any of them
+    {…, "comment": "why, in one line"}          with any of them
 
 Feedback belongs to the reader of the key. Only a key of role `site` or `admin` may name a different
 reader, because a site distinguishes its own readers. The name is `reader` or, as in a chat request,
 `user`. Any text is allowed and stored as a hash. Only an admin key may mark feedback as
 `simulated`. Otherwise one key could vote as a thousand readers. A reader has one vote per trace.
-The id of a vote is derived from the reader and the trace, so a repetition changes nothing and a
+The id of a vote is derived from the reader and the trace, so a repeated vote changes nothing and a
 later vote replaces the earlier one. The ledger checks whether the trace exists and who owns it,
 because a different gateway may have given the answer. An edit is Langfuse's CORRECTION of the
 trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
@@ -49,7 +49,7 @@ MAX_FEEDBACK_BYTES = 64 * 1024
 MAX_EDIT_CHARACTERS = 20_000
 MAX_COMMENT_CHARACTERS = 500
 _TRACE_ID_PATTERN = r"^[0-9a-f]{32}$"
-_NAMING_ROLES = frozenset({"admin", "site"})
+_ROLES_THAT_NAME_READERS = frozenset({"admin", "site"})
 _THUMBS = {"up": 1.0, "down": 0.0}
 
 
@@ -94,7 +94,7 @@ class FeedbackBody(BaseModel):
 
 
 def read_feedback(raw: bytes, key: Key) -> FeedbackBody:
-    """Read a body.
+    """Parse and check the body of a feedback message.
 
     Raises:
         RefusedError: 400 if the body is not valid feedback, 403 if the key may not name a reader,
@@ -175,7 +175,7 @@ async def store_feedback(outbox: Outbox, key: Key, raw: bytes) -> Mapping[str, A
             "outbox_full" if isinstance(error, OutboxFullError) else "outbox_broken",
             tried="store the feedback",
             found=error.found,
-            next_step="send it again later; its owner should run `twin status`",
+            next_step="send it again later; the gateway's owner should run `twin status`",
         ) from error
     return {
         "stored": True,
@@ -215,9 +215,9 @@ def _parse_body(raw: bytes) -> FeedbackBody:
 def _read_reader(body: FeedbackBody, key: Key) -> str:
     """Return the hash of the reader."""
     # As in a chat request, `user` is ignored for a key that may not name a reader.
-    user = body.user if key.role in _NAMING_ROLES else None
+    user = body.user if key.role in _ROLES_THAT_NAME_READERS else None
     reader_name = user if body.reader is None else body.reader
-    if (reader_name is not None and key.role not in _NAMING_ROLES) or (
+    if (reader_name is not None and key.role not in _ROLES_THAT_NAME_READERS) or (
         body.simulated and key.role != "admin"
     ):
         raise RefusedError(

@@ -4,7 +4,7 @@ Scope: storing a request and its answer for a day, and the refusals.
 Out of scope: the routes that accept the header (`routes.py`), and costs (`account.py`).
 
 A request with the same API key, the same header and the same body gets the same answer, byte for
-byte. A different body gets 422, and a repetition gets 409 while the first request is in
+byte. A different body gets 422, and a repeated request gets 409 while the first request is in
 progress. A failed request is deleted, so that it can be sent again. A client that sends the header
 may request the answer again, so the work continues after a disconnect. If a gateway dies during a
 request, the row of the request expires after `IN_PROGRESS_TIMEOUT_S`.
@@ -37,7 +37,7 @@ UNFINISHED_KEY = "twin.unfinished"
 RETENTION_S = 24 * 3600.0
 IN_PROGRESS_TIMEOUT_S = 900.0
 MAX_HEADER_CHARACTERS = 255
-# Limit per answer. An answer with sources and 4,096 tokens takes a tenth of it.
+# Limit per answer. An answer with sources and 4,096 tokens takes a tenth of this limit.
 _MAX_BYTES = 4 * 1024 * 1024
 
 _ACTION = "answer the request only once"
@@ -68,7 +68,7 @@ class StoredAnswer:
     body: bytes
 
     async def send(self, send: Send) -> None:
-        """Send the answer again, with a header that marks it as a repetition."""
+        """Send the answer again, with a header that marks it as a stored answer."""
         headers = [*self.headers, REPLAYED_HEADER]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
@@ -79,12 +79,12 @@ class IdempotentRequest:
     """One request with an `Idempotency-Key`.
 
     Attributes:
-        key: id of the reader's key.
-        header_hash: hash of the header.
+        api_key_id: id of the reader's key.
+        idempotency_hash: hash of the header.
     """
 
-    key: str
-    header_hash: str
+    api_key_id: str
+    idempotency_hash: str
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,15 @@ class IdempotencyStore:
     clock: Callable[[], float] | None = None
 
     def begin(
-        self, key: str, header: str, *, path: str, body: bytes, author: str
+        self, api_key_id: str, idempotency_key: str, *, path: str, body: bytes, author: str
     ) -> IdempotentRequest | StoredAnswer:
         """Register a request, or return its stored answer.
 
         Writes to the state store, so do not call it on the event loop.
 
         Args:
-            key: id of the reader's key.
-            header: the header as it was sent.
+            api_key_id: id of the reader's key.
+            idempotency_key: value of the header.
             path: path of the route.
             body: JSON; the order of its keys does not matter.
             author: slug of the author.
@@ -118,14 +118,18 @@ class IdempotencyStore:
             RefusedError: 400 if the header is not usable, 409 if the first request is in progress,
                 422 if the body differs, 503 if the store cannot be written.
         """
-        if not 1 <= len(header) <= MAX_HEADER_CHARACTERS or not header.isprintable():
+        if (
+            not 1 <= len(idempotency_key) <= MAX_HEADER_CHARACTERS
+            or not idempotency_key.isprintable()
+        ):
             raise _refusal(
                 400,
                 "bad_idempotency_key",
-                f"a header of {len(header)} characters",
+                f"a header of {len(idempotency_key)} characters",
                 f"send 1 to {MAX_HEADER_CHARACTERS} printable characters, for example a UUID",
             )
-        request = IdempotentRequest(key, hashlib.sha256(header.encode()).hexdigest())
+        idempotency_hash = hashlib.sha256(idempotency_key.encode()).hexdigest()
+        request = IdempotentRequest(api_key_id, idempotency_hash)
         sorted_body = json.dumps(json.loads(body), sort_keys=True).encode()
         body_hash = hashlib.sha256(path.encode() + b"\n" + sorted_body).hexdigest()
         with refuse_if_store_fails(
@@ -144,11 +148,8 @@ class IdempotencyStore:
         try:
             state = self.open_state()
             with state.transaction() as connection:
-                is_request_row = sa.and_(
-                    table.c.key == request.key, table.c.idempotency_hash == request.header_hash
-                )
                 if answer is None:
-                    connection.execute(sa.delete(table).where(is_request_row))
+                    connection.execute(sa.delete(table).where(_matches(request)))
                     return
                 headers = [
                     [name.decode("latin-1"), value.decode("latin-1")]
@@ -156,7 +157,7 @@ class IdempotencyStore:
                 ]
                 connection.execute(
                     sa.update(table)
-                    .where(is_request_row)
+                    .where(_matches(request))
                     .values(
                         status=answer.status,
                         headers=json.dumps(headers),
@@ -175,16 +176,12 @@ class IdempotencyStore:
         with state.transaction() as connection:
             now = self._now(state, connection)
             connection.execute(sa.delete(table).where(table.c.expires <= now))
-            row = connection.execute(
-                sa.select(table).where(
-                    table.c.key == request.key, table.c.idempotency_hash == request.header_hash
-                )
-            ).first()
+            row = connection.execute(sa.select(table).where(_matches(request))).first()
             if row is None:
                 connection.execute(
                     sa.insert(table).values(
-                        key=request.key,
-                        idempotency_hash=request.header_hash,
+                        key=request.api_key_id,
+                        idempotency_hash=request.idempotency_hash,
                         body_hash=body_hash,
                         author=author,
                         expires=now + IN_PROGRESS_TIMEOUT_S,
@@ -273,6 +270,13 @@ def ignore_disconnect(receive: Receive) -> Receive:
         return message
 
     return receive_or_block
+
+
+def _matches(request: IdempotentRequest) -> sa.ColumnElement[bool]:
+    table = gateway_answers
+    return sa.and_(
+        table.c.key == request.api_key_id, table.c.idempotency_hash == request.idempotency_hash
+    )
 
 
 def _refusal(

@@ -26,7 +26,7 @@ async def send_json(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Send a document with content type, length and the given headers."""
+    """Send a document with its content type, its length and the given headers."""
     body = json.dumps(document, ensure_ascii=False).encode()
     header_pairs = [
         (b"content-type", b"application/json"),
@@ -49,5 +49,5 @@ async def send_refusal(send: Send, error: RefusedError) -> None:
 
 
 def failure_events(error: RefusedError) -> bytes:
-    """Return the last events of a stream that broke off: the failure and the end mark."""
+    """Return the last events of a stream that broke off: the error and the end marker."""
     return encode_event(error.body()) + DONE_EVENT

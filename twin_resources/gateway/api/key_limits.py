@@ -1,4 +1,4 @@
-"""Limit the requests of a key per minute, and its concurrent requests.
+"""Limit each key's requests per minute and its concurrent requests.
 
 Scope: counting requests in the state store, and the refusal.
 Out of scope: budgets (`account.py`), and the limits of the whole gateway (`admission.py`).
@@ -58,7 +58,7 @@ class KeyRequestCounter:
         Writes to the state store, so do not call it on the event loop.
 
         Returns:
-            The number of the request's row, or None without a limit on concurrency.
+            The number of the request's row, or None if the key has no limit on concurrent requests.
 
         Raises:
             RefusedError: 429 if the key has reached a limit; 503 if the store cannot be written.
@@ -68,7 +68,7 @@ class KeyRequestCounter:
             tried="count the request",
             next_step="try again; the owner should check TWIN_STATE_URL and the gateway's log",
         ):
-            return self._insert_row(key)
+            return self._check_and_insert(key)
 
     def end(self, number: int) -> None:
         """Free the place of the request with this number, which `begin` returned.
@@ -85,7 +85,7 @@ class KeyRequestCounter:
         except (SQLAlchemyError, TwinError) as error:
             sys.stderr.write(f"the end of a request was not counted: {type(error).__name__}\n")
 
-    def _insert_row(self, key: Key) -> int | None:
+    def _check_and_insert(self, key: Key) -> int | None:
         limits, table = key.limits, gateway_key_requests
         state = self.open_state()
         with state.transaction() as connection:

@@ -102,12 +102,12 @@ class KeyLimitsMiddleware:
         if key.limits.per_minute is None and key.limits.at_once is None:
             await self.proxy(scope, receive, send)
             return
-        number = await asyncio.to_thread(self.request_counter.begin, key)
+        row_number = await asyncio.to_thread(self.request_counter.begin, key)
 
         async def end() -> None:
-            nonlocal number
-            if number is not None:
-                ended_number, number = number, None
+            nonlocal row_number
+            if row_number is not None:
+                ended_number, row_number = row_number, None
                 await asyncio.to_thread(self.request_counter.end, ended_number)
 
         async def end_and_send(message: Message) -> None:

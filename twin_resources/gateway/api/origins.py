@@ -1,4 +1,4 @@
-"""Allow web pages of listed origins to call the gateway from a browser (CORS).
+"""Allow web pages from listed origins to call the gateway from a browser (CORS).
 
 Scope: reading `TWIN_ALLOWED_ORIGINS`, which is empty by default; Starlette sends the headers.
 Out of scope: authentication (`keys.py`); a page needs a key like every other client.
@@ -23,7 +23,7 @@ _MAX_AGE_S = 7200  # the maximum in Chrome
 
 
 def allow_origins(app: ASGIApp, setting: str) -> ASGIApp:
-    """Return an application that also answers pages of the listed origins.
+    """Return an application that also accepts requests from pages of the listed origins.
 
     A page may send any header, because the allow-list drops those that it does not need (OpenAI's
     client sends a dozen `x-stainless-…`).

@@ -35,7 +35,7 @@ from twin_resources.gateway.api.recent_responses import (
 from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, is_accepted_value
 from twin_resources.gateway.request.request_body import (
     ALLOWED_KEYS,
-    MAX_KIND_CHARACTERS,
+    MAX_REPEATED_CHARACTERS,
     refuse_unknown_keys,
 )
 
@@ -359,7 +359,7 @@ def _refuse_unsupported_values(
             raise bad_request(
                 name,
                 found=f"{name} = {body[name]!r}"[:80],
-                next_step="omit it; a twin keeps nothing between requests and gives one "
+                next_step="omit it; a twin stores no conversations or prompts and gives one "
                 "answer to each question",
             )
 
@@ -432,7 +432,7 @@ class _Conversation:
                     answer, stored_message={"role": "assistant", ANSWER_REFERENCE_KEY: trace_id}
                 )
         elif item_type != "reasoning":  # a twin's answers contain no reasoning, so it is not listed
-            self._record_ignored(item_type[:MAX_KIND_CHARACTERS])
+            self._record_ignored(item_type[:MAX_REPEATED_CHARACTERS])
 
     def _add_message(
         self, message: dict[str, Any], *, stored_message: dict[str, Any] | None = None

@@ -1,8 +1,8 @@
 """Prepare a request before LiteLLM is called, and answer it here if it needs no model.
 
-Scope: the ASGI application around LiteLLM's, and the request that the allow-list passes to it. It
-lets the plugin prepare the question. It sends the answers that no model writes, and the opening of
-a stream.
+Scope: the ASGI application around LiteLLM's, and the request that the allow-list passes to it. The
+application lets the plugin prepare the question, and sends the answers that no model writes and the
+opening of a stream.
 Out of scope: the preparation itself (`request_path.py`), the format of those answers
 (`fixed_answers.py`), and a stream after its opening (`early_opening.py`).
 

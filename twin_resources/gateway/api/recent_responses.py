@@ -110,7 +110,7 @@ class RecentResponses:
         A failed write is logged and not raised, because the answer has been sent or is about to be.
 
         Args:
-            trace_id: trace id of the answer; the ids of response and message end with it.
+            trace_id: trace id of the answer; the ids of the response and its message end with it.
             turns: the turns of this request, in the chat API's format or with
                 `ANSWER_REFERENCE_KEY`.
             text: the answer.

@@ -58,20 +58,20 @@ def convert_answers(send: Send, converter: AnswerConverter) -> Send:
     """Wrap `send` to convert chat answers to another API's format; refusals stay unchanged."""
     start_message: Message = {}
     buffer = bytearray()
-    kind = ""
+    answer_type = ""
 
     async def convert_and_send(message: Message) -> None:
-        nonlocal start_message, kind
+        nonlocal start_message, answer_type
         if message["type"] == "http.response.start":
             start_message = message
             headers = {bytes(name).lower(): value for name, value in message.get("headers", [])}
             is_stream = headers.get(b"content-type", b"").startswith(b"text/event-stream")
-            kind = "" if message["status"] != 200 else "stream" if is_stream else "whole"
-            if kind != "whole":
+            answer_type = "" if message["status"] != 200 else "stream" if is_stream else "whole"
+            if answer_type != "whole":
                 await send(message)
             return
         body = cast(bytes, message.get("body", b""))
-        if kind == "stream":
+        if answer_type == "stream":
             buffer.extend(body)
             pieces, has_ended = _convert_events(buffer, converter)
             # The answer is stored before the last chunk is sent, because a client that has that
@@ -82,7 +82,7 @@ def convert_answers(send: Send, converter: AnswerConverter) -> Send:
             has_more = bool(message.get("more_body", False))
             if events or not has_more:
                 await send(dict(message) | {"body": events})
-        elif kind == "whole":
+        elif answer_type == "whole":
             buffer.extend(body)
             if not message.get("more_body", False):
                 answer = json.dumps(

@@ -7,8 +7,8 @@ Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admissi
 (`response_middleware.py`), and everything after LiteLLM.
 
 The proxy exposes about a hundred routes, and any valid key may call most of them without passing
-through the plugin. The list therefore names the routes that exist, and every other route returns
-404 before authentication.
+through the plugin. The allow-list therefore names the available routes, and every other route
+returns 404 before authentication.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -79,7 +79,7 @@ READINESS_ROUTE = ("GET", "/health/readiness")
 ROOT_ROUTE = ("GET", "/")
 ROOT_TEXT = (
     "The gateway of an LLM Twin. It serves OpenAI's API under /v1 and requires a key. "
-    "To chat in a browser, run `twin open` on the machine of the twin.\n"
+    "To chat in a browser, run `twin open` on the twin's machine.\n"
 )
 OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # do not need a key
 ROUTES = (
@@ -111,7 +111,7 @@ _KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-k
 
 
 class BackgroundService(Protocol):
-    """Tasks that run alongside the requests; `config_watcher.BackgroundTasks` implements this."""
+    """Tasks that run alongside the requests; `background_tasks.BackgroundTasks` implements this."""
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -124,7 +124,7 @@ class RouteAllowlist:
     Attributes:
         proxy: the LiteLLM proxy.
         keyring: finds the key of a request.
-        live_config: the snapshot against which requests are checked.
+        live_config: the configuration against which requests are checked.
         background_tasks: tasks that start after the proxy and before the first request.
         outbox: stores feedback from readers.
         responses: earlier answers that clients of the Responses API may name.
@@ -489,7 +489,7 @@ async def _read_body(receive: Receive) -> bytes:
 
 
 def _yield_between_chunks(send: Send) -> Send:
-    """Wrap `send` so that it yields to the event loop from time to time."""
+    """Wrap `send` so that it yields to the event loop at least every `_YIELD_INTERVAL_S`."""
     clock = asyncio.get_running_loop().time
     last_yield = clock()
 

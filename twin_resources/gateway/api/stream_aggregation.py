@@ -4,9 +4,9 @@ Scope: the HTTP transport under LiteLLM that requests a stream and joins its chu
 Out of scope: streams that a client requested; LiteLLM forwards those.
 
 LiteLLM cancels its call when the client disconnects (`cancel_on_disconnect`), and the connection
-closes. llama.cpp notices this only when it writes the next chunk of a stream. For a client that
-disconnected after 902 of 1,500 tokens, it generated 1,143 tokens with a stream and all 1,500
-without one (xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
+closes. llama.cpp notices this only when it writes the next chunk of a stream. After a client
+disconnected at 902 of 1,500 tokens, it generated 1,143 tokens with a stream and all 1,500 without
+one (xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
 Stream format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 # pyright: strict, reportMissingTypeStubs=false
@@ -53,9 +53,10 @@ class StreamingTransport(httpx.AsyncBaseTransport):
     """A transport that requests whole chat answers as streams and forwards other requests.
 
     Args:
-        inner: the transport that connects.
-        is_own_server: whether an address belongs to a model server of this home. A provider may
-            count or price a stream differently, and stops generating after a disconnect anyway.
+        inner: the transport that sends the requests.
+        is_own_server: returns whether an address belongs to a model server of this home. A
+            provider may count or price a stream differently, and stops generating after a
+            disconnect anyway.
     """
 
     def __init__(

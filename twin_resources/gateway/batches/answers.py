@@ -61,8 +61,8 @@ class Journal:
             sends no request.
 
     Raises:
-        TwinError: a complete line of the journal or `out` cannot be read, or another process works
-            on this batch.
+        TwinError: a complete line of the journal or `out` cannot be read, or another process is
+            working on this batch.
     """
 
     def __init__(self, out: Path) -> None:
@@ -73,12 +73,12 @@ class Journal:
             self._rows = {
                 row["fingerprint"]: row for row in _read_earlier_rows(out) if not row.get("error")
             }
-            complete_bytes, journal_rows = _read_journal(self.path)
+            complete_size, journal_rows = _read_journal(self.path)
         except BaseException:
             self.close()
             raise
         self._rows |= {row["fingerprint"]: row for row in journal_rows if not row.get("error")}
-        self._file.truncate(complete_bytes)  # the next row must not continue an incomplete line
+        self._file.truncate(complete_size)  # the next row must not continue an incomplete line
 
     def __contains__(self, fingerprint: str) -> bool:
         """Return whether a request was answered; a request that ended in an error is sent again."""
@@ -102,7 +102,7 @@ class Journal:
         self._file.close()
 
     def finish(self, fingerprints: Iterable[str]) -> Sequence[AnswerRow]:
-        """Write `out` in the order of the questions, and delete the journal."""
+        """Write `out` in the order of the questions, delete the journal, and return the rows."""
         rows = [
             self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self._rows
         ]
@@ -185,13 +185,13 @@ def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
 
 
 def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
-    """Return the number of bytes in whole lines, and their rows."""
+    """Return the size of the whole lines in bytes, and their rows."""
     if not path.is_file():
         return 0, []
     content = path.read_bytes()
-    complete_bytes = content.rfind(b"\n") + 1
+    complete_size = content.rfind(b"\n") + 1
     action, advice = f"resume the batch of {path}", "delete that file; its answers will be lost"
-    return complete_bytes, _parse_rows(content[:complete_bytes].splitlines(), action, advice)
+    return complete_size, _parse_rows(content[:complete_size].splitlines(), action, advice)
 
 
 def _parse_rows(lines: Sequence[bytes], tried: str, advice: str) -> list[AnswerRow]:

@@ -2,9 +2,9 @@
 
 Scope: concurrency, errors of single rows, errors that end the batch, and totals.
 Out of scope: files (`questions.py`, `answers.py`), output (`commands/questions.py`), routing and
-its costs (the gateway).
+the cost of answers (the gateway).
 
-The gateway applies the same routes, limits and account to a batch as to a reader. A row that it
+The gateway applies the same routing, limits and budget to a batch as to a reader. A row that it
 refuses (400, 403, 404, 413, 422) gets an error. A temporary failure (429, 5xx, no connection) is
 retried after the delay that the gateway requests. If the failure persists, the batch ends, and
 running it again resumes it. Each request has an `Idempotency-Key`, so a request whose answer was
@@ -40,7 +40,7 @@ MAX_CONCURRENCY = 64
 RETRIES = 5  # for a 429 or 5xx; each waits for the requested delay, or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
 _ROW_ERRORS = frozenset({400, 403, 404, 413, 422})
-_TWIN_TEXTS = ("version", "route", "degraded", "trace_id")  # columns from the field `twin`
+_TWIN_TEXT_FIELDS = ("version", "route", "degraded", "trace_id")  # columns from the field `twin`
 
 
 @dataclass
@@ -50,7 +50,7 @@ class BatchTotals:
     Attributes:
         questions: number of questions.
         already_answered: number of questions that an earlier run answered.
-        answered, failed: numbers of rows of this run.
+        answered, failed: numbers of this run's rows with an answer and with an error.
         cost_usd: cost of this run's answers with a known cost, in US dollars.
         unpriced: number of this run's answers whose cost is unknown.
         routes: route → number of answers in this run.
@@ -66,7 +66,7 @@ class BatchTotals:
 
     @property
     def finished_rows(self) -> int:
-        """Number of finished rows."""
+        """Number of rows that this run or an earlier one has finished."""
         return self.already_answered + self.answered + self.failed
 
     def count_row(self, row: AnswerRow) -> None:
@@ -190,7 +190,7 @@ async def _send_question(client: AsyncOpenAI, question: BatchQuestion, *, model:
     return row | {
         "answer": (completion.choices[0].message.content or "").strip(),
         "kind": str(twin_field.get("answer") or ""),
-        **{name: str(twin_field.get(name) or "") for name in _TWIN_TEXTS},
+        **{name: str(twin_field.get(name) or "") for name in _TWIN_TEXT_FIELDS},
         "cost_usd": twin_field.get("cost_usd"),
         "seconds": round(time.monotonic() - start_time, 3),
         "sources": [
@@ -206,7 +206,7 @@ def _empty_row(question: BatchQuestion, model: str) -> dict[str, Any]:
         "question": question.question,
         **dict.fromkeys(("answer", "error", "kind"), ""),
         "model": question.model or model,
-        **dict.fromkeys(_TWIN_TEXTS, ""),
+        **dict.fromkeys(_TWIN_TEXT_FIELDS, ""),
         "cost_usd": None,
         "seconds": 0.0,
         "sources": [],

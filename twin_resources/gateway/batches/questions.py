@@ -58,9 +58,9 @@ class BatchQuestion:
 
 @dataclass(frozen=True)
 class InvalidRow:
-    """An invalid row; `place` is `line 7` or `row 7`."""
+    """An invalid row; `location` is `line 7` or `row 7`."""
 
-    place: str
+    location: str
     reason: str
 
 
@@ -99,10 +99,10 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
             seen_ids.add(question.id)
             questions.append(question)
     if not questions:
-        first_error = f"; {invalid_rows[0].place}: {invalid_rows[0].reason}" if invalid_rows else ""
+        row_errors = (f"; {row.location}: {row.reason}" for row in invalid_rows)
         raise TwinError(
             action,
-            found=f"no question in the file{first_error}",
+            found=f"no question in the file{next(row_errors, '')}",
             next_step='write each row as {"question": "…"} or {"messages": […]}',
         )
     return questions, invalid_rows

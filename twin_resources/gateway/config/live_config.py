@@ -1,9 +1,9 @@
 """Reload the policy, the servers and the authors when their files change, without a restart.
 
 Scope: detecting a change by modification time and size, reading the file, and keeping the last
-valid value with a note if the new one cannot be read.
+valid value, with the problem, if the new one cannot be read.
 Out of scope: using the values (`routing/`), the router's list of servers
-(`config_watcher.py`).
+(`background_tasks.py`).
 
 Writers replace each file by a rename, so a read sees either the old or the new content, never a
 mixture.
@@ -27,14 +27,14 @@ from twin_resources.router.policy_file import RoutingPolicy, policy_path, read_r
 from twin_resources.settings import Settings
 
 POLL_SECONDS = 0.5
-SERVERS_SCHEMA = 1
+SERVERS_SCHEMA_VERSION = 1
 _FileStamp = tuple[int, int, int]
 _T = TypeVar("_T")
 
 
 @dataclass
 class _WatchedFile(Generic[_T]):
-    """One watched file: its last valid value, and a note if its content is not valid now."""
+    """One watched file: its last valid value, and the problem if its current content is invalid."""
 
     path: Path
     read: Callable[[Path], _T]
@@ -44,7 +44,7 @@ class _WatchedFile(Generic[_T]):
     is_checked: bool = False
 
     def refresh(self, name: str) -> bool:
-        """Read the file again if it has changed; return whether the value or the note changed."""
+        """Read the file again if it has changed; return whether `value` or `problem` may differ."""
         stamp = _file_stamp(self.path)
         if self.is_checked and stamp == self.stamp:
             return False
@@ -225,10 +225,10 @@ def read_servers(path: Path) -> dict[str, Server]:
         ValueError, KeyError, TypeError: the file has a different structure.
     """
     document: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    if document.get("schema", 0) > SERVERS_SCHEMA:
+    if document.get("schema", 0) > SERVERS_SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}; this release reads schema {SERVERS_SCHEMA}",
+            found=f"schema {document['schema']}; this release reads up to {SERVERS_SCHEMA_VERSION}",
             next_step="run the gateway and the model servers from the same release",
         )
     servers: dict[str, dict[str, Any]] = dict(document["servers"])

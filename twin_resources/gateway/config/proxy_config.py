@@ -5,7 +5,7 @@ network access at start, and reading `.env` files.
 Out of scope: the environment of each process (`processes/child_environment.py`), the model servers.
 
 The list of models starts empty, because servers are added and removed while the proxy runs
-(`config_watcher.py`).
+(`background_tasks.py`).
 
 Settings: https://docs.litellm.ai/docs/proxy/config_settings
 """

@@ -32,22 +32,22 @@ def self_hosted_usd_per_million_tokens(usd_per_hour: float, *, tokens_per_second
     return usd_per_hour / (3600 * tokens_per_second) * 1e6
 
 
-def break_even_utilisation(self_hosted_at_full: float, *, paid_blended: float) -> float:
+def break_even_utilisation(self_hosted_usd: float, *, paid_usd: float) -> float:
     """Return the utilisation above which the self-hosted machine is cheaper than the paid model.
 
     A result above 1 means that it is never cheaper.
 
     Args:
-        self_hosted_at_full: c_self at utilisation 1, US dollars per million tokens.
-        paid_blended: the paid model's price for the same mix of prompt and answer tokens, in the
+        self_hosted_usd: c_self at utilisation 1, US dollars per million tokens.
+        paid_usd: the paid model's price for the same mix of prompt and answer tokens, in the
             same unit.
 
     Raises:
         ValueError: the paid price is not positive.
     """
-    if paid_blended <= 0:
+    if paid_usd <= 0:
         raise ValueError("the paid model's price must be positive")
-    return self_hosted_at_full / paid_blended
+    return self_hosted_usd / paid_usd
 
 
 def answer_usd(usd_per_hour: float, *, tokens: int, tokens_per_second: float) -> float:
@@ -102,7 +102,7 @@ class ThroughputMeter:
         """Count a request that is sent to the server.
 
         Args:
-            started_at: time of sending, by `clock`, if the request is reported late. Busy time is
+            started_at: time of sending on `clock`, if the request is reported late. Busy time is
                 never counted twice.
         """
         with self._lock_counts():

@@ -51,7 +51,7 @@ def create_counters_folder(home: Path) -> Path:
 
 @dataclass
 class HomeCounts:
-    """A table of numbers by name.
+    """A table of named counters, each with one or more numbers.
 
     Attributes:
         path: the file that several processes share, or None for a single process.
@@ -68,7 +68,7 @@ class HomeCounts:
 
     @contextmanager
     def lock_table(self) -> Generator[dict[str, Numbers]]:
-        """Lock the table and write it back at the end; a shared table takes about 40 µs."""
+        """Lock and yield the table, then write it back; this takes about 40 µs if it is shared."""
         if self.path is None:
             yield self._local_table
             return

@@ -39,14 +39,14 @@ class PaidAnswers:
     def ask(
         self, prompts: Sequence[Sequence[Mapping[str, str]]], *, max_tokens: int
     ) -> list[Completion | None]:
-        """Return one answer per prompt, in order; None for each that a spending limit excludes.
+        """Return one answer per prompt, in order; None for a prompt that exceeds a spending limit.
 
         Without a reported usage, an answer counts as `max_tokens` long.
 
         Raises:
             TwinError: the model has no price, cannot be reached, or refuses.
         """
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else downloaded
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else LiteLLM downloads it
         from openai import OpenAIError
 
         answer_price_usd(self.model, prompt_tokens=1, answer_tokens=1)

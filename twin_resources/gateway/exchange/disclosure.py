@@ -27,7 +27,7 @@ def get_disclosure(
 
     Args:
         author: the author of the twin; a sentence in the author's file is used unchanged.
-        writer: the kind of its writer.
+        writer: the kind of writer that answered.
         has_passages: whether the prompt contained passages.
         answer: parts of the answer.
     """
@@ -70,7 +70,7 @@ def has_disclosure_above(author: Author, *, is_first: bool, is_json: bool) -> bo
 def _describe_writer(name: str, writer: Writer, *, has_passages: bool) -> str:
     if writer == "tuned":
         return f"a language model trained on {name}'s posts"
-    kind = "another provider's language model" if writer == "paid" else "a language model"
+    model = "another provider's language model" if writer == "paid" else "a language model"
     if has_passages:
-        return f"{kind} that was shown some of {name}'s posts but not trained on them"
-    return f"{kind} that was not trained on {name}'s posts and was shown none of them"
+        return f"{model} that was shown some of {name}'s posts but not trained on them"
+    return f"{model} that was not trained on {name}'s posts and was shown none of them"

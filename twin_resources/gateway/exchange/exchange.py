@@ -60,7 +60,8 @@ class FixedText:
             request to rewrite an earlier answer.
         guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
             At most one of `front_desk` and `guard_refusal` is set.
-        notice: states who answers, above an answer from the posts, if the reader may ask that.
+        notice: statement of who answers, shown above an answer from the posts; empty unless the
+            reader may be asking that.
     """
 
     text: str = ""

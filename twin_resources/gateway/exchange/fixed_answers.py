@@ -65,10 +65,10 @@ def encode_event(document: Mapping[str, Any]) -> bytes:
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n".encode()
 
 
-def _common_fields(record: RequestRecord, kind: str) -> dict[str, Any]:
+def _common_fields(record: RequestRecord, object_type: str) -> dict[str, Any]:
     return {
         "id": record.completion_id,
-        "object": kind,
+        "object": object_type,
         "created": int(time.time()),
         "model": record.chat_request.model,
         "system_fingerprint": record.decision.version,

@@ -1,6 +1,6 @@
 """Apply the guards to the question, the passages and the answer of one request.
 
-Scope: applying the guards that an author's file names, and the text that replaces withheld text.
+Scope: applying the guards that an author's file sets, and the text that replaces withheld text.
 Out of scope: detection (`guards/`), the settings (`guard_settings.py`), LiteLLM's hooks
 (`plugin.py`).
 """
@@ -96,24 +96,24 @@ def _limit_size(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
     """Truncate the system message and drop the oldest turns to fit within `max_bytes`."""
     system = chat_request.system.encode()[:max_bytes].decode(errors="ignore")
     remaining_bytes = max_bytes - len(system.encode())
-    dropped_turns = len(chat_request.history)
+    dropped_count = len(chat_request.history)
     while (
-        dropped_turns
+        dropped_count
         and (
             remaining_bytes := remaining_bytes
-            - len(chat_request.history[dropped_turns - 1]["content"].encode())
+            - len(chat_request.history[dropped_count - 1]["content"].encode())
         )
         >= 0
     ):
-        dropped_turns -= 1
-    if not dropped_turns and system == chat_request.system:
+        dropped_count -= 1
+    if not dropped_count and system == chat_request.system:
         return chat_request
-    turns_text = "oldest turn" if dropped_turns == 1 else f"{dropped_turns} oldest turns"
-    dropped_parts = [f"the {turns_text}"] * bool(dropped_turns)
+    turns_text = "oldest turn" if dropped_count == 1 else f"{dropped_count} oldest turns"
+    dropped_parts = [f"the {turns_text}"] * bool(dropped_count)
     dropped_parts += ["the end of the system messages"] * (system != chat_request.system)
     ignored = (*chat_request.ignored, *dropped_parts)
     return replace(
-        chat_request, system=system, history=chat_request.history[dropped_turns:], ignored=ignored
+        chat_request, system=system, history=chat_request.history[dropped_count:], ignored=ignored
     )
 
 
@@ -169,8 +169,8 @@ def guard_answer(record: RequestRecord, response: Any) -> None:
     scan = scanner.scan(text, as_json=as_json)
     record.guard_records += summarize_findings("answer", scan.findings)
     if (blocking_finding := scan.blocking_finding) is not None:
-        shown_text = text[: blocking_finding.begin]
-        if any(finding.end <= blocking_finding.begin for finding in scan.findings):
+        shown_text = text[: blocking_finding.start]
+        if any(finding.end <= blocking_finding.start for finding in scan.findings):
             shown_text = scanner.scan(shown_text).text
         choice.message.content = record.shown_text = _append_withheld_notice(
             shown_text, as_json=as_json

@@ -69,7 +69,7 @@ class RequestRecord:
         failure: the error that the client receives because no model has answered; None otherwise.
         provider: the paid model that received a part of the request, or empty.
         stage_log: duration and changes of each stage, one line each.
-        is_traced: whether the span is written.
+        is_traced: whether the span has been written.
         is_opened: whether the stream began before the model was called (`early_opening.py`).
         has_prose: whether the model has written text.
     """
@@ -389,11 +389,6 @@ class RequestRecord:
             "twin.guards": ",".join(map(str, self.guard_records)),
             "twin.stages": self.stage_log,
         }
-
-
-def new_trace_id() -> str:
-    """Return 32 random hexadecimal digits, as W3C's trace context requires."""
-    return random_source.token_hex(16)
 
 
 def _format_number(value: float | None, format_spec: str) -> str:

@@ -26,7 +26,7 @@ _MAX_PARTIAL_WORD = 40
 CHARACTERS_PER_TOKEN = 4  # used where a stream's chunk contains several tokens
 ELLIPSIS = "…"
 _MAX_SAME_SENTENCES = 2
-_MIN_WORDS_OF_SENTENCE = 5
+_MIN_SENTENCE_WORDS = 5
 
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])\w)+")
@@ -51,7 +51,7 @@ _WORD_BEFORE_PERIOD = re.compile(r"(\S+)\.$")
 
 @dataclass(frozen=True)
 class TruncatedAnswer:
-    """A complete answer as the reader sees it.
+    """A complete answer as the reader receives it.
 
     Attributes:
         is_looping: whether the answer was ended because it repeated itself.
@@ -91,7 +91,7 @@ class ProseTruncator:
         self._whole_sentences_from = limit - min(TOKENS_BEFORE_LIMIT, limit // 3)
         self._text = ""
         self._shown_end = 0
-        self._chunks = 0
+        self._chunk_count = 0
         self._words: list[str] = []
         self._word_spans: list[tuple[int, int]] = []  # start and end of each word
         self._repeat_lengths = [0] * (MAX_PERIOD + 1)  # repeated words at the end, by period
@@ -105,7 +105,7 @@ class ProseTruncator:
         if self.is_looping or not text:
             return ""
         self._text += text
-        self._chunks += 1
+        self._chunk_count += 1
         self._read_words(is_final=False)
         if self.is_looping:
             return self._finish_before(self._loop_start)
@@ -147,24 +147,24 @@ class ProseTruncator:
         if is_final:
             self._end_sentence(len(self._words))
 
-    def _find_loop(self, number: int) -> None:
-        for period in range(1, min(MAX_PERIOD, number) + 1):
-            is_repeated = self._words[number] == self._words[number - period]
+    def _find_loop(self, index: int) -> None:
+        for period in range(1, min(MAX_PERIOD, index) + 1):
+            is_repeated = self._words[index] == self._words[index - period]
             self._repeat_lengths[period] = self._repeat_lengths[period] + 1 if is_repeated else 0
             if self._repeat_lengths[period] >= _min_loop_words(period):
-                self._mark_loop(number - self._repeat_lengths[period] + 1)
+                self._mark_loop(index - self._repeat_lengths[period] + 1)
                 return
 
-    def _end_sentence(self, number: int) -> None:
-        sentence = tuple(self._words[self._sentence_start : number])
-        if len(sentence) >= _MIN_WORDS_OF_SENTENCE:
+    def _end_sentence(self, end: int) -> None:
+        sentence = tuple(self._words[self._sentence_start : end])
+        if len(sentence) >= _MIN_SENTENCE_WORDS:
             self._sentences[sentence] += 1
             if self._sentences[sentence] > _MAX_SAME_SENTENCES:
                 self._mark_loop(self._sentence_start)
-        self._sentence_start = number
+        self._sentence_start = end
 
-    def _mark_loop(self, word: int) -> None:
-        self.is_looping, self._loop_start = True, self._word_spans[word][0]
+    def _mark_loop(self, index: int) -> None:
+        self.is_looping, self._loop_start = True, self._word_spans[index][0]
 
     def _safe_end(self) -> int:
         """Return the end of the text that may be shown, before repetitions and partial words."""
@@ -175,7 +175,7 @@ class ProseTruncator:
         else:
             end = self._word_spans[-1][1] if self._word_spans else 0
             end = end if len(self._text) - end <= _MAX_PARTIAL_WORD else len(self._text)
-        token_estimate = max(self._chunks, len(self._text) // CHARACTERS_PER_TOKEN)
+        token_estimate = max(self._chunk_count, len(self._text) // CHARACTERS_PER_TOKEN)
         if token_estimate <= self._whole_sentences_from:
             return end
         return last_sentence_end(self._text, end, minimum=self._shown_end)
@@ -200,7 +200,7 @@ class ProseTruncator:
 def last_sentence_end(text: str, maximum: int | None = None, *, minimum: int = 0) -> int:
     """Return the end of the last sentence, paragraph or list item of `text[:maximum]`, or 0.
 
-    Ends before `minimum` are not searched. Headings, lines that end with a colon, and code blocks
+    Ends before `minimum` are ignored. Headings, lines that end with a colon, and code blocks
     do not count.
     """
     maximum = len(text) if maximum is None else maximum

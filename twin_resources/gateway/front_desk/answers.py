@@ -23,7 +23,7 @@ MAX_TITLES = 3
 DEFAULT_LANGUAGE = "en"
 _TEXTS = Path(__file__).with_name("answers.toml")
 _MAX_CHARACTERS = 1000  # of a message, for the language detector
-_MAX_GUESSES = 12  # number of the detector's 176 languages, most likely first
+_MAX_GUESSES = 12  # number of languages that the detector proposes, of its 176
 _MIN_CONFIDENCE = 0.6
 # At this threshold, 0 of 990 English questions were detected as another of the six languages, and
 # 108 of 120 questions in the other languages were detected.
@@ -33,9 +33,9 @@ _MIN_OTHER_CONFIDENCE = 0.7
 def front_desk_answer(
     kind: DeskKind, author: Author, message: str, *, titles: Sequence[str] = ()
 ) -> str:
-    """Return the answer to a reader.
+    """Return the answer to a reader's message.
 
-    The author's own text replaces the program's; for danger it is placed above the help lines.
+    The author's own text replaces the program's; for `danger`, it is placed above the help lines.
 
     Args:
         message: the reader's message. The answer is in its language, or in English if that is not
@@ -98,18 +98,18 @@ def rewriting_text(message: str, author: Author) -> str:
     return text.replace("{author}", author.name)
 
 
-def no_posts_text(message: str, author: Author, *, nearest: bool) -> str:
+def no_posts_text(message: str, author: Author, *, has_nearest: bool) -> str:
     """Return a note that the author has not written about the subject.
 
     It is in the language of the message if that is certain, otherwise in the language of the posts.
 
     Args:
-        nearest: whether the nearest posts are listed below.
+        has_nearest: whether the nearest posts are listed below the note.
     """
     languages = (confident_language(message), author.language, DEFAULT_LANGUAGE)
     texts = _texts()[next(language for language in languages if language in _texts())]
     note = texts["not_written"].replace("{author}", author.name)
-    return f"{note} {texts['nearest']}" if nearest else note
+    return f"{note} {texts['nearest']}" if has_nearest else note
 
 
 def confident_language(message: str) -> str:

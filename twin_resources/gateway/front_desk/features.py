@@ -18,8 +18,8 @@ from itertools import pairwise
 
 import numpy as np
 
-SLOTS = 2**16
-SHORTEST, LONGEST = 3, 5  # length of an n-gram in characters
+SLOT_COUNT = 2**16
+MIN_NGRAM_LENGTH, MAX_NGRAM_LENGTH = 3, 5  # in characters
 _TOKEN = re.compile(r"[\w']+|[?!]")
 
 
@@ -32,12 +32,12 @@ def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
     """
     tokens = _TOKEN.findall(fold(text))
     line = f" {' '.join(tokens)} "
-    lengths = range(SHORTEST, LONGEST + 1)
+    lengths = range(MIN_NGRAM_LENGTH, MAX_NGRAM_LENGTH + 1)
     ngrams = [line[i : i + size] for size in lengths for i in range(len(line) - size + 1)]
     word_pairs = [f"{first} {second}" for first, second in pairwise(tokens)]
     slot_values: dict[int, float] = {}
     for prefix, grams in (("c", ngrams), ("w", [*tokens, *word_pairs])):
-        counts = Counter(zlib.crc32(f"{prefix}{gram}".encode()) % SLOTS for gram in grams)
+        counts = Counter(zlib.crc32(f"{prefix}{gram}".encode()) % SLOT_COUNT for gram in grams)
         values = {slot: 1.0 + math.log(count) for slot, count in counts.items()}
         length = math.sqrt(sum(value * value for value in values.values())) or 1.0
         for slot, value in values.items():
@@ -49,6 +49,6 @@ def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fold(text: str) -> str:
-    """Convert a text to lower case, without accents and with straight apostrophes."""
+    """Return a text in lower case, without accents and with straight apostrophes."""
     letters = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
     return "".join(character for character in letters if not unicodedata.combining(character))

@@ -34,8 +34,8 @@ KINDS: tuple[MessageKind, ...] = ("ordinary", *get_args(DeskKind))
 WEIGHTS = Path(__file__).with_name("weights.npz")
 _ORDINARY, _DANGER, _IDENTITY = map(KINDS.index, ("ordinary", "danger", "identity"))
 _FIRST_OTHER = 2  # index of the first kind that is neither ordinary nor danger
-# Chosen on the tuned set of tests/bench/front_desk, on which the classifiers are not fitted. There,
-# 97 % of the danger messages are recognised, and 1 % of the ordinary messages get a different kind.
+# Chosen on the tuned set of tests/bench/front_desk, which was not used for fitting. There, 97 % of
+# the danger messages are recognised, and 1 % of the ordinary messages get a different kind.
 DANGER_THRESHOLD = 0.58
 OTHER_THRESHOLD = 0.2  # probability of the kind, divided by its sum with ordinary
 # Questions about AI or the author as a person resemble questions about identity, so the text on
@@ -50,7 +50,7 @@ LONG_DANGER_THRESHOLD = 0.7
 # stands and no vector is computed. This misses at most 2 % of the danger messages.
 _UNSURE_DANGER, _SURE_ORDINARY = 0.08, 0.85
 # A reader who mentioned danger in one of these turns is answered as if in danger now.
-EARLIER_TURNS = 2
+EARLIER_TURN_COUNT = 2
 PART_CHARACTERS = 240
 _MAX_CHARACTERS = 2000
 _MAX_PAIRS = 16  # the n-grams of one pair cost 0.4 ms of CPU time
@@ -69,7 +69,7 @@ class FittedWeights:
         scale, intercepts: float64 of shape (kinds,).
         hidden: float32 of shape (385, units), the layer over a vector; the last row is the bias.
         output: float32 of shape (units + 1, kinds); the last row is the bias.
-        examples: SHA-256 of the examples on which the weights were fitted.
+        examples_digest: SHA-256 of the examples on which the weights were fitted.
     """
 
     coefficients: np.ndarray
@@ -77,7 +77,7 @@ class FittedWeights:
     intercepts: np.ndarray
     hidden: np.ndarray
     output: np.ndarray
-    examples: str
+    examples_digest: str
 
     def ngram_probabilities(self, text: str) -> np.ndarray:
         """Return probabilities by n-grams, float64 of shape (kinds,), in the order of `KINDS`."""
@@ -91,26 +91,29 @@ class FittedWeights:
         units = np.maximum(vector @ self.hidden[:-1] + self.hidden[-1], 0.0)
         return _softmax((units @ self.output[:-1] + self.output[-1]).astype(float))
 
-    def mean_probability(self, text: str, kind: int, *, unsure: tuple[float, float]) -> float:
-        """Return the mean of both classifiers' probabilities of the kind at an index.
+    def mean_probability(self, text: str, kind_index: int, *, unsure: tuple[float, float]) -> float:
+        """Return the mean of both classifiers' probabilities of the kind at `kind_index`.
 
         If the n-grams' probability is outside `unsure`, they alone decide, and no vector (25 ms of
         CPU time) is computed.
         """
-        ngram_probability = float(self.ngram_probabilities(text)[kind])
+        ngram_probability = float(self.ngram_probabilities(text)[kind_index])
         if not unsure[0] <= ngram_probability < unsure[1]:
             return ngram_probability
-        return (ngram_probability + float(self.vector_probabilities(embed_message(text))[kind])) / 2
+        vector_probability = float(self.vector_probabilities(embed_message(text))[kind_index])
+        return (ngram_probability + vector_probability) / 2
 
     def probabilities(self, text: str) -> np.ndarray:
         """Return the geometric mean of both classifiers, in the shape of `ngram_probabilities`.
 
         If the n-grams are certain that the text is ordinary, they alone decide.
         """
-        ngram_scores = self.ngram_probabilities(text)
-        if ngram_scores[_DANGER] < _UNSURE_DANGER and ngram_scores[_ORDINARY] >= _SURE_ORDINARY:
-            return ngram_scores
-        geometric_mean = np.sqrt(ngram_scores * self.vector_probabilities(embed_message(text)))
+        ngram_probabilities = self.ngram_probabilities(text)
+        is_certain = ngram_probabilities[_ORDINARY] >= _SURE_ORDINARY
+        if is_certain and ngram_probabilities[_DANGER] < _UNSURE_DANGER:
+            return ngram_probabilities
+        vector_probabilities = self.vector_probabilities(embed_message(text))
+        geometric_mean = np.sqrt(ngram_probabilities * vector_probabilities)
         return geometric_mean / geometric_mean.sum()
 
 
@@ -127,7 +130,7 @@ def classify_message(
     """
     text = message.strip()
     scores = _probabilities(text)
-    turns = (turn.strip() for turn in earlier_messages[-EARLIER_TURNS:])
+    turns = (turn.strip() for turn in earlier_messages[-EARLIER_TURN_COUNT:])
     if _is_danger(text, scores) or any(_is_danger(turn, _probabilities(turn)) for turn in turns):
         return "danger"
     shares = scores / (scores + scores[_ORDINARY])
@@ -194,7 +197,7 @@ def split_parts(text: str) -> list[str]:
 
 @cache
 def read_weights(file: Path) -> FittedWeights:
-    """Read a weights file that a script in `deploy/checkout` has written, once a process."""
+    """Read a weights file that a script in `deploy/checkout` has written, once per process."""
     with np.load(file) as arrays:
         return FittedWeights(
             arrays["coefficients"],

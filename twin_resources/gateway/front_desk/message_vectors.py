@@ -55,9 +55,9 @@ def _use_one_thread() -> Generator[None]:
     engine: Any = cast("Any", _embedder())._lib
     process_library: Any = ctypes.CDLL(None)
     openmp = process_library if hasattr(process_library, "omp_set_num_threads") else engine
-    previous_threads = openmp.omp_get_max_threads()
+    previous_count = openmp.omp_get_max_threads()
     openmp.omp_set_num_threads(1)
     try:
         yield
     finally:
-        openmp.omp_set_num_threads(previous_threads)
+        openmp.omp_set_num_threads(previous_count)

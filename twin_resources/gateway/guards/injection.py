@@ -4,11 +4,11 @@ Scope: splitting a text into sentences, and the probability that each is an inje
 Out of scope: n-grams, vectors and the format of the weights (`front_desk/`), fitting and the
 examples (`deploy/checkout/guard_weights.py`), the action on a finding (`guard_settings.py`).
 
-The two classifiers have the front desk's form. One recognises wordings from hashed n-grams. The
-other, a layer over the vector of a multilingual embedder, recognises meaning, even in languages
-without examples. The examples are in eight languages and cover the families of published attacks
-(Perez and Ribeiro 2022,
-https://arxiv.org/abs/2211.09527; Greshake et al. 2023, https://arxiv.org/abs/2302.12173).
+The two classifiers are built like those of the front desk. One recognises wordings from hashed
+n-grams. The other, a layer over the vector of a multilingual embedder, recognises meaning, even in
+languages without examples. The examples are in eight languages and cover the families of published
+attacks (Perez and Ribeiro 2022, https://arxiv.org/abs/2211.09527; Greshake et al. 2023,
+https://arxiv.org/abs/2302.12173).
 """
 # pyright: strict
 
@@ -26,10 +26,10 @@ from twin_resources.prompt.control_marks import COMMON_MARKS
 KINDS = ("ordinary", "front_desk", "injection")
 WEIGHTS = Path(__file__).with_name("weights.npz")
 # Thresholds by place. A passage with a finding is not shown, so the threshold for the author's own
-# words is higher. They were chosen on public technical posts and on an outside writer's messages,
+# words is higher. They were chosen on public technical posts and on messages by an outside writer,
 # when the examples were in four languages. Figures are in tests/bench/RESULTS.md.
 INJECTION_THRESHOLDS: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
-_UNSURE = (0.1, 0.9)  # outside this range, the n-grams alone decide
+_UNSURE_RANGE = (0.1, 0.9)  # outside this range, the n-grams alone decide
 MAX_SENTENCE_CHARACTERS = 300  # a longer sentence is scored in parts
 _INJECTION = KINDS.index("injection")
 _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
@@ -49,7 +49,7 @@ _MAX_CACHED_PROBABILITIES = 8192
 def find_injections(
     text: str, place: GuardPlace, *, as_json: bool = False
 ) -> list[tuple[int, int]]:
-    """Return (begin, end) of each sentence that instructs the model or contains a control token.
+    """Return (start, end) of each sentence that instructs the model or contains a control token.
 
     Args:
         place: origin of the text, which selects the threshold (`INJECTION_THRESHOLDS`).
@@ -57,29 +57,29 @@ def find_injections(
     """
     spans: list[tuple[int, int]] = []
     threshold = INJECTION_THRESHOLDS[place]
-    for begin, end in split_sentences(text, as_json=as_json):
-        sentence = text[begin:end]
+    for start, end in split_sentences(text, as_json=as_json):
+        sentence = text[start:end]
         if COMMON_MARKS.escape(sentence) != sentence or _score_sentence(sentence) >= threshold:
-            spans.append((begin, end))
+            spans.append((start, end))
     return spans
 
 
 def split_sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
-    """Yield (begin, end) of each sentence without surrounding white space; a long one in parts."""
+    """Yield (start, end) of each sentence without surrounding white space; a long one in parts."""
     end_pattern = _ENDS_IN_JSON if as_json else _SENTENCE_END
-    begin = 0
+    start = 0
     for end, mark in (
         *((match.end(), match[0]) for match in end_pattern.finditer(text)),
         (len(text), ""),
     ):
         sentence_end = end - len(mark) if mark in {"\n", '"'} else end
-        while begin < sentence_end:
-            if text[begin].isspace():  # also before a part, because a stream may be cut here
-                begin += 1
+        while start < sentence_end:
+            if text[start].isspace():  # also before a part, because a stream may be cut here
+                start += 1
                 continue
-            yield begin, min(begin + MAX_SENTENCE_CHARACTERS, sentence_end)
-            begin = min(begin + MAX_SENTENCE_CHARACTERS, sentence_end)
-        begin = end
+            yield start, min(start + MAX_SENTENCE_CHARACTERS, sentence_end)
+            start = min(start + MAX_SENTENCE_CHARACTERS, sentence_end)
+        start = end
 
 
 def _score_sentence(sentence: str) -> float:
@@ -90,7 +90,7 @@ def _score_sentence(sentence: str) -> float:
     probability = _PROBABILITIES.get(digest)
     if probability is None:
         probability = read_weights(WEIGHTS).mean_probability(
-            _normalize(sentence), _INJECTION, unsure=_UNSURE
+            _normalize(sentence), _INJECTION, unsure=_UNSURE_RANGE
         )
         if len(_PROBABILITIES) >= _MAX_CACHED_PROBABILITIES:
             _PROBABILITIES.clear()

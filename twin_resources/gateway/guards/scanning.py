@@ -1,4 +1,4 @@
-"""Scan a text for the kinds that the author's file names, and mask the findings.
+"""Scan a text for the kinds of findings that the author's file sets, and mask them.
 
 Scope: finding the four kinds in one text, masking, and the placeholders.
 Out of scope: the kinds to watch in each place (`guard_settings.py`), detecting personal data and
@@ -28,13 +28,14 @@ class GuardFinding:
     """One finding in a text.
 
     Attributes:
-        begin, end: character offsets in the text.
+        start, end: character offsets in the text.
         kind: see `guard_settings.KINDS`.
-        category: the kind of `privacy` for personal data and secrets, else `kind`; never the value.
+        category: the kind that `privacy` reports for personal data and secrets, otherwise `kind`;
+            never the detected value.
         action: the action in the author's file.
     """
 
-    begin: int
+    start: int
     end: int
     kind: GuardKind
     category: str
@@ -95,7 +96,7 @@ class Scanner:
         return any(self._is_watched(kind) and not self._is_enforced(kind) for kind in KINDS)
 
     @cached_property
-    def longest_phrase(self) -> int:
+    def max_phrase_words(self) -> int:
         """Number of words in the longest entry of the block list."""
         return max((len(entry.split()) for entry in self.guards.block_list), default=0)
 
@@ -110,7 +111,7 @@ class Scanner:
 
         Args:
             only_enforced: whether to return only findings that are masked or blocked.
-            as_json: whether the text is a JSON document, in which a sentence ends with its string.
+            as_json: whether the text is a JSON document, where a string's end also ends a sentence.
         """
         findings: list[GuardFinding] = []
         is_watched = self._is_enforced if only_enforced else self._is_watched
@@ -129,8 +130,8 @@ class Scanner:
             ]
         if is_watched("injection"):
             findings += [
-                self._create_finding(begin, end, "injection", "injection")
-                for begin, end in find_injections(text, self.place, as_json=as_json)
+                self._create_finding(start, end, "injection", "injection")
+                for start, end in find_injections(text, self.place, as_json=as_json)
             ]
         return sorted(findings)
 
@@ -147,8 +148,8 @@ class Scanner:
         findings = tuple(self.find(text, as_json=as_json))
         return ScanResult(mask_findings(text, findings, as_json=as_json), findings)
 
-    def _create_finding(self, begin: int, end: int, kind: GuardKind, category: str) -> GuardFinding:
-        return GuardFinding(begin, end, kind, category, self.guards.get_action(kind, self.place))
+    def _create_finding(self, start: int, end: int, kind: GuardKind, category: str) -> GuardFinding:
+        return GuardFinding(start, end, kind, category, self.guards.get_action(kind, self.place))
 
     def _is_watched(self, kind: GuardKind) -> bool:
         return self.guards.get_action(kind, self.place) != "off"
@@ -174,16 +175,16 @@ def mask_findings(text: str, findings: Sequence[GuardFinding], *, as_json: bool 
     for finding in findings:
         if finding.action not in {"mask", "block"} or finding.end <= end:
             continue
-        begin = max(finding.begin, end)
+        start = max(finding.start, end)
         placeholder = finding.placeholder
-        if as_json and not is_in_json_string(text, begin):
+        if as_json and not is_in_json_string(text, start):
             placeholder = f'"{placeholder}"'  # it replaces a number, which has no quotes
-        pieces += (text[end:begin], placeholder)
+        pieces += (text[end:start], placeholder)
         end = finding.end
     return "".join((*pieces, text[end:])) if end else text
 
 
 def is_in_json_string(text: str, offset: int) -> bool:
     """Return whether an offset in a JSON document is inside a string."""
-    quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text[:offset]))
-    return quotes % 2 == 1
+    quote_count = len(re.findall(r'(?<!\\)(?:\\\\)*"', text[:offset]))
+    return quote_count % 2 == 1

@@ -4,7 +4,7 @@ Scope: deciding how much of a growing text to hold back. Out of scope: detection
 LiteLLM's chunks (`exchange/guardrails.py`).
 
 Shown text cannot be withdrawn, so the last words are always held back. Personal data or a secret
-may begin with a digit, an `@`, a word that announces one, or a run longer than any word. If the
+may begin with a digit, an `@`, a word such as `token`, or a run longer than any word. If the
 last `WINDOW` characters contain one of these, the text from there on is held back. A run without
 spaces and a private key are held back until they end. In plain prose, two words are held back, or
 the whole sentence if injections are masked or blocked.
@@ -81,9 +81,9 @@ class StreamGuard:
 
     def _safe_end(self) -> int:
         text, held_start = self._text, self._held_start
-        words = [match.start() for match in _WORD.finditer(text, held_start)]
-        min_words = max(_MIN_WORDS, self._scanner.longest_phrase + 1)
-        end = words[-min_words] if len(words) >= min_words else held_start
+        word_starts = [match.start() for match in _WORD.finditer(text, held_start)]
+        min_words = max(_MIN_WORDS, self._scanner.max_phrase_words + 1)
+        end = word_starts[-min_words] if len(word_starts) >= min_words else held_start
         if self._scanner.is_injection_enforced:
             *_, (sentence_start, _) = (0, 0), *split_sentences(text, as_json=self._as_json)
             end = min(end, sentence_start)  # the last sentence may continue
@@ -91,11 +91,12 @@ class StreamGuard:
         finding_match = _FINDING_START.search(text, search_start)
         if finding_match is not None:
             # The value may begin two words before (`DE 89 …`, `ann dot bell at …`).
-            starts = [start for start in words if start <= finding_match.start()]
+            starts = [start for start in word_starts if start <= finding_match.start()]
             end = min(end, starts[-min(len(starts), 3)] if starts else held_start)
-        key_pos = text.find(_KEY_BEGINS, held_start)
-        if key_pos >= 0 and text.find(_KEY_ENDS, key_pos) < 0 and len(text) - key_pos < _MAX_KEY:
-            end = min(end, key_pos)
+        key_start = text.find(_KEY_BEGINS, held_start)
+        is_open_key = key_start >= 0 and text.find(_KEY_ENDS, key_start) < 0
+        if is_open_key and len(text) - key_start < _MAX_KEY:
+            end = min(end, key_start)
         if end <= held_start and len(text) - held_start > _MAX_RUN + _MAX_KEY:
             end = len(text) - WINDOW
         while self._as_json and end > held_start and text[end - 1] == "\\":
@@ -108,14 +109,14 @@ class StreamGuard:
         spans = [finding for finding in findings if finding.end > self._held_start]
         has_moved = True
         while has_moved:  # a finding that extends past the end may begin inside another
-            starts = [finding.begin for finding in spans if finding.begin < end < finding.end]
+            starts = [finding.start for finding in spans if finding.start < end < finding.end]
             has_moved = bool(starts)
             end = min(starts, default=end)
         if end <= self._held_start:
             return ""
-        block = next((span for span in spans if span.action == "block" and span.begin < end), None)
+        block = next((span for span in spans if span.action == "block" and span.start < end), None)
         if block is not None:
-            end, self.blocking_finding = max(block.begin, self._held_start), block
+            end, self.blocking_finding = max(block.start, self._held_start), block
         shown_findings = [finding for finding in findings if self._held_start < finding.end <= end]
         self.findings += [self._shift_to_whole_text(finding) for finding in shown_findings]
         if block is not None:
@@ -137,19 +138,19 @@ class StreamGuard:
         return masked_text
 
     def _shift_to_held_text(self, finding: GuardFinding, *, shift: int) -> GuardFinding:
-        begin = max(finding.begin, self._held_start) - self._held_start + shift
-        return replace(finding, begin=begin, end=finding.end - self._held_start + shift)
+        start = max(finding.start, self._held_start) - self._held_start + shift
+        return replace(finding, start=start, end=finding.end - self._held_start + shift)
 
     def _shift_to_whole_text(self, finding: GuardFinding) -> GuardFinding:
-        begin, end = finding.begin + self._dropped_length, finding.end + self._dropped_length
-        return replace(finding, begin=begin, end=end)
+        start, end = finding.start + self._dropped_length, finding.end + self._dropped_length
+        return replace(finding, start=start, end=end)
 
     def _drop_shown_text(self) -> None:
         surplus = self._held_start - _LOOK_BEHIND
         if surplus > _LOOK_BEHIND:
             if self._scanner.is_injection_enforced:  # cut only where a sentence begins
                 sentences = split_sentences(self._text, as_json=self._as_json)
-                surplus = max(begin for begin, _ in ((0, 0), *sentences) if begin <= surplus)
+                surplus = max(start for start, _ in ((0, 0), *sentences) if start <= surplus)
             self._text = self._text[surplus:]
             self._held_start -= surplus
             self._dropped_length += surplus
@@ -157,5 +158,5 @@ class StreamGuard:
 
 def is_json_string_open(text: str, *, was_open: bool) -> bool:
     """Return whether a JSON string is open after this piece of a document."""
-    quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text))
-    return was_open ^ (quotes % 2 == 1)
+    quote_count = len(re.findall(r'(?<!\\)(?:\\\\)*"', text))
+    return was_open ^ (quote_count % 2 == 1)

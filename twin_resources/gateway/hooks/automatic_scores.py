@@ -4,8 +4,8 @@ Scope: names, ids and values of the scores. These are the answer's support by it
 US dollars, the best quotation's score and threshold, and the findings of the guards.
 Out of scope: feedback from readers (`feedback.py`), judges, which also read the question.
 
-Support is lexical: it detects invented names and numbers but not wrong logic. Word overlap with the
-source: Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173.
+Support is lexical: it detects invented names and numbers but not faulty reasoning. Word
+overlap with the source: Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
 

@@ -9,7 +9,7 @@ Source: e-detectors, Shin, Ramdas and Rinaldo, https://arxiv.org/abs/2203.03532,
 Each request to the canary yields up to three values x ∈ {0, 1}:
 
     errors    it failed and the stable version answered the same question    tolerated: n = .02
-    latency   it took longer than 3 times the 95 % quantile of the stable
+    latency   it took longer than 3 times the 95th percentile of the stable
               version's answers (at least 2 s)                               tolerated: n = .05
     safety    its answer has a finding of `safety.py`        tolerated: stable's share + n = .05
 
@@ -42,11 +42,11 @@ TOLERATED_ERRORS, TOLERATED_SLOW, TOLERATED_UNSAFE = 0.02, 0.05, 0.05  # n of ea
 # A healthy canary is stopped within `HORIZON` requests with probability at most `ALPHA`.
 HORIZON, ALPHA = 10_000, 0.01
 THRESHOLD = len(CAUSES) * HORIZON / ALPHA  # three tests share α
-SLOW_FACTOR = 3.0  # applied to the stable version's 95 % quantile
+SLOW_FACTOR = 3.0  # times the 95th percentile of the stable version's answers
 MIN_SLOW_S = 2.0
-# The limit while the window has fewer than `MIN_ANSWERS` answers, too few for the quantile.
+# The limit while the window has fewer than `MIN_ANSWERS` answers, too few for a percentile.
 DEFAULT_SLOW_S, MIN_ANSWERS = 30.0, 20
-WINDOW_ANSWERS, WINDOW_S = 200, 600.0
+MAX_WINDOW_ANSWERS, WINDOW_S = 200, 600.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class StableWindow:
         recent_answers = [
             previous for previous in self.answers if answer.ended_at - previous.ended_at <= WINDOW_S
         ]
-        return StableWindow((*recent_answers, answer)[-WINDOW_ANSWERS:])
+        return StableWindow((*recent_answers, answer)[-MAX_WINDOW_ANSWERS:])
 
     def with_newest_unsafe(self) -> StableWindow:
         """Return the window with its newest answer marked as unsafe."""
@@ -88,8 +88,8 @@ class StableWindow:
         if len(self.answers) < MIN_ANSWERS:
             return DEFAULT_SLOW_S
         durations = sorted(answer.seconds for answer in self.answers)
-        quantile = durations[math.ceil(0.95 * len(durations)) - 1]
-        return max(MIN_SLOW_S, SLOW_FACTOR * quantile)
+        percentile_95 = durations[math.ceil(0.95 * len(durations)) - 1]
+        return max(MIN_SLOW_S, SLOW_FACTOR * percentile_95)
 
     def unsafe_share(self) -> float:
         """Return the share of answers with a finding; 0 without answers."""
@@ -100,7 +100,7 @@ class StableWindow:
 
 @dataclass(frozen=True)
 class Breaker:
-    """The state of one canary.
+    """The state of the three tests of one canary.
 
     Attributes:
         wealth: cause → M_k, one per bet.

@@ -42,7 +42,7 @@ def refusal_for_error(record: RequestRecord, error: Exception) -> RefusedError:
 
 def _prompt_refusal(record: RequestRecord, error: Exception, tried: str) -> RefusedError:
     if record.chat_request.response_format is not None and "exceed" not in str(error).lower():
-        # The prompt is not too long.
+        # An error that is not about the length of the prompt is about the format.
         return unenforceable_format_refusal(record.chat_request.model, str(error))
     server_key = record.decision.server_key
     return RefusedError(

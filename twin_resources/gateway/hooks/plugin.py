@@ -79,7 +79,7 @@ class TwinPlugin(CustomLogger):
             find_router: returns LiteLLM's router.
         """
         super().__init__()
-        self.path = request_path
+        self.request_path = request_path
         self.budget = budget
         self.watch = watch
         self._find_router = find_router
@@ -118,7 +118,7 @@ class TwinPlugin(CustomLogger):
             RefusedError: see `RequestPath.prepare`; 429 or 503 if the client named the paid model
                 and its cost cannot be reserved.
         """
-        return await self._reserve_cost(await self.path.prepare(question, key), key)
+        return await self._reserve_cost(await self.request_path.prepare(question, key), key)
 
     async def _reserve_cost(self, record: RequestRecord, key: Key) -> RequestRecord:
         """Reserve the maximum cost of the answer if the paid model is to write it.
@@ -141,7 +141,7 @@ class TwinPlugin(CustomLogger):
             if record.chat_request.has_named_version:
                 raise
             problem = "budget used up" if error.status == 429 else "budget unreadable"
-            return await self.path.prepare(record.chat_request, key, paid_problem=problem)
+            return await self.request_path.prepare(record.chat_request, key, paid_problem=problem)
         return record
 
     def _store_record(self, call_id: str, record: RequestRecord) -> None:
@@ -323,7 +323,7 @@ class TwinPlugin(CustomLogger):
         user_api_key_dict: UserAPIKeyAuth,
         traceback_str: str | None = None,
     ) -> HTTPException | None:
-        """Replace LiteLLM's error with one that names the cause and the next step."""
+        """Return an error that names the cause and the next step, or None to keep LiteLLM's."""
         record = self.find_record(request_data.get("litellm_call_id"))
         if record is not None and record.cost.paid_call is not None:
             is_proxy_error = isinstance(original_exception, ProxyException | HTTPException)

@@ -161,8 +161,7 @@ class TraceLogger(CustomLogger):
         Args:
             times_ns: start and end in nanoseconds since 1970; by default the time of the answer,
                 which ends now.
-            model_parameters: sampling parameters as LiteLLM sent them; or None for
-                the prepared ones.
+            model_parameters: sampling parameters as LiteLLM sent them; None for the prepared ones.
         """
         record.is_traced = True
         count_answer(

@@ -1,8 +1,8 @@
 """Build all attributes of an answer's span, so that a trace contains no others.
 
 Scope: the attributes of the generation span, built from the record of the request.
-Out of scope: LiteLLM's own attributes, which contain client IP, headers, user agent and key hash.
-The logger in `trace_logger.py` writes these attributes in their place.
+Out of scope: LiteLLM's own attributes, which contain the client's address, headers, user agent
+and key hash. The logger in `trace_logger.py` writes these attributes in their place.
 
 Attribute names: https://langfuse.com/integrations/native/opentelemetry
 """
@@ -44,7 +44,7 @@ def span_attributes(
     """
     metadata = record.trace_metadata()
 
-    def clean(text: str) -> str:
+    def redact_text(text: str) -> str:
         return redact(text, region=record.author.language).text
 
     attributes: dict[str, str | bool] = {
@@ -54,7 +54,7 @@ def span_attributes(
         "langfuse.observation.model.name": record.decision.server_key,
         "langfuse.observation.input": _to_json(
             [
-                {**message, "content": clean(str(message.get("content") or ""))}
+                {**message, "content": redact_text(str(message.get("content") or ""))}
                 for message in messages
             ]
         ),
@@ -64,7 +64,7 @@ def span_attributes(
         "user.id": record.exchange.key.reader,
     }
     if answer:
-        answer_message = {"role": "assistant", "content": clean(answer)}
+        answer_message = {"role": "assistant", "content": redact_text(answer)}
         attributes["langfuse.observation.output"] = _to_json(answer_message)
     if usage:
         attributes["langfuse.observation.usage_details"] = _to_json(usage)

@@ -1,4 +1,4 @@
-"""Classify a question for the strata of the detector and the table of the router.
+"""Classify a question; the detector and the router's table group questions by this class.
 
 Scope: the rule and its class names.
 Out of scope: the use of a class (`routing/`, the detector).
@@ -47,14 +47,14 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = (
 STRUCTURED = "structured"
 
 
-def classify_question(question: str, *, structured: bool = False) -> str:
+def classify_question(question: str, *, is_structured: bool = False) -> str:
     """Return the class of a question: the class of a rule, `structured`, or `other`.
 
     Args:
-        structured: whether the answer must be JSON. JSON is not prose and would lower the scores of
-            a class of prose.
+        is_structured: whether the answer must be JSON. JSON is not prose and would lower the scores
+            of a class of prose.
     """
-    if structured:
+    if is_structured:
         return STRUCTURED
     text = question.strip().lower()
     return next((name for name, pattern in _RULES if pattern.search(text)), "other")

@@ -82,14 +82,14 @@ def fit_history(
     remaining_tokens -= sum(
         count_tokens(message["content"]) + TURN_OVERHEAD_TOKENS for message in prompt
     )
-    dropped_turns = len(turns)
-    while dropped_turns:
-        text = turns[dropped_turns - 1]["content"]
+    dropped_count = len(turns)
+    while dropped_count:
+        text = turns[dropped_count - 1]["content"]
         remaining_tokens -= TURN_OVERHEAD_TOKENS
         if len(text) > remaining_tokens * _MAX_CHARACTERS_PER_TOKEN:
             break
         remaining_tokens -= count_tokens(text)
         if remaining_tokens < 0:
             break
-        dropped_turns -= 1
-    return turns[dropped_turns:], dropped_turns
+        dropped_count -= 1
+    return turns[dropped_count:], dropped_count

@@ -58,13 +58,13 @@ SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
 MAX_BODY_BYTES = 256 * 1024
 # The question and the turn before it. With two turns before it, fewer follow-ups retrieved their
 # answer.
-SEARCH_TURNS = 2
+SEARCH_TURN_COUNT = 2
 # A turn that may name a subject: a question, three words, or a script without spaces between words.
 _MAY_NAME_SUBJECT = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 _OMISSION = "\n…\n"
-MAX_KIND_CHARACTERS = 40  # limit on a client's value that a response repeats
+MAX_REPEATED_CHARACTERS = 40  # limit on a client's value that a response repeats
 CONTINUED_ANSWER = "the unfinished answer"
 """Entry of `twin.ignored` for a final assistant message that the client wants continued. The
 gateway answers the question from the start."""
@@ -139,7 +139,7 @@ class ChatRequest:
     @property
     def prompt_class(self) -> str:
         """The class of the question, see `prompt_classes.py`."""
-        return classify_question(self.question, structured=self.response_format is not None)
+        return classify_question(self.question, is_structured=self.response_format is not None)
 
 
 def decode_object(raw: bytes) -> dict[str, Any]:
@@ -364,13 +364,13 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
     other_types: list[str] = []
     for part in cast("list[object]", content) if isinstance(content, list) else [content]:
         fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
-        kind = fields.get("type")
+        part_type = fields.get("type")
         # A refusal is an answer of a different model, so it counts as text.
-        text = fields.get("refusal") if kind == "refusal" else fields.get("text")
-        if kind in {"text", "refusal"} and isinstance(text, str):
+        text = fields.get("refusal") if part_type == "refusal" else fields.get("text")
+        if part_type in {"text", "refusal"} and isinstance(text, str):
             texts.append(text)
-        elif isinstance(kind, str) and kind not in {"text", "refusal"}:
-            other_types.append(kind[:MAX_KIND_CHARACTERS])
+        elif isinstance(part_type, str) and part_type not in {"text", "refusal"}:
+            other_types.append(part_type[:MAX_REPEATED_CHARACTERS])
         else:
             raise bad_request(
                 "messages",
@@ -385,7 +385,7 @@ def _conversation_search_text(turns: Sequence[Mapping[str, str]]) -> str:
     *earlier_turns, question = [turn["content"] for turn in turns if turn["role"] == "user"]
     # A second "Go on." refers to the question before both.
     subject_turns = [turn for turn in earlier_turns if _MAY_NAME_SUBJECT.search(turn)]
-    newest_turns = [question, *(subject_turns or earlier_turns)[:-SEARCH_TURNS:-1]]
+    newest_turns = [question, *(subject_turns or earlier_turns)[:-SEARCH_TURN_COUNT:-1]]
     return "\n".join(map(_message_search_text, newest_turns))[:MAX_SEARCH_CHARACTERS]
 
 

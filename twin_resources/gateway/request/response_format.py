@@ -50,18 +50,18 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
     if not isinstance(value, dict):
         _refuse(f"a {type(value).__name__}", 'send an object such as {"type": "json_object"}')
     response_format = cast("dict[str, Any]", value)
-    kind = response_format.get("type")
-    if kind not in (TEXT, JSON_OBJECT, JSON_SCHEMA):
-        _refuse(f"the type {kind!r}", f"send {TEXT}, {JSON_OBJECT} or {JSON_SCHEMA}")
-    allowed_keys = {"type", JSON_SCHEMA} if kind == JSON_SCHEMA else {"type"}
+    format_type = response_format.get("type")
+    if format_type not in (TEXT, JSON_OBJECT, JSON_SCHEMA):
+        _refuse(f"the type {format_type!r}", f"send {TEXT}, {JSON_OBJECT} or {JSON_SCHEMA}")
+    allowed_keys = {"type", JSON_SCHEMA} if format_type == JSON_SCHEMA else {"type"}
     if unknown_keys := sorted(set(response_format) - allowed_keys):
         _refuse(
-            f"the key {unknown_keys[0]!r} with the type {kind}",
+            f"the key {unknown_keys[0]!r} with the type {format_type}",
             f"to send a schema, use the type {JSON_SCHEMA} and the key {JSON_SCHEMA}",
         )
-    if kind == TEXT:
+    if format_type == TEXT:
         return None
-    if kind == JSON_SCHEMA:
+    if format_type == JSON_SCHEMA:
         _check_named_schema(response_format.get(JSON_SCHEMA))
     return response_format
 
@@ -137,20 +137,20 @@ def _build_value(text: str, schema: Any, root: Mapping[str, Any], levels: int) -
     if options := _alternative_schemas(node, root):
         values = (_build_value(text, option, root, levels - 1) for option in options)
         return next((value for value in values if value is not _NO_VALUE), _NO_VALUE)
-    kind: Any = node.get("type") or ("object" if "properties" in node else None)
-    kinds = cast("list[Any]", kind) if isinstance(kind, list) else [kind]
+    node_type: Any = node.get("type") or ("object" if "properties" in node else None)
+    types = cast("list[Any]", node_type) if isinstance(node_type, list) else [node_type]
     if {"enum", "const"} & node.keys():
         return _NO_VALUE
-    if not text and "null" in kinds:
+    if not text and "null" in types:
         return None
-    if "string" in kinds and "format" not in node:
+    if "string" in types and "format" not in node:
         min_length, max_length = (node.get(name) for name in ("minLength", "maxLength"))
         is_too_short = isinstance(min_length, int | float) and len(text) < min_length
         is_too_long = isinstance(max_length, int | float) and len(text) > max_length
         return _NO_VALUE if is_too_short or is_too_long else text
-    if "array" in kinds and not text and not node.get("minItems"):
+    if "array" in types and not text and not node.get("minItems"):
         return list[Any]()
-    return _build_object(text, node, root, levels - 1) if "object" in kinds else _NO_VALUE
+    return _build_object(text, node, root, levels - 1) if "object" in types else _NO_VALUE
 
 
 def _build_object(text: str, node: dict[str, Any], root: Mapping[str, Any], levels: int) -> Any:

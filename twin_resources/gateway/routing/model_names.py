@@ -15,8 +15,12 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.authors.answer_forms import VOICE, resolve_form
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
+from twin_resources.gateway.routing.decision_builders import (
+    decision_for_arm,
+    paid_decision,
+    served_version,
+)
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.variants import decision_for_arm, paid_decision, served_version
 from twin_resources.registry.route_names import BASE, DRAFT, PAID
 
 

@@ -1,7 +1,7 @@
 """Score a question with its author's fitted policy, at the pace of spending that the budget allows.
 
 Scope: the policy's decision on a question's vector, the pace of spending by author. Out of scope:
-the resulting version, whether the policy applies (`routing/learned.py`), the mathematics
+the resulting version, whether the policy applies (`routing/fitted_policy.py`), the mathematics
 (`router/`), reading the file (`live_config.py`).
 """
 # pyright: strict
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twin_resources.gateway.routing.decision import RouteDecision, ScoredQuestion
-from twin_resources.gateway.routing.learned import find_lapse_reason
+from twin_resources.gateway.routing.fitted_policy import find_lapse_reason
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.router.pacing import RemainingBudget, SpendingPace
 from twin_resources.router.routing_decision import choose_model, question_features
@@ -75,24 +75,24 @@ class QuestionRouter:
             length=len(chat_request.question),
             closeness=retrieved_passages.closeness,
         )
-        step = await self._choose_step(policy)
-        decision = choose_model(policy, features, step=step)
+        step_index = await self._choose_step(policy)
+        decision = choose_model(policy, features, step_index=step_index)
         # Priced at the mean length of the labels' answers, because the length of this answer is
         # unknown.
         self._get_pace(policy).record_question(
             self.clock(), np.asarray(decision.gains), policy.prices
         )
-        return ScoredQuestion(policy, decision=decision, step=step)
+        return ScoredQuestion(policy, decision=decision, step_index=step_index)
 
     async def _choose_step(self, policy: RoutingPolicy) -> int:
         pace, now = self._get_pace(policy), self.clock()
         if not pace.is_due(now):
-            return pace.step
+            return pace.step_index
         budget = await asyncio.to_thread(self.remaining_budget, policy.author)
         if budget is None:
             return policy.active_step_index
         return pace.choose_step(
-            now, budget, policy.steps, policy.prices, certified=policy.active_step_index
+            now, budget, policy.steps, policy.prices, certified_index=policy.active_step_index
         )
 
     def _get_pace(self, policy: RoutingPolicy) -> SpendingPace:

@@ -1,7 +1,7 @@
 """Apply the routing rules in order; the first decision is used.
 
 Scope: the simple rules, the order of all rules, and the permission check before them. Out of scope:
-the author's fitted policy (`learned.py`). A rule has the type
+the author's fitted policy (`fitted_policy.py`). A rule has the type
 `(request, snapshot) -> RouteDecision | None` and a line in `RULES`.
 """
 # pyright: strict
@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from twin_resources.authors.answer_forms import NO_MODEL_REASON, ProseRelease
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingRule
-from twin_resources.gateway.routing.learned import route_by_policy
-from twin_resources.gateway.routing.model_names import check_access
-from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.traffic_split import decision_if_serving, draw_for_request
-from twin_resources.gateway.routing.variants import (
+from twin_resources.gateway.routing.decision_builders import (
     decision_for_arm,
     is_paid_allowed,
     not_ready_refusal,
     paid_decision,
 )
+from twin_resources.gateway.routing.fitted_policy import route_by_policy
+from twin_resources.gateway.routing.model_names import check_access
+from twin_resources.gateway.routing.snapshot import Snapshot
+from twin_resources.gateway.routing.traffic_split import decision_if_serving, draw_for_request
 from twin_resources.registry.route_names import (
     BASE,
     FALLBACK_PREFIX,

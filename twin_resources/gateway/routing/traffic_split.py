@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
+from twin_resources.gateway.routing.decision_builders import decision_for_arm
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.variants import decision_for_arm
 from twin_resources.registry.policy import AuthorPolicy
 from twin_resources.registry.route_names import BASE
 

@@ -1,1 +1,1 @@
-"""The process: the application, its parts, and the watcher of the home's files."""
+"""The gateway process: the application, its parts, its background tasks and its metrics."""

@@ -22,7 +22,7 @@ from twin_resources.settings import load_secrets, load_settings
 
 
 def application() -> ASGIApp:
-    """Build the application of the home that `TWIN_HOME` names.
+    """Build the application for the home in `TWIN_HOME`.
 
     Changes `os.environ`, because LiteLLM reads its variables when it is imported.
     """

@@ -2,7 +2,7 @@
 
 Scope: disabling automatic collection, permanently or while LiteLLM is imported, and the scheduled
 collections that replace it.
-Out of scope: the timer (`config_watcher.py`).
+Out of scope: the timer (`background_tasks.py`).
 
 Python up to 3.11 collects during allocations. A finalizer that sets a context variable can then
 free the tree of variables that `ContextVar.set` is copying, and the process ends with a
@@ -20,7 +20,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-YOUNG_COLLECTION_SECONDS = 0.5
+YOUNG_COLLECTION_INTERVAL_S = 0.5
 FULL_COLLECTION_ROUNDS = 60  # in rounds; equals 30 s
 
 

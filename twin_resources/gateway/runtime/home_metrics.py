@@ -4,8 +4,9 @@ Scope: reading the numbers when Prometheus scrapes a gateway.
 Out of scope: counting requests and answers (`observability/metrics.py`), alert rules
 (`deploy/monitoring/alerts.yaml`).
 
-Every gateway of a home returns the same numbers, so an alert rule takes their maximum. A part that
-cannot be read is left out, and `twin_home_readable` names it; the other parts are still reported.
+Every gateway of a home returns the same numbers, so an alert rule takes the maximum over
+gateways. A part that cannot be read is left out, and `twin_home_readable` names it; the other parts
+are still reported.
 """
 # pyright: strict
 
@@ -83,7 +84,7 @@ class HomeMetrics(Collector):
         counts = self.outbox.counts()
         yield _gauge(
             "twin_outbox_waiting",
-            "Items that wait for the trace store.",
+            "Items waiting to be sent to the trace store.",
             ("kind",),
             [(("score",), counts.scores), (("trace",), counts.traces)],
         )
@@ -123,13 +124,13 @@ class HomeMetrics(Collector):
         ]
         yield _gauge(
             "twin_quality_evidence",
-            "Evidence of a fall of the scores (E).",
+            "Evidence (e-value) that the scores have dropped.",
             labels,
             [(key, stream.e_value) for key, stream in streams],
         )
         yield _gauge(
             "twin_quality_floor",
-            "The lowest mean score, from 0 to 1, that does not count as a fall.",
+            "The lowest mean score, from 0 to 1, that does not count as a drop.",
             (*labels, "prompt_class"),
             [
                 ((*key, prompt_class or "all"), bound)
@@ -144,7 +145,7 @@ class HomeMetrics(Collector):
         )
         yield _gauge(
             "twin_quality_alarm_raised_timestamp_seconds",
-            "When the oldest alarm without a decision was raised.",
+            "Time at which the oldest undecided alarm was raised.",
             ("author",),
             [((author,), alarm.raised_at) for author, alarm in alarms.items()],
         )
@@ -157,7 +158,7 @@ class HomeMetrics(Collector):
             nano_dollars[str(row["purpose"]), str(row["author"])] += int(row["nano"])
         yield _gauge(
             "twin_spent_today_dollars",
-            "US dollars that paid models have cost on this UTC day.",
+            "Cost of paid models in US dollars since midnight UTC.",
             ("purpose", "author"),
             [(key, nano / NANO_PER_DOLLAR) for key, nano in nano_dollars.items()],
         )

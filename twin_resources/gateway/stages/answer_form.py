@@ -92,12 +92,14 @@ def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[
     if language_note or not quotes:
         posts = retrieved_passages.nearest[:MAX_NEAREST]
         text = language_note or no_posts_text(
-            exchange.chat_request.question, author, nearest=bool(posts)
+            exchange.chat_request.question, author, has_nearest=bool(posts)
         )
         opening = render_nearest_posts(text, posts)
         return AnswerParts("not_written_about", opening, nearest=posts, cited_passages=posts), ""
-    ids = {quote.document_id for quote in quotes}
-    sources = tuple(passage for passage in retrieved_passages.nearest if passage.document_id in ids)
+    quoted_ids = {quote.document_id for quote in quotes}
+    sources = tuple(
+        passage for passage in retrieved_passages.nearest if passage.document_id in quoted_ids
+    )
     return AnswerParts(
         target_form, render_quotes(quotes, before_prose=False), quotes, cited_passages=sources
     ), ""

@@ -19,8 +19,8 @@ from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.exchange.exchange import Exchange, FixedText
 from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input, guard_passages
 from twin_resources.gateway.front_desk.answers import front_desk_answer, rewriting_text
-from twin_resources.gateway.front_desk.earlier_answers import is_rewriting_request
 from twin_resources.gateway.front_desk.message_kinds import classify_message
+from twin_resources.gateway.front_desk.rewriting_requests import is_rewriting_request
 from twin_resources.gateway.guards.guard_record import summarize_findings
 from twin_resources.gateway.request.housekeeping import (
     HOUSEKEEPING,
@@ -47,8 +47,10 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
     result, kind = await asyncio.to_thread(_screen_message, exchange.chat_request, author)
     answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
-    can_be_rewriting = not result.guard_refusal and kind != "danger"
-    if can_be_rewriting and await asyncio.to_thread(_is_refused_rewriting, exchange):
+    may_be_rewriting_request = not result.guard_refusal and kind != "danger"
+    if may_be_rewriting_request and await asyncio.to_thread(
+        _is_refused_rewriting_request, exchange
+    ):
         text = rewriting_text(exchange.chat_request.question, author)
         answer = FixedText(text, front_desk="rewriting")
     elif kind == "danger" or (kind and not result.guard_refusal):
@@ -114,7 +116,7 @@ def _screen_message(
     return guard_input(chat_request, author), _message_kind(chat_request, author)
 
 
-def _is_refused_rewriting(exchange: Exchange) -> bool:
+def _is_refused_rewriting_request(exchange: Exchange) -> bool:
     """Return whether a reader requests a rewrite of an earlier answer and no model may write it."""
     chat_request = exchange.chat_request
     is_for_model = bool(chat_request.alias) or resolve_requested_form(exchange)[0] == VOICE

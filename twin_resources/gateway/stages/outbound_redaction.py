@@ -28,13 +28,14 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
     if exchange.is_answered or not (decision.server_key == PAID or decision.provider):
         return exchange
 
-    def clean(text: str) -> str:
+    def redact_text(text: str) -> str:
         return redact(text, region=exchange.author.language).text
 
     chat_request, notes = exchange.chat_request, exchange.notes
     retrieved_passages = exchange.retrieved_passages
     turns = tuple(
-        {"role": turn["role"], "content": clean(turn["content"])} for turn in chat_request.history
+        {"role": turn["role"], "content": redact_text(turn["content"])}
+        for turn in chat_request.history
     )
     if find_consent_date(exchange.author) is None and retrieved_passages.passages:
         retrieved_passages, notes = replace(retrieved_passages, passages=()), (*notes, NO_CONSENT)
@@ -46,8 +47,8 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
         exchange,
         chat_request=replace(
             chat_request,
-            question=clean(chat_request.question),
-            system=clean(chat_request.system),
+            question=redact_text(chat_request.question),
+            system=redact_text(chat_request.system),
             history=turns,
         ),
         retrieved_passages=retrieved_passages,

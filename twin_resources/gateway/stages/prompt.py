@@ -39,10 +39,10 @@ async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchan
     note, truncation_note = _build_system_note(request, author)
     ignored_parameters = (SYSTEM_MESSAGES,) if request.system and not note else ()
     sampling = _sampling_parameters(request, author)
-    history, dropped_turns = _fit_history(exchange, services, sampling)
+    history, dropped_count = _fit_history(exchange, services, sampling)
     notes = [truncation_note] if truncation_note else []
-    if dropped_turns and not exchange.is_answered:
-        notes.append(f"{dropped_turns} earlier turns were left out")
+    if dropped_count and not exchange.is_answered:
+        notes.append(f"{dropped_count} earlier turns were left out")
     return replace(
         exchange,
         sampling=sampling,

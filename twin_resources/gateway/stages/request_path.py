@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from twin_resources.access.keys import Key
 from twin_resources.gateway.costs.answer_cost import AnswerCost
 from twin_resources.gateway.exchange.exchange import Exchange
-from twin_resources.gateway.exchange.request_record import RequestRecord, new_trace_id
+from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import (
     NO_QUOTATION,
     NOT_JUDGED,
@@ -81,7 +81,6 @@ class RequestPath(RequestServices):
             degraded=tuple(note for note in notes if note),
             guard_records=exchange.guard_records,
             provider=(decision.provider or self.paid_model) if exchange.provider_parts else "",
-            trace_id=new_trace_id(),
             stage_log=stage_log,
         )
         record.prose_note = self._build_prose_note(record)
@@ -100,7 +99,7 @@ class RequestPath(RequestServices):
             is_draft = chat_request.alias == DRAFT
             return ProseNote(draft_reason=release.why_not or (NOT_JUDGED if is_draft else ""))
         cutoff = release.cut if record.answer_form == "quote_and_voice" else None
-        judge = self.passage_finder.sentence_judge(cutoff.judge) if cutoff else None
+        judge = self.passage_finder.create_sentence_judge(cutoff.judge) if cutoff else None
         if cutoff is None or judge is None:
             return ProseNote()
         texts = [source.text for source in (*record.sources, *record.quotes)]

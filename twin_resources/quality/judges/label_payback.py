@@ -49,9 +49,9 @@ def estimate_payback(
         connection, author, since=now - timedelta(days=PAYBACK_DAYS)
     )
     payback = Payback(
-        labels_to_buy=max(0, settings.routing_labels - label_count - reusable_count),
-        saving=USUAL_SAVING if policy is None else 1.0 - policy.step.kept,
-        questions_asked=answer_counts.own + answer_counts.paid,
+        missing_label_count=max(0, settings.routing_labels - label_count - reusable_count),
+        saved_share=USUAL_SAVING if policy is None else 1.0 - policy.step.kept,
+        question_count=answer_counts.own + answer_counts.paid,
         answer_usd=answer_price_usd(
             settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
         ),

@@ -224,7 +224,9 @@ class LanguageModelJudge:
                 is_permanent = 400 <= status < 500 and status not in _RETRYABLE_STATUSES
                 if is_permanent or attempts == MAX_REQUESTS:
                     raise
-                time.sleep(retry_delay_s(error, attempts=attempts, initial_delay_s=_FIRST_DELAY_S))
+                time.sleep(
+                    retry_delay_s(error, attempt_count=attempts, initial_delay_s=_FIRST_DELAY_S)
+                )
 
     def _record_usage(self, usd: float) -> None:
         with self._lock:

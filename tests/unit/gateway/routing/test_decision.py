@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.gateway.routing.labelled import PAID, features, fitted_policy, sample_questions
+from tests.unit.gateway.routing.labelled_questions import (
+    PAID,
+    features,
+    fitted_policy,
+    sample_questions,
+)
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
@@ -29,14 +34,14 @@ def policy() -> RoutingPolicy:
     return fitted_policy(sample_questions(400, seed=0))
 
 
-def _row(policy: RoutingPolicy, topic: int):
+def _topic_features(policy: RoutingPolicy, topic: int):
     return question_features(policy, np.eye(8)[topic], length=80, closeness=0.5)
 
 
 def test_only_the_hard_topic_is_sent_to_the_paid_model(policy: RoutingPolicy) -> None:
-    hard = choose_model(policy, _row(policy, 0))
-    easy = choose_model(policy, _row(policy, 1))
-    assert (hard.model, easy.model) == (1, 0)
+    hard = choose_model(policy, _topic_features(policy, 0))
+    easy = choose_model(policy, _topic_features(policy, 1))
+    assert (hard.model_index, easy.model_index) == (1, 0)
     assert hard.gain > hard.threshold > easy.gain
     assert hard.is_margin_held
     assert "paid" in hard.reason
@@ -55,7 +60,7 @@ def test_the_nearest_labels_and_the_interval_explain_a_decision(policy: RoutingP
     assert gain_interval(0.0, np.zeros(0), np.zeros(0)) == (-1.0, 1.0)
 
 
-def test_a_class_with_few_labels_is_shrunk_to_the_others() -> None:
+def test_a_class_with_few_labels_is_shrunk_towards_the_others() -> None:
     random = np.random.default_rng(0)
     gains = [*random.normal(0.4, 0.2, 200), *random.normal(0.0, 0.2, 200), 1.0, 1.0]
     table = {
@@ -70,7 +75,7 @@ def test_a_class_with_few_labels_is_shrunk_to_the_others() -> None:
     assert class_table(["one"], [0.5])[0].labels == 1
 
 
-def _pace(policy: RoutingPolicy, *, interval_s: float, count: int = 200) -> SpendingPace:
+def _create_pace(policy: RoutingPolicy, *, interval_s: float, count: int = 200) -> SpendingPace:
     pace, questions = SpendingPace(), sample_questions(count, seed=11)
     predicted = policy.gain.predict(features(questions))
     for number in range(count):
@@ -79,29 +84,29 @@ def _pace(policy: RoutingPolicy, *, interval_s: float, count: int = 200) -> Spen
 
 
 def test_with_enough_budget_the_certified_step_is_used(policy: RoutingPolicy) -> None:
-    pace = _pace(policy, interval_s=10.0)
+    pace = _create_pace(policy, interval_s=10.0)
     step = pace.choose_step(
         2000.0,
         RemainingBudget(10.0, 3600.0),
         policy.steps,
         policy.prices,
-        certified=policy.active_step_index,
+        certified_index=policy.active_step_index,
     )
-    assert step == policy.active_step_index == pace.step
+    assert step == policy.active_step_index == pace.step_index
 
 
 def test_with_too_little_budget_a_cheaper_step_is_used_without_the_margin(
     policy: RoutingPolicy,
 ) -> None:
-    pace = _pace(policy, interval_s=1.0)
+    pace = _create_pace(policy, interval_s=1.0)
     kept = policy.step.kept
     # A quarter of the amount that the certified step would spend on 3,600 questions.
     budget = RemainingBudget(0.25 * kept * 3600 * PAID.usd, 3600.0)
     step = pace.choose_step(
-        200.0, budget, policy.steps, policy.prices, certified=policy.active_step_index
+        200.0, budget, policy.steps, policy.prices, certified_index=policy.active_step_index
     )
     assert policy.steps[step].kept == pytest.approx(0.25 * kept, abs=0.05)
-    routed = choose_model(policy, _row(policy, 1), step=step)
+    routed = choose_model(policy, _topic_features(policy, 1), step_index=step)
     assert not routed.is_margin_held
     assert "margin not held" in routed.reason
     assert pace.choose_step(
@@ -109,7 +114,7 @@ def test_with_too_little_budget_a_cheaper_step_is_used_without_the_margin(
         RemainingBudget(0.0, 100.0),
         policy.steps,
         policy.prices,
-        certified=policy.active_step_index,
+        certified_index=policy.active_step_index,
     ) == (len(policy.steps) - 1)
 
 
@@ -121,7 +126,7 @@ def test_the_pace_is_updated_once_a_minute(policy: RoutingPolicy) -> None:
         RemainingBudget(1.0, 1.0),
         policy.steps,
         policy.prices,
-        certified=policy.active_step_index,
+        certified_index=policy.active_step_index,
     )
     assert not pace.is_due(59.0)
     assert pace.is_due(60.0)
@@ -131,7 +136,7 @@ def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) ->
     path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
     reread = read_routing_policy(path)
-    row = _row(policy, 0)
+    row = _topic_features(policy, 0)
     assert choose_model(reread, row) == choose_model(policy, row)
     assert (reread.steps, reread.classes, reread.models) == (
         policy.steps,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.unit.gateway.routing.labelled import MARGIN, features, sample_questions
+from tests.unit.gateway.routing.labelled_questions import MARGIN, features, sample_questions
 from twin_resources.errors import TwinError
 from twin_resources.router import adoption
 from twin_resources.router.fixed_order import (
@@ -70,7 +70,7 @@ def test_no_step_is_certified_after_the_first_lost_bet() -> None:
 def test_with_few_labels_no_step_is_certified_and_missing_labels_are_estimated() -> None:
     steps = _steps(60)
     assert find_cheapest_step(steps) is None
-    decision = adoption.decide_adoption(steps, labels=60, spread=0.3, margin=MARGIN)
+    decision = adoption.decide_adoption(steps, label_count=60, spread=0.3, margin=MARGIN)
     assert not decision.is_adopted
     assert decision.missing_labels > 100
     assert f"about {decision.missing_labels} more" in decision.reason
@@ -80,19 +80,19 @@ def test_an_always_needed_paid_model_has_no_operating_point() -> None:
     gains = np.full((1500, 1), 0.6)
     noise = 0.01 * np.random.default_rng(7).standard_normal((1500, 1))
     steps = compute_price_steps(gains, gains + noise, [0.0, 0.001], margin=MARGIN)
-    decision = adoption.decide_adoption(steps, labels=1500, spread=0.1, margin=MARGIN)
+    decision = adoption.decide_adoption(steps, label_count=1500, spread=0.1, margin=MARGIN)
     assert (decision.is_adopted, decision.missing_labels) == (False, 0)
     assert "no operating point" in decision.reason
 
 
 def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> None:
     steps = _steps(400)
-    decision = adoption.decide_adoption(steps, labels=400, spread=0.3, margin=MARGIN)
+    decision = adoption.decide_adoption(steps, label_count=400, spread=0.3, margin=MARGIN)
     assert decision.is_adopted
     assert decision.step == find_cheapest_step(steps)
     few_labels = adoption.decide_adoption(
         steps,
-        labels=400,
+        label_count=400,
         spread=0.3,
         margin=MARGIN,
         differences_to_policy_in_force=[np.zeros(20)] * len(steps),
@@ -101,7 +101,7 @@ def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> N
     assert 100 < few_labels.missing_labels < 300
     worse = adoption.decide_adoption(
         steps,
-        labels=400,
+        label_count=400,
         spread=0.3,
         margin=MARGIN,
         differences_to_policy_in_force=[np.full(400, -0.1)] * len(steps),
@@ -110,7 +110,7 @@ def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> N
     assert worse.missing_labels == 0
     as_good = adoption.decide_adoption(
         steps,
-        labels=400,
+        label_count=400,
         spread=0.3,
         margin=MARGIN,
         differences_to_policy_in_force=[np.zeros(400)] * len(steps),

@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.gateway.routing.labelled import features, sample_questions
+from tests.unit.gateway.routing.labelled_questions import features, sample_questions
 from twin_resources.errors import TwinError
 from twin_resources.router.features import feature_rows, fit_scale
 from twin_resources.router.gain import assign_folds, fit
 
 
-def test_a_held_out_fold_is_predicted_as_by_a_fit_of_the_others() -> None:
+def test_a_held_out_fold_is_predicted_as_by_a_fit_to_the_other_folds() -> None:
     questions = sample_questions(60, seed=1)
     rows, folds = features(questions), np.arange(60) % 4
     whole_fit = fit(rows, questions.gains, folds)
     for fold in range(4):
-        others = folds != fold
-        partial_fit = fit(rows[others], questions.gains[others], folds[others])
-        assert whole_fit.cross_fitted[~others] == pytest.approx(
-            partial_fit.model.predict(rows[~others]), abs=2e-5
+        is_other = folds != fold
+        partial_fit = fit(rows[is_other], questions.gains[is_other], folds[is_other])
+        assert whole_fit.cross_fitted[~is_other] == pytest.approx(
+            partial_fit.model.predict(rows[~is_other]), abs=2e-5
         )
 
 

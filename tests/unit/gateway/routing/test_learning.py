@@ -15,9 +15,9 @@ from twin_resources.router.learning_decision import (
     decide_learning,
 )
 
-NOW = ComparedModels("checkpoint-2", "openai/gpt-4o-mini", "e1")
+CURRENT = ComparedModels("checkpoint-2", "openai/gpt-4o-mini", "e1")
 STATE = LearningState(
-    current_models=NOW, policy_models=None, labels=100, max_labels=1_500, usd_left=1.0,
+    current_models=CURRENT, policy_models=None, label_count=100, max_labels=1_500, usd_left=1.0,
     payback=Payback(1_400, 0.25, 6_000, 0.0001),
     changed_at=200.0, last_run_at=100.0,
 )  # fmt: skip
@@ -27,19 +27,19 @@ STATE = LearningState(
     ("changed_fields", "should_run", "reason"),
     [
         ({}, True, "1,400 labels are missing"),
-        ({"last_run_at": None, "policy_models": NOW}, True, "1,400 labels are missing"),
+        ({"last_run_at": None, "policy_models": CURRENT}, True, "1,400 labels are missing"),
         ({"current_models": None}, False, "no stable version"),
-        ({"labels": 1_500}, False, "1,500 labels, which is the maximum"),
+        ({"label_count": 1_500}, False, "1,500 labels, which is the maximum"),
         ({"usd_left": 0.00009}, False, "budget for labels is used up"),
         ({"last_run_at": 200.0}, False, "no question has arrived"),
-        ({"last_run_at": 200.0, "labels": 0}, True, "1,500 labels are missing"),
-        ({"policy_models": replace(NOW, own="checkpoint-1")}, True, "another version"),
-        ({"policy_models": replace(NOW, paid="gpt-4o")}, True, "another paid model"),
+        ({"last_run_at": 200.0, "label_count": 0}, True, "1,500 labels are missing"),
+        ({"policy_models": replace(CURRENT, own="checkpoint-1")}, True, "another version"),
+        ({"policy_models": replace(CURRENT, paid="gpt-4o")}, True, "another paid model"),
         ({"payback": Payback(1_400, 0.25, 5_599, 0.0001)}, False, "below 187 questions a day"),
         (
             {
                 "payback": Payback(1_400, 0.0, 9_000, 0.0001),
-                "policy_models": replace(NOW, own="c1"),
+                "policy_models": replace(CURRENT, own="c1"),
             },
             False,
             "never pays",
@@ -47,7 +47,11 @@ STATE = LearningState(
         # every missing label already has its paid answer
         ({"payback": Payback(0, 0.25, 1, 0.0001), "usd_left": 0.0}, True, "1,400 labels"),
         # the existing labels can be fitted without money
-        ({"policy_models": replace(NOW, embedder="e0"), "usd_left": 0.0}, True, "another embedder"),
+        (
+            {"policy_models": replace(CURRENT, embedder="e0"), "usd_left": 0.0},
+            True,
+            "another embedder",
+        ),
     ],
 )
 def test_a_run_starts_when_it_would_find_something(
@@ -67,6 +71,6 @@ def test_the_break_even_point_does_not_depend_on_the_price() -> None:
     assert (value - low) / value == pytest.approx((high - value) / value, abs=1e-9)
     assert 0.01 < (value - low) / value < 0.03
     assert "pays after 6,000 questions; the current rate is 300 a day" in expensive.summary
-    assert replace(expensive, labels_to_buy=0, questions_asked=0).is_worthwhile, (
+    assert replace(expensive, missing_label_count=0, question_count=0).is_worthwhile, (
         "the answers of an earlier version are kept"
     )

@@ -1,4 +1,4 @@
-"""Run the background tasks of the gateway: watch its files, the router's servers and the outbox.
+"""Run the background tasks of the gateway, such as reloading its files and the router's servers.
 
 Scope: the tasks that run alongside the requests and start and end with the server.
 Out of scope: any work for which a request waits.
@@ -25,13 +25,13 @@ from twin_resources.gateway.config.live_config import POLL_SECONDS
 from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.routing.snapshot import Server
-from twin_resources.gateway.runtime.gc_schedule import YOUNG_COLLECTION_SECONDS, GcScheduler
+from twin_resources.gateway.runtime.gc_schedule import YOUNG_COLLECTION_INTERVAL_S, GcScheduler
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
 REMOVAL_DELAY_S = 120.0
-THROUGHPUT_SECONDS = 10.0
-TOKENIZERS_SECONDS = 10.0  # a new base model may have been prepared
+THROUGHPUT_INTERVAL_S = 10.0
+TOKENIZERS_INTERVAL_S = 10.0  # a new base model may have been prepared
 WARM_UP_TIMEOUT_S = 60.0
 
 
@@ -137,14 +137,14 @@ class BackgroundTasks:
         self._run_every(POLL_SECONDS, lambda: self._reload_files(servers))
         self._run_every(POLL_SECONDS, self._update_trace_problem)
         self._run_every(POLL_SECONDS, self.purge_responses)
-        self._run_every(THROUGHPUT_SECONDS, self._write_throughput)
+        self._run_every(THROUGHPUT_INTERVAL_S, self._write_throughput)
         await asyncio.to_thread(self.request_path.reload_tokenizers)
         self._run_every(
-            TOKENIZERS_SECONDS, lambda: asyncio.to_thread(self.request_path.reload_tokenizers)
+            TOKENIZERS_INTERVAL_S, lambda: asyncio.to_thread(self.request_path.reload_tokenizers)
         )
         await self._warm_up()
         self.gc_scheduler.begin()
-        self._run_every(YOUNG_COLLECTION_SECONDS, self.gc_scheduler.collect)
+        self._run_every(YOUNG_COLLECTION_INTERVAL_S, self.gc_scheduler.collect)
 
     async def stop(self) -> None:
         """Stop the tasks and write waiting data; called when the server ends."""
@@ -162,10 +162,10 @@ class BackgroundTasks:
         servers.update(snapshot.servers)
         if has_changed:
             names = sorted(name for name, server in snapshot.servers.items() if server.ready)
-            notes = [*snapshot.problems, *snapshot.author_problems.values()]
+            problems = [*snapshot.problems, *snapshot.author_problems.values()]
             sys.stderr.write(
                 f"configuration loaded: authors {sorted(snapshot.authors)}, ready {names}"
-                + (f", problems {notes}" if notes else "")
+                + (f", problems {problems}" if problems else "")
                 + "\n"
             )
 

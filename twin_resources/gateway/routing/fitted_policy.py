@@ -1,4 +1,4 @@
-"""Rule: the author's fitted policy sends a question to a costlier model that is worth its price.
+"""Apply an author's fitted policy, which may send a question to a more expensive model.
 
 Scope: whether the policy applies to a question, the version that it chooses, and the note for the
 trace and the reader. Out of scope: the mathematics (`router/`), the pace of spending
@@ -17,9 +17,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingNote
+from twin_resources.gateway.routing.decision_builders import paid_decision
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.traffic_split import decision_if_serving
-from twin_resources.gateway.routing.variants import paid_decision
 from twin_resources.registry.route_names import PAID, ROUTED_PREFIX
 
 if TYPE_CHECKING:
@@ -33,19 +33,21 @@ PROMPT_SHARE = 0.8
 
 
 def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """Return the policy's choice, the drawn version or a costlier model, with the reason."""
-    score = request.scored_question
-    if score is None:
+    """Return the policy's choice, the drawn version or a more expensive model, with the reason."""
+    scored_question = request.scored_question
+    if scored_question is None:
         return None
     own_decision = decision_if_serving(request, snapshot, "canary") or decision_if_serving(
         request, snapshot, "stable"
     )
     if own_decision is None:
         return None
-    policy, routing = score.policy, score.decision
+    policy, routing = scored_question.policy, scored_question.decision
     if routing is None:
-        return replace(own_decision, routing_note=RoutingNote(f"not routed: {score.lapse_reason}"))
-    if routing.model == 0:
+        return replace(
+            own_decision, routing_note=RoutingNote(f"not routed: {scored_question.lapse_reason}")
+        )
+    if routing.model_index == 0:
         return replace(
             own_decision,
             degraded=(*own_decision.degraded, *_margin_deviation(routing)),
