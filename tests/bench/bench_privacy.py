@@ -57,7 +57,7 @@ def plant_values(posts: Sequence[str], *, count_per_group: int) -> list[tuple[st
     rng = random.Random(7)
     long_posts = [post for post in posts if len(post) > 2 * PASSAGE_CHARACTERS]
     cases: list[tuple[str, Plant, int]] = []
-    for plant in generate_plants(11, each=count_per_group):
+    for plant in generate_plants(11, count_per_group=count_per_group):
         post = rng.choice(long_posts)
         start = rng.randrange(len(post) - PASSAGE_CHARACTERS)
         passage = post[start : start + PASSAGE_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Fixtures for the corpus assets: a folder of posts, an author, and a run of the three assets."""
+"""Provide fixtures for the corpus assets: posts, an author, and a run of the three assets."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ RESOURCES = {
     "tables_io": TablesIOManager(),
 }
 
-WHEN = ("Early", "Late", "Once", "Again", "Twice", "Yesterday", "Suddenly", "Slowly", "Then")
-WHAT = (
+OPENINGS = ("Early", "Late", "Once", "Again", "Twice", "Yesterday", "Suddenly", "Slowly", "Then")
+ENDINGS = (
     *("left", "fell", "stood", "rang", "turned", "burned", "sang", "slept", "waited", "broke"),
     *("outside", "upstairs", "alone", "softly", "nearby", "backwards", "gladly", "quickly"),
     "twice",
@@ -55,11 +55,11 @@ WHAT = (
 Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
-def paragraph(subject: str, *, sentences: int = 6) -> str:
-    """Build a paragraph that differs between subjects, so that no two are copies."""
+def narrate(subject: str, *, sentences: int = 6) -> str:
+    """Write a paragraph that differs between subjects, so that no two are near duplicates."""
     generator = random.Random(subject)
     return " ".join(
-        f"{generator.choice(WHEN)} the {subject} {' '.join(generator.sample(WHAT, 4))}, "
+        f"{generator.choice(OPENINGS)} the {subject} {' '.join(generator.sample(ENDINGS, 4))}, "
         f"and it didn't come back unchanged on day {day}."
         for day in range(sentences)
     )
@@ -71,7 +71,7 @@ def posts(tmp_path: Path) -> Path:
     folder = tmp_path / "my posts by José 李" / "_posts"
     folder.mkdir(parents=True)
     for year, subject in ((2019, "clock"), (2020, "boat"), (2021, "lamp")):
-        body = f"{paragraph(subject)}\n\n{paragraph('old ' + subject)}"
+        body = f"{narrate(subject)}\n\n{narrate('old ' + subject)}"
         text = f"---\ntitle: On the {subject}\n---\n\n{body}\n"
         (folder / f"{year}-05-01-{subject}.md").write_text(text, encoding="utf-8")
     return folder.parent
@@ -118,7 +118,7 @@ def materialize(instance: dg.DagsterInstance, author: Author, tokenizer: None) -
     return run
 
 
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
+def get_metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """Return the metadata of the asset's only materialization."""
     [event] = result.asset_materializations_for_node(asset)
     return {name: value.value for name, value in event.metadata.items()}

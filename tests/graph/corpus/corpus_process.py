@@ -1,4 +1,4 @@
-"""The corpus chain in a separate process, which can be killed at any moment.
+"""Run the corpus chain in a separate process, which can be killed at any moment.
 
 Scope: the work of that process and its report. Out of scope: the time of the kill and the
 assertions (`test_killed.py`).
@@ -22,7 +22,7 @@ import matplotlib.figure  # noqa: F401
 import openvino  # noqa: F401
 import trafilatura  # noqa: F401
 
-from tests.graph.corpus.conftest import ASSETS, CHECKS, RESOURCES, SLUG, metadata
+from tests.graph.corpus.conftest import ASSETS, CHECKS, RESOURCES, SLUG, get_metadata
 from twin_assets.knowledge.embeddings import embeddings, every_chunk_is_searchable
 from twin_resources.dagster_resources import EmbedderResource, RetrieverResource
 
@@ -30,16 +30,16 @@ CHAIN = [*ASSETS, embeddings]
 QUESTION = "What became of the boat?"
 
 
-def run_chain(home: Path, report: Path, times: int) -> None:
-    """Materialize the chain and its checks `times` times, then search.
+def run_chain(home: Path, report_path: Path, run_count: int) -> None:
+    """Materialize the chain and its checks `run_count` times, then search.
 
-    At the end, write `report`: the number of inputs that each run computed, by asset, and the
+    At the end, write `report_path`: the number of inputs that each run computed, by asset, and the
     chunks that a question finds.
     """
     os.environ["TWIN_HOME"] = str(home)
     resources = RESOURCES | {"embedder": EmbedderResource()}
     computed: list[dict[str, object]] = []
-    for _ in range(times):
+    for _ in range(run_count):
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions("authors", [SLUG])
             result = dg.materialize(
@@ -51,7 +51,7 @@ def run_chain(home: Path, report: Path, times: int) -> None:
         failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
         assert not failed, failed
         names = [asset.key.path[-1] for asset in CHAIN]
-        computed.append({name: metadata(result, name)["computed"] for name in names})
+        computed.append({name: get_metadata(result, name)["computed"] for name in names})
     passages = RetrieverResource().retriever().retrieve(SLUG, QUESTION).passages
     chunk_ids = [passage.chunk_id for passage in passages]
-    report.write_text(json.dumps({"computed": computed, "found": chunk_ids}), encoding="utf-8")
+    report_path.write_text(json.dumps({"computed": computed, "found": chunk_ids}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The checks of `cleaned_documents` in Dagster, and the metadata of its runs."""
+"""Test the checks of `cleaned_documents` in Dagster, and the metadata of its runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.corpus.conftest import SLUG, Materialize, metadata, paragraph
+from tests.graph.corpus.conftest import SLUG, Materialize, get_metadata, narrate
 from twin_assets.corpus import boilerplate, cleaning, contracts, document_claims
 from twin_resources.storage.tables.tables import Tables
 
@@ -36,7 +36,7 @@ def test_all_claims_are_blocking_checks(materialize: Materialize) -> None:
 def test_remaining_buttons_fail_the_check_and_stop_the_chunks(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = f"{paragraph('kite')}\n\nSubscribe now\n\n{paragraph('old kite')}\n"
+    text = f"{narrate('kite')}\n\nSubscribe now\n\n{narrate('old kite')}\n"
     (posts / "_posts" / "2022-01-01-kite.md").write_text(text)
     monkeypatch.setattr(boilerplate, "remove_platform_lines", lambda text: text)
     result = materialize(raise_on_error=False)
@@ -88,7 +88,7 @@ def test_a_quarantined_row_is_explained_and_counted(
     contract = checks["rows_keep_their_contract"]
     assert contract.passed
     assert contract.metadata["quarantined"].value == {"kept_rows_have_words_and_a_language": 1}
-    assert metadata(result, "cleaned_documents")["quarantined"] == 1
+    assert get_metadata(result, "cleaned_documents")["quarantined"] == 1
     assert tables.read("cleaned_documents_quarantine", SLUG).height == 1
 
 
@@ -96,10 +96,10 @@ def test_the_event_log_has_statistics_but_no_text(
     materialize: Materialize, instance: dg.DagsterInstance, posts: Path
 ) -> None:
     (posts / "_posts" / "2022-01-01-mail.md").write_text(
-        f"{paragraph('letter')} Write to ann.lee@clockmail.ch about it.\n"
+        f"{narrate('letter')} Write to ann.lee@clockmail.ch about it.\n"
     )
     result = materialize()
-    statistics = metadata(result, "cleaned_documents")
+    statistics = get_metadata(result, "cleaned_documents")
     assert statistics["kept"] == 4
     assert statistics["languages"] == {"en": 4}
     assert statistics["replaced"] == {"e-mail": 1}
@@ -119,7 +119,7 @@ def test_a_row_is_checked_once_per_contract_version(
 
     assert count_checked_rows() == (3, 3)
     assert count_checked_rows() == (0, 3)
-    (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{paragraph('letter')}\n")
+    (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{narrate('letter')}\n")
     assert count_checked_rows() == (1, 4)
     monkeypatch.setattr(contracts, "schema_version", lambda _schema: "another")
     assert count_checked_rows() == (4, 4)
@@ -136,7 +136,7 @@ def test_an_invalid_row_is_reported_by_every_run(
         lambda *frames: build_rows(*frames).with_columns(pl.lit("").alias("language")),
     )
     monkeypatch.setattr(contracts, "select_valid_rows", lambda frame, _schema: frame)
-    (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{paragraph('letter')}\n")
+    (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{narrate('letter')}\n")
     for _ in range(2):
         check = read_checks(materialize(raise_on_error=False))["rows_keep_their_contract"]
         assert not check.passed

@@ -1,4 +1,4 @@
-"""Incremental updates from `raw_posts` to `cleaned_documents` in real tables."""
+"""Test incremental updates from `raw_posts` to `cleaned_documents` in real tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.graph.corpus.conftest import paragraph
+from tests.graph.corpus.conftest import narrate
 from tests.stored_rows import store_rows
 from twin_assets.corpus import (
     cleaning,
@@ -36,8 +36,8 @@ def build_post(text: str, **fields: Any) -> dict[str, Any]:
 def build_posts(*subjects: str, footer: str = "") -> Posts:
     posts: Posts = {}
     for subject in subjects:
-        text = f"{paragraph(subject, sentences=3)}\n\n{paragraph('old ' + subject, sentences=3)}"
-        posts[f"{subject}.md"] = build_post(text + footer)
+        paragraphs = [narrate(name, sentences=3) for name in (subject, f"old {subject}")]
+        posts[f"{subject}.md"] = build_post("\n\n".join(paragraphs) + footer)
     return posts
 
 
@@ -207,7 +207,7 @@ def test_an_invalid_row_is_quarantined_until_it_is_corrected(
 def test_incremental_cleaning_equals_cleaning_at_once(
     clean: Clean, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Copies, footers and edits in several steps, one of which is interrupted."""
+    """Clean copies, footers and edits in several steps, one of which is interrupted."""
     posts = build_posts(*(f"clock{n}" for n in range(12)), footer=FOOTER)
     posts |= {
         f"copy{n}": build_post(posts[f"clock{n}.md"]["text"].replace("Once", "Never") + f" So {n}.")
@@ -243,7 +243,7 @@ def test_incremental_cleaning_equals_cleaning_at_once(
     assert documents.schema == column_types(CleanedDocuments)
 
 
-def check_all(
+def check_claims(
     tables: Tables, *, most_quarantined: float = 0.2
 ) -> dict[str, cleaning_tables.ClaimResult]:
     return cleaning_tables.check_stored_claims(tables, ANN, most_quarantined=most_quarantined)
@@ -255,13 +255,13 @@ MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"
 def test_a_document_that_breaks_a_claim_is_quarantined(clean: Clean, tables: Tables) -> None:
     posts = build_posts("clock", "boat", "lamp", "kite", "tram", "bell")
     valid_text = posts["boat.md"]["text"]
-    posts["boat.md"] = build_post(f"{valid_text} {MENU} {paragraph('pier')}")
+    posts["boat.md"] = build_post(f"{valid_text} {MENU} {narrate('pier')}")
     run = clean(posts)
     assert "boat.md" not in read_reasons(tables)
     [quarantined] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
     assert quarantined["source_id"] == "boat.md"
     assert quarantined["failed_rules"] == ["no_platform_boilerplate_left"]
-    claims = check_all(tables)
+    claims = check_claims(tables)
     assert all(claim.holds for claim in claims.values())
     counts = claims["no_platform_boilerplate_left"].counts
     assert (counts["quarantined"], counts["quarantined_share"]) == (1, 0.1667)
@@ -274,16 +274,16 @@ def test_a_document_that_breaks_a_claim_is_quarantined(clean: Clean, tables: Tab
 
 def test_a_claim_fails_above_the_configured_share(clean: Clean, tables: Tables) -> None:
     posts = build_posts("clock", "boat", "lamp", "kite")
-    posts["boat.md"] = build_post(f"{posts['boat.md']['text']} {MENU} {paragraph('pier')}")
+    posts["boat.md"] = build_post(f"{posts['boat.md']['text']} {MENU} {narrate('pier')}")
     clean(posts)
-    claims = check_all(tables)
+    claims = check_claims(tables)
     assert [name for name, claim in claims.items() if not claim.holds] == [
         "no_platform_boilerplate_left"
     ]
     message = claims["no_platform_boilerplate_left"].message
     assert "25% of the usable documents" in message
     assert "TWIN_MOST_QUARANTINED allows only 20%" in message
-    assert all(claim.holds for claim in check_all(tables, most_quarantined=0.25).values())
+    assert all(claim.holds for claim in check_claims(tables, most_quarantined=0.25).values())
 
 
 def test_foreign_posts_that_cleaning_keeps_are_quarantined(
@@ -294,7 +294,7 @@ def test_foreign_posts_that_cleaning_keeps_are_quarantined(
         posts[name]["author"] = "Bo Ek"
     monkeypatch.setattr(cleaning_verdicts, "is_possible_handle", lambda *_: True)
     clean(posts)
-    claims = check_all(tables)
+    claims = check_claims(tables)
     assert [name for name, claim in claims.items() if not claim.holds] == ["no_foreign_byline"]
     assert claims["no_foreign_byline"].counts["quarantined"] == 3
     assert set(read_reasons(tables)) == {"clock.md", "tram.md"}
@@ -324,7 +324,7 @@ def test_claims_are_measured_once_per_document(
 
     monkeypatch.setattr(document_claims, "measure", record_rows)
     clean(posts)
-    assert all(claim.holds for claim in check_all(tables).values())
+    assert all(claim.holds for claim in check_claims(tables).values())
     clean(posts | build_posts("tram"))
-    check_all(tables)
+    check_claims(tables)
     assert row_counts == [3, 1]

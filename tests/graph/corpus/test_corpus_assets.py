@@ -1,4 +1,4 @@
-"""raw_posts → cleaned_documents → document_chunks on real tables, run by Dagster in process."""
+"""Test `raw_posts`, `cleaned_documents` and `document_chunks` on real tables, run by Dagster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.corpus.conftest import ASSETS, RESOURCES, SLUG, Materialize, metadata, paragraph
+from tests.graph.corpus.conftest import ASSETS, RESOURCES, SLUG, Materialize, get_metadata, narrate
 from twin_assets.corpus import cleaning
 from twin_assets.knowledge import chunking
 from twin_resources.authors import Author, write_author
@@ -18,15 +18,15 @@ from twin_resources.models.embedder.embedder import EmbedderTokenizer
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
-NAMES = ("raw_posts", "cleaned_documents", "document_chunks")
+ASSET_NAMES = ("raw_posts", "cleaned_documents", "document_chunks")
 
 
 def count_computed(result: dg.ExecuteInProcessResult) -> dict[str, object]:
-    return {name: metadata(result, name)["computed"] for name in NAMES}
+    return {name: get_metadata(result, name)["computed"] for name in ASSET_NAMES}
 
 
 def read_versions(tables: Tables) -> dict[str, str | None]:
-    return {name: tables.data_version(name, SLUG) for name in NAMES}
+    return {name: tables.data_version(name, SLUG) for name in ASSET_NAMES}
 
 
 def read_reasons(tables: Tables) -> dict[str, str]:
@@ -36,7 +36,7 @@ def read_reasons(tables: Tables) -> dict[str, str]:
 
 def test_first_import_fills_the_three_tables(materialize: Materialize, tables: Tables) -> None:
     result = materialize()
-    assert count_computed(result) == dict.fromkeys(NAMES, 3)
+    assert count_computed(result) == dict.fromkeys(ASSET_NAMES, 3)
     raw = tables.read("raw_posts", SLUG)
     assert raw["source_id"].to_list() == [
         "_posts/2019-05-01-clock.md",
@@ -62,14 +62,14 @@ def test_a_second_run_computes_and_writes_nothing(
 ) -> None:
     materialize()
     before = read_versions(tables)
-    lance = [tables.lance_version(name, SLUG) for name in NAMES]
+    lance_versions = [tables.lance_version(name, SLUG) for name in ASSET_NAMES]
     second = materialize()
-    assert count_computed(second) == dict.fromkeys(NAMES, 0)
-    for name in NAMES:
-        numbers = metadata(second, name)
+    assert count_computed(second) == dict.fromkeys(ASSET_NAMES, 0)
+    for name in ASSET_NAMES:
+        numbers = get_metadata(second, name)
         assert (numbers["written"], numbers["deleted"], numbers["bytes_written"]) == (0, 0, 0)
     assert read_versions(tables) == before
-    assert [tables.lance_version(name, SLUG) for name in NAMES] == lance
+    assert [tables.lance_version(name, SLUG) for name in ASSET_NAMES] == lance_versions
 
 
 def test_added_edited_and_deleted_posts_propagate(
@@ -79,14 +79,14 @@ def test_added_edited_and_deleted_posts_propagate(
     kept_chunks = read_chunk_ids(tables, "On the lamp")
     old_boat = read_chunk_ids(tables, "On the boat")
     folder = posts / "_posts"
-    (folder / "2022-01-01-kite.md").write_text(f"# A kite\n\n{paragraph('kite')}\n")
+    (folder / "2022-01-01-kite.md").write_text(f"# A kite\n\n{narrate('kite')}\n")
     boat = folder / "2020-05-01-boat.md"
     boat.write_text(boat.read_text().replace("old boat", "new boat"))
     (folder / "2019-05-01-clock.md").unlink()
 
     result = materialize()
 
-    raw = metadata(result, "raw_posts")
+    raw = get_metadata(result, "raw_posts")
     assert (raw["posts_added"], raw["posts_edited"], raw["posts_deleted"]) == (1, 1, 1)
     assert count_computed(result)["raw_posts"] == 3
     assert count_computed(result)["cleaned_documents"] == 3
@@ -104,8 +104,9 @@ def test_added_edited_and_deleted_posts_propagate(
     assert find_evaluation(result, "every_import_is_kept_or_explained").passed
 
     third = materialize()
-    assert count_computed(third) == dict.fromkeys(NAMES, 0)
-    assert metadata(third, "raw_posts")["posts_deleted"] == 0  # A tombstone is not deleted again.
+    assert count_computed(third) == dict.fromkeys(ASSET_NAMES, 0)
+    # A tombstone is not deleted again.
+    assert get_metadata(third, "raw_posts")["posts_deleted"] == 0
 
 
 def test_ten_new_posts_compute_ten_documents(
@@ -113,14 +114,14 @@ def test_ten_new_posts_compute_ten_documents(
 ) -> None:
     folder = posts / "_posts"
     for n in range(200):
-        (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{paragraph(f'subject {n}')}")
+        (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{narrate(f'subject {n}')}")
     first = materialize()
     for n in range(200, 210):
-        (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{paragraph(f'subject {n}')}")
+        (folder / f"2010-01-01-{n:03}.md").write_text(f"# Post {n}\n\n{narrate(f'subject {n}')}")
     second = materialize()
-    assert count_computed(second) == dict.fromkeys(NAMES, 10)
-    for name in NAMES:
-        before, after = metadata(first, name), metadata(second, name)
+    assert count_computed(second) == dict.fromkeys(ASSET_NAMES, 10)
+    for name in ASSET_NAMES:
+        before, after = get_metadata(first, name), get_metadata(second, name)
         assert after["written"] == after["dagster/row_count"] - before["dagster/row_count"]
         # Every commit writes a manifest of some kilobytes, but not the older posts.
         assert after["bytes_written"] < before["bytes_written"] / 2, name
@@ -147,14 +148,14 @@ def test_unusable_posts_have_reasons_and_affect_no_other(
     folder = posts / "_posts"
     (folder / "2022-01-01-torn.md").write_bytes("Ein schöner Tag".encode("utf-16")[:-1])
     (folder / "2022-01-01-latin.md").write_bytes(
-        f"---\ntitle: Über Uhren\n---\n\n{paragraph('Größe')}".encode("latin-1")
+        f"---\ntitle: Über Uhren\n---\n\n{narrate('Größe')}".encode("latin-1")
     )
     (folder / "2022-01-02-binary.md").write_bytes(b"\x00\x01\x02" * 50)
     (folder / "2022-01-03-broken.md").write_text("---\ntitle: never closed\n\ntext\n")
     (folder / "2022-01-04-huge.md").write_bytes(b"a word " * (50_000_000 // 7))
     (folder / "2022-01-05-empty.md").write_text("")
     (folder / "2022-01-06-short.md").write_text("Just three words.")
-    (folder / "2022-01-07-draft.md").write_text(f"---\npublished: false\n---\n{paragraph('x')}")
+    (folder / "2022-01-07-draft.md").write_text(f"---\npublished: false\n---\n{narrate('x')}")
     result = materialize()
     assert read_reasons(tables) == {
         "_posts/2019-05-01-clock.md": "",
@@ -169,11 +170,11 @@ def test_unusable_posts_have_reasons_and_affect_no_other(
         "_posts/2022-01-06-short.md": "too_short",
         "_posts/2022-01-07-draft.md": "draft",
     }
-    assert metadata(result, "cleaned_documents")["dropped"] == {
+    assert get_metadata(result, "cleaned_documents")["dropped"] == {
         reason: 1 for reason in sorted(read_reasons(tables).values(), reverse=True) if reason
     }
     assert find_evaluation(result, "every_import_is_kept_or_explained").passed
-    assert metadata(result, "raw_posts")["converted_from"] == {"windows-1252": 1}
+    assert get_metadata(result, "raw_posts")["converted_from"] == {"windows-1252": 1}
     rows = tables.read("raw_posts", SLUG, where="encoding != ''")
     assert rows["title"].to_list() == ["Über Uhren"]
     assert "Größe" in rows["text"][0]
@@ -240,7 +241,7 @@ def test_tokens_of_a_chunk_are_counted_again_once(materialize: Materialize, post
     counted, chunks = count_chunks()
     assert counted == chunks > 4
     assert count_chunks() == (0, chunks)
-    text = f"{paragraph('letter')}\n"
+    text = f"{narrate('letter')}\n"
     (posts / "_posts" / "2022-01-01-letter.md").write_text(text, encoding="utf-8")
     counted, all_chunks = count_chunks()
     assert 0 < counted == all_chunks - chunks
@@ -251,7 +252,7 @@ def test_two_sources_form_one_corpus(
 ) -> None:
     notes = tmp_path / "notes"
     (notes / "_posts").mkdir(parents=True)
-    (notes / "_posts" / "2019-05-01-clock.md").write_text(f"# Another clock\n\n{paragraph('bell')}")
+    (notes / "_posts" / "2019-05-01-clock.md").write_text(f"# Another clock\n\n{narrate('bell')}")
     write_author(home, Author(SLUG, "José Núñez", sources=(str(posts), str(notes))))
     materialize()
     assert set(read_reasons(tables)) >= {

@@ -1,4 +1,4 @@
-"""Exports imported into `raw_posts` in real tables: added, changed, deleted and kept posts."""
+"""Test importing exports into `raw_posts`: added, changed, deleted and kept posts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
+from tests.graph.corpus.conftest import RESOURCES, SLUG, get_metadata
 from tests.unit.corpus.packing import write_folder, write_zip
 from tests.unit.corpus.sample_exports import (
     EXPORTS,
@@ -20,8 +20,8 @@ from tests.unit.corpus.sample_exports import (
     SENTENCE,
     SHARES,
     SKIP_COUNTS,
-    medium_page,
-    share_link,
+    build_link,
+    build_medium_page,
 )
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
@@ -44,7 +44,7 @@ def import_from(home: Settings, instance: dg.DagsterInstance) -> Import:
         result = dg.materialize(
             [raw_posts], partition_key=SLUG, instance=instance, resources=RESOURCES
         )
-        return metadata(result, "raw_posts")
+        return get_metadata(result, "raw_posts")
 
     return run
 
@@ -54,7 +54,7 @@ def read_rows(tables: Tables) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_an_export_gives_rows_and_reasons_for_other_items(
+def test_an_export_becomes_rows_and_counts_of_skipped_items(
     name: str, import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     result = import_from(write_zip(EXPORTS[name], tmp_path / "export.zip"))
@@ -97,7 +97,7 @@ def test_a_newer_export_imports_only_changes(
     first.unlink()
     edited = SHARES.replace("both mine", "both still mine")
     edited = edited[: edited.index("2023-05-04")] + edited[edited.index("2023-05-05") :]
-    edited += f"2023-06-01 10:00:00,{share_link(7 << 60)},Something new. {SENTENCE},,,PUBLIC\n"
+    edited += f"2023-06-01 10:00:00,{build_link(7 << 60)},Something new. {SENTENCE},,,PUBLIC\n"
     result = import_from(write_zip(LINKEDIN | {"Shares.csv": edited}, tmp_path / "export-06.zip"))
     assert {kind: result[f"posts_{kind}"] for kind in ("added", "edited", "deleted")} == {
         "added": 1,
@@ -252,9 +252,9 @@ def test_an_erased_post_is_not_imported_again(
         tables.state, SLUG, [erased_post["source_id"]], [erased_post["content_hash"]]
     )
     tables.forget("raw_posts", SLUG, keys=[erased_post["source_id"]])
-    newer = SHARES + f"2023-06-01 10:00:00,{share_link(7 << 60)},New. {SENTENCE},,,PUBLIC\n"
+    newer = SHARES + f"2023-06-01 10:00:00,{build_link(7 << 60)},New. {SENTENCE},,,PUBLIC\n"
     # The same text again with another identifier.
-    newer += f"2023-06-02 10:00:00,{share_link(7 << 61)},{erased_post['text']},,,PUBLIC\n"
+    newer += f"2023-06-02 10:00:00,{build_link(7 << 61)},{erased_post['text']},,,PUBLIC\n"
     write_zip(LINKEDIN | {"Shares.csv": newer}, path)
     import_from(path)
     assert not read_rows(tables)["text"].str.contains("naïve").any()
@@ -295,7 +295,7 @@ def test_exports_and_plain_posts_of_one_author(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     notes = write_folder({"a.md": SENTENCE, "b.md": f"Other. {SENTENCE}"}, tmp_path / "notes")
-    page = {"posts/2020-01-02_A-0123456789ab.html": medium_page(f"<p>{SENTENCE}</p>")}
+    page = {"posts/2020-01-02_A-0123456789ab.html": build_medium_page(f"<p>{SENTENCE}</p>")}
     result = import_from(
         notes,
         write_zip(LINKEDIN, tmp_path / "linkedin.zip"),

@@ -1,4 +1,4 @@
-"""A failing feed keeps its posts, and the other sources are read."""
+"""Test that a failing feed keeps its posts while the other sources are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from twin_cli.commands.preview_report import show_preview
 from twin_cli.commands.progress_display import ProgressDisplay
 
-from tests.graph.corpus.conftest import RESOURCES, SLUG, metadata
+from tests.graph.corpus.conftest import RESOURCES, SLUG, get_metadata
 from tests.graph.corpus.test_exports import build_feed
 from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.packing import write_folder
@@ -35,7 +35,7 @@ class FeedServer:
     address: str = ""
     status: dict[str, int] = field(default_factory=dict[str, int])
 
-    def url(self, name: str) -> str:
+    def build_url(self, name: str) -> str:
         return f"{self.address.replace('//', f'//ada:{PASSWORD}@')}/{name}.xml"
 
     def answer(self, request: Request) -> Response:
@@ -50,7 +50,7 @@ def server() -> Iterator[FeedServer]:
         yield server
 
 
-class World:
+class Harness:
     """One author, whose sources can be imported repeatedly."""
 
     def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
@@ -65,8 +65,8 @@ class World:
 
 
 @pytest.fixture
-def world(home: Settings, instance: dg.DagsterInstance) -> World:
-    return World(home, instance)
+def harness(home: Settings, instance: dg.DagsterInstance) -> Harness:
+    return Harness(home, instance)
 
 
 def read_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
@@ -76,22 +76,22 @@ def read_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
 
 
 def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
-    world: World,
+    harness: Harness,
     server: FeedServer,
     tables: Tables,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     notes = write_folder({"a.md": SENTENCE}, tmp_path / "notes")
-    sources = (str(notes), server.url("1"))
-    assert read_check(world.import_sources(*sources)).passed
+    sources = (str(notes), server.build_url("1"))
+    assert read_check(harness.import_sources(*sources)).passed
     stored = tables.read("raw_posts", SLUG, where="source = 'feed'")
     assert stored.height == 2
 
     server.status["1"] = 503
     (notes / "b.md").write_text(f"Another. {SENTENCE}")
-    result = world.import_sources(*sources)
-    run_metadata = metadata(result, "raw_posts")
+    result = harness.import_sources(*sources)
+    run_metadata = get_metadata(result, "raw_posts")
     assert run_metadata["posts_added"] == 1
     assert run_metadata["posts_deleted"] == 0
     assert run_metadata["computed"] == 1
@@ -103,42 +103,42 @@ def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert not check.blocking
     assert tables.read("raw_posts", SLUG, where="source = 'feed'").equals(stored)
-    assert metadata(world.import_sources(*sources), "raw_posts")["computed"] == 0
+    assert get_metadata(harness.import_sources(*sources), "raw_posts")["computed"] == 0
 
     # A new version reads everything again, and takes posts of the failing feed from the table.
     monkeypatch.setattr("twin_assets.corpus.raw_posts_import.IMPORT_VERSION", "next")
-    assert metadata(world.import_sources(*sources), "raw_posts")["computed"] == 4
+    assert get_metadata(harness.import_sources(*sources), "raw_posts")["computed"] == 4
     rows = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
     assert sorted(rows["text"]) == sorted(stored["text"])
 
     server.status["1"] = 200
-    result = world.import_sources(*sources)
+    result = harness.import_sources(*sources)
     assert read_check(result).passed
-    assert metadata(result, "raw_posts")["sources_not_read"] == []
+    assert get_metadata(result, "raw_posts")["sources_not_read"] == []
 
 
-def test_one_of_two_feeds_fails(world: World, server: FeedServer, tables: Tables) -> None:
-    sources = (server.url("1"), server.url("5"))
-    world.import_sources(*sources)
+def test_one_of_two_feeds_fails(harness: Harness, server: FeedServer, tables: Tables) -> None:
+    sources = (server.build_url("1"), server.build_url("5"))
+    harness.import_sources(*sources)
     server.status["1"] = 404
-    run_metadata = metadata(world.import_sources(*sources), "raw_posts")
+    run_metadata = get_metadata(harness.import_sources(*sources), "raw_posts")
     assert (run_metadata["posts"], run_metadata["posts_deleted"]) == (4, 0)
     assert tables.read("raw_posts", SLUG, where="NOT deleted").height == 4
 
 
-def test_only_failing_feeds_are_an_error(world: World, server: FeedServer) -> None:
+def test_only_failing_feeds_are_an_error(harness: Harness, server: FeedServer) -> None:
     server.status |= {"1": 500, "5": 500}
     with pytest.raises(TwinError, match="HTTP 500"):
-        world.import_sources(server.url("1"), server.url("5"))
+        harness.import_sources(server.build_url("1"), server.build_url("5"))
 
 
 def test_the_preview_names_failed_sources_and_counts_stored_posts(
-    world: World, server: FeedServer, tmp_path: Path
+    harness: Harness, server: FeedServer, tmp_path: Path
 ) -> None:
-    sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.url("1"))
-    world.import_sources(*sources)
+    sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.build_url("1"))
+    harness.import_sources(*sources)
     server.status["1"] = 503
-    result = preview(sources, author="Ada", settings=world.home)
+    result = preview(sources, author="Ada", settings=harness.home)
     assert result.changes == {"added": 0, "edited": 0, "deleted": 0}
     assert result.found == 3
     assert "unreadable" not in result.dropped

@@ -1,4 +1,4 @@
-"""SIGKILL at any stage boundary or during a write by Lance does not change the result.
+"""Test that SIGKILL at a stage boundary or during a write does not change the result.
 
 The corpus chain runs in its own process. The test watches the files of its tables, and kills the
 process 0 to 20 ms after a certain file appears. The next run must leave the same tables as an
@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import fresh_home
-from tests.graph.corpus.conftest import SLUG, paragraph
+from tests.graph.corpus.conftest import SLUG, narrate
 from tests.graph.corpus.corpus_process import run_chain
 from tests.prepared_embedder import link_weights
 from twin_resources.authors import Author, write_author
@@ -31,7 +31,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 SEED = 20_261_120
-MAX_S = 600.0
+TIMEOUT_S = 600.0
 TABLES = ("raw_posts", "prepared_posts", "cleaned_documents", "document_chunks", "embeddings")
 """Tables in the order of the chain. The first file of a table marks a stage boundary. Other tables
 are compared too."""
@@ -50,17 +50,17 @@ class Kill:
     after_s: float
 
 
-def draw_kills(tries: int) -> list[Kill]:
+def draw_kills(kill_count: int) -> list[Kill]:
     """Draw kills over all tables and folders, in an empty home and one with older posts."""
     generator = random.Random(SEED)
     return [
         Kill(
             start=("empty", "imported")[(number + number // len(WATCHED_FOLDERS)) % 2],
-            table=TABLES[3 * number % len(TABLES)],  # The last table is among the first four.
+            table=TABLES[3 * number % len(TABLES)],  # Four kills include the last table.
             folder=WATCHED_FOLDERS[number % len(WATCHED_FOLDERS)],
             after_s=0.0 if number % 4 == 0 else generator.uniform(0, 0.02),
         )
-        for number in range(tries)
+        for number in range(kill_count)
     ]
 
 
@@ -108,17 +108,17 @@ class KillExperiment:
         shutil.rmtree(self.home.home)
         shutil.copytree(self.copies / name, self.home.home, symlinks=True)
 
-    def start(self, times: int) -> tuple[Any, Path]:
+    def start(self, run_count: int) -> tuple[Any, Path]:
         self.run_count += 1
         report = self.copies / f"report-{self.run_count}.json"
-        arguments = (self.home.home, report, times)
+        arguments = (self.home.home, report, run_count)
         process = self.processes.Process(target=run_chain, args=arguments)
         process.start()
         return process, report
 
-    def run(self, times: int) -> dict[str, Any]:
-        process, report = self.start(times)
-        process.join(MAX_S)
+    def run(self, run_count: int) -> dict[str, Any]:
+        process, report = self.start(run_count)
+        process.join(TIMEOUT_S)
         assert process.exitcode == 0
         return json.loads(report.read_text())
 
@@ -127,7 +127,7 @@ class KillExperiment:
         watched_folder = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.folder)
         existing_files = set(_list_files(watched_folder))
         process, _ = self.start(1)
-        deadline = time.monotonic() + MAX_S
+        deadline = time.monotonic() + TIMEOUT_S
         while process.is_alive() and set(_list_files(watched_folder)) <= existing_files:
             assert time.monotonic() < deadline, f"{kill}: nothing was written"
             time.sleep(0.002)
@@ -155,12 +155,13 @@ def write_posts(folder: Path, subjects: dict[str, str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "_posts").mkdir(parents=True)
     for number, (name, subject) in enumerate(subjects.items()):
-        text = f"---\ntitle: On the {subject}\n---\n\n{paragraph(subject)}\n\n{paragraph(name)}\n"
+        text = f"{narrate(subject)}\n\n{narrate(name)}\n"
+        text = f"---\ntitle: On the {subject}\n---\n\n{text}"
         (folder / "_posts" / f"{2010 + number}-05-01-{name}.md").write_text(text)
 
 
-OLDER = {"clock": "clock", "boat": "old boat", "lamp": "lamp", "kite": "kite"}
-NEWER = {"clock": "clock", "boat": "new boat", "lamp": "lamp", "kite": "kite", "copy": "lamp"}
+OLDER_POSTS = {"clock": "clock", "boat": "old boat", "lamp": "lamp", "kite": "kite"}
+NEWER_POSTS = {"clock": "clock", "boat": "new boat", "lamp": "lamp", "kite": "kite", "copy": "lamp"}
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +176,10 @@ def experiment(
         write_author(home, Author(SLUG, "Ada", sources=(str(posts),), language="en"))
         experiment = KillExperiment(home, posts)
         experiment.save("empty")
-        write_posts(posts, OLDER)
+        write_posts(posts, OLDER_POSTS)
         experiment.run(1)
         experiment.save("imported")
-        write_posts(posts, {name: text for name, text in NEWER.items() if name != "kite"})
+        write_posts(posts, {name: text for name, text in NEWER_POSTS.items() if name != "kite"})
         yield experiment
 
 
@@ -206,9 +207,9 @@ def _run_undisturbed(experiment: KillExperiment, start: str) -> tuple[HomeConten
     return content, report["found"]
 
 
-def _run_after_kills(experiment: KillExperiment, tries: int) -> Iterator[RecoveryResult]:
+def _run_after_kills(experiment: KillExperiment, kill_count: int) -> Iterator[RecoveryResult]:
     expected = {start: _run_undisturbed(experiment, start) for start in ("empty", "imported")}
-    for kill in draw_kills(tries):
+    for kill in draw_kills(kill_count):
         experiment.restore(kill.start)
         was_killed = experiment.kill_run(kill)
         report = experiment.run(2)

@@ -1,4 +1,4 @@
-"""Fixtures: a bucket on moto's server, configured in the environment like S3."""
+"""Provide a bucket on moto's server, configured in the environment like S3."""
 
 from __future__ import annotations
 

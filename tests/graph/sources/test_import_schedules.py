@@ -54,14 +54,14 @@ def server() -> Iterator[FeedServer]:
 
 
 @dg.op
-def nothing() -> None:
+def do_nothing() -> None:
     """Do nothing."""
 
 
 @dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
 def small_import() -> None:
     """A real run under the real name, without an import."""
-    nothing()
+    do_nothing()
 
 
 @dg.op

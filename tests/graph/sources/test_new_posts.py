@@ -192,7 +192,7 @@ def test_a_running_import_delays_the_next_one(world: World, folder: Path) -> Non
 def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> None:
     world.author("ann", folder)
     keys: set[str | None] = set()
-    # A link to the folder's file, of a kind that no importer reads: the run fails, really.
+    # No importer reads this format, so the import fails.
     (folder / "clocks.md").unlink()
     (folder / "boats.md").unlink()
     (folder / "notes.pages").write_bytes(b"PK")

@@ -22,7 +22,7 @@ from twin_resources.storage.object_store import (
 from twin_resources.storage.sources.listing import SourceNotFoundError, fingerprint, list_source
 
 
-def test_addresses() -> None:
+def test_addresses_are_split_and_normalized() -> None:
     assert split_address("s3://bucket/a/b/") == ("bucket", "a/b")
     assert split_address("s3:/bucket") == ("bucket", "")
     assert normalize_address("s3:/bucket/a b") == "s3://bucket/a b"
@@ -30,7 +30,7 @@ def test_addresses() -> None:
         split_address("s3://")
 
 
-def test_objects_of_a_prefix_are_in_its_folder(bucket: Bucket) -> None:
+def test_only_objects_below_a_prefix_are_listed(bucket: Bucket) -> None:
     for key in ("posts/a.md", "posts/deep/b.md", "posts/", "posts-of-another/c.md", "posts.md"):
         bucket.put(key, "text" if not key.endswith("/") else "")
     entries = list_objects(f"s3://{bucket.name}/posts")
@@ -40,7 +40,7 @@ def test_objects_of_a_prefix_are_in_its_folder(bucket: Bucket) -> None:
     assert len(list_objects(f"s3://{bucket.name}")) == 4
 
 
-def test_more_objects_than_one_page(bucket: Bucket) -> None:
+def test_all_pages_of_a_long_listing_are_read(bucket: Bucket) -> None:
     """A page has 1,000 objects; they are put into moto's memory, because requests take a minute."""
     store = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
     for number in range(1005):
@@ -90,7 +90,7 @@ def test_a_client_is_shared_within_an_environment(
     assert len(clients) == 3
 
 
-def test_fingerprints_follow_the_objects(bucket: Bucket) -> None:
+def test_a_fingerprint_changes_with_the_posts_of_a_prefix(bucket: Bucket) -> None:
     source = f"s3://{bucket.name}/posts"
     bucket.put("posts/a.md", "one")
     bucket.put("posts/b.png", "one")

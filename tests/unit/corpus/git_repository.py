@@ -14,7 +14,7 @@ class GitRepository:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.commits = 0
+        self.commit_count = 0
 
     @classmethod
     def create(cls, folder: Path) -> GitRepository:
@@ -42,8 +42,8 @@ class GitRepository:
         self.commit(time=time)
 
     def commit(self, *, time: str = "") -> None:
-        self.commits += 1
-        time = time or f"2024-05-01T{self.commits:02}:00:00+00:00"
+        self.commit_count += 1
+        time = time or f"2024-05-01T{self.commit_count:02}:00:00+00:00"
         self.git("add", "-A")
         self.git(
             *("commit", "-q", "-m", "A change"),

@@ -1,4 +1,4 @@
-"""Small valid and malformed exports of LinkedIn, Medium and Substack for the tests.
+"""Define small valid and malformed exports of LinkedIn, Medium and Substack.
 
 Scope: files in the format of the platforms, according to their documentation and to public
 parsers. No file is the export of a real person.
@@ -11,11 +11,11 @@ from tests.unit.corpus.packing import Files
 SENTENCE = "The old clock on the wall has a story that nobody in the workshop can tell any more."
 
 
-def share_link(number: int, kind: str = "share") -> str:
-    return f"https://www.linkedin.com/feed/update/urn%3Ali%3A{kind}%3A{number}"
+def build_link(number: int, urn_type: str = "share") -> str:
+    return f"https://www.linkedin.com/feed/update/urn%3Ali%3A{urn_type}%3A{number}"
 
 
-# Identifiers whose time is in them: milliseconds << 22, of 2023-05-01 12:34:56.789 and later days.
+# Identifiers that contain their time (ms << 22): 2023-05-01 12:34:56.789 and later days.
 FIRST, SECOND, THIRD, FOURTH, FIFTH = (
     (1_682_944_496_789 + day * 86_400_000) << 22 for day in range(5)
 )
@@ -23,16 +23,16 @@ FIRST, SECOND, THIRD, FOURTH, FIFTH = (
 SHARES = (
     "\ufeffDate,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
     # line breaks between the quotes, one paragraph empty, quotes doubled
-    f'2023-05-01 12:34:56,{share_link(FIRST)},"{SENTENCE}"\n""\n'
+    f'2023-05-01 12:34:56,{build_link(FIRST)},"{SENTENCE}"\n""\n'
     f'"He said ""mend it"", and I did. #clocks"\n,,,MEMBER_NETWORK\n'
     # quoted as in the CSV standard, with a comma in an address
-    f'2023-05-02 12:34:56,{share_link(SECOND, "ugcPost")},"Two lines,\nboth mine: {SENTENCE}",'
+    f'2023-05-02 12:34:56,{build_link(SECOND, "ugcPost")},"Two lines,\nboth mine: {SENTENCE}",'
     '"https://example.org/?a=1,2",,PUBLIC\n'
     # another person's post, shared without a comment
-    f"2023-05-03 12:34:56,{share_link(THIRD)},,https://example.org/theirs,,MEMBER_NETWORK\n"
+    f"2023-05-03 12:34:56,{build_link(THIRD)},,https://example.org/theirs,,MEMBER_NETWORK\n"
     # UTF-8 read as Windows-1252
-    f"2023-05-04 12:34:56,{share_link(FOURTH)},Itâ€™s a naÃ¯ve clock. {SENTENCE},,,MEMBER_NETWORK\n"
-    f"2023-05-05 12:34:56,{share_link(FIFTH)},For friends. {SENTENCE},,,CONNECTIONS\n"
+    f"2023-05-04 12:34:56,{build_link(FOURTH)},Itâ€™s a naÃ¯ve clock. {SENTENCE},,,MEMBER_NETWORK\n"
+    f"2023-05-05 12:34:56,{build_link(FIFTH)},For friends. {SENTENCE},,,CONNECTIONS\n"
 )
 ARTICLE = f"""<html><head><title>On clocks</title></head><body>
 <img src="https://media.licdn.com/cover.png" />
@@ -56,7 +56,7 @@ MALFORMED_LINKEDIN: Files = {
     **LINKEDIN,
     "Shares.csv": SHARES
     + "no date,https://www.linkedin.com/feed/,lost words,,,PUBLIC\n"
-    + f'2023-05-06 12:00:00,{share_link(FIFTH + 1)},"torn off in the mid',
+    + f'2023-05-06 12:00:00,{build_link(FIFTH + 1)},"torn off in the mid',
     "Shares_17.csv": b"\xff\xfe\x00\x01",
     "Articles/Articles/empty.html": "",
     "Articles/Articles/binary.html": b"\x00\x01\x02",
@@ -64,7 +64,7 @@ MALFORMED_LINKEDIN: Files = {
 MALFORMED_LINKEDIN_SKIPS = LINKEDIN_SKIPS | {"malformed_row": 2, "torn": 1, "empty": 1, "binary": 1}
 
 
-def medium_page(
+def build_medium_page(
     body: str, *, title: str = "On clocks", subtitle: str = "A subtitle", published: str = ""
 ) -> str:
     """A story as Medium exports it; without `published` it is a draft."""
@@ -85,20 +85,20 @@ def medium_page(
     )
 
 
-STORY = medium_page(
+STORY = build_medium_page(
     '<h3 class="graf graf--h3 graf--leading graf--title">On clocks</h3>'
     f'<p class="graf graf--p">{SENTENCE}</p><pre class="graf graf--pre">tick()</pre>'
     '<div class="graf graf--mixtapeEmbed"><a href="https://example.org">A CARD OF OTHERS</a></div>'
     '<figure class="graf graf--figure graf--iframe"><iframe src="x"></iframe>A FRAME</figure>',
     published="2020-01-02T03:04:05.678Z",
 )
-RESPONSE = medium_page(
+RESPONSE = build_medium_page(
     f'<p class="graf graf--p">I agree with you. {SENTENCE}</p>',
     title="I agree with you. The old clock…",
     subtitle="",
     published="2021-01-02T03:04:05.678Z",
 )
-DRAFT = medium_page(f'<p class="graf graf--p">Not yet. {SENTENCE}</p>', title="Not yet")
+DRAFT = build_medium_page(f'<p class="graf graf--p">Not yet. {SENTENCE}</p>', title="Not yet")
 MEDIUM: Files = {
     "posts/2020-01-02_On-clocks-0123456789ab.html": STORY,
     "posts/2021-01-02_I-agree-with-you-aaaaaaaaaaaa.html": RESPONSE,
@@ -115,7 +115,7 @@ MALFORMED_MEDIUM: Files = {
     "posts/2022-01-03_Empty-dddddddddddd.html": b"",
     "posts/2022-01-04_Binary-eeeeeeeeeeee.html": b"\x00\x00",
     "posts/2022-01-05_Torn-ffffffffffff.html": STORY[: STORY.index("e-content") - 20],
-    "posts/2022-01-06_Only-pictures-abcdefabcdef.html": medium_page(
+    "posts/2022-01-06_Only-pictures-abcdefabcdef.html": build_medium_page(
         '<figure class="graf graf--figure"><img src="x"></figure>', published="2022-01-06T00:00:00Z"
     ),
 }

@@ -1,4 +1,4 @@
-"""Unsafe members and bombs in archives are refused, and everything else is read."""
+"""Test that unsafe members and bombs in archives are rejected, and everything else is read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_folders_zips_and_tars_give_the_same_archive(
 BAD_NAMES = ("../evil.csv", "/etc/evil.csv", "a/../../evil.csv", "..\\evil.csv", "C:\\evil.csv")
 
 
-def test_unsafe_names_are_refused_and_counted(tmp_path: Path) -> None:
+def test_unsafe_names_are_rejected_and_counted(tmp_path: Path) -> None:
     for archive_path in (
         write_zip(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.zip"),
         write_tar(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.tgz"),
@@ -63,7 +63,7 @@ def test_unsafe_names_are_refused_and_counted(tmp_path: Path) -> None:
             assert archive.rejection_counts == {"unsafe_name": len(BAD_NAMES)}
 
 
-def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path) -> None:
+def test_links_and_devices_in_a_tar_are_rejected(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
             link = build_tar_member(f"link{kind!r}.csv", kind=kind)
@@ -78,7 +78,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path) -> None:
         assert archive.rejection_counts == {"link": 2, "special_file": 3}
 
 
-def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> None:
+def test_links_and_encrypted_members_of_a_zip_are_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as zip_file:
         zip_file.mkdir("folder")
         link = zipfile.ZipInfo("link.csv")
@@ -95,7 +95,7 @@ def test_links_and_encrypted_members_of_a_zip_are_refused(tmp_path: Path) -> Non
         assert archive.rejection_counts == {"link": 1, "special_file": 1, "encrypted": 1}
 
 
-def test_links_and_pipes_in_a_folder_are_refused(tmp_path: Path) -> None:
+def test_links_and_pipes_in_a_folder_are_rejected(tmp_path: Path) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
     (tmp_path / "secret.csv").write_text("secret")
@@ -119,7 +119,7 @@ def test_a_zip_bomb_is_not_expanded_in_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
-def test_a_tar_bomb_is_refused_before_it_is_walked(tmp_path: Path) -> None:
+def test_a_tar_bomb_is_rejected_before_it_is_walked(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "bomb.tgz", "wb") as stream:
         stream.write(build_tar_member("bomb.csv", size=64 << 20).tobuf())
         stream.write(bytes(64 << 20))
@@ -144,7 +144,7 @@ def test_a_tar_header_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
 def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> None:
     path = write_zip({"a.csv": "x" * 5000 + "end", "b.csv": "fine"}, tmp_path / "a.zip")
     body = bytearray(path.read_bytes())
-    body[45] ^= 0xFF  # in the packed bytes of a.csv
+    body[45] ^= 0xFF  # in the compressed bytes of a.csv
     path.write_bytes(body)
     with open_archive(path) as archive:
         for read in (archive.read, archive.first_and_last_bytes):
@@ -153,7 +153,7 @@ def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> Non
         assert archive.read("b.csv") == b"fine"
 
 
-def test_a_truncated_tar_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_tar_is_rejected(tmp_path: Path) -> None:
     """If it were read as a shorter archive, the posts of missing members would count as deleted."""
     body = {f"{n}.csv": "x" * 2000 for n in range(3)}
     with tarfile.open(tmp_path / "a.tar", "w") as tar:

@@ -1,4 +1,4 @@
-"""The exact limits of an archive, and the names, heads and dates of its members."""
+"""Test the exact limits of an archive, and the names, heads and dates of its members."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_list_of_files_that_is_too_long_is_not_read(
         open_archive(two_files, limits=ArchiveLimits(max_members=2))
 
 
-def test_a_tar_with_a_header_of_a_mebibyte_is_refused(tmp_path: Path) -> None:
+def test_a_tar_with_a_header_of_a_mebibyte_is_rejected(tmp_path: Path) -> None:
     path, longest = tmp_path / "a.tar", (1 << 20) - 1  # plus a zero byte
     for length in (longest, longest + 1):
         with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
@@ -167,10 +167,10 @@ def test_the_compression_ratio_of_small_members_is_not_limited(tmp_path: Path) -
     for path in (write_zip({"a.csv": body}, zip_path), write_tar({"a.csv": body}, tar_path)):
         assert 70 < len(body) / path.stat().st_size < 100
         with open_archive(path) as archive:
-            assert archive.read("a.csv") == body, "a ratio of 80 was refused"
+            assert archive.read("a.csv") == body, "a ratio of 80 was rejected"
 
 
-def test_the_head_and_both_ends_of_a_member(tmp_path: Path) -> None:
+def test_the_head_and_both_ends_of_a_member_are_read(tmp_path: Path) -> None:
     text = "a" * PIECE + "b" * PIECE + "c" * PIECE
     folder = write_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
     with open_archive(folder, limits=ArchiveLimits(max_read_bytes=PIECE)) as archive:

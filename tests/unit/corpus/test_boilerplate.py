@@ -1,4 +1,4 @@
-"""Removal of platform buttons and repeated lines, which keeps the author's words."""
+"""Test that platform buttons and repeated lines are removed, and the author's words kept."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_fewer_posts_than_five_repeat_nothing() -> None:
     assert find_repeated_hashes(texts) == frozenset()
 
 
-def test_marks_do_not_hide_a_line() -> None:
+def test_emphasis_marks_do_not_hide_a_repeated_line() -> None:
     texts = [
         f"{mark}My letter about clocks{mark}\n\n{text}"
         for mark, text in zip("*_*_*_*_", build_distinct_posts(8), strict=True)
@@ -125,7 +125,7 @@ def test_marks_do_not_hide_a_line() -> None:
     assert [remove_repeated_lines(text, repeated) for text in texts] == build_distinct_posts(8)
 
 
-def test_lines_with_other_figures_are_other_lines() -> None:
+def test_lines_with_different_numbers_are_different_lines() -> None:
     texts = [
         f"{text}\n\nI ran {n + 3} kilometres in {5 * n + 20} minutes, and it was {n} degrees."
         for n, text in enumerate(build_distinct_posts(16))

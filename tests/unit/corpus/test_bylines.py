@@ -1,4 +1,4 @@
-"""Bylines of the author and of others."""
+"""Test which bylines are the author's own, and which are foreign."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NAMES = ("José Núñez", "jnunez", "Pepe N.")
         "   ",
     ],
 )
-def test_bylines_of_the_author(byline: str) -> None:
+def test_variants_of_the_authors_name_are_own_bylines(byline: str) -> None:
     assert is_own_byline(byline, NAMES)
 
 
@@ -62,7 +62,7 @@ def test_bylines_of_the_author(byline: str) -> None:
         *("Ann Lee, translated by José Núñez",),
     ],
 )
-def test_bylines_of_others(byline: str) -> None:
+def test_other_names_are_foreign_bylines(byline: str) -> None:
     assert not is_own_byline(byline, NAMES)
 
 
@@ -105,7 +105,7 @@ BODY = "A paragraph by itself.\n\nAnother one, by the way.\n\nA third.\n\nA four
         ("A guest post by a friend", ""),
     ],
 )
-def test_a_byline_in_the_text(line: str, name: str) -> None:
+def test_a_byline_in_the_text_is_extracted(line: str, name: str) -> None:
     assert extract_author(f"{line}\n\n{BODY}") == name
     assert extract_author(f"{BODY}\n\n{line}") == name
 
@@ -121,7 +121,7 @@ def test_a_byline_in_the_text(line: str, name: str) -> None:
         ("It was translated by Ann Lee, and badly", ""),
     ],
 )
-def test_a_translator_in_the_text(line: str, name: str) -> None:
+def test_a_translator_in_the_text_is_extracted(line: str, name: str) -> None:
     assert extract_translator(f"{line}\n\n{BODY}") == name
 
 

@@ -1,4 +1,4 @@
-"""Posts that are kept or dropped, and their reconciliation."""
+"""Test which posts are kept or dropped, and the reconciliation of their counts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,7 @@ from twin_assets.corpus.cleaning import (
 from twin_assets.corpus.cleaning_verdicts import MIN_WORDS
 from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.reconciliation import (
-    count_dropped_by_reason,
-    is_balanced,
-    reconcile_posts,
-)
+from twin_assets.corpus.reconciliation import count_dropped_by_reason, is_balanced, reconcile_posts
 
 TEXT = "It's a note about clocks, and it has more than ten words in it."
 
@@ -149,7 +145,7 @@ CLEANED = pl.DataFrame(
 )
 
 
-def test_an_account_that_balances() -> None:
+def test_complete_counts_are_balanced() -> None:
     counts = reconcile_posts(pl.DataFrame({"source_id": ["a", "b", "c"]}), CLEANED)
     assert is_balanced(counts)
     assert (counts["imported"], counts["kept"], counts["dropped"]) == (3, 1, 2)
@@ -169,7 +165,7 @@ def test_an_account_that_balances() -> None:
         ),
     ],
 )
-def test_an_account_that_does_not_balance(
+def test_lost_or_unexplained_posts_are_not_balanced(
     raw_ids: list[str], cleaned: pl.DataFrame, fault: str
 ) -> None:
     counts = reconcile_posts(pl.DataFrame({"source_id": raw_ids}), cleaned)
@@ -184,7 +180,7 @@ def test_reasons_are_counted_most_frequent_first() -> None:
     }
 
 
-def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
+def test_the_schema_rejects_a_dropped_row_without_a_reason() -> None:
     from twin_assets.corpus.corpus_tables import CleanedDocuments
 
     good = clean_and_quarantine(build_raw_rows({}))[0]

@@ -1,4 +1,4 @@
-"""Valid rows are kept, and invalid rows are quarantined with the rules that they violate."""
+"""Test that valid rows are kept, and invalid rows quarantined with the rules they violate."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_good_rows_are_not_quarantined() -> None:
     assert split_rows(build_clocks(), Clocks)[1].schema == build_quarantine_columns(Clocks)
 
 
-def test_a_table_that_satisfies_its_contract() -> None:
+def test_valid_batches_satisfy_the_contract() -> None:
     report = check_batches(
         [build_clocks(), build_clocks(VALID_ROW), build_clocks(("b", "wall", 1, []))], Clocks
     )
@@ -68,7 +68,7 @@ def test_a_table_that_satisfies_its_contract() -> None:
     assert (report.rows, report.broken_rows) == (2, 0)
 
 
-def test_a_table_that_violates_its_contract() -> None:
+def test_invalid_rows_violate_the_contract() -> None:
     report = check_batches([MIXED_ROWS], Clocks)
     assert not report.is_satisfied
     assert (report.rows, report.broken_rows) == (6, 5)

@@ -1,4 +1,4 @@
-"""Each claim about cleaned documents, with data that violates it."""
+"""Test each claim about cleaned documents with data that violates it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports without readable posts and unsupported formats are rejected by name."""
+"""Test that exports without readable posts and unsupported formats are rejected by name."""
 
 from __future__ import annotations
 

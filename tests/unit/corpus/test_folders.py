@@ -1,4 +1,4 @@
-"""The posts among the files of a folder."""
+"""Test which files of a folder are posts."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_page_bundle_of_hugo_is_one_post(tmp_path: Path) -> None:
     assert (folder.site.language, folder.site.languages) == ("en", ("en", "fr"))
 
 
-def test_hugo_may_keep_its_content_elsewhere(tmp_path: Path) -> None:
+def test_hugos_content_folder_may_be_configured(tmp_path: Path) -> None:
     write_files(tmp_path, "inhalt/a.md", "francais/b.md", "content/c.md")
     text = 'contentDir = "inhalt"\n[languages.fr]\ncontentDir = "francais"\n'
     (tmp_path / "hugo.toml").write_text(text)
@@ -157,7 +157,7 @@ def test_only_the_blog_of_docusaurus_is_read(tmp_path: Path) -> None:
     assert scan_source(tmp_path).skipped_counts["page outside blog"] == 1
 
 
-def test_posts_may_be_named_instead_of_their_site(tmp_path: Path) -> None:
+def test_a_posts_folder_may_be_imported_instead_of_its_site(tmp_path: Path) -> None:
     write_files(tmp_path, "_posts/2020-01-02-a.md", "_posts/deep/2020-01-03-b.md", "about.md")
     text = "url: https://a.example\ntimezone: Europe/Helsinki\n"
     (tmp_path / "_config.yml").write_text(text)
@@ -169,7 +169,7 @@ def test_posts_may_be_named_instead_of_their_site(tmp_path: Path) -> None:
     assert (deep.layout, deep.site.below) == ("jekyll", "_posts/deep/")
 
 
-def test_the_content_of_hugo_may_be_named_instead_of_its_site(tmp_path: Path) -> None:
+def test_a_hugo_content_folder_may_be_imported_instead_of_its_site(tmp_path: Path) -> None:
     write_files(
         tmp_path, "content/posts/a.md", "content/posts/_index.md", "content/posts/b/index.md"
     )
@@ -190,7 +190,7 @@ def test_one_file_is_a_source_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "picture.png"])
-def test_other_paths_are_refused(tmp_path: Path, name: str) -> None:
+def test_other_paths_are_rejected(tmp_path: Path, name: str) -> None:
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     with pytest.raises(TwinError, match="folder"):
         scan_source(tmp_path / name)
@@ -229,7 +229,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     assert folder.skipped_counts == {"link outside the folder": 3, "linked folder": 1}
 
 
-def test_hashes_follow_the_bytes_not_the_clock(tmp_path: Path) -> None:
+def test_hashes_depend_on_the_bytes_not_the_modification_time(tmp_path: Path) -> None:
     write_files(tmp_path, "a.md", text="one")
     path = tmp_path / "a.md"
     first_hash, times = scan_source(tmp_path).posts[0].file_hash, path.stat()
@@ -238,7 +238,7 @@ def test_hashes_follow_the_bytes_not_the_clock(tmp_path: Path) -> None:
     assert scan_source(tmp_path).posts[0].file_hash != first_hash
 
 
-def test_the_layouts_of_the_shared_folders(shared_posts: Path) -> None:
+def test_the_layouts_of_the_shared_folders_are_detected(shared_posts: Path) -> None:
     skeeto = scan_source(shared_posts / "skeeto")
     notes = scan_source(shared_posts / "jbranchaud-til")
     assert (skeeto.layout, len(skeeto.posts)) == ("jekyll", 461)
@@ -250,7 +250,7 @@ def test_the_layouts_of_the_shared_folders(shared_posts: Path) -> None:
 POST = "---\ntitle: A walk\ndate: 2020-03-05\n---\nAlong the river it went on for long.\n"
 
 
-def test_a_site_of_hugo_in_a_repository_of_other_things(tmp_path: Path) -> None:
+def test_a_hugo_site_in_a_larger_repository_is_found(tmp_path: Path) -> None:
     write_files(tmp_path, "site/content/posts/a.md", "site/content/posts/b.md", text=POST)
     write_files(
         tmp_path, "docs/usage.md", "docs/install.md", "README.md", "main.py", "site/README.md"
@@ -265,7 +265,7 @@ def test_a_site_of_hugo_in_a_repository_of_other_things(tmp_path: Path) -> None:
     assert post.url == "https://h.example/posts/a/"
 
 
-def test_a_jekyll_blog_in_a_repository_of_other_things(tmp_path: Path) -> None:
+def test_a_jekyll_blog_in_a_larger_repository_is_found(tmp_path: Path) -> None:
     write_files(tmp_path, "blog/_posts/2020-03-05-a.md", "blog/_posts/2020-03-06-b.md", text=POST)
     write_files(tmp_path, "blog/about.md", "docs/usage.md", "app/_config.yml")
     (tmp_path / "_config.yml").write_text("theme: minima\n")
@@ -277,7 +277,7 @@ def test_a_jekyll_blog_in_a_repository_of_other_things(tmp_path: Path) -> None:
     assert (post.url, post.language) == ("https://j.example/2020/03/05/a.html", "fi")
 
 
-def test_another_generators_site_in_a_repository_of_other_things(tmp_path: Path) -> None:
+def test_another_generators_site_in_a_larger_repository_is_found(tmp_path: Path) -> None:
     write_files(
         tmp_path, "apps/web/src/content/blog/a.md", "apps/web/src/content/blog/b.mdx", text=POST
     )
@@ -354,7 +354,7 @@ def test_a_data_file_gives_front_matter_to_all_posts_of_its_folder(
     assert (post.kind, post.tags, post.title) == ("post", ["walks", "boats"], "C")
 
 
-def test_the_nearer_data_file_counts_more(tmp_path: Path) -> None:
+def test_the_nearer_data_file_takes_precedence(tmp_path: Path) -> None:
     folder = write_eleventy_site(
         tmp_path,
         posts__posts_dot_json='{"draft": true, "lang": "de"}',
@@ -367,7 +367,7 @@ def test_the_nearer_data_file_counts_more(tmp_path: Path) -> None:
     assert read_from(folder, "posts/a.md").visibility == "private"
 
 
-def test_permalinks_of_a_data_file(tmp_path: Path) -> None:
+def test_a_data_file_may_set_permalinks(tmp_path: Path) -> None:
     folder = write_eleventy_site(
         tmp_path, posts__posts_dot_json='{"permalink": false, "title": "T"}'
     )

@@ -1,4 +1,4 @@
-"""Front matter in YAML, TOML and JSON, and broken blocks."""
+"""Test front matter in YAML, TOML and JSON, and broken blocks."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from twin_assets.corpus.importers.front_matter import (
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
 
 
-def test_yaml_between_dashes() -> None:
+def test_yaml_between_dashes_is_parsed() -> None:
     fields, body = split_front_matter("---\nTitle: A post\ntags: [a, b]\n---\n\nText\n")
     assert fields == {"title": "A post", "tags": ["a", "b"]}
     assert body == "\nText\n"
 
 
-def test_toml_between_pluses() -> None:
+def test_toml_between_pluses_is_parsed() -> None:
     fields, body = split_front_matter(
         '+++\ntitle = "A post"\ndate = 2021-03-04T05:06:07-08:00\n+++\nText'
     )
@@ -34,7 +34,7 @@ def test_toml_between_pluses() -> None:
     assert body == "Text"
 
 
-def test_a_json_object() -> None:
+def test_a_json_object_is_parsed() -> None:
     fields, body = split_front_matter('{\n  "Title": "A post", "draft": true\n}\n\nText\n')
     assert fields == {"title": "A post", "draft": True}
     assert body == "\nText\n"
@@ -73,7 +73,7 @@ def test_a_thematic_break_is_not_front_matter(text: str) -> None:
     assert split_front_matter(text) == ({}, text)
 
 
-def test_empty_block_and_windows_line_ends() -> None:
+def test_empty_blocks_and_windows_line_ends_are_parsed() -> None:
     assert split_front_matter("---\n---\nText") == ({}, "Text")
     assert split_front_matter("---\r\ntitle: A\r\n---\r\nText") == ({"title": "A"}, "Text")
     assert split_front_matter('+++\r\ntitle = "A"\r\n+++\r\nText') == ({"title": "A"}, "Text")
@@ -123,7 +123,7 @@ def test_a_date_without_zone_is_in_the_sites_zone() -> None:
     assert parse_datetime(fields["date"], zone) == datetime(2016, 7, 5, 4, tzinfo=UTC)
 
 
-def test_fields_of_several_spellings() -> None:
+def test_fields_are_read_in_several_spellings() -> None:
     assert get_text_field({"title": None, "name": "  A\n name "}, "title", "name") == "A name"
     assert get_text_field({"title": 1984}, "title") == "1984"
     assert get_text_field({"title": ["a"]}, "title") == ""
@@ -170,7 +170,7 @@ def test_the_c_yaml_parser_agrees_with_the_python_one(monkeypatch: pytest.Monkey
         ("# A\n\nStatus: 📝 Draft\n\ntext", {"title": "A", "status": "📝 Draft"}),
         ("A\n===\n\nstatus: draft\n\ntext", {"title": "A", "status": "draft"}),
     ],
-)  # fmt: skip
+)
 def test_an_invalid_head_is_read_line_by_line(text: str, fields: dict[str, object]) -> None:
     parsed, body = split_front_matter(text)
     assert parsed == fields

@@ -1,4 +1,4 @@
-"""HTML posts: whole pages and fragments."""
+"""Test cleaning HTML posts: whole pages and fragments."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_formulas_are_kept_and_footnote_marks_removed() -> None:
     ]
 
 
-def test_scripts_without_spaces() -> None:
+def test_scripts_without_spaces_are_recognised() -> None:
     assert is_east_asian("文")
     assert is_east_asian("の")
     assert not is_east_asian("한")
@@ -131,8 +131,8 @@ pieces = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(pieces, max_size=40).map("".join), st.booleans())
-def test_any_tags_are_cleaned(text: str, page: bool) -> None:
-    assert isinstance(clean_html(f"<html><body>{text}" if page else text), str)
+def test_any_tags_are_cleaned(text: str, is_page: bool) -> None:
+    assert isinstance(clean_html(f"<html><body>{text}" if is_page else text), str)
     assert isinstance(fragment_to_markdown(text), str)
 
 

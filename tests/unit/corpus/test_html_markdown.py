@@ -1,4 +1,4 @@
-"""Conversion of HTML tags to Markdown."""
+"""Test the conversion of HTML tags to Markdown."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def render(html: str, *, codes: tuple[str, ...] = ()) -> str:
         ("<figure><img><figcaption>a</figcaption></figure><hr>b", "a\n\nb"),
     ],
 )
-def test_markdown_of_html(html: str, markdown: str) -> None:
+def test_html_becomes_markdown(html: str, markdown: str) -> None:
     assert render(html) == markdown
 
 

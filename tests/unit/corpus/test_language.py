@@ -1,4 +1,4 @@
-"""Languages and word counts."""
+"""Test the detection of languages, and word counts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_model_comes_from_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "word_count"),
     [
         ("It's a well-known fact: 3.5 isn't 4.", 7),
         ("", 0),
@@ -54,5 +54,5 @@ def test_the_model_comes_from_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None
         ("`git commit` twice", 3),
     ],
 )
-def test_words_are_counted(text: str, words: int) -> None:
-    assert count_words(text) == words
+def test_words_are_counted(text: str, word_count: int) -> None:
+    assert count_words(text) == word_count

@@ -1,4 +1,4 @@
-"""Copies of a text: the choice of bands, planted pairs, and the copy that is kept."""
+"""Test copies of a text: the choice of bands, planted pairs, and the copy that is kept."""
 
 from __future__ import annotations
 

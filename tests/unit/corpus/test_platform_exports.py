@@ -19,7 +19,7 @@ from tests.unit.corpus.sample_exports import (
     SENTENCE,
     SUBSTACK,
     TEXT_BY_OTHERS,
-    share_link,
+    build_link,
 )
 from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
@@ -112,7 +112,7 @@ CSV_HEADER = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
     ],
 )
 def test_commentaries_are_unquoted(commentary: str, text: str) -> None:
-    line = f"2023-05-01 12:34:56,{share_link(7)},{commentary},https://x.y/?a,,MEMBER_NETWORK\n"
+    line = f"2023-05-01 12:34:56,{build_link(7)},{commentary},https://x.y/?a,,MEMBER_NETWORK\n"
     for csv_text in (CSV_HEADER + line, CSV_HEADER + line + line):
         for row in iter_share_rows(csv_text):
             assert row is not None
@@ -122,7 +122,7 @@ def test_commentaries_are_unquoted(commentary: str, text: str) -> None:
 
 def test_columns_are_found_by_name() -> None:
     csv_header = "Date,ShareLink,Visibility,ShareCommentary,MediaUrl\n"
-    [row] = iter_share_rows(f'{csv_header}2023-05-01 12:34:56,{share_link(7)},PUBLIC,"a"\n"b",\n')
+    [row] = iter_share_rows(f'{csv_header}2023-05-01 12:34:56,{build_link(7)},PUBLIC,"a"\n"b",\n')
     assert row is not None
     assert (row["ShareCommentary"], row["Visibility"]) == ("a\nb", "PUBLIC")
 

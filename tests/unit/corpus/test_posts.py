@@ -1,4 +1,4 @@
-"""Reading a post from one file."""
+"""Test reading a post from one file."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def test_equal_bodies_have_one_content_hash() -> None:
 
 
 @given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode)), st.booleans())
-def test_any_bytes_give_a_post_or_a_reason(body: bytes, html: bool) -> None:
-    name = "2020-01-01-a.html" if html else "a.md"
+def test_any_bytes_give_a_post_or_a_reason(body: bytes, is_html: bool) -> None:
+    name = "2020-01-01-a.html" if is_html else "a.md"
     try:
         post = read_post(body, source_id=name)
     except UnreadablePostError as error:

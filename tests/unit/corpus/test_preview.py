@@ -1,4 +1,4 @@
-"""The preview: its counts, warnings and errors, and the modules that it must not load."""
+"""Test the preview: its counts, warnings and errors, and the modules that it must not load."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_ambiguous_dates_are_reported(posts: Path, home: Settings) -> None:
     assert "_posts/2007-01-01-a.md" in warning
 
 
-def test_losing_more_text_than_is_read_fails(posts: Path, home: Settings) -> None:
+def test_skipping_more_text_than_is_read_fails(posts: Path, home: Settings) -> None:
     for number in range(4):
         (posts / f"page-{number}.md").write_text(write_sentences(number))
     result = preview([posts], author="José", settings=home)
@@ -263,7 +263,7 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
     assert result.found == 5
 
 
-def test_json_for_programs(posts: Path, home: Settings) -> None:
+def test_the_json_document_contains_the_counts_and_questions(posts: Path, home: Settings) -> None:
     result = preview([posts], author="José", settings=home)
     document = json.loads(json.dumps(result.to_json_document()))
     assert document["author"] == "José"
@@ -272,13 +272,13 @@ def test_json_for_programs(posts: Path, home: Settings) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "empty folder", "export.zip"])
-def test_unusable_input_is_refused_with_advice(name: str, tmp_path: Path, home: Settings) -> None:
+def test_unusable_input_is_rejected_with_advice(name: str, tmp_path: Path, home: Settings) -> None:
     (tmp_path / "empty folder").mkdir()
     (tmp_path / "export.zip").write_bytes(b"PK\x05\x06" + b"\0" * 18)
-    with pytest.raises(TwinError) as refused:
+    with pytest.raises(TwinError) as raised:
         preview([tmp_path / name], author="A", settings=home)
-    assert name in str(refused.value)
-    assert refused.value.next_step
+    assert name in str(raised.value)
+    assert raised.value.next_step
 
 
 def test_a_preview_without_posts_is_an_error(tmp_path: Path, home: Settings) -> None:
@@ -288,15 +288,15 @@ def test_a_preview_without_posts_is_an_error(tmp_path: Path, home: Settings) -> 
     assert "no post can be used" in result.warnings[0]
 
 
-HEAVY = ("dagster", "torch", "transformers", "lancedb", "lance", "openvino", "litellm")
+HEAVY_MODULES = ("dagster", "torch", "transformers", "lancedb", "lance", "openvino", "litellm")
 
 
-def test_it_loads_nothing_heavy(posts: Path, home: Settings) -> None:
+def test_the_preview_imports_no_heavy_module(posts: Path, home: Settings) -> None:
     program = (
         "import sys\nfrom twin_assets.corpus.preview import preview\n"
         "from twin_resources.settings import load_settings\n"
         f"preview([{str(posts)!r}], author='José', settings=load_settings())\n"
-        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        f"loaded = [name for name in {HEAVY_MODULES!r} if name in sys.modules]\n"
         "sys.exit(f'loaded {loaded}' if loaded else 0)"
     )
     completed = subprocess.run(

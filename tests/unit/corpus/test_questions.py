@@ -1,4 +1,4 @@
-"""Questions from titles."""
+"""Test questions derived from titles."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_other_languages_quote_the_title() -> None:
 
 
 @pytest.mark.parametrize(("title", "language"), [("Set Theory", "en"), ("Uhren", "de")])
-def test_the_title_of_a_question_that_only_names_a_post(title: str, language: str) -> None:
+def test_a_quoted_title_is_extracted_from_its_question(title: str, language: str) -> None:
     assert extract_quoted_title(question_from_title(title, language=language)) == title
     assert extract_quoted_title("How do I carry a clock?") == ""
 

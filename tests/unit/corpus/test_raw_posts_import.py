@@ -1,4 +1,4 @@
-"""The inventory of sources, its changes, and tombstones."""
+"""Test the inventory of sources, its changes, and tombstones."""
 
 from __future__ import annotations
 

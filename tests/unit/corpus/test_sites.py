@@ -1,4 +1,4 @@
-"""Jekyll and Hugo sites: configuration, templates, languages, addresses, unpublished posts."""
+"""Test Jekyll and Hugo sites: configuration, templates, languages, addresses, hidden posts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_site(layout: str, **files: str) -> Site:
     return read_site(texts, lambda name: texts[name].encode(), layout=layout)
 
 
-def test_a_jekyll_configuration() -> None:
+def test_a_jekyll_configuration_is_read() -> None:
     text = (
         "url: https://a.example/\ntimezone: Europe/Helsinki\nlang: fi\nfuture: true\n"
         "collections:\n  recipes: {output: true}\n  drafts_of_mine: {output: false}\n  posts: {}\n"
@@ -58,8 +58,8 @@ def test_a_jekyll_configuration() -> None:
             "config___default__languages_dot_toml": '[fr]\ncontentDir = "c/fr"\n',
         },
     ],
-)  # fmt: skip
-def test_hugo_configurations(files: dict[str, str]) -> None:
+)
+def test_hugo_configurations_are_read(files: dict[str, str]) -> None:
     site = build_site("hugo", **files)
     assert (site.url.rstrip("/"), site.generator) == ("https://h.example", "hugo")
     assert site.languages == ("fr",)
@@ -77,7 +77,7 @@ def test_a_folder_of_notes_keeps_what_looks_like_templates() -> None:
     assert "{{< ref x >}} or {% include y %}" in note.text
 
 
-def test_templates_are_resolved_by_their_generator() -> None:
+def test_template_tags_are_removed_according_to_the_generator() -> None:
     assert read("See [it]({% post_url a %}).\n").text == "See [it]().\n"
     assert read('See [it]({{< ref "a" >}}).\n', site=HUGO).text == "See [it]().\n"
     verbatim = read("---\nrender_with_liquid: false\n---\nWrite {{ x }}.\n")
@@ -145,7 +145,7 @@ def test_the_language_is_in_the_path(source_id: str, language: str, title: str) 
         ("weekdate", "", None),
     ],
 )
-def test_addresses_of_jekyll(permalink: str, post_permalink: str, expected: str | None) -> None:
+def test_jekyll_urls_are_built(permalink: str, post_permalink: str, expected: str | None) -> None:
     text = "url: https://a.example\nbaseurl: /me\ntimezone: America/New_York\n"
     site = build_site("jekyll", _config_dot_yml=f"{text}permalink: {permalink}\n")
     own_line = f"permalink: {post_permalink}\n" if post_permalink else ""
@@ -166,7 +166,7 @@ def test_addresses_of_jekyll(permalink: str, post_permalink: str, expected: str 
         ("content/index.md", "", "/"),
     ],
 )
-def test_addresses_of_hugo(source_id: str, head: str, expected: str) -> None:
+def test_hugo_urls_are_built(source_id: str, head: str, expected: str) -> None:
     text = 'baseURL = "https://h.example/x/"\ndefaultContentLanguage = "en"\n'
     site = build_site("hugo", hugo_dot_toml=text + "[languages.en]\n[languages.fr]\n")
     post = read(f"---\n{head or 'x: 1'}\n---\nText\n", source_id=source_id, site=site)

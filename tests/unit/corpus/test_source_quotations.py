@@ -1,4 +1,4 @@
-"""Quotations in a source, and texts that contain their words."""
+"""Test finding quotations in a source, and texts that contain their words."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_other_markdown_is_not_a_quotation(source: str) -> None:
     assert count_quotations(source) == 0
 
 
-def test_html_and_text() -> None:
+def test_quotations_in_html_and_text_are_found() -> None:
     assert (
         count_quotations(f"<p>{OWN_SENTENCE}</p><blockquote><p>{WORDS}</p></blockquote>", "html")
         == 1

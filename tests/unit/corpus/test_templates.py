@@ -1,4 +1,4 @@
-"""Liquid and shortcodes are removed; quoted code and the author's words are kept."""
+"""Test that Liquid and shortcodes are removed, and quoted code and the author's words kept."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FENCE = "```\n"
         ("{% comment %} never closed", ""),
     ],
 )
-def test_liquid(source: str, resolved: str) -> None:
+def test_liquid_tags_are_removed(source: str, resolved: str) -> None:
     assert remove_liquid(source) == resolved
 
 
@@ -79,7 +79,7 @@ def test_liquid(source: str, resolved: str) -> None:
         ("1 {{< 2", "1 {{< 2"),
     ],
 )
-def test_shortcodes(source: str, resolved: str) -> None:
+def test_shortcodes_are_removed(source: str, resolved: str) -> None:
     assert remove_shortcodes(source) == resolved
 
 

@@ -1,4 +1,4 @@
-"""Encodings older than UTF-8 are recognised by their letters and converted without loss."""
+"""Test that encodings older than UTF-8 are recognised by their letters and converted."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ ENCODED = [
 
 
 @pytest.mark.parametrize(("language", "encoding", "name"), ENCODED)
-@pytest.mark.parametrize("times", [1, 8])
+@pytest.mark.parametrize("repetitions", [1, 8])
 def test_posts_in_old_encodings_are_decoded(
-    language: str, encoding: str, name: str, times: int
+    language: str, encoding: str, name: str, repetitions: int
 ) -> None:
-    text = f"# Title\n\n{SENTENCES[language] * times}\n"
+    text = f"# Title\n\n{SENTENCES[language] * repetitions}\n"
     assert decode_text(text.encode(encoding)) == (text, name)
 
 

@@ -48,60 +48,60 @@ class Lookalike:
     text: str
 
 
-def generate_lookalikes(seed: int, *, each: int) -> list[Lookalike]:
-    """Generate `each` texts for every form and language. They depend only on the seed."""
+def generate_lookalikes(seed: int, *, count_per_group: int) -> list[Lookalike]:
+    """Generate `count_per_group` texts of each form and language, which depend only on the seed."""
     rng = random.Random(seed)
     examples: list[Lookalike] = []
     for group, generate in GENERATORS.items():
         for language in LANGUAGES:
-            for _ in range(each):
+            for _ in range(count_per_group):
                 value = generate(rng, language)
                 carrier = "{}" if "\n" in value else rng.choice(_CARRIERS[language])
                 examples.append(Lookalike(group, language, carrier.format(value)))
     return examples
 
 
-def _digits(rng: random.Random, count: int) -> str:
+def _draw_digits(rng: random.Random, count: int) -> str:
     return "".join(rng.choice(string.digits) for _ in range(count))
 
 
-def _thousands(rng: random.Random, mark: str) -> str:
-    groups = [str(rng.randint(1, 999)), *(_digits(rng, 3) for _ in range(2))]
+def _draw_thousands(rng: random.Random, mark: str) -> str:
+    groups = [str(rng.randint(1, 999)), *(_draw_digits(rng, 3) for _ in range(2))]
     return mark.join(groups[: rng.choice((2, 3))])
 
 
-def price_range(rng: random.Random, language: str) -> str:
+def draw_price_range(rng: random.Random, language: str) -> str:
     low = rng.randint(20, 900)
     dash = rng.choice(("-", "–", " - ", " – "))
     unit = rng.choice((*_UNITS[language], *_SHORT_UNITS))
     return f"{low}{dash}{low + rng.randint(10, 9000)} {unit}"
 
 
-def amount(rng: random.Random, language: str) -> str:
-    number = _thousands(rng, rng.choice((" ", ".", ",", "\u202f")))
+def draw_amount(rng: random.Random, language: str) -> str:
+    number = _draw_thousands(rng, rng.choice((" ", ".", ",", "\u202f")))
     return rng.choice(
         (f"{number} {rng.choice(_UNITS[language])}", f"{number} €", f"$ {number}", f"€{number}")
     )
 
 
-def file_listing(rng: random.Random, language: str) -> str:
+def draw_file_listing(rng: random.Random, language: str) -> str:
     del language
     lines = [
         f"-rw-r--r-- 1 ann staff {rng.randint(20, 9_999_999):8} "
-        f"{_date(rng)} {rng.randint(0, 23):02}:{rng.randint(0, 59):02} notes-{number}.txt"
+        f"{_draw_date(rng)} {rng.randint(0, 23):02}:{rng.randint(0, 59):02} notes-{number}.txt"
         for number in range(4)
     ]
     return "\n".join(("total 48", *lines))
 
 
-def _date(rng: random.Random) -> str:
+def _draw_date(rng: random.Random) -> str:
     year, month, day = rng.randint(1995, 2026), rng.randint(1, 12), rng.randint(1, 28)
     return f"{year}-{month:02}-{day:02}"
 
 
-def date_or_time(rng: random.Random, language: str) -> str:
+def draw_date_or_time(rng: random.Random, language: str) -> str:
     del language
-    year, month, day = _date(rng).split("-")
+    year, month, day = _draw_date(rng).split("-")
     hour, minute = rng.randint(0, 23), rng.randint(0, 59)
     return rng.choice(
         (
@@ -118,25 +118,25 @@ def date_or_time(rng: random.Random, language: str) -> str:
     )
 
 
-def fraction(rng: random.Random, language: str) -> str:
+def draw_fraction(rng: random.Random, language: str) -> str:
     del language
     whole = rng.randint(100, 99_999)
     return rng.choice(
         (
             f"100% ({whole}/{whole})",
             f"{whole}/{whole + rng.randint(1, 5000)}",
-            f"0.{_digits(rng, rng.randint(5, 15))}",
-            f"{whole}.{_digits(rng, 9)}",
+            f"0.{_draw_digits(rng, rng.randint(5, 15))}",
+            f"{whole}.{_draw_digits(rng, 9)}",
         )
     )
 
 
-def book_number(rng: random.Random, language: str) -> str:
+def draw_book_number(rng: random.Random, language: str) -> str:
     del language
-    body = "978" + _digits(rng, 9)
+    body = "978" + _draw_digits(rng, 9)
     thirteen = body + ean.calc_check_digit(body)
     parts = (thirteen[:3], thirteen[3], thirteen[4:6], thirteen[6:12], thirteen[12])
-    ten = _digits(rng, 9)
+    ten = _draw_digits(rng, 9)
     ten += "0123456789X"[sum(int(d) * (n + 1) for n, d in enumerate(ten)) % 11]
     return rng.choice(
         (
@@ -149,18 +149,20 @@ def book_number(rng: random.Random, language: str) -> str:
     )
 
 
-def version(rng: random.Random, language: str) -> str:
+def draw_version(rng: random.Random, language: str) -> str:
     del language
     parts = [str(rng.randint(0, 20)) for _ in range(rng.choice((3, 4)))]
-    return rng.choice((".".join(parts), f"v{'.'.join(parts)}-{_digits(rng, 8)}", "08.06.02.01"))
+    return rng.choice(
+        (".".join(parts), f"v{'.'.join(parts)}-{_draw_digits(rng, 8)}", "08.06.02.01")
+    )
 
 
-def local_address(rng: random.Random, language: str) -> str:
+def draw_local_address(rng: random.Random, language: str) -> str:
     del language
     return str(IPv4Address((192 << 24) | (168 << 16) | rng.getrandbits(16)))
 
 
-def hyphenated_words(rng: random.Random, language: str) -> str:
+def draw_hyphenated_words(rng: random.Random, language: str) -> str:
     del language
     return rng.choice(
         (
@@ -174,17 +176,17 @@ def hyphenated_words(rng: random.Random, language: str) -> str:
     )
 
 
-def base64_text(rng: random.Random, language: str) -> str:
+def draw_base64(rng: random.Random, language: str) -> str:
     del language
     return base64.b64encode(rng.randbytes(rng.randint(12, 40))).decode()
 
 
-def hex_hash(rng: random.Random, language: str) -> str:
+def draw_hex_hash(rng: random.Random, language: str) -> str:
     del language
     return "".join(rng.choice("0123456789abcdef") for _ in range(rng.choice((7, 32, 40, 64))))
 
 
-def hex_dump(rng: random.Random, language: str) -> str:
+def draw_hex_dump(rng: random.Random, language: str) -> str:
     del language
     rows = [
         f"{number * 16:08x}: " + " ".join(rng.randbytes(2).hex() for _ in range(8))
@@ -193,13 +195,13 @@ def hex_dump(rng: random.Random, language: str) -> str:
     return "\n".join(rows)
 
 
-def line_numbers(rng: random.Random, language: str) -> str:
+def draw_line_numbers(rng: random.Random, language: str) -> str:
     del language
     start = rng.randint(100, 90_000)
     return "\n".join(f"{start + number} {rng.randint(10, 99_999)} x" for number in range(5))
 
 
-def standard_number(rng: random.Random, language: str) -> str:
+def draw_standard_number(rng: random.Random, language: str) -> str:
     del language
     year = rng.randint(1990, 2024)
     return rng.choice(
@@ -210,12 +212,12 @@ def standard_number(rng: random.Random, language: str) -> str:
             f"(EU) Nr. {rng.randint(100, 2500)}/{year}",
             f"(EU) {year}/{rng.randint(100, 2500)}",
             f"RFC {rng.randint(1000, 9999)}",
-            f"CAS {rng.randint(100_000, 999_999)}-{_digits(rng, 2)}-{_digits(rng, 1)}",
+            f"CAS {rng.randint(100_000, 999_999)}-{_draw_digits(rng, 2)}-{_draw_digits(rng, 1)}",
         )
     )
 
 
-def year_range(rng: random.Random, language: str) -> str:
+def draw_year_range(rng: random.Random, language: str) -> str:
     del language
     year = rng.randint(1400, 2020)
     later = year + rng.randint(1, 60)
@@ -230,7 +232,7 @@ def year_range(rng: random.Random, language: str) -> str:
     )
 
 
-def score(rng: random.Random, language: str) -> str:
+def draw_score(rng: random.Random, language: str) -> str:
     del language
     sets = [f"{rng.randint(0, 7)}-{rng.randint(0, 7)}" for _ in range(3)]
     return rng.choice(
@@ -238,7 +240,7 @@ def score(rng: random.Random, language: str) -> str:
     )
 
 
-def coordinates(rng: random.Random, language: str) -> str:
+def draw_coordinates(rng: random.Random, language: str) -> str:
     del language
     north, east = rng.uniform(35, 60), rng.uniform(1, 25)
     return rng.choice(
@@ -246,29 +248,29 @@ def coordinates(rng: random.Random, language: str) -> str:
     )
 
 
-def counting_sequence(rng: random.Random, language: str) -> str:
+def draw_counting_sequence(rng: random.Random, language: str) -> str:
     del language
     start = rng.randint(1, 40)
     return " ".join(f"{number:02}" for number in range(start, start + 5))
 
 
 GENERATORS: dict[str, Callable[[random.Random, str], str]] = {
-    "range with a unit": price_range,
-    "amount": amount,
-    "ls -l": file_listing,
-    "date or time": date_or_time,
-    "fraction": fraction,
-    "ISBN": book_number,
-    "version": version,
-    "private address": local_address,
-    "hyphenated word": hyphenated_words,
-    "Base64": base64_text,
-    "hash": hex_hash,
-    "hex dump": hex_dump,
-    "line numbers": line_numbers,
-    "standard": standard_number,
-    "years": year_range,
-    "score": score,
-    "coordinates": coordinates,
-    "counting": counting_sequence,
+    "range with a unit": draw_price_range,
+    "amount": draw_amount,
+    "ls -l": draw_file_listing,
+    "date or time": draw_date_or_time,
+    "fraction": draw_fraction,
+    "ISBN": draw_book_number,
+    "version": draw_version,
+    "private address": draw_local_address,
+    "hyphenated word": draw_hyphenated_words,
+    "Base64": draw_base64,
+    "hash": draw_hex_hash,
+    "hex dump": draw_hex_dump,
+    "line numbers": draw_line_numbers,
+    "standard": draw_standard_number,
+    "years": draw_year_range,
+    "score": draw_score,
+    "coordinates": draw_coordinates,
+    "counting": draw_counting_sequence,
 }

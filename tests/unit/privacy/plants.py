@@ -23,7 +23,7 @@ from twin_resources.privacy import Kind
 
 @dataclass(frozen=True)
 class Plant:
-    """A value to hide in a text.
+    """An invented value to insert into a text.
 
     Attributes:
         group: the kind, or one format of the kind; results are counted by group.
@@ -97,13 +97,13 @@ _EXAMPLES = {
 }
 
 
-def generate_plants(seed: int, *, each: int) -> list[Plant]:
-    """Generate `each` plants of every group, which depend only on the seed."""
+def generate_plants(seed: int, *, count_per_group: int) -> list[Plant]:
+    """Generate `count_per_group` plants of every group, which depend only on the seed."""
     rng = random.Random(seed)
-    return [generate(rng) for generate in GENERATORS for _ in range(each)]
+    return [generate(rng) for generate in GENERATORS for _ in range(count_per_group)]
 
 
-def _pick(rng: random.Random, characters: str, count: int) -> str:
+def _draw_text(rng: random.Random, characters: str, count: int) -> str:
     return "".join(rng.choice(characters) for _ in range(count))
 
 
@@ -112,7 +112,7 @@ def mail(rng: random.Random) -> Plant:
     return Plant("e-mail", "e-mail", address, *rng.choice([("", ""), ("<", ">"), ("mailto:", "")]))
 
 
-def _random_number(rng: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
+def _draw_number(rng: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
     """Return a valid number and its country."""
     while True:
         region = rng.choice(PHONE_REGIONS)
@@ -123,43 +123,43 @@ def _random_number(rng: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
         national = str(example.national_number) if example else ""
         changed = phonenumbers.PhoneNumber(
             country_code=example.country_code if example else 0,
-            national_number=int((national[:-4] or "0") + _pick(rng, string.digits, 4)),
+            national_number=int((national[:-4] or "0") + _draw_text(rng, string.digits, 4)),
             italian_leading_zero=example.italian_leading_zero if example else None,
         )
         if example and phonenumbers.is_valid_number(changed):
             return changed, region
 
 
-def _format(rng: random.Random, number: phonenumbers.PhoneNumber, form: int) -> str:
-    text = phonenumbers.format_number(number, form)
+def _format_number(rng: random.Random, number: phonenumbers.PhoneNumber, number_format: int) -> str:
+    text = phonenumbers.format_number(number, number_format)
     separator = rng.choice([" ", " ", "-", "."])
     return text.replace(" ", separator) if "(" not in text else text
 
 
 def phone_international(rng: random.Random) -> Plant:
-    number, _ = _random_number(rng)
-    form = rng.choice(
+    number, _ = _draw_number(rng)
+    number_format = rng.choice(
         [
             phonenumbers.PhoneNumberFormat.INTERNATIONAL,
             phonenumbers.PhoneNumberFormat.INTERNATIONAL,
             phonenumbers.PhoneNumberFormat.E164,
         ]
     )
-    value = _format(rng, number, form)
+    value = _format_number(rng, number, number_format)
     if rng.random() < 0.2 and " " in value:
         value = "00" + value[1:]
     return Plant("phone", "phone, with country code", value)
 
 
 def phone_with_region(rng: random.Random) -> Plant:
-    number, region = _random_number(rng)
-    value = _format(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
+    number, region = _draw_number(rng)
+    value = _format_number(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
     return Plant("phone", "phone, national, region known", value, region=region)
 
 
 def phone_after_label(rng: random.Random) -> Plant:
-    number, _ = _random_number(rng)
-    value = _format(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
+    number, _ = _draw_number(rng)
+    value = _format_number(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
     labels = ["Call me at ", "phone: ", "Tel. ", "my mobile is ", "WhatsApp ", "Telefon: "]
     return Plant("phone", "phone, national, announced", value, before=rng.choice(labels))
 
@@ -199,7 +199,7 @@ def card(rng: random.Random) -> Plant:
             ("36", 14, (4, 10)),
         ]
     )
-    body = prefix + _pick(rng, string.digits, length - len(prefix) - 1)
+    body = prefix + _draw_text(rng, string.digits, length - len(prefix) - 1)
     digits = body + luhn.calc_check_digit(body)
     separator = rng.choice(["", " ", "-"])
     boundaries = [0, *cuts, length]
@@ -224,7 +224,8 @@ def iban(rng: random.Random) -> Plant:
         ]
     )
     bban = "".join(
-        _pick(rng, string.ascii_uppercase if kind == "A" else string.digits, 1) for kind in form
+        _draw_text(rng, string.ascii_uppercase if kind == "A" else string.digits, 1)
+        for kind in form
     )
     value = country + mod_97_10.calc_check_digits(bban + country) + bban
     if rng.random() < 0.6:
@@ -263,22 +264,22 @@ def national_identity(rng: random.Random) -> Plant:
 def vendor_key(rng: random.Random) -> Plant:
     value = rng.choice(
         [
-            "AKIA" + _pick(rng, _UPPER, 16),
-            "ghp_" + _pick(rng, _LETTERS, 36),
-            "github_pat_" + _pick(rng, _LETTERS, 22) + "_" + _pick(rng, _LETTERS, 59),
-            "glpat-" + _pick(rng, _LETTERS + "-_", 19) + "a",
-            "xoxb-" + _pick(rng, string.digits, 12) + "-" + _pick(rng, _LETTERS, 24),
-            "sk-proj-" + _pick(rng, _LETTERS, 48),
-            "sk-ant-api03-" + _pick(rng, _LETTERS + "-_", 92) + "A",
-            "sk_live_" + _pick(rng, _LETTERS, 24),
-            "AIza" + _pick(rng, _LETTERS + "-_", 34) + "a",
-            "hf_" + _pick(rng, _LETTERS, 34),
-            "npm_" + _pick(rng, _LETTERS, 36),
-            "SG." + _pick(rng, _LETTERS, 22) + "." + _pick(rng, _LETTERS, 43),
-            _pick(rng, "123456789", 10) + ":AA" + _pick(rng, _LETTERS, 33),
-            "dop_v1_" + _pick(rng, _HEX, 64),
-            "shpat_" + _pick(rng, _HEX, 32),
-            "hvs." + _pick(rng, _LETTERS, 90),
+            "AKIA" + _draw_text(rng, _UPPER, 16),
+            "ghp_" + _draw_text(rng, _LETTERS, 36),
+            "github_pat_" + _draw_text(rng, _LETTERS, 22) + "_" + _draw_text(rng, _LETTERS, 59),
+            "glpat-" + _draw_text(rng, _LETTERS + "-_", 19) + "a",
+            "xoxb-" + _draw_text(rng, string.digits, 12) + "-" + _draw_text(rng, _LETTERS, 24),
+            "sk-proj-" + _draw_text(rng, _LETTERS, 48),
+            "sk-ant-api03-" + _draw_text(rng, _LETTERS + "-_", 92) + "A",
+            "sk_live_" + _draw_text(rng, _LETTERS, 24),
+            "AIza" + _draw_text(rng, _LETTERS + "-_", 34) + "a",
+            "hf_" + _draw_text(rng, _LETTERS, 34),
+            "npm_" + _draw_text(rng, _LETTERS, 36),
+            "SG." + _draw_text(rng, _LETTERS, 22) + "." + _draw_text(rng, _LETTERS, 43),
+            _draw_text(rng, "123456789", 10) + ":AA" + _draw_text(rng, _LETTERS, 33),
+            "dop_v1_" + _draw_text(rng, _HEX, 64),
+            "shpat_" + _draw_text(rng, _HEX, 32),
+            "hvs." + _draw_text(rng, _LETTERS, 90),
         ]
     )
     return Plant(
@@ -308,7 +309,7 @@ def assigned_secret(rng: random.Random) -> Plant:
     else:
         before, length, letters = rng.choice(key_labels), rng.randint(16, 40), _LETTERS
     while True:
-        value = rng.choice(string.ascii_letters) + _pick(rng, letters, length - 2) + "7"
+        value = rng.choice(string.ascii_letters) + _draw_text(rng, letters, length - 2) + "7"
         if sum(character.isdigit() for character in value) > 2:
             break
     after = before[-1] if before[-1] in "\"'" else ""

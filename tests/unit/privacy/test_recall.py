@@ -11,8 +11,8 @@ from tests.unit.privacy.lookalikes import Lookalike, generate_lookalikes
 from tests.unit.privacy.plants import Plant, generate_plants
 from twin_resources.privacy import find_personal_data, redact
 
-GOAL = 0.9
-PLANTS = generate_plants(20, each=60)
+MIN_RECALL = 0.9
+PLANTS = generate_plants(20, count_per_group=60)
 SENTENCES = (
     "So I wrote it down, {} and it works.",
     "{}",
@@ -44,7 +44,7 @@ def test_nine_of_ten_plants_are_found(group: str) -> None:
         is_found(plant, SENTENCES[number % len(SENTENCES)])
         for number, plant in enumerate(GROUPS[group])
     ]
-    assert sum(is_found_by_plant) >= GOAL * len(is_found_by_plant)
+    assert sum(is_found_by_plant) >= MIN_RECALL * len(is_found_by_plant)
 
 
 def test_text_around_a_plant_is_not_changed() -> None:
@@ -65,7 +65,7 @@ def test_a_number_with_a_wrong_check_digit_is_not_found() -> None:
 
 
 LOOKALIKES: defaultdict[str, list[Lookalike]] = defaultdict(list)
-for lookalike in generate_lookalikes(20, each=25):
+for lookalike in generate_lookalikes(20, count_per_group=25):
     LOOKALIKES[lookalike.group].append(lookalike)
 
 

@@ -21,7 +21,7 @@ SETTLED = SourcesState(3, "a", 1, True, 100.0)
 PENDING = SourcesState(3, "a", 1, False, 100.0)
 
 
-def check(
+def decide_after_check(
     previous_state: SourcesState | None, fingerprint: str, last_run: str = "", **options: object
 ) -> ImportDecision:
     """Decide after a check; `last_run` is the Dagster status of the last run, if any."""
@@ -56,22 +56,22 @@ def test_a_check_gives_a_decision(
     expected: SourcesState | None,
     should_launch: bool,
 ) -> None:
-    decision = check(previous_state, fingerprint, **options)
+    decision = decide_after_check(previous_state, fingerprint, **options)
     assert (decision.state, decision.should_launch) == (expected, should_launch)
     assert decision.message
 
 
 def test_a_change_is_given_up_after_repeated_failures() -> None:
     state: SourcesState | None = SETTLED
-    decision = check(state, "b")
+    decision = decide_after_check(state, "b")
     launch_count = 0
     while decision.should_launch:
         launch_count += 1
-        decision = check(decision.state, "b", last_run="FAILURE")
+        decision = decide_after_check(decision.state, "b", last_run="FAILURE")
     assert launch_count == MAX_ATTEMPTS
     assert f"failed {MAX_ATTEMPTS} times" in decision.message
-    assert not check(decision.state, "b").should_launch
-    assert check(decision.state, "c").should_launch
+    assert not decide_after_check(decision.state, "b").should_launch
+    assert decide_after_check(decision.state, "c").should_launch
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
@@ -80,7 +80,7 @@ def test_a_key_is_never_launched_for_two_states(steps: list[tuple[str, str]]) ->
     state: SourcesState | None = None
     states: dict[str, str] = {}
     for fingerprint, status in steps:
-        decision = check(state, fingerprint, last_run=status)
+        decision = decide_after_check(state, fingerprint, last_run=status)
         state = decision.state
         assert state is not None
         assert SourcesState.from_json(state.as_json()) == state

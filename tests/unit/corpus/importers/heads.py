@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from xml.sax.saxutils import escape
 
 WORDS = "Along the river it went for an hour, and on the other bank stood the old willows."
-TITLE, NAME, DAY = "On walking", "Ana Ruiz", "2020-03-05"
+TITLE, AUTHOR, DAY = "On walking", "Ana Ruiz", "2020-03-05"
 
 Fields = Mapping[str, object]
 
@@ -21,11 +21,11 @@ SUFFIXES = (
     *("md", "markdown", "mdx", "qmd", "html", "txt", "rst", "org", "adoc", "textile", "dj"),
     *("ipynb", "docx", "odt"),
 )
-WITH_EXTRA = frozenset({"rst", "org", "adoc", "textile", "dj", "docx", "odt"})
+EXTRA_SUFFIXES = frozenset({"rst", "org", "adoc", "textile", "dj", "docx", "odt"})
 HEADS = ("yaml", "toml", "json", "lines", "logseq", "below the title", "its own")
 
 # Ways to hide a post: name → (key, value, reason).
-FORMS: Mapping[str, tuple[str, object, str]] = {
+HIDING_FIELDS: Mapping[str, tuple[str, object, str]] = {
     "draft": ("draft", True, "draft"),
     "draft in words": ("draft", "until the book is out", "draft"),
     "isDraft": ("isDraft", "yes", "draft"),
@@ -42,8 +42,8 @@ FORMS: Mapping[str, tuple[str, object, str]] = {
     "an unknown key": ("keep_private", True, "held_back_by_keep_private"),
 }
 
-_HEADING = {"rst": "{0}\n##########\n", "org": "#+TITLE: {0}\n", "adoc": "= {0}\n",
-            "textile": "h1. {0}\n", "txt": "{0}\n==========\n"}  # fmt: skip
+_HEADINGS = {"rst": "{0}\n##########\n", "org": "#+TITLE: {0}\n", "adoc": "= {0}\n"}
+_HEADINGS |= {"textile": "h1. {0}\n", "txt": "{0}\n==========\n"}
 
 
 def build_post(suffix: str, head: str, fields: Fields) -> bytes:
@@ -54,7 +54,7 @@ def build_post(suffix: str, head: str, fields: Fields) -> bytes:
         head: one of `HEADS`.
         fields: further fields besides the default title, author and date.
     """
-    fields = {"title": TITLE, "author": NAME, "date": DAY, **fields}
+    fields = {"title": TITLE, "author": AUTHOR, "date": DAY, **fields}
     if head == "its own" and suffix in _NATIVE_BUILDERS:
         return _NATIVE_BUILDERS[suffix](fields)
     top = _build_head(suffix, head, fields)
@@ -80,7 +80,7 @@ def _build_head(suffix: str, head: str, fields: Fields) -> str:
         return "".join(f"{key}:: {value}\n" for key, value in lines.items())
     if head == "below the title":
         rows = (f"{key}: {value}\n" for key, value in lines.items() if key != "title")
-        return _HEADING.get(suffix, "# {0}\n").format(TITLE) + "\n" + "".join(rows)
+        return _HEADINGS.get(suffix, "# {0}\n").format(TITLE) + "\n" + "".join(rows)
     rows = (f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in fields.items())
     return f"---\n{''.join(rows)}---\n"
 
@@ -116,7 +116,7 @@ def _build_rst(fields: Fields) -> bytes:
     rows = "".join(
         f":{key}: {_format_value(value)}\n" for key, value in fields.items() if key != "title"
     )
-    return f"{_HEADING['rst'].format(TITLE)}\n{rows}\n{WORDS}\n".encode()
+    return f"{_HEADINGS['rst'].format(TITLE)}\n{rows}\n{WORDS}\n".encode()
 
 
 def _build_asciidoc(fields: Fields) -> bytes:
@@ -125,7 +125,7 @@ def _build_asciidoc(fields: Fields) -> bytes:
         for key, value in fields.items()
         if key not in {"title", "author"}
     )
-    return f"= {TITLE}\n{NAME} <ana@a.example>\n{rows}\n{WORDS}\n".encode()
+    return f"= {TITLE}\n{AUTHOR} <ana@a.example>\n{rows}\n{WORDS}\n".encode()
 
 
 def _build_org(fields: Fields) -> bytes:
@@ -160,7 +160,7 @@ def _build_word_parts(lines: list[str], properties: Fields) -> dict[str, str]:
         for number, (key, value) in enumerate(properties.items(), start=2)
         if key not in {"title", "author", "date"}
     )
-    creator = escape(_format_value(properties.get("author", NAME)))
+    creator = escape(_format_value(properties.get("author", AUTHOR)))
     core = (
         f"<dc:title>{TITLE}</dc:title><dc:creator>{creator}</dc:creator>"
         f"<dcterms:created>{DAY}T00:00:00Z</dcterms:created>"
@@ -200,7 +200,7 @@ def _build_odt_parts(lines: list[str], properties: Fields) -> dict[str, str]:
         for key, value in properties.items()
         if key not in {"title", "author", "date"}
     )
-    creator = escape(_format_value(properties.get("author", NAME)))
+    creator = escape(_format_value(properties.get("author", AUTHOR)))
     core = (
         f"<dc:title>{TITLE}</dc:title><meta:initial-creator>{creator}</meta:initial-creator>"
         f"<meta:creation-date>{DAY}T00:00:00Z</meta:creation-date>"

@@ -18,12 +18,12 @@ from tests.unit.corpus.importers.platform_rows import (
     FOLLOWERS,
     RSS_TAIL,
     WXR_HEAD,
-    create_note,
-    feed_content,
-    feed_entry,
-    ghost_post,
-    tweet,
-    wxr_item,
+    build_content,
+    build_item,
+    build_item_xml,
+    build_note,
+    build_post,
+    build_tweet,
 )
 
 SECRET = "SECRET"
@@ -51,7 +51,7 @@ Row = tuple[object, str, str]
 """A row of an export, its mark, and its identifier."""
 
 
-def sentence(mark: str) -> str:
+def phrase(mark: str) -> str:
     return f'{_WORDS} {mark} says so. It is 5 < 7 & "true", don\'t you see? Ünïcode: 時計, 🕰️.'
 
 
@@ -75,19 +75,19 @@ def build_x_archive() -> Export:
 
     def build_marked_rows(numbers: range) -> list[Row]:
         return [
-            (tweet(first + n, escape(sentence(f"xpost{n}x"))), f"xpost{n}x", str(first + n))
+            (build_tweet(first + n, escape(phrase(f"xpost{n}x"))), f"xpost{n}x", str(first + n))
             for n in numbers
         ]
 
     reply = {"in_reply_to_status_id_str": str(first), "in_reply_to_user_id_str": "42"}
     reply_to_bob = {"in_reply_to_status_id_str": "77", "in_reply_to_user_id_str": "7"}
     edited = {"edit_info": {"initial": {"editTweetIds": [str(first + 11)]}}}
-    thread = tweet(first + 11, escape(sentence("xthreadx")), **reply, **edited)
+    thread = build_tweet(first + 11, escape(phrase("xthreadx")), **reply, **edited)
     rows = [
         *build_marked_rows(range(6)),
-        (tweet(first + 10, f"RT @bob: {SECRET} of bob"), "", ""),
+        (build_tweet(first + 10, f"RT @bob: {SECRET} of bob"), "", ""),
         (thread, "xthreadx", str(first + 11)),
-        (tweet(first + 12, f"@bob {SECRET} answer", **reply_to_bob), "", ""),
+        (build_tweet(first + 12, f"@bob {SECRET} answer", **reply_to_bob), "", ""),
     ]
     account = {"email": f"{SECRET}@example.org", "username": "ada", "accountId": "42"}
     message = {"dmConversation": {"messages": [{"messageCreate": {"text": SECRET}}]}}
@@ -105,16 +105,14 @@ def build_x_archive() -> Export:
 
 def build_mastodon_archive() -> Export:
     rows: list[Row] = [
-        (create_note(n, f"<p>{escape(sentence(f'toot{n}x'))}</p>"), f"toot{n}x", f"/statuses/{n}")
+        (build_note(n, f"<p>{escape(phrase(f'toot{n}x'))}</p>"), f"toot{n}x", f"/statuses/{n}")
         for n in range(100, 106)
     ]
-    rows.insert(
-        2, (create_note(200, f"{SECRET} message", to="https://x.example/users/bob"), "", "")
-    )
-    rows.insert(4, (create_note(201, f"{SECRET} followers", to=FOLLOWERS), "", ""))
+    rows.insert(2, (build_note(200, f"{SECRET} message", to="https://x.example/users/bob"), "", ""))
+    rows.insert(4, (build_note(201, f"{SECRET} followers", to=FOLLOWERS), "", ""))
     boost = {"id": f"{ACCOUNT}/statuses/300/activity", "type": "Announce", "object": "https://x/1"}
-    thread = create_note(
-        110, f"<p>{escape(sentence('tootthreadx'))}</p>", inReplyTo=f"{ACCOUNT}/statuses/100"
+    thread = build_note(
+        110, f"<p>{escape(phrase('tootthreadx'))}</p>", inReplyTo=f"{ACCOUNT}/statuses/100"
     )
     rows += [(boost, "", ""), (thread, "tootthreadx", "/110")]
     head = (
@@ -132,14 +130,14 @@ def build_mastodon_archive() -> Export:
 def build_wordpress_export() -> Export:
     def build_item(number: int, text: str, mark: str = "", **fields: str) -> Piece:
         block = f"<!-- wp:paragraph -->\n<p>{text}</p>\n<!-- /wp:paragraph -->"
-        return Piece(wxr_item(number, block, **fields).encode(), mark, f"/{number}")
+        return Piece(build_item_xml(number, block, **fields).encode(), mark, f"/{number}")
 
     comment = (
         "<wp:comment><wp:comment_id>9</wp:comment_id><wp:comment_content>"
         f"<![CDATA[{SECRET} comment]]></wp:comment_content></wp:comment>"
     )
     items = [
-        build_item(n, sentence(f"wpost{n}x"), f"wpost{n}x", extra_xml=comment, status="publish")
+        build_item(n, phrase(f"wpost{n}x"), f"wpost{n}x", extra_xml=comment, status="publish")
         for n in range(1, 9)
     ]
     items.insert(2, build_item(90, f"{SECRET} draft", status="draft"))
@@ -153,10 +151,10 @@ def build_wordpress_export() -> Export:
 def build_ghost_export() -> Export:
     def build_row(number: int, text: str, mark: str = "", **fields: str) -> Row:
         uuid = f"00000000-0000-4000-8000-{number:012}"
-        post = ghost_post(number, uuid=uuid, html=f"<p>{escape(text)}</p>", **fields)
+        post = build_post(number, uuid=uuid, html=f"<p>{escape(text)}</p>", **fields)
         return post, mark, f"{number:012}"
 
-    rows = [build_row(n, sentence(f"gpost{n}x"), f"gpost{n}x") for n in range(1, 8)]
+    rows = [build_row(n, phrase(f"gpost{n}x"), f"gpost{n}x") for n in range(1, 8)]
     rows.insert(2, build_row(90, f"{SECRET} draft", status="draft"))
     rows.insert(5, build_row(91, f"{SECRET} paid", visibility="paid"))
     other_tables = {
@@ -173,7 +171,7 @@ def build_ghost_export() -> Export:
 def build_feed() -> Export:
     entries = [
         Piece(
-            feed_entry(n, feed_content(f"<p>{sentence(f'fpost{n}x')}</p>")).encode(),
+            build_item(n, build_content(f"<p>{phrase(f'fpost{n}x')}</p>")).encode(),
             f"fpost{n}x",
             f"?p={n}",
         )
@@ -193,7 +191,7 @@ def build_linkedin_export() -> Export:
         return Piece(row.encode(), mark, str(number))
 
     head = b"Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
-    rows = [build_share(sentence(f"lpost{n}x"), f"lpost{n}x") for n in range(7)]
+    rows = [build_share(phrase(f"lpost{n}x"), f"lpost{n}x") for n in range(7)]
     rows.insert(3, build_share(f"{SECRET} for friends", visibility="CONNECTIONS"))
     return {
         "Shares.csv": [Piece(head), *rows],
@@ -206,7 +204,7 @@ def _build_article(number: int) -> Piece:
     page = f"""<html><head><title>On clocks</title></head><body>
 <h1><a href="https://www.linkedin.com/pulse/clocks-{number}?trk=x">On clocks</a></h1>
 <p class="published">Published on 2022-03-02 10:30</p>
-<div><p>{sentence(mark)}</p></div></body></html>"""
+<div><p>{phrase(mark)}</p></div></body></html>"""
     return Piece(page.encode(), mark, f"clocks-{number}")
 
 
@@ -214,18 +212,18 @@ def build_medium_export() -> Export:
     def build_page(number: int, mark: str, text: str, published: bool = True) -> Piece:
         date = '<time class="dt-published" datetime="2020-01-02T03:04:05Z">a day</time>'
         ada = '<a href="https://medium.com/@ada" class="p-author h-card">Ada</a>'
-        by = f"<p>By {ada} on {date}.</p>"
+        byline = f"<p>By {ada} on {date}.</p>"
         body = f"""<!DOCTYPE html><html><head><title>On clocks</title></head><body>
 <article class="h-entry"><header><h1 class="p-name">On clocks {number}</h1></header>
 <section data-field="subtitle" class="p-summary">A subtitle</section>
 <section data-field="body" class="e-content"><p class="graf graf--p">{text}</p></section>
-<footer>{by if published else ""}<p>Exported from <a href="https://medium.com">Medium</a></p>
+<footer>{byline if published else ""}<p>Exported from <a href="https://medium.com">Medium</a></p>
 </footer></article></body></html>"""
         return Piece(body.encode(), mark, f"{number:012x}")
 
     stories = {
         f"posts/2020-01-02_On-clocks-{n:012x}.html": [
-            build_page(n, f"mstory{n}x", sentence(f"mstory{n}x"))
+            build_page(n, f"mstory{n}x", phrase(f"mstory{n}x"))
         ]
         for n in range(1, 6)
     }
@@ -242,7 +240,7 @@ def build_substack_export() -> Export:
         row = f'{n}.clocks-{n},2024-03-01T10:00:00.000Z,true,,newsletter,everyone,"On, {n}",x\n'
         rows.append(Piece(row.encode()))
         mark = f"sstack{n}x"
-        page = f"<h2>On clocks</h2><p>{sentence(mark)}</p>"
+        page = f"<h2>On clocks</h2><p>{phrase(mark)}</p>"
         pages[f"posts/{n}.clocks-{n}.html"] = [Piece(page.encode(), mark, str(n))]
     rows.append(Piece(b"90.d,,false,,newsletter,everyone,Draft,\n"))
     rows.append(Piece(b"91.p,2024-03-02T10:00:00.000Z,true,,newsletter,only_paid,Paid,\n"))
@@ -256,7 +254,7 @@ def build_jekyll_site() -> Export:
     head = "---\nlayout: post\ntitle: 'On: clocks'\ndate: 2020-01-0{} 10:00\ntags: [a, b]\n---\n"
     posts = {
         f"_posts/2020-01-0{n}-clocks-{n}.md": [
-            Piece(f"{head.format(n)}\n{sentence(f'jpost{n}x')}\n".encode(), f"jpost{n}x")
+            Piece(f"{head.format(n)}\n{phrase(f'jpost{n}x')}\n".encode(), f"jpost{n}x")
         ]
         for n in range(1, 6)
     }
@@ -276,7 +274,7 @@ def build_hugo_site() -> Export:
     )
     posts = {
         f"content/post/clocks-{n}.md": [
-            Piece(f"{head}\n{sentence(f'hpost{n}x')}\n".encode(), f"hpost{n}x")
+            Piece(f"{head}\n{phrase(f'hpost{n}x')}\n".encode(), f"hpost{n}x")
         ]
         for n, head in enumerate((*heads, *heads))
     }
@@ -289,7 +287,7 @@ def build_hugo_site() -> Export:
 
 def build_notes() -> Export:
     return {
-        f"{n}.{suffix}": [Piece(f"# Clocks\n\n{sentence(f'note{n}x')}\n".encode(), f"note{n}x")]
+        f"{n}.{suffix}": [Piece(f"# Clocks\n\n{phrase(f'note{n}x')}\n".encode(), f"note{n}x")]
         for n, suffix in enumerate(("md", "markdown", "md", "md", "md"))
     }
 

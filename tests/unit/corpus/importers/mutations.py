@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.unit.corpus.importers.marked_exports import Export, Piece, join_pieces
 
-_INSERTED = (
+_INSERTIONS = (
     b'"', b"{", b"}", b"[", b"]", b"]}", b",", b"\\", b"<", b">", b"&", b"<item>", b"</item>",
     b"</channel></rss>", b"<![CDATA[", b"]]>", b"<!--", b"-->", b"\n", b"\r\n", b'""\n"', b"\0",
     b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\x08", b"&#8;", b"&nbsp;", b"&bomb;",
@@ -22,7 +22,7 @@ _INSERTED = (
     b"urn:li:share:" + b"9" * 60, b"2023-13-45 99:99:99", b"&#0;", b"<div class='paywall-jump'>",
     b'"\\ud83d"', b"null", b"true", b"false", b"<script>", b"</section>", b"</article>", b"\x1a",
 )  # fmt: skip
-_KINDS = ("truncate", "delete", "flip", "noise", "insert", "insert", "repeat", "zeros", "reverse")
+_DAMAGES = ("truncate", "delete", "flip", "noise", "insert", "insert", "repeat", "zeros", "reverse")
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,21 @@ def damage(export: Export, seed: int) -> DamagedExport:
             continue
         start = rng.randrange(limit)
         end = min(limit, start + rng.choice((1, 1, 2, 8, 60, 400)))
-        kind = rng.choice(_KINDS)
-        if kind == "truncate":
+        damage_type = rng.choice(_DAMAGES)
+        if damage_type == "truncate":
             end = len(body)
-        replacement = _mutate(body[start:end], kind, rng)
-        if kind == "insert":
+        replacement = _mutate(body[start:end], damage_type, rng)
+        if damage_type == "insert":
             end = start
         bodies[name] = body[:start] + replacement + body[end:]
         changes[name].append((start, end))
-        descriptions.append(f"{kind} {name}[{start}:{end}]")
+        descriptions.append(f"{damage_type} {name}[{start}:{end}]")
     undamaged = tuple(_list_undamaged_pieces(export, changes))
     return DamagedExport(bodies, undamaged, f"seed {seed}: {'; '.join(descriptions)}")
 
 
-def _mutate(body: bytes, kind: str, rng: random.Random) -> bytes:
-    match kind:
+def _mutate(body: bytes, damage_type: str, rng: random.Random) -> bytes:
+    match damage_type:
         case "truncate" | "delete":
             return b""
         case "flip":
@@ -77,7 +77,7 @@ def _mutate(body: bytes, kind: str, rng: random.Random) -> bytes:
         case "noise":
             return rng.randbytes(len(body))
         case "insert":
-            return rng.choice(_INSERTED)
+            return rng.choice(_INSERTIONS)
         case "repeat":
             return body * rng.choice((2, 3, 50))
         case "zeros":

@@ -1,4 +1,4 @@
-"""Rows of platforms' exports with plausible fields, for tests to vary.
+"""Build rows of platforms' exports with plausible fields, for tests to vary.
 
 Scope: one post each of X, Mastodon, WordPress, Ghost and a feed, and the frame around them. Out of
 scope: whole exports (`marked_exports`, each importer's test).
@@ -33,7 +33,7 @@ FEED_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 RSS_TAIL = "</channel></rss>"
 
 
-def tweet(number: int, text: str, **fields: Any) -> dict[str, Any]:
+def build_tweet(number: int, text: str, **fields: Any) -> dict[str, Any]:
     return {
         "tweet": {
             "retweeted": False,
@@ -46,7 +46,7 @@ def tweet(number: int, text: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def create_note(
+def build_note(
     number: int, html: str, *, to: str = PUBLIC, cc: str = FOLLOWERS, **fields: Any
 ) -> dict[str, Any]:
     """Return the Mastodon activity that published a post."""
@@ -71,7 +71,7 @@ def create_note(
     }
 
 
-def wxr_item(number: int, text: str = "words", *, extra_xml: str = "", **fields: str) -> str:
+def build_item_xml(number: int, text: str = "words", *, extra_xml: str = "", **fields: str) -> str:
     """Return an item; `fields` are `wp:` elements, and `extra_xml` is further XML."""
     values = {"status": "publish", "post_type": "post", "post_password": ""} | fields
     elements = "".join(
@@ -85,7 +85,7 @@ def wxr_item(number: int, text: str = "words", *, extra_xml: str = "", **fields:
     )
 
 
-def ghost_post(number: int, **fields: Any) -> dict[str, Any]:
+def build_post(number: int, **fields: Any) -> dict[str, Any]:
     return {
         "id": f"p{number}",
         "uuid": f"uuid-{number}",
@@ -100,7 +100,7 @@ def ghost_post(number: int, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def feed_entry(number: int, content: str) -> str:
+def build_item(number: int, content: str) -> str:
     return (
         f"<item><title>Title {number}</title><link>https://blog.example/{number}</link>"
         f"<guid>https://blog.example/?p={number}</guid>"
@@ -108,10 +108,10 @@ def feed_entry(number: int, content: str) -> str:
     )
 
 
-def feed_content(html: str) -> str:
+def build_content(html: str) -> str:
     return f"<content:encoded><![CDATA[{html}]]></content:encoded>"
 
 
-def to_script(name: str, rows: list[Any]) -> str:
+def build_script(name: str, rows: list[Any]) -> str:
     """Return the rows as a script of an X archive."""
     return f"window.YTD.{name} = {json.dumps(rows, indent=2)}"

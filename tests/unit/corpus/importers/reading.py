@@ -16,11 +16,11 @@ from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
 
 @dataclass(frozen=True)
 class ImporterOutcomes:
-    """The outcomes of an importer: records by `source_id`, and reasons by location."""
+    """The outcomes of an importer: records by `source_id`, and skip reasons by location."""
 
     records: dict[str, ExportRecord]
-    skipped: dict[str, str]
-    reasons: Counter[str]
+    skip_reasons: dict[str, str]
+    reason_counts: Counter[str]
 
     @property
     def record(self) -> ExportRecord:

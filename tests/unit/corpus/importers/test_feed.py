@@ -1,4 +1,4 @@
-"""Feeds: whole entries, teasers counted, damage contained, comments and drafts kept out."""
+"""Test feeds: complete entries, teasers, damage, and comments and drafts, which are skipped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.platform_rows import FEED_HEAD, RSS_TAIL, feed_content, feed_entry
+from tests.unit.corpus.importers.platform_rows import FEED_HEAD, RSS_TAIL, build_content, build_item
 from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import feed
@@ -26,14 +26,14 @@ def read(text: str | bytes, folder: Path, *include: str) -> ImporterOutcomes:
     return read_export(path, feed.IMPORTER, *include)
 
 
-def test_rss(tmp_path: Path) -> None:
+def test_an_rss_entry_becomes_a_record(tmp_path: Path) -> None:
     footer = '<p>The post <a href="x">T</a> appeared first on <a href="y">Blog</a>.</p>'
     entry_fields = (
         build_description("A teaser […]")
-        + feed_content(LONG + footer)
+        + build_content(LONG + footer)
         + "<category>Clocks</category>"
     )
-    record = read(FEED_HEAD + feed_entry(1, entry_fields) + RSS_TAIL, tmp_path).record
+    record = read(FEED_HEAD + build_item(1, entry_fields) + RSS_TAIL, tmp_path).record
     assert (record.source_id, record.title) == ("blog.example/?p=1", "Title 1")
     assert (record.text, record.markup, record.kind) == (LONG, "html", "post")
     assert (record.author, record.byline) == ("Ada L", "channel")
@@ -43,7 +43,7 @@ def test_rss(tmp_path: Path) -> None:
     assert "example.org" not in record.as_json()
 
 
-def test_atom(tmp_path: Path) -> None:
+def test_an_atom_entry_becomes_a_record(tmp_path: Path) -> None:
     text = """<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom"><title>B</title>
     <author><name>Ada</name><email>ada@example.org</email></author>
     <entry xml:lang="de"><id>tag:blog.example,2020:1</id><title type="text">A &lt; B</title>
@@ -60,7 +60,7 @@ def test_atom(tmp_path: Path) -> None:
     assert record.language == "de"
 
 
-def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
+def test_rss_1_with_a_declared_encoding_is_read(tmp_path: Path) -> None:
     text = """<?xml version="1.0" encoding="iso-8859-1"?><rdf:RDF
     xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/">
     <channel rdf:about="https://b.example/"><title>B</title><items><rdf:Seq/></items></channel>
@@ -73,21 +73,21 @@ def test_rss_1_and_a_declared_encoding(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "is_whole"),
     [
-        (feed_content(LONG), True),
+        (build_content(LONG), True),
         (build_description(LONG), True),
         (build_description("<p>A short note, whole.</p>"), True),
         (build_description("Only what the post is about."), False),
         (build_description("<p>The beginning of something long […]</p>"), False),
         (build_description("<p>The beginning of something &#8230;</p>"), False),
-        (feed_content('<p>The beginning.</p><p><a href="x">Continue reading →</a></p>'), False),
-        (feed_content("<p>The end, as I said, and more...</p>"), True),
-        (feed_content("<p>I could not stop; I had to read more.</p>"), True),
+        (build_content('<p>The beginning.</p><p><a href="x">Continue reading →</a></p>'), False),
+        (build_content("<p>The end, as I said, and more...</p>"), True),
+        (build_content("<p>I could not stop; I had to read more.</p>"), True),
     ],
 )
 def test_a_truncated_entry_is_counted(content: str, is_whole: bool, tmp_path: Path) -> None:
-    contents = read(FEED_HEAD + feed_entry(1, content) + RSS_TAIL, tmp_path)
+    contents = read(FEED_HEAD + build_item(1, content) + RSS_TAIL, tmp_path)
     assert len(contents.records) == is_whole
-    assert contents.reasons == ({} if is_whole else {"truncated": 1})
+    assert contents.reason_counts == ({} if is_whole else {"truncated": 1})
 
 
 def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
     assert record.markup == "text"
 
 
-def test_bloggers_export(tmp_path: Path) -> None:
+def test_only_posts_of_a_blogger_export_are_imported(tmp_path: Path) -> None:
     kind = '<category scheme="http://schemas.google.com/g/2005#kind" term="{}#{}"/>'
     base = "http://schemas.google.com/blogger/2008/kind"
 
@@ -128,7 +128,7 @@ def test_bloggers_export(tmp_path: Path) -> None:
     )
     contents = read(text, tmp_path)
     assert contents.record.source_id == "tag:blogger.com,1999:1"
-    assert contents.reasons == {"comment": 2, "not_a_post": 1, "draft": 1, "page": 1}
+    assert contents.reason_counts == {"comment": 2, "not_a_post": 1, "draft": 1, "page": 1}
     assert "tag:blogger.com,1999:4" in read(text, tmp_path, "drafts").records
     files = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
     folder = write_folder(files, tmp_path / "takeout")
@@ -139,47 +139,47 @@ def test_bloggers_export(tmp_path: Path) -> None:
 
 
 def test_a_damaged_feed_is_read_up_to_the_damage(tmp_path: Path) -> None:
-    entries = [feed_entry(n, feed_content(f"<p>words {n}</p>")) for n in range(1, 8)]
+    entries = [build_item(n, build_content(f"<p>words {n}</p>")) for n in range(1, 8)]
     entries[5] = entries[5].replace("</guid>", "")
     text = FEED_HEAD + "".join(entries) + RSS_TAIL
     contents = read(text, tmp_path)
     assert {"1", "3", "5", "7"} <= {key[-1] for key in contents.records}
-    assert contents.skipped["feed.xml"] == "malformed_row"
+    assert contents.skip_reasons["feed.xml"] == "malformed_row"
     contents = read(text[: text.index("words 7")], tmp_path)
-    assert contents.skipped["feed.xml"] == "torn"
+    assert contents.skip_reasons["feed.xml"] == "torn"
     merged_entries = [*entries[:3], entries[3].replace("]]></content", "]]</content"), entries[4]]
     contents = read(FEED_HEAD + "".join(merged_entries) + RSS_TAIL, tmp_path)
     assert sorted(key[-1] for key in contents.records) == ["1", "2", "3"]
-    assert contents.skipped == {"feed.xml#3": "malformed_row", "feed.xml": "malformed_row"}
+    assert contents.skip_reasons == {"feed.xml#3": "malformed_row", "feed.xml": "malformed_row"}
 
 
-def test_a_damaged_export_of_blogger_shows_nothing(tmp_path: Path) -> None:
+def test_a_damaged_blogger_export_yields_no_record(tmp_path: Path) -> None:
     text = (
         "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'"
         " xmlns:blogger='http://schemas.google.com/blogger/2018'><entry><id>tag:1</id><title>T"
         "</title><blogger:status>DRAFT</blogger:stat us><content>SECRET</content></entry></feed>"
     )
     contents = read(text, tmp_path)
-    assert (contents.records, contents.reasons) == ({}, {"malformed_row": 1})
+    assert (contents.records, contents.reason_counts) == ({}, {"malformed_row": 1})
 
 
 def test_external_entities_are_not_read(tmp_path: Path) -> None:
     head = FEED_HEAD.replace("<rss", '<!DOCTYPE rss [<!ENTITY f SYSTEM "file:///etc/passwd">]><rss')
     path = tmp_path / "feed.xml"
-    path.write_text(head + feed_entry(1, build_description("<p>x &f;</p>")) + RSS_TAIL)
+    path.write_text(head + build_item(1, build_description("<p>x &f;</p>")) + RSS_TAIL)
     with open_archive(path) as archive:
         assert "root:" not in repr([*feed.read(archive, include=frozenset())])
 
 
 def test_a_feed_beside_pages_is_a_copy_of_them(tmp_path: Path) -> None:
-    text = FEED_HEAD + feed_entry(1, feed_content(LONG)) + RSS_TAIL
+    text = FEED_HEAD + build_item(1, build_content(LONG)) + RSS_TAIL
     with open_archive(write_folder({"feed.xml": text, "a.html": "<p>x</p>"}, tmp_path)) as archive:
         assert not feed.IMPORTER.recognises(archive)
 
 
 @pytest.mark.parametrize("name", ["utf-16", "hex", "rot13", "no-such-codec", "utf-7"])
-def test_odd_encodings_are_read_or_refused(name: str, tmp_path: Path) -> None:
-    text = FEED_HEAD.replace("UTF-8", name) + feed_entry(1, feed_content(LONG)) + RSS_TAIL
+def test_a_feed_with_an_unusual_declared_encoding_is_read(name: str, tmp_path: Path) -> None:
+    text = FEED_HEAD.replace("UTF-8", name) + build_item(1, build_content(LONG)) + RSS_TAIL
     path = tmp_path / "feed.xml"
     path.write_bytes(text.encode("utf-16" if name == "utf-16" else "utf-8"))
     assert read_export(path, feed.IMPORTER).record.text == LONG

@@ -1,4 +1,4 @@
-"""Downloading a feed from a real server on the loopback interface, with size and time limits."""
+"""Test downloading a feed from a real server, with limits on size and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ghost exports: published posts, without content for members only."""
+"""Test Ghost exports: published posts, without content for members only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.corpus.importers.platform_rows import ghost_post
+from tests.unit.corpus.importers.platform_rows import build_post
 from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import ghost
@@ -42,9 +42,9 @@ def read(files: dict[str, str], folder: Path, *include: str) -> ImporterOutcomes
 
 
 @pytest.mark.parametrize("is_wrapped", [True, False])
-def test_a_post_with_its_people_and_tags(is_wrapped: bool, tmp_path: Path) -> None:
+def test_a_post_is_read_with_its_authors_and_tags(is_wrapped: bool, tmp_path: Path) -> None:
     files = build_export(
-        ghost_post(1, canonical_url="https://ada.example/a", locale="en"), is_wrapped=is_wrapped
+        build_post(1, canonical_url="https://ada.example/a", locale="en"), is_wrapped=is_wrapped
     )
     record = read(files, tmp_path).record
     assert (record.source_id, record.title) == ("uuid-1", "Title & 1")
@@ -59,19 +59,19 @@ def test_a_post_with_its_people_and_tags(is_wrapped: bool, tmp_path: Path) -> No
 
 def test_visibility_decides_what_is_read(tmp_path: Path) -> None:
     files = build_export(
-        ghost_post(1, status="draft"),
-        ghost_post(2, status="scheduled"),
-        ghost_post(3, visibility="members"),
-        ghost_post(4, visibility="paid"),
-        ghost_post(5, visibility="tiers"),
-        ghost_post(6, status="sent"),
-        ghost_post(7, type="page"),
-        ghost_post(8, status="", visibility="public"),
-        ghost_post(9, page=1),
+        build_post(1, status="draft"),
+        build_post(2, status="scheduled"),
+        build_post(3, visibility="members"),
+        build_post(4, visibility="paid"),
+        build_post(5, visibility="tiers"),
+        build_post(6, status="sent"),
+        build_post(7, type="page"),
+        build_post(8, status="", visibility="public"),
+        build_post(9, page=1),
     )
     contents = read(files, tmp_path)
     assert not contents.records
-    assert contents.reasons == {"draft": 3, "followers": 2, "paid": 2, "page": 2}
+    assert contents.reason_counts == {"draft": 3, "followers": 2, "paid": 2, "page": 2}
     records = read(files, tmp_path, "drafts", "followers", "paid").records
     assert {record.visibility for record in records.values()} == {"private", "followers", "paid"}
     assert [key for key, record in records.items() if record.kind == "draft"] == [
@@ -81,7 +81,7 @@ def test_visibility_decides_what_is_read(tmp_path: Path) -> None:
     ]
 
 
-def test_cards_of_others_and_gated_blocks_stay_out() -> None:
+def test_gated_blocks_are_removed() -> None:
     page = (
         '<p>mine</p><!--kg-gated-block:begin nonMember:false memberSegment:"" --><p>CLOSED</p>'
         "<!--kg-gated-block:end--><!--kg-gated-block:begin nonMember:true --><p>open</p>"
@@ -95,35 +95,35 @@ def test_cards_of_others_and_gated_blocks_stay_out() -> None:
     assert ghost.remove_gated_parts(unclosed) == "<p>a</p>"
 
 
-def test_bookmarks_and_buttons_stay_out(tmp_path: Path) -> None:
+def test_bookmarks_and_buttons_are_removed(tmp_path: Path) -> None:
     html = (
         '<p>mine &amp; mine</p><figure class="kg-card kg-bookmark-card"><a>A CARD</a></figure>'
         '<div class="kg-card kg-button-card"><a>SUBSCRIBE</a></div>'
         '<blockquote class="twitter-tweet"><p>HIS WORDS</p></blockquote><p>end</p>'
     )
     assert (
-        read(build_export(ghost_post(1, html=html)), tmp_path).record.text
+        read(build_export(build_post(1, html=html)), tmp_path).record.text
         == "<p>mine &amp; mine</p><p>end</p>"
     )
 
 
-def test_a_post_without_its_page(tmp_path: Path) -> None:
+def test_a_post_without_html_is_read_from_its_markdown_or_text(tmp_path: Path) -> None:
     files = build_export(
-        ghost_post(1, html=None, markdown="from *markdown*"),
-        ghost_post(2, html=None, plaintext="from words"),
-        ghost_post(3, html=None, lexical='{"root": {"children": []}}'),
+        build_post(1, html=None, markdown="from *markdown*"),
+        build_post(2, html=None, plaintext="from words"),
+        build_post(3, html=None, lexical='{"root": {"children": []}}'),
     )
     contents = read(files, tmp_path)
     bodies = [(record.text, record.markup) for record in contents.records.values()]
     assert bodies == [("from *markdown*", "markdown"), ("from words", "text")]
-    assert contents.reasons == {"no_text": 1}
+    assert contents.reason_counts == {"no_text": 1}
 
 
 def test_a_row_without_a_name_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
-    files = build_export(*(ghost_post(n) for n in range(1, 4)))
+    files = build_export(*(build_post(n) for n in range(1, 4)))
     body = files["ada.ghost.json"].replace('"id": "p2", "uuid": "uuid-2"', '"id": null')
     contents = read({"ada.ghost.json": body}, tmp_path)
     assert list(contents.records) == ["uuid-1", "uuid-3"]
-    assert contents.reasons == {"malformed_row": 1}
+    assert contents.reason_counts == {"malformed_row": 1}
     for damaged in (body.replace("<p>text 3</p>", '<p>"text 3</p>'), body[:-40]):
         assert read({"ada.ghost.json": damaged}, tmp_path).records == {}

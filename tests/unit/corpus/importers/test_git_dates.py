@@ -1,4 +1,4 @@
-"""Dates of notes that only git knows, from real repositories."""
+"""Test the dates of notes that only git knows, from real repositories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which git repositories are folders of posts, and which are programs and rejected."""
+"""Test which git repositories are folders of posts, and which are programs and rejected."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_program_is_rejected_with_the_next_step(files: Files, tmp_path: Path) 
         take_inventory([folder])
 
 
-def test_the_documents_of_a_program_are_imported_by_their_folder(tmp_path: Path) -> None:
+def test_a_programs_documents_are_imported_from_their_folder(tmp_path: Path) -> None:
     write_folder(PROGRAM | {"docs/a.md": "Words of the author.\n"}, tmp_path)
     assert [*take_inventory([tmp_path / "docs"]).posts] == ["a.md"]
 

@@ -1,4 +1,4 @@
-"""Damaged rows of `Shares.csv` never give a post the visibility of another row."""
+"""Test that damaged rows of `Shares.csv` never get the visibility of another row."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 SENTENCE = 'The clock says "no" at five.'
 
 
-def share(number: int, commentary: str, visibility: str = "MEMBER_NETWORK") -> str:
+def build_share(number: int, commentary: str, visibility: str = "MEMBER_NETWORK") -> str:
     """Return a row as LinkedIn writes it, quoted line by line."""
     link = f"https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A{(7 << 60) + number}"
     doubled = commentary.replace('"', '""')
     return f'2023-05-01 12:34:56,{link},"{doubled}"\n""\n"Second paragraph.",,,{visibility}\n'
 
 
-PRIVATE = share(1, "SECRET for friends.", "CONNECTIONS")
-PUBLIC = share(2, SENTENCE)
+PRIVATE = build_share(1, "SECRET for friends.", "CONNECTIONS")
+PUBLIC = build_share(2, SENTENCE)
 
 
 def read(text: str, folder: Path) -> ImporterOutcomes:
@@ -48,7 +48,7 @@ def list_indexes(row: str, last_text: str) -> list[int]:
 def test_repeated_pieces_reveal_no_private_post(end: int, tmp_path: Path) -> None:
     for start in range(0, len(PUBLIC), 7):
         text = PUBLIC + PRIVATE[:end] + (PUBLIC[start:] + PRIVATE[:end]) * 3 + PRIVATE[end:]
-        records = read_records(text + share(3, "The last."), tmp_path)
+        records = read_records(text + build_share(3, "The last."), tmp_path)
         texts = [record.text for record in records if record.visibility == "public"]
         assert "SECRET" not in "\n".join(texts), start
         assert any("The last." in record for record in texts), start
@@ -86,28 +86,28 @@ def test_an_ambiguous_row_is_malformed(commentary: str) -> None:
     ],
 )
 def test_quotes_and_addresses_in_prose_are_not_ambiguous(text: str, tmp_path: Path) -> None:
-    contents = read(share(1, text), tmp_path)
+    contents = read(build_share(1, text), tmp_path)
     assert contents.record.text == f"{text}\n\nSecond paragraph."
-    assert not contents.skipped
+    assert not contents.skip_reasons
 
 
-def test_rows_that_disagree_about_their_readers_are_private(tmp_path: Path) -> None:
-    text = share(1, "SECRET once.") + share(1, "SECRET twice.", "CONNECTIONS") + PUBLIC
+def test_rows_that_disagree_about_visibility_are_private(tmp_path: Path) -> None:
+    text = build_share(1, "SECRET once.") + build_share(1, "SECRET twice.", "CONNECTIONS") + PUBLIC
     visibilities = [(record.text[:6], record.visibility) for record in read_records(text, tmp_path)]
     assert visibilities == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
 
 
 def test_a_row_that_breaks_off_before_its_last_column_is_malformed(tmp_path: Path) -> None:
     contents = read(PUBLIC + PRIVATE.removesuffix("CONNECTIONS\n"), tmp_path)
-    assert contents.reasons == {"malformed_row": 1}
+    assert contents.reason_counts == {"malformed_row": 1}
     assert "SECRET" not in contents.record.text
 
 
 def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> None:
-    row_remainder = share(3, "Lost.")[40:]  # from the middle of its address
+    row_remainder = build_share(3, "Lost.")[40:]  # from the middle of its address
     contents = read(PUBLIC + row_remainder, tmp_path)
     assert contents.record.text.startswith(SENTENCE)
-    assert contents.reasons == {"malformed_row": 1}
+    assert contents.reason_counts == {"malformed_row": 1}
     # A line end within the row hides its visibility.
     contents = read(PUBLIC + PRIVATE.replace(",CONNECTIONS", ",\nCONNECTIONS"), tmp_path)
     assert "SECRET" not in contents.record.text
@@ -121,7 +121,7 @@ def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> Non
         HEAD.replace("SharedUrl", "Shar\nedUrl"),
     ],
 )
-def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
+def test_a_file_whose_header_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
     with open_archive(write_folder({"Shares.csv": head + PUBLIC + PRIVATE}, tmp_path)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
     assert outcomes[0] == SkippedItem("Shares.csv", "torn")
@@ -133,9 +133,10 @@ def test_a_head_that_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
 def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path: Path) -> None:
-    folder = write_folder({"Shares.csv": HEAD + share(1, "SECRET words.", word) + PUBLIC}, tmp_path)
+    text = HEAD + build_share(1, "SECRET words.", word) + PUBLIC
+    folder = write_folder({"Shares.csv": text}, tmp_path)
     contents = read_export(folder, linkedin.IMPORTER)
-    assert contents.skipped == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
+    assert contents.skip_reasons == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
     assert "SECRET" not in contents.record.text
     contents = read_export(folder, linkedin.IMPORTER, "private")
     assert [record.visibility for record in contents.records.values()] == ["private", "public"]
@@ -144,13 +145,13 @@ def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path:
     )
 
 
-def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
+def test_no_post_is_public_without_a_visibility_column(tmp_path: Path) -> None:
     text = (HEAD + PUBLIC).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
     contents = read_export(write_folder({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
-    assert (contents.records, contents.reasons) == ({}, {"unknown_visibility": 1})
+    assert (contents.records, contents.reason_counts) == ({}, {"unknown_visibility": 1})
 
 
-def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
+def test_a_group_post_is_visible_only_to_members(tmp_path: Path) -> None:
     """The column has `MEMBER_NETWORK` for every post of a group."""
     shares = PUBLIC.replace("share%3A", "groupPost%3A123-")
     [record] = read_records(shares, tmp_path)
@@ -161,7 +162,8 @@ def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
 def test_mathematical_letters_become_plain_letters(tmp_path: Path) -> None:
     bold = "".join(chr(0x1D5D4 + ord(sign) - ord("A")) for sign in "CLOCKS")
     contents = read(
-        share(4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"), tmp_path
+        build_share(4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"),
+        tmp_path,
     )
     assert contents.record.text.startswith("CLOCKS are a fine, \u00bd \u2460 hour. #CLOCKS")
     assert contents.record.tags == ("CLOCKS",)

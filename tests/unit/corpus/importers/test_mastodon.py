@@ -1,4 +1,4 @@
-"""Mastodon archives: public posts and joined threads, without boosts and messages."""
+"""Test Mastodon archives: public posts and joined threads, without boosts and messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.corpus.importers.platform_rows import ACCOUNT, FOLLOWERS, PUBLIC, create_note
+from tests.unit.corpus.importers.platform_rows import ACCOUNT, FOLLOWERS, PUBLIC, build_note
 from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import mastodon
@@ -37,9 +37,9 @@ def read(files: dict[str, str], folder: Path, *include: str) -> ImporterOutcomes
     return read_export(write_folder(files, folder), mastodon.IMPORTER, *include)
 
 
-def test_a_public_post(tmp_path: Path) -> None:
+def test_a_public_post_becomes_a_record(tmp_path: Path) -> None:
     tags = [{"type": "Hashtag", "name": "#clocks"}, {"type": "Mention", "name": "@bob"}]
-    post = create_note(
+    post = build_note(
         2, "<p>Mine &amp; mine</p>", tag=tags, summary="A title", updated="2023-03-01"
     )
     record = read(build_outbox(post), tmp_path).record
@@ -54,11 +54,11 @@ def test_a_public_post(tmp_path: Path) -> None:
 
 
 def test_a_repeated_list_adds_no_row(tmp_path: Path) -> None:
-    files = build_outbox(create_note(2, "<p>Mine</p>"), create_note(3, "<p>And more</p>"))
+    files = build_outbox(build_note(2, "<p>Mine</p>"), build_note(3, "<p>And more</p>"))
     doubled = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
     assert json.loads(doubled)["orderedItems"]
     contents = read(files | {"outbox.json": doubled}, tmp_path)
-    assert (len(contents.records), contents.skipped) == (2, {})
+    assert (len(contents.records), contents.skip_reasons) == (2, {})
 
 
 @pytest.mark.parametrize(
@@ -72,27 +72,27 @@ def test_a_repeated_list_adds_no_row(tmp_path: Path) -> None:
 def test_non_public_posts_need_an_opt_in(
     to: str, cc: str, reason: str, opt_in: str, tmp_path: Path
 ) -> None:
-    files = build_outbox(create_note(1, "<p>not for all</p>", to=to, cc=cc))
-    assert read(files, tmp_path).reasons == {reason: 1}
+    files = build_outbox(build_note(1, "<p>not for all</p>", to=to, cc=cc))
+    assert read(files, tmp_path).reason_counts == {reason: 1}
     everything = ("followers", "private", "replies", "drafts", "paid")
     contents = read(files, tmp_path, *everything)
     # A message to named people is never read.
     assert len(contents.records) == (1 if opt_in else 0)
 
 
-def test_boosts_answers_quotes_and_other_authors(tmp_path: Path) -> None:
+def test_boosts_replies_and_text_by_others_are_not_imported(tmp_path: Path) -> None:
     mention = '<span class="h-card"><a href="x" class="u-url mention">@<span>bob</span></a></span>'
     quoted = '<p class="quote-inline">RE: <a href="x">HIS WORDS</a></p><p>Well said.</p>'
     activities = (
         {"id": "b", "type": "Announce", "object": "https://x.example/1"},
-        create_note(1, f"<p>{mention} no</p>", inReplyTo="https://x.example/users/bob/statuses/1"),
-        create_note(2, "<p>HIS WORDS</p>", attributedTo="https://x.example/users/bob"),
-        create_note(3, quoted),
-        create_note(4, "<p>and more</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
+        build_note(1, f"<p>{mention} no</p>", inReplyTo="https://x.example/users/bob/statuses/1"),
+        build_note(2, "<p>HIS WORDS</p>", attributedTo="https://x.example/users/bob"),
+        build_note(3, quoted),
+        build_note(4, "<p>and more</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
         {"id": "d", "type": "Delete", "object": {}},
     )
     contents = read(build_outbox(*activities), tmp_path)
-    assert contents.reasons == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
+    assert contents.reason_counts == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
     assert contents.record.text == "<p>Well said.</p>"
     contents = read(build_outbox(*activities), tmp_path, "replies")
     answer = contents.records["social.example/users/ada/statuses/1"]
@@ -101,29 +101,30 @@ def test_boosts_answers_quotes_and_other_authors(tmp_path: Path) -> None:
 
 def test_threads_are_joined_without_private_posts(tmp_path: Path) -> None:
     activities = (
-        create_note(1, "<p>one</p>"),
-        create_note(2, "<p>two</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
-        create_note(3, "<p>CLOSED</p>", to=FOLLOWERS, cc="", inReplyTo=f"{ACCOUNT}/statuses/2"),
+        build_note(1, "<p>one</p>"),
+        build_note(2, "<p>two</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
+        build_note(3, "<p>CLOSED</p>", to=FOLLOWERS, cc="", inReplyTo=f"{ACCOUNT}/statuses/2"),
     )
     contents = read(build_outbox(*activities), tmp_path)
     assert contents.record.text == "<p>one</p>\n<p>two</p>"
-    assert contents.reasons == {"joined_to_thread": 1, "followers": 1}
+    assert contents.reason_counts == {"joined_to_thread": 1, "followers": 1}
 
 
 def test_a_single_outbox_names_no_author(tmp_path: Path) -> None:
-    outbox = build_outbox(create_note(1, "<p>one</p>"))["outbox.json"]
+    outbox = build_outbox(build_note(1, "<p>one</p>"))["outbox.json"]
     single_file = write_folder({"mine.json": outbox}, tmp_path / "alone") / "mine.json"
     assert read_export(single_file, mastodon.IMPORTER).record.author == ""
 
 
 def test_an_activity_without_text_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
-    files = build_outbox(*(create_note(n, f"<p>post {n}</p>") for n in range(1, 4)))
+    files = build_outbox(*(build_note(n, f"<p>post {n}</p>") for n in range(1, 4)))
     text = files["outbox.json"].replace('"content": "<p>post 2</p>"', '"content": 4', 1)
     contents = read(files | {"outbox.json": text, "actor.json": "{"}, tmp_path)
     assert [key[-1] for key in sorted(contents.records)] == ["1", "3"]
-    assert contents.reasons == {"malformed_row": 1}
+    assert contents.reason_counts == {"malformed_row": 1}
     for damaged in (
         text.replace("<p>post 1</p>", '<p>"post 1</p>', 1),
         text[: text.index("post 3")],
     ):
-        assert read(files | {"outbox.json": damaged}, tmp_path / "torn").reasons == {"torn": 1}
+        contents = read(files | {"outbox.json": damaged}, tmp_path / "torn")
+        assert contents.reason_counts == {"torn": 1}

@@ -1,4 +1,4 @@
-"""Dates of posts from fields and paths, in many spellings."""
+"""Test the dates of posts from fields and paths, in many spellings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_field_dates_a_post(field: str) -> None:
     assert (f"{post.created_at:%F}", post.kind) == ("2020-03-05", "post")
 
 
-def test_the_first_field_that_is_a_date_counts() -> None:
+def test_the_first_field_with_a_valid_date_is_used() -> None:
     fields = {"date": "soon", "created": "2019-01-02", "publishedat": "2020-03-05"}
     created = find_field_date(fields, CREATED_FIELDS, language=str)
     assert created is not None
@@ -96,13 +96,13 @@ def test_a_path_dates_a_post(path: str, day: str, title: str) -> None:
         (True, "", None, False),
     ],
 )
-def test_numeric_and_written_dates(
+def test_numeric_and_written_dates_are_parsed(
     value: object, language: str, day: date | None, is_ambiguous: bool
 ) -> None:
     assert parse_day(value, language) == (day, is_ambiguous)
 
 
-IN_WORDS = {
+DATES_IN_WORDS = {
     "de": ("12. März 2020", "12. Mär. 2020"),
     "fr": ("12 mars 2020", "jeudi 12 mars 2020"),
     "es": ("12 de marzo de 2020", "12 mar 2020"),
@@ -133,16 +133,17 @@ IN_WORDS = {
 
 
 @pytest.mark.parametrize(
-    ("language", "value"), [(name, value) for name, values in IN_WORDS.items() for value in values]
+    ("language", "value"),
+    [(name, value) for name, values in DATES_IN_WORDS.items() for value in values],
 )
-def test_the_name_of_a_month_in_26_languages(language: str, value: str) -> None:
+def test_month_names_in_26_languages_are_parsed(language: str, value: str) -> None:
     assert parse_day(value, language) == (date(2020, 3, 12), False)
     assert parse_day(value, f"{language}-XX")[0] == date(2020, 3, 12)
     assert parse_day(value, "")[0] == date(2020, 3, 12)
 
 
 def test_every_language_has_an_example() -> None:
-    assert set(IN_WORDS) == set(MONTH_LANGUAGES)
+    assert set(DATES_IN_WORDS) == set(MONTH_LANGUAGES)
 
 
 def test_ambiguous_month_names_are_reported() -> None:
@@ -159,18 +160,18 @@ def test_ambiguous_month_names_are_reported() -> None:
         *("Kapitel 12, Ausgabe 2020", "12 amis en 2020", "wird 2020 am 45. Mai fertig"),
     ],
 )
-def test_words_without_a_date(value: str) -> None:
+def test_text_without_a_full_date_has_no_date(value: str) -> None:
     for language in ("", "de", "fr"):
         assert parse_day(value, language) == (None, False)
 
 
-def test_the_front_matter_of_a_french_post() -> None:
+def test_a_french_date_in_front_matter_is_parsed() -> None:
     text = "Le long du fleuve il marchait longtemps, et sur l'autre rive il y avait des saules.\n"
     post = read_post(f"---\ndate: 1er août 2021 à 14:30\n---\n{text}".encode(), source_id="a.md")
     assert (f"{post.created_at:%F %R}", post.kind, post.remark) == ("2021-08-01 14:30", "post", "")
 
 
-def test_the_language_of_the_text_decides_day_and_month() -> None:
+def test_the_language_of_the_text_determines_the_order_of_day_and_month() -> None:
     text = "Am Fluss entlang ging es lange, und am anderen Ufer standen die alten Weiden.\n"
     german = read_post(f"---\ndate: 05/03/2020\n---\n{text}".encode(), source_id="a.md")
     assert (f"{german.created_at:%F}", german.remark) == ("2020-03-05", "")

@@ -1,4 +1,4 @@
-"""The same post has the same title, author, date and visibility in every format and head.
+"""Test that a post has the same title, author, date and visibility in every format.
 
 14 suffixes × 7 heads × 14 ways to hide a post = 1,372 posts, none of which may be imported.
 """
@@ -14,12 +14,12 @@ from typing import get_type_hints
 import pytest
 
 from tests.unit.corpus.importers.heads import (
-    FORMS,
+    AUTHOR,
+    EXTRA_SUFFIXES,
     HEADS,
-    NAME,
+    HIDING_FIELDS,
     SUFFIXES,
     TITLE,
-    WITH_EXTRA,
     WORDS,
     build_post,
 )
@@ -31,7 +31,7 @@ from twin_assets.corpus.importers.text_formats import is_readable
 from twin_assets.corpus.remediation import find_advice
 
 INSTALLED_SUFFIXES = tuple(
-    suffix for suffix in SUFFIXES if suffix not in WITH_EXTRA or is_readable(suffix)
+    suffix for suffix in SUFFIXES if suffix not in EXTRA_SUFFIXES or is_readable(suffix)
 )
 
 
@@ -43,31 +43,30 @@ def build_head(suffix: str, head: str, **fields: object) -> PostHead:
 def test_hiding_fields_are_found_in_every_format_and_head(suffix: str) -> None:
     """Heads are read without a converter, with or without the extra `formats`."""
     wrong_reasons = {
-        (head, form): reason_read
-        for head, (form, (key, value, reason)) in product(HEADS, FORMS.items())
+        (head, hiding_field): reason_read
+        for head, (hiding_field, (key, value, reason)) in product(HEADS, HIDING_FIELDS.items())
         if (reason_read := build_head(suffix, head, **{key: value}).find_hidden_reason()) != reason
     }
     assert wrong_reasons == {}
 
 
 @pytest.mark.parametrize(("suffix", "head"), list(product(SUFFIXES, HEADS)))
-def test_title_author_and_date_are_the_same(suffix: str, head: str) -> None:
+def test_title_author_and_date_are_the_same_in_every_format(suffix: str, head: str) -> None:
     if suffix not in INSTALLED_SUFFIXES:
         pytest.skip("the extra `formats` is not installed")
     post = read_post(build_post(suffix, head, {}), source_id=f"a.{suffix}")
-    assert (post.kind, post.visibility, post.title, post.author) == (
-        "post", "public", TITLE, NAME,
-    )  # fmt: skip
+    assert (post.kind, post.visibility) == ("post", "public")
+    assert (post.title, post.author) == (TITLE, AUTHOR)
     assert f"{post.created_at:%F}" == "2020-03-05"
     assert WORDS in post.text
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("form", ["draft", "private", "hidden"])
-def test_a_hidden_post_is_never_a_public_post(suffix: str, form: str) -> None:
+@pytest.mark.parametrize("hiding_field", ["draft", "private", "hidden"])
+def test_a_hidden_post_is_never_a_public_post(suffix: str, hiding_field: str) -> None:
     if suffix not in INSTALLED_SUFFIXES:
         pytest.skip("the extra `formats` is not installed")
-    key, value, reason = FORMS[form]
+    key, value, reason = HIDING_FIELDS[hiding_field]
     outcomes = {
         head: describe_outcome(build_post(suffix, head, {key: value}), suffix) for head in HEADS
     }
@@ -100,7 +99,7 @@ def test_a_lenient_head_hides_a_draft_in_every_format(suffix: str) -> None:
     assert head.body == WORDS
 
 
-def test_the_strictest_of_several_heads_counts() -> None:
+def test_the_strictest_of_several_heads_applies() -> None:
     body = f"---\ndraft: true\n---\n= A\n:visibility: private\n\n{WORDS}\n"
     assert read_post_head(body.encode(), source_id="a.adoc").find_hidden_reason() == "private"
 
@@ -143,7 +142,7 @@ def test_the_strictest_of_several_heads_counts() -> None:
         ),
     ],
 )
-def test_other_ways_to_hide_a_post(suffix: str, text: str) -> None:
+def test_other_ways_to_hide_a_post_are_recognised(suffix: str, text: str) -> None:
     head = read_post_head(text.encode(), source_id=f"a.{suffix}")
     assert head.find_hidden_reason() in {"draft", "private"}
 
@@ -163,7 +162,7 @@ def test_other_ways_to_hide_a_post(suffix: str, text: str) -> None:
         ("mdx", f"export const meta = {{ title: 'A', draft: false }}\n\n{WORDS}\n"),
     ],
 )
-def test_words_about_drafts_hide_nothing(suffix: str, text: str) -> None:
+def test_text_about_drafts_does_not_hide_a_post(suffix: str, text: str) -> None:
     assert read_post_head(text.encode(), source_id=f"a.{suffix}").find_hidden_reason() == ""
 
 
@@ -177,7 +176,7 @@ CHATS = {
 
 @pytest.mark.parametrize("name", CHATS)
 @pytest.mark.parametrize("suffix", ["txt", "md"])
-def test_a_chat_is_refused_in_words(name: str, suffix: str) -> None:
+def test_chats_of_known_programs_are_rejected(name: str, suffix: str) -> None:
     with pytest.raises(UnreadablePostError, match="chat"):
         read_post_head(CHATS[name].encode(), source_id=f"_chat.{suffix}")
 
@@ -191,7 +190,7 @@ def test_a_chat_is_refused_in_words(name: str, suffix: str) -> None:
         ("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQENBF4\n", "key_or_signature"),
     ],
 )
-def test_chats_mails_and_keys_are_refused(text: str, reason: str) -> None:
+def test_chats_mails_and_keys_are_rejected(text: str, reason: str) -> None:
     for suffix in ("txt", "asc") if reason != "chat" else ("txt",):
         with pytest.raises(UnreadablePostError, match=reason):
             read_post_head(text.encode(), source_id=f"a.{suffix}")
@@ -212,9 +211,9 @@ def test_a_log_of_a_day_is_not_a_chat(text: str) -> None:
 LONG_TEXTS = {
     "one line": "word " * 200_000,
     "blanks": "---\ntitle: A\n" + " " * 400_000 + "x\n",
-    "comments that nothing closes": "<!--" * 200_000,
-    "tags that nothing closes": "<div " * 200_000,
-    "scripts that nothing closes": "<script>" * 100_000,
+    "unclosed comments": "<!--" * 200_000,
+    "unclosed tags": "<div " * 200_000,
+    "unclosed scripts": "<script>" * 100_000,
     "marks": "*" * 400_000 + "\n" + "|" * 400_000,
     "a row of blanks": "|" + " " * 400_000 + "|",
     "an object of blanks": '{\n "a": ' + " " * 400_000 + "\n" + "x" * 400_000,
@@ -228,7 +227,7 @@ LONG_TEXTS = {
 @pytest.mark.parametrize("name", LONG_TEXTS)
 @pytest.mark.parametrize("suffix", ["md", "html", "rst", "org", "adoc", "mdx", "txt"])
 def test_reading_time_is_not_quadratic_in_the_length(name: str, suffix: str) -> None:
-    """Quadratic time would be minutes for a million characters; linear time is a second."""
+    """Quadratic time would take minutes for a million characters; linear time takes a second."""
     start_s = process_time()
     with suppress(UnreadablePostError):
         read_post_head(LONG_TEXTS[name].encode(), source_id=f"a.{suffix}")
@@ -236,7 +235,7 @@ def test_reading_time_is_not_quadratic_in_the_length(name: str, suffix: str) -> 
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_damaged_bytes_are_read_or_refused_with_a_reason(suffix: str) -> None:
+def test_damaged_bytes_are_read_or_rejected_with_a_reason(suffix: str) -> None:
     generator = Random(37)
     for number in range(150):
         body = bytearray(build_post(suffix, HEADS[number % len(HEADS)], {"draft": True}))

@@ -1,4 +1,4 @@
-"""Which importer reads an export, and which files are rejected."""
+"""Test which importer reads an export, and which files are rejected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.corpus.importers.marked_exports import (
     Export,
     Piece,
     join_pieces,
-    sentence,
+    phrase,
 )
 from tests.unit.corpus.importers.reading import read_export
 from tests.unit.corpus.importers.test_damaged_exports import find_faults_of_export
@@ -67,13 +67,13 @@ def test_an_export_is_recognised_in_every_container(name: str, tmp_path: Path) -
         ("a", b"", ""),
     ],
 )
-def test_a_single_file_of_another_kind_is_rejected(
+def test_single_files_are_accepted_or_rejected_by_their_content(
     name: str, body: bytes, result: str, tmp_path: Path
 ) -> None:
     assert recognise(write_folder({name: body}, tmp_path) / name) == result
 
 
-def test_folders_of_pages_and_archives_without_an_export(tmp_path: Path) -> None:
+def test_archives_without_an_export_are_rejected_and_pages_are_not(tmp_path: Path) -> None:
     assert recognise(write_folder({"posts/a.html": "<p>Text</p>"}, tmp_path / "pages")) == ""
     posts = {"a.md": "# A\n\nText\n", "feed.xml": "<rss version='2.0'></rss>"}
     sources = find_sources([write_folder(posts, tmp_path / "posts")], include=frozenset())
@@ -103,7 +103,7 @@ def build_writefreely_export() -> Export:
             "language": "en",
             "created": "2020-01-02T03:04:05Z",
             "title": f"On clocks {number}",
-            "body": sentence(mark) if mark else f"{SECRET} words",
+            "body": phrase(mark) if mark else f"{SECRET} words",
             "tags": ["clocks"],
             "collection": {"alias": "ada", "public": bool(mark)},
         }
@@ -112,7 +112,7 @@ def build_writefreely_export() -> Export:
     return {"ada-posts.json": [*pieces, Piece(b"]")]}
 
 
-def test_the_recipe_for_an_importer_adds_one(
+def test_the_documented_importer_recipe_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Run the code of deploy/docs/contributing.md with its line in the tuple of importers."""

@@ -1,4 +1,4 @@
-"""Comments and suggestions of reviewers are removed from documents."""
+"""Test that reviewers' comments and suggestions are removed from documents."""
 
 from __future__ import annotations
 

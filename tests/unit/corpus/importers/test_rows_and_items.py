@@ -1,4 +1,4 @@
-"""JSON and XML of a member are read safely, completely or up to the first damage."""
+"""Test that JSON and XML members are read safely, completely or up to the first damage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_damaged_document_is_torn(body: bytes, tmp_path: Path) -> None:
         read(body, tmp_path)
 
 
-def test_rows_are_objects() -> None:
+def test_rows_that_are_not_objects_are_skipped() -> None:
     def pair(row: dict[str, Any], location: str) -> tuple[object, str]:
         return row, location
 
@@ -48,13 +48,13 @@ def test_rows_are_objects() -> None:
         next(map_rows("a", {"n": 1}, pair))
 
 
-def test_an_identifier_is_a_number_of_thirty_digits_at_most() -> None:
+def test_numeric_identifiers_have_at_most_thirty_digits() -> None:
     assert get_string({"id": 10**30 - 1}, "id") == "9" * 30
     assert get_string({"id": 10**30}, "id") == ""
     assert get_string({"id": -5}, "id") == "-5"
 
 
-def test_fields_of_any_type() -> None:
+def test_only_strings_and_integers_are_read_as_strings() -> None:
     row = {"a": {"b": 7, "c": "x\x00\ud83dy"}, "list": ["p", 1, "q"], "one": "r", "yes": True}
     assert get_string(row, "a", "b") == "7"
     assert get_string(row, "a", "c") == "xy"

@@ -1,4 +1,4 @@
-"""Posts in other formats than Markdown and HTML."""
+"""Test posts in other formats than Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def build_pdf(*lines: str, author: str = "") -> bytes:
 
 @with_pandoc
 @pytest.mark.parametrize(
-    ("text", "name", "tags"),
+    ("text", "name", "tag_count"),
     [
         (RST, "a.rst", 2),
         (ORG, "a.org", 2),
@@ -116,15 +116,16 @@ def build_pdf(*lines: str, author: str = "") -> bytes:
         (DJOT, "a.dj", 0),
     ],
 )
-def test_a_text_format_becomes_markdown(text: str, name: str, tags: int) -> None:
+def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) -> None:
     post = read(text, name)
     assert (post.title, post.markup) == ("On walking", "markdown")
     assert f"{WORDS} See [the map](https://a.example)." in post.text
-    assert ("print(1)" in post.text) == bool(tags)
+    assert ("print(1)" in post.text) == bool(tag_count)
     assert "comment" not in post.text
     assert "Nobody reads this" not in post.text
-    assert post.tags == ["walks", "rivers"][:tags]
-    assert (f"{post.created_at:%F}" if post.created_at else "") == ("2020-03-05" if tags else "")
+    assert post.tags == ["walks", "rivers"][:tag_count]
+    date = f"{post.created_at:%F}" if post.created_at else ""
+    assert date == ("2020-03-05" if tag_count else "")
 
 
 @with_pandoc
@@ -136,7 +137,7 @@ def test_every_author_of_an_asciidoc_page_is_named() -> None:
 
 @with_pandoc
 @pytest.mark.parametrize("suffix", ["docx", "odt"])
-def test_a_document_of_a_word_processor_is_read(suffix: str, tmp_path: Path) -> None:
+def test_a_word_processor_document_is_read(suffix: str, tmp_path: Path) -> None:
     pypandoc = import_module("pypandoc")
     path = tmp_path / f"a walk.{suffix}"
     text = f"---\ntitle: On walking\n---\n\n# By the river\n\n{WORDS} It is *old*.\n"
@@ -156,7 +157,7 @@ def test_a_document_of_a_word_processor_is_read(suffix: str, tmp_path: Path) -> 
 
 @with_pandoc
 @pytest.mark.parametrize("name", ["a.docx", "a.odt"])
-def test_a_file_of_another_format_than_its_name_is_rejected(name: str) -> None:
+def test_a_file_that_does_not_match_its_suffix_is_rejected(name: str) -> None:
     with pytest.raises(UnreadablePostError, match="not_its_format"):
         read(b"PK\x03\x04 no zip after all", name)
 
@@ -200,7 +201,7 @@ def test_a_damaged_pdf_is_rejected(body: bytes) -> None:
     assert raised.value.reason in {"not_its_format", "empty"}
 
 
-def test_a_notebook_is_its_cells() -> None:
+def test_a_notebook_is_read_cell_by_cell() -> None:
     text = build_notebook(
         ("markdown", f"# On walking\n\n{WORDS}"),
         ("code", "print(1)"),
@@ -229,9 +230,8 @@ def test_invalid_notebooks_are_rejected(text: str) -> None:
 
 def test_quarto_and_plain_text_are_read() -> None:
     quarto_post = read(f"---\ntitle: A\ndate: 2020-03-05\n---\n{WORDS}\n", "a.qmd")
-    assert (quarto_post.title, quarto_post.markup, f"{quarto_post.created_at:%F}") == (
-        "A", "markdown", "2020-03-05",
-    )  # fmt: skip
+    assert (quarto_post.title, quarto_post.markup) == ("A", "markdown")
+    assert f"{quarto_post.created_at:%F}" == "2020-03-05"
     plain_post = read(f"{WORDS}\n\n# no heading\n", "2020-03-05 a walk.txt")
     assert (plain_post.title, plain_post.markup) == ("A walk", "text")
     assert plain_post.text == f"{WORDS}\n\n# no heading\n"
@@ -244,7 +244,7 @@ def test_a_list_in_plain_text_is_not_a_post(text: str) -> None:
         read(text, "a.txt")
 
 
-def test_which_formats_are_posts_where(tmp_path: Path) -> None:
+def test_the_layout_determines_which_formats_are_posts(tmp_path: Path) -> None:
     for name in ("a.md", "b.qmd", "c.txt", "d.ipynb", "robots.txt", "requirements.txt"):
         (tmp_path / name).write_text(WORDS)
     assert [post.source_id for post in scan_source(tmp_path).posts] == [
@@ -260,7 +260,7 @@ def test_which_formats_are_posts_where(tmp_path: Path) -> None:
 
 
 @with_pandoc
-def test_a_site_of_pelican_has_posts_in_restructured_text(tmp_path: Path) -> None:
+def test_a_pelican_site_has_restructuredtext_posts(tmp_path: Path) -> None:
     (tmp_path / "content").mkdir()
     (tmp_path / "content" / "a.rst").write_text(RST)
     (tmp_path / "content" / "b.md").write_text(f"Title: B\nDate: 2020-01-02\n\n{WORDS}\n")

@@ -1,4 +1,4 @@
-"""Every way in which authors hide a post: it is counted, named and never imported."""
+"""Test each way in which authors hide a post: it is counted and never imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twin_assets.corpus.raw_posts_import import build_inventory_frame, read_rows
 from twin_assets.corpus.remediation import find_advice
 
 WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"
-FORMS = {
+HIDDEN_POSTS = {
     "draft in words": ("a.md", "---\ndraft: 'Yes'\n---\n", "draft"),
     "draft as a number": ("a.md", "---\nDraft: 1\n---\n", "draft"),
     "extra of Zola": ("a.md", "+++\n[extra]\ndraft = true\n+++\n", "draft"),
@@ -53,7 +53,7 @@ FORMS = {
     "unknown key, set to no": ("a.md", "---\npost_published: false\n---\n",
                              "held_back_by_post_published"),
 }  # fmt: skip
-PUBLIC = {
+PUBLIC_HEADS = {
     "published on a day": "---\npublished: 2019-01-01\n---\n",
     "published": "---\npublished: true\ndraft: false\nprivate: 'no'\nhidden: 0\n---\n",
     "status": "---\nstatus: published\n---\n",
@@ -75,9 +75,9 @@ def import_rows(folder: Path, *include: str) -> pl.DataFrame:
     return read_rows(build_inventory_frame(inventory), inventory)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_hidden_post_is_counted_and_never_imported(form: str, tmp_path: Path) -> None:
-    name, head, reason = FORMS[form]
+@pytest.mark.parametrize("case", HIDDEN_POSTS)
+def test_a_hidden_post_is_counted_and_never_imported(case: str, tmp_path: Path) -> None:
+    name, head, reason = HIDDEN_POSTS[case]
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(head + WORDS)
@@ -91,30 +91,29 @@ def test_a_hidden_post_is_counted_and_never_imported(form: str, tmp_path: Path) 
     assert find_advice(reason)
 
 
-@pytest.mark.parametrize("form", PUBLIC)
-def test_public_posts_are_imported(form: str, tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text(PUBLIC[form] + WORDS)
+@pytest.mark.parametrize("case", PUBLIC_HEADS)
+def test_public_posts_are_imported(case: str, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(PUBLIC_HEADS[case] + WORDS)
     [row] = import_rows(tmp_path).to_dicts()
     assert (row["problem"], row["visibility"]) == ("", "public")
     assert WORDS.strip() in row["text"]
     assert row["kind"] in {"post", "note"}
 
 
-def test_an_opt_in_brings_its_own_and_no_other(tmp_path: Path) -> None:
+def test_an_opt_in_includes_only_its_own_kind(tmp_path: Path) -> None:
     (tmp_path / "draft.md").write_text("---\ndraft: true\n---\n" + WORDS)
     (tmp_path / "private.md").write_text("---\nprivate: true\ndraft: true\n---\n" + WORDS)
     (tmp_path / "paid.md").write_text("---\nvisibility: paid\n---\n" + WORDS)
     rows = import_rows(tmp_path, "drafts")
-    assert dict(rows.select("source_id", "problem").rows()) == {
-        "draft.md": "", "paid.md": "paid", "private.md": "private",
-    }  # fmt: skip
+    problems = dict(rows.select("source_id", "problem").rows())
+    assert problems == {"draft.md": "", "paid.md": "paid", "private.md": "private"}
     assert rows.filter(source_id="draft.md")["kind"].to_list() == ["note"]
     private_rows = import_rows(tmp_path, "private")
     assert private_rows.filter(source_id="private.md")["visibility"].to_list() == ["private"]
     assert private_rows.filter(source_id="paid.md")["problem"].to_list() == ["paid"]
 
 
-def test_an_opt_in_reads_the_folder_again(tmp_path: Path) -> None:
+def test_a_new_opt_in_causes_the_folder_to_be_read_again(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("---\nprivate: true\n---\n" + WORDS)
     without_opt_in, with_opt_in = (
         build_inventory_frame(take_inventory([tmp_path], include=include))
@@ -123,7 +122,7 @@ def test_an_opt_in_reads_the_folder_again(tmp_path: Path) -> None:
     assert not without_opt_in.equals(with_opt_in)
 
 
-def test_pelicans_metadata_is_no_text_and_dates_a_post(tmp_path: Path) -> None:
+def test_pelican_metadata_is_not_text_and_dates_the_post(tmp_path: Path) -> None:
     head = "Title: On walking\nDate: 2020-03-05 10:20\nTags: walks, rivers\nAuthors: Ada\n\n"
     (tmp_path / "a.md").write_text(head + WORDS)
     [row] = import_rows(tmp_path).to_dicts()
@@ -200,15 +199,17 @@ def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> No
         ({"isdraftspost": True}, "held_back_by_is_drafts_post"),
         ({"private_comments": True}, ""),
         ({"myprivate": True}, ""),  # "my" is too short to be recognised within a word
-        ({"is_this_the_entry_to_keep_private_for_now": True},
-         "held_back_by_is_this_the_entry_to_keep_private_for_no"),
+        (
+            {"is_this_the_entry_to_keep_private_for_now": True},
+            "held_back_by_is_this_the_entry_to_keep_private_for_no",
+        ),
         ({"published": True, "keep_private": True}, ""),
         ({"published": "x", "keep_private": True}, "held_back_by_keep_private"),
         ({"draft": False, "keep_private": True}, "held_back_by_keep_private"),
         ({"published": False, "keep_private": True}, "draft"),
     ],
-)  # fmt: skip
-def test_the_reason_of_each_field_value(fields: dict[str, object], reason: str) -> None:
+)
+def test_each_field_value_has_its_reason(fields: dict[str, object], reason: str) -> None:
     assert find_hidden_reason(fields) == reason
 
 
@@ -243,5 +244,5 @@ def test_the_strictest_reason_wins() -> None:
         ("No comment.", "No comment."),
     ],
 )
-def test_comments_of_obsidian_are_not_read(text: str, visible_text: str) -> None:
+def test_obsidian_comments_are_removed(text: str, visible_text: str) -> None:
     assert remove_obsidian_comments(text) == visible_text

@@ -1,4 +1,4 @@
-"""WordPress exports: published posts, paragraphs and code kept, no comments, no shortcodes."""
+"""Test WordPress exports: published posts with paragraphs and code, no comments or shortcodes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.platform_rows import RSS_TAIL, WXR_HEAD, wxr_item
+from tests.unit.corpus.importers.platform_rows import RSS_TAIL, WXR_HEAD, build_item_xml
 from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
@@ -22,12 +22,12 @@ def read(text: str | bytes, folder: Path, *include: str) -> ImporterOutcomes:
     return read_export(path, wordpress.IMPORTER, *include)
 
 
-def test_a_post(tmp_path: Path) -> None:
+def test_a_published_post_becomes_a_record(tmp_path: Path) -> None:
     tags = (
         '<category domain="post_tag" nicename="c"><![CDATA[Clocks &amp; bells]]></category>'
         '<category domain="nav_menu" nicename="m"><![CDATA[Menu]]></category><plug:x>1</plug:x>'
     )
-    record = read(WXR_HEAD + wxr_item(5, extra_xml=tags) + RSS_TAIL, tmp_path).record
+    record = read(WXR_HEAD + build_item_xml(5, extra_xml=tags) + RSS_TAIL, tmp_path).record
     assert (record.source_id, record.title) == ("blog.example/5", "Title & 5")
     assert (record.author, record.byline) == ("Ada L", "dc:creator")
     assert record.created_at == datetime(2023, 2, 9, 17, 5, 9, tzinfo=UTC)
@@ -54,9 +54,9 @@ def test_a_post(tmp_path: Path) -> None:
 def test_non_public_items_are_skipped(
     fields: dict[str, str], reason: str, opt_in: str, tmp_path: Path
 ) -> None:
-    text = WXR_HEAD + wxr_item(1, **fields) + wxr_item(2) + RSS_TAIL
+    text = WXR_HEAD + build_item_xml(1, **fields) + build_item_xml(2) + RSS_TAIL
     contents = read(text, tmp_path)
-    assert contents.reasons == {reason: 1}
+    assert contents.reason_counts == {reason: 1}
     assert list(contents.records) == ["blog.example/2"]
     contents = read(text, tmp_path, "drafts", "private", "followers", "paid", "replies")
     assert ("blog.example/1" in contents.records) == bool(opt_in)
@@ -65,7 +65,7 @@ def test_non_public_items_are_skipped(
         assert "blog.example/1" in read(text, tmp_path, opt_in).records
 
 
-def test_comments_quotes_and_embedded_posts_stay_out(tmp_path: Path) -> None:
+def test_comments_quotes_and_embedded_posts_are_not_imported(tmp_path: Path) -> None:
     comment = (
         "<wp:comment><wp:comment_id>7</wp:comment_id><wp:comment_author_email>x@example.org"
         "</wp:comment_author_email><wp:comment_content><![CDATA[HIS WORDS]]></wp:comment_content>"
@@ -80,13 +80,13 @@ def test_comments_quotes_and_embedded_posts_stay_out(tmp_path: Path) -> None:
     )
     text = (
         WXR_HEAD
-        + wxr_item(1, embedded, extra_xml=comment)
-        + wxr_item(2, "HIS WORDS", extra_xml=quote)
+        + build_item_xml(1, embedded, extra_xml=comment)
+        + build_item_xml(2, "HIS WORDS", extra_xml=quote)
         + RSS_TAIL
     )
     contents = read(text, tmp_path)
     assert contents.record.text.strip() == "<p>mine</p>"
-    assert contents.reasons == {"comment": 1, "quote": 1}
+    assert contents.reason_counts == {"comment": 1, "quote": 1}
 
 
 def test_empty_lines_end_paragraphs_in_the_classic_editor() -> None:
@@ -99,7 +99,7 @@ def test_empty_lines_end_paragraphs_in_the_classic_editor() -> None:
     assert convert_to_html("<pre>a\n\n  b</pre>") == "<pre>a\n\n  b</pre>"
 
 
-def test_shortcodes_go_and_brackets_stay() -> None:
+def test_shortcodes_are_removed_and_other_brackets_kept() -> None:
     assert convert_to_html('see [1] and [sic] [gallery ids="1,2"] a[0] [x y] [foo bar="1"]') == (
         "<p>see [1] and [sic]  a[0] [x y]</p>"
     )
@@ -137,36 +137,36 @@ def test_hostile_text_takes_linear_time() -> None:
 
 
 def test_reading_stops_at_damage_and_reports_it(tmp_path: Path) -> None:
-    items = [wxr_item(n, f"words {n}") for n in range(1, 6)]
+    items = [build_item_xml(n, f"words {n}") for n in range(1, 6)]
     items[1] = items[1].replace("<wp:post_id>2</wp:post_id>", "")
     items[3] = items[3].replace("]]></content", "]]</content")  # the CDATA section does not end
     contents = read(WXR_HEAD + "".join(items) + RSS_TAIL, tmp_path)
     assert [key[-1] for key in contents.records] == ["1", "3"]
-    assert contents.skipped == {"export.xml#2": "malformed_row", "export.xml": "torn"}
+    assert contents.skip_reasons == {"export.xml#2": "malformed_row", "export.xml": "torn"}
     for text in (
-        WXR_HEAD + wxr_item(1) + wxr_item(2),
-        WXR_HEAD + wxr_item(1) + wxr_item(2, "\udc80") + RSS_TAIL,
+        WXR_HEAD + build_item_xml(1) + build_item_xml(2),
+        WXR_HEAD + build_item_xml(1) + build_item_xml(2, "\udc80") + RSS_TAIL,
     ):
         contents = read(text.encode("utf-8", "surrogateescape"), tmp_path)
         assert "blog.example/1" in contents.records
-        assert contents.reasons == {"torn": 1}
+        assert contents.reason_counts == {"torn": 1}
 
 
 def test_control_characters_are_tolerated(tmp_path: Path) -> None:
-    contents = read(WXR_HEAD + wxr_item(1, "wo\x08rds &amp; \x0b") + RSS_TAIL, tmp_path)
+    contents = read(WXR_HEAD + build_item_xml(1, "wo\x08rds &amp; \x0b") + RSS_TAIL, tmp_path)
     assert contents.record.text == "<p>words &amp;</p>"
 
 
 def test_entities_are_not_expanded(tmp_path: Path) -> None:
     doctype = '<!DOCTYPE rss [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>'
     head = WXR_HEAD.replace("<rss", f"{doctype}<rss", 1)
-    contents = read(head + wxr_item(1).replace("Title", "&a; &b;") + RSS_TAIL, tmp_path)
+    contents = read(head + build_item_xml(1).replace("Title", "&a; &b;") + RSS_TAIL, tmp_path)
     assert "aaaa" not in repr(contents)
     assert "root:" not in repr(contents)
 
 
-def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> None:
-    draft = wxr_item(1, "SECRET", status="draft")
+def test_a_damaged_export_is_not_imported_as_a_feed(tmp_path: Path) -> None:
+    draft = build_item_xml(1, "SECRET", status="draft")
     path = tmp_path / "export.xml"
     path.write_text(WXR_HEAD + draft + RSS_TAIL)
     with open_archive(path) as archive:

@@ -1,4 +1,4 @@
-"""X archives: text as typed, complete long posts, joined threads, and no text by others."""
+"""Test X archives: text as typed, complete long posts, joined threads, no text by others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.unit.corpus.importers.platform_rows import to_script, tweet
+from tests.unit.corpus.importers.platform_rows import build_script, build_tweet
 from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from tests.unit.corpus.packing import write_folder, write_zip
 from twin_assets.corpus.importers import x_archive
@@ -38,11 +38,11 @@ def build_archive_files(
     tweets: list[Any], notes: list[Any] | None = None, **scripts: str
 ) -> dict[str, str]:
     files = {
-        "data/account.js": to_script("account.part0", [{"account": ACCOUNT}]),
-        "data/tweets.js": to_script("tweets.part0", tweets),
+        "data/account.js": build_script("account.part0", [{"account": ACCOUNT}]),
+        "data/tweets.js": build_script("tweets.part0", tweets),
     }
     if notes is not None:
-        files["data/note-tweet.js"] = to_script("note_tweet.part0", notes)
+        files["data/note-tweet.js"] = build_script("note_tweet.part0", notes)
     return files | {f"data/{name.replace('_', '-')}.js": text for name, text in scripts.items()}
 
 
@@ -50,7 +50,7 @@ def read(files: dict[str, str], folder: Path, *include: str) -> ImporterOutcomes
     return read_export(write_folder(files, folder), x_archive.IMPORTER, *include)
 
 
-def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
+def test_links_are_expanded_and_escapes_and_media_links_removed(tmp_path: Path) -> None:
     entities = {
         "urls": [
             {"url": "https://t.co/a", "expanded_url": "https://example.org/a?b=1&c=2"},
@@ -60,7 +60,7 @@ def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
         "hashtags": [{"text": "clocks"}, {"text": "clocks"}],
     }
     text = "a &lt; b &amp;&amp; &amp;lt; see https://t.co/a https://t.co/m https://t.co/q"
-    record = read(build_archive_files([tweet(1, text, entities=entities)]), tmp_path).record
+    record = read(build_archive_files([build_tweet(1, text, entities=entities)]), tmp_path).record
     assert record.text == "a < b && &lt; see https://example.org/a?b=1&c=2"
     assert record.tags == ("clocks",)
     assert record.url == "https://x.com/ada/status/1"
@@ -72,19 +72,19 @@ def test_links_escapes_pictures_and_the_quoted_address(tmp_path: Path) -> None:
 def test_text_by_others_is_not_imported(tmp_path: Path) -> None:
     files = build_archive_files(
         [
-            tweet(1, "mine"),
-            tweet(2, "RT @bob: HIS WORDS"),
-            tweet(3, "also mine", retweeted_status={"full_text": "HIS WORDS"}),
-            tweet(4, "@bob my answer", in_reply_to_user_id_str="7", in_reply_to_status_id_str="8"),
+            build_tweet(1, "mine"),
+            build_tweet(2, "RT @bob: HIS WORDS"),
+            build_tweet(3, "also mine", retweeted_status={"full_text": "HIS WORDS"}),
+            build_tweet(4, "@bob I", in_reply_to_user_id_str="7", in_reply_to_status_id_str="8"),
         ],
-        like=to_script("like.part0", [{"like": {"fullText": "HIS WORDS"}}]),
-        direct_messages=to_script("direct_messages.part0", [{"dm": {"text": "HIS WORDS"}}]),
-        deleted_tweets=to_script("deleted_tweets.part0", [{"tweet": {"full_text": "GONE"}}]),
-        community_tweet=to_script("community_tweet.part0", [{"tweet": {"full_text": "CLOSED"}}]),
+        like=build_script("like.part0", [{"like": {"fullText": "HIS WORDS"}}]),
+        direct_messages=build_script("direct_messages.part0", [{"dm": {"text": "HIS WORDS"}}]),
+        deleted_tweets=build_script("deleted_tweets.part0", [{"tweet": {"full_text": "GONE"}}]),
+        community_tweet=build_script("community_tweet.part0", [{"tweet": {"full_text": "CLOSED"}}]),
     )
     contents = read(files, tmp_path)
     assert list(contents.records) == ["1"]
-    assert contents.reasons == {"retweet": 2, "reply": 1, "deleted": 1, "community": 1}
+    assert contents.reason_counts == {"retweet": 2, "reply": 1, "deleted": 1, "community": 1}
     rows_text = "".join(record.as_json() for record in contents.records.values())
     assert "HIS" not in rows_text
     assert "example.org" not in rows_text
@@ -92,9 +92,9 @@ def test_text_by_others_is_not_imported(tmp_path: Path) -> None:
 
 def test_replies_to_others_need_an_opt_in(tmp_path: Path) -> None:
     tweets = [
-        tweet(4, "@bob @eve I disagree", in_reply_to_user_id_str="7"),
+        build_tweet(4, "@bob @eve I disagree", in_reply_to_user_id_str="7"),
         # The author continues their own reply in the same conversation.
-        tweet(5, "and so", in_reply_to_user_id_str="42", in_reply_to_status_id_str="4"),
+        build_tweet(5, "and so", in_reply_to_user_id_str="42", in_reply_to_status_id_str="4"),
     ]
     assert not read(build_archive_files(tweets), tmp_path).records
     record = read(build_archive_files(tweets), tmp_path, "replies").record
@@ -104,9 +104,9 @@ def test_replies_to_others_need_an_opt_in(tmp_path: Path) -> None:
 def test_long_posts_are_complete(tmp_path: Path) -> None:
     long_text = "A long text that begins like this, goes on https://t.co/n and ends &lt; here."
     tweets = [
-        tweet(1, "Something short of the same second as nothing."),
-        tweet(2, "A long text that begins like this… https://t.co/x"),
-        tweet(3, "Another text of its own… https://t.co/y"),
+        build_tweet(1, "Something short of the same second as nothing."),
+        build_tweet(2, "A long text that begins like this… https://t.co/x"),
+        build_tweet(3, "Another text of its own… https://t.co/y"),
     ]
     notes = [
         build_note(900, long_text, minute=2),
@@ -119,8 +119,8 @@ def test_long_posts_are_complete(tmp_path: Path) -> None:
     assert contents.records["2"].text == expected
     assert contents.records["3"].text == "Another text of its own mind, longer than what is shown."
     assert contents.records["1"].text.endswith("nothing.")
-    assert contents.skipped["note-902"] == "no_such_post"
-    assert contents.reasons["joined_to_post"] == 2
+    assert contents.skip_reasons["note-902"] == "no_such_post"
+    assert contents.reason_counts["joined_to_post"] == 2
 
 
 def test_posts_of_the_same_second_are_matched_by_their_text() -> None:
@@ -137,19 +137,19 @@ def test_posts_of_the_same_second_are_matched_by_their_text() -> None:
     assert join_long_posts({"c": VisiblePost(None, "First begins so")}, posts) == {}
 
 
-def test_threads_are_one_text(tmp_path: Path) -> None:
+def test_a_thread_becomes_one_text(tmp_path: Path) -> None:
     tweets = [
-        tweet(3, "three", in_reply_to_status_id_str="2", in_reply_to_user_id_str="42"),
-        tweet(1, "one"),
-        tweet(2, "two", in_reply_to_status_id_str="1", in_reply_to_user_id_str="42"),
+        build_tweet(3, "three", in_reply_to_status_id_str="2", in_reply_to_user_id_str="42"),
+        build_tweet(1, "one"),
+        build_tweet(2, "two", in_reply_to_status_id_str="1", in_reply_to_user_id_str="42"),
         # The preceding post was deleted.
-        tweet(9, "alone", in_reply_to_status_id_str="8", in_reply_to_user_id_str="42"),
+        build_tweet(9, "alone", in_reply_to_status_id_str="8", in_reply_to_user_id_str="42"),
     ]
     contents = read(build_archive_files(tweets), tmp_path)
     assert contents.records["1"].text == "one\n\ntwo\n\nthree"
     assert contents.records["1"].updated_at == datetime(2023, 2, 9, 18, 3, 9, tzinfo=UTC)
     assert contents.records["9"].text == "alone"
-    assert contents.reasons == {"joined_to_thread": 2}
+    assert contents.reason_counts == {"joined_to_thread": 2}
 
 
 def test_a_cycle_of_replies_ends() -> None:
@@ -161,14 +161,14 @@ def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:
     initial_fields = {"initial": {"editTweetIds": ["1", "5"]}}
     edit_fields = {"edit": {"editControlInitial": {"editTweetIds": ["1", "5"]}}}
     tweets = [
-        tweet(1, "with a tpyo", edit_info=initial_fields),
-        tweet(5, "without a typo", edit_info=edit_fields),
-        tweet(6, "more", in_reply_to_status_id_str="5", in_reply_to_user_id_str="42"),
+        build_tweet(1, "with a tpyo", edit_info=initial_fields),
+        build_tweet(5, "without a typo", edit_info=edit_fields),
+        build_tweet(6, "more", in_reply_to_status_id_str="5", in_reply_to_user_id_str="42"),
     ]
     contents = read(build_archive_files(tweets), tmp_path)
     assert contents.records["1"].text == "without a typo\n\nmore"
     assert contents.records["1"].url.endswith("/status/5")
-    assert contents.reasons == {"superseded": 1, "joined_to_thread": 1}
+    assert contents.reason_counts == {"superseded": 1, "joined_to_thread": 1}
 
 
 def test_a_protected_account_needs_an_opt_in(tmp_path: Path) -> None:
@@ -177,23 +177,24 @@ def test_a_protected_account_needs_an_opt_in(tmp_path: Path) -> None:
         {"protectedHistory": {"protectedAt": "2020-01-01T00:00:00.000Z", "action": "Protect"}},
     ]
     files = build_archive_files(
-        [tweet(1, "for friends")], protected_history=to_script("protected_history.part0", history)
+        [build_tweet(1, "for friends")],
+        protected_history=build_script("protected_history.part0", history),
     )
-    assert read(files, tmp_path).reasons == {"followers": 1}
+    assert read(files, tmp_path).reason_counts == {"followers": 1}
     assert read(files, tmp_path, "followers").record.visibility == "followers"
 
 
-def test_parts_zips_single_files_and_byte_order_marks(tmp_path: Path) -> None:
-    files = build_archive_files([tweet(1, "one")]) | {
+def test_parts_zips_and_single_files_are_read(tmp_path: Path) -> None:
+    files = build_archive_files([build_tweet(1, "one")]) | {
         "data/tweets-part1.js": "\ufeff"
-        + to_script("tweets.part1", [tweet(2, "two"), tweet(1, "one")])
+        + build_script("tweets.part1", [build_tweet(2, "two"), build_tweet(1, "one")])
     }
     contents = read_export(
         write_zip({f"x-2023/{name}": text for name, text in files.items()}, tmp_path / "a"),
         x_archive.IMPORTER,
     )
     assert set(contents.records) == {"1", "2"}
-    assert contents.reasons == {"duplicate": 1}
+    assert contents.reason_counts == {"duplicate": 1}
     single_file = tmp_path / "download.txt"
     single_file.write_text(files["data/tweets.js"], encoding="utf-8")
     assert read_export(single_file, x_archive.IMPORTER).record.url == "https://x.com/i/status/1"
@@ -202,15 +203,15 @@ def test_parts_zips_single_files_and_byte_order_marks(tmp_path: Path) -> None:
 def test_a_row_without_an_identifier_is_malformed_and_a_damaged_script_is_torn(
     tmp_path: Path,
 ) -> None:
-    text = to_script("tweets.part0", [tweet(n, f"text {n}") for n in range(1, 4)])
+    text = build_script("tweets.part0", [build_tweet(n, f"text {n}") for n in range(1, 4)])
     text = text.replace('"id_str": "2"', '"id_str": {}')
     contents = read({"data/tweets.js": text}, tmp_path)
     assert set(contents.records) == {"1", "3"}
-    assert contents.reasons == {"malformed_row": 1}
+    assert contents.reason_counts == {"malformed_row": 1}
     for damaged in (
         text.replace('"text 3"', '"text 3'),
         text[: text.index("text 3")],
         'window.YTD.tweets.part0 = [].concat(alert(1)) || [ {"tweet": {"id_str": "1"}} ]',
         "window.YTD.tweets.part0 = {}",
     ):
-        assert read({"data/tweets.js": damaged}, tmp_path).reasons == {"torn": 1}
+        assert read({"data/tweets.js": damaged}, tmp_path).reason_counts == {"torn": 1}
