@@ -37,7 +37,7 @@ from twin_resources.storage.weights.weights import (
 )
 
 # The parameters of the test adapter; trained weights have a similar scale.
-ADAPTER_RANK, ADAPTER_WEIGHT_STD, ADAPTER_SEED = 4, 0.02, 3
+RANK, WEIGHT_STD, SEED = 4, 0.02, 3
 
 
 def prepare_and_verify(
@@ -126,19 +126,14 @@ def write_random_adapter(model: Path, folder: Path) -> Path:
     from transformers import AutoModelForCausalLM
 
     base_model: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    torch.manual_seed(ADAPTER_SEED)
+    torch.manual_seed(SEED)
     peft_model: Any = get_peft_model(
         base_model,
-        LoraConfig(
-            r=ADAPTER_RANK,
-            lora_alpha=2 * ADAPTER_RANK,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        ),
+        LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
     for name, weights in peft_model.named_parameters():
         if "lora_B" in name:
-            weights.data.normal_(0, ADAPTER_WEIGHT_STD)
+            weights.data.normal_(0, WEIGHT_STD)
     peft_model.save_pretrained(str(folder))
     return folder
 

@@ -88,12 +88,12 @@ class FinishedRun:
     """
 
     home: Path
-    copy: Path
+    saved_copy: Path
     metadata: dict[str, Any]
 
     def restore(self) -> None:
         shutil.rmtree(self.home)
-        shutil.copytree(self.copy, self.home, symlinks=True)
+        shutil.copytree(self.saved_copy, self.home, symlinks=True)
 
 
 def open_tables(settings: Settings) -> Tables:

@@ -1,4 +1,4 @@
-"""Serve an OpenAI-compatible teacher over HTTP that fails on request.
+"""Serve a simulated teacher with OpenAI's API, which fails on request.
 
 Scope: the server and the failures of real servers. Out of scope: assertions.
 """
@@ -31,7 +31,7 @@ class TeacherServer:
     """
 
     def __init__(self) -> None:
-        self.behaviour: Behavior = lambda _passage, _times: OK
+        self.behaviour: Behavior = lambda _passage, _earlier_requests: OK
         self.passages: list[str] = []
         self.request_times: list[float] = []
         self.lock = threading.Lock()
@@ -42,14 +42,14 @@ class TeacherServer:
 def start_teacher_server() -> Iterator[TeacherServer]:
     teacher = TeacherServer()
 
-    def answer(request: Request) -> Response:
+    def respond(request: Request) -> Response:
         passage = request.document["messages"][-1]["content"].split("Passage:\n")[1]
         with teacher.lock:
-            times = teacher.passages.count(passage)
+            earlier_requests = teacher.passages.count(passage)
             teacher.passages.append(passage)
             teacher.request_times.append(time.monotonic())
             number = len(set(teacher.passages))
-        behaviour = teacher.behaviour(passage, times)
+        behaviour = teacher.behaviour(passage, earlier_requests)
         if behaviour == HANG:
             time.sleep(HANG_S)
         if behaviour == CUT:
@@ -61,7 +61,7 @@ def start_teacher_server() -> Iterator[TeacherServer]:
             return Response({"error": {"message": "simulated failure"}}, int(behaviour), headers)
         return Response(build_completion(behaviour, passage, number))
 
-    with http_server(answer) as url:
+    with http_server(respond) as url:
         teacher.url = f"{url}/v1"
         yield teacher
 

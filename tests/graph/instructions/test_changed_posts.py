@@ -16,40 +16,40 @@ from tests.graph.instructions.made_up_posts import (
 from twin_resources.storage.tables.tables import Tables
 
 
-def test_new_posts_compute_only_their_samples(
+def test_only_samples_of_new_posts_are_computed(
     graph: Graph, tables: Tables, twelve_posts: FinishedRun
 ) -> None:
     old_metadata = twelve_posts.metadata
-    old = tables.read("instruction_dataset", "ada")
+    old_rows = tables.read("instruction_dataset", "ada")
     store_documents(tables, build_documents(range(14)))
     metadata, checks = graph.materialize()
-    new = tables.read("instruction_dataset", "ada")
+    new_rows = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
     assert metadata["data_version"] != old_metadata["data_version"]
-    from_new_posts = new.filter(pl.col("document_id") >= "doc-012").height
-    assert from_new_posts > 10
-    assert metadata["computed"] == from_new_posts
-    untouched = new.filter(pl.col("document_id") < "doc-012")
-    assert untouched.equals(old)
+    new_sample_count = new_rows.filter(pl.col("document_id") >= "doc-012").height
+    assert new_sample_count > 10
+    assert metadata["computed"] == new_sample_count
+    unaffected_rows = new_rows.filter(pl.col("document_id") < "doc-012")
+    assert unaffected_rows.equals(old_rows)
 
 
 def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tables: Tables) -> None:
-    old = tables.read("instruction_dataset", "ada")
+    old_rows = tables.read("instruction_dataset", "ada")
     text = build_post(4)
     edited = text.replace(text.split("\n\n")[-1], build_paragraph(random.Random(99), "new wheel"))
     store_documents(tables, build_documents(TWELVE_POSTS, doc_4=edited))
     metadata, checks = graph.materialize()
-    new = tables.read("instruction_dataset", "ada")
+    new_rows = tables.read("instruction_dataset", "ada")
     assert all(checks.values())
-    of_post = pl.col("document_id") == "doc-004"
-    removed = set(old["sample_id"]) - set(new["sample_id"])
-    added = set(new["sample_id"]) - set(old["sample_id"])
+    is_edited_post = pl.col("document_id") == "doc-004"
+    removed = set(old_rows["sample_id"]) - set(new_rows["sample_id"])
+    added = set(new_rows["sample_id"]) - set(old_rows["sample_id"])
     assert len(removed) == len(added) == 1
     # The edit may change which samples are left out, but not the split of the document.
-    splits = set(old.filter(of_post)["split"]) - {"left_out"}
-    assert set(new.filter(of_post)["split"]) - {"left_out"} == splits
+    splits = set(old_rows.filter(is_edited_post)["split"]) - {"left_out"}
+    assert set(new_rows.filter(is_edited_post)["split"]) - {"left_out"} == splits
     assert len(splits) == 1
-    assert 1 <= metadata["computed"] < new.height / 2
+    assert 1 <= metadata["computed"] < new_rows.height / 2
 
 
 def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables) -> None:
@@ -87,8 +87,8 @@ def test_a_training_context_that_became_held_out_is_searched_again(
     sample_id = later_rows.filter(pl.col("context_chunk_ids").list.len() > 0)["sample_id"][0]
     is_chosen = pl.col("sample_id") == sample_id
     context = pl.when(is_chosen).then(pl.lit([chunk])).otherwise("context_chunk_ids")
-    leaking = rows.with_columns(context.alias("context_chunk_ids"))
-    assert not graph.check_rows(tables, leaking)["no_leakage_across_splits"]
+    leaking_rows = rows.with_columns(context.alias("context_chunk_ids"))
+    assert not graph.check_rows(tables, leaking_rows)["no_leakage_across_splits"]
     _, checks = graph.materialize()
     assert all(checks.values())
     assert tables.read("instruction_dataset", "ada").equals(rows)

@@ -1,4 +1,4 @@
-"""Test that the checks pass for a dataset built from posts, and fail on violating datasets."""
+"""Test that the checks pass for a dataset built from posts, and fail if it is changed."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     InstructionDataset.validate(rows, cast=True)
     assert set(rows["template"]) == {DEFAULT_TEMPLATE.hash}
     assert rows["question"].n_unique() == rows.height
-    without = rows.filter(pl.col("context_chunk_ids").list.len() == 0).height
-    assert 0.1 < without / rows.height < 0.35
+    without_context_count = rows.filter(pl.col("context_chunk_ids").list.len() == 0).height
+    assert 0.1 < without_context_count / rows.height < 0.35
     sample = rows.filter(pl.col("context_chunk_ids").list.len() > 1).to_dicts()[0]
     system, user, answer = sample["messages"]
     assert "Ada Wright" in system["content"]
@@ -73,7 +73,7 @@ def test_a_second_run_computes_nothing_and_uses_no_teacher_without_consent(
     assert all(checks.values())
 
 
-def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) -> None:
+def test_each_check_fails_on_a_dataset_that_violates_it(graph: Graph, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada")
     train = rows.filter(pl.col("split") == "train")
     held_out = rows.filter(pl.col("split") == "held_out")
@@ -81,8 +81,8 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
     is_chosen = pl.col("sample_id") == train_id
     paraphrased = pl.when(is_chosen).then(pl.lit("Not the author's words.")).otherwise("answer")
     own_chunk = rows.filter(is_chosen)["chunk_id"][0]
-    elsewhere = rows.filter(pl.col("document_id") != rows.filter(is_chosen)["document_id"][0])
-    unrendered = rows.with_columns(
+    other_rows = rows.filter(pl.col("document_id") != rows.filter(is_chosen)["document_id"][0])
+    unrendered_rows = rows.with_columns(
         messages=pl.Series(
             "messages",
             [
@@ -96,7 +96,7 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
         )
     )
     violations = {
-        "prompt_renders_fully": unrendered,
+        "prompt_renders_fully": unrendered_rows,
         "coverage": rows.filter(pl.col("document_id") != train["document_id"][0]),
         "every_answer_is_the_authors": rows.with_columns(paraphrased.alias("answer")),
         "no_leakage_across_splits": rows.with_columns(
@@ -107,7 +107,7 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
         ),
         "every_sample_names_its_chunk": rows.with_columns(
             pl.when(is_chosen)
-            .then(pl.lit(elsewhere["chunk_id"][0]))
+            .then(pl.lit(other_rows["chunk_id"][0]))
             .otherwise("chunk_id")
             .alias("chunk_id")
         ),
@@ -120,8 +120,8 @@ def test_every_check_fails_on_a_violating_dataset(graph: Graph, tables: Tables) 
     }
     for claim, violating_rows in violations.items():
         assert not graph.check_rows(tables, violating_rows)[claim], claim
-    valid = graph.check_rows(tables, rows)
-    assert valid == dict.fromkeys([*violations, "no_answer_holds_quoted_text"], True)
+    valid_checks = graph.check_rows(tables, rows)
+    assert valid_checks == dict.fromkeys([*violations, "no_answer_holds_quoted_text"], True)
 
 
 def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables) -> None:
@@ -155,19 +155,19 @@ def test_a_constant_question_fails_the_check(graph: Graph, tables: Tables, quest
 def test_a_document_that_changed_its_split_fails_the_check(graph: Graph, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada")
     document_id = rows.filter(pl.col("split") == "held_out")["document_id"][0]
-    to_train = (
+    training_split = (
         pl.when(pl.col("document_id") == document_id).then(pl.lit("train")).otherwise("split")
     )
-    moved = rows.with_columns(to_train.alias("split"))
+    moved_rows = rows.with_columns(training_split.alias("split"))
     splits = tables.read("document_splits", "ada")
-    moved_splits = splits.with_columns(to_train.alias("split"))
+    moved_splits = splits.with_columns(training_split.alias("split"))
     for stored, is_valid in ((moved_splits, False), (splits, True)):
         store_rows(tables, "document_splits", "ada", stored, key="document_id")
-        checks = graph.check_rows(tables, rows if is_valid else moved)
+        checks = graph.check_rows(tables, rows if is_valid else moved_rows)
         assert checks["no_leakage_across_splits"] is is_valid
 
 
-def test_short_posts_have_samples_and_posts_without_prose_a_reason(
+def test_short_posts_yield_samples_and_posts_without_prose_are_reported(
     graph: Graph, tables: Tables
 ) -> None:
     toot = "The winch and the walrus are one and the same thing today"

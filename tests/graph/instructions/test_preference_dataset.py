@@ -24,7 +24,7 @@ CHECKS = {
 }
 
 
-def run(*assets: Any) -> dg.ExecuteInProcessResult:
+def materialize_with_checks(*assets: Any) -> dg.ExecuteInProcessResult:
     with create_instance("ada") as instance:
         return materialize_assets(
             [*assets, *dg.load_asset_checks_from_modules([preference_dataset])],
@@ -40,7 +40,7 @@ def read_checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 def materialize() -> dict[str, Any]:
     """Materialize the asset, whose checks must hold, and return its metadata."""
-    result = run(preference_dataset.preference_dataset)
+    result = materialize_with_checks(preference_dataset.preference_dataset)
     assert result.success
     assert read_checks(result) == dict.fromkeys(CHECKS, True)
     (event,) = result.asset_materializations_for_node("preference_dataset")
@@ -101,15 +101,18 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
     ],
     ids=["vote", "comparison"],
 )
-def test_a_low_vote_prefers_the_authors_passage(
+def test_a_low_vote_pairs_the_answer_with_the_authors_passage(
     low: dict[str, Any], high: dict[str, Any], twelve_posts: FinishedRun, tables: Tables
 ) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'")
     sample = samples.to_dicts()[0]
     other_chunk = samples.filter(pl.col("document_id") != sample["document_id"])["chunk_id"][0]
-    voted = {"question": sample["question"], "chunk_ids": [other_chunk, sample["chunk_id"]]} | low
+    vote_row = {
+        "question": sample["question"],
+        "chunk_ids": [other_chunk, sample["chunk_id"]],
+    } | low
     edits = [build_edit(f"The tide is in, {number} feet.") for number in range(19)]
-    write_traces(tables, [voted, *edits, voted | high])
+    write_traces(tables, [vote_row, *edits, vote_row | high])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     (row,) = tables.read("preference_dataset", "ada", where="source = 'vote'").to_dicts()
     assert row["chosen"] == sample["answer"].strip()
@@ -120,7 +123,7 @@ def test_a_low_vote_prefers_the_authors_passage(
     assert row["context_chunk_ids"] == [other_chunk]
     assert row["chosen"] not in row["messages"][-1]["content"]
 
-    write_traces(tables, [voted, *edits[:18]])  # One of 19 exceeds 5 %.
+    write_traces(tables, [vote_row, *edits[:18]])  # One of 19 exceeds 5 %.
     metadata = materialize()
     assert metadata["sources"] == {"edit": 18}
     assert metadata["left_out"] == {"too_many_of_a_reader": 1}
@@ -162,7 +165,7 @@ def check_rows(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
     def replacement() -> None:
         store_rows(tables, "preference_dataset", "ada", rows, key="pair_id")
 
-    return read_checks(run(replacement))
+    return read_checks(materialize_with_checks(replacement))
 
 
 def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables: Tables) -> None:
@@ -174,9 +177,9 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
         "votes": 1,
         "voters": ["a reader"],
     }
-    strangers = build_edit("A stranger's words.", role="reader")
+    reader_edit = build_edit("A stranger's words.", role="reader")
     edits = [build_edit(f"The tide is in, {number} feet.") for number in range(19)]
-    write_traces(tables, [low, *edits, strangers])
+    write_traces(tables, [low, *edits, reader_edit])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
     good = tables.read("preference_dataset", "ada")
     is_vote = pl.col("source") == "vote"
@@ -190,7 +193,7 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
             }
         )
 
-    elsewhere = next(row for row in samples if row["document_id"] != samples[0]["document_id"])[
+    other_chunk = next(row for row in samples if row["document_id"] != samples[0]["document_id"])[
         "chunk_id"
     ]
     held_out = tables.read("instruction_dataset", "ada", where="split = 'held_out'").to_dicts()[0]
@@ -207,7 +210,7 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
         "every_pair_names_its_source": [
             change_rows(is_edit, trace_id=None),
             change_rows(is_edit, trace_id="no-such-trace"),
-            change_rows(is_vote, chunk_id=elsewhere),
+            change_rows(is_vote, chunk_id=other_chunk),
             change_rows(is_vote, chunk_id=None),
         ],
         "no_pair_shows_what_is_held_out": [
@@ -225,6 +228,6 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
 
 def test_no_text_reaches_the_event_log(twelve_posts: FinishedRun, tables: Tables) -> None:
     write_traces(tables, [build_edit("The lantern says that the tide is in.")])
-    result = run(preference_dataset.preference_dataset)
+    result = materialize_with_checks(preference_dataset.preference_dataset)
     assert result.success
     assert "tide" not in "".join(str(event) for event in result.all_events)

@@ -1,4 +1,4 @@
-"""Test that questions that do not find their post are replaced, and are measured once."""
+"""Test that a question is measured once, and replaced if it does not find its post."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ DOCUMENTS = [f"doc-{number:03d}" for number in TWELVE_POSTS]
 
 
 @pytest.fixture
-def ready(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
+def retriever(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
     return Retriever(load_settings().tables_base, embedder)
 
 
 def build_samples(question: str) -> pl.DataFrame:
-    """Build a sample of every post with the same question."""
+    """Build one sample for each post, all with the same question."""
     return pl.DataFrame(
         {"sample_id": [f"of-{name}" for name in DOCUMENTS], "document_id": DOCUMENTS}
     ).with_columns(question=pl.lit(question))
 
 
-def test_ranks_are_measured_once(ready: Retriever, tables: Tables) -> None:
+def test_ranks_are_measured_once(retriever: Retriever, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
     question = " ".join(rows["answer"][0].split()[:40])
-    initial = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
+    initial = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=retriever)
     ranks = dict(
         tables.read(round_trip.RANKS_TABLE, "ada", columns=["document_id", "rank"]).iter_rows()
     )
@@ -41,38 +41,38 @@ def test_ranks_are_measured_once(ready: Retriever, tables: Tables) -> None:
     assert initial.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
     assert list(initial.vectors) == [question]
 
-    result = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=ready)
+    result = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=retriever)
     assert result.lost_sample_ids == initial.lost_sample_ids
     assert not result.vectors
 
 
 def test_a_stored_vector_finds_the_same_passages(
-    ready: Retriever, twelve_posts: FinishedRun
+    retriever: Retriever, twelve_posts: FinishedRun
 ) -> None:
     question = "What can you tell me about the harbour?"
-    vector = ready.embed_questions([question])[0]
+    vector = retriever.embed_questions([question])[0]
     queries = [RetrievalQuery(question, vector=vector), RetrievalQuery(question)]
-    by_vector, by_question = ready.retrieve_many("ada", queries)
+    by_vector, by_question = retriever.retrieve_many("ada", queries)
     assert by_vector.vector is vector
     assert by_question.vector is not vector
     assert [passage.chunk_id for passage in by_vector.nearest] == [
         passage.chunk_id for passage in by_question.nearest
     ]
     opposite = RetrievalQuery(question, vector=-vector)  # The vector matters, not only the words.
-    (by_opposite,) = ready.retrieve_many("ada", [opposite])
+    (by_opposite,) = retriever.retrieve_many("ada", [opposite])
     assert [passage.chunk_id for passage in by_opposite.nearest] != [
         passage.chunk_id for passage in by_vector.nearest
     ]
 
 
 def test_a_question_that_does_not_find_its_post_is_replaced(
-    ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
+    retriever: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = tables.read("instruction_dataset", "ada").sort("sample_id")
     questions = original.filter(pl.col("instruction_source") != "template:continuation")
     assert questions.height == questions["document_id"].n_unique() > 10  # one title per post
     monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
-    update_dataset(tables, ADA, retriever=ready)
+    update_dataset(tables, ADA, retriever=retriever)
     replaced = tables.read("instruction_dataset", "ada").sort("sample_id")
     assert set(replaced["instruction_source"]) == {"template:continuation"}
     assert replaced["answer"].equals(original["answer"])
@@ -81,7 +81,7 @@ def test_a_question_that_does_not_find_its_post_is_replaced(
         assert answer.startswith(opening)
 
 
-def test_a_post_without_passages_is_reported(ready: Retriever, tables: Tables) -> None:
+def test_a_post_without_passages_is_reported(retriever: Retriever, tables: Tables) -> None:
     unknown = build_samples("Why?").with_columns(document_id=pl.lit("doc-999"))
     with pytest.raises(TwinError, match="no passages from 1 posts"):
-        round_trip.update_ranks(tables, "ada", unknown, retriever=ready)
+        round_trip.update_ranks(tables, "ada", unknown, retriever=retriever)

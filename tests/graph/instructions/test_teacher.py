@@ -33,11 +33,11 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 UNPRICED, PRICED = "openai/teacher", "openai/gpt-4o-mini"
-USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # per reply
+REPLY_USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # per reply
 
 
 @pytest.fixture
-def ready(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
+def retriever(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
     return Retriever(load_settings().tables_base, embedder)
 
 
@@ -74,12 +74,12 @@ def count_sources(tables: Tables) -> Counter[str]:
 
 
 def test_a_teacher_writes_only_questions(
-    ready: Retriever, tables: Tables, server: TeacherServer
+    retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     by_template = tables.read("instruction_dataset", "ada")
     log_lines: list[str] = []
     result = update_dataset(
-        tables, ADA, retriever=ready, teacher=create_teacher(), log=log_lines.append
+        tables, ADA, retriever=retriever, teacher=create_teacher(), log=log_lines.append
     )
     rows = tables.read("instruction_dataset", "ada")
     assert rows["answer"].equals(by_template["answer"])
@@ -92,26 +92,26 @@ def test_a_teacher_writes_only_questions(
     assert log_lines
     assert not any(answer[:20] in line for line in log_lines for answer in rows["answer"])
 
-    second_result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    second_result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     assert len(server.passages) == rows.height  # Paid questions are not requested again.
     assert get_usage(second_result).requests == 0
     assert second_result.sync_result.data_version == result.sync_result.data_version
 
-    update_dataset(tables, ADA, retriever=ready)
+    update_dataset(tables, ADA, retriever=retriever)
     assert tables.read("instruction_dataset", "ada").equals(by_template)
 
 
 def test_only_edited_passages_are_requested_again(
-    ready: Retriever, tables: Tables, server: TeacherServer, graph: Graph
+    retriever: Retriever, tables: Tables, server: TeacherServer, graph: Graph
 ) -> None:
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     server.passages.clear()
     sentence = "A new sentence about a winch that nobody has turned since the year of the storm. "
     paragraphs = build_post(3).split("\n\n")
     paragraphs[1] = "\n\n".join([sentence * 4, paragraphs[1]])
     store_documents(tables, build_documents(range(12), doc_3="\n\n".join(paragraphs)))
     graph.execute(_select_chunks_and_vectors())
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     assert server.passages == [(sentence * 4).strip()]
 
 
@@ -119,7 +119,7 @@ def _select_chunks_and_vectors() -> dg.AssetSelection:
     return dg.AssetSelection.assets("document_chunks", "embeddings")
 
 
-BAD = {
+OUTCOMES = {
     served.NO_CHOICES: ("unusable", 3),
     served.EMPTY: ("unusable", 3),
     served.LONG: ("unusable", 3),
@@ -134,45 +134,49 @@ BAD = {
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_bad_reply_affects_one_sample(
-    ready: Retriever, tables: Tables, server: TeacherServer
+    retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
-    step = len(answers) // len(BAD)
-    bad = {answers[step * position]: behaviour for position, behaviour in enumerate(BAD)}
-    server.behaviour = lambda passage, _times: bad.get(passage, served.OK)
-    result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    step = len(answers) // len(OUTCOMES)
+    faults = {answers[step * position]: behaviour for position, behaviour in enumerate(OUTCOMES)}
+    server.behaviour = lambda passage, _times: faults.get(passage, served.OK)
+    result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
 
     rows = tables.read("instruction_dataset", "ada")
-    assert count_sources(tables) == {"teacher": len(answers) - len(bad), "template": len(bad)}
+    assert count_sources(tables) == {"teacher": len(answers) - len(faults), "template": len(faults)}
     template_rows = rows.filter(pl.col("instruction_source").str.starts_with("template:"))
-    assert set(template_rows["answer"]) == set(bad)
+    assert set(template_rows["answer"]) == set(faults)
     replies = tables.read("teacher_questions", "ada").join(
         rows.select("sample_id", "answer"), on="sample_id"
     )
     for answer, outcome, tries in replies.select("answer", "outcome", "tries").iter_rows():
-        assert (outcome, tries) == BAD.get(bad.get(answer, ""), ("written", 1)), bad.get(answer)
-    expected = Counter(outcome for outcome, _ in BAD.values())
-    assert get_usage(result).outcomes == dict(expected | {"written": len(answers) - len(bad)})
-    rate_limited = next(answer for answer, behaviour in bad.items() if behaviour == "429")
+        assert (outcome, tries) == OUTCOMES.get(faults.get(answer, ""), ("written", 1)), faults.get(
+            answer
+        )
+    expected = Counter(outcome for outcome, _ in OUTCOMES.values())
+    assert get_usage(result).outcomes == dict(expected | {"written": len(answers) - len(faults)})
+    rate_limited = next(answer for answer, behaviour in faults.items() if behaviour == "429")
     times = [
-        at for passage, at in zip(server.passages, server.request_times, strict=True)
+        time_s for passage, time_s in zip(server.passages, server.request_times, strict=True)
         if passage == rate_limited
     ]  # fmt: skip
     assert times[1] - times[0] > 0.9  # the delay that the server requested
 
     server.behaviour = lambda _passage, _times: served.OK
     server.passages.clear()
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
-    retried = {answer for answer, behaviour in bad.items() if BAD[behaviour][0] == "failed"}
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
+    retried = {answer for answer, behaviour in faults.items() if OUTCOMES[behaviour][0] == "failed"}
     assert set(server.passages) == retried  # Only failed requests are repeated.
-    assert count_sources(tables)["template"] == len(bad) - len(retried)
+    assert count_sources(tables)["template"] == len(faults) - len(retried)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
+def test_a_second_try_can_succeed(
+    retriever: Retriever, tables: Tables, server: TeacherServer
+) -> None:
     replies = [served.NO_CHOICES, "503", served.EMPTY, "429"]
     server.behaviour = lambda passage, times: served.OK if times else replies[len(passage) % 3]
-    result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
     assert get_usage(result).outcomes == {"written": rows}
     assert get_usage(result).requests == 2 * rows
@@ -180,33 +184,35 @@ def test_a_second_try_can_succeed(ready: Retriever, tables: Tables, server: Teac
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_the_budget_is_never_exceeded(
-    ready: Retriever, tables: Tables, server: TeacherServer, state: State
+    retriever: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
-    limit = 10 * USD
+    limit = 10 * REPLY_USD
     small = create_budget(state, limit)
-    result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, small))
+    result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, small))
     usage = get_usage(result)
     written_count = usage.outcomes["written"]
     assert 3 <= written_count <= 10
     assert usage.outcomes == {"written": written_count, "over_budget": rows - written_count}
-    assert usage.usd == usage.usd_in_all == pytest.approx(written_count * USD, abs=1e-6)
-    assert usage.budget_left == pytest.approx(limit - written_count * USD, abs=1e-6)
+    assert usage.usd == usage.usd_in_all == pytest.approx(written_count * REPLY_USD, abs=1e-6)
+    assert usage.budget_left == pytest.approx(limit - written_count * REPLY_USD, abs=1e-6)
     assert len(server.passages) == written_count
     assert count_sources(tables) == {"teacher": written_count, "template": rows - written_count}
     assert usage.metadata()["teacher"]["usd"] == usage.usd
 
     larger = create_budget(state, 1.0)  # Earlier spending counts.
-    assert larger.remaining_usd() == pytest.approx(1.0 - written_count * USD)
-    result = update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, larger))
+    assert larger.remaining_usd() == pytest.approx(1.0 - written_count * REPLY_USD)
+    result = update_dataset(
+        tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, larger)
+    )
     assert get_usage(result).outcomes == {"written": rows}
     assert len(server.passages) == rows
-    assert get_usage(result).usd == pytest.approx((rows - written_count) * USD, abs=1e-6)
-    assert get_usage(result).usd_in_all == pytest.approx(rows * USD, abs=1e-6)
+    assert get_usage(result).usd == pytest.approx((rows - written_count) * REPLY_USD, abs=1e-6)
+    assert get_usage(result).usd_in_all == pytest.approx(rows * REPLY_USD, abs=1e-6)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_unusable_replies_are_paid_too(server: TeacherServer, state: State) -> None:
+def test_unusable_replies_are_charged(server: TeacherServer, state: State) -> None:
     budget = create_budget(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
     server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
@@ -214,9 +220,9 @@ def test_unusable_replies_are_paid_too(server: TeacherServer, state: State) -> N
     empty, failed = create_teacher(PRICED, budget).ask([prompts[0], prompts[2]])
     impatient = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
     [late] = impatient.ask([prompts[1]])
-    assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * USD))
+    assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * REPLY_USD))
     assert (late.outcome, late.reason) == ("failed", "Timeout")
-    assert late.usd > 3 * USD  # The maximum is charged, because the cost is unknown.
+    assert late.usd > 3 * REPLY_USD  # The maximum is charged, because the cost is unknown.
     assert (failed.outcome, failed.usd) == ("failed", 0.0)
     assert budget.remaining_usd() == pytest.approx(1.0 - empty.usd - late.usd)
 
@@ -234,62 +240,62 @@ def test_a_priced_teacher_needs_a_budget_and_a_budget_a_price(
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-@pytest.mark.parametrize(("status", "requests"), [("401", 4), ("404", 4), ("500", 36)])
+@pytest.mark.parametrize(("status", "max_requests"), [("401", 4), ("404", 4), ("500", 36)])
 def test_a_teacher_that_refuses_every_request_is_abandoned(
-    ready: Retriever, tables: Tables, server: TeacherServer, status: str, requests: int
+    retriever: Retriever, tables: Tables, server: TeacherServer, status: str, max_requests: int
 ) -> None:
     server.behaviour = lambda _passage, _times: status
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
-    assert 0 < len(server.passages) <= requests
+        update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
+    assert 0 < len(server.passages) <= max_requests
     server.behaviour = lambda _passage, _times: served.OK
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     assert count_sources(tables).keys() == {"teacher"}
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_teacher_with_only_unusable_replies_is_abandoned(
-    ready: Retriever, tables: Tables, server: TeacherServer, state: State
+    retriever: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
     server.behaviour = lambda _passage, _times: served.EMPTY
     budget = create_budget(state, 1.0)
     with pytest.raises(TwinError, match="40 samples in a row without a usable question"):
-        update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget))
+        update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, budget))
     assert 3 * 40 <= len(server.passages) <= 3 * 43 < 3 * rows  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
     server.passages.clear()
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher(PRICED, budget))
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, budget))
     assert rows - 43 <= len(server.passages) <= rows - 40
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_questions_written_before_a_failure_are_kept(
-    ready: Retriever, tables: Tables, server: TeacherServer
+    retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     server.behaviour = lambda _passage, _times: "500" if len(server.passages) > 30 else served.OK
     with pytest.raises(TwinError, match="in a row"):
-        update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+        update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     questions = tables.read("teacher_questions", "ada", where="outcome = 'written'")
     assert 26 <= questions.height <= 30  # Four requests run at once.
     server.behaviour = lambda _passage, _times: served.OK
     server.passages.clear()
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
     assert len(server.passages) == rows - questions.height
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
-def test_an_unreachable_teacher_is_named(
-    ready: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
+def test_an_unreachable_teacher_is_reported(
+    retriever: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     monkeypatch.setenv("OPENAI_API_BASE", "http://127.0.0.1:9/v1")
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
-        update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+        update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
 
 
-_UPDATE = """
+_UPDATE_SCRIPT = """
 from tests.graph.instructions.conftest import ADA, open_tables
 from twin_assets.instructions.dataset_building import update_dataset
 from twin_assets.instructions.teacher import Teacher
@@ -299,24 +305,26 @@ update_dataset(open_tables(load_settings()), ADA, retriever=None, teacher=Teache
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
-def test_a_killed_run_is_resumed(ready: Retriever, tables: Tables, server: TeacherServer) -> None:
+def test_a_killed_run_is_resumed(
+    retriever: Retriever, tables: Tables, server: TeacherServer
+) -> None:
     def reply_slowly(_passage: str, _times: int) -> str:
         time.sleep(0.05)
         return served.OK
 
     server.behaviour = reply_slowly
-    script = _UPDATE.replace("MODEL", UNPRICED)
-    killed = subprocess.Popen([sys.executable, "-c", script])
+    script = _UPDATE_SCRIPT.replace("MODEL", UNPRICED)
+    process = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 120
-    while len(server.passages) < 50 and killed.poll() is None and time.monotonic() < deadline:
+    while len(server.passages) < 50 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert killed.poll() is None
-    killed.kill()
-    killed.wait()
+    assert process.poll() is None
+    process.kill()
+    process.wait()
     request_count = len(server.passages)
     assert request_count >= 50
     server.behaviour = lambda _passage, _times: served.OK
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada")
     assert set(server.passages) == set(rows["answer"])
     assert len(server.passages) - rows.height <= 20  # the interrupted batch
@@ -325,15 +333,15 @@ def test_a_killed_run_is_resumed(ready: Retriever, tables: Tables, server: Teach
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_another_teacher_leaves_questions_pending(
-    ready: Retriever, tables: Tables, server: TeacherServer
+    retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
     assert count_pending_questions(tables, "ada", "") == 0
     assert count_pending_questions(tables, "ada", UNPRICED) == rows
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher())
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     assert count_pending_questions(tables, "ada", UNPRICED) == 0
     assert count_pending_questions(tables, "ada", "openai/other") == rows
     assert count_pending_questions(tables, "ada", "") == rows
     server.behaviour = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
-    update_dataset(tables, ADA, retriever=ready, teacher=create_teacher("openai/other"))
+    update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher("openai/other"))
     assert count_pending_questions(tables, "ada", "openai/other") == 0  # requested without success

@@ -47,7 +47,7 @@ def write_checkpoint(settings: Settings, *, slug: str = "ann") -> Path:
     """Write a supervised checkpoint for an author. Create the author if it does not exist."""
     if not (settings.authors_dir / f"{slug}.toml").exists():
         write_author(settings, Author(slug=slug, name="Ann"))
-    draft = settings.checkpoints_dir / slug / "made"
+    draft = settings.checkpoints_dir / slug / "draft"
     (draft / "adapter").mkdir(parents=True)
     save_file({"lora_A": np.ones((2, 2))}, draft / "adapter" / "adapter_model.safetensors")
     (draft / "adapter.gguf").write_bytes(b"gguf")

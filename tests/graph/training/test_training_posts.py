@@ -1,4 +1,4 @@
-"""Raw posts as training data, and the checkpoints that erasure finds by them."""
+"""Test which posts are raw training data, and that erasure finds checkpoints trained on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLES = (  # the split and the post of each sample
 )
 
 
-def text_of(post: str) -> str:
+def build_text(post: str) -> str:
     return f"what is written in the post that is {post} from its first word to the last"
 
 
@@ -41,7 +41,7 @@ def installation(home: Settings) -> Iterator[Installation]:
         for number, (split, post) in enumerate(SAMPLES)
     ]
     posts = [
-        {"document_id": post, "text": text_of(post), "kept": post != "dropped since"}
+        {"document_id": post, "text": build_text(post), "kept": post != "dropped since"}
         for post in ("both", "like a held-out one", "held out", "dropped since", "without sample")
     ]
     store_rows(instance.tables, DATASET, "ann", samples, key="sample_id")
@@ -53,19 +53,19 @@ def installation(home: Settings) -> Iterator[Installation]:
 
 
 def test_only_posts_with_all_samples_in_training_are_used(installation: Installation) -> None:
-    pinned: dict[str, Any] = {"dataset_version": "training-1", "version": "training-1"}
-    frame = read_training_posts("ann", installation.tables, **pinned)
-    assert frame.rows() == [("both", "both", text_of("both"))]
+    versions: dict[str, Any] = {"dataset_version": "training-1", "version": "training-1"}
+    frame = read_training_posts("ann", installation.tables, **versions)
+    assert frame.rows() == [("both", "both", build_text("both"))]
     assert frame.columns == ["sample_id", "document_id", "text"]
 
 
-def test_no_post_may_be_eligible(installation: Installation) -> None:
+def test_the_frame_is_empty_if_no_post_is_eligible(installation: Installation) -> None:
     rows = [{"sample_id": "s0", "document_id": "held out", "split": "held_out"}]
     store_rows(installation.tables, DATASET, "ann", rows, key="sample_id")
-    newest = installation.tables.lance_version(DATASET, "ann")
-    assert newest is not None
-    pinned: dict[str, Any] = {"dataset_version": newest, "version": "training-1"}
-    frame = read_training_posts("ann", installation.tables, **pinned)
+    newest_version = installation.tables.lance_version(DATASET, "ann")
+    assert newest_version is not None
+    versions: dict[str, Any] = {"dataset_version": newest_version, "version": "training-1"}
+    frame = read_training_posts("ann", installation.tables, **versions)
     assert (frame.height, frame.columns) == (0, ["sample_id", "document_id", "text"])
 
 
@@ -82,7 +82,7 @@ def write_manifest(
 
 def test_erasure_finds_checkpoints_trained_on_raw_posts(installation: Installation) -> None:
     collector = FingerprintCollector()
-    collector.add(text_of("both"))
+    collector.add(build_text("both"))
     target = ErasureTarget(
         ErasureSubject("post", "ann", "elsewhere"), ids=frozenset({"elsewhere"}),
         fingerprints=collector.fingerprints(),
@@ -92,12 +92,12 @@ def test_erasure_finds_checkpoints_trained_on_raw_posts(installation: Installati
     write_manifest(installation, raw=True)
     assert find_trained_checkpoints(installation, "ann", target) == {"c1"}
     write_manifest(installation, raw=True, tag="taken off")
-    unmatched = replace(target, fingerprints=FingerprintCollector().fingerprints())
-    assert find_trained_checkpoints(installation, "ann", unmatched) == {"c1"}, (
+    other_target = replace(target, fingerprints=FingerprintCollector().fingerprints())
+    assert find_trained_checkpoints(installation, "ann", other_target) == {"c1"}, (
         "a checkpoint of unknown posts was not found"
     )
     write_manifest(installation, raw=False, samples="taken off")
-    assert find_trained_checkpoints(installation, "ann", unmatched) == {"c1"}, (
+    assert find_trained_checkpoints(installation, "ann", other_target) == {"c1"}, (
         "a checkpoint of unknown samples was not found"
     )
     write_manifest(installation, raw=True)
@@ -105,5 +105,5 @@ def test_erasure_finds_checkpoints_trained_on_raw_posts(installation: Installati
     assert find_trained_checkpoints(installation, "ann", held_out) == set(), (
         "a checkpoint not trained on the post was found"
     )
-    by_name = ErasureTarget(ErasureSubject("post", "ann", "both"), ids=frozenset({"both"}))
-    assert find_trained_checkpoints(installation, "ann", by_name) == {"c1"}
+    named_target = ErasureTarget(ErasureSubject("post", "ann", "both"), ids=frozenset({"both"}))
+    assert find_trained_checkpoints(installation, "ann", named_target) == {"c1"}

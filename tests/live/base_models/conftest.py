@@ -1,4 +1,4 @@
-"""Fixtures: a home with the stored converter, and texts for small tokenizers."""
+"""Provide a home with the GGUF converter, and texts to train small tokenizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test that the embedded base can chat, and that random weights and a text model cannot."""
+"""Test that the embedded base model can chat, and that one with random weights cannot."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from twin_resources.storage.weights.chat_turns import adapt_chat_template, find_
 
 pytestmark = pytest.mark.live
 
-CHANGES = {
+EXPECTED_CHANGES = {
     "mistral": ("the template rejects a system turn, so its text is put before the question",),
     "gemma2": ("the template rejects a system turn, so its text is put before the question",),
     "gemma3": ("the template rejects a system turn, so its text is put before the question",),
@@ -49,7 +49,7 @@ def test_every_familys_template_accepts_our_turns(family: str, tokenizers: dict[
 
     turns = adapt_chat_template(tokenizer)
 
-    assert turns.changes == CHANGES.get(family, ())
+    assert turns.changes == EXPECTED_CHANGES.get(family, ())
     assert (turns.template == template) == (not turns.changes)
     tokenizer.chat_template = turns.template
     try:
@@ -64,10 +64,10 @@ def test_every_familys_template_accepts_our_turns(family: str, tokenizers: dict[
     assert (prompt.count("Be Ada."), prompt.count("Why?")) == (1, 1)
     assert len(samples) == 8
     assert not left_out
-    ended = {
+    end_tokens = {
         tokenizer.convert_ids_to_tokens(sample.tokens[sample.answer_end - 1]) for sample in samples
     }
-    assert ended == {turns.end_of_turn} == {FAMILIES[family].ends[0]}
+    assert end_tokens == {turns.end_of_turn} == {FAMILIES[family].ends[0]}
 
 
 def test_tool_tokens_in_a_post_are_text(tokenizers: dict[str, Any]) -> None:
@@ -123,7 +123,7 @@ def test_a_template_that_cannot_be_used_is_refused(case: str, tokenizers: dict[s
     assert message in error.value.found
 
 
-def test_a_system_turn_without_others_is_checked_too(tokenizers: dict[str, Any]) -> None:
+def test_a_lone_system_turn_is_rendered(tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers["gemma2"]
     template = adapt_chat_template(tokenizer).template
 

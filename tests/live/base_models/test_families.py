@@ -31,8 +31,8 @@ SHORT = ("qwen3",)  # the others are long tests: each takes a dozen CPU seconds
 MERGED: set[str] = set()  # families whose adapters llama.cpp cannot load separately
 # For mixtures of experts: with other rounding, the router of a tiny model chooses another of four
 # experts at one or two positions. The preparation still applies the usual limits to the base.
-EXPERTS = {"gpt-oss": 3}
-TOKENS = 8
+LIMIT_FACTORS = {"gpt-oss": 3}
+ANSWER_TOKENS = 8
 # Without white space at the ends, as in every question, because llama.cpp's chat route drops it.
 PROMPTS = [
     [{"role": "system", "content": "You answer readers."}, {"role": "user", "content": question}]
@@ -74,8 +74,8 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     copy_weights(output, checkpoint, base)
     weights = find_weights(checkpoint, base=base.folder, base_gguf=str(base.gguf))
     with ModelServers(home).serve(weights.model_gguf, weights.adapter_gguf, alias="v1") as server:
-        answers = request_answers(server, PROMPTS, max_tokens=TOKENS)
-        repeated = request_answers(server, PROMPTS, max_tokens=TOKENS)
+        answers = request_answers(server, PROMPTS, max_tokens=ANSWER_TOKENS)
+        repeated = request_answers(server, PROMPTS, max_tokens=ANSWER_TOKENS)
     parity_result = parity.compare(
         parity.ReferenceModel(base.folder, weights.adapter), PROMPTS, answers, repeated
     )
@@ -96,9 +96,9 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     assert result.left_out == {}
     assert (weights.adapter_gguf is None) == (family in MERGED)
     assert parity_result is not None
-    times = EXPERTS.get(family, 1)
-    assert parity_result.mean < times * PARITY_MEAN
-    assert parity_result.largest < times * PARITY_LARGEST
+    limit_factor = LIMIT_FACTORS.get(family, 1)
+    assert parity_result.mean < limit_factor * PARITY_MEAN
+    assert parity_result.largest < limit_factor * PARITY_LARGEST
     assert export_result.agreement is not None
     assert export_result.agreement.is_within_tolerance
 
@@ -121,7 +121,7 @@ def test_an_adapter_that_llama_cpp_cannot_load_is_merged(
     assert weights.model_gguf == str(checkpoint / manifests.MODEL_GGUF_FILE)
     assert list(tmp_path.glob("merged-*")) == []
     with ModelServers(home).serve(weights.model_gguf, alias="v1") as server:
-        answers = request_answers(server, PROMPTS, max_tokens=TOKENS)
+        answers = request_answers(server, PROMPTS, max_tokens=ANSWER_TOKENS)
     reference = parity.ReferenceModel(base.folder, weights.adapter)
     result = parity.compare(reference, PROMPTS, answers, answers)
     assert result is not None

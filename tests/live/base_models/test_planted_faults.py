@@ -1,4 +1,4 @@
-"""Test that a base model with differing served answers is refused and the difference named."""
+"""Test that a base model whose served answers differ is refused, and that the cause is named."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def write_untied_head(patch: Patch) -> None:
     original_layout: Callable[..., Iterator[gguf.Layout]] = gguf._iter_model_layout
     original_tensors: Callable[..., Iterator[tuple[str, Any]]] = gguf._iter_model_tensors
 
-    def with_head(*arguments: Any, **options: Any) -> Iterator[gguf.Layout]:
+    def add_head_layout(*arguments: Any, **options: Any) -> Iterator[gguf.Layout]:
         for name, shape, kind in original_layout(*arguments, **options):
             yield name, shape, kind
             if name == "token_embd.weight":
                 yield "output.weight", shape, kind
 
-    def with_rows(*arguments: Any, **options: Any) -> Iterator[tuple[str, Any]]:
+    def add_head_rows(*arguments: Any, **options: Any) -> Iterator[tuple[str, Any]]:
         for name, values in original_tensors(*arguments, **options):
             yield name, values
             if name == "token_embd.weight":
                 yield "output.weight", np.ascontiguousarray(values[::-1])
 
-    patch.setattr(gguf, "_iter_model_layout", with_head)
-    patch.setattr(gguf, "_iter_model_tensors", with_rows)
+    patch.setattr(gguf, "_iter_model_layout", add_head_layout)
+    patch.setattr(gguf, "_iter_model_tensors", add_head_rows)
 
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {
@@ -87,9 +87,9 @@ def test_an_answer_that_continues_after_an_end_token_is_detected(
 
     folder = make_family("llama", tmp_path / "model", texts)
     path = folder / "generation_config.json"
-    listed = json.loads(path.read_text(encoding="utf-8"))
-    listed["eos_token_id"] = [*listed["eos_token_id"], 5]
-    path.write_text(json.dumps(listed), encoding="utf-8")
+    generation_config = json.loads(path.read_text(encoding="utf-8"))
+    generation_config["eos_token_id"].append(5)
+    path.write_text(json.dumps(generation_config), encoding="utf-8")
 
     with pytest.raises(TwinError, match="an answer does not end at"):
         prepare_and_verify(home, str(folder), report=lambda _line: None)

@@ -98,21 +98,21 @@ class Family:
 
     Attributes:
         config: name of the configuration in transformers; `values` are added to the common values.
-        kind: kind of tokenizer; `split` is the regular expression of the kind `bytes`.
+        tokenizer_kind: `BYTES`, `PIECES` or `GEMMA_PIECES`; `split` is the expression for `BYTES`.
         special: control tokens besides those of `roles`.
-        strips: whether control tokens strip the following space, except `bos` and the last end.
+        strips_spaces: whether control tokens strip the next space, except `bos` and the last end.
         ends: tokens of `special` that end a turn; the first is the tokenizer's own.
     """
 
     config: str
-    kind: str
+    tokenizer_kind: str
     template: str
     ends: tuple[str, ...]
     split: str = ""
     bos: str | None = None
     special: tuple[str, ...] = ()
-    strips: bool = False
-    digits: bool = False
+    strips_spaces: bool = False
+    splits_digits: bool = False
     ignore_merges: bool = False
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -168,7 +168,7 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "phi3": Family(
-        "Phi3Config", PIECES, PHI, ("<|end|>", "<|endoftext|>"), bos="<s>", strips=True,
+        "Phi3Config", PIECES, PHI, ("<|end|>", "<|endoftext|>"), bos="<s>", strips_spaces=True,
         special=("</s>", "<|system|>", "<|user|>", "<|assistant|>"),
         values={"sliding_window": None, "original_max_position_embeddings": 2048},
     ),
@@ -184,7 +184,7 @@ FAMILIES: dict[str, Family] = {
         special=("<|user|>", "<|system|>", "<|assistant|>"),
     ),
     "granite": Family(
-        "GraniteConfig", BYTES, GRANITE, ("<|end_of_text|>",), digits=True,
+        "GraniteConfig", BYTES, GRANITE, ("<|end_of_text|>",), splits_digits=True,
         special=("<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>"),
         values={
             "attention_multiplier": 0.0625, "embedding_multiplier": 2.0,
@@ -232,7 +232,7 @@ def _write_tokenizer(family: Family, folder: Path, texts: list[str]) -> None:
     special += family.special
     tokenizer = (
         _byte_tokenizer(family, special, texts)
-        if family.kind == BYTES
+        if family.tokenizer_kind == BYTES
         else _piece_tokenizer(family, special, texts)
     )
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -253,7 +253,7 @@ def _byte_tokenizer(family: Family, special: list[str], texts: list[str]) -> Any
 
     tokenizer: Any = Tokenizer(models.BPE(ignore_merges=family.ignore_merges))
     level = pre_tokenizers.ByteLevel
-    if family.digits:
+    if family.splits_digits:
         steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)]
         steps.append(level(add_prefix_space=False, use_regex=True))
     else:
@@ -282,7 +282,7 @@ def _piece_tokenizer(family: Family, special: list[str], texts: list[str]) -> An
         trainers,
     )
 
-    gemma = family.kind == GEMMA_PIECES
+    is_gemma = family.tokenizer_kind == GEMMA_PIECES
     initial_tokens = ["<unk>", *special, *[f"<0x{byte:02X}>" for byte in range(256)]]
     learned: Any = Tokenizer(models.BPE())
     learned.normalizer = normalizers.Replace(" ", "▁")
@@ -297,12 +297,12 @@ def _piece_tokenizer(family: Family, special: list[str], texts: list[str]) -> An
     tokenizer: Any = Tokenizer(
         models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
     )
-    steps = [] if gemma else [normalizers.Prepend("▁")]
+    steps = [] if is_gemma else [normalizers.Prepend("▁")]
     tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    unstripped = {"<unk>", family.bos, family.ends[-1]} if family.strips else {"<unk>", *special}
+    unstripped = {"<unk>", *([family.bos, family.ends[-1]] if family.strips_spaces else special)}
     tokenizer.add_special_tokens(
         [
             AddedToken(token, special=True, normalized=False, rstrip=token not in unstripped)
@@ -344,8 +344,8 @@ def draw_weights(name: str, values: Any, spread: float) -> Any:
     if values.ndim == 1:
         centre = values.mean() if "norm" in name else 0.0
         return centre + 0.2 * torch.randn_like(values)
-    into = values.shape[-2] if values.ndim == 3 else values.shape[-1]
+    input_size = values.shape[-2] if values.ndim == 3 else values.shape[-1]
     scale = 1.5 if any(part in name for part in ("q_proj", "k_proj", "qkv")) else 1.0
     if "embed" in name or "lm_head" in name:
-        return torch.randn_like(values) * 3.0 * spread / into**0.5
-    return torch.randn_like(values) * scale * spread / into**0.5
+        return torch.randn_like(values) * 3.0 * spread / input_size**0.5
+    return torch.randn_like(values) * scale * spread / input_size**0.5

@@ -101,7 +101,9 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     remote_home.train_candidate("ada", steps=GOOD_STEPS)
     loaded_during_gate: list[dict[str, str]] = []
     judged = judge_candidate(
-        build_judging_setup(remote_home, lambda _line: loaded_during_gate.append(server.roots()))
+        build_judging_setup(
+            remote_home, lambda _line: loaded_during_gate.append(server.adapter_paths())
+        )
     )
     first = remote_home.registry.get("ada", 1)
     folder = f"{first.folder}/adapter"

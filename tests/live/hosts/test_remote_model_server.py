@@ -97,7 +97,7 @@ def test_a_gate_asks_its_candidate_on_another_hosts_model_server(
             expected = adapters.chat(BODY | {"model": name})["choices"][0]["message"]
             assert json.loads(line) == expected not in answers
             answers.append(expected)
-            assert Path(adapters.roots()[name]).is_relative_to(serving_host.folder)
+            assert Path(adapters.adapter_paths()[name]).is_relative_to(serving_host.folder)
             server = AdapterServer(serving_host.settings)
             assert not server.unload_unused(name), "the gate still asks it"
             gate.kill()

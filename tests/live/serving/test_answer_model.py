@@ -17,7 +17,7 @@ from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.progress_display import ProgressDisplay
 
 from tests.live.serving.conftest import ServedModel
-from tests.live.serving.test_fleet import FleetProcess, create_client, prepared, start_fleet
+from tests.live.serving.test_fleet import FleetProcess, create_client, prepared_home, start_fleet
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ServerProcess
@@ -26,7 +26,7 @@ from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE_KEY
 
-__all__ = ["prepared", "start_fleet"]  # fixtures
+__all__ = ["prepared_home", "start_fleet"]  # fixtures
 pytestmark = pytest.mark.live
 
 
@@ -44,21 +44,21 @@ def set_answer_model(
 
 @pytest.mark.drawn(1, of="models of other kinds")
 def test_a_folder_replaces_an_external_answer_model(
-    prepared: Settings,
+    prepared_home: Settings,
     served: ServedModel,
     start_fleet: Callable[..., FleetProcess],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    external_server = ServerProcess(prepared, served.base_gguf, alias="large")
+    external_server = ServerProcess(prepared_home, served.base_gguf, alias="large")
     try:
         url = external_server.wait_until_ready().url
         with pytest.raises(TwinError) as error:
-            set_answer_model(prepared, url)
+            set_answer_model(prepared_home, url)
         assert error.value.found == "it returned 401 without a key"
         assert "export TWIN_ANSWER_MODEL_KEY" in error.value.next_step
-        assert open_registry(prepared).versions("ada") == []
+        assert open_registry(prepared_home).versions("ada") == []
 
-        settings = prepared.model_copy(update={"answer_model_key": external_server.key})
+        settings = prepared_home.model_copy(update={"answer_model_key": external_server.key})
         monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", external_server.key)
         first = set_answer_model(settings, url)
         assert first is not None
@@ -97,11 +97,11 @@ def test_a_folder_replaces_an_external_answer_model(
     fleet.wait(lambda servers: set(servers) == {"base"})
 
 
-def test_an_invalid_file_changes_nothing(prepared: Settings, tmp_path: Path) -> None:
+def test_an_invalid_file_changes_nothing(prepared_home: Settings, tmp_path: Path) -> None:
     invalid_file = tmp_path / "broken.gguf"
     invalid_file.write_bytes(b"GGUF" + bytes(1000) + CHAT_TEMPLATE_KEY + bytes(1000))
     with pytest.raises(TwinError) as error:
-        set_answer_model(prepared, str(invalid_file))
+        set_answer_model(prepared_home, str(invalid_file))
     assert "its process exited with" in error.value.found
     assert "llama.cpp supports" in error.value.next_step
-    assert open_registry(prepared).versions("ada") == []
+    assert open_registry(prepared_home).versions("ada") == []

@@ -78,7 +78,7 @@ def start_fleet(home: Settings) -> Iterator[Callable[..., FleetProcess]]:
 
 
 @pytest.fixture
-def prepared(home: Settings, served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def prepared_home(home: Settings, served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Return a home with the tiny base model prepared."""
     monkeypatch.setenv("TWIN_BASE_MODEL", str(served.base))
     settings = home.model_copy(update={"base_model": str(served.base)})
@@ -112,12 +112,12 @@ def find_server_processes(servers: Servers) -> list[psutil.Process]:
 
 
 def test_the_old_version_drains_after_the_new_one_has_started(
-    prepared: Settings, served: ServedModel, start_fleet: Callable[..., FleetProcess]
+    prepared_home: Settings, served: ServedModel, start_fleet: Callable[..., FleetProcess]
 ) -> None:
     fleet = start_fleet()
     base = fleet.wait(lambda servers: "base" in servers)["base"]
-    assert oct(prepared.servers_path.stat().st_mode & 0o777) == "0o600"
-    release(prepared, ada=make_version(1, served))
+    assert oct(prepared_home.servers_path.stat().st_mode & 0o777) == "0o600"
+    release(prepared_home, ada=make_version(1, served))
     first = fleet.wait(lambda servers: "ada/v1" in servers)["ada/v1"]
     old_process = psutil.Process(first["pid"])
 
@@ -136,17 +136,17 @@ def test_the_old_version_drains_after_the_new_one_has_started(
 
     reader = threading.Thread(target=read)
     reader.start()
-    release(prepared, ada=make_version(2, served))
-    gaps = 0
+    release(prepared_home, ada=make_version(2, served))
+    gap_count = 0
     while "ada/v2" not in (now := fleet.servers()):
-        gaps += "ada/v1" not in now
+        gap_count += "ada/v1" not in now
         time.sleep(0.01)
-    assert gaps == 0, "the old version stopped before the new one answered"
+    assert gap_count == 0, "the old version stopped before the new one answered"
     fleet.wait(lambda servers: "ada/v1" not in servers)
-    still_running = old_process.is_running()
+    was_running = old_process.is_running()
     reader.join(120)
 
-    assert still_running, "the old version ended immediately"
+    assert was_running, "the old version ended immediately"
     assert chunks[-1] == "length", "the stream of the old version was cut"
     deadline = time.monotonic() + 120
     while old_process.is_running() and time.monotonic() < deadline:
@@ -156,7 +156,7 @@ def test_the_old_version_drains_after_the_new_one_has_started(
 
 
 def test_a_crashed_server_is_restarted(
-    prepared: Settings, start_fleet: Callable[..., FleetProcess]
+    prepared_home: Settings, start_fleet: Callable[..., FleetProcess]
 ) -> None:
     fleet = start_fleet()
     first = fleet.wait(lambda servers: "base" in servers)["base"]
@@ -172,22 +172,22 @@ def test_a_crashed_server_is_restarted(
 
 
 def test_a_version_that_cannot_start_does_not_affect_others(
-    prepared: Settings,
+    prepared_home: Settings,
     served: ServedModel,
     start_fleet: Callable[..., FleetProcess],
     tmp_path: Path,
 ) -> None:
     broken_version = make_version(1, served, adapter=tmp_path / "gone.gguf")
-    release(prepared, ada=broken_version, bob=make_version(7, served))
+    release(prepared_home, ada=broken_version, bob=make_version(7, served))
 
     fleet = start_fleet()
     fleet.wait(lambda servers: {"base", "bob/v7"} <= set(servers))
     assert "gone.gguf" in fleet.document()["problems"]["ada/v1"]
 
     # another author's release must not wait for it
-    release(prepared, ada=broken_version, bob=make_version(8, served))
+    release(prepared_home, ada=broken_version, bob=make_version(8, served))
     fleet.wait(lambda servers: "bob/v8" in servers and "bob/v7" not in servers)
-    prepared.policy_path.write_text("{ not json", encoding="utf-8")
+    prepared_home.policy_path.write_text("{ not json", encoding="utf-8")
     deadline = time.monotonic() + 120
     while "policy.json" not in fleet.document()["problems"] and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -199,11 +199,11 @@ def test_a_version_that_cannot_start_does_not_affect_others(
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_server_outlives_the_fleet(
     signal_number: signal.Signals,
-    prepared: Settings,
+    prepared_home: Settings,
     served: ServedModel,
     start_fleet: Callable[..., FleetProcess],
 ) -> None:
-    release(prepared, ada=make_version(1, served))
+    release(prepared_home, ada=make_version(1, served))
     fleet = start_fleet()
     running = find_server_processes(fleet.wait(lambda servers: len(servers) == 2))
 
@@ -254,8 +254,8 @@ def test_an_external_server_is_published_with_its_offered_names(
         assert published["ada/v1"]["pid"] is None
         assert set(published) == {"ada/v1"}
         assert "--lora-modules bob/v1" in fleet.document()["problems"]["bob/v1"]
-        keyed = {"Authorization": f"Bearer {published['ada/v1']['key']}"}
-        assert httpx.get(f"{external_server.url}/models", headers=keyed).status_code == 200
+        headers = {"Authorization": f"Bearer {published['ada/v1']['key']}"}
+        assert httpx.get(f"{external_server.url}/models", headers=headers).status_code == 200
         fleet.process.terminate()
         fleet.process.wait(10)
-        assert httpx.get(f"{external_server.url}/models", headers=keyed).status_code == 200
+        assert httpx.get(f"{external_server.url}/models", headers=headers).status_code == 200

@@ -22,7 +22,7 @@ from twin_resources.storage.weights import gguf
 
 pytestmark = pytest.mark.live
 
-TOKENS = 8
+ANSWER_TOKENS = 8
 PROMPTS = [
     [
         {"role": "system", "content": "You answer readers in the voice of Ada."},
@@ -46,7 +46,7 @@ def measure(
     prompts: list[list[dict[str, str]]] = PROMPTS,
     reference: parity.ReferenceModel | None = None,
 ) -> parity.Parity:
-    """Export, serve and compare, with each prompt asked twice.
+    """Export a model, serve it and compare its answers; each prompt is asked twice.
 
     Args:
         reference: the reference of base and adapter if it is already loaded.
@@ -54,8 +54,8 @@ def measure(
     base_gguf = gguf.write_f16(base, folder / "base.gguf")
     adapter_gguf = gguf.write_adapter(adapter, base, folder / "a.gguf") if adapter else None
     with ModelServers(settings).serve(base_gguf, adapter_gguf, alias="tested/v1") as server:
-        answers = request_answers(server, prompts, max_tokens=TOKENS)
-        repeated = request_answers(server, prompts, max_tokens=TOKENS)
+        answers = request_answers(server, prompts, max_tokens=ANSWER_TOKENS)
+        repeated = request_answers(server, prompts, max_tokens=ANSWER_TOKENS)
     result = parity.compare(
         reference or parity.ReferenceModel(base, adapter), prompts, answers, repeated
     )
@@ -63,8 +63,8 @@ def measure(
     return result
 
 
-def copy_with(base: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
-    """Copy a model folder with another configuration and matching weights."""
+def copy_with_config(base: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
+    """Write a model with a changed configuration, new random weights and the same tokenizer."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -116,14 +116,14 @@ def test_smollm2_with_an_adapter_matches_transformers_and_peft(
     result = measure(home, smollm2, adapter, folder=tmp_path, prompts=prompts, reference=reference)
 
     assert result.prompts == len(prompts)
-    assert result.compared == 2 * len(prompts) * TOKENS * served_model.TOP_LOGPROBS
+    assert result.compared == 2 * len(prompts) * ANSWER_TOKENS * served_model.TOP_LOGPROBS
     assert result.mean < PARITY_MEAN
     assert result.largest < PARITY_LARGEST
 
     monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
     unordered = gguf.write_adapter(adapter, smollm2, tmp_path / "unordered.gguf")
     with ModelServers(home).serve(tmp_path / "base.gguf", unordered, alias="tested/v1") as server:
-        answers = request_answers(server, prompts[:2], max_tokens=TOKENS)
+        answers = request_answers(server, prompts[:2], max_tokens=ANSWER_TOKENS)
     wrong_result = parity.compare(reference, prompts[:2], answers, answers)
     assert wrong_result is not None
     assert wrong_result.mean > PARITY_MEAN
@@ -131,7 +131,7 @@ def test_smollm2_with_an_adapter_matches_transformers_and_peft(
 
 def test_a_missing_adapter_is_detected(home: Settings, served: ServedModel) -> None:
     with ModelServers(home).serve(served.base_gguf, None, alias="tested/v1") as server:
-        answers = request_answers(server, PROMPTS, max_tokens=TOKENS)
+        answers = request_answers(server, PROMPTS, max_tokens=ANSWER_TOKENS)
 
     result = parity.compare(
         parity.ReferenceModel(served.base, served.adapter), PROMPTS, answers, answers
@@ -146,7 +146,7 @@ def test_a_missing_adapter_is_detected(home: Settings, served: ServedModel) -> N
 def test_all_supported_shapes_match(
     shape: str, home: Settings, served: ServedModel, tmp_path: Path
 ) -> None:
-    base = copy_with(served.base, tmp_path / "base", SHAPES[shape])
+    base = copy_with_config(served.base, tmp_path / "base", SHAPES[shape])
     adapter = make_adapter(base, tmp_path / "adapter", rslora=True)
 
     result = measure(home, base, adapter, folder=tmp_path)

@@ -22,7 +22,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
-BODY = {
+REQUEST_BODY = {
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
     "max_tokens": 1,
     "logprobs": True,
@@ -89,10 +89,14 @@ def read_log_probabilities(response: dict[str, Any]) -> dict[str, float]:
 
 @pytest.mark.drawn(1, of="many adapters")
 @pytest.mark.parametrize(
-    ("authors", "swaps"), [(8, 2), pytest.param(200, 20, marks=pytest.mark.long)]
+    ("author_count", "swap_count"), [(8, 2), pytest.param(200, 20, marks=pytest.mark.long)]
 )
 def test_each_name_answers_with_its_own_adapter(
-    authors: int, swaps: int, home: Settings, base: Path, server: tuple[str, BaseWithAdapters]
+    author_count: int,
+    swap_count: int,
+    home: Settings,
+    base: Path,
+    server: tuple[str, BaseWithAdapters],
 ) -> None:
     url, adapters = server
     settings = home.model_copy(update={"model_server_url": url, "base_model": "tiny"})
@@ -102,35 +106,35 @@ def test_each_name_answers_with_its_own_adapter(
     def check_answers(names: list[str]) -> None:
         distinct: set[str] = set()
         for name in names:
-            alone = BaseWithAdapters(base, "tiny", "float32")
-            alone.load(name, str(many.find_adapter(name)))
-            expected = read_log_probabilities(alone.chat(BODY | {"model": name}))
-            response = httpx.post(f"{url}/chat/completions", json=BODY | {"model": name})
+            single_adapter = BaseWithAdapters(base, "tiny", "float32")
+            single_adapter.load(name, str(many_authors.find_adapter(name)))
+            expected = read_log_probabilities(single_adapter.chat(REQUEST_BODY | {"model": name}))
+            response = httpx.post(f"{url}/chat/completions", json=REQUEST_BODY | {"model": name})
             assert read_log_probabilities(response.raise_for_status().json()) == expected, name
             distinct.add(str(expected))
         assert len(distinct) == len(names), "two adapters give the same answer"
 
     with closing(State.open(settings.state_address)) as state:
         registry = Registry(state, policy_path=settings.policy_path)
-        many = ManyAuthors(settings, registry, base)
-        names = [many.release(f"author-{number}") for number in range(authors)]
+        many_authors = ManyAuthors(settings, registry, base)
+        names = [many_authors.release(f"author-{number}") for number in range(author_count)]
         fleet.step()
         assert set(adapters.adapter_paths()) == set(names)
         check_answers(names)
 
-        new_names = [many.release(f"author-{number}") for number in range(swaps)]
+        new_names = [many_authors.release(f"author-{number}") for number in range(swap_count)]
         now += REMOTE_CHECK_INTERVAL_S
         fleet.step()
         assert set(adapters.adapter_paths()) == {*names, *new_names}, (
             "a stream may still use the old ones"
         )
-        check_answers([*new_names, *names[:swaps]])
+        check_answers([*new_names, *names[:swap_count]])
 
         registry.rollback("author-0", 1, actor="a person", reason="a test's own")
         now += REMOTE_CHECK_INTERVAL_S
         fleet.step()
         now += UNLOAD_DELAY_S
         fleet.step()
-        served = [names[0], *new_names[1:], *names[swaps:]]
+        served = [names[0], *new_names[1:], *names[swap_count:]]
         assert set(adapters.adapter_paths()) == set(served)
         check_answers(served)

@@ -1,4 +1,4 @@
-"""Test the processes of model servers."""
+"""Test that model server processes start, answer, count their requests and end."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_the_server_answers_and_ends_with_the_context(home: Settings, served: Se
         )
         assert [model.id for model in client.models.list()] == ["ada/v1"]
         process = psutil.Process(server.pid)
-        listening = {item.laddr.ip for item in process.net_connections() if not item.raddr}
+        addresses = {item.laddr.ip for item in process.net_connections() if not item.raddr}
         assert os.getpgid(process.pid) == process.pid
 
     assert answer.usage is not None
     assert answer.usage.completion_tokens > 0
-    assert listening == {"127.0.0.1"}
+    assert addresses == {"127.0.0.1"}
     assert wait_for_end(process, within_s=1)
 
 
@@ -119,8 +119,8 @@ def test_the_key_is_required_and_not_an_argument(home: Settings, served: ServedM
         assert httpx.post(f"{server.url}/chat/completions", json=body).status_code == 401
         root = server.url.removesuffix("/v1")
         assert httpx.get(f"{root}/metrics").status_code == 401
-        keyed = {"Authorization": f"Bearer {server.key}"}
-        assert httpx.get(f"{root}/slots", headers=keyed).status_code == 501
+        headers = {"Authorization": f"Bearer {server.key}"}
+        assert httpx.get(f"{root}/slots", headers=headers).status_code == 501
         assert server.key not in " ".join(psutil.Process(server.pid).cmdline())
         log = (home.logs_dir / "model-server-base.log").read_text(errors="replace")
         assert server.key not in log

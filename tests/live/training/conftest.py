@@ -1,4 +1,4 @@
-"""Fixtures for training jobs on a tiny model with real ranks that take seconds."""
+"""Provide training jobs on a tiny model, whose real ranks take only seconds."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from tests.conftest import with_base
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.training.imported_process import ImportedProcess
+from tests.materialization import create_instance
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
@@ -66,14 +68,14 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImportedProce
 @contextmanager
 def fork_trainings(imported: ImportedProcesses) -> Generator[None]:
     """Fork this machine's training runs from an imported process while the context is open."""
-    launched_as = machine.build_command
+    original_build = machine.build_command
 
     def command(job: TrainingJob, share: MachineShare) -> list[str]:
-        words = launched_as(job, share)
+        words = original_build(job, share)
         if share.machine_count > 1 or words[2] not in {machine.FORKED_RANKS_MODULE, job.module}:
             return words  # the launcher of accelerate or torch
         environment = machine.build_environment(job, "of no attempt", share)
-        return imported.get(job, environment).command(words[2:], environment)
+        return imported.get(job, environment).build_command(words[2:], environment)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(machine, "build_command", command)
@@ -129,6 +131,12 @@ def home(home: Settings, process_logs: Path) -> Settings:
 
 
 @pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with create_instance("ann") as instance:
+        yield instance
+
+
+@pytest.fixture
 def tables(home: Settings) -> Iterator[Tables]:
     state = State.open(home.state_address)
     yield Tables(home.tables_base, state=state)
@@ -171,21 +179,21 @@ def write_training_job(
 ) -> TrainingJob:
     """Write a job of about nine steps into the home and return its description for the launcher.
 
-    With `start`, the folder of an adapter, the job is a preference tuning.
+    With `adapter`, the folder of an adapter, the job tunes it on preferences.
     """
     values: dict[str, Any] = (
         UNMODIFIED_SAMPLES | {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
     )
     ranks = values.pop("ranks", 2)
-    start = values.pop("start", None)
+    adapter = values.pop("adapter", None)
     job = Job(
         folder=home.work_dir / name,
         base_name="tiny",
         base_folder=base,
         ranks=ranks,
         recipe=load_recipe("smollm2-135m-cpu").model_copy(update=values),
-        stage="dpo" if start else "sft",
-        initial_adapter=start,
+        stage="dpo" if adapter else "sft",
+        initial_adapter=adapter,
     )
     write_job(job)
     write_rows(job.samples_path, samples or make_samples())

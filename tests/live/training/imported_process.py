@@ -1,4 +1,4 @@
-"""Fork each training run of these tests from one process with the libraries imported.
+"""Fork each training run of these tests from a process that has imported the libraries.
 
 Scope: that process, and the command that requests a fork.
 Out of scope: launching a user's training (`training_launcher/`), which `test_training.py`,
@@ -36,7 +36,7 @@ class ImportedProcess:
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
 
-    def command(self, words: list[str], environment: Mapping[str, str]) -> list[str]:
+    def build_command(self, words: list[str], environment: Mapping[str, str]) -> list[str]:
         """Return the command that runs `python -m` with these arguments as a fork."""
         address = self._folder / "socket"  # short, because the path of a socket is limited
         if self._process is None:
@@ -61,7 +61,7 @@ class ImportedProcess:
 
 
 def ask(address: str, words: list[str]) -> int:
-    """Request a fork from the process at `address` and exit with its status."""
+    """Request a fork from the process at `address`; return its exit code or die from its signal."""
     request = {"words": words, "environment": dict(os.environ), "folder": str(Path.cwd())}
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
@@ -69,11 +69,11 @@ def ask(address: str, words: list[str]) -> int:
         socket.send_fds(connection, [len(body).to_bytes(8, "big")], [0, 1, 2])
         connection.sendall(body)
         answers = connection.makefile("r")
-        fork = int(answers.readline())
+        fork_pid = int(answers.readline())
 
         def forward(number: int, _frame: Any) -> None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(fork, number)
+                os.kill(fork_pid, number)
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, forward)
@@ -89,15 +89,15 @@ def serve(address: str) -> None:
     from twin_assets.training.worker_preload import import_ahead
     from twin_resources.models.training_launcher.forked_ranks import list_other_threads
 
-    waiting = selectors.DefaultSelector()
-    waiting.register(sys.stdin, selectors.EVENT_READ)
+    selector = selectors.DefaultSelector()
+    selector.register(sys.stdin, selectors.EVENT_READ)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
     listener.listen()
     Path(f"{address}.new").rename(address)
-    waiting.register(listener, selectors.EVENT_READ)
+    selector.register(listener, selectors.EVENT_READ)
     while True:
-        for key, _ in waiting.select():
+        for key, _ in selector.select():
             if key.fileobj is sys.stdin:  # the creator of this process has ended
                 raise SystemExit
             if key.fileobj is listener:
@@ -110,7 +110,7 @@ def serve(address: str) -> None:
                 sys.stderr.flush()
                 pid = os.fork()
                 if pid == 0:
-                    waiting.close()
+                    selector.close()
                     listener.close()
                     client.close()
                     _run(request, outputs)
@@ -118,19 +118,19 @@ def serve(address: str) -> None:
                 for output in outputs:
                     os.close(output)
                 client.sendall(f"{pid}\n".encode())
-                ended = os.pidfd_open(pid)
-                waiting.register(client, selectors.EVENT_READ, (pid, None))
-                waiting.register(ended, selectors.EVENT_READ, (pid, client))
+                exit_descriptor = os.pidfd_open(pid)
+                selector.register(client, selectors.EVENT_READ, (pid, None))
+                selector.register(exit_descriptor, selectors.EVENT_READ, (pid, client))
                 continue
             pid, client = key.data
-            waiting.unregister(key.fileobj)
+            selector.unregister(key.fileobj)
             if client is None:  # the client was killed
                 os.killpg(pid, signal.SIGKILL)
                 continue
             os.close(key.fd)
             _, status = os.waitpid(pid, 0)
             with contextlib.suppress(KeyError):
-                waiting.unregister(client)
+                selector.unregister(client)
             with contextlib.suppress(BrokenPipeError):
                 client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
             client.close()

@@ -102,43 +102,43 @@ def read_rank(process: psutil.Process) -> int | None:
     return int(rank) if rank else None
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 500.0) -> Any:
-    deadline = time.monotonic() + seconds
+def wait_for(condition: Callable[[], Any], *, limit_s: float = 500.0) -> Any:
+    deadline = time.monotonic() + limit_s
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
+        assert time.monotonic() < deadline, f"not within {limit_s} s"
         time.sleep(0.05)
     return result
 
 
 @dataclasses.dataclass(frozen=True)
 class PausedJob:
-    """A job whose rank 0 pauses once, in its third step of four, until the file `go_on` exists.
+    """A job whose rank 0 pauses once, in its third step of four, until `continue_file` exists.
 
     Four steps take half a second. On a busy machine, messages arrive after the ranks have ended.
     """
 
     job: TrainingJob
-    reached: Path
-    go_on: Path
+    reached_file: Path
+    continue_file: Path
 
     @contextlib.contextmanager
-    def while_paused(self, act: Callable[[], None], *, then_go_on: bool = True) -> Iterator[None]:
+    def while_paused(self, act: Callable[[], None], *, resume: bool = True) -> Iterator[None]:
         """Call `act` in a thread after rank 0 has paused, while the body runs.
 
         Args:
-            then_go_on: whether rank 0 continues afterwards; otherwise it waits until it is killed.
+            resume: whether rank 0 continues afterwards; otherwise it waits until it is killed.
         """
         done: list[bool] = []
         stop = threading.Event()
 
         def wait_and_act() -> None:
             try:
-                wait_for(lambda: stop.is_set() or self.reached.exists(), seconds=2400)
+                wait_for(lambda: stop.is_set() or self.reached_file.exists(), limit_s=2400)
                 act()
                 done.append(True)
             finally:
-                if then_go_on or not done:
-                    self.go_on.touch()
+                if resume or not done:
+                    self.continue_file.touch()
 
         thread = threading.Thread(target=wait_and_act)
         thread.start()
@@ -161,8 +161,8 @@ def pause_in_third_step(job: TrainingJob, folder: Path) -> PausedJob:
     (hook / "sitecustomize.py").write_text(PAUSE_HOOK, encoding="utf-8")
     paused_job = PausedJob(job, folder / "reached", folder / "go on")
     environment = {
-        "PAUSE_REACHED": str(paused_job.reached),
-        "PAUSE_CONTINUE": str(paused_job.go_on),
+        "PAUSE_REACHED": str(paused_job.reached_file),
+        "PAUSE_CONTINUE": str(paused_job.continue_file),
         "PYTHONPATH": os.pathsep.join([str(hook), str(Path(__file__).parents[3])]),
     }
     variables = dict(job.environment) | environment

@@ -13,19 +13,19 @@ from pathlib import Path
 
 from twin_assets.training.ranks import open_reporter
 
-STEPS = 12
+STEP_COUNT = 12
 
 
 def build_step_values(step: int) -> dict[str, float]:
     return {
         "step": step,
-        "steps": STEPS,
+        "steps": STEP_COUNT,
         "loss": 3.0 / step,
         "lr": 0.001 * step,
         "tokens_per_s": 700.0 + step,
         "grad_norm": 1.0,
         "rss_mb": 900 + step,
-        "eta_s": STEPS - step,
+        "eta_s": STEP_COUNT - step,
     }
 
 
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--job", type=Path)
     job = parser.parse_args().job
     with open_reporter(is_main=os.environ.get("RANK", "0") == "0") as report:
-        for step in range(1, STEPS + 1):
+        for step in range(1, STEP_COUNT + 1):
             report(f"progress {json.dumps(build_step_values(step))}")
             if step == 6 and os.environ.get("STEPS_FAIL"):
                 raise SystemExit(5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ import pytest
 
 from tests.conftest import with_base
 from tests.live.training.conftest import make_samples
-from tests.materialization import create_instance, materialize_assets, metadata_of
+from tests.materialization import materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
-from twin_resources import dagster_resources as shells
+from twin_resources import dagster_resources
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -51,12 +50,6 @@ SCHEMA = {
     "messages": pl.List(pl.Struct({"role": pl.String(), "content": pl.String()})),
     "template": pl.String(),
 }
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with create_instance("ann") as instance:
-        yield instance
 
 
 @pytest.fixture
@@ -131,11 +124,11 @@ def test_checkpoints_are_reused_until_the_data_change(
     values = json.loads(progress[-1][progress[-1].index("{") :])
     assert {"step", "steps", "loss", "lr", "tokens_per_s", "rss_mb", "eta_s"} <= values.keys()
 
-    registry = shells.RegistryResource(home=str(ann.home)).registry()
+    registry = dagster_resources.RegistryResource(home=str(ann.home)).registry()
     (version,) = registry.versions("ann")
     assert (version.state, version.checkpoint) == ("candidate", manifest.checkpoint)
     assert version.adapter_gguf == str(folder / "adapter.gguf")
-    tables = shells.TablesResource(home=str(ann.home)).tables()
+    tables = dagster_resources.TablesResource(home=str(ann.home)).tables()
     tagged_rows = tables.read("instruction_dataset", "ann", version=manifest.dataset["tag"])
     assert tagged_rows.height == 40
 

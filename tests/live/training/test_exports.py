@@ -1,4 +1,4 @@
-"""Test that exports give the same answers as their checkpoint in other software."""
+"""Test that each exported model answers like its checkpoint."""
 
 from __future__ import annotations
 

@@ -53,19 +53,19 @@ named += [os.environ[name] for name in ("MASTER_ADDR", "GROUP_RANK")]
 named += [os.environ["ACCELERATE_USE_DEEPSPEED"], os.environ["ACCELERATE_DEEPSPEED_CONFIG_FILE"]]
 sys.stdout.write(" ".join(["variables", str(forked), *named, *sys.argv[1:]]) + "\\n")
 """
-# Rank 0 keeps running, and ignores SIGTERM if DEAF is set. Once rank 0 has started, rank 1 runs the
-# code in THEN.
+# Rank 0 keeps running, and ignores SIGTERM if IGNORE_SIGTERM is set. Once rank 0 has started,
+# rank 1 runs the code in ACTION.
 FAILING_SCRIPT = """
 import os, signal, sys, time
 here = os.path.dirname(sys.argv[2])
 if os.environ["RANK"] == "0":
-    if os.environ["DEAF"]:
+    if os.environ["IGNORE_SIGTERM"]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     open(os.path.join(here, "there"), "w").close()
     time.sleep(600)
 while not os.path.exists(os.path.join(here, "there")):
     time.sleep(0.02)
-exec(os.environ["THEN"])
+exec(os.environ["ACTION"])
 """
 
 
@@ -107,14 +107,14 @@ def test_a_forked_rank_has_the_launchers_environment_and_the_imports(tmp_path: P
     job = write_small_job(tmp_path, PRINTING_SCRIPT)
     assert should_fork(job, MachineShare())
 
-    forks, _ = run_job(job, MachineShare())
-    launched, _ = run_job(job, MachineShare(may_fork=False))
+    forked_lines, _ = run_job(job, MachineShare())
+    launched_lines, _ = run_job(job, MachineShare(may_fork=False))
 
-    assert [line.partition("True ")[2] for line in forks] == [
-        line.partition("False ")[2] for line in launched
+    assert [line.partition("True ")[2] for line in forked_lines] == [
+        line.partition("False ")[2] for line in launched_lines
     ]
-    assert forks[1].split()[2:6] == ["1", "1", "2", "2"]
-    assert forks[1].split()[-2:] == ["--job", str(tmp_path / "job.json")]
+    assert forked_lines[1].split()[2:6] == ["1", "1", "2", "2"]
+    assert forked_lines[1].split()[-2:] == ["--job", str(tmp_path / "job.json")]
 
 
 def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> None:
@@ -126,17 +126,17 @@ def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> N
 
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize(
-    ("action", "deaf", "message"),
+    ("action", "ignore_sigterm", "message"),
     [
         ("sys.exit(5)", "", "exit code 5"),
         ("raise ValueError('a word')", "", "exit code 1: ValueError: a word"),
-        ("os.kill(os.getpid(), 9)", "deaf", "rank 1 was killed by Signal 9 (SIGKILL)"),
+        ("os.kill(os.getpid(), 9)", "1", "rank 1 was killed by Signal 9 (SIGKILL)"),
     ],
 )
 def test_a_failing_rank_ends_the_other_rank(
-    home: Settings, tmp_path: Path, action: str, deaf: str, message: str
+    home: Settings, tmp_path: Path, action: str, ignore_sigterm: str, message: str
 ) -> None:
-    job = write_small_job(tmp_path, FAILING_SCRIPT, THEN=action, DEAF=deaf)
+    job = write_small_job(tmp_path, FAILING_SCRIPT, ACTION=action, IGNORE_SIGTERM=ignore_sigterm)
     remaining: list[dict[int, psutil.Process]] = []
     started = time.monotonic()
 
@@ -150,7 +150,7 @@ def test_a_failing_rank_ends_the_other_rank(
 
 
 def test_sigterm_ends_the_ranks_first(tmp_path: Path) -> None:
-    job = write_small_job(tmp_path, FAILING_SCRIPT, THEN="time.sleep(600)", DEAF="deaf")
+    job = write_small_job(tmp_path, FAILING_SCRIPT, ACTION="time.sleep(600)", IGNORE_SIGTERM="1")
     environment = build_environment(job, "mark", MachineShare())
     process = subprocess.Popen(build_command(job, MachineShare()), env=environment)
     try:

@@ -35,7 +35,7 @@ from twin_assets.partitions import authors
 from twin_assets.training import from_manifest
 from twin_assets.training.checkpoints import fine_tuned_checkpoint
 from twin_assets.training.training_state import PARTIAL_FOLDER, find_last_complete_checkpoint
-from twin_resources import dagster_resources as shells
+from twin_resources import dagster_resources
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import OWNER_VARIABLE, LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
@@ -47,7 +47,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 CHECKPOINT_INTERVAL = 3  # in steps, as `make_job` sets it
 # A rank's interpreter runs this at its start. The audit event precedes the call, so the rank is
 # killed once, before the call is made.
-FATAL = """
+KILL_HOOK = """
 import os, signal, sys
 _point, _once = os.environ.get("KILL_AT", ""), os.environ.get("KILL_ONCE", "")
 _event, _, _part = _point.partition(":")
@@ -62,7 +62,7 @@ def _die_at(event, arguments):
 if _point:
     sys.addaudithook(_die_at)
 """
-LAUNCH = """
+LAUNCH_SCRIPT = """
 import sys
 from pathlib import Path
 from twin_resources.settings import load_settings
@@ -102,7 +102,7 @@ def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
 ) -> None:
     job = make_job("killed", **LONG_ENOUGH)
     state = read_job(job.folder / "job.json").state_folder
-    launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(job.folder / "job.json")])
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCH_SCRIPT, str(job.folder / "job.json")])
     try:
         wait_for(lambda: find_last_complete_checkpoint(state))
         ranks = find_ranks(job)
@@ -130,7 +130,7 @@ def test_a_training_run_of_a_lost_machine_continues_on_another_host(
     job = write_training_job(home, tiny_model, "lost", **changes)
     store = tmp_path / "store"
     environment = os.environ | {"TWIN_STORE_URI": str(store)}
-    command = [sys.executable, "-c", LAUNCH, str(job.folder / "job.json")]
+    command = [sys.executable, "-c", LAUNCH_SCRIPT, str(job.folder / "job.json")]
     launcher = subprocess.Popen(command, env=environment)
     try:
         wait_for(lambda: SharedFolders(home.home, str(store)).list_folders("work/lost/state"))
@@ -183,7 +183,7 @@ def test_a_rank_killed_before_renaming_resumes_from_the_previous_checkpoint(
         ("os.rename:output.partial", [2 * CHECKPOINT_INTERVAL]),
     ],
 )
-def test_a_rank_killed_at_any_point_of_writing(
+def test_a_run_resumes_after_rank_0_is_killed_at_any_point_of_writing(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tmp_path: Path,
@@ -198,8 +198,8 @@ def test_a_rank_killed_at_any_point_of_writing(
     assert not (state / PARTIAL_FOLDER).exists()
     remaining = {path.name for path in state.glob("step-*")}
     # the remainder of the older one is deleted with the next checkpoint or the job's folder
-    older = {f"step-{CHECKPOINT_INTERVAL:06}"} if point.startswith("os.remove") else set()
-    assert remaining - older == {f"step-{2 * CHECKPOINT_INTERVAL:06}"}
+    older_names = {f"step-{CHECKPOINT_INTERVAL:06}"} if point.startswith("os.remove") else set()
+    assert remaining - older_names == {f"step-{2 * CHECKPOINT_INTERVAL:06}"}
 
 
 @pytest.mark.long
@@ -226,7 +226,7 @@ def train_with_kill(
     """Train, kill rank 0 once, and return the output folder and the steps of resumption."""
     hook = tmp_path / "hook"
     hook.mkdir()
-    (hook / "sitecustomize.py").write_text(FATAL, encoding="utf-8")
+    (hook / "sitecustomize.py").write_text(KILL_HOOK, encoding="utf-8")
     kill_marker = tmp_path / "killed once"
     root = Path(__file__).parents[3]
     environment = {
@@ -247,21 +247,21 @@ def train_with_kill(
 
 
 @pytest.mark.long
-def test_both_ranks_killed_at_once(
+def test_a_run_resumes_after_both_ranks_are_killed_at_once(
     home: Settings, make_job: Callable[..., TrainingJob], train_undisturbed: Callable[..., Path]
 ) -> None:
     job = make_job("killed")
-    killed: list[int] = []
+    killed_ranks: list[int] = []
 
     def kill(message: dict[str, Any]) -> None:
-        if message.get("progress", {}).get("step", 0) > CHECKPOINT_INTERVAL and not killed:
+        if message.get("progress", {}).get("step", 0) > CHECKPOINT_INTERVAL and not killed_ranks:
             ranks = find_ranks(job)
-            killed.extend(ranks)
+            killed_ranks.extend(ranks)
             for process in ranks.values():
                 os.kill(process.pid, signal.SIGKILL)
 
     output = LocalLauncher(home).run(job, on_message=kill)
-    assert sorted(killed) == [0, 1]
+    assert sorted(killed_ranks) == [0, 1]
     assert read_result(output / "result.json").resumed_at[0] in {
         CHECKPOINT_INTERVAL,
         2 * CHECKPOINT_INTERVAL,
@@ -276,9 +276,9 @@ def training_job() -> dg.JobDefinition:
         jobs=[dg.define_asset_job("train", [fine_tuned_checkpoint], partitions_def=authors)],
         executor=dg.multiprocess_executor,
         resources={
-            "settings": shells.SettingsResource(),
-            "tables": shells.TablesResource(),
-            "training": shells.TrainingLauncherResource(),
+            "settings": dagster_resources.SettingsResource(),
+            "tables": dagster_resources.TablesResource(),
+            "training": dagster_resources.TrainingLauncherResource(),
         },
     ).resolve_job_def("train")
 
@@ -296,8 +296,8 @@ def test_a_killed_step_worker_ends_its_ranks_and_its_retry_resumes(
     ranks: list[psutil.Process] = []
 
     def kill_the_worker() -> None:
-        (state,) = wait_for(lambda: list(home.work_dir.glob("training/ann-*/state")), seconds=2000)
-        wait_for(lambda: find_last_complete_checkpoint(state), seconds=2000)
+        (state,) = wait_for(lambda: list(home.work_dir.glob("training/ann-*/state")), limit_s=2000)
+        wait_for(lambda: find_last_complete_checkpoint(state), limit_s=2000)
         ranks.extend(find_ranks_in(state.parent).values())
         worker, _, _ = ranks[0].environ()[OWNER_VARIABLE].partition(":")
         os.kill(int(worker), signal.SIGKILL)

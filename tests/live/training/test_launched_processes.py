@@ -18,7 +18,7 @@ from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
 
-RANK = """
+RANK_SCRIPT = """
 import os
 names = ("RANK", "WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_CONFIG_FILE")
 line = " ".join(os.environ[name] for name in names)
@@ -27,7 +27,7 @@ os.write(1, f"{line}\\n".encode())  # at once: both ranks write to one pipe, wit
 
 
 def test_the_launcher_configures_both_ranks(tmp_path: Path) -> None:
-    (tmp_path / "one_rank.py").write_text(RANK, encoding="utf-8")
+    (tmp_path / "one_rank.py").write_text(RANK_SCRIPT, encoding="utf-8")
     job = TrainingJob(
         name="ann",
         folder=tmp_path,

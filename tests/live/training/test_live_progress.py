@@ -1,4 +1,4 @@
-"""Test the progress of training in a real Dagster run with a real process.
+"""Test that training progress of a real process reaches a real Dagster run.
 
 The process prints the messages of rank 0 but trains nothing, so it needs no accelerate;
 `test_checkpoint_assets.py` trains.
@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 
 from tests.conftest import ROOT
-from tests.live.training.reported_steps import STEPS, build_step_values
+from tests.live.training.reported_steps import STEP_COUNT, build_step_values
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import build_training_job
@@ -117,8 +117,8 @@ def make_printing_job(home: Settings, name: str, **environment: str) -> Training
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"launch": "cpu-single"})
     job = Job(home.work_dir / name, "tiny", home.home, 1, recipe)
     write_job(job)
-    started = build_training_job(job, name=name)
-    return TrainingJob(**{**vars(started), "environment": environment})
+    printing_job = build_training_job(job, name=name)
+    return TrainingJob(**{**vars(printing_job), "environment": environment})
 
 
 @pytest.mark.drawn(1)
@@ -129,12 +129,12 @@ def test_each_step_is_logged_and_plotted(home: Settings, shares_files: bool) -> 
 
     assert success, log
     # one observation per step through Pipes, by a file or by the launcher
-    assert sum(line.startswith("progress {") for line in log) == STEPS
-    last = build_step_values(STEPS)
-    assert [item["step"] for item in observations] == list(range(1, STEPS + 1))
+    assert sum(line.startswith("progress {") for line in log) == STEP_COUNT
+    last = build_step_values(STEP_COUNT)
+    assert [item["step"] for item in observations] == list(range(1, STEP_COUNT + 1))
     assert observations[-1] == {
-        "step": STEPS,
-        "steps": STEPS,
+        "step": STEP_COUNT,
+        "steps": STEP_COUNT,
         "loss": last["loss"],
         "learning_rate": last["lr"],
         "tokens_per_second": last["tokens_per_s"],

@@ -15,7 +15,7 @@ from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
 
 pytestmark = pytest.mark.live
 
-PAIRS = 3
+PAIR_COUNT = 3
 BETA = 0.3
 
 
@@ -38,9 +38,9 @@ def test_loss_and_gradient_equal_trls(tiny_model: Path, tmp_path: Path) -> None:
         {
             "prompt": f"Question {number}: why?",
             "chosen": " because it is so" * (number + 1),
-            "rejected": " nothing" * (PAIRS - number),
+            "rejected": " nothing" * (PAIR_COUNT - number),
         }
-        for number in range(PAIRS)
+        for number in range(PAIR_COUNT)
     ]
     trainer: Any = trl.DPOTrainer(
         model=policy,
@@ -51,7 +51,7 @@ def test_loss_and_gradient_equal_trls(tiny_model: Path, tmp_path: Path) -> None:
             bf16=False,
             beta=BETA,
             report_to=[],
-            per_device_train_batch_size=PAIRS,
+            per_device_train_batch_size=PAIR_COUNT,
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(tiny_model),
@@ -69,7 +69,7 @@ def test_loss_and_gradient_equal_trls(tiny_model: Path, tmp_path: Path) -> None:
     expected_loss.backward()
     gradients = [parameter.grad.clone() for parameter in policy.parameters()]
     policy.zero_grad()
-    pairs = [TokenizedPair(answer(row), answer(row + PAIRS)) for row in range(PAIRS)]
+    pairs = [TokenizedPair(answer(row), answer(row + PAIR_COUNT)) for row in range(PAIR_COUNT)]
     loss, _ = preference_loss(
         pair_log_probabilities(policy, pairs, bucket=64),
         pair_log_probabilities(reference, pairs, bucket=64).detach(),

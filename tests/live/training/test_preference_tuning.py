@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,12 @@ from tests.live.training.conftest import (
 )
 from tests.live.training.machines import find_ranks, read_weights
 from tests.live.training.test_checkpoint_assets import RECIPE
-from tests.materialization import create_instance, materialize_assets, metadata_of
+from tests.materialization import materialize_assets, metadata_of
 from twin_assets.checkpoints.job import read_result
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.instructions import preference_dataset
 from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
-from twin_resources import dagster_resources as shells
+from twin_resources import dagster_resources
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
@@ -48,10 +48,10 @@ SINGLE_RANK: dict[str, Any] = {"ranks": 1, "launch": "cpu-single"}
 
 
 @pytest.fixture(scope="module")
-def start(
+def adapter(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, imported: ImportedProcesses
 ) -> Path:
-    """Train once the adapter from which preference tuning starts."""
+    """Train the adapter from which the preference tuning of these tests starts."""
     home = Settings(home=tmp_path_factory.mktemp("supervised"))
     job = write_training_job(home, tiny_model, "supervised", token_budget=1200, **SINGLE_RANK)
     with fork_trainings(imported):
@@ -71,14 +71,14 @@ def start(
 def test_a_killed_rank_resumes_with_the_same_reference(
     home: Settings,
     make_job: Callable[..., TrainingJob],
-    start: Path,
+    adapter: Path,
     imported: ImportedProcesses,
     launch: str,
     stage: int,
 ) -> None:
     launcher = LocalLauncher(home)
     make_job = partial(make_job, launch=launch)
-    changes = {"start": start, "samples": make_pairs(), "learning_rate": 3e-4, **LONG_ENOUGH}
+    changes = {"adapter": adapter, "samples": make_pairs(), "learning_rate": 3e-4, **LONG_ENOUGH}
     with fork_trainings(imported):
         undisturbed = launcher.run(make_job("uninterrupted", **changes))
     job = make_job("killed", **changes)
@@ -103,7 +103,7 @@ def test_a_killed_rank_resumes_with_the_same_reference(
     expected, resumed_weights, initial_weights = (
         read_weights(undisturbed),
         read_weights(resumed),
-        (read_weights(start.parent)),
+        read_weights(adapter.parent),
     )
     assert all((expected[name] == resumed_weights[name]).all() for name in expected)
     assert any((initial_weights[name] != resumed_weights[name]).any() for name in initial_weights)
@@ -121,10 +121,10 @@ def test_a_killed_rank_resumes_with_the_same_reference(
 
 @pytest.mark.usefixtures("quick_starts")
 def test_an_adapter_of_another_shape_is_an_error_without_retry(
-    home: Settings, make_job: Callable[..., TrainingJob], start: Path
+    home: Settings, make_job: Callable[..., TrainingJob], adapter: Path
 ) -> None:
     launcher = LocalLauncher(home)
-    job = make_job("other", start=start, samples=make_pairs(), **SINGLE_RANK)
+    job = make_job("other", adapter=adapter, samples=make_pairs(), **SINGLE_RANK)
     document = json.loads((job.folder / "job.json").read_text())
     document["recipe"]["lora"]["rank"] = 2
     (job.folder / "job.json").write_text(json.dumps(document))
@@ -135,7 +135,7 @@ def test_an_adapter_of_another_shape_is_an_error_without_retry(
     assert not any("trying again" in text for text in texts)
 
 
-PREFERENCE = """
+PREFERENCE_SECTION = """
 preference:
   beta: 0.1
   learning_rate: 0.001
@@ -145,19 +145,13 @@ preference:
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with create_instance("ann") as instance:
-        yield instance
-
-
-@pytest.fixture
 def ann(
     home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
     recipe = tmp_path / "few-steps.yaml"
     # this test needs three training runs; the first test covers preference tuning on two ranks
-    text = RECIPE.replace("launch: cpu-zero2", "launch: cpu-single") + PREFERENCE
+    text = RECIPE.replace("launch: cpu-zero2", "launch: cpu-single") + PREFERENCE_SECTION
     recipe.write_text(text, encoding="utf-8")
     home = with_base(home, tiny_model, monkeypatch)
     write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
@@ -241,8 +235,8 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
 def test_a_model_is_tuned_once_on_the_authors_edits(
     ann: Settings, instance: dg.DagsterInstance
 ) -> None:
-    tables = shells.TablesResource(home=str(ann.home)).tables()
-    registry = shells.RegistryResource(home=str(ann.home)).registry()
+    tables = dagster_resources.TablesResource(home=str(ann.home)).tables()
+    registry = dagster_resources.RegistryResource(home=str(ann.home)).registry()
     checkpoints = ann.checkpoints_dir / "ann"
 
     write_posts(tables, count=40)

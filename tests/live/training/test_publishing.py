@@ -62,8 +62,8 @@ def add_consent(home: Settings, line: str) -> None:
     write_author(home, Author(slug="ann", name="Ann Bell", sources=("/posts",), consent=line))
 
 
-def publish(home: Settings, hub: ModelHub, *more: str, token: str = "hf_test") -> Any:
-    arguments = ("twin_cli", "publish", "v1", "--to", REPOSITORY, "--author", "ann", *more)
+def publish(home: Settings, hub: ModelHub, *options: str, token: str = "hf_test") -> Any:
+    arguments = ("twin_cli", "publish", "v1", "--to", REPOSITORY, "--author", "ann", *options)
     return run_with_hub(home, hub, *arguments, token=token)
 
 
@@ -78,7 +78,7 @@ def run_with_hub(home: Settings, hub: ModelHub, module: str, *arguments: str, to
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_published_version_is_private_and_answers_alike(
+def test_a_published_version_is_private_and_computes_the_same_logits(
     home: Settings, hub: ModelHub, checkpoint: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     process = publish(home, hub)
@@ -88,10 +88,10 @@ def test_a_published_version_is_private_and_answers_alike(
     assert repository.tags == {"v1": repository.head}
     assert f"{hub.address}/{REPOSITORY}/commit/{repository.head} (private)" in process.stdout
 
-    loaded = HfApi(endpoint=hub.address, token=hub.token).snapshot_download(
-        REPOSITORY, revision="v1", local_dir=tmp_path / "loaded"
+    downloaded = HfApi(endpoint=hub.address, token=hub.token).snapshot_download(
+        REPOSITORY, revision="v1", local_dir=tmp_path / "downloaded"
     )
-    assert _compute_logits(Path(loaded), tiny_model) == _compute_logits(
+    assert _compute_logits(Path(downloaded), tiny_model) == _compute_logits(
         checkpoint / manifests.ADAPTER_FOLDER, tiny_model
     )
 
@@ -106,8 +106,8 @@ def test_a_published_version_is_private_and_answers_alike(
     assert "Prose without quotations is not released." in card
     assert "| `says_what_the_posts_say` | no | 9 of 10 unsupported |" in card
     uploaded = b"".join(repository.commits[repository.head].values())
-    for private in (tmp_path, tiny_model, home.home):
-        assert str(private).encode() not in uploaded
+    for private_path in (tmp_path, tiny_model, home.home):
+        assert str(private_path).encode() not in uploaded
 
     repeated = publish(home, hub, "--json", "--format", "gguf-adapter")
     assert repeated.returncode == 0, repeated.stderr

@@ -20,7 +20,7 @@ from twin_resources.storage.tables.tables import Tables
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
-RAW = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\n"
+RAW_RECIPE = RECIPE.replace("cpu-zero2", "cpu-single") + "raw_share: 0.5\n"
 TRAINING_POSTS = {"document-0", "document-3", "document-6"}  # the others have held-out samples
 
 
@@ -43,7 +43,7 @@ def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    author, settings = write_author_with_recipe(RAW)
+    author, settings = write_author_with_recipe(RAW_RECIPE)
     write_dataset(settings, count=40)
     write_posts(tables)
 
@@ -80,7 +80,7 @@ def test_without_eligible_posts_samples_use_the_whole_budget(
     tables: Tables,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    author, settings = write_author_with_recipe(RAW)
+    author, settings = write_author_with_recipe(RAW_RECIPE)
     write_dataset(settings, count=40)
     write_posts(tables, numbers=[1])  # this post has a held-out sample
 

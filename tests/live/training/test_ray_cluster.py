@@ -37,7 +37,7 @@ from twin_resources.settings import Settings
 # a busy machine starts Ray's processes slowly
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
-START_S = 300
+START_TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -77,16 +77,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         )
     address = f"http://127.0.0.1:{dashboard}"
     processes: list[psutil.Process] = []
-    exited, output = None, ""
+    exit_code, output = None, ""
     try:
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while not _is_reachable(f"{address}/api/jobs/"):
             assert process.poll() is None, log.read_text(encoding="utf-8")
             assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
             time.sleep(1)
         yield address
     finally:
-        exited, output = process.poll(), log.read_text(encoding="utf-8")
+        exit_code, output = process.poll(), log.read_text(encoding="utf-8")
         for path in sorted(folder.glob("session_2*/logs/ray_process_exit.log")):
             output += path.read_text(encoding="utf-8")
         processes = [
@@ -96,7 +96,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         end_processes(processes)
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
-    assert exited is None, f"the cluster ended by itself, code {exited}:\n{output}"
+    assert exit_code is None, f"the cluster ended by itself, code {exit_code}:\n{output}"
 
 
 def build_cluster_environment() -> dict[str, str]:
@@ -116,7 +116,7 @@ def build_cluster_environment() -> dict[str, str]:
 
 
 def _belongs_to_cluster(process: psutil.Process, folder: Path) -> bool:
-    """Return whether a process or one of its parents belongs to the cluster in `folder`."""
+    """Return whether a process's command line names the cluster's folder."""
     try:
         return any(str(folder) in word for word in process.cmdline())
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -130,7 +130,7 @@ def _is_reachable(address: str) -> bool:
         return False
 
 
-def train_on_ray(home: Settings, address: str) -> Settings:
+def with_cluster(home: Settings, address: str) -> Settings:
     return home.model_copy(
         update={"train_backend": "ray", "train_machines": 2, "ray_address": address}
     )
@@ -140,25 +140,25 @@ def train_on_ray(home: Settings, address: str) -> Settings:
 def test_two_ray_workers_give_the_weights_of_one_machine(
     home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = train_on_ray(home, cluster)
-    training = pause_in_third_step(write_two_rank_job(home, "on-ray", tiny_model), tmp_path)
+    home = with_cluster(home, cluster)
+    paused_job = pause_in_third_step(write_two_rank_job(home, "on-ray", tiny_model), tmp_path)
     messages: list[dict[str, Any]] = []
     owners: set[str] = set()
 
     def record_owners() -> None:
         owners.update(
             process.environ()["TWIN_TRAINING_OWNER"]
-            for process in find_ranks(training.job).values()
+            for process in find_ranks(paused_job.job).values()
         )
 
-    with training.while_paused(record_owners):
-        output = make_launcher("", home).run(training.job, on_message=messages.append)
+    with paused_job.while_paused(record_owners):
+        output = make_launcher("", home).run(paused_job.job, on_message=messages.append)
 
     assert len(owners) == 2  # two Ray workers, one rank each
     assert_same_weights(read_weights(output), expected_weights)
     steps = [message["progress"]["step"] for message in messages if "progress" in message]
     assert steps == list(range(1, read_result(output / "result.json").steps + 1))
-    assert not find_ranks(training.job)
+    assert not find_ranks(paused_job.job)
     assert "progress {" in (home.logs_dir / "training-on-ray.log").read_text(encoding="utf-8")
 
 
@@ -166,17 +166,17 @@ def test_two_ray_workers_give_the_weights_of_one_machine(
 def test_a_killed_ray_worker_is_retried(
     home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = train_on_ray(home, cluster)
-    training = pause_in_third_step(write_two_rank_job(home, "ray-killed", tiny_model), tmp_path)
+    home = with_cluster(home, cluster)
+    paused_job = pause_in_third_step(write_two_rank_job(home, "ray-killed", tiny_model), tmp_path)
     texts: list[str] = []
 
     def kill() -> None:
-        owner = find_ranks(training.job)[1].environ()["TWIN_TRAINING_OWNER"]
+        owner = find_ranks(paused_job.job)[1].environ()["TWIN_TRAINING_OWNER"]
         os.kill(int(owner.partition(":")[0]), signal.SIGKILL)
 
-    with training.while_paused(kill, then_go_on=False):
+    with paused_job.while_paused(kill, resume=False):
         output = make_launcher("", home).run(
-            training.job, on_message=lambda message: texts.append(message.get("text", ""))
+            paused_job.job, on_message=lambda message: texts.append(message.get("text", ""))
         )
 
     (retry_message,) = [
@@ -187,17 +187,17 @@ def test_a_killed_ray_worker_is_retried(
     # the driver ended the waiting rank 0, so step 3's checkpoint was never complete
     assert read_result(output / "result.json").resumed_at == [2]
     assert_same_weights(read_weights(output), expected_weights)
-    assert not find_ranks(training.job)
+    assert not find_ranks(paused_job.job)
 
 
 @pytest.mark.long
 def test_a_ray_job_outlives_its_launcher(
     home: Settings, tiny_model: Path, expected_weights: dict[str, Any], cluster: str, tmp_path: Path
 ) -> None:
-    home = train_on_ray(home, cluster)
-    training = pause_in_third_step(write_two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
+    home = with_cluster(home, cluster)
+    paused_job = pause_in_third_step(write_two_rank_job(home, "ray-orphan", tiny_model), tmp_path)
     values = home.home / "job-values.json"
-    values.write_text(json.dumps(training.job.to_json_dict()), encoding="utf-8")
+    values.write_text(json.dumps(paused_job.job.to_json_dict()), encoding="utf-8")
     code = (
         "import json, sys\n"
         "from twin_resources.settings import load_settings\n"
@@ -225,11 +225,11 @@ def test_a_ray_job_outlives_its_launcher(
     def continue_when_followed(message: dict[str, Any]) -> None:
         texts.append(message.get("text", ""))
         if "still running from an earlier run" in texts[-1]:
-            training.go_on.touch()
+            paused_job.continue_file.touch()
 
-    output = make_launcher("", home).run(training.job, on_message=continue_when_followed)
+    output = make_launcher("", home).run(paused_job.job, on_message=continue_when_followed)
 
-    assert training.go_on.exists(), texts
+    assert paused_job.continue_file.exists(), texts
     assert read_result(output / "result.json").resumed_at == []  # no step was repeated
     assert_same_weights(read_weights(output), expected_weights)
 

@@ -49,12 +49,12 @@ def test_a_killed_rank_resumes_bit_for_bit(
     """All weights are trained in shards here; `test_kills.py` tests adapters."""
     launcher = LocalLauncher(home)
     changes = {"launch": "cpu-zero3", "lora": None, "learning_rate": 1e-3, **LONG_ENOUGH}
-    listening: set[str] = set()
+    listening_addresses: set[str] = set()
     uninterrupted_job = make_job("uninterrupted", **changes)
 
     def record_addresses(message: dict[str, Any]) -> None:
         if message.get("progress", {}).get("step") == 2:
-            listening.update(find_listening_addresses(uninterrupted_job))
+            listening_addresses.update(find_listening_addresses(uninterrupted_job))
 
     undisturbed = launcher.run(uninterrupted_job, on_message=record_addresses)
     job = make_job("killed", **changes)
@@ -96,7 +96,7 @@ def test_a_killed_rank_resumes_bit_for_bit(
     # the run has the messages of both attempts and of every step
     assert f"resuming after step {result.resumed_at[0]} of {result.steps}" in log_text
     assert all(f'"step": {step + 1}, ' in log_text for step in range(result.steps))
-    assert listening <= {"127.0.0.1", "::1"}
+    assert listening_addresses <= {"127.0.0.1", "::1"}
 
 
 @pytest.mark.drawn(1, of="killed trainings")
@@ -113,10 +113,10 @@ def test_a_cancelled_training_run_leaves_no_process_and_resumes(
         LocalLauncher(home).run(job, on_message=interrupt)
 
     assert not find_ranks(job)
-    complete = find_last_complete_checkpoint(read_job(job.folder / "job.json").state_folder)
-    assert complete is not None
+    checkpoint = find_last_complete_checkpoint(read_job(job.folder / "job.json").state_folder)
+    assert checkpoint is not None
     output = LocalLauncher(home).run(job)
-    assert read_result(output / "result.json").resumed_at == [complete[1]["step"]]
+    assert read_result(output / "result.json").resumed_at == [checkpoint[1]["step"]]
 
 
 def make_poisoned_model(tiny_model: Path, folder: Path, value: float) -> Path:
@@ -141,7 +141,7 @@ def make_poisoned_model(tiny_model: Path, folder: Path, value: float) -> Path:
     ("value", "message"),
     [(float("nan"), "a loss of NaN or inf"), (1e25, "a gradient norm of NaN or inf")],
 )
-def test_a_nan_loss_stops_both_ranks(
+def test_a_loss_or_gradient_that_is_not_finite_stops_both_ranks(
     home: Settings,
     make_job: Callable[..., TrainingJob],
     tiny_model: Path,
@@ -179,7 +179,7 @@ def test_the_error_explains_why_no_sample_is_usable(
     assert "raise max_length" in error.value.next_step
 
 
-NOT_IN_A_RANK = {"polars", "lancedb", "lance", "dagster", "pyarrow", "pandas", "sqlalchemy"}
+FORBIDDEN_MODULES = {"polars", "lancedb", "lance", "dagster", "pyarrow", "pandas", "sqlalchemy"}
 
 
 @pytest.mark.drawn(1)
@@ -196,7 +196,7 @@ def test_a_single_rank_imports_no_tables_and_no_dagster(
     log = (home.logs_dir / "training-alone.log").read_text(encoding="utf-8")
     imported = set(re.findall(r"^import time:.*\| +(\w+)$", log, re.MULTILINE))
     assert {"torch", "transformers", "peft"} <= imported
-    assert not imported & NOT_IN_A_RANK
+    assert not imported & FORBIDDEN_MODULES
 
     result = read_result(output / "result.json")
     assert (result.effective["ranks"], result.effective["zero_stage"]) == (1, stage)

@@ -9,12 +9,13 @@ import pytest
 
 from tests.conftest import with_base
 from tests.greedy_answers import request_answers
-from tests.live.training import test_checkpoint_assets as adapters
+from tests.live.training.test_checkpoint_assets import RECIPE as ADAPTER_RECIPE
+from tests.live.training.test_checkpoint_assets import materialize, write_dataset
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
-from twin_resources import dagster_resources as shells
+from twin_resources import dagster_resources
 from twin_resources.authors import Author, write_author
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
@@ -24,7 +25,7 @@ pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 PROMPTS = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(4)]
 # one process; `test_zero_stages.py` trains all weights on two ranks
-RECIPE = adapters.RECIPE.partition("lora:")[0].replace("cpu-zero2", "cpu-single") + "lora: null\n"
+RECIPE = ADAPTER_RECIPE.partition("lora:")[0].replace("cpu-zero2", "cpu-single") + "lora: null\n"
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def ann(
     home = with_base(home, tiny_model, monkeypatch)
     write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
     prepare_base_model(home, str(tiny_model))
-    adapters.write_dataset(home, count=40)
+    write_dataset(home, count=40)
     return home
 
 
@@ -46,9 +47,9 @@ def ann(
 def test_a_full_model_is_served_as_trained(ann: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ann"])
-        adapters.materialize(ann, instance)
+        materialize(ann, instance)
 
-    registry = shells.RegistryResource(home=str(ann.home)).registry()
+    registry = dagster_resources.RegistryResource(home=str(ann.home)).registry()
     (version,) = registry.versions("ann")
     folder = Path(version.folder)
     manifest = read_manifest(folder)

@@ -1,4 +1,4 @@
-"""Test that all launch configurations give the same training."""
+"""Test that training has the same losses under every launch configuration."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ SHARDED_PARTS = {
     "cpu-zero2-offload": (2, "cpu"),
     "cpu-zero3": (3, "none"),
 }
-SHORT = {"token_budget": 2500, "checkpoint_every_steps": 100}
-EIGHT = {"token_budget": 5000, "samples_per_step": 8}
+SHORT_RUN = {"token_budget": 2500, "checkpoint_every_steps": 100}
+EIGHT_PER_STEP = {"token_budget": 5000, "samples_per_step": 8}
 
 
 def write_fp32_launch(name: str, folder: Path) -> str:
-    """Return a shipped launch configuration in fp32, because bf16 rounding hides differences."""
+    """Write a launch configuration with fp32, because bf16 rounding hides differences."""
     import yaml
 
     path = folder / f"{name}.yaml"
@@ -66,7 +66,7 @@ def test_two_ranks_have_the_loss_curve_of_one_process(
 ) -> None:
     results: dict[str, TrainingResult] = {}
     weights: dict[str, dict[str, Any]] = {}
-    changes = SHORT if lora else {**SHORT, "lora": None, "learning_rate": 1e-3}
+    changes = SHORT_RUN if lora else {**SHORT_RUN, "lora": None, "learning_rate": 1e-3}
     for name, ranks in (("cpu-single", 1), *((name, 2) for name in names)):
         job = make_job(name, ranks=ranks, launch=write_fp32_launch(name, tmp_path), **changes)
         output = LocalLauncher(home).run(job)
@@ -98,7 +98,7 @@ def test_two_ranks_have_the_loss_curve_of_one_process(
 def test_packed_rows_have_the_loss_curve_of_padded_rows(
     home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, name: str
 ) -> None:
-    changes_by_kind: dict[str, dict[str, Any]] = {
+    changes_by_layout: dict[str, dict[str, Any]] = {
         "padded": {"ranks": 1, "launch": write_fp32_launch("cpu-single", tmp_path)},
         "packed": {
             "ranks": 2,
@@ -108,12 +108,15 @@ def test_packed_rows_have_the_loss_curve_of_padded_rows(
         },
     }
     results = {
-        kind: read_result(
-            LocalLauncher(home).run(make_job(kind, **(SHORT | EIGHT | changes))) / "result.json"
+        layout: read_result(
+            LocalLauncher(home).run(make_job(layout, **(SHORT_RUN | EIGHT_PER_STEP | changes)))
+            / "result.json"
         )
-        for kind, changes in changes_by_kind.items()
+        for layout, changes in changes_by_layout.items()
     }
-    padded, packed = ([row["loss"] for row in results[kind].history] for kind in changes_by_kind)
+    padded, packed = (
+        [row["loss"] for row in results[layout].history] for layout in changes_by_layout
+    )
     assert len(padded) >= 3
     assert packed == pytest.approx(padded, abs=1e-3)
     assert results["packed"].effective["micro_batch_size"] > 1
@@ -135,20 +138,20 @@ def test_a_chunked_loss_has_the_same_loss_curve(
     name: str,
     changes: dict[str, Any],
 ) -> None:
-    """Include an output layer that is sharded and gathered for each pass."""
+    """In the first case, the output layer is sharded, and gathered for each pass."""
     launch = write_fp32_launch(name, tmp_path)
     results = [
         read_result(
             LocalLauncher(home).run(
-                make_job(f"chunks-{rows}", launch=launch, loss_chunk=rows, **SHORT, **changes)
+                make_job(f"chunks-{rows}", launch=launch, loss_chunk=rows, **SHORT_RUN, **changes)
             )
             / "result.json"
         )
         for rows in (0, 16)
     ]
-    full, chunked = ([row["loss"] for row in result.history] for result in results)
-    assert len(full) >= 4
-    assert chunked == pytest.approx(full, abs=1e-4)
+    full_losses, chunked_losses = ([row["loss"] for row in result.history] for result in results)
+    assert len(full_losses) >= 4
+    assert chunked_losses == pytest.approx(full_losses, abs=1e-4)
     assert [result.effective["loss_chunk"] for result in results] == [0, 16]
 
 
@@ -157,11 +160,11 @@ def test_an_unexpected_launch_configuration_takes_no_step(
 ) -> None:
     job = make_job("otherwise", launch="cpu-zero2")
     zero = {**job.deepspeed["zero_optimization"], "stage": 1}
-    changed = {**job.deepspeed, "zero_optimization": zero, "gradient_clipping": 5.0}
+    changed_config = {**job.deepspeed, "zero_optimization": zero, "gradient_clipping": 5.0}
     messages: list[dict[str, Any]] = []
 
     with pytest.raises(TwinError) as error:
-        LocalLauncher(home).run(replace(job, deepspeed=changed), on_message=messages.append)
+        LocalLauncher(home).run(replace(job, deepspeed=changed_config), on_message=messages.append)
 
     assert "zero_stage is 1 and should be 2" in error.value.found
     assert "max_grad_norm is 5.0 and should be 1.0" in error.value.found

@@ -39,10 +39,10 @@ def test_too_long_or_too_few_paragraphs_are_not_passages() -> None:
 
 
 def test_lists_with_quotations_are_excluded() -> None:
-    quoting = f"- {SHORT}\n- He said:\n  > {LONG}\n- {SHORT}"
-    assert find_texts(f"{LONG}\n\n{quoting}\n\n{LONG}") == [LONG, LONG]
-    assert find_texts(quoting) == []
-    plain = quoting.replace("> ", "")
+    quoting_list = f"- {SHORT}\n- He said:\n  > {LONG}\n- {SHORT}"
+    assert find_texts(f"{LONG}\n\n{quoting_list}\n\n{LONG}") == [LONG, LONG]
+    assert find_texts(quoting_list) == []
+    plain = quoting_list.replace("> ", "")
     assert find_texts(f"{SHORT}\n\n{SHORT}\n\n{plain}")
 
 
@@ -85,8 +85,8 @@ def test_a_text_without_a_passage_has_a_reason(text: str, reason: str) -> None:
 def test_a_passage_does_not_cross_a_heading() -> None:
     text = f"{SHORT}\n\n{SHORT}\n\n## Next\n\n{SHORT}\n\n{SHORT}\n"
     assert find_texts(text) == []
-    three = f"{SHORT}\n\n## Next\n\n{LONG}"
-    assert [passage.heading for passage in find_passages(three)] == ["Next"]
+    with_heading = f"{SHORT}\n\n## Next\n\n{LONG}"
+    assert [passage.heading for passage in find_passages(with_heading)] == ["Next"]
 
 
 def test_a_passage_may_contain_code() -> None:

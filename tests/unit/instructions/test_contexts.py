@@ -84,11 +84,11 @@ def test_the_chunk_of_a_sample_contains_most_of_its_answer() -> None:
 def test_a_stored_context_is_kept_while_it_is_valid() -> None:
     dates = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
     sample = ContextSample("s", "q", "a", dates[2015], "train", ("own",))
-    published = {"old": dates[2010], "new": dates[2020], "undated": None, "own": dates[2010]}
-    assert is_context_valid(sample, ("old",), published)
-    assert is_context_valid(sample, (), published)
+    chunk_dates = {"old": dates[2010], "new": dates[2020], "undated": None, "own": dates[2010]}
+    assert is_context_valid(sample, ("old",), chunk_dates)
+    assert is_context_valid(sample, (), chunk_dates)
     for invalid in ("new", "undated", "own", "vanished"):
-        assert not is_context_valid(sample, ("old", invalid), published)
+        assert not is_context_valid(sample, ("old", invalid), chunk_dates)
 
 
 @pytest.mark.parametrize(("split", "is_valid"), [("train", False), ("held_out", True)])

@@ -1,4 +1,4 @@
-"""Test that every kind of broken claim is counted."""
+"""Test that rows that break a claim about the instruction dataset are counted."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TEXT = "# Title\n\nFirst paragraph, long enough.\n\nSecond one.\n"
 ANSWER = "First paragraph, long enough."
 START = TEXT.index(ANSWER)
 DOCUMENTS = pl.DataFrame({"document_id": ["d"], "text": [TEXT]})
-AT = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
+DATES = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
 CHUNKS = pl.DataFrame(
     {
         "chunk_id": ["d-0", "d-1", "old", "new", "undated"],
         "document_id": ["d", "d", "e", "f", "g"],
         "start": [0, 40, 0, 0, 0],
         "end": [39, 60, 50, 50, 50],
-        "published_at": [AT[2015], AT[2015], AT[2010], AT[2020], None],
+        "published_at": [DATES[2015], DATES[2015], DATES[2010], DATES[2020], None],
     }
 )
 
@@ -36,7 +36,7 @@ def build_row(**changes: Any) -> dict[str, Any]:
         "end": START + len(ANSWER),
         "answer": answer,
         "messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": answer}],
-        "published_at": AT[2015],
+        "published_at": DATES[2015],
         "context_chunk_ids": ["old", "d-1"],
     } | changes
 
@@ -58,7 +58,7 @@ def test_a_valid_row_breaks_no_claim() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "changes"),
+    ("claim", "changes"),
     [
         ("not_in_document", {"answer": "First paragraph, short enough."}),
         ("not_in_document", {"document_id": "nowhere", "chunk_id": "d-0"}),
@@ -75,8 +75,8 @@ def test_a_valid_row_breaks_no_claim() -> None:
         ("newer_context", {"context_chunk_ids": ["undated"]}),
     ],
 )
-def test_each_broken_claim_is_counted(count: str, changes: dict[str, Any]) -> None:
-    assert count in find_broken_claims(**changes)
+def test_each_broken_claim_is_counted(claim: str, changes: dict[str, Any]) -> None:
+    assert claim in find_broken_claims(**changes)
 
 
 def test_an_undated_answer_may_have_any_context() -> None:

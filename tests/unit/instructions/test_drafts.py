@@ -1,4 +1,4 @@
-"""Test the drafts of samples, which are made from the passages of documents."""
+"""Test that documents become drafts, with stable ids and answers from the text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARAGRAPH = (
 )
 
 
-def documents(*texts: str) -> pl.DataFrame:
+def build_documents(*texts: str) -> pl.DataFrame:
     rows = [
         {
             "document_id": f"d{number}",
@@ -37,7 +37,7 @@ def build_text(*numbers: int) -> str:
 
 def test_answers_are_parts_of_the_text() -> None:
     text = "# Granite\n\n" + build_text(3, 4)
-    rows = draft_documents(documents(text, "")).to_dicts()
+    rows = draft_documents(build_documents(text, "")).to_dicts()
     assert [row["answer"] for row in rows] == [PARAGRAPH.format(number=n) for n in (3, 4)]
     for row in rows:
         assert text[row["start"] : row["end"]] == row["answer"]
@@ -45,15 +45,15 @@ def test_answers_are_parts_of_the_text() -> None:
 
 
 def test_an_edit_keeps_the_ids_of_other_paragraphs() -> None:
-    before = draft_documents(documents(build_text(1, 2, 3)))["sample_id"].to_list()
-    after = draft_documents(documents("# A heading of its own\n\n" + build_text(1, 9, 3)))
+    before = draft_documents(build_documents(build_text(1, 2, 3)))["sample_id"].to_list()
+    after = draft_documents(build_documents("# A heading of its own\n\n" + build_text(1, 9, 3)))
     assert [sample_id in before for sample_id in after["sample_id"]].count(True) == 2
 
 
 def test_repeated_paragraphs_have_different_ids() -> None:
-    rows = draft_documents(documents(build_text(1, 1, 1)))
+    rows = draft_documents(build_documents(build_text(1, 1, 1)))
     assert rows["sample_id"].n_unique() == rows.height == 3
 
 
 def test_no_documents_make_no_drafts() -> None:
-    assert draft_documents(documents("")).is_empty()
+    assert draft_documents(build_documents("")).is_empty()

@@ -1,4 +1,4 @@
-"""Test that every kind of leak is counted, and which samples are left out."""
+"""Test that every kind of leak is counted, and that the right samples are left out."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sample(
     } | fields
 
 
-CLEAN = [
+CLEAN_ROWS = [
     sample("1", "a", "train", "How do tides and harbours go together?"),
     sample("2", "a", "train", "Why does copper come up in “Roofs”?"),
     sample("3", "b", "held_out", "What is your point about violins in “Music”?"),
@@ -50,11 +50,11 @@ CLEAN = [
 
 
 def count_leaks(*more: Any) -> dict[str, int]:
-    return vars(measure_leaks(pl.DataFrame([*CLEAN, *more]), CHUNKS))
+    return vars(measure_leaks(pl.DataFrame([*CLEAN_ROWS, *more]), CHUNKS))
 
 
 def test_a_clean_dataset_leaks_nothing() -> None:
-    assert measure_leaks(pl.DataFrame(CLEAN), CHUNKS).is_clean
+    assert measure_leaks(pl.DataFrame(CLEAN_ROWS), CHUNKS).is_clean
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_clean_dataset_leaks_nothing() -> None:
 def test_each_leak_is_counted(count: str, leak: Any) -> None:
     assert count_leaks()[count] == 0
     assert count_leaks(leak)[count] == 1
-    assert not measure_leaks(pl.DataFrame([*CLEAN, leak]), CHUNKS).is_clean
+    assert not measure_leaks(pl.DataFrame([*CLEAN_ROWS, leak]), CHUNKS).is_clean
 
 
 def words(name: str, count: int) -> str:
@@ -82,18 +82,18 @@ def words(name: str, count: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("train", "leaks_now"),
+    ("train", "leak_count"),
     [
         (f"{words('before', 60)} {words('held', 40)} {words('after', 60)}", 1),
         (f"{words('before', 90)} {words('held', 13)} {words('after', 60)}", 0),  # 6 of 33 n-grams
         (f"{words('before', 90)} {words('held', 14)} {words('after', 60)}", 1),  # 7 of 33
     ],
 )
-def test_a_held_out_answer_inside_a_training_answer_is_a_leak(train: str, leaks_now: int) -> None:
+def test_a_held_out_answer_inside_a_training_answer_is_a_leak(train: str, leak_count: int) -> None:
     """The whole texts have a Jaccard similarity of only 0.25."""
     held_out = sample("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
     trained = sample("8", "c", "train", "Who mends lanterns?", answer=train)
-    assert count_leaks(held_out, trained)["held_out_contained"] == leaks_now
+    assert count_leaks(held_out, trained)["held_out_contained"] == leak_count
     assert count_leaks(held_out, trained | {"split": "left_out"})["held_out_contained"] == 0
 
 

@@ -133,7 +133,7 @@ def test_traces_without_a_pair_are_counted_by_reason() -> None:
 
 
 def test_unfinished_answers_are_recognised() -> None:
-    ends = {
+    is_complete_by_answer = {
         "It holds.": True,
         "It holds": False,
         "“It holds.”": True,
@@ -141,12 +141,12 @@ def test_unfinished_answers_are_recognised() -> None:
         "so that the": False,
         "本当です。": True,
     }
-    for answer, is_complete in ends.items():
+    for answer, is_complete in is_complete_by_answer.items():
         (pair,), _ = build_pairs(trace(answer=answer, edit="Tin it.", edit_role="author"))
         assert pair.rejected_ended is is_complete, answer
 
 
-def test_the_passage_was_shown_and_matches_the_question() -> None:
+def test_a_passage_must_be_shown_and_match_the_question() -> None:
     better = replace(PASSAGE, sample_id="better", chunk_id="chunk-a", own_chunks=frozenset("a"))
     elsewhere = replace(PASSAGE, sample_id="elsewhere", own_chunks=frozenset({"unseen"}))
 
@@ -193,8 +193,8 @@ def test_no_reader_has_more_than_the_maximum_share(
 ) -> None:
     indexes = select_indexes_within_share(pair_readers, max_percent=percent)
     assert indexes == sorted(set(indexes))
-    count = Counter(reader for index in indexes for reader in pair_readers[index])
-    assert all(100 * pair_count <= percent * len(indexes) for pair_count in count.values())
+    pair_counts = Counter(reader for index in indexes for reader in pair_readers[index])
+    assert all(100 * pair_count <= percent * len(indexes) for pair_count in pair_counts.values())
     # Pairs without a reader are always kept.
     assert {index for index, names in enumerate(pair_readers) if not names} <= set(indexes)
     assert select_indexes_within_share(
@@ -239,7 +239,7 @@ def test_held_out_samples_are_not_trained_on(
 
 
 @pytest.mark.parametrize(
-    ("changes", "kind"),
+    ("changes", "reason"),
     [
         ({}, None),
         ({"question": "How do you forge the anchor for a ship?"}, "held_out_question"),
@@ -249,7 +249,7 @@ def test_held_out_samples_are_not_trained_on(
     ],
 )
 def test_stored_pairs_with_held_out_text_are_counted(
-    changes: dict[str, object], kind: str | None
+    changes: dict[str, object], reason: str | None
 ) -> None:
     row = {
         "pair_id": "p",
@@ -260,5 +260,5 @@ def test_stored_pairs_with_held_out_text_are_counted(
     }
     exposure = check_held_out_exposure(pl.DataFrame([row | changes]), HELD_OUT)
     fields = {name for name, value in vars(exposure).items() if value and name != "rows"}
-    assert fields == ({kind} if kind else set())
-    assert exposure.holds == (kind is None)
+    assert fields == ({reason} if reason else set())
+    assert exposure.holds == (reason is None)

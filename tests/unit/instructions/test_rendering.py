@@ -73,7 +73,7 @@ PROMPT = build_row()["messages"][1]["content"]
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes"),
+    ("error_name", "changes"),
     [
         ("no_question", {"template_question": "{question}"}),
         ("left_open", {"messages": replace_message(1, f"{{passages}}\n\n{PROMPT}")}),
@@ -91,8 +91,8 @@ PROMPT = build_row()["messages"][1]["content"]
         ("other_roles", {"messages": build_row()["messages"][1:]}),
     ],
 )
-def test_prompt_errors_are_counted(kind: str, changes: dict[str, Any]) -> None:
-    assert kind in find_errors(**changes)
+def test_prompt_errors_are_counted(error_name: str, changes: dict[str, Any]) -> None:
+    assert error_name in find_errors(**changes)
 
 
 def test_placeholders_are_counted() -> None:

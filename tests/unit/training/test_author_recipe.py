@@ -18,15 +18,15 @@ from twin_resources.processes import gpus as gpu_module
 from twin_resources.settings import Settings, load_settings
 
 ADA = Author(slug="ada", name="Ada")
-SMALL_CARD, CARD = ("a card", 12.0), ("a card", 80.0)
+SMALL_GPU, LARGE_GPU = ("a card", 12.0), ("a card", 80.0)
 
 
 @pytest.fixture
-def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
+def usable_gpus(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     """Return the GPUs that training may use, a list that is empty at first."""
-    usable_gpus: list[tuple[str, float]] = []
-    monkeypatch.setattr(author_recipe, "list_usable_gpus", lambda: usable_gpus)
-    return usable_gpus
+    gpus: list[tuple[str, float]] = []
+    monkeypatch.setattr(author_recipe, "list_usable_gpus", lambda: gpus)
+    return gpus
 
 
 @pytest.mark.parametrize(
@@ -34,19 +34,19 @@ def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     [
         (0.135, [], "smollm2-135m-cpu", 0),
         (None, [], "smollm2-135m-cpu", 0),
-        (0.135, [SMALL_CARD], "smollm2-135m-gpu", 1),
-        (0.36, [CARD] * 8, "smollm2-135m-gpu", 1),
+        (0.135, [SMALL_GPU], "smollm2-135m-gpu", 1),
+        (0.36, [LARGE_GPU] * 8, "smollm2-135m-gpu", 1),
         (0.5, [], "1b-cpu", 0),
-        (1.7, [SMALL_CARD], "1b-gpu", 1),
-        (1.7, [SMALL_CARD] * 3, "1b-gpus", 2),
-        (3.9, [CARD], "1b-gpu", 1),
-        (4.0, [CARD], "8b-gpu", 1),
-        (8.0, [SMALL_CARD], "1b-cpu", 0),
-        (8.0, [SMALL_CARD] * 4, "8b-gpus-zero3", 4),
-        (8.0, [SMALL_CARD, CARD], "8b-gpu", 1),
-        (8.0, [CARD] * 8, "8b-gpus", 8),
-        (70.0, [CARD] * 8, "8b-gpus-zero3", 8),
-        (900.0, [CARD] * 8, "1b-cpu", 0),
+        (1.7, [SMALL_GPU], "1b-gpu", 1),
+        (1.7, [SMALL_GPU] * 3, "1b-gpus", 2),
+        (3.9, [LARGE_GPU], "1b-gpu", 1),
+        (4.0, [LARGE_GPU], "8b-gpu", 1),
+        (8.0, [SMALL_GPU], "1b-cpu", 0),
+        (8.0, [SMALL_GPU] * 4, "8b-gpus-zero3", 4),
+        (8.0, [SMALL_GPU, LARGE_GPU], "8b-gpu", 1),
+        (8.0, [LARGE_GPU] * 8, "8b-gpus", 8),
+        (70.0, [LARGE_GPU] * 8, "8b-gpus-zero3", 8),
+        (900.0, [LARGE_GPU] * 8, "1b-cpu", 0),
     ],
 )
 def test_model_size_and_gpus_determine_the_recipe(
@@ -73,9 +73,9 @@ def test_two_four_or_eight_ranks_can_share_a_step(name: str) -> None:
 
 
 def test_the_recipe_in_the_authors_file_has_priority(
-    home: Settings, cards: list[tuple[str, float]], tmp_path: Path
+    home: Settings, usable_gpus: list[tuple[str, float]], tmp_path: Path
 ) -> None:
-    cards.append(CARD)
+    usable_gpus.append(LARGE_GPU)
     author_choice = choose_author_recipe(replace(ADA, recipe="smollm2-135m-demo"), home)
     assert author_choice.log_line == "recipe smollm2-135m-demo: set in the author's file"
     choice = choose_author_recipe(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
@@ -89,32 +89,32 @@ def test_the_recipe_in_the_authors_file_has_priority(
 
 
 def test_the_choice_ignores_whether_the_cpu_has_bf16(
-    home: Settings, cards: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+    home: Settings, usable_gpus: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cards == []
+    assert usable_gpus == []
     monkeypatch.setenv("TWIN_BF16", "off")
     assert choose_author_recipe(ADA, home).recipe.name == "smollm2-135m-cpu"
 
 
 def test_local_gpus_are_ignored_for_training_on_a_cluster(
-    home: Settings, cards: list[tuple[str, float]]
+    home: Settings, usable_gpus: list[tuple[str, float]]
 ) -> None:
-    cards.append(CARD)
+    usable_gpus.append(LARGE_GPU)
     settings = home.model_copy(update={"train_backend": "ray"})
     assert choose_author_recipe(ADA, settings).recipe.name == "smollm2-135m-cpu"
 
 
-def test_the_default_number_of_ranks_is_that_of_gpus_that_can_share_a_step(
-    home: Settings, cards: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
+def test_the_default_rank_count_is_the_number_of_gpus_that_can_share_a_step(
+    home: Settings, usable_gpus: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_cpu, one_gpu, several_gpus = map(load_recipe, ("smollm2-135m-cpu", "8b-gpu", "8b-gpus"))
-    cards += [CARD] * 7
+    usable_gpus += [LARGE_GPU] * 7
     assert [count_training_ranks(recipe, home) for recipe in (on_cpu, one_gpu, several_gpus)] == [
         2,
         1,
         4,
     ]
-    cards.append(CARD)
+    usable_gpus.append(LARGE_GPU)
     assert count_training_ranks(several_gpus, home) == 8
     assert count_training_ranks(several_gpus.model_copy(update={"samples_per_step": 12}), home) == 6
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "3")

@@ -104,11 +104,11 @@ def test_a_training_run_over_its_time_limit_is_not_retried(
 
 
 @pytest.mark.parametrize(
-    ("code", "description", "retry"),
+    ("code", "description", "should_retry"),
     [("print('done')", "exit code 0", False), ("import sys; sys.exit(3)", "exit code 3", True)],
 )
 def test_the_last_lines_are_read_after_the_process_ended(
-    log: Path, tmp_path: Path, code: str, description: str, retry: bool
+    log: Path, tmp_path: Path, code: str, description: str, should_retry: bool
 ) -> None:
     with (
         log.open("ab") as stream,
@@ -120,7 +120,7 @@ def test_the_last_lines_are_read_after_the_process_ended(
 
     attempt_end = forward_log(finished, job, log, lines.append, log_start=0)
 
-    assert (attempt_end.description, attempt_end.should_retry) == (description, retry)
+    assert (attempt_end.description, attempt_end.should_retry) == (description, should_retry)
     assert lines == [
         "line of an earlier attempt",
         *(["done"] if description == "exit code 0" else []),

@@ -1,4 +1,4 @@
-"""Test the job that is made from a manifest and its verification."""
+"""Test that a job is built from a manifest, and that changed inputs are an error."""
 
 from __future__ import annotations
 

@@ -14,20 +14,21 @@ from twin_resources.errors import TwinError
 
 
 @pytest.mark.parametrize(
-    ("gpus", "ranks_here", "has_enough"), [(0, 1, False), (1, 2, False), (1, 1, True), (8, 8, True)]
+    ("gpu_count", "local_ranks", "has_enough"),
+    [(0, 1, False), (1, 2, False), (1, 1, True), (8, 8, True)],
 )
 def test_every_rank_has_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, ranks_here: int, has_enough: bool
+    monkeypatch: pytest.MonkeyPatch, gpu_count: int, local_ranks: int, has_enough: bool
 ) -> None:
     def make_job(recipe: str) -> Job:
-        return Job(Path("job"), "tiny", Path("tiny"), ranks_here, load_recipe(recipe))
+        return Job(Path("job"), "tiny", Path("tiny"), local_ranks, load_recipe(recipe))
 
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks_here))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpu_count)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(local_ranks))
     require_gpus(make_job("smollm2-135m-cpu"))
     if has_enough:
         require_gpus(make_job("llama-3.1-8b-lora"))
         return
     with pytest.raises(TwinError, match="TWIN_TRAIN_RANKS") as error:
         require_gpus(make_job("llama-3.1-8b-lora"))
-    assert error.value.found == f"{gpus} GPUs"
+    assert error.value.found == f"{gpu_count} GPUs"

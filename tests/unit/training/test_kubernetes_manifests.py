@@ -115,9 +115,12 @@ def test_the_image_has_the_same_version_of_ray() -> None:
 
 
 def is_copied(path: str) -> bool:
-    """Return whether `docker build` copies a path. The last rule about it or a parent decides,
-    https://docs.docker.com/build/concepts/context/#dockerignore-files."""
-    copied = True
+    """Return whether `docker build` copies a path.
+
+    The last rule that matches the path or one of its parents decides:
+    https://docs.docker.com/build/concepts/context/#dockerignore-files
+    """
+    is_included = True
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         rule = line.partition("#")[0].strip()
         pattern = rule.removeprefix("!").rstrip("/").removeprefix("**/")
@@ -126,8 +129,8 @@ def is_copied(path: str) -> bool:
             {*parts} if "**/" in rule else {"/".join(parts[:end]) for end in range(len(parts) + 1)}
         )
         if rule and (pattern == "*" or pattern in matches):
-            copied = rule.startswith("!")
-    return copied
+            is_included = rule.startswith("!")
+    return is_included
 
 
 def test_the_image_contains_the_package_but_no_home() -> None:

@@ -125,10 +125,10 @@ def test_all_answer_tokens_of_a_step_have_equal_weight() -> None:
     samples = [pair.chosen for pair in PAIRS]
     objective = SupervisedObjective(samples, bucket=8)
     assert objective.normalizer([0, 1]) == 5
-    loss, others = objective.batch_sums(Bigram(), [0, 1])
+    loss, metric_sums = objective.batch_sums(Bigram(), [0, 1])
     expected = -sum(Bigram().log_probability(samples[index]) for index in (0, 1))
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
-    assert others == []
+    assert metric_sums == []
 
 
 def test_the_loss_equals_that_of_single_answers_bit_for_bit() -> None:

@@ -28,18 +28,18 @@ def make_manifest(checkpoint: str, *, training: str = "t") -> Manifest:
 
 
 def test_the_hash_depends_on_weights_shape_base_and_template(tmp_path: Path) -> None:
-    def hash_of(folder: Path, base: str = "b", template: str = "t") -> str:
+    def compute_hash(folder: Path, base: str = "b", template: str = "t") -> str:
         return compute_checkpoint_hash(folder, base_revision=base, template=template)
 
     adapter = write_adapter(tmp_path / "original")
-    assert hash_of(adapter) == hash_of(write_adapter(tmp_path / "same"))
+    assert compute_hash(adapter) == compute_hash(write_adapter(tmp_path / "same"))
     changed_hashes = [
-        hash_of(write_adapter(tmp_path / "weights", value=2.0)),
-        hash_of(write_adapter(tmp_path / "alpha", alpha=16)),
-        hash_of(adapter, base="other"),
-        hash_of(adapter, template="other"),
+        compute_hash(write_adapter(tmp_path / "weights", value=2.0)),
+        compute_hash(write_adapter(tmp_path / "alpha", alpha=16)),
+        compute_hash(adapter, base="other"),
+        compute_hash(adapter, template="other"),
     ]
-    assert len({hash_of(adapter), *changed_hashes}) == 5
+    assert len({compute_hash(adapter), *changed_hashes}) == 5
 
 
 def test_a_published_checkpoint_is_found_by_its_training(tmp_path: Path) -> None:

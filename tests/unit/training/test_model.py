@@ -45,7 +45,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
+def load_model(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
     job = Job(folder=base, base_name="tiny", base_folder=base, ranks=1, recipe=recipe)
     torch.manual_seed(recipe.seed)
@@ -58,8 +58,8 @@ def test_gradient_checkpointing_gives_the_same_gradient(
 ) -> None:
     gradients: list[dict[str, torch.Tensor]] = []
     call_counts: list[int] = []
-    for switch in (False, True):
-        model, parameters = load(base, gradient_checkpointing=switch, **changes)
+    for is_enabled in (False, True):
+        model, parameters = load_model(base, gradient_checkpointing=is_enabled, **changes)
         calls: list[int] = []
         for module in model.modules():
             if type(module).__name__ == "LlamaMLP":
@@ -74,7 +74,7 @@ def test_gradient_checkpointing_gives_the_same_gradient(
 
 
 def test_a_fully_trained_model_is_written_in_the_bases_dtype(base: Path, tmp_path: Path) -> None:
-    model, parameters = load(base, lora=None)
+    model, parameters = load_model(base, lora=None)
     assert {name for name, _ in parameters} == {name for name, _ in model.named_parameters()}
     weights = {name: p.detach() + 0.5 for name, p in parameters}
     write_model(tmp_path / "model", base, weights)

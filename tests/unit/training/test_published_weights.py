@@ -37,16 +37,16 @@ def test_a_full_model_is_served_without_an_adapter(tmp_path: Path) -> None:
     assert (weights.model_gguf, weights.adapter_gguf) == (str(tmp_path / "model.gguf"), None)
 
 
-def test_no_gguf_file_is_written_for_another_server(tmp_path: Path) -> None:
-    output, source = tmp_path / "output", tmp_path / "source"
+def test_no_gguf_file_is_written_for_an_external_server(tmp_path: Path) -> None:
+    output, target = tmp_path / "output", tmp_path / "target"
     (output / "model").mkdir(parents=True)
     (output / "model" / "model.safetensors").write_bytes(b"weights")
 
-    copied = copy_weights(output, source, BaseModel("b", tmp_path, None, "r"))
+    copied = copy_weights(output, target, BaseModel("b", tmp_path, None, "r"))
 
-    assert copied == source / "model"
-    assert [path.name for path in source.iterdir()] == ["model"]
-    assert find_weights(source, base=tmp_path, base_gguf=None).model_gguf == ""
+    assert copied == target / "model"
+    assert [path.name for path in target.iterdir()] == ["model"]
+    assert find_weights(target, base=tmp_path, base_gguf=None).model_gguf == ""
 
 
 def test_a_full_models_hash_depends_on_weights_base_and_template(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_an_extending_recipe_changes_only_its_own_values() -> None:
     assert restored == default
 
 
-def test_an_unknown_recipe_names_the_known_ones() -> None:
+def test_the_error_for_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(TwinError, match=DEFAULT_RECIPE):
         load_recipe("no-such-recipe")
 

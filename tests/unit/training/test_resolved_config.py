@@ -12,7 +12,7 @@ from twin_assets.checkpoints.recipe import LoraShape, load_recipe
 from twin_assets.training.resolved_config import expected_settings, require_expected_settings
 from twin_resources.errors import TwinError
 
-SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def make_job(**changes: Any) -> Job:
@@ -24,7 +24,7 @@ def make_job(**changes: Any) -> Job:
 
 def make_effective_settings(**changes: Any) -> dict[str, Any]:
     """Return the settings of a run of the recipe, with changes."""
-    return expected_settings(make_job()) | {"lora_modules": dict.fromkeys(SEVEN, 30)} | changes
+    return expected_settings(make_job()) | {"lora_modules": dict.fromkeys(MODULES, 30)} | changes
 
 
 def test_settings_that_match_the_recipe_are_accepted() -> None:

@@ -136,9 +136,9 @@ def test_excluded_pairs_are_counted_by_reason() -> None:
 
 
 def test_each_post_has_its_own_blocks() -> None:
-    tokenizer, words = WordTokenizer(), 30
+    tokenizer, word_count = WordTokenizer(), 30
     posts = [
-        {"document_id": name, "text": " ".join(f"{name}{number}" for number in range(words))}
+        {"document_id": name, "text": " ".join(f"{name}{number}" for number in range(word_count))}
         for name in "ab"
     ]  # 59 tokens each: 30 words and the spaces between them
     posts.append({"document_id": "c", "text": "\n too short \n"})

@@ -49,58 +49,58 @@ def write_state(state: SharedState, step: int) -> Path:
 def test_another_host_continues_from_the_newest_state(
     open_state_on: StateOnHost, lines: list[str]
 ) -> None:
-    first = open_state_on("first")
-    write_state(first, 3)
-    assert first.store_newest("") == "step-000003"
-    write_state(first, 6)
-    assert first.store_newest("step-000003") == "step-000006"
-    assert first.folders.list_folders(JOB) == [f"{JOB}/state/step-000006"]
+    first_host = open_state_on("first")
+    write_state(first_host, 3)
+    assert first_host.store_newest("") == "step-000003"
+    write_state(first_host, 6)
+    assert first_host.store_newest("step-000003") == "step-000006"
+    assert first_host.folders.list_folders(JOB) == [f"{JOB}/state/step-000006"]
 
-    second = open_state_on("second")
-    second.fetch_newest()
+    second_host = open_state_on("second")
+    second_host.fetch_newest()
 
-    assert second.find_newest_local() == second.folder / "step-000006"
-    assert (second.folder / "step-000006" / "weights.safetensors").read_bytes() == b"\x06"
+    assert second_host.find_newest_local() == second_host.folder / "step-000006"
+    assert (second_host.folder / "step-000006" / "weights.safetensors").read_bytes() == b"\x06"
     assert lines == [f"resuming from a stored state: {JOB}/state/step-000006"]
 
 
 def test_a_newer_state_on_this_host_is_kept(open_state_on: StateOnHost, lines: list[str]) -> None:
-    first, second = open_state_on("first"), open_state_on("second")
-    write_state(first, 3)
-    first.store_newest("")
-    write_state(second, 6)
+    first_host, second_host = open_state_on("first"), open_state_on("second")
+    write_state(first_host, 3)
+    first_host.store_newest("")
+    write_state(second_host, 6)
 
-    second.fetch_newest()
+    second_host.fetch_newest()
 
-    assert [folder.name for folder in second.folder.iterdir()] == ["step-000006"]
+    assert [folder.name for folder in second_host.folder.iterdir()] == ["step-000006"]
     assert lines == []
 
 
 def test_an_incomplete_or_deleted_state_is_not_stored(
     open_state_on: StateOnHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = open_state_on("first")
-    (first.folder / "step-000003").mkdir(parents=True)
-    assert first.store_newest("") == ""
-    state = write_state(first, 6)
+    first_host = open_state_on("first")
+    (first_host.folder / "step-000003").mkdir(parents=True)
+    assert first_host.store_newest("") == ""
+    state = write_state(first_host, 6)
     (state / "weights.safetensors").unlink()  # the training run deletes a state file by file
-    newest = first.find_newest_local()
+    newest = first_host.find_newest_local()
     assert newest == state
     (state / "state.json").unlink()
     monkeypatch.setattr(SharedState, "find_newest_local", lambda _self: state)
     state.rmdir()
-    assert first.store_newest("") == ""
-    assert first.folders.list_folders(JOB) == []
+    assert first_host.store_newest("") == ""
+    assert first_host.folders.list_folders(JOB) == []
 
 
 def test_a_store_that_cannot_be_written_is_reported_once(
     open_state_on: StateOnHost, lines: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "store").write_text("a file, not a folder", encoding="utf-8")
-    first = open_state_on("first")
-    write_state(first, 3)
+    first_host = open_state_on("first")
+    write_state(first_host, 3)
 
-    assert first.store_newest("") == "step-000003"
+    assert first_host.store_newest("") == "step-000003"
 
     (line,) = lines
     assert line.startswith("the state step-000003 is only on this host: ")
@@ -109,15 +109,15 @@ def test_a_store_that_cannot_be_written_is_reported_once(
 def test_a_damaged_state_is_reported_and_not_used(
     open_state_on: StateOnHost, lines: list[str], tmp_path: Path
 ) -> None:
-    first = open_state_on("first")
-    write_state(first, 3)
-    first.store_newest("")
+    first_host = open_state_on("first")
+    write_state(first_host, 3)
+    first_host.store_newest("")
     (tmp_path / "store" / JOB / "state/step-000003/weights.safetensors").write_bytes(b"?")
 
-    second = open_state_on("second")
-    second.fetch_newest()
+    second_host = open_state_on("second")
+    second_host.fetch_newest()
 
-    assert second.find_newest_local() is None
+    assert second_host.find_newest_local() is None
     (line,) = lines
     assert line.startswith("the stored training state is not used: ")
 

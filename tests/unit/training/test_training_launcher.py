@@ -124,7 +124,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("expected", COMMANDS)
-def test_the_full_command_of_one_machine(
+def test_one_machine_runs_the_expected_command(
     job: TrainingJob, monkeypatch: pytest.MonkeyPatch, expected: str
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")
@@ -205,7 +205,7 @@ def test_launcher_deepspeed_and_ranks_get_the_same_precision(
     assert not (job.folder / "deepspeed.json").exists(), "only machine 0 may write the file"
 
 
-def test_the_environment_of_a_rank(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_gets_its_environment(job: TrainingJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     changed_job = dataclasses.replace(
@@ -274,7 +274,7 @@ def test_an_unknown_backend_is_an_error(tmp_path: Path) -> None:
         make_launcher("cloud", settings)
 
 
-def test_an_attempt_is_read_as_written_and_private(job: TrainingJob) -> None:
+def test_an_attempt_file_is_private_and_read_back_unchanged(job: TrainingJob) -> None:
     path = job.folder / "attempt.json"
     assert read_attempt(path) is None
     attempt = Attempt("mark", job, 2, {"NAME": "value"}, may_fork=False)
@@ -288,7 +288,7 @@ def test_an_attempt_is_read_as_written_and_private(job: TrainingJob) -> None:
         read_attempt(path)
 
 
-def test_the_resources_of_a_machine(job: TrainingJob) -> None:
+def test_a_machine_reserves_a_cpu_per_thread_and_a_gpu_per_rank(job: TrainingJob) -> None:
     path = job.folder / "attempt.json"
     with pytest.raises(TwinError, match="mount the home on every Ray node"):
         require_attempt(path)
@@ -314,14 +314,14 @@ def test_only_an_incomplete_training_run_is_retried(
     messages: list[Message] = []
     attempts: list[Path] = []
 
-    def aborted(log: Path) -> AttemptEnd:
+    def abort(log: Path) -> AttemptEnd:
         attempts.append(log)
         log.write_text("terminate called without an active exception\n", encoding="utf-8")
         if len(attempts) == complete_after:
             (job.folder / "output").mkdir()
         return AttemptEnd("exit code 1", should_retry=True, log_start=0)
 
-    output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, report=messages.append)
+    output = run_with_retry(job, Settings(home=tmp_path), attempt=abort, report=messages.append)
 
     assert output.is_dir()
     assert len(attempts) == complete_after
@@ -404,11 +404,11 @@ def test_the_end_reason_is_the_most_informative_line(tmp_path: Path, log: str, r
     path.write_text("OldError: before\n" + log, encoding="utf-8")
     start = len("OldError: before\n")
     assert find_end_reason(path, start).startswith(reason)
-    is_a_cause = reason not in {"two", "an empty log"}
-    assert find_cause(path, start) == (find_end_reason(path, start) if is_a_cause else "")
+    has_cause = reason not in {"two", "an empty log"}
+    assert find_cause(path, start) == (find_end_reason(path, start) if has_cause else "")
 
 
-class BreakingLog:
+class BreakingLogClient:
     """A Ray job client whose log connections return chunks or break."""
 
     def __init__(self, *connections: list[str | Exception]) -> None:
@@ -432,12 +432,12 @@ def test_a_log_is_complete_after_broken_connections(monkeypatch: pytest.MonkeyPa
         ["o", "ne\ntwo\nthree\nfour\nfive"],
     ]
     lines: queue.Queue[str | None] = queue.Queue()
-    ray_cluster.tail_log(BreakingLog(*connections), "job", lines, threading.Event())
+    ray_cluster.tail_log(BreakingLogClient(*connections), "job", lines, threading.Event())
     received_lines = [lines.get_nowait() for _ in range(lines.qsize())]
     assert received_lines == ["one", "two", "three", "four", "five", None]
 
 
-class BusyCluster:
+class BusyClusterClient:
     """A Ray job client whose first submissions fail."""
 
     def __init__(self, *failures: Exception) -> None:
@@ -451,7 +451,7 @@ class BusyCluster:
 
 def submit_job(*failures: Exception) -> str:
     return ray_cluster.submit_job(
-        BusyCluster(*failures), entrypoint="true", name="one", metadata={}
+        BusyClusterClient(*failures), entrypoint="true", name="one", metadata={}
     )
 
 

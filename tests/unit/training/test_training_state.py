@@ -62,10 +62,10 @@ def test_json_is_flushed_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "state.json"
-    synced: list[bool] = []
-    monkeypatch.setattr("os.fsync", lambda _: synced.append(path.exists()))
+    existed_at_sync: list[bool] = []
+    monkeypatch.setattr("os.fsync", lambda _: existed_at_sync.append(path.exists()))
     write_json(path, {"step": 1})
-    assert synced == [False]
+    assert existed_at_sync == [False]
     assert json.loads(path.read_text()) == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
 

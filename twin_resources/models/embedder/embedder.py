@@ -233,15 +233,13 @@ class Embedder:
         """Split each text into windows within the limit; only the first contains the prefix."""
         tokenizer = self.tokenizer
         # The prefix's trailing space belongs to the text's first token.
-        prefix_token_count = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
+        prefix_length = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
         texts = [prefix + text for text in texts] if prefix else texts
         content_token_limit = self.token_limit - tokenizer.num_special_tokens_to_add(False)
         windows: list[_Window] = []
         for text_index, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
             if len(encoding.ids) <= self.token_limit:
-                windows.append(
-                    _build_window(text_index, encoding, prefix_token_count=prefix_token_count)
-                )
+                windows.append(_build_window(text_index, encoding, prefix_length=prefix_length))
                 continue
             full_encoding = tokenizer.encode(texts[text_index], add_special_tokens=False)
             full_encoding.truncate(content_token_limit)
@@ -249,10 +247,7 @@ class Embedder:
                 window = tokenizer.post_process(piece)
                 windows.append(
                     _build_window(
-                        text_index,
-                        window,
-                        prefix_token_count=prefix_token_count,
-                        is_first=not number,
+                        text_index, window, prefix_length=prefix_length, is_first=not number
                     )
                 )
         return windows
@@ -276,15 +271,12 @@ class _Window:
 
 
 def _build_window(
-    text_index: int, encoding: Encoding, *, prefix_token_count: int, is_first: bool = True
+    text_index: int, encoding: Encoding, *, prefix_length: int, is_first: bool = True
 ) -> _Window:
     special_mask = encoding.special_tokens_mask
     positions = [index for index, is_special in enumerate(special_mask) if not is_special]
     return _Window(
-        text_index,
-        encoding.ids,
-        positions[prefix_token_count:] if is_first else positions,
-        is_first,
+        text_index, encoding.ids, positions[prefix_length:] if is_first else positions, is_first
     )
 
 

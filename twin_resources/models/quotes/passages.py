@@ -73,7 +73,7 @@ def split_into_passages(text: str, *, language: str = "") -> list[QuotablePassag
     passages: list[QuotablePassage] = []
     for section in _group_into_sections(text):
         for blocks in _split_at_long_paragraphs(section):
-            if len(blocks) == 1 and _count_words(text, blocks) > MAX_WORDS:
+            if len(blocks) == 1 and count_words(text[blocks[0].start : blocks[0].end]) > MAX_WORDS:
                 passages += _split_long_paragraph(text, blocks[0], language=language)
             else:
                 passages += _split_paragraphs(text, blocks, language=language)
@@ -199,10 +199,6 @@ def _can_show(blocks: Sequence[_Block], first: int, last: int) -> bool:
 
 def _count_words_and_code_lines(blocks: Sequence[_Block]) -> tuple[int, int]:
     return sum(block.word_count for block in blocks), sum(block.code_line_count for block in blocks)
-
-
-def _count_words(text: str, blocks: Sequence[_Block]) -> int:
-    return count_words(text[blocks[0].start : blocks[-1].end])
 
 
 def count_words(text: str) -> int:

@@ -463,7 +463,8 @@ def _choose_quotes(
         token_scores = np.array([token_matrix.max(axis=1).mean() for token_matrix in cosines])
         scores = TOKENS_WEIGHT * token_scores + VECTOR_WEIGHT * scores
     scores = scores + bonus[nearest_indexes]
-    candidates = rows.take(nearest_indexes).select(_quote_columns(rows)).to_pylist()
+    columns = [name for name in rows.column_names if name not in {"vector", "tokens", "row"}]
+    candidates = rows.take(nearest_indexes).select(columns).to_pylist()
     quotes: list[Quote] = []
     last_score = 0.0
     for index in _order_by_score(candidates, scores):
@@ -511,10 +512,6 @@ def _shown_text_mask(texts: Sequence[str], shown_text: str) -> np.ndarray:
             for text in texts
         ]
     )
-
-
-def _quote_columns(rows: Any) -> list[str]:
-    return [name for name in rows.column_names if name not in {"vector", "tokens", "row"}]
 
 
 def _normalize(text: str) -> str:

@@ -66,9 +66,7 @@ class Reranker:
             problem = str(error).splitlines()[0]
             raise TwinError(action, found=problem, next_step=_NEXT_STEP) from error
         if classifier.config.num_labels != 1:
-            problem = (
-                f"{classifier.config.num_labels} outputs; a reranker has one output, the score"
-            )
+            problem = f"{classifier.config.num_labels} outputs instead of one score"
             raise TwinError(action, found=problem, next_step=_NEXT_STEP)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model: Any = classifier.eval().to(self._device)

@@ -183,11 +183,7 @@ class InMemoryTable:
             for position in sorted(positions)
             if position in self._index_by_position
         ]
-        allowed_indexes = [
-            index
-            for index in indexes
-            if query.published_before is None or self._dates[index] <= latest
-        ]
+        allowed_indexes = [index for index in indexes if self._dates[index] <= latest]
         return [
             row for row in self._read_rows(allowed_indexes) if row["chunk_id"] not in query.exclude
         ]

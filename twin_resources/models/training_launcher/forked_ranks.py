@@ -142,7 +142,8 @@ def _wait_for_ranks(running_ranks: dict[int, int]) -> int:
             exit_code = os.waitstatus_to_exitcode(status)
             if exit_code < 0 and not is_terminating:
                 # This is the format of torch's launcher, which `reason.py` parses.
-                _log(f"rank      : {rank}\nerror     : {_signal_message(-exit_code, pid)}")
+                error = f"{signal_name(-exit_code)} received by PID {pid}"
+                _log(f"rank      : {rank}\nerror     : {error}")
             if exit_code and not first_failure_code:
                 first_failure_code = exit_code if exit_code > 0 else 128 - exit_code
                 terminate_at = time.monotonic() + ERROR_REPORT_DELAY_S
@@ -151,10 +152,6 @@ def _wait_for_ranks(running_ranks: dict[int, int]) -> int:
                 os.kill(pid, signal.SIGKILL if is_terminating else signal.SIGTERM)
             is_terminating, terminate_at = True, time.monotonic() + GRACE_S
     return first_failure_code
-
-
-def _signal_message(number: int, pid: int) -> str:
-    return f"{signal_name(number)} received by PID {pid}"
 
 
 def _log(text: str) -> None:

@@ -19,8 +19,8 @@ import shlex
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -198,7 +198,9 @@ def _follow_job(
     ).start()
     started_at = last_line_at = checked_at = answered_at = time.monotonic()
     attempt_end: AttemptEnd | None = None
-    with _set_on_exit(stop_event), log.open("a", encoding="utf-8") as stream:
+    with ExitStack() as stack:
+        stack.callback(stop_event.set)
+        stream = stack.enter_context(log.open("a", encoding="utf-8"))
         while True:
             try:
                 line = lines.get(timeout=POLL_INTERVAL_S)
@@ -312,14 +314,6 @@ def _is_terminal(client: JobSubmissionClient, submission_id: str) -> bool | None
         return client.get_job_status(submission_id).is_terminal()
     except (OSError, RuntimeError):
         return None
-
-
-@contextmanager
-def _set_on_exit(event: threading.Event) -> Generator[None]:
-    try:
-        yield
-    finally:
-        event.set()
 
 
 def _stop_job(client: JobSubmissionClient, submission_id: str) -> None:

@@ -118,5 +118,5 @@ def test_a_failing_server_ends_the_queue() -> None:
     with pytest.raises(TwinError, match="500"):
         process_queue(queue, model.serve, max_servers=1)
 
-    assert queue.remaining == 0
+    assert queue.remaining_count == 0
     assert len(model.servers[0].requests) < 10
