@@ -50,7 +50,7 @@ def test_only_the_new_model_and_the_new_passage_are_computed(tables: Tables) -> 
     assert second.sample_ids == ["s0", "s1", "s2", "s3"]
     assert computed["base"].negative_log_likelihoods == (0.0, 1.0, 2.0, 3.0)
     assert computed["v1"].negative_log_likelihoods == (0.0, 0.5, 1.0, 1.5)
-    assert computed["v1"].tokens == (2, 2, 2, 2)
+    assert computed["v1"].token_counts == (2, 2, 2, 2)
 
 
 def test_unused_likelihoods_are_deleted(tables: Tables) -> None:

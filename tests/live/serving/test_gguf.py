@@ -115,8 +115,8 @@ def test_smollm2_with_an_adapter_matches_transformers_and_peft(
     reference = parity.ReferenceModel(smollm2, adapter)
     result = measure(home, smollm2, adapter, folder=tmp_path, prompts=prompts, reference=reference)
 
-    assert result.prompts == len(prompts)
-    assert result.compared == 2 * len(prompts) * ANSWER_TOKENS * served_model.TOP_LOGPROBS
+    assert result.prompt_count == len(prompts)
+    assert result.value_count == 2 * len(prompts) * ANSWER_TOKENS * served_model.TOP_LOGPROBS
     assert result.mean < PARITY_MEAN
     assert result.largest < PARITY_LARGEST
 

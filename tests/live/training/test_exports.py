@@ -112,7 +112,7 @@ def test_each_format_of_an_adapter_answers_like_the_checkpoint(
     assert record["checkpoint"] == manifests.read_manifest(checkpoints.adapter).checkpoint
     assert str(tmp_path) not in json.dumps(record)
     assert list(output_folder.parent.iterdir()) == [output_folder]  # no partial export remains
-    assert result.bytes >= (output_folder / file).stat().st_size
+    assert result.size_bytes >= (output_folder / file).stat().st_size
 
 
 @pytest.mark.drawn(1)

@@ -71,7 +71,7 @@ def test_each_container_serves_a_program_with_existing_settings(
             assert container["command"] == ["serve", container["name"]]
             assert container["name"] in programs
             secrets = {entry["name"]: entry.get("valueFrom", "") for entry in container["secrets"]}
-            environments.append(aws_stack.environment_of(container, secrets))
+            environments.append(aws_stack.task_environment(container, secrets))
     assert set(environments[0]) <= known_variables
     assert all(environment == environments[0] for environment in environments), "they differ"
     assert {entry["name"] for entry in tasks["answers"]["containerDefinitions"]} == {

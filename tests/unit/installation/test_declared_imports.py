@@ -36,7 +36,7 @@ USED_INDIRECTLY = {
 
 
 def format_imports(imports: list[Import]) -> list[str]:
-    return [f"{item.where} imports {item.module}" for item in imports]
+    return [f"{item.location} imports {item.module}" for item in imports]
 
 
 def test_every_import_belongs_to_a_declared_distribution() -> None:
@@ -53,7 +53,7 @@ def test_every_import_belongs_to_a_declared_distribution() -> None:
 def test_modules_of_an_extra_are_not_imported_at_import_time() -> None:
     optional = [item for item in third_party_imports() if item.top in {*OPTIONAL, *UNDECLARED}]
     assert {item.top for item in optional} == {*OPTIONAL, *UNDECLARED}
-    unconditional = [item for item in optional if item.at_import and not item.expected_to_fail]
+    unconditional = [item for item in optional if item.runs_at_import and not item.expected_to_fail]
     assert format_imports(unconditional) == []
     for extra in set(OPTIONAL.values()):
         assert direct_dependencies(extra), extra
