@@ -14,13 +14,13 @@ import dagster as dg
 from twin_resources.authors import read_author
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.retraining.launching import LoopTick, RetrainingLoop
-from twin_resources.quality.retraining.quality import run_tick
+from twin_resources.quality.retraining.quality_tick import run_tick
 from twin_resources.quality.retraining.retraining_rules import (
     limits_for_author,
     rules_from_settings,
 )
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
+from twin_resources.quality.retraining.training_launches import LoopTick, RetrainingLoop
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_sensors.dagster_run_records import DagsterRunRecords

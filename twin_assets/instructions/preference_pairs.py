@@ -27,7 +27,7 @@ from twin_assets.instructions.leakage import (
     word_ngrams,
 )
 from twin_assets.instructions.set_similarity import find_similar_pairs
-from twin_resources.statistics.poisoning import max_values_per_reader
+from twin_resources.statistics.vote_limits import max_values_per_reader
 
 LOW_VOTE_THRESHOLD = 0.5  # an answer whose readers' mean vote is below it may be rejected
 MAX_READER_PERCENT = 5  # share of all pairs from one reader
@@ -222,7 +222,7 @@ def find_passage(
 def find_excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     """Return readers who cast far more votes than the others; their votes make no pair.
 
-    The rule is the ledger's (`statistics/poisoning.py`): more than 5 % if there are at least 20
+    The rule is the ledger's (`statistics/vote_limits.py`): more than 5 % if there are at least 20
     readers, and more than twice an equal share if there are fewer.
 
     Args:

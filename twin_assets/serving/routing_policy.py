@@ -40,17 +40,15 @@ def routing_policy(
     author = read_author(settings, context.partition_key)
     policy = _set_routing_table(author, settings, registry)
     server = f"{author.slug}/v{policy.stable.version}" if policy.stable else "base"
-    author_routing = routing_report.fit_routing(
-        author, settings, tables, registry, server_key=server
-    )
+    routing = routing_report.fit_routing(author, settings, tables, registry, server_key=server)
     return dg.MaterializeResult(
-        data_version=_data_version(policy, server, author_routing),
+        data_version=_data_version(policy, server, routing),
         metadata={
             "answers": server,
             "weights": dict(policy.weights) or {"base": 1.0},
             "routing": dict(policy.routing),
             "policy": dg.MetadataValue.path(str(settings.policy_path)),
-            **routing_report.routing_metadata(author_routing),
+            **routing_report.routing_metadata(routing),
         },
     )
 

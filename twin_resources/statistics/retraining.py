@@ -60,7 +60,7 @@ class AlarmContext:
             author.
         armed_authors: the number of authors with an armed stream.
         falls: the classes that fell.
-        few_readers_reason: the result of `poisoning.unconfirmed_fall_reason`.
+        few_readers_reason: the result of `vote_limits.unconfirmed_fall_reason`.
     """
 
     version: str

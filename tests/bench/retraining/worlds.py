@@ -22,8 +22,8 @@ from twin_resources.statistics.detector import (
     compute_evidence,
     compute_threshold,
 )
-from twin_resources.statistics.poisoning import max_values_per_day
 from twin_resources.statistics.retraining_limits import DAY_S, TrainingUsage, next_alarm_training_at
+from twin_resources.statistics.vote_limits import max_values_per_day
 
 Counts = NDArray[np.int64]
 Means = NDArray[np.float64]

@@ -21,10 +21,10 @@ from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
-from twin_resources.quality.retraining.launching import LoopTick, RetrainingLoop
-from twin_resources.quality.retraining.quality import run_tick
+from twin_resources.quality.retraining.quality_tick import run_tick
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
+from twin_resources.quality.retraining.training_launches import LoopTick, RetrainingLoop
 from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings

@@ -19,9 +19,9 @@ from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, retrainings
-from twin_resources.quality.retraining.launching import RetrainingLoop
 from twin_resources.quality.retraining.manual_triggers import request_retraining, run_request_tick
-from twin_resources.quality.retraining.quality import run_tick
+from twin_resources.quality.retraining.quality_tick import run_tick
+from twin_resources.quality.retraining.training_launches import RetrainingLoop
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state import state_tables

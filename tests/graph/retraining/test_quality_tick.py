@@ -14,7 +14,7 @@ from tests.queued_notices import queued_notices
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining import retrainings as retraining_rows
-from twin_resources.quality.retraining.quality import run_tick
+from twin_resources.quality.retraining.quality_tick import run_tick
 from twin_resources.registry.moves import VersionState
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms, retrainings, stream_cursors, watches

@@ -22,8 +22,8 @@ from tests.trace_store_process import start_trace_store
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
 from twin_resources.observability.notifications import Notice, announce
-from twin_resources.quality.retraining.launching import LoopTick
 from twin_resources.quality.retraining.manual_triggers import request_retraining
+from twin_resources.quality.retraining.training_launches import LoopTick
 from twin_resources.settings import load_secrets
 from twin_resources.statistics.retraining import RetrainingDecision
 from twin_resources.storage.state.state_tables import retrainings

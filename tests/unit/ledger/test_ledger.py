@@ -18,8 +18,8 @@ from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
+from twin_resources.quality.ledger.ledger_writer import LedgerWriter
 from twin_resources.quality.ledger.report import SyncReport
-from twin_resources.quality.ledger.storing import LedgerWriter
 from twin_resources.quality.retraining.alarm_records import count_excluded_scores
 from twin_resources.registry.route_names import FRONT_DESK
 

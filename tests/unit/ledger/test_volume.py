@@ -17,7 +17,7 @@ from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, to_trace_id
 from twin_resources.observability.trace_store.posted_scores import ScoreRow, build_score_row
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.statistics.poisoning import admit_reader_days
+from twin_resources.statistics.vote_limits import admit_reader_days
 
 Vote = tuple[str, str, int, float, int]  # id, reader, trace, value, arrival in milliseconds
 

@@ -29,7 +29,7 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.quality.ledger.ledger_tables import read_feed, scores
-from twin_resources.quality.ledger.storing import SCORES
+from twin_resources.quality.ledger.ledger_writer import SCORES
 from twin_resources.quality.retraining import score_watch
 from twin_resources.quality.retraining.alarm_records import oldest_open_alarms
 from twin_resources.quality.retraining.retraining_rules import rules_from_settings

@@ -2,7 +2,7 @@
 
 Scope: `Ledger.sync`, the only writer, and queries for users of the ledger.
 Out of scope: HTTP (`langfuse/client.py`), reading within a budget (`paged_feed.py`), converting
-a score into a value (`settling.py`), decisions based on values (`statistics/`).
+a score into a value (`settlement.py`), decisions based on values (`statistics/`).
 
 The trace store has no change feed. Its scores may arrive late, change or be deleted. Decisions are
 therefore made from this copy, which is complete up to a frontier and in which a settled value
@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING
 from twin_resources.authors import read_counted_scores
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
-from twin_resources.quality.ledger import ledger_tables, list_pages, reading
+from twin_resources.quality.ledger import ledger_tables, list_pages, sync_steps
 from twin_resources.quality.ledger.ledger_tables import FeedState
+from twin_resources.quality.ledger.ledger_writer import SCORES, LedgerWriter
 from twin_resources.quality.ledger.paged_feed import PagedFeed, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.quality.ledger.settling import DayClosing, settle
-from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
+from twin_resources.quality.ledger.settlement import DayClosing, settle
 from twin_resources.settings import Settings
 from twin_resources.storage.state.lease import Lease, LeaseBusyError
 from twin_resources.storage.state.state import State
@@ -61,7 +61,7 @@ class LedgerRules:
             would otherwise wait during a long sync.
         lag_s: the time before now at which windows end, because rows become visible late.
         overlap_s: the time by which a tick's first window overlaps the last one read.
-        closing: see `settling.settle`.
+        closing: see `settlement.settle`.
         quiet_s: the time from a day's end until the day is settled.
         clock_trust_s: the time after which a clock that has jumped ahead by more than six hours is
             trusted. Until then, nothing is read or settled.
@@ -154,7 +154,7 @@ class Ledger:
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                report.problem = reading.find_clock_problem(
+                report.problem = sync_steps.find_clock_problem(
                     self.state, now_ms, trust_after_ms=int(self.rules.clock_trust_s * 1000)
                 )
                 if not report.problem:
@@ -165,7 +165,7 @@ class Ledger:
 
     def _sync(self, lease: Lease, report: SyncReport, now_ms: int, start: float) -> None:
         rules = self.rules
-        remaining_requests = reading.remaining_requests(
+        remaining_requests = sync_steps.remaining_requests(
             self.state, rules.requests_per_minute, now_ms
         )
         allowed_requests = min(rules.requests, remaining_requests)
@@ -173,7 +173,7 @@ class Ledger:
             report.problem = f"the minute's {rules.requests_per_minute} requests are used up"
         budget = TickBudget(allowed_requests, start + rules.seconds)
         report.goal_ms = now_ms - int(rules.lag_s * 1000)
-        report.rewound_s = reading.rewind_feeds(
+        report.rewound_s = sync_steps.rewind_feeds(
             self.state,
             report.goal_ms + int(CLOCK_TOLERANCE_S * 1000),
             reread_from_ms=report.goal_ms - rules.reconcile_days * DAY_MS,
@@ -197,7 +197,7 @@ class Ledger:
             message = f"{type(error).__name__}: {error}"
             report.problem = f"the trace store returned invalid data ({message})"
         finally:
-            reading.record_requests(self.state, budget.spent, now_ms)
+            sync_steps.record_requests(self.state, budget.spent, now_ms)
         report.frontier_ms = self._frontier_ms()
         with writer.transaction() as connection:
             settle(
@@ -249,9 +249,9 @@ class Ledger:
         self._read_new_rows(traces, writer, budget, start, goal_ms)
         budget.requests += reserved_requests
         self._read_new_rows(scores, writer, budget, start, goal_ms)
-        reading.look_up_traces(traces, writer, budget, since_ms=start.frontier_ms)
+        sync_steps.look_up_traces(traces, writer, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
-            report.is_reconciling |= reading.reconcile(
+            report.is_reconciling |= sync_steps.reconcile(
                 pages,
                 writer,
                 budget,
@@ -261,14 +261,14 @@ class Ledger:
             )
         if not report.is_reconciling:
             # Once a day, the remaining budget goes to scores that appeared over a week late.
-            reading.reconcile(
+            sync_steps.reconcile(
                 scores,
                 writer,
                 budget,
                 goal_ms=goal_ms - rules.reconcile_days * DAY_MS,
                 every_ms=DAY_MS,
                 length_ms=(rules.retention_days - rules.reconcile_days) * DAY_MS,
-                name=reading.OLD_DAYS_PASS,
+                name=sync_steps.OLD_DAYS_PASS,
             )
 
     def _read_new_rows(

@@ -1,7 +1,7 @@
 """Define the ledger's tables in the state store and their schema version.
 
 Scope: the SQL tables, their indexes, opening them, the position of a feed.
-Out of scope: the meaning of rows (`traces.py`, `scores.py`, `settling.py`).
+Out of scope: the meaning of rows (`traces.py`, `scores.py`, `settlement.py`).
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
 # pyright: strict
@@ -46,7 +46,7 @@ traces = sa.Table(
 )
 
 # `status`:
-# - open: waiting to be settled; only an open score can be bet on, and only once
+# - open: waiting to be settled; only an open score can be settled, and only once
 # - settled: part of a settled value
 # - beside: its reader's day was settled by votes on another version or class
 # - late: its reader's day was settled without it

@@ -1,7 +1,7 @@
 """Request pages of traces and scores from the trace store.
 
 Scope: the two lists with their parameters, pages by time or by trace.
-Out of scope: the choice of windows (`paged_feed.py`), storing (`storing.py`).
+Out of scope: the choice of windows (`paged_feed.py`), storing (`ledger_writer.py`).
 API: https://api.reference.langfuse.com, `GET /v3/scores` and `GET /v2/observations`
 """
 # pyright: strict
@@ -17,7 +17,7 @@ from twin_resources.observability.trace_store.json_values import (
     format_timestamp,
     parse_timestamp_ms,
 )
-from twin_resources.quality.ledger.storing import SCORES, TRACES
+from twin_resources.quality.ledger.ledger_writer import SCORES, TRACES
 
 # The gateway's own scores have another environment (`gateway/hooks/automatic_scores.py`).
 ENVIRONMENT = "default"  # the environment of a score that names none

@@ -1,7 +1,7 @@
 """Read a list that has no change feed in time windows, oldest first, within a request budget.
 
 Scope: choosing the next window, halving windows, and the state stored for the next tick.
-Out of scope: requesting a page (`list_pages.py`), storing rows (`storing.py`).
+Out of scope: requesting a page (`list_pages.py`), storing rows (`ledger_writer.py`).
 Source: `GET /v3/scores` and `GET /v2/observations` return the rows of a time window page by page,
 newest first; https://api.reference.langfuse.com
 
@@ -26,8 +26,8 @@ from dataclasses import dataclass, replace
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.quality.ledger.ledger_tables import MAX_SPAN_MS, FeedState
+from twin_resources.quality.ledger.ledger_writer import LedgerWriter
 from twin_resources.quality.ledger.list_pages import ListPages, Row
-from twin_resources.quality.ledger.storing import LedgerWriter
 
 WINDOW_PAGES = 10  # the maximum number of pages per window; a longer window is halved
 

@@ -2,7 +2,7 @@
 
 Scope: API score → row, its kind (vote, edit, comparison, judgement, other), its author and
 reader, the stream in which it counts, and the reasons why a score never counts.
-Out of scope: reading scores (`paged_feed.py`), settling them (`settling.py`), an author's
+Out of scope: reading scores (`paged_feed.py`), settling them (`settlement.py`), an author's
 settings for a name (`authors/score_settings.py`).
 
 A score from another program (Langfuse's page, its SDK, an evaluator) has its own name and no

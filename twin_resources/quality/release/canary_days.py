@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.quality.ledger.settling import VOTE_STREAM
+from twin_resources.quality.ledger.settlement import VOTE_STREAM
 from twin_resources.quality.release.release_mode import pair_canary_values
 from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.statistics.promotion import PairedDifference

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import settled
 from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, DaySum
-from twin_resources.statistics.poisoning import ReaderTotals
+from twin_resources.statistics.vote_limits import ReaderTotals
 
 RATE_DAYS = 28
 SUMMED_DAYS = 730

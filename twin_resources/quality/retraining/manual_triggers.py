@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
-from twin_resources.quality.retraining import launching, retrainings, score_watch
-from twin_resources.quality.retraining.launching import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining import retrainings, score_watch, training_launches
 from twin_resources.quality.retraining.retrainings import RetrainingRequest
+from twin_resources.quality.retraining.training_launches import LoopTick, RetrainingLoop
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.retraining_limits import (
     PRIORITY,
@@ -39,7 +39,7 @@ def request_retraining(state: State, author: str, *, asked_by: str, reason: str,
 def run_request_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start requested retrainings. One retraining fulfils all requests of an author."""
     now_s = now.timestamp()
-    tick = LoopTick(notes=launching.settle_finished(loop, now=now_s))
+    tick = LoopTick(notes=training_launches.settle_finished(loop, now=now_s))
     with loop.state.read_transaction() as connection:
         requests_by_author = retrainings.open_requests(connection)
     for author, requests in requests_by_author.items():
@@ -52,13 +52,13 @@ def run_request_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
             tick.messages[author] = _begin_if_allowed(
                 loop, author, top_request.cause, key, tags, now_s, requests
             )
-    return launching.add_launches(loop, REQUEST_CAUSES, tick, now=now_s)
+    return training_launches.add_launches(loop, REQUEST_CAUSES, tick, now=now_s)
 
 
 def run_growth_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start a retraining for each author with enough posts or pairs since the last training."""
     now_s = now.timestamp()
-    tick = LoopTick(notes=launching.settle_finished(loop, now=now_s))
+    tick = LoopTick(notes=training_launches.settle_finished(loop, now=now_s))
     with loop.state.read_transaction() as connection:
         stable = score_watch.stable_versions(connection)
     for author, version in stable.items():
@@ -66,7 +66,7 @@ def run_growth_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         with isolate_failure("no retraining for new material", set_message):
             if message := _start_for_growth(loop, author, version, now_s):
                 tick.messages[author] = message
-    return launching.add_launches(loop, GROWTH_CAUSES, tick, now=now_s)
+    return training_launches.add_launches(loop, GROWTH_CAUSES, tick, now=now_s)
 
 
 def _start_for_growth(
@@ -107,7 +107,7 @@ def _begin_if_allowed(
     requests: Sequence[RetrainingRequest] = (),
 ) -> str:
     """Start a retraining unless a limit blocks it, and describe the result."""
-    training_usage = launching.training_usage(loop, author, now=now_s)
+    training_usage = training_launches.training_usage(loop, author, now=now_s)
     blocking_limit = find_blocking_limit(cause, training_usage, loop.limits(author), now=now_s)
     fingerprint = loop.inputs.read_current(author)
     if blocking_limit:

@@ -1,8 +1,8 @@
 """Store retrainings. An author has at most one unfinished retraining, regardless of its cause.
 
 Scope: adding a retraining, claiming its launch, its outcome, manual requests and forget requests.
-Out of scope: deciding (`quality.py`, `manual_triggers.py`), the outcome of runs (`launching.py`),
-starting runs (`twin_sensors`).
+Out of scope: deciding (`quality_tick.py`, `manual_triggers.py`), the outcome of runs
+(`training_launches.py`), starting runs (`twin_sensors`).
 
 A retraining is added in the transaction of its decision. Its run is *offered* to the daemon, and
 offered again if no run appears because the daemon was killed between decision and launch. Each

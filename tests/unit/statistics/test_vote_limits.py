@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin_resources.statistics.poisoning import (
+from twin_resources.statistics.vote_limits import (
     ReaderTotals,
     admit_reader_days,
     max_new_reader_values,

@@ -21,10 +21,10 @@ from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.ledger.ledger_tables import scores
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.quality.ledger.settling import settle
+from twin_resources.quality.ledger.settlement import settle
 from twin_resources.quality.retraining import alarm_records
-from twin_resources.quality.retraining.launching import LoopTick
-from twin_resources.quality.retraining.quality import run_tick
+from twin_resources.quality.retraining.quality_tick import run_tick
+from twin_resources.quality.retraining.training_launches import LoopTick
 from twin_resources.storage.state.state import State
 
 __all__ = ["trace_environment"]

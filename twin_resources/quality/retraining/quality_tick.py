@@ -22,17 +22,16 @@ from twin_resources.quality.ledger.scores import DAY_MS, JUDGE
 from twin_resources.quality.retraining import (
     alarm_records,
     daily_aggregates,
-    launching,
     retrainings,
     score_watch,
+    training_launches,
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.earlier_versions import roll_back_if_better
-from twin_resources.quality.retraining.launching import LoopTick, RetrainingLoop
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS
+from twin_resources.quality.retraining.training_launches import LoopTick, RetrainingLoop
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.detector import StreamEvidence
-from twin_resources.statistics.poisoning import unconfirmed_fall_reason
 from twin_resources.statistics.retraining import (
     AlarmContext,
     RetrainingDecision,
@@ -42,6 +41,7 @@ from twin_resources.statistics.retraining import (
     replace_with_rollback,
 )
 from twin_resources.statistics.retraining_limits import DAY_S
+from twin_resources.statistics.vote_limits import unconfirmed_fall_reason
 from twin_resources.storage.state.failure_isolation import isolate_failure
 
 # Dagster's daemon aborts a tick after 60 s and loses its decisions. A read of the trace store may
@@ -56,12 +56,12 @@ def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     now_s, deadline = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
     sync_message = f"{report.problem}: nothing decided" if report.problem else report.message
-    tick = LoopTick(notes=[sync_message, *launching.settle_finished(loop, now=now_s)])
+    tick = LoopTick(notes=[sync_message, *training_launches.settle_finished(loop, now=now_s)])
     if not report.problem:
         processor = _TickProcessor(loop, tick, now_s, deadline)
         processor.check_all_new_days()
         processor.decide_all()
-    return launching.add_launches(loop, ("quality",), tick, now=now_s)
+    return training_launches.add_launches(loop, ("quality",), tick, now=now_s)
 
 
 @dataclass
@@ -172,7 +172,7 @@ class _TickProcessor:
             version=score_watch.version_name(stable),
             alarm=alarm,
             training_fingerprint=current_inputs,
-            usage=launching.training_usage(self.loop, author, now=self.now_s),
+            usage=training_launches.training_usage(self.loop, author, now=self.now_s),
             limits=self.loop.limits(author),
             now=self.now_s,
             alarmed_authors=len(alarmed_authors),

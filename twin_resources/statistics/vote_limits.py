@@ -2,7 +2,7 @@
 
 Scope: the share of settled values of each reader and of new readers, and whether readers who voted
 before a fall confirm it.
-Out of scope: settling (`twin_resources/quality/ledger/settling.py`, which calls
+Out of scope: settling (`twin_resources/quality/ledger/settlement.py`, which calls
 `admit_reader_days`), reading readers and times (`daily_aggregates.py`), and reporting.
 Method: admission depends on the reader and the time, never on the value, so it does not bias the
 mean.

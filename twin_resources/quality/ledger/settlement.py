@@ -1,7 +1,7 @@
-"""Settle scores into values for betting: each score once, in an order that never changes.
+"""Settle scores into values: each score once, in an order that never changes.
 
 Scope: closing reader-days, settling judgements, limits on readers and days.
-Out of scope: reading scores (`paged_feed.py`), betting (`statistics/`).
+Out of scope: reading scores (`paged_feed.py`), detecting a fall (`statistics/`).
 
 The votes of one reader in one stream and UTC day become one value, because consecutive scores by
 one reader would void the detectors' guarantee. The value is the mean of the reader's votes on the
@@ -9,11 +9,11 @@ most frequent version and class (the earliest in a tie), since each class has it
 day is closed two hours after its end (`ledger.DAY_QUIET_S`), once every score from before its end
 has been read. A vote that is read later joins the open day, unless its reader's day was settled
 without it. It then corrects only reports. Each judgement is a separate value, settled with its day.
-A settled day is complete, so it can be bet on as a whole. The transaction that settles a value also
-assigns its sequence number within the author.
+A settled day is complete, so the detector can use its sum. The transaction that settles a value
+also assigns its sequence number within the author.
 
 No reader settles more than a fixed share of an author's values in the last `READER_CAP_DAYS` days
-(`statistics/poisoning.admit_reader_days`). No day settles more values than three usual days
+(`statistics/vote_limits.admit_reader_days`). No day settles more values than three usual days
 (`max_values_per_day`). Once an author's stream is two weeks old, readers first seen within the last
 two weeks settle at most a tenth of a day's values (`max_new_reader_values`). Selection depends on
 the reader and the time, never on the value.
@@ -35,7 +35,7 @@ import sqlalchemy as sa
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.statistics.poisoning import (
+from twin_resources.statistics.vote_limits import (
     NEW_READER_DAYS,
     admit_reader_days,
     max_new_reader_values,

@@ -1,7 +1,7 @@
 """Write new, changed, deleted and late rows of the trace store into the ledger.
 
 Scope: the transaction of one window, and the status of each row.
-Out of scope: reading (`paged_feed.py`), settling (`settling.py`).
+Out of scope: reading (`paged_feed.py`), settling (`settlement.py`).
 Method: upserts by the trace store's own ids, so a row that is read twice is stored once.
 """
 # pyright: strict
@@ -26,7 +26,7 @@ from twin_resources.quality.ledger.scores import (
     build_score_row,
     complete_from_trace,
 )
-from twin_resources.quality.ledger.settling import DayClosing
+from twin_resources.quality.ledger.settlement import DayClosing
 from twin_resources.quality.ledger.traces import build_trace_row
 from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State

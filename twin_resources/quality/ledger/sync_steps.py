@@ -1,7 +1,7 @@
 """Look up traces, read days again, and limit what a clock or the request limit allows.
 
 Scope: look-ups, passes over the last days, the clock, requests per minute.
-Out of scope: pages (`list_pages.py`), windows (`paged_feed.py`), storing (`storing.py`).
+Out of scope: pages (`list_pages.py`), windows (`paged_feed.py`), storing (`ledger_writer.py`).
 """
 # pyright: strict
 
@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.ledger_tables import FeedState, read_feed, store_feed
+from twin_resources.quality.ledger.ledger_writer import LISTING_COLUMNS, SCORES, LedgerWriter
 from twin_resources.quality.ledger.list_pages import ListPages
 from twin_resources.quality.ledger.paged_feed import PagedFeed, TickBudget
-from twin_resources.quality.ledger.storing import LISTING_COLUMNS, SCORES, LedgerWriter
 from twin_resources.storage.state.state import State
 
 _IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
