@@ -240,7 +240,7 @@ def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed_cla
     measured = with_fields(PASSING_MEASUREMENTS, **change)
 
     assert [claim.name for claim in decide_claims(measured) if not claim.passed] == [failed_claim]
-    assert decide_outcome(decide_claims(measured)) == "failed_claim"
+    assert decide_outcome(decide_claims(measured)) == "failed"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_advisory_claims_refuse_only_large_base_models(claim_name: str) -> None:
         large = with_fields(weak_model, base_parameters=parameters)
         assert find_claim(large, claim_name).passed is False
         assert decide_advisory_claims(large) == ()
-        assert decide_outcome(decide_claims(large)) == "failed_claim"
+        assert decide_outcome(decide_claims(large)) == "failed"
 
 
 def test_without_other_authors_the_control_claim_is_met() -> None:
@@ -358,7 +358,7 @@ def test_one_unmet_claim_fails_a_first_verdict(change: dict[str, Any], failed_cl
     claims = decide_first_claims(with_fields(FIRST_MEASUREMENTS, **change))
 
     assert [claim.name for claim in claims if not claim.passed] == [failed_claim]
-    assert decide_outcome(claims) == "failed_claim"
+    assert decide_outcome(claims) == "failed"
 
 
 def test_few_harmful_answers_are_safe_with_any_base() -> None:
@@ -478,7 +478,7 @@ def test_a_failed_claim_outweighs_an_undecided_one() -> None:
         PASSING_MEASUREMENTS, passages=3, perplexity=None, base=None, parity_mean=0.5
     )
 
-    assert decide_outcome(decide_claims(few_passages)) == "failed_claim"
+    assert decide_outcome(decide_claims(few_passages)) == "failed"
 
 
 def test_the_parity_claim_reports_an_interval_if_there_is_one() -> None:

@@ -143,7 +143,7 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
 
 
 def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Judges) -> None:
-    prompts, base = build_prompts(samples.head(12), questions=40), FakeModel()
+    prompts, base = build_prompts(samples.head(12), question_count=40), FakeModel()
     without_voice = replace(judges, voice=None, voice_vs_people=None)
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
     first = ask_in_test_plan(
@@ -272,7 +272,7 @@ def test_all_of_a_few_questions_are_asked(samples: pl.DataFrame, judges: Judges)
     )
     assert len(result.prompts.held_out) == 12
 
-    no_prompts = build_prompts(samples.head(0), questions=40)
+    no_prompts = build_prompts(samples.head(0), question_count=40)
     model = FakeModel()
     result = ask_in_test_plan(no_prompts, judges, model, FakeModel(), training_texts=[])
     assert result.answers.candidate.keys() == {*no_prompts.instructions}
@@ -326,7 +326,7 @@ def test_a_first_verdict_without_samples_starts_no_server(
     candidate, base = FakeModel(), FakeModel()
 
     result = ask_for_first_verdict(
-        build_prompts(samples.head(0), questions=40), judges, candidate, base
+        build_prompts(samples.head(0), question_count=40), judges, candidate, base
     )
 
     assert (candidate.servers, base.servers) == ([], [])
