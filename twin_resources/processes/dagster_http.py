@@ -358,7 +358,7 @@ class DagsterHTTP:
     def _unreachable_error(self, tried: str, error: httpx.TransportError) -> TwinError:
         return TwinError(
             tried,
-            found=f"{self.url} does not result ({type(error).__name__})",
+            found=f"{self.url} does not answer ({type(error).__name__})",
             next_step="see `twin status`; start the stack with `twin up`",
         )
 

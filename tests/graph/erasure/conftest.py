@@ -1,6 +1,6 @@
 """Provide a home in which a post, a reader and an author have every kind of erasable data.
 
-Scope: creating that home with the project's own parts: assets in a real Dagster installation,
+Scope: creating that home with the project's own parts: assets in a real Dagster instance,
 trace store, ledger, outbox, a checkpoint, logs. Out of scope: searching for the planted words
 (`planted_words.py`), tests.
 """
