@@ -71,7 +71,8 @@ def measure_checkpoint(
         log: function that receives progress lines without post text.
 
     Returns:
-        The evaluation, and the held-out answers of author, candidate and base, which are post text.
+        The evaluation, and the held-out answers of author, candidate and base. The author's are
+        the text of posts.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as required.
@@ -236,7 +237,7 @@ def _collect_samples(
     *,
     is_first_verdict: bool = False,
 ) -> LikelihoodSamples:
-    """Return the samples for the models.
+    """Tokenize the samples whose likelihoods the models compute.
 
     A first verdict needs only held-out passages. The whole gate needs the other samples even if
     there are too few passages to decide.

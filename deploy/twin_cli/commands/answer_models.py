@@ -73,8 +73,9 @@ def sync_answer_model(
         The answer model if it is now the stable version, else None.
 
     Raises:
-        TwinError: the newly named model cannot be prepared or does not answer. The registry and
-            the author's file are unchanged. If it was named before, the error is only printed.
+        TwinError: the newly named model cannot be prepared or does not answer. The author's
+            file gets its previous answer model back, and the registry is unchanged. If the model
+            was named before, the error is only printed.
     """
     registry = open_registry(settings)
     try:
@@ -170,15 +171,15 @@ def _register_answer_model(
             "stable",
             actor=current_actor(),
             reason=PROMOTION_REASON,
-            force=version.state != "retired",  # a retired version was once chosen the same way
+            force=version.state != "retired",  # a retired version needs no force
         )
     display.log(
         f"v{version.version} answers until a tuned version has beaten it: {named_model.name}"
     )
     if named_model.is_remote:
         display.log(
-            "questions, posts and trials are sent to that address; its charges count towards no "
-            "budget here",
+            "questions, posts and trials are sent to that address; its charges do not count "
+            "towards any budget here",
             style="yellow",
         )
     return registry.get(author.slug, version.version)

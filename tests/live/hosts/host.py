@@ -126,7 +126,7 @@ class Host:
         self.processes.clear()
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
-        """Return status and document of the readiness route; status 0 if the gateway is down."""
+        """Return the HTTP status and the JSON body of the readiness route; 0 if it is down."""
         try:
             url = f"http://127.0.0.1:{self.port}/health/readiness"
             response = httpx.get(url, trust_env=False, timeout=120)
@@ -135,7 +135,7 @@ class Host:
         return response.status_code, response.json()
 
     def ask(self, model: str, question: str) -> dict[str, Any]:
-        """Return a short greedy answer of this host's gateway."""
+        """Return the gateway's response to a question, as JSON; the answer is short and greedy."""
         response = httpx.post(
             f"http://127.0.0.1:{self.port}/v1/chat/completions",
             headers={"Authorization": f"Bearer {load_secrets(self.settings).gateway_key}"},
@@ -162,7 +162,10 @@ class Host:
         return str(response.json()["twin"]["version"]) if response.status_code == 200 else ""
 
     def wait(self, is_true: Callable[[], object], *, timeout_s: float = TIMEOUT_S) -> float:
-        """Wait until `is_true()`, and return the seconds; after a timeout, fail with the logs."""
+        """Wait until `is_true()`, and return the seconds.
+
+        Fail with the logs after a timeout, or if a program ends.
+        """
         started_at = time.monotonic()
         while not is_true():
             ended_programs = [

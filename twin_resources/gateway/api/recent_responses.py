@@ -34,7 +34,7 @@ from twin_resources.observability.langfuse.tombstones import tombstone_hash
 from twin_resources.privacy import redact
 from twin_resources.storage.state.state import State
 
-ROW_OVERHEAD = 300  # bytes counted for each row, because an empty answer takes space too
+ROW_OVERHEAD = 300  # characters counted for each row, because an empty answer takes space too
 MAX_CHARACTERS = 32_000_000  # limit for all rows; at least 120 requests with the longest body
 # A third of the time for which the embedded trace store keeps traces.
 RETENTION_S = 30 * 24 * 3600.0
@@ -84,7 +84,8 @@ class RecentResponses:
         open_state: opens the state store; called at the first request that names or stores an
             answer.
         author_language: returns an author's language, which selects the formats of personal data.
-        max_characters: limit on all texts together; the oldest answers are deleted first.
+        max_characters: limit on the characters of all rows, each with `ROW_OVERHEAD`; the oldest
+            answers are deleted first.
         clock: returns Unix seconds.
     """
 
@@ -116,9 +117,11 @@ class RecentResponses:
             text: the answer.
             previous: trace id of the answer that the turns follow.
         """
-        region = self.author_language(origin.author)
-        turns_json = json.dumps([_redact_turn(turn, region) for turn in turns], ensure_ascii=False)
-        answer = redact(text, region=region).text
+        language = self.author_language(origin.author)
+        turns_json = json.dumps(
+            [_redact_turn(turn, language) for turn in turns], ensure_ascii=False
+        )
+        answer = redact(text, region=language).text
         try:
             with self._store.transaction() as connection:
                 connection.execute(

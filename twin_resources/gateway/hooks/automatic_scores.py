@@ -4,8 +4,8 @@ Scope: names, ids and values of the scores. These are the answer's support by it
 US dollars, the best quotation's score and threshold, and the findings of the guards.
 Out of scope: feedback from readers (`feedback.py`), judges, which also read the question.
 
-Support is lexical: it detects invented names and numbers but not faulty reasoning. Word
-overlap with the source: Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173.
+Support is lexical: it detects invented names, and numbers of four or more digits, but not faulty
+reasoning. Word overlap with the source: Maynez et al., 2020, https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ _LONGER_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function wor
 def lexical_support(answer: str, passages: str) -> float | None:
     """Return the share of the answer's words that the passages contain, from 0 to 1.
 
-    Only distinct words of four or more letters count.
+    Only distinct words and numbers of four or more characters count.
 
     Returns:
         The share, or None if the answer has no such word or there are no passages.

@@ -22,7 +22,7 @@ NO_STABLE = "none: base model + retrieval answer"
 
 
 def unreported_moves(moves: Sequence[Move], last_move_number: int) -> list[Move]:
-    """Return the moves that no `released_model` record contains yet.
+    """Return the moves that no `released_model` record contains yet, except those to `candidate`.
 
     Args:
         moves: an author's history.
