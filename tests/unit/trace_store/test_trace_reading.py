@@ -129,6 +129,18 @@ def test_all_pages_of_scores_are_searched(store: Store, client: LangfuseClient) 
     assert [int(row.trace_id, 16) for row in page.rows] == [1]
 
 
+def test_a_trace_with_two_matching_scores_is_listed_once(
+    store: Store, client: LangfuseClient
+) -> None:
+    """Its two scores are on different pages of scores."""
+    store.post_spans(*(make_span(number) for number in range(1, 51)))
+    for number in (1, *range(2, 51), 1):
+        store.now_ms += 10
+        post_score(store, number, "thumbs", float(number > 1))
+    page = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
+    assert [int(row.trace_id, 16) for row in page.rows] == [1]
+
+
 def test_a_trace_is_a_tree_of_its_stored_spans(store: Store, client: LangfuseClient) -> None:
     """A span whose parent was never stored is a root."""
     inner = make_span(7, parent=f"{7:016x}") | {"spanId": "00000000000000aa", "name": "inner"}

@@ -308,8 +308,10 @@ def _read_page_by_score(
         trace_ids = dict.fromkeys(
             score_trace_id(score) for score in scores if condition.matches(score.get("value"))
         )
-        trace_ids.pop("", None)
-        rows += _read_rows(client, trace_filter, list(trace_ids))
+        # A trace with several matching scores is listed once.
+        listed_ids = {"", *(row.trace_id for row in rows)}
+        new_ids = [trace_id for trace_id in trace_ids if trace_id not in listed_ids]
+        rows += _read_rows(client, trace_filter, new_ids)
         if not cursor or len(rows) >= limit:
             break
     return TracePage(tuple(rows), cursor)
