@@ -73,7 +73,7 @@ collect_feedback = dg.define_asset_job(
 judge_answers = dg.define_asset_job(
     "judge_answers",
     selection=dg.AssetSelection.assets("judged_interactions"),
-    # This is a separate job, because it waits for the pool `training`.
+    # A separate job, because it waits for the pool `training`, and `collect_feedback` must not.
     description="Score new answers of one author's twin with the judges.",
     executor_def=dg.in_process_executor,
 )

@@ -68,5 +68,5 @@ def new_material(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start a retraining once enough posts or pairs are newer than the stable version."""
+    """Start a retraining once enough posts or pairs were added since the stable one was trained."""
     return evaluate_loop(context, settings, registry, training_inputs, run_growth_tick)

@@ -1,6 +1,6 @@
 """Define the sensor `quality_dropped`, which starts at most one retraining per detector alarm.
 
-Scope: the code between Dagster and `retraining.quality.run_tick`.
+Scope: the code between Dagster and `retraining.quality_tick.run_tick`.
 Out of scope: reading scores, decisions and storage (`twin_resources/quality/retraining`).
 Method: deploy/docs/architecture.md, section "The loop".
 """
@@ -81,7 +81,7 @@ def evaluate_loop(
 
 
 def format_message(loop_tick: LoopTick) -> str:
-    """Return a line for up to 25 authors, those with decisions first, and then the notes."""
+    """Return one line each for up to 25 authors, those with decisions first, and then the notes."""
     ordered_authors = sorted(
         loop_tick.messages, key=lambda author: (author not in loop_tick.decisions, author)
     )

@@ -143,12 +143,9 @@ def find_changed_graph_tests(project: Path) -> list[str]:
 
 
 def count_workers(available_bytes: int) -> int:
-    """Return the largest number of workers that leaves memory for one more, at least two."""
-    return (
-        MAX_WORKERS
-        if available_bytes >= (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES
-        else MIN_WORKERS
-    )
+    """Return `MAX_WORKERS` if the memory suffices for one more worker, else `MIN_WORKERS`."""
+    required_bytes = (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES
+    return MAX_WORKERS if available_bytes >= required_bytes else MIN_WORKERS
 
 
 def run_static_stage(stage: Stage, outcome: CheckOutcome) -> bool:

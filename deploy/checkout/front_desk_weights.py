@@ -227,7 +227,9 @@ def main() -> None:
 
 def write_weights(weights: FittedWeights, file: Path, *, example_count: int) -> None:
     """Write the weights for `message_kinds.read_weights` and print their size."""
-    np.savez_compressed(file, **vars(weights))
+    arrays = dict(vars(weights))
+    arrays["examples"] = arrays.pop("examples_digest")  # its name in the file
+    np.savez_compressed(file, **arrays)
     sys.stdout.write(
         f"{file}: {file.stat().st_size:,} bytes, fitted to {example_count:,} examples\n"
     )

@@ -116,9 +116,8 @@ DECLARED_ARGUMENTS: dict[str, set[str]] = {}
 """Argument names of each command, by `module.function`."""
 
 
-COMMANDS_WITHOUT_FETCH = {
-    "serving_command.run_serve"
-}  # the program fetches the author files itself
+# The program of `twin serve` fetches the author files itself.
+COMMANDS_WITHOUT_FETCH = {"serving_command.run_serve"}
 
 
 def load_command_function(target: str) -> Callable[..., int]:

@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure_day(worker: Host, answers: Host, traces: Host, *, slugs: Sequence[str]) -> list[Row]:
-    """Run the day on three hosts (worker, gateway, trace store) and return its rows."""
+    """Run the day on two hosts (worker, gateway) and a trace store, and return its rows."""
     for host in (worker, answers):
         for prepared in prepare_weights().iterdir():
             if prepared.is_dir() and prepared.name != "wheels":

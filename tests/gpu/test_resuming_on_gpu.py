@@ -1,4 +1,4 @@
-"""Test that a killed training resumes with the same result, and preference tuning on a GPU.
+"""Test on a GPU that a killed training resumes with the same result, and preference tuning.
 
 A GPU adds in no fixed order, so weights are compared within a tolerance on a GPU and bit for bit on
 the CPU. The adapters' dropout is 0.1: if the random numbers after the checkpoint differed,

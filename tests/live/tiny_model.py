@@ -31,7 +31,7 @@ def make_tiny_model(
         vocabulary: the number of tokens to keep, starting with the first; 0 keeps all.
         spread: standard deviation of the weights. The output layer is the embedding, which
             adapters do not change, so with 0.02 all tokens remain about equally likely after
-                training.
+            training.
     """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

@@ -26,7 +26,7 @@ RELEASED_STATES = frozenset({"stable", "retired"})
 def find_best_released(
     versions: Sequence[ModelVersion], *, candidate: ModelVersion
 ) -> ModelVersion | None:
-    """Return the released version with the candidate's base and the lowest ratio to that base.
+    """Return the released version with the candidate's base and the lowest perplexity ratio to it.
 
     Args:
         versions: all versions of the author.

@@ -241,7 +241,7 @@ def ask_until_decided(
     progress: ProgressLines,
     refused_claims: Sequence[str] = (),
 ) -> AnsweredPrompts:
-    """Ask the red-team prompts, then held-out questions until all claims are decided.
+    """Ask red-team prompts and held-out questions until all claims are decided, then instructions.
 
     Args:
         prompts: prompts with all held-out questions that may be asked, in random order.

@@ -64,7 +64,7 @@ def find_working_folder() -> Path:
 def prepare_programs(
     settings: Settings, *, environ: Mapping[str, str] = os.environ, writes_dagster_home: bool = True
 ) -> Sequence[Program]:
-    """Write Dagster's home, and return every program of the stack with the ports in `settings`.
+    """Return every program of the stack, with the ports in `settings`; write Dagster's home.
 
     Args:
         writes_dagster_home: whether to write Dagster's home, which Dagster's programs need.

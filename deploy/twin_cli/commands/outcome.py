@@ -45,7 +45,7 @@ class OutcomeCode(IntEnum):
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """How a training run ended, and why.
+    """The outcome for an author, and its reasons.
 
     Attributes:
         verdict: the gate's verdict with its claims, or None if the gate was never reached.

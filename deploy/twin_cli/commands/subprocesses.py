@@ -4,9 +4,9 @@ Scope: running `python -m …` with the stack's environment, forwarding its outp
 Out of scope: supervised programs (`processes/supervisor.py`), and the modules' work.
 
 Exports and the preparation of the base model, the embedder and the answer model run in separate
-processes. These modules load torch, PEFT and llama.cpp. Those libraries read
-environment variables at import, write to standard output and use gigabytes of memory. All other
-code is called directly. By convention, the modules write their result to standard output and their
+processes, because they load torch, PEFT and llama.cpp. These libraries read environment variables
+at import, write to standard output and use gigabytes of memory. All other code is called directly.
+By convention, the modules write their result to standard output and their
 progress to standard error.
 """
 # pyright: strict

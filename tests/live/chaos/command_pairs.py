@@ -47,7 +47,7 @@ COMMAND_PAIRS: Mapping[str, CommandPair | str] = {
     ),
     "batch": _twice("batch", "QUESTIONS", "--out", "OUT", refusal="another command is working on"),
     "pause": CommandPair(
-        ("pause", SLUG, *REASON), ("pause", SLUG, "--resume"), refusal="nothing is paused"
+        ("pause", SLUG, *REASON), ("pause", SLUG, "--resume"), refusal="it is not paused"
     ),
     "backup": _twice("backup", "BACKUP", refusal="a file with that name"),
     "restore": _twice(
@@ -57,9 +57,7 @@ COMMAND_PAIRS: Mapping[str, CommandPair | str] = {
     "lower-floor": _twice("lower-floor", *REASON),
     "rollback": _twice("rollback", *REASON, refusal="retired version|may move to"),
     "release": _twice("release", "v3", *REASON, refusal="may move to"),
-    "retrain": _twice(
-        "retrain", *REASON, refusal="request 1 is waiting|one was requested|run .* is"
-    ),
+    "retrain": _twice("retrain", *REASON, refusal="request 1 is waiting|one is pending|run .* is"),
     "forget": _twice("forget", "--author", SLUG, "--post", "POST"),
     "chat": _twice("chat"),
     "stop": _twice("stop"),

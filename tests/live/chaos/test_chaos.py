@@ -307,7 +307,7 @@ def require_intact(home: ChaosHome) -> None:
 
 
 def wait_until(is_true: Callable[[], bool], home: ChaosHome) -> None:
-    """Wait a minute for a condition, because killed programs take seconds to restart."""
+    """Wait until a condition holds, for 60 tries: killed programs take seconds to restart."""
     for _ in range(60):
         if is_true():
             return

@@ -48,12 +48,15 @@ def used_home(
     return UsedHome(settings, identifiers["key"], identifiers["checkpoint"])
 
 
-def find_tables_with(url: str, word: str) -> set[str]:
-    """Return the tables that contain the word as a whole word, also in compressed values.
+def find_tables_with(url: str, text: str, *, whole_word: bool = False) -> set[str]:
+    """Return the tables that contain the text, also in compressed values.
 
-    A search for parts of words would find the slug `ada` in one of seventy random hashes.
+    Args:
+        whole_word: not to find the slug `ada` in one of seventy random hashes.
     """
-    pattern = re.compile(rf"(?<![0-9a-z]){re.escape(word)}(?![0-9a-z])")
+    pattern = re.compile(
+        rf"(?<![0-9a-z]){re.escape(text)}(?![0-9a-z])" if whole_word else re.escape(text)
+    )
     engine = sa.create_engine(url)
     metadata = sa.MetaData()
     with engine.connect() as connection:
@@ -62,7 +65,7 @@ def find_tables_with(url: str, word: str) -> set[str]:
             table.name
             for table in metadata.sorted_tables
             for row in connection.execute(sa.select(table))
-            if any(pattern.search(text) for value in row for text in decode_value(value))
+            if any(pattern.search(decoded) for value in row for decoded in decode_value(value))
         }
     engine.dispose()
     return names
@@ -169,8 +172,10 @@ def test_erased_subjects_are_in_no_row_no_page_and_no_file(
 
     with used_home.dagster() as dagster:
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=AUTHOR))
-    assert {"event_logs", "dynamic_partitions"} <= find_tables_with(postgresql_url, AUTHOR)
+    assert {"event_logs", "dynamic_partitions"} <= find_tables_with(
+        postgresql_url, AUTHOR, whole_word=True
+    )
     result = forget(used_home, ErasureSubject("author", AUTHOR, AUTHOR))
     assert read_certificate(result)["kind"] == "author"
-    assert find_tables_with(postgresql_url, AUTHOR) == set()
+    assert find_tables_with(postgresql_url, AUTHOR, whole_word=True) == set()
     assert find_tables_with(postgresql_url, "ada wright") == set()

@@ -24,7 +24,7 @@ BODY = {
     "max_tokens": 12,
     "temperature": 0.0,
 }
-# Prepares an empty disk, serving_host the candidate and asks it, as a gate does.
+# Prepares an empty disk, serves the candidate and asks it, as a gate does.
 GATE_SCRIPT = """
 import httpx, json, sys
 from contextlib import closing

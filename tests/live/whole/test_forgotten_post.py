@@ -54,7 +54,7 @@ def test_the_certificate_names_the_post_and_a_retraining_starts(stack: FinishedS
     assert len(certificate["tainted"]) == 1
     [tags] = json.loads((stack.work / "retraining.json").read_text())
     refused = (stack.work / "refused.log").read_text()
-    assert re.search(r"run \w{8} is \w+|one was requested \(forget\)", refused), refused
+    assert re.search(r"run \w{8} is \w+|one is pending \(forget\)", refused), refused
     assert tags["dagster/partition"] == AUTHOR
     assert int(tags["dagster/priority"]) == PRIORITY["forget"]
     assert PRIORITY["forget"] > PRIORITY["quality"] > PRIORITY["new_posts"]

@@ -14,7 +14,7 @@ from tests.unit.documents.prose import PAGES, split_sentences
 MAX_MEAN_WORDS = 18
 MAX_SENTENCE_WORDS = 35
 MAX_RECORD_WORDS = 150
-MAX_PAGE_WORDS = 4_500
+MAX_DECISIONS_WORDS = 4_500
 DOCS = ROOT / "deploy" / "docs"
 
 
@@ -48,4 +48,4 @@ def test_decisions_are_short_dated_records() -> None:
     assert len(set(titles)) == len(titles)
     prose = [re.sub(r"^\|.*$|^#.*$", "", record, flags=re.MULTILINE) for record in records]
     assert [body[:40] for body in prose if len(body.split()) > MAX_RECORD_WORDS] == []
-    assert len(page.split()) <= MAX_PAGE_WORDS
+    assert len(page.split()) <= MAX_DECISIONS_WORDS

@@ -71,7 +71,7 @@ def test_erasing_a_post_clears_fields_with_its_text_and_deletes_rows_keyed_by_it
     add_note(state, TEXT[:40] + "s", said="kept")
     add_note(state, "again", said=TEXT)
     assert store.find_remaining(ERASED_POST) == ["notes_of_a_test"] * 3, (
-        "each of the three matching rows must be reported, up to three per table"
+        "three of the four matching rows must be reported, which is the maximum per table"
     )
 
     assert store.erase(ERASED_POST) == 4
@@ -157,8 +157,12 @@ def test_spending_keeps_its_amount_but_loses_the_name(installation: Installation
     with installation.state.read_transaction() as connection:
         rows = connection.execute(sa.select(spending.c.author, spending.c.key, spending.c.nano))
         totals = {(row.author, row.key): row.nano for row in rows}
-    key, nano_usd = "k" * 16, 1_000_000_000
-    assert totals == {("", key): nano_usd // 4, ("bea", key): nano_usd // 2, ("", ""): nano_usd}
+    key, nano_per_usd = "k" * 16, 1_000_000_000
+    assert totals == {
+        ("", key): nano_per_usd // 4,
+        ("bea", key): nano_per_usd // 2,
+        ("", ""): nano_per_usd,
+    }
 
 
 def test_the_journal_keeps_a_request_and_clears_its_subject_once_closed(
@@ -246,6 +250,5 @@ def test_a_text_shared_with_another_post_may_be_imported_again(installation: Ins
         record_post(installation, target)
         posts = journal.read_forgotten_posts(installation.state, "ada")
         assert [posts.contains_source(name) for name in texts] == [is_known, is_known, False, False]
-        assert [posts.contains_text(text) for text in ("own", "shared", "c")] == [
-            *(is_known, False, False)
-        ]
+        is_contained = [posts.contains_text(text) for text in ("own", "shared", "c")]
+        assert is_contained == [is_known, False, False]

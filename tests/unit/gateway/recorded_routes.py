@@ -243,7 +243,7 @@ def read_recorded() -> list[dict[str, Any]]:
 
 
 def write_recorded() -> None:
-    """Write each distinct_lines outcome once, and the index of each case's outcome."""
+    """Write each distinct outcome once, and the index of each case's outcome."""
     with tempfile.TemporaryDirectory() as folder:
         home = load_settings().model_copy(update={"home": Path(folder)})
         lines_by_case = [json.dumps(case, ensure_ascii=False) for case in compute_outcomes(home)]

@@ -15,7 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkout.front_desk_weights import corpus_digest, fit_weights, read_examples
+from checkout.front_desk_weights import (
+    corpus_digest,
+    fit_weights,
+    read_examples,
+    write_weights,
+)
 from checkout.rewriting_weights import build_samples, samples_digest
 
 from tests.bench import bench_front_desk as bench
@@ -65,6 +70,15 @@ def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.M
     rows = {row.name: row for row in bench.measure("tuned", every=2)}
     failed = [name for name, row in rows.items() if not row.holds and row.unit == "share"]
     assert not failed, "the changed weights have made the front desk worse"
+
+
+def test_written_weights_are_read_back(tmp_path: Path) -> None:
+    shipped_weights = read_weights(WEIGHTS)
+    write_weights(shipped_weights, tmp_path / "weights.npz", example_count=1)
+    read_back = read_weights(tmp_path / "weights.npz")
+    assert vars(read_back).keys() == vars(shipped_weights).keys()
+    for name, value in vars(shipped_weights).items():
+        np.testing.assert_array_equal(getattr(read_back, name), value)
 
 
 @pytest.mark.drawn(1, of="shipped weights")

@@ -175,8 +175,8 @@ def run_forecast(**changes: Any) -> dict[str, float]:
 
 
 def test_the_forecast_is_within_a_third_of_the_measured_first_run() -> None:
-    """Measured on two busy cores without bf16: installation, first answer, and training on 100,000
-    tokens in 783 s. The recipe for such cores now has 70,000 tokens.
+    """Measured on two busy cores without bf16: installation in 233 s, the first answer 61 s later,
+    and training on 100,000 tokens in 783 s. The recipe for such cores now has 70,000 tokens.
     """
     estimate = run_forecast(bf16=False)
     for name, measured in (
@@ -188,7 +188,8 @@ def test_the_forecast_is_within_a_third_of_the_measured_first_run() -> None:
     text = forecast.format_forecast(estimate)
     for part in ("installed at 3:", "first quotation at 4:", "training takes 9:", "the gate "):
         assert part in text
-    assert sum(estimate.values()) < 2 * estimate["ready_s"]
+    parts = [seconds for name, seconds in estimate.items() if name != "ready_s"]
+    assert sum(parts) < estimate["ready_s"]
 
 
 def test_the_forecast_counts_chunk_and_sentence_embeddings_of_a_large_corpus() -> None:

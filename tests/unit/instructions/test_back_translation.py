@@ -146,18 +146,18 @@ def test_every_language_has_every_wording(language: str) -> None:
 
 def test_a_wording_gives_different_questions_for_different_titles() -> None:
     """Similar questions in different splits would cause a training sample to be left out."""
-    wording_count = 0
+    pair_count = 0
     for language in WORDINGS:
         for wording in find_wordings(language).title:
             for left, right in (("brass", "dust"), ("hide glue", "night gulls")):
                 if is_distinctive(wording, title=left):
                     questions = [wording.format(title=title) for title in (left, right)]
-                    wording_count += 1
+                    pair_count += 1
                     assert (
                         jaccard(*(frozenset(split_words(question)) for question in questions))
                         < QUESTION_SIMILARITY_THRESHOLD
                     ), questions
-    assert wording_count > 10
+    assert pair_count > 10
 
 
 @pytest.mark.parametrize(

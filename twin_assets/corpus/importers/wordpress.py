@@ -54,7 +54,7 @@ class _Channel:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
-    """Yield published posts; `include` may add `drafts` and `private` (or password-protected)."""
+    """Yield published posts; `include` may add `drafts` and `private` (with password-protected)."""
     return read_files(_list_exports(archive), lambda name: _read_items(archive, name, include))
 
 

@@ -130,7 +130,7 @@ class _BoundedReader(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= 1 << 20:
-            raise tarfile.ReadError(f"a header of {size:,} bytes exceeds the limit of 1 MiB")
+            raise tarfile.ReadError(f"a header of {size:,} bytes is not between 0 and 1 MiB")
         return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:

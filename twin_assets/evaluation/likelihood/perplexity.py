@@ -46,7 +46,7 @@ MAX_POSITIONS_PER_CHUNK = 256  # 50 MB of logits with a vocabulary of 49,152
 
 @dataclass(frozen=True)
 class AnswerLikelihood:
-    """The log-likelihood of each of a model's answers.
+    """The log-likelihood that a model gives to each of several answers.
 
     Attributes:
         negative_log_likelihoods: nats, one number per passage.

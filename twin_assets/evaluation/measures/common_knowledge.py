@@ -129,11 +129,11 @@ def compare(
         for model in (candidate, base)
     )
     candidate_choices, base_choices = (
-        [max(options) == options[0] for options in probabilities]
+        [max(shares) == shares[0] for shares in probabilities]
         for probabilities in (candidate_probabilities, base_probabilities)
     )
     right_probabilities, base_right_probabilities = (
-        [options[0] for options in probabilities]
+        [shares[0] for shares in probabilities]
         for probabilities in (candidate_probabilities, base_probabilities)
     )
     return CommonKnowledge(

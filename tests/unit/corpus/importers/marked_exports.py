@@ -128,7 +128,7 @@ def build_mastodon_archive() -> Export:
 
 
 def build_wordpress_export() -> Export:
-    def build_item(number: int, text: str, mark: str = "", **fields: str) -> Piece:
+    def build_piece(number: int, text: str, mark: str = "", **fields: str) -> Piece:
         block = f"<!-- wp:paragraph -->\n<p>{text}</p>\n<!-- /wp:paragraph -->"
         return Piece(build_item_xml(number, block, **fields).encode(), mark, f"/{number}")
 
@@ -137,11 +137,11 @@ def build_wordpress_export() -> Export:
         f"<![CDATA[{SECRET} comment]]></wp:comment_content></wp:comment>"
     )
     items = [
-        build_item(n, phrase(f"wpost{n}x"), f"wpost{n}x", extra_xml=comment, status="publish")
+        build_piece(n, phrase(f"wpost{n}x"), f"wpost{n}x", extra_xml=comment, status="publish")
         for n in range(1, 9)
     ]
-    items.insert(2, build_item(90, f"{SECRET} draft", status="draft"))
-    items.insert(4, build_item(91, f"{SECRET} private", status="private"))
+    items.insert(2, build_piece(90, f"{SECRET} draft", status="draft"))
+    items.insert(4, build_piece(91, f"{SECRET} private", status="private"))
     head = WXR_HEAD.replace("ada@", f"{SECRET}@")
     return {
         "ada.WordPress.2024.xml": [Piece(head.encode()), *items, Piece(RSS_TAIL.encode() + b"\n")]

@@ -75,7 +75,7 @@ def test_text_by_others_is_not_imported(tmp_path: Path) -> None:
             build_tweet(1, "mine"),
             build_tweet(2, "RT @bob: HIS WORDS"),
             build_tweet(3, "also mine", retweeted_status={"full_text": "HIS WORDS"}),
-            build_tweet(4, "@bob I", in_reply_to_user_id_str="7", in_reply_to_status_id_str="8"),
+            build_tweet(4, "@bob yes", in_reply_to_user_id_str="7", in_reply_to_status_id_str="8"),
         ],
         like=build_script("like.part0", [{"like": {"fullText": "HIS WORDS"}}]),
         direct_messages=build_script("direct_messages.part0", [{"dm": {"text": "HIS WORDS"}}]),

@@ -41,7 +41,7 @@ def make_passages() -> pl.DataFrame:
 
 
 def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
-    """Write a base model with random weights; its tokens are `words`, or words and `marks`."""
+    """Write a base model with random weights; `tokens` is "words", or "marks" for both."""
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
