@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT_PACKAGES = ("twin_resources", "twin_assets", "twin_sensors", "twin_cli")
 PACKAGE_FOLDERS = ("twin_resources", "twin_assets", "twin_sensors", "deploy/twin_cli")
-_IMPORT_ERROR_BASES = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+_CAUGHT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _catches(handler: ast.ExceptHandler) -> bool:
     if handler.type is None:
         return True
     types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(_last_name(type_) in _IMPORT_ERROR_BASES for type_ in types)
+    return any(_last_name(type_) in _CAUGHT_ERRORS for type_ in types)
 
 
 def _is_type_checking(test: ast.expr) -> bool:

@@ -5,9 +5,10 @@ Out of scope: fixtures (`conftest.py`), the stages of a check (`deploy/checkout/
 
 A test is skipped when the machine lacks something. A reason that is not listed here fails the run,
 because nobody decided to skip that test. With workers, pytest itself reports even an early failure
-only at the end, after half an hour; this plugin prints the test's name and error immediately. `twin
-check` loads it with `-p tests.reporting`. If TWIN_TEST_REPORT is set to a file, the plugin appends
-the counts of each run to it as one JSON line.
+only at the end, after half an hour; this plugin prints the test's name and error immediately.
+
+`twin check` loads the plugin with `-p tests.reporting`. If TWIN_TEST_REPORT is set to a file, the
+plugin appends the counts of each run to it as one JSON line.
 """
 
 from __future__ import annotations

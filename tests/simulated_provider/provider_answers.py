@@ -154,7 +154,7 @@ def _fill_schema(body: Mapping[str, Any], rng: random.Random) -> str:
     json_schema: Mapping[str, Any] = response_format.get("json_schema") or {}
     schema: Mapping[str, Any] = json_schema.get("schema") or {}
     properties: Mapping[str, Mapping[str, Sequence[Any]]] = schema.get("properties") or {}
-    values = {name: rng.choice(field["enum"]) for name, field in properties.items()}
+    values = {name: rng.choice(row["enum"]) for name, row in properties.items()}
     return json.dumps(values) if values else ""
 
 

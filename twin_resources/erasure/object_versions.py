@@ -34,7 +34,7 @@ class VersionedBucket:
         return list_folders(f"{SCHEME}{self.bucket}/{self.prefix}{path}")
 
     def download(self, folder: str, scratch: Path) -> Iterator[tuple[str, Path]]:
-        """Yield the name and a temporary file of every object and old version under a path."""
+        """Yield the name and a file of every object and old version under a path, one at a time."""
         for number, item in enumerate(self._iter_versions(folder)):
             if item["marker"]:
                 continue

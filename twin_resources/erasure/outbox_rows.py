@@ -3,8 +3,8 @@
 Scope: removing spans from waiting exports, and removing scores. Out of scope: the outbox itself
 (`langfuse/outbox.py`), data already sent (`trace_store.py`).
 
-An export contains the spans of all authors and readers from half a second. After the erasure, it is
-stored again under the same number with the remaining spans. Answers in progress end after the
+An export contains the spans of all authors and readers from half a second. An erasure stores it
+again under the same number with the remaining spans. Answers in progress end after the
 erasure, so it writes tombstones, and the outbox omits spans and scores that they match. The erasure
 waits until the relay has sent its current item, so that the trace store, which is erased next,
 contains that item.

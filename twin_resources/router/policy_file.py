@@ -189,7 +189,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
         if int(header["schema"]) > SCHEMA_VERSION:
             raise TwinError(
                 f"read the routing policy {path}",
-                found=f"schema number {header['schema']}; this code reads up to {SCHEMA_VERSION}",
+                found=f"schema version {header['schema']}; this code reads up to {SCHEMA_VERSION}",
                 next_step="run the newer llm-twin that wrote it",
             )
         return _policy_from_arrays(header, arrays)

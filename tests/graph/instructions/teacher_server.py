@@ -23,7 +23,7 @@ Behavior = Callable[[str, int], str]
 
 
 class TeacherServer:
-    """A teacher that asks about two words of the passage, or fails according to its behaviour.
+    """A teacher that asks about two words of the passage, or fails according to its behavior.
 
     Attributes:
         passages: the passage of each request, in order.
@@ -31,7 +31,7 @@ class TeacherServer:
     """
 
     def __init__(self) -> None:
-        self.behaviour: Behavior = lambda _passage, _earlier_requests: OK
+        self.behavior: Behavior = lambda _passage, _earlier_requests: OK
         self.passages: list[str] = []
         self.request_times: list[float] = []
         self.lock = threading.Lock()
@@ -49,27 +49,27 @@ def start_teacher_server() -> Iterator[TeacherServer]:
             teacher.passages.append(passage)
             teacher.request_times.append(time.monotonic())
             number = len(set(teacher.passages))
-        behaviour = teacher.behaviour(passage, earlier_requests)
-        if behaviour == HANG:
+        behavior = teacher.behavior(passage, earlier_requests)
+        if behavior == HANG:
             time.sleep(HANG_S)
-        if behaviour == CUT:
+        if behavior == CUT:
             return Response('{"id": ', headers={"Content-Length": "900"})
-        if behaviour in {HANG, HTML}:
+        if behavior in {HANG, HTML}:
             return Response("<html>busy</html>")
-        if behaviour.isdigit():
-            headers = {"Retry-After": "1"} if behaviour == "429" else {}
-            return Response({"error": {"message": "simulated failure"}}, int(behaviour), headers)
-        return Response(build_completion(behaviour, passage, number))
+        if behavior.isdigit():
+            headers = {"Retry-After": "1"} if behavior == "429" else {}
+            return Response({"error": {"message": "simulated failure"}}, int(behavior), headers)
+        return Response(build_completion(behavior, passage, number))
 
     with http_server(respond) as url:
         teacher.url = f"{url}/v1"
         yield teacher
 
 
-def build_completion(behaviour: str, passage: str, number: int) -> dict[str, Any]:
+def build_completion(behavior: str, passage: str, number: int) -> dict[str, Any]:
     words = passage.split()
     question = f'"What happens to the {words[1]} and the {words[4]}, {number} times?"'
-    question = {EMPTY: "", LONG: "and so on " * 60}.get(behaviour, question)
+    question = {EMPTY: "", LONG: "and so on " * 60}.get(behavior, question)
     message = {"role": "assistant", "content": question}
     choices: Any = [{"index": 0, "message": message, "finish_reason": "stop"}]
     usage = {
@@ -82,6 +82,6 @@ def build_completion(behaviour: str, passage: str, number: int) -> dict[str, Any
         "object": "chat.completion",
         "created": 0,
         "model": "teacher",
-        "choices": {NO_CHOICES: [], NULL_CHOICES: None}.get(behaviour, choices),
+        "choices": {NO_CHOICES: [], NULL_CHOICES: None}.get(behavior, choices),
         "usage": usage,
     }

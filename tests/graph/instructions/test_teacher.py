@@ -33,7 +33,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 UNPRICED, PRICED = "openai/teacher", "openai/gpt-4o-mini"
-REPLY_USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6  # per reply
+REPLY_USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6
 
 
 @pytest.fixture
@@ -138,8 +138,8 @@ def test_a_bad_reply_affects_one_sample(
 ) -> None:
     answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
     step = len(answers) // len(OUTCOMES)
-    faults = {answers[step * position]: behaviour for position, behaviour in enumerate(OUTCOMES)}
-    server.behaviour = lambda passage, _times: faults.get(passage, served.OK)
+    faults = {answers[step * position]: behavior for position, behavior in enumerate(OUTCOMES)}
+    server.behavior = lambda passage, _times: faults.get(passage, served.OK)
     result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
 
     rows = tables.read("instruction_dataset", "ada")
@@ -155,17 +155,17 @@ def test_a_bad_reply_affects_one_sample(
         )
     expected = Counter(outcome for outcome, _ in OUTCOMES.values())
     assert get_usage(result).outcomes == dict(expected | {"written": len(answers) - len(faults)})
-    rate_limited = next(answer for answer, behaviour in faults.items() if behaviour == "429")
+    rate_limited = next(answer for answer, behavior in faults.items() if behavior == "429")
     times = [
         time_s for passage, time_s in zip(server.passages, server.request_times, strict=True)
         if passage == rate_limited
     ]  # fmt: skip
     assert times[1] - times[0] > 0.9  # the delay that the server requested
 
-    server.behaviour = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _times: served.OK
     server.passages.clear()
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
-    retried = {answer for answer, behaviour in faults.items() if OUTCOMES[behaviour][0] == "failed"}
+    retried = {answer for answer, behavior in faults.items() if OUTCOMES[behavior][0] == "failed"}
     assert set(server.passages) == retried  # Only failed requests are repeated.
     assert count_sources(tables)["template"] == len(faults) - len(retried)
 
@@ -175,7 +175,7 @@ def test_a_second_try_can_succeed(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     replies = [served.NO_CHOICES, "503", served.EMPTY, "429"]
-    server.behaviour = lambda passage, times: served.OK if times else replies[len(passage) % 3]
+    server.behavior = lambda passage, times: served.OK if times else replies[len(passage) % 3]
     result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
     assert get_usage(result).outcomes == {"written": rows}
@@ -215,7 +215,7 @@ def test_the_budget_is_never_exceeded(
 def test_unusable_replies_are_charged(server: TeacherServer, state: State) -> None:
     budget = create_budget(state, 1.0)
     kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
-    server.behaviour = lambda passage, _times: kinds[passage.split()[0]]
+    server.behavior = lambda passage, _times: kinds[passage.split()[0]]
     prompts = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
     empty, failed = create_teacher(PRICED, budget).ask([prompts[0], prompts[2]])
     impatient = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
@@ -244,11 +244,11 @@ def test_a_priced_teacher_needs_a_budget_and_a_budget_a_price(
 def test_a_teacher_that_refuses_every_request_is_abandoned(
     retriever: Retriever, tables: Tables, server: TeacherServer, status: str, max_requests: int
 ) -> None:
-    server.behaviour = lambda _passage, _times: status
+    server.behavior = lambda _passage, _times: status
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
         update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     assert 0 < len(server.passages) <= max_requests
-    server.behaviour = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _times: served.OK
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     assert count_sources(tables).keys() == {"teacher"}
 
@@ -258,12 +258,12 @@ def test_a_teacher_with_only_unusable_replies_is_abandoned(
     retriever: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
-    server.behaviour = lambda _passage, _times: served.EMPTY
+    server.behavior = lambda _passage, _times: served.EMPTY
     budget = create_budget(state, 1.0)
     with pytest.raises(TwinError, match="40 samples in a row without a usable question"):
         update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, budget))
     assert 3 * 40 <= len(server.passages) <= 3 * 43 < 3 * rows  # Four requests run at once.
-    server.behaviour = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _times: served.OK
     server.passages.clear()
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, budget))
     assert rows - 43 <= len(server.passages) <= rows - 40
@@ -273,12 +273,12 @@ def test_a_teacher_with_only_unusable_replies_is_abandoned(
 def test_questions_written_before_a_failure_are_kept(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
-    server.behaviour = lambda _passage, _times: "500" if len(server.passages) > 30 else served.OK
+    server.behavior = lambda _passage, _times: "500" if len(server.passages) > 30 else served.OK
     with pytest.raises(TwinError, match="in a row"):
         update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     questions = tables.read("teacher_questions", "ada", where="outcome = 'written'")
     assert 26 <= questions.height <= 30  # Four requests run at once.
-    server.behaviour = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _times: served.OK
     server.passages.clear()
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
@@ -312,7 +312,7 @@ def test_a_killed_run_is_resumed(
         time.sleep(0.05)
         return served.OK
 
-    server.behaviour = reply_slowly
+    server.behavior = reply_slowly
     script = _UPDATE_SCRIPT.replace("MODEL", UNPRICED)
     process = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 120
@@ -323,7 +323,7 @@ def test_a_killed_run_is_resumed(
     process.wait()
     request_count = len(server.passages)
     assert request_count >= 50
-    server.behaviour = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _times: served.OK
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada")
     assert set(server.passages) == set(rows["answer"])
@@ -342,6 +342,6 @@ def test_another_teacher_leaves_questions_pending(
     assert count_pending_questions(tables, "ada", UNPRICED) == 0
     assert count_pending_questions(tables, "ada", "openai/other") == rows
     assert count_pending_questions(tables, "ada", "") == rows
-    server.behaviour = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
+    server.behavior = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher("openai/other"))
     assert count_pending_questions(tables, "ada", "openai/other") == 0  # requested without success

@@ -57,16 +57,16 @@ class Receiver:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
+    server = Receiver()
 
     def answer(request: Request) -> Response:
-        if receiver.status == 200:
-            receiver.bodies.append(request.document)
-        return Response("ok", receiver.status)
+        if server.status == 200:
+            server.bodies.append(request.document)
+        return Response("ok", server.status)
 
     with http_server(answer) as url:
-        receiver.port = int(url.rpartition(":")[2])
-        yield receiver
+        server.port = int(url.rpartition(":")[2])
+        yield server
 
 
 @pytest.fixture

@@ -17,16 +17,16 @@ def states(registry: Registry) -> list[str]:
     return [version.state for version in registry.versions("mara")]
 
 
-def vote_daily(
-    registry: Registry, *, stable: float, candidate: float, day_count: int, reader_count: int
+def add_canary_votes(
+    registry: Registry, *, stable: float, candidate: float, round_count: int, reader_count: int
 ) -> None:
-    """Add a vote on the candidate and nine on the stable version for each day.
+    """Add `round_count` times nine votes on the stable version and one on the candidate.
 
     Args:
         stable, candidate: the share of positive votes.
     """
     rng = random.Random(17)
-    for _ in range(day_count):
+    for _ in range(round_count):
         add_votes(registry, "v1", [float(rng.random() < stable) for _ in range(9)])
         add_votes(registry, "v2", [float(rng.random() < candidate)], reader_count=reader_count)
 
@@ -42,7 +42,9 @@ def canary_registry(registry: Registry) -> Registry:
 
 
 def test_a_better_canary_is_promoted_early(canary_registry: Registry) -> None:
-    vote_daily(canary_registry, stable=0.8, candidate=0.9, day_count=400, reader_count=10_000)
+    add_canary_votes(
+        canary_registry, stable=0.8, candidate=0.9, round_count=400, reader_count=10_000
+    )
     result = run_release_round(canary_registry, CANARY, now=DAY_S)
     assert states(canary_registry) == ["retired", "stable"]
     assert result.trial is not None
@@ -50,7 +52,9 @@ def test_a_better_canary_is_promoted_early(canary_registry: Registry) -> None:
 
 
 def test_an_equal_canary_is_parked(canary_registry: Registry) -> None:
-    vote_daily(canary_registry, stable=0.8, candidate=0.8, day_count=400, reader_count=10_000)
+    add_canary_votes(
+        canary_registry, stable=0.8, candidate=0.8, round_count=400, reader_count=10_000
+    )
     run_release_round(canary_registry, CANARY, now=DAY_S)
     assert states(canary_registry) == ["stable", "canary"]
     result = run_release_round(canary_registry, CANARY, now=15 * DAY_S)
@@ -61,13 +65,13 @@ def test_an_equal_canary_is_parked(canary_registry: Registry) -> None:
 
 def test_few_readers_can_roll_back_a_worse_canary(canary_registry: Registry) -> None:
     """Fewer than 30 readers cannot promote a canary, but they can veto it."""
-    vote_daily(canary_registry, stable=0.9, candidate=0.2, day_count=60, reader_count=20)
+    add_canary_votes(canary_registry, stable=0.9, candidate=0.2, round_count=60, reader_count=20)
     run_release_round(canary_registry, CANARY, now=DAY_S)
     assert states(canary_registry) == ["stable", "rolled_back"]
 
 
 def test_few_readers_cannot_promote_a_better_canary(canary_registry: Registry) -> None:
-    vote_daily(canary_registry, stable=0.8, candidate=0.9, day_count=400, reader_count=20)
+    add_canary_votes(canary_registry, stable=0.8, candidate=0.9, round_count=400, reader_count=20)
     result = run_release_round(canary_registry, CANARY, now=DAY_S)
     assert states(canary_registry) == ["stable", "canary"]
     assert result.trial is not None
@@ -75,7 +79,9 @@ def test_few_readers_cannot_promote_a_better_canary(canary_registry: Registry) -
 
 
 def test_a_canary_is_parked_after_14_days(canary_registry: Registry) -> None:
-    vote_daily(canary_registry, stable=0.8, candidate=0.8, day_count=12, reader_count=10_000)
+    add_canary_votes(
+        canary_registry, stable=0.8, candidate=0.8, round_count=12, reader_count=10_000
+    )
     assert run_release_round(canary_registry, CANARY, now=13.9 * DAY_S).moves == ()
     result = run_release_round(canary_registry, CANARY, now=14 * DAY_S)
     assert [move.to_state for move in result.moves] == ["parked"]
@@ -83,7 +89,9 @@ def test_a_canary_is_parked_after_14_days(canary_registry: Registry) -> None:
 
 
 def test_each_vote_counts_once(canary_registry: Registry) -> None:
-    vote_daily(canary_registry, stable=0.8, candidate=0.8, day_count=10, reader_count=10_000)
+    add_canary_votes(
+        canary_registry, stable=0.8, candidate=0.8, round_count=10, reader_count=10_000
+    )
     first = run_release_round(canary_registry, CANARY, now=1.0).trial
     again = run_release_round(canary_registry, CANARY, now=2.0).trial
     assert first is not None

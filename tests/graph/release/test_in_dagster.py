@@ -56,7 +56,7 @@ def prepare_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
 
 
 def run_tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
-    """Run one run_tick and report its events to the instance, like the daemon."""
+    """Run one tick and report its events to the instance, like the daemon."""
     sensor = canary_verdict.build_sensor(GATE_VERSION)
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources=RESOURCES, sensor_name="canary_verdict"

@@ -286,7 +286,7 @@ def kill_round(home: ChaosHome, folder: Path, label: str) -> None:
     if second.exit_code and command[0] != "stop":
         assert re.search(
             r"a key with the label|a file with that name|no match among|no retired version|"
-            r"does not answer|nothing answers|no answer|is paused|503|502",
+            r"does not answer|does not respond|no answer|is paused|503|502",
             second.output,
         ), f"{label}\n{first}\n{second}"
     if command[0] == "pause":

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from tests.answer_spans import answer_span, export_spans
 from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, LedgerEnvironment, to_trace_id
 from twin_resources.authors.score_settings import NO_SCORES
@@ -17,7 +18,7 @@ from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
+from twin_resources.quality.ledger.ledger_tables import SCHEMA_VERSION
 from twin_resources.quality.ledger.ledger_writer import LedgerWriter
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.retraining.alarm_records import count_excluded_scores
@@ -36,6 +37,18 @@ def list_values(
 ) -> list[tuple[int, str, float]]:
     rows = settled_rows(environment.ledger(), author, after=after)
     return [(row.sequence, row.stream, row.value) for row in rows]
+
+
+def test_the_newest_answer_of_a_trace_is_stored(environment: LedgerEnvironment) -> None:
+    """The trace store lists the newest first, and both answers are in one window."""
+    first_span = answer_span(1, environment.now, author="ann", version="v1")
+    environment.pass_time(seconds=10)
+    second_span = answer_span(1, environment.now, author="ann", version="v2")
+    export_spans(environment.http, first_span, second_span | {"spanId": f"{2:016x}"})
+    environment.tick()
+    with environment.state.read_transaction() as connection:
+        versions = connection.execute(sa.select(ledger_tables.traces.c.version)).scalars().all()
+    assert versions == ["v2"]
 
 
 def test_a_reader_day_closes_once_a_minute_after_midnight(environment: LedgerEnvironment) -> None:
@@ -567,7 +580,7 @@ def test_a_newer_ledger_is_refused(environment: LedgerEnvironment) -> None:
     environment.ledger()
     with environment.state.transaction() as connection:
         connection.execute(sa.text("UPDATE schema_number SET number = 9 WHERE store = 'ledger'"))
-    with pytest.raises(StateError, match="schema number 9"):
+    with pytest.raises(StateError, match="schema version 9"):
         Ledger(environment.state, environment.client)
 
 
@@ -594,7 +607,7 @@ def test_an_older_ledger_is_upgraded(environment: LedgerEnvironment) -> None:
         servers = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
         assert [str(row.server) for row in servers] == ["", "llama 2"]
         number = "SELECT number FROM schema_number WHERE store = 'ledger'"
-        assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
+        assert connection.execute(sa.text(number)).scalar() == SCHEMA_VERSION
 
 
 def test_batch_and_front_desk_answers_do_not_count_as_readers_answers(

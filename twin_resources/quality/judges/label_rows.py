@@ -4,9 +4,8 @@ Scope: its columns and ids, and reading it as arrays for the router.
 Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router (`router/`).
 
 Each row compares our own model's answer with the paid model's. It contains scores, features and
-ids, but no text. Besides the judges' claims, `scores` has the claim `AT_HAND`, which the gateway
-computes without a judge. Erasure finds rows by `prompt_id` and `reader`. A negative probe is a row
-too: the author's answer replaces the paid model's, and the probe replaces our own model's.
+ids, but no text. Erasure finds rows by `prompt_id` and `reader`. A negative probe is a row too: the
+author's answer replaces the paid model's, and the probe replaces our own model's.
 """
 # pyright: strict
 
@@ -173,7 +172,7 @@ class ReusableAnswer:
 
     Attributes:
         scores: claim → the judge's score.
-        prompt_tokens, answer_tokens, usd: as in `PaidAnswer`; the answer is not paid for again.
+        prompt_tokens, answer_tokens, usd: as in `Completion`; the answer is not paid for again.
     """
 
     scores: Mapping[str, float]

@@ -18,7 +18,7 @@ from twin_resources.storage.state.state import State, StateError, add_missing_co
 from twin_resources.storage.state.state_tables import schema_versions, upsert
 
 MAX_SPAN_MS = 90 * 86_400_000
-SCHEMA_NUMBER = 5  # increase it with every change that older code cannot read
+SCHEMA_VERSION = 5  # increase it with every change that older code cannot read
 metadata = sa.MetaData()
 
 
@@ -171,15 +171,15 @@ def open_tables(state: State) -> None:
         result = connection.execute(sa.select(number).where(schema_versions.c.store == "ledger"))
         stored_number = result.scalar()
         if stored_number is None:
-            row = {"store": "ledger", "number": SCHEMA_NUMBER}
+            row = {"store": "ledger", "number": SCHEMA_VERSION}
             connection.execute(sa.insert(schema_versions).values(**row))
-        elif stored_number > SCHEMA_NUMBER:
+        elif stored_number > SCHEMA_VERSION:
             raise StateError(
                 "open the ledger",
-                found=f"schema number {stored_number}; this code reads up to {SCHEMA_NUMBER}",
+                found=f"schema version {stored_number}; this code reads up to {SCHEMA_VERSION}",
                 next_step="run the newer llm-twin that wrote it",
             )
-        elif stored_number < SCHEMA_NUMBER:
+        elif stored_number < SCHEMA_VERSION:
             _upgrade(connection)
         metadata.create_all(connection)
 
@@ -197,7 +197,7 @@ def _upgrade(connection: sa.Connection) -> None:
     )
     connection.execute(set_stream.values(stream=scores.c.name))
     set_number = sa.update(schema_versions).where(schema_versions.c.store == "ledger")
-    connection.execute(set_number.values(number=SCHEMA_NUMBER))
+    connection.execute(set_number.values(number=SCHEMA_VERSION))
 
 
 def find_last_sequence(connection: sa.Connection, author: str) -> int:

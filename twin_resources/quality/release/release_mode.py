@@ -174,9 +174,9 @@ def evaluate_evidence(
     if verdict == "promote" and not has_too_few_readers:
         reason = f"{mode}: {_describe_win(evidence)}, after {evidence.pairs} pairs; {bets_text}"
         return TrialResult("promote", reason)
-    readers_note = f"; {reader_count} of {MIN_READERS} readers needed to promote"
-    if not has_too_few_readers:
-        readers_note = ""
+    readers_note = ""
+    if has_too_few_readers:
+        readers_note = f"; {reader_count} of {MIN_READERS} readers needed to promote"
     if is_exhausted:
         mean_note = (
             f"; {_describe_mean(evidence)}"

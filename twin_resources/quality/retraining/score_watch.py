@@ -203,12 +203,12 @@ def current_evidence(
     Args:
         author: the only author to return; None for all.
     """
-    is_followed = (watches.c.author == stream_cursors.c.author) & (
+    has_cursor = (watches.c.author == stream_cursors.c.author) & (
         watches.c.version == stream_cursors.c.version
     )
     rows = connection.execute(
         sa.select(watches.c.author, watches.c.watch)
-        .join(stream_cursors, is_followed)
+        .join(stream_cursors, has_cursor)
         .where(sa.true() if author is None else watches.c.author == author)
         .order_by(watches.c.author, watches.c.stream)
     )

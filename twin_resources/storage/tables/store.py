@@ -337,7 +337,8 @@ def merge_rows(
 ) -> tuple[StoredTable, int]:
     """Upsert rows by `row_key` and delete the rows with keys in `delete`, in one commit.
 
-    Returns the new version and the bytes written.
+    Returns:
+        The table after the commit, and the bytes written.
     """
     if rows.num_rows == 0:
         return delete_rows(table, delete, record=record)

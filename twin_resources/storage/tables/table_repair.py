@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
-_MAX_VERSION = (
-    2**64 - 1
-)  # Lance numbers manifests down from it, so a listing starts with the newest
+# Lance numbers manifests down from it, so a listing starts with the newest.
+_MAX_VERSION = 2**64 - 1
 
 
 @dataclass(frozen=True)
