@@ -76,6 +76,14 @@ def test_code_between_paragraphs_is_shown_but_not_searched() -> None:
     assert list_shown_texts("```\nnothing = 'but code'\n```") == []
 
 
+def test_long_code_between_long_paragraphs_is_not_quoted() -> None:
+    prose = " ".join([SENTENCE] * 12)  # 156 words
+    code = "```\n" + "clock.wind(days=8)  # then wait for a week\n" * 20 + "```"
+    texts = list_shown_texts(f"{prose}\n\n{code}\n\n{prose}")
+    assert texts
+    assert not any("clock.wind" in text for text in texts)
+
+
 def test_passages_do_not_begin_with_code_or_end_with_an_introduction() -> None:
     code = "```\nls\n```"
     long = " ".join([SENTENCE] * 8)  # 104 words

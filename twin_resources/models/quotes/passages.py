@@ -73,7 +73,7 @@ def split_into_passages(text: str, *, language: str = "") -> list[QuotablePassag
     passages: list[QuotablePassage] = []
     for section in _group_into_sections(text):
         for blocks in _split_at_long_paragraphs(section):
-            if len(blocks) == 1 and count_words(text[blocks[0].start : blocks[0].end]) > MAX_WORDS:
+            if blocks[0].word_count > MAX_WORDS:
                 passages += _split_long_paragraph(text, blocks[0], language=language)
             else:
                 passages += _split_paragraphs(text, blocks, language=language)
