@@ -27,7 +27,7 @@ A must be below the tolerance even without its worst day, because one bad day is
 reaches back 60 days or 1,000 values, whichever is further. A reaches back 45 days or 500 values.
 The baseline therefore changes slowly, but still follows the seasons.
 
-C = 130 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): at most 5 % of homes
+C = 180 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): at most 5 % of homes
 without a fall raise an alarm in 5,000 values.
 """
 # pyright: strict
@@ -57,12 +57,12 @@ MIN_BETWEEN_DAY_VARIANCE = 0.03**2  # τ²; days differ in every home
 # Without these limits, one outage in B would hide the next fall.
 MAX_BETWEEN_DAY_VARIANCE, MAX_WEEKLY_RATIO = 0.1**2, 4.0
 MIN_WITHIN_DAY_VARIANCE = 0.05**2
-ONE_STREAM_THRESHOLD = 130.0
+ONE_STREAM_THRESHOLD = 180.0
 FloatArray = NDArray[np.float64]
 
 
 def compute_threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
-    """Return C·N: 130 for one armed stream, 5,000 values and false alarms in 5 % of homes."""
+    """Return C·N: 180 for one armed stream, 5,000 values and false alarms in 5 % of homes."""
     return ONE_STREAM_THRESHOLD * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
 
 
@@ -172,7 +172,7 @@ class Alarm:
 
     @property
     def description(self) -> str:
-        """The alarm as text: `thumbs: alarm 1, likelihood ratio 5,400 of 130 …`."""
+        """The alarm as text: `thumbs: alarm 1, likelihood ratio 5,400 of 180 …`."""
         return (
             f"{self.stream}: alarm {self.number}, likelihood ratio {self.e_value:,.0f} of "
             f"{self.threshold:,.0f}, {self.bets:,} values since the fall began"

@@ -202,7 +202,7 @@ def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
 def describe_progress(
     evidence: StreamEvidence, *, required_values: int, per_day: float | None, threshold: float
 ) -> str:
-    """Describe a stream without an alarm: `thumbs: likelihood ratio 12 of 130`.
+    """Describe a stream without an alarm: `thumbs: likelihood ratio 12 of 180`.
 
     Args:
         required_values: the number of values that a stream needs before a fall can be detected.

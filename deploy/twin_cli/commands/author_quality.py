@@ -76,7 +76,7 @@ def format_evidence(
     *,
     now: float,
 ) -> str:
-    """Return `thumbs: 3.2 a day; 912 values; the floor is fact .77; evidence of a fall 12 of 130`.
+    """Return `thumbs: 3.2 a day; 912 values; the floor is fact .77; evidence of a fall 12 of 180`.
 
     Args:
         armed_count: the number of the home's streams that the detector bets on.

@@ -39,7 +39,7 @@ def test_numbers_plot_and_alarms_are_shown(watched_world: LoopWorld) -> None:
     metadata = materialize(watched_world, "ada")
 
     assert metadata["thumbs_values"] == 224
-    assert metadata["thumbs_threshold"] == 26
+    assert metadata["thumbs_threshold"] == 36
     assert 0.6 < metadata["thumbs_baseline"]["short"] < 0.8
     assert metadata["thumbs"].startswith("![thumbs](data:image/png;base64,")
     assert len(metadata["thumbs"]) < 100_000

@@ -42,7 +42,7 @@ def test_a_fall_starts_one_retraining_with_its_evidence(world: LoopWorld) -> Non
     assert launch.run_key == "quality:ada:v1:thumbs:1"
     assert launch.author == "ada"
     assert launch.tags["twin/cause"] == "quality"
-    assert float(launch.tags["twin/e_value"]) >= float(launch.tags["twin/threshold"]) == 52
+    assert float(launch.tags["twin/e_value"]) >= float(launch.tags["twin/threshold"]) == 72
     assert launch.tags["dagster/priority"] == "20"
     assert launch.tags["twin/dataset"] == "posts-2"
     assert launch.tags["twin/fallen_classes"].startswith("short 0.20 < 0.77 ")
