@@ -102,11 +102,7 @@ def test_the_image_contains_the_package_but_no_home() -> None:
         for name in packages
     ]
     required += ["pyproject.toml", project["project"]["readme"]]
-    required += [
-        *project["project"]["license-files"],
-        "deploy/constraints.txt",
-        "deploy/install.sh",
-    ]
+    required += [*project["project"]["license-files"], "deploy/constraints.txt"]
     assert [path for path in required if not is_copied(path)] == []
     private = [
         ".twin/state.db",

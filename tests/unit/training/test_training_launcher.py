@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import (
     LocalLauncher,
-    Message,
+    TrainingDiedError,
     TrainingJob,
     rank_processes,
 )
@@ -201,30 +202,62 @@ with (folder / "attempts").open("a") as stream:
     stream.write(".")
 if (folder / "attempts").stat().st_size == int(os.environ["COMPLETE_AFTER"]):
     (folder / "output").mkdir()
+if os.environ["FAILURE"]:
+    (folder / "failure.json").write_text(os.environ["FAILURE"])
 sys.exit("terminate called without an active exception")
 """
 
 
+def run_aborting_job(
+    folder: Path, *, complete_after: int = 0, failure: str = ""
+) -> tuple[Path, list[str]]:
+    """Run a job whose process always fails; return its output folder and the messages."""
+    (folder / "aborting.py").write_text(ABORTING_SCRIPT, encoding="utf-8")
+    job = TrainingJob(name="ann", folder=folder, module="aborting", ranks=1, mixed_precision="fp32")
+    texts: list[str] = []
+    variables = {"COMPLETE_AFTER": str(complete_after), "FAILURE": failure}
+    output = LocalLauncher(Settings(home=folder)).run(
+        job,
+        on_message=lambda message: texts.append(message["text"]),
+        environment={"PYTHONPATH": str(folder), **variables},
+    )
+    return output, texts
+
+
+def count_attempts(folder: Path) -> int:
+    return (folder / "attempts").stat().st_size
+
+
 @pytest.mark.parametrize("complete_after", [1, 2])
 def test_only_an_incomplete_training_run_is_retried(tmp_path: Path, complete_after: int) -> None:
-    (tmp_path / "aborting.py").write_text(ABORTING_SCRIPT, encoding="utf-8")
-    job = TrainingJob(
-        name="ann", folder=tmp_path, module="aborting", ranks=1, mixed_precision="fp32"
-    )
-    messages: list[Message] = []
-
-    output = LocalLauncher(Settings(home=tmp_path)).run(
-        job,
-        on_message=messages.append,
-        environment={"PYTHONPATH": str(tmp_path), "COMPLETE_AFTER": str(complete_after)},
-    )
-
+    output, [text] = run_aborting_job(tmp_path, complete_after=complete_after)
     assert output.is_dir()
-    assert (tmp_path / "attempts").stat().st_size == complete_after
-    (message,) = messages
-    assert message["text"].startswith("exit code 1")
+    assert count_attempts(tmp_path) == complete_after
+    assert text.startswith("exit code 1")
     expected = "trying again" if complete_after == 2 else "after the training run was complete"
-    assert expected in message["text"]
+    assert expected in text
+
+
+def test_two_failed_attempts_are_an_error_with_the_logs_last_line(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiedError, match="exit code 1: terminate called without"):
+        run_aborting_job(tmp_path)
+    assert count_attempts(tmp_path) == 2
+
+
+def test_an_explained_failure_is_not_retried(tmp_path: Path) -> None:
+    failure = {"tried": "train", "found": "a sample that is too long", "next_step": "shorten it"}
+    with pytest.raises(TwinError, match="a sample that is too long") as error:
+        run_aborting_job(tmp_path, failure=json.dumps(failure))
+    assert not isinstance(error.value, TrainingDiedError)
+    assert count_attempts(tmp_path) == 1
+
+
+def test_a_complete_training_run_is_not_started_again(tmp_path: Path) -> None:
+    (tmp_path / "output").mkdir()
+    (tmp_path / "failure.json").write_text("{}", encoding="utf-8")  # of an earlier run
+    assert run_aborting_job(tmp_path) == (tmp_path / "output", [])
+    assert not (tmp_path / "attempts").exists()
+    assert not (tmp_path / "failure.json").exists()
 
 
 def test_printed_messages_are_forwarded() -> None:
