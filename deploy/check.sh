@@ -10,5 +10,5 @@ case " $* " in *" --help "*) exec "$python" -I "$root/deploy/checkout/check.py" 
 "$python" -I "$root/deploy/twin_cli/preflight.py" --check
 bash "$root/deploy/browser.sh" "$@"
 case " $* " in *" --long "*) long=,clickhouse ;; *) long= ;; esac
-bash "$root/deploy/install.sh" "dev,aws,ray,bench,clients,formats$long"
+bash "$root/deploy/install.sh" "dev,aws,bench,clients,formats$long"
 exec "$root/.venv/bin/twin" check "$@"

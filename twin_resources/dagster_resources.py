@@ -143,15 +143,13 @@ class ModelServerResource(_HomeResource):
 
 
 class TrainingLauncherResource(_HomeResource):
-    """The training launcher; `backend` is `local`, `ray`, or empty to use the settings."""
-
-    backend: str = ""
+    """The training launcher, which trains on the machine of its step."""
 
     def launcher(self) -> TrainingLauncher:
         """Return the launcher, for Python without Dagster."""
-        from twin_resources.models.training_launcher import make_launcher
+        from twin_resources.models.training_launcher import LocalLauncher
 
-        return make_launcher(self.backend, self.settings())
+        return LocalLauncher(self.settings())
 
     def create_resource(self, context: dg.InitResourceContext) -> TrainingLauncher:  # noqa: ARG002
         return self.launcher()

@@ -62,8 +62,13 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
         "TWIN_RETRAIN_COOLDOWN_DAYS": "unset it; an author's trainings start at least a day apart",
         "TWIN_RETRAIN_NEW_PAIRS": "unset it; 200 new pairs start a training, and "
         "TWIN_RETRAIN_NEW_POSTS is the number of posts that starts one",
-        "TWIN_TRAIN_MEETING": "unset it; several machines train as a Ray cluster: start one with "
-        "`ray start`, and set TWIN_TRAIN_BACKEND=ray and TWIN_RAY_ADDRESS",
+        **dict.fromkeys(
+            (
+                *("TWIN_RAY_ADDRESS", "TWIN_TRAIN_BACKEND"),
+                *("TWIN_TRAIN_MACHINES", "TWIN_TRAIN_MEETING"),
+            ),
+            "unset it; one machine trains, and TWIN_STEPS_APART can choose another one",
+        ),
     }
 )
 
@@ -100,7 +105,7 @@ class Constants(BaseSettings):
     retrain_cooldown_days: float = 1.0  # minimum time between two training runs of an author
     retrain_hours_a_month: float | None = 40.0  # maximum per author; None: no limit
     retrain_new_pairs: int = 200  # preference pairs since the last run that justify a new run
-    # On Linux, a machine's ranks without GPUs are forked from one process that has done the
+    # On Linux, ranks without GPUs are forked from one process that has done the
     # imports. If False, accelerate's launcher starts them, and each does its own imports.
     train_forks: bool = True
     # Processes that answer at one address (`twin up --gateways`). Each answers about 80 quotations
@@ -214,10 +219,6 @@ class Settings(Constants):
     # Number of processes that train together. If it is not set and the recipe is for GPUs, this is
     # the number of this machine's GPUs that can share a step.
     train_ranks: int = Field(default=2, ge=1)
-    train_backend: Literal["local", "ray"] = "local"  # where training runs execute
-    # Number of Ray workers that train together; the ranks are divided equally among them.
-    train_machines: int = Field(default=1, ge=1)
-    ray_address: str = "http://127.0.0.1:8265"  # the dashboard of a Ray cluster (backend ray)
     # Execution of the steps of a retraining, and of Materialize in Dagster. Empty: in one process;
     # `processes`: one process each; otherwise a YAML file that names Dagster's executor and each
     # step's size (deploy/steps.prod.yaml: ECS).

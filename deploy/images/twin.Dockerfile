@@ -17,7 +17,7 @@ COPY . /opt/llm-twin
 WORKDIR /opt/llm-twin
 ARG PIP_EXTRA_INDEX_URL="" PIP_FIND_LINKS="" PIP_NO_CACHE_DIR=1
 # The image's user cannot write bytecode, so pip compiles every module now.
-RUN PYTHONDONTWRITEBYTECODE=1 bash deploy/install.sh aws,ray,formats
+RUN PYTHONDONTWRITEBYTECODE=1 bash deploy/install.sh aws,formats
 
 ENV PATH=/opt/llm-twin/.venv/bin:$PATH TWIN_HOME=/twin TWIN_HOST=0.0.0.0
 USER 10001

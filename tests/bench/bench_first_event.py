@@ -48,7 +48,7 @@ from tests.live.gateway.stack import (
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
 from twin_resources.authors import Author, write_author
-from twin_resources.models.training_launcher.machine import lower_priority
+from twin_resources.models.training_launcher.rank_processes import lower_priority
 from twin_resources.observability.langfuse.client import LangfuseClient
 
 QUESTIONS = (

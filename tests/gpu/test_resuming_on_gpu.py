@@ -24,7 +24,7 @@ from tests.gpu.conftest import MakeJob
 from twin_assets.checkpoints.job import read_result
 from twin_assets.training.fine_tuning import TRAINING_MODULE
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
-from twin_resources.models.training_launcher.machine import ACCELERATE_MODULE
+from twin_resources.models.training_launcher.rank_processes import ACCELERATE_MODULE
 from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.scratch import DISK_TEMP
-from twin_resources.models.training_launcher import machine
+from twin_resources.models.training_launcher import rank_processes
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -138,7 +138,7 @@ def trainings_at_equal_priority() -> Iterator[None]:
     priority.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "NICENESS", 0)
+        patch.setattr(rank_processes, "NICENESS", 0)
         yield
 
 

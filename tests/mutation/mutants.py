@@ -57,7 +57,7 @@ AREAS = {
         "graph/state/test_{shared_stores,registry_killed}.py graph/erasure/test_shared_store.py",
     ),
     "launcher": (
-        "twin_resources/models/training_launcher/{attempt,local,machine,reason}.py",
+        "twin_resources/models/training_launcher/{local,rank_processes,reason}.py",
         "unit/training/test_{training_launcher,followed_log}.py "
         "live/training/test_launched_processes.py",
     ),
@@ -69,8 +69,8 @@ AREAS = {
     ),
     "detector": ("twin_resources/statistics/detector.py", "unit/statistics/test_detector.py"),
 }
-"""The critical modules. The gate's measurements, forked ranks and Ray are absent, because only live
-tests with a model server, a training or a cluster cover them.
+"""The critical modules. The gate's measurements and forked ranks are absent, because only live
+tests with a model server or a training cover them.
 """
 SWAPS: dict[type, type] = {
     **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},

@@ -27,7 +27,6 @@ HEAVY_PACKAGES = (
     "lancedb",
     "lance",
     "dagster_aws",
-    "ray",
     "openvino",
     "xllamacpp",
     "trafilatura",

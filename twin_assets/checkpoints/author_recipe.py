@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.recipe import Recipe, load_launch, load_recipe
 from twin_resources.models.model_fit import MAX_RANKS, billions_of_parameters, choose_recipe
-from twin_resources.processes.gpus import Gpu, list_usable_gpus
+from twin_resources.processes.gpus import list_usable_gpus
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -48,13 +48,8 @@ def choose_author_recipe(author: Author, settings: Settings) -> AuthorRecipe:
     billions = billions_of_parameters(name)
     if billions is None:
         billions = billions_of_parameters(str(load_base_model(settings, name).folder))
-    choice = choose_recipe(billions, bf16=True, gpus=list_training_gpus(settings))
+    choice = choose_recipe(billions, bf16=True, gpus=list_usable_gpus())
     return AuthorRecipe(load_recipe(choice.recipe), choice.reason)
-
-
-def list_training_gpus(settings: Settings) -> list[Gpu]:
-    """Return the local GPUs that training uses; none if it runs on other machines."""
-    return list_usable_gpus() if settings.train_backend == "local" else []
 
 
 def count_training_ranks(recipe: Recipe, settings: Settings) -> int:
@@ -65,7 +60,7 @@ def count_training_ranks(recipe: Recipe, settings: Settings) -> int:
     divides a step's micro-batches evenly.
     """
     launch = load_launch(recipe.launch)
-    gpus = list_training_gpus(settings)
+    gpus = list_usable_gpus()
     if "train_ranks" in settings.model_fields_set or launch.device == "cpu" or not gpus:
         return settings.train_ranks
     if not launch.deepspeed:

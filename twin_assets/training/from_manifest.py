@@ -33,7 +33,7 @@ from twin_assets.checkpoints.recipe import Launch, Recipe
 from twin_assets.training import fine_tuning, preference_tuning
 from twin_assets.training.publishing import training_code_hash
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher import Message, TrainingLauncher, make_launcher
+from twin_resources.models.training_launcher import LocalLauncher, Message, TrainingLauncher
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weights import compute_revision
 
@@ -320,7 +320,7 @@ def _run(folder: Path, work: Path | None, base: Path | None) -> int:
             work=work_folder.resolve(),
             tables=Tables(settings.tables_base, state=state),
             # this repetition must not continue from a state that another host stored
-            launcher=make_launcher("", settings.model_copy(update={"store_uri": ""})),
+            launcher=LocalLauncher(settings.model_copy(update={"store_uri": ""})),
             base=base,
             on_message=_print_message,
         )

@@ -10,10 +10,8 @@ observations of the asset, which Dagster plots during the run.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +50,6 @@ class ProgressReportingLauncher:
         self._observe_every_s = observe_every_s
         self._last_observed_s = float("-inf")
 
-    @property
-    def shares_files(self) -> bool:
-        return self._launcher.shares_files
-
     def run(
         self,
         job: TrainingJob,
@@ -63,22 +57,16 @@ class ProgressReportingLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        reader = dg.PipesTempFileMessageReader() if self.shares_files else _LauncherReader()
-
         def report_message(message: Message) -> None:
             text = message.get("text", "")
             if text and not text.startswith("resuming "):  # rank 0 reports this itself
                 self._context.log.info(text)
-            if "pipes" in message and isinstance(reader, _LauncherReader):
-                reader.handle_line(message["pipes"])
             if "progress" in message:
                 self._observe(message["progress"])
             if on_message is not None:
                 on_message(message)
 
-        injector = (
-            dg.PipesTempFileContextInjector() if self.shares_files else dg.PipesEnvContextInjector()
-        )
+        injector, reader = dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
         with dg.open_pipes_session(self._context, injector, reader) as session:
             variables = {**session.get_bootstrap_env_vars(), **(environment or {})}
             return self._launcher.run(job, on_message=report_message, environment=variables)
@@ -100,25 +88,6 @@ class ProgressReportingLauncher:
                 metadata=metrics,
             )
         )
-
-
-class _LauncherReader(dg.PipesMessageReader):
-    """Reader of rank 0's Pipes messages, which the launcher forwards from another machine."""
-
-    def __init__(self) -> None:
-        self._handler: dg.PipesMessageHandler | None = None
-
-    @contextmanager
-    def read_messages(self, handler: dg.PipesMessageHandler) -> Iterator[dict[str, Any]]:
-        self._handler = handler
-        yield {"stdio": "stdout"}
-
-    def handle_line(self, line: str) -> None:
-        assert self._handler is not None
-        self._handler.handle_message(json.loads(line))
-
-    def no_messages_debug_text(self) -> str:
-        return "The training log, to which rank 0 prints, contains no message."
 
 
 def _describe_step(metrics: Mapping[str, Any]) -> str:

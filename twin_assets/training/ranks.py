@@ -92,7 +92,7 @@ def join_process_group(rank: int) -> None:
 
 
 def require_gpus(job: Job) -> None:
-    """Require a GPU for each rank of this machine if the launch configuration uses GPUs.
+    """Require a GPU for each rank if the launch configuration uses GPUs.
 
     Raises:
         TwinError: there are too few GPUs. Otherwise accelerate would train on the CPU, or the
@@ -104,10 +104,10 @@ def require_gpus(job: Job) -> None:
     gpu_count = torch.cuda.device_count()
     if job.effective_launch.device == "cuda" and gpu_count < required_gpus:
         raise TwinError(
-            f"train with recipe {job.recipe.name} on {required_gpus} ranks here, one GPU each",
+            f"train with recipe {job.recipe.name} on {required_gpus} ranks, one GPU each",
             found=f"{gpu_count} GPUs",
-            next_step="set TWIN_TRAIN_RANKS to the number of GPUs (of all machines); without a "
-            "GPU, choose a recipe whose launch configuration is for the CPU",
+            next_step="set TWIN_TRAIN_RANKS to the number of GPUs; without a GPU, choose a recipe "
+            "whose launch configuration is for the CPU",
         )
 
 

@@ -75,7 +75,7 @@ TELEMETRY_OFF: Mapping[str, str] = {
     "LITELLM_LOCAL_BLOG_POSTS": "True",
     "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
     "LITELLM_LOG": "ERROR",
-    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",  # of the executor dagster_ray (TWIN_STEPS_APART)
     "ANONYMIZED_TELEMETRY": "False",
     "SCARF_NO_ANALYTICS": "true",
     "GRADIO_ANALYTICS_ENABLED": "False",

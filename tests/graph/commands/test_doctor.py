@@ -415,15 +415,6 @@ def test_an_external_model_server_is_checked(
     assert (finding.verdict, "TWIN_MODEL_SERVER_URL" in finding.remedy) == ("fail", True)
 
 
-def test_a_configured_ray_is_checked(home: Settings, models_url: str, closed_port: int) -> None:
-    assert list(stores.check_ray(home)) == []
-    unreachable = {"train_backend": "ray", "ray_address": f"http://127.0.0.1:{closed_port}"}
-    ray = get_only(stores.check_ray(home.model_copy(update=unreachable)))
-    assert (ray.name, ray.verdict) == ("Ray", "fail")
-    ray_home = home.model_copy(update={"train_backend": "ray", "ray_address": models_url})
-    assert "HTTP 404" in get_only(stores.check_ray(ray_home)).found
-
-
 def test_an_occupied_port_is_reported(home: Settings) -> None:
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")}
     home_with_ports = home.model_copy(update=ports)

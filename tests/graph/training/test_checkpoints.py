@@ -17,7 +17,6 @@ from twin_assets.checkpoints import manifest as manifests
 from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 from twin_resources import dagster_resources
 from twin_resources.authors import Author, write_author
-from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
 
@@ -113,8 +112,3 @@ def test_training_assets_share_a_pool_and_a_retry_policy() -> None:
     for asset in (fine_tuned_checkpoint, preference_tuned_checkpoint):
         assert asset.op.pool == "training"
         assert asset.op.retry_policy is not None
-
-
-def test_an_unknown_backend_is_an_error(home: Settings) -> None:
-    with pytest.raises(TwinError, match="only `local` and `ray` exist"):
-        dagster_resources.TrainingLauncherResource(home=str(home.home), backend="cloud").launcher()

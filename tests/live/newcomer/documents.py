@@ -116,7 +116,7 @@ LINES: Mapping[str, Line | OtherTest] = {
             f"python -m pip install --dry-run --no-deps --no-index 'llm-twin[{extra}]'",
             output="already satisfied",
         )
-        for extra in ("aws", "ray", "formats")
+        for extra in ("aws", "formats")
     },
     "pip uninstall llm-twin": OtherTest("tests/live/newcomer/test_last_commands.py"),
     "twin-train --from-manifest MANIFEST": Line("twin-train --help", output="--from-manifest"),

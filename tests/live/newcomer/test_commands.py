@@ -65,7 +65,7 @@ def test_every_command_has_a_row() -> None:
 
 
 def test_the_environment_has_no_test_dependencies(newcomer: Newcomer) -> None:
-    for module in ("pytest", "moto", "playwright", "psycopg2", "ray"):
+    for module in ("pytest", "moto", "playwright", "psycopg2"):
         completed = newcomer.run("python", "-c", f"import {module}")
         assert "ModuleNotFoundError" in completed.stdout, module
 

@@ -21,8 +21,7 @@ from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
 from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.authors import Author, write_author
-from twin_resources.models.training_launcher import TrainingJob, machine
-from twin_resources.models.training_launcher.machine import MachineShare
+from twin_resources.models.training_launcher import TrainingJob, rank_processes
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -67,18 +66,18 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImportedProce
 
 @contextmanager
 def fork_trainings(imported: ImportedProcesses) -> Generator[None]:
-    """Fork this machine's training runs from an imported process while the context is open."""
-    original_build = machine.build_command
+    """Fork training runs from an imported process while the context is open."""
+    original_build = rank_processes.build_command
 
-    def command(job: TrainingJob, share: MachineShare) -> list[str]:
-        words = original_build(job, share)
-        if share.machine_count > 1 or words[2] not in {machine.FORKED_RANKS_MODULE, job.module}:
+    def command(job: TrainingJob, *, may_fork: bool = True) -> list[str]:
+        words = original_build(job, may_fork=may_fork)
+        if words[2] not in {rank_processes.FORKED_RANKS_MODULE, job.module}:
             return words  # the launcher of accelerate or torch
-        environment = machine.build_environment(job, "of no attempt", share)
+        environment = rank_processes.build_environment(job, "of no attempt", may_fork=may_fork)
         return imported.get(job, environment).build_command(words[2:], environment)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(machine, "build_command", command)
+        monkeypatch.setattr(rank_processes, "build_command", command)
         yield
 
 

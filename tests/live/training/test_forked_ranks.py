@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.live.training.machines import (
+from tests.live.training.running_ranks import (
     assert_same_weights,
     find_ranks,
     read_rank,
@@ -22,8 +22,7 @@ from tests.live.training.machines import (
 )
 from twin_assets.checkpoints.job import read_result
 from twin_resources.models.training_launcher import LocalLauncher, TrainingDiedError, TrainingJob
-from twin_resources.models.training_launcher.machine import (
-    MachineShare,
+from twin_resources.models.training_launcher.rank_processes import (
     build_command,
     build_environment,
     should_fork,
@@ -88,11 +87,11 @@ def write_small_job(
     )
 
 
-def run_job(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
+def run_job(job: TrainingJob, *, may_fork: bool = True) -> tuple[list[str], str]:
     """Return the lines that the ranks print and the whole error output."""
     result = subprocess.run(
-        build_command(job, share),
-        env=build_environment(job, "mark", share),
+        build_command(job, may_fork=may_fork),
+        env=build_environment(job, "mark", may_fork=may_fork),
         capture_output=True,
         text=True,
         timeout=300,
@@ -105,10 +104,10 @@ def run_job(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
 
 def test_a_forked_rank_has_the_launchers_environment_and_the_imports(tmp_path: Path) -> None:
     job = write_small_job(tmp_path, PRINTING_SCRIPT)
-    assert should_fork(job, MachineShare())
+    assert should_fork(job)
 
-    forked_lines, _ = run_job(job, MachineShare())
-    launched_lines, _ = run_job(job, MachineShare(may_fork=False))
+    forked_lines, _ = run_job(job)
+    launched_lines, _ = run_job(job, may_fork=False)
 
     assert [line.partition("True ")[2] for line in forked_lines] == [
         line.partition("False ")[2] for line in launched_lines
@@ -119,7 +118,7 @@ def test_a_forked_rank_has_the_launchers_environment_and_the_imports(tmp_path: P
 
 def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> None:
     job = write_small_job(tmp_path, PRINTING_SCRIPT, ahead=THREAD_STARTING_MODULE)
-    lines, errors = run_job(job, MachineShare())
+    lines, errors = run_job(job)
     assert [line.split()[1:3] for line in lines] == [["False", "0"], ["False", "1"]]
     assert "no fork because of the threads" in errors
 
@@ -151,8 +150,8 @@ def test_a_failing_rank_ends_the_other_rank(
 
 def test_sigterm_ends_the_ranks_first(tmp_path: Path) -> None:
     job = write_small_job(tmp_path, FAILING_SCRIPT, ACTION="time.sleep(600)", IGNORE_SIGTERM="1")
-    environment = build_environment(job, "mark", MachineShare())
-    process = subprocess.Popen(build_command(job, MachineShare()), env=environment)
+    environment = build_environment(job, "mark")
+    process = subprocess.Popen(build_command(job), env=environment)
     try:
         wait_for(lambda: (tmp_path / "there").exists() and len(find_ranks(job)) == job.ranks)
         ranks = find_ranks(job)
@@ -178,7 +177,7 @@ print(list_other_threads(), all(name in sys.modules for name in sys.argv[2:]))
 
 def test_the_imports_start_no_thread(make_job: Callable[..., TrainingJob]) -> None:
     job = make_job("imported")
-    environment = build_environment(job, "mark", MachineShare()) | {"OMP_NUM_THREADS": "8"}
+    environment = build_environment(job, "mark") | {"OMP_NUM_THREADS": "8"}
     names = ["torch", "deepspeed", "peft", "transformers.models.llama.modeling_llama"]
     result = subprocess.run(
         [sys.executable, "-c", IMPORT_CHECK, str(job.folder / "job.json"), *names],

@@ -27,7 +27,7 @@ from tests.live.training.conftest import (
     fork_trainings,
     write_training_job,
 )
-from tests.live.training.machines import find_ranks, find_ranks_in, wait_for
+from tests.live.training.running_ranks import find_ranks, find_ranks_in, wait_for
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.checkpoints.job import read_job, read_result
 from twin_assets.checkpoints.manifest import read_manifest

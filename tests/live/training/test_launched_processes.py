@@ -9,8 +9,7 @@ import psutil
 import pytest
 
 from twin_resources.models.training_launcher import LocalLauncher, TrainingDiedError, TrainingJob
-from twin_resources.models.training_launcher.machine import (
-    MachineShare,
+from twin_resources.models.training_launcher.rank_processes import (
     build_command,
     build_environment,
 )
@@ -36,8 +35,8 @@ def test_the_launcher_configures_both_ranks(tmp_path: Path) -> None:
         deepspeed={"zero_optimization": {"stage": 2}},
         mixed_precision="fp32",
     )
-    command = build_command(job, MachineShare(may_fork=False))
-    environment = build_environment(job, "mark", MachineShare(may_fork=False))
+    command = build_command(job, may_fork=False)
+    environment = build_environment(job, "mark", may_fork=False)
 
     result = subprocess.run(
         command,

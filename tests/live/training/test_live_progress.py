@@ -4,87 +4,31 @@ The process prints the messages of rank 0 but trains nothing, so it needs no acc
 `test_checkpoint_assets.py` trains.
 """
 
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from tests.conftest import ROOT
 from tests.live.training.reported_steps import STEP_COUNT, build_step_values
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.recipe import load_recipe
 from twin_assets.training.fine_tuning import build_training_job
 from twin_assets.training.live_progress import ProgressReportingLauncher
-from twin_resources.models.training_launcher import Message, TrainingJob
-from twin_resources.models.training_launcher.machine import forward_log
-from twin_resources.models.training_launcher.training_job import (
-    AttemptEnd,
-    forward_line,
-    ignore_message,
-    run_with_retry,
-)
+from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
 
 
-class ScriptLauncher:
-    """A launcher that runs the printing script, with the retry and log of all backends."""
-
-    def __init__(self, home: Settings, *, shares_files: bool) -> None:
-        self._home = home
-        self.shares_files = shares_files
-
-    def run(
-        self,
-        job: TrainingJob,
-        *,
-        on_message: Callable[[Message], None] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> Path:
-        forward_message = on_message or ignore_message
-
-        def run_attempt(log: Path) -> AttemptEnd:
-            start = log.stat().st_size if log.is_file() else 0
-            script = [
-                "-m",
-                "tests.live.training.reported_steps",
-                "--job",
-                str(job.folder / "job.json"),
-            ]
-            with (
-                log.open("ab") as stream,
-                subprocess.Popen(
-                    [sys.executable, *script],
-                    cwd=ROOT,
-                    env={"PATH": "", **job.environment, **(environment or {})},
-                    stdout=stream,
-                    stderr=stream,
-                ) as process,
-            ):
-                return forward_log(
-                    process,
-                    job,
-                    log,
-                    lambda line: forward_line(line, forward_message),
-                    log_start=start,
-                )
-
-        return run_with_retry(job, self._home, attempt=run_attempt, report=forward_message)
-
-
 def run_asset(
-    home: Settings, job: TrainingJob, *, shares_files: bool = True, observe_every_s: float = 0.0
+    home: Settings, job: TrainingJob, *, observe_every_s: float = 0.0
 ) -> tuple[bool, list[str], list[dict[str, Any]]]:
     """Run an asset that trains the job; return its success, log lines and observations."""
 
     @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["ann"]))
     def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        launcher = ScriptLauncher(home, shares_files=shares_files)
+        launcher = LocalLauncher(home)
         ProgressReportingLauncher(context, launcher, observe_every_s=observe_every_s).run(job)
         return dg.MaterializeResult()
 
@@ -117,18 +61,15 @@ def make_printing_job(home: Settings, name: str, **environment: str) -> Training
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"launch": "cpu-single"})
     job = Job(home.work_dir / name, "tiny", home.home, 1, recipe)
     write_job(job)
-    printing_job = build_training_job(job, name=name)
-    return TrainingJob(**{**vars(printing_job), "environment": environment})
+    module = "tests.live.training.reported_steps"
+    return replace(build_training_job(job, name=name), module=module, environment=environment)
 
 
-@pytest.mark.drawn(1)
-@pytest.mark.parametrize("shares_files", [True, False])
-def test_each_step_is_logged_and_plotted(home: Settings, shares_files: bool) -> None:
-    job = make_printing_job(home, f"printing-{shares_files}")
-    success, log, observations = run_asset(home, job, shares_files=shares_files)
+def test_each_step_is_logged_and_plotted(home: Settings) -> None:
+    success, log, observations = run_asset(home, make_printing_job(home, "printing"))
 
     assert success, log
-    # one observation per step through Pipes, by a file or by the launcher
+    # one observation per step
     assert sum(line.startswith("progress {") for line in log) == STEP_COUNT
     last = build_step_values(STEP_COUNT)
     assert [item["step"] for item in observations] == list(range(1, STEP_COUNT + 1))

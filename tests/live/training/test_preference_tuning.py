@@ -24,7 +24,7 @@ from tests.live.training.conftest import (
     make_samples,
     write_training_job,
 )
-from tests.live.training.machines import find_ranks, read_weights
+from tests.live.training.running_ranks import find_ranks, read_weights
 from tests.live.training.test_checkpoint_assets import RECIPE
 from tests.materialization import materialize_assets, metadata_of
 from twin_assets.checkpoints.job import read_result

@@ -19,7 +19,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.live.training.conftest import LONG_ENOUGH
-from tests.live.training.machines import find_ranks
+from tests.live.training.running_ranks import find_ranks
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.training.training_state import find_last_complete_checkpoint
 from twin_resources.errors import TwinError

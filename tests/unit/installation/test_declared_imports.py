@@ -18,7 +18,6 @@ from tests.module_imports import Import, imports_in, third_party_imports
 # Modules from an extra. No module of the project imports them at import time, and the code that
 # uses them names the extra.
 OPTIONAL = {
-    "ray": "ray",
     "pypandoc": "formats",
     "pypdf": "formats",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def read_setting_defaults() -> dict[str, Any]:
 @pytest.mark.parametrize(
     "command",
     [
-        ("hadolint", str(DOCKERFILE), str(ROOT / "deploy" / "kubernetes" / "ray.Dockerfile")),
+        ("hadolint", str(DOCKERFILE)),
         ("zizmor", "--offline", "--persona", "pedantic", "--quiet", str(ROOT / ".github")),
         ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)),
         (
@@ -70,6 +71,48 @@ def test_the_image_has_one_name_and_runs_without_root() -> None:
     image = load_yaml(COMPOSE)["services"]["twin"]["image"]
     assert f"-t {image} ." in dockerfile
     assert re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE) == ["10001"]
+
+
+def is_copied(path: str) -> bool:
+    """Return whether `docker build` copies a path.
+
+    The last rule that matches the path or one of its parents decides:
+    https://docs.docker.com/build/concepts/context/#dockerignore-files
+    """
+    is_included = True
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        rule = line.partition("#")[0].strip()
+        pattern = rule.removeprefix("!").rstrip("/").removeprefix("**/")
+        parts = Path(path).parts
+        matches = (
+            {*parts} if "**/" in rule else {"/".join(parts[:end]) for end in range(len(parts) + 1)}
+        )
+        if rule and (pattern == "*" or pattern in matches):
+            is_included = rule.startswith("!")
+    return is_included
+
+
+def test_the_image_contains_the_package_but_no_home() -> None:
+    assert "COPY . " in DOCKERFILE.read_text(encoding="utf-8")  # what `.dockerignore` keeps
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["packages"]["find"]["include"]
+    packages = [name.removesuffix("*") for name in patterns]
+    required = [
+        f"{name}/any/file.py" if (ROOT / name).is_dir() else f"deploy/{name}/any/file.py"
+        for name in packages
+    ]
+    required += ["pyproject.toml", project["project"]["readme"]]
+    required += [*project["project"]["license-files"], "deploy/constraints.txt"]
+    assert [path for path in required if not is_copied(path)] == []
+    private = [
+        ".twin/state.db",
+        ".env",
+        "my-home/authors/ann.toml",
+        ".git/config",
+        ".venv/bin/python",
+    ]
+    private += ["posts/2024.md", "deploy/docs/twin.gif", "twin_assets/__pycache__/a.pyc"]
+    assert [path for path in private if is_copied(path)] == []
 
 
 def test_production_deploys_the_digest_from_staging() -> None:

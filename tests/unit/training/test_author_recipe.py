@@ -96,14 +96,6 @@ def test_the_choice_ignores_whether_the_cpu_has_bf16(
     assert choose_author_recipe(ADA, home).recipe.name == "smollm2-135m-cpu"
 
 
-def test_local_gpus_are_ignored_for_training_on_a_cluster(
-    home: Settings, usable_gpus: list[tuple[str, float]]
-) -> None:
-    usable_gpus.append(LARGE_GPU)
-    settings = home.model_copy(update={"train_backend": "ray"})
-    assert choose_author_recipe(ADA, settings).recipe.name == "smollm2-135m-cpu"
-
-
 def test_the_default_rank_count_is_the_number_of_gpus_that_can_share_a_step(
     home: Settings, usable_gpus: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

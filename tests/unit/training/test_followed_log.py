@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.models.training_launcher import TrainingJob, machine
-from twin_resources.models.training_launcher.machine import POLL_INTERVAL_S, forward_log
-from twin_resources.models.training_launcher.training_job import AttemptEnd
+from twin_resources.models.training_launcher import TrainingJob, rank_processes
+from twin_resources.models.training_launcher.rank_processes import (
+    POLL_INTERVAL_S,
+    AttemptEnd,
+    follow_log,
+)
 
 
 class Clock:
@@ -32,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(machine, "time", clock)
+    monkeypatch.setattr(rank_processes, "time", clock)
     return clock
 
 
@@ -76,7 +79,7 @@ def test_a_silent_training_run_is_stopped_and_retried(
 
     clock.on_sleep = print_once
 
-    attempt_end = forward_log(process, job, log, lines.append, log_start=start)
+    attempt_end = follow_log(process, job, log, lines.append, log_start=start)
 
     assert attempt_end == AttemptEnd("no output for 600 s", should_retry=True, log_start=start)
     assert lines == ["step 1"], "lines of an earlier attempt were read"
@@ -97,7 +100,7 @@ def test_a_training_run_over_its_time_limit_is_not_retried(
 
     clock.on_sleep = print_regularly
 
-    attempt_end = forward_log(process, job, log, lambda _: None, log_start=0)
+    attempt_end = follow_log(process, job, log, lambda _: None, log_start=0)
 
     assert attempt_end == AttemptEnd("not finished within 2000 s", should_retry=False, log_start=0)
     assert clock.now - 1_000.0 == pytest.approx(2_000, abs=2 * POLL_INTERVAL_S)
@@ -118,7 +121,7 @@ def test_the_last_lines_are_read_after_the_process_ended(
     lines: list[str] = []
     job = make_job(tmp_path, silence_s=600, timeout_s=2_000)
 
-    attempt_end = forward_log(finished, job, log, lines.append, log_start=0)
+    attempt_end = follow_log(finished, job, log, lines.append, log_start=0)
 
     assert (attempt_end.description, attempt_end.should_retry) == (description, should_retry)
     assert lines == [

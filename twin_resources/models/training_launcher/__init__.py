@@ -1,15 +1,13 @@
 """Launch training runs: start, monitor and stop their processes.
 
-Scope: the protocol `TrainingLauncher` and its backends `local` (this machine) and `ray` (a Ray
-cluster).
+Scope: the protocol `TrainingLauncher` and `LocalLauncher`, which trains on this machine.
 Out of scope: the training loop and the job's contents (`twin_assets/training`), Dagster (an asset
-passes its Pipes variables as `environment`).
+passes its Pipes variables as `environment`), another machine for a step (`TWIN_STEPS_APART`).
 Method: accelerate's launcher, https://huggingface.co/docs/accelerate/basic_tutorials/launch
 """
 
-from twin_resources.models.training_launcher.backends import make_launcher
 from twin_resources.models.training_launcher.local import LocalLauncher
-from twin_resources.models.training_launcher.machine import (
+from twin_resources.models.training_launcher.rank_processes import (
     ATTEMPT_ID_VARIABLE,
     OWNER_VARIABLE,
     RENDEZVOUS_VARIABLE,
@@ -34,5 +32,4 @@ __all__ = [
     "TrainingLauncher",
     "can_compute_in_bf16",
     "is_owner_alive",
-    "make_launcher",
 ]

@@ -1,7 +1,8 @@
-"""Fork the ranks of one machine from a process that has already imported their modules.
+"""Fork the ranks of a training run from a process that has already imported their modules.
 
 Scope: forking the ranks, waiting for them, and stopping all of them if one fails.
-Out of scope: the decision to fork (`machine.py`), the imports (the job's module `ahead`), training.
+Out of scope: the decision to fork (`rank_processes.py`), the imports (the job's module `ahead`),
+training.
 Source of the variables: torch's launcher,
 https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables
 
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rank_variables(rank: int, rank_count: int) -> dict[str, str]:
-    """Return the variables that torch's launcher sets for a rank on one machine."""
+    """Return the variables that torch's launcher sets for a rank."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

@@ -1,7 +1,7 @@
 """Find the log line that states why an attempt ended: a killed rank or an error.
 
-Scope: parsing an attempt's log. Out of scope: writing the log (`machine.py`, `ray_cluster.py`),
-reacting to the reason (`training_job.py`).
+Scope: parsing an attempt's log. Out of scope: writing the log (`rank_processes.py`),
+reacting to the reason (`local.py`).
 Source: the summaries of the launchers of torch and accelerate,
 https://docs.pytorch.org/docs/stable/elastic/errors.html
 """

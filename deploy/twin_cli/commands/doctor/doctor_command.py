@@ -63,7 +63,6 @@ def run_checks(settings: Settings) -> list[DoctorFinding]:
         ("trace store", lambda: stores.check_traces(effective_settings, is_running=is_running)),
         ("outbox", lambda: stores.check_outbox(effective_settings, is_running=is_running)),
         ("model server", lambda: stack_findings.check_model_servers(effective_settings, stack)),
-        ("trainer", lambda: stores.check_ray(effective_settings)),
         ("gateway", lambda: stack_findings.check_gateway(effective_settings, stack)),
     ]
     if stack is not None:

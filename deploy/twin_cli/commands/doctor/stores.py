@@ -307,24 +307,3 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[DoctorFind
         count = format_count(counts.refused, "item")
         message = f"the trace store rejected {count}, kept in the outbox"
         yield warn("outbox", message, "see `twin logs relay` for the error")
-
-
-def check_ray(settings: Settings) -> Iterator[DoctorFinding]:
-    """Check Ray, if it is the training backend."""
-    if settings.train_backend != "ray":
-        return
-    httpx: Any = import_module("httpx")
-    url = f"{settings.ray_address.rstrip('/')}/api/version"
-    try:
-        status = httpx.get(url, timeout=TIMEOUT_S).status_code
-    except httpx.HTTPError as error:
-        yield fail(
-            "Ray",
-            f"{url}: {type(error).__name__}",
-            "check TWIN_RAY_ADDRESS and that the cluster is running",
-        )
-        return
-    if status == 200:
-        yield ok("Ray", url)
-    else:
-        yield fail("Ray", f"{url} responds with HTTP {status}", "check TWIN_RAY_ADDRESS")

@@ -1,14 +1,12 @@
-"""Run one machine's share of a training run: build its command, monitor it and stop it.
+"""Run the ranks of one attempt at a training run: build their command, monitor and stop them.
 
-Scope: the code that is the same for one machine and for several.
-Out of scope: distributing the shares (`local.py`, `ray_driver.py`).
-Method: machine ranks as in the launchers of accelerate and torch, with a rendezvous at machine 0,
-https://docs.pytorch.org/docs/stable/elastic/run.html
+Scope: the processes.
+Out of scope: the lock and the retry (`local.py`), forking (`forked_ranks.py`).
+Method: the launchers of accelerate and torch, https://docs.pytorch.org/docs/stable/elastic/run.html
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import platform
@@ -23,9 +21,8 @@ from pathlib import Path
 
 import psutil
 
-from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.reason import describe_kill
-from twin_resources.models.training_launcher.training_job import AttemptEnd, TrainingJob
+from twin_resources.models.training_launcher.training_job import TrainingJob
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     end_processes,
@@ -47,36 +44,18 @@ NICENESS = 10  # the gateway and the model servers have priority, because reader
 
 
 @dataclass(frozen=True)
-class MachineShare:
-    """One machine's part of a training run; by default the whole run.
+class AttemptEnd:
+    """The end of an attempt.
 
     Attributes:
-        machine_count: number of machines; each has the same number of ranks.
-        rank: rank of this machine; machine 0 runs rank 0 of the training run.
-        address, port: address at which machine 0 listens for the other machines.
-        may_fork: whether to fork the machine's ranks if possible.
+        description: how the attempt ended.
+        should_retry: whether to retry.
+        log_start: byte offset of the attempt in the log file.
     """
 
-    machine_count: int = 1
-    rank: int = 0
-    address: str = "127.0.0.1"
-    port: int = 0
-    may_fork: bool = True
-
-
-def ranks_per_machine(job: TrainingJob, machine_count: int) -> int:
-    """Return the number of ranks on each machine.
-
-    Raises:
-        TwinError: the ranks cannot be divided evenly.
-    """
-    if machine_count < 1 or job.ranks % machine_count:
-        raise TwinError(
-            f"distribute {job.ranks} ranks over {machine_count} machines",
-            found="each machine must run the same number of ranks",
-            next_step="set TWIN_TRAIN_RANKS to a multiple of TWIN_TRAIN_MACHINES",
-        )
-    return job.ranks // machine_count
+    description: str
+    should_retry: bool
+    log_start: int
 
 
 def is_owner_alive(owner: str) -> bool:
@@ -95,18 +74,23 @@ def can_compute_in_bf16(device: str) -> bool:
 
 
 @contextmanager
-def run_share(
-    job: TrainingJob, share: MachineShare, log: Path, *, environment: Mapping[str, str]
+def run_ranks(
+    job: TrainingJob, log: Path, *, environment: Mapping[str, str], may_fork: bool = True
 ) -> Generator[subprocess.Popen[bytes]]:
-    """Start a machine's share, append its output to `log`, and stop all its processes on exit."""
+    """Start the ranks, append their output to `log`, and stop all their processes on exit.
+
+    Args:
+        environment: variables in addition to those of the job.
+        may_fork: whether to fork the ranks if possible.
+    """
     attempt_id = uuid.uuid4().hex
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            build_command(job, share),
+            build_command(job, may_fork=may_fork),
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=build_environment(job, attempt_id, share) | dict(environment),
+            env=build_environment(job, attempt_id, may_fork=may_fork) | dict(environment),
             start_new_session=True,
         )
     lower_priority(process.pid)
@@ -125,8 +109,8 @@ def run_share(
 def lower_priority(pid: int) -> None:
     """Lower the priority of a process and of its future child processes.
 
-    With autogroups, Linux applies the niceness of the session (man 7 sched). Each share has its
-    own session.
+    With autogroups, Linux applies the niceness of the session (man 7 sched). Each attempt has
+    its own session.
     """
     niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
     # The process may have exited, there may be no autogroup, or the kernel may refuse a second
@@ -136,7 +120,7 @@ def lower_priority(pid: int) -> None:
         Path(f"/proc/{pid}/autogroup").write_text(str(niceness), encoding="ascii")
 
 
-def forward_log(
+def follow_log(
     process: subprocess.Popen[bytes],
     job: TrainingJob,
     log: Path,
@@ -144,26 +128,10 @@ def forward_log(
     *,
     log_start: int,
 ) -> AttemptEnd:
-    """Follow the log and pass each line to `on_line`; see `follow_log`."""
-    lines = follow_log(process, job, log, log_start=log_start)
-    while True:
-        try:
-            on_line(next(lines))
-        except StopIteration as end:
-            return end.value
-
-
-def follow_log(
-    process: subprocess.Popen[bytes],
-    job: TrainingJob,
-    log: Path,
-    *,
-    log_start: int,
-) -> Generator[str, None, AttemptEnd]:
-    """Yield each line of a share's log until the share ends or exceeds a limit.
+    """Pass each line of an attempt's log to `on_line` until the attempt ends or exceeds a limit.
 
     Args:
-        log_start: byte offset in the file at which the share's log starts.
+        log_start: byte offset in the file at which the attempt's log starts.
     """
     started_at = last_output_at = time.monotonic()
     with log.open("rb") as stream:
@@ -175,7 +143,7 @@ def follow_log(
                 last_output_at = time.monotonic()
                 *lines, partial_line = (partial_line + data).split(b"\n")
                 for line in lines:
-                    yield line.decode("utf-8", "replace")
+                    on_line(line.decode("utf-8", "replace"))
             if exit_code is not None:
                 description = (
                     f"exit code {exit_code}" if exit_code >= 0 else describe_kill(-exit_code)
@@ -189,28 +157,24 @@ def follow_log(
             time.sleep(POLL_INTERVAL_S)
 
 
-def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
-    """Return the command that starts the ranks of a machine."""
-    ranks = ranks_per_machine(job, share.machine_count)
+def build_command(job: TrainingJob, *, may_fork: bool = True) -> list[str]:
+    """Return the command that starts the ranks."""
     script = ["-m", job.module, "--job", str(job.folder / "job.json")]
     precision = _resolve_precision(job)
-    if job.deepspeed and share.rank == 0:
+    if job.deepspeed:
         config = dict(job.deepspeed) | {"bf16": {"enabled": precision == "bf16"}}
         _deepspeed_file(job).write_text(json.dumps(config, indent=2), encoding="utf-8")
-    if should_fork(job, share):
+    ranks = str(job.ranks)
+    if should_fork(job, may_fork=may_fork):
         ahead_flags = ["--ahead", job.ahead] if job.ahead else []
-        command = [sys.executable, "-m", FORKED_RANKS_MODULE, "--ranks", str(ranks), *ahead_flags]
+        command = [sys.executable, "-m", FORKED_RANKS_MODULE, "--ranks", ranks, *ahead_flags]
         return [*command, "--module", *script[1:]]
+    # The ranks find each other in a file, because torch's TCP store listens on every interface.
+    rendezvous_flags = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
     if job.device == "cpu" and job.ranks > 1 and not job.deepspeed:
         # accelerate's launcher would start only one process.
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
-        return [
-            *command,
-            "--nnodes",
-            str(share.machine_count),
-            *_rendezvous_flags(share, torch=True),
-            *script,
-        ]
+        command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", ranks]
+        return [*command, "--nnodes", "1", *rendezvous_flags, *script]
     if job.device == "cpu" and job.ranks == 1 and not job.deepspeed:
         # accelerate's launcher would import torch (2 CPU s) to set the same variables as
         # `build_environment`.
@@ -218,47 +182,27 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
     command = [sys.executable, "-m", ACCELERATE_MODULE]
     if job.deepspeed:
         command += ["--use_deepspeed", "--deepspeed_config_file", str(_deepspeed_file(job))]
-        # Each machine starts its own ranks, so no ssh key is needed.
-        command += ["--deepspeed_multinode_launcher", "standard"]
     elif job.ranks > 1:
         command += ["--multi_gpu"]
-    command += ["--num_processes", str(job.ranks), "--num_machines", str(share.machine_count)]
+    command += ["--num_processes", ranks, "--num_machines", "1"]
     command += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
-    return [*command, "--dynamo_backend", "no", *_rendezvous_flags(share, torch=False), *script]
+    command += ["--dynamo_backend", "no", *rendezvous_flags, "--main_process_port", "0"]
+    return [*command, *script]
 
 
-def should_fork(job: TrainingJob, share: MachineShare) -> bool:
-    """Return whether a machine's ranks are forked from one process that has done the imports.
+def should_fork(job: TrainingJob, *, may_fork: bool = True) -> bool:
+    """Return whether the ranks are forked from one process that has done the imports.
 
     Ranks are not forked on GPUs, because CUDA does not survive a fork, and not on macOS, because
-    libraries start threads there. Several machines need launchers that connect to each other. A
-    single rank without DeepSpeed needs no fork.
+    libraries start threads there. A single rank without DeepSpeed needs no fork.
     """
     needs_launcher = job.ranks > 1 or bool(job.deepspeed)
-    can_fork = share.machine_count == 1 and job.device == "cpu" and platform.system() == "Linux"
-    return share.may_fork and can_fork and needs_launcher
+    can_fork = job.device == "cpu" and platform.system() == "Linux"
+    return may_fork and can_fork and needs_launcher
 
 
 def _deepspeed_file(job: TrainingJob) -> Path:
     return job.folder / "deepspeed.json"
-
-
-def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
-    """Return the rendezvous arguments for torch's or accelerate's launcher."""
-    if share.machine_count == 1:
-        # One machine's ranks use a file, because torch's TCP store listens on every interface.
-        file_store_flags = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
-        return file_store_flags if torch else [*file_store_flags, "--main_process_port", "0"]
-    # `static` keeps these machine ranks, so that rank 0 runs on the launcher's machine.
-    names = (
-        ("--node_rank", "--master_addr", "--master_port")
-        if torch
-        else ("--machine_rank", "--main_process_ip", "--main_process_port")
-    )
-    values = (str(share.rank), share.address, str(share.port))
-    flags = [word for pair in zip(names, values, strict=True) for word in pair]
-    network_flags = [] if torch else ["--same_network"]
-    return ["--rdzv_backend", "static", *network_flags, *flags]
 
 
 def _resolve_precision(job: TrainingJob) -> str:
@@ -267,12 +211,12 @@ def _resolve_precision(job: TrainingJob) -> str:
     return "bf16" if can_compute_in_bf16(job.device) else "fp32"
 
 
-def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) -> dict[str, str]:
-    """Return the environment of a machine's ranks; `attempt_id` identifies all their processes."""
+def build_environment(
+    job: TrainingJob, attempt_id: str, *, may_fork: bool = True
+) -> dict[str, str]:
+    """Return the environment of the ranks; `attempt_id` identifies all their processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = job.threads_per_rank or max(
-        1, (cores or 1) // ranks_per_machine(job, share.machine_count)
-    )
+    threads = job.threads_per_rank or max(1, (cores or 1) // job.ranks)
     this_process = psutil.Process()
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
@@ -285,13 +229,10 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         OWNER_VARIABLE: f"{this_process.pid}:{this_process.create_time()}",
         ATTEMPT_ID_VARIABLE: attempt_id,
+        RENDEZVOUS_VARIABLE: str(_rendezvous_file(job, attempt_id)),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
-    if share.machine_count == 1:
-        environment |= {
-            RENDEZVOUS_VARIABLE: str(_rendezvous_file(job, attempt_id)),
-            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        }
-    if platform.system() == "Linux" and _is_loopback(share):
+    if platform.system() == "Linux":
         environment |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
         environment |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
@@ -300,7 +241,7 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
         environment["ACCELERATE_MIXED_PRECISION"] = (
             "bf16" if _resolve_precision(job) == "bf16" else "no"
         )
-    if should_fork(job, share):
+    if should_fork(job, may_fork=may_fork):
         # numpy would start threads before the fork; the ranks do not need them.
         environment["OPENBLAS_NUM_THREADS"] = "1"
         if job.deepspeed:  # the variables that accelerate's launcher would set
@@ -308,14 +249,6 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
             environment["ACCELERATE_DEEPSPEED_CONFIG_FILE"] = str(_deepspeed_file(job))
             environment["ACCELERATE_CONFIG_DS_FIELDS"] = ""
     return environment | dict(job.environment)
-
-
-def _is_loopback(share: MachineShare) -> bool:
-    """Return whether all ranks connect over the loopback interface."""
-    try:
-        return ipaddress.ip_address(share.address).is_loopback
-    except ValueError:  # a host name
-        return share.address == "localhost"
 
 
 def _rendezvous_file(job: TrainingJob, attempt_id: str) -> Path:
