@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from twin_assets.definitions import build_defs, default_resources, defs
     from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
     from twin_assets.evaluation.evaluation_report import evaluation_report
-    from twin_assets.evaluation.other_authors_adapter import other_authors_adapter
     from twin_assets.feedback.interactions import interactions
     from twin_assets.feedback.judged_interactions import judged_interactions
     from twin_assets.feedback.quality_evidence import quality_evidence
@@ -61,7 +60,6 @@ __all__ = [
     "instruction_dataset",
     "interactions",
     "judged_interactions",
-    "other_authors_adapter",
     "passage_embeddings",
     "preference_dataset",
     "preference_tuned_checkpoint",
@@ -84,7 +82,6 @@ _MODULES = {
     "instruction_dataset": "instructions.instruction_dataset",
     "interactions": "feedback.interactions",
     "judged_interactions": "feedback.judged_interactions",
-    "other_authors_adapter": "evaluation.other_authors_adapter",
     "preference_dataset": "instructions.preference_dataset",
     "preference_tuned_checkpoint": "training.checkpoints",
     "quality_evidence": "feedback.quality_evidence",

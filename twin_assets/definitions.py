@@ -23,13 +23,8 @@ from twin_assets import contract_checks
 from twin_assets.analytics.sql_models import build_sql_assets
 from twin_assets.asset_specs import complete_spec
 from twin_assets.corpus import cleaned_documents, raw_posts
-from twin_assets.evaluation import (
-    checkpoint_evaluation,
-    evaluation_report,
-    other_authors_adapter,
-)
+from twin_assets.evaluation import checkpoint_evaluation, evaluation_report
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.evaluation.other_authors.reference_adapter import should_train_reference
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
 from twin_assets.knowledge import (
@@ -61,7 +56,6 @@ from twin_sensors import (
     new_posts,
     notice_sensor,
     quality_dropped,
-    reference_training,
     rollback_job,
     schedules,
 )
@@ -81,7 +75,6 @@ ASSET_MODULES = (
     checkpoints,
     checkpoint_evaluation,
     evaluation_report,
-    other_authors_adapter,
     shadow_pairs,
     released_model,
     routing_labels,
@@ -153,7 +146,6 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.import_posts,
             jobs.retrain_twin,
             jobs.learn_routing,
-            jobs.train_reference,
             jobs.collect_feedback,
             jobs.judge_answers,
             jobs.compare_versions,
@@ -170,7 +162,6 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.judge_answers_every_hour,
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
-            reference_training.build_schedule(should_train_reference),
             *learning_schedule.build_learning_schedules(settings),
         ],
         sensors=[

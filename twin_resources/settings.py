@@ -52,6 +52,8 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
         "TWIN_ROUTING_EXPLORED": "unset it; questions are no longer routed at random, and "
         "`twin routing` shows the labels of both models",
         "TWIN_SIMULATED_PROVIDER_PORT": "unset it; `twin demo-loop` has no paid model",
+        "TWIN_REFERENCE_ADAPTER": "unset it; no such adapter is trained, and the home's folder "
+        "`reference_adapters` may be deleted",
         "TWIN_STYLE_MODEL": "unset it; the gate's report has the voice score and its plot",
         **dict.fromkeys(
             (f"TWIN_{name}" for name in _SETTINGS_MADE_CONSTANT.split()),
@@ -191,10 +193,6 @@ class Settings(Constants):
     # An entailment model (a hub id or a folder) that judges whether passages support generated
     # sentences. Empty: the support score judges this, with rules for numbers and negations.
     nli_model: str = ""
-    # Adapter trained on other authors, which later versions must beat on the author's passages.
-    # `auto`: trained on the bundled authors hours after a first release; `off`: none; otherwise the
-    # folder of a PEFT adapter.
-    reference_adapter: str = "auto"
     paid_model: str = ""  # model of the paid route, which also requires a budget
     # US dollars per day for the paid model's answers. All limits are enforced before a request is
     # sent.
@@ -279,11 +277,6 @@ class Settings(Constants):
     def checkpoints_dir(self) -> Path:
         """Folder of the checkpoints: `<author>/<checkpoint hash>/manifest.json`."""
         return self.home / "checkpoints"
-
-    @property
-    def reference_adapters_dir(self) -> Path:
-        """Folder of the bundled authors' adapters, and of each author's pointer to one."""
-        return self.home / "reference_adapters"
 
     @property
     def weights_dir(self) -> Path:

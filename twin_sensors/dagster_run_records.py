@@ -21,7 +21,6 @@ _ASSET_JOB = "__ASSET_JOB"  # Dagster's job for assets that are materialized in 
 # Assets by job; materializing them manually has the same effect as a run of the job.
 _ASSETS_BY_JOB = {
     JOB: {"fine_tuned_checkpoint", "preference_tuned_checkpoint"},
-    "train_reference": {"other_authors_adapter"},
     "learn_routing": {"routing_labels"},
     "judge_answers": {"judged_interactions"},
     "compare_versions": {"shadow_pairs"},

@@ -49,12 +49,6 @@ retrain_twin = dg.define_asset_job(
     # `TWIN_STEPS_APART` selects the executor, which determines whether the steps share a process.
 )
 
-train_reference = dg.define_asset_job(
-    "train_reference",
-    selection=dg.AssetSelection.assets("other_authors_adapter"),
-    description="Train the adapter of other authors that an author's later candidates must beat.",
-)
-
 learn_routing = dg.define_asset_job(
     "learn_routing",
     selection=dg.AssetSelection.assets("interactions", "routing_labels", "routing_policy"),

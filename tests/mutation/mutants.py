@@ -45,7 +45,7 @@ AREAS = {
     ),
     "gate": (
         "twin_assets/evaluation/{gate,judgement,sequential_plan,statistics/*}.py",
-        "unit/evaluation/{test_*,statistics/test_*,other_authors/test_*}.py",
+        "unit/evaluation/{test_*,statistics/test_*}.py",
     ),
     "registry": (
         "twin_resources/registry/*.py",

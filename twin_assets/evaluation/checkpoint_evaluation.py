@@ -21,7 +21,7 @@ from twin_assets.evaluation.judgement import (
     judge_candidate,
 )
 from twin_assets.evaluation.judging.judge_material import other_author_slugs
-from twin_assets.evaluation.measures import held_out_perplexity, other_authors
+from twin_assets.evaluation.measures import held_out_perplexity
 from twin_assets.evaluation.report.markdown import answers_path, render_report_for_event_log
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
@@ -204,9 +204,6 @@ def _build_metadata(
     held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
     if held_out is not None and held_out.perplexity is not None:
         entries["perplexity"] = round(held_out.perplexity, 3)
-    comparison = evaluation.measured.get(other_authors.MEASURE)
-    if comparison is not None:
-        entries["other_authors_adapter"] = comparison.adapter
     if judged_evaluation.experiment:
         experiment = judged_evaluation.experiment
         entries["experiment"] = (

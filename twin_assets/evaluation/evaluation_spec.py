@@ -54,18 +54,6 @@ class EvaluatedModel:
 
 
 @dataclass(frozen=True)
-class ReferenceAdapter:
-    """An adapter trained on other authors (`other_authors/reference_adapter.py`).
-
-    Attributes:
-        authors: names of those authors; empty if the adapter was configured.
-    """
-
-    model: EvaluatedModel
-    authors: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class EvaluationSpec:
     """Specification of an evaluation.
 
@@ -82,7 +70,6 @@ class EvaluationSpec:
         max_questions: largest number of held-out questions for candidate and base.
         nli_model: model that judges single sentences; empty to use the support score.
         other_author_count: number of the instance's other authors, for comparing the voice.
-        reference: adapter trained on other authors, for the candidate's base model, or None.
     """
 
     checkpoint: str
@@ -98,7 +85,6 @@ class EvaluationSpec:
     nli_model: str = ""
     other_author_count: int = 0
     best: EvaluatedModel | None = None
-    reference: ReferenceAdapter | None = None
 
     def inputs_hash(self, incumbent_checkpoint: str, gate_version: str) -> str:
         """Return a hash of all inputs that determine the result.
@@ -113,8 +99,6 @@ class EvaluationSpec:
         parts += [self.best.weights_id if self.best else ""]
         if self.candidate.precision != F16:  # it determines the limits of parity
             parts.append(self.candidate.precision)
-        if self.reference is not None:
-            parts.append(f"reference {self.reference.model.weights_id}")
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

@@ -31,6 +31,7 @@ from twin_assets.evaluation.evaluation_spec import (
 )
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
+    RULES,
     decide_advisory_claims,
     decide_claims,
     decide_first_claims,
@@ -47,7 +48,6 @@ from twin_assets.evaluation.judging.judge_material import (
 from twin_assets.evaluation.likelihood.held_out import select_training_pairs
 from twin_assets.evaluation.measurement import measure_checkpoint
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.other_authors.reference_adapter import find_reference
 from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.report.experiment import send_experiment
@@ -222,6 +222,9 @@ def _find_stored_evaluation(
 ) -> JudgedEvaluation | None:
     """Return the stored evaluation behind a verdict, or None if there is none.
 
+    A verdict of an earlier release may contain claims that no longer exist. It is returned without
+    them, or not at all if they alone decided it.
+
     Args:
         inputs_hash: hash of the inputs that the evaluation must have used, or None for any.
     """
@@ -233,6 +236,10 @@ def _find_stored_evaluation(
         return None
     if inputs_hash is not None and evaluation.rests_on != inputs_hash:
         return None
+    claims = tuple(claim for claim in verdict.claims if claim.name in RULES)
+    if decide_outcome(claims) != verdict.outcome:
+        return None
+    verdict = replace(verdict, claims=claims)
     return JudgedEvaluation(evaluation, verdict, path.with_suffix(".md"), is_newly_measured=False)
 
 
@@ -359,12 +366,11 @@ def _build_spec(
         None if model is None else _to_evaluated_model(f"v{model.version}", model, precision(model))
         for model in (incumbent, best)
     ]
-    base = Path(version.base)
     revision = str(read_manifest(Path(version.folder)).base["revision"])
     return EvaluationSpec(
         checkpoint=version.checkpoint,
         candidate=_to_evaluated_model("candidate", version, precision(version)),
-        base=EvaluatedModel("base model", revision, base),
+        base=EvaluatedModel("base model", revision, Path(version.base)),
         incumbent=compared_models[0],
         template=version.template,
         dataset=tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION),
@@ -377,7 +383,6 @@ def _build_spec(
             find_authors_with_dataset(tables, setup.other_authors, log=setup.log)
         ),
         best=compared_models[1],
-        reference=find_reference(setup.profile, settings, base=base, revision=revision),
     )
 
 

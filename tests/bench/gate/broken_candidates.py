@@ -6,8 +6,8 @@ judge (`tests/live/evaluation/test_broken_candidates.py`).
 
 Each is trained in a copy of the good candidate's home, where the measurements of the base model
 exist. It is judged as a first model: by the first part of the gate, and if it passes, by the whole
-gate. A candidate with the whole recipe is also compared with the adapter trained on other authors.
-If possible, the other author writes similar texts: both shared authors write notes on programming.
+gate. If possible, the other author writes similar texts: both shared authors write notes on
+programming.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from tests.bench.gate.judged_candidate import CACHE_DIR, JudgedCandidate, copy_home, judge_author
+from tests.bench.gate.judged_candidate import JudgedCandidate, copy_home, judge_author
 from tests.bench.gate.sizes import GateBenchmarkSize
 from tests.bench.rows import Row, bounded_row
 from tests.bench.training.inputs import BUNDLED_AUTHORS, SHARED_AUTHORS, prepare_inputs
@@ -45,10 +45,8 @@ from twin_assets.evaluation.measures import (
     author_voice,
     held_out_perplexity,
     on_topic,
-    other_authors,
 )
 from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.other_authors.reference_adapter import train_reference
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
 from twin_assets.training.fine_tuning import DATASET, POSTS, FineTunedCheckpoint, fine_tune
@@ -193,10 +191,6 @@ class _HomeCopy:
     @classmethod
     def copy_of(cls, good: JudgedCandidate, folder: Path) -> _HomeCopy:
         settings = copy_home(good, folder)
-        # shared by all homes, because no adapter is trained on their authors
-        adapters = CACHE_DIR / "reference_adapters"
-        adapters.mkdir(exist_ok=True)
-        settings.reference_adapters_dir.symlink_to(adapters)
         state = State.open(settings.state_address)
         registry = Registry(state, policy_path=settings.policy_path)
         tables = Tables(settings.tables_base, state=state)
@@ -239,9 +233,6 @@ def _judge(
     home.write(fault.select_tables(own, _read_other_author(size)))
     tuned = _train(good, home, fault)
     home.write(own)
-    if not fault.recipe:  # the reference adapter would beat a candidate with a smaller recipe
-        launcher = LocalLauncher(home.settings)
-        train_reference(home.author, settings=home.settings, tables=home.tables, launcher=launcher)
     register_candidate(tuned, home.author.slug, home.settings, home.registry)
     return _row(name, tuned, home.judge())
 
@@ -294,10 +285,6 @@ def _figures(measured: Measurements) -> dict[str, float]:
     if own is not None:
         figures |= {"question alone": own.own, "author's alone": own.ratio}
         figures |= {"author's alone, low": own.low, "author's alone, high": own.high}
-    reference = measured.get(other_authors.MEASURE)
-    if reference is not None:
-        ratio = reference.ratio
-        figures |= {"to the adapter": ratio.value, "low": ratio.low, "high": ratio.high}
     topic = measured.get(on_topic.MEASURE)
     if topic is not None and topic.own is not None:
         figures |= {"topic": topic.own.value, "questions": float(topic.questions)}

@@ -86,7 +86,8 @@ def test_a_forgotten_reader_is_in_no_file(used_home: UsedHome) -> None:
 
 
 def test_a_forgotten_author_is_in_no_file(used_home: UsedHome) -> None:
-    home, adapters = used_home.settings.home, used_home.settings.reference_adapters_dir
+    home = used_home.settings.home
+    adapters = home / "reference_adapters"  # earlier releases kept a file per author there
     adapters.mkdir()
     for author in (AUTHOR, "bea"):
         write_pointer(adapters, author, {"checkpoint": "c1", "folder": str(adapters / "c1")})

@@ -49,7 +49,7 @@ from twin_resources.settings import PACES, Settings, load_secrets, load_settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors import canary_verdict, launchable_runs, reference_training
+from twin_sensors import canary_verdict, launchable_runs
 from twin_sensors.compaction import compact_author, tidy_tables
 from twin_sensors.import_schedules import (
     import_all_posts_every_night,
@@ -305,17 +305,6 @@ def run_learning(home: ThreeAuthorHome) -> tuple[set[str], str]:
     return home.run_schedule(learn_routing_every_night)
 
 
-def run_reference_training(home: ThreeAuthorHome) -> tuple[set[str], str]:
-    """Start training for cleo, after bob was examined; count ann, who already has an adapter."""
-
-    def needs_adapter(author: Author, _settings: Settings) -> bool:
-        home.loop.tables.data_version("cleaned_documents", author.slug)
-        return author.slug == "cleo"
-
-    launched, message = home.run_schedule(reference_training.build_schedule(needs_adapter))
-    return launched | {"ann"}, message
-
-
 TICKS: dict[str, Tick] = {
     "quality_dropped": run_quality_dropped,
     "retraining_requested": run_retraining_requested,
@@ -328,7 +317,6 @@ TICKS: dict[str, Tick] = {
     "compare_versions_every_hour": run_comparisons,
     "canary_verdict": run_canary_verdict,
     "learn_routing_every_night": run_learning,
-    "train_reference_every_hour": run_reference_training,
 }
 FAULTS = (
     delete_partition,

@@ -128,17 +128,19 @@ def test_a_store_of_an_earlier_release_gains_the_new_column(state: State, store_
         assert (version.version, version.state, version.kind) == (1, "stable", "tuned")
 
 
-def test_a_table_of_an_earlier_release_is_dropped(store_url: str) -> None:
+@pytest.mark.parametrize("table", ["gateway_answers", "provider_batch_rows"])
+def test_a_table_of_an_earlier_release_is_dropped(store_url: str, table: str) -> None:
+    """Both contained the texts of readers and authors."""
     state = State.open(store_url)
     with state.transaction() as connection:
         insert_row(connection, 1)
-        connection.execute(sa.text("CREATE TABLE provider_batch_rows (request TEXT)"))
-        connection.execute(sa.text("INSERT INTO provider_batch_rows VALUES ('How much oil?')"))
+        connection.execute(sa.text(f"CREATE TABLE {table} (answer TEXT)"))
+        connection.execute(sa.text(f"INSERT INTO {table} VALUES ('One drop of oil.')"))
     state.close()
     for _ in range(2):
         reopened = State.open(store_url)
         with reopened.read_transaction() as connection:
-            assert "provider_batch_rows" not in sa.inspect(connection).get_table_names()
+            assert table not in sa.inspect(connection).get_table_names()
         assert read_tables(reopened) == [{"n": 1}]
         reopened.close()
 

@@ -123,9 +123,9 @@ def money(paid: Stack, provider: PaidProvider) -> MoneyWatch:
     return MoneyWatch(paid, provider)
 
 
-def disconnect_after_first_token(stack: Stack, body: dict[str, Any], **fields: str) -> str:
+def disconnect_after_first_token(stack: Stack, body: dict[str, Any]) -> str:
     """Read the first token of a stream and disconnect."""
-    headers = {"Authorization": f"Bearer {stack.key}", **fields}
+    headers = {"Authorization": f"Bearer {stack.key}"}
     with httpx.stream(
         "POST", f"{stack.url}/v1/chat/completions", json=body, headers=headers, timeout=60,
         trust_env=False,
@@ -216,26 +216,11 @@ def answer_only_in_prose(paid: Stack) -> None:
     write_author(paid.settings, replace(read_author(paid.settings, "ann"), answer="voice"))
 
 
-def test_a_repeated_request_is_paid_for_once(paid: Stack, money: MoneyWatch) -> None:
-    headers = {"Idempotency-Key": "8f1d2c7e"}
-    first, repeated = paid.post(BODY, **headers), paid.post(BODY, **headers)
-    assert first.status_code == 200
-    assert repeated.content == first.content
-    assert repeated.headers["idempotent-replayed"] == "true"
-    assert repeated.headers["x-twin-trace-id"] == first.headers["x-twin-trace-id"]
-    changed = paid.post(BODY | {"max_tokens": 6}, **headers)
-    assert (changed.status_code, changed.json()["error"]["code"]) == (422, "idempotency_key_reused")
-    # A stream continues after a disconnect, and its answer is stored.
+def test_a_repeated_request_is_paid_for_again(paid: Stack, money: MoneyWatch) -> None:
     requests_before = money.provider.bill.requests
-    stream = build_body("long", stream=True, max_tokens=30)
-    stream_headers = {"Idempotency-Key": "second"}
-    with slow_down_provider(money.provider, 0.5):  # later tokens are fast again
-        disconnect_after_first_token(paid, stream, **stream_headers)
-        in_flight = paid.post(stream, **stream_headers)
-    assert (in_flight.status_code, in_flight.headers["retry-after"]) == (409, "2")
-    paid.wait(lambda: paid.post(stream, **stream_headers).status_code == 200)
-    assert paid.post(stream, **stream_headers).text.count('"content":"') == 30
-    assert money.provider.bill.requests == requests_before + 1
+    for _ in range(2):
+        assert paid.post(BODY, **{"Idempotency-Key": "8f1d2c7e"}).status_code == 200
+    assert money.provider.bill.requests == requests_before + 2
     assert money.settled_nano() == money.billed_nano() > 0
 
 

@@ -284,7 +284,9 @@ def test_the_reported_saving_contains_the_true_one(
     assert market.settled_nano() == market.provider.bill.nano
 
 
-def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: AnsweredTraffic) -> None:
+def test_readers_who_disconnect_pay_for_what_was_sent(
+    market: Market, traffic: AnsweredTraffic
+) -> None:
     requests_before, settled_before, billed_before = (
         market.provider.bill.requests,
         market.settled_nano(),
@@ -300,17 +302,6 @@ def test_readers_who_disconnect_or_retry_pay_once(market: Market, traffic: Answe
     billed_nano = _billed_nano(market) - billed_before
     difference_nano = market.settled_nano() - settled_before - billed_nano
     assert abs(difference_nano) <= 4 * 2 * TOKEN_NANO
-    settled_before, billed_before = market.settled_nano(), _billed_nano(market)
-    headers = {"Idempotency-Key": "cost-1"}
-    body = {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(931)}]}
-    first, second = (
-        gateway.post(body, key=market.friend_key, **headers)
-        for gateway in (market.gateways[0], market.gateways[-1])
-    )
-    assert first.json()["twin"]["version"] == "paid"
-    assert second.content == first.content
-    assert market.provider.bill.requests == requests_before + 5
-    assert market.settled_nano() - settled_before == _billed_nano(market) - billed_before > 0
 
 
 def test_a_key_stays_within_its_limit_over_all_gateways(

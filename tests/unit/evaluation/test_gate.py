@@ -19,7 +19,7 @@ from twin_assets.evaluation.gate import (
     decide_outcome,
     is_full_gate,
 )
-from twin_assets.evaluation.measures import on_topic, other_authors, sentence_faithfulness
+from twin_assets.evaluation.measures import on_topic, sentence_faithfulness
 from twin_assets.evaluation.measures.author_control import Control
 from twin_assets.evaluation.measures.common_knowledge import CommonKnowledge
 from twin_assets.evaluation.measures.front_desk import FrontDeskRates
@@ -98,7 +98,6 @@ PASSING_MEASUREMENTS = from_fields(
         "base_parameters": 135_000_000,
         "control": CONTROL,
         "others": 1,
-        "why_not": {other_authors.CLAIM: other_authors.NO_ADAPTER},
         "basics": GeneralInstructionLoss(200, 2.02, 2.0, interval(1.01)),
         "common_knowledge": CommonKnowledge(
             compute_rate([True] * 86 + [False] * 14),

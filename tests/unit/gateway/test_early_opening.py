@@ -15,7 +15,6 @@ from tests.unit.gateway.exchanges import KEY, create_record
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS, DISCONNECT_NOTE
-from twin_resources.gateway.api.idempotency import RecordedResponse, StoredAnswer
 from twin_resources.gateway.api.preparation import (
     CHECKED_REQUEST,
     CheckedRequest,
@@ -260,20 +259,6 @@ async def test_a_disconnect_during_the_prose_is_logged_by_litellm() -> None:
 
     assert (await send_request(record, model))[1] == []
     assert record.decision.version == "base"
-
-
-async def test_an_answer_without_its_prose_is_not_stored_for_a_retry() -> None:
-    stored_answers: list[StoredAnswer] = []
-
-    async def store_answer(answer: StoredAnswer) -> None:
-        stored_answers.append(answer)
-
-    for respond, expected in ((send_error, 0), (send_prose, 1)):
-        recording = RecordedResponse(_ignore_message, store_answer)
-        for message in (await send_request(create_quoting_record(), respond))[0]:
-            await recording(message)
-        assert len(stored_answers) == expected
-        assert recording.is_stored == bool(expected)
 
 
 async def _ignore_message(message: Message) -> None:

@@ -1,8 +1,7 @@
-"""Test the limits of keys and the header `Idempotency-Key` with SQLite."""
+"""Test the limits of keys with SQLite."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +14,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from twin_resources.access.keys import Key, KeyLimits, add_key, open_key_store, open_keyring
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.api.idempotency import (
-    HEADER_NAME,
-    IN_PROGRESS_TIMEOUT_S,
-    RETENTION_S,
-    IdempotencyStore,
-    StoredAnswer,
-)
 from twin_resources.gateway.api.json_answers import send_refusal
-from twin_resources.gateway.api.key_limits import KeyRequestCounter
+from twin_resources.gateway.api.key_limits import IN_PROGRESS_TIMEOUT_S, KeyRequestCounter
 from twin_resources.gateway.api.key_limits_middleware import KeyLimitsMiddleware
 from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
 from twin_resources.gateway.request.request_body import read_question
@@ -31,8 +23,6 @@ from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
 BODY = b'{"model": "twin/ann", "messages": [{"role": "user", "content": "Why?"}]}'
-REORDERED_BODY = b'{"messages": [{"role": "user", "content": "Why?"}], "model": "twin/ann"}'
-OTHER_BODY = b'{"model": "twin/ann", "messages": [{"role": "user", "content": "How?"}]}'
 START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"1")]}
 
 
@@ -58,11 +48,6 @@ def state(home: Settings) -> Iterator[State]:
 @pytest.fixture
 def counter(state: State, clock: Clock) -> KeyRequestCounter:
     return KeyRequestCounter(lambda: state, clock=clock)
-
-
-@pytest.fixture
-def idempotency(state: State, clock: Clock) -> IdempotencyStore:
-    return IdempotencyStore(lambda: state, clock=clock)
 
 
 def make_key(name: str = "k1", **limits: Any) -> Key:
@@ -146,102 +131,43 @@ def test_an_unwritable_store_refuses_new_requests_only(
     assert "was not counted" in capsys.readouterr().err
 
 
-def begin_request(
-    idempotency: IdempotencyStore, body: bytes = BODY, *, header: str = "a-1", key_id: str = "k1"
-) -> Any:
-    return idempotency.begin(key_id, header, path="/v1/chat/completions", body=body, author="ann")
-
-
-def refusal_status(idempotency: IdempotencyStore, body: bytes, **options: Any) -> tuple[int, str]:
-    with pytest.raises(RefusedError) as caught:
-        begin_request(idempotency, body, **options)
-    return caught.value.status, caught.value.code
-
-
-def test_an_equal_request_gets_the_stored_answer_for_a_day(
-    idempotency: IdempotencyStore, clock: Clock
-) -> None:
-    first = begin_request(idempotency)
-    assert refusal_status(idempotency, REORDERED_BODY) == (409, "idempotency_in_flight")
-    stored = StoredAnswer(200, [(b"content-type", b"application/json")], "ünï".encode())
-    idempotency.finish(first, stored)
-    assert begin_request(idempotency, REORDERED_BODY) == stored
-    assert refusal_status(idempotency, OTHER_BODY) == (422, "idempotency_key_reused")
-    assert not isinstance(begin_request(idempotency, OTHER_BODY, key_id="k2"), StoredAnswer)
-    clock.now += RETENTION_S + 1
-    assert not isinstance(begin_request(idempotency, OTHER_BODY), StoredAnswer)
-
-
-def test_a_failed_or_abandoned_request_can_be_sent_again(
-    idempotency: IdempotencyStore, clock: Clock
-) -> None:
-    idempotency.finish(begin_request(idempotency), None)
-    begin_request(idempotency)
-    clock.now += IN_PROGRESS_TIMEOUT_S - 1
-    assert refusal_status(idempotency, BODY)[0] == 409
-    clock.now += 2
-    begin_request(idempotency)
-
-
-@pytest.mark.parametrize("header", ["x" * 256, "a\x00b"])
-def test_an_invalid_header_is_refused(idempotency: IdempotencyStore, header: str) -> None:
-    assert refusal_status(idempotency, BODY, header=header) == (400, "bad_idempotency_key")
-
-
 class FakeServer:
-    """A proxy behind the middleware, and its client, which may disconnect."""
+    """A proxy behind the middleware, and its client."""
 
-    def __init__(
-        self, home: Settings, counter: KeyRequestCounter, idempotency: IdempotencyStore
-    ) -> None:
+    def __init__(self, home: Settings, counter: KeyRequestCounter) -> None:
         self.keyring = open_keyring(home)
-        self.app = KeyLimitsMiddleware(self.answer, counter, idempotency)
+        self.app = KeyLimitsMiddleware(self.answer, counter)
         self.call_count = 0
-        self.second_message = ""
-        self.is_disconnected = False
-        self.status = 200
         self.sent: list[Message] = []
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.call_count += 1
-        assert HEADER_NAME not in dict(scope["headers"])
-        try:
-            self.second_message = str((await asyncio.wait_for(receive(), 0.05))["type"])
-        except TimeoutError:
-            self.second_message = "nothing"
-        await send({**START, "status": self.status})
+        await send(START)
         await send({"type": "http.response.body", "body": b"One ", "more_body": True})
         await send({"type": "http.response.body", "body": b"drop.", "more_body": False})
 
     async def send(self, message: Message) -> None:
-        if self.is_disconnected:
-            raise OSError("gone")
         self.sent.append(message)
 
-    async def ask(self, secret: str, *, header: str = "a-1") -> tuple[int, bytes]:
+    async def ask(self, secret: str) -> tuple[int, bytes]:
         self.sent.clear()
 
         async def receive() -> Message:
             return {"type": "http.disconnect"}
 
-        scope = {
-            "type": "http",
-            "path": "/v1/chat/completions",
-            "headers": [(HEADER_NAME, header.encode())] if header else [],
-        }
         try:
             key = self.keyring.find(f"Bearer {secret}")
             request = CheckedRequest(key, read_question(json.loads(BODY)), BODY)
-            await self.app({**scope, CHECKED_REQUEST: request}, receive, self.send)
+            await self.app({"type": "http", CHECKED_REQUEST: request}, receive, self.send)
         except RefusedError as error:
             await send_refusal(self.send, error)
         body = b"".join(message.get("body", b"") for message in self.sent)
-        return (self.sent[0]["status"] if self.sent else 0), body
+        return self.sent[0]["status"], body
 
 
 @pytest.fixture
-def server(home: Settings, counter: KeyRequestCounter, idempotency: IdempotencyStore) -> FakeServer:
-    return FakeServer(home, counter, idempotency)
+def server(home: Settings, counter: KeyRequestCounter) -> FakeServer:
+    return FakeServer(home, counter)
 
 
 @pytest.fixture
@@ -259,55 +185,27 @@ CreateKey = Callable[..., str]
 WHOLE_ANSWER = (200, b"One drop.")
 
 
-async def test_a_stored_answer_is_sent_again_without_being_counted(
+async def test_a_request_over_a_limit_is_not_answered(
     server: FakeServer, create_key: CreateKey
 ) -> None:
     secret = create_key(per_minute=1, at_once=1)
     assert await server.ask(secret) == WHOLE_ANSWER
-    assert await server.ask(secret) == WHOLE_ANSWER
-    assert (b"idempotent-replayed", b"true") in server.sent[0]["headers"]
-    assert (b"x-a", b"1") in server.sent[0]["headers"]
-    assert server.call_count == 1
-    status, body = await server.ask(secret, header="")
+    status, body = await server.ask(secret)
     assert (status, json.loads(body)["error"]["code"]) == (429, "key_rate_limited")
     assert dict(server.sent[0]["headers"])[b"retry-after"] == b"60"
     assert server.call_count == 1
 
 
-async def test_a_disconnected_client_gets_the_whole_answer_later(
-    server: FakeServer, create_key: CreateKey
-) -> None:
-    secret = create_key()
-    server.is_disconnected = True
-    assert await server.ask(secret) == (0, b"")
-    assert server.second_message == "nothing"
-    server.is_disconnected = False
-    assert await server.ask(secret) == WHOLE_ANSWER
-    assert server.call_count == 1
-    await server.ask(secret, header="")
-    assert server.second_message == "http.disconnect"
-
-
-async def test_an_error_is_not_stored(server: FakeServer, create_key: CreateKey) -> None:
-    secret = create_key()
-    server.status = 503
-    await server.ask(secret)
-    server.status = 200
-    assert await server.ask(secret) == WHOLE_ANSWER
-    assert server.call_count == 2
-
-
-async def test_a_refused_request_is_not_stored(
+async def test_a_key_is_answered_again_after_its_request(
     server: FakeServer, create_key: CreateKey, counter: KeyRequestCounter, home: Settings
 ) -> None:
     secret = create_key(at_once=1)
     number = counter.begin(open_keyring(home).find(f"Bearer {secret}"))
-    for _ in range(2):  # not 409, because the refused request is not stored
-        status, body = await server.ask(secret)
-        assert (status, json.loads(body)["error"]["code"]) == (429, "key_busy")
+    status, body = await server.ask(secret)
+    assert (status, json.loads(body)["error"]["code"]) == (429, "key_busy")
     counter.end(number)
-    assert await server.ask(secret) == WHOLE_ANSWER
-    assert await server.ask(secret, header="") == WHOLE_ANSWER, "the place is free again"
+    for _ in range(2):
+        assert await server.ask(secret) == WHOLE_ANSWER
 
 
 async def test_a_place_is_freed_before_the_last_message_is_sent(
@@ -329,22 +227,10 @@ async def test_a_place_is_freed_before_the_last_message_is_sent(
         await send(message)
 
     server.send = check_place  # type: ignore[method-assign]
-    assert await server.ask(secret, header="") == WHOLE_ANSWER
+    assert await server.ask(secret) == WHOLE_ANSWER
     assert pieces == [False, True]
 
 
-async def test_stored_answers_are_separate_by_key(
-    server: FakeServer, create_key: CreateKey, state: State
-) -> None:
-    await server.ask(create_key("one"))
-    await server.ask(create_key("two"))
-    assert server.call_count == 2
-    with state.read_transaction() as connection:
-        rows = connection.execute(sa.text("SELECT * FROM gateway_answers")).mappings().all()
-    assert "a-1" not in json.dumps([dict(row) for row in rows])
-    assert {row["author"] for row in rows} == {"ann"}
-
-
 async def test_the_keys_of_the_home_have_no_limits(server: FakeServer, home: Settings) -> None:
-    assert await server.ask(load_secrets(home).gateway_key, header="") == WHOLE_ANSWER
-    assert (await server.ask("sk-wrong", header=""))[0] == 401
+    assert await server.ask(load_secrets(home).gateway_key) == WHOLE_ANSWER
+    assert (await server.ask("sk-wrong"))[0] == 401

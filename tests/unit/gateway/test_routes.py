@@ -221,6 +221,7 @@ async def test_the_proxy_receives_the_checked_body_and_few_headers(
             "User-Agent": "somebody/1.0",
             "X-Forwarded-For": "10.0.0.1",
             "Cookie": "a=b",
+            "Idempotency-Key": "once",
         },
     )
     request = answer.json()
@@ -462,21 +463,6 @@ async def test_revoking_a_key_ends_its_answer(
     last = sent[-1]["body"].decode()
     assert '"code": "wrong_key"' in last
     assert last.endswith("data: [DONE]\n\n") == has_started
-
-
-async def test_an_idempotent_answer_is_finished_after_a_disconnect(app: RouteAllowlist) -> None:
-    finished_work: list[str] = []
-
-    async def slow_proxy(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await asyncio.sleep(0.05)
-        finished_work.append("the work")
-
-    app.proxy = slow_proxy
-    scope = post_scope(load_secrets(app.live_config.settings).gateway_key)
-    scope["headers"].append((b"idempotency-key", b"once"))
-    assert await FakeClient(body_message(QUESTION), DISCONNECT).run(app, scope) == []
-    assert finished_work == ["the work"]
 
 
 async def test_an_error_of_the_proxy_is_raised(app: RouteAllowlist, home: Settings) -> None:

@@ -6,9 +6,8 @@ have been read (`sequential_plan.py`), computing a likelihood (`perplexity.py`),
 models (`served_answers.py`), comparisons and thresholds (`measures/`).
 
 The base model and the candidate read all samples. The incumbent and the best version ever released
-read only the held-out passages. The adapter of other authors reads only the author's part of the
-control. Stored likelihoods of the base model, the incumbent and that adapter are reused
-(`likelihoods.py`).
+read only the held-out passages. Stored likelihoods of the base model and of released versions are
+reused (`likelihoods.py`).
 
 An incumbent with a different base model reads the passages in its own tokens, because tokens of a
 different tokenizer have no meaning for it. The comparison uses the likelihood of whole answers, so
@@ -77,8 +76,7 @@ class LikelihoodSamples:
 class LikelihoodsByModel:
     """The likelihoods that each compared model gives to its samples.
 
-    Likelihoods of released versions cover only the held-out passages. Likelihoods of the adapter of
-    other authors cover only `own`.
+    Likelihoods of released versions cover only the held-out passages.
 
     Attributes:
         samples: the samples that the models read.
@@ -149,7 +147,6 @@ def compute_likelihoods(
             (spec.candidate, all_samples),
             (spec.incumbent, likelihood_samples.held_out_for_incumbent),
             (spec.best, likelihood_samples.held_out),
-            (spec.reference.model if spec.reference else None, likelihood_samples.own),
         )
         if evaluated_model is not None and samples
     ]

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Send
 
-from twin_resources.gateway.api.idempotency import UNFINISHED_KEY
 from twin_resources.gateway.api.json_answers import failure_events, send_refusal
 from twin_resources.gateway.exchange.fixed_answers import chunk_document, encode_event, final_events
 from twin_resources.gateway.exchange.request_record import RequestRecord
@@ -93,9 +92,7 @@ class EarlyOpening:
             await self._send_last(failure_events(record.failure))
 
     async def _send_last(self, events: bytes) -> None:
-        """Send the last events of an answer that is incomplete, so it is not stored for a retry."""
-        body = {"type": "http.response.body", "body": events, "more_body": False}
-        await self.send(body | {UNFINISHED_KEY: True})
+        await self.send({"type": "http.response.body", "body": events, "more_body": False})
 
     def end(self, log: LogOpening) -> None:
         """Close the record after the request or a disconnect, and log it if LiteLLM does not."""

@@ -107,7 +107,7 @@ _YIELD_INTERVAL_S = 0.01
 TASK_HEADER = b"x-twin-task"
 # The headers that LiteLLM needs. The others control LiteLLM (x-litellm-*, langfuse_*), name the
 # client's own trace (traceparent), or identify the client (user agent, addresses).
-_KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host", b"idempotency-key"})
+_KEPT_HEADERS = frozenset({b"authorization", b"accept", b"host"})
 
 
 class BackgroundService(Protocol):
@@ -286,9 +286,7 @@ class RouteAllowlist:
                 {answer_task, disconnect_watch, revocation_watch},
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            if _header(scope, b"idempotency-key") and not revocation_watch.done():
-                await asyncio.wait({answer_task})  # a retry gets this same answer
-            elif not (answer_task.done() or revocation_watch.done()):
+            if not (answer_task.done() or revocation_watch.done()):
                 # The proxy has noticed the disconnect; it ends and logs a whole answer.
                 await asyncio.wait({answer_task}, timeout=grace_s)
         finally:

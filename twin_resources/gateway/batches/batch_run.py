@@ -7,8 +7,8 @@ the cost of answers (the gateway).
 The gateway applies the same routing, limits and budget to a batch as to a reader. A row that it
 refuses (400, 403, 404, 413, 422) gets an error. A temporary failure (429, 5xx, no connection) is
 retried after the delay that the gateway requests. If the failure persists, the batch ends, and
-running it again resumes it. Each request has an `Idempotency-Key`, so a request whose answer was
-lost is not paid for twice.
+running it again resumes it. A question whose answer was lost on the way is asked again, and a paid
+one is paid for again, within the budget of the key.
 """
 
 from __future__ import annotations
@@ -164,13 +164,11 @@ async def _send_question(client: AsyncOpenAI, question: BatchQuestion, *, model:
     """Send a question and return its row."""
     import openai
 
-    fingerprint = question.fingerprint(model)
     request: dict[str, Any] = {
         "model": question.model or model,
         "messages": list(question.messages),
         **question.options,
         "metadata": {BATCH_METADATA_KEY: "true"},
-        "extra_headers": {"Idempotency-Key": f"batch-{fingerprint}"},
     }
     row = _empty_row(question, model)
     start_time = time.monotonic()

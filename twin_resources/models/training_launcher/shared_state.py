@@ -127,12 +127,8 @@ def share_state(
         thread.join()
 
 
-def remove_shared_states(settings: Settings, name: str) -> None:
-    """Delete the stored states of finished training runs.
-
-    Args:
-        name: the author's slug, or the name of a training run without an author; the folders of its
-            jobs are `<name>-<hash>`.
+def remove_shared_states(settings: Settings, author: str) -> None:
+    """Delete the stored states of an author's finished training runs, `<slug>-<hash>`.
 
     Raises:
         TwinError: the store cannot be read or written.
@@ -142,5 +138,5 @@ def remove_shared_states(settings: Settings, name: str) -> None:
         folders = SharedFolders(settings.home, settings.store_uri)
         for state in folders.list_folders(trainings_folder):
             job_folder = state.removeprefix(f"{trainings_folder}/").partition("/")[0]
-            if job_folder.rpartition("-")[0] == name:
+            if job_folder.rpartition("-")[0] == author:
                 folders.remove(state)

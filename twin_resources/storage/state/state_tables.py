@@ -34,7 +34,7 @@ DAGSTER_TABLES = frozenset(
 
 # Tables of earlier releases. Opening the store drops them.
 RETIRED_TABLES = frozenset(
-    {"control_scores", "controls", "provider_batch_rows", "provider_batches"}
+    {"control_scores", "controls", "gateway_answers", "provider_batch_rows", "provider_batches"}
 )
 
 

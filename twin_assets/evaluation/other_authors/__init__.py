@@ -1,1 +1,0 @@
-"""Train the adapter of other authors with which a candidate is compared."""
