@@ -14,9 +14,9 @@ event or after a second. Then all readers of the round ask at the same moment, t
 
 `--full` uses the embedded base model, and repeats both measurements beside a program that
 multiplies matrices on all cores at a training's priority. `--quick` uses a generated model whose
-server is stopped for .2 s of every .21 s, so that it is slow without load. Readers of an author who
-only quotes are measured separately, with the gateway's CPU time per request, which excludes other
-programs. The author has four short posts; retrieval in a large table costs more
+server is stopped for 0.2 s of every 0.21 s, so that it is slow without load. Readers of an author
+who only quotes are measured separately, with the gateway's CPU time per request, which excludes
+other programs. The author has four short posts; retrieval in a large table costs more
 (`bench_retrieval.py`).
 """
 
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(
         "Measure the time to the first event of an answer.",
         quick="about a minute",
-        full="longer, also beside a training",
+        full="longer, and again during a training",
     )
     options = parser.parse_args(arguments)
     plan = FULL if options.full else QUICK
@@ -275,7 +275,7 @@ async def _ask(
     leaves: bool = False,
     result: ReaderResult | None = None,
 ) -> ReaderResult:
-    """Request a stream and read it, without a client library, whose CPU time would add up."""
+    """Request and read a stream, without a client library, to save CPU time."""
     result = result or ReaderResult()
     document: dict[str, Any] = {
         "model": f"twin/{author}",

@@ -7,8 +7,8 @@ of scope: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), m
 (`gateway_money.py`).
 
 Every second request is a stream. Meanwhile the stable versions of two authors are swapped. Every
-ten seconds a model server is killed (-9) and restarted after .25 s, the interval of the fleet's
-checks. The trace store is down for every other ten seconds.
+ten seconds a model server is killed (SIGKILL) and restarted after 0.25 s, the interval of the
+fleet's checks. The trace store is down for ten of every twenty seconds.
 
 A request is *lost* if its reader finally gets no complete answer. The reader retries as
 OpenAI's clients do: a request that was refused with 429 or 5xx, or whose connection broke before an
@@ -80,7 +80,7 @@ class LoadResults:
 
 
 class BrokenStreamError(Exception):
-    """A stream without its end."""
+    """The stream is incomplete or contains an error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,7 +211,7 @@ def require_complete(text: str) -> None:
     """Require that a stream has its end and a `twin` field, but no error.
 
     Raises:
-        BrokenStreamError: it lacks one of these.
+        BrokenStreamError: one of these does not hold.
     """
     lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
     documents = [json.loads(line) for line in lines if line.startswith("{")]
@@ -237,7 +237,7 @@ def kill_servers(stack: Stack, stop: threading.Event, kill_counts: Counter[str])
 
 
 def kill_trace_store(stack: Stack, stop: threading.Event) -> None:
-    """Kill the trace store for every other ten seconds."""
+    """Kill the trace store every twenty seconds, and restart it after ten."""
     while not stop.wait(OUTAGE_S):
         assert stack.traces is not None
         stack.traces.send_signal(signal.SIGKILL)

@@ -4,10 +4,11 @@ Scope: breaking candidates, training them with the good candidate's recipe, judg
 Out of scope: the good candidate (`judged_candidate.py`), tiny broken candidates, which the tests
 judge (`tests/live/evaluation/test_broken_candidates.py`).
 
-Each is trained in a copy of the good candidate's home, where the measurements of the base model
-exist. It is judged as a first model: by the first part of the gate, and if it passes, by the whole
-gate. A candidate with the whole recipe is also compared with the adapter trained on other authors.
-If possible, the other author writes similar texts: both shared authors write notes on programming.
+Each candidate is trained in a copy of the good candidate's home, which has the measurements of the
+base model. It is judged as a first model: by the first part of the gate, and if it passes, by the
+whole gate. A candidate with the whole recipe is also compared with the adapter trained on other
+authors. If possible, the other author writes similar texts: both shared authors write notes on
+programming.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
 def register_candidate(
     tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
 ) -> None:
-    """Register a checkpoint as the candidate, like the asset `preference_tuned_checkpoint`."""
+    """Register a checkpoint as the candidate, as `preference_tuned_checkpoint` does."""
     manifest = tuned.manifest
     base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
     weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
