@@ -4,11 +4,10 @@ Scope: breaking candidates, training them with the good candidate's recipe, judg
 Out of scope: the good candidate (`judged_candidate.py`), tiny broken candidates, which the tests
 judge (`tests/live/evaluation/test_broken_candidates.py`).
 
-Each candidate is trained in a copy of the good candidate's home, which has the measurements of the
-base model. It is judged as a first model: by the first part of the gate, and if it passes, by the
-whole gate. A candidate with the whole recipe is also compared with the adapter trained on other
-authors. If possible, the other author writes similar texts: both shared authors write notes on
-programming.
+Each is trained in a copy of the good candidate's home, where the measurements of the base model
+exist. It is judged as a first model: by the first part of the gate, and if it passes, by the whole
+gate. A candidate with the whole recipe is also compared with the adapter trained on other authors.
+If possible, the other author writes similar texts: both shared authors write notes on programming.
 """
 
 from __future__ import annotations
@@ -29,9 +28,12 @@ from tests.bench.gate.judged_candidate import CACHE_DIR, JudgedCandidate, copy_h
 from tests.bench.gate.sizes import GateBenchmarkSize
 from tests.bench.rows import Row, bounded_row
 from tests.bench.training.inputs import BUNDLED_AUTHORS, SHARED_AUTHORS, prepare_inputs
-from tests.model_versions import register_version
-from twin_assets.checkpoints.manifest import write_pointer
-from twin_assets.checkpoints.published_weights import find_weights
+from tests.live.evaluation.real_candidates import (
+    keep_five_posts,
+    register_candidate,
+    replace_name,
+    train_on_held_out,
+)
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Recipe
 from twin_assets.corpus.corpus_tables import CleanedDocuments, column_types
 from twin_assets.evaluation.gate import decide_outcome
@@ -57,7 +59,6 @@ from twin_resources.authors import Author, read_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.training_launcher import LocalLauncher
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -87,61 +88,6 @@ class Fault:
     spoil: str = ""
 
 
-def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFrame:
-    """Return the samples with another author's name in their messages."""
-    conversations = [
-        [message | {"content": message["content"].replace(name, new_name)} for message in messages]
-        for messages in samples["messages"].to_list()
-    ]
-    return samples.with_columns(
-        pl.Series("messages", conversations, dtype=samples.schema["messages"])
-    )
-
-
-def keep_five_passages(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """Return one passage from each of five posts, in prompts without context."""
-    rows = own.filter(pl.col("split") == "train").unique(
-        "document_id", keep="first", maintain_order=True
-    )
-    plain_messages = [
-        [messages[0], {"role": "user", "content": text}, messages[-1]]
-        for messages, question in rows.head(5).select("messages", "question").iter_rows()
-        for text in [DEFAULT_TEMPLATE.bare_question.format(question=question)]
-    ]
-    return rows.head(5).with_columns(
-        pl.Series("messages", plain_messages, dtype=own.schema["messages"])
-    )
-
-
-def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """Return the samples with the held-out documents as training data."""
-    unchanged = ("left_out", "general")
-    new_splits = {"held_out": "train", "train": "left_out"} | {name: name for name in unchanged}
-    return own.with_columns(pl.col("split").replace_strict(new_splits))
-
-
-def register_candidate(
-    tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
-) -> None:
-    """Register a checkpoint as the candidate, as `preference_tuned_checkpoint` does."""
-    manifest = tuned.manifest
-    base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
-    weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
-    values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
-    write_pointer(settings.checkpoints_dir / author, "candidate", values)
-    register_version(
-        registry,
-        author,
-        manifest.checkpoint,
-        folder=str(tuned.folder),
-        adapter_gguf=weights.adapter_gguf,
-        base=base,
-        base_gguf=weights.model_gguf,
-        template=manifest.template,
-        dataset_version=manifest.dataset["data_version"],
-    )
-
-
 def _change_samples(change: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]) -> SelectTables:
     return lambda own, other: {**own, DATASET: change(own[DATASET], other[DATASET])}
 
@@ -152,7 +98,7 @@ FAULTS = {
     "another author's data": Fault(lambda _own, other: other),
     "shuffled labels": Fault(spoil=SHUFFLED_ANSWERS),
     "five posts": Fault(
-        _change_samples(keep_five_passages),
+        _change_samples(keep_five_posts),
         UNMODIFIED_SAMPLES
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 2, "learning_rate": 2e-3},
     ),

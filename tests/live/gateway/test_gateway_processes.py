@@ -49,7 +49,7 @@ def test_concurrent_processes_share_counts_and_follow_a_release(
     store = open_key_store(cluster.settings)
     monitor = add_key(store, role="monitor", authors=["*"], label=f"prometheus {processes}")
     for _ in range(rounds):
-        cluster.unrelease()
+        cluster.release_nothing()
         cluster.start_gateway(processes=processes)
         assert cluster.gateway is not None
         try:
