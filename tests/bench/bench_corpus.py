@@ -276,8 +276,8 @@ def shared_rows(size: CorpusSize, folder: Path, weights: Path) -> list[Row]:
     """Return rows for importing the shared posts as two sources of one author."""
     folders = [SHARED / "skeeto", SHARED / "jbranchaud-til"]
     if size.shared_posts is not None:
-        some_posts = folder / "shared" / "_posts"
-        folders = [_copy_first(folders[0] / "_posts", some_posts, size.shared_posts).parent]
+        selected_posts = folder / "shared" / "_posts"
+        folders = [_copy_first(folders[0] / "_posts", selected_posts, size.shared_posts).parent]
     home = create_home(folder, "shared", weights, *folders)
     cost = _report("shared posts", run_import(home))
     count = sum(map(_count_posts, folders))

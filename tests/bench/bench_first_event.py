@@ -140,7 +140,7 @@ def measure(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
     rows += asyncio.run(_burst_rows(stack, plan.bursts))
     if with_training:
         with simulated_training():
-            rows += asyncio.run(_load_rows(stack, plan, label=", a training beside"))
+            rows += asyncio.run(_load_rows(stack, plan, label=", during a training"))
     return rows
 
 
@@ -231,19 +231,19 @@ def missing_trace_rows(stack: Stack, reader_count: int) -> list[Row]:
     async def leave() -> list[ReaderResult]:
         return [await _leave(stack, number) for number in range(reader_count)]
 
-    abandoned = {answer.trace for answer in asyncio.run(leave()) if answer.first_s is not None}
+    abandoned_ids = {answer.trace for answer in asyncio.run(leave()) if answer.first_s is not None}
     with LangfuseClient.from_settings(stack.settings) as client:
 
         def find_traces() -> set[str]:
-            return abandoned & {
+            return abandoned_ids & {
                 str(observation["traceId"]) for observation in client.observations(since=started_at)
             }
 
         deadline = time.monotonic() + 20  # spans arrive about a second after the answer
-        while find_traces() != abandoned and time.monotonic() < deadline:
+        while find_traces() != abandoned_ids and time.monotonic() < deadline:
             time.sleep(0.5)
-        missing = len(abandoned) - len(find_traces())
-    peers = {"left": float(len(abandoned))}
+        missing = len(abandoned_ids) - len(find_traces())
+    peers = {"left": float(len(abandoned_ids))}
     return [
         Row("left at the quotation, without a trace", missing, "answers", 0, not missing, peers)
     ]

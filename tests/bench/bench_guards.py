@@ -90,15 +90,15 @@ def writer_rows(file: Path, set_name: str, *, every: int = 1) -> list[Row]:
         share = statistics.fmean(hit for hits in by_language.values() for hit in hits)
         worst = min(statistics.fmean(hits) for hits in by_language.values())
         for name, value, goal in (
-            (f"stranger's {kind}, {set_name}", share, WRITER_GOALS[kind]),
-            (f"stranger's {kind}, {set_name}, worst language", worst, WORST_GOALS.get(kind)),
+            (f"outside writer's {kind}, {set_name}", share, WRITER_GOALS[kind]),
+            (f"outside writer's {kind}, {set_name}, worst language", worst, WORST_GOALS.get(kind)),
         ):
             bound = goal if set_name == "held out" else None
             at_most, at_least = (bound, None) if kind == "benign" else (None, bound)
             rows.append(bounded_row(name, value, "share", at_least=at_least, at_most=at_most))
     for (kind, language), hits in hits_by_group.items():
         if language not in _LANGUAGES:
-            name = f"stranger's {kind}, {set_name}, {language} ({len(hits)})"
+            name = f"outside writer's {kind}, {set_name}, {language} ({len(hits)})"
             rows.append(Row(name, statistics.fmean(hits), "share"))
     return [row for row in rows if "benign" not in row.name or "worst" not in row.name]
 

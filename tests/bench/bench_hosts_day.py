@@ -62,7 +62,7 @@ class Reader:
     stop: threading.Event = field(default_factory=threading.Event)
     statuses: Counter[int] = field(default_factory=Counter[int])
     voted_ids: set[str] = field(default_factory=set[str])  # trace ids whose vote was accepted
-    retried: int = 0
+    retry_count: int = 0
 
     def run(self) -> None:
         number = 0
@@ -92,7 +92,7 @@ class Reader:
                     timeout=120,
                 )
             except httpx.TransportError:
-                self.retried += 1
+                self.retry_count += 1
                 time.sleep(0.2)
 
 
@@ -195,7 +195,7 @@ def measure_day(worker: Host, answers: Host, traces: Host, *, slugs: Sequence[st
         zero_goal_row(
             f"{question_count} questions: lost",
             question_count - reader.statuses[200],
-            asked_again=reader.retried,
+            asked_again=reader.retry_count,
             **{str(status): count for status, count in reader.statuses.items()},
         ),
         zero_goal_row(

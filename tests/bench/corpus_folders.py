@@ -80,10 +80,10 @@ def folder_rows(folder: Path, names: Sequence[str] = ()) -> list[Row]:
     raw, kept = imported.raw, imported.kept_documents
     posts = raw.filter(pl.col("problem") == "")
     skips = imported.inventory.skipped_counts
-    unread = sum(count for reason, count in skips.items() if is_text_reason(reason))
+    unread_count = sum(count for reason, count in skips.items() if is_text_reason(reason))
     return [
         Row("posts read", posts.height, "posts", peers=_count_values(kept["language"])),
-        Row("files that hold text and were not read", unread, "files"),
+        Row("files that hold text and were not read", unread_count, "files"),
         Row("held back or not read", raw.height - posts.height, "posts", peers=_count_reasons(raw)),
         *_claim_rows(imported, names),
         *_quotation_rows(imported),

@@ -156,17 +156,19 @@ def failure_rows(stack: Stack, plan: Plan) -> list[Row]:
             for thread in failures:
                 thread.join()
     seconds = time.monotonic() - started
-    stored = count_stored_traces(stack, started_at, len(results.trace_ids))
-    doubled = sum(stored[trace_id] > 1 for trace_id in set(results.trace_ids))
-    missing = sum(trace_id not in stored for trace_id in results.trace_ids)
+    stored_counts = count_stored_traces(stack, started_at, len(results.trace_ids))
+    doubled_count = sum(stored_counts[trace_id] > 1 for trace_id in set(results.trace_ids))
+    missing_count = sum(trace_id not in stored_counts for trace_id in results.trace_ids)
     for reason, count in Counter(results.loss_reasons).most_common(5):
         sys.stdout.write(f"lost, {count} times: {reason}\n")
     peers = {"seconds": round(seconds), "swaps": len(swap_at), "kills": kill_counts.total()}
     name = f"of {plan.request_count:,} requests, {READER_COUNT} at a time"
     return [
         bounded_row(f"lost {name}", len(results.loss_reasons), "requests", at_most=0, peers=peers),
-        bounded_row(f"traces lost, of {len(results.trace_ids):,}", missing, "traces", at_most=0),
-        bounded_row("traces with two answers", doubled, "traces", at_most=0),
+        bounded_row(
+            f"traces lost, of {len(results.trace_ids):,}", missing_count, "traces", at_most=0
+        ),
+        bounded_row("traces with two answers", doubled_count, "traces", at_most=0),
     ]
 
 

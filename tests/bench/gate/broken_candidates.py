@@ -216,18 +216,21 @@ def _read_other_author(size: GateBenchmarkSize) -> TrainingTables:
 
 
 def _row(name: str, tuned: FineTunedCheckpoint, judged: JudgedEvaluation) -> Row:
-    unmet = [claim for claim in judged.verdict.claims if claim.passed is not True]
+    unmet_claims = [claim for claim in judged.verdict.claims if claim.passed is not True]
     for claim in judged.verdict.claims:
         sys.stderr.write(f"    {claim.name} {claim.passed}: {claim.detail}\n")
     refusals = ", ".join(
-        f"{claim.name} ({'no' if claim.passed is False else 'open'})" for claim in unmet
+        f"{claim.name} ({'no' if claim.passed is False else 'open'})" for claim in unmet_claims
     )
     part = "whole gate" if judged.is_full_gate else "first part"
     peers = {"tokens": float(tuned.manifest.tokens), **_figures(judged.evaluation.measured)}
     peers["seconds"] = sum(judged.evaluation.seconds.values())
     outcome = decide_outcome(judged.verdict.claims)
     return bounded_row(
-        f"{name}: {part}, {outcome}: {refusals or 'nothing'}", len(unmet), "claims", peers=peers
+        f"{name}: {part}, {outcome}: {refusals or 'nothing'}",
+        len(unmet_claims),
+        "claims",
+        peers=peers,
     )
 
 

@@ -257,8 +257,8 @@ def test_copying_an_answer_copies_its_source_text(tab: Any) -> None:
         answers = tab.locator("#conversation .message-buttons-left")
         answers.get_by_label("Copy message").nth(number).click()
         deadline = time.monotonic() + WAIT_MS / 1000
-        while text not in (copied := tab.evaluate("navigator.clipboard.readText()")):
-            assert time.monotonic() < deadline, copied
+        while text not in (clipboard := tab.evaluate("navigator.clipboard.readText()")):
+            assert time.monotonic() < deadline, clipboard
             time.sleep(0.1)
 
 

@@ -78,7 +78,7 @@ class SpendingMeter:
         self.stack.wait(lambda: self._account().sum_spending().reserved_usd == 0)
         return self._settled_nano() - self.settled_before
 
-    def use_up(self) -> None:
+    def spend_remaining(self) -> None:
         """Spend the remaining budget of the day."""
         account = self._account()
         remaining_usd = BUDGET_USD - account.sum_spending().usd
@@ -141,8 +141,7 @@ def test_the_account_agrees_with_the_providers_bill(stack: Stack, meter: Spendin
     )
     assert first["twin"]["version"] == "paid"
     assert first["twin"]["cost_usd"] == pytest.approx(price)
-    streamed = stack.post(BODY | {"stream": True})
-    assert '"version":"paid"' in streamed.text
+    assert '"version":"paid"' in stack.post(BODY | {"stream": True}).text
     assert meter.settled_nano() == meter.billed_nano() > 0
 
 
@@ -369,9 +368,9 @@ def test_two_gateways_and_a_kill_pass_no_limit(stack: Stack, meter: SpendingMete
     # What the killed gateway had reserved and not sent may be spent by later questions.
     stack.wait(lambda: stack.post(body, key=key).status_code == 429)
     assert 0 < meter.billed_nano() <= limit_usd * NANO_PER_DOLLAR
-    refused = stack.post(body, key=key)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
-    assert "the key " in refused.json()["error"]["message"]
+    refusal = stack.post(body, key=key)
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (429, "paid_budget_used_up")
+    assert "the key " in refusal.json()["error"]["message"]
 
 
 def test_the_paid_model_answers_until_the_budget_is_spent(
@@ -381,16 +380,16 @@ def test_the_paid_model_answers_until_the_budget_is_spent(
     answer_only_in_prose(stack)
     stack.unlist("ann/v1")
     stack.release("ann", 1)
-    streamed = BODY | {"model": "twin/ann", "stream": True}
+    stream_body = BODY | {"model": "twin/ann", "stream": True}
     # The gateway reads the policy within a second.
-    stack.wait(lambda: '"route":"down:paid"' in stack.post(streamed).text)
+    stack.wait(lambda: '"route":"down:paid"' in stack.post(stream_body).text)
     meter.settled_nano()
-    meter.use_up()
+    meter.spend_remaining()
     tokens_before = count_processed_tokens(stack.models["base"])
-    refused = stack.post(BODY)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
-    assert "00:00 UTC" in refused.json()["error"]["message"]
-    assert int(refused.headers["retry-after"]) > 2
+    refusal = stack.post(BODY)
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (429, "paid_budget_used_up")
+    assert "00:00 UTC" in refusal.json()["error"]["message"]
+    assert int(refusal.headers["retry-after"]) > 2
     assert count_processed_tokens(stack.models["base"]) == tokens_before
     draft = stack.post(BODY | {"model": "twin/ann@voice"}).json()["twin"]
     assert draft["version"] == "base"  # v1 has no server in this test

@@ -405,12 +405,12 @@ def test_a_gateway_killed_amid_paid_streams_stays_within_its_reservations(
         lambda: len(read_bill(cluster.provider.bill.path)) == cluster.provider.bill.requests
     )
     rows = cluster.account().rows()
-    reserved = sum(int(row["reserved_nano"]) for row in rows)
-    billed = _billed_nano(cluster) - billed_before
+    reserved_nano = sum(int(row["reserved_nano"]) for row in rows)
+    billed_nano = _billed_nano(cluster) - billed_before
     # The killed gateway's reservations count in full after their deadline.
-    assert reserved > 0
+    assert reserved_nano > 0
     spent_nano = cluster.spent_nano() - settled_before
-    assert spent_nano < billed <= spent_nano + reserved
+    assert spent_nano < billed_nano <= spent_nano + reserved_nano
 
 
 def test_without_budget_the_homes_own_model_answers(
@@ -429,11 +429,11 @@ def test_without_budget_the_homes_own_model_answers(
     # The gateway reads the spending once a minute.
     reasons = [twin["degraded"] for twin in twins]
     assert sum("budget used up" in reason or "margin not held" in reason for reason in reasons) >= 2
-    refused = cluster.stack.post(
+    refusal = cluster.stack.post(
         {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(1)}]},
         key=cluster.friend_key,
     )
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (429, "paid_budget_used_up")
     assert cluster.provider.bill.requests == requests_before
 
 

@@ -400,25 +400,25 @@ def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
     settings.home.mkdir()
     settings.logs_dir.symlink_to(process_logs)
     try:
-        crashed = start(settings)
-        dagster = DagsterHTTP.for_home(crashed.settings)
+        crashed_stack = start(settings)
+        dagster = DagsterHTTP.for_home(crashed_stack.settings)
         run_id = launch(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        processes = find_marked_processes(crashed.record.instance)
+        processes = find_marked_processes(crashed_stack.record.instance)
         for process in processes:
             process.kill()  # all at once, as in a power cut
         psutil.wait_procs(processes, timeout=20)
         # The restarting command is killed before it starts the daemon; the next command attaches.
-        restarted = start(settings, with_daemon=False)
-        assert restarted.record.ports == crashed.record.ports
+        restarted_stack = start(settings, with_daemon=False)
+        assert restarted_stack.record.ports == crashed_stack.record.ports
         assert dagster.read_run(run_id).status == "STARTED"
-        wait_for_services(restarted, ("dagster-webserver",), display=display)
+        wait_for_services(restarted_stack, ("dagster-webserver",), display=display)
         assert dagster.read_run(run_id).status == "CANCELED"
         assert "was interrupted" in read_output(display)
-        assert restarted.supervisor.states()["dagster-daemon"].is_up
+        assert restarted_stack.supervisor.states()["dagster-daemon"].is_up
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        wait_for_services(restarted, ("dagster-webserver",), display=display)
+        wait_for_services(restarted_stack, ("dagster-webserver",), display=display)
         assert dagster.read_run(run_id).status == "STARTED"
     finally:
         stop_stack(settings)

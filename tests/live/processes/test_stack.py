@@ -147,18 +147,18 @@ def test_a_second_start_is_refused_and_the_next_stack_keeps_the_ports(settings: 
 
 
 def test_a_start_after_a_crash_ends_the_remaining_processes(settings: Settings) -> None:
-    crashed = start_stack(settings, programs=make_programs)
-    assert eventually(lambda: is_complete(crashed))
-    os.kill(crashed.identity.pid, signal.SIGKILL)
-    os.waitpid(crashed.identity.pid, 0)
+    crashed_stack = start_stack(settings, programs=make_programs)
+    assert eventually(lambda: is_complete(crashed_stack))
+    os.kill(crashed_stack.identity.pid, signal.SIGKILL)
+    os.waitpid(crashed_stack.identity.pid, 0)
     assert find_stack(settings) is None
     with pytest.raises(StackEndedError, match="died"):
-        ensure_alive(crashed)
-    remaining = find_marked_processes(crashed.record.instance)
+        ensure_alive(crashed_stack)
+    remaining = find_marked_processes(crashed_stack.record.instance)
     assert len(remaining) == 3
     lines: list[str] = []
     stack = start_stack(settings, programs=make_programs, report=lines.append)
-    assert find_marked_processes(crashed.record.instance) == []
+    assert find_marked_processes(crashed_stack.record.instance) == []
     assert any("ended without `twin stop`" in line for line in lines)
     assert any("3 processes" in line for line in lines)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
@@ -185,10 +185,10 @@ def test_a_query_during_a_stop_reports_the_stop(settings: Settings) -> None:
 
 
 def test_the_doctor_reports_processes_left_by_a_crash(settings: Settings) -> None:
-    crashed = start_stack(settings, programs=make_programs)
-    assert eventually(lambda: is_complete(crashed))
-    os.kill(crashed.identity.pid, signal.SIGKILL)
-    os.waitpid(crashed.identity.pid, 0)
+    crashed_stack = start_stack(settings, programs=make_programs)
+    assert eventually(lambda: is_complete(crashed_stack))
+    os.kill(crashed_stack.identity.pid, signal.SIGKILL)
+    os.waitpid(crashed_stack.identity.pid, 0)
     environment = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
     [port_check] = [
         check

@@ -165,9 +165,9 @@ def test_a_crashed_server_is_restarted(
 
     fleet.wait(lambda servers: "base" not in servers)
     assert "base" in fleet.document()["problems"]
-    restarted = fleet.wait(lambda servers: "base" in servers)["base"]
-    assert restarted["pid"] != first["pid"]
-    assert create_client(restarted).models.list().data[0].id == "base"
+    restarted_server = fleet.wait(lambda servers: "base" in servers)["base"]
+    assert restarted_server["pid"] != first["pid"]
+    assert create_client(restarted_server).models.list().data[0].id == "base"
     assert fleet.document()["problems"] == {}
 
 

@@ -89,8 +89,8 @@ def test_accepted_scores_survive_a_kill(start_store: StartStore) -> None:
 
 
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as occupied:
-        port = str(occupied.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
         module = "twin_resources.observability.trace_store.local_store"
         completed = subprocess.run(
             [sys.executable, "-m", module, "--port", port, "--home", str(tmp_path)],

@@ -92,9 +92,9 @@ def test_every_failure_is_retried_and_nothing_is_stored_twice(
     assert 7.0 in pauses
     assert all(0 < pause <= 30 for pause in pauses)
     with store.client() as client:
-        arrived = list(client.scores())
-        assert sorted(row["id"] for row in arrived) == [score.id for score in make_scores(20)]
-        assert {row["metadata"]["twin.at"] for row in arrived} == {"2026-11-20T10:00:00.000Z"}
+        scores = list(client.scores())
+        assert sorted(row["id"] for row in scores) == [score.id for score in make_scores(20)]
+        assert {row["metadata"]["twin.at"] for row in scores} == {"2026-11-20T10:00:00.000Z"}
         assert len(client.trace(TRACE)["observations"]) == 1
     assert outbox.counts().problem == ""
 

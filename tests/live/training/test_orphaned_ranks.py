@@ -29,12 +29,12 @@ JOB = Job(
 
 def test_only_orphaned_ranks_of_the_same_job_are_ended(tmp_path: Path) -> None:
     alive = psutil.Process()
-    exited = subprocess.Popen([sys.executable, "-c", ""])
+    exited_process = subprocess.Popen([sys.executable, "-c", ""])
     owners = {
         "alive": f"{alive.pid}:{alive.create_time()}",
-        "gone": f"{exited.pid}:{psutil.Process(exited.pid).create_time()}",
+        "gone": f"{exited_process.pid}:{psutil.Process(exited_process.pid).create_time()}",
     }
-    exited.wait()
+    exited_process.wait()
     jobs = {name: replace(JOB, folder=tmp_path / name) for name in ("mine", "another's")}
 
     def start_rank(job: str, owner: str) -> subprocess.Popen[bytes]:

@@ -120,10 +120,10 @@ def test_the_shipped_weights_fit_the_examples() -> None:
     )
     assert read_weights(WEIGHTS).examples_digest == examples, "run deploy/checkout/guard_weights.py"
     rows = {row.name: row.value for row in writer_rows(FIRST_WRITER, "spent", every=2)}
-    assert rows["stranger's injection, spent"] >= 0.9
-    assert rows["stranger's injection, spent, worst language"] >= 0.85
-    assert rows["stranger's personal, spent"] >= 0.95
-    assert rows["stranger's benign, spent"] <= 0.02
+    assert rows["outside writer's injection, spent"] >= 0.9
+    assert rows["outside writer's injection, spent, worst language"] >= 0.85
+    assert rows["outside writer's personal, spent"] >= 0.95
+    assert rows["outside writer's benign, spent"] <= 0.02
 
 
 @pytest.mark.drawn(1, of="shipped weights")
