@@ -12,11 +12,11 @@ A reader asks, reads to the end and asks again immediately. "Behind readers who 
 each round four readers ask for 1,500 tokens, twice the server's capacity, and leave at their first
 event or after a second. Then all readers of the round ask at the same moment, the worst case.
 
-`--full` uses the embedded base model, and repeats both measurements beside a program that
-multiplies matrices on all cores at a training's priority. `--quick` uses a generated model whose
-server is stopped for 0.2 s of every 0.21 s, so that it is slow without load. Readers of an author
-who only quotes are measured separately, with the gateway's CPU time per request, which excludes
-other programs. The author has four short posts; retrieval in a large table costs more
+`--full` uses the embedded base model, and repeats both measurements while a program multiplies
+matrices on all cores at a training's priority. `--quick` uses a generated model whose server is
+stopped for 0.2 s of every 0.21 s, so that it is slow without load. Readers of an author who only
+quotes are measured separately, with the gateway's CPU time per request, which excludes other
+programs. The author has four short posts; retrieval in a large table costs more
 (`bench_retrieval.py`).
 """
 

@@ -339,7 +339,7 @@ def _write_model(family: Family, folder: Path, tokenizer: Any, *, spread: float)
 
 
 def draw_weights(name: str, values: Any, spread: float) -> Any:
-    """Draw weights: matrices preserve their inputs' scale; norms keep their mean, biases have 0."""
+    """Draw weights: matrices preserve their inputs' scale; norms keep their mean; biases near 0."""
     import torch
 
     if values.ndim == 1:

@@ -158,7 +158,7 @@ def test_training_documents_are_not_held_out(measured_home: GateHome) -> None:
 
 
 def build_passage_samples(passages: Any, *, name: str) -> pl.DataFrame:
-    """Return samples with these passages as answers, whose questions name the subject."""
+    """Return samples whose answers are the passages and whose questions name the subject."""
     rows: list[dict[str, Any]] = []
     for index, (document, answer) in enumerate(passages):
         title = document.split("-", 3)[-1].replace("-", " ")
