@@ -94,7 +94,7 @@ def _random_period(rng: np.random.Generator, homes: int, days: int) -> NDArray[n
 
 
 def with_crowd(size: int, mean: float, *, on_day: int | None = None) -> DrawVotes:
-    """Return a generator that adds `size` votes of another mean on one (random) day."""
+    """Return a generator that adds `size` votes of another mean on `on_day` or a random day."""
 
     def draw(rng: np.random.Generator, homes: int, rate: int) -> tuple[Counts, Means]:
         counts, means = draw_unchanged(rng, homes, rate)
