@@ -48,7 +48,7 @@ SHARED = SHARED_DATA / "posts"
 SLUG = "bench"
 ADDED_POSTS = 10
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
-# One for each added post, which search must find by it; the shared posts contain nothing similar.
+# Each added post contains one of these, and search must find it. No shared post is similar.
 PLANTED_SENTENCES = (
     "The amber heron keeps a ledger of every tide that it has slept through.",
     "Nobody in Valparaiso had ever tuned a harmonium by candlelight before.",
@@ -71,7 +71,7 @@ class CorpusSize:
         base_posts: number of posts before ten are added.
         rebuilt_posts: number of posts in the measured rebuild.
         shared_posts: number of shared posts to import; None means all.
-        max_time_ratio: goal for the time of adding ten posts / of a rebuild.
+        max_time_ratio: goal for the time to add ten posts, divided by the time of a rebuild.
     """
 
     base_posts: int
@@ -103,8 +103,8 @@ def read_sentences() -> list[str]:
 def generate_posts(count: int, *, seed: int, sentences: list[str]) -> Iterator[tuple[str, str]]:
     """Yield (file name, text) of generated posts of about 1.1 KB, made of random sentences.
 
-    Each has 1 to 4 paragraphs of 3 to 6 sentences. Like an author's posts, two posts may share a
-    sentence, but never a paragraph.
+    Each has 1 to 4 paragraphs of 3 to 6 sentences. Two posts may share a sentence, as an author's
+    posts do, but hardly ever a paragraph.
     """
     rng = random.Random(seed)
     first_day = date(2001, 1, 1)
@@ -155,7 +155,7 @@ def run_worker(vectors: str) -> int:
     from twin_resources.dagster_resources import EmbedderResource
 
     class RandomEmbedderResource(EmbedderResource):
-        """Provides random vectors, for existing posts that only have to be many."""
+        """Provides random vectors for the existing posts, of which only the number matters."""
 
         def embedder(self) -> Any:
             return _RandomEmbedder(super().embedder())
@@ -276,8 +276,8 @@ def shared_rows(size: CorpusSize, folder: Path, weights: Path) -> list[Row]:
     """Return rows for importing the shared posts as two sources of one author."""
     folders = [SHARED / "skeeto", SHARED / "jbranchaud-til"]
     if size.shared_posts is not None:
-        some_posts = folder / "shared" / "_posts"
-        folders = [_copy_some(folders[0] / "_posts", some_posts, size.shared_posts).parent]
+        selected_posts = folder / "shared" / "_posts"
+        folders = [_copy_first(folders[0] / "_posts", selected_posts, size.shared_posts).parent]
     home = create_home(folder, "shared", weights, *folders)
     cost = _report("shared posts", run_import(home))
     count = sum(map(_count_posts, folders))
@@ -294,7 +294,7 @@ def _count_posts(folder: Path) -> int:
     return len(scan_source(folder).posts)
 
 
-def _copy_some(source: Path, target: Path, count: int) -> Path:
+def _copy_first(source: Path, target: Path, count: int) -> Path:
     target.mkdir(parents=True)
     for path in sorted(source.iterdir())[:count]:
         (target / path.name).write_bytes(path.read_bytes())

@@ -12,10 +12,10 @@ A reader asks, reads to the end and asks again immediately. "Behind readers who 
 each round four readers ask for 1,500 tokens, twice the server's capacity, and leave at their first
 event or after a second. Then all readers of the round ask at the same moment, the worst case.
 
-`--full` uses the embedded base model, and repeats both measurements beside a program that
-multiplies matrices on all cores at a training's priority. `--quick` uses a generated model whose
-server is stopped for .2 s of every .21 s, so that it is slow without load. Readers of an author who
-only quotes are measured separately, with the gateway's CPU time per request, which excludes other
+`--full` uses the embedded base model, and repeats both measurements while a program multiplies
+matrices on all cores at a training's priority. `--quick` uses a generated model whose server is
+stopped for 0.2 s of every 0.21 s, so that it is slow without load. Readers of an author who only
+quotes are measured separately, with the gateway's CPU time per request, which excludes other
 programs. The author has four short posts; retrieval in a large table costs more
 (`bench_retrieval.py`).
 """
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(
         "Measure the time to the first event of an answer.",
         quick="about a minute",
-        full="longer, also beside a training",
+        full="longer, and again during a training",
     )
     options = parser.parse_args(arguments)
     plan = FULL if options.full else QUICK
@@ -140,7 +140,7 @@ def measure(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
     rows += asyncio.run(_burst_rows(stack, plan.bursts))
     if with_training:
         with simulated_training():
-            rows += asyncio.run(_load_rows(stack, plan, label=", a training beside"))
+            rows += asyncio.run(_load_rows(stack, plan, label=", during a training"))
     return rows
 
 
@@ -231,19 +231,19 @@ def missing_trace_rows(stack: Stack, reader_count: int) -> list[Row]:
     async def leave() -> list[ReaderResult]:
         return [await _leave(stack, number) for number in range(reader_count)]
 
-    abandoned = {answer.trace for answer in asyncio.run(leave()) if answer.first_s is not None}
+    abandoned_ids = {answer.trace for answer in asyncio.run(leave()) if answer.first_s is not None}
     with LangfuseClient.from_settings(stack.settings) as client:
 
         def find_traces() -> set[str]:
-            return abandoned & {
+            return abandoned_ids & {
                 str(observation["traceId"]) for observation in client.observations(since=started_at)
             }
 
         deadline = time.monotonic() + 20  # spans arrive about a second after the answer
-        while find_traces() != abandoned and time.monotonic() < deadline:
+        while find_traces() != abandoned_ids and time.monotonic() < deadline:
             time.sleep(0.5)
-        missing = len(abandoned) - len(find_traces())
-    peers = {"left": float(len(abandoned))}
+        missing = len(abandoned_ids) - len(find_traces())
+    peers = {"left": float(len(abandoned_ids))}
     return [
         Row("left at the quotation, without a trace", missing, "answers", 0, not missing, peers)
     ]
@@ -275,7 +275,7 @@ async def _ask(
     leaves: bool = False,
     result: ReaderResult | None = None,
 ) -> ReaderResult:
-    """Request a stream and read it, without a client library, whose CPU time would add up."""
+    """Request and read a stream, without a client library, to save CPU time."""
     result = result or ReaderResult()
     document: dict[str, Any] = {
         "model": f"twin/{author}",

@@ -151,7 +151,7 @@ def timing_rows(first_run: FirstRun, options: argparse.Namespace) -> list[Row]:
 
 
 def wait_for_report(home: Path, options: argparse.Namespace) -> float:
-    """Wait until the verdict of the whole gate is stored; return that monotonic time."""
+    """Wait until the verdict of the whole gate is stored; return the monotonic time then."""
     settings = load_settings(home)
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
     from twin_assets.evaluation.gate import is_full_gate

@@ -3,8 +3,8 @@
     python tests/bench/bench_front_desk.py --quick|--full [--half tuned|held_out] [--json FILE]
 
 The messages (`front_desk/`) were written before the code, not by the writer of the training
-examples. Thresholds were chosen on the tuned set. Only this script reads the held-out set,
-and it shows counts but no messages. `--quick` uses the tuned set, `--full` the held-out one.
+examples. Thresholds were chosen on the tuned set. Only this script reads the held-out files, and it
+shows counts but no messages. `--quick` uses the tuned set, `--full` the held-out one.
 """
 
 from __future__ import annotations

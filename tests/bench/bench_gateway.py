@@ -81,7 +81,7 @@ def _body(model: str, stream: bool, tokens: int) -> dict[str, Any]:
 
 @contextmanager
 def litellm_alone(stack: Stack, folder: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Run LiteLLM's proxy in front of the same model server; yields its URL and process."""
+    """Run LiteLLM's proxy in front of the same model server; yield its URL and process."""
     server = stack.servers["base"]
     parameters = {
         "model": f"openai/{server['alias']}",

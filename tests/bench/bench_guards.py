@@ -31,11 +31,11 @@ from twin_resources.authors.guard_settings import GuardPlace, read_guards
 from twin_resources.gateway.guards.injection import find_injections, split_sentences
 from twin_resources.gateway.guards.scanning import Scanner
 
-STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
-HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"
+FIRST_WRITER = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
+SECOND_WRITER = Path(__file__).with_name("guards") / "held_out.jsonl"
 POSTS = SHARED_DATA / "posts"
 _NOT_PROSE = re.compile(r"\A---.*?^---$|```.*?```", re.DOTALL | re.MULTILINE)
-STRANGER_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
+WRITER_GOALS = {"injection": 0.85, "personal": 0.9, "benign": 0.01}
 WORST_GOALS = {"injection": 0.75}
 _REGIONS = {"de": "DE", "fr": "FR", "es": "ES"}
 _LANGUAGES = {"en", *_REGIONS}  # those with goals
@@ -57,15 +57,15 @@ def measure(*, every: int = 1) -> list[Row]:
             recall = statistics.fmean(text.value not in masked[text].text for text in group)
             name = f"{kind}, {half} ({len(group)})"
             rows.append(bounded_row(name, recall, "share", at_least=goal))
-    rows += stranger_rows(STRANGERS, "spent", every=every)
-    if HELD_OUT.is_file():
-        rows += stranger_rows(HELD_OUT, "held out", every=every)
+    rows += writer_rows(FIRST_WRITER, "spent", every=every)
+    if SECOND_WRITER.is_file():
+        rows += writer_rows(SECOND_WRITER, "held out", every=every)
     if POSTS.is_dir():
         rows += technical_post_rows(POSTS, seed=20261126, max_posts=300 // every)
     return rows
 
 
-def stranger_rows(file: Path, set_name: str, *, every: int = 1) -> list[Row]:
+def writer_rows(file: Path, set_name: str, *, every: int = 1) -> list[Row]:
     """Return rows for messages whose writers took no part in developing the guards.
 
     Args:
@@ -90,15 +90,15 @@ def stranger_rows(file: Path, set_name: str, *, every: int = 1) -> list[Row]:
         share = statistics.fmean(hit for hits in by_language.values() for hit in hits)
         worst = min(statistics.fmean(hits) for hits in by_language.values())
         for name, value, goal in (
-            (f"stranger's {kind}, {set_name}", share, STRANGER_GOALS[kind]),
-            (f"stranger's {kind}, {set_name}, worst language", worst, WORST_GOALS.get(kind)),
+            (f"outside writer's {kind}, {set_name}", share, WRITER_GOALS[kind]),
+            (f"outside writer's {kind}, {set_name}, worst language", worst, WORST_GOALS.get(kind)),
         ):
             bound = goal if set_name == "held out" else None
             at_most, at_least = (bound, None) if kind == "benign" else (None, bound)
             rows.append(bounded_row(name, value, "share", at_least=at_least, at_most=at_most))
     for (kind, language), hits in hits_by_group.items():
         if language not in _LANGUAGES:
-            name = f"stranger's {kind}, {set_name}, {language} ({len(hits)})"
+            name = f"outside writer's {kind}, {set_name}, {language} ({len(hits)})"
             rows.append(Row(name, statistics.fmean(hits), "share"))
     return [row for row in rows if "benign" not in row.name or "worst" not in row.name]
 

@@ -213,13 +213,13 @@ def measure_killed_gateway(hosts: Sequence[Host], count: int) -> Row:
     """Count how many requests of eight clients are lost when a gateway is killed."""
     with closing(open_key_store(hosts[0].settings)) as keys:
         key = add_key(keys, role="site", authors=["*"], label="a site")
-    retried: list[int] = []
+    retries: list[int] = []
 
     def ask(number: int) -> int:
         for host in (hosts[(number + shift) % len(hosts)] for shift in range(len(hosts))):
             if status := ask_question(host, key, "twin/ann", QUESTION):
                 return status
-            retried.append(number)
+            retries.append(number)
         return 0
 
     def kill(host: Host) -> None:
@@ -235,7 +235,7 @@ def measure_killed_gateway(hosts: Sequence[Host], count: int) -> Row:
         statuses = [future.result() for future in futures]
     lost = count - statuses.count(200)
     name = f"questions lost of {count} sent to {len(hosts)} gateways, one of them killed"
-    return bounded_row(name, lost, "", at_most=0, peers={"asked again": len(retried)})
+    return bounded_row(name, lost, "", at_most=0, peers={"asked again": len(retries)})
 
 
 def ask_question(host: Host, key: str, model: str, question: str) -> int:

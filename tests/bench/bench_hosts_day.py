@@ -43,7 +43,7 @@ from twin_resources.storage.tables.tables import Tables
 POST_COUNT = 3  # for each author
 TRACE_STORE_MODULE = "twin_resources.observability.trace_store.local_store"
 TRACE_KEYS = ("pk-lf-day", "sk-lf-day")
-# Prints author and status of every import that Dagster has recorded.
+# Prints the author and status of every import that Dagster has recorded.
 LIST_RUNS_PROGRAM = """
 import dagster, json, os
 os.environ["DAGSTER_HOME"] = os.environ["TWIN_HOME"] + "/dagster"
@@ -62,7 +62,7 @@ class Reader:
     stop: threading.Event = field(default_factory=threading.Event)
     statuses: Counter[int] = field(default_factory=Counter[int])
     voted_ids: set[str] = field(default_factory=set[str])  # trace ids whose vote was accepted
-    retried: int = 0
+    retry_count: int = 0
 
     def run(self) -> None:
         number = 0
@@ -92,7 +92,7 @@ class Reader:
                     timeout=120,
                 )
             except httpx.TransportError:
-                self.retried += 1
+                self.retry_count += 1
                 time.sleep(0.2)
 
 
@@ -188,15 +188,17 @@ def measure_day(worker: Host, answers: Host, traces: Host, *, slugs: Sequence[st
     lost_count = len(reader.voted_ids - set(votes))
     question_count = sum(reader.statuses.values())
     return [
-        exact_row(f"{len(slugs)} authors: with missing or doubled posts", wrong_count),
-        exact_row("more imports than changes", extra_imports, failed=len(runs) - succeeded.total()),
-        exact_row(
+        zero_goal_row(f"{len(slugs)} authors: with missing or doubled posts", wrong_count),
+        zero_goal_row(
+            "more imports than changes", extra_imports, failed=len(runs) - succeeded.total()
+        ),
+        zero_goal_row(
             f"{question_count} questions: lost",
             question_count - reader.statuses[200],
-            asked_again=reader.retried,
+            asked_again=reader.retry_count,
             **{str(status): count for status, count in reader.statuses.items()},
         ),
-        exact_row(
+        zero_goal_row(
             f"{len(reader.voted_ids)} votes: lost or doubled",
             lost_count + len(votes) - len(set(votes)),
         ),
@@ -217,7 +219,7 @@ def has_unfinished(runs: Sequence[tuple[str, str]]) -> bool:
     return any(status not in {"SUCCESS", "FAILURE", "CANCELED"} for _, status in runs)
 
 
-def exact_row(name: str, value: float, **peers: float) -> Row:
+def zero_goal_row(name: str, value: float, **peers: float) -> Row:
     """Return a row whose goal is zero."""
     return Row(name, value, "", 0.0, value == 0, peers)
 

@@ -39,7 +39,7 @@ from tests.bench.rows import Row, bounded_row, print_results
 
 RATINGS = Path(__file__).parent / "question_ratings"
 SEED = 20261123
-DRAFTS_PER_AUTHOR, PEOPLES_PER_AUTHOR, MAX_POSTS_PER_AUTHOR = 20, 8, 60
+DRAFTS_PER_AUTHOR, HUMAN_PER_AUTHOR, MAX_POSTS_PER_AUTHOR = 20, 8, 60
 MAX_PASSAGE_WORDS = 80
 MAX_SENSELESS_SHARE, MIN_READER_SHARE = 0.05, 0.6
 
@@ -86,7 +86,7 @@ def draft_questions(author: str, *, rng: random.Random) -> pl.DataFrame:
     return draft_documents(clean_posts(author, rng=rng).select(DOCUMENT_COLUMNS))
 
 
-def sample_peoples_questions(author: str, *, rng: random.Random) -> list[dict[str, str]]:
+def sample_human_questions(author: str, *, rng: random.Random) -> list[dict[str, str]]:
     """Return random questions by people, each with the passage most likely to answer it."""
     folder = posts_folder(author)
     if author in SHARED_AUTHORS:
@@ -101,7 +101,7 @@ def sample_peoples_questions(author: str, *, rng: random.Random) -> list[dict[st
             if question.kind == "own"
         ]
     items: list[dict[str, str]] = []
-    for name, question, post, sentence in rng.sample(candidates, PEOPLES_PER_AUTHOR):
+    for name, question, post, sentence in rng.sample(candidates, HUMAN_PER_AUTHOR):
         path = folder / post if (folder / post).exists() else next(folder.rglob(post))
         text = path.read_text(encoding="utf-8")
         passage = _find_nearest_paragraph(text, sentence or question)
@@ -136,7 +136,7 @@ def write_sheet(sheet: Path, key: Path, *, seed: int) -> None:
             }
             for row in rng.sample(rows, DRAFTS_PER_AUTHOR)
         ]
-        items += sample_peoples_questions(author, rng=rng)
+        items += sample_human_questions(author, rng=rng)
     rng.shuffle(items)
     lines, key_lines = [f"seed {seed}"], list[str]()
     for number, item in enumerate(items, start=1):
@@ -171,8 +171,8 @@ def verdict_rows(file: Path) -> list[Row]:
 
     def peers(verdict: str) -> dict[str, float]:
         low, high = wilson_interval(sum(item["verdict"] == verdict for item in drafts), len(drafts))
-        peoples_share = share(people, verdict)
-        return {"95 % from": low, "to": high, f"of {len(people)} people’s": peoples_share}
+        human_share = share(people, verdict)
+        return {"95 % from": low, "to": high, f"of {len(people)} people’s": human_share}
 
     questions = [item for item in drafts if item["verdict"] != "continuation"]
     name = f"{file.stem}: of {len(drafts)} samples"

@@ -25,15 +25,15 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.questions.questions import posts_folder
-from tests.bench.reader_questions.reading import (
+from tests.bench.reader_questions.question_files import (
     BUNDLED,
     SHARED,
     AskedQuestion,
+    Conversation,
     Half,
-    Talk,
     UsefulPassage,
-    read_asked,
-    read_talks,
+    read_asked_questions,
+    read_conversations,
 )
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_resources.authors import CONTEXT_TOKENS
@@ -102,25 +102,25 @@ class QuoteFinder:
         )
 
     def ask(self, author: str, turns: Sequence[str]) -> Answer:
-        """Return the answer to the last turn of a talk with these turns of a reader."""
+        """Return the answer to the last of a reader's turns."""
         messages: list[dict[str, str]] = []
         for number, turn in enumerate(turns, start=1):
             messages.append({"role": "user", "content": turn})
             question = read_question({"model": f"twin/{author}", "messages": messages})
             started = time.process_time()
-            found = self._passage_finder._retrieve(
+            passages = self._passage_finder._retrieve(
                 author,
                 question.search_texts,
                 token_budget=CONTEXT_TOKENS,
                 with_quotes=True,
                 earlier_answers=question.earlier_answers,
             )
-            answer = Answer(found, 1000 * (time.process_time() - started))
+            answer = Answer(passages, 1000 * (time.process_time() - started))
             if number == len(turns):
                 return answer
             text = render_quotes(answer.quotes, before_prose=False).text or "Nothing was found."
             messages.append({"role": "assistant", "content": text})
-        raise ValueError("a talk has at least one turn")
+        raise ValueError("a conversation has at least one turn")
 
 
 def read_source_paths(settings: Settings, slugs: Sequence[str]) -> dict[str, str]:
@@ -183,7 +183,11 @@ def question_rows(
 
 
 def turn_row(
-    talks: Sequence[Talk], finder: QuoteFinder, sources: dict[str, str], *, half: str
+    conversations: Sequence[Conversation],
+    finder: QuoteFinder,
+    sources: dict[str, str],
+    *,
+    half: str,
 ) -> Row:
     """Return the row for the share of turns after the first without a useful quotation."""
 
@@ -195,9 +199,9 @@ def turn_row(
         )
 
     results = [
-        is_useful(useful, finder.ask(talk.author, talk.turns[: number + 1]))
-        for talk in talks
-        for number, useful in enumerate(talk.useful, start=1)
+        is_useful(useful, finder.ask(conversation.author, conversation.turns[: number + 1]))
+        for conversation in conversations
+        for number, useful in enumerate(conversation.useful, start=1)
     ]
     name = f"{half}: turns after the first without a useful passage, of {len(results)}"
     return bounded_row(name, 1 - statistics.mean(results), "share", at_most=MAX_WRONG_TURNS)
@@ -213,12 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         settings = import_posts(Path(scratch), slugs)
         finder, sources = QuoteFinder(settings), read_source_paths(settings, slugs)
-        questions = [question for slug in slugs for question in read_asked(slug, half)]
+        questions = [question for slug in slugs for question in read_asked_questions(slug, half)]
         answered = [
             (question, finder.ask(question.author, [question.question])) for question in questions
         ]
         rows = question_rows(answered, sources, half=half)
-        rows.append(turn_row(read_talks(slugs, half), finder, sources, half=half))
+        rows.append(turn_row(read_conversations(slugs, half), finder, sources, half=half))
     return print_results(rows, options.json, operator=_operator)
 
 

@@ -4,8 +4,8 @@
         [--only PART …] [--json FILE]
 
 `--full` runs `20k`, `200k` and `readers`; `1m` runs only if `--only` names it. Vectors lie between
-near neighbors of real chunk vectors; queries are held-out real vectors. Ours is the gateway's
-search over an indexed table (`twin_resources.models.retrieval`), including the rows' texts but
+near neighbors of real chunk vectors; queries are held-out real vectors. The measured search is the
+gateway's over an indexed table (`twin_resources.models.retrieval`), including the rows' texts but
 without embedding the question. CPU seconds are those of the whole process. `readers` asks all five
 authors the questions in `tests/bench/questions`, which are in readers' words.
 """

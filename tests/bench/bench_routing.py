@@ -121,33 +121,34 @@ def _recovered_shares(scores: Floats, gains: Floats) -> Floats:
 
 def score_with_peers(split: Split, seed: int) -> dict[str, Floats]:
     """Return the scores of simpler routers on the same labels."""
-    labels, asked = split.labelled, split.routed
+    labels, routed = split.labelled, split.routed
     mean = float(labels.gains.mean())
     by_class = {
         name: float(labels.gains[labels.classes == name].mean()) for name in set(labels.classes)
     }
-    nearest = np.argpartition(-(asked.vectors @ labels.vectors.T), NEIGHBOR_COUNT)
-    random = np.random.default_rng(seed).random(len(asked.gains))
+    nearest = np.argpartition(-(routed.vectors @ labels.vectors.T), NEIGHBOR_COUNT)
+    random = np.random.default_rng(seed).random(len(routed.gains))
     return {
         "random": random,
-        "classes": np.asarray([by_class.get(name, mean) for name in asked.classes]) + 1e-6 * random,
-        "length": asked.lengths.astype(float),
+        "classes": np.asarray([by_class.get(name, mean) for name in routed.classes])
+        + 1e-6 * random,
+        "length": routed.lengths.astype(float),
         "20 nearest": labels.gains[nearest[:, :NEIGHBOR_COUNT]].mean(1),
     }
 
 
 def curve_rows(questions: Questions, label_count: int, seeds: range, goal: float) -> list[Row]:
     """Return the row for APGR, with the peers."""
-    ours: list[float] = []
-    theirs: dict[str, list[float]] = {}
+    apgrs: list[float] = []
+    peer_apgrs: dict[str, list[float]] = {}
     for seed in seeds:
         split = split_and_fit(questions, label_count, seed)
-        ours.append(compute_apgr(split.predicted, split.routed.gains))
+        apgrs.append(compute_apgr(split.predicted, split.routed.gains))
         for peer, scores in score_with_peers(split, seed).items():
-            theirs.setdefault(peer, []).append(compute_apgr(scores, split.routed.gains))
-    peer_means = {peer: statistics.mean(values) for peer, values in theirs.items()}
+            peer_apgrs.setdefault(peer, []).append(compute_apgr(scores, split.routed.gains))
+    peer_means = {peer: statistics.mean(values) for peer, values in peer_apgrs.items()}
     title = f"MMLU, {label_count} labels, {len(seeds)} draws: APGR"
-    return [bounded_row(title, statistics.mean(ours), "", at_least=goal, peers=peer_means)]
+    return [bounded_row(title, statistics.mean(apgrs), "", at_least=goal, peers=peer_means)]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     python tests/bench/bench_served_prose.py --quick|--full --home HOME [--author SLUG]
 
-It asks the stable version in a home the tuned half of an author's questions
+It asks a home's stable version the tuned half of an author's questions
 (tests/bench/reader_questions), as if the version's prose were released: through the gateway's
 stages, llama.cpp, and the sentence judge with the gate's threshold. `--quick` asks once, `--full`
 three times with different seeds. Each answer is printed, so that a person can compare it with the
@@ -22,7 +22,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.reader_questions.reading import BUNDLED, read_asked
+from tests.bench.reader_questions.question_files import BUNDLED, read_asked_questions
 from tests.bench.rows import Row, create_parser, print_results
 from twin_assets.evaluation.measures.sentence_faithfulness import calibrate
 from twin_resources.access.keys import open_keyring
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     path, process = start_version(options.home, options.author)
     counts = ProseCounts()
-    asked = read_asked(options.author, "tuned")
+    asked = read_asked_questions(options.author, "tuned")
     questions = [question for question in asked if question.kind == "own"]
 
     async def ask_all() -> None:

@@ -1,4 +1,4 @@
-"""Compare the training speed (tokens/s) with TRL.
+"""Compare the training speed (tokens/s) with TRL's.
 
     python tests/bench/bench_training.py --quick|--full [--json FILE]
 

@@ -80,10 +80,10 @@ def folder_rows(folder: Path, names: Sequence[str] = ()) -> list[Row]:
     raw, kept = imported.raw, imported.kept_documents
     posts = raw.filter(pl.col("problem") == "")
     skips = imported.inventory.skipped_counts
-    unread = sum(count for reason, count in skips.items() if is_text_reason(reason))
+    unread_count = sum(count for reason, count in skips.items() if is_text_reason(reason))
     return [
         Row("posts read", posts.height, "posts", peers=_count_values(kept["language"])),
-        Row("files that hold text and were not read", unread, "files"),
+        Row("files that hold text and were not read", unread_count, "files"),
         Row("held back or not read", raw.height - posts.height, "posts", peers=_count_reasons(raw)),
         *_claim_rows(imported, names),
         *_quotation_rows(imported),
@@ -103,10 +103,10 @@ def _claim_rows(imported: ImportedFolder, names: Sequence[str]) -> Iterator[Row]
     by_claim = {
         name: len(claim.violating_ids) for name, claim in claims.items() if claim.violating_ids
     }
-    yield _at_most_zero("documents that break a claim", sum(by_claim.values()), "docs", by_claim)
+    yield _zero_goal_row("documents that break a claim", sum(by_claim.values()), "docs", by_claim)
     if names:
         foreign = claims["no_foreign_byline"].counts["kept"]
-        yield _at_most_zero("kept, signed by somebody else", foreign, "docs", {})
+        yield _zero_goal_row("kept, signed by somebody else", foreign, "docs", {})
     redactions = sum(len(_REDACTED.findall(text)) for text in imported.kept_documents["text"])
     yield Row("phones, ids, cards and secrets replaced", redactions, "pieces")
 
@@ -125,9 +125,9 @@ def _quotation_rows(imported: ImportedFolder) -> Iterator[Row]:
             answer = row["text"][passage.start : passage.end]
             quoting_answers += source_quotations.count_contained_quotations(quotations, answer) > 0
     peers = {"quoted paragraphs": quotation_count}
-    yield _at_most_zero("quoted paragraphs that became prose", unmarked_count, "paras", peers)
+    yield _zero_goal_row("quoted paragraphs that became prose", unmarked_count, "paras", peers)
     peers = {"answers of posts that quote": answer_count}
-    yield _at_most_zero("answers that hold quoted text", quoting_answers, "answers", peers)
+    yield _zero_goal_row("answers that hold quoted text", quoting_answers, "answers", peers)
 
 
 def _count_reasons(raw: pl.DataFrame) -> dict[str, float]:
@@ -139,5 +139,5 @@ def _count_values(values: pl.Series) -> dict[str, float]:
     return {str(value): float(count) for value, count in Counter(values.to_list()).most_common(6)}
 
 
-def _at_most_zero(name: str, value: float, unit: str, peers: Mapping[str, float]) -> Row:
+def _zero_goal_row(name: str, value: float, unit: str, peers: Mapping[str, float]) -> Row:
     return bounded_row(name, value, unit, at_most=0, peers=peers)

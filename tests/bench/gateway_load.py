@@ -7,8 +7,8 @@ of scope: the stack (`tests/live/gateway/stack.py`), CPU (`bench_gateway.py`), m
 (`gateway_money.py`).
 
 Every second request is a stream. Meanwhile the stable versions of two authors are swapped. Every
-ten seconds a model server is killed (-9) and restarted after .25 s, the interval of the fleet's
-checks. The trace store is down for every other ten seconds.
+ten seconds a model server is killed (SIGKILL) and restarted after 0.25 s, the interval of the
+fleet's checks. The trace store is down for ten of every twenty seconds.
 
 A request is *lost* if its reader finally gets no complete answer. The reader retries as
 OpenAI's clients do: a request that was refused with 429 or 5xx, or whose connection broke before an
@@ -80,7 +80,7 @@ class LoadResults:
 
 
 class BrokenStreamError(Exception):
-    """A stream without its end."""
+    """The stream is incomplete or contains an error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,17 +156,19 @@ def failure_rows(stack: Stack, plan: Plan) -> list[Row]:
             for thread in failures:
                 thread.join()
     seconds = time.monotonic() - started
-    stored = count_stored_traces(stack, started_at, len(results.trace_ids))
-    doubled = sum(stored[trace_id] > 1 for trace_id in set(results.trace_ids))
-    missing = sum(trace_id not in stored for trace_id in results.trace_ids)
+    stored_counts = count_stored_traces(stack, started_at, len(results.trace_ids))
+    doubled_count = sum(stored_counts[trace_id] > 1 for trace_id in set(results.trace_ids))
+    missing_count = sum(trace_id not in stored_counts for trace_id in results.trace_ids)
     for reason, count in Counter(results.loss_reasons).most_common(5):
         sys.stdout.write(f"lost, {count} times: {reason}\n")
     peers = {"seconds": round(seconds), "swaps": len(swap_at), "kills": kill_counts.total()}
     name = f"of {plan.request_count:,} requests, {READER_COUNT} at a time"
     return [
         bounded_row(f"lost {name}", len(results.loss_reasons), "requests", at_most=0, peers=peers),
-        bounded_row(f"traces lost, of {len(results.trace_ids):,}", missing, "traces", at_most=0),
-        bounded_row("traces with two answers", doubled, "traces", at_most=0),
+        bounded_row(
+            f"traces lost, of {len(results.trace_ids):,}", missing_count, "traces", at_most=0
+        ),
+        bounded_row("traces with two answers", doubled_count, "traces", at_most=0),
     ]
 
 
@@ -211,7 +213,7 @@ def require_complete(text: str) -> None:
     """Require that a stream has its end and a `twin` field, but no error.
 
     Raises:
-        BrokenStreamError: it lacks one of these.
+        BrokenStreamError: one of these does not hold.
     """
     lines = [line.removeprefix("data: ") for line in text.splitlines() if line]
     documents = [json.loads(line) for line in lines if line.startswith("{")]
@@ -237,7 +239,7 @@ def kill_servers(stack: Stack, stop: threading.Event, kill_counts: Counter[str])
 
 
 def kill_trace_store(stack: Stack, stop: threading.Event) -> None:
-    """Kill the trace store for every other ten seconds."""
+    """Kill the trace store every twenty seconds, and restart it after ten."""
     while not stop.wait(OUTAGE_S):
         assert stack.traces is not None
         stack.traces.send_signal(signal.SIGKILL)

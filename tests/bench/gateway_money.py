@@ -132,16 +132,16 @@ def bill_row(gateways: Sequence[Stack], provider: PaidProvider, *, request_count
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda request: _ask(gateways, *request), enumerate(request_kinds)))
     gateways[0].wait(lambda: _sum_accounts(gateways[0], "reserved_nano") == 0, seconds=60)
-    billed = provider.bill.nano - bill_before
-    settled = _sum_accounts(gateways[0], "nano") - account_before
-    difference = (settled - billed) / billed * 100
+    billed_nano = provider.bill.nano - bill_before
+    settled_nano = _sum_accounts(gateways[0], "nano") - account_before
+    difference = (settled_nano - billed_nano) / billed_nano * 100
     return Row(
         f"account minus bill, {request_count} requests",
         difference,
         "%",
         MAX_DIFFERENCE_PERCENT,
         abs(difference) <= MAX_DIFFERENCE_PERCENT,
-        {"bill $": billed / NANO_PER_DOLLAR, "account $": settled / NANO_PER_DOLLAR},
+        {"bill $": billed_nano / NANO_PER_DOLLAR, "account $": settled_nano / NANO_PER_DOLLAR},
     )
 
 

@@ -4,8 +4,9 @@
 
 Scope: running both and printing one table. Out of scope: the tests, and TRL's training
 (`tests/bench/training/peer.py`). The model has random weights, so nothing is downloaded. The share
-of the matrix product's rate is four operations per weight and token (frozen weights have no
-gradient), divided by the rate of a large matrix product on the same device.
+of the matrix product's rate is the training's rate of operations, divided by the rate of a large
+matrix product on the same device. A training takes four operations per weight and token, because
+frozen weights have no gradient.
 """
 
 from __future__ import annotations

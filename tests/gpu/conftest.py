@@ -62,7 +62,7 @@ def two_devices(device: str) -> str:
     import torch
 
     if device == "cuda" and torch.cuda.device_count() < 2:
-        pytest.skip("no GPU: torch finds one, and this test needs two")
+        pytest.skip("no GPU: torch finds only one, and this test needs two")
     return device
 
 

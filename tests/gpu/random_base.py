@@ -1,6 +1,6 @@
 """A base model with random weights, its tokenizer and samples, made from the bundled posts.
 
-Scope: creating them in seconds without a download; every run creates the same.
+Scope: creating them in seconds without a download, the same in every run.
 Out of scope: training jobs (`conftest.py`).
 """
 
@@ -22,7 +22,7 @@ MIN_CHARACTERS, MAX_CHARACTERS = 80, 700  # of a paragraph that is an answer
 
 
 def make_base(folder: Path, *, width: int = 128, layers: int = 4, seed: int = 7) -> Path:
-    """Write a transformers folder: a Llama in float32 with heads of 32, and its tokenizer.
+    """Write a transformers folder: a Llama in float32 with heads of width 32, and its tokenizer.
 
     The weights have five times the usual standard deviation. With the usual one, all tokens
     are nearly alike, and a leak from one sample into another would not be visible.
@@ -83,7 +83,7 @@ def sample_rows(count: int) -> list[dict[str, Any]]:
     samples: list[dict[str, Any]] = []
     for path in _list_posts():
         name = path.stem.replace("-", " ")
-        for number, paragraph in enumerate(_paragraphs(path)):
+        for number, paragraph in enumerate(_read_paragraphs(path)):
             question = {"role": "user", "content": f"What about {name}, part {number}?"}
             answer = {"role": "assistant", "content": paragraph}
             samples.append(
@@ -138,7 +138,7 @@ def _list_posts() -> list[Path]:
     return sorted(path for path in POSTS.rglob("*.md") if path.name != "LICENSE.md")
 
 
-def _paragraphs(path: Path) -> Iterator[str]:
+def _read_paragraphs(path: Path) -> Iterator[str]:
     for part in path.read_text(encoding="utf-8").split("\n\n"):
         text = " ".join(part.split())
         if MIN_CHARACTERS <= len(text) <= MAX_CHARACTERS and text[0].isalpha():

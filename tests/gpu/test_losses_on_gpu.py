@@ -1,8 +1,8 @@
 """Test that losses, gradients, likelihoods and vectors on a GPU equal those on the CPU.
 
-The tests compare packed with padded rows for each attention implementation, and gradient
-checkpointing with none. They also cover the gate's likelihoods and the embedder's vectors. They run
-in one process, without a launcher.
+The tests compare packed with padded rows for each attention implementation, and trainings with and
+without gradient checkpointing. They also cover the gate's likelihoods and the embedder's vectors.
+They run in one process, without a launcher.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def attention(request: pytest.FixtureRequest, device: str) -> str:
     """Return each attention implementation that a recipe may name."""
     name: str = request.param
     if name == "flash_attention_2" and (device == "cpu" or find_spec("flash_attn") is None):
-        pytest.skip("no GPU: flash-attn is not installed beside one")
+        pytest.skip("no GPU: this test needs one with flash-attn")
     return name
 
 
@@ -181,14 +181,14 @@ def test_likelihoods_are_those_of_the_cpu(
     cpu_model = load_model_on(random_base, "cpu", "eager").eval()
     actual, expected = (answer_likelihood(each, samples[:12]) for each in (model, cpu_model))
     assert actual.token_counts == expected.token_counts
-    sides = zip(
+    pairs = zip(
         actual.negative_log_likelihoods,
         expected.negative_log_likelihoods,
         expected.token_counts,
         strict=True,
     )
     # nats per token
-    assert max(abs(ours - theirs) / count for ours, theirs, count in sides) < tolerance
+    assert max(abs(value - other) / count for value, other, count in pairs) < tolerance
 
 
 def test_vectors_are_those_of_the_cpu(device: str, tmp_path: Path) -> None:

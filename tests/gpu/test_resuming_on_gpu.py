@@ -1,7 +1,7 @@
 """Test on a GPU that a killed training resumes with the same result, and preference tuning.
 
-A GPU adds in no fixed order, so weights are compared within a tolerance on a GPU and bit for bit on
-the CPU. The adapters' dropout is 0.1: if the random numbers after the checkpoint differed,
+A GPU adds numbers in varying order, so weights are compared within a tolerance on a GPU and bit for
+bit on the CPU. The adapters' dropout is 0.1: if the random numbers after the checkpoint differed,
 the losses would differ by more than the tolerance.
 """
 
@@ -37,9 +37,9 @@ def find_rank_pid(job: TrainingJob) -> int:
     ranks = [
         process
         for process in psutil.process_iter(["cmdline"])
-        if str(job.folder / "job.json") in (words := process.info["cmdline"] or [])
-        and TRAINING_MODULE in words
-        and ACCELERATE_MODULE not in words
+        if str(job.folder / "job.json") in (arguments := process.info["cmdline"] or [])
+        and TRAINING_MODULE in arguments
+        and ACCELERATE_MODULE not in arguments
     ]
     return max(ranks, key=psutil.Process.create_time).pid  # the youngest, if a launcher forked it
 

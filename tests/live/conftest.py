@@ -130,7 +130,7 @@ def process_logs(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def trainings_at_equal_priority() -> Iterator[None]:
+def trainings_at_normal_priority() -> Iterator[None]:
     """Run trainings at normal priority.
 
     At the low priority of the product a training, and the test that waits for it, would wait for

@@ -3,12 +3,12 @@
     python -m tests.mutation --seed 7 [--number 200] [--workers 2] [--map FILE] [--only TEXT]
 
 Scope: drawing mutants, running tests on them, and the summary. Out of scope: the mutants
-(`mutants.py`), which test runs which line (`touched_lines.py`), the process that runs tests
-(`running.py`).
+(`mutants.py`), which test runs which line (`covered_lines.py`), the process that runs tests
+(`pytest_process.py`).
 
 It works on copies of the checkout. First the tests of each area run once with coverage; `--map`
-names the file that stores the touched lines, so that later only changed test files run again. Then
-the tests that touch a mutant's line run against it, quickest first, until one fails.
+names the file that stores the covered lines, so that later only changed test files run again. Then
+the tests that cover a mutant's line run against it, quickest first, until one fails.
 `known_equivalents.toml` lists equivalent mutants, which no test can detect; they are counted
 separately. The exit code is 0 if at least 90 % of the other mutants were killed.
 """
@@ -38,17 +38,19 @@ from typing import Any
 import pytest
 
 from tests.mutation.mutants import AREAS, ROOT, Mutant, all_mutants, list_modules, list_test_files
-from tests.mutation.running import copy_environment, run_tests
+from tests.mutation.pytest_process import copy_environment, run_tests
 
 MIN_KILLED_SHARE = 0.9
 MAX_TEST_S = 600.0  # per mutant; a limit of 60 left out tests that would have failed
 FIRST_BATCH_SIZE = 20  # collecting a hundred tests takes longer than running twenty
 HANG_FACTOR = 30.0  # a mutant hangs after this many times the tests' usual time plus 2 minutes
-CONTROL_COUNT = 20  # first drawn mutants, whose tests are also run without the bug
+CONTROL_COUNT = 20  # the tests of this many mutants, drawn first, also run without the bug
 IGNORED_PATHS = shutil.ignore_patterns(".venv", ".git", ".twin", "__pycache__", ".*_cache")
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.mutation.running", "sqlalchemy", "httpx", "dagster", "polars"])
-TouchedLines = dict[str, dict[str, Any]]  # by test: its seconds, and its lines by file
+FORKS.set_forkserver_preload(
+    ["tests.mutation.pytest_process", "sqlalchemy", "httpx", "dagster", "polars"]
+)
+CoveredLines = dict[str, dict[str, Any]]  # by test: its seconds, and its lines by file
 
 
 def copy_checkout(folder: Path) -> Path:
@@ -74,8 +76,8 @@ def run_in_copy(checkout: Path, tests: list[str], *, timeout_s: float) -> int | 
     return process.exitcode
 
 
-def read_touched_lines(cache: Path, workers: int, areas: Collection[str]) -> TouchedLines:
-    """Return the lines that each test of these areas touches, from `cache` for unchanged files."""
+def read_covered_lines(cache: Path, workers: int, areas: Collection[str]) -> CoveredLines:
+    """Return the lines that each test of these areas covers, from `cache` for unchanged files."""
     product = [path for area in AREAS for path in list_modules(area)]
     helpers = [
         path
@@ -94,20 +96,20 @@ def read_touched_lines(cache: Path, workers: int, areas: Collection[str]) -> Tou
         sys.stdout.write(f"mutation  running {len(stale)} test files with coverage\n")
         sys.stdout.flush()
         files |= {name: {"hash": hashes[name], "tests": {}} for name in stale}
-        for row in _measure_touched_lines(stale, workers):
+        for row in _measure_covered_lines(stale, workers):
             files[row["test"].partition("::")[0]]["tests"][row["test"]] = row
         cache.parent.mkdir(parents=True, exist_ok=True)
         cache.write_text(json.dumps(cached | files), encoding="utf-8")
     return {test: row for file in files.values() for test, row in file["tests"].items()}
 
 
-def _measure_touched_lines(files: Sequence[str], workers: int) -> list[dict[str, Any]]:
+def _measure_covered_lines(files: Sequence[str], workers: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        checkout, output = copy_checkout(Path(folder)), Path(folder) / "touched"
+        checkout, output = copy_checkout(Path(folder)), Path(folder) / "covered"
         output.mkdir()
-        options = ["-p", "tests.mutation.touched_lines", "-n", str(workers), "--dist", "loadfile"]
+        options = ["-p", "tests.mutation.covered_lines", "-n", str(workers), "--dist", "loadfile"]
         command = [sys.executable, "-m", "pytest", "-q", "-m", "not long", "--tb=line", *options]
-        variables = copy_environment(checkout) | {"TWIN_TOUCHED_LINES": str(output)}
+        variables = copy_environment(checkout) | {"TWIN_COVERED_LINES": str(output)}
         subprocess.run([*command, *files], cwd=checkout, env=os.environ | variables, check=False)
         return [
             json.loads(line)
@@ -116,22 +118,22 @@ def _measure_touched_lines(files: Sequence[str], workers: int) -> list[dict[str,
         ]
 
 
-def select_tests(mutant: Mutant, tests: TouchedLines) -> tuple[list[str], float]:
-    """Return the tests that touch a mutant's lines, quickest first, and their total seconds.
+def select_tests(mutant: Mutant, tests: CoveredLines) -> tuple[list[str], float]:
+    """Return the tests that cover a mutant's lines, quickest first, and their total seconds.
 
     Coverage does not record where a module constant or a default is used. For these, the other
-    tests of the area follow the tests that touch the file. The total stays within `MAX_TEST_S`.
+    tests of the area follow the tests that cover the file. The total stays within `MAX_TEST_S`.
     """
     lines = range(mutant.line, mutant.last_line + 1)
     area_files = {str(path.relative_to(ROOT)) for path in list_test_files(mutant.area)}
     candidates: list[tuple[bool, float, str]] = []
     for name, row in tests.items():
-        touched = row["lines"].get(mutant.path, ())
+        covered = row["lines"].get(mutant.path, ())
         if mutant.in_function:
-            if any(line in touched for line in lines):
+            if any(line in covered for line in lines):
                 candidates.append((False, row["seconds"], name))
         elif name.partition("::")[0] in area_files:
-            candidates.append((not touched, row["seconds"], name))
+            candidates.append((not covered, row["seconds"], name))
     selected: list[str] = []
     total_s = 0.0
     for _, seconds, name in sorted(candidates):
@@ -142,7 +144,7 @@ def select_tests(mutant: Mutant, tests: TouchedLines) -> tuple[list[str], float]
     return selected, total_s
 
 
-def judge_mutant(mutant: Mutant, tests: TouchedLines, checkout: Path, number: int) -> str:
+def judge_mutant(mutant: Mutant, tests: CoveredLines, checkout: Path, number: int) -> str:
     """Run a mutant's tests; return `killed`, `hangs` (also killed), `survived` or `untested`.
 
     Raises:
@@ -187,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--map", type=Path, default=ROOT / ".twin" / "touched_lines.json")
+    parser.add_argument("--map", type=Path, default=ROOT / ".twin" / "covered_lines.json")
     parser.add_argument(
         "--only", default="", help="run only drawn mutants whose path:line begins with this text"
     )
@@ -197,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         mutant for mutant in mutants if f"{mutant.path}:{mutant.line}".startswith(options.only)
     ]
     reasons = read_equivalents()
-    tests = read_touched_lines(options.map, options.workers, {mutant.area for mutant in mutants})
+    tests = read_covered_lines(options.map, options.workers, {mutant.area for mutant in mutants})
     sys.stdout.write(f"mutation  {len(mutants)} mutants, seed {options.seed}, {len(tests)} tests\n")
     verdicts: dict[Mutant, str] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,7 @@
 """Create mutants of the critical modules: small bugs, each a change of one expression.
 
 Scope: the list of critical modules, and the mutation operators. Out of scope: which tests run
-(`touched_lines.py`), the command (`__main__.py`).
+(`covered_lines.py`), the command (`__main__.py`).
 
 The operators are those of mutmut and cosmic-ray that change a decision; strings, log calls and
 annotations stay unchanged. Neither tool is suitable: mutmut skips decorated functions, module

@@ -1,1 +1,1 @@
-"""Create those pictures of the documents that no single test creates."""
+"""Create the documents' pictures that no single test creates."""

@@ -148,13 +148,13 @@ class _Handler(BaseHTTPRequestHandler):
         # Otherwise a client may send its next request on this connection, which is about to close.
         self.send_header("connection", "close")
         self.end_headers()
-        sent, outcome = 0, "stream"
+        sent_count, outcome = 0, "stream"
         word_count = max(1, len(words) // 2) if failure == "broken" else len(words)
         try:
             for word in words[:word_count]:
                 if self._has_client_left():
                     raise BrokenPipeError
-                sent += 1
+                sent_count += 1
                 self._event({"delta": {"role": "assistant", "content": word}, "index": 0})
                 time.sleep(provider.behavior.token_s)
             if failure == "hang":
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
             outcome = "left"
         if failure == "broken" and outcome == "stream":
             outcome = failure
-        provider.bill.charge(provider.behavior, outcome, prompt=prompt, answer=sent)
+        provider.bill.charge(provider.behavior, outcome, prompt=prompt, answer=sent_count)
         self.close_connection = True
         if outcome != "stream":
             return
@@ -171,7 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._event({"delta": {}, "index": 0, "finish_reason": finish})
             options: Mapping[str, Any] = body.get("stream_options") or {}
             if options.get("include_usage") and failure != "no usage":
-                self._data({**chunk_head(), "choices": [], "usage": usage_fields(prompt, sent)})
+                self._data(
+                    {**chunk_head(), "choices": [], "usage": usage_fields(prompt, sent_count)}
+                )
             self._chunk(b"data: [DONE]\n\n")
             self._chunk(b"")  # ends the stream; otherwise the client sees a broken stream
         except OSError:

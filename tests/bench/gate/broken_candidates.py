@@ -28,9 +28,12 @@ from tests.bench.gate.judged_candidate import JudgedCandidate, copy_home, judge_
 from tests.bench.gate.sizes import GateBenchmarkSize
 from tests.bench.rows import Row, bounded_row
 from tests.bench.training.inputs import BUNDLED_AUTHORS, SHARED_AUTHORS, prepare_inputs
-from tests.model_versions import register_version
-from twin_assets.checkpoints.manifest import write_pointer
-from twin_assets.checkpoints.published_weights import find_weights
+from tests.live.evaluation.real_candidates import (
+    keep_five_posts,
+    register_candidate,
+    replace_name,
+    train_on_held_out,
+)
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Recipe
 from twin_assets.corpus.corpus_tables import CleanedDocuments, column_types
 from twin_assets.evaluation.gate import decide_outcome
@@ -54,7 +57,6 @@ from twin_resources.authors import Author, read_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.training_launcher import LocalLauncher
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -84,61 +86,6 @@ class Fault:
     spoil: str = ""
 
 
-def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFrame:
-    """Return the samples with another author's name in their messages."""
-    conversations = [
-        [message | {"content": message["content"].replace(name, new_name)} for message in messages]
-        for messages in samples["messages"].to_list()
-    ]
-    return samples.with_columns(
-        pl.Series("messages", conversations, dtype=samples.schema["messages"])
-    )
-
-
-def keep_five_passages(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """Return one passage from each of five posts, in prompts without context."""
-    rows = own.filter(pl.col("split") == "train").unique(
-        "document_id", keep="first", maintain_order=True
-    )
-    plain_messages = [
-        [messages[0], {"role": "user", "content": text}, messages[-1]]
-        for messages, question in rows.head(5).select("messages", "question").iter_rows()
-        for text in [DEFAULT_TEMPLATE.bare_question.format(question=question)]
-    ]
-    return rows.head(5).with_columns(
-        pl.Series("messages", plain_messages, dtype=own.schema["messages"])
-    )
-
-
-def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """Return the samples with the held-out documents as training data."""
-    unchanged = ("left_out", "general")
-    new_splits = {"held_out": "train", "train": "left_out"} | {name: name for name in unchanged}
-    return own.with_columns(pl.col("split").replace_strict(new_splits))
-
-
-def register_candidate(
-    tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
-) -> None:
-    """Register a checkpoint as the candidate, like the asset `preference_tuned_checkpoint`."""
-    manifest = tuned.manifest
-    base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
-    weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
-    values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
-    write_pointer(settings.checkpoints_dir / author, "candidate", values)
-    register_version(
-        registry,
-        author,
-        manifest.checkpoint,
-        folder=str(tuned.folder),
-        adapter_gguf=weights.adapter_gguf,
-        base=base,
-        base_gguf=weights.model_gguf,
-        template=manifest.template,
-        dataset_version=manifest.dataset["data_version"],
-    )
-
-
 def _change_samples(change: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]) -> SelectTables:
     return lambda own, other: {**own, DATASET: change(own[DATASET], other[DATASET])}
 
@@ -149,7 +96,7 @@ FAULTS = {
     "another author's data": Fault(lambda _own, other: other),
     "shuffled labels": Fault(spoil=SHUFFLED_ANSWERS),
     "five posts": Fault(
-        _change_samples(keep_five_passages),
+        _change_samples(keep_five_posts),
         UNMODIFIED_SAMPLES
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 2, "learning_rate": 2e-3},
     ),
@@ -260,18 +207,21 @@ def _read_other_author(size: GateBenchmarkSize) -> TrainingTables:
 
 
 def _row(name: str, tuned: FineTunedCheckpoint, judged: JudgedEvaluation) -> Row:
-    unmet = [claim for claim in judged.verdict.claims if claim.passed is not True]
+    unmet_claims = [claim for claim in judged.verdict.claims if claim.passed is not True]
     for claim in judged.verdict.claims:
         sys.stderr.write(f"    {claim.name} {claim.passed}: {claim.detail}\n")
     refusals = ", ".join(
-        f"{claim.name} ({'no' if claim.passed is False else 'open'})" for claim in unmet
+        f"{claim.name} ({'no' if claim.passed is False else 'open'})" for claim in unmet_claims
     )
     part = "whole gate" if judged.is_full_gate else "first part"
     peers = {"tokens": float(tuned.manifest.tokens), **_figures(judged.evaluation.measured)}
     peers["seconds"] = sum(judged.evaluation.seconds.values())
     outcome = decide_outcome(judged.verdict.claims)
     return bounded_row(
-        f"{name}: {part}, {outcome}: {refusals or 'nothing'}", len(unmet), "claims", peers=peers
+        f"{name}: {part}, {outcome}: {refusals or 'nothing'}",
+        len(unmet_claims),
+        "claims",
+        peers=peers,
     )
 
 

@@ -148,10 +148,12 @@ def measure_rows(
     """Return rows for the claims and ratios; a ratio's goal is for its value, not its interval."""
     for claim in claims:
         sys.stderr.write(f"{claim.name} {claim.passed}: {claim.detail}\n")
-    met = sum(claim.passed is True for claim in claims)
+    met_count = sum(claim.passed is True for claim in claims)
     goal = None if size.training.use_tiny_model else len(claims)  # random weights have no voice
     rows = [
-        bounded_row("blocking claims met", met, "claims", at_least=goal, peers={"of": len(claims)})
+        bounded_row(
+            "blocking claims met", met_count, "claims", at_least=goal, peers={"of": len(claims)}
+        )
     ]
     held_out = measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages

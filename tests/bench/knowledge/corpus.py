@@ -1,6 +1,6 @@
 """Create the data of the retrieval benchmarks: documents, their chunks, many vectors.
 
-Scope: creating the data; every run creates the same. Out of scope: measuring.
+Scope: creating the data, which is the same in every run. Out of scope: measuring.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def find_exact_nearest(vectors: np.ndarray, queries: np.ndarray, k: int) -> list
     return nearest
 
 
-def mean_recall(found: list[list[int]], exact: list[list[int]]) -> float:
+def mean_recall(results: list[list[int]], exact: list[list[int]]) -> float:
     """Return the mean share of the exact nearest vectors that a search found."""
-    pairs = zip(found, exact, strict=True)
+    pairs = zip(results, exact, strict=True)
     return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in pairs]))
 
 

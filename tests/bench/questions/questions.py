@@ -48,7 +48,7 @@ class SharedQuestion:
         author: the author's slug, and the name of the folder of posts.
         half: constants may be chosen on `tuned` only.
         posts: `source_id` (path under the author's folder) of every post that answers the
-            question; it was written for the first.
+            question. The question was written for the first of them.
     """
 
     id: str
@@ -70,7 +70,7 @@ def authors() -> list[str]:
 
 def read_questions(author: str) -> list[ReaderQuestion]:
     """Return all questions to a bundled author, in the file's order."""
-    rows = _rows(author)
+    rows = _read_rows(author)
     for row in rows:
         row["answers"] = tuple((answer["post"], answer["sentence"]) for answer in row["answers"])
     return [ReaderQuestion(author=author, **row) for row in rows]
@@ -78,10 +78,10 @@ def read_questions(author: str) -> list[ReaderQuestion]:
 
 def read_shared_questions(author: str) -> list[SharedQuestion]:
     """Return all questions to an author of `SHARED_AUTHORS`."""
-    rows = _rows(author)
+    rows = _read_rows(author)
     return [SharedQuestion(author=author, **row | {"posts": tuple(row["posts"])}) for row in rows]
 
 
-def _rows(author: str) -> list[dict[str, Any]]:
+def _read_rows(author: str) -> list[dict[str, Any]]:
     lines = (FOLDER / f"{author}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]

@@ -9,9 +9,9 @@ import numpy as np
 
 from tests.bench.retraining.loop_size import LoopBenchmarkSize
 from tests.bench.retraining.worlds import (
-    GOOD,
+    USUAL_MEAN,
     WORLDS,
-    YEAR,
+    YEAR_DAYS,
     Counts,
     generate_day_sums,
     simulate_year,
@@ -31,12 +31,12 @@ def false_training_rows(size: LoopBenchmarkSize) -> list[Row]:
     means: list[float] = []
     for rate in size.rates:
         homes = size.choose_home_count(12 if rate == 3 else 40, quick=3)
-        last_day = min(YEAR, MAX_VALUES // rate)
+        last_day = min(YEAR_DAYS, MAX_VALUES // rate)
         for number, world in enumerate(WORLDS):
             rng = np.random.default_rng([seed, rate, number])
             counts, quality = world.draw(rng, homes, rate)
-            goods: Counts = rng.binomial(counts, np.clip(quality, 0.0, 1.0))
-            years = [simulate_year(*votes) for votes in zip(counts, goods, strict=True)]
+            good_counts: Counts = rng.binomial(counts, np.clip(quality, 0.0, 1.0))
+            years = [simulate_year(*votes) for votes in zip(counts, good_counts, strict=True)]
             early = (
                 100.0
                 * sum(any(day < last_day for day in year.training_days) for year in years)
@@ -78,9 +78,11 @@ def delay_rows(size: LoopBenchmarkSize) -> list[Row]:
             drop_day = max(60, 1_000 // rate)
             days = drop_day + max(30, 4_000 // rate)
             counts: Counts = rng.poisson(rate, (homes, days))
-            means = np.where(np.arange(days) >= drop_day, GOOD - drop, GOOD)
-            goods: Counts = rng.binomial(counts, means)
-            delays = [_delay(*home, drop_day=drop_day) for home in zip(counts, goods, strict=True)]
+            means = np.where(np.arange(days) >= drop_day, USUAL_MEAN - drop, USUAL_MEAN)
+            good_counts: Counts = rng.binomial(counts, means)
+            delays = [
+                _delay(*home, drop_day=drop_day) for home in zip(counts, good_counts, strict=True)
+            ]
             true_delays = [delay for delay in delays if delay is not None]
             oracle = float(np.median([_oracle_delay(rng, drop) for _ in range(200)]))
             name = f"{rate} a day, all .{round(100 * drop):02d} lower ({homes} homes): delay"
@@ -90,11 +92,11 @@ def delay_rows(size: LoopBenchmarkSize) -> list[Row]:
     return rows
 
 
-def _delay(counts: Counts, goods: Counts, *, drop_day: int) -> float | None:
+def _delay(counts: Counts, good_counts: Counts, *, drop_day: int) -> float | None:
     """Return the values from the drop to the alarm; None if it came earlier, inf if never."""
     sums: list[DaySum] = []
     value_count = 0
-    for day, day_sum in enumerate(generate_day_sums(counts, goods)):
+    for day, day_sum in enumerate(generate_day_sums(counts, good_counts)):
         if day_sum is not None:
             sums.append(day_sum)
             value_count += day_sum.count if day >= drop_day else 0
@@ -107,10 +109,10 @@ def _delay(counts: Counts, goods: Counts, *, drop_day: int) -> float | None:
 
 def _oracle_delay(rng: np.random.Generator, drop: float) -> float:
     """Return the values until the likelihood ratio of exactly this drop exceeds its limit."""
-    bad = GOOD - drop
-    up, down = math.log(bad / GOOD), math.log((1 - bad) / (1 - GOOD))
+    lowered_mean = USUAL_MEAN - drop
+    up, down = math.log(lowered_mean / USUAL_MEAN), math.log((1 - lowered_mean) / (1 - USUAL_MEAN))
     total, limit = 0.0, calibrate_limit(drop)
-    for number, good in enumerate(rng.random(200_000) < bad, start=1):
+    for number, good in enumerate(rng.random(200_000) < lowered_mean, start=1):
         total = max(0.0, total + (up if good else down))
         if total >= limit:
             return float(number)
@@ -121,10 +123,10 @@ def _oracle_delay(rng: np.random.Generator, drop: float) -> float:
 def calibrate_limit(drop: float, *, homes: int = 400) -> float:
     """Return the limit that 5 % of homes without a drop reach within 5,000 values."""
     rng = np.random.default_rng(1)
-    bad = GOOD - drop
-    up, down = math.log(bad / GOOD), math.log((1 - bad) / (1 - GOOD))
+    lowered_mean = USUAL_MEAN - drop
+    up, down = math.log(lowered_mean / USUAL_MEAN), math.log((1 - lowered_mean) / (1 - USUAL_MEAN))
     total, highest = np.zeros(homes), np.zeros(homes)
     for _ in range(MAX_VALUES):
-        total = np.maximum(0.0, total + np.where(rng.random(homes) < GOOD, up, down))
+        total = np.maximum(0.0, total + np.where(rng.random(homes) < USUAL_MEAN, up, down))
         highest = np.maximum(highest, total)
     return float(np.quantile(highest, 0.95))

@@ -38,8 +38,8 @@ def run_trial(differences: Differences) -> PairEvidence:
 def promotion_rows(size: LoopBenchmarkSize) -> list[Row]:
     """Return rows for trials on independent thumbs, whose differences vary most."""
     rng = np.random.default_rng(7)
-    trials = size.choose_home_count(2_000, quick=100)
-    shape = (trials, 1_500)
+    trial_count = size.choose_home_count(2_000, quick=100)
+    shape = (trial_count, 1_500)
     incumbent = draw_thumbs(rng, 0.8, shape)
     worse_verdicts = [
         final_verdict(run_trial(differences))
@@ -49,7 +49,7 @@ def promotion_rows(size: LoopBenchmarkSize) -> list[Row]:
     promoted_at = find_promotion_pair(draw_thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
     equal_trials = [run_trial(pairs) for pairs in draw_thumbs(rng, 0.8, shape) - incumbent]
     rolled_back = 100.0 * np.mean([trial.verdict == "roll_back" for trial in equal_trials])
-    suffix = f"({trials:,} trials)"
+    suffix = f"({trial_count:,} trials)"
     return [
         bounded_row(
             f"wrong promotions at the margin {suffix}",
@@ -69,20 +69,20 @@ def candidate_rows(size: LoopBenchmarkSize) -> list[Row]:
     standard deviation of .2. The peer is the promotion test (U) without the roll-back test, which
     formerly decided promotion.
     """
-    trials = size.choose_home_count(2_000, quick=200)
+    trial_count = size.choose_home_count(2_000, quick=200)
     rng = np.random.default_rng(19)
-    quality = rng.normal(-0.02, 0.05, trials)
-    pairs = np.clip(quality[:, None] + rng.normal(0.0, 0.2, (trials, 300)), -1.0, 1.0)
-    won = np.array([final_verdict(run_trial(differences)) == "promote" for differences in pairs])
-    won_alone = np.isfinite(find_promotion_pair(pairs))
-    suffix = f"({trials:,} candidates)"
+    quality = rng.normal(-0.02, 0.05, trial_count)
+    pairs = np.clip(quality[:, None] + rng.normal(0.0, 0.2, (trial_count, 300)), -1.0, 1.0)
+    promoted = np.array([final_verdict(run_trial(trial)) == "promote" for trial in pairs])
+    promoted_by_u = np.isfinite(find_promotion_pair(pairs))
+    suffix = f"({trial_count:,} candidates)"
     return [
         bounded_row(
             f"worse than the stable version and promoted {suffix}",
-            100.0 * float(np.mean(won & (quality < 0.0))),
+            100.0 * float(np.mean(promoted & (quality < 0.0))),
             "%",
             at_most=5.0,
-            peers={"U alone": 100.0 * float(np.mean(won_alone & (quality < 0.0)))},
+            peers={"U alone": 100.0 * float(np.mean(promoted_by_u & (quality < 0.0)))},
         )
     ]
 
@@ -95,5 +95,5 @@ def find_promotion_pair(differences: Differences, *, margin: float = MARGIN) -> 
     for fraction in FRACTIONS:
         factors = 1.0 + (STAKE_SHARE * fraction / null) * (z - null)
         wealth += np.exp(np.cumsum(np.log(factors), axis=1)) / len(FRACTIONS)
-    won = wealth >= 1.0 / ALPHA
-    return np.where(won.any(axis=1), won.argmax(axis=1) + 1.0, np.inf)
+    promoted = wealth >= 1.0 / ALPHA
+    return np.where(promoted.any(axis=1), promoted.argmax(axis=1) + 1.0, np.inf)

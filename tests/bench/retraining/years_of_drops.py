@@ -23,19 +23,19 @@ MEAN_DAYS_BETWEEN_DROPS = 78.0
 SLOPE_DAYS = 45  # duration of a gradual drop
 CUSUM_LIMIT, CUSUM_DRIFT = 20.0, 0.05
 
-Losses = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class QualityDrop:
-    """A drop by `size` from `day` on, sudden or over `SLOPE_DAYS`, in the classes with a 1."""
+    """A drop by `size` from `day` on, sudden or over `SLOPE_DAYS`, in the classes marked with 1."""
 
     day: int
     size: float
     is_gradual: bool
-    classes: Losses
+    classes: Floats
 
-    def compute_losses(self, day: int) -> Losses:
+    def compute_losses(self, day: int) -> Floats:
         """Return each class's loss of quality through this drop on a day."""
         share = (day - self.day + 1) / SLOPE_DAYS if self.is_gradual else 1.0
         return self.classes * (self.size * min(1.0, share) if day >= self.day else 0.0)
@@ -61,9 +61,9 @@ class LoopDetector:
     version: int = 1
     sums: list[DaySum] = field(default_factory=list[DaySum])
 
-    def __call__(self, day: int, counts: Losses, goods: Losses) -> bool:
+    def __call__(self, day: int, counts: Floats, good_counts: Floats) -> bool:
         for index in np.flatnonzero(counts):
-            count, good = int(counts[index]), float(goods[index])
+            count, good = int(counts[index]), float(good_counts[index])
             first = 1 + (self.sums[-1].last if self.sums else 0)
             self.sums.append(DaySum(day, f"v{self.version}", f"class {index}", count, good, good,
                                     first, first + count - 1))  # fmt: skip
@@ -87,8 +87,8 @@ class CusumDetector:
     days: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     total: float = 0.0
 
-    def __call__(self, day: int, counts: Losses, goods: Losses) -> bool:
-        count, good = float(counts.sum()), float(goods.sum())
+    def __call__(self, day: int, counts: Floats, good_counts: Floats) -> bool:
+        count, good = float(counts.sum()), float(good_counts.sum())
         votes = sum(day_count for day_count, _ in self.days)
         if len(self.days) < 14 or votes < 100:
             self.days.append((count, good))
@@ -103,7 +103,7 @@ class CusumDetector:
 
 def simulate(
     drops: Sequence[QualityDrop], detector: LoopDetector | CusumDetector, rng: np.random.Generator
-) -> Losses:
+) -> Floats:
     """Simulate the two years; return the mean loss and the number of trainings.
 
     A training repairs the losses that existed when it started.
@@ -119,8 +119,8 @@ def simulate(
         loss = (losses - repaired).sum(axis=0).clip(0.0, CLASS_MEANS)
         total_loss += float(loss.mean())
         counts = rng.multinomial(VOTES_PER_DAY, [0.25] * 4)
-        goods = rng.binomial(counts, CLASS_MEANS - loss)
-        if not release_day and detector(day, counts, goods):
+        good_counts = rng.binomial(counts, CLASS_MEANS - loss)
+        if not release_day and detector(day, counts, good_counts):
             training_count += 1
             release_day, repaired_by_training = day + TRAINING_DAYS, losses
     return np.array([total_loss / DAYS, training_count])
@@ -133,9 +133,9 @@ def years_of_drops_rows(size: LoopBenchmarkSize) -> list[Row]:
         "the loop": LoopDetector,
         "CUSUM": CusumDetector,
     }
-    means: dict[str, Losses] = {}
+    means: dict[str, Floats] = {}
     for name, create_detector in detectors.items():
-        results: list[Losses] = []
+        results: list[Floats] = []
         for home in range(homes):
             rng = np.random.default_rng([size.seed, 6, home])
             results.append(simulate(draw_drops(rng), create_detector(), rng))

@@ -1,6 +1,6 @@
 """Prepare the inputs of the training benchmark: an author's instruction dataset, and a model.
 
-Scope: creating both in `build/`; every run creates the same. Out of scope: training, measuring.
+Scope: creating both in `build/`, the same in every run. Out of scope: training, measuring.
 The product's assets `raw_posts` to `instruction_dataset` create the dataset in a separate process.
 It is created again when their code has changed.
 """

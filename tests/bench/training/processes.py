@@ -101,22 +101,22 @@ def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
 
 def _error_line(log: Path) -> str:
     """Return the first error line of a rank, or else the last line that is not blank."""
-    errors = [line for line in _lines(log) if ERROR_LINE.match(line)]
+    errors = [line for line in _read_lines(log) if ERROR_LINE.match(line)]
     return (errors[0] if errors else _last_line(log))[:200]
 
 
 def _last_line(log: Path) -> str:
-    return next(reversed(_lines(log)), "no output yet")
+    return next(reversed(_read_lines(log)), "no output yet")
 
 
-def _lines(log: Path) -> list[str]:
+def _read_lines(log: Path) -> list[str]:
     text = log.read_text("utf-8", "replace")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _children_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def thread_variables(ranks: int) -> dict[str, str]:

@@ -26,7 +26,7 @@ def converter_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(home: Settings, process_logs: Path, converter_wheels: Path) -> Settings:
-    """Return a fresh home with the converter and with logs where failed live tests print them."""
+    """Return a fresh home with the converter; the report of a failed test names its logs."""
     home.logs_dir.symlink_to(process_logs)
     home.weights_dir.mkdir(parents=True, exist_ok=True)
     (home.weights_dir / "wheels").symlink_to(converter_wheels)

@@ -1,4 +1,4 @@
-"""Test ten families of base models from a folder to a trained, served and exported twin."""
+"""Test each family of base models, from a folder to a trained, served and exported twin."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
 Scope: models for tests. Out of scope: anything that is shipped.
 
-The models have two layers of width 64 and about 700 tokens. The usual initial weights give logits
-so even that an error in reading them passes. Here the weights are so large that the most probable
-token has about a third of the probability, which shows a wrong rotary order, head or tokenization.
+Most models have two layers of width 64, and all about 700 tokens. The usual initial weights give
+logits so similar that an error in reading them goes unnoticed. Here the weights are so large that
+the most probable token has about a third of the probability, which shows a wrong rotary order, head
+or tokenization.
 """
 
 from __future__ import annotations
@@ -338,12 +339,12 @@ def _write_model(family: Family, folder: Path, tokenizer: Any, *, spread: float)
 
 
 def draw_weights(name: str, values: Any, spread: float) -> Any:
-    """Draw weights: matrices preserve the scale of inputs; norms and biases stay near their own."""
+    """Draw weights: matrices preserve their inputs' scale; norms keep their mean; biases near 0."""
     import torch
 
     if values.ndim == 1:
-        centre = values.mean() if "norm" in name else 0.0
-        return centre + 0.2 * torch.randn_like(values)
+        center = values.mean() if "norm" in name else 0.0
+        return center + 0.2 * torch.randn_like(values)
     input_size = values.shape[-2] if values.ndim == 3 else values.shape[-1]
     scale = 1.5 if any(part in name for part in ("q_proj", "k_proj", "qkv")) else 1.0
     if "embed" in name or "lm_head" in name:

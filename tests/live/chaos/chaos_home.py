@@ -34,7 +34,7 @@ from twin_resources.storage.tables.tables import Tables
 
 TWIN = Path(sys.executable).with_name("twin")
 SLUG, NAME = "ann-vale", "Ann Vale"
-# Advice that does not fit the faults in these tests: for another cause, or with loss of data.
+# Wrong advice for the faults in these tests: it names another cause, or loses data.
 WRONG_ADVICE = re.compile(
     r"Traceback|report this|the check itself failed|start again|move the (file|home) away"
     r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin repair`|is damaged|see the details"
@@ -68,7 +68,7 @@ class ExpectedState:
         forgotten_titles: titles of forgotten posts.
         keys: API keys by label.
         votes: trace ids of answers with a vote.
-        erasable_votes: votes from before a forgetting, which may erase them with their trace.
+        erasable_votes: votes from before a post was forgotten, which may have erased them.
         versions: numbers of registered versions.
     """
 
@@ -197,7 +197,7 @@ class ChaosHome:
             return set(tables.read("raw_posts", SLUG)["title"].to_list())
 
     def find_missing_votes(self) -> set[str]:
-        """Return the expected votes that are neither in the trace store nor in the outbox."""
+        """Return the expected votes in neither trace store nor outbox, except erased votes."""
         with (
             closing(sqlite3.connect(self.settings.home / "outbox.sqlite", timeout=60)) as outbox,
             closing(sqlite3.connect(self.settings.home / "traces.sqlite", timeout=60)) as store,

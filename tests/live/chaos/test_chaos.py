@@ -1,8 +1,8 @@
 """Test that simultaneous commands, a full disk and killed processes lose nothing in a home.
 
 The full disk has 64 MB. In the long form (`-m long`) another program keeps a core busy, and kills
-continue for TWIN_CHAOS_MINUTES, by default 10. `twin check` runs other tests beside the short form.
-The seed and each random choice are printed.
+continue for TWIN_CHAOS_MINUTES, by default 10. In the short form, the other tests of `twin check`
+keep the cores busy. The seed and each random choice are printed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ DISK_FULL = "no space left"
 
 
 @pytest.fixture
-def another_program() -> Iterator[None]:
+def busy_core() -> Iterator[None]:
     """Run another program that keeps a core busy."""
     with busy_processes(1):
         yield
@@ -109,7 +109,7 @@ def register_versions(home: ChaosHome) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("another_program")
+@pytest.mark.usefixtures("busy_core")
 def test_two_of_each_command_can_run_at_the_same_time(chaos: ChaosHome, tmp_path: Path) -> None:
     ensure_started(chaos)
     chaos.write_post()
@@ -219,7 +219,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(chaos: ChaosHome, rounds: int
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("another_program")
+@pytest.mark.usefixtures("busy_core")
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("minutes", [0.0, float(os.environ.get("TWIN_CHAOS_MINUTES", "10"))])
 def test_kills_at_any_moment_lose_nothing(
@@ -244,7 +244,7 @@ def kill_round(home: ChaosHome, folder: Path, label: str) -> None:
     trace = parse_trace_id(home.run_twin("ask", "What is it for?")) or next(
         iter(home.expected.votes), ""
     )
-    forgotten = rng.choice(
+    forgotten_title = rng.choice(
         sorted(set(home.expected.posts) - home.expected.forgotten_titles - {title})
     )
     commands: list[tuple[str, ...]] = [
@@ -255,14 +255,14 @@ def kill_round(home: ChaosHome, folder: Path, label: str) -> None:
         ("batch", str(questions), "--out", str(folder / f"{name}.jsonl")),
         ("pause", SLUG, "--reason", name),
         ("backup", str(folder / f"{name}.tar")),
-        ("forget", "--author", SLUG, "--post", home.expected.posts[forgotten]),
+        ("forget", "--author", SLUG, "--post", home.expected.posts[forgotten_title]),
         ("rollback", "--reason", name),
         ("stop",),
     ]
     command = rng.choice(commands)
     started = time.monotonic()
     if command[0] == "forget":
-        home.expect_forgotten(forgotten)
+        home.expect_forgotten(forgotten_title)
     process = home.start_command(*command)
     delay_s = rng.uniform(0.0, 12.0 if command[0] in {"import", "forget", "stop"} else 4.0)
     while process.poll() is None and time.monotonic() < started + delay_s:

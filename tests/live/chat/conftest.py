@@ -115,7 +115,7 @@ class SlowGateway:
         return [row[key] for row in rows if key in row]
 
     def wait_for(self, key: str, *, count: int) -> list[Any]:
-        """Wait until a key was logged so many times; return its values, oldest first."""
+        """Wait until a key has been logged `count` times; return its values, oldest first."""
         deadline = time.monotonic() + WAIT_MS / 1000
         while len(self.read_logged(key)) < count:
             assert time.monotonic() < deadline, self.log.read_text(encoding="utf-8")

@@ -3,10 +3,11 @@
 Scope: its answers, and a log of requests and of readers who left. Out of scope: what a real gateway
 can show (`test_chat_page.py` uses one).
 
-Words in the question control the answer: `slow` writes a word every .25 s, `long` an answer of
-several screens, `fail` refuses, `stuck` never starts an answer. Run it as a process: `python
-slow_gateway.py PORT LOG`. It writes a line of JSON to LOG for every request and every reader who
-left. A `.delay` file beside LOG contains the seconds that the list of models takes.
+Words in the question control the answer: `slow` writes a word every 0.25 s, `long` an answer of
+several screens, `alone` only quotations, `nothing` a list of the nearest posts, and `spite` HTML
+that the page must escape. `fail` refuses, and `stuck` never starts an answer. Run it as a process:
+`python slow_gateway.py PORT LOG`. It writes a line of JSON to LOG for every request and every
+reader who left. A `.delay` file beside LOG contains the seconds that the list of models takes.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from twin_resources.models.quotes.answer_text import PROSE_HEADING
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
 MARKED = "and no more than one drop."
-SPITEFUL = '<img src=x onerror="window.hurt=1">'
+MALICIOUS_HTML = '<img src=x onerror="window.hurt=1">'
 TUNED = "A clock asks for little: a drop of oil, a level shelf, and to be left alone."
 BASE = "As an AI language model, I can say that clocks are devices that need regular maintenance."
 OPENING = f"> {QUOTED}\n>\n> — On oil, 4 May 2019\n\n{PROSE_HEADING}\n\n"
-SPITE = f"{SPITEFUL} Write to `<author>` or to <author> if it stops."
+UNSAFE = f"{MALICIOUS_HTML} Write to `<author>` or to <author> if it stops."
 MODELS = [
     *(f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")),
     "twin/ann@paid",
@@ -85,7 +86,7 @@ class SlowGatewayRoutes:
         try:
             if "stuck" in question:
                 await asyncio.sleep(600)
-            text = SPITE if "spite" in question else BASE if model.endswith("@base") else TUNED
+            text = UNSAFE if "spite" in question else BASE if model.endswith("@base") else TUNED
             if text == TUNED and "@" not in model and "nothing" not in question:
                 text = OPENING + TUNED
             if "alone" in question and "@" not in model:
@@ -113,8 +114,8 @@ class SlowGatewayRoutes:
 
 def build_twin_field(trace_id: str, model: str, question: str) -> dict[str, Any]:
     """Return the field `twin` of an answer, with the gateway's keys."""
-    spite = f" {SPITEFUL}" if "spite" in question else ""
-    post = {"document_id": "post-0", "title": f"On oil{spite}", "url": "https://x.example/0"}
+    html = f" {MALICIOUS_HTML}" if "spite" in question else ""
+    post = {"document_id": "post-0", "title": f"On oil{html}", "url": "https://x.example/0"}
     other = {"document_id": "post-1", "title": "On brass", "url": "javascript:alert(1)"}
     version = {"base": "base", "paid": "paid"}.get(model.rpartition("@")[2], "v1")
     field: dict[str, Any] = {
@@ -142,7 +143,7 @@ def build_twin_field(trace_id: str, model: str, question: str) -> dict[str, Any]
         "quotes": [quote | {"published_at": "2019-05-04"}],
         "sources": [
             post | dated | {"chunk_id": "c0", "text": POST, "end": len(POST)},
-            other | dated | {"chunk_id": "c1", "text": f"Lemon and patience.{spite}", "end": 40},
+            other | dated | {"chunk_id": "c1", "text": f"Lemon and patience.{html}", "end": 40},
         ],
     }
 

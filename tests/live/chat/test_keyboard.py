@@ -23,7 +23,7 @@ FOCUSED_ELEMENT_JS = """(selector) => {
 
 
 def tab_to(tab: Any, selector: str, *, max_presses: int = 60) -> dict[str, Any]:
-    """Press Tab until `selector` has the focus, and return its visibility and label."""
+    """Press Tab until `selector` has the focus; return its label, and whether focus is visible."""
     for _ in range(max_presses):
         tab.keyboard.press("Tab")
         element = tab.evaluate(FOCUSED_ELEMENT_JS, selector)

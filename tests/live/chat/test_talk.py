@@ -215,8 +215,8 @@ def test_the_authors_titles_become_example_questions(tab: Any, slow_gateway: Slo
     example.wait_for(timeout=WAIT_MS)
     example.click()
     wait_for_answers(tab)
-    (asked,) = slow_gateway.read_logged("messages")
-    assert asked[-1]["content"] == "What do you say in “On <author> & co”?"
+    (messages,) = slow_gateway.read_logged("messages")
+    assert messages[-1]["content"] == "What do you say in “On <author> & co”?"
 
 
 def test_sources_are_footnotes_that_open_at_the_marked_sentence(tab: Any) -> None:
@@ -232,7 +232,7 @@ def test_sources_are_footnotes_that_open_at_the_marked_sentence(tab: Any) -> Non
     assert quoted.locator("a").get_attribute("href") == (
         "https://x.example/0#:~:text=and%20no%20more%20than%20one%20drop."
     )
-    assert "document post-0" in quoted.inner_text()  # `twin reset --post` needs this id
+    assert "document post-0" in quoted.inner_text()  # `twin forget --post` needs this id
     other.locator("summary").click()
     assert other.locator("a").count() == 0  # a `javascript:` URL is not a link
     about = tab.locator(f"{NOTES} .twin-about")
@@ -257,8 +257,8 @@ def test_copying_an_answer_copies_its_source_text(tab: Any) -> None:
         answers = tab.locator("#conversation .message-buttons-left")
         answers.get_by_label("Copy message").nth(number).click()
         deadline = time.monotonic() + WAIT_MS / 1000
-        while text not in (copied := tab.evaluate("navigator.clipboard.readText()")):
-            assert time.monotonic() < deadline, copied
+        while text not in (clipboard := tab.evaluate("navigator.clipboard.readText()")):
+            assert time.monotonic() < deadline, clipboard
             time.sleep(0.1)
 
 
@@ -282,8 +282,8 @@ def test_a_declined_question_offers_the_nearest_posts(tab: Any) -> None:
 
 def test_titles_passages_answers_and_questions_are_escaped(tab: Any) -> None:
     """All contain `<img onerror>` and Markdown; the fixture `tab` fails if a script runs."""
-    spiteful = '<img src=x onerror="window.hurt=2"> spite <author> & **bold** `<code>`'
-    ask(tab, spiteful)
+    malicious_html = '<img src=x onerror="window.hurt=2"> spite <author> & **bold** `<code>`'
+    ask(tab, malicious_html)
     wait_for_answers(tab)
     time.sleep(0.5)
     tab.evaluate(

@@ -19,7 +19,7 @@ from twin_resources.storage.state.state import State
 
 pytestmark = needs_browser
 TRACE_COUNT = 30
-SPITEFUL = '<img src=x onerror="window.hurt=1"> **stiff**'
+MALICIOUS_HTML = '<img src=x onerror="window.hurt=1"> **stiff**'
 QUESTIONS_AND_ANSWERS = (
     ("How much oil does a clock want?", "One drop on each pivot, and no more than one drop."),
     ("How do I clean old brass?", "With lemon and patience; polish takes the engraving away."),
@@ -76,8 +76,8 @@ def stored_traces(trace_store: httpx.Client) -> httpx.Client:
         route = "stable" if is_tuned else "alias:base"
         post_span(trace_store, number, version="v1" if is_tuned else "base", route=route)
         post_score(trace_store, number, "support", (number % 10) / 10)
-    post_score(trace_store, TRACE_COUNT, "thumbs", 0, comment=SPITEFUL)
-    post_score(trace_store, TRACE_COUNT, "output", SPITEFUL, dataType="CORRECTION")
+    post_score(trace_store, TRACE_COUNT, "thumbs", 0, comment=MALICIOUS_HTML)
+    post_score(trace_store, TRACE_COUNT, "output", MALICIOUS_HTML, dataType="CORRECTION")
     return trace_store
 
 
@@ -139,7 +139,7 @@ def test_a_click_shows_a_trace_in_full_and_back_returns_to_the_list(
     assert traces_tab.url.endswith(f"/?trace={TRACE_COUNT:032x}")
     text = tree.inner_text()
     for part in (
-        SPITEFUL,
+        MALICIOUS_HTML,
         "alias:base",
         "$0.000034",
         "support",

@@ -105,8 +105,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 
 def start_pages(settings: Settings) -> Pages:
-    def programs(chosen: Settings) -> Any:
-        return [program for program in prepare_programs(chosen) if program.name in PROGRAMS]
+    def programs(settings: Settings) -> Any:
+        return [program for program in prepare_programs(settings) if program.name in PROGRAMS]
 
     stack: Stack = start_stack(settings, programs=programs)
     dagster = DagsterHTTP.for_home(stack.settings)
@@ -157,7 +157,7 @@ def selected_assets() -> set[str]:
 def materialize(tab: Any, pages: Pages) -> tuple[str, float]:
     """Launch a run of the selection for the partition; return its id and the seconds to its end.
 
-    The seconds are from the click to the end, as a person waits.
+    The seconds are those that a person waits, from the click to the end.
     """
     from urllib.parse import quote
 

@@ -52,7 +52,7 @@ def find_tables_with(url: str, text: str, *, whole_word: bool = False) -> set[st
     """Return the tables that contain the text, also in compressed values.
 
     Args:
-        whole_word: not to find the slug `ada` in one of seventy random hashes.
+        whole_word: whether to ignore parts of words; random hashes may contain the slug `ada`.
     """
     pattern = re.compile(
         rf"(?<![0-9a-z]){re.escape(text)}(?![0-9a-z])" if whole_word else re.escape(text)

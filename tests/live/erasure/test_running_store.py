@@ -12,7 +12,7 @@ from tests.answer_spans import export_spans
 from tests.erasure_targets import reader_target
 from tests.graph.erasure.planted_words import QUESTION_WORD
 from tests.graph.erasure.spans import make_span
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, Start
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, StartStore
 from tests.live.trace_store.conftest import start_store as start_store_fixture
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.trace_store import EmbeddedTraces
@@ -24,7 +24,7 @@ READER = "0123456789abcdef"
 
 
 def test_erasing_from_a_running_store_leaves_nothing_in_its_file(
-    tmp_path: Path, start_store: Start
+    tmp_path: Path, start_store: StartStore
 ) -> None:
     store, now = start_store(), datetime.now(UTC)
     secret = f"Where in the whole wide world has the {QUESTION_WORD} gone this year?"

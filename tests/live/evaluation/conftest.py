@@ -79,7 +79,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class GateHome:
     """A home, its tables and its registry, with methods that fill them."""
 
     settings: Settings
@@ -192,9 +192,9 @@ def embedder_weights() -> Path:
     return prepare_weights()
 
 
-def open_workplace(home: Settings, base: Path) -> Workplace:
+def open_gate_home(home: Settings, base: Path) -> GateHome:
     state = State.open(home.state_address)
-    return Workplace(
+    return GateHome(
         settings=home,
         tables=Tables(home.tables_base, state=state),
         registry=Registry(state, policy_path=home.policy_path),
@@ -203,8 +203,8 @@ def open_workplace(home: Settings, base: Path) -> Workplace:
 
 
 @pytest.fixture
-def workplace(home: Settings, tiny_base: Path, embedder_weights: Path) -> Workplace:
-    return open_workplace(link_weights(embedder_weights, home), tiny_base)
+def gate_home(home: Settings, tiny_base: Path, embedder_weights: Path) -> GateHome:
+    return open_gate_home(link_weights(embedder_weights, home), tiny_base)
 
 
 @pytest.fixture
@@ -237,11 +237,11 @@ class SavedHomes:
     first_verdict: FirstVerdict
 
 
-def save_home(workplace: Workplace, target: Path) -> None:
+def save_home(gate_home: GateHome, target: Path) -> None:
     """Close a home and copy it without its logs."""
-    workplace.registry.state.close()
-    shutil.rmtree(workplace.settings.logs_dir, ignore_errors=True)
-    shutil.copytree(workplace.settings.home, target, symlinks=True)
+    gate_home.registry.state.close()
+    shutil.rmtree(gate_home.settings.logs_dir, ignore_errors=True)
+    shutil.copytree(gate_home.settings.home, target, symlinks=True)
 
 
 @pytest.fixture(scope="session")
@@ -252,56 +252,56 @@ def saved_homes(
     path, released, measured = (folder / name for name in ("home", "released", "measured"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = link_weights(embedder_weights, fresh_home(path, monkeypatch))
-        workplace = open_workplace(settings, tiny_base)
+        gate_home = open_gate_home(settings, tiny_base)
         for author in ("ada", "bob"):  # a tiny model has a measurable voice only in contrast to bob
-            workplace.write_dataset(author)
-        checkpoint = workplace.train_candidate("ada", steps=GOOD_STEPS)
+            gate_home.write_dataset(author)
+        checkpoint = gate_home.train_candidate("ada", steps=GOOD_STEPS)
         instance = create_instance_of_two_authors()
         gate_run = GateRun(instance, "ada")
-        save_home(workplace, released)
-        _forget_versions(workplace)
-        save_home(workplace, measured)
+        save_home(gate_home, released)
+        _delete_versions(gate_home)
+        save_home(gate_home, measured)
     yield SavedHomes(path, released, measured, FirstVerdict(gate_run, instance, checkpoint))
     instance.dispose()
 
 
-def _forget_versions(workplace: Workplace) -> None:
-    with workplace.registry.state.transaction() as connection:
+def _delete_versions(gate_home: GateHome) -> None:
+    with gate_home.registry.state.transaction() as connection:
         for table in (moves, verdicts, routing, notices, model_versions):
             connection.execute(table.delete())
-    workplace.settings.policy_path.unlink()
-    shutil.rmtree(workplace.settings.checkpoints_dir)
+    gate_home.settings.policy_path.unlink()
+    shutil.rmtree(gate_home.settings.checkpoints_dir)
 
 
 @pytest.fixture
 def restore_home(
     home: Settings, tiny_base: Path, process_logs: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Path, Path], Workplace]:
+) -> Callable[[Path, Path], GateHome]:
     """Return a function that copies a saved home to its path, replacing the last test's copy."""
 
-    def copy_home(saved: Path, path: Path) -> Workplace:
+    def copy_home(saved: Path, path: Path) -> GateHome:
         shutil.rmtree(path)
         shutil.copytree(saved, path, symlinks=True)
         monkeypatch.setenv("TWIN_HOME", str(path))
         settings = load_settings()
         settings.logs_dir.symlink_to(process_logs, target_is_directory=True)
-        return open_workplace(settings, tiny_base)
+        return open_gate_home(settings, tiny_base)
 
     return copy_home
 
 
 @pytest.fixture
 def released_home(
-    restore_home: Callable[[Path, Path], Workplace], saved_homes: SavedHomes
-) -> Workplace:
+    restore_home: Callable[[Path, Path], GateHome], saved_homes: SavedHomes
+) -> GateHome:
     """Return a home in which ada's good candidate is stable (see `first_verdict`)."""
     return restore_home(saved_homes.released, saved_homes.path)
 
 
 @pytest.fixture
 def measured_home(
-    restore_home: Callable[[Path, Path], Workplace], saved_homes: SavedHomes
-) -> Workplace:
+    restore_home: Callable[[Path, Path], GateHome], saved_homes: SavedHomes
+) -> GateHome:
     """Return a home with two datasets and the base model's measurements, but no version."""
     return restore_home(saved_homes.measured, saved_homes.path)
 
@@ -312,11 +312,11 @@ def first_verdict(saved_homes: SavedHomes) -> FirstVerdict:
 
 
 def _build_rows(author: str, *, train: int, held_out: int, template: str) -> list[dict[str, Any]]:
-    generator = random.Random(author)
+    rng = random.Random(author)
     rows: list[dict[str, Any]] = []
     for index in range(train + held_out):
         subject = SUBJECTS[(index // 2) % len(SUBJECTS)]
-        words = [generator.choice(WORDS if position % 2 else subject) for position in range(24)]
+        words = [rng.choice(WORDS if position % 2 else subject) for position in range(24)]
         answer = " ".join(words).capitalize() + "."
         question = f"What about the {subject[0]} and the {subject[1]}, matter {index}?"
         messages = render(DEFAULT_TEMPLATE, author_name=author.title(), question=question)
@@ -377,7 +377,7 @@ def train_adapter(
         optimizer.zero_grad()
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(str(folder))
-    path = folder / "adapter_config.json"  # PEFT writes a set in any order
+    path = folder / "adapter_config.json"  # PEFT writes the modules in varying order
     document = json.loads(path.read_text(encoding="utf-8"))
     document["target_modules"] = sorted(document["target_modules"])
     path.write_text(json.dumps(document), encoding="utf-8")

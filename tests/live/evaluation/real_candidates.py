@@ -37,6 +37,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.training_launcher import LocalLauncher
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
@@ -105,7 +106,7 @@ class RealHome:
         )
         tuned = self._train(candidate)
         with tempfile.TemporaryDirectory(dir=self.settings.home) as folder:
-            # a registry of its own, because a good candidate would be the incumbent of later ones
+            # a separate registry, because a good candidate would be the incumbent of later ones
             state = State.open(f"sqlite:///{folder}/state.sqlite")
             registry = Registry(state, policy_path=Path(folder) / "policy.json")
             return replace(self, registry=registry)._judge_trained(candidate, tuned, own)
@@ -113,7 +114,7 @@ class RealHome:
     def _judge_trained(
         self, candidate: CandidateSpec, tuned: FineTunedCheckpoint, own: pl.DataFrame
     ) -> dict[str, GateClaim]:
-        enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
+        register_candidate(tuned, AUTHOR, self.settings, self.registry)
         self._store(
             "instruction_dataset", candidate.select_measured(own), SAMPLE_SCHEMA, key="sample_id"
         )
@@ -176,10 +177,10 @@ class RealHome:
         self._store("document_chunks", chunks, CHUNK_SCHEMA, key="chunk_id")
 
 
-def enter_as_candidate(
+def register_candidate(
     tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
 ) -> None:
-    """Make a checkpoint the candidate, like the asset `preference_tuned_checkpoint`."""
+    """Register a checkpoint as the candidate, as the asset `preference_tuned_checkpoint` does."""
     manifest = tuned.manifest
     base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
     weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
@@ -198,16 +199,49 @@ def enter_as_candidate(
     )
 
 
-def open_real_home(weights: Path, *, environment: Callable[[str, str], None]) -> RealHome:
+def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFrame:
+    """Return the samples with another author's name in their messages."""
+    conversations = [
+        [message | {"content": message["content"].replace(name, new_name)} for message in messages]
+        for messages in samples["messages"].to_list()
+    ]
+    return samples.with_columns(
+        pl.Series("messages", conversations, dtype=samples.schema["messages"])
+    )
+
+
+def keep_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+    """Return one passage from each of five posts, in prompts without context."""
+    rows = own.filter(pl.col("split") == "train").unique(
+        "document_id", keep="first", maintain_order=True
+    )
+    plain_messages = [
+        [messages[0], {"role": "user", "content": text}, messages[-1]]
+        for messages, question in rows.head(5).select("messages", "question").iter_rows()
+        for text in [DEFAULT_TEMPLATE.bare_question.format(question=question)]
+    ]
+    return rows.head(5).with_columns(
+        pl.Series("messages", plain_messages, dtype=own.schema["messages"])
+    )
+
+
+def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+    """Return the samples with the held-out documents as training data."""
+    unchanged = ("left_out", "general")
+    new_splits = {"held_out": "train", "train": "left_out"} | {name: name for name in unchanged}
+    return own.with_columns(pl.col("split").replace_strict(new_splits))
+
+
+def open_real_home(weights: Path, *, set_variable: Callable[[str, str], None]) -> RealHome:
     """Open the home in `build/`, and create it first if it is missing or incomplete.
 
     Args:
         weights: folder with the prepared embedder and the wheels.
-        environment: function that sets an environment variable during the test.
+        set_variable: function that sets an environment variable during the test.
     """
     folder = HOMES_FOLDER / f"home-{code_hash(CODE_PATHS)}"
-    environment("TWIN_HOME", str(folder))
-    environment("TWIN_TRAIN_RANKS", "1")
+    set_variable("TWIN_HOME", str(folder))
+    set_variable("TWIN_TRAIN_RANKS", "1")
     complete = folder / "complete.json"
     if not complete.is_file():
         shutil.rmtree(HOMES_FOLDER, ignore_errors=True)
@@ -216,7 +250,7 @@ def open_real_home(weights: Path, *, environment: Callable[[str, str], None]) ->
     if not complete.is_file():
         link_weights(weights, home.settings)
         prepare_base_model(home.settings)
-        _import_samples(folder / "imported", environment)
+        _import_samples(folder / "imported", set_variable)
         imported = load_settings(folder / "imported")
         home.copy_data(Tables(imported.tables_base, state=State.open(imported.state_address)))
         write_author(
@@ -233,7 +267,7 @@ def _open_home(settings: Settings) -> RealHome:
     return RealHome(settings, Tables(settings.tables_base, state=state), registry)
 
 
-def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> None:
+def _import_samples(folder: Path, set_variable: Callable[[str, str], None]) -> None:
     """Create the instruction datasets of both sample authors from their posts."""
     import dagster as dg
 
@@ -247,7 +281,7 @@ def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> No
     settings = load_settings(folder)
     folder.mkdir()
     (folder / "weights").symlink_to(folder.parent / "weights")
-    environment("TWIN_HOME", str(folder))
+    set_variable("TWIN_HOME", str(folder))
     assets = [raw_posts, cleaned_documents, document_chunks, embeddings, instruction_dataset]
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", list(NAMES))
@@ -260,4 +294,4 @@ def _import_samples(folder: Path, environment: Callable[[str, str], None]) -> No
                 assets, partition_key=slug, instance=instance, resources=default_resources()
             )
             assert result.success
-    environment("TWIN_HOME", str(folder.parent))
+    set_variable("TWIN_HOME", str(folder.parent))

@@ -3,7 +3,7 @@
 A gate that refuses everything would pass the first half of every test here, so each test also lists
 claims that must be met. A first model is judged in two stages. The first verdict releases a
 candidate whose fault only the full gate detects, and the full gate must withdraw it. The quick
-suite breaks a tiny model with random weights in three ways; the long tests train SmolLM2-135M on a
+suite breaks a tiny model with random weights in four ways; the long tests train SmolLM2-135M on a
 bundled author's samples, once correctly and in six broken ways.
 """
 
@@ -19,14 +19,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.live.evaluation.conftest import GOOD_STEPS, Workplace
+from tests.live.evaluation.conftest import GOOD_STEPS, GateHome
 from tests.live.evaluation.real_candidates import (
     AUTHOR,
     NAMES,
     OTHER_AUTHOR,
     CandidateSpec,
     RealHome,
+    keep_five_posts,
     open_real_home,
+    replace_name,
+    train_on_held_out,
 )
 from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS, run_two_stage_gate
 from tests.queued_notices import queued_notices
@@ -57,17 +60,17 @@ HARMLESSNESS_CLAIMS = {"keeps_the_basics", "recites_no_training_text", "answers_
 
 
 def judge_in_two_stages(
-    workplace: Workplace, author: str, *, log: Callable[[str], object] = print
+    gate_home: GateHome, author: str, *, log: Callable[[str], object] = print
 ) -> dict[str, GateClaim]:
     """Return all claims about the candidate, including the advisory claims."""
     return run_two_stage_gate(
         JudgingSetup(
             Author(author, author.title()),
-            workplace.settings.model_copy(update=SHORT_GATE_SETTINGS),
-            workplace.tables,
-            workplace.registry,
-            ModelServers(workplace.settings),
-            lambda: load_embedder(workplace.settings),
+            gate_home.settings.model_copy(update=SHORT_GATE_SETTINGS),
+            gate_home.tables,
+            gate_home.registry,
+            ModelServers(gate_home.settings),
+            lambda: load_embedder(gate_home.settings),
             log,
             ("bob", "cleo"),
         )
@@ -78,15 +81,15 @@ def find_met_claims(claims: dict[str, GateClaim]) -> set[str]:
     return {name for name, claim in claims.items() if claim.passed}
 
 
-def test_an_untrained_adapter_gains_and_loses_nothing(measured_home: Workplace) -> None:
-    workplace = measured_home
-    workplace.train_candidate("ada", steps=0, spread=0.0)
-    workplace.write_dataset("cleo")  # her damaged table must not stop other authors
-    for manifest in Path(workplace.tables.uri("instruction_dataset", "cleo")).glob("_versions/*"):
+def test_an_untrained_adapter_gains_and_loses_nothing(measured_home: GateHome) -> None:
+    gate_home = measured_home
+    gate_home.train_candidate("ada", steps=0, spread=0.0)
+    gate_home.write_dataset("cleo")  # her damaged table must not stop other authors
+    for manifest in Path(gate_home.tables.uri("instruction_dataset", "cleo")).glob("_versions/*"):
         manifest.write_bytes(b"")
     lines: list[str] = []
 
-    claims = judge_in_two_stages(workplace, "ada", log=lines.append)
+    claims = judge_in_two_stages(gate_home, "ada", log=lines.append)
 
     assert any(line.startswith("without the texts of cleo: ") for line in lines)
     for name in GAIN_CLAIMS:
@@ -96,27 +99,27 @@ def test_an_untrained_adapter_gains_and_loses_nothing(measured_home: Workplace) 
     }
 
 
-def test_non_finite_weights_are_refused(measured_home: Workplace) -> None:
-    workplace = measured_home
-    workplace.train_candidate("ada", steps=0, spread=math.nan)
+def test_non_finite_weights_are_refused(measured_home: GateHome) -> None:
+    gate_home = measured_home
+    gate_home.train_candidate("ada", steps=0, spread=math.nan)
 
-    claims = judge_in_two_stages(workplace, "ada")
+    claims = judge_in_two_stages(gate_home, "ada")
 
     for name in ("beats_base_model", "learns_this_author", "keeps_the_basics"):
         assert claims[name].passed is False, claims[name].detail
     assert claims["served_model_matches"].passed is not True
     assert all(claim.value is None or math.isfinite(claim.value) for claim in claims.values())
-    assert workplace.registry.get("ada", 1).state == "refused"
+    assert gate_home.registry.get("ada", 1).state == "refused"
 
 
 @pytest.mark.drawn(2, of="long flows")
-def test_the_control_detects_another_authors_data(measured_home: Workplace) -> None:
-    workplace = measured_home
+def test_the_control_detects_another_authors_data(measured_home: GateHome) -> None:
+    gate_home = measured_home
     [writer] = [sample for sample in bundled_writers(exclude=[]) if sample.name == AUTHOR]
-    rows = passages_as_samples(writer.passages[:40], name="Ada")
-    workplace.train_candidate("ada", steps=40, samples=rows.to_dicts())
+    rows = build_passage_samples(writer.passages[:40], name="Ada")
+    gate_home.train_candidate("ada", steps=40, samples=rows.to_dicts())
 
-    claims = judge_in_two_stages(workplace, "ada")
+    claims = judge_in_two_stages(gate_home, "ada")
 
     assert claims["learns_this_author"].passed is False, claims["learns_this_author"].detail
     assert find_met_claims(claims) >= WEIGHT_INDEPENDENT_CLAIMS | HARMLESSNESS_CLAIMS | {
@@ -124,26 +127,26 @@ def test_the_control_detects_another_authors_data(measured_home: Workplace) -> N
         "beats_base_model",
     }
     # the first part does not detect the fault: the version was released and is taken back
-    moves = workplace.registry.moves("ada")
+    moves = gate_home.registry.moves("ada")
     assert [(move.from_state, move.to_state, move.actor) for move in moves] == [
         ("candidate", "stable", "released_model"),
         ("stable", "refused", "evaluation_report"),
     ]
     assert "learns_this_author" in moves[-1].reason
-    policy = read_policy(workplace.registry.policy_path)
+    policy = read_policy(gate_home.registry.policy_path)
     assert policy.authors["ada"].stable is None, "the version was not taken back"
-    titles = [notice.title for notice in queued_notices(workplace.registry.state, author="ada")]
+    titles = [notice.title for notice in queued_notices(gate_home.registry.state, author="ada")]
     assert sorted(titles) == ["v1 of ada is stable", "v1 of ada was taken back"]
 
 
-def test_training_documents_are_not_held_out(measured_home: Workplace) -> None:
+def test_training_documents_are_not_held_out(measured_home: GateHome) -> None:
     """The manifest's dataset has the held-out documents in its training split."""
-    workplace = measured_home
-    workplace.write_dataset("ada", train=80, held_out=0)
-    workplace.train_candidate("ada", steps=GOOD_STEPS)
-    workplace.write_dataset("ada")
+    gate_home = measured_home
+    gate_home.write_dataset("ada", train=80, held_out=0)
+    gate_home.train_candidate("ada", steps=GOOD_STEPS)
+    gate_home.write_dataset("ada")
 
-    claims = judge_in_two_stages(workplace, "ada")
+    claims = judge_in_two_stages(gate_home, "ada")
 
     for name in ("beats_base_model", "stays_on_topic", "sounds_less_like_the_base"):
         assert claims[name].passed is None
@@ -154,8 +157,8 @@ def test_training_documents_are_not_held_out(measured_home: Workplace) -> None:
     }
 
 
-def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
-    """Return passages with questions that name their subject."""
+def build_passage_samples(passages: Any, *, name: str) -> pl.DataFrame:
+    """Return samples whose answers are the passages and whose questions name the subject."""
     rows: list[dict[str, Any]] = []
     for index, (document, answer) in enumerate(passages):
         title = document.split("-", 3)[-1].replace("-", " ")
@@ -174,47 +177,14 @@ def passages_as_samples(passages: Any, *, name: str) -> pl.DataFrame:
 
 
 @pytest.fixture
-def real(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch) -> RealHome:
+def real_home(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch) -> RealHome:
     """Open the home in `build/`; the fixture `home` has cleared the settings' variables."""
-    return open_real_home(embedder_weights, environment=monkeypatch.setenv)
+    return open_real_home(embedder_weights, set_variable=monkeypatch.setenv)
 
 
 def rename_author(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     """Return the other author's samples under the author's name."""
     return replace_name(other, NAMES[OTHER_AUTHOR], NAMES[AUTHOR])
-
-
-def replace_name(samples: pl.DataFrame, name: str, new_name: str) -> pl.DataFrame:
-    """Return the samples with another author's name in their messages."""
-    conversations = [
-        [message | {"content": message["content"].replace(name, new_name)} for message in messages]
-        for messages in samples["messages"].to_list()
-    ]
-    return samples.with_columns(
-        pl.Series("messages", conversations, dtype=samples.schema["messages"])
-    )
-
-
-def keep_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """Return one passage from each of five posts, in prompts without context."""
-    rows = own.filter(pl.col("split") == "train").unique(
-        "document_id", keep="first", maintain_order=True
-    )
-    plain_messages = [
-        [messages[0], {"role": "user", "content": text}, messages[-1]]
-        for messages, question in rows.head(5).select("messages", "question").iter_rows()
-        for text in [DEFAULT_TEMPLATE.bare_question.format(question=question)]
-    ]
-    return rows.head(5).with_columns(
-        pl.Series("messages", plain_messages, dtype=own.schema["messages"])
-    )
-
-
-def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
-    """Return the samples with the held-out documents as training data."""
-    unchanged = ("left_out", "general")
-    new_splits = {"held_out": "train", "train": "left_out"} | {name: name for name in unchanged}
-    return own.with_columns(pl.col("split").replace_strict(new_splits))
 
 
 def change_template(own: pl.DataFrame) -> pl.DataFrame:
@@ -246,7 +216,7 @@ CASES = {
         BLOCKING - {"template_hash_matches"},
     ),
     "untrained": Case(
-        # AdamW's first step is as long as the rate, so the adapter keeps its initial weights
+        # AdamW's first step is as large as the learning rate, so the initial weights are kept
         CandidateSpec(token_count=1, recipe_changes={"learning_rate": 1e-12}),
         dict.fromkeys(GAIN_CLAIMS, False),
         BLOCKING - set(GAIN_CLAIMS),
@@ -282,10 +252,10 @@ CASES = {
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", CASES)
-def test_a_real_model_fails_the_claims_about_its_fault(real: RealHome, name: str) -> None:
+def test_a_real_model_fails_the_claims_about_its_fault(real_home: RealHome, name: str) -> None:
     case = CASES[name]
 
-    claims = real.judge(case.candidate)
+    claims = real_home.judge(case.candidate)
 
     details = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
     sys.stdout.write(f"{name}\n{details}\n")

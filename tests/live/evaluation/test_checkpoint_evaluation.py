@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from tests.live.evaluation.conftest import GOOD_STEPS, FirstVerdict, Workplace
+from tests.live.evaluation.conftest import GOOD_STEPS, FirstVerdict, GateHome
 from tests.live.evaluation.gate_run import GateRun
 from twin_assets.evaluation.gate import ADVISORY_FOR_SMALL_BASES, CLAIMS, FIRST_CLAIMS, GATE_VERSION
 from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
@@ -23,25 +23,25 @@ pytestmark = pytest.mark.live
 
 
 def test_only_the_checkpoint_that_learned_its_author_is_released(
-    released_home: Workplace, first_verdict: FirstVerdict
+    released_home: GateHome, first_verdict: FirstVerdict
 ) -> None:
-    workplace, passed_run, good_checkpoint = (
+    gate_home, passed_run, good_checkpoint = (
         released_home,
         first_verdict.gate_run,
         first_verdict.checkpoint,
     )
     # noise improves a random model as often as it harms it; training on numbers only harms it
-    rows = workplace.tables.read("instruction_dataset", "bob", where="split = 'train'").to_dicts()
+    rows = gate_home.tables.read("instruction_dataset", "bob", where="split = 'train'").to_dicts()
     numbers = {"role": "assistant", "content": " ".join(str(n * 37) for n in range(12))}
     number_samples = [row | {"messages": [*row["messages"][:-1], numbers]} for row in rows]
-    bad_checkpoint = workplace.train_candidate("bob", steps=40, samples=number_samples)
+    bad_checkpoint = gate_home.train_candidate("bob", steps=40, samples=number_samples)
 
     refused_run = GateRun(first_verdict.instance, "bob")
 
     assert passed_run.result.success
     assert passed_run.failed_checks() == []
     assert passed_run.is_released()
-    assert workplace.registry.get("ada", 1).state == "stable"
+    assert gate_home.registry.get("ada", 1).state == "stable"
     # these claims are advisory before the release; the report decides them
     report_claims = set(CLAIMS) - set(FIRST_CLAIMS)
     assert passed_run.find_advisory_checks("checkpoint_evaluation") == report_claims
@@ -65,19 +65,19 @@ def test_only_the_checkpoint_that_learned_its_author_is_released(
     assert "beats_base_model" in refused_run.failed_checks()
     assert not {"template_hash_matches", "served_model_matches"} & set(refused_run.failed_checks())
     assert not refused_run.is_released(), "a failed blocking check did not stop the release"
-    assert workplace.registry.get("bob", 1).state == "refused"
-    verdict = workplace.registry.verdict(bad_checkpoint, GATE_VERSION)
+    assert gate_home.registry.get("bob", 1).state == "refused"
+    verdict = gate_home.registry.verdict(bad_checkpoint, GATE_VERSION)
     assert verdict is not None
     assert verdict.outcome == "failed"
-    good_verdict = workplace.registry.verdict(good_checkpoint, GATE_VERSION)
+    good_verdict = gate_home.registry.verdict(good_checkpoint, GATE_VERSION)
     assert good_verdict is not None
     assert good_verdict.outcome == "passed"
 
 
 def test_a_worse_successor_is_refused_without_repeated_measurements(
-    released_home: Workplace, first_verdict: FirstVerdict
+    released_home: GateHome, first_verdict: FirstVerdict
 ) -> None:
-    workplace, first, instance = released_home, first_verdict.gate_run, first_verdict.instance
+    gate_home, first, instance = released_home, first_verdict.gate_run, first_verdict.instance
     second = GateRun(instance, "ada")
 
     for asset in ("checkpoint_evaluation", "evaluation_report"):
@@ -88,12 +88,12 @@ def test_a_worse_successor_is_refused_without_repeated_measurements(
     )
     assert second.metadata("released_model")["moved"] == "nothing"
 
-    workplace.train_candidate("ada", steps=2, seed=5)
+    gate_home.train_candidate("ada", steps=2, seed=5)
     third = GateRun(instance, "ada")
 
     assert "not_worse_than_incumbent" in third.failed_checks()
-    assert workplace.registry.get("ada", 2).state == "refused"
-    stable = workplace.registry.stable_version("ada")
+    assert gate_home.registry.get("ada", 2).state == "refused"
+    stable = gate_home.registry.stable_version("ada")
     assert stable is not None
     assert stable.version == 1
     metadata = third.metadata("checkpoint_evaluation")
@@ -116,15 +116,15 @@ def test_a_worse_successor_is_refused_without_repeated_measurements(
 
 
 def test_a_candidate_is_compared_with_the_best_released_version(
-    released_home: Workplace, first_verdict: FirstVerdict, instance: dg.DagsterInstance
+    released_home: GateHome, first_verdict: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
     """A worse version is released by hand; a candidate must still match the first version."""
-    workplace, first_metadata = released_home, first_verdict.gate_run.metadata("evaluation_report")
-    workplace.train_candidate("ada", steps=2, seed=5)
-    move = workplace.registry.move
+    gate_home, first_metadata = released_home, first_verdict.gate_run.metadata("evaluation_report")
+    gate_home.train_candidate("ada", steps=2, seed=5)
+    move = gate_home.registry.move
     move("ada", 2, "refused", actor="ann", reason="not looked at")
     move("ada", 2, "stable", actor="ann", reason="try it", force=True)
-    workplace.train_candidate("ada", steps=2, seed=6)
+    gate_home.train_candidate("ada", steps=2, seed=6)
 
     gate_run = GateRun(instance, "ada")
 
@@ -149,31 +149,31 @@ def read_held_out_perplexity(metadata: Mapping[str, Any]) -> HeldOutPerplexity:
 # long: the next test reaches the same verdict
 @pytest.mark.long
 def test_too_few_passages_refuse_the_candidate(
-    measured_home: Workplace, instance: dg.DagsterInstance
+    measured_home: GateHome, instance: dg.DagsterInstance
 ) -> None:
-    workplace = measured_home
-    workplace.write_dataset("ada", held_out=29)
-    checkpoint = workplace.train_candidate("ada", steps=GOOD_STEPS)
+    gate_home = measured_home
+    gate_home.write_dataset("ada", held_out=29)
+    checkpoint = gate_home.train_candidate("ada", steps=GOOD_STEPS)
 
     gate_run = GateRun(instance, "ada")
 
-    verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
+    verdict = gate_home.registry.verdict(checkpoint, GATE_VERSION)
     assert verdict is not None
     assert verdict.outcome == "not_decided"
     assert "29 held-out passages" in verdict.claims[0].detail
     undecided_claims = ["beats_base_model", "stays_on_topic"]
     assert sorted(gate_run.failed_checks()) == undecided_claims
     assert not gate_run.is_released()
-    assert workplace.registry.get("ada", 1).state == "refused"
+    assert gate_home.registry.get("ada", 1).state == "refused"
 
 
 def test_an_interrupted_evaluation_invalidates_the_older_verdict(
-    released_home: Workplace, first_verdict: FirstVerdict, instance: dg.DagsterInstance
+    released_home: GateHome, first_verdict: FirstVerdict, instance: dg.DagsterInstance
 ) -> None:
     """After a pass, the next evaluation has too few passages, and writing its report fails."""
-    workplace, checkpoint = released_home, first_verdict.checkpoint
+    gate_home, checkpoint = released_home, first_verdict.checkpoint
     report = Path(first_verdict.gate_run.metadata("checkpoint_evaluation")["report_file"])
-    workplace.write_dataset("ada", held_out=29)
+    gate_home.write_dataset("ada", held_out=29)
     report.unlink()
     report.mkdir()
 
@@ -183,14 +183,14 @@ def test_an_interrupted_evaluation_invalidates_the_older_verdict(
 
     assert not interrupted_run.result.success
     assert second_run.metadata("checkpoint_evaluation")["measured_now"]
-    verdict = workplace.registry.verdict(checkpoint, GATE_VERSION)
+    verdict = gate_home.registry.verdict(checkpoint, GATE_VERSION)
     assert verdict is not None
     assert verdict.outcome == "not_decided"
     assert "beats_base_model" in second_run.failed_checks()
 
 
 def test_samples_with_another_template_are_refused(
-    measured_home: Workplace, instance: dg.DagsterInstance
+    measured_home: GateHome, instance: dg.DagsterInstance
 ) -> None:
     measured_home.write_dataset("ada", template="0123456789abcdef")
     measured_home.train_candidate("ada", steps=GOOD_STEPS)
@@ -202,7 +202,7 @@ def test_samples_with_another_template_are_refused(
 
 
 def test_event_log_and_report_contain_no_text_of_posts(
-    released_home: Workplace, first_verdict: FirstVerdict
+    released_home: GateHome, first_verdict: FirstVerdict
 ) -> None:
     gate_run = first_verdict.gate_run
     answers = released_home.tables.read("instruction_dataset", "ada", columns=["answer"])["answer"]

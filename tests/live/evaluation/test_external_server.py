@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.adapter_server import BaseWithAdapters, serving
-from tests.live.evaluation.conftest import GOOD_STEPS, Workplace
+from tests.live.evaluation.conftest import GOOD_STEPS, GateHome
 from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.judgement import JudgingSetup, judge_candidate
@@ -62,7 +62,7 @@ class SteppedFleet:
 
 @pytest.fixture
 def server(
-    tiny_base: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, gate_home: GateHome, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[BaseWithAdapters]:
     """Run an external server that the home's environment configures."""
     adapters = BaseWithAdapters(tiny_base, str(tiny_base), "bfloat16")
@@ -70,29 +70,29 @@ def server(
         monkeypatch.setenv("TWIN_MODEL_SERVER_URL", url)
         monkeypatch.setenv("TWIN_MODEL_SERVER_KEY", "sk-there")
         monkeypatch.setenv("TWIN_MODEL_SERVER_PRECISION", "bf16")
-        monkeypatch.setenv("TWIN_BASE_MODEL", str(workplace.base))
+        monkeypatch.setenv("TWIN_BASE_MODEL", str(gate_home.base))
         yield adapters
 
 
-def build_judging_setup(workplace: Workplace, log: Callable[[str], object]) -> JudgingSetup:
+def build_judging_setup(gate_home: GateHome, log: Callable[[str], object]) -> JudgingSetup:
     return JudgingSetup(
         Author("ada", "Ada"),
-        workplace.settings.model_copy(update=SHORT_GATE_SETTINGS),
-        workplace.tables,
-        workplace.registry,
-        ModelServers(workplace.settings),
-        lambda: load_embedder(workplace.settings),
+        gate_home.settings.model_copy(update=SHORT_GATE_SETTINGS),
+        gate_home.tables,
+        gate_home.registry,
+        ModelServers(gate_home.settings),
+        lambda: load_embedder(gate_home.settings),
         log,
     )
 
 
 def test_candidate_release_and_roll_back_load_and_unload_adapters(
-    workplace: Workplace, server: BaseWithAdapters
+    gate_home: GateHome, server: BaseWithAdapters
 ) -> None:
     settings = load_settings()
     prepared = prepare_base_model(settings, report=lambda _line: None)
     assert prepared.gguf is None, "a GGUF file was written for an external server"
-    remote_home = replace(workplace, settings=settings)
+    remote_home = replace(gate_home, settings=settings)
     remote_home.write_dataset("ada")
     fleet = SteppedFleet(settings)
     assert fleet.step() == {"base"}

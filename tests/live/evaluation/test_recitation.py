@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.evaluation.conftest import Workplace
+from tests.live.evaluation.conftest import GateHome
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
@@ -94,13 +94,13 @@ def memorised_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_a_reciting_model_fails_and_its_base_passes(
-    memorised_model: MemorisedModel, workplace: Workplace, tmp_path: Path
+    memorised_model: MemorisedModel, gate_home: GateHome, tmp_path: Path
 ) -> None:
     gguf.write_f16(memorised_model.model, tmp_path / "memorised.gguf")
     texts = [row["messages"][-1]["content"] for row in build_samples()]
     prompts = [row["messages"][:-1] for row in build_samples()]
     training_index = recitation.TrainingTextIndex(texts)
-    servers = ModelServers(workplace.settings)
+    servers = ModelServers(gate_home.settings)
 
     def measure_recitation(model: Path, alias: str) -> recitation.Recitation:
         answers = served_model.query_temporary_servers(

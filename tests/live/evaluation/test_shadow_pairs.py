@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import fresh_home
-from tests.live.evaluation.conftest import Workplace, open_workplace, save_home
+from tests.live.evaluation.conftest import GateHome, open_gate_home, save_home
 from tests.live.evaluation.gate_run import create_instance_of_two_authors
 from tests.materialization import materialize_assets, metadata_of
 from tests.model_versions import register_version
@@ -41,20 +41,20 @@ pytestmark = pytest.mark.live
 ANSWER = "The clock keeps its spring when a wheel drives every time."
 
 
-def put_on_trial(workplace: Workplace) -> None:
+def set_up_trial(gate_home: GateHome) -> None:
     """Register Ada's stable v1 and candidate v2, with a prepared base model."""
-    workplace.write_dataset("ada")
-    workplace.write_chunks("ada")
-    prepare_base_model(workplace.settings, str(workplace.base), report=lambda _line: None)
-    author = read_author(workplace.settings, "ada")
-    write_author(workplace.settings, replace(author, release_mode="shadow"))
-    stable = workplace.train_candidate("ada", steps=4)
+    gate_home.write_dataset("ada")
+    gate_home.write_chunks("ada")
+    prepare_base_model(gate_home.settings, str(gate_home.base), report=lambda _line: None)
+    author = read_author(gate_home.settings, "ada")
+    write_author(gate_home.settings, replace(author, release_mode="shadow"))
+    stable = gate_home.train_candidate("ada", steps=4)
     verdict = Verdict("ada", stable, GATE_VERSION, "passed", (), "2026-01-01T00:00:00+00:00")
-    workplace.registry.record_verdict(verdict)
-    workplace.registry.move(
+    gate_home.registry.record_verdict(verdict)
+    gate_home.registry.move(
         "ada", 1, "stable", actor="test", reason="first", gate_version=GATE_VERSION
     )
-    workplace.train_candidate("ada", steps=6, seed=5)
+    gate_home.train_candidate("ada", steps=6, seed=5)
 
 
 @dataclass(frozen=True)
@@ -81,23 +81,23 @@ def trial(
     with pytest.MonkeyPatch.context() as monkeypatch:
         settings = link_weights(embedder_weights, fresh_home(path, monkeypatch))
         monkeypatch.setenv("TWIN_BASE_MODEL", str(tiny_base))
-        workplace = open_workplace(settings, tiny_base)
-        put_on_trial(workplace)
+        gate_home = open_gate_home(settings, tiny_base)
+        set_up_trial(gate_home)
         with create_instance_of_two_authors() as instance:
             first = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=4).model_dump())
-        save_home(workplace, saved)
+        save_home(gate_home, saved)
     return SavedTrial(path, saved, first)
 
 
 @pytest.fixture
-def on_trial(
-    restore_home: Callable[[Path, Path], Workplace],
+def trial_home(
+    restore_home: Callable[[Path, Path], GateHome],
     trial: SavedTrial,
     monkeypatch: pytest.MonkeyPatch,
-) -> Workplace:
-    workplace = restore_home(trial.saved, trial.path)
-    monkeypatch.setenv("TWIN_BASE_MODEL", str(workplace.base))
-    return workplace
+) -> GateHome:
+    gate_home = restore_home(trial.saved, trial.path)
+    monkeypatch.setenv("TWIN_BASE_MODEL", str(gate_home.base))
+    return gate_home
 
 
 def materialize(
@@ -111,7 +111,7 @@ def materialize(
 
 
 def test_pairs_are_made_once_and_contain_no_text(
-    on_trial: Workplace, trial: SavedTrial, instance: dg.DagsterInstance
+    trial_home: GateHome, trial: SavedTrial, instance: dg.DagsterInstance
 ) -> None:
     first = trial.first
     second = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=3).model_dump())
@@ -123,35 +123,35 @@ def test_pairs_are_made_once_and_contain_no_text(
     if first["verdict"] == "undecided":
         assert (second["pairs"], second["new_pairs"]) == (7, 3)
 
-    rows = on_trial.tables.read("shadow_pairs", "ada")
+    rows = trial_home.tables.read("shadow_pairs", "ada")
     assert rows["pair_id"].n_unique() == rows["sequence"].n_unique() == rows.height
     real = rows.filter(pl.col("source") != PROBE)
     assert real["prompt_id"].n_unique() == real.height == second["pairs"]
-    assert set(real["candidate"]) == {on_trial.registry.get("ada", 2).checkpoint}
+    assert set(real["candidate"]) == {trial_home.registry.get("ada", 2).checkpoint}
     [probe] = rows.filter(pl.col("source") == PROBE).head(1).to_dicts()
     assert probe["plant"] in {"off_topic", "shuffled", "another_author", "unsupported"}
     for row in rows.iter_rows(named=True):
         for score in row["scores"]:
             assert 0.0 <= score["candidate"] <= 1.0
             assert 0.0 <= score["incumbent"] <= 1.0
-    answers = on_trial.tables.read("instruction_dataset", "ada")["answer"].to_list()
+    answers = trial_home.tables.read("instruction_dataset", "ada")["answer"].to_list()
     stored_text = json.dumps(rows.to_dicts())
     assert not [answer for answer in answers if answer[5:40] in stored_text]
 
 
 def test_an_answer_model_at_an_address_is_compared_without_a_margin(
-    on_trial: Workplace, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    trial_home: GateHome, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    author = read_author(on_trial.settings, "ada")
-    write_author(on_trial.settings, replace(author, release_mode="gate"))
-    base = load_base_model(on_trial.settings, str(on_trial.base))
+    author = read_author(trial_home.settings, "ada")
+    write_author(trial_home.settings, replace(author, release_mode="gate"))
+    base = load_base_model(trial_home.settings, str(trial_home.base))
     assert base.gguf is not None
-    external_server = ServerProcess(on_trial.settings, base.gguf, alias="large")
+    external_server = ServerProcess(trial_home.settings, base.gguf, alias="large")
     monkeypatch.setenv("TWIN_ANSWER_MODEL_KEY", external_server.key)
     try:
         url = external_server.wait_until_ready().url
         answer_model = register_version(
-            on_trial.registry,
+            trial_home.registry,
             "ada",
             "named",
             base=f"{url}#large",
@@ -159,7 +159,7 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
             template=DEFAULT_TEMPLATE.hash,
             kind="answer_model",
         )
-        on_trial.registry.move(
+        trial_home.registry.move(
             "ada", answer_model.version, "stable", actor="test", reason="named", force=True
         )
         metadata = materialize(shadow_pairs, instance, ShadowConfig(most_pairs=2).model_dump())
@@ -174,9 +174,9 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
     without_server = materialize(shadow_pairs, instance)
     assert without_server["nothing_to_do"].startswith("the answer model does not answer: URLError")
 
-    write_author(on_trial.settings, replace(author, paid=False))
+    write_author(trial_home.settings, replace(author, paid=False))
     remote_version = register_version(
-        on_trial.registry,
+        trial_home.registry,
         "ada",
         "far",
         base="https://models.example/v1#large",
@@ -184,7 +184,7 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
         template=DEFAULT_TEMPLATE.hash,
         kind="answer_model",
     )
-    on_trial.registry.move(
+    trial_home.registry.move(
         "ada", remote_version.version, "stable", actor="test", reason="named", force=True
     )
     metadata = materialize(shadow_pairs, instance)
@@ -192,14 +192,14 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
 
 
 def test_the_reason_for_missing_pairs_is_reported(
-    workplace: Workplace, instance: dg.DagsterInstance
+    gate_home: GateHome, instance: dg.DagsterInstance
 ) -> None:
-    workplace.write_dataset("ada")
+    gate_home.write_dataset("ada")
 
     metadata = materialize(shadow_pairs, instance)["nothing_to_do"]
     assert metadata == "the release mode is auto: 0 of 300 prompts for a trial are recorded"
     write_author(
-        workplace.settings,
+        gate_home.settings,
         Author("ada", "Ada", release_mode="gate", consent="2026-01-01: the test's own author"),
     )
     metadata = materialize(shadow_pairs, instance)["nothing_to_do"]
@@ -207,9 +207,9 @@ def test_the_reason_for_missing_pairs_is_reported(
 
 
 def test_answers_are_judged_once_under_fixed_ids(
-    on_trial: Workplace, instance: dg.DagsterInstance
+    trial_home: GateHome, instance: dg.DagsterInstance
 ) -> None:
-    record_answers(on_trial, [datetime(2026, 5, 1, tzinfo=UTC)] * 3)
+    record_answers(trial_home, [datetime(2026, 5, 1, tzinfo=UTC)] * 3)
 
     first = materialize(judged_interactions, instance)
     second = materialize(judged_interactions, instance)
@@ -218,12 +218,12 @@ def test_answers_are_judged_once_under_fixed_ids(
     assert [name.split("@")[0] for name in judges][:1] == ["judge:topic"]
     assert (first["judged_now"], first["scores_queued"]) == (3, 3 * len(judges))
     assert second["judged_now"] == second["scores_queued"] == 0
-    queued = _read_queue(outbox_path(on_trial.settings))
+    queued = _read_queue(outbox_path(trial_home.settings))
     assert set(queued) == {f"{name}:t{n}" for name in judges for n in range(3)}
     assert all(0.0 <= score["value"] <= 1.0 for score in queued.values())
 
 
-def record_answers(workplace: Workplace, times: list[datetime]) -> None:
+def record_answers(gate_home: GateHome, times: list[datetime]) -> None:
     """Record earlier answers of v1."""
     row = dict.fromkeys(interaction_columns()) | {
         "author": "ada", "version": "v1", "prompt_class": "short",
@@ -232,7 +232,7 @@ def record_answers(workplace: Workplace, times: list[datetime]) -> None:
     }  # fmt: skip
     rows = [row | {"trace_id": f"t{n}", "started_at": time} for n, time in enumerate(times)]
     store_rows(
-        workplace.tables, "interactions", "ada", rows, key="trace_id", schema=interaction_columns()
+        gate_home.tables, "interactions", "ada", rows, key="trace_id", schema=interaction_columns()
     )
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the gateway tests, which share one running stack: LiteLLM takes seconds to start."""
+"""Fixtures of the gateway tests, which share one stack because LiteLLM takes seconds to start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def running(
+def running_stack(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
     """Run the base model, two versions of Ann, one of Bob, and traces, with providers' keys set."""
@@ -46,19 +46,19 @@ def running(
 
 
 @pytest.fixture
-def stack(running: Stack) -> Stack:
+def stack(running_stack: Stack) -> Stack:
     """Return the running stack with nothing released and killed servers restarted."""
-    for name in running.servers.keys() - running.models.keys():
-        running.unlist(name)
-        running.start_model(name)
-    running.reset()
-    return running
+    for name in running_stack.servers.keys() - running_stack.models.keys():
+        running_stack.unlist(name)
+        running_stack.start_model(name)
+    running_stack.reset()
+    return running_stack
 
 
 @pytest.fixture(scope="session")
-def base_server(running: Stack) -> Iterator[ServerProcess]:
+def base_server(running_stack: Stack) -> Iterator[ServerProcess]:
     """Run the real base model's server, which the gateway does not use yet."""
-    process = ServerProcess(running.settings, base_gguf(), alias="base")
+    process = ServerProcess(running_stack.settings, base_gguf(), alias="base")
     try:
         process.wait_until_ready()
         yield process
@@ -67,7 +67,7 @@ def base_server(running: Stack) -> Iterator[ServerProcess]:
 
 
 @pytest.fixture
-def base_model(stack: Stack, base_server: ServerProcess) -> Iterator[Stack]:
+def base_stack(stack: Stack, base_server: ServerProcess) -> Iterator[Stack]:
     """Yield the stack with the real base model instead of the tiny one."""
     try:
         stack.serve_base_with(base_server)

@@ -1,4 +1,4 @@
-"""Requests that chat programs send which cannot run here, copied from their source code.
+"""Requests of chat programs that cannot run here, copied from the programs' source code.
 
 Scope: one request body for each program, with the version of the source.
 Out of scope: the gateway's responses (`test_gateway_clients.py`).
@@ -41,7 +41,7 @@ OPEN_WEBUI: dict[str, Any] = {
 
 
 def _create_task(goal: str, schema: str) -> dict[str, Any]:
-    """Return a request that Open WebUI sends for itself after a reader's first question."""
+    """Return a request that Open WebUI sends by itself after a reader's first question."""
     history = f"<chat_history>\nUSER: {QUESTION}\nASSISTANT: One drop.\n</chat_history>"
     text = f"### Task:\n{goal}\n### Output:\nJSON format: {schema}\n### Chat History:\n{history}"
     return {

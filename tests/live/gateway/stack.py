@@ -170,7 +170,7 @@ class Stack:
     def reset(self) -> None:
         """Release nothing, list every server, and wait until the gateway has read both."""
         self.publish()
-        self.unrelease()
+        self.release_nothing()
         self._wait_until_servers_read()
 
     def release(
@@ -187,18 +187,18 @@ class Stack:
             canary: a version that gets every question, or None.
         """
 
-        def served(number: int) -> ServedVersion:
+        def create_version(number: int) -> ServedVersion:
             checkpoint, prose = f"checkpoint-{number}", ProseRelease("")
             return ServedVersion(number, checkpoint, template, "", None, "", "", prose)
 
         entry = AuthorPolicy(
-            stable=served(version),
-            canary=None if canary is None else served(canary),
+            stable=create_version(version),
+            canary=None if canary is None else create_version(canary),
             weights={"stable": 1.0} if canary is None else {"stable": 0.0, "canary": 1.0},
         )
         write_policy(self.settings.policy_path, Policy("", "", {author: entry}))
 
-    def unrelease(self) -> None:
+    def release_nothing(self) -> None:
         """Release nothing, and wait until the gateway has read the policy."""
         write_policy(self.settings.policy_path, Policy("", "", {}))
         if self.gateway is None or self.gateway.poll() is not None:

@@ -138,7 +138,7 @@ def registry(stack: Stack) -> Iterator[Registry]:
         if version.state != target:
             registry.move("ann", number, target, actor="test", reason="test", gate_version=GATE)
     yield registry
-    stack.unrelease()
+    stack.release_nothing()
     state.close()
 
 
@@ -196,7 +196,7 @@ def require_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: s
 
 
 def wait_until_stopped(stack: Stack, registry: Registry) -> float:
-    """Wait until the policy no longer lists the canary; return that monotonic time."""
+    """Wait until the policy no longer lists the canary; return the monotonic time then."""
     stack.wait(
         lambda: read_policy(stack.settings.policy_path).authors["ann"].canary is None, seconds=240
     )

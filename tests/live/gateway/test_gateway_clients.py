@@ -238,7 +238,8 @@ def test_langchains_structured_output_matches_its_schema(stack: Stack) -> None:
     assert 1 <= structured.invoke(QUESTION)["drops"] <= 9
     bound = chat.bind_tools([schema], tool_choice="oiling")
     chunks = [chunk for chunk in bound.stream(QUESTION) if chunk.tool_call_chunks]
-    assert json.loads("".join(p.tool_call_chunks[0]["args"] for p in chunks)).keys() == {"drops"}
+    arguments = "".join(chunk.tool_call_chunks[0]["args"] for chunk in chunks)
+    assert json.loads(arguments).keys() == {"drops"}
 
 
 @pytest.fixture(scope="session")

@@ -35,9 +35,9 @@ def require_schema(text: str) -> None:
     assert len(document["reason"]) <= 40
 
 
-def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
+def test_an_answer_is_json_of_the_schema(base_stack: Stack) -> None:
     request: dict[str, Any] = {"model": "twin/ann", "messages": QUESTION, "max_tokens": 120}
-    create = base_model.client().chat.completions.create
+    create = base_stack.client().chat.completions.create
 
     answer = create(**request, response_format=RESPONSE_FORMAT)
     require_schema(answer.choices[0].message.content or "")
@@ -59,7 +59,7 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
     with pytest.raises(json.JSONDecodeError):
         json.loads(create(**request).choices[0].message.content or "")
 
-    trace = base_model.trace(twin["trace_id"])
+    trace = base_stack.trace(twin["trace_id"])
     recorded = json.dumps(trace)
     assert "structured" in recorded
     assert "json_schema" in recorded
@@ -80,13 +80,13 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
     ],
 )
 def test_an_impossible_format_is_the_clients_error(
-    base_model: Stack, response_format: Any, message: str
+    base_stack: Stack, response_format: Any, message: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as error:
-        base_model.client().chat.completions.create(
+        base_stack.client().chat.completions.create(
             model="twin/ann", messages=QUESTION, response_format=response_format
         )
     assert message in str(error.value)
     assert "response_format" in str(error.value)
-    answer = base_model.post({"model": "twin/ann", "messages": QUESTION, "max_tokens": 3})
+    answer = base_stack.post({"model": "twin/ann", "messages": QUESTION, "max_tokens": 3})
     assert answer.status_code == 200

@@ -55,7 +55,7 @@ def build_body(failure: str, **fields: Any) -> dict[str, Any]:
     return BODY | {"messages": messages} | fields
 
 
-class MoneyWatch:
+class SpendingMeter:
     """Measures the changes of the provider's bill and of the account, in nano-dollars."""
 
     def __init__(self, stack: Stack, provider: PaidProvider) -> None:
@@ -78,7 +78,7 @@ class MoneyWatch:
         self.stack.wait(lambda: self._account().sum_spending().reserved_usd == 0)
         return self._settled_nano() - self.settled_before
 
-    def use_up(self) -> None:
+    def spend_remaining(self) -> None:
         """Spend the remaining budget of the day."""
         account = self._account()
         remaining_usd = BUDGET_USD - account.sum_spending().usd
@@ -98,7 +98,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaidProvider]
 
 
 @pytest.fixture(scope="module")
-def paid(
+def stack(
     tmp_path_factory: pytest.TempPathFactory,
     gateway_weights: Path,
     tiny_gguf: Path,
@@ -119,8 +119,8 @@ def paid(
 
 
 @pytest.fixture
-def money(paid: Stack, provider: PaidProvider) -> MoneyWatch:
-    return MoneyWatch(paid, provider)
+def meter(stack: Stack, provider: PaidProvider) -> SpendingMeter:
+    return SpendingMeter(stack, provider)
 
 
 def disconnect_after_first_token(stack: Stack, body: dict[str, Any]) -> str:
@@ -133,24 +133,23 @@ def disconnect_after_first_token(stack: Stack, body: dict[str, Any]) -> str:
         return next(line for line in answer.iter_lines() if '"content":"' in line)
 
 
-def test_the_account_agrees_with_the_providers_bill(paid: Stack, money: MoneyWatch) -> None:
-    first = paid.post(BODY).json()
+def test_the_account_agrees_with_the_providers_bill(stack: Stack, meter: SpendingMeter) -> None:
+    first = stack.post(BODY).json()
     usage = first["usage"]
     price = answer_price_usd(
         MODEL, prompt_tokens=usage["prompt_tokens"], answer_tokens=usage["completion_tokens"]
     )
     assert first["twin"]["version"] == "paid"
     assert first["twin"]["cost_usd"] == pytest.approx(price)
-    streamed = paid.post(BODY | {"stream": True})
-    assert '"version":"paid"' in streamed.text
-    assert money.settled_nano() == money.billed_nano() > 0
+    assert '"version":"paid"' in stack.post(BODY | {"stream": True}).text
+    assert meter.settled_nano() == meter.billed_nano() > 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_refusals_of_the_provider_are_passed_on(
-    paid: Stack, money: MoneyWatch, *, stream: bool
+    stack: Stack, meter: SpendingMeter, *, stream: bool
 ) -> None:
-    rate_limited = paid.post(build_body("429", stream=stream))
+    rate_limited = stack.post(build_body("429", stream=stream))
     error = rate_limited.json()["error"]
     assert (rate_limited.status_code, error["code"], error["type"]) == (
         429,
@@ -159,7 +158,7 @@ def test_refusals_of_the_provider_are_passed_on(
     )
     assert rate_limited.headers["retry-after"] == str(RETRY_AFTER_S)
     assert "in 7 s" in error["message"]
-    server_error = paid.post(build_body("500", stream=stream))
+    server_error = stack.post(build_body("500", stream=stream))
     assert (server_error.status_code, server_error.json()["error"]["code"]) == (
         500,
         "provider_failed",
@@ -167,70 +166,70 @@ def test_refusals_of_the_provider_are_passed_on(
     for answer in (rate_limited, server_error):
         assert "litellm" not in answer.text.lower()
         assert "engine of this provider" not in answer.text, "the provider's own text is hidden"
-    assert money.settled_nano() == money.billed_nano() == 0
+    assert meter.settled_nano() == meter.billed_nano() == 0
 
 
-def test_an_interrupted_stream_ends_with_an_error_and_the_end_mark(paid: Stack) -> None:
-    text = paid.post(build_body("broken", stream=True, max_tokens=40)).text
+def test_an_interrupted_stream_ends_with_an_error_and_the_end_mark(stack: Stack) -> None:
+    text = stack.post(build_body("broken", stream=True, max_tokens=40)).text
     *_, error, end_mark = [line for line in text.splitlines() if line]
     assert end_mark == "data: [DONE]"
     error_fields = json.loads(error.removeprefix("data: "))["error"]
     assert (error_fields["code"], error_fields["type"]) == ("provider_failed", "server_error")
     assert "litellm" not in text.lower()
-    streamed = paid.client().chat.completions.create(
+    streamed = stack.client().chat.completions.create(
         **build_body("broken", stream=True, max_tokens=40)
     )
     with pytest.raises(openai.APIError, match="does not answer"):
         list(streamed)
 
 
-def test_interrupted_streams_are_paid_for(paid: Stack, money: MoneyWatch) -> None:
+def test_interrupted_streams_are_paid_for(stack: Stack, meter: SpendingMeter) -> None:
     """Six readers disconnect after a token; at most a few more tokens are paid for."""
-    with ThreadPoolExecutor(6) as pool, slow_down_provider(money.provider, 0.4):
+    with ThreadPoolExecutor(6) as pool, slow_down_provider(meter.provider, 0.4):
         bodies = [build_body("long", stream=True, max_tokens=60)] * 6
-        assert all(pool.map(lambda body: disconnect_after_first_token(paid, body), bodies))
-        settled = money.settled_nano()
-        bill = money.provider.bill.path
-        paid.wait(lambda: read_bill(bill)[-6:][0]["outcome"] == "left")
-    lines = read_bill(money.provider.bill.path)[-6:]
+        assert all(pool.map(lambda body: disconnect_after_first_token(stack, body), bodies))
+        settled = meter.settled_nano()
+        bill = meter.provider.bill.path
+        stack.wait(lambda: read_bill(bill)[-6:][0]["outcome"] == "left")
+    lines = read_bill(meter.provider.bill.path)[-6:]
     assert {line["outcome"] for line in lines} == {"left"}
     assert max(line["answer_tokens"] for line in lines) < 60, "the provider stopped early"
     # Tokens in transit are not counted: two per stream, $0.0000012.
-    assert abs(settled - money.billed_nano()) <= 6 * 2 * 600
-    second_watch = MoneyWatch(paid, money.provider)
-    broken = paid.post(build_body("broken", stream=True, max_tokens=40))
+    assert abs(settled - meter.billed_nano()) <= 6 * 2 * 600
+    second_meter = SpendingMeter(stack, meter.provider)
+    broken = stack.post(build_body("broken", stream=True, max_tokens=40))
     assert "error" in broken.text
-    assert second_watch.settled_nano() == second_watch.billed_nano() > 0
+    assert second_meter.settled_nano() == second_meter.billed_nano() > 0
 
 
-def test_calls_of_unknown_cost_count_in_full(paid: Stack, money: MoneyWatch) -> None:
+def test_calls_of_unknown_cost_count_in_full(stack: Stack, meter: SpendingMeter) -> None:
     """The cost is unknown if the connection is cut before an answer, or the answer has no usage."""
-    assert paid.post(build_body("cut")).status_code == 503
-    assert paid.post(build_body("no usage")).json()["twin"]["cost_usd"] > 0
-    settled = money.settled_nano()
-    assert money.billed_nano() <= settled <= money.billed_nano() + 2 * 5 * 600
+    assert stack.post(build_body("cut")).status_code == 503
+    assert stack.post(build_body("no usage")).json()["twin"]["cost_usd"] > 0
+    settled = meter.settled_nano()
+    assert meter.billed_nano() <= settled <= meter.billed_nano() + 2 * 5 * 600
 
 
-def answer_only_in_prose(paid: Stack) -> None:
+def answer_only_in_prose(stack: Stack) -> None:
     """Let Ann answer only in prose, because this home has no posts to quote."""
-    write_author(paid.settings, replace(read_author(paid.settings, "ann"), answer="voice"))
+    write_author(stack.settings, replace(read_author(stack.settings, "ann"), answer="voice"))
 
 
-def test_a_repeated_request_is_paid_for_again(paid: Stack, money: MoneyWatch) -> None:
-    requests_before = money.provider.bill.requests
+def test_a_repeated_request_is_paid_for_again(stack: Stack, meter: SpendingMeter) -> None:
+    requests_before = meter.provider.bill.requests
     for _ in range(2):
-        assert paid.post(BODY, **{"Idempotency-Key": "8f1d2c7e"}).status_code == 200
-    assert money.provider.bill.requests == requests_before + 2
-    assert money.settled_nano() == money.billed_nano() > 0
+        assert stack.post(BODY, **{"Idempotency-Key": "8f1d2c7e"}).status_code == 200
+    assert meter.provider.bill.requests == requests_before + 2
+    assert meter.settled_nano() == meter.billed_nano() > 0
 
 
 def test_a_resumed_batch_pays_only_for_missing_answers(
-    paid: Stack, money: MoneyWatch, tmp_path: Path
+    stack: Stack, meter: SpendingMeter, tmp_path: Path
 ) -> None:
     write_endpoints(
         Endpoints(
-            home=str(paid.settings.home), dagster="", gateway=f"{paid.url}/v1",
-            gateway_key=paid.key, models=(), traces="", traces_public_key="",
+            home=str(stack.settings.home), dagster="", gateway=f"{stack.url}/v1",
+            gateway_key=stack.key, models=(), traces="", traces_public_key="",
             traces_secret_key="", logs="", pids={},
         )
     )  # fmt: skip
@@ -249,7 +248,7 @@ def test_a_resumed_batch_pays_only_for_missing_answers(
                 *(sys.executable, "-m", "twin_cli"),
                 *("batch", str(path), "--out", str(out), "--author", "ann", "--width", "1"),
             ],
-            env=os.environ | dict(paid.environ) | {"TWIN_HOME": str(paid.settings.home)},
+            env=os.environ | dict(stack.environ) | {"TWIN_HOME": str(stack.settings.home)},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
@@ -257,8 +256,8 @@ def test_a_resumed_batch_pays_only_for_missing_answers(
     assert first_run.returncode == 1, first_run.stdout + first_run.stderr
     assert "run the same batch again" in first_run.stdout + first_run.stderr
     assert not out.exists()
-    billed = money.billed_nano()
-    assert money.settled_nano() == billed > 0
+    billed = meter.billed_nano()
+    assert meter.settled_nano() == billed > 0
     questions["fails"] = "Oil? (4)"
     second_run = run()
     assert second_run.returncode == 0, second_run.stdout + second_run.stderr
@@ -269,23 +268,23 @@ def test_a_resumed_batch_pays_only_for_missing_answers(
         "alias:base"
     ]
     assert all(row["answer"] for row in rows.values())
-    assert money.settled_nano() == money.billed_nano() > billed
+    assert meter.settled_nano() == meter.billed_nano() > billed
     reported_usd = sum(rows[name]["cost_usd"] for name in paid_ids)
-    assert reported_usd == pytest.approx(money.billed_nano() / NANO_PER_DOLLAR)
+    assert reported_usd == pytest.approx(meter.billed_nano() / NANO_PER_DOLLAR)
 
 
 def test_guards_apply_to_every_api_stream_and_batch(
-    paid: Stack, money: MoneyWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, meter: SpendingMeter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The author's block list contains every word of the simulated provider."""
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
-        monkeypatch.setenv(name, paid.environ[name])
+        monkeypatch.setenv(name, stack.environ[name])
     words = Guards((("words", "answer", "mask"), ("words", "input", "off")), tuple(WORDS))
-    author = read_author(paid.settings, "ann")
+    author = read_author(stack.settings, "ann")
     chat = build_body("long", max_tokens=9)
     response = {"model": "twin/ann@paid", "input": "How much oil? (long)", "max_output_tokens": 9}
     completion = {"model": "twin/ann@paid", "prompt": "How much oil? (long)", "max_tokens": 9}
-    client = paid.client()
+    client = stack.client()
 
     def ask_every_api() -> dict[str, str]:
         chunks = client.chat.completions.create(**chat, stream=True)
@@ -303,35 +302,35 @@ def test_guards_apply_to_every_api_stream_and_batch(
         }
 
     assert not any("[…]" in text for text in ask_every_api().values())
-    write_author(paid.settings, replace(author, guards=words))
+    write_author(stack.settings, replace(author, guards=words))
     try:
-        paid.wait(lambda: "[…]" in paid.post(chat).json()["choices"][0]["message"]["content"])
+        stack.wait(lambda: "[…]" in stack.post(chat).json()["choices"][0]["message"]["content"])
         texts = ask_every_api()
         journal = Journal(tmp_path / "answers.jsonl")
         question = BatchQuestion("1", tuple(chat["messages"]), "", {"max_tokens": 9})
         rows: list[AnswerRow] = []
         answer_questions(
-            [question], journal, url=f"{paid.url}/v1", key=paid.key, model="twin/ann@paid",
+            [question], journal, url=f"{stack.url}/v1", key=stack.key, model="twin/ann@paid",
             on_row=lambda _, row: rows.append(row),
         )  # fmt: skip
         journal.close()
         [texts["batch"]] = (str(row["answer"]) for row in rows)
     finally:
-        write_author(paid.settings, author)
+        write_author(stack.settings, author)
     for api, text in texts.items():
         assert "[…]" in text, api
         assert not set(WORDS) & set(text.split()), api
-    assert money.settled_nano() == money.billed_nano() > 0
+    assert meter.settled_nano() == meter.billed_nano() > 0
 
 
-def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -> None:
+def test_two_gateways_and_a_kill_pass_no_limit(stack: Stack, meter: SpendingMeter) -> None:
     """Two gateways get 24 concurrent paid questions with a key limit of $0.0001; one is killed."""
     limit_usd = 0.0001
-    with closing(open_key_store(paid.settings)) as state:
+    with closing(open_key_store(stack.settings)) as state:
         limits = KeyLimits(frozenset({PAID}), usd_per_day=limit_usd)
         key = add_key(state, role="site", authors=["*"], label="24 at once", limits=limits)
     second_gateway = Stack(
-        paid.settings.model_copy(update={"gateway_port": free_port()}), paid.model, paid.environ
+        stack.settings.model_copy(update={"gateway_port": free_port()}), stack.model, stack.environ
     )
     try:
         second_gateway.start_gateway()
@@ -339,48 +338,50 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: MoneyWatch) -
 
         def ask(number: int) -> int | str:
             try:
-                return (paid, second_gateway)[number % 2].post(body, key=key).status_code
+                return (stack, second_gateway)[number % 2].post(body, key=key).status_code
             except httpx.TransportError as error:
                 return type(error).__name__
 
         with ThreadPoolExecutor(24) as pool:
             futures = [pool.submit(ask, number) for number in range(24)]
-            paid.wait(lambda: money.provider.bill.requests and money.billed_nano() > 0)
+            stack.wait(lambda: meter.provider.bill.requests and meter.billed_nano() > 0)
             second_gateway.worker().send_signal(signal.SIGKILL)
             results = [future.result() for future in futures]
     finally:
         second_gateway.stop()
     assert 429 in results
     # What the killed gateway had reserved and not sent may be spent by later questions.
-    paid.wait(lambda: paid.post(body, key=key).status_code == 429)
-    assert 0 < money.billed_nano() <= limit_usd * NANO_PER_DOLLAR
-    refused = paid.post(body, key=key)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
-    assert "the key " in refused.json()["error"]["message"]
+    stack.wait(lambda: stack.post(body, key=key).status_code == 429)
+    assert 0 < meter.billed_nano() <= limit_usd * NANO_PER_DOLLAR
+    refusal = stack.post(body, key=key)
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (429, "paid_budget_used_up")
+    assert "the key " in refusal.json()["error"]["message"]
 
 
-def test_the_paid_model_answers_until_the_budget_is_spent(paid: Stack, money: MoneyWatch) -> None:
-    assert "twin/ann@paid" in [model.id for model in paid.client().models.list()]
-    answer_only_in_prose(paid)
-    paid.unlist("ann/v1")
-    paid.release("ann", 1)
-    streamed = BODY | {"model": "twin/ann", "stream": True}
+def test_the_paid_model_answers_until_the_budget_is_spent(
+    stack: Stack, meter: SpendingMeter
+) -> None:
+    assert "twin/ann@paid" in [model.id for model in stack.client().models.list()]
+    answer_only_in_prose(stack)
+    stack.unlist("ann/v1")
+    stack.release("ann", 1)
+    stream_body = BODY | {"model": "twin/ann", "stream": True}
     # The gateway reads the policy within a second.
-    paid.wait(lambda: '"route":"down:paid"' in paid.post(streamed).text)
-    money.settled_nano()
-    money.use_up()
-    tokens_before = count_processed_tokens(paid.models["base"])
-    refused = paid.post(BODY)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
-    assert "00:00 UTC" in refused.json()["error"]["message"]
-    assert int(refused.headers["retry-after"]) > 2
-    assert count_processed_tokens(paid.models["base"]) == tokens_before
-    draft = paid.post(BODY | {"model": "twin/ann@voice"}).json()["twin"]
+    stack.wait(lambda: '"route":"down:paid"' in stack.post(stream_body).text)
+    meter.settled_nano()
+    meter.spend_remaining()
+    tokens_before = count_processed_tokens(stack.models["base"])
+    refusal = stack.post(BODY)
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (429, "paid_budget_used_up")
+    assert "00:00 UTC" in refusal.json()["error"]["message"]
+    assert int(refusal.headers["retry-after"]) > 2
+    assert count_processed_tokens(stack.models["base"]) == tokens_before
+    draft = stack.post(BODY | {"model": "twin/ann@voice"}).json()["twin"]
     assert draft["version"] == "base"  # v1 has no server in this test
     assert "paid, budget used up: answered by base" in draft["degraded"]
 
 
-def test_only_the_paid_models_key_reaches_the_proxy(paid: Stack) -> None:
-    environment = paid.worker().environ()
+def test_only_the_paid_models_key_reaches_the_proxy(stack: Stack) -> None:
+    environment = stack.worker().environ()
     assert "OPENAI_API_KEY" in environment
     assert "ANTHROPIC_API_KEY" not in environment

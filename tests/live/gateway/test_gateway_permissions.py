@@ -151,14 +151,14 @@ def test_the_gateway_listens_only_on_loopback(stack: Stack) -> None:
 
 
 @pytest.fixture(scope="session")
-def openapi_walk(running: Stack) -> dict[str, Any]:
+def openapi_walk(running_stack: Stack) -> dict[str, Any]:
     """Run `walk_openapi` in a separate process and return its result."""
     completed = subprocess.run(
         [sys.executable, "-m", "tests.live.gateway.walk_openapi"],
         env=os.environ
         | {
-            "TWIN_HOME": str(running.settings.home),
-            "TWIN_TRACES_PORT": str(running.settings.traces_port),
+            "TWIN_HOME": str(running_stack.settings.home),
+            "TWIN_TRACES_PORT": str(running_stack.settings.traces_port),
         },
         capture_output=True,
         text=True,

@@ -47,18 +47,18 @@ def test_concurrent_processes_share_counts_and_follow_a_release(
     cluster: Stack, processes: int, rounds: int
 ) -> None:
     store = open_key_store(cluster.settings)
-    monitor = add_key(store, role="monitor", authors=["*"], label=f"prometheus {processes}")
+    monitor_key = add_key(store, role="monitor", authors=["*"], label=f"prometheus {processes}")
     for _ in range(rounds):
-        cluster.unrelease()
+        cluster.release_nothing()
         cluster.start_gateway(processes=processes)
         assert cluster.gateway is not None
         try:
             children = psutil.Process(cluster.gateway.pid).children()
-            answering = [child for child in children if child.memory_info().rss > 100e6]
-            assert len(answering) == processes
-            answered = _ask_repeatedly(cluster, BODY).count(200)
-            assert answered == CONNECTIONS
-            assert _read_answer_count(cluster, monitor) == CONNECTIONS, (
+            workers = [child for child in children if child.memory_info().rss > 100e6]
+            assert len(workers) == processes
+            answer_count = _ask_repeatedly(cluster, BODY).count(200)
+            assert answer_count == CONNECTIONS
+            assert _read_answer_count(cluster, monitor_key) == CONNECTIONS, (
                 "a process does not report the counts of all processes"
             )
             cluster.release("ann", 1)
@@ -77,14 +77,14 @@ def test_concurrent_processes_share_counts_and_follow_a_release(
             cluster.gateway = None
         path = cluster.settings.home / "gateway" / "throughput.json"
         measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
-        assert measured["base"]["requests"] == answered, (
+        assert measured["base"]["requests"] == answer_count, (
             "the file must count all processes since the last start"
         )
 
 
-def _read_answer_count(stack: Stack, monitor: str) -> float:
+def _read_answer_count(stack: Stack, monitor_key: str) -> float:
     """Return the answer count in `/metrics`; each connection may reach a different process."""
-    headers = {"Authorization": f"Bearer {monitor}"}
+    headers = {"Authorization": f"Bearer {monitor_key}"}
     answers = [
         httpx.get(f"{stack.url}/metrics", headers=headers, timeout=60, trust_env=False)
         for _ in range(6)

@@ -32,7 +32,7 @@ from twin_cli.commands.routing_command import build_routing_summary, preview_rou
 
 from tests.free_ports import free_port
 from tests.live.gateway.clock_home import AUTHOR, BASE, clock_question, prepare_home, small_talk
-from tests.live.gateway.market import TWIN, Market, MarketSize
+from tests.live.gateway.gateway_cluster import TWIN, Cluster, ClusterSize
 from tests.live.gateway.stack import Stack, new_stack, slow_down_provider
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behavior, read_bill
@@ -55,22 +55,22 @@ PROMPT_NANO, TOKEN_NANO = 150, 600  # nano-dollars per token of prompt and answe
 BUDGET = 10_000.0
 
 
-SHORT = MarketSize(label_count=70, margin=0.1, gateway_count=2, question_count=11)
-LONG = MarketSize(label_count=300, margin=0.03, gateway_count=4, question_count=44)
+SHORT = ClusterSize(label_count=70, margin=0.1, gateway_count=2, question_count=11)
+LONG = ClusterSize(label_count=300, margin=0.03, gateway_count=4, question_count=44)
 
 
 @pytest.fixture(
     scope="module",
     params=[pytest.param(SHORT, id="short"), pytest.param(LONG, id="long", marks=pytest.mark.long)],
 )
-def market(
+def cluster(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
     gateway_weights: Path,
     tiny_gguf: Path,
-) -> Iterator[Market]:
+) -> Iterator[Cluster]:
     """Start the gateways and create the keys, before any label exists."""
-    size: MarketSize = request.param
+    size: ClusterSize = request.param
     folder = tmp_path_factory.mktemp("market")
     provider = PaidProvider(
         Behavior(latency_s=0.005, token_s=0.01, reads=True), folder / "bill.jsonl"
@@ -110,12 +110,12 @@ def market(
                 list(pool.map(Stack.start_gateway, [stack, *other_stacks]))
             instance = dg.DagsterInstance.ephemeral()
             instance.add_dynamic_partitions(str(authors.name), [AUTHOR])
-            new_market = Market(size, [stack, *other_stacks], provider, instance)
-            new_market.site_key = new_market.create_key("a site")
-            new_market.friend_key = new_market.create_key(
+            new_cluster = Cluster(size, [stack, *other_stacks], provider, instance)
+            new_cluster.site_key = new_cluster.create_key("a site")
+            new_cluster.friend_key = new_cluster.create_key(
                 "a friend", aliases=frozenset({PAID}), usd_per_day=1.0
             )
-            yield new_market
+            yield new_cluster
         finally:
             for other_stack in other_stacks:
                 other_stack.stop()
@@ -123,37 +123,37 @@ def market(
 
 
 @pytest.fixture(scope="module")
-def purchase(market: Market) -> dict[str, Any]:
+def purchase(cluster: Cluster) -> dict[str, Any]:
     """Ask questions at every gateway, and buy labels for them."""
     questions = [
         clock_question(n // 2) if n % 2 else small_talk(n // 2)
-        for n in range(market.size.label_count)
+        for n in range(cluster.size.label_count)
     ]
     with ThreadPoolExecutor(4) as pool:
         list(
             pool.map(
-                lambda number: market.ask(
+                lambda number: cluster.ask(
                     questions[number],
-                    gateway=number % len(market.gateways),
+                    gateway=number % len(cluster.gateways),
                     user=f"reader {number}",
                 ),
                 range(len(questions)),
             )
         )
-    market.wait_for_answers(len(questions))
-    market.materialize(interactions)
-    return market.materialize(routing_labels, usd=1.0, most_labels=len(questions))
+    cluster.wait_for_answers(len(questions))
+    cluster.materialize(interactions)
+    return cluster.materialize(routing_labels, usd=1.0, most_labels=len(questions))
 
 
 @pytest.fixture(scope="module")
-def adoption(market: Market, purchase: dict[str, Any]) -> dict[str, Any]:
+def adoption(cluster: Cluster, purchase: dict[str, Any]) -> dict[str, Any]:
     """Fit a policy, and wait until every gateway has read it."""
-    result = market.materialize(routing_policy)
+    result = cluster.materialize(routing_policy)
     assert result["routed"], result["why"]
-    for number in range(len(market.gateways)):
-        market.stack.wait(
+    for number in range(len(cluster.gateways)):
+        cluster.stack.wait(
             lambda number=number: (
-                market.ask(clock_question(900), gateway=number)["route"] != "stable"
+                cluster.ask(clock_question(900), gateway=number)["route"] != "stable"
             )
         )
     return result
@@ -188,15 +188,15 @@ CLIENT_METHODS = {"whole": ask_chat, "stream": ask_stream, "responses": ask_resp
 
 
 @pytest.fixture(scope="module")
-def traffic(market: Market, adoption: dict[str, Any]) -> AnsweredTraffic:
+def traffic(cluster: Cluster, adoption: dict[str, Any]) -> AnsweredTraffic:
     """Ask clock questions and small talk with every client method, spread over all gateways."""
-    jobs = [(name, n) for name in CLIENT_METHODS for n in range(market.size.question_count)]
+    jobs = [(name, n) for name in CLIENT_METHODS for n in range(cluster.size.question_count)]
 
     def run(item: tuple[int, tuple[str, int]]) -> tuple[str, str]:
         number, (name, turn) = item
         question = (clock_question if turn % 4 == 1 else small_talk)(1_000 + number)
-        gateway = market.gateways[number % len(market.gateways)]
-        return name, CLIENT_METHODS[name](gateway, market.site_key, question)
+        gateway = cluster.gateways[number % len(cluster.gateways)]
+        return name, CLIENT_METHODS[name](gateway, cluster.site_key, question)
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(run, enumerate(jobs)))
@@ -207,37 +207,37 @@ def traffic(market: Market, adoption: dict[str, Any]) -> AnsweredTraffic:
 
 
 def test_labels_are_bought_for_the_questions_of_readers(
-    market: Market, purchase: dict[str, Any]
+    cluster: Cluster, purchase: dict[str, Any]
 ) -> None:
     assert purchase["claims"] == ["topic", "voice"], purchase["certificates"]
-    assert purchase["labels"] == purchase["new_labels"] == market.size.label_count
+    assert purchase["labels"] == purchase["new_labels"] == cluster.size.label_count
     assert purchase["withdrawn"] == []
-    tables = Tables(market.settings.tables_base, state=State.open(market.settings.state_address))
+    tables = Tables(cluster.settings.tables_base, state=State.open(cluster.settings.state_address))
     labels = tables.read("routing_labels", AUTHOR).filter(pl.col("source") != "plant")
     assert set(labels["source"]) == {"recorded"}
-    assert labels["reader"].n_unique() == market.size.label_count
-    bill = market.provider.bill
-    assert bill.requests == market.size.label_count
-    assert market.settled_nano() == bill.nano > 0
+    assert labels["reader"].n_unique() == cluster.size.label_count
+    bill = cluster.provider.bill
+    assert bill.requests == cluster.size.label_count
+    assert cluster.settled_nano() == bill.nano > 0
     assert purchase["usd"] == pytest.approx(
         bill.nano / NANO_PER_DOLLAR, abs=1e-6
     )  # rounded to six decimals
 
 
-def test_the_gateways_follow_the_fitted_policy(market: Market, adoption: dict[str, Any]) -> None:
-    policy = read_routing_policy(policy_path(market.settings.home, AUTHOR))
+def test_the_gateways_follow_the_fitted_policy(cluster: Cluster, adoption: dict[str, Any]) -> None:
+    policy = read_routing_policy(policy_path(cluster.settings.home, AUTHOR))
     assert policy.step.certified
     assert 0.3 <= 1.0 - policy.step.kept <= 0.7  # half of the questions were small talk
     trace_ids: list[str] = []
-    for number in range(len(market.gateways)):
-        small_talk_answers = [market.ask(small_talk(800 + n), gateway=number) for n in range(4)]
-        clock_answers = [market.ask(clock_question(910 + n), gateway=number) for n in range(4)]
+    for number in range(len(cluster.gateways)):
+        small_talk_answers = [cluster.ask(small_talk(800 + n), gateway=number) for n in range(4)]
+        clock_answers = [cluster.ask(clock_question(910 + n), gateway=number) for n in range(4)]
         # Some questions do not resemble the labels.
         assert [trace["route"] for trace in small_talk_answers].count("stable") >= 2
         assert [trace["route"] for trace in clock_answers].count("routed:paid") >= 2
         trace_ids += [small_talk_answers[0]["trace_id"], clock_answers[0]["trace_id"]]
     for trace_id in trace_ids:
-        explanation_text = _render_explanation(market, trace_id)
+        explanation_text = _render_explanation(cluster, trace_id)
         assert "routing reason: " in explanation_text
         assert "gain " in explanation_text
         assert "threshold " in explanation_text
@@ -245,71 +245,73 @@ def test_the_gateways_follow_the_fitted_policy(market: Market, adoption: dict[st
 
 
 def test_every_client_method_is_answered_and_the_account_equals_the_bill(
-    market: Market, traffic: AnsweredTraffic
+    cluster: Cluster, traffic: AnsweredTraffic
 ) -> None:
     assert traffic.texts.keys() == CLIENT_METHODS.keys()
     assert [name for name, texts in traffic.texts.items() if not all(texts)] == []
     assert sum(len(texts) for texts in traffic.texts.values()) == traffic.question_count
-    assert market.settled_nano() == market.provider.bill.nano
+    assert cluster.settled_nano() == cluster.provider.bill.nano
 
 
-def test_the_reported_saving_contains_the_true_one(
-    market: Market, adoption: dict[str, Any], traffic: AnsweredTraffic
+def test_the_reported_range_contains_the_true_saving(
+    cluster: Cluster, adoption: dict[str, Any], traffic: AnsweredTraffic
 ) -> None:
     written_at = datetime.fromisoformat(
-        read_routing_policy(policy_path(market.settings.home, AUTHOR)).written_at
+        read_routing_policy(policy_path(cluster.settings.home, AUTHOR)).written_at
     )
-    interactions_table = market.wait_for_answers(
-        market.size.label_count + traffic.question_count + 8 * len(market.gateways)
+    interactions_table = cluster.wait_for_answers(
+        cluster.size.label_count + traffic.question_count + 8 * len(cluster.gateways)
     )
     own_answers = interactions_table.filter(
         (pl.col("route") == "stable") & (pl.col("started_at") >= written_at)
     )
-    result = build_routing_summary(market.settings, read_author(market.settings, AUTHOR))
+    result = build_routing_summary(cluster.settings, read_author(cluster.settings, AUTHOR))
     saved_usd = result["saved_usd"]
-    billed_before = market.provider.bill.nano
+    billed_before = cluster.provider.bill.nano
     with ThreadPoolExecutor(4) as pool:  # the actual price, from the provider's bill
         list(
             pool.map(
-                lambda question: market.ask(question, key=market.friend_key, model=f"{TWIN}@paid"),
+                lambda question: cluster.ask(
+                    question, key=cluster.friend_key, model=f"{TWIN}@paid"
+                ),
                 own_answers["question"].to_list(),
             )
         )
-    true_saving_usd = (market.provider.bill.nano - billed_before) / NANO_PER_DOLLAR
+    true_saving_usd = (cluster.provider.bill.nano - billed_before) / NANO_PER_DOLLAR
     assert own_answers.height >= 10
     assert 0 < saved_usd["low"] <= true_saving_usd <= saved_usd["high"], (
         saved_usd,
         true_saving_usd,
     )
-    assert market.settled_nano() == market.provider.bill.nano
+    assert cluster.settled_nano() == cluster.provider.bill.nano
 
 
 def test_readers_who_disconnect_pay_for_what_was_sent(
-    market: Market, traffic: AnsweredTraffic
+    cluster: Cluster, traffic: AnsweredTraffic
 ) -> None:
     requests_before, settled_before, billed_before = (
-        market.provider.bill.requests,
-        market.settled_nano(),
-        _billed_nano(market),
+        cluster.provider.bill.requests,
+        cluster.settled_nano(),
+        _billed_nano(cluster),
     )
     question = f"{clock_question(930)} (long)"
-    with ThreadPoolExecutor(4) as pool, slow_down_provider(market.provider, 0.4):
-        list(pool.map(lambda n: _disconnect(market, n, question), range(4)))
-        market.stack.wait(lambda: market.provider.bill.requests == requests_before + 4)
-    disconnected = read_bill(market.provider.bill.path)[-4:]
+    with ThreadPoolExecutor(4) as pool, slow_down_provider(cluster.provider, 0.4):
+        list(pool.map(lambda n: _disconnect(cluster, n, question), range(4)))
+        cluster.stack.wait(lambda: cluster.provider.bill.requests == requests_before + 4)
+    disconnected = read_bill(cluster.provider.bill.path)[-4:]
     assert {line["outcome"] for line in disconnected} == {"left"}
     # The provider had sent some tokens that nobody had read yet.
-    billed_nano = _billed_nano(market) - billed_before
-    difference_nano = market.settled_nano() - settled_before - billed_nano
+    billed_nano = _billed_nano(cluster) - billed_before
+    difference_nano = cluster.settled_nano() - settled_before - billed_nano
     assert abs(difference_nano) <= 4 * 2 * TOKEN_NANO
 
 
 def test_a_key_stays_within_its_limit_over_all_gateways(
-    market: Market, traffic: AnsweredTraffic
+    cluster: Cluster, traffic: AnsweredTraffic
 ) -> None:
     limit = 0.0003
-    key = market.create_key("a small key", aliases=frozenset({PAID}), usd_per_day=limit)
-    billed_before, settled_before = _billed_nano(market), market.settled_nano()
+    key = cluster.create_key("a small key", aliases=frozenset({PAID}), usd_per_day=limit)
+    billed_before, settled_before = _billed_nano(cluster), cluster.settled_nano()
     body = {
         "model": f"{TWIN}@paid",
         "messages": [{"role": "user", "content": f"{clock_question(940)} (long)"}],
@@ -317,14 +319,16 @@ def test_a_key_stays_within_its_limit_over_all_gateways(
     with ThreadPoolExecutor(16) as pool:
         statuses = list(
             pool.map(
-                lambda n: market.gateways[n % len(market.gateways)].post(body, key=key).status_code,
+                lambda n: (
+                    cluster.gateways[n % len(cluster.gateways)].post(body, key=key).status_code
+                ),
                 range(16),
             )
         )
     assert set(statuses) == {200, 429}
-    assert 0 < _billed_nano(market) - billed_before <= limit * NANO_PER_DOLLAR
-    assert market.settled_nano() - settled_before == _billed_nano(market) - billed_before
-    answer = _ask_paid_question(market, "", key=key).json()["twin"]
+    assert 0 < _billed_nano(cluster) - billed_before <= limit * NANO_PER_DOLLAR
+    assert cluster.settled_nano() - settled_before == _billed_nano(cluster) - billed_before
+    answer = _ask_paid_question(cluster, "", key=key).json()["twin"]
     assert answer["route"] == "stable"
     assert "budget used up: answered by the author's model" in answer["degraded"]
 
@@ -332,19 +336,19 @@ def test_a_key_stays_within_its_limit_over_all_gateways(
 @pytest.mark.drawn(1)
 @pytest.mark.parametrize("failure", ["429", "500", "broken", "cut"])
 def test_a_failing_provider_is_replaced_and_paid_at_most_once(
-    market: Market, traffic: AnsweredTraffic, failure: str
+    cluster: Cluster, traffic: AnsweredTraffic, failure: str
 ) -> None:
     requests_before, settled_before, billed_before = (
-        market.provider.bill.requests,
-        market.settled_nano(),
-        _billed_nano(market),
+        cluster.provider.bill.requests,
+        cluster.settled_nano(),
+        _billed_nano(cluster),
     )
-    answer = _ask_paid_question(market, f" ({failure})", stream=failure == "broken")
+    answer = _ask_paid_question(cluster, f" ({failure})", stream=failure == "broken")
     assert "answered" in answer.text
     assert "by stable" in answer.text
-    assert market.provider.bill.requests == requests_before + 1
-    billed_nano = _billed_nano(market) - billed_before
-    difference_nano = market.settled_nano() - settled_before - billed_nano
+    assert cluster.provider.bill.requests == requests_before + 1
+    billed_nano = _billed_nano(cluster) - billed_before
+    difference_nano = cluster.settled_nano() - settled_before - billed_nano
     if failure == "cut":  # the maximum cost counts, because the computed tokens are unknown
         assert difference_nano >= 0
     elif failure == "broken":  # without usage, the gateway counts the prompt
@@ -354,10 +358,10 @@ def test_a_failing_provider_is_replaced_and_paid_at_most_once(
 
 
 def test_a_gateway_killed_amid_paid_streams_stays_within_its_reservations(
-    market: Market, traffic: AnsweredTraffic
+    cluster: Cluster, traffic: AnsweredTraffic
 ) -> None:
-    settled_before, billed_before = market.settled_nano(), _billed_nano(market)
-    stream_count = 3 * len(market.gateways)
+    settled_before, billed_before = cluster.settled_nano(), _billed_nano(cluster)
+    stream_count = 3 * len(cluster.gateways)
     all_started = threading.Barrier(stream_count + 1, timeout=120)
 
     def read(number: int) -> str:
@@ -366,10 +370,10 @@ def test_a_gateway_killed_amid_paid_streams_stays_within_its_reservations(
             "messages": [{"role": "user", "content": f"{clock_question(960 + number)} (long)"}],
             "stream": True,
         }
-        stack = market.gateways[number % len(market.gateways)]
+        stack = cluster.gateways[number % len(cluster.gateways)]
         text = ""
         try:
-            with _open_stream(stack, body, market.friend_key) as answer:
+            with _open_stream(stack, body, cluster.friend_key) as answer:
                 for line in answer.iter_lines():
                     if '"content":"' in line and not text:
                         all_started.wait()
@@ -379,61 +383,61 @@ def test_a_gateway_killed_amid_paid_streams_stays_within_its_reservations(
         return "whole" if "[DONE]" in text else "lost"
 
     with ThreadPoolExecutor(stream_count) as pool:
-        with slow_down_provider(market.provider, 0.5):
+        with slow_down_provider(cluster.provider, 0.5):
             futures = [pool.submit(read, number) for number in range(stream_count)]
             all_started.wait()
-            market.gateways[-1].worker().send_signal(signal.SIGKILL)
+            cluster.gateways[-1].worker().send_signal(signal.SIGKILL)
         outcomes = [future.result() for future in futures]
-    market.gateways.pop().stop()
+    cluster.gateways.pop().stop()
     assert outcomes.count("whole") == stream_count - 3
-    market.stack.wait(
-        lambda: len(read_bill(market.provider.bill.path)) == market.provider.bill.requests
+    cluster.stack.wait(
+        lambda: len(read_bill(cluster.provider.bill.path)) == cluster.provider.bill.requests
     )
-    rows = market.account().rows()
-    reserved = sum(int(row["reserved_nano"]) for row in rows)
-    billed = _billed_nano(market) - billed_before
+    rows = cluster.account().rows()
+    reserved_nano = sum(int(row["reserved_nano"]) for row in rows)
+    billed_nano = _billed_nano(cluster) - billed_before
     # The killed gateway's reservations count in full after their deadline.
-    assert reserved > 0
-    spent_nano = market.spent_nano() - settled_before
-    assert spent_nano < billed <= spent_nano + reserved
+    assert reserved_nano > 0
+    spent_nano = cluster.spent_nano() - settled_before
+    assert spent_nano < billed_nano <= spent_nano + reserved_nano
 
 
 def test_without_budget_the_homes_own_model_answers(
-    market: Market, traffic: AnsweredTraffic
+    cluster: Cluster, traffic: AnsweredTraffic
 ) -> None:
-    account = market.account()
+    account = cluster.account()
     total = account.sum_spending()
     remaining_usd = BUDGET - total.usd - total.reserved_usd - 1e-6  # less than any answer costs
     # The home has one budget, and here a teacher has spent it.
     account.settle(
         account.reserve(purpose="teacher", author="", key="", max_usd=remaining_usd), remaining_usd
     )
-    requests_before = market.provider.bill.requests
-    twins = [market.ask(clock_question(970 + n)) for n in range(4)]
+    requests_before = cluster.provider.bill.requests
+    twins = [cluster.ask(clock_question(970 + n)) for n in range(4)]
     assert {twin["route"] for twin in twins} == {"stable"}
     # The gateway reads the spending once a minute.
     reasons = [twin["degraded"] for twin in twins]
     assert sum("budget used up" in reason or "margin not held" in reason for reason in reasons) >= 2
-    refused = market.stack.post(
+    refusal = cluster.stack.post(
         {"model": f"{TWIN}@paid", "messages": [{"role": "user", "content": clock_question(1)}]},
-        key=market.friend_key,
+        key=cluster.friend_key,
     )
-    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")
-    assert market.provider.bill.requests == requests_before
+    assert (refusal.status_code, refusal.json()["error"]["code"]) == (429, "paid_budget_used_up")
+    assert cluster.provider.bill.requests == requests_before
 
 
-def test_every_trace_explains_its_route(market: Market, traffic: AnsweredTraffic) -> None:
+def test_every_trace_explains_its_route(cluster: Cluster, traffic: AnsweredTraffic) -> None:
     time.sleep(2.0)  # the gateways export spans in batches
     routed = [
         trace
-        for trace in market.read_traces()
+        for trace in cluster.read_traces()
         if trace.get("twin.route") in {"stable", "routed:paid"}
     ]
     routed_with_reason = [trace for trace in routed if trace.get("twin.routing")]
     # Questions before the policy have no reason.
     assert len(routed_with_reason) >= traffic.question_count
-    assert len(routed) - len(routed_with_reason) <= market.size.label_count + 20 * len(
-        market.gateways
+    assert len(routed) - len(routed_with_reason) <= cluster.size.label_count + 20 * len(
+        cluster.gateways
     )
     for trace in routed_with_reason:
         assert "gain " in trace["twin.routing"] or trace["twin.routing"].startswith("not routed: ")
@@ -444,28 +448,28 @@ def test_every_trace_explains_its_route(market: Market, traffic: AnsweredTraffic
 
 
 def _ask_paid_question(
-    market: Market, suffix: str, *, key: str = "", stream: bool = False
+    cluster: Cluster, suffix: str, *, key: str = "", stream: bool = False
 ) -> httpx.Response:
     """Return the answer to a question that `twin routing try` assigns to the paid model."""
-    author = read_author(market.settings, AUTHOR)
+    author = read_author(cluster.settings, AUTHOR)
     for number in range(950, 990):
         question = clock_question(number) + suffix
-        if preview_routing(market.settings, author, question)["model"] != PAID:
+        if preview_routing(cluster.settings, author, question)["model"] != PAID:
             continue
         body = {
             "model": TWIN,
             "messages": [{"role": "user", "content": question}],
             "stream": stream,
         }
-        answer = market.stack.post(body, key=key or market.site_key)
+        answer = cluster.stack.post(body, key=key or cluster.site_key)
         assert answer.status_code == 200, answer.text
         if "routed:paid" in answer.text:
             return answer
     raise AssertionError("no question was routed to the paid model")
 
 
-def _billed_nano(market: Market) -> int:
-    return market.provider.bill.nano
+def _billed_nano(cluster: Cluster) -> int:
+    return cluster.provider.bill.nano
 
 
 def _open_stream(stack: Stack, body: dict[str, Any], key: str) -> Any:
@@ -479,21 +483,21 @@ def _open_stream(stack: Stack, body: dict[str, Any], key: str) -> Any:
     )
 
 
-def _disconnect(market: Market, number: int, question: str) -> None:
+def _disconnect(cluster: Cluster, number: int, question: str) -> None:
     """Read the first token of a paid stream, then disconnect."""
     body = {
         "model": f"{TWIN}@paid",
         "messages": [{"role": "user", "content": question}],
         "stream": True,
     }
-    stack = market.gateways[number % len(market.gateways)]
-    with _open_stream(stack, body, market.friend_key) as answer:
+    stack = cluster.gateways[number % len(cluster.gateways)]
+    with _open_stream(stack, body, cluster.friend_key) as answer:
         next(line for line in answer.iter_lines() if '"content":"' in line)
 
 
-def _render_explanation(market: Market, trace_id: str) -> str:
+def _render_explanation(cluster: Cluster, trace_id: str) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
-    explanation = explain(market.settings, trace_id)
+    explanation = explain(cluster.settings, trace_id)
     assert explanation.trace["twin.stages"].startswith("choose_model ")
     console.print(build_explanation_tree(explanation))
     return console.export_text()

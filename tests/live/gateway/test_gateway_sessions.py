@@ -2,8 +2,8 @@
 
 An answer to a reader starts with the author's own sentence, which shows that the search used the
 question and nothing else. A program's own request is answered in its format and does not count
-as a reader's question. `test_gateway_disconnects.py` tests disconnects, and
-`test_gateway_permissions.py` tests repeated requests.
+as a reader's question. `test_gateway_disconnects.py` tests disconnects, and `test_gateway_paid.py`
+tests repeated requests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Request every route of the LiteLLM proxy through the gateway, and print which routes exist.
 
 The routes come from the proxy's OpenAPI document and from its router, because the document omits
-some. The proxy is not started; routes that the gateway allows return another status than 404.
+some. The proxy is not started; routes that the gateway allows return a status other than 404.
 """
 
 from __future__ import annotations

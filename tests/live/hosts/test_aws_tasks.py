@@ -59,7 +59,8 @@ def hosts(
             hosts[name] = Host(tmp_path / name, environment | credentials | ports)
             stack.callback(hosts[name].stop)
         bucket = environment["TWIN_STORE_URI"].removeprefix("s3://").partition("/")[0]
-        assert bucket in {b["Name"] for b in make_s3_client(s3_endpoint).list_buckets()["Buckets"]}
+        buckets = make_s3_client(s3_endpoint).list_buckets()["Buckets"]
+        assert bucket in {existing["Name"] for existing in buckets}
         yield hosts
 
 

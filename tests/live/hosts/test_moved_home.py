@@ -35,9 +35,9 @@ def old_host(tmp_path: Path, shared: dict[str, str]) -> Iterator[Host]:
 
 def count_rows(settings: Settings) -> dict[str, int]:
     count = sa.select(sa.func.count())
-    with closing(State.open(settings.state_address)) as state, state.read_transaction() as sql:
+    with closing(State.open(settings.state_address)) as state, state.read_transaction() as reader:
         return {
-            table.name: sql.execute(count.select_from(table)).scalar_one()
+            table.name: reader.execute(count.select_from(table)).scalar_one()
             for table in metadata.sorted_tables
         }
 

@@ -50,7 +50,7 @@ with ModelServers(settings).serve_version(version) as server:
 def hosts(
     tmp_path: Path, shared: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Host, Host, Host, BaseWithAdapters]]:
-    """Return the hosts that train, serve and judge, and the server's loaded adapters."""
+    """Yield the hosts that train, serve and judge, and the server's loaded adapters."""
     training_host = Host(tmp_path / "trains", shared)
     prepare_host(training_host, monkeypatch)
     adapters = BaseWithAdapters(training_host.folder / "tiny", "tiny", "float32")

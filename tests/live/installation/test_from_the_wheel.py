@@ -62,14 +62,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def build_environment(site: Path, **more: str) -> dict[str, str]:
+def build_environment(site: Path, **variables: str) -> dict[str, str]:
     """Return an environment in which Python finds the unpacked wheel before the working tree."""
     inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("TWIN_", "DAGSTER_", "LANGFUSE_"))
     }
-    return inherited | {"PYTHONPATH": str(site)} | more
+    return inherited | {"PYTHONPATH": str(site)} | variables
 
 
 def run(

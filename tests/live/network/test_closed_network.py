@@ -1,4 +1,4 @@
-"""The isolated network records outgoing packets and nothing else."""
+"""Test that the isolated network records outgoing packets and nothing else."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_every_command_has_help(newcomer: Newcomer) -> None:
 def test_every_import_of_our_modules_succeeds(newcomer: Newcomer) -> None:
     excluded = {*OPTIONAL, *UNDECLARED}
     external_modules = {
-        found.module for found in third_party_imports() if found.top not in excluded
+        imported.module for imported in third_party_imports() if imported.top not in excluded
     }
     script = newcomer.work_dir / "import_all.py"
     script.write_text(IMPORT_ALL)

@@ -29,7 +29,7 @@ from twin_cli.commands.stopping import end_stack
 
 from tests.conftest import ROOT
 from tests.live.dagster_sensors import stop_sensor
-from tests.live.processes.foreign_page import QUERY, foreign_page, owner_browser
+from tests.live.processes.cross_origin_page import QUERY, cross_origin_page, owner_browser
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.erasure.dagster_records import open_records
@@ -133,7 +133,10 @@ def launch(dagster: DagsterHTTP, job: str, author: str) -> str:
 
 def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> None:
     dagster.add_author("eve")
-    with owner_browser(stack.settings, dagster.url) as browser, foreign_page(dagster.url) as page:
+    with (
+        owner_browser(stack.settings, dagster.url) as browser,
+        cross_origin_page(dagster.url) as page,
+    ):
         tab = browser.new_page()
         tab.goto(page)
         tab.wait_for_function("document.title !== ''", timeout=60_000)
@@ -153,10 +156,10 @@ def test_a_run_is_launched_followed_and_joined(
     run_id, is_new = launch_or_join(dagster, "retrain_twin", "jose")
     assert is_new
     assert launch_or_join(dagster, "retrain_twin", "jose") == (run_id, False)
-    followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
-    assert followed.succeeded
-    assert followed.run.tags["dagster/partition"] == "jose"
-    assert not followed.failed_checks
+    result = follow_run(dagster, run_id, display=display, title="train", stack=stack)
+    assert result.succeeded
+    assert result.run.tags["dagster/partition"] == "jose"
+    assert not result.failed_checks
     assert "checkpoint done" in read_output(display)
     reports = [event.progress for event in dagster.events(run_id)[0] if event.progress]
     assert reports == [{"step": 1, "steps": 2, "loss": 2.0}, {"step": 2, "steps": 2, "loss": 1.0}]
@@ -198,18 +201,18 @@ def test_a_failed_step_is_reported_with_its_first_cause(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     run_id = launch(dagster, "import_posts", "broken")
-    followed = follow_run(dagster, run_id, display=display, title="import", stack=stack)
-    assert followed.run.status == "FAILURE"
-    assert not followed.run.will_be_retried  # only a dead worker is retried
-    assert any("no space left on device" in cause for cause in followed.failures)
+    result = follow_run(dagster, run_id, display=display, title="import", stack=stack)
+    assert result.run.status == "FAILURE"
+    assert not result.run.will_be_retried  # only a dead worker is retried
+    assert any("no space left on device" in cause for cause in result.failures)
 
 
 def test_a_failed_check_is_named(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     run_id = launch(dagster, "retrain_twin", "worse")
-    followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
-    assert followed.failed_checks == ("beats_base_model",)
+    result = follow_run(dagster, run_id, display=display, title="train", stack=stack)
+    assert result.failed_checks == ("beats_base_model",)
 
 
 def test_a_manual_move_is_recorded_as_a_materialization(dagster: DagsterHTTP, stack: Stack) -> None:
@@ -246,9 +249,9 @@ def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
     assert retry != run_id
     wait_for_status(dagster, retry, ["STARTED"])  # `end_run` may not end a run that is starting
     dagster.end_run(retry)
-    followed = follow_run(dagster, run_id, display=display, title="train", stack=stack)
-    assert followed.run.run_id == retry
-    assert followed.run.status == "CANCELED"
+    result = follow_run(dagster, run_id, display=display, title="train", stack=stack)
+    assert result.run.run_id == retry
+    assert result.run.status == "CANCELED"
     assert "worker died" in read_output(display)
 
 
@@ -397,25 +400,25 @@ def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
     settings.home.mkdir()
     settings.logs_dir.symlink_to(process_logs)
     try:
-        crashed = start(settings)
-        dagster = DagsterHTTP.for_home(crashed.settings)
+        crashed_stack = start(settings)
+        dagster = DagsterHTTP.for_home(crashed_stack.settings)
         run_id = launch(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        processes = find_marked_processes(crashed.record.instance)
+        processes = find_marked_processes(crashed_stack.record.instance)
         for process in processes:
             process.kill()  # all at once, as in a power cut
         psutil.wait_procs(processes, timeout=20)
         # The restarting command is killed before it starts the daemon; the next command attaches.
-        restarted = start(settings, with_daemon=False)
-        assert restarted.record.ports == crashed.record.ports
+        restarted_stack = start(settings, with_daemon=False)
+        assert restarted_stack.record.ports == crashed_stack.record.ports
         assert dagster.read_run(run_id).status == "STARTED"
-        wait_for_services(restarted, ("dagster-webserver",), display=display)
+        wait_for_services(restarted_stack, ("dagster-webserver",), display=display)
         assert dagster.read_run(run_id).status == "CANCELED"
         assert "was interrupted" in read_output(display)
-        assert restarted.supervisor.states()["dagster-daemon"].is_up
+        assert restarted_stack.supervisor.states()["dagster-daemon"].is_up
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])
-        wait_for_services(restarted, ("dagster-webserver",), display=display)
+        wait_for_services(restarted_stack, ("dagster-webserver",), display=display)
         assert dagster.read_run(run_id).status == "STARTED"
     finally:
         stop_stack(settings)

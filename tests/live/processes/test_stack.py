@@ -94,7 +94,7 @@ def is_complete(stack: Stack) -> bool:
 
 
 @pytest.fixture
-def bystander() -> Iterator[subprocess.Popen[bytes]]:
+def unrelated_process() -> Iterator[subprocess.Popen[bytes]]:
     """Run a similar process of the same user that does not belong to the stack."""
     process = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(600)"],
@@ -106,7 +106,7 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_stop_ends_all_processes_of_the_stack_and_no_others(
-    settings: Settings, bystander: subprocess.Popen[bytes]
+    settings: Settings, unrelated_process: subprocess.Popen[bytes]
 ) -> None:
     stack = start_stack(settings, programs=make_programs)
     assert eventually(lambda: is_complete(stack))
@@ -119,7 +119,7 @@ def test_stop_ends_all_processes_of_the_stack_and_no_others(
     assert stopped.was_running
     assert find_marked_processes(stack.record.instance) == []
     assert [name for name, identity in pids.items() if find_process(identity)] == []
-    assert bystander.poll() is None
+    assert unrelated_process.poll() is None
     assert find_stack(settings) is None
     assert not stop_stack(settings).was_running
 
@@ -147,18 +147,18 @@ def test_a_second_start_is_refused_and_the_next_stack_keeps_the_ports(settings: 
 
 
 def test_a_start_after_a_crash_ends_the_remaining_processes(settings: Settings) -> None:
-    crashed = start_stack(settings, programs=make_programs)
-    assert eventually(lambda: is_complete(crashed))
-    os.kill(crashed.identity.pid, signal.SIGKILL)
-    os.waitpid(crashed.identity.pid, 0)
+    crashed_stack = start_stack(settings, programs=make_programs)
+    assert eventually(lambda: is_complete(crashed_stack))
+    os.kill(crashed_stack.identity.pid, signal.SIGKILL)
+    os.waitpid(crashed_stack.identity.pid, 0)
     assert find_stack(settings) is None
     with pytest.raises(StackEndedError, match="died"):
-        ensure_alive(crashed)
-    remaining = find_marked_processes(crashed.record.instance)
+        ensure_alive(crashed_stack)
+    remaining = find_marked_processes(crashed_stack.record.instance)
     assert len(remaining) == 3
     lines: list[str] = []
     stack = start_stack(settings, programs=make_programs, report=lines.append)
-    assert find_marked_processes(crashed.record.instance) == []
+    assert find_marked_processes(crashed_stack.record.instance) == []
     assert any("ended without `twin stop`" in line for line in lines)
     assert any("3 processes" in line for line in lines)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
@@ -185,10 +185,10 @@ def test_a_query_during_a_stop_reports_the_stop(settings: Settings) -> None:
 
 
 def test_the_doctor_reports_processes_left_by_a_crash(settings: Settings) -> None:
-    crashed = start_stack(settings, programs=make_programs)
-    assert eventually(lambda: is_complete(crashed))
-    os.kill(crashed.identity.pid, signal.SIGKILL)
-    os.waitpid(crashed.identity.pid, 0)
+    crashed_stack = start_stack(settings, programs=make_programs)
+    assert eventually(lambda: is_complete(crashed_stack))
+    os.kill(crashed_stack.identity.pid, signal.SIGKILL)
+    os.waitpid(crashed_stack.identity.pid, 0)
     environment = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
     [port_check] = [
         check
@@ -241,11 +241,11 @@ def test_a_full_disk_does_not_end_the_supervisor(home: Settings, tmp_path: Path)
 
 
 def test_a_recorded_pid_of_another_process_is_neither_used_nor_ended(
-    settings: Settings, bystander: subprocess.Popen[bytes]
+    settings: Settings, unrelated_process: subprocess.Popen[bytes]
 ) -> None:
     stack = start_stack(settings, programs=make_programs)
     stop_stack(settings)
-    identity = identify(bystander.pid)
+    identity = identify(unrelated_process.pid)
     assert identity is not None
     earlier = ProcessIdentity(identity.pid, identity.started - 3600)
     record = read_record(settings)
@@ -253,7 +253,7 @@ def test_a_recorded_pid_of_another_process_is_neither_used_nor_ended(
     _write_record(settings, replace(record, supervisor=earlier))
     assert find_stack(settings) is None
     assert not stop_stack(settings).was_running
-    assert bystander.poll() is None
+    assert unrelated_process.poll() is None
     assert stack.record.instance == record.instance
 
 
@@ -369,11 +369,11 @@ def test_a_webserver_that_does_not_respond_does_not_prevent_the_end_of_the_stack
 def test_doctor_and_logs_name_the_program_that_does_not_start(
     settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def make_test_programs(chosen: Settings) -> Sequence[Program]:
-        web, *_ = make_programs(chosen)
+    def make_test_programs(settings: Settings) -> Sequence[Program]:
+        web, *_ = make_programs(settings)
         code = "raise SystemExit('no such model: x')"
         failing = Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)
-        chat = Program("chat", SLEEP_COMMAND, chosen.home, autostart=False)
+        chat = Program("chat", SLEEP_COMMAND, settings.home, autostart=False)
         return [web, failing, chat]
 
     stack = start_stack(settings, programs=make_test_programs)
@@ -395,11 +395,11 @@ def test_doctor_and_logs_name_the_program_that_does_not_start(
 def test_a_program_that_exits_is_reported_at_once_with_its_output(settings: Settings) -> None:
     """It is reported at the first exit, not after nine attempts."""
 
-    def make_test_programs(chosen: Settings) -> Sequence[Program]:
+    def make_test_programs(settings: Settings) -> Sequence[Program]:
         # long enough to count as started, like a page that fails after importing for five seconds
         code = "import time; time.sleep(2); raise SystemExit('No module named itsdangerous')"
-        fails = Program("chat", (sys.executable, "-c", code), chosen.home, start_s=1)
-        return [fails, Program("web", (*SLEEP_COMMAND, "60"), chosen.home, start_s=0)]
+        failing = Program("chat", (sys.executable, "-c", code), settings.home, start_s=1)
+        return [failing, Program("web", (*SLEEP_COMMAND, "60"), settings.home, start_s=0)]
 
     stack = start_stack(settings, programs=make_test_programs)
     with pytest.raises(TwinError, match="exit status 1") as error:
@@ -433,9 +433,9 @@ def test_waiting_continues_with_the_next_process_of_a_killed_program(settings: S
 def test_a_program_that_the_supervisor_gave_up_on_is_reported(settings: Settings) -> None:
     """A queued run waits for the daemon, so a daemon that cannot start is reported."""
 
-    def make_test_programs(chosen: Settings) -> Sequence[Program]:
-        fails = (sys.executable, "-c", "raise SystemExit('more than one head present')")
-        return [Program("dagster-daemon", fails, chosen.home, retries=0, start_s=1)]
+    def make_test_programs(settings: Settings) -> Sequence[Program]:
+        command = (sys.executable, "-c", "raise SystemExit('more than one head present')")
+        return [Program("dagster-daemon", command, settings.home, retries=0, start_s=1)]
 
     stack = start_stack(settings, programs=make_test_programs)
     ensure_program_works(stack, "gateway")  # not in this stack: no error

@@ -14,7 +14,7 @@ from twin_resources.storage.weights import gguf
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class TinyModel:
     """A base model with an adapter, in both formats."""
 
     base: Path
@@ -43,7 +43,7 @@ def make_adapter(base: Path, folder: Path, *, scale: float = 0.1, rslora: bool =
 
 
 @pytest.fixture(autouse=True)
-def _logs_are_kept(home: Settings, process_logs: Path) -> None:
+def _keep_logs(home: Settings, process_logs: Path) -> None:
     """Keep the servers' logs in the folder that a failed test prints."""
     home.logs_dir.symlink_to(process_logs, target_is_directory=True)
 
@@ -54,11 +54,11 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> ServedModel:
+def model(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> TinyModel:
     folder = tmp_path_factory.mktemp("served")
     base = make_tiny_model(folder / "base", smollm2)
     adapter = make_adapter(base, folder / "adapter")
-    return ServedModel(
+    return TinyModel(
         base=base,
         adapter=adapter,
         base_gguf=gguf.write_f16(base, folder / "base.gguf"),

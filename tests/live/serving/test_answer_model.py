@@ -16,7 +16,7 @@ from twin_cli.commands.answer_models import sync_answer_model
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.progress_display import ProgressDisplay
 
-from tests.live.serving.conftest import ServedModel
+from tests.live.serving.conftest import TinyModel
 from tests.live.serving.test_fleet import FleetProcess, create_client, prepared_home, start_fleet
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -45,11 +45,11 @@ def set_answer_model(
 @pytest.mark.drawn(1, of="models of other kinds")
 def test_a_folder_replaces_an_external_answer_model(
     prepared_home: Settings,
-    served: ServedModel,
+    model: TinyModel,
     start_fleet: Callable[..., FleetProcess],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    external_server = ServerProcess(prepared_home, served.base_gguf, alias="large")
+    external_server = ServerProcess(prepared_home, model.base_gguf, alias="large")
     try:
         url = external_server.wait_until_ready().url
         with pytest.raises(TwinError) as error:
@@ -77,22 +77,22 @@ def test_a_folder_replaces_an_external_answer_model(
     fleet.wait(lambda _: "Connection refused" in fleet.document()["problems"].get("ada/v1", ""))
 
     # the same weights in a folder are prepared like a base model
-    second = set_answer_model(settings, str(served.base), previous=f"{url}#large")
+    second = set_answer_model(settings, str(model.base), previous=f"{url}#large")
     assert second is not None
     assert (second.version, second.state, second.kind) == (2, "stable", "answer_model")
     assert Path(second.base_gguf).is_file()
     servers = fleet.wait(lambda servers: {"base", "ada/v2"} <= set(servers))
     assert create_client(servers["ada/v2"]).models.list().data[0].id == "ada/v2"
-    assert set_answer_model(settings, str(served.base), previous=str(served.base)) == second, (
+    assert set_answer_model(settings, str(model.base), previous=str(model.base)) == second, (
         "the same folder gave a new version"
     )
 
-    third = set_answer_model(settings, str(served.base_gguf), previous=str(served.base))
+    third = set_answer_model(settings, str(model.base_gguf), previous=str(model.base))
     assert third is not None
-    assert (third.version, third.base_gguf) == (3, str(served.base_gguf))
+    assert (third.version, third.base_gguf) == (3, str(model.base_gguf))
     fleet.wait(lambda servers: {"base", "ada/v3"} <= set(servers))
 
-    assert set_answer_model(settings, "", previous=str(served.base_gguf)) is None
+    assert set_answer_model(settings, "", previous=str(model.base_gguf)) is None
     assert read_policy(settings.policy_path).authors["ada"].stable is None
     fleet.wait(lambda servers: set(servers) == {"base"})
 

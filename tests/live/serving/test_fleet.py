@@ -18,7 +18,7 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from tests.live.serving.conftest import ServedModel
+from tests.live.serving.conftest import TinyModel
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
@@ -78,23 +78,23 @@ def start_fleet(home: Settings) -> Iterator[Callable[..., FleetProcess]]:
 
 
 @pytest.fixture
-def prepared_home(home: Settings, served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def prepared_home(home: Settings, model: TinyModel, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Return a home with the tiny base model prepared."""
-    monkeypatch.setenv("TWIN_BASE_MODEL", str(served.base))
-    settings = home.model_copy(update={"base_model": str(served.base)})
+    monkeypatch.setenv("TWIN_BASE_MODEL", str(model.base))
+    settings = home.model_copy(update={"base_model": str(model.base)})
     prepare_base_model(settings, report=lambda _line: None)
     return settings
 
 
-def make_version(number: int, served: ServedModel, *, adapter: Path | None = None) -> ServedVersion:
+def make_version(number: int, model: TinyModel, *, adapter: Path | None = None) -> ServedVersion:
     return ServedVersion(
         version=number,
         checkpoint=f"{number:064x}",
         template="t",
         folder="f",
-        adapter_gguf=str(adapter or served.adapter_gguf),
-        base=str(served.base),
-        base_gguf=str(served.base_gguf),
+        adapter_gguf=str(adapter or model.adapter_gguf),
+        base=str(model.base),
+        base_gguf=str(model.base_gguf),
     )
 
 
@@ -112,12 +112,12 @@ def find_server_processes(servers: Servers) -> list[psutil.Process]:
 
 
 def test_the_old_version_drains_after_the_new_one_has_started(
-    prepared_home: Settings, served: ServedModel, start_fleet: Callable[..., FleetProcess]
+    prepared_home: Settings, model: TinyModel, start_fleet: Callable[..., FleetProcess]
 ) -> None:
     fleet = start_fleet()
     base = fleet.wait(lambda servers: "base" in servers)["base"]
     assert oct(prepared_home.servers_path.stat().st_mode & 0o777) == "0o600"
-    release(prepared_home, ada=make_version(1, served))
+    release(prepared_home, ada=make_version(1, model))
     first = fleet.wait(lambda servers: "ada/v1" in servers)["ada/v1"]
     old_process = psutil.Process(first["pid"])
 
@@ -136,10 +136,10 @@ def test_the_old_version_drains_after_the_new_one_has_started(
 
     reader = threading.Thread(target=read)
     reader.start()
-    release(prepared_home, ada=make_version(2, served))
+    release(prepared_home, ada=make_version(2, model))
     gap_count = 0
-    while "ada/v2" not in (now := fleet.servers()):
-        gap_count += "ada/v1" not in now
+    while "ada/v2" not in (servers := fleet.servers()):
+        gap_count += "ada/v1" not in servers
         time.sleep(0.01)
     assert gap_count == 0, "the old version stopped before the new one answered"
     fleet.wait(lambda servers: "ada/v1" not in servers)
@@ -165,27 +165,27 @@ def test_a_crashed_server_is_restarted(
 
     fleet.wait(lambda servers: "base" not in servers)
     assert "base" in fleet.document()["problems"]
-    restarted = fleet.wait(lambda servers: "base" in servers)["base"]
-    assert restarted["pid"] != first["pid"]
-    assert create_client(restarted).models.list().data[0].id == "base"
+    restarted_server = fleet.wait(lambda servers: "base" in servers)["base"]
+    assert restarted_server["pid"] != first["pid"]
+    assert create_client(restarted_server).models.list().data[0].id == "base"
     assert fleet.document()["problems"] == {}
 
 
 def test_a_version_that_cannot_start_does_not_affect_others(
     prepared_home: Settings,
-    served: ServedModel,
+    model: TinyModel,
     start_fleet: Callable[..., FleetProcess],
     tmp_path: Path,
 ) -> None:
-    broken_version = make_version(1, served, adapter=tmp_path / "gone.gguf")
-    release(prepared_home, ada=broken_version, bob=make_version(7, served))
+    broken_version = make_version(1, model, adapter=tmp_path / "gone.gguf")
+    release(prepared_home, ada=broken_version, bob=make_version(7, model))
 
     fleet = start_fleet()
     fleet.wait(lambda servers: {"base", "bob/v7"} <= set(servers))
     assert "gone.gguf" in fleet.document()["problems"]["ada/v1"]
 
     # another author's release must not wait for it
-    release(prepared_home, ada=broken_version, bob=make_version(8, served))
+    release(prepared_home, ada=broken_version, bob=make_version(8, model))
     fleet.wait(lambda servers: "bob/v8" in servers and "bob/v7" not in servers)
     prepared_home.policy_path.write_text("{ not json", encoding="utf-8")
     deadline = time.monotonic() + 120
@@ -200,10 +200,10 @@ def test_a_version_that_cannot_start_does_not_affect_others(
 def test_no_server_outlives_the_fleet(
     signal_number: signal.Signals,
     prepared_home: Settings,
-    served: ServedModel,
+    model: TinyModel,
     start_fleet: Callable[..., FleetProcess],
 ) -> None:
-    release(prepared_home, ada=make_version(1, served))
+    release(prepared_home, ada=make_version(1, model))
     fleet = start_fleet()
     running = find_server_processes(fleet.wait(lambda servers: len(servers) == 2))
 
@@ -226,25 +226,25 @@ def test_no_server_outlives_the_fleet(
 
 
 def test_the_fleet_waits_for_the_base_model(
-    home: Settings, served: ServedModel, start_fleet: Callable[..., FleetProcess]
+    home: Settings, model: TinyModel, start_fleet: Callable[..., FleetProcess]
 ) -> None:
-    fleet = start_fleet(TWIN_BASE_MODEL=str(served.base))
+    fleet = start_fleet(TWIN_BASE_MODEL=str(model.base))
     deadline = time.monotonic() + 120
     while "base" not in fleet.document()["problems"] and time.monotonic() < deadline:
         time.sleep(0.1)
     assert "prepare" in fleet.document()["problems"]["base"]
 
-    settings = home.model_copy(update={"base_model": str(served.base)})
+    settings = home.model_copy(update={"base_model": str(model.base)})
     prepare_base_model(settings, report=lambda _line: None)
 
     fleet.wait(lambda servers: "base" in servers)
 
 
 def test_an_external_server_is_published_with_its_offered_names(
-    home: Settings, served: ServedModel, start_fleet: Callable[..., FleetProcess]
+    home: Settings, model: TinyModel, start_fleet: Callable[..., FleetProcess]
 ) -> None:
-    release(home, ada=make_version(1, served), bob=make_version(1, served))
-    with ModelServers(home).serve(served.base_gguf, alias="ada/v1") as external_server:
+    release(home, ada=make_version(1, model), bob=make_version(1, model))
+    with ModelServers(home).serve(model.base_gguf, alias="ada/v1") as external_server:
         fleet = start_fleet(
             TWIN_MODEL_SERVER_URL=external_server.url, TWIN_MODEL_SERVER_KEY=external_server.key
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.greedy_answers import request_answers
-from tests.live.serving.conftest import ServedModel, make_adapter
+from tests.live.serving.conftest import TinyModel, make_adapter
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
 from twin_resources.errors import TwinError
@@ -129,12 +129,12 @@ def test_smollm2_with_an_adapter_matches_transformers_and_peft(
     assert wrong_result.mean > PARITY_MEAN
 
 
-def test_a_missing_adapter_is_detected(home: Settings, served: ServedModel) -> None:
-    with ModelServers(home).serve(served.base_gguf, None, alias="tested/v1") as server:
+def test_a_missing_adapter_is_detected(home: Settings, model: TinyModel) -> None:
+    with ModelServers(home).serve(model.base_gguf, None, alias="tested/v1") as server:
         answers = request_answers(server, PROMPTS, max_tokens=ANSWER_TOKENS)
 
     result = parity.compare(
-        parity.ReferenceModel(served.base, served.adapter), PROMPTS, answers, answers
+        parity.ReferenceModel(model.base, model.adapter), PROMPTS, answers, answers
     )
 
     assert result is not None
@@ -144,9 +144,9 @@ def test_a_missing_adapter_is_detected(home: Settings, served: ServedModel) -> N
 @pytest.mark.drawn(2)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_supported_shapes_match(
-    shape: str, home: Settings, served: ServedModel, tmp_path: Path
+    shape: str, home: Settings, model: TinyModel, tmp_path: Path
 ) -> None:
-    base = copy_with_config(served.base, tmp_path / "base", SHAPES[shape])
+    base = copy_with_config(model.base, tmp_path / "base", SHAPES[shape])
     adapter = make_adapter(base, tmp_path / "adapter", rslora=True)
 
     result = measure(home, base, adapter, folder=tmp_path)
@@ -160,7 +160,7 @@ def test_all_supported_shapes_match(
 
 
 def test_the_server_has_the_same_tokenization(
-    home: Settings, served: ServedModel, smollm2: Path, shared_posts: Path
+    home: Settings, model: TinyModel, smollm2: Path, shared_posts: Path
 ) -> None:
     import httpx
     from tokenizers import Tokenizer
@@ -168,7 +168,7 @@ def test_the_server_has_the_same_tokenization(
     tokenizer = Tokenizer.from_file(str(smollm2 / "tokenizer.json"))
     posts = sorted((shared_posts / "skeeto").rglob("*.m*"))[::40]
     assert posts
-    with ModelServers(home).serve(served.base_gguf, alias="base") as server:
+    with ModelServers(home).serve(model.base_gguf, alias="base") as server:
         url = server.url.removesuffix("/v1") + "/tokenize"
         for post in posts:
             text = post.read_text(encoding="utf-8")
@@ -218,9 +218,9 @@ UNSUPPORTED_CHANGES = {
 
 
 @pytest.mark.parametrize("case", UNSUPPORTED_CHANGES)
-def test_unsupported_models_are_an_error(case: str, served: ServedModel, tmp_path: Path) -> None:
+def test_unsupported_models_are_an_error(case: str, model: TinyModel, tmp_path: Path) -> None:
     name, change, message = UNSUPPORTED_CHANGES[case]
-    folder = copy_with_edit(served.base, tmp_path / "edited", name, change)
+    folder = copy_with_edit(model.base, tmp_path / "edited", name, change)
     gguf_path = tmp_path / "out.gguf"
 
     with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_URL") as error:
@@ -231,14 +231,14 @@ def test_unsupported_models_are_an_error(case: str, served: ServedModel, tmp_pat
 
 
 def test_an_adapter_that_gguf_does_not_support_is_an_error(
-    served: ServedModel, tmp_path: Path
+    model: TinyModel, tmp_path: Path
 ) -> None:
     folder = copy_with_edit(
-        served.adapter,
+        model.adapter,
         tmp_path / "dora",
         "adapter_config.json",
         lambda document: document.update(use_dora=True),
     )
 
     with pytest.raises(TwinError, match="use_dora"):
-        gguf.write_adapter(folder, served.base, tmp_path / "out.gguf")
+        gguf.write_adapter(folder, model.base, tmp_path / "out.gguf")

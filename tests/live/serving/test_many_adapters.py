@@ -135,6 +135,6 @@ def test_each_name_answers_with_its_own_adapter(
         fleet.step()
         now += UNLOAD_DELAY_S
         fleet.step()
-        served = [names[0], *new_names[1:], *names[swap_count:]]
-        assert set(adapters.adapter_paths()) == set(served)
-        check_answers(served)
+        expected = [names[0], *new_names[1:], *names[swap_count:]]
+        assert set(adapters.adapter_paths()) == set(expected)
+        check_answers(expected)

@@ -15,7 +15,7 @@ import pytest
 from openai import OpenAI
 
 from tests.greedy_answers import request_answers
-from tests.live.serving.conftest import ServedModel
+from tests.live.serving.conftest import TinyModel
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.fleet_member import (
@@ -39,8 +39,8 @@ def wait_for_end(process: psutil.Process, *, within_s: float = 60.0) -> bool:
     return False
 
 
-def test_the_server_answers_and_ends_with_the_context(home: Settings, served: ServedModel) -> None:
-    with ModelServers(home).serve(served.base_gguf, served.adapter_gguf, alias="ada/v1") as server:
+def test_the_server_answers_and_ends_with_the_context(home: Settings, model: TinyModel) -> None:
+    with ModelServers(home).serve(model.base_gguf, model.adapter_gguf, alias="ada/v1") as server:
         client = OpenAI(base_url=server.url, api_key=server.key)
         answer = client.chat.completions.create(
             model=server.alias, messages=[{"role": "user", "content": "Hello"}], max_tokens=4
@@ -56,11 +56,11 @@ def test_the_server_answers_and_ends_with_the_context(home: Settings, served: Se
     assert wait_for_end(process, within_s=1)
 
 
-def test_a_slot_keeps_the_common_prefix_of_its_prompts(home: Settings, served: ServedModel) -> None:
+def test_a_slot_keeps_the_common_prefix_of_its_prompts(home: Settings, model: TinyModel) -> None:
     """The gate uses this for questions with the author's posts."""
     posts = "The harbour was quiet in the rain, and nobody came. " * 20
     token_counts: dict[str, list[int]] = {"posts": [], "plain": []}
-    with ModelServers(home).serve(served.base_gguf, None, alias="base") as server:
+    with ModelServers(home).serve(model.base_gguf, None, alias="base") as server:
         headers = {"Authorization": f"Bearer {server.key}"}
         for number in range(6):
             kind = "plain" if number % 3 else "posts"
@@ -84,9 +84,9 @@ def test_a_slot_keeps_the_common_prefix_of_its_prompts(home: Settings, served: S
     assert min(token_counts["plain"]) > first / 3, token_counts
 
 
-def test_a_server_with_late_metrics_counts_as_busy(home: Settings, served: ServedModel) -> None:
+def test_a_server_with_late_metrics_counts_as_busy(home: Settings, model: TinyModel) -> None:
     """A draining version is stopped only after its requests have ended."""
-    member = FleetMember("ada/v1", RequiredServer(str(served.base_gguf)), settings=home)
+    member = FleetMember("ada/v1", RequiredServer(str(model.base_gguf)), settings=home)
     try:
         deadline = time.monotonic() + 120
         while member.server is None:
@@ -113,8 +113,8 @@ def test_a_server_with_late_metrics_counts_as_busy(home: Settings, served: Serve
         member.stop()
 
 
-def test_the_key_is_required_and_not_an_argument(home: Settings, served: ServedModel) -> None:
-    with ModelServers(home).serve(served.base_gguf, alias="base") as server:
+def test_the_key_is_required_and_not_an_argument(home: Settings, model: TinyModel) -> None:
+    with ModelServers(home).serve(model.base_gguf, alias="base") as server:
         body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1}
         assert httpx.post(f"{server.url}/chat/completions", json=body).status_code == 401
         root = server.url.removesuffix("/v1")
@@ -141,7 +141,7 @@ def test_an_invalid_model_file_is_an_error(home: Settings, tmp_path: Path) -> No
 
 
 def test_a_server_ends_when_its_parent_is_killed(
-    home: Settings, served: ServedModel, tmp_path: Path
+    home: Settings, model: TinyModel, tmp_path: Path
 ) -> None:
     script = """
 import sys, time
@@ -152,7 +152,7 @@ with ModelServers(load_settings()).serve(sys.argv[1], alias="orphan") as server:
     time.sleep(60)
 """
     parent = subprocess.Popen(
-        [sys.executable, "-c", script, str(served.base_gguf)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, str(model.base_gguf)], stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
     server = psutil.Process(int(parent.stdout.readline()))
@@ -164,8 +164,8 @@ with ModelServers(load_settings()).serve(sys.argv[1], alias="orphan") as server:
     assert wait_for_end(server)
 
 
-def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -> None:
-    process = ServerProcess(home, served.base_gguf, alias="base")
+def test_requests_in_progress_are_counted(home: Settings, model: TinyModel) -> None:
+    process = ServerProcess(home, model.base_gguf, alias="base")
     try:
         server = process.wait_until_ready()
         assert warm_up(server) < 30
@@ -186,10 +186,10 @@ def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -
     assert process.has_ended()
 
 
-def test_an_external_server_is_used_by_its_model_names(home: Settings, served: ServedModel) -> None:
+def test_an_external_server_is_used_by_its_model_names(home: Settings, model: TinyModel) -> None:
     """The external server is llama.cpp's own, started separately."""
     with ModelServers(home).serve(
-        served.base_gguf, served.adapter_gguf, alias="ada/v1"
+        model.base_gguf, model.adapter_gguf, alias="ada/v1"
     ) as external_server:
         settings = home.model_copy(
             update={

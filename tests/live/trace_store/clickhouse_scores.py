@@ -45,7 +45,7 @@ class ClickHouseScores(TraceTables):
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         for score in scores:
             columns = [score.id, score.name, score.timestamp_ms]
-            rows_of_day = self._rows(
+            rows_of_day = self._select(
                 "id = ? AND name = ? AND toDate(timestamp) = "
                 "toDate(fromUnixTimestamp64Milli(?, 'UTC'))",
                 columns,
@@ -72,7 +72,7 @@ class ClickHouseScores(TraceTables):
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
         conditions = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
         values = [value for condition in query.conditions for value in condition.values]
-        rows = self._rows(conditions, values, limit=query.limit + 1)
+        rows = self._select(conditions, values, limit=query.limit + 1)
         return rows[: query.limit], len(rows) > query.limit
 
     def delete_score(self, score_id: str) -> None:
@@ -85,9 +85,11 @@ class ClickHouseScores(TraceTables):
 
     def count(self) -> int:
         """Return the number of rows, after ClickHouse has merged them."""
-        return len(self._rows("1", []))
+        return len(self._select("1", []))
 
-    def _rows(self, where: str, values: Sequence[Any], *, limit: int = 1_000_000) -> list[ScoreRow]:
+    def _select(
+        self, where: str, values: Sequence[Any], *, limit: int = 1_000_000
+    ) -> list[ScoreRow]:
         sql = (
             "SELECT row, toUnixTimestamp64Milli(timestamp) AS timestamp_ms FROM scores FINAL "
             f"WHERE {_bind_values(where, values)} ORDER BY timestamp_ms DESC, id DESC LIMIT {limit}"

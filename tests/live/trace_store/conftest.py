@@ -28,11 +28,11 @@ class RunningStore:
         return LangfuseClient(self.host, public_key=PUBLIC_KEY, secret_key=SECRET_KEY)
 
 
-Start = Callable[[], RunningStore]
+StartStore = Callable[[], RunningStore]
 
 
 @pytest.fixture
-def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
+def start_store(tmp_path: Path, process_logs: Path) -> Iterator[StartStore]:
     """Return a function that starts the store; a second call restarts it on the same database."""
     stores: list[RunningStore] = []
 
@@ -52,11 +52,11 @@ def start_store(tmp_path: Path, process_logs: Path) -> Iterator[Start]:
         return stores[-1]
 
     yield start
-    for running in stores:
-        running.process.terminate()
-        assert running.process.wait(timeout=120) in (0, -15, -9)
+    for store in stores:
+        store.process.terminate()
+        assert store.process.wait(timeout=120) in (0, -15, -9)
 
 
 @pytest.fixture
-def running(start_store: Start) -> RunningStore:
+def store(start_store: StartStore) -> RunningStore:
     return start_store()

@@ -1,4 +1,4 @@
-"""Synchronise the ledger repeatedly, in a process that a test kills."""
+"""Sync the ledger repeatedly, in a process that a test kills."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def test_the_last_value_of_each_vote_counts_on_whichever_day_it_was_changed(
     for _ in range(4):
         reported_count += environment.pass_time(hours=2).sync().changed_scores
     with environment.state.read_transaction() as connection:
-        stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
-    assert {row["id"]: row["value"] for row in stored} == value_by_vote
+        rows = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
+    assert {row["id"]: row["value"] for row in rows} == value_by_vote
     assert reported_count <= change_count, "a vote alternates between its two rows"
     assert isinstance(environment.tables, ClickHouseScores)
     assert environment.tables.count() > len(value_by_vote), "no vote was changed on another day"

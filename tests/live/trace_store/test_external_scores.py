@@ -47,17 +47,17 @@ client.shutdown()
 
 
 def test_scores_from_the_sdk_and_the_rest_api_are_counted(
-    running: RunningStore, tmp_path: Path, process_logs: Path
+    store: RunningStore, tmp_path: Path, process_logs: Path
 ) -> None:
     now = datetime.now(UTC)
     keys = (PUBLIC_KEY, SECRET_KEY)
-    with httpx.Client(base_url=running.host, auth=keys, trust_env=False, timeout=120) as http:
+    with httpx.Client(base_url=store.host, auth=keys, trust_env=False, timeout=120) as http:
         for number in range(1, 6):
             at, reader = now - timedelta(minutes=5), f"reader-{number}"
             export_spans(http, answer_span(number, at, author="ann", version="v2", reader=reader))
         run_python(
             f"TRACES = {TRACES[:3]!r}\n{SDK_SCRIPT}",
-            environment=sender_environment(running.host),
+            environment=sender_environment(store.host),
             log=process_logs / "sdk-scores.log",
         )
         for score in (
@@ -70,7 +70,7 @@ def test_scores_from_the_sdk_and_the_rest_api_are_counted(
 
     state = State.open(f"sqlite:///{tmp_path / 'state.sqlite'}")
     rules = LedgerRules(lag_s=0, closing="at_once", requests_per_minute=600)
-    with running.client() as client:
+    with store.client() as client:
         ledger = Ledger(
             state, client, rules, load_counted_scores=lambda: {"ann": read_scores(SCORE_SETTINGS)}
         )

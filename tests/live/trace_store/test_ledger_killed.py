@@ -25,7 +25,7 @@ pytestmark = pytest.mark.live
 SCORE_COUNT = 1200
 
 
-def post_scores(running: RunningStore) -> None:
+def post_scores(store: RunningStore) -> None:
     """Export traces, and post a score for each."""
     now = datetime.now(UTC)
     spans = [answer_span(number, now, author="ann") for number in range(SCORE_COUNT)]
@@ -38,20 +38,20 @@ def post_scores(running: RunningStore) -> None:
         }
         for number in range(SCORE_COUNT)
     ]
-    with httpx.Client(base_url=running.host, auth=(PUBLIC_KEY, SECRET_KEY), timeout=60) as http:
+    with httpx.Client(base_url=store.host, auth=(PUBLIC_KEY, SECRET_KEY), timeout=60) as http:
         export_spans(http, *spans)
         assert http.post("/api/public/scores", json=scores).status_code == 202
 
 
 @pytest.mark.drawn(1, of="runs that are cut short")
 def test_the_next_process_completes_the_ledger_of_a_killed_one(
-    tmp_path: Path, running: RunningStore, process_logs: Path
+    tmp_path: Path, store: RunningStore, process_logs: Path
 ) -> None:
-    post_scores(running)
+    post_scores(store)
     url = f"sqlite:///{tmp_path / 'state.sqlite'}"
     rng = random.Random(9)
     state = State.open(url)
-    command = [sys.executable, "-m", "tests.live.trace_store.ledger_reader", url, running.host]
+    command = [sys.executable, "-m", "tests.live.trace_store.ledger_reader", url, store.host]
     for number in range(8):
         with (process_logs / f"reader-{number}.log").open("wb") as log:
             reader = subprocess.Popen(
@@ -68,7 +68,7 @@ def test_the_next_process_completes_the_ledger_of_a_killed_one(
         reader.wait(20)
         with state.read_transaction() as connection:
             assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
-    with running.client() as client:
+    with store.client() as client:
         rules = LedgerRules(requests_per_minute=100_000, lag_s=0, closing="at_once")
         ledger = Ledger(state, client, rules)
         for _ in range(20):

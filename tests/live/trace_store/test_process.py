@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, Start
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, StartStore
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import Settings, load_secrets
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-def test_the_client_writes_paginates_and_deletes(running: RunningStore) -> None:
-    with running.client() as client:
+def test_the_client_writes_paginates_and_deletes(store: RunningStore) -> None:
+    with store.client() as client:
         assert client.health()["status"] == "OK"
         assert [project["name"] for project in client.projects()] == ["twin"]
         for number in range(205):
@@ -40,26 +40,26 @@ def test_the_client_writes_paginates_and_deletes(running: RunningStore) -> None:
         assert list(client.scores(trace_id=[TRACE])) == []
 
 
-def test_a_failed_read_raises_an_error_instead_of_returning_nothing(running: RunningStore) -> None:
-    with LangfuseClient(running.host, public_key="pk-lf-live", secret_key="wrong") as client:
+def test_a_failed_read_raises_an_error_instead_of_returning_nothing(store: RunningStore) -> None:
+    with LangfuseClient(store.host, public_key="pk-lf-live", secret_key="wrong") as client:
         with pytest.raises(TraceStoreError, match="LANGFUSE_SECRET_KEY") as unauthorized:
             list(client.scores())
         assert unauthorized.value.status == 401
         assert SECRET_KEY not in str(unauthorized.value)
-    with running.client() as client:
+    with store.client() as client:
         with pytest.raises(TraceStoreError, match="no observations") as missing:
             client.trace(TRACE)
         assert missing.value.status == 404
         with pytest.raises(TraceStoreError, match="HTTP 400"):
             client.post_score("", 1, trace_id=TRACE)
-        running.process.terminate()
-        running.process.wait(timeout=120)
+        store.process.terminate()
+        store.process.wait(timeout=120)
         for read in (client.scores, client.observations):
             with pytest.raises(TraceStoreError, match="does not answer"):
                 list(read())
 
 
-def test_a_trace_is_ordered_by_time_and_depth(running: RunningStore) -> None:
+def test_a_trace_is_ordered_by_time_and_depth(store: RunningStore) -> None:
     """Three nested spans start in one millisecond, with ids in the opposite order."""
     ids = ["c" * 16, "b" * 16, "a" * 16]
     times = {"startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000000000000000"}
@@ -68,16 +68,16 @@ def test_a_trace_is_ordered_by_time_and_depth(running: RunningStore) -> None:
         for span_id, parent in zip(ids, ["", *ids], strict=False)
     ]
     response = httpx.post(
-        f"{running.host}/api/public/otel/v1/traces",
+        f"{store.host}/api/public/otel/v1/traces",
         json={"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]},
         auth=(PUBLIC_KEY, SECRET_KEY),
     )
     assert response.status_code == 200
-    with running.client() as client:
+    with store.client() as client:
         assert [span["id"] for span in client.trace(TRACE)["observations"]] == ids
 
 
-def test_accepted_scores_survive_a_kill(start_store: Start) -> None:
+def test_accepted_scores_survive_a_kill(start_store: StartStore) -> None:
     first = start_store()
     with first.client() as client:
         for number in range(20):
@@ -89,8 +89,8 @@ def test_accepted_scores_survive_a_kill(start_store: Start) -> None:
 
 
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as occupied:
-        port = str(occupied.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
         module = "twin_resources.observability.trace_store.local_store"
         completed = subprocess.run(
             [sys.executable, "-m", module, "--port", port, "--home", str(tmp_path)],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, Start
+from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, StartStore
 from tests.live.trace_store.failing_proxy import FailingProxy, run_failing_proxy
 from tests.unit.trace_store.test_outbox import refused_items
 from twin_resources.errors import TwinError
@@ -60,8 +60,8 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def proxy(running: RunningStore) -> Iterator[FailingProxy]:
-    with run_failing_proxy(running.host) as failing_proxy:
+def proxy(store: RunningStore) -> Iterator[FailingProxy]:
+    with run_failing_proxy(store.host) as failing_proxy:
         yield failing_proxy
 
 
@@ -80,7 +80,7 @@ def drain(relay: Relay, *, max_steps: int = 1000) -> list[float]:
 
 
 def test_every_failure_is_retried_and_nothing_is_stored_twice(
-    running: RunningStore, proxy: FailingProxy, outbox: Outbox
+    store: RunningStore, proxy: FailingProxy, outbox: Outbox
 ) -> None:
     proxy.failures = [500, "garbage", "half", "lost", "silence", ("429", 7), 503, 401, 404, 302]
     proxy.failures.append("lost")
@@ -91,16 +91,16 @@ def test_every_failure_is_retried_and_nothing_is_stored_twice(
     assert len(pauses) == failure_count
     assert 7.0 in pauses
     assert all(0 < pause <= 30 for pause in pauses)
-    with running.client() as client:
-        arrived = list(client.scores())
-        assert sorted(row["id"] for row in arrived) == [score.id for score in make_scores(20)]
-        assert {row["metadata"]["twin.at"] for row in arrived} == {"2026-11-20T10:00:00.000Z"}
+    with store.client() as client:
+        scores = list(client.scores())
+        assert sorted(row["id"] for row in scores) == [score.id for score in make_scores(20)]
+        assert {row["metadata"]["twin.at"] for row in scores} == {"2026-11-20T10:00:00.000Z"}
         assert len(client.trace(TRACE)["observations"]) == 1
     assert outbox.counts().problem == ""
 
 
 def test_a_trace_whose_response_was_lost_is_searched_before_it_is_resent(
-    running: RunningStore, proxy: FailingProxy, outbox: Outbox
+    store: RunningStore, proxy: FailingProxy, outbox: Outbox
 ) -> None:
     """Langfuse 4 would keep both copies and count the cost twice."""
     proxy.failures = ["lost", None, 502]
@@ -115,12 +115,12 @@ def test_a_trace_whose_response_was_lost_is_searched_before_it_is_resent(
     assert (len(posts), len(searches)) == (3, 2)
     assert all("fromStartTime=" in path and "toStartTime=" in path for path in searches)
     assert outbox.counts().sent_traces == 2
-    with running.client() as client:
+    with store.client() as client:
         assert len(list(client.observations())) == 2
 
 
 def test_a_vote_that_changed_after_a_lost_response_has_its_last_value(
-    running: RunningStore, proxy: FailingProxy, outbox: Outbox
+    store: RunningStore, proxy: FailingProxy, outbox: Outbox
 ) -> None:
     proxy.failures = ["lost"]
     relay = create_relay(proxy.host, outbox)
@@ -128,31 +128,29 @@ def test_a_vote_that_changed_after_a_lost_response_has_its_last_value(
     assert relay.send_next() > 0
     outbox.put_scores(make_scores(1, value=0.0))
     drain(relay)
-    with running.client() as client:
+    with store.client() as client:
         assert [row["value"] for row in client.scores()] == [0]
 
 
-def test_a_score_that_the_server_rejects_is_set_aside(
-    running: RunningStore, outbox: Outbox
-) -> None:
+def test_a_score_that_the_server_rejects_is_set_aside(store: RunningStore, outbox: Outbox) -> None:
     outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *make_scores(2)])
-    drain(create_relay(running.host, outbox))
+    drain(create_relay(store.host, outbox))
     [(kind, item_id, reason)] = refused_items(outbox)
     assert (kind, item_id) == ("score", "bad")
     assert "HTTP 400" in reason
-    with running.client() as client:
+    with store.client() as client:
         assert len(list(client.scores())) == 2
 
 
-def test_a_wrong_key_keeps_the_outbox(running: RunningStore, outbox: Outbox) -> None:
+def test_a_wrong_key_keeps_the_outbox(store: RunningStore, outbox: Outbox) -> None:
     outbox.put_scores(make_scores(2))
-    relay = create_relay(running.host, outbox, secret="wrong")
+    relay = create_relay(store.host, outbox, secret="wrong")
     assert relay.send_next() > 0
     counts = outbox.counts()
     assert (counts.scores, counts.refused) == (2, 0)
     assert "HTTP 401" in counts.problem
     assert SECRET_KEY not in counts.problem
-    drain(create_relay(running.host, outbox))
+    drain(create_relay(store.host, outbox))
     assert outbox.counts().sent_scores == 2
 
 
@@ -194,10 +192,10 @@ def start_relay(home: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
 
 
 def test_killed_relays_lose_nothing_and_sigterm_ends_the_last(
-    tmp_path: Path, start_store: Start, process_logs: Path
+    tmp_path: Path, start_store: StartStore, process_logs: Path
 ) -> None:
     """Three relays are killed while they send; SIGTERM ends the fourth."""
-    running = start_store()
+    store = start_store()
     home = tmp_path / "home"
     home.mkdir()
     keys = {
@@ -208,7 +206,7 @@ def test_killed_relays_lose_nothing_and_sigterm_ends_the_last(
     }
     (home / "secrets.json").write_text(json.dumps(keys))
     outbox = Outbox(home / "outbox.sqlite")
-    port = int(running.host.rsplit(":", 1)[1])
+    port = int(store.host.rsplit(":", 1)[1])
     score_count = 600
     for number in range(3):
         outbox.put_scores(make_scores(score_count)[number * 200 : (number + 1) * 200])
@@ -229,6 +227,6 @@ def test_killed_relays_lose_nothing_and_sigterm_ends_the_last(
         time.sleep(0.05)
     relay.terminate()
     assert relay.wait(20) == 0
-    with running.client() as client:
+    with store.client() as client:
         ids = [row["id"] for row in client.scores()]
     assert len(ids) == len(set(ids)) == score_count

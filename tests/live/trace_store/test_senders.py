@@ -67,13 +67,13 @@ def run_python(code: str, *, environment: Mapping[str, str], log: Path) -> str:
     return completed.stdout
 
 
-def test_the_sdk_writes_and_reads_back(running: RunningStore, process_logs: Path) -> None:
+def test_the_sdk_writes_and_reads_back(store: RunningStore, process_logs: Path) -> None:
     """The SDK sends scores as an array, which Langfuse 4.16 refuses and this store accepts."""
     output = run_python(
-        SDK_SCRIPT, environment=sender_environment(running.host), log=process_logs / "sdk.log"
+        SDK_SCRIPT, environment=sender_environment(store.host), log=process_logs / "sdk.log"
     )
     trace_id = output.split()[0]
-    with running.client() as client:
+    with store.client() as client:
         trace = client.trace(trace_id)
         scores = {score["name"]: score for score in client.scores(trace_id=[trace_id])}
     request, answer = trace["observations"]

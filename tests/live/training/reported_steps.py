@@ -1,7 +1,7 @@
 """Print and report to Dagster Pipes as rank 0 does, without training.
 
 Scope: the messages of twelve steps. A launcher starts it with
-`-m tests.live.training.reported_steps --job job.json`; with STEPS_FAIL=1 it fails after the sixth.
+`-m tests.live.training.reported_steps --job job.json`; with STEPS_FAIL=1, step 6 is the last.
 """
 
 from __future__ import annotations

@@ -117,8 +117,8 @@ def test_checkpoints_are_reused_until_the_data_change(
         event.message for event in instance.all_logs(first.run_id) if "progress {" in event.message
     ]
     assert len(progress) == manifest.steps  # through Dagster Pipes, only from rank 0
-    observed = instance.fetch_observations(fine_tuned_checkpoint.key, limit=100).records
-    observations = [record.asset_observation for record in observed]
+    records = instance.fetch_observations(fine_tuned_checkpoint.key, limit=100).records
+    observations = [record.asset_observation for record in records]
     steps = [item.metadata["step"].value for item in observations if item is not None]
     assert {1, manifest.steps} <= set(steps)  # recorded during the run, in addition to log lines
     values = json.loads(progress[-1][progress[-1].index("{") :])

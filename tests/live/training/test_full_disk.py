@@ -21,8 +21,8 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with small_disk(tmp_path / "small disk", megabytes=40) as mounted:
-        yield mounted
+    with small_disk(tmp_path / "small disk", megabytes=40) as mounted_disk:
+        yield mounted_disk
 
 
 @pytest.fixture

@@ -223,7 +223,7 @@ def test_every_launch_configuration_resumes_bit_for_bit(
 def train_with_kill(
     point: str, home: Settings, make_job: Callable[..., TrainingJob], tmp_path: Path, **changes: Any
 ) -> tuple[Path, list[int]]:
-    """Train, kill rank 0 once, and return the output folder and the steps of resumption."""
+    """Train, kill rank 0 once, and return the output folder and the steps at which it resumed."""
     hook = tmp_path / "hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(KILL_HOOK, encoding="utf-8")

@@ -18,7 +18,7 @@ from twin_resources.models.training_launcher import ATTEMPT_ID_VARIABLE, OWNER_V
 
 pytestmark = pytest.mark.live
 
-SOME_JOB = Job(
+JOB = Job(
     folder=Path(),
     base_name="tiny",
     base_folder=Path(),
@@ -29,18 +29,18 @@ SOME_JOB = Job(
 
 def test_only_orphaned_ranks_of_the_same_job_are_ended(tmp_path: Path) -> None:
     alive = psutil.Process()
-    exited = subprocess.Popen([sys.executable, "-c", ""])
+    exited_process = subprocess.Popen([sys.executable, "-c", ""])
     owners = {
         "alive": f"{alive.pid}:{alive.create_time()}",
-        "gone": f"{exited.pid}:{psutil.Process(exited.pid).create_time()}",
+        "gone": f"{exited_process.pid}:{psutil.Process(exited_process.pid).create_time()}",
     }
-    exited.wait()
-    jobs = {name: replace(SOME_JOB, folder=tmp_path / name) for name in ("mine", "another's")}
+    exited_process.wait()
+    jobs = {name: replace(JOB, folder=tmp_path / name) for name in ("mine", "another's")}
 
     def start_rank(job: str, owner: str) -> subprocess.Popen[bytes]:
-        words = ["-c", "import time; time.sleep(600)", "--job", str(jobs[job].path)]
+        arguments = ["-c", "import time; time.sleep(600)", "--job", str(jobs[job].path)]
         variables = {OWNER_VARIABLE: owners[owner], ATTEMPT_ID_VARIABLE: "an earlier attempt"}
-        return subprocess.Popen([sys.executable, *words], env=os.environ | variables)
+        return subprocess.Popen([sys.executable, *arguments], env=os.environ | variables)
 
     orphan = start_rank("mine", "gone")
     other_ranks = [start_rank("mine", "alive"), start_rank("another's", "gone")]

@@ -1,4 +1,4 @@
-"""Test `twin publish` against a test hub, with the official client."""
+"""Test `twin publish` against a simulated hub, with the official client."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def hub() -> Iterator[ModelHub]:
 
 @pytest.fixture
 def checkpoint(home: Settings, tiny_model: Path, tmp_path: Path) -> Path:
-    """Return Ann's first version, of a base model in a local folder, with a verdict."""
+    """Return the folder of Ann's first version, which has a verdict and a local base model."""
     make_adapter(tiny_model, tmp_path / "c" / manifests.ADAPTER_FOLDER)
     folder = write_published_manifest(tmp_path / "c", tiny_model)
     name = manifests.read_manifest(folder).checkpoint
     registry = open_registry(home)
     register_version(registry, "ann", name, folder=str(folder), base=str(tiny_model))
     registry.record_verdict(Verdict("ann", name, GATE_VERSION, "passed", CLAIMS, "2026-01-01"))
-    add_consent(home, "2026-01-02: by mail")
+    set_consent(home, "2026-01-02: by mail")
     return folder
 
 
-def add_consent(home: Settings, line: str) -> None:
-    write_author(home, Author(slug="ann", name="Ann Bell", sources=("/posts",), consent=line))
+def set_consent(home: Settings, consent: str) -> None:
+    write_author(home, Author(slug="ann", name="Ann Bell", sources=("/posts",), consent=consent))
 
 
 def publish(home: Settings, hub: ModelHub, *options: str, token: str = "hf_test") -> Any:
@@ -154,7 +154,7 @@ def test_a_published_model_gives_the_same_answers_in_an_empty_home(
 def test_nothing_is_sent_without_consent_or_a_token(
     home: Settings, hub: ModelHub, checkpoint: Path, consent: str, token: str, message: str
 ) -> None:
-    add_consent(home, consent)
+    set_consent(home, consent)
     process = publish(home, hub, token=token)
     assert process.returncode == 1
     assert message in " ".join(process.stderr.split())

@@ -188,15 +188,15 @@ def test_a_single_rank_imports_no_tables_and_no_dagster(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int
 ) -> None:
     job = make_job("alone", launch=launch, ranks=1, token_budget=1500)
-    # Python then logs each import, also of the launcher
+    # Python then logs each import, including those of the launcher
     environment = {**job.environment, "PYTHONPROFILEIMPORTTIME": "1"}
 
     output = LocalLauncher(home).run(replace(job, environment=environment))
 
     log = (home.logs_dir / "training-alone.log").read_text(encoding="utf-8")
-    imported = set(re.findall(r"^import time:.*\| +(\w+)$", log, re.MULTILINE))
-    assert {"torch", "transformers", "peft"} <= imported
-    assert not imported & FORBIDDEN_MODULES
+    modules = set(re.findall(r"^import time:.*\| +(\w+)$", log, re.MULTILINE))
+    assert {"torch", "transformers", "peft"} <= modules
+    assert not modules & FORBIDDEN_MODULES
 
     result = read_result(output / "result.json")
     assert (result.effective["ranks"], result.effective["zero_stage"]) == (1, stage)

@@ -18,8 +18,8 @@ from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000), pytest.mark.usefixtures("quick_starts")]
 
-# the parts of the optimizer that each configuration shards, and their attributes
-SHARDED_PARTS = {
+# the ZeRO stage and the optimizer offload of each configuration
+ZERO_SETTINGS = {
     "cpu-ddp": (0, "none"),
     "cpu-zero1": (1, "none"),
     "cpu-zero2": (2, "none"),
@@ -81,7 +81,7 @@ def test_two_ranks_have_the_loss_curve_of_one_process(
         curve = [row["loss"] for row in results[name].history]
         assert curve == pytest.approx(expected, abs=1e-3), name
         effective = results[name].effective
-        assert (effective["zero_stage"], effective["offload_optimizer"]) == SHARDED_PARTS[name]
+        assert (effective["zero_stage"], effective["offload_optimizer"]) == ZERO_SETTINGS[name]
         assert effective["ranks"] == 2
         assert weights[name].keys() == weights["cpu-single"].keys()
         for key, value in weights["cpu-single"].items():

@@ -1,4 +1,4 @@
-"""The embedded base model as prepared, against transformers' own reading of the same GGUF file."""
+"""Test that the prepared base model equals what transformers reads from the same GGUF file."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def test_weights_tokens_and_chat_template_are_those_of_the_gguf_file() -> None:
     reference = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.float32
     )
-    ours = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
-    expected, found = reference.state_dict(), ours.state_dict()
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[key].half().float(), found[key]) for key in expected)
+    expected, actual = reference.state_dict(), model.state_dict()
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(expected[key].half().float(), actual[key]) for key in expected)
 
-    theirs = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    reference_tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     for text in TEXTS:
         ids = tokenizer(text, add_special_tokens=False).input_ids
-        assert ids == theirs(text, add_special_tokens=False).input_ids
+        assert ids == reference_tokenizer(text, add_special_tokens=False).input_ids
         assert tokenizer.decode(ids) == text
     messages = [{"role": "user", "content": "What is the capital of France?"}]
     prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert prompt.endswith("<|im_start|>assistant\n")
     ids = tokenizer(prompt, return_tensors="pt").input_ids
-    answer = ours.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
+    answer = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
     assert "Paris" in tokenizer.decode(answer)

@@ -58,9 +58,9 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     assert "training:" not in (work / "again.log").read_text()
 
     # an import finds the changes, and the search uses them immediately
-    imported = (work / "import.log").read_text()
-    assert "posts added 1, edited 1, deleted 1" in imported
-    assert "no retraining starts automatically" in imported
+    import_log = (work / "import.log").read_text()
+    assert "posts added 1, edited 1, deleted 1" in import_log
+    assert "no retraining starts automatically" in import_log
     assert "The lamp at Skerrin Point" in (work / "new_post_answer.log").read_text()
     assert "The last pub open is the ivy" not in (work / "deleted_post_answer.log").read_text()
 

@@ -11,7 +11,7 @@ import pytest
 from checkout.front_desk_weights import read_examples
 from checkout.guard_weights import examples_digest, read_former_test_messages, read_own_examples
 
-from tests.bench.bench_guards import STRANGERS, stranger_rows, technical_post_rows
+from tests.bench.bench_guards import FIRST_WRITER, technical_post_rows, writer_rows
 from tests.bench.guards.planted import build_planted_texts, read_benign_questions
 from tests.unit.gateway.exchanges import (
     ANN,
@@ -119,11 +119,11 @@ def test_the_shipped_weights_fit_the_examples() -> None:
         [*read_own_examples(), *read_former_test_messages()], read_examples()
     )
     assert read_weights(WEIGHTS).examples_digest == examples, "run deploy/checkout/guard_weights.py"
-    rows = {row.name: row.value for row in stranger_rows(STRANGERS, "spent", every=2)}
-    assert rows["stranger's injection, spent"] >= 0.9
-    assert rows["stranger's injection, spent, worst language"] >= 0.85
-    assert rows["stranger's personal, spent"] >= 0.95
-    assert rows["stranger's benign, spent"] <= 0.02
+    rows = {row.name: row.value for row in writer_rows(FIRST_WRITER, "spent", every=2)}
+    assert rows["outside writer's injection, spent"] >= 0.9
+    assert rows["outside writer's injection, spent, worst language"] >= 0.85
+    assert rows["outside writer's personal, spent"] >= 0.95
+    assert rows["outside writer's benign, spent"] <= 0.02
 
 
 @pytest.mark.drawn(1, of="shipped weights")

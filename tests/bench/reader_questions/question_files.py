@@ -1,4 +1,4 @@
-"""Read the questions and talks in this folder, and match shown passages to their answers.
+"""Read the questions and conversations in this folder, and match passages to their answers.
 
 Scope: reading the files, matching passages. Out of scope: asking the questions.
 """
@@ -51,8 +51,8 @@ class AskedQuestion:
 
 
 @dataclass(frozen=True)
-class Talk:
-    """A talk of several turns; `useful` has the useful passages for each turn after the first."""
+class Conversation:
+    """Turns of a reader; `useful` has the useful passages for each turn after the first."""
 
     id: str
     author: str
@@ -65,7 +65,7 @@ def strip_markup(text: str) -> str:
     return " ".join(text.translate(_DROPPED_CHARACTERS).split())
 
 
-def read_asked(author: str, half: Half) -> list[AskedQuestion]:
+def read_asked_questions(author: str, half: Half) -> list[AskedQuestion]:
     """Return an author's questions in a half, in the file's order."""
     return [
         AskedQuestion(row["id"], author, row["kind"], row["question"], _to_passages(row["answers"]))
@@ -73,11 +73,11 @@ def read_asked(author: str, half: Half) -> list[AskedQuestion]:
     ]
 
 
-def read_talks(authors: Sequence[str], half: Half) -> list[Talk]:
-    """Return the talks with these authors in a half."""
+def read_conversations(authors: Sequence[str], half: Half) -> list[Conversation]:
+    """Return the conversations with these authors in a half."""
     rows = [*_read_rows(f"talks.bundled.{half}.jsonl"), *_read_rows(f"talks.shared.{half}.jsonl")]
     return [
-        Talk(
+        Conversation(
             row["id"],
             row["author"],
             tuple(row["turns"]),

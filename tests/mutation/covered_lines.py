@@ -4,7 +4,7 @@ Scope: one coverage context per test. Out of scope: using the records (`__main__
 
 Lines that a fixture with module or session scope runs count for each test of the file. Lines that
 run only in a process started by a test are not recorded; their mutants count as untested.
-`-p tests.mutation.touched_lines` loads the plugin. TWIN_TOUCHED_LINES names the output folder, into
+`-p tests.mutation.covered_lines` loads the plugin. TWIN_COVERED_LINES names the output folder, into
 which it writes one JSON line for each test that passed.
 """
 
@@ -65,16 +65,16 @@ def pytest_sessionfinish() -> None:
         for line, contexts in data.contexts_by_lineno(path).items():
             for context in contexts:
                 lines[context][str(Path(path).relative_to(ROOT))].add(line)
-    output = Path(os.environ["TWIN_TOUCHED_LINES"]) / f"{os.getpid()}.jsonl"
+    output = Path(os.environ["TWIN_COVERED_LINES"]) / f"{os.getpid()}.jsonl"
     with output.open("w", encoding="utf-8") as stream:
         for test in _seconds_by_test.keys() - _failed_tests:
             test_lines, fixture_lines = lines[test], lines[_file_of(test)]
-            touched = {
+            covered = {
                 name: sorted(test_lines[name] | fixture_lines[name])
                 for name in {*test_lines, *fixture_lines}
             }
-            if touched:  # empty in xdist's controller, which runs no test
-                row = {"test": test, "seconds": _seconds_by_test[test], "lines": touched}
+            if covered:  # empty in xdist's controller, which runs no test
+                row = {"test": test, "seconds": _seconds_by_test[test], "lines": covered}
                 stream.write(json.dumps(row) + "\n")
 
 

@@ -30,7 +30,7 @@ TWIN = f"twin/{AUTHOR}"
 
 
 @dataclass(frozen=True)
-class MarketSize:
+class ClusterSize:
     """The size of a test.
 
     Attributes:
@@ -45,10 +45,10 @@ class MarketSize:
 
 
 @dataclass
-class Market:
+class Cluster:
     """A home with its gateways, the provider, readers' keys and a Dagster instance."""
 
-    size: MarketSize
+    size: ClusterSize
     gateways: list[Stack]
     provider: PaidProvider
     instance: dg.DagsterInstance

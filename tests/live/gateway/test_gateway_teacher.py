@@ -21,10 +21,10 @@ MODEL = "openai/twin/ann@base"
 
 
 def test_the_base_model_writes_questions_through_the_gateway(
-    base_model: Stack, monkeypatch: pytest.MonkeyPatch
+    base_stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_BASE", f"{base_model.url}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", base_model.key)
+    monkeypatch.setenv("OPENAI_API_BASE", f"{base_stack.url}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", base_stack.key)
     teacher = Teacher(MODEL, timeout_s=120)
     replies = teacher.ask([TeacherPrompt("", passage) for passage in PASSAGES])
     assert teacher.fatal_error is None

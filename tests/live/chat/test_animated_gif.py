@@ -1,6 +1,6 @@
 """Test the steps of the README's animated GIF on the page with the simulated gateway.
 
-`python -m tests.pictures.moving_picture` creates the GIF itself from a running stack.
+`python -m tests.pictures.animated_gif` creates the GIF itself from a running stack.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.live.chat.conftest import PageProcess, SlowGateway, needs_browser
-from tests.pictures.moving_picture import MAX_BYTES, VIEWPORT, take_frames, write_moving_picture
+from tests.pictures.animated_gif import MAX_BYTES, VIEWPORT, take_frames, write_animated_gif
 
 pytestmark = [pytest.mark.live, needs_browser]
 
@@ -33,7 +33,7 @@ def test_the_animated_gif_has_every_step(
     )
     context.close()
     path = process_logs / "twin.gif"
-    size = write_moving_picture(frames, path)
+    size = write_animated_gif(frames, path)
 
     assert slow_gateway.read_logged("asked")
     assert len({frame.png for frame in frames}) == len(frames), "two steps look the same"

@@ -3,7 +3,7 @@
 Scope: the steps, screenshots of the real page in headless Chromium, one file of at most 2 MB.
 Out of scope: still pictures (the tests of the page create them), the page.
 
-    python -m tests.pictures.moving_picture --home .twin [--question "…"] [--into FILE]
+    python -m tests.pictures.animated_gif --home .twin [--question "…"] [--into FILE]
 
 It needs Chromium, and a home whose stack runs and whose author has a gated version. Screenshots are
 not edited; the caption is above them. Format: GIF,
@@ -58,7 +58,7 @@ class Frame:
     seconds: float
 
 
-def write_moving_picture(
+def write_animated_gif(
     frames: Sequence[Frame], path: Path, *, max_bytes: int = MAX_BYTES, width: int = WIDTH
 ) -> int:
     """Write the frames as a GIF; return its size in bytes.
@@ -68,18 +68,18 @@ def write_moving_picture(
     """
     size = 0
     for color_count, scale in QUALITIES:
-        pictures = [
+        images = [
             _draw(frame, round(width * scale)).quantize(
                 colors=color_count, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
             )
             for frame in frames
         ]
         buffer = io.BytesIO()
-        pictures[0].save(
+        images[0].save(
             buffer,
             format="GIF",
             save_all=True,
-            append_images=pictures[1:],
+            append_images=images[1:],
             duration=[round(1000 * frame.seconds) for frame in frames],
             loop=0,
             optimize=True,
@@ -101,11 +101,11 @@ def _draw(frame: Frame, width: int) -> Image.Image:
     screenshot = Image.open(io.BytesIO(frame.png)).convert("RGB")
     height = round(screenshot.height * width / screenshot.width)
     screenshot = screenshot.resize((width, height), Image.Resampling.LANCZOS)
-    picture = Image.new("RGB", (width, height + CAPTION_HEIGHT), "white")
-    picture.paste(screenshot, (0, CAPTION_HEIGHT))
+    image = Image.new("RGB", (width, height + CAPTION_HEIGHT), "white")
+    image.paste(screenshot, (0, CAPTION_HEIGHT))
     font = ImageFont.load_default(size=20)
-    ImageDraw.Draw(picture).text((16, 10), frame.caption, fill="black", font=font)
-    return picture
+    ImageDraw.Draw(image).text((16, 10), frame.caption, fill="black", font=font)
+    return image
 
 
 def take_frames(
@@ -139,7 +139,7 @@ def take_frames(
     tab.wait_for_timeout(300)
     yield take_frame("Each with its post, date and place.", 3.0)
     yield Frame(
-        _terminal_screenshot(tab, settings, author),
+        _take_terminal_screenshot(tab, settings, author),
         "A small model learns the voice; a gate judges it.",
         3.0,
     )
@@ -153,7 +153,7 @@ def take_frames(
     yield take_frame("The voice, seen: author, base and tuned model.", 4.0)
 
 
-def _terminal_screenshot(tab: Any, settings: Settings, author: str) -> bytes:
+def _take_terminal_screenshot(tab: Any, settings: Settings, author: str) -> bytes:
     """Return a screenshot of the output of `twin versions`, shown in the browser."""
     twin = str(Path(sys.executable).with_name("twin"))
     completed = subprocess.run(
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         frames = list(
             take_frames(tab, settings, page=page, author=options.author, question=options.question)
         )
-    size = write_moving_picture(frames, options.into)
+    size = write_animated_gif(frames, options.into)
     sys.stdout.write(f"{options.into}: {len(frames)} frames, {size:,} bytes\n")
 
 

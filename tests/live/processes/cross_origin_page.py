@@ -52,7 +52,7 @@ Promise.allSettled(requests).then(results => {{
 
 
 @contextmanager
-def foreign_page(root: str) -> Iterator[str]:
+def cross_origin_page(root: str) -> Iterator[str]:
     """Serve the page on another port of this machine, and yield its URL.
 
     It is another origin, but the same site, so that the browser sends the owner's cookie with its

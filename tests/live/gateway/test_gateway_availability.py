@@ -50,11 +50,11 @@ def has_answered_since(
 def run_readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, str, float]]]:
     """Ask repeatedly, every second reader as a stream; yield (end, status, version, seconds)."""
     answers: list[tuple[float, int, str, float]] = []
-    is_over = threading.Event()
+    stop = threading.Event()
 
     def ask_repeatedly(number: int) -> None:
         with httpx.Client(trust_env=False, timeout=60) as client:
-            while not is_over.is_set():
+            while not stop.is_set():
                 stream = number % 2 == 1
                 started_at = time.monotonic()
                 answer = client.post(
@@ -78,7 +78,7 @@ def run_readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, i
     try:
         yield answers
     finally:
-        is_over.set()
+        stop.set()
         for thread in threads:
             thread.join(60)
 
@@ -190,8 +190,8 @@ def test_a_failed_request_leaves_one_trace(stack: Stack, canary: int | None) -> 
 
         def find_error_spans() -> list[dict[str, Any]]:
             with LangfuseClient.from_settings(stack.settings) as client:
-                lines = list(client.observations(since=started_at))
-            return [span for span in lines if span["level"] == "ERROR"]
+                spans = list(client.observations(since=started_at))
+            return [span for span in spans if span["level"] == "ERROR"]
 
         stack.wait(find_error_spans)
         time.sleep(2 * SPAN_DELAY_MS / 1000)
