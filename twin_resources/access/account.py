@@ -89,7 +89,7 @@ class AmountSpent:
 
 @dataclass(frozen=True)
 class LimitHeadroom:
-    """The headroom under one limit.
+    """The amount that one limit still allows, and the time until its period ends.
 
     Attributes:
         left_usd: amount that may still be reserved, at least 0.

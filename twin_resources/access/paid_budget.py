@@ -109,7 +109,7 @@ def max_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
 
 
 class PaidBudget:
-    """A paid model whose answers are charged to the account.
+    """The budget of a paid model, which charges each answer to the account.
 
     Args:
         account: the account of the home.
@@ -162,7 +162,9 @@ class PaidBudget:
             return None  # `unavailable_reason` reports the error, and the home's model answers
         if not headrooms:
             return None
-        tightest = min(headrooms, key=lambda room: room.left_usd / max(room.seconds_left, 1.0))
+        tightest = min(
+            headrooms, key=lambda headroom: headroom.left_usd / max(headroom.seconds_left, 1.0)
+        )
         return RemainingBudget(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(
@@ -281,7 +283,10 @@ class PaidCall:
         )
 
     def settle_interrupted(self) -> float:
-        """Settle a call that its reader or a failure ended; only received text is paid for."""
+        """Settle a call that its reader or a failure ended.
+
+        The cost is that of the prompt and the received text, or the reserved amount without text.
+        """
         if not self._received_texts:
             return self._settle(self.reservation.reserved_usd)
         # A piece is at least one token.

@@ -28,8 +28,8 @@ def main() -> int:
     settings = load_settings()
     try:
         page_access = load_page_access(settings)
-        endpoint = GatewayClient(urls(settings)["gateway"], page_access.key)
-        app = build_app(settings, endpoint, cookie_secret=page_access.cookie_secret)
+        gateway = GatewayClient(urls(settings)["gateway"], page_access.key)
+        app = build_app(settings, gateway, cookie_secret=page_access.cookie_secret)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -48,8 +48,8 @@ Side = list[Turn]
 class ComparisonTab:
     """The Before | after tab; create it inside a `gr.Blocks`."""
 
-    def __init__(self, endpoint: GatewayClient, author_picker: AuthorPicker) -> None:
-        self._endpoint, self._author_picker = endpoint, author_picker
+    def __init__(self, gateway: GatewayClient, author_picker: AuthorPicker) -> None:
+        self._gateway, self._author_picker = gateway, author_picker
         self._answers_in_progress = AnswersInProgress()
         # `left` and `right` are lists of turns; `aliases` contains the model alias of each side.
         self.state = gr.State(_build_initial_state(blind=False))
@@ -134,7 +134,7 @@ class ComparisonTab:
 
     async def _list_authors_with_answer_model(self) -> set[str]:
         try:
-            return await self._endpoint.list_authors_with_answer_model()
+            return await self._gateway.list_authors_with_answer_model()
         except TwinError:
             return set()  # the question will fail in the same way and report the error
 
@@ -168,7 +168,7 @@ class ComparisonTab:
         for side, alias in zip(sides, aliases, strict=True):
             model = model_name(author, alias)
             messages = chat_turns.build_model_messages(side, question, model=model)
-            answer = self._endpoint.ask(model, messages)
+            answer = self._gateway.ask(model, messages)
             streams.append(self._answers_in_progress.stream_until_stopped(session, answer))
             side.append(chat_turns.new_turn(question, model))
         return streams
@@ -240,7 +240,7 @@ class ComparisonTab:
                     sides[side_index][-1]["twin"] for side_index in (preferred, 1 - preferred)
                 )
                 try:
-                    await self._endpoint.give_feedback(
+                    await self._gateway.give_feedback(
                         str(rejected_facts["trace_id"]), preferred=str(preferred_facts["trace_id"])
                     )
                 except TwinError as error:

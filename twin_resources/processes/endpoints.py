@@ -21,7 +21,7 @@ from twin_resources.processes.process_identity import ProcessIdentity
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.wait_limits import MAX_IDLE_S
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 READY = "ready"  # status of the gateway's readiness route
 
 
@@ -51,7 +51,7 @@ class Endpoints:
     traces_secret_key: str
     logs: str
     pids: Mapping[str, ProcessIdentity]
-    schema: int = SCHEMA
+    schema: int = SCHEMA_VERSION
 
     def __repr__(self) -> str:
         return f"Endpoints(home={self.home!r}, …)"
@@ -108,10 +108,11 @@ def read_endpoints(home: Path) -> Endpoints:
             found=f"{path} is not JSON ({error})",
             next_step="run `twin up`, which rewrites it",
         ) from error
-    if document.get("schema", 0) > SCHEMA:
+    if document.get("schema", 0) > SCHEMA_VERSION:
         raise TwinError(
             "read the addresses of the stack",
-            found=f"{path} has schema {document['schema']}; this version reads up to {SCHEMA}",
+            found=f"{path} has schema {document['schema']}; this version reads up to "
+            f"{SCHEMA_VERSION}",
             next_step="use the newer llm-twin that started the stack",
         )
     identities: dict[str, dict[str, Any]] = document.pop("pids")

@@ -2,7 +2,7 @@
 
 Scope: the bets against "the most expensive model answers all" and against the policy in force, the
 number of missing labels, and the reason as a sentence.
-Out of scope: fitting (`gain.py`), the steps (`fixed_order.py`), the file.
+Out of scope: fitting (`gain.py`), the steps (`fixed_sequence.py`), the file.
 
 Both bets are those of `statistics/promotion.py`. A policy that loses more than the margin is
 adopted with probability at most α, however often it is tested. A t-test after every label would
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twin_resources.router.features import Floats
-from twin_resources.router.fixed_order import (
+from twin_resources.router.fixed_sequence import (
     LOG_THRESHOLD,
     PriceStep,
     find_cheapest_step,
@@ -60,7 +60,7 @@ def decide_adoption(
     """Decide whether a candidate comes into force.
 
     Args:
-        steps: the steps from `fixed_order.compute_price_steps`.
+        steps: the steps from `fixed_sequence.compute_price_steps`.
         label_count: the number of labels on which they were measured.
         spread: the standard deviation of the gain over the labels.
         margin: the margin of both bets.

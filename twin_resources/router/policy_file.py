@@ -30,7 +30,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import ClassGain
 from twin_resources.router.features import FeatureScale, Floats
-from twin_resources.router.fixed_order import PriceStep, choose_models
+from twin_resources.router.fixed_sequence import PriceStep, choose_models
 from twin_resources.router.gain import GainModel
 
 SCHEMA_VERSION = 1

@@ -6,8 +6,8 @@ Out of scope: the text of the opening (`request_record.py`), deciding when to se
 (`preparation.py`), and its span (`trace_logger.py`).
 
 LiteLLM sends nothing before the model server has answered, which delayed the quotation by 0.06 to
-19 s. If the model returns no prose, the quotation remains. The answer then says so and ends
-normally, because a client that has shown the quotation cannot use an error.
+19 s. If the model returns no prose, the quotation remains. The answer then states that the prose is
+missing and ends normally, because a client that has shown the quotation cannot use an error.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """

@@ -41,7 +41,7 @@ RETENTION_S = 30 * 24 * 3600.0
 _CLEANUP_INTERVAL_S = 3600.0
 RESPONSE_PREFIX, MESSAGE_PREFIX = "resp_", "msg_"  # prefixes of a trace id
 ANSWER_REFERENCE_KEY = "answer_of"
-"""Key of a turn that contains the trace id of the answer that it repeats instead of its text."""
+"""Key of a turn that refers to a stored answer by its trace id instead of repeating the text."""
 
 Turn = dict[str, Any]
 _metadata = sa.MetaData()

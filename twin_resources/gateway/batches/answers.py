@@ -185,7 +185,7 @@ def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
 
 
 def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
-    """Return the size of the whole lines in bytes, and their rows."""
+    """Return the size of the complete lines in bytes, and their rows."""
     if not path.is_file():
         return 0, []
     content = path.read_bytes()
@@ -194,14 +194,14 @@ def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
     return complete_size, _parse_rows(content[:complete_size].splitlines(), action, advice)
 
 
-def _parse_rows(lines: Sequence[bytes], tried: str, advice: str) -> list[AnswerRow]:
+def _parse_rows(lines: Sequence[bytes], action: str, advice: str) -> list[AnswerRow]:
     rows: list[AnswerRow] = []
     for number, line in enumerate(lines, start=1):
         try:
             row: Any = json.loads(line)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TwinError(tried, found=f"line {number}: {error}", next_step=advice) from error
+            raise TwinError(action, found=f"line {number}: {error}", next_step=advice) from error
         if not isinstance(row, dict):
-            raise TwinError(tried, found=f"line {number} is not an object", next_step=advice)
+            raise TwinError(action, found=f"line {number} is not an object", next_step=advice)
         rows.append(cast(AnswerRow, row))
     return rows

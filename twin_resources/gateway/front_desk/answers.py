@@ -25,8 +25,8 @@ _TEXTS = Path(__file__).with_name("answers.toml")
 _MAX_CHARACTERS = 1000  # of a message, for the language detector
 _MAX_GUESSES = 12  # number of languages that the detector proposes, of its 176
 _MIN_CONFIDENCE = 0.6
-# At this threshold, 0 of 990 English questions were detected as another of the six languages, and
-# 108 of 120 questions in the other languages were detected.
+# At this threshold, 0 of 990 English questions were detected as one of the other five languages of
+# `answers.toml`, and 108 of 120 questions in those languages were detected.
 _MIN_OTHER_CONFIDENCE = 0.7
 
 
@@ -38,8 +38,8 @@ def front_desk_answer(
     The author's own text replaces the program's; for `danger`, it is placed above the help lines.
 
     Args:
-        message: the reader's message. The answer is in its language, or in English if that is not
-            one of the six languages.
+        message: the reader's message. The answer is in its language, or in English if there are no
+            texts in that language.
         titles: titles of posts, as examples of subjects.
     """
     own_text = author.front_desk.get_text(kind)

@@ -28,4 +28,4 @@ def is_rewriting_request(message: str) -> bool:
 
 def rewriting_probability(text: str) -> float:
     """Return the probability that a text requests a rewrite of an earlier answer."""
-    return read_weights(WEIGHTS).mean_probability(text, _REWRITING, unsure=_UNSURE_RANGE)
+    return read_weights(WEIGHTS).mean_probability(text, _REWRITING, unsure_range=_UNSURE_RANGE)

@@ -90,7 +90,7 @@ def _score_sentence(sentence: str) -> float:
     probability = _PROBABILITIES.get(digest)
     if probability is None:
         probability = read_weights(WEIGHTS).mean_probability(
-            _normalize(sentence), _INJECTION, unsure=_UNSURE_RANGE
+            _normalize(sentence), _INJECTION, unsure_range=_UNSURE_RANGE
         )
         if len(_PROBABILITIES) >= _MAX_CACHED_PROBABILITIES:
             _PROBABILITIES.clear()

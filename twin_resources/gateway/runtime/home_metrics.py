@@ -55,20 +55,20 @@ class HomeMetrics(Collector):
             "quality": self._read_quality,
             "spending": self._read_spending,
         }
-        is_readable: list[tuple[tuple[str, ...], float]] = []
+        readable_samples: list[tuple[tuple[str, ...], float]] = []
         for name, read in parts.items():
             try:
                 metrics = list(read())
             except (TwinError, SQLAlchemyError):
-                is_readable.append(((name,), 0))
+                readable_samples.append(((name,), 0))
                 continue
-            is_readable.append(((name,), 1))
+            readable_samples.append(((name,), 1))
             yield from metrics
         yield _gauge(
             "twin_home_readable",
             "1 if this part of the home could be read.",
             ("part",),
-            is_readable,
+            readable_samples,
         )
 
     def _read_servers(self) -> Metrics:

@@ -16,7 +16,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.training_job import TrainingJob, job_from_values
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Attempt:
 def write_attempt(path: Path, attempt: Attempt) -> None:
     """Write the file atomically; only this user can read it, because it may contain secrets."""
     document = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_VERSION,
         "mark": attempt.attempt_id,
         "job": attempt.job.to_json_dict(),
         "machines": attempt.machine_count,
@@ -61,10 +61,10 @@ def read_attempt(path: Path) -> Attempt | None:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    if document["schema"] != SCHEMA:
+    if document["schema"] != SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}, but this release reads schema {SCHEMA}",
+            found=f"schema {document['schema']}, but this release reads schema {SCHEMA_VERSION}",
             next_step="run the same release on every machine",
         )
     return Attempt(

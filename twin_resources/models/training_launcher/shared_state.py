@@ -138,9 +138,9 @@ def remove_shared_states(settings: Settings, name: str) -> None:
         TwinError: the store cannot be read or written.
     """
     if settings.store_uri:
-        trainings_folder = (settings.work_dir / "training").relative_to(settings.home).as_posix()
+        training_folder = (settings.work_dir / "training").relative_to(settings.home).as_posix()
         folders = SharedFolders(settings.home, settings.store_uri)
-        for state in folders.list_folders(trainings_folder):
-            job_folder = state.removeprefix(f"{trainings_folder}/").partition("/")[0]
+        for state in folders.list_folders(training_folder):
+            job_folder = state.removeprefix(f"{training_folder}/").partition("/")[0]
             if job_folder.rpartition("-")[0] == name:
                 folders.remove(state)
