@@ -26,7 +26,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
     KINDS,
     PART_CHARACTERS,
     SENTENCE_END,
-    WEIGHTS,
+    WEIGHTS_FILE,
     FittedWeights,
     MessageKind,
     split_parts,
@@ -34,7 +34,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.quality.judges.texts import bundled_writers
 
-EXAMPLES = WEIGHTS.with_name("examples")
+EXAMPLES = WEIGHTS_FILE.with_name("examples")
 _SEED = 36
 _REGULARIZATION = 3.0  # the best of 1, 2, 3, 5 and 10 on the half used for tuning
 _HIDDEN_UNITS, _MAX_ITERATIONS = 64, 40
@@ -222,7 +222,7 @@ def main() -> None:
     """Fit the weights and write them."""
     corpus = read_examples()
     count = sum(map(len, corpus.values()))
-    write_weights(fit_weights(corpus), WEIGHTS, example_count=count)
+    write_weights(fit_weights(corpus), WEIGHTS_FILE, example_count=count)
 
 
 def write_weights(weights: FittedWeights, file: Path, *, example_count: int) -> None:

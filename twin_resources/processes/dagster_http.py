@@ -251,8 +251,10 @@ class DagsterHTTP:
         )
         return [parse_run(row) for row in result["results"]]
 
-    def events(self, run_id: str, *, after: str | None = None) -> tuple[list[Event], str | None]:
-        """Return the events of a run after the cursor `after`, and the next cursor."""
+    def events(
+        self, run_id: str, *, after_cursor: str | None = None
+    ) -> tuple[list[Event], str | None]:
+        """Return the events of a run after a cursor, and the next cursor."""
         result = self._query(
             """query($id: ID!, $after: String) {
               logsForRun(runId: $id, afterCursor: $after, limit: 500) {
@@ -263,7 +265,7 @@ class DagsterHTTP:
                     metadataEntries { label ... on IntMetadataEntry { intValue } } }
                   ... on AssetCheckEvaluationEvent { evaluation { checkName success } } } }
                 ... on Error { message } } }""",
-            {"id": run_id, "after": after},
+            {"id": run_id, "after": after_cursor},
             action=f"read the log of the run {run_id}",
             expected_types=("EventConnection",),
         )

@@ -74,8 +74,8 @@ def decide_adoption(
         )
         reason = f"{label_count} labels: no operating point keeps the margin of {margin:g}"
         if missing_label_count:
-            needed = f"about {missing_label_count} more are needed"
-            reason = f"{label_count} labels; {needed} for a margin of {margin:g}"
+            needed_text = f"about {missing_label_count} more are needed"
+            reason = f"{label_count} labels; {needed_text} for a margin of {margin:g}"
         return AdoptionDecision(False, step, missing_label_count, reason)
     if differences_to_policy_in_force is not None:
         # The steps are tested in the same order, up to the first bet that is not won.

@@ -35,7 +35,7 @@ from twin_resources.router.gain import GainModel
 
 SCHEMA_VERSION = 1
 SUFFIX = ".npz"
-_UNREADABLE = (
+_READ_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     OSError,
@@ -193,7 +193,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
                 next_step="run the newer llm-twin that wrote it",
             )
         return _policy_from_arrays(header, arrays)
-    except _UNREADABLE as error:
+    except _READ_ERRORS as error:
         raise TwinError(
             f"read the routing policy {path}",
             found=f"{type(error).__name__}: {error}",

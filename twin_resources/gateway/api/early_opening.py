@@ -26,7 +26,7 @@ from twin_resources.gateway.api.json_answers import failure_events, send_refusal
 from twin_resources.gateway.exchange.fixed_answers import chunk_document, encode_event, final_events
 from twin_resources.gateway.exchange.request_record import RequestRecord
 
-LogOpening = Callable[[RequestRecord], None]
+OpeningLogger = Callable[[RequestRecord], None]
 
 CLIENT_DISCONNECTED_STATUS = 499
 """LiteLLM's status for a call that it cancelled because the client had disconnected."""
@@ -97,7 +97,7 @@ class EarlyOpening:
         body = {"type": "http.response.body", "body": events, "more_body": False}
         await self.send(body | {UNFINISHED_KEY: True})
 
-    def end(self, log: LogOpening) -> None:
+    def end(self, log: OpeningLogger) -> None:
         """Close the record after the request or a disconnect, and log it if LiteLLM does not."""
         record = self.record
         if record.cost.paid_call is not None and not record.call_id:

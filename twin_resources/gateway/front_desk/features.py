@@ -30,7 +30,7 @@ def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
         Buckets, ascending, int64 of shape (n,), and values, float64 of shape (n,). The values of
         character and word n-grams are each scaled to length 1 before they are added.
     """
-    tokens = _TOKEN.findall(fold(text))
+    tokens = _TOKEN.findall(normalize_text(text))
     line = f" {' '.join(tokens)} "
     lengths = range(MIN_NGRAM_LENGTH, MAX_NGRAM_LENGTH + 1)
     ngrams = [line[i : i + size] for size in lengths for i in range(len(line) - size + 1)]
@@ -48,7 +48,7 @@ def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def fold(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Return a text in lower case, without accents and with straight apostrophes."""
     letters = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
     return "".join(character for character in letters if not unicodedata.combining(character))

@@ -31,7 +31,7 @@ from twin_resources.gateway.front_desk.message_vectors import embed_message
 MessageKind = Literal["ordinary"] | DeskKind
 """Kind of a message; a message of any kind except `ordinary` gets a fixed text."""
 KINDS: tuple[MessageKind, ...] = ("ordinary", *get_args(DeskKind))
-WEIGHTS = Path(__file__).with_name("weights.npz")
+WEIGHTS_FILE = Path(__file__).with_name("weights.npz")
 _ORDINARY, _DANGER, _IDENTITY = map(KINDS.index, ("ordinary", "danger", "identity"))
 _FIRST_OTHER = 2  # index of the first kind that is neither ordinary nor danger
 # Chosen on the tuning set of tests/bench/front_desk, which was not used for fitting. There, 97 % of
@@ -148,7 +148,7 @@ def _probabilities(text: str) -> np.ndarray:
     """Return the probabilities of a whole message; a long one is scored by n-grams alone."""
     if not _LETTER.search(text):
         return _CERTAINLY_ORDINARY
-    weights = read_weights(WEIGHTS)
+    weights = read_weights(WEIGHTS_FILE)
     if len(text) <= PART_CHARACTERS:
         return weights.probabilities(text)
     return weights.ngram_probabilities(text[:_MAX_CHARACTERS])
@@ -162,7 +162,7 @@ def _is_danger(text: str, whole_probabilities: np.ndarray) -> bool:
     is_long, danger_score = len(text) > PART_CHARACTERS, float(whole_probabilities[_DANGER])
     if not is_long and _WHOLE_WEIGHT * danger_score + 1.0 - _WHOLE_WEIGHT < DANGER_THRESHOLD:
         return False  # a part with probability 1 could not reach the threshold
-    weights = read_weights(WEIGHTS)
+    weights = read_weights(WEIGHTS_FILE)
     ranked_parts = sorted(
         split_parts(text), key=lambda part: -weights.ngram_probabilities(part)[_DANGER]
     )

@@ -24,7 +24,7 @@ from twin_resources.gateway.front_desk.message_kinds import read_weights
 from twin_resources.prompt.control_marks import COMMON_MARKS
 
 KINDS = ("ordinary", "front_desk", "injection")
-WEIGHTS = Path(__file__).with_name("weights.npz")
+WEIGHTS_FILE = Path(__file__).with_name("weights.npz")
 # Thresholds by place. A passage with a finding is not shown, so the threshold for the author's own
 # words is higher. They were chosen on public technical posts and on messages by an outside writer,
 # when the examples were in four languages. Figures are in tests/bench/RESULTS.md.
@@ -89,7 +89,7 @@ def _score_sentence(sentence: str) -> float:
     digest = blake2b(sentence.encode(), digest_size=16).digest()
     probability = _PROBABILITIES.get(digest)
     if probability is None:
-        probability = read_weights(WEIGHTS).mean_probability(
+        probability = read_weights(WEIGHTS_FILE).mean_probability(
             _normalize(sentence), _INJECTION, unsure_range=_UNSURE_RANGE
         )
         if len(_PROBABILITIES) >= _MAX_CACHED_PROBABILITIES:

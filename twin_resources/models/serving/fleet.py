@@ -273,9 +273,9 @@ def main() -> int:
     if (follower := create_follower(settings)) is not None:
         threading.Thread(target=follower.run, args=(stop,), name="follower", daemon=True).start()
         if settings.model_server_url:
-            requested = RequestedAdapters(settings, log=log)
+            requested_adapters = RequestedAdapters(settings, log=log)
             threading.Thread(
-                target=requested.run, args=(stop,), name="requested adapters", daemon=True
+                target=requested_adapters.run, args=(stop,), name="requested adapters", daemon=True
             ).start()
     Fleet(settings).run(stop)
     return 0
