@@ -3,7 +3,7 @@
 Scope: the durations of installation, first quotation, training and gate, and the factors that scale
 them.
 Out of scope: the size of a model (`model_fit.py`), the time left in a running step
-(`time_left.py`), imports from outside the standard library, and syntax newer than Python 3.9.
+(`remaining_time.py`), imports from outside the standard library, and syntax newer than Python 3.9.
 
 The formula is fitted to runs of the bundled author on two cores. On another machine, without bf16
 and with other work running, installation took 233 s, the first answer 61 s more, and training on

@@ -93,7 +93,7 @@ from twin_assets.training.training_state import (
     set_master_weights,
 )
 from twin_resources.errors import TwinError
-from twin_resources.processes.time_left import estimate_step_seconds
+from twin_resources.processes.remaining_time import estimate_step_seconds
 from twin_resources.storage.storage_faults import DiskFullError, translate_disk_full
 
 

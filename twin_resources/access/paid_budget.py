@@ -150,9 +150,9 @@ class PaidBudget:
     def remaining_budget(self, author: str) -> RemainingBudget | None:
         """Return the remaining budget for an author's answers, or None without a readable limit.
 
-        The limit with the slowest allowed spending applies, because the month's limit may be
-        tighter than the day's although more of it remains. The method reads the store, so it must
-        not run on the event loop.
+        The limit that allows the slowest spending applies. The month's limit, for example, may
+        leave more money than the day's and still allow less per second. The method reads the store,
+        so it must not run on the event loop.
         """
         from twin_resources.router.pacing import RemainingBudget  # loads numpy
 

@@ -20,7 +20,7 @@ def main() -> int:
     """Run the server until it is stopped; return 1 if it cannot start."""
     import uvicorn
 
-    from twin_resources.page.conversation import GatewayClient
+    from twin_resources.page.gateway_client import GatewayClient
     from twin_resources.page.links import load_page_access
     from twin_resources.page.page import build_app
     from twin_resources.processes.endpoints import urls

@@ -10,8 +10,8 @@ import gradio as gr
 
 from twin_resources.errors import TwinError
 from twin_resources.page.author_files import AuthorFiles
-from twin_resources.page.conversation import GatewayClient, group_aliases_by_author
 from twin_resources.page.escaping import escape_html
+from twin_resources.page.gateway_client import GatewayClient, group_aliases_by_author
 from twin_resources.page.page_notices import render_error_notice
 
 DEFAULT_HEADING = "LLM Twin"

@@ -2,7 +2,7 @@
 
 Scope: the widgets and their event handlers.
 Out of scope: comparing two versions (`comparison_tab.py`), HTML of sources (`footnotes.py`),
-calling the gateway (`conversation.py`).
+calling the gateway (`gateway_client.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot
 
 The browser clears the question box, and the server never writes to it. Otherwise, an answer that
@@ -20,10 +20,10 @@ from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.page import turns as chat_turns
 from twin_resources.page.author_picker import AuthorPicker, render_heading
 from twin_resources.page.composer import add_composer, toggle_stop_button
-from twin_resources.page.conversation import AnswersInProgress, GatewayClient, model_name
 from twin_resources.page.escaping import escape_html
-from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
+from twin_resources.page.event_options import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import describe_prose, render_footnotes
+from twin_resources.page.gateway_client import AnswersInProgress, GatewayClient, model_name
 from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.turns import Conversations, Turn
 from twin_resources.registry.route_names import DRAFT

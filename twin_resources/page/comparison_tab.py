@@ -22,15 +22,15 @@ from twin_resources.errors import TwinError
 from twin_resources.page import turns as chat_turns
 from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.composer import add_composer, toggle_stop_button
-from twin_resources.page.conversation import (
+from twin_resources.page.escaping import escape_html
+from twin_resources.page.event_options import CONCURRENT_EVENT, UNQUEUED_EVENT
+from twin_resources.page.footnotes import format_cost, render_trace_link
+from twin_resources.page.gateway_client import (
     AnswersInProgress,
     GatewayClient,
     PartialAnswer,
     model_name,
 )
-from twin_resources.page.escaping import escape_html
-from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
-from twin_resources.page.footnotes import format_cost, render_trace_link
 from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.plain_names import translate_version
 from twin_resources.page.turns import Turn

@@ -23,7 +23,7 @@ from twin_resources.observability.langfuse.trace_reading import (
     trace_url,
 )
 from twin_resources.page.author_picker import AuthorPicker
-from twin_resources.page.events import UNQUEUED_EVENT
+from twin_resources.page.event_options import UNQUEUED_EVENT
 from twin_resources.page.page_notices import render_error_notice
 from twin_resources.page.spending import read_spending, render_spending
 from twin_resources.page.trace_pages import render_trace, render_trace_list

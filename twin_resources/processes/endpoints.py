@@ -135,7 +135,7 @@ def find_gateway(settings: Settings) -> tuple[str, str]:
 
 
 def read_endpoint_state(settings: Settings) -> str:
-    """Return `ready`, or what the gateway at `TWIN_GATEWAY_URL` lacks; "" without that setting."""
+    """Return the status of the gateway at `TWIN_GATEWAY_URL`, such as `ready`; "" without a URL."""
     if not settings.gateway_url:
         return ""
     import httpx

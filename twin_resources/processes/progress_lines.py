@@ -1,6 +1,6 @@
 """Log the progress of a long step of a run.
 
-Scope: the lines and their interval. Out of scope: estimating the remaining time (`time_left.py`),
+Scope: the lines and their interval. Out of scope: estimating the remaining time (`remaining_time.py`),
 reading the lines (`dagster_runs.py`), displaying them (`commands/progress_display.py`).
 """
 # pyright: strict
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twin_resources.processes.time_left import RemainingTimeEstimator
+from twin_resources.processes.remaining_time import RemainingTimeEstimator
 
 LOG_INTERVAL_S = 3.0
 

@@ -4,7 +4,7 @@ Scope: the bets against "the most expensive model answers all" and against the p
 number of missing labels, and the reason as a sentence.
 Out of scope: fitting (`gain.py`), the steps (`fixed_sequence.py`), the file.
 
-Both bets are those of `statistics/promotion.py`. A policy that loses more than the margin is
+Both bets use the method of `statistics/promotion.py`. A policy that loses more than the margin is
 adopted with probability at most α, however often it is tested. A t-test after every label would
 adopt it in a third of all cases. Every policy is compared with the most expensive model, so that
 small losses do not accumulate from one policy to the next.

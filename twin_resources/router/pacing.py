@@ -3,12 +3,12 @@
 Scope: the window of recent questions, and the step that spends no faster than the budget allows.
 Out of scope: the account (which enforces its limit in any case), the steps (`fixed_sequence.py`).
 
-The chosen step is at most as expensive as the certified one in force. Among those steps, it is the
-most expensive one that would have spent, on the recent questions, at most the remaining money per
-remaining second. It is chosen again every minute, because the mix and the rate of questions change.
-With a constant threshold, the money ran out after 62 % of a period (`bench_routing.py`). If the
-budget forces a cheaper step than the certified one, the margin is not held, and the answer reports
-this.
+The budget allows a rate of spending: the remaining money divided by the remaining time. The chosen
+step is the most expensive one that would have kept to this rate on the recent questions, but no
+more expensive than the certified one in force. It is chosen again every minute, because the mix and
+the rate of questions change. With a constant threshold, the money ran out after 62 % of a period
+(`bench_routing.py`). If the budget forces a cheaper step than the certified one, the margin is not
+held, and the answer reports this.
 """
 # pyright: strict
 

@@ -3,7 +3,7 @@
 Scope: writing to the terminal, plain output for logs and pipes, reports while the command waits,
 and verbose output.
 Out of scope: the messages, tables of results (`presentation.py`), and estimating the time left
-(`time_left.py`).
+(`remaining_time.py`).
 """
 # pyright: strict
 

@@ -27,6 +27,7 @@ from twin_resources.models.training_launcher import (
     ray_cluster,
 )
 from twin_resources.models.training_launcher.attempt import Attempt, read_attempt, write_attempt
+from twin_resources.models.training_launcher.end_reason import find_cause, find_end_reason
 from twin_resources.models.training_launcher.machine import (
     MachineShare,
     build_command,
@@ -37,7 +38,6 @@ from twin_resources.models.training_launcher.ray_driver import (
     require_attempt,
     resource_bundle,
 )
-from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     Message,

@@ -8,7 +8,7 @@ and its answer, and refers to earlier answers by trace id. Each text is therefor
 `twin forget` deletes a row by its trace id. As in traces, personal data and secrets are replaced.
 An answer in progress during a deletion is deleted within `POLL_SECONDS`, because the tombstones of
 the outbox name its trace, reader or author. A request that names a deleted answer is answered
-without it, and the response says so. OpenAI also keeps a response for 30 days:
+without it, and `twin.ignored` reports this. OpenAI also keeps a response for 30 days:
 https://platform.openai.com/docs/guides/conversation-state
 """
 # pyright: strict

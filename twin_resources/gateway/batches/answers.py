@@ -4,7 +4,7 @@ Scope: the columns of a row, the rows of earlier runs, and the atomic output fil
 Out of scope: calling the gateway (`batch_run.py`), reading questions (`questions.py`).
 
 Each answer is appended to `<out>.partial.jsonl` when it arrives, so a killed batch loses only the
-requests in progress. The last line of a journal may be incomplete; every other line must be whole.
+requests in progress. Only the last line of a journal may be incomplete.
 A lock on the journal, released when its process ends, allows only one process at a time to run a
 batch.
 """

@@ -4,11 +4,11 @@ Scope: the shipped weights, the thresholds, and the messages of a conversation t
 Out of scope: n-grams (`features.py`), vectors (`message_vectors.py`), answers
 (`answers.py`), fitting and the examples (`deploy/checkout/front_desk_weights.py`).
 
-A logistic regression over hashed n-grams recognises wordings, and a layer over a sentence's vector
-recognises meaning; each finds messages that the other misses. The geometric mean is low where
+A logistic regression over hashed n-grams recognizes wordings, and a layer over a sentence's vector
+recognizes meaning; each finds messages that the other misses. The geometric mean is low where
 either classifier is low. It was compared in five folds of the examples, grouped by meaning. With
 2 % of the ordinary messages classified as danger, it misses 29 % of the danger messages; the
-arithmetic mean misses 32 %. A recognised kind is not a diagnosis.
+arithmetic mean misses 32 %. A recognized kind is not a diagnosis.
 """
 # pyright: strict
 
@@ -29,19 +29,19 @@ from twin_resources.gateway.front_desk.features import ngram_features
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 
 MessageKind = Literal["ordinary"] | DeskKind
-"""Kind of a message; a message of any kind except `ordinary` gets a fixed text."""
+"""Kind of a message: `ordinary`, or a kind that the front desk answers."""
 KINDS: tuple[MessageKind, ...] = ("ordinary", *get_args(DeskKind))
 WEIGHTS_FILE = Path(__file__).with_name("weights.npz")
 _ORDINARY, _DANGER, _IDENTITY = map(KINDS.index, ("ordinary", "danger", "identity"))
 _FIRST_OTHER = 2  # index of the first kind that is neither ordinary nor danger
 # Chosen on the tuning set of tests/bench/front_desk, which was not used for fitting. There, 97 % of
-# the danger messages are recognised, and 1 % of the ordinary messages get a different kind.
+# the danger messages are recognized, and 1 % of the ordinary messages get a different kind.
 DANGER_THRESHOLD = 0.58
 OTHER_THRESHOLD = 0.2  # probability of the kind, divided by its sum with ordinary
 # Questions about AI or the author as a person resemble questions about identity, so the text on
 # identity replaces the posts only at or above the first value. At or above the second, it is shown
 # above them. On the tuning sets, 121 of 138 messages about identity get the text, and 3 of 150
-# ordinary questions near that boundary get it alone; with 0.2 for both values, 112 and 15 do.
+# ordinary questions near that boundary get it without posts; with 0.2 for both values, 112 and 15.
 IDENTITY_THRESHOLD, POSSIBLE_IDENTITY_THRESHOLD = 0.7, 0.05
 _WHOLE_WEIGHT = 0.4  # weight of the whole message; its most likely part has the other 0.6
 # For a long text, only the most likely part counts. Its many parts require a higher threshold.

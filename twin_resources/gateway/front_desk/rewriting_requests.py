@@ -1,4 +1,4 @@
-"""Recognise a request to rewrite an earlier answer: to summarise, shorten or translate it.
+"""Recognize a request to rewrite an earlier answer: to summarize, shorten or translate it.
 
 Scope: the shipped weights, and the threshold. Out of scope: the reply (`answers.py`), deciding when
 to send it (`stages/fixed_text.py`), the classifiers (`message_kinds.py`), fitting and the examples

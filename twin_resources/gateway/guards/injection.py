@@ -4,8 +4,8 @@ Scope: splitting a text into sentences, and the probability that each is an inje
 Out of scope: n-grams, vectors and the format of the weights (`front_desk/`), fitting and the
 examples (`deploy/checkout/guard_weights.py`), the action on a finding (`guard_settings.py`).
 
-The two classifiers are built like those of the front desk. One recognises wordings from hashed
-n-grams. The other, a layer over the vector of a multilingual embedder, recognises meaning, even in
+The two classifiers are built like those of the front desk. One recognizes wordings from hashed
+n-grams. The other, a layer over the vector of a multilingual embedder, recognizes meaning, even in
 languages without examples. The examples are in eight languages and cover the families of published
 attacks (Perez and Ribeiro 2022, https://arxiv.org/abs/2211.09527; Greshake et al. 2023,
 https://arxiv.org/abs/2302.12173).

@@ -32,7 +32,7 @@ _REQUEST_PREFIX, _LOAD_PREFIX = "adapter request/", "adapter load/"
 
 @contextmanager
 def request_adapter(settings: Settings, name: str) -> Generator[None]:
-    """Request an adapter, within the context, from the hosts that share the state store, if any."""
+    """Request an adapter, while the context is open, from hosts that share the state store."""
     if not has_shared_state(settings):
         yield
         return
@@ -41,7 +41,7 @@ def request_adapter(settings: Settings, name: str) -> Generator[None]:
 
 
 def announce_loading(state: State, name: str) -> AbstractContextManager[Lease]:
-    """Show waiting hosts, within the context, that this host is loading an adapter."""
+    """Show waiting hosts that this host is loading an adapter, while the context is open."""
     return _hold(state, _LOAD_PREFIX, name)
 
 

@@ -4,9 +4,9 @@ Scope: storing each new state during a training run, fetching the newest one on 
 deleting the states of finished training runs.
 Out of scope: the content of a state (`twin_assets/training/training_state.py`).
 
-If a machine such as a Spot instance is lost, so is its disk. With `TWIN_STORE_URI`, the same
-training run continues on another host from the last stored state, so it loses about one
-checkpoint interval. A job's folder is named by the hash of the inputs, so a state is never
+A machine such as a Spot instance may be lost together with its disk. With `TWIN_STORE_URI`, the
+same training run continues on another host from the last stored state, so it loses about one
+checkpoint interval. The name of a job's folder contains the hash of the inputs, so a state is never
 mistaken for that of a different training run.
 """
 # pyright: strict

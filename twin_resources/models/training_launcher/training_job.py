@@ -2,7 +2,7 @@
 
 Scope: `TrainingJob`, `TrainingLauncher`, and the code that all backends share: one retry, the lock,
 and the messages.
-Out of scope: starting processes (`machine.py`), the backends, parsing a log (`reason.py`).
+Out of scope: starting processes (`machine.py`), the backends, parsing a log (`end_reason.py`).
 
 If a worker dies, the training run is retried once, and the script resumes from its last complete
 checkpoint. A failure that the script explains (`failure.json` in the job's folder) is not retried.
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
+from twin_resources.models.training_launcher.end_reason import find_cause, find_end_reason
 from twin_resources.models.training_launcher.shared_state import share_state
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.progress import ANSWER_S, expected_read_s
-from twin_resources.processes.time_left import (
+from twin_resources.processes.remaining_time import (
     MIN_STEPS,
     RemainingTimeEstimator,
     estimate_step_seconds,

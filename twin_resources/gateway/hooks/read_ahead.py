@@ -28,7 +28,7 @@ class _StreamEnd:
 
 
 class ReadAheadStream:
-    """An iterator over a stream that reads it as fast as it arrives.
+    """An iterator over a stream, which reads the stream as fast as it arrives.
 
     Args:
         stream: the provider's stream.

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from twin_resources.gateway.hooks.prefetch import ReadAheadStream
+from twin_resources.gateway.hooks.read_ahead import ReadAheadStream
 
 
 async def send_pieces(
