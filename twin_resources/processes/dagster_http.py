@@ -251,9 +251,7 @@ class DagsterHTTP:
         )
         return [parse_run(row) for row in result["results"]]
 
-    def events(
-        self, run_id: str, *, after_cursor: str | None = None
-    ) -> tuple[list[Event], str | None]:
+    def events(self, run_id: str, *, cursor: str | None = None) -> tuple[list[Event], str | None]:
         """Return the events of a run after a cursor, and the next cursor."""
         result = self._query(
             """query($id: ID!, $after: String) {
@@ -265,7 +263,7 @@ class DagsterHTTP:
                     metadataEntries { label ... on IntMetadataEntry { intValue } } }
                   ... on AssetCheckEvaluationEvent { evaluation { checkName success } } } }
                 ... on Error { message } } }""",
-            {"id": run_id, "after": after_cursor},
+            {"id": run_id, "after": cursor},
             action=f"read the log of the run {run_id}",
             expected_types=("EventConnection",),
         )

@@ -35,15 +35,7 @@ from twin_resources.router.gain import GainModel
 
 SCHEMA_VERSION = 1
 SUFFIX = ".npz"
-_READ_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-)
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class InMemoryTable:
         self._vectors: np.ndarray = vector_values.reshape(arrow_table.num_rows, -1)
         dates = arrow_table["published_at"].cast("int64").to_pylist()
         # A passage without a date counts as newer than any limit.
-        self._dates = np.array([_MAX_TIME if date is None else date for date in dates], np.int64)
+        self._dates = np.array([_LATEST if date is None else date for date in dates], np.int64)
         self._index_by_chunk = {
             chunk_id: index for index, chunk_id in enumerate(arrow_table["chunk_id"].to_pylist())
         }
@@ -176,9 +176,7 @@ class InMemoryTable:
     ) -> list[dict[str, Any]]:
         """Return the rows at these (document id, position) pairs that the query allows."""
         latest = (
-            _MAX_TIME
-            if query.published_before is None
-            else _to_microseconds(query.published_before)
+            _LATEST if query.published_before is None else _to_microseconds(query.published_before)
         )
         indexes = [
             self._index_by_position[position]
@@ -197,7 +195,7 @@ class InMemoryTable:
         return rows
 
 
-_MAX_TIME = 2**63 - 1  # microseconds
+_LATEST = 2**63 - 1  # microseconds
 
 
 def _to_microseconds(moment: datetime) -> int:
