@@ -196,7 +196,7 @@ class SpendingAccount:
         filters = {"purpose": purpose, "author": author, "key": key}
         rows = [
             row
-            for row in self.rows(period=period, as_of=as_of)
+            for row in self.list_spending(period=period, as_of=as_of)
             if all(value is None or row[name] == value for name, value in filters.items())
         ]
         return AmountSpent(
@@ -205,7 +205,7 @@ class SpendingAccount:
             sum(int(row["requests"]) for row in rows),
         )
 
-    def rows(
+    def list_spending(
         self, *, period: Period = "month", as_of: datetime | None = None
     ) -> Sequence[Mapping[str, Any]]:
         """Return the spending by purpose, author and key in the UTC day or month of `as_of`.

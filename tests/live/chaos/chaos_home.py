@@ -180,7 +180,9 @@ class ChaosHome:
             assert self.expected.versions <= versions
             account = open_account(self.settings, state)
             if self.bill.exists():
-                booked_nano = sum(row["nano"] + row["reserved_nano"] for row in account.rows())
+                booked_nano = sum(
+                    row["nano"] + row["reserved_nano"] for row in account.list_spending()
+                )
                 assert booked_nano >= sum(line["nano"] for line in read_bill(self.bill))
         for key in self.expected.keys.values():
             assert open_keyring(self.settings).find(f"Bearer {key}")

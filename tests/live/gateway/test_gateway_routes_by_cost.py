@@ -398,7 +398,7 @@ def test_a_gateway_killed_amid_paid_streams_stays_within_its_reservations(
     market.stack.wait(
         lambda: len(read_bill(market.provider.bill.path)) == market.provider.bill.requests
     )
-    rows = market.account().rows()
+    rows = market.account().list_spending()
     reserved = sum(int(row["reserved_nano"]) for row in rows)
     billed = _billed_nano(market) - billed_before
     # The killed gateway's reservations count in full after their deadline.

@@ -152,7 +152,7 @@ class HomeMetrics(Collector):
 
     def _read_spending(self) -> Metrics:
         with closing(State.open(self.settings.state_address)) as state:
-            rows = open_account(self.settings, state).rows(period="day")
+            rows = open_account(self.settings, state).list_spending(period="day")
         nano_dollars: Counter[tuple[str, str]] = Counter()
         for row in rows:
             nano_dollars[str(row["purpose"]), str(row["author"])] += int(row["nano"])

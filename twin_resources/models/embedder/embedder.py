@@ -366,7 +366,7 @@ def _read_tokenizer(folder: Path, manifest: EmbedderManifest) -> EmbedderTokeniz
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    # MiniLM's file truncates and pads to 128 tokens, which would silently drop half of each chunk.
+    # MiniLM's file truncates and pads to 128 tokens, which would silently drop half of a long text.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return EmbedderTokenizer(tokenizer, manifest.token_limit, manifest.languages, manifest.revision)
