@@ -66,18 +66,8 @@ _MAX_CACHED_ROWS = 12_000
 _QUOTATION_MARKUP = re.compile(r"[>*\s]+")
 _URL = re.compile(r"https?://\S+")
 _PASSAGE_COLUMNS = [
-    "document_id",
-    "title",
-    "url",
-    "published_at",
-    "start",
-    "end",
-    "searched_start",
-    "searched_end",
-    "text",
-    "vector",
-    "tokens",
-    "sentences",
+    *("document_id", "title", "url", "published_at", "start", "end", "searched_start"),
+    *("searched_end", "text", "vector", "tokens", "sentences"),
 ]
 
 
