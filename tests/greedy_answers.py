@@ -14,4 +14,4 @@ def request_answers(
     """Return the answers in prompt order."""
     queue = PromptQueue(prompts, max_tokens=[max_tokens])
     queue.query_server(server)
-    return queue.get_turn_answers()
+    return queue.answers_in_order()

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from twin_resources.gateway.front_desk.features import SLOT_COUNT, ngram_features
+from twin_resources.gateway.front_desk.features import BUCKET_COUNT, ngram_features
 from twin_resources.gateway.front_desk.message_kinds import (
     KINDS,
     PART_CHARACTERS,
     SENTENCE_END,
-    WEIGHTS,
+    WEIGHTS_FILE,
     FittedWeights,
     MessageKind,
     split_parts,
@@ -34,7 +34,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.quality.judges.texts import bundled_writers
 
-EXAMPLES = WEIGHTS.with_name("examples")
+EXAMPLES = WEIGHTS_FILE.with_name("examples")
 _SEED = 36
 _REGULARIZATION = 3.0  # the best of 1, 2, 3, 5 and 10 on the half used for tuning
 _HIDDEN_UNITS, _MAX_ITERATIONS = 64, 40
@@ -155,14 +155,14 @@ def fit_ngrams(
     from sklearn.linear_model import LogisticRegression
 
     sample_features = [ngram_features(sample.text) for sample in samples]
-    row_offsets = np.cumsum([0, *(len(slots) for slots, _ in sample_features)])
+    row_offsets = np.cumsum([0, *(len(buckets) for buckets, _ in sample_features)])
     matrix = csr_matrix(
         (
             np.concatenate([values for _, values in sample_features]),
-            np.concatenate([slots for slots, _ in sample_features]),
+            np.concatenate([buckets for buckets, _ in sample_features]),
             row_offsets,
         ),
-        shape=(len(samples), SLOT_COUNT),
+        shape=(len(samples), BUCKET_COUNT),
     )
     model = LogisticRegression(C=_REGULARIZATION, max_iter=2000, tol=1e-5)
     model.fit(
@@ -170,7 +170,7 @@ def fit_ngrams(
         [kinds.index(sample.kind) for sample in samples],
         sample_weight=[sample.weight for sample in samples],
     )
-    coefficients = model.coef_.T  # (slots, kinds)
+    coefficients = model.coef_.T  # (buckets, kinds)
     scale = np.abs(coefficients).max(axis=0) / 127.0
     quantized_coefficients = np.round(coefficients / scale).astype(np.int8)
     return quantized_coefficients, scale, np.asarray(model.intercept_, dtype=float)
@@ -222,7 +222,7 @@ def main() -> None:
     """Fit the weights and write them."""
     corpus = read_examples()
     count = sum(map(len, corpus.values()))
-    write_weights(fit_weights(corpus), WEIGHTS, example_count=count)
+    write_weights(fit_weights(corpus), WEIGHTS_FILE, example_count=count)
 
 
 def write_weights(weights: FittedWeights, file: Path, *, example_count: int) -> None:

@@ -26,9 +26,9 @@ from checkout.front_desk_weights import (
 )
 
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights
-from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, split_sentences
+from twin_resources.gateway.guards.injection import KINDS, WEIGHTS_FILE, split_sentences
 
-EXAMPLES = WEIGHTS.with_name("examples")
+EXAMPLES = WEIGHTS_FILE.with_name("examples")
 # Messages by an outside writer, which were the guard's test set until we had read them and replaced
 # the set.
 FORMER_TEST_MESSAGES = (
@@ -99,7 +99,7 @@ def fit_weights() -> FittedWeights:
 
 def main() -> None:
     """Fit the weights and write them."""
-    write_weights(fit_weights(), WEIGHTS, example_count=len(read_own_examples()))
+    write_weights(fit_weights(), WEIGHTS_FILE, example_count=len(read_own_examples()))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from checkout.front_desk_weights import (
 )
 
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights
-from twin_resources.gateway.front_desk.rewriting_requests import KINDS, WEIGHTS
+from twin_resources.gateway.front_desk.rewriting_requests import KINDS, WEIGHTS_FILE
 
 _OWN_EXAMPLE_REPETITIONS = 4  # because there are four times as many other messages
 _MAX_ORDINARY, _MAX_OTHER = 200, 20  # messages per language and kind
@@ -60,7 +60,7 @@ def fit_weights() -> FittedWeights:
 
 def main() -> None:
     """Fit the weights and write them."""
-    write_weights(fit_weights(), WEIGHTS, example_count=len(build_samples()))
+    write_weights(fit_weights(), WEIGHTS_FILE, example_count=len(build_samples()))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from twin_resources.models.model_fit import REFERENCE_BILLION, estimate_training
+from twin_resources.models.model_fit import REFERENCE_BILLIONS, estimate_training
 from twin_resources.processes.wording import format_duration
 
 # Measured on two cores of an EPYC with avx512_bf16 and little other work.
@@ -101,7 +101,7 @@ def forecast_durations(
         and `ready_s` (their sum plus the release).
     """
     core_count = machine["cores"]
-    scale = billion_parameters / REFERENCE_BILLION
+    scale = billion_parameters / REFERENCE_BILLIONS
     matmul_speed = min(1.0, core_speed)
 
     estimate = estimate_training(billion_parameters, machine, recipe=recipe)

@@ -36,7 +36,7 @@ if not __package__:  # run as an isolated file (-I): the project is not yet on t
 from twin_cli import forecast
 from twin_resources.models.model_fit import (
     RECIPES,
-    REFERENCE_BILLION,
+    REFERENCE_BILLIONS,
     billions_of_parameters,
     describe_licence,
     estimate_training,
@@ -171,7 +171,7 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
     available_gb = machine["memory_gb"]
     memory_alone_gb = required_serving_memory_gb(weights)
     memory_with_training_gb = required_serving_memory_gb(
-        weights, trained_billions=billions_of_parameters(base_model) or REFERENCE_BILLION
+        weights, trained_billions=billions_of_parameters(base_model) or REFERENCE_BILLIONS
     )
     if available_gb and available_gb < memory_alone_gb:
         message = (
@@ -326,7 +326,7 @@ def build_report(
         "disk_gb": round(project_gb + home_gb, 1),
         "forecast": forecast.forecast_durations(
             machine,
-            billion_parameters=billions_of_parameters(options.base_model) or REFERENCE_BILLION,
+            billion_parameters=billions_of_parameters(options.base_model) or REFERENCE_BILLIONS,
             recipe=options.recipe,
             word_count=forecast.estimate_word_count(options.posts),
             is_installed=is_installed,

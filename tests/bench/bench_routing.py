@@ -31,7 +31,7 @@ from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, create_parser, run_parts
 from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.router.features import Floats, feature_rows, fit_scale
-from twin_resources.router.fixed_order import STEP_SHARE, compute_price_steps, find_cheapest_step
+from twin_resources.router.fixed_sequence import STEP_SHARE, compute_price_steps, find_cheapest_step
 from twin_resources.router.gain import FittedGain, assign_folds, fit
 
 DATA = SHARED_DATA / "routing"

@@ -171,7 +171,7 @@ def _body(kind: str, *, stream: bool) -> dict[str, Any]:
 def _sum_accounts(stack: Stack, column: str) -> int:
     """Return the sum of a column over the account's rows, in nano-dollars."""
     with closing(State.open(stack.settings.state_address)) as state:
-        return sum(int(row[column]) for row in open_account(stack.settings, state).rows())
+        return sum(int(row[column]) for row in open_account(stack.settings, state).list_spending())
 
 
 if __name__ == "__main__":

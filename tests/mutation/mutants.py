@@ -57,7 +57,7 @@ AREAS = {
         "graph/state/test_{shared_stores,registry_killed}.py graph/erasure/test_shared_store.py",
     ),
     "launcher": (
-        "twin_resources/models/training_launcher/{local,rank_processes,reason}.py",
+        "twin_resources/models/training_launcher/{end_reason,local,rank_processes}.py",
         "unit/training/test_{training_launcher,followed_log}.py "
         "live/training/test_launched_processes.py",
     ),

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from twin_assets.corpus.shingles import shingles, split_words
 from twin_assets.instructions.question_wordings import find_wordings
 from twin_resources.access.account import open_account
-from twin_resources.access.named_model import classify_cost, is_model_remote, retry_delay_s
+from twin_resources.access.configured_model import classify_cost, is_model_remote, retry_delay_s
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.access.paid_completion import complete
 from twin_resources.access.purpose_budget import PurposeBudget

@@ -27,7 +27,7 @@ from twin_assets.serving.judged_batches import append_rows
 from twin_assets.serving.shadow_prompts import ShadowPrompt, index_by_id, render_prompt
 from twin_resources.access.paid_completion import Completion
 from twin_resources.authors import FREQUENCY_PENALTY
-from twin_resources.gateway.costs.paid_answers import PaidAnswers
+from twin_resources.gateway.costs.paid_model_client import PaidModelClient
 from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -67,7 +67,7 @@ class LabelSources:
     """
 
     ask_own_model: AskOwnModel
-    paid: PaidAnswers
+    paid: PaidModelClient
     embed: Embed
     readers: Mapping[str, str]
 

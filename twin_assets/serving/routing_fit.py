@@ -18,7 +18,7 @@ from twin_resources.router import adoption
 from twin_resources.router.adoption import AdoptionDecision
 from twin_resources.router.class_table import class_table
 from twin_resources.router.features import Floats, feature_rows, fit_scale
-from twin_resources.router.fixed_order import (
+from twin_resources.router.fixed_sequence import (
     STEP_SHARE,
     PriceStep,
     choose_models,

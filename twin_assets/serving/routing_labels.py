@@ -22,7 +22,7 @@ from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import find_external_use_refusal
 from twin_resources.dagster_resources import EmbedderResource
-from twin_resources.gateway.costs.paid_answers import PaidAnswers
+from twin_resources.gateway.costs.paid_model_client import PaidModelClient
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.label_rows import TABLE
@@ -153,7 +153,7 @@ class _LabelBuyer:
                 author,
                 max_tokens=labelling.MAX_TOKENS,
             ),
-            PaidAnswers(settings.paid_model, account, author.slug),
+            PaidModelClient(settings.paid_model, account, author.slug),
             self.embedder.embed,
             self._read_reader_ids(),
         )

@@ -89,7 +89,7 @@ class AmountSpent:
 
 @dataclass(frozen=True)
 class LimitHeadroom:
-    """The headroom under one limit.
+    """The amount that one limit still allows, and the time until its period ends.
 
     Attributes:
         left_usd: amount that may still be reserved, at least 0.
@@ -149,13 +149,13 @@ class SpendingAccount:
             now = self._now(connection)
             close_overdue_reservations(connection, now)
             moment = self._current_account_time(connection)
-            purpose_fields = {"purpose": purpose, "author": author, "key": key}
-            self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
+            spending_fields = {"purpose": purpose, "author": author, "key": key}
+            self._check_limits(connection, spending_fields, max_nano, key_limit, moment)
             day = moment.date().isoformat()
             number = connection.execute(
                 sa.insert(reservations).values(
                     day=day,
-                    **purpose_fields,
+                    **spending_fields,
                     nano=max_nano,
                     status="open",
                     deadline=now + expires_after_s,
@@ -196,7 +196,7 @@ class SpendingAccount:
         filters = {"purpose": purpose, "author": author, "key": key}
         rows = [
             row
-            for row in self.rows(period=period, as_of=as_of)
+            for row in self.list_spending(period=period, as_of=as_of)
             if all(value is None or row[name] == value for name, value in filters.items())
         ]
         return AmountSpent(
@@ -205,7 +205,7 @@ class SpendingAccount:
             sum(int(row["requests"]) for row in rows),
         )
 
-    def rows(
+    def list_spending(
         self, *, period: Period = "month", as_of: datetime | None = None
     ) -> Sequence[Mapping[str, Any]]:
         """Return the spending by purpose, author and key in the UTC day or month of `as_of`.
@@ -268,10 +268,10 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> list[LimitHeadroom]:
         """Return the headroom under each limit of home, author, purpose and key that applies."""
-        purpose_fields = {"purpose": purpose, "author": author, "key": key}
+        spending_fields = {"purpose": purpose, "author": author, "key": key}
         with self._state.read_transaction() as connection:
             moment = self._current_account_time(connection)
-            amounts = self._amounts_by_limit(connection, purpose_fields, key_limit, moment)
+            amounts = self._amounts_by_limit(connection, spending_fields, key_limit, moment)
         return [
             LimitHeadroom(
                 max(0, to_nano_dollars(limit.limit_usd) - settled_nano - reserved_nano)
@@ -284,13 +284,13 @@ class SpendingAccount:
     def _check_limits(
         self,
         connection: sa.Connection,
-        purpose_fields: Mapping[str, Any],
+        spending_fields: Mapping[str, Any],
         requested_nano: int,
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> None:
         for limit, settled_nano, reserved_nano in self._amounts_by_limit(
-            connection, purpose_fields, key_limit, moment
+            connection, spending_fields, key_limit, moment
         ):
             if settled_nano + reserved_nano + requested_nano > to_nano_dollars(limit.limit_usd):
                 raise OverLimitError(
@@ -307,12 +307,12 @@ class SpendingAccount:
     def _amounts_by_limit(
         self,
         connection: sa.Connection,
-        purpose_fields: Mapping[str, Any],
+        spending_fields: Mapping[str, Any],
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> list[tuple[ApplicableLimit, int, int]]:
         """Return each applicable limit with its settled and reserved nano-dollars."""
-        limits = self._list_applicable_limits(purpose_fields, key_limit)
+        limits = self._list_applicable_limits(spending_fields, key_limit)
         if not limits:
             return []
         settled_amounts = sum_by_limit(connection, spending, limits, moment)
@@ -320,17 +320,17 @@ class SpendingAccount:
         return list(zip(limits, settled_amounts, reserved_amounts, strict=True))
 
     def _list_applicable_limits(
-        self, purpose_fields: Mapping[str, Any], key_limit: SpendingLimit | None
+        self, spending_fields: Mapping[str, Any], key_limit: SpendingLimit | None
     ) -> list[ApplicableLimit]:
-        purpose = self.limits.purposes.get(purpose_fields["purpose"], SpendingLimit())
+        purpose = self.limits.purposes.get(spending_fields["purpose"], SpendingLimit())
         limits: tuple[tuple[Scope, str, SpendingLimit], ...] = (
-            ("key", purpose_fields["key"], key_limit or SpendingLimit()),
+            ("key", spending_fields["key"], key_limit or SpendingLimit()),
             (
                 "author",
-                purpose_fields["author"],
-                self.limits.author if purpose_fields["author"] else SpendingLimit(),
+                spending_fields["author"],
+                self.limits.author if spending_fields["author"] else SpendingLimit(),
             ),
-            ("purpose", purpose_fields["purpose"], purpose),
+            ("purpose", spending_fields["purpose"], purpose),
             ("home", "", self.limits.home),
         )
         periods: tuple[Period, ...] = ("day", "month")

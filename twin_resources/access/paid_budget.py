@@ -109,7 +109,7 @@ def max_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
 
 
 class PaidBudget:
-    """A paid model whose answers are charged to the account.
+    """The budget of a paid model, which charges each answer to the account.
 
     Args:
         account: the account of the home.
@@ -150,9 +150,9 @@ class PaidBudget:
     def remaining_budget(self, author: str) -> RemainingBudget | None:
         """Return the remaining budget for an author's answers, or None without a readable limit.
 
-        The limit with the slowest allowed spending applies, because the month's limit may be
-        tighter than the day's although more of it remains. The method reads the store, so it must
-        not run on the event loop.
+        The limit that allows the slowest spending applies. The month's limit, for example, may
+        leave more money than the day's and still allow less per second. The method reads the store,
+        so it must not run on the event loop.
         """
         from twin_resources.router.pacing import RemainingBudget  # loads numpy
 
@@ -162,7 +162,7 @@ class PaidBudget:
             return None  # `unavailable_reason` reports the error, and the home's model answers
         if not headrooms:
             return None
-        tightest = min(headrooms, key=lambda room: room.left_usd / max(room.seconds_left, 1.0))
+        tightest = min(headrooms, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0))
         return RemainingBudget(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(
@@ -281,7 +281,10 @@ class PaidCall:
         )
 
     def settle_interrupted(self) -> float:
-        """Settle a call that its reader or a failure ended; only received text is paid for."""
+        """Settle a call that its reader or a failure ended.
+
+        The cost is that of the prompt and the received text, or the reserved amount without text.
+        """
         if not self._received_texts:
             return self._settle(self.reservation.reserved_usd)
         # A piece is at least one token.

@@ -78,7 +78,7 @@ class RetrievedPassages:
 
 @dataclass
 class PassageFinder:
-    """A finder of passages and quotations that opens both models at the first question.
+    """A finder of passages and quotations that opens its retriever and quoter when first used.
 
     Attributes:
         open_retriever: opens the retriever. If it raises, it is called again after some seconds.
@@ -173,7 +173,7 @@ class PassageFinder:
         return judge if judge.revision == revision else None
 
     def warm_up(self, author: str) -> None:
-        """Load the embedder and the search before the first question; any slug works."""
+        """Open the retriever and load its models before the first question; any slug works."""
         self._retrieve(author, ["warm up"], token_budget=CONTEXT_TOKENS, with_quotes=True)
 
     def _retrieve_and_time(self, retrieve: Callable[[], RetrievedPassages]) -> RetrievedPassages:
@@ -197,13 +197,13 @@ class PassageFinder:
     ) -> RetrievedPassages:
         retriever = self._open_retriever()
         results: list[RetrievedPassages] = []
-        for search in search_texts:
+        for search_text in search_texts:
             retrieval = retriever.retrieve(
-                author, search, token_budget=token_budget, with_tokens=with_quotes
+                author, search_text, token_budget=token_budget, with_tokens=with_quotes
             )
             quote_retriever = retriever if with_quotes else None
             results.append(
-                self._build_result(author, search, retrieval, quote_retriever, earlier_answers)
+                self._build_result(author, search_text, retrieval, quote_retriever, earlier_answers)
             )
         # If results tie, `max` returns the first, which is for the question alone.
         return max(results, key=RetrievedPassages.ranking_key)
@@ -211,7 +211,7 @@ class PassageFinder:
     def _build_result(
         self,
         author: str,
-        search: str,
+        search_text: str,
         retrieval: RetrievalResult,
         quote_retriever: Retriever | None,
         earlier_answers: str,
@@ -241,7 +241,7 @@ class PassageFinder:
         if calibrated_revision != revision and (
             embedder := quote_retriever.get_embedder(calibrated_revision)
         ):
-            revision, (vector, tokens) = calibrated_revision, embedder.embed_question(search)
+            revision, (vector, tokens) = calibrated_revision, embedder.embed_question(search_text)
         quote_result = self._quoter.quote(
             author,
             vector,
@@ -249,7 +249,7 @@ class PassageFinder:
             tokens=tokens,
             embedder=revision,
             shown_text=earlier_answers,
-            language=confident_language(search),
+            language=confident_language(search_text),
         )
         return replace(passages, quote_result=quote_result)
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-REFERENCE_BILLION = 0.135  # billions of parameters
+REFERENCE_BILLIONS = 0.135  # parameters of the measured model
 TRAINING_CPU_S = 600.0
 SLOWDOWN_WITHOUT_BF16 = 2.6
 RANKS = 2
@@ -41,7 +41,7 @@ RECIPES = {  # maximum number of training tokens, and whether the recipe needs a
     "8b-gpus": (GPU_TRAINING_TOKENS, True),
     "8b-gpus-zero3": (GPU_TRAINING_TOKENS, True),
 }
-SMALL_BILLION, LARGE_BILLION = 0.5, 4.0  # upper limits of the recipes for 135M and for 1B
+SMALL_MAX_BILLIONS, MEDIUM_MAX_BILLIONS = 0.5, 4.0  # limits of the recipes for 135M and for 1B
 MAX_RANKS = 8  # maximum number of ranks that share the samples of a step
 GB = 1e9
 CARD_CHARACTERS = 4000  # the metadata is at the top of a model card
@@ -111,12 +111,12 @@ def choose_recipe(
         bf16: whether the CPU has bf16 instructions.
         gpus: (name, GB) of each GPU that a training run may use.
     """
-    size = REFERENCE_BILLION if billions is None else billions
+    size = REFERENCE_BILLIONS if billions is None else billions
     model_description = (
         "base model of unknown size" if billions is None else f"base model of {format_size(size)}"
     )
     sufficient_gpus = [memory for _, memory in gpus if memory >= required_gpu_memory_gb(size)]
-    if size < SMALL_BILLION:
+    if size < SMALL_MAX_BILLIONS:
         if sufficient_gpus:
             return RecipeChoice("smollm2-135m-gpu", 1, f"{model_description}, a GPU")
         if bf16:
@@ -126,7 +126,7 @@ def choose_recipe(
         return RecipeChoice(
             RECIPE_WITHOUT_BF16, 0, f"{model_description}, this processor is not faster in bf16"
         )
-    size_class = "1b" if size < LARGE_BILLION else "8b"
+    size_class = "1b" if size < MEDIUM_MAX_BILLIONS else "8b"
     if len(sufficient_gpus) > 1:
         ranks = _choose_rank_count(len(sufficient_gpus))
         return RecipeChoice(
@@ -198,7 +198,7 @@ def estimate_training(
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
     tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
     recipe_and_reason = (recipe, "named") if recipe else (choice.recipe, choice.reason)
-    scale = billions / REFERENCE_BILLION
+    scale = billions / REFERENCE_BILLIONS
     if on_gpu and choice.ranks:
         required_gb = required_gpu_memory_gb(billions)
         flops = 6 * billions * 1e9 * tokens

@@ -20,7 +20,7 @@ def main() -> int:
     """Run the server until it is stopped; return 1 if it cannot start."""
     import uvicorn
 
-    from twin_resources.page.conversation import GatewayClient
+    from twin_resources.page.gateway_client import GatewayClient
     from twin_resources.page.links import load_page_access
     from twin_resources.page.page import build_app
     from twin_resources.processes.endpoints import urls
@@ -28,8 +28,8 @@ def main() -> int:
     settings = load_settings()
     try:
         page_access = load_page_access(settings)
-        endpoint = GatewayClient(urls(settings)["gateway"], page_access.key)
-        app = build_app(settings, endpoint, cookie_secret=page_access.cookie_secret)
+        gateway = GatewayClient(urls(settings)["gateway"], page_access.key)
+        app = build_app(settings, gateway, cookie_secret=page_access.cookie_secret)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -10,8 +10,8 @@ import gradio as gr
 
 from twin_resources.errors import TwinError
 from twin_resources.page.author_files import AuthorFiles
-from twin_resources.page.conversation import GatewayClient, group_aliases_by_author
 from twin_resources.page.escaping import escape_html
+from twin_resources.page.gateway_client import GatewayClient, group_aliases_by_author
 from twin_resources.page.page_notices import render_error_notice
 
 DEFAULT_HEADING = "LLM Twin"
@@ -25,8 +25,8 @@ class AuthorPicker:
         name: the heading.
     """
 
-    def __init__(self, endpoint: GatewayClient, files: AuthorFiles) -> None:
-        self._endpoint, self.files = endpoint, files
+    def __init__(self, gateway: GatewayClient, files: AuthorFiles) -> None:
+        self._gateway, self.files = gateway, files
         with gr.Row(elem_id="head", equal_height=False):
             self.name = gr.HTML(render_heading(""), padding=False, elem_id="name")
             self.author = gr.Dropdown(
@@ -43,7 +43,7 @@ class AuthorPicker:
     async def load_aliases(self) -> tuple[dict[str, list[str]], str]:
         """Return the available aliases by author slug, and a notice if they could not be read."""
         try:
-            return group_aliases_by_author(await self._endpoint.list_model_names()), ""
+            return group_aliases_by_author(await self._gateway.list_model_names()), ""
         except TwinError as error:
             return {}, render_error_notice(error)
 

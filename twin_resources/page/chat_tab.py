@@ -2,7 +2,7 @@
 
 Scope: the widgets and their event handlers.
 Out of scope: comparing two versions (`comparison_tab.py`), HTML of sources (`footnotes.py`),
-calling the gateway (`conversation.py`).
+calling the gateway (`gateway_client.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot
 
 The browser clears the question box, and the server never writes to it. Otherwise, an answer that
@@ -20,10 +20,10 @@ from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.page import turns as chat_turns
 from twin_resources.page.author_picker import AuthorPicker, render_heading
 from twin_resources.page.composer import add_composer, toggle_stop_button
-from twin_resources.page.conversation import AnswersInProgress, GatewayClient, model_name
 from twin_resources.page.escaping import escape_html
-from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
+from twin_resources.page.event_options import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import describe_prose, render_footnotes
+from twin_resources.page.gateway_client import AnswersInProgress, GatewayClient, model_name
 from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.turns import Conversations, Turn
 from twin_resources.registry.route_names import DRAFT
@@ -48,9 +48,9 @@ class ChatTab:
     """The Talk tab; create it inside a `gr.Blocks`."""
 
     def __init__(
-        self, endpoint: GatewayClient, author_picker: AuthorPicker, *, cookie_secret: str
+        self, gateway: GatewayClient, author_picker: AuthorPicker, *, cookie_secret: str
     ) -> None:
-        self._endpoint, self._author_picker = endpoint, author_picker
+        self._gateway, self._author_picker = gateway, author_picker
         self._answers_in_progress = AnswersInProgress()
         # The secret stays the same across restarts; otherwise, the browser would lose its state.
         self.browser_state = gr.BrowserState({}, storage_key="twin-talk", secret=cookie_secret)
@@ -262,7 +262,7 @@ class ChatTab:
         )
 
     def _show_welcome(self, author: str | None) -> tuple[Any, Any]:
-        """Show the author's name and example questions; this runs last, as it reads the tables."""
+        """Show the author's name and example questions; runs last, because it reads the tables."""
         if not author:
             message = "No author is available yet. Run `twin up` to import posts."
             return gr.Chatbot(placeholder=message), gr.Textbox(
@@ -316,7 +316,7 @@ class ChatTab:
         conversations = chat_turns.replace_turns(conversations, author, turns)
         yield _render_chat(turns), conversations, gr.skip(), "", *toggle_stop_button(True)
         notice_html = ""
-        answer = self._endpoint.ask(model, messages)
+        answer = self._gateway.ask(model, messages)
         try:
             async for piece in self._answers_in_progress.stream_until_stopped(
                 str(request.session_hash), answer
@@ -429,7 +429,7 @@ class ChatTab:
         if not trace_id:
             return render_notice("Only complete answers accept feedback."), False
         try:
-            await self._endpoint.give_feedback(trace_id, **feedback)
+            await self._gateway.give_feedback(trace_id, **feedback)
         except TwinError as error:
             return render_error_notice(error), False
         return render_notice("Thank you. Your feedback was stored."), True

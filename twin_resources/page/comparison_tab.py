@@ -22,15 +22,15 @@ from twin_resources.errors import TwinError
 from twin_resources.page import turns as chat_turns
 from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.composer import add_composer, toggle_stop_button
-from twin_resources.page.conversation import (
+from twin_resources.page.escaping import escape_html
+from twin_resources.page.event_options import CONCURRENT_EVENT, UNQUEUED_EVENT
+from twin_resources.page.footnotes import format_cost, render_trace_link
+from twin_resources.page.gateway_client import (
     AnswersInProgress,
     GatewayClient,
     PartialAnswer,
     model_name,
 )
-from twin_resources.page.escaping import escape_html
-from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
-from twin_resources.page.footnotes import format_cost, render_trace_link
 from twin_resources.page.page_notices import render_error_notice, render_notice
 from twin_resources.page.plain_names import translate_version
 from twin_resources.page.turns import Turn
@@ -48,8 +48,8 @@ Side = list[Turn]
 class ComparisonTab:
     """The Before | after tab; create it inside a `gr.Blocks`."""
 
-    def __init__(self, endpoint: GatewayClient, author_picker: AuthorPicker) -> None:
-        self._endpoint, self._author_picker = endpoint, author_picker
+    def __init__(self, gateway: GatewayClient, author_picker: AuthorPicker) -> None:
+        self._gateway, self._author_picker = gateway, author_picker
         self._answers_in_progress = AnswersInProgress()
         # `left` and `right` are lists of turns; `aliases` contains the model alias of each side.
         self.state = gr.State(_build_initial_state(blind=False))
@@ -134,11 +134,11 @@ class ComparisonTab:
 
     async def _list_authors_with_answer_model(self) -> set[str]:
         try:
-            return await self._endpoint.list_authors_with_answer_model()
+            return await self._gateway.list_authors_with_answer_model()
         except TwinError:
             return set()  # the question will fail in the same way and report the error
 
-    async def _find_refusal_reason(self, author: str) -> str:
+    async def _comparison_problem(self, author: str) -> str:
         """Return a notice that explains why the models cannot be compared, or "" if they can."""
         aliases_by_author, notice_html = await self._author_picker.load_aliases()
         if AFTER not in aliases_by_author.get(author, []):
@@ -168,7 +168,7 @@ class ComparisonTab:
         for side, alias in zip(sides, aliases, strict=True):
             model = model_name(author, alias)
             messages = chat_turns.build_model_messages(side, question, model=model)
-            answer = self._endpoint.ask(model, messages)
+            answer = self._gateway.ask(model, messages)
             streams.append(self._answers_in_progress.stream_until_stopped(session, answer))
             side.append(chat_turns.new_turn(question, model))
         return streams
@@ -186,7 +186,7 @@ class ComparisonTab:
         if not question:
             yield skipped_updates
             return
-        if notice_html := await self._find_refusal_reason(author):
+        if notice_html := await self._comparison_problem(author):
             yield *skipped_updates[:4], notice_html, *skipped_updates[:2]
             return
         aliases = random.sample(list(SIDE_LABELS), 2) if blind else list(SIDE_LABELS)
@@ -240,7 +240,7 @@ class ComparisonTab:
                     sides[side_index][-1]["twin"] for side_index in (preferred, 1 - preferred)
                 )
                 try:
-                    await self._endpoint.give_feedback(
+                    await self._gateway.give_feedback(
                         str(rejected_facts["trace_id"]), preferred=str(preferred_facts["trace_id"])
                     )
                 except TwinError as error:

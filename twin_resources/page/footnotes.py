@@ -54,7 +54,6 @@ def render_footnotes(facts: Facts) -> str:
 
 def render_answer_details(facts: Facts) -> str:
     """Return the disclosure, followed by collapsed details about the answer's writer and cost."""
-    trace = str(facts.get("trace_id") or "")
     rows = {
         "Answer": escape_html(_describe_answer_form(facts)),
         "Based on": _describe_sources(facts),
@@ -63,7 +62,7 @@ def render_answer_details(facts: Facts) -> str:
         "Prose": escape_html(describe_prose(facts)),
         "Cost": describe_cost(facts.get("cost_usd")),
         "Degraded": escape_html(facts.get("degraded") or ""),
-        "Every step": render_trace_link(trace),
+        "Every step": render_trace_link(str(facts.get("trace_id") or "")),
     }
     rows_html = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items() if text)
     disclosure_text = str(facts.get("disclosure") or "")
@@ -121,14 +120,13 @@ def describe_prose(facts: Facts) -> str:
     return f"{prose.get('left_out')} of {prose.get('sentences')} sentences left out as unsupported"
 
 
-def render_trace_link(trace: str, *, label: str = "") -> str:
-    """Return a link to a trace whose text is `label` or the trace's id; "" without a trace."""
-    if not trace:
+def render_trace_link(trace_id: str, *, label: str = "") -> str:
+    """Return a link to a trace, with `label` or the id as its text; "" without an id."""
+    if not trace_id:
         return ""
-    link_text = escape_html(label) if label else f"<code>{escape_html(trace)}</code>"
-    return (
-        f'<a href="/?trace={escape_html(trace)}" data-trace="{escape_html(trace)}">{link_text}</a>'
-    )
+    escaped_id = escape_html(trace_id)
+    link_text = escape_html(label) if label else f"<code>{escaped_id}</code>"
+    return f'<a href="/?trace={escaped_id}" data-trace="{escaped_id}">{link_text}</a>'
 
 
 def format_cost(usd: object) -> str:

@@ -1,7 +1,7 @@
 """Build the chat page, a Gradio user interface for the gateway, with an access check.
 
 Scope: the application, the session cookie, and the assembly of the tabs.
-Out of scope: calling the gateway (`conversation.py`), links and keys (`links.py`).
+Out of scope: calling the gateway (`gateway_client.py`), links and keys (`links.py`).
 Source: https://www.gradio.app/docs/gradio/chatbot. The page is mounted in a FastAPI application.
 
 Only the page's own process imports this module, because importing Gradio takes four seconds.
@@ -27,7 +27,7 @@ from twin_resources.page.author_files import AuthorFiles
 from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.chat_tab import ChatTab
 from twin_resources.page.comparison_tab import ComparisonTab
-from twin_resources.page.conversation import GatewayClient
+from twin_resources.page.gateway_client import GatewayClient
 from twin_resources.page.links import allowed_hosts, use_link
 from twin_resources.page.traces_tab import TracesTab
 from twin_resources.settings import Settings

@@ -23,7 +23,7 @@ from twin_resources.observability.langfuse.trace_reading import (
     trace_url,
 )
 from twin_resources.page.author_picker import AuthorPicker
-from twin_resources.page.events import UNQUEUED_EVENT
+from twin_resources.page.event_options import UNQUEUED_EVENT
 from twin_resources.page.page_notices import render_error_notice
 from twin_resources.page.spending import read_spending, render_spending
 from twin_resources.page.trace_pages import render_trace, render_trace_list
@@ -133,14 +133,14 @@ class TracesTab:
 
     def _open_view(self, location: str) -> tuple[Any, Any, Any, str]:
         """Return updates of the tabs, the list, the trace and the notice for an address."""
-        trace, view = _parse_location(location)
-        if not trace:
+        trace_id, view = _parse_location(location)
+        if not trace_id:
             tab_id = {"traces": "look", "look": "look", "compare": "compare"}.get(view)
             tabs = gr.Tabs(selected=tab_id) if tab_id else gr.skip()
             return tabs, gr.Column(visible=True), gr.HTML(visible=False), ""
         look_tab = gr.Tabs(selected="look")
         try:
-            html = self._render_trace(trace)
+            html = self._render_trace(trace_id)
         except TwinError as error:
             return (
                 look_tab,
@@ -150,11 +150,11 @@ class TracesTab:
             )
         return look_tab, gr.Column(visible=False), gr.HTML(html, visible=True), ""
 
-    def _render_trace(self, trace: str) -> str:
+    def _render_trace(self, trace_id: str) -> str:
         with LangfuseClient.from_settings(self._settings) as client:
-            trace_document = client.trace(trace)
+            trace_document = client.trace(trace_id)
             tree = build_trace_tree(client, trace_document)
-            langfuse_url = trace_url(client, trace) if self._settings.has_real_langfuse else ""
+            langfuse_url = trace_url(client, trace_id) if self._settings.has_real_langfuse else ""
         explanation: Explanation | None = None
         explanation_error = ""
         try:
@@ -172,8 +172,8 @@ class TracesTab:
         self, location: str, author: str | None, score: str | None
     ) -> tuple[Any, ...]:
         """Show the first page if this tab is open; keep any notice about the address."""
-        trace, view = _parse_location(location)
-        if not trace and view not in {"traces", "look"}:
+        trace_id, view = _parse_location(location)
+        if not trace_id and view not in {"traces", "look"}:
             return (gr.skip(),) * 5
         *updates, notice_html = self._load_first_page(author, score)
         return *updates, notice_html or gr.skip()

@@ -1,7 +1,7 @@
 """Represent a conversation as the browser stores it: questions, answers and their facts.
 
 Scope: the fields of a turn, the messages for a model, and the messages on the page.
-Out of scope: calling the gateway (`conversation.py`), widgets (`chat_tab.py`).
+Out of scope: calling the gateway (`gateway_client.py`), widgets (`chat_tab.py`).
 
 Turns are plain dictionaries because they are sent as JSON. Only the browser stores them
 (`localStorage`). The page shows a failed turn, but models do not receive it.

@@ -55,7 +55,7 @@ _PROVIDER_PREFIXES: Mapping[str, tuple[str, ...]] = {
     "together_ai": ("TOGETHERAI_", "TOGETHER_AI_"),
     "fireworks_ai": ("FIREWORKS_AI_", "FIREWORKS_"),
 }
-# LiteLLM recognises these names without a prefix.
+# LiteLLM recognizes these names without a prefix.
 _BARE_MODELS = (
     (("gpt-", "o1", "o3", "o4", "chatgpt-"), "openai"),
     (("claude-",), "anthropic"),

@@ -1,4 +1,4 @@
-"""Control the running Dagster over HTTP: GraphQL, and REST to report materializations.
+"""Control a running Dagster webserver over HTTP: GraphQL, and REST to report materializations.
 
 Scope: partitions; launching, reading and ending runs; reporting a registry move as a
 materialization.
@@ -127,7 +127,7 @@ class DagsterHTTP:
               ... on PythonError { message }
               ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
                 __typename ... on PythonError { message className } } } } } }""",
-            tried="list Dagster's code locations",
+            action="list Dagster's code locations",
         )
         for entry in data.get("locationEntries", ()):
             outcome = entry["locationOrLoadError"] or {}
@@ -151,7 +151,7 @@ class DagsterHTTP:
                 partitionKey: $key, partitionsDefName: $name, repositorySelector: $selector) {
                 __typename ... on Error { message } } }""",
             {"key": slug, "name": PARTITIONS, "selector": _repository_selector()},
-            tried=f"add the author {slug} to Dagster",
+            action=f"add the author {slug} to Dagster",
             expected_types=("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"),
         )
         return result["__typename"] == "AddDynamicPartitionSuccess"
@@ -197,7 +197,7 @@ class DagsterHTTP:
                     },
                 }
             },
-            tried=f"launch the job {job} for {author}",
+            action=f"launch the job {job} for {author}",
             expected_types=("LaunchRunSuccess",),
         )
         return result["run"]["runId"]
@@ -212,7 +212,7 @@ class DagsterHTTP:
             f"""query($id: ID!) {{ runOrError(runId: $id) {{
               __typename ... on Run {{ {RUN_FIELDS} }} ... on Error {{ message }} }} }}""",
             {"id": run_id},
-            tried=f"read the run {run_id}",
+            action=f"read the run {run_id}",
             expected_types=("Run",),
         )
         return parse_run(result)
@@ -246,13 +246,13 @@ class DagsterHTTP:
                 __typename ... on Runs {{ results {{ {RUN_FIELDS} }} }}
                 ... on Error {{ message }} }} }}""",
             {"filter": run_filter, "limit": limit},
-            tried="list the runs",
+            action="list the runs",
             expected_types=("Runs",),
         )
         return [parse_run(row) for row in result["results"]]
 
-    def events(self, run_id: str, *, after: str | None = None) -> tuple[list[Event], str | None]:
-        """Return the events of a run after the cursor `after`, and the next cursor."""
+    def events(self, run_id: str, *, cursor: str | None = None) -> tuple[list[Event], str | None]:
+        """Return the events of a run after a cursor, and the next cursor."""
         result = self._query(
             """query($id: ID!, $after: String) {
               logsForRun(runId: $id, afterCursor: $after, limit: 500) {
@@ -263,8 +263,8 @@ class DagsterHTTP:
                     metadataEntries { label ... on IntMetadataEntry { intValue } } }
                   ... on AssetCheckEvaluationEvent { evaluation { checkName success } } } }
                 ... on Error { message } } }""",
-            {"id": run_id, "after": after},
-            tried=f"read the log of the run {run_id}",
+            {"id": run_id, "after": cursor},
+            action=f"read the log of the run {run_id}",
             expected_types=("EventConnection",),
         )
         return [parse_event(row) for row in result["events"]], result["cursor"]
@@ -275,7 +275,7 @@ class DagsterHTTP:
             """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
               __typename ... on Sensor { sensorState { status } } ... on Error { message } } }""",
             {"selector": _repository_selector() | {"sensorName": name}},
-            tried=f"read the state of the sensor {name}",
+            action=f"read the state of the sensor {name}",
             expected_types=("Sensor",),
         )
         return result["sensorState"]["status"] == "RUNNING"
@@ -292,7 +292,7 @@ class DagsterHTTP:
               terminateRun(runId: $id, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
                 __typename ... on TerminateRunFailure { message } ... on Error { message } } }""",
             {"id": run_id},
-            tried=f"end the run {run_id}",
+            action=f"end the run {run_id}",
         )
         return "" if result["__typename"] == "TerminateRunSuccess" else result.get("message", "")
 
@@ -314,13 +314,13 @@ class DagsterHTTP:
         query: str,
         variables: Mapping[str, Any] | None = None,
         *,
-        tried: str,
+        action: str,
         expected_types: Collection[str] = (),
     ) -> dict[str, Any]:
         """Return the value of a query's only field.
 
         Args:
-            tried: the action that an error names.
+            action: the attempted action, which an error names.
             expected_types: permitted GraphQL types of the value; empty permits every type.
 
         Raises:
@@ -330,17 +330,17 @@ class DagsterHTTP:
         try:
             response = self._client.post("/graphql", json=body)
         except httpx.TransportError as error:
-            raise self._unreachable_error(tried, error) from error
+            raise self._unreachable_error(action, error) from error
         if "application/json" not in response.headers.get("content-type", ""):
             raise TwinError(
-                tried,
+                action,
                 found=f"{self.url} returned HTTP {response.status_code} without JSON",
                 next_step="see dagster-webserver.log in the logs folder",
             )
         document = response.json()
         if document.get("errors"):
             raise self._rejection_error(
-                tried,
+                action,
                 str(document["errors"][0].get("message", document["errors"][0])),
                 "see dagster-webserver.log in the logs folder",
             )
@@ -349,27 +349,27 @@ class DagsterHTTP:
             details: Sequence[Mapping[str, str]] = result.get("errors") or ()
             reasons = [result.get("message", ""), *(detail["message"] for detail in details)]
             raise self._rejection_error(
-                tried,
+                action,
                 f"{result['__typename']}: {' '.join(filter(None, reasons)).strip()}",
                 "see the deployment page of the Dagster UI",
             )
         return result
 
-    def _unreachable_error(self, tried: str, error: httpx.TransportError) -> TwinError:
+    def _unreachable_error(self, action: str, error: httpx.TransportError) -> TwinError:
         return TwinError(
-            tried,
+            action,
             found=f"{self.url} does not answer ({type(error).__name__})",
             next_step="see `twin status`; start the stack with `twin up`",
         )
 
-    def _rejection_error(self, tried: str, found: str, next_step: str) -> TwinError:
+    def _rejection_error(self, action: str, found: str, next_step: str) -> TwinError:
         """Return the error for a response; for a full disk, explain Dagster's `disk I/O error`."""
         if self._folder is not None and any(words in found for words in _DISK_ERRORS):
             free_bytes = shutil.disk_usage(self._folder).free
             if free_bytes < MIN_FREE_BYTES:
                 found = f"no space left on the disk of {self._folder}"
                 next_step = "free space there and try again; the stored data is unchanged"
-        return TwinError(tried, found=found, next_step=next_step)
+        return TwinError(action, found=found, next_step=next_step)
 
 
 def _repository_selector() -> dict[str, str]:

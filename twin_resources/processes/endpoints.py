@@ -21,7 +21,7 @@ from twin_resources.processes.process_identity import ProcessIdentity
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.wait_limits import MAX_IDLE_S
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 READY = "ready"  # status of the gateway's readiness route
 
 
@@ -51,7 +51,7 @@ class Endpoints:
     traces_secret_key: str
     logs: str
     pids: Mapping[str, ProcessIdentity]
-    schema: int = SCHEMA
+    schema: int = SCHEMA_VERSION
 
     def __repr__(self) -> str:
         return f"Endpoints(home={self.home!r}, …)"
@@ -108,10 +108,11 @@ def read_endpoints(home: Path) -> Endpoints:
             found=f"{path} is not JSON ({error})",
             next_step="run `twin up`, which rewrites it",
         ) from error
-    if document.get("schema", 0) > SCHEMA:
+    if document.get("schema", 0) > SCHEMA_VERSION:
         raise TwinError(
             "read the addresses of the stack",
-            found=f"{path} has schema {document['schema']}; this version reads up to {SCHEMA}",
+            found=f"{path} has schema {document['schema']}; this version reads up to "
+            f"{SCHEMA_VERSION}",
             next_step="use the newer llm-twin that started the stack",
         )
     identities: dict[str, dict[str, Any]] = document.pop("pids")
@@ -134,7 +135,7 @@ def find_gateway(settings: Settings) -> tuple[str, str]:
 
 
 def read_endpoint_state(settings: Settings) -> str:
-    """Return `ready`, or what the gateway at `TWIN_GATEWAY_URL` lacks; "" without that setting."""
+    """Return the status of the gateway at `TWIN_GATEWAY_URL`, such as `ready`; "" without a URL."""
     if not settings.gateway_url:
         return ""
     import httpx

@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
-QUERY = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
+COMMAND = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
 MIB = 1.048576e6
 TIMEOUT_S = 60.0
 CPU_BUILD_SUFFIX = "+cpu"  # suffix of torch builds that cannot use a GPU
@@ -73,7 +73,7 @@ def _query_nvidia_smi() -> str:
     """
     try:
         completed = subprocess.run(
-            QUERY, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            COMMAND, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

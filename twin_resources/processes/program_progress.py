@@ -51,12 +51,8 @@ class ProgramProgress:
         now, cpu_s, log_bytes = self.clock(), measure_cpu_s(pid), _log_size(log) if log else 0
         has_progressed = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
         if self._last_progress_at < 0 or pid != self._pid or has_progressed:
-            self._cpu_s, self._log_bytes, self._pid, self._last_progress_at = (
-                cpu_s,
-                log_bytes,
-                pid,
-                now,
-            )
+            self._cpu_s, self._log_bytes = cpu_s, log_bytes
+            self._pid, self._last_progress_at = pid, now
         return now - self._last_progress_at
 
     def find_stop_reason(

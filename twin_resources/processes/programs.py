@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # These programs need the prepared weights; all others start during the preparation.
 AFTER_EMBEDDER, AFTER_BASE_MODEL = ("gateway",), ("models",)
-DEFINITIONS = "twin_assets.definitions"
+DEFINITIONS_MODULE = "twin_assets.definitions"
 # The daemon would wait for runs that a crash interrupted, so they are marked before it starts.
 AFTER_WEBSERVER = ("dagster-daemon",)
 # In a checkout, this is a link to deploy/local/dagster.yaml; in a wheel, it is the file.
@@ -96,7 +96,7 @@ def prepare_programs(
         make_program(
             "dagster-code",
             *("dagster", "api", "grpc", "--socket", str(code_socket_path)),
-            *("--location-name", CODE_LOCATION, "-m", DEFINITIONS, "--lazy-load-user-code"),
+            *("--location-name", CODE_LOCATION, "-m", DEFINITIONS_MODULE, "--lazy-load-user-code"),
             models_called=run_models,
         ),
         make_program(

@@ -43,7 +43,7 @@ from twin_resources.processes.supervisor import Program, Supervisor
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 SERVICES = ("gateway", "dagster", "traces", "chat")
 
 
@@ -77,7 +77,7 @@ class StackRecord:
     author: str = ""
     stopping: bool = False
     gateways: int = 1
-    schema: int = SCHEMA
+    schema: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,11 @@ def read_record(settings: Settings) -> StackRecord | None:
         return None
     except json.JSONDecodeError:
         return None  # truncated by a full disk or a power cut; new ports will be chosen
-    if document.get("schema", 0) > SCHEMA:
+    if document.get("schema", 0) > SCHEMA_VERSION:
         raise TwinError(
             "read the record of the stack",
-            found=f"{path} has schema {document['schema']}; this version reads up to {SCHEMA}",
+            found=f"{path} has schema {document['schema']}; this version reads up to "
+            f"{SCHEMA_VERSION}",
             next_step="use the newer llm-twin that started the stack",
         )
     supervisor = document.pop("supervisor")

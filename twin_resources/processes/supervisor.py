@@ -316,7 +316,7 @@ class Supervisor:
 
     def start_program(self, name: str) -> None:
         """Start a program unless it is already running."""
-        self._start_or_stop("start", name, ignored=_ALREADY_STARTED_FAULT)
+        self._start_or_stop("start", name, ignored_fault=_ALREADY_STARTED_FAULT)
 
     def stop_program(self, name: str) -> None:
         """Stop a program and its process group unless it is already stopped.
@@ -324,13 +324,13 @@ class Supervisor:
         supervisord counts a program that has just exited as stopped and restarts it shortly after.
         This method therefore waits for that restart.
         """
-        self._start_or_stop("stop", name, ignored=_NOT_RUNNING_FAULT)
+        self._start_or_stop("stop", name, ignored_fault=_NOT_RUNNING_FAULT)
         deadline = time.monotonic() + _RESTART_TIMEOUT_S
         while self.states()[name].state == "EXITED" and time.monotonic() < deadline:
             time.sleep(0.1)
-            self._start_or_stop("stop", name, ignored=_NOT_RUNNING_FAULT)
+            self._start_or_stop("stop", name, ignored_fault=_NOT_RUNNING_FAULT)
 
-    def _start_or_stop(self, verb: str, name: str, *, ignored: int) -> None:
+    def _start_or_stop(self, verb: str, name: str, *, ignored_fault: int) -> None:
         with self._connect_or_raise(f"{verb} the program {name}") as remote:
             call = remote.startProcess if verb == "start" else remote.stopProcess
             try:
@@ -339,7 +339,7 @@ class Supervisor:
             except Fault as fault:
                 if fault.faultCode == _SHUTTING_DOWN_FAULT:
                     raise
-                if fault.faultCode != ignored:
+                if fault.faultCode != ignored_fault:
                     raise TwinError(
                         f"{verb} the program {name}",
                         found=fault.faultString,
@@ -376,13 +376,13 @@ class Supervisor:
             ).supervisor
 
     @contextmanager
-    def _connect_or_raise(self, tried: str) -> Generator[Any]:
+    def _connect_or_raise(self, action: str) -> Generator[Any]:
         try:
             with self._connect() as remote:
                 yield remote
         except OSError as error:
             raise TwinError(
-                tried,
+                action,
                 found=f"the supervisor does not answer ({error})",
                 next_step="run `twin stop`, then `twin up`",
             ) from error
@@ -390,7 +390,7 @@ class Supervisor:
             if fault.faultCode != _SHUTTING_DOWN_FAULT:
                 raise
             raise TwinError(
-                tried,
+                action,
                 found="the stack is being stopped",
                 next_step="start it again with `twin up`",
             ) from fault

@@ -2,9 +2,9 @@
 
 Scope: the bets against "the most expensive model answers all" and against the policy in force, the
 number of missing labels, and the reason as a sentence.
-Out of scope: fitting (`gain.py`), the steps (`fixed_order.py`), the file.
+Out of scope: fitting (`gain.py`), the steps (`fixed_sequence.py`), the file.
 
-Both bets are those of `statistics/promotion.py`. A policy that loses more than the margin is
+Both bets use the method of `statistics/promotion.py`. A policy that loses more than the margin is
 adopted with probability at most α, however often it is tested. A t-test after every label would
 adopt it in a third of all cases. Every policy is compared with the most expensive model, so that
 small losses do not accumulate from one policy to the next.
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twin_resources.router.features import Floats
-from twin_resources.router.fixed_order import (
+from twin_resources.router.fixed_sequence import (
     LOG_THRESHOLD,
     PriceStep,
     find_cheapest_step,
@@ -60,7 +60,7 @@ def decide_adoption(
     """Decide whether a candidate comes into force.
 
     Args:
-        steps: the steps from `fixed_order.compute_price_steps`.
+        steps: the steps from `fixed_sequence.compute_price_steps`.
         label_count: the number of labels on which they were measured.
         spread: the standard deviation of the gain over the labels.
         margin: the margin of both bets.
@@ -74,8 +74,8 @@ def decide_adoption(
         )
         reason = f"{label_count} labels: no operating point keeps the margin of {margin:g}"
         if missing_label_count:
-            needed = f"about {missing_label_count} more are needed"
-            reason = f"{label_count} labels; {needed} for a margin of {margin:g}"
+            needed_text = f"about {missing_label_count} more are needed"
+            reason = f"{label_count} labels; {needed_text} for a margin of {margin:g}"
         return AdoptionDecision(False, step, missing_label_count, reason)
     if differences_to_policy_in_force is not None:
         # The steps are tested in the same order, up to the first bet that is not won.

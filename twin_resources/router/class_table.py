@@ -1,8 +1,8 @@
 """Tabulate the gain by class of question; empirical Bayes shrinks the gains of small classes.
 
 Scope: the table and its intervals, for people.
-Out of scope: routing (`fixed_order.py`). Classes alone are too weak for routing: their APGR on MMLU
-is 0.51 to 0.53, and random routing has 0.50.
+Out of scope: routing (`fixed_sequence.py`). Classes alone are too weak for routing: their APGR on
+MMLU is 0.51 to 0.53, and random routing has 0.50.
 Method: normal means with a common prior, moments by DerSimonian and Laird, Controlled Clinical
 Trials 7 (1986); shrinkage as in Morris, JASA 78 (1983).
 

@@ -1,7 +1,7 @@
 """Predict a more expensive model's gain on a question by kernel ridge regression on the labels.
 
 Scope: the kernel, the fit, predictions for new questions and, cross-fitted, for the labels.
-Out of scope: the use of a gain (`fixed_order.py`, `routing_decision.py`).
+Out of scope: the use of a gain (`fixed_sequence.py`, `routing_decision.py`).
 
 Sources: ridge regression in its dual form, Saunders, Gammerman and Vovk, ICML 1998; predictions for
 a held-out fold from one inverse, Pahikkala et al., "Fast n-fold cross-validation for regularized

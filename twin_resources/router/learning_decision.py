@@ -28,7 +28,7 @@ _Z_SCORE_95 = 1.96
 
 @dataclass(frozen=True)
 class Payback:
-    """The cost of labels, compared with what routing saves over using the paid model alone.
+    """The cost of labels, compared with the saving of routing over the paid model alone.
 
     Attributes:
         missing_label_count: the number of labels without a paid answer so far.

@@ -1,6 +1,6 @@
 """Explain a question's gain by the nearest labels and by labels with a similar predicted gain.
 
-Scope: both lookups.
+Scope: the lookups of nearest labels and of labels with a similar prediction.
 Out of scope: the texts of the labels, which no policy contains.
 """
 # pyright: strict

@@ -1,14 +1,14 @@
 """Choose the operating point that makes the budget last until the end of its period.
 
 Scope: the window of recent questions, and the step that spends no faster than the budget allows.
-Out of scope: the account (which enforces its limit in any case), the steps (`fixed_order.py`).
+Out of scope: the account (which enforces its limit in any case), the steps (`fixed_sequence.py`).
 
-The chosen step is at most as expensive as the certified one in force. Among those steps, it is the
-most expensive one that would have spent, on the recent questions, at most the remaining money per
-remaining second. It is chosen again every minute, because the mix and the rate of questions change.
-With a constant threshold, the money ran out after 62 % of a period (`bench_routing.py`). If the
-budget forces a cheaper step than the certified one, the margin is not held, and the answer reports
-this.
+The budget allows a rate of spending: the remaining money divided by the remaining time. The chosen
+step is the most expensive one that would have kept to this rate on the recent questions, but no
+more expensive than the certified one in force. It is chosen again every minute, because the mix and
+the rate of questions change. With a constant threshold, the money ran out after 62 % of a period
+(`bench_routing.py`). If the budget forces a cheaper step than the certified one, the margin is not
+held, and the answer reports this.
 """
 # pyright: strict
 
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from twin_resources.router.features import Floats
-from twin_resources.router.fixed_order import PriceStep, choose_models
+from twin_resources.router.fixed_sequence import PriceStep, choose_models
 
 MAX_RECENT_QUESTIONS = 300  # about an hour of a busy day, to follow changes in the mix
 MIN_RECENT_QUESTIONS = 20  # minimum for estimating the pace
@@ -30,7 +30,7 @@ UPDATE_INTERVAL_S = 60.0
 
 @dataclass(frozen=True)
 class RemainingBudget:
-    """The budget left.
+    """The money left under one limit, and the time until its period ends.
 
     Attributes:
         remaining_usd: the US dollars left under the limit that allows the slowest spending.

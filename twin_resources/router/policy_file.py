@@ -30,20 +30,12 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import ClassGain
 from twin_resources.router.features import FeatureScale, Floats
-from twin_resources.router.fixed_order import PriceStep, choose_models
+from twin_resources.router.fixed_sequence import PriceStep, choose_models
 from twin_resources.router.gain import GainModel
 
 SCHEMA_VERSION = 1
 SUFFIX = ".npz"
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-)
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -193,7 +185,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
                 next_step="run the newer llm-twin that wrote it",
             )
         return _policy_from_arrays(header, arrays)
-    except _UNREADABLE as error:
+    except _READ_ERRORS as error:
         raise TwinError(
             f"read the routing policy {path}",
             found=f"{type(error).__name__}: {error}",

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twin_resources.router.features import Floats, feature_rows
-from twin_resources.router.fixed_order import choose_models
+from twin_resources.router.fixed_sequence import choose_models
 from twin_resources.router.policy_file import RoutingPolicy
 
 
@@ -50,7 +50,7 @@ def question_features(
 def choose_model(
     policy: RoutingPolicy, features: Floats, *, step_index: int | None = None
 ) -> RoutingDecision:
-    """Choose a model.
+    """Choose the model that answers a question.
 
     Args:
         features: the features from `question_features`.

@@ -166,7 +166,7 @@ def build_usage_document(settings: Settings, state: State) -> dict[str, Any]:
         str(row["id"]): str(row["label"]) + (" (revoked)" if row["revoked_at"] else "")
         for row in rows
     } | home_key_labels(load_secrets(settings))
-    spending_keys = {str(row["key"]) for row in account.rows()}
+    spending_keys = {str(row["key"]) for row in account.list_spending()}
     active_keys = {str(row["id"]) for row in rows if row["revoked_at"] is None}
     return {
         "keys": [
@@ -176,7 +176,9 @@ def build_usage_document(settings: Settings, state: State) -> dict[str, Any]:
         ],
         "purposes": [
             _build_usage_row(account, purpose, None, key="", purpose=purpose)
-            for purpose in sorted({row["purpose"] for row in account.rows() if not row["key"]})
+            for purpose in sorted(
+                {row["purpose"] for row in account.list_spending() if not row["key"]}
+            )
         ],
         "home": _build_usage_row(account, "home", settings.budget_per_day),
     }

@@ -94,7 +94,7 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunInProgress:
     step, detail, remaining_s, reported_at = "", "", None, 0.0
     cursor: str | None = None
     while run.status != "QUEUED":
-        events, cursor = dagster.events(run.run_id, after=cursor)
+        events, cursor = dagster.events(run.run_id, cursor=cursor)
         for event in events:
             if event.kind == "ExecutionStepStartEvent":
                 step, detail, remaining_s = event.step.replace("_", " "), "", None
@@ -161,7 +161,7 @@ def follow_run(
         while True:
             ensure_alive(stack)
             run = dagster.read_run(run_id)
-            events, cursor = dagster.events(run_id, after=cursor)
+            events, cursor = dagster.events(run_id, cursor=cursor)
             for event in events:
                 reporter.process_event(event)
                 if event.asset:

@@ -26,7 +26,7 @@ from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.costs.paid_answers import PaidAnswers
+from twin_resources.gateway.costs.paid_model_client import PaidModelClient
 from twin_resources.prompt.shown_passages import PromptPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, judge_id
@@ -159,7 +159,7 @@ class Shop:
             tables=self.tables,
             sources=labelling.LabelSources(
                 self.ask_own_model,
-                PaidAnswers(MODEL, self.account, "ada"),
+                PaidModelClient(MODEL, self.account, "ada"),
                 embed,
                 {prompt.prompt_id: "reader" for prompt in PROMPTS[:3]},
             ),
@@ -246,7 +246,7 @@ def test_budget_and_account_limits_are_not_exceeded(
     unfunded = Shop(home, tables).buy(usd=0.0)
     assert (unfunded.label_count, len(seller.requests)) == (0, 0)
     assert "the budget of $0" in unfunded.stop_reason
-    paid = PaidAnswers(MODEL, Shop(home, tables).account, "ada")
+    paid = PaidModelClient(MODEL, Shop(home, tables).account, "ada")
     max_price = paid.max_usd([{"content": "x" * 1000}], max_tokens=50)
     result = Shop(home, tables, usd_per_month=3 * max_price).buy()
     assert result.stop_reason == "a limit of the account has been reached"

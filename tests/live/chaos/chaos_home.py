@@ -178,9 +178,9 @@ class ChaosHome:
             registry = Registry(state, policy_path=self.settings.policy_path)
             versions = {version.version for version in registry.versions(SLUG)}
             assert self.expected.versions <= versions
-            account = open_account(self.settings, state)
+            rows = open_account(self.settings, state).list_spending()
             if self.bill.exists():
-                booked_nano = sum(row["nano"] + row["reserved_nano"] for row in account.rows())
+                booked_nano = sum(row["nano"] + row["reserved_nano"] for row in rows)
                 assert booked_nano >= sum(line["nano"] for line in read_bill(self.bill))
         for key in self.expected.keys.values():
             assert open_keyring(self.settings).find(f"Bearer {key}")

@@ -109,11 +109,11 @@ class Cluster:
         return self.spent_nano()
 
     def spent_nano(self) -> int:
-        rows = self.account().rows()
+        rows = self.account().list_spending()
         return sum(int(row["nano"]) for row in rows if row["purpose"] in {"answer", "label"})
 
     def _reserved_nano(self) -> int:
-        return sum(int(row["reserved_nano"]) for row in self.account().rows())
+        return sum(int(row["reserved_nano"]) for row in self.account().list_spending())
 
     def wait_for_answers(self, count: int) -> pl.DataFrame:
         """Wait until the ledger has `count` answers; return its rows."""

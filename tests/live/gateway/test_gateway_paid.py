@@ -68,7 +68,7 @@ class SpendingMeter:
         return open_account(settings, State.open(settings.state_address))
 
     def _settled_nano(self) -> int:
-        return sum(int(row["nano"]) for row in self._account().rows())
+        return sum(int(row["nano"]) for row in self._account().list_spending())
 
     def billed_nano(self) -> int:
         return self.provider.bill.nano - self.billed_before

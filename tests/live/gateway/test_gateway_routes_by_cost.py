@@ -393,7 +393,7 @@ def test_a_gateway_killed_amid_paid_streams_stays_within_its_reservations(
     cluster.stack.wait(
         lambda: len(read_bill(cluster.provider.bill.path)) == cluster.provider.bill.requests
     )
-    rows = cluster.account().rows()
+    rows = cluster.account().list_spending()
     reserved_nano = sum(int(row["reserved_nano"]) for row in rows)
     billed_nano = _billed_nano(cluster) - billed_before
     # The killed gateway's reservations count in full after their deadline.

@@ -143,7 +143,7 @@ def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> Non
         assert tab.title().split() == ["nothing"] * 6
     assert dagster.list_runs() == []
     # The same query starts a run when the owner's program sends it.
-    assert dagster._query(QUERY, tried="launch")["__typename"] == "LaunchRunSuccess"
+    assert dagster._query(QUERY, action="launch")["__typename"] == "LaunchRunSuccess"
     [run] = dagster.list_runs()
     wait_for_status(dagster, run.run_id, {"SUCCESS"})
 

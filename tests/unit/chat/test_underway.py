@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.page.conversation import AnswersInProgress, PartialAnswer
+from twin_resources.page.gateway_client import AnswersInProgress, PartialAnswer
 
 
 class FakeAnswer:

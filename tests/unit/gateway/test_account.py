@@ -362,7 +362,7 @@ def test_anonymizing_an_author_keeps_the_sums(
         assert anonymize(connection, "author", "ada") == 3
     assert account.sum_spending(author="ada") == AmountSpent(0.0, 0.0, 0)
     assert account.sum_spending(author="") == AmountSpent(0.5, 0.1, 2)
-    assert {row["key"] for row in account.rows()} == {"site"}
+    assert {row["key"] for row in account.list_spending()} == {"site"}
 
 
 def test_rows_are_sorted_by_spent_and_reserved_amount(
@@ -373,7 +373,7 @@ def test_rows_are_sorted_by_spent_and_reserved_amount(
         spend(account, spent_usd, key=key)
         if reserved_usd:
             reserve(account, reserved_usd, key=key)
-    amounts = [(row["key"], row["nano"], row["reserved_nano"]) for row in account.rows()]
+    amounts = [(row["key"], row["nano"], row["reserved_nano"]) for row in account.list_spending()]
     assert amounts == [
         ("b", NANO_PER_DOLLAR // 10, NANO_PER_DOLLAR // 2),
         ("c", 4 * NANO_PER_DOLLAR // 10, 0),

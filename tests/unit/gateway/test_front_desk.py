@@ -45,10 +45,10 @@ from twin_resources.gateway.front_desk.answers import (
     no_posts_text,
     other_language_text,
 )
-from twin_resources.gateway.front_desk.features import fold
+from twin_resources.gateway.front_desk.features import normalize_text
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
-    WEIGHTS,
+    WEIGHTS_FILE,
     classify_message,
     read_weights,
     split_parts,
@@ -73,7 +73,7 @@ def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.M
 
 
 def test_written_weights_are_read_back(tmp_path: Path) -> None:
-    shipped_weights = read_weights(WEIGHTS)
+    shipped_weights = read_weights(WEIGHTS_FILE)
     write_weights(shipped_weights, tmp_path / "weights.npz", example_count=1)
     read_back = read_weights(tmp_path / "weights.npz")
     assert vars(read_back).keys() == vars(shipped_weights).keys()
@@ -83,10 +83,10 @@ def test_written_weights_are_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.drawn(1, of="shipped weights")
 def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
-    assert read_weights(WEIGHTS).examples_digest == corpus_digest(CORPUS), (
+    assert read_weights(WEIGHTS_FILE).examples_digest == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"
     )
-    rewriting_weights = read_weights(rewriting_requests.WEIGHTS)
+    rewriting_weights = read_weights(rewriting_requests.WEIGHTS_FILE)
     assert rewriting_weights.examples_digest == samples_digest(build_samples()), (
         "run deploy/checkout/rewriting_weights.py"
     )
@@ -97,7 +97,7 @@ def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_script_reproduces_the_shipped_weights() -> None:
-    shipped, fitted = read_weights(WEIGHTS), fit_weights(CORPUS)
+    shipped, fitted = read_weights(WEIGHTS_FILE), fit_weights(CORPUS)
     contributions = fitted.coefficients * fitted.scale
     # Another build of the linear algebra library converges to slightly different values.
     assert (
@@ -138,9 +138,9 @@ def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 def test_no_long_example_is_in_the_test_set() -> None:
     """Short messages may coincide, but a long sentence in both was copied."""
     lines = (bench.FOLDER / "tuned.jsonl").read_text(encoding="utf-8").splitlines()
-    test_set = {fold(json.loads(line)["text"]) for line in lines}
+    test_set = {normalize_text(json.loads(line)["text"]) for line in lines}
     copied = sum(
-        len(text.split()) > 5 and fold(text) in test_set
+        len(text.split()) > 5 and normalize_text(text) in test_set
         for texts in CORPUS.values()
         for text in texts
     )

@@ -36,7 +36,7 @@ from twin_resources.gateway.exchange.guardrails import (
     guard_stream,
 )
 from twin_resources.gateway.front_desk.message_kinds import read_weights
-from twin_resources.gateway.guards.injection import WEIGHTS
+from twin_resources.gateway.guards.injection import WEIGHTS_FILE
 from twin_resources.gateway.guards.scanning import Scanner
 from twin_resources.gateway.guards.streaming import StreamGuard
 from twin_resources.gateway.request.request_body import read_question
@@ -118,7 +118,7 @@ def test_the_shipped_weights_fit_the_examples() -> None:
     examples = examples_digest(
         [*read_own_examples(), *read_former_test_messages()], read_examples()
     )
-    assert read_weights(WEIGHTS).examples_digest == examples, "run deploy/checkout/guard_weights.py"
+    assert read_weights(WEIGHTS_FILE).examples_digest == examples, "run guard_weights.py"
     rows = {row.name: row.value for row in writer_rows(FIRST_WRITER, "spent", every=2)}
     assert rows["outside writer's injection, spent"] >= 0.9
     assert rows["outside writer's injection, spent, worst language"] >= 0.85

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from twin_resources.gateway.hooks.prefetch import ReadAheadStream
+from twin_resources.gateway.hooks.prefetch import PrefetchStream
 
 
 async def send_pieces(
@@ -22,7 +22,7 @@ async def send_pieces(
 
 async def test_the_reader_gets_all_pieces_in_order() -> None:
     received: list[int] = []
-    stream = ReadAheadStream(send_pieces(5), received.append)
+    stream = PrefetchStream(send_pieces(5), received.append)
     assert [piece async for piece in stream] == received == [0, 1, 2, 3, 4]
     assert [piece async for piece in stream] == []
     await stream.aclose()
@@ -31,7 +31,7 @@ async def test_the_reader_gets_all_pieces_in_order() -> None:
 async def test_closing_the_stream_counts_sent_pieces_and_stops_the_source() -> None:
     received: list[int] = []
     source = send_pieces(1000, pause_s=0.002)
-    stream = ReadAheadStream(source, received.append)
+    stream = PrefetchStream(source, received.append)
     assert await anext(stream) == 0
     async with asyncio.timeout(60):
         while len(received) <= 5:
@@ -47,7 +47,7 @@ async def test_closing_the_stream_counts_sent_pieces_and_stops_the_source() -> N
 
 async def test_a_cancelled_read_does_not_end_the_stream() -> None:
     received: list[int] = []
-    stream = ReadAheadStream(send_pieces(3, pause_s=0.02), received.append)
+    stream = PrefetchStream(send_pieces(3, pause_s=0.02), received.append)
     waiting = asyncio.ensure_future(anext(stream))
     await asyncio.sleep(0.001)
     waiting.cancel()
@@ -57,7 +57,7 @@ async def test_a_cancelled_read_does_not_end_the_stream() -> None:
 
 async def test_an_error_of_the_source_is_raised_after_its_pieces() -> None:
     received: list[int] = []
-    stream = ReadAheadStream(send_pieces(2, should_fail=True), received.append)
+    stream = PrefetchStream(send_pieces(2, should_fail=True), received.append)
     assert [await anext(stream), await anext(stream)] == [0, 1]
     with pytest.raises(ConnectionError, match="broke off"):
         await anext(stream)

@@ -19,6 +19,7 @@ from twin_resources.models.training_launcher import (
     TrainingJob,
     rank_processes,
 )
+from twin_resources.models.training_launcher.end_reason import find_cause, find_end_reason
 from twin_resources.models.training_launcher.local import forward_line
 from twin_resources.models.training_launcher.rank_processes import (
     ACCELERATE_MODULE,
@@ -27,7 +28,6 @@ from twin_resources.models.training_launcher.rank_processes import (
     build_environment,
     is_owner_alive,
 )
-from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
 from twin_resources.settings import Settings
 
 

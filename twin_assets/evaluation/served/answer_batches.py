@@ -117,14 +117,14 @@ class AnswerBatches:
         else:
             self._stop_servers(BASE, SECOND_BASE)
             self._answer_with_candidate_only(candidate_queue)
-        self.candidate |= dict(zip(positions, candidate_queue.get_turn_answers(), strict=True))
+        self.candidate |= dict(zip(positions, candidate_queue.answers_in_order(), strict=True))
         for asked_positions, queue in (
             (posts_positions, posts_queue),
             (plain_positions, plain_queue),
         ):
             self.base |= {
                 position: answer.text
-                for position, answer in zip(asked_positions, queue.get_turn_answers(), strict=True)
+                for position, answer in zip(asked_positions, queue.answers_in_order(), strict=True)
             }
 
     def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
@@ -142,8 +142,8 @@ class AnswerBatches:
         self._answer_with_candidate_only(queue)
         return CandidateAnswers(
             [list(prompt) for prompt in prompts],
-            queue.get_turn_answers(0),
-            queue.get_turn_answers(1),
+            queue.answers_in_order(0),
+            queue.answers_in_order(1),
         )
 
     def _answer_with_candidate_only(self, queue: PromptQueue) -> None:

@@ -6,8 +6,8 @@ Out of scope: the text of the opening (`request_record.py`), deciding when to se
 (`preparation.py`), and its span (`trace_logger.py`).
 
 LiteLLM sends nothing before the model server has answered, which delayed the quotation by 0.06 to
-19 s. If the model returns no prose, the quotation remains. The answer then says so and ends
-normally, because a client that has shown the quotation cannot use an error.
+19 s. If the model returns no prose, the quotation remains. The answer then states that the prose is
+missing and ends normally, because a client that has shown the quotation cannot use an error.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -25,7 +25,7 @@ from twin_resources.gateway.api.json_answers import failure_events, send_refusal
 from twin_resources.gateway.exchange.fixed_answers import chunk_document, encode_event, final_events
 from twin_resources.gateway.exchange.request_record import RequestRecord
 
-LogOpening = Callable[[RequestRecord], None]
+OpeningLogger = Callable[[RequestRecord], None]
 
 CLIENT_DISCONNECTED_STATUS = 499
 """LiteLLM's status for a call that it cancelled because the client had disconnected."""
@@ -94,7 +94,7 @@ class EarlyOpening:
     async def _send_last(self, events: bytes) -> None:
         await self.send({"type": "http.response.body", "body": events, "more_body": False})
 
-    def end(self, log: LogOpening) -> None:
+    def end(self, log: OpeningLogger) -> None:
         """Close the record after the request or a disconnect, and log it if LiteLLM does not."""
         record = self.record
         if record.cost.paid_call is not None and not record.call_id:

@@ -10,13 +10,13 @@ Out of scope: sending the scores (`langfuse/relay.py`), using them (`ledger/`).
     {…, "comment": "why, in one line"}          with any of them
 
 Feedback belongs to the reader of the key. Only a key of role `site` or `admin` may name a different
-reader, because a site distinguishes its own readers. The name is `reader` or, as in a chat request,
-`user`. Any text is allowed and stored as a hash. Only an admin key may mark feedback as
-`simulated`. Otherwise one key could vote as a thousand readers. A reader has one vote per trace.
-The id of a vote is derived from the reader and the trace, so a repeated vote changes nothing and a
-later vote replaces the earlier one. The ledger checks whether the trace exists and who owns it,
-because a different gateway may have given the answer. An edit is Langfuse's CORRECTION of the
-trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
+reader, because a site distinguishes its own readers. Any other key could otherwise vote as a
+thousand readers. The name is sent as `reader` or, as in a chat request, as `user`. It may be any
+text and is stored as a hash. Only an admin key may mark feedback as `simulated`. A reader has one
+vote per trace. The id of a vote is derived from the reader and the trace, so a repeated vote
+changes nothing and a later vote replaces the earlier one. The ledger checks whether the trace
+exists and who owns it, because a different gateway may have given the answer. An edit is Langfuse's
+CORRECTION of the trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
 
 A preference between two answers is stored as a separate score on both traces, 0 and 1, and not as a
 vote. Half of all compared answers lose, however good they are. A detector of falling votes would

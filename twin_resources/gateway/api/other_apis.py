@@ -371,8 +371,8 @@ class _Conversation:
         messages: the whole conversation.
         own_messages: the messages of this request, as they are stored; a named answer remains
             a reference.
-        previous_trace_id: trace id of the answer that they follow; empty if none is named or
-            stored.
+        previous_trace_id: trace id of the stored answer that the request names; empty if there is
+            none.
         ignored: names of the items that have no effect.
     """
 
@@ -384,7 +384,7 @@ class _Conversation:
         self._recent, self._reader = recent, reader
 
     def read_previous(self, response_id: object) -> None:
-        """Add the turns up to a previous response."""
+        """Add the conversation up to and including a previous response."""
         if response_id is None:
             return
         trace_id = str(response_id).removeprefix(RESPONSE_PREFIX)

@@ -30,7 +30,7 @@ from twin_resources.gateway.exchange.fixed_answers import completion_document, f
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest
 
-LogAnswer = Callable[[RequestRecord], None]
+AnswerLogger = Callable[[RequestRecord], None]
 CHECKED_REQUEST = "twin.request"
 """Key of an ASGI scope; its value is the `CheckedRequest` of a request that needs an answer."""
 
@@ -63,8 +63,8 @@ class PreparationMiddleware:
 
     proxy: ASGIApp
     prepare: Callable[[ChatRequest, Key], Awaitable[RequestRecord]]
-    log_fixed_answer: LogAnswer
-    log_opening: LogAnswer
+    log_fixed_answer: AnswerLogger
+    log_opening: AnswerLogger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request.

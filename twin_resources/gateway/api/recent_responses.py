@@ -8,7 +8,7 @@ and its answer, and refers to earlier answers by trace id. Each text is therefor
 `twin forget` deletes a row by its trace id. As in traces, personal data and secrets are replaced.
 An answer in progress during a deletion is deleted within `POLL_SECONDS`, because the tombstones of
 the outbox name its trace, reader or author. A request that names a deleted answer is answered
-without it, and the response says so. OpenAI also keeps a response for 30 days:
+without it, and `twin.ignored` reports this. OpenAI also keeps a response for 30 days:
 https://platform.openai.com/docs/guides/conversation-state
 """
 # pyright: strict
@@ -41,7 +41,7 @@ RETENTION_S = 30 * 24 * 3600.0
 _CLEANUP_INTERVAL_S = 3600.0
 RESPONSE_PREFIX, MESSAGE_PREFIX = "resp_", "msg_"  # prefixes of a trace id
 ANSWER_REFERENCE_KEY = "answer_of"
-"""Key of a turn that contains the trace id of the answer that it repeats instead of its text."""
+"""Key of a turn that refers to a stored answer by its trace id instead of repeating the text."""
 
 Turn = dict[str, Any]
 _metadata = sa.MetaData()

@@ -90,13 +90,8 @@ def convert_answers(send: Send, converter: AnswerConverter) -> Send:
                 ).encode()
                 length = (b"content-length", str(len(answer)).encode())
                 start_message["headers"] = [
-                    *(
-                        pair
-                        for pair in start_message["headers"]
-                        if bytes(pair[0]).lower() != length[0]
-                    ),
-                    length,
-                ]
+                    pair for pair in start_message["headers"] if bytes(pair[0]).lower() != length[0]
+                ] + [length]
                 await asyncio.to_thread(converter.store_answer)
                 await send(start_message)
                 await send({"type": "http.response.body", "body": answer})

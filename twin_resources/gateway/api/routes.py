@@ -1,7 +1,7 @@
 """Restrict the LiteLLM proxy to an allow-list of routes, and check each request first.
 
 Scope: the allow-list of routes, refusals before LiteLLM is called, the removal of client headers,
-and the answers that do not need LiteLLM (models, readiness, feedback, the text at `/`).
+and the answers that do not need LiteLLM (models, readiness, metrics, feedback, the text at `/`).
 Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
 `routing/`, `feedback.py`), changes to an outgoing answer
 (`response_middleware.py`), and everything after LiteLLM.

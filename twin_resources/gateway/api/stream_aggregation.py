@@ -5,8 +5,8 @@ Out of scope: streams that a client requested; LiteLLM forwards those.
 
 LiteLLM cancels its call when the client disconnects (`cancel_on_disconnect`), and the connection
 closes. llama.cpp notices this only when it writes the next chunk of a stream. After a client
-disconnected at 902 of 1,500 tokens, it generated 1,143 tokens with a stream and all 1,500 without
-one (xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
+disconnected at 902 of 1,500 tokens, llama.cpp generated 1,143 tokens with a stream and all 1,500
+without one (xllamacpp 2026.10). LiteLLM receives one whole answer in both cases.
 Stream format: https://platform.openai.com/docs/api-reference/chat-streaming
 """
 # pyright: strict, reportMissingTypeStubs=false

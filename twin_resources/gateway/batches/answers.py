@@ -4,7 +4,7 @@ Scope: the columns of a row, the rows of earlier runs, and the atomic output fil
 Out of scope: calling the gateway (`batch_run.py`), reading questions (`questions.py`).
 
 Each answer is appended to `<out>.partial.jsonl` when it arrives, so a killed batch loses only the
-requests in progress. The last line of a journal may be incomplete; every other line must be whole.
+requests in progress. Only the last line of a journal may be incomplete.
 A lock on the journal, released when its process ends, allows only one process at a time to run a
 batch.
 """
@@ -48,30 +48,32 @@ def check_output_path(path: Path) -> None:
         raise TwinError(action, found=f"{path.parent} does not exist", next_step="create it")
 
 
-def journal_path(out: Path) -> Path:
+def journal_path(output: Path) -> Path:
     """Return the path of the journal, which stores the answers until the batch is complete."""
-    return out.with_name(f"{out.name}.partial.jsonl")
+    return output.with_name(f"{output.name}.partial.jsonl")
 
 
 class Journal:
     """The answers of this run and of earlier runs of a batch.
 
     Args:
-        out: the output file. Its rows count as answered too, so running a finished batch again
+        output: the output file. Its rows count as answered too, so running a finished batch again
             sends no request.
 
     Raises:
-        TwinError: a complete line of the journal or `out` cannot be read, or another process is
+        TwinError: a complete line of the journal or `output` cannot be read, or another process is
             working on this batch.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.path = journal_path(out)
+    def __init__(self, output: Path) -> None:
+        self.output = output
+        self.path = journal_path(output)
         self._file: IO[bytes] = _open_and_lock(self.path)
         try:
             self._rows = {
-                row["fingerprint"]: row for row in _read_earlier_rows(out) if not row.get("error")
+                row["fingerprint"]: row
+                for row in _read_earlier_rows(output)
+                if not row.get("error")
             }
             complete_size, journal_rows = _read_journal(self.path)
         except BaseException:
@@ -102,11 +104,11 @@ class Journal:
         self._file.close()
 
     def finish(self, fingerprints: Iterable[str]) -> Sequence[AnswerRow]:
-        """Write `out` in the order of the questions, delete the journal, and return the rows."""
+        """Write `output` in the order of the questions, delete the journal, and return the rows."""
         rows = [
             self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self._rows
         ]
-        write_answers(self.out, rows)
+        write_answers(self.output, rows)
         self.path.unlink()
         self._file.close()
         return rows
@@ -135,17 +137,17 @@ def _open_and_lock(path: Path) -> IO[bytes]:
         file.close()  # another process finished the batch and deleted this file
 
 
-def write_answers(out: Path, rows: Sequence[AnswerRow]) -> None:
+def write_answers(output: Path, rows: Sequence[AnswerRow]) -> None:
     """Write all rows atomically as Parquet or JSON Lines, according to the suffix of the file."""
-    temporary_path = out.with_name(f"{out.name}.{os.getpid()}.new")
-    if out.suffix.lower() == TABLE_SUFFIX:
+    temporary_path = output.with_name(f"{output.name}.{os.getpid()}.new")
+    if output.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
 
         pl.DataFrame([dict(row) for row in rows], schema=_schema()).write_parquet(temporary_path)
     else:
         lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         temporary_path.write_text("".join(lines), encoding="utf-8")
-    temporary_path.replace(out)
+    temporary_path.replace(output)
 
 
 def _schema() -> dict[str, Any]:
@@ -165,27 +167,27 @@ def _schema() -> dict[str, Any]:
     }
 
 
-def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
-    if not out.is_file():
+def _read_earlier_rows(output: Path) -> Iterable[AnswerRow]:
+    if not output.is_file():
         return []
-    action = f"resume the batch of {out}"
+    action = f"resume the batch of {output}"
     advice = "pass a different --out, or delete that file"
-    if out.suffix.lower() == TABLE_SUFFIX:
+    if output.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
 
         try:
-            rows = pl.read_parquet(out).to_dicts()
+            rows = pl.read_parquet(output).to_dicts()
         except pl.exceptions.PolarsError as error:
             raise TwinError(action, found=str(error), next_step=advice) from error
     else:
-        rows = _parse_rows(out.read_bytes().splitlines(), action, advice)
+        rows = _parse_rows(output.read_bytes().splitlines(), action, advice)
     if any("fingerprint" not in row for row in rows):
         raise TwinError(action, found="the file was not written by a batch", next_step=advice)
     return rows
 
 
 def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
-    """Return the size of the whole lines in bytes, and their rows."""
+    """Return the size of the complete lines in bytes, and their rows."""
     if not path.is_file():
         return 0, []
     content = path.read_bytes()
@@ -194,14 +196,14 @@ def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
     return complete_size, _parse_rows(content[:complete_size].splitlines(), action, advice)
 
 
-def _parse_rows(lines: Sequence[bytes], tried: str, advice: str) -> list[AnswerRow]:
+def _parse_rows(lines: Sequence[bytes], action: str, advice: str) -> list[AnswerRow]:
     rows: list[AnswerRow] = []
     for number, line in enumerate(lines, start=1):
         try:
             row: Any = json.loads(line)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TwinError(tried, found=f"line {number}: {error}", next_step=advice) from error
+            raise TwinError(action, found=f"line {number}: {error}", next_step=advice) from error
         if not isinstance(row, dict):
-            raise TwinError(tried, found=f"line {number} is not an object", next_step=advice)
+            raise TwinError(action, found=f"line {number} is not an object", next_step=advice)
         rows.append(cast(AnswerRow, row))
     return rows

@@ -99,7 +99,7 @@ def answer_questions(
         journal: stores the answers.
         url: address of the gateway, which ends in `/v1`.
         key: a reader's key.
-        model: `twin/<author>` or an alias of it, for rows that name no model.
+        model: `twin/<author>` or one of its aliases, for rows that name no model.
         concurrency: number of concurrent requests.
         on_row: called after each row of this run.
 

@@ -108,11 +108,11 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
     return questions, invalid_rows
 
 
-def _read_lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
+def _read_lines(path: Path, action: str) -> Iterator[tuple[str, Row | str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise TwinError(tried, found=str(error), next_step="save the file as UTF-8") from error
+        raise TwinError(action, found=str(error), next_step="save the file as UTF-8") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -125,13 +125,13 @@ def _read_lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
         yield f"line {number}", cast(Row, row) if is_object else "not a JSON object"
 
 
-def _read_table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
+def _read_table(path: Path, action: str) -> Iterator[tuple[str, Row | str]]:
     import polars as pl
 
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise TwinError(tried, found=str(error), next_step="write the file as Parquet") from error
+        raise TwinError(action, found=str(error), next_step="write the file as Parquet") from error
     for number, row in enumerate(frame.iter_rows(named=True), start=1):
         yield f"row {number}", {name: value for name, value in row.items() if value is not None}
 

@@ -29,7 +29,7 @@ COUNTS_VARIABLE = "TWIN_GATEWAY_COUNTS"  # set by the listening process for its 
 METRICS_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _MAX_BYTES = 4 * 1024 * 1024
 
-Numbers = dict[str, float]
+CounterValues = dict[str, float]
 
 
 def create_counts_file(home: Path) -> Path:
@@ -58,7 +58,7 @@ class HomeCounts:
     """
 
     path: Path | None = None
-    _local_table: dict[str, Numbers] = field(default_factory=dict[str, Numbers])
+    _local_table: dict[str, CounterValues] = field(default_factory=dict[str, CounterValues])
     _lock: Lock = field(default_factory=Lock)
     _file: int = -1
 
@@ -67,7 +67,7 @@ class HomeCounts:
         return self.path is not None
 
     @contextmanager
-    def lock_table(self) -> Generator[dict[str, Numbers]]:
+    def lock_table(self) -> Generator[dict[str, CounterValues]]:
         """Lock and yield the table, then write it back; this takes about 40 µs if it is shared."""
         if self.path is None:
             yield self._local_table

@@ -72,8 +72,8 @@ def truncate_stream(
 def _finish_reason(shown_text: str) -> str:
     """Return `stop` if the answer ends at a sentence, else `length`.
 
-    `length` would not help: the client cannot request more text, and OpenAI's stream helper raises
-    an error on it.
+    An answer that ends at a sentence counts as complete, because the client cannot request the rest
+    and OpenAI's stream helper raises an error on `length`.
     """
     return "length" if not shown_text or shown_text.rstrip().endswith(ELLIPSIS) else "stop"
 

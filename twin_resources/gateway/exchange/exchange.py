@@ -61,7 +61,7 @@ class FixedText:
         guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
             At most one of `front_desk` and `guard_refusal` is set.
         notice: statement of who answers, shown above an answer from the posts; empty unless the
-            reader may be asking that.
+            reader may be asking who answers.
     """
 
     text: str = ""

@@ -80,7 +80,8 @@ class ProseTruncator:
     was shown, the prefix ends with "…", and an open code block is closed.
 
     Args:
-        limit: token limit; its last third, at most `TOKENS_BEFORE_LIMIT`, shows whole sentences.
+        limit: token limit. In its last third, at most `TOKENS_BEFORE_LIMIT` tokens, only whole
+            sentences are shown.
 
     Attributes:
         is_looping: whether the text repeated itself; nothing more is shown then.

@@ -1,4 +1,4 @@
-"""Recognise and answer messages that no post can answer, before any search (front desk).
+"""Recognize and answer messages that no post can answer, before any search (front desk).
 
 Scope: the kind of a message (`message_kinds.py`), its features (`features.py`), requests to rewrite
 an earlier answer (`rewriting_requests.py`), the program's answer (`answers.py`).

@@ -21,12 +21,12 @@ from twin_resources.authors.front_desk_settings import DeskKind
 
 MAX_TITLES = 3
 DEFAULT_LANGUAGE = "en"
-_TEXTS = Path(__file__).with_name("answers.toml")
+_TEXTS_FILE = Path(__file__).with_name("answers.toml")
 _MAX_CHARACTERS = 1000  # of a message, for the language detector
-_MAX_GUESSES = 12  # number of languages that the detector proposes, of its 176
+_MAX_PREDICTIONS = 12  # number of languages that the detector proposes, of its 176
 _MIN_CONFIDENCE = 0.6
-# At this threshold, 0 of 990 English questions were detected as another of the six languages, and
-# 108 of 120 questions in the other languages were detected.
+# At this threshold, 0 of 990 English questions were detected as one of the other five languages of
+# `answers.toml`, and 108 of 120 questions in those languages were detected.
 _MIN_OTHER_CONFIDENCE = 0.7
 
 
@@ -38,8 +38,8 @@ def front_desk_answer(
     The author's own text replaces the program's; for `danger`, it is placed above the help lines.
 
     Args:
-        message: the reader's message. The answer is in its language, or in English if that is not
-            one of the six languages.
+        message: the reader's message. The answer is in its language, or in English if there are no
+            texts in that language.
         titles: titles of posts, as examples of subjects.
     """
     own_text = author.front_desk.get_text(kind)
@@ -61,9 +61,10 @@ def answer_language(message: str) -> str:
     The detector is often unsure about messages of two words. The result is then the most likely
     language with texts.
     """
-    guesses = _detector().detect(_normalize_line(message), model="lite", k=_MAX_GUESSES)
-    candidates = guesses[:1] if guesses and guesses[0]["score"] >= _MIN_CONFIDENCE else guesses
-    languages = (str(guess["lang"]) for guess in candidates)
+    predictions = _detector().detect(_normalize_line(message), model="lite", k=_MAX_PREDICTIONS)
+    is_certain = predictions and predictions[0]["score"] >= _MIN_CONFIDENCE
+    candidates = predictions[:1] if is_certain else predictions
+    languages = (str(prediction["lang"]) for prediction in candidates)
     return next((language for language in languages if language in _texts()), DEFAULT_LANGUAGE)
 
 
@@ -114,10 +115,9 @@ def no_posts_text(message: str, author: Author, *, has_nearest: bool) -> str:
 
 def confident_language(message: str) -> str:
     """Return the language of a message, ISO 639-1, or empty if the detector is not certain."""
-    guesses = _detector().detect(_normalize_line(message), model="lite", k=1)
-    return (
-        str(guesses[0]["lang"]) if guesses and guesses[0]["score"] >= _MIN_OTHER_CONFIDENCE else ""
-    )
+    predictions = _detector().detect(_normalize_line(message), model="lite", k=1)
+    is_certain = predictions and predictions[0]["score"] >= _MIN_OTHER_CONFIDENCE
+    return str(predictions[0]["lang"]) if is_certain else ""
 
 
 def _normalize_line(message: str) -> str:
@@ -126,7 +126,7 @@ def _normalize_line(message: str) -> str:
 
 @cache
 def _text_table() -> Mapping[str, Any]:
-    return tomllib.loads(_TEXTS.read_text(encoding="utf-8"))
+    return tomllib.loads(_TEXTS_FILE.read_text(encoding="utf-8"))
 
 
 def _texts() -> Mapping[str, Mapping[str, Any]]:

@@ -4,11 +4,11 @@ Scope: the shipped weights, the thresholds, and the messages of a conversation t
 Out of scope: n-grams (`features.py`), vectors (`message_vectors.py`), answers
 (`answers.py`), fitting and the examples (`deploy/checkout/front_desk_weights.py`).
 
-A logistic regression over hashed n-grams recognises wordings, and a layer over a sentence's vector
-recognises meaning; each finds messages that the other misses. The geometric mean is low where
+A logistic regression over hashed n-grams recognizes wordings, and a layer over a sentence's vector
+recognizes meaning; each finds messages that the other misses. The geometric mean is low where
 either classifier is low. It was compared in five folds of the examples, grouped by meaning. With
 2 % of the ordinary messages classified as danger, it misses 29 % of the danger messages; the
-arithmetic mean misses 32 %. A recognised kind is not a diagnosis.
+arithmetic mean misses 32 %. A recognized kind is not a diagnosis.
 """
 # pyright: strict
 
@@ -29,19 +29,19 @@ from twin_resources.gateway.front_desk.features import ngram_features
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 
 MessageKind = Literal["ordinary"] | DeskKind
-"""Kind of a message. `possible_identity` is ordinary, but may ask who answers."""
+"""Kind of a message: `ordinary`, or a kind that the front desk answers."""
 KINDS: tuple[MessageKind, ...] = ("ordinary", *get_args(DeskKind))
-WEIGHTS = Path(__file__).with_name("weights.npz")
+WEIGHTS_FILE = Path(__file__).with_name("weights.npz")
 _ORDINARY, _DANGER, _IDENTITY = map(KINDS.index, ("ordinary", "danger", "identity"))
 _FIRST_OTHER = 2  # index of the first kind that is neither ordinary nor danger
-# Chosen on the tuned set of tests/bench/front_desk, which was not used for fitting. There, 97 % of
-# the danger messages are recognised, and 1 % of the ordinary messages get a different kind.
+# Chosen on the tuning set of tests/bench/front_desk, which was not used for fitting. There, 97 % of
+# the danger messages are recognized, and 1 % of the ordinary messages get a different kind.
 DANGER_THRESHOLD = 0.58
 OTHER_THRESHOLD = 0.2  # probability of the kind, divided by its sum with ordinary
 # Questions about AI or the author as a person resemble questions about identity, so the text on
 # identity replaces the posts only at or above the first value. At or above the second, it is shown
-# above them. On the tuned sets, 121 of 138 messages about identity get the text, and 3 of 150
-# ordinary questions near that boundary get it alone; with 0.2 for both values, 112 and 15 do.
+# above them. On the tuning sets, 121 of 138 messages about identity get the text, and 3 of 150
+# ordinary questions near that boundary get it without posts; with 0.2 for both values, 112 and 15.
 IDENTITY_THRESHOLD, POSSIBLE_IDENTITY_THRESHOLD = 0.7, 0.05
 _WHOLE_WEIGHT = 0.4  # weight of the whole message; its most likely part has the other 0.6
 # For a long text, only the most likely part counts. Its many parts require a higher threshold.
@@ -65,7 +65,7 @@ class FittedWeights:
     """The fitted weights of both classifiers.
 
     Attributes:
-        coefficients: int8 of shape (slots, kinds); the n-gram model when multiplied by `scale`.
+        coefficients: int8 of shape (buckets, kinds); the n-gram model when multiplied by `scale`.
         scale, intercepts: float64 of shape (kinds,).
         hidden: float32 of shape (385, units), the layer over a vector; the last row is the bias.
         output: float32 of shape (units + 1, kinds); the last row is the bias.
@@ -81,9 +81,9 @@ class FittedWeights:
 
     def ngram_probabilities(self, text: str) -> np.ndarray:
         """Return probabilities by n-grams, float64 of shape (kinds,), in the order of `KINDS`."""
-        slots, values = ngram_features(text)
+        buckets, values = ngram_features(text)
         return _softmax(
-            (values @ self.coefficients[slots].astype(float)) * self.scale + self.intercepts
+            (values @ self.coefficients[buckets].astype(float)) * self.scale + self.intercepts
         )
 
     def vector_probabilities(self, vector: np.ndarray) -> np.ndarray:
@@ -91,14 +91,16 @@ class FittedWeights:
         units = np.maximum(vector @ self.hidden[:-1] + self.hidden[-1], 0.0)
         return _softmax((units @ self.output[:-1] + self.output[-1]).astype(float))
 
-    def mean_probability(self, text: str, kind_index: int, *, unsure: tuple[float, float]) -> float:
+    def mean_probability(
+        self, text: str, kind_index: int, *, unsure_range: tuple[float, float]
+    ) -> float:
         """Return the mean of both classifiers' probabilities of the kind at `kind_index`.
 
-        If the n-grams' probability is outside `unsure`, they alone decide, and no vector (25 ms of
-        CPU time) is computed.
+        If the n-grams' probability is outside `unsure_range`, they alone decide, and no vector
+        (25 ms of CPU time) is computed.
         """
         ngram_probability = float(self.ngram_probabilities(text)[kind_index])
-        if not unsure[0] <= ngram_probability < unsure[1]:
+        if not unsure_range[0] <= ngram_probability < unsure_range[1]:
             return ngram_probability
         vector_probability = float(self.vector_probabilities(embed_message(text))[kind_index])
         return (ngram_probability + vector_probability) / 2
@@ -122,6 +124,7 @@ def classify_message(
 ) -> MessageKind | Literal["possible_identity"]:
     """Return the kind of a message, in 1 to 40 ms of CPU time, or up to 200 ms for a long one.
 
+    `possible_identity` is an ordinary message that may ask who answers.
     Danger is searched for in the message, in its parts and in the reader's last messages before it.
     The whole message decides every other kind, so a greeting above a question is ordinary.
 
@@ -145,7 +148,7 @@ def _probabilities(text: str) -> np.ndarray:
     """Return the probabilities of a whole message; a long one is scored by n-grams alone."""
     if not _LETTER.search(text):
         return _CERTAINLY_ORDINARY
-    weights = read_weights(WEIGHTS)
+    weights = read_weights(WEIGHTS_FILE)
     if len(text) <= PART_CHARACTERS:
         return weights.probabilities(text)
     return weights.ngram_probabilities(text[:_MAX_CHARACTERS])
@@ -159,7 +162,7 @@ def _is_danger(text: str, whole_probabilities: np.ndarray) -> bool:
     is_long, danger_score = len(text) > PART_CHARACTERS, float(whole_probabilities[_DANGER])
     if not is_long and _WHOLE_WEIGHT * danger_score + 1.0 - _WHOLE_WEIGHT < DANGER_THRESHOLD:
         return False  # a part with probability 1 could not reach the threshold
-    weights = read_weights(WEIGHTS)
+    weights = read_weights(WEIGHTS_FILE)
     ranked_parts = sorted(
         split_parts(text), key=lambda part: -weights.ngram_probabilities(part)[_DANGER]
     )

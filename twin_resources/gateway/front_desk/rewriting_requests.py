@@ -1,4 +1,4 @@
-"""Recognise a request to rewrite an earlier answer: to summarise, shorten or translate it.
+"""Recognize a request to rewrite an earlier answer: to summarize, shorten or translate it.
 
 Scope: the shipped weights, and the threshold. Out of scope: the reply (`answers.py`), deciding when
 to send it (`stages/fixed_text.py`), the classifiers (`message_kinds.py`), fitting and the examples
@@ -14,7 +14,7 @@ from twin_resources.gateway.front_desk.message_kinds import PART_CHARACTERS, rea
 
 KINDS = ("ordinary", "front_desk", "rewriting")
 _REWRITING = KINDS.index("rewriting")
-WEIGHTS = Path(__file__).with_name("rewriting_weights.npz")
+WEIGHTS_FILE = Path(__file__).with_name("rewriting_weights.npz")
 # Chosen on tests/bench/front_desk/rewriting_tuned.jsonl, which was not used for fitting.
 THRESHOLD = 0.4
 _UNSURE_RANGE = (0.02, 1.0)  # outside this range, the n-grams alone decide
@@ -28,4 +28,4 @@ def is_rewriting_request(message: str) -> bool:
 
 def rewriting_probability(text: str) -> float:
     """Return the probability that a text requests a rewrite of an earlier answer."""
-    return read_weights(WEIGHTS).mean_probability(text, _REWRITING, unsure=_UNSURE_RANGE)
+    return read_weights(WEIGHTS_FILE).mean_probability(text, _REWRITING, unsure_range=_UNSURE_RANGE)

@@ -4,8 +4,8 @@ Scope: splitting a text into sentences, and the probability that each is an inje
 Out of scope: n-grams, vectors and the format of the weights (`front_desk/`), fitting and the
 examples (`deploy/checkout/guard_weights.py`), the action on a finding (`guard_settings.py`).
 
-The two classifiers are built like those of the front desk. One recognises wordings from hashed
-n-grams. The other, a layer over the vector of a multilingual embedder, recognises meaning, even in
+The two classifiers are built like those of the front desk. One recognizes wordings from hashed
+n-grams. The other, a layer over the vector of a multilingual embedder, recognizes meaning, even in
 languages without examples. The examples are in eight languages and cover the families of published
 attacks (Perez and Ribeiro 2022, https://arxiv.org/abs/2211.09527; Greshake et al. 2023,
 https://arxiv.org/abs/2302.12173).
@@ -24,7 +24,7 @@ from twin_resources.gateway.front_desk.message_kinds import read_weights
 from twin_resources.prompt.control_marks import COMMON_MARKS
 
 KINDS = ("ordinary", "front_desk", "injection")
-WEIGHTS = Path(__file__).with_name("weights.npz")
+WEIGHTS_FILE = Path(__file__).with_name("weights.npz")
 # Thresholds by place. A passage with a finding is not shown, so the threshold for the author's own
 # words is higher. They were chosen on public technical posts and on messages by an outside writer,
 # when the examples were in four languages. Figures are in tests/bench/RESULTS.md.
@@ -89,8 +89,8 @@ def _score_sentence(sentence: str) -> float:
     digest = blake2b(sentence.encode(), digest_size=16).digest()
     probability = _PROBABILITIES.get(digest)
     if probability is None:
-        probability = read_weights(WEIGHTS).mean_probability(
-            _normalize(sentence), _INJECTION, unsure=_UNSURE_RANGE
+        probability = read_weights(WEIGHTS_FILE).mean_probability(
+            _normalize(sentence), _INJECTION, unsure_range=_UNSURE_RANGE
         )
         if len(_PROBABILITIES) >= _MAX_CACHED_PROBABILITIES:
             _PROBABILITIES.clear()

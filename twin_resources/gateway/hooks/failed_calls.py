@@ -40,7 +40,7 @@ def refusal_for_error(record: RequestRecord, error: Exception) -> RefusedError:
     )
 
 
-def _prompt_refusal(record: RequestRecord, error: Exception, tried: str) -> RefusedError:
+def _prompt_refusal(record: RequestRecord, error: Exception, action: str) -> RefusedError:
     if record.chat_request.response_format is not None and "exceed" not in str(error).lower():
         # An error that is not about the length of the prompt is about the format.
         return unenforceable_format_refusal(record.chat_request.model, str(error))
@@ -48,13 +48,13 @@ def _prompt_refusal(record: RequestRecord, error: Exception, tried: str) -> Refu
     return RefusedError(
         400,
         "model_refused",
-        tried=tried,
+        tried=action,
         found=f"the model server {server_key!r} refused the prompt ({type(error).__name__})",
         next_step="shorten the question and the conversation; they are too long for the model",
     )
 
 
-def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError:
+def _provider_refusal(status: int, error: Exception, action: str) -> RefusedError:
     """Return the refusal for a provider's error, without details that concern its key."""
     wait_s = _retry_after(error)
     retry_advice = f"try again in {wait_s} s" if wait_s else "try again later"
@@ -62,7 +62,7 @@ def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError
         return RefusedError(
             429,
             _provider_error_code(error) or "provider_rate_limited",
-            tried=tried,
+            tried=action,
             found="its provider accepts no more requests for now",
             next_step=retry_advice,
             retry_after_s=wait_s,
@@ -71,7 +71,7 @@ def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError
         return RefusedError(
             502,
             "provider_refused",
-            tried=tried,
+            tried=action,
             found=f"its provider refuses the gateway (status {status})",
             next_step="ask the operator of the twin to check the model's name, address and key",
         )
@@ -80,7 +80,7 @@ def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError
     return RefusedError(
         504 if is_timeout else status if is_server_error else 503,
         "provider_too_slow" if is_timeout else "provider_failed",
-        tried=tried,
+        tried=action,
         found=f"its provider does not answer ({type(error).__name__})",
         next_step=retry_advice,
         retry_after_s=wait_s,

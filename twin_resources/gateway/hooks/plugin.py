@@ -41,7 +41,7 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.gateway.hooks.field_stripping import strip_internal_fields
-from twin_resources.gateway.hooks.prefetch import ReadAheadStream
+from twin_resources.gateway.hooks.prefetch import PrefetchStream
 from twin_resources.gateway.request.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,
@@ -50,7 +50,7 @@ from twin_resources.gateway.request.request_body import (
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
-# For a paid model or an older version, whose speed is not measured by the stable version's window.
+# For a paid model or an older version: the stable version's window does not measure their speed.
 ROUTED_TIMEOUT_S = 60.0
 # The retries take about five seconds. The client cannot retry, because it has already received the
 # beginning of the answer.
@@ -364,7 +364,7 @@ def _paid_usd(record: RequestRecord) -> float | None:
 def _count_stream(record: RequestRecord, response: Any) -> Any:
     if record.cost.paid_call is None:
         return response
-    return ReadAheadStream(response, partial(_count_chunk, record, record.cost.paid_call))
+    return PrefetchStream(response, partial(_count_chunk, record, record.cost.paid_call))
 
 
 def _count_chunk(record: RequestRecord, paid_call: PaidCall, chunk: Any) -> None:

@@ -27,8 +27,8 @@ class _StreamEnd:
     error: Exception | None
 
 
-class ReadAheadStream:
-    """An iterator over a stream that reads it as fast as it arrives.
+class PrefetchStream:
+    """An iterator over a stream, which reads the stream as fast as it arrives.
 
     Args:
         stream: the provider's stream.
@@ -41,7 +41,7 @@ class ReadAheadStream:
         self._chunks: asyncio.Queue[Any] = asyncio.Queue()
         self._read_task = asyncio.create_task(self._read())
 
-    def __aiter__(self) -> ReadAheadStream:
+    def __aiter__(self) -> PrefetchStream:
         return self
 
     async def __anext__(self) -> Any:

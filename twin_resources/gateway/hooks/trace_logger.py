@@ -1,7 +1,7 @@
 """Queue one span per answer, with only the attributes that `tracing.py` defines.
 
 Scope: LiteLLM's logging hooks and the details of LiteLLM on which they depend. LiteLLM's own logger
-for OpenTelemetry is not used: it would write attributes, metrics and spans that nobody reads.
+for OpenTelemetry is not used: it would write attributes, metrics and spans that are never read.
 Out of scope: the attributes of a span (`tracing.py`), sending it (`trace_outbox.py`).
 
 Hooks: litellm/integrations/custom_logger.py (1.106)

@@ -1,14 +1,13 @@
 """Answer the requests that chat programs send for themselves: titles, tags, follow-ups, queries.
 
-Scope: recognising such a request, and the answer to it. Out of scope: readers' messages
+Scope: recognizing such a request, and the answer to it. Out of scope: readers' messages
 (`front_desk/`), an answer in a client's schema (`stages/fixed_text.py`).
 
 Open WebUI sends three such requests along with a reader's first question, to the model that the
-reader has chosen. No reader sees the answers directly, so the gateway searches no posts, calls no
-model and counts no reader. The requests are recognised by wording that the default templates of a
-dozen programs share, in the languages of these programs. A client with a different template can
-name the model `twin/<author>@task`, send the header `x-twin-task`, or name a version (`@base`,
-`@paid`).
+reader has chosen. No reader sees the answers directly, so the gateway searches no posts and calls
+no model. The requests are recognized by wording that the default templates of a dozen programs
+share, in the languages of these programs. A client with a different template can name the model
+`twin/<author>@task`, send the header `x-twin-task`, or name a version (`@base`, `@paid`).
 """
 # pyright: strict
 
@@ -76,7 +75,7 @@ _SUMMARY_INSTRUCTION = re.compile(
     r"\b(?:prompt|context|memory|tokens)\b",
     re.DOTALL | re.IGNORECASE,
 )
-# The same instructions in other languages, recognised by common words of the translated templates:
+# The same instructions in other languages, recognized by common words of the translated templates:
 # Arabic, Chinese, Czech, Danish, Dutch, French, German, Indonesian, Italian, Japanese, Korean,
 # Norwegian, Polish, Portuguese, Russian, Slovak, Spanish, Turkish, Vietnamese.
 _TITLE_WORD = re.compile(

@@ -4,8 +4,8 @@ Scope: the keys that have no effect, their accepted values, and the reader named
 Out of scope: the keys that change an answer (`request_body.py`).
 
 Chat programs send many defaults: `n: 1`, a list of optional tools, metadata for their own accounts.
-Refusing these would exclude the program. A value that would change the answer (`n: 2`) is refused,
-because ignoring it would mislead the client. Accepted keys without effect are listed in
+Refusing these would exclude such programs. A value that would change the answer (`n: 2`) is
+refused, because ignoring it would mislead the client. Accepted keys without effect are listed in
 `twin.ignored`. Keys: https://platform.openai.com/docs/api-reference/chat/create
 """
 # pyright: strict

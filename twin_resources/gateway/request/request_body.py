@@ -287,8 +287,8 @@ class _Conversation:
 def _read_messages(value: object) -> _Conversation:
     """Read a conversation.
 
-    A client cannot change earlier turns, so their text is kept and their other parts are listed in
-    `ignored`.
+    Pictures, audio and files are refused only in the question. A reader cannot change the earlier
+    turns, so their text is kept and their other parts are listed in `ignored`.
     """
     if not isinstance(value, list) or not value:
         raise bad_request(

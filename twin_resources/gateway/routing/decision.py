@@ -67,7 +67,8 @@ class RoutingNote:
         reason: one clause.
         gain: predicted gain of the paid model over the home's, or None if nothing was scored.
         other_model: the model that was not chosen, the paid one or the home's, or empty.
-        other_usd_per_million: that model's price per million tokens, for readers' usual mix.
+        other_usd_per_million: that model's price per million tokens, for the usual mix of prompt
+            and answer tokens.
     """
 
     reason: str

@@ -25,7 +25,7 @@ def decision_for_arm(
     propensity: float = 1.0,
     degraded: tuple[str, ...] = (),
 ) -> RouteDecision:
-    """Return the version of an arm (`stable`, `canary`, `base`), even if its server is not ready.
+    """Return the decision for an arm (`stable`, `canary`, `base`), even if its server is not ready.
 
     Args:
         route: name of the route, or empty for the name of the arm.

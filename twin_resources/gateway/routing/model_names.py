@@ -25,7 +25,7 @@ from twin_resources.registry.route_names import BASE, DRAFT, PAID
 
 
 def available_model_names(snapshot: Snapshot, author: str) -> list[str]:
-    """Return the available model names of one author, starting with that without an alias."""
+    """Return the available model names of one author, starting with the name without an alias."""
     names = [f"twin/{author}"]
     policy = snapshot.get_author_policy(author)
     if policy and policy.stable:

@@ -178,7 +178,7 @@ class BackgroundTasks:
             write_throughput(self.throughput_path, self.request_path.meters)
 
     async def _warm_up(self) -> None:
-        """Import and load the embedders, which saves the first question a second."""
+        """Import and load the embedders, so that the first question takes one second less."""
         await asyncio.to_thread(embed_message, "warm up")
         author = min(self.request_path.live_config.current.authors, default="nobody")
         warm_up = asyncio.to_thread(self.request_path.passage_finder.warm_up, author)

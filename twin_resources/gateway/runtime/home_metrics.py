@@ -55,20 +55,20 @@ class HomeMetrics(Collector):
             "quality": self._read_quality,
             "spending": self._read_spending,
         }
-        is_readable: list[tuple[tuple[str, ...], float]] = []
+        readable_samples: list[tuple[tuple[str, ...], float]] = []
         for name, read in parts.items():
             try:
                 metrics = list(read())
             except (TwinError, SQLAlchemyError):
-                is_readable.append(((name,), 0))
+                readable_samples.append(((name,), 0))
                 continue
-            is_readable.append(((name,), 1))
+            readable_samples.append(((name,), 1))
             yield from metrics
         yield _gauge(
             "twin_home_readable",
             "1 if this part of the home could be read.",
             ("part",),
-            is_readable,
+            readable_samples,
         )
 
     def _read_servers(self) -> Metrics:
@@ -152,7 +152,7 @@ class HomeMetrics(Collector):
 
     def _read_spending(self) -> Metrics:
         with closing(State.open(self.settings.state_address)) as state:
-            rows = open_account(self.settings, state).rows(period="day")
+            rows = open_account(self.settings, state).list_spending(period="day")
         nano_dollars: Counter[tuple[str, str]] = Counter()
         for row in rows:
             nano_dollars[str(row["purpose"]), str(row["author"])] += int(row["nano"])

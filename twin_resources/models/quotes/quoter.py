@@ -66,24 +66,14 @@ _MAX_CACHED_ROWS = 12_000
 _QUOTATION_MARKUP = re.compile(r"[>*\s]+")
 _URL = re.compile(r"https?://\S+")
 _PASSAGE_COLUMNS = [
-    "document_id",
-    "title",
-    "url",
-    "published_at",
-    "start",
-    "end",
-    "searched_start",
-    "searched_end",
-    "text",
-    "vector",
-    "tokens",
-    "sentences",
+    *("document_id", "title", "url", "published_at", "start", "end", "searched_start"),
+    *("searched_end", "text", "vector", "tokens", "sentences"),
 ]
 
 
 @dataclass(frozen=True)
 class Quote:
-    """Whole paragraphs of one post, word for word.
+    """Whole paragraphs of one post, or sentences of a long one, word for word.
 
     Attributes:
         text: the cleaned document's `text[start:end]`.

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.reranker import Reranker
 
 EMBEDDINGS_TABLE = "embeddings"
-MAX_PASSAGES = 6  # the token budget allows 3 or 4 full chunks of 400 tokens, or more short posts
+MAX_PASSAGES = 6  # a budget of 400 tokens allows three full chunks, or more short posts
 MAX_NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MANY_QUERIES = 32  # from this number on, reading all vectors of a large table once is cheaper

@@ -195,7 +195,7 @@ class InMemoryTable:
         return rows
 
 
-_LATEST = 2**63 - 1
+_LATEST = 2**63 - 1  # microseconds
 
 
 def _to_microseconds(moment: datetime) -> int:

@@ -27,28 +27,28 @@ LEASE_TTL_S = 30.0
 # A running fleet reads the requests every half second, but a starting one needs up to a minute on a
 # busy machine. While any fleet loads an adapter, the gate waits without a limit.
 PICKUP_TIMEOUT_S = 120.0
-_REQUESTS, _LOADS = "adapter request/", "adapter load/"
+_REQUEST_PREFIX, _LOAD_PREFIX = "adapter request/", "adapter load/"
 
 
 @contextmanager
 def request_adapter(settings: Settings, name: str) -> Generator[None]:
-    """Request an adapter, within the context, from the hosts that share the state store, if any."""
+    """Request an adapter, while the context is open, from hosts that share the state store."""
     if not has_shared_state(settings):
         yield
         return
-    with closing(State.open(settings.state_address)) as state, _hold(state, _REQUESTS, name):
+    with closing(State.open(settings.state_address)) as state, _hold(state, _REQUEST_PREFIX, name):
         yield
 
 
 def announce_loading(state: State, name: str) -> AbstractContextManager[Lease]:
-    """Show waiting hosts, within the context, that this host is loading an adapter."""
-    return _hold(state, _LOADS, name)
+    """Show waiting hosts that this host is loading an adapter, while the context is open."""
+    return _hold(state, _LOAD_PREFIX, name)
 
 
 def requested_names(state: State) -> set[str]:
     """Return the names of the adapters that running processes request, such as `jane/v3`."""
-    names = list_live_leases(state, _REQUESTS)
-    return {name.removeprefix(_REQUESTS).rpartition("/")[0] for name in names}
+    names = list_live_leases(state, _REQUEST_PREFIX)
+    return {name.removeprefix(_REQUEST_PREFIX).rpartition("/")[0] for name in names}
 
 
 def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bool:
@@ -62,7 +62,7 @@ def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bo
     with closing(State.open(settings.state_address)) as state:
         idle_since = time.monotonic()
         while not is_loaded():
-            if list_live_leases(state, _LOADS):
+            if list_live_leases(state, _LOAD_PREFIX):
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > PICKUP_TIMEOUT_S:
                 return False

@@ -50,7 +50,7 @@ from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weights import load_base_model
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 BASE = "base"
 STEP_INTERVAL_S = 0.25
 REMOTE_CHECK_INTERVAL_S = 5.0
@@ -64,8 +64,8 @@ def version_key(author: str, version: int) -> str:
 
 def _iter_served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
     """Yield each author's stable and canary versions with their keys; none before a release."""
-    for author, routes in (policy.authors if policy else {}).items():
-        for served_version in (routes.stable, routes.canary):
+    for author, entry in (policy.authors if policy else {}).items():
+        for served_version in (entry.stable, entry.canary):
             if served_version is not None:
                 yield version_key(author, served_version.version), served_version
 
@@ -260,7 +260,7 @@ class Fleet:
 
 def write_servers(path: Path, document: Mapping[str, Any]) -> None:
     """Replace `servers.json` with a file that only its owner can read."""
-    contents = {"schema": SCHEMA, "written_at": datetime.now(UTC).isoformat(), **document}
+    contents = {"schema": SCHEMA_VERSION, "written_at": datetime.now(UTC).isoformat(), **document}
     replace_file(path, json.dumps(contents, indent=1))
 
 
@@ -273,9 +273,9 @@ def main() -> int:
     if (follower := create_follower(settings)) is not None:
         threading.Thread(target=follower.run, args=(stop,), name="follower", daemon=True).start()
         if settings.model_server_url:
-            requested = RequestedAdapters(settings, log=log)
+            requested_adapters = RequestedAdapters(settings, log=log)
             threading.Thread(
-                target=requested.run, args=(stop,), name="requested adapters", daemon=True
+                target=requested_adapters.run, args=(stop,), name="requested adapters", daemon=True
             ).start()
     Fleet(settings).run(stop)
     return 0

@@ -8,7 +8,7 @@ questions. Each holds a shared lock on the adapter's lease file while it uses th
 process that gets the exclusive lock unloads the adapter. The kernel releases the lock of a killed
 process, so a crash does not keep an adapter loaded.
 
-Hosts that share one server do not see each other's locks. Therefore nobody unloads a stable or
+Hosts that share one server do not see each other's locks. Therefore no host unloads a stable or
 canary version, or an adapter that another host requests in the state store. The fleet on the
 server's host also loads requested adapters, because the server reads them from its own disk.
 
@@ -245,7 +245,7 @@ class RequestedAdapters:
         self._problem = ""
 
     def poll_once(self) -> None:
-        """Load the newly requested adapters, and release those that nobody requests any more.
+        """Load the newly requested adapters, and release those that no host requests any more.
 
         The fleet unloads a released adapter later, like every unused one. This host does not
         retry a failed load, because another host may have the server's disk.

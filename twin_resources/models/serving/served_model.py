@@ -89,9 +89,13 @@ class PromptQueue:
         """Number of prompts in the queue."""
         return len(self._waiting)
 
-    def get_turn_answers(self, turn: int = 0) -> list[ServedAnswer]:
-        """Return the answers of one turn in prompt order."""
-        return [self.answers[position][turn] for position in range(self._prompt_count)]
+    def answers_in_order(self, length_index: int = 0) -> list[ServedAnswer]:
+        """Return the answers of one maximum length in prompt order.
+
+        Args:
+            length_index: index in `max_tokens`.
+        """
+        return [self.answers[position][length_index] for position in range(self._prompt_count)]
 
     def query_server(
         self,
@@ -176,10 +180,10 @@ def query_temporary_servers(
         texts_only=texts_only,
     )
     process_queue(queue, serve, max_servers=max_servers)
-    return queue.get_turn_answers()
+    return queue.answers_in_order()
 
 
-def process_queue(prompts: PromptQueue, serve: StartServer, *, max_servers: int) -> None:
+def process_queue(queue: PromptQueue, serve: StartServer, *, max_servers: int) -> None:
     """Answer a queue of prompts with several servers of one model.
 
     Args:
@@ -189,9 +193,9 @@ def process_queue(prompts: PromptQueue, serve: StartServer, *, max_servers: int)
 
     def run_server(_number: int) -> None:
         with serve() as server:
-            prompts.query_server(server)
+            queue.query_server(server)
 
-    server_count = max(1, min(max_servers, prompts.remaining_count))
+    server_count = max(1, min(max_servers, queue.remaining_count))
     with ThreadPoolExecutor(server_count) as pool:
         list(pool.map(run_server, range(server_count)))
 

@@ -28,7 +28,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from twin_resources.models.training_launcher.reason import signal_name
+from twin_resources.models.training_launcher.end_reason import signal_name
 
 TERMINATION_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 ERROR_REPORT_DELAY_S = 1.0  # lets the other ranks report their own errors before they are stopped
@@ -142,7 +142,7 @@ def _wait_for_ranks(running_ranks: dict[int, int]) -> int:
             del running_ranks[pid]
             exit_code = os.waitstatus_to_exitcode(status)
             if exit_code < 0 and not is_terminating:
-                # This is the format of torch's launcher, which `reason.py` parses.
+                # This is the format of torch's launcher, which `end_reason.py` parses.
                 error = f"{signal_name(-exit_code)} received by PID {pid}"
                 _log(f"rank      : {rank}\nerror     : {error}")
             if exit_code and not first_failure_code:

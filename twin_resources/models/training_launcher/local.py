@@ -1,7 +1,7 @@
 """Execute one training run at a time on this machine.
 
 Scope: the lock, one retry, and the messages that are forwarded from the log.
-Out of scope: the processes (`rank_processes.py`), parsing a log for a cause (`reason.py`).
+Out of scope: the processes (`rank_processes.py`), parsing a log for a cause (`end_reason.py`).
 
 If a worker dies, the training run is retried once, and the script resumes from its last complete
 checkpoint. A failure that the script explains (`failure.json` in the job's folder) is not retried.
@@ -19,12 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from twin_resources.errors import TwinError
+from twin_resources.models.training_launcher.end_reason import find_cause, find_end_reason
 from twin_resources.models.training_launcher.rank_processes import (
     AttemptEnd,
     follow_log,
     run_ranks,
 )
-from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
 from twin_resources.models.training_launcher.shared_state import share_state
 from twin_resources.models.training_launcher.training_job import (
     Message,

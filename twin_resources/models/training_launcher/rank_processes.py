@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from twin_resources.models.training_launcher.reason import describe_kill
+from twin_resources.models.training_launcher.end_reason import describe_kill
 from twin_resources.models.training_launcher.training_job import TrainingJob
 from twin_resources.processes.process_identity import (
     ProcessIdentity,

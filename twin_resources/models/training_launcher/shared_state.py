@@ -4,9 +4,9 @@ Scope: storing each new state during a training run, fetching the newest one on 
 deleting the states of finished training runs.
 Out of scope: the content of a state (`twin_assets/training/training_state.py`).
 
-If a machine such as a Spot instance is lost, so is its disk. With `TWIN_STORE_URI`, the same
-training run continues on another host from the last stored state, so it loses about one
-checkpoint interval. A job's folder is named by the hash of the inputs, so a state is never
+A machine such as a Spot instance may be lost together with its disk. With `TWIN_STORE_URI`, the
+same training run continues on another host from the last stored state, so it loses about one
+checkpoint interval. The name of a job's folder contains the hash of the inputs, so a state is never
 mistaken for that of a different training run.
 """
 # pyright: strict
@@ -134,9 +134,9 @@ def remove_shared_states(settings: Settings, author: str) -> None:
         TwinError: the store cannot be read or written.
     """
     if settings.store_uri:
-        trainings_folder = (settings.work_dir / "training").relative_to(settings.home).as_posix()
+        training_folder = (settings.work_dir / "training").relative_to(settings.home).as_posix()
         folders = SharedFolders(settings.home, settings.store_uri)
-        for state in folders.list_folders(trainings_folder):
-            job_folder = state.removeprefix(f"{trainings_folder}/").partition("/")[0]
+        for state in folders.list_folders(training_folder):
+            job_folder = state.removeprefix(f"{training_folder}/").partition("/")[0]
             if job_folder.rpartition("-")[0] == author:
                 folders.remove(state)

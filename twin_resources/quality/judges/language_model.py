@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from twin_resources.access.named_model import retry_delay_s
+from twin_resources.access.configured_model import retry_delay_s
 from twin_resources.access.paid_completion import Completion, complete, max_request_usd
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest

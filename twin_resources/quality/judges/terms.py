@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twin_resources.access.account import open_account
-from twin_resources.access.named_model import classify_cost, is_model_remote
+from twin_resources.access.configured_model import classify_cost, is_model_remote
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.authors.consent import external_use_instructions, find_external_use_refusal
 from twin_resources.errors import TwinError

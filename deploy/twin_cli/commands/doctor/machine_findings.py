@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 import twin_resources
 from twin_cli import preflight
 from twin_cli.commands.doctor.findings import DoctorFinding, fail, ok, warn
-from twin_resources.access.named_model import classify_cost
+from twin_resources.access.configured_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import list_author_slugs, list_readable_authors
 from twin_resources.processes.child_environment import list_external_models, list_provider_prefixes

@@ -98,7 +98,7 @@ def test_all_turns_of_a_prompt_go_to_the_same_server() -> None:
     process_queue(queue, model.serve, max_servers=2)
 
     texts = [f"question {number}" for number in range(12)]
-    assert [[answer.text for answer in queue.get_turn_answers(turn)] for turn in (0, 1)] == [
+    assert [[answer.text for answer in queue.answers_in_order(turn)] for turn in (0, 1)] == [
         texts
     ] * 2
     assert sum(len(server.requests) for server in model.servers) == 24

@@ -43,7 +43,7 @@ time.sleep(600)
 def ask(server: RunningServer, *, timeout_s: float = ANSWER_TIMEOUT_S) -> list[ServedAnswer]:
     queue = PromptQueue(PROMPT, max_tokens=[4])
     queue.query_server(server, timeout_s=timeout_s)
-    return queue.get_turn_answers()
+    return queue.answers_in_order()
 
 
 def compute(seconds: float) -> None:

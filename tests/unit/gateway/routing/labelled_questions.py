@@ -8,7 +8,7 @@ import numpy as np
 
 from twin_resources.router.class_table import class_table
 from twin_resources.router.features import Floats, feature_rows, fit_scale
-from twin_resources.router.fixed_order import compute_price_steps, find_cheapest_step
+from twin_resources.router.fixed_sequence import compute_price_steps, find_cheapest_step
 from twin_resources.router.gain import assign_folds, fit
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 

@@ -3,7 +3,7 @@
 Scope: the steps, the model of each question at a step, the bets, the last certified step.
 Out of scope: predicting gains (`gain.py`), replacing a policy in force (`adoption.py`).
 
-Sources: fixed-order testing, Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test",
+Sources: fixed-sequence testing, Angelopoulos, Bates, Candès, Jordan and Lei, "Learn then Test",
 https://arxiv.org/abs/2110.01052, section 2.1; the bet is U of `statistics/promotion.py`.
 
 A step w assigns to a question the model with the highest gain after its price,

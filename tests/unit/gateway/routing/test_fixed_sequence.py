@@ -10,7 +10,7 @@ import pytest
 from tests.unit.gateway.routing.labelled_questions import MARGIN, features, sample_questions
 from twin_resources.errors import TwinError
 from twin_resources.router import adoption
-from twin_resources.router.fixed_order import (
+from twin_resources.router.fixed_sequence import (
     PriceStep,
     choose_models,
     compute_exit_weights,

@@ -23,8 +23,8 @@ MAX_CONCURRENT = 4
 
 
 @dataclass
-class PaidAnswers:
-    """The paid model of a home for one author.
+class PaidModelClient:
+    """A client of a home's paid model, charged to the labels of one author.
 
     Attributes:
         model: LiteLLM name of the model. LiteLLM reads its key and address from the environment.

@@ -190,11 +190,11 @@ async def _read_next_piece(answer: AsyncGenerator[PartialAnswer]) -> PartialAnsw
     return await anext(answer, None)
 
 
-def _gateway_error(tried: str, error: Exception) -> TwinError:
+def _gateway_error(action: str, error: Exception) -> TwinError:
     body: Any = getattr(error, "body", None)
     document: dict[str, Any] = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
     message = str(document.get("message") or error)
-    return TwinError(tried, found=message, next_step="see `twin status` and `twin logs gateway`")
+    return TwinError(action, found=message, next_step="see `twin status` and `twin logs gateway`")
 
 
 def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:
