@@ -54,7 +54,7 @@ _MIN_WORDS = 4
 _LEADING_PARAGRAPHS, _TRAILING_PARAGRAPHS = 2, 3
 
 _WORD = re.compile(r"\w+")
-_NO_PARAGRAPH = re.compile(r"\s*(?:#{1,6} |\||$)")
+_NON_PARAGRAPH_LINE = re.compile(r"\s*(?:#{1,6} |\||$)")
 
 
 class DocumentClaims(dy.Schema):
@@ -123,7 +123,7 @@ def _measure_document(
 
 def _hash_edge_paragraphs(text: str) -> list[int]:
     """Return a hash for each of the first and last paragraphs, based only on their words."""
-    lines = [line for _, line in iter_prose_lines(text) if not _NO_PARAGRAPH.match(line)]
+    lines = [line for _, line in iter_prose_lines(text) if not _NON_PARAGRAPH_LINE.match(line)]
     trailing_lines = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
     edges: list[int] = []
     for line in (*lines[:_LEADING_PARAGRAPHS], *trailing_lines):
