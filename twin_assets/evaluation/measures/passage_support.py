@@ -167,7 +167,7 @@ def compare_support(
     )
     return compare(
         judge.score_all(judged_answers),
-        scores.get_scores("support", prompt_answers.base, score),
+        scores.get_or_compute("support", prompt_answers.base, score),
         swapped_scores=judge.score_all(swap_passages(judged_answers)),
         documents=[prompts.documents[position] for position in positions],
     )
