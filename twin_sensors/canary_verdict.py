@@ -83,6 +83,6 @@ def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
 
 
 def _sync_ledger(settings: Settings, registry: Registry) -> str:
-    """Synchronise the ledger; return the problem that occurred, or an empty string."""
+    """Synchronize the ledger; return the problem that occurred, or an empty string."""
     with LangfuseClient.from_settings(settings) as client:
         return Ledger.for_home(settings, registry.state, client).sync(datetime.now(UTC)).problem

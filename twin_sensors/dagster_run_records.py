@@ -1,4 +1,4 @@
-"""Query Dagster's run records of one job, with which sensors avoid starting a run twice.
+"""Query Dagster's records of a job's runs, so that sensors do not start a run twice.
 
 Scope: queries on the instance.
 Out of scope: decisions based on the runs (`twin_resources/idempotent_launch.py`,

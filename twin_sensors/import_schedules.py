@@ -66,7 +66,7 @@ def import_changed_feeds_every_hour(
                 responses, failures = pending_responses[author.slug].result()
                 messages += [f"{author.slug}: {failure}" for failure in failures]
                 poll_state = replace(poll_states[author.slug], responses=responses)
-                launch, message = _decide_import(author.slug, poll_state, runs, state, now)
+                launch, message = _decide_and_save(author.slug, poll_state, runs, state, now)
                 launches += [launch] if launch is not None else []
                 messages.append(f"{author.slug}: {message}")
     ready_launches, held_messages = select_launchable(
@@ -79,7 +79,7 @@ def import_changed_feeds_every_hour(
         yield dg.SkipReason(message)
 
 
-def _decide_import(
+def _decide_and_save(
     slug: str, poll_state: polling.PollState, runs: ImportRuns, state: State, now: float
 ) -> tuple[RunLaunch | None, str]:
     decision = runs.decide_import(

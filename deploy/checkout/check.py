@@ -75,7 +75,7 @@ def build_static_stages(project: Path) -> list[Stage]:
     return [
         Stage("ruff check", (str(bin_dir / "ruff"), "check", ".")),
         Stage("ruff format", (str(bin_dir / "ruff"), "format", "--check", ".")),
-        Stage("floors", (str(bin_dir / "lint-imports"),)),
+        Stage("layers", (str(bin_dir / "lint-imports"),)),
         Stage("types", (str(bin_dir / "basedpyright"),)),
         Stage("shell", ("bash", "-n", *scripts, str(project / ".ci" / "run"))),
     ]

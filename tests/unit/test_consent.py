@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twin_cli.commands.subject import AuthorToServe, find_sample_folder
+from twin_cli.commands.subject import SelectedAuthor, find_sample_folder
 from twin_cli.commands.terminal_questions import add_consent, is_interactive_terminal
 
 from twin_resources.authors import Author
@@ -50,7 +50,7 @@ def ask_consent(
     """
     messages: list[str] = []
     lines = iter(typed)
-    subject = AuthorToServe(
+    subject = SelectedAuthor(
         Author("ann", "Ann", consent=line), Path("/no/such/folder"), is_new=False
     )
     result = add_consent(
@@ -97,7 +97,7 @@ def test_consent_is_asked_for_at_a_terminal(typed: str, channel: str) -> None:
         status = 1
         with contextlib.suppress(BaseException):  # on any failure the test ends in the parent
             sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", buffering=1)
-            subject = AuthorToServe(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
+            subject = SelectedAuthor(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
             with_consent = add_consent(
                 subject,
                 is_declared=False,
@@ -126,7 +126,7 @@ def test_consent_is_asked_for_at_a_terminal(typed: str, channel: str) -> None:
 
 def test_a_bundled_author_without_a_date_gets_it_from_the_sample_folder() -> None:
     sample = find_sample_folder("mara-lindqvist")
-    subject = AuthorToServe(
+    subject = SelectedAuthor(
         Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
     )
     result = add_consent(subject, is_declared=False, is_interactive=False, log=lambda line: None)

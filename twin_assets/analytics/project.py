@@ -36,7 +36,7 @@ from twin_assets.analytics.declarations import (
 # installs both.
 PROJECT_FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 
-# Stands for the author in a mart over all authors; slugs have no underscores.
+# Used instead of a slug in a mart over all authors. Slugs have no underscores.
 ALL_AUTHORS = "_all"
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)

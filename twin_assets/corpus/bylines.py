@@ -33,7 +33,7 @@ _ROLE_NAMES = frozenset(
 )
 _TRANSLATED_BY = re.compile(r"[,;(]*\s*\btranslated by\b[:\s]*", re.IGNORECASE)
 _NAME_SEPARATOR = re.compile(r"\s*(?:,|;|&|\+|/|\band\b|\bund\b|\bet\b|\by\b|\bmit\b|\bwith\b)\s*")
-_NO_NAME = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNORECASE)
+_NOT_A_NAME = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNORECASE)
 _UNSPACED_SCRIPTS = re.compile(
     "[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )
@@ -113,7 +113,8 @@ def is_translation(byline: str) -> bool:
 
 def _parse_byline_names(byline: str) -> list[tuple[str, ...]]:
     """Return the words of each name in a byline, or [] if a name is a role such as "admin"."""
-    names = [_split_name(part) for part in _NAME_SEPARATOR.split(_NO_NAME.sub(" ", byline).strip())]
+    parts = _NAME_SEPARATOR.split(_NOT_A_NAME.sub(" ", byline).strip())
+    names = [_split_name(part) for part in parts]
     nonempty_names = [words for words in names if words]
     return [] if any(set(words) <= _ROLE_NAMES for words in nonempty_names) else nonempty_names
 
@@ -122,7 +123,7 @@ def _may_name_author(byline: str, names: tuple[str, ...]) -> bool:
     people = _parse_byline_names(byline)
     if not people:
         return True
-    whole_byline = _split_name(_NO_NAME.sub(" ", byline))
+    whole_byline = _split_name(_NOT_A_NAME.sub(" ", byline))
     return any(
         _may_be_same_name(words, _split_name(name))
         for name in names
@@ -136,7 +137,7 @@ def is_possible_handle(byline: str) -> bool:
 
     A handle is one word in a script that puts spaces between words.
     """
-    cleaned_byline = _NO_NAME.sub(" ", byline).strip()
+    cleaned_byline = _NOT_A_NAME.sub(" ", byline).strip()
     return len(cleaned_byline.split()) == 1 and not _UNSPACED_SCRIPTS.search(cleaned_byline)
 
 

@@ -172,7 +172,7 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
         "text": "",
         "language": "",
         "words": 0,
-        "dropped_because": _find_skip_reason(post),
+        "dropped_because": _find_drop_reason(post),
         "content_hash": post["content_hash"],
         "lines": [],
         "personal": [],
@@ -235,7 +235,7 @@ def _build_document_row(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _find_skip_reason(post: Mapping[str, Any]) -> str:
+def _find_drop_reason(post: Mapping[str, Any]) -> str:
     if post["deleted"]:
         return "deleted_at_the_source"
     if post["problem"]:

@@ -106,8 +106,8 @@ def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     byline_counts = (
         signed_posts.group_by("source", "byline").len().join(posts_by_source, on="source")
     )
-    foreign_names = find_foreign_bylines(byline_counts["byline"].unique().to_list(), names)
-    handles = [byline for byline in foreign_names if is_possible_handle(byline)]
+    foreign_bylines = find_foreign_bylines(byline_counts["byline"].unique().to_list(), names)
+    handles = [byline for byline in foreign_bylines if is_possible_handle(byline)]
     author_bylines = [
         byline
         for byline in byline_counts["byline"].unique()
@@ -115,7 +115,7 @@ def _count_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     ]
     signed_sources = byline_counts.filter(pl.col("byline").is_in(author_bylines))["source"].unique()
     return (
-        byline_counts.filter(pl.col("byline").is_in(sorted(foreign_names)))
+        byline_counts.filter(pl.col("byline").is_in(sorted(foreign_bylines)))
         .with_columns(
             (pl.col("len") > _MAJORITY_SHARE * pl.col("source_post_count")).alias("majority"),
             (
@@ -142,14 +142,14 @@ def select_comparison_candidates(posts: pl.DataFrame, *, names: Sequence[str]) -
     sorted_posts = remaining_posts.sort(age, "source_id", maintain_order=True)
     oldest_posts = sorted_posts.unique("content_hash", keep="first", maintain_order=True)
     candidates = _add_repeated_lines(oldest_posts, repeated_hashes)
-    bodies = [
+    body_hashes = [
         hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
         for fields, lines in zip(
             candidates["fields_hash"], candidates["repeated"].to_list(), strict=True
         )
     ]
     return candidates.select(
-        "document_id", pl.Series("body_hash", bodies, dtype=pl.String), "repeated"
+        "document_id", pl.Series("body_hash", body_hashes, dtype=pl.String), "repeated"
     )
 
 
@@ -229,19 +229,20 @@ def _decide_comparison_verdicts(
         )
     )
     is_oldest = pl.col("document_id") == pl.col("oldest")
+    replacement = pl.col("replacement")
     return representatives.select(
         "document_id",
         pl.when(pl.col("is_boilerplate").is_not_null())
         .then(pl.lit("only_boilerplate"))
-        .when(pl.col("richer").is_not_null())
+        .when(replacement.is_not_null())
         .then(pl.lit("near_duplicate"))
         .when(~is_oldest)
         .then(pl.lit("duplicate"))
         .otherwise(pl.lit(""))
         .alias("verdict"),
-        pl.when(pl.col("is_boilerplate").is_not_null() | (is_oldest & pl.col("richer").is_null()))
+        pl.when(pl.col("is_boilerplate").is_not_null() | (is_oldest & replacement.is_null()))
         .then(pl.lit(""))
-        .otherwise(pl.coalesce("richer", "oldest"))
+        .otherwise(pl.coalesce(replacement, "oldest"))
         .alias("duplicate_of"),
     )
 
@@ -268,7 +269,7 @@ def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFram
 
 
 def _collapse_near_duplicates(posts: pl.DataFrame, bodies: pl.DataFrame) -> pl.DataFrame:
-    """Return each near-duplicate's `document_id`, with the document kept instead as `richer`."""
+    """Return each near-duplicate's `document_id`, with the kept document as `replacement`."""
     pairs = (
         bodies.select("document_id", "words", "body_hash", "similar")
         .explode("similar", empty_as_null=True)
@@ -288,14 +289,14 @@ def _collapse_near_duplicates(posts: pl.DataFrame, bodies: pl.DataFrame) -> pl.D
     )
     # Of two copies of equal length, the older is kept.
     ranks = {
-        name: (-words, published_at or _LATEST, source_id)
-        for name, words, published_at, source_id in paired_documents.iter_rows()
+        document_id: (-words, published_at or _LATEST, source_id)
+        for document_id, words, published_at, source_id in paired_documents.iter_rows()
     }
     similarities = pairs.select("document_id", "other_id", "similarity").iter_rows()
-    richer_by_id = collapse_copies(
+    replacements = collapse_copies(
         ranks, {(min(pair), max(pair)): similarity for *pair, similarity in similarities}
     )
     return pl.DataFrame(
-        {"document_id": list(richer_by_id.keys()), "richer": list(richer_by_id.values())},
-        schema={"document_id": pl.String, "richer": pl.String},
+        {"document_id": list(replacements.keys()), "replacement": list(replacements.values())},
+        schema={"document_id": pl.String, "replacement": pl.String},
     )

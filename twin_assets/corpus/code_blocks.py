@@ -1,7 +1,6 @@
 """Handle code in a post: fenced blocks, and the highlight tags of site generators.
 
-Scope: code-related functions for cleaning and language detection. Out of scope: cleaning and
-detection.
+Scope: functions that cleaning and language detection use for code. Out of scope: prose.
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/shortcodes/highlight/
 
 All functions take linear time. A single pattern from a tag to its end tag would take hours on a

@@ -62,7 +62,7 @@ def build_quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
     return {**column_types(schema), FAILED_RULES: pl.List(pl.String())}
 
 
-def check_batches(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractReport:
+def check_batches(batches: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractReport:
     """Check rows against their contract, batch by batch.
 
     A rule or primary key that covers several rows is checked only within a batch;
@@ -71,7 +71,7 @@ def check_batches(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> Con
     expected_types = column_types(schema)
     by_rule: Counter[str] = Counter()
     rows = invalid_count = 0
-    for batch in parts:
+    for batch in batches:
         missing_columns = tuple(name for name in expected_types if name not in batch.columns)
         wrong_types = {
             name: str(batch.schema[name])

@@ -152,7 +152,7 @@ def validate_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Check `frame` and return it in the schema's column order; Enum columns remain strings.
 
     Raises:
-        dataframely.exc.ValidationError: rows violate a rule; the error names it and counts them.
+        dataframely.exc.ValidationError: rows violate a rule; the error counts them by rule.
     """
     schema.validate(frame, cast=True)
     return frame.select(column_types(schema).keys())

@@ -5,8 +5,8 @@ scope: quarantining them (`cleaning_tables`), the Dagster checks (`cleaned_docum
 
 No check reuses the code that made the decision in cleaning. Menus are found in running text
 (`share_menus`), signatures by a different rule (`signatures`), personal data with other patterns
-(`personal_traces`), and quotations in the source (`source_quotations`). A document is measured
-again only after it changes (table `document_claims`).
+(`personal_data_patterns`), and quotations in the source (`source_quotations`). A document is
+measured again only after it changes (table `document_claims`).
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ import polars as pl
 from twin_assets.corpus import source_quotations
 from twin_assets.corpus.code_blocks import iter_prose_lines
 from twin_assets.corpus.corpus_tables import column_types
-from twin_assets.corpus.personal_traces import count_personal_data
+from twin_assets.corpus.personal_data_patterns import count_personal_data
 from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
 
@@ -54,7 +54,7 @@ _MIN_WORDS = 4
 _LEADING_PARAGRAPHS, _TRAILING_PARAGRAPHS = 2, 3
 
 _WORD = re.compile(r"\w+")
-_NO_PARAGRAPH = re.compile(r"\s*(?:#{1,6} |\||$)")
+_NON_PARAGRAPH_LINE = re.compile(r"\s*(?:#{1,6} |\||$)")
 
 
 class DocumentClaims(dy.Schema):
@@ -123,7 +123,7 @@ def _measure_document(
 
 def _hash_edge_paragraphs(text: str) -> list[int]:
     """Return a hash for each of the first and last paragraphs, based only on their words."""
-    lines = [line for _, line in iter_prose_lines(text) if not _NO_PARAGRAPH.match(line)]
+    lines = [line for _, line in iter_prose_lines(text) if not _NON_PARAGRAPH_LINE.match(line)]
     trailing_lines = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
     edges: list[int] = []
     for line in (*lines[:_LEADING_PARAGRAPHS], *trailing_lines):
@@ -191,7 +191,7 @@ def check_platform_boilerplate(measurements: pl.DataFrame) -> DocumentClaim:
 
 
 def check_personal_data(measurements: pl.DataFrame) -> DocumentClaim:
-    """Check that no kept document or title contains data that `personal_traces` finds."""
+    """Check that no kept document or title contains data that `personal_data_patterns` finds."""
     leaking_documents = measurements.filter(pl.col("kept") & (pl.col("personal") > 0))
     return DocumentClaim(
         {"documents": leaking_documents.height, "pieces": int(leaking_documents["personal"].sum())},

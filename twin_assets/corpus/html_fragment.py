@@ -15,7 +15,7 @@ from typing import Any
 
 from twin_assets.corpus.html_markdown import (
     DROPPED_TAGS,
-    convert_formulas_and_notes,
+    convert_formulas_and_footnotes,
     pre_to_fenced_block,
     tree_to_markdown,
 )
@@ -66,7 +66,7 @@ def extract_code_blocks(tree: Any) -> list[str]:
 def strip_inline_tags(tree: Any) -> None:
     """Convert formulas and footnotes to text, remove media and comments, and unwrap inline tags."""
     etree: Any = import_module("lxml.etree")
-    convert_formulas_and_notes(tree)
+    convert_formulas_and_footnotes(tree)
     etree.strip_elements(
         tree, *DROPPED_TAGS, etree.Comment, etree.ProcessingInstruction, with_tail=False
     )

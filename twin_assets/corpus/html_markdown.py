@@ -44,8 +44,8 @@ _SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸�
 _SUBSCRIPTS = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _NUMBER = re.compile(r"[0-9+−=()n-]{1,12}")
 # A footnote mark, or the link back from the footnote: a link within the page without words.
-_NOTE_LINK = re.compile(r"#.{0,80}?(?:fn|note|ftn|ref|cite)", re.IGNORECASE)
-_NOTE_WORDS = re.compile(r"[\[(^]?[\d*†‡↩↑^]{0,4}[\])]?\ufe0e?")
+_FOOTNOTE_LINK = re.compile(r"#.{0,80}?(?:fn|note|ftn|ref|cite)", re.IGNORECASE)
+_FOOTNOTE_MARK = re.compile(r"[\[(^]?[\d*†‡↩↑^]{0,4}[\])]?\ufe0e?")
 _DUPLICATE_FORMULA_CLASSES = frozenset(
     {"katex-html", "MathJax_Preview", "MathJax", "MJX_Assistive_MathML"}
 )
@@ -69,7 +69,7 @@ _PARAGRAPH_PARENTS = frozenset(
     {"p", "div", "li", "dd", "section", "article", "figure", "center", "body"}
 )
 _SPACES = re.compile(r"\s+")
-_BACK_TICKS = re.compile("`+")
+_BACKTICKS = re.compile("`+")
 _LANGUAGE = re.compile(r"\b(?:language|lang|highlight-source)-([\w+#-]+)")
 _MAX_DIGITS = 9  # maximum length of a list item's number, as in CommonMark
 
@@ -173,12 +173,12 @@ def _is_redundant(element: Any) -> bool:
     target = str(link.get("href") or "")
     return (
         target.startswith("#")
-        and bool(_NOTE_LINK.match(target))
-        and bool(_NOTE_WORDS.fullmatch("".join(element.itertext()).strip()))
+        and bool(_FOOTNOTE_LINK.match(target))
+        and bool(_FOOTNOTE_MARK.fullmatch("".join(element.itertext()).strip()))
     )
 
 
-def convert_formulas_and_notes(tree: Any) -> None:
+def convert_formulas_and_footnotes(tree: Any) -> None:
     """Turn formulas, superscript numbers and footnote marks into text before extraction.
 
     The extractor does not support them. Redundant elements are removed.
@@ -321,13 +321,13 @@ class _Writer:
         return "\n\n".join(self._open_containers[0].blocks)
 
     def _end_code(self, mark: str, start: int) -> None:
-        lines = "".join(self._inline_parts[start:])
-        if "\n" not in lines.strip() or self._code_depth or self._marks:
+        code = "".join(self._inline_parts[start:])
+        if "\n" not in code.strip() or self._code_depth or self._marks:
             self._apply_mark(mark, start)
             return
         del self._inline_parts[start:]
         self._end_paragraph()
-        self._open_containers[-1].add(fence_code(lines.strip("\n")))
+        self._open_containers[-1].add(fence_code(code.strip("\n")))
 
     def _apply_mark(self, mark: str, start: int) -> None:
         """Put marks around the parts from index `start`, but not around outer spaces."""
@@ -344,7 +344,7 @@ class _Writer:
         leading_space = text[: text.index(words)]
         trailing_space = text[text.index(words) + len(words) :]
         if mark == "`":
-            mark = "`" * (max((len(run) for run in _BACK_TICKS.findall(words)), default=0) + 1)
+            mark = "`" * (max((len(run) for run in _BACKTICKS.findall(words)), default=0) + 1)
             words = f" {words} " if "`" in words[:1] + words[-1:] else words
             joins_previous = joins_previous and len(mark) == 1
         # `<b>a</b><b>b</b>` is one span, but `**a****b**` is not valid.

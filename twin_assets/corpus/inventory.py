@@ -109,7 +109,9 @@ class Inventory:
         return not is_withheld and (exports.importer.latest_only or exports.is_incomplete)
 
     def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> SourceScan | None:
-        """Return the source whose unlistable folder may contain a missing file, or None.
+        """Return the source with a folder that cannot be listed and may contain a missing file.
+
+        Return None if there is no such source.
 
         Args:
             stored_row: the file's stored row of `raw_posts`.

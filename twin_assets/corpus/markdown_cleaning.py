@@ -161,7 +161,7 @@ def _render_block(node: SyntaxTreeNode) -> str:
 
 
 def _render_list(node: SyntaxTreeNode) -> str:
-    number = int(node.attrs.get("start", 1) or 1)
+    first_number = int(node.attrs.get("start", 1) or 1)
     is_tight = all(
         child.hidden
         for item in node.children
@@ -171,7 +171,7 @@ def _render_list(node: SyntaxTreeNode) -> str:
     separator = "\n" if is_tight else "\n\n"
     items: list[str] = []
     for offset, item in enumerate(node.children):
-        marker = f"{number + offset}. " if node.type == "ordered_list" else "- "
+        marker = f"{first_number + offset}. " if node.type == "ordered_list" else "- "
         content = _render_blocks(item.children, separator=separator)
         if content.strip():
             items.append(indent(content, first_prefix=marker))

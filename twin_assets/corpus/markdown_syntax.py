@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 _MAX_FORMULA_CHARACTERS = 2_000
 _MAX_BLOCK_LINES = 200
-_MAX_NOTES_IN_NOTES = 4
+_MAX_FOOTNOTE_DEPTH = 4
 # To exclude prices, a formula has no space inside its dollar signs and no digit after them.
 _INLINE_FORMULA = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
 _DISPLAYED_FORMULA = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
 _MARKUP_CHARACTER = re.compile(r"[\\_*{}<&~^\[`|]")
-_NO_FORMULA = re.compile(r"\]\(|`|https?:|\n[ \t]*\n")
+_NON_FORMULA = re.compile(r"\]\(|`|https?:|\n[ \t]*\n")
 _ENVIRONMENT = re.compile(r"\\begin\{([A-Za-z]{1,40}\*?)\}")
 _FORMULA_END_MARKS = {"$$": "$$", "\\[": "\\]", "\\\\[": "\\\\]"}
 _FORMULA_LABEL = re.compile(r"[ \t]*(?:\(\d+\)|\{#[^{}]{1,80}\})?[.,;:]?[ \t]*")
-_NOTE = re.compile(r"\[\^([^\[\]\s]{1,100})\]:[ \t]*")
-_NOTE_MARK = re.compile(r"\[\^([^\[\]\s]{1,100})\]")
-_NOTE_LINE = re.compile(r"^[ \t>]*\[\^([^\[\]\s]{1,100})\]:", re.MULTILINE)
+_FOOTNOTE = re.compile(r"\[\^([^\[\]\s]{1,100})\]:[ \t]*")
+_FOOTNOTE_MARK = re.compile(r"\[\^([^\[\]\s]{1,100})\]")
+_FOOTNOTE_LINE = re.compile(r"^[ \t>]*\[\^([^\[\]\s]{1,100})\]:", re.MULTILINE)
 _WIKI_LINK = re.compile(r"(!?)\[\[([^\[\]\n]{1,300})\]\](?!\(|\[(?!\^))")
 _FENCE_START = re.compile(r" {0,3}(?:`{3,}[^`\n]*|~{3,}.*)$")
 _RAW_TEXT_STARTS = ("<pre", "<script", "<style", "<textarea", "<!", "<?")
@@ -68,7 +68,7 @@ def select_parser(text: str) -> MarkdownIt:
 
 def find_footnote_names(text: str) -> frozenset[str]:
     """Return the names of a post's footnotes; `[^name]` with any other name is text."""
-    return frozenset(_NOTE_LINE.findall(text)) if "[^" in text else frozenset()
+    return frozenset(_FOOTNOTE_LINE.findall(text)) if "[^" in text else frozenset()
 
 
 def build_basic_parser() -> MarkdownIt:
@@ -90,7 +90,8 @@ def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
     options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("fence", "math_block", _math_block_rule, options)
     parser.block.ruler.before("fence", "template", _template_rule, options)
-    parser.block.ruler.before("reference", "note", _note_rule, {"alt": ["paragraph", "reference"]})
+    note_options: RuleOptionsType = {"alt": ["paragraph", "reference"]}
+    parser.block.ruler.before("reference", "note", _footnote_rule, note_options)
     parser.inline.ruler.before("escape", "extension", _inline_extension)
     parser.inline.terminator_re = re.compile("[" + re.escape(_EXTENDED_TERMINATORS) + "]")
     return parser
@@ -156,7 +157,7 @@ def _find_formula_end(source: str, mark: str, start: int) -> int:
 def _match_formula(state: StateInline, end: int, *, silent: bool, mark_length: int = 1) -> bool:
     """Match a formula that parsing would change; any other match may be two prices."""
     text = state.src[state.pos : end]
-    if end > state.posMax or _NO_FORMULA.search(text):
+    if end > state.posMax or _NON_FORMULA.search(text):
         return False
     return bool(
         _MARKUP_CHARACTER.search(text, mark_length, len(text) - mark_length)
@@ -168,7 +169,7 @@ def _bracket_rule(state: StateInline, silent: bool) -> bool:
     next_character = source[start + 1 : start + 2]
     if next_character == "[":
         return _wiki_link_rule(state, silent)
-    match = _NOTE_MARK.match(source, start) if next_character == "^" else None
+    match = _FOOTNOTE_MARK.match(source, start) if next_character == "^" else None
     if match is None or not (match[1] in state.env.get("notes", ()) or match[1].isdecimal()):
         return False
     is_inside_word = (
@@ -280,13 +281,13 @@ def _template_rule(state: StateBlock, start: int, end: int, silent: bool) -> boo
     return True
 
 
-def _note_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _footnote_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match `[^1]: text` and any indented paragraphs after it; they stay in place."""
     if state.is_code_block(start):
         return False
-    match = _NOTE.match(_get_line_text(state, start))
+    match = _FOOTNOTE.match(_get_line_text(state, start))
     depth = state.env.get("note_depth", 0)
-    if match is None or depth >= _MAX_NOTES_IN_NOTES:
+    if match is None or depth >= _MAX_FOOTNOTE_DEPTH:
         return False
     if silent:
         return True
@@ -299,7 +300,7 @@ def _note_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         if not is_empty and (
             (follows_empty_line and indent < 2)
             or indent < 0
-            or _NOTE.match(_get_line_text(state, line))
+            or _FOOTNOTE.match(_get_line_text(state, line))
         ):
             break
         lines.append("" if is_empty else state.getLines(line, line + 1, state.blkIndent + 4, False))

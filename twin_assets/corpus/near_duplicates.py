@@ -123,7 +123,7 @@ def verify_pairs(
     pairs: Iterable[tuple[str, str]], shingle_sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
     """Return the Jaccard similarity of each candidate pair that reaches `MIN_SIMILARITY`."""
-    similarities = ((pair, jaccard(*(shingle_sets[name] for name in pair))) for pair in pairs)
+    similarities = ((pair, jaccard(*(shingle_sets[key] for key in pair))) for pair in pairs)
     return {pair: similarity for pair, similarity in similarities if similarity >= MIN_SIMILARITY}
 
 
@@ -141,7 +141,7 @@ def compare_bodies(
         both; a pair of a new and a known document is listed for the new one.
     """
     texts = _remove_boilerplate(new_bodies)
-    shingle_sets = {name: compute_document_shingles(text) for name, text in texts.items()}
+    shingle_sets = {key: compute_document_shingles(text) for key, text in texts.items()}
     bands = dict(zip(shingle_sets, compute_minhash_bands(list(shingle_sets.values())), strict=True))
     hashes: dict[str, str] = dict(new_bodies.select("document_id", "body_hash").iter_rows())
     pairs = find_candidate_pairs(bands)
@@ -161,32 +161,30 @@ def compare_bodies(
             if known_bands
             else {}
         )
-        shingle_sets |= {
-            name: compute_document_shingles(text) for name, text in known_texts.items()
-        }
+        shingle_sets |= {key: compute_document_shingles(text) for key, text in known_texts.items()}
     similar_documents: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (left, right), similarity in sorted(verify_pairs(pairs, shingle_sets).items()):
-        for name, other_name in ((left, right), (right, left)):
-            similar_documents[name].append(
-                {"other_id": other_name, "other_hash": hashes[other_name], "similarity": similarity}
+        for key, other_key in ((left, right), (right, left)):
+            similar_documents[key].append(
+                {"other_id": other_key, "other_hash": hashes[other_key], "similarity": similarity}
             )
     rows = [
         {
-            "document_id": name,
-            "body_hash": hashes[name],
+            "document_id": key,
+            "body_hash": hashes[key],
             "words": count_words(text),
-            "bands": bands[name],
-            "similar": similar_documents[name],
+            "bands": bands[key],
+            "similar": similar_documents[key],
         }
-        for name, text in texts.items()
+        for key, text in texts.items()
     ]
     return pl.DataFrame(rows, schema=SIMILARITY_SCHEMA)
 
 
 def _remove_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
     return {
-        name: remove_repeated_lines(text, frozenset(repeated_lines))
-        for name, repeated_lines, text in documents.select(
+        key: remove_repeated_lines(text, frozenset(repeated_lines))
+        for key, repeated_lines, text in documents.select(
             "document_id", "repeated", "text"
         ).iter_rows()
     }
@@ -195,28 +193,28 @@ def _remove_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
 def collapse_copies(
     ranks: Mapping[str, tuple[Any, ...]], pairs: Mapping[tuple[str, str], float]
 ) -> dict[str, str]:
-    """Map each removed document to the richer copy that replaces it.
+    """Map each removed document to the kept copy that replaces it.
 
-    Documents are processed from the richest to the poorest. A document is kept unless it is
+    Documents are processed in the order of their rank. A document is kept unless it is
     similar to a kept document. Kept documents are therefore not similar to each other, and each
     removed document is similar to its replacement.
 
     Args:
-        ranks: a sort key of each document, lower for a richer copy.
+        ranks: the rank of each document; the copy with the lower rank is kept.
         pairs: the similarity of each pair.
     """
     similarities: dict[str, dict[str, float]] = defaultdict(dict)
     for (left, right), similarity in pairs.items():
         similarities[left][right] = similarities[right][left] = similarity
-    kept_names: set[str] = set()
+    kept_keys: set[str] = set()
     replacements: dict[str, str] = {}
-    for name in sorted(similarities, key=lambda name: (ranks[name], name)):
-        richer_copies = kept_names & similarities[name].keys()
-        if richer_copies:
-            replacements[name] = min(
-                richer_copies,
-                key=lambda other_name: (-similarities[name][other_name], ranks[other_name]),
+    for key in sorted(similarities, key=lambda key: (ranks[key], key)):
+        kept_copies = kept_keys & similarities[key].keys()
+        if kept_copies:
+            replacements[key] = min(
+                kept_copies,
+                key=lambda other_key: (-similarities[key][other_key], ranks[other_key]),
             )
         else:
-            kept_names.add(name)
+            kept_keys.add(key)
     return replacements

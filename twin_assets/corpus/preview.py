@@ -23,7 +23,7 @@ from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.reconciliation import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.remediation import find_advice
-from twin_assets.corpus.title_questions import select_typical_posts, write_title_questions
+from twin_assets.corpus.title_questions import generate_title_questions, select_typical_posts
 from twin_resources.authors import Author, list_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
@@ -74,7 +74,7 @@ class AcceptedPosts:
         questions = [
             question
             for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
-            for question in write_title_questions(accepted, count=count)
+            for question in generate_title_questions(accepted, count=count)
         ]
         return cls(
             dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],

@@ -152,7 +152,7 @@ def read_rows(
 
 
 @dataclass(frozen=True)
-class ImportedPosts:
+class ImportResult:
     """The result of one import.
 
     Attributes:
@@ -166,15 +166,15 @@ class ImportedPosts:
     metadata: Mapping[str, Any]
 
 
-def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
+def update_raw_posts(tables: Tables, author: Author) -> ImportResult:
     """Read an author's sources and bring `raw_posts` up to date."""
     from twin_resources.erasure.journal import read_forgotten_posts
 
-    stored_posts = read_stored_import(store, author.slug)
-    erased_posts = read_forgotten_posts(store.state, author.slug)
+    stored_posts = read_stored_import(tables, author.slug)
+    erased_posts = read_forgotten_posts(tables.state, author.slug)
     inventory = take_inventory(author.sources, include=author.include)
     frame = build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
-    sync_result = store.sync(
+    sync_result = tables.sync(
         frame,
         "raw_posts",
         author=author.slug,
@@ -182,14 +182,14 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         function=lambda rows: read_rows(
             rows,
             inventory,
-            read_stored_rows=partial(read_stored_rows, store, author.slug),
+            read_stored_rows=partial(read_stored_rows, tables, author.slug),
             erased_posts=erased_posts,
         ),
         version=IMPORT_VERSION,
         schema=column_types(RawPosts),
         row_key="source_id",
     )
-    encodings = store.read("raw_posts", author.slug, columns=["encoding"], where="encoding != ''")
+    encodings = tables.read("raw_posts", author.slug, columns=["encoding"], where="encoding != ''")
     post_changes = count_changes(frame, stored_posts)
     failures = [str(source) for source in inventory.failed_sources]
     counts = {
@@ -202,19 +202,19 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         "sources_not_read": failures,
         "unsure": {remark: len(posts) for remark, posts in inventory.remarks.items()},
     }
-    return ImportedPosts(sync_result, failures, counts)
+    return ImportResult(sync_result, failures, counts)
 
 
-def read_stored_import(store: Tables, author: str) -> pl.DataFrame | None:
+def read_stored_import(tables: Tables, author: str) -> pl.DataFrame | None:
     """Return the author's stored posts (`STORED_COLUMNS`), or None before the first import."""
-    if not store.exists("raw_posts", author):
+    if not tables.exists("raw_posts", author):
         return None
-    return store.read("raw_posts", author, columns=list(STORED_COLUMNS))
+    return tables.read("raw_posts", author, columns=list(STORED_COLUMNS))
 
 
-def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
+def read_stored_rows(tables: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
     """Return the stored rows of `raw_posts` with these source ids."""
-    return store.read("raw_posts", author, where=sql_in_filter("source_id", source_ids))
+    return tables.read("raw_posts", author, where=sql_in_filter("source_id", source_ids))
 
 
 def _select_relevant_rows(

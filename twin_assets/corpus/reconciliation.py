@@ -33,7 +33,7 @@ def reconcile_posts(
     imported_ids = set(raw_posts["source_id"])
     cleaned_ids = set(documents["source_id"])
     quarantined_ids = set(quarantined_ids)
-    accounted_ids = cleaned_ids | quarantined_ids
+    processed_ids = cleaned_ids | quarantined_ids
     kept_rows = documents.filter(pl.col("kept"))
     dropped_rows = documents.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
     return {
@@ -41,8 +41,8 @@ def reconcile_posts(
         "kept": kept_rows.height,
         "dropped": dropped_rows.height,
         "quarantined": len(quarantined_ids),
-        "missing": len(imported_ids - accounted_ids),
-        "unknown": len(accounted_ids - imported_ids),
+        "missing": len(imported_ids - processed_ids),
+        "unknown": len(processed_ids - imported_ids),
         "twice": documents.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
         "without_reason": documents.height - kept_rows.height - dropped_rows.height,
     }
@@ -50,8 +50,8 @@ def reconcile_posts(
 
 def is_balanced(counts: Mapping[str, int]) -> bool:
     """Return whether no post was lost between import and cleaning (`reconcile_posts`)."""
-    accounted_posts = counts["kept"] + counts["dropped"] + counts["quarantined"]
-    return accounted_posts == counts["imported"] and not any(map(counts.get, RECONCILIATION_ERRORS))
+    processed_count = counts["kept"] + counts["dropped"] + counts["quarantined"]
+    return processed_count == counts["imported"] and not any(map(counts.get, RECONCILIATION_ERRORS))
 
 
 def count_dropped_by_reason(documents: pl.DataFrame) -> dict[str, int]:

@@ -37,10 +37,10 @@ def shingles(text: str, *, width: int) -> frozenset[int]:
     start_count = max(1, len(word_hashes) - width + 1)
     hashes: set[int] = set()
     for start in range(start_count):
-        run_hash = 0
+        sequence_hash = 0
         for word_hash in word_hashes[start : start + width]:
-            run_hash = (run_hash * _FACTOR + word_hash) % _MODULUS
-        hashes.add(run_hash)
+            sequence_hash = (sequence_hash * _FACTOR + word_hash) % _MODULUS
+        hashes.add(sequence_hash)
     return frozenset(hashes)
 
 

@@ -26,10 +26,10 @@ from typing import Any
 from twin_assets.corpus.code_blocks import fence_code, replace_highlights
 from twin_assets.corpus.shingles import split_words
 
-WordRuns = frozenset[tuple[str, ...]]
-"""Sequences of `RUN_WORDS` words of a text."""
+Ngrams = frozenset[tuple[str, ...]]
+"""The sequences of `NGRAM_WORDS` words in a text."""
 
-RUN_WORDS = 5
+NGRAM_WORDS = 5
 _MIN_CONTAINED_SHARE = 1 / 3
 """Share of a paragraph's sequences that a text must contain; not all, as links may be rewritten."""
 
@@ -66,7 +66,7 @@ _QUOTE_MARKS = re.compile(f"[{_QUOTE_START}{_QUOTE_END}]")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 
-def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
+def find_quotations(post: Mapping[str, Any]) -> tuple[Ngrams, ...]:
     """Return the quoted paragraphs of an imported post that have at least five words.
 
     Args:
@@ -77,21 +77,21 @@ def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
         return ()
     marked_text, code = _mark_quotations(text, str(post["markup"]))
     paragraphs = list(_split_paragraphs(marked_text))
-    quoted_runs = [
-        frozenset(_iter_word_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted
+    quoted_ngrams = [
+        frozenset(_iter_ngrams(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted
     ]
-    unquoted_runs = _find_runs_in_texts(
-        quoted_runs, [code, *(part for part, is_quoted in paragraphs if not is_quoted)]
+    unquoted_ngrams = _find_ngrams_in_texts(
+        quoted_ngrams, [code, *(part for part, is_quoted in paragraphs if not is_quoted)]
     )
-    return tuple(remaining_runs for runs in quoted_runs if (remaining_runs := runs - unquoted_runs))
+    return tuple(filter(None, (ngrams - unquoted_ngrams for ngrams in quoted_ngrams)))
 
 
-def count_contained_quotations(quotations: Sequence[WordRuns], text: str) -> int:
+def count_contained_quotations(quotations: Sequence[Ngrams], text: str) -> int:
     """Return how many quoted paragraphs have at least a third of their sequences in a text."""
     return _count_contained_in_texts(quotations, [text])
 
 
-def count_unmarked_quotations(quotations: Sequence[WordRuns], markdown: str) -> int:
+def count_unmarked_quotations(quotations: Sequence[Ngrams], markdown: str) -> int:
     """Return the number of quoted paragraphs in a cleaned text outside its quotations."""
     if not quotations:
         return 0
@@ -101,24 +101,24 @@ def count_unmarked_quotations(quotations: Sequence[WordRuns], markdown: str) -> 
     )
 
 
-def _count_contained_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> int:
-    contained_runs = _find_runs_in_texts(quotations, texts)
+def _count_contained_in_texts(quotations: Sequence[Ngrams], texts: Iterable[str]) -> int:
+    contained_ngrams = _find_ngrams_in_texts(quotations, texts)
     return sum(
-        len(runs & contained_runs) >= max(1.0, _MIN_CONTAINED_SHARE * len(runs))
-        for runs in quotations
+        len(ngrams & contained_ngrams) >= max(1.0, _MIN_CONTAINED_SHARE * len(ngrams))
+        for ngrams in quotations
     )
 
 
-def _find_runs_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> WordRuns:
+def _find_ngrams_in_texts(quotations: Sequence[Ngrams], texts: Iterable[str]) -> Ngrams:
     """Return the sequences of the quotations that occur in one of the texts."""
-    quoted_runs = frozenset[tuple[str, ...]]().union(*quotations)
-    return quoted_runs.intersection(chain.from_iterable(map(_iter_word_runs, texts)))
+    quoted_ngrams = frozenset[tuple[str, ...]]().union(*quotations)
+    return quoted_ngrams.intersection(chain.from_iterable(map(_iter_ngrams, texts)))
 
 
-def _iter_word_runs(text: str) -> Iterator[tuple[str, ...]]:
+def _iter_ngrams(text: str) -> Iterator[tuple[str, ...]]:
     """Yield all sequences of five words; a shorter text has none."""
     words = split_words(text)
-    return zip(*(words[start:] for start in range(RUN_WORDS)), strict=False)
+    return zip(*(words[start:] for start in range(NGRAM_WORDS)), strict=False)
 
 
 def _mark_quotations(text: str, markup: str) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """Sort an author's sources into folders of plain posts and exports, grouped by importer.
 
 Scope: distinguishing folders from exports, finding exports in a folder or under an S3 prefix,
-recognising feeds by their address, rejecting sources that no importer reads. Out of scope:
-recognising a format (`importers`), reading it (`exports`).
+recognizing feeds by their address, rejecting sources that no importer reads. Out of scope:
+recognizing a format (`importers`), reading it (`exports`).
 """
 # pyright: strict
 
@@ -151,7 +151,7 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
         return [(importer, archive)], None
     inner_exports: list[tuple[Importer, Archive]] = []
     if archive.kind == "folder":
-        inner_exports = _recognise_exports(
+        inner_exports = _recognize_exports(
             sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
         )
     if not inner_exports:
@@ -172,10 +172,10 @@ def _open_bucket(source: str, scratch: Path, stack: ExitStack) -> SourceContent:
         with open_object(source, remote_object) as body, copy.open("wb") as stream:
             shutil.copyfileobj(body, stream, 1 << 20)
         copies.append(copy)
-    return _recognise_exports(copies, stack), folder
+    return _recognize_exports(copies, stack), folder
 
 
-def _recognise_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:
+def _recognize_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:
     matches: list[tuple[Importer, Archive]] = []
     for path in paths:
         if not path.is_file() or path.is_symlink():

@@ -80,7 +80,7 @@ _GENERIC_QUESTIONS = {
 }
 
 
-def write_title_questions(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
+def generate_title_questions(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
     """Return questions about typical posts, spread over the author's years.
 
     Args:
@@ -127,7 +127,7 @@ def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataF
             dtype=pl.Boolean,
         ),
         _count_topic_words(titled_posts).alias("topic_words"),
-        (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
+        (pl.col("words") - pl.col("words").median()).abs().alias("distance_to_median"),
     ).unique("title", keep="first", maintain_order=True)
     candidates = scored_posts
     for preference in (
@@ -141,7 +141,7 @@ def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataF
             if candidates.filter(preference).height >= count
             else candidates
         )
-    sort_keys = [pl.col("has_form").not_(), pl.col("off_median"), pl.col("source_id")]
+    sort_keys = [pl.col("has_form").not_(), pl.col("distance_to_median"), pl.col("source_id")]
     typical_rows = candidates.sort(sort_keys).head(max(count, -(-candidates.height // 2)))
     dated_rows = typical_rows.sort("published_at", "source_id", nulls_last=True)
     part_count = min(count, dated_rows.height)

@@ -245,7 +245,7 @@ def ask_until_decided(
 
     Args:
         prompts: prompts with all held-out questions that may be asked, in random order.
-        parity_answers: the candidate's answers to the parity set, which may recite as well.
+        parity_answers: the candidate's answers to the parity set, which may also recite.
         refused_claims: claims that refused the candidate before these questions.
 
     Raises:

@@ -208,7 +208,7 @@ def _build_plan(
         columns=["chunk_id", "document_id", "start", "end", "published_at", "token_count"],
     )
     own_chunks = contexts.find_own_chunks(draft_rows, chunks)
-    draft_rows, vectors = _replace_lost_questions(draft_rows, tables, slug, retriever)
+    draft_rows, vectors = _replace_failed_questions(draft_rows, tables, slug, retriever)
     samples = draft_rows.join(
         document_splits, on="document_id", how="left", maintain_order="left"
     ).join(own_chunks, on="sample_id", how="left", maintain_order="left")
@@ -262,7 +262,7 @@ def _apply_teacher_questions(
     ).drop("teacher_question")
 
 
-def _replace_lost_questions(
+def _replace_failed_questions(
     draft_rows: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
 ) -> tuple[pl.DataFrame, Mapping[str, Any]]:
     """Replace questions that are badly worded or do not retrieve their post with continuations.
@@ -274,7 +274,7 @@ def _replace_lost_questions(
     is_continuation = pl.col("instruction_source") == f"template:{CONTINUATION}"
     question_rows = draft_rows.filter(is_fluent & ~is_continuation)
     round_trip_result = round_trip.update_ranks(tables, author, question_rows, retriever=retriever)
-    kept_ids = set(question_rows["sample_id"].to_list()) - round_trip_result.lost_sample_ids
+    kept_ids = set(question_rows["sample_id"].to_list()) - round_trip_result.failed_sample_ids
     when_kept = pl.when(pl.col("sample_id").is_in(kept_ids))
     return draft_rows.with_columns(
         when_kept.then("question").otherwise("continuation").alias("question"),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RANKS_TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-MAX_FOUND_RANK = 5  # in posts; a prompt shows four passages
+MAX_RANK = 5  # in posts; a prompt shows four passages
 _BATCH_SIZE = 64  # questions compared at a time: 25 MB at 100,000 passages
 
 
@@ -53,13 +53,13 @@ class RoundTrip:
     """The result of one update.
 
     Attributes:
-        lost_sample_ids: the ids of samples whose question does not rank its post among the first
-            `MAX_FOUND_RANK`.
+        failed_sample_ids: the ids of samples whose question does not rank its post among the first
+            `MAX_RANK`.
         vectors: the vectors of the questions compared in this update, by question, which the search
             for contexts uses again.
     """
 
-    lost_sample_ids: frozenset[str]
+    failed_sample_ids: frozenset[str]
     vectors: dict[str, Any]
 
 
@@ -101,8 +101,8 @@ def update_ranks(
         row_key="sample_id",
     )
     stored_ranks = tables.read(RANKS_TABLE, author, columns=["sample_id", "rank"])
-    lost_ids = stored_ranks.filter(pl.col("rank") > MAX_FOUND_RANK)["sample_id"].to_list()
-    return RoundTrip(frozenset(lost_ids), vectors)
+    failed_ids = stored_ranks.filter(pl.col("rank") > MAX_RANK)["sample_id"].to_list()
+    return RoundTrip(frozenset(failed_ids), vectors)
 
 
 @dataclass(frozen=True)

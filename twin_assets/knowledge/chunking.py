@@ -249,11 +249,11 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
     )
     chunks: list[Chunk] = []
     counts = _count_tokens([text[start:end] for start, end in spans], heading, tokenizer)
-    for (start, end), (tokens, with_heading) in zip(spans, counts, strict=True):
-        if with_heading <= tokenizer.token_limit:
+    for (start, end), (tokens, full_count) in zip(spans, counts, strict=True):
+        if full_count <= tokenizer.token_limit:
             chunks.append(Chunk(start, end, text[start:end], tokens))
         else:
-            max_tokens = max(1, with_heading - heading_tokens)
+            max_tokens = max(1, full_count - heading_tokens)
             chunks += _recut_span(
                 token_counter, start, end, tokenizer, heading=heading, max_tokens=max_tokens
             )
@@ -264,13 +264,13 @@ def _count_tokens(
     texts: list[str], heading: str, tokenizer: EmbedderTokenizer
 ) -> list[tuple[int, int]]:
     """Return the tokens of each text alone and with its heading, special tokens included."""
-    text_counts = heading_counts = tokenizer.count_tokens(texts)
+    text_counts = full_counts = tokenizer.count_tokens(texts)
     if heading:
-        heading_counts = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
+        full_counts = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
     # The text alone is counted too, because a tokenizer might join words around the line break.
     return [
-        (text, max(text, with_heading))
-        for text, with_heading in zip(text_counts, heading_counts, strict=True)
+        (text_count, max(text_count, full_count))
+        for text_count, full_count in zip(text_counts, full_counts, strict=True)
     ]
 
 
@@ -291,8 +291,8 @@ def _recut_span(
     halved_tokens = max(1, max_tokens // 2)
     for begin, stop in _fill_spans(token_counter, start, end, max_tokens=halved_tokens):
         text = token_counter.text[begin:stop]
-        [(tokens, with_heading)] = _count_tokens([text], heading, tokenizer)
-        if with_heading <= tokenizer.token_limit or stop - begin == 1:
+        [(tokens, full_count)] = _count_tokens([text], heading, tokenizer)
+        if full_count <= tokenizer.token_limit or stop - begin == 1:
             yield Chunk(begin, stop, text, tokens)
         else:
             yield from _recut_span(

@@ -4,7 +4,7 @@ Scope: the loop over batches, answering and storing a batch, deciding when to st
 Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the router, the account.
 
 Like the replays of `shadowing.py`, purchases are off the request path. A batch is committed as a
-whole, a stored label is never bought again, and planted answers in the batches test the judges.
+whole, a stored label is never bought again, and negative probes in the batches test the judges.
 Buying stops when the prompts are used up, or when the requested number, the budget or a limit of
 the account is reached.
 
@@ -77,11 +77,11 @@ class PurchaseResult:
     """The result of one run of a purchase.
 
     Attributes:
-        label_count, probe_count: numbers of stored labels and planted answers in the purchase.
+        label_count, probe_count: numbers of stored labels and negative probes in the purchase.
         new_label_count: number of labels that this run added.
         usd: cost of this run, in US dollars.
         stop_reason: why the run ended, as one clause.
-        withdrawn_claims: claims whose judge no longer detects planted answers; routing does not
+        withdrawn_claims: claims whose judge no longer detects negative probes; routing does not
             use them.
     """
 
@@ -128,7 +128,7 @@ def buy_labels(
     Args:
         max_labels: maximum number of labels in the purchase, including old ones.
         max_usd: maximum cost of this run, in US dollars.
-        margin: ε for the judges' scores of planted answers.
+        margin: ε for the judges' scores of negative probes.
 
     Raises:
         TwinError: a model or a judge does not answer.
@@ -210,7 +210,7 @@ class _BatchLabeller:
         return min(MAX_TOKENS, self.author.max_tokens)
 
     def withdrawn_claims(self, stored_rows: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
-        """Return the claims whose judges have failed on the planted answers of this purchase."""
+        """Return the claims whose judges have failed on the negative probes of this purchase."""
         probes = probe_rows(stored_rows, purchase=self.purchase.id)
         return withdrawn_claims(probes, self.panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
@@ -227,7 +227,7 @@ class _BatchLabeller:
     ) -> str:
         """Return why the judges cannot score this batch or be paid for it; empty if they can."""
         if failed_claims := self.withdrawn_claims(stored_rows, margin=margin):
-            return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
+            return f"the judge of {', '.join(failed_claims)} no longer detects negative probes"
         longest_answer = "word " * self.max_tokens
         expected_answers = [
             JudgedAnswer(

@@ -102,7 +102,7 @@ def fit_routing(
     )
     if failed_claims:
         return route_nothing(
-            f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
+            f"the judge of {', '.join(failed_claims)} no longer detects negative probes"
         )
     if not claims:
         return route_nothing("no certified judge has scored the labels")
@@ -163,7 +163,7 @@ def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
 def _find_deciding_claims(
     rows: pl.DataFrame, purchase: str, *, margin: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the deciding claims, and those whose judges missed planted answers."""
+    """Return the deciding claims, and those whose judges missed negative probes."""
     purchase_rows = rows.filter(pl.col("purchase") == purchase)
     scored_claims = {
         str(score["claim"]) for scores in purchase_rows["scores"].to_list() for score in scores

@@ -57,10 +57,10 @@ class ReplayResult:
 
     Attributes:
         evidence: evidence from all stored pairs of this trial.
-        withdrawn_claims: claims whose judge no longer detects planted answers and therefore does
+        withdrawn_claims: claims whose judge no longer detects negative probes and therefore does
             not decide.
         is_exhausted: whether every prompt has been used without a decision.
-        new_pair_count, new_probe_count: numbers of new pairs and of new planted answers.
+        new_pair_count, new_probe_count: numbers of new pairs and of new negative probes.
     """
 
     trial: str
@@ -129,7 +129,7 @@ def replay(
         new_pair_count += len(batch)
         stored_pairs = _read_stored_pairs(tables, author.slug)
         evidence = current_evidence()
-        log(f"{evidence.pairs} pairs, {new_probe_count} new planted answers: {evidence.verdict}")
+        log(f"{evidence.pairs} pairs, {new_probe_count} new negative probes: {evidence.verdict}")
     return ReplayResult(
         trial=trial.id,
         evidence=evidence,
@@ -194,7 +194,7 @@ class _BatchReplayer:
     def store(
         self, batch: Sequence[ShadowPrompt], stored_rows: pl.DataFrame, tables: Tables
     ) -> int:
-        """Commit a batch's answers and scores; return the number of planted answers among them."""
+        """Commit a batch's answers and scores; return the number of negative probes among them."""
         return append_rows(
             tables,
             TABLE,

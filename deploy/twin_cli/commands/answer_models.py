@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 PROMOTION_REASON = "the author's answer model, until a tuned version has beaten it"
 REMOVAL_REASON = "the author no longer names an answer model"
-TRIAL_ALIAS = "answer-model"
+PROBE_ALIAS = "answer-model"
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ def probe_answer_model(
         if named_model.kind == "address":
             warm_up(find_external_server(settings, named_model.name))
             return
-        with ModelServers(settings).serve(weights.gguf, alias=TRIAL_ALIAS) as server:
+        with ModelServers(settings).serve(weights.gguf, alias=PROBE_ALIAS) as server:
             warm_up(server)
     except TwinError as error:
         if named_model.kind != "address":

@@ -28,7 +28,7 @@ from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, follow_run
 from twin_cli.commands.services import publish_endpoints, require_stack
 from twin_cli.commands.subject import (
-    AuthorToServe,
+    SelectedAuthor,
     add_opt_ins,
     choose_author,
     choose_subject,
@@ -119,7 +119,7 @@ def run_import(
 
 
 def _leave_import_to_other_hosts(
-    settings: Settings, subject: AuthorToServe, display: ProgressDisplay
+    settings: Settings, subject: SelectedAuthor, display: ProgressDisplay
 ) -> None:
     """Share the author's file; on the host with Dagster, the sensor `new_posts` imports the posts.
 

@@ -58,7 +58,7 @@ def run_logs(
         )
     command = ["tail", "-n", str(line_count), str(path)]
     if follow:
-        # -F follows the file name, and thus the new log after a rotation. `tail` replaces this
+        # -F follows the file name and so reads the new log after a rotation. `tail` replaces this
         # process, so that ending `twin logs` also ends `tail`.
         os.execvp("tail", [*command, "-F"])
     return subprocess.run(command, check=False).returncode

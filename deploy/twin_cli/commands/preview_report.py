@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.progress_display import ProgressDisplay
-from twin_cli.commands.subject import AuthorToServe
+from twin_cli.commands.subject import SelectedAuthor
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 NOTHING_USABLE_EXIT_CODE = 3  # if no post is usable or most files with text are skipped
 # A thousand words yield 9 to 11 samples, regardless of the number of posts (measured for three
 # bundled authors and two others). A fifth of the samples is held out, and the gate needs 30 of
-# those to decide, hence 150 samples. With fewer words, the gate would refuse the trained model as
-# "not decided".
+# those to decide, so it takes 150 samples. With fewer words, the gate would refuse the trained
+# model as "not decided".
 MIN_WORDS = 15_000
 MIN_POSTS = 2  # one for training and one held out
 
 
-def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
+def run_preview(settings: Settings, subject: SelectedAuthor) -> Preview:
     """Preview every source of the author.
 
     Raises:

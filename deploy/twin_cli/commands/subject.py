@@ -32,8 +32,8 @@ _ADDRESS_SCHEMES = frozenset({"s3", "http", "https"})
 
 
 @dataclass(frozen=True)
-class AuthorToServe:
-    """The author to serve.
+class SelectedAuthor:
+    """The author that a command processes.
 
     Attributes:
         author: the author as in the existing or future `authors/<slug>.toml`, with the sources.
@@ -52,7 +52,7 @@ class AuthorToServe:
 
 def choose_subject(
     settings: Settings, path: Path | None, *, name: str = "", allow_unnamed: bool = False
-) -> AuthorToServe:
+) -> SelectedAuthor:
     """Determine the author without writing anything.
 
     With a folder, the name comes from `name`, from the folder's `author.toml`, or from this home's
@@ -79,7 +79,7 @@ def choose_subject(
     owners = [author for author in known_authors.values() if source in author.sources]
     display_name = name or author_file.get("name", "") or (owners[0].name if owners else "")
     if not display_name and allow_unnamed:
-        return AuthorToServe(
+        return SelectedAuthor(
             Author(slug="", name="", sources=(source,)), location=location, is_new=True
         )
     if not display_name:
@@ -92,10 +92,10 @@ def choose_subject(
     author = known_authors.get(slug) or _new_author(slug, display_name, author_file)
     if source not in author.sources:
         author = replace(author, sources=(*author.sources, source))
-    return AuthorToServe(author=author, location=location, is_new=slug not in known_authors)
+    return SelectedAuthor(author=author, location=location, is_new=slug not in known_authors)
 
 
-def add_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe:
+def add_opt_ins(subject: SelectedAuthor, include: Sequence[str]) -> SelectedAuthor:
     """Return the subject with the new opt-ins added to the earlier ones.
 
     Args:
@@ -116,7 +116,7 @@ def add_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe
     return replace(subject, author=replace(subject.author, include=opt_ins))
 
 
-def save_subject(settings: Settings, subject: AuthorToServe) -> None:
+def save_subject(settings: Settings, subject: SelectedAuthor) -> None:
     """Write the author's file if it is new or has changed."""
     if subject.is_new or read_author(settings, subject.slug) != subject.author:
         share_file(settings, write_author(settings, subject.author))
@@ -201,7 +201,7 @@ def require_existing_path(path: Path) -> Path:
     )
 
 
-def _known_subject(author: Author) -> AuthorToServe:
+def _known_subject(author: Author) -> SelectedAuthor:
     if not author.sources:
         raise TwinError(
             f"find the posts of {author.name}",
@@ -210,7 +210,7 @@ def _known_subject(author: Author) -> AuthorToServe:
         )
     first_source = Path(author.sources[0])
     location = first_source if parse_address(first_source) else require_existing_path(first_source)
-    return AuthorToServe(author=author, location=location, is_new=False)
+    return SelectedAuthor(author=author, location=location, is_new=False)
 
 
 def _last_author_slug(settings: Settings, known_authors: dict[str, Author]) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import read_progress, write_progress
 from twin_cli.commands.preview_report import run_preview, show_preview
-from twin_cli.commands.subject import AuthorToServe, read_folder_consent
+from twin_cli.commands.subject import SelectedAuthor, read_folder_consent
 from twin_resources.authors import Author
 from twin_resources.authors.consent import (
     consent_instructions,
@@ -35,13 +35,13 @@ _YES, _NO = frozenset({"y", "yes"}), frozenset({"", "n", "no", "not yet"})
 
 
 def add_consent(
-    subject: AuthorToServe,
+    subject: SelectedAuthor,
     *,
     is_declared: bool,
     is_interactive: bool,
     log: Callable[[str], object],
     read_line: Callable[[str], str] = input,
-) -> AuthorToServe:
+) -> SelectedAuthor:
     """Return the subject with a consent line, if consent is known.
 
     Args:
@@ -125,13 +125,13 @@ def is_interactive_terminal() -> bool:
 
 def add_aliases(
     settings: Settings,
-    subject: AuthorToServe,
+    subject: SelectedAuthor,
     preview: Preview,
     *,
     display: ProgressDisplay,
     is_interactive: bool,
     read_line: Callable[[str], str] = input,
-) -> tuple[AuthorToServe, Preview]:
+) -> tuple[SelectedAuthor, Preview]:
     """Return the subject with the author's other names, and a preview that includes them.
 
     Args:

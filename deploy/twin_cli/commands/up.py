@@ -59,7 +59,7 @@ from twin_cli.commands.services import (
 )
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.subject import (
-    AuthorToServe,
+    SelectedAuthor,
     add_opt_ins,
     choose_subject,
     resolve_source,
@@ -238,7 +238,7 @@ class _UpCommand:
             self._wait_in_foreground(stack)
         return exit_code
 
-    def _apply_author_options(self, subject: AuthorToServe) -> AuthorToServe:
+    def _apply_author_options(self, subject: SelectedAuthor) -> SelectedAuthor:
         """Return the subject with the command line's options for the author."""
         author = subject.author
         if self.options.auto_retrain is not None:
@@ -250,7 +250,7 @@ class _UpCommand:
             author = replace(author, answer_model=answer_model)
         return replace(subject, author=author)
 
-    def _save_subject(self, subject: AuthorToServe) -> AuthorToServe:
+    def _save_subject(self, subject: SelectedAuthor) -> SelectedAuthor:
         """Save the subject, with the author's consent if given, and return it."""
         subject = add_consent(
             subject,
@@ -265,7 +265,7 @@ class _UpCommand:
                 self.display.log(f"v{move.version} is {move.to_state} now: {move.reason}")
         return subject
 
-    def _start_stack(self, subject: AuthorToServe, previous_model: str) -> tuple[Stack, str, str]:
+    def _start_stack(self, subject: SelectedAuthor, previous_model: str) -> tuple[Stack, str, str]:
         """Run stage 3.
 
         Returns:
@@ -295,7 +295,7 @@ class _UpCommand:
         record_last_author(stack.settings, subject.slug)
         return stack, run_id, source_fingerprint
 
-    def _show_endpoints(self, stack: Stack, subject: AuthorToServe) -> None:
+    def _show_endpoints(self, stack: Stack, subject: SelectedAuthor) -> None:
         """Run stage 6."""
         self.display.begin_stage(6, "ready")
         endpoints = publish_endpoints(stack, first_author=subject.slug)
@@ -308,7 +308,7 @@ class _UpCommand:
         )
         self.display.finish()
 
-    def _apply_recipe(self, subject: AuthorToServe) -> AuthorToServe:
+    def _apply_recipe(self, subject: SelectedAuthor) -> SelectedAuthor:
         """Return the subject with a recipe from the options, the author's file or the machine."""
         recipe = subject.author.recipe
         if self.options.recipe:
@@ -327,7 +327,7 @@ class _UpCommand:
     def _answer_and_train(
         self,
         stack: Stack,
-        subject: AuthorToServe,
+        subject: SelectedAuthor,
         progress: AuthorProgress,
         plan: TrainingPlan,
         *,
@@ -414,7 +414,7 @@ class _UpCommand:
         if self.settings.state_url or self.settings.policy_path.exists():
             open_registry(self.settings).state.close()
 
-    def _preview_posts(self) -> tuple[AuthorToServe, AuthorProgress]:
+    def _preview_posts(self) -> tuple[SelectedAuthor, AuthorProgress]:
         self.display.begin_stage(2, "preview")
         subject = add_opt_ins(
             choose_subject(self.settings, self.options.path, name=self.options.author),

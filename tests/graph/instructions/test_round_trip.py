@@ -38,11 +38,11 @@ def test_ranks_are_measured_once(retriever: Retriever, tables: Tables) -> None:
     )
     assert ranks["doc-004"] == 1
     assert sorted(ranks.values()) == list(range(1, 13))
-    assert initial.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
+    assert initial.failed_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
     assert list(initial.vectors) == [question]
 
     result = round_trip.update_ranks(tables, "ada", build_samples(question), retriever=retriever)
-    assert result.lost_sample_ids == initial.lost_sample_ids
+    assert result.failed_sample_ids == initial.failed_sample_ids
     assert not result.vectors
 
 
@@ -71,7 +71,7 @@ def test_a_question_that_does_not_find_its_post_is_replaced(
     original = tables.read("instruction_dataset", "ada").sort("sample_id")
     questions = original.filter(pl.col("instruction_source") != "template:continuation")
     assert questions.height == questions["document_id"].n_unique() > 10  # one title per post
-    monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
+    monkeypatch.setattr(round_trip, "MAX_RANK", 0)
     update_dataset(tables, ADA, retriever=retriever)
     replaced = tables.read("instruction_dataset", "ada").sort("sample_id")
     assert set(replaced["instruction_source"]) == {"template:continuation"}

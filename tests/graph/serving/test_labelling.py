@@ -321,7 +321,7 @@ def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, seller: Sel
 
 def test_probes_reveal_a_changed_judge(home: Settings, tables: Tables, seller: Seller) -> None:
     shop = Shop(home, tables)
-    shop.judge.oil_score = 0.0  # below the score of planted answers
+    shop.judge.oil_score = 0.0  # below the score of negative probes
     shop.buy()
     rows = labelling.read_labels(tables, "ada")
     probes = rows.filter(pl.col("source") == "plant")

@@ -150,7 +150,7 @@ def test_a_missing_consent_or_a_failing_judge_prevents_routing(
     store_labels(home, stable_checkpoint, count=350, failed_probe_count=20)
     metadata = materialize(instance, "ada")
     assert metadata["routed"] is False
-    assert "no longer detects planted answers" in metadata["why"]
+    assert "no longer detects negative probes" in metadata["why"]
 
 
 def test_a_damaged_policy_is_replaced(

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.preview_report import run_preview
 from twin_cli.commands.progress_display import ProgressDisplay
-from twin_cli.commands.subject import AuthorToServe, save_subject
+from twin_cli.commands.subject import SelectedAuthor, save_subject
 from twin_cli.commands.terminal_questions import add_aliases
 
 from twin_resources.authors import Author, read_author
@@ -51,7 +51,9 @@ def answer_questions(
             raise EOFError
         return line
 
-    subject = AuthorToServe(Author("ann-lee", "Ann Lee", sources=(str(posts),)), posts, is_new=True)
+    subject = SelectedAuthor(
+        Author("ann-lee", "Ann Lee", sources=(str(posts),)), posts, is_new=True
+    )
     preview = run_preview(settings, subject)
     display = ProgressDisplay(Console(file=output, width=1000))
     subject, preview = add_aliases(

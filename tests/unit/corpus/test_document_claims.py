@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus import boilerplate, bylines, document_claims
-from twin_assets.corpus.personal_traces import count_personal_data
+from twin_assets.corpus.personal_data_patterns import count_personal_data
 from twin_resources import privacy
 from twin_resources.privacy import redaction
 

@@ -9,10 +9,10 @@ import pytest
 
 from twin_assets.corpus.title_questions import (
     extract_quoted_title,
+    generate_title_questions,
     question_from_title,
     select_typical_posts,
     to_sentence_case,
-    write_title_questions,
 )
 
 
@@ -106,7 +106,7 @@ def test_self_explanatory_titles_are_preferred_across_years() -> None:
         "Why do lamps go out?",
     )
     frame = build_documents(*titles, "Untitled thoughts of today")
-    assert write_title_questions(frame) == [
+    assert generate_title_questions(frame) == [
         "How do I mend a clock?",
         "What is your advice on mending a small boat?",
         "Why do lamps go out?",
@@ -116,14 +116,13 @@ def test_self_explanatory_titles_are_preferred_across_years() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_posts_give_few_questions(count: int) -> None:
     frame = build_documents(*(f"Title {n}" for n in range(count)))
-    assert len(write_title_questions(frame)) == min(count, 3)
+    assert len(generate_title_questions(frame)) == min(count, 3)
     assert select_typical_posts(frame).height == min(count, 3)
 
 
 def test_equal_titles_give_one_question() -> None:
-    assert (
-        len(write_title_questions(build_documents("Week notes", "Week notes", "Week notes"))) == 1
-    )
+    documents = build_documents("Week notes", "Week notes", "Week notes")
+    assert len(generate_title_questions(documents)) == 1
 
 
 def test_posts_without_titles_are_named_by_their_first_words() -> None:
@@ -142,4 +141,4 @@ def test_posts_without_titles_are_named_by_their_first_words() -> None:
         "The old clock, stopped at noon, was …",
         "A boat needs paint …",
     ]
-    assert len(set(write_title_questions(documents))) == 2
+    assert len(set(generate_title_questions(documents))) == 2

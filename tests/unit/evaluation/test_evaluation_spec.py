@@ -87,7 +87,7 @@ def test_scores_of_the_base_belong_to_one_server() -> None:
             ("follows", prompts.instructions),
         ):
             answers = dict.fromkeys(positions, "It wears.")
-            scores.get_scores(measure, answers, lambda _positions, texts: [0.0] * len(texts))
+            scores.get_or_compute(measure, answers, lambda _positions, texts: [0.0] * len(texts))
         return missing
 
     assert find_missing("xllamacpp 1")

@@ -20,7 +20,7 @@ from twin_assets.evaluation.gate import (
     is_full_gate,
 )
 from twin_assets.evaluation.measures import on_topic, sentence_faithfulness
-from twin_assets.evaluation.measures.author_control import Control
+from twin_assets.evaluation.measures.author_control import ControlComparison
 from twin_assets.evaluation.measures.common_knowledge import CommonKnowledge
 from twin_assets.evaluation.measures.front_desk import FrontDeskRates
 from twin_assets.evaluation.measures.general_instructions import GeneralInstructionLoss
@@ -64,7 +64,7 @@ VOICE = VoiceComparison(
     over_posts=interval(0.29),
     gap_closed=interval(0.59),
 )
-CONTROL = Control(
+CONTROL = ControlComparison(
     passages=24, other_passages=24, others=("tomas-okafor",), own=0.72,
     other=0.86, ratio=0.84, low=0.81, high=0.87,
 )  # fmt: skip

@@ -150,7 +150,7 @@ def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Jud
         prompts, without_voice, FakeModel(), base, training_texts=["No."], cache=cache
     )
     for name in first.scores._requested:
-        first.scores.get_scores(
+        first.scores.get_or_compute(
             name, first.answers.base, lambda indices, _texts: [0.0] * len(indices)
         )
 

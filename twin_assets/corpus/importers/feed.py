@@ -57,7 +57,7 @@ _CUT_OFF = re.compile(
 _ELLIPSIS = re.compile(r"(?:…|\.\.\.)\W*\Z")
 _NO_DETAIL: dict[str, str] = {}
 _HTML = re.compile(r"<[a-zA-Z!/]")
-_BLURB_WORDS = 120
+_MAX_BLURB_WORDS = 120
 """A titled entry with a plain description of at most this many words is a summary, not the post."""
 
 
@@ -91,7 +91,7 @@ def _read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator
         parsed_feed: Any = feedparser.parse(
             io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
         )
-    except KeyError as error:  # feedparser closes an element that damage has left unopened
+    except KeyError as error:  # raised for a closing tag without an opening tag
         raise MemberError(name, "torn") from error
     # A wrong encoding declaration also sets `bozo`, but such a feed is not damaged.
     is_damaged = parsed_feed.bozo and not isinstance(
@@ -182,7 +182,7 @@ def _is_cut_off(words: str, content: str, *, title: str, is_full_text: bool) -> 
         return True
     if is_full_text:
         return False
-    is_blurb = bool(title) and not _HTML.search(content) and len(words.split()) <= _BLURB_WORDS
+    is_blurb = bool(title) and not _HTML.search(content) and len(words.split()) <= _MAX_BLURB_WORDS
     return is_blurb or bool(_ELLIPSIS.search(words[-20:]))
 
 

@@ -208,7 +208,7 @@ def scan_prefix(source: str) -> SourceScan:
         for stored_object in list_objects(source)
     }
     layout = detect_layout(objects)
-    # Recognising a blog would require reading the beginning of every object.
+    # Recognizing a blog would require reading the beginning of every object.
     layout = "notes" if layout == "blog" else layout
 
     def read(name: str) -> bytes:

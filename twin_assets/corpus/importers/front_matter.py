@@ -293,7 +293,7 @@ def _reject_yaml_bombs(block: str, loader: Any) -> None:
 
 
 def _split_json(text: str) -> tuple[dict[str, Any], str]:
-    """Split off Hugo's third syntax: a JSON object at the very start, followed by the body.
+    """Split off a JSON object at the very start of the text, which Hugo supports.
 
     A post that begins with an object followed by words on the same line has no front matter.
     """

@@ -29,23 +29,23 @@ def remove_shortcodes(text: str, *, markup: str = "markdown") -> str:
     output = TemplateOutput(markup)
     for part, is_code in split_code_regions(text, markup=markup):
         if is_code:
-            output.keep(_QUOTED.sub(r"\1\2\3", part))
+            output.append(_QUOTED.sub(r"\1\2\3", part))
             continue
         position = 0
         while match := _OPENING.search(part, position):
             start = match.start()
             end = _find_tag_end(part, start, mark=match[1])
-            output.keep(part[position : start if end else match.end()])
+            output.append(part[position : start if end else match.end()])
             position = end or match.end()
             if end:
                 _apply_shortcode(output, part[start:end])
-        output.keep(part[position:])
+        output.append(part[position:])
     return "".join(output.parts)
 
 
 def _apply_shortcode(output: TemplateOutput, tag: str) -> None:
     if quoted := _QUOTED.fullmatch(tag):
-        output.keep(output.format_code_span("".join(quoted.groups())))
+        output.append(output.format_code_span("".join(quoted.groups())))
         return
     match = _NAME.match(tag)
     is_closing, name = (bool(match[1]), match[2]) if match else (False, "")

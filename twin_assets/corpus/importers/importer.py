@@ -54,16 +54,16 @@ class RejectedExport:
 
 @dataclass(frozen=True)
 class Importer:
-    """The functions that recognise and read one platform's exports.
+    """The functions that recognize and read one platform's exports.
 
     Attributes:
         name: `source` of its records (`linkedin`).
         title: the name that users know the format by (`LinkedIn data export`).
-        recognises: function that tests an archive's content, not its name, and returns the names of
+        recognizes: function that tests an archive's content, not its name, and returns the names of
             its files or a truth value.
         read: function that takes an archive and `include` (a subset of `authors.OPT_INS`) and
             yields the export's items, with a `SkippedItem` for each unreadable one.
-        rejected_exports: exports rejected if no importer recognises an archive; the first match
+        rejected_exports: exports rejected if no importer recognizes an archive; the first match
             applies.
         latest_only: whether an export has only the newest posts (a feed), so that missing posts do
             not count as deleted.
@@ -71,7 +71,7 @@ class Importer:
 
     name: str
     title: str
-    recognises: Callable[[Archive], object]
+    recognizes: Callable[[Archive], object]
     read: Callable[..., Iterator[ExportItem]]
     rejected_exports: tuple[RejectedExport, ...] = ()
     latest_only: bool = False

@@ -39,7 +39,7 @@ class TemplateOutput:
     unprinted_blocks: list[str] = field(default_factory=list[str])
     quotation_start: int | None = None
 
-    def keep(self, text: str) -> None:
+    def append(self, text: str) -> None:
         """Append a text, unless it is in a block that is not printed."""
         if not self.unprinted_blocks:
             self.parts.append(text)
@@ -72,7 +72,7 @@ def remove_liquid(text: str, *, markup: str = "markdown") -> str:
     output = TemplateOutput(markup)
     for part, is_code in split_code_regions(text, markup=markup):
         if is_code:
-            output.keep(_strip_raw_marks(part))
+            output.append(_strip_raw_marks(part))
         else:
             _remove_tags_from_part(output, part)
     output.close_quotation()
@@ -96,17 +96,17 @@ def _remove_tags_from_part(output: TemplateOutput, part: str) -> None:
         start = match.start()
         closing_mark = "%}" if match[0] == "{%" else "}}"
         end = part.find(closing_mark, start + 2, start + _MAX_TAG_CHARACTERS)
-        output.keep(part[position:start])
+        output.append(part[position:start])
         if end < 0:
-            output.keep(part[start : start + 2])
+            output.append(part[start : start + 2])
             position = start + 2
             continue
         position = end + 2
         if closing_mark == "%}":
             _apply_tag(output, part[start:position])
         elif literal := _LITERAL.match(part, start, position):
-            output.keep(literal[1] or literal[2] or "")
-    output.keep(part[position:])
+            output.append(literal[1] or literal[2] or "")
+    output.append(part[position:])
 
 
 def _keep_raw_code(output: TemplateOutput, part: str, position: int) -> int:
@@ -119,7 +119,7 @@ def _keep_raw_code(output: TemplateOutput, part: str, position: int) -> int:
     span = quoted_code.strip()
     if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
         quoted_code = output.format_code_span(span)
-    output.keep(quoted_code)
+    output.append(quoted_code)
     return end.end() if end else len(part)
 
 

@@ -61,7 +61,7 @@ _VISIBILITY = {
 _MERGED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
-def recognises(archive: Archive) -> bool:
+def recognizes(archive: Archive) -> bool:
     """Return whether there is a `Shares.csv` with LinkedIn's columns or a LinkedIn article."""
     if any(_SHARES_HEAD.search(archive.head(name)) for name in archive.candidates(_SHARES)):
         return True
@@ -242,4 +242,4 @@ _PARTIAL_EXPORT = RejectedExport(
     ((r"Shares\.csv",), (r"Articles/Articles/.*\.html",), (r"Connections\.csv", r"Profile\.csv")),
     r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/",
 )
-IMPORTER = Importer(NAME, "LinkedIn data export", recognises, read, (_PARTIAL_EXPORT,))
+IMPORTER = Importer(NAME, "LinkedIn data export", recognizes, read, (_PARTIAL_EXPORT,))

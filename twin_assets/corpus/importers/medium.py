@@ -37,7 +37,7 @@ _MAX_RESPONSE_WORDS = 300
 """Maximum number of words in a response; responses have neither a title nor a subtitle."""
 
 
-def recognises(archive: Archive) -> bool:
+def recognizes(archive: Archive) -> bool:
     """Return whether a page named like a story is an `h-entry` with Medium's fields."""
     return any(_is_page(archive, name) for name in _list_pages(archive)[:5])
 
@@ -140,4 +140,4 @@ _PARTIAL_EXPORT = RejectedExport(
     ),
     r"Exported from <a href=\"https://medium\.com|class=\"[^\"]*graf graf--p[ \"]",
 )
-IMPORTER = Importer(NAME, "Medium export", recognises, read, (_PARTIAL_EXPORT,))
+IMPORTER = Importer(NAME, "Medium export", recognizes, read, (_PARTIAL_EXPORT,))

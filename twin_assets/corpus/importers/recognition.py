@@ -1,9 +1,9 @@
 """Choose the importer for a source, and reject known formats that no importer reads.
 
 Scope: the importers in the order in which they are tried, and unsupported formats.
-Out of scope: recognising and reading an export (each platform's importer).
+Out of scope: recognizing and reading an export (each platform's importer).
 
-Archives are recognised by their content, never by their suffix, so a renamed zip still works.
+Archives are recognized by their content, never by their suffix, so a renamed zip still works.
 """
 # pyright: strict
 
@@ -69,11 +69,11 @@ _UNSUPPORTED_FORMATS: tuple[tuple[bytes, str, str], ...] = (
 
 def find_importer(archive: Archive) -> Importer | None:
     """Return the importer that reads this archive, or None for plain posts or an unknown format."""
-    return next((importer for importer in IMPORTERS if importer.recognises(archive)), None)
+    return next((importer for importer in IMPORTERS if importer.recognizes(archive)), None)
 
 
 def reject_unsupported_exports(archive: Archive) -> None:
-    """Reject an archive that no importer recognises, unless it may contain plain posts.
+    """Reject an archive that no importer recognizes, unless it may contain plain posts.
 
     Raises:
         TwinError: the archive is an export without a readable post, or not a known export.
@@ -130,7 +130,7 @@ def _find_rejection(archive: Archive) -> tuple[str, str] | None:
 def _list_files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
     """Return the members whose beginnings are checked: data files first, then a few pages.
 
-    Markdown is excluded, because a post may quote a feed. A tar is recognised only by its names.
+    Markdown is excluded, because a post may quote a feed. A tar is recognized only by its names.
     """
     if archive.kind == "tar":
         return ()

@@ -56,7 +56,7 @@ _PROGRAM_TEXT_FILE = re.compile(
 )
 _TEMPLATE_FOLDERS = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
 
-# A site within a larger repository is recognised by its configuration and its posts.
+# A site within a larger repository is recognized by its configuration and its posts.
 _NESTED_SITE_CONFIGURATION = re.compile(
     rf"(?P<jekyll>_config\.(?:ya?ml|toml))|(?P<hugo>(?:hugo|config)\.(?:toml|ya?ml|json))"
     rf"|(?P<other>{_GENERATOR_CONFIGURATION.pattern})"

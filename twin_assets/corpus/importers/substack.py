@@ -4,7 +4,7 @@ Scope: which posts are public, and which parts of a page are not the author's te
 Out of scope: converting HTML to Markdown (`html_cleaning`). `email_list.*.csv` and the lists of
 deliveries and opens, which contain the readers' addresses, are never read.
 
-Format: https://support.substack.com/hc/en-us/articles/360037466012; widgets are recognised by the
+Format: https://support.substack.com/hc/en-us/articles/360037466012; widgets are recognized by the
 editor's marks (`class`, `data-component-name`).
 """
 # pyright: strict
@@ -57,7 +57,7 @@ _OWN_COMPONENTS = frozenset(
 )
 
 
-def recognises(archive: Archive) -> bool:
+def recognizes(archive: Archive) -> bool:
     """Return whether there is a `posts.csv` with Substack's columns."""
     return any(_LIST_HEAD.search(archive.head(name)) for name in archive.candidates(_POST_LIST))
 
@@ -183,4 +183,4 @@ _EXPORT_FILES = (
     (r"posts/\d+\..*\.delivers\.csv",),
 )
 _PARTIAL_EXPORT = RejectedExport(_EXPORT_FILES, r"\A\W*post_id,post_date,is_published")
-IMPORTER = Importer(NAME, "Substack export", recognises, read, (_PARTIAL_EXPORT,))
+IMPORTER = Importer(NAME, "Substack export", recognizes, read, (_PARTIAL_EXPORT,))

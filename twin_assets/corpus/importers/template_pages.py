@@ -1,7 +1,7 @@
 """Detect template files: a site's page templates, and templates for new notes.
 
 Scope: detection by content.
-Out of scope: folders that are recognised by name (`site_layout`), and template tags within a post
+Out of scope: folders that are recognized by name (`site_layout`), and template tags within a post
 (`jekyll_liquid`, `hugo_shortcodes`).
 
 Marks: https://jinja.palletsprojects.com/en/stable/templates/,

@@ -54,7 +54,7 @@ MAX_WORDS = 60
 
 
 @dataclass(frozen=True)
-class Control:
+class ControlComparison:
     """Perplexity of the candidate divided by its base's, on the passages of both sides.
 
     Attributes:
@@ -134,7 +134,7 @@ def compare(
     *,
     documents: tuple[Sequence[str], Sequence[str]],
     other_authors: Sequence[str],
-) -> Control:
+) -> ControlComparison:
     """Compare the gain on the author's passages with the gain on other people's.
 
     Args:
@@ -143,7 +143,7 @@ def compare(
         other_authors: names of the other authors.
     """
     ratio = independent_ratio(own, other, documents=documents)
-    return Control(
+    return ControlComparison(
         passages=len(own[0].token_counts),
         other_passages=len(other[0].token_counts),
         others=tuple(other_authors),
@@ -155,7 +155,7 @@ def compare(
     )
 
 
-def decide_claim(control: Control) -> GateClaim:
+def decide_claim(control: ControlComparison) -> GateClaim:
     """Decide `learns_this_author`: the author's passages must gain more than other people's."""
     ratio = Interval(control.ratio, control.low, control.high)
     detail = (
@@ -216,7 +216,9 @@ def _select_evenly(passages: Sequence[tuple[str, str]], count: int) -> list[tupl
     return [passages[index * len(passages) // count] for index in range(count)]
 
 
-def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) -> Control | None:
+def compare_gains(
+    likelihoods: LikelihoodsByModel, candidate: str, base: str
+) -> ControlComparison | None:
     """Compare the gains from the models' likelihoods; return None if a side lacks passages."""
     samples = likelihoods.samples
     if min(len(samples.own), len(samples.other)) < MIN_CONTROL_PASSAGES:
@@ -233,7 +235,7 @@ def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) ->
     )
 
 
-def _compute(context: MeasureContext) -> Control | NotMeasured | None:
+def _compute(context: MeasureContext) -> ControlComparison | NotMeasured | None:
     spec = context.spec
     control = compare_gains(context.likelihoods, spec.candidate.name, spec.base.name)
     if control is None and not context.has_too_few_passages:
@@ -250,7 +252,7 @@ def _decide_without_other_authors(measurements: Measurements) -> GateClaim | Non
 
 MEASURE = Measure(
     name="control",
-    value_type=Control,
+    value_type=ControlComparison,
     compute=_compute,
     needs_no_answers=True,
     claims=(

@@ -134,11 +134,11 @@ def compare_voices(
 
         scores_with_posts = None
         if prompts.with_posts:
-            scores_with_posts = scores.get_scores(name + WITH_POSTS, prompt_answers.base, score)
+            scores_with_posts = scores.get_or_compute(name + WITH_POSTS, prompt_answers.base, score)
         return VoiceScores(
             own=voice_scores.score_texts(judge, own_texts),
             candidate=voice_scores.score_texts(judge, candidate_texts),
-            base=scores.get_scores(name, prompt_answers.base, score),
+            base=scores.get_or_compute(name, prompt_answers.base, score),
             base_with_posts=scores_with_posts,
         )
 

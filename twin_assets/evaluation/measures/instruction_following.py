@@ -43,7 +43,7 @@ def compare_instruction_following(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
 ) -> FollowedInstructions:
     """Check both models' answers, and compare how many instructions they follow."""
-    base_scores = scores.get_scores(
+    base_scores = scores.get_or_compute(
         FOLLOWS_SCORE,
         prompt_answers.base,
         lambda positions, answers: list(map(float, _check_answers(prompts, positions, answers))),

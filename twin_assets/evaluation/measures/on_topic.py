@@ -120,7 +120,7 @@ def measure_topic(
     """
     base_shares = None
     if scores.is_requested(OWN_QUESTION_SCORE):
-        base_shares = scores.get_scores(
+        base_shares = scores.get_or_compute(
             OWN_QUESTION_SCORE, prompt_answers.base, partial(compute_answer_shares, judge, prompts)
         )
     shares = compute_candidate_shares(prompts, prompt_answers, judge)

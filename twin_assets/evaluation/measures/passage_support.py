@@ -1,7 +1,7 @@
-"""Measure how well passages support the answers, and recognise answers that decline.
+"""Measure how well passages support the answers, and recognize answers that decline.
 
 Scope: comparing support scores of candidate and base, the control with other questions' passages,
-recognising answers that decline, and the claim.
+recognizing answers that decline, and the claim.
 Out of scope: the support score (`twin_resources/quality/judges/support.py`) and finding passages.
 
 A support score of 0.4 means nothing by itself, because the common words of a subject support any
@@ -86,7 +86,7 @@ class Grounding:
 def is_refusal(answer: str) -> bool:
     """Return whether an answer is a refusal, judged by its first 200 characters.
 
-    The pattern recognises common wordings in English, German, French and Spanish. It misses answers
+    The pattern recognizes common wordings in English, German, French and Spanish. It misses answers
     that decline in other words.
     """
     return bool(_REFUSAL.search(answer[:200].replace("’", "'")))
@@ -119,7 +119,7 @@ def compare(
     swapped_scores: Sequence[float],
     documents: Sequence[Hashable] | None = None,
 ) -> Grounding:
-    """Summarise support scores of answers to the same questions.
+    """Summarize support scores of answers to the same questions.
 
     Args:
         candidate, base: scores (`SupportJudge`) of answers that had passages.
@@ -167,7 +167,7 @@ def compare_support(
     )
     return compare(
         judge.score_all(judged_answers),
-        scores.get_scores("support", prompt_answers.base, score),
+        scores.get_or_compute("support", prompt_answers.base, score),
         swapped_scores=judge.score_all(swap_passages(judged_answers)),
         documents=[prompts.documents[position] for position in positions],
     )

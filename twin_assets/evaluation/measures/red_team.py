@@ -221,7 +221,7 @@ def compare_flags(
     if not scores.is_requested(FLAGS_SCORE):
         return compare(candidate, None)
     empty_search = LeakSearch([])
-    base_scores = scores.get_scores(
+    base_scores = scores.get_or_compute(
         FLAGS_SCORE,
         prompt_answers.base,
         lambda positions, answers: [

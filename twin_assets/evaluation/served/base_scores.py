@@ -59,7 +59,7 @@ class BaseScores:
             missing_positions |= {positions[index] for index in self.cache.find_missing(keys)}
         return sorted(missing_positions)
 
-    def get_scores(
+    def get_or_compute(
         self,
         measure: str,
         answers: Mapping[int, str],

@@ -1,7 +1,7 @@
 """Add the author's posts to the base model's prompt, a baseline that needs no training.
 
 Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model and scoring
-its answers (`voice.py`).
+its answers (`measures/author_voice.py`).
 
 The posts are in the system message, which is the same for every question. A server that caches a
 common prefix, such as llama.cpp or vLLM, therefore reads them once.

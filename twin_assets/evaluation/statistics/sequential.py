@@ -86,8 +86,8 @@ def split_level(level: float, look_count: int) -> tuple[float, ...]:
     """Split a level over `look_count` looks at an interval.
 
     Every look but the last gets a fifth of the level, and the last gets the remainder. By the union
-    bound, the total is valid for any dependence between the looks, at the cost of somewhat wider
-    intervals.
+    bound, the total error rate is at most `level`, even if the looks depend on each other. The
+    intervals are somewhat wider than necessary.
     """
     early_level = level / 5
     return (*[early_level] * (look_count - 1), level - early_level * (look_count - 1))

@@ -31,9 +31,9 @@ class ImporterOutcomes:
 def read_export(
     path: Path, importer: Importer, *include: str, must_be_recognised: bool = True
 ) -> ImporterOutcomes:
-    """Read an export that `importer` recognises, with a unique `source_id` for each record."""
+    """Read an export that `importer` recognizes, with a unique `source_id` for each record."""
     with open_archive(path) as archive:
-        assert importer.recognises(archive) or not must_be_recognised
+        assert importer.recognizes(archive) or not must_be_recognised
         outcomes = list(importer.read(archive, include=frozenset(include)))
     records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
     skipped = [outcome for outcome in outcomes if isinstance(outcome, SkippedItem)]

@@ -133,7 +133,7 @@ def test_only_posts_of_a_blogger_export_are_imported(tmp_path: Path) -> None:
     files = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
     folder = write_folder(files, tmp_path / "takeout")
     with open_archive(folder) as archive:
-        assert feed.IMPORTER.recognises(archive)
+        assert feed.IMPORTER.recognizes(archive)
         outcomes = list(feed.read(archive, include=frozenset()))
     assert len(outcomes) == 6
 
@@ -174,7 +174,7 @@ def test_external_entities_are_not_read(tmp_path: Path) -> None:
 def test_a_feed_beside_pages_is_a_copy_of_them(tmp_path: Path) -> None:
     text = FEED_HEAD + build_item(1, build_content(LONG)) + RSS_TAIL
     with open_archive(write_folder({"feed.xml": text, "a.html": "<p>x</p>"}, tmp_path)) as archive:
-        assert not feed.IMPORTER.recognises(archive)
+        assert not feed.IMPORTER.recognizes(archive)
 
 
 @pytest.mark.parametrize("name", ["utf-16", "hex", "rot13", "no-such-codec", "utf-7"])

@@ -43,22 +43,22 @@ def test_stored_scores_are_not_requested_again(cache: MeasurementCache) -> None:
     assert base_scores.find_missing() == [0, 1, 2, 3, 4]
     answers = {number: "x" * (number + 1) for number in range(5)}
 
-    assert base_scores.get_scores("topic", answers, measure_lengths) == [1.0, 2.0, 3.0]
+    assert base_scores.get_or_compute("topic", answers, measure_lengths) == [1.0, 2.0, 3.0]
     assert request_scores(cache).find_missing() == [0, 1, 2, 3, 4], (
         "voice and flags have no stored scores yet"
     )
-    base_scores.get_scores("voice", answers, measure_lengths)
-    assert base_scores.get_scores("flags", answers, measure_lengths) == [4.0, 5.0]
+    base_scores.get_or_compute("voice", answers, measure_lengths)
+    assert base_scores.get_or_compute("flags", answers, measure_lengths) == [4.0, 5.0]
 
     reloaded = request_scores(cache)
     assert reloaded.find_missing() == []
-    assert reloaded.get_scores("flags", {}, measure_lengths) == [4.0, 5.0]
+    assert reloaded.get_or_compute("flags", {}, measure_lengths) == [4.0, 5.0]
 
 
 def test_a_new_revision_requests_its_own_prompts_again(cache: MeasurementCache) -> None:
     base_scores = request_scores(cache)
     for measure in ("topic", "voice", "flags"):
-        base_scores.get_scores(measure, dict.fromkeys(range(5), "x"), measure_lengths)
+        base_scores.get_or_compute(measure, dict.fromkeys(range(5), "x"), measure_lengths)
 
     assert request_scores(cache, topic="t2").find_missing() == [0, 1, 2]
     assert request_scores(cache, base="base 2").find_missing() == [0, 1, 2, 3, 4]
