@@ -161,8 +161,8 @@ def move_paths(file: Path, moved_paths: Mapping[str, str]) -> None:
 
     with closing(sqlite3.connect(file)) as database, database:
         database.create_function("moved", 1, replace_paths_in_value)
-        names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        for (table,) in database.execute(names).fetchall():
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        for (table,) in database.execute(query).fetchall():
             for _, column, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():
                 for old in moved_paths:
                     database.execute(

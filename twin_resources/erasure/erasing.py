@@ -136,8 +136,8 @@ def _erase_and_prove(
                 erased_count = store.erase(target)
                 journal.record_step(installation.state, number, store.name, erased_count)
         remaining_by_store = {store.name: store.find_remaining(target) for store in stores}
-        unclean_names = {name for name, locations in remaining_by_store.items() if locations}
-        if unclean_names <= set(background_names):
+        remaining_names = {name for name, locations in remaining_by_store.items() if locations}
+        if remaining_names <= set(background_names):
             return [location for name in background_names for location in remaining_by_store[name]]
     remaining_locations = "; ".join(
         f"{name}: {', '.join(locations[:3])}"

@@ -205,7 +205,7 @@ class Outbox:
             if version > SCHEMA_VERSION:
                 raise OutboxError(
                     f"open the outbox {path}",
-                    found=f"schema {version}; this code reads up to {SCHEMA_VERSION}",
+                    found=f"schema version {version}; this code reads up to {SCHEMA_VERSION}",
                     next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
             enable_write_ahead_log(self._connection, timeout_s=BUSY_TIMEOUT_S)
@@ -399,8 +399,8 @@ class Outbox:
         )
 
     @contextmanager
-    def _write_transaction(self, tried: str) -> Generator[sqlite3.Connection]:
-        with self._translate_errors(f"{tried} in the outbox"), self._lock:
+    def _write_transaction(self, action: str) -> Generator[sqlite3.Connection]:
+        with self._translate_errors(f"{action} in the outbox"), self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -415,17 +415,19 @@ class Outbox:
             yield self._connection
 
     @contextmanager
-    def _translate_errors(self, tried: str) -> Generator[None]:
+    def _translate_errors(self, action: str) -> Generator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            tried = f"{tried} {self.path}"
-            fault = classify_error(error, self.path)
+            action = f"{action} {self.path}"
+            error_class = classify_error(error, self.path)
             storage_error = (
-                fault.for_place(self.path, tried, summarize_error(error)) if fault else None
+                error_class.for_place(self.path, action, summarize_error(error))
+                if error_class
+                else None
             )
             raise OutboxError(
-                tried,
+                action,
                 found=storage_error.found if storage_error else str(error),
                 next_step=storage_error.next_step
                 if storage_error

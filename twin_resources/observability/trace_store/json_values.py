@@ -2,7 +2,7 @@
 
 Scope: the wire format of one value, and flattening and parsing metadata.
 Out of scope: the fields of observations and scores.
-Source of the behaviour: the public API of Langfuse 4.16.0, recorded in `langfuse-golden`.
+Source of the behavior: the public API of Langfuse 4.16.0, recorded in `langfuse-golden`.
 """
 # pyright: strict
 

@@ -3,7 +3,7 @@
 Scope: parameters, cursors, the API's error messages, and SQL conditions.
 Out of scope: running SQL (`trace_tables.py`), the grammar of the `filter` parameter
 (`filters.py`).
-Source of the behaviour: recorded responses of the public API of Langfuse 4.16.0.
+Source of the behavior: recorded responses of the public API of Langfuse 4.16.0.
 """
 # pyright: strict
 

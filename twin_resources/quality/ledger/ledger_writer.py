@@ -41,7 +41,7 @@ LISTING_COLUMNS = {
 _CHUNK = 500  # bound parameters per statement
 _MAX_ROWS_PER_CALL = 2000
 # A later change does not reopen a row with one of these statuses.
-_FINAL = ("settled", "beside", "late", "capped", "beyond", "new")
+_FINAL_STATUSES = ("settled", "beside", "late", "capped", "beyond", "new")
 
 
 @dataclass
@@ -146,7 +146,7 @@ class LedgerWriter:
             updated_row = self._complete(row | original_fields, trace)
             if _has_same_content(stored_row, updated_row):
                 continue
-            if stored_row["status"] in _FINAL or stored_row["sequence"] is not None:
+            if stored_row["status"] in _FINAL_STATUSES or stored_row["sequence"] is not None:
                 if updated_row["kind"] == OTHER:
                     continue  # the name is no longer mapped, but the final value stays
                 content = {name: updated_row[name] for name in ("value", "text", "updated_ms")}

@@ -1,4 +1,4 @@
-"""Look up traces, read days again, and limit what a clock or the request limit allows.
+"""Look up traces, read past days again, check the clock and count requests.
 
 Scope: look-ups, passes over the last days, the clock, requests per minute.
 Out of scope: pages (`list_pages.py`), windows (`paged_feed.py`), storing (`ledger_writer.py`).

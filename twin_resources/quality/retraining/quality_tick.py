@@ -91,13 +91,12 @@ class _TickProcessor:
                 if has_more:
                     self.tick.notes.append(f"{author}: {days:,} days checked; more are waiting")
 
-    def _until_deadline(self, authors: Sequence[str], waiting: str) -> Iterator[str]:
+    def _until_deadline(self, authors: Sequence[str], work: str) -> Iterator[str]:
         """Yield authors while there is time, and add a note with the number of the others."""
         for index, author in enumerate(authors):
             if self.loop.clock() >= self.deadline:
                 self.tick.notes.append(
-                    f"no time left: {waiting} of {len(authors) - index} authors wait for the next "
-                    "tick"
+                    f"no time left: {work} of {len(authors) - index} authors wait for the next tick"
                 )
                 return
             yield author

@@ -47,11 +47,11 @@ def check_database(path: Path) -> None:
         StorageError: the file is damaged, full, read-only, or locked by another program for three
             minutes.
     """
-    attempted_action = f"open the database {path}"
-    with _connect(path, attempted_action) as connection:
+    action = f"open the database {path}"
+    with _connect(path, action) as connection:
         check_result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if check_result != "ok":
-            raise DamagedError.for_place(path, attempted_action, check_result)
+            raise DamagedError.for_place(path, action, check_result)
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
 
@@ -62,22 +62,22 @@ def copy_database(path: Path, copy_path: Path) -> None:
     Raises:
         StorageError: the file is damaged or cannot be read, or there is no space for the copy.
     """
-    attempted_action = f"copy the database {path}"
+    action = f"copy the database {path}"
     with (
-        _connect(path, attempted_action) as connection,
-        translate_storage_errors(attempted_action, copy_path),
+        _connect(path, action) as connection,
+        translate_storage_errors(action, copy_path),
         closing(sqlite3.connect(copy_path)) as copy,
     ):
         connection.backup(copy)
         check_result = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a separate log
     if check_result != "ok":
-        raise DamagedError.for_place(path, attempted_action, check_result)
+        raise DamagedError.for_place(path, action, check_result)
 
 
 @contextmanager
-def _connect(path: Path, attempted_action: str) -> Generator[sqlite3.Connection]:
-    with translate_storage_errors(attempted_action, path):
+def _connect(path: Path, action: str) -> Generator[sqlite3.Connection]:
+    with translate_storage_errors(action, path):
         address = f"{path.resolve().as_uri()}?mode=rw"  # never creates a file
         with closing(
             sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)

@@ -101,7 +101,7 @@ def apply_changes(
     """Compute the inputs in `changes`, delete rows of removed inputs and return the progress."""
     progress = SyncProgress(table, read_record(table))
     if progress.record.row_count and (changes.inputs.height or changes.removed_keys):
-        _load_rows(progress, [*changes.inputs["key"], *changes.removed_keys])
+        _load_rows_of_inputs(progress, [*changes.inputs["key"], *changes.removed_keys])
     input_count = changes.inputs.height
     batches = list(split_batches(changes.inputs, max_rows=task.batch_rows))
     pending_keys = set(changes.inputs["key"].to_list()) | set(changes.removed_keys)
@@ -120,7 +120,7 @@ def apply_changes(
     if progress.record.function_version != task.version or not progress.record.exact:
         lease.renew()
         record = CommitRecord(progress.record.row_sum, progress.record.row_count, task.version)
-        _advance(progress, commit_without_rows(progress.table, record), record)
+        _record_commit(progress, commit_without_rows(progress.table, record), record)
     delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
     return progress
 
@@ -155,7 +155,7 @@ def rebuild(
         progress.written_count += rows.height
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, set())
     lease.renew()
-    _advance(
+    _record_commit(
         progress,
         replace_all_rows(table, schema, staged_fragments, record=progress.record),
         progress.record,
@@ -163,8 +163,8 @@ def rebuild(
     return progress
 
 
-def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
-    """Find the stored rows of changed and removed inputs."""
+def _load_rows_of_inputs(progress: SyncProgress, keys: Iterable[str]) -> None:
+    """Load the stored rows of changed and removed inputs."""
     row_key = progress.table.row_key
     progress.stored_rows = read_columns(progress.table, [row_key, "_input_key", "_row_hash"])
     progress.rows_by_input = {key: set() for key in keys}
@@ -176,7 +176,7 @@ def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
         progress.rows_by_input[owner].add(row)
 
 
-def _load_stored_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
+def _load_rows_by_key(progress: SyncProgress, rows: Iterable[str]) -> None:
     """Load the stored rows of these keys; no Python objects are created for other rows."""
     missing_keys = [row for row in rows if row not in progress.loaded_rows]
     if progress.stored_rows is None or not missing_keys:
@@ -275,7 +275,7 @@ def _write_batch(
     """Write the batch's rows and delete its inputs' stale rows, in one commit."""
     owners: dict[str, str] = dict(zip(rows[task.row_key], rows["_input_key"], strict=True))
     hashes: dict[str, bytes] = dict(zip(rows[task.row_key], rows["_row_hash"], strict=True))
-    _load_stored_rows(progress, owners)
+    _load_rows_by_key(progress, owners)
     stale_rows = {
         row for key in keys for row in progress.rows_by_input.get(key, ())
     } - owners.keys()
@@ -287,7 +287,7 @@ def _write_batch(
             raise _duplicate_key_error(task, row, owner, previous_owner)
         # The row moves from an input of a later batch. If the sync stopped after this commit and
         # that input returned to its old content, the input would look complete without this row.
-        # Its other rows are therefore deleted as well.
+        # Its other rows are therefore also deleted.
         stale_rows |= progress.rows_by_input[previous_owner] - owners.keys()
     if not owners and not stale_rows:
         return
@@ -302,10 +302,10 @@ def _write_batch(
         task.version if is_last else None,
     )
     lease.renew()
-    arrow = to_arrow(rows, progress.table.dataset.schema)
-    _advance(
+    arrow_rows = to_arrow(rows, progress.table.dataset.schema)
+    _record_commit(
         progress,
-        merge_rows(progress.table, arrow, delete=sorted(stale_rows), record=record),
+        merge_rows(progress.table, arrow_rows, delete=sorted(stale_rows), record=record),
         record,
     )
     _unindex_rows(progress, stale_rows | owners.keys())
@@ -339,15 +339,15 @@ def _delete_removed_inputs(
             task.version if is_last else None,
         )
         lease.renew()
-        _advance(progress, delete_rows(progress.table, batch, record=record), record)
+        _record_commit(progress, delete_rows(progress.table, batch, record=record), record)
         _unindex_rows(progress, batch)
         progress.deleted_count += len(batch)
 
 
-def _advance(
-    progress: SyncProgress, committed: tuple[StoredTable, int], record: CommitRecord
+def _record_commit(
+    progress: SyncProgress, commit: tuple[StoredTable, int], record: CommitRecord
 ) -> None:
-    progress.table, bytes_written = committed
+    progress.table, bytes_written = commit
     progress.bytes_written += bytes_written
     progress.record = record
 

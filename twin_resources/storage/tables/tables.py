@@ -353,8 +353,7 @@ class Tables:
             yield lease
 
     def _find(self, asset: str, author: str) -> StoredTable | None:
-        uri = self.uri(asset, author)
-        return store.open_table(uri)
+        return store.open_table(self.uri(asset, author))
 
     def _open(self, asset: str, author: str, *, version: int | str | None = None) -> StoredTable:
         table = self._find(asset, author)

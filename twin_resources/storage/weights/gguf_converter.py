@@ -109,5 +109,5 @@ def _conversion_error(model: Path, process: subprocess.CompletedProcess[str]) ->
         last_lines = process.stderr.strip().splitlines()[-3:] or [f"exit code {process.returncode}"]
         return TwinError(action, found=" | ".join(last_lines), next_step=SERVE_WITH_VLLM)
     report = cast("dict[str, Any]", json.loads(process.stdout.strip().splitlines()[-1]))
-    kind = UnsupportedAdapterError if report["kind"] == "adapter" else TwinError
-    return kind(action, found=str(report["found"]), next_step=SERVE_WITH_VLLM)
+    error_class = UnsupportedAdapterError if report["kind"] == "adapter" else TwinError
+    return error_class(action, found=str(report["found"]), next_step=SERVE_WITH_VLLM)
