@@ -68,7 +68,8 @@ def plan_erasure(
         target = replace(target, fingerprints=collector.fingerprints())
     target = replace(target, authors=_find_authors(installation, target))
     if subject.kind == "author":  # tables and checkpoints are deleted as folders
-        checkpoints = {item.checkpoint for item in installation.registry.versions(target.author)}
+        versions = installation.registry.versions(target.author)
+        checkpoints = {version.checkpoint for version in versions}
         return replace(target, published=_find_published(installation, checkpoints))
     target = _follow_derived_rows(tables, target)
     authors = [target.author] if target.author else installation.registry.authors()

@@ -58,7 +58,7 @@ def get_version(connection: sa.Connection, author: str, version: int) -> ModelVe
     for model_version in versions:
         if model_version.version == version:
             return model_version
-    known_versions = ", ".join(f"v{known.version}" for known in versions) or "none"
+    known_versions = ", ".join(f"v{model_version.version}" for model_version in versions) or "none"
     raise TwinError(
         f"find v{version} of {author}",
         found=f"versions of this author: {known_versions}",

@@ -43,10 +43,8 @@ class StorageError(TwinError):
         Args:
             detail: the library's message; empty if it does not help.
         """
-        finding = cls.found_template.format(place=place)
-        return cls(
-            action, found=f"{finding} ({detail})" if detail else finding, next_step=cls.remedy
-        )
+        cause = cls.found_template.format(place=place)
+        return cls(action, found=f"{cause} ({detail})" if detail else cause, next_step=cls.remedy)
 
 
 class DiskFullError(StorageError):

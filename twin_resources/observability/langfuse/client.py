@@ -142,7 +142,7 @@ class LangfuseClient:
             "type": type,
             "name": name,
             "version": version,
-            "fromStartTime": "" if since is None else _format_instant(since),
+            "fromStartTime": "" if since is None else _format_timestamp(since),
             "filter": json.dumps(list(filter)) if filter else "",
             "expandMetadata": ",".join(expand_metadata),
             "fields": fields,
@@ -375,6 +375,6 @@ def _suggest_next_step(status: int) -> str:
     return "correct the request" if status < 500 else "read the trace store's log"
 
 
-def _format_instant(moment: datetime) -> str:
-    aware_moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware_moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _format_timestamp(time: datetime) -> str:
+    utc_time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return utc_time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

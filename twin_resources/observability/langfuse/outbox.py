@@ -259,12 +259,12 @@ class Outbox:
                     connection,
                     (tombstones.tombstone_hash("trace", trace) for trace in erased_traces),
                 )
-                remaining = (
+                remaining_export = (
                     tombstones.remove_traces(export, erased_traces) if erased_traces else export
                 )
-                if remaining is None:
+                if remaining_export is None:
                     return
-                export = remaining
+                export = remaining_export
             export_id = hashlib.sha256(export).hexdigest()
             self._put(connection, "trace", export_id, export, priority=_TRACE_PRIORITY)
             while self._count(connection, "bytes") > self._max_trace_bytes:

@@ -108,14 +108,14 @@ class TraceTables:
 
     def put_observations(self, observations: Sequence[Observation]) -> None:
         """Insert rows, or replace rows with the same trace and id, keeping the old `created_ms`."""
-        rows = [_encode_row(item, _OBSERVATION_FIELDS) for item in observations]
+        rows = [_encode_row(record, _OBSERVATION_FIELDS) for record in observations]
         self._upsert(
             "observations", _OBSERVATION_FIELDS, rows, keep=("trace_id", "id", "created_ms")
         )
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         """Insert rows, or replace rows with the same id, keeping `_FIRST_SCORE_FIELDS`."""
-        rows = [_encode_row(item, _SCORE_FIELDS) for item in scores]
+        rows = [_encode_row(record, _SCORE_FIELDS) for record in scores]
         self._upsert("scores", _SCORE_FIELDS, rows, keep=_FIRST_SCORE_FIELDS)
 
     def _upsert(
@@ -202,8 +202,8 @@ class TraceTables:
         self._connection().execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
 
 
-def _encode_row(item: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
-    values = vars(item)
+def _encode_row(record: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
+    values = vars(record)
     for field_name in _NESTED.keys() & values.keys():
         values = values | vars(values[field_name])
     return tuple(

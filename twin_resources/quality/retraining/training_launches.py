@@ -244,8 +244,8 @@ def _describe_request(retraining: Retraining) -> str:
     return f"Requested by {requester}: {reason}. " if requester and reason else ""
 
 
-def _to_timestamp(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
+def _to_timestamp(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 def training_usage(loop: RetrainingLoop, author: str, *, now: float) -> TrainingUsage:

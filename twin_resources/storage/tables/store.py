@@ -283,7 +283,7 @@ def polars_schema(table: StoredTable) -> pl.Schema:
 def read_columns(
     table: StoredTable, columns: Sequence[str], *, where: str | None = None
 ) -> pl.DataFrame:
-    """Read columns of the opened version in scan order, to which `read_rows` refers.
+    """Read columns of the opened version in scan order, the order of the positions in `read_rows`.
 
     Raises:
         StorageError: the columns cannot be read.

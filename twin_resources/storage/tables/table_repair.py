@@ -101,13 +101,13 @@ def plan_repair(uri: str) -> TableRepair | None:
     for version, manifest, written_at in _list_manifests(uri):
         undamaged_table = _open_if_undamaged(uri, version)
         if undamaged_table is not None:
-            moment = datetime.fromtimestamp(written_at, UTC)
+            timestamp = datetime.fromtimestamp(written_at, UTC)
             return TableRepair(
                 uri,
                 problem,
                 restore_version=version,
                 row_count=read_record(undamaged_table).row_count,
-                written_at=moment.isoformat(timespec="seconds"),
+                written_at=timestamp.isoformat(timespec="seconds"),
                 broken_manifests=tuple(broken_manifests),
                 removed_tags=_find_later_tags(undamaged_table, version),
             )
