@@ -25,8 +25,8 @@ questions is not a change in the answers. Half of the allowed false alarms are f
 classes.
 
 A must be lower by more than the tolerance even without its worst day, because one bad day is not a
-fall. B reaches back 60 days or 1,000 values, whichever is further. A reaches back 45 days or 500 values.
-The baseline therefore changes slowly, but still follows the seasons.
+fall. B reaches back 60 days or 1,000 values, whichever is further. A reaches back 45 days or 500
+values. The baseline therefore changes slowly, but still follows the seasons.
 
 C = 130 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): at most 5 % of homes
 without a fall raise an alarm in 5,000 values.

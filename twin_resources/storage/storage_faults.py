@@ -200,14 +200,15 @@ def translate_storage_errors(
 
 def classify_error(error: BaseException, place: str | Path) -> type[StorageError] | None:
     """Return the class of the storage error that caused an error, or None if there is none."""
+    local_path = _local_path(place)
     for cause in _iter_causes(error):
-        local_path = _local_path(place)
         error_class = (
             _classify_errno(cause, local_path)
             or _classify_sqlite(cause, local_path)
             or _classify_postgresql(cause)
+            or _classify_message(cause)
+            or _classify_lance(cause, place)
         )
-        error_class = error_class or _classify_message(cause) or _classify_lance(cause, place)
         if error_class is not None:
             return error_class
     return None

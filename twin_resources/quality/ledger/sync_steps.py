@@ -96,8 +96,8 @@ def reconcile(
     return state.frontier_ms < state.began_ms
 
 
-def find_clock_problem(state: State, now_ms: int, *, trust_after_ms: int) -> str:
-    """Describe why this machine's clock is not trusted, or return an empty string.
+def check_clock(state: State, now_ms: int, *, trust_after_ms: int) -> str:
+    """Record this machine's time; return why its clock is not trusted, or an empty string.
 
     A clock that advanced by more than six hours since the last check is trusted once it has stayed
     ahead for `trust_after_ms`. A clock that is ahead for one tick therefore moves no frontier and

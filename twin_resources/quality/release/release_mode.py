@@ -108,7 +108,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
         )
         return ModeChoice("canary", reason, pairs, days)
     gate_reason = (
-        f"a canary would take {duration_text}, more than {MAX_CANARY_DAYS:.0f} days"
+        f"a canary would take {duration_text}; the limit is {MAX_CANARY_DAYS:.0f} days"
         if days > MAX_CANARY_DAYS
         else f"a canary would get {feasibility.canary_reader_count} of {MIN_READERS} readers needed"
     )

@@ -86,7 +86,7 @@ class LoopTick:
 
 
 def settle_finished(loop: RetrainingLoop, *, now: float) -> list[str]:
-    """Store the outcomes of unfinished retrainings' runs.
+    """Store the outcome of each retraining whose run has ended, or prepare its next attempt.
 
     Returns:
         A line for each retraining that ended or could not be settled yet.

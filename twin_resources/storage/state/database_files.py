@@ -19,7 +19,6 @@ from twin_resources.storage.storage_faults import DamagedError, translate_storag
 from twin_resources.wait_limits import MAX_IDLE_S
 
 _BUSY_TIMEOUT_S = MAX_IDLE_S  # for a check; a copy waits without a limit
-_LOG_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def find_databases(folder: Path, *, excluded: Collection[Path] = ()) -> Iterator[Path]:
@@ -32,11 +31,7 @@ def find_databases(folder: Path, *, excluded: Collection[Path] = ()) -> Iterator
         subfolders[:] = sorted(name for name in subfolders if Path(parent, name) not in excluded)
         for name in sorted(files):
             path = Path(parent, name)
-            if (
-                path.suffix in {".sqlite", ".db"}
-                and not name.endswith(_LOG_SUFFIXES)
-                and path.is_file()
-            ):
+            if path.suffix in {".sqlite", ".db"} and path.is_file():
                 yield path
 
 

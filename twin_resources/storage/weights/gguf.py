@@ -111,11 +111,8 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
     return write_atomically(out_path, build)
 
 
-def unsupported_reason(model_folder: Path) -> TwinError | None:
-    """Return why this module cannot write a model folder, or None if it can.
-
-    `gguf_converter.py` can write other models.
-    """
+def is_supported(model_folder: Path) -> bool:
+    """Return whether this module can write a model folder; `gguf_converter.py` writes others."""
     from gguf import GGUFWriter
 
     try:
@@ -124,9 +121,9 @@ def unsupported_reason(model_folder: Path) -> TwinError | None:
         writer = GGUFWriter(None, "llama")  # writes no file without a path
         _add_hyperparameters(writer, model_folder, config)
         _add_tokenizer(writer, model_folder, config)
-    except TwinError as error:
-        return error
-    return None
+    except TwinError:
+        return False
+    return True
 
 
 def write_adapter(

