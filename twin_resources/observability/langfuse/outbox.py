@@ -42,7 +42,7 @@ from twin_resources.storage.storage_faults import classify_error, summarize_erro
 SCHEMA_VERSION = 2  # version 2 added tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 MAX_SCORES = 2_000_000  # about 1 GB
-# Kept short, because a reader waits for this write. The page resends a vote refused with 503.
+# Short, because a reader waits for this write. The page resends a vote that is refused with 503.
 BUSY_TIMEOUT_S = 10.0
 # No reader waits for the relay, so it checkpoints the log; the gateway does so only as a fallback.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000

@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import digest
 
 JUDGE_VERSION = "entailment-1"
-# Excludes code and pickles. Subfolders are included because they may configure pooling.
+# The patterns exclude code and pickles. They match in subfolders, which may configure pooling.
 MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 # Tokens per padded pair. Fixed lengths make a score independent of other pairs.
 PADDED_LENGTHS = (64, 128, 256, 512)

@@ -92,7 +92,7 @@ class PagedFeed:
                 if until_ms - since_ms > 1:
                     state = self._commit([], replace(state, span_ms=(until_ms - since_ms) // 2))
                 elif budget.remaining():
-                    # An outage fails here too, so that it skips nothing.
+                    # During an outage, this read fails too, so nothing is skipped.
                     self._read_page(until_ms, until_ms + 1, "", budget)
                     self.writer.report.unread_items.append(
                         f"{format_timestamp(since_ms)}: {error.found}"

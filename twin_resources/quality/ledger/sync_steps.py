@@ -42,20 +42,20 @@ def look_up_traces(
     # Traces that our own scores refer to come first.
     ordered_ids = sorted(writer.unknown_traces, key=lambda id_: (writer.unknown_traces[id_], id_))
     trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
-    chunks = list(ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST))
-    while chunks and budget.remaining():
-        chunk = chunks.pop(0)
+    batches = list(ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST))
+    while batches and budget.remaining():
+        batch = batches.pop(0)
         budget.spend()
         try:
-            rows = pages.fetch_traces_by_id(chunk, since_ms)
+            rows = pages.fetch_traces_by_id(batch, since_ms)
         except TraceStoreError as error:
             if not error.is_server_error:
                 raise
-            if len(chunk) > 1:
-                halves = ledger_tables.split_into_batches(chunk, (len(chunk) + 1) // 2)
-                chunks = [*halves, *chunks]
+            if len(batch) > 1:
+                halves = ledger_tables.split_into_batches(batch, (len(batch) + 1) // 2)
+                batches = [*halves, *batches]
             else:
-                writer.report.unread_items.append(f"{chunk[0]}: {error.found}")
+                writer.report.unread_items.append(f"{batch[0]}: {error.found}")
             continue
         with writer.transaction() as connection:
             writer.put_traces(connection, rows)

@@ -47,7 +47,8 @@ from twin_resources.storage.state.failure_isolation import isolate_failure
 # Dagster's daemon aborts a tick after 60 s and loses its decisions. A read of the trace store may
 # take 25 s (`LedgerRules`).
 TICK_SECONDS = 45.0
-# A fall within a month of a release is attributed to it, and an earlier version answers at once.
+# A fall within a month of a release is attributed to the release, and an earlier version answers
+# at once.
 RECENT_RELEASE_DAYS = 30.0
 
 

@@ -43,7 +43,7 @@ LOOK_BACK_DAYS = 400  # to find the last training run; the cooldown begins when 
 RETRY_AFTER_S = 300.0  # between attempts; a missing service may be available again
 
 
-# Returns the launches that can start, and a line for each of the others.
+# A function that returns the launches that can start, and a line for each of the others.
 LaunchSelector = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
 
 

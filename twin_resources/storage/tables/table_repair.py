@@ -149,7 +149,7 @@ def _restore_version(plan: TableRepair, version: int) -> None:
     for manifest in plan.broken_manifests:
         _delete(manifest)
     table = _open_existing(plan.uri)
-    # A version number is never reused for other rows, because readers cache rows by it.
+    # A version number is never reused for other rows, because readers cache rows by this number.
     while table.dataset.version <= newest_version:
         table, _ = commit_without_rows(table, record)
 
