@@ -60,10 +60,10 @@ def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
 
 
 def _is_fetch_allowed(address: str, *, host: str, is_trusted_host: bool) -> bool:
-    embedded_address = _extract_embedded_ipv4(ipaddress.ip_address(address))
-    if is_trusted_host and (not embedded_address.is_link_local or host == address):
+    effective_address = _extract_embedded_ipv4(ipaddress.ip_address(address))
+    if is_trusted_host and (not effective_address.is_link_local or host == address):
         return True
-    return embedded_address.is_global and not embedded_address.is_multicast
+    return effective_address.is_global and not effective_address.is_multicast
 
 
 def _extract_embedded_ipv4(address: Address) -> Address:

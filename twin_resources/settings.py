@@ -12,7 +12,7 @@ import contextlib
 import hmac
 import json
 import os
-import secrets as random_source
+import secrets
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -180,8 +180,8 @@ class Settings(Constants):
     # Precision of the weights of our servers. q8_0 takes half the space and answers slightly
     # differently, as each answer's `twin.precision` states. It is never chosen automatically.
     served_precision: Literal["f16", "q8_0"] = "f16"
-    # Maximum share of an author's documents that may break a claim (a platform's menu, somebody
-    # else's byline, personal data left …). They are set aside; above this share, an import stops.
+    # Maximum share of an author's documents that may break a claim (for example, that no document
+    # has another person's byline). Such documents are set aside; above this share, an import stops.
     most_quarantined: float = Field(default=0.2, ge=0, le=1)
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
     # US dollars per month for the questions of all authors; a teacher with a price needs a budget.
@@ -375,10 +375,10 @@ def load_secrets(settings: Settings) -> Secrets:
                 "to the output of `openssl rand -hex 32`",
             )
         generated_keys = {
-            "gateway_master_key": "sk-twin-admin-" + random_source.token_urlsafe(32),
-            "gateway_key": "sk-twin-" + random_source.token_urlsafe(32),
-            "traces_public_key": "pk-lf-" + random_source.token_hex(16),
-            "traces_secret_key": "sk-lf-" + random_source.token_hex(24),
+            "gateway_master_key": "sk-twin-admin-" + secrets.token_urlsafe(32),
+            "gateway_key": "sk-twin-" + secrets.token_urlsafe(32),
+            "traces_public_key": "pk-lf-" + secrets.token_hex(16),
+            "traces_secret_key": "sk-lf-" + secrets.token_hex(24),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         # `mkstemp` sets mode 600 and chooses a name that no other thread or process uses.

@@ -1,7 +1,7 @@
 """Define the nightly job `tidy_tables`, which compacts tables and deletes old versions.
 
 Scope: the choice and order of the tables, and the log messages.
-Out of scope: merging (`tables/upkeep.py`), the vector index (`retrieval/index.py`).
+Out of scope: merging (`tables/maintenance.py`), the vector index (`retrieval/index.py`).
 """
 
 import dagster as dg

@@ -192,7 +192,7 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
     version = registry.get(setup.author, version.version)
     if version.state != "stable" or version.forced:
         return result
-    reason = f"taken back: {describe_refusal(result.verdict)}"
+    reason = f"withdrawn: {describe_refusal(result.verdict)}"
     registry.move(
         setup.author,
         version.version,

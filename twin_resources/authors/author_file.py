@@ -168,13 +168,13 @@ def read_author(settings: Settings, slug: str) -> Author:
             values[name] = tuple(values[name])
     values.setdefault("name", slug)
     extra = {name: value for name, value in document.items() if name not in known_names}
-    mistakes: list[str] = []
+    errors: list[str] = []
     for name, read_table in _TABLE_READERS.items():
         if name in values:
             try:
                 values[name] = read_table(values[name])
             except (ValueError, AttributeError, TypeError) as error:
-                mistakes.append(f"{name}: {error}")
+                errors.append(f"{name}: {error}")
                 del values[name]
     for name, value in values.items():
         try:
@@ -182,11 +182,11 @@ def read_author(settings: Settings, slug: str) -> Author:
         except ValidationError as error:
             first_error = error.errors()[0]
             location = ".".join(map(str, (name, *first_error["loc"])))
-            mistakes.append(f"{location} is {first_error['input']!r} ({first_error['msg']})")
-    if mistakes:
+            errors.append(f"{location} is {first_error['input']!r} ({first_error['msg']})")
+    if errors:
         raise TwinError(
             f"read the settings of author {slug!r}",
-            found=f"{path}: {'; '.join(mistakes)}",
+            found=f"{path}: {'; '.join(errors)}",
             next_step='correct the value; write a list as in sources = ["one", "two"]',
         )
     return Author(slug=slug, **values, extra=extra)
@@ -215,13 +215,13 @@ def list_authors(settings: Settings) -> list[Author]:
 def list_readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
     """Return the authors of this home, and an error line for each invalid file."""
     authors: list[Author] = []
-    mistakes: list[str] = []
+    errors: list[str] = []
     for slug in list_author_slugs(settings):
         try:
             authors.append(read_author(settings, slug))
         except TwinError as error:
-            mistakes.append(f"{slug}: {error}")
-    return authors, mistakes
+            errors.append(f"{slug}: {error}")
+    return authors, errors
 
 
 def read_counted_scores(settings: Settings) -> dict[str, CountedScores]:

@@ -29,8 +29,8 @@ ACTIONS: tuple[GuardAction, ...] = get_args(GuardAction)
 
 # Readers may send their own numbers, which stay on the machine. Other people may read an answer
 # that repeats a number. A question with an injection is answered, because questions about
-# injections are legitimate. Its control tokens are broken, so it can at worst spoil its writer's
-# own answer. An injection in a passage is blocked, because the reader did not write it.
+# injections are legitimate. Its control tokens are escaped, so at worst it spoils the answer to its
+# own writer. An injection in a passage is blocked, because the reader did not write it.
 DEFAULTS: Mapping[GuardKind, Mapping[GuardPlace, GuardAction]] = {
     "personal": {"input": "record", "passages": "mask", "answer": "mask"},
     "secrets": {"input": "mask", "passages": "mask", "answer": "mask"},

@@ -35,11 +35,11 @@ class BackupWriter:
     """A target for saved files.
 
     Attributes:
-        store: function that stores a file under a name.
+        store_file: function that stores a file under a name.
         stored_names: names of the stored contents.
     """
 
-    store: Callable[[str, Path], object]
+    store_file: Callable[[str, Path], object]
     stored_names: set[str]
 
     def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
@@ -54,7 +54,7 @@ class BackupWriter:
         saved_file = SavedFile(path, hash_file(file), file.stat().st_size, mode)
         name = f"{_CONTENTS_FOLDER}/{saved_file.sha256}"
         if name not in self.stored_names:
-            self.store(name, file)
+            self.store_file(name, file)
             if hash_file(file) != saved_file.sha256:
                 raise TwinError(
                     f"save {file}",
@@ -69,7 +69,7 @@ class BackupWriter:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, RECORD_NAME)
             file.write_bytes(record.to_json())
-            self.store(RECORD_NAME, file)
+            self.store_file(RECORD_NAME, file)
 
 
 @dataclass(frozen=True)

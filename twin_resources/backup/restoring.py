@@ -208,8 +208,8 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
         name for name in FileStore(settings.tables_base).list_files() if name not in saved_names
     ]
     if other_files:
-        finding = f"other files in {settings.tables_base}, such as {other_files[0]}"
-        raise TwinError(action, found=finding, next_step=next_step)
+        cause = f"other files in {settings.tables_base}, such as {other_files[0]}"
+        raise TwinError(action, found=cause, next_step=next_step)
     file = sqlite_file(settings.state_address)
     if file is not None and not file.exists():
         return

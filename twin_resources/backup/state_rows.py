@@ -159,13 +159,13 @@ def move_paths(file: Path, moved_paths: Mapping[str, str]) -> None:
     def replace_paths_in_value(text: str) -> str:
         return replace_paths(text, moved_paths)
 
-    with closing(sqlite3.connect(file)) as database, database:
-        database.create_function("moved", 1, replace_paths_in_value)
-        names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        for (table,) in database.execute(names).fetchall():
-            for _, column, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.create_function("moved", 1, replace_paths_in_value)
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        for (table,) in connection.execute(query).fetchall():
+            for _, column, *_ in connection.execute(f'PRAGMA table_info("{table}")').fetchall():
                 for old in moved_paths:
-                    database.execute(
+                    connection.execute(
                         f'UPDATE "{table}" SET "{column}" = moved("{column}") '
                         f'WHERE typeof("{column}") = \'text\' AND instr("{column}", ?)',
                         (old,),

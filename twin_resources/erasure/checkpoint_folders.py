@@ -72,9 +72,9 @@ class Checkpoints:
             locations += [f"the author's folder ({folder.name})"] if folder.exists() else []
         for author in self._list_authors(target):
             locations += [
-                f"v{item.version} is not tainted"
-                for item in self.installation.registry.versions(author)
-                if item.checkpoint in target.checkpoints and not item.tainted
+                f"v{version.version} is not tainted"
+                for version in self.installation.registry.versions(author)
+                if version.checkpoint in target.checkpoints and not version.tainted
             ]
         for path in self._find_reports(target):
             locations += [f"{path.name}: {location}" for location in find_in_file(path, target)]
@@ -104,15 +104,14 @@ class Checkpoints:
         """Taint the versions and request one rebuild; a tainted stable version stops answering."""
         state, registry = self.installation.state, self.installation.registry
         tainted_count = 0
-        for item in registry.versions(author):
-            if item.checkpoint in target.checkpoints and not item.tainted:
-                registry.taint(author, item.version, actor=ACTOR, reason=REASON)
+        for version in registry.versions(author):
+            if version.checkpoint in target.checkpoints and not version.tainted:
+                registry.taint(author, version.version, actor=ACTOR, reason=REASON)
                 tainted_count += 1
-        affected_versions = [
-            item for item in registry.versions(author) if item.checkpoint in target.checkpoints
-        ]
         if any(
-            item.state in {"stable", "shadow", "canary", "candidate"} for item in affected_versions
+            version.checkpoint in target.checkpoints
+            and version.state in {"stable", "shadow", "canary", "candidate"}
+            for version in registry.versions(author)
         ):
             with state.transaction() as connection:
                 open_requests = retrainings.open_requests(connection).get(author, [])
@@ -156,9 +155,9 @@ def find_trained_checkpoints(
     # Add versions whose folder was deleted or is on another machine.
     versions = installation.registry.versions(author)
     checkpoints |= {
-        item.checkpoint
-        for item in versions
-        if item.checkpoint not in manifests and not item.is_answer_model  # not trained here
+        version.checkpoint
+        for version in versions
+        if version.checkpoint not in manifests and not version.is_answer_model  # not trained here
     }
     # A preference-tuned checkpoint builds on its supervised parent.
     return checkpoints | {

@@ -164,7 +164,7 @@ class DagsterRecords:
 
     def _cancel_run(self, run: dg.DagsterRun) -> None:
         assert self.dagster is not None
-        # Set the tag first, because waiters read it.
+        # Set the tag first, because programs that wait for the run read it.
         self.dagster.add_run_tags(run.run_id, {ENDED_BY_TAG: ERASURE_TAG_VALUE})
         # A queued run has no worker, and a worker that has died cannot be terminated.
         if run.status == DagsterRunStatus.QUEUED or not self.dagster.run_launcher.terminate(
@@ -206,8 +206,8 @@ def open_records(installation: Installation) -> Generator[DagsterRecords]:
     if not (home / "dagster.yaml").is_file():
         yield DagsterRecords(installation, None)
         return
-    # dagster.yaml uses this variable as its folder. A shell sets it only by `source .twin/env`, and
-    # after sourcing another home's `.twin/env` it contains that home.
+    # dagster.yaml uses this variable as its folder. A shell sets it only with `source .twin/env`,
+    # which may be the file of another home.
     former_home = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)
     try:

@@ -40,7 +40,7 @@ class ErasureIncompleteError(TwinError):
     """A store still contains the target after all rounds; the request stays open."""
 
 
-class RecordStore(DataStore, Protocol):
+class DagsterStore(DataStore, Protocol):
     """Dagster's records, which can also end active runs."""
 
     def end_active_runs(self, target: ErasureTarget) -> int:
@@ -48,7 +48,7 @@ class RecordStore(DataStore, Protocol):
         ...
 
 
-def run_erasure(installation: Installation, number: int, *, dagster: RecordStore) -> Path:
+def run_erasure(installation: Installation, number: int, *, dagster: DagsterStore) -> Path:
     """Run or finish the journal's request with this number; return the path of its certificate.
 
     Args:
@@ -73,7 +73,7 @@ def run_erasure(installation: Installation, number: int, *, dagster: RecordStore
 
 
 def preview_erasure(
-    installation: Installation, subject: ErasureSubject, *, dagster: RecordStore
+    installation: Installation, subject: ErasureSubject, *, dagster: DagsterStore
 ) -> dict[str, list[str]]:
     """Return a subject's current locations by store, without writing anything."""
     target = plan_erasure(installation, subject)
@@ -136,8 +136,8 @@ def _erase_and_prove(
                 erased_count = store.erase(target)
                 journal.record_step(installation.state, number, store.name, erased_count)
         remaining_by_store = {store.name: store.find_remaining(target) for store in stores}
-        unclean_names = {name for name, locations in remaining_by_store.items() if locations}
-        if unclean_names <= set(background_names):
+        remaining_names = {name for name, locations in remaining_by_store.items() if locations}
+        if remaining_names <= set(background_names):
             return [location for name in background_names for location in remaining_by_store[name]]
     remaining_locations = "; ".join(
         f"{name}: {', '.join(locations[:3])}"
@@ -181,7 +181,7 @@ def _close_request(
         asked_at=request.asked_at,
         done_at=closed_at,
     )
-    OutboxRows(installation).lift_tombstones(target, until=closed_at)
+    OutboxRows(installation).limit_tombstones(target, until=closed_at)
     journal.close_request(state, number, path.name)
     store = StateStore(installation)
     store.rewrite()  # the journal contained the subject until it was closed

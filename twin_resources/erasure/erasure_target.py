@@ -115,7 +115,7 @@ class ErasureTarget:
     def _compile_name_pattern(self) -> re.Pattern[str]:
         if self._name_pattern is None:
             words = "|".join(re.escape(name) for name in sorted(self.names))
-            # Another author's slug may begin with this one; file and job names extend it.
+            # Another author's slug may begin with this slug. File and job names add a suffix to it.
             prefix, version_suffix = (
                 r"(?:(?<![\w-])|(?<=server-)|(?<=training-))",
                 r"(?:v\d|[0-9a-f]{12})",

@@ -77,9 +77,11 @@ class HomeFiles:
     def list_unclaimed_files(self) -> Iterator[Path]:
         """Yield the files that no other store claims; skip files that no longer exist."""
         home, claimed_paths = self.installation.settings.home, self._list_claimed_paths()
-        for folder, names, files in os.walk(home):
+        for folder, subfolders, files in os.walk(home):
             folder_path = Path(folder)
-            names[:] = sorted(name for name in names if folder_path / name not in claimed_paths)
+            subfolders[:] = sorted(
+                name for name in subfolders if folder_path / name not in claimed_paths
+            )
             for name in sorted(files):
                 path = folder_path / name
                 is_store = folder_path == home and name.startswith(_STORE_FILES)
@@ -91,17 +93,17 @@ class HomeFiles:
         if not target.is_whole_author:
             return
         claimed_paths = self._list_claimed_paths()
-        for folder, names, files in os.walk(self.installation.settings.home):
+        for folder, subfolders, files in os.walk(self.installation.settings.home):
             folder_path = Path(folder)
-            names[:] = [name for name in names if folder_path / name not in claimed_paths]
+            subfolders[:] = [name for name in subfolders if folder_path / name not in claimed_paths]
             matching_names = [
-                name for name in (*names, *files) if target.matches_text(Path(name).stem)
+                name for name in (*subfolders, *files) if target.matches_text(Path(name).stem)
             ]
             yield from (
                 folder_path / name for name in matching_names if (folder_path / name).exists()
             )
             # The caller removes a matching folder with its contents.
-            names[:] = [name for name in names if name not in matching_names]
+            subfolders[:] = [name for name in subfolders if name not in matching_names]
 
     def _list_claimed_paths(self) -> set[Path]:
         settings = self.installation.settings

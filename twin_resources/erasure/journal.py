@@ -61,7 +61,7 @@ deletions = sa.Table(
     sa.Column("asked_at", sa.Double, nullable=False),
 )
 TABLES = (requests, steps, forgotten_post_hashes, deletions)
-POSTPONED = ""  # the hash in such a row
+POSTPONED = ""  # the hash in a row for a postponed deletion
 
 
 @dataclass(frozen=True)

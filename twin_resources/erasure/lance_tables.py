@@ -2,7 +2,7 @@
 
 Scope: finding the rows of any table that contain the erased data, erasing them from every version,
 tag, index and file, and decoding the remaining files. Out of scope: the physical deletion
-(`tables/upkeep.py`), old versions of objects in a bucket (`object_versions.py`).
+(`tables/maintenance.py`), old versions of objects in a bucket (`object_versions.py`).
 
 Tables are found by their folders, not by name. Rows are found by the project's column names
 (`DERIVATION_COLUMNS` marks rows derived from the value), by any other identifier, and by the words
@@ -143,13 +143,14 @@ class LanceTables:
     def iter_own_texts(self, asset: str, author: str, target: ErasureTarget) -> Iterator[str]:
         """Yield the texts of rows that are a post or part of one, for fingerprinting."""
         for table in self._iter_versions(asset, author):
-            keys = [name for name in _OWN_KEY_COLUMNS if name in table.columns]
-            texts = [name for name in _OWN_TEXT_COLUMNS if name in table.columns]
-            if not keys or not texts:
+            key_columns = [name for name in _OWN_KEY_COLUMNS if name in table.columns]
+            text_columns = [name for name in _OWN_TEXT_COLUMNS if name in table.columns]
+            if not key_columns or not text_columns:
                 continue
-            for row in store.read_columns(table, [*keys, *texts]).iter_rows(named=True):
-                if any(_references_target(row[name], target) for name in keys):
-                    yield from (str(row[name]) for name in texts if row[name])
+            rows = store.read_columns(table, [*key_columns, *text_columns])
+            for row in rows.iter_rows(named=True):
+                if any(_references_target(row[name], target) for name in key_columns):
+                    yield from (str(row[name]) for name in text_columns if row[name])
 
     def _iter_versions(self, asset: str, author: str) -> Iterator[StoredTable]:
         """Yield a table at every tagged version, ending with the newest one."""

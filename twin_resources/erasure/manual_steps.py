@@ -132,9 +132,9 @@ def _make_langfuse_step(
     )
 
 
-def _format_date_range(moments: Sequence[float]) -> str:
+def _format_date_range(times: Sequence[float]) -> str:
     first_day, last_day = (
-        datetime.fromtimestamp(moment, UTC).date() for moment in (moments[0], moments[-1])
+        datetime.fromtimestamp(time, UTC).date() for time in (times[0], times[-1])
     )
     return f"from {first_day} to {last_day}"
 

@@ -59,7 +59,7 @@ class VersionedBucket:
         """Delete the old versions that a versioned bucket keeps; return their number.
 
         Raises:
-            TwinError: the credentials may not delete versions.
+            TwinError: the credentials do not permit deleting versions.
         """
         versions = list(self._iter_versions(path))
         current_keys = {item["Key"] for item in versions if item["IsLatest"] and not item["marker"]}

@@ -61,8 +61,8 @@ class OutboxRows:
             rewrite_database(path)
         return erased_count
 
-    def lift_tombstones(self, target: ErasureTarget, *, until: float) -> None:
-        """Accept new data of a returning reader or author; still drop data from before `until`."""
+    def limit_tombstones(self, target: ErasureTarget, *, until: float) -> None:
+        """Limit the tombstones of a reader or author, who may return, to data before `until`."""
         path = outbox_path(self.installation.settings)
         if path.is_file():
             with open_for_erasure(path) as connection:

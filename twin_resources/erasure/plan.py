@@ -28,7 +28,7 @@ from twin_resources.observability.langfuse.trace_texts import extract_question
 from twin_resources.quality.ledger import ledger_tables as ledger
 
 POSTS = "raw_posts"
-_TEXTS = ("raw_posts", "cleaned_documents")
+_TEXT_ASSETS = ("raw_posts", "cleaned_documents")
 
 
 def plan_erasure(
@@ -47,7 +47,7 @@ def plan_erasure(
         for asset in tables.list_assets(target.author):
             for text in tables.iter_own_texts(asset, target.author, target):
                 collector.add(text)
-        for asset in _TEXTS:
+        for asset in _TEXT_ASSETS:
             for text in _read_post_texts(installation, target.author, excluded=target, asset=asset):
                 collector.exclude_shared(text)
         target = replace(target, fingerprints=collector.fingerprints())
@@ -57,7 +57,7 @@ def plan_erasure(
     )
     if subject.kind != "post":
         if subject.kind == "author":
-            for asset in _TEXTS:
+            for asset in _TEXT_ASSETS:
                 for text in _read_post_texts(installation, subject.author, asset=asset):
                     collector.add(text)
         _fingerprint_requests(installation, target, collector)
@@ -68,7 +68,8 @@ def plan_erasure(
         target = replace(target, fingerprints=collector.fingerprints())
     target = replace(target, authors=_find_authors(installation, target))
     if subject.kind == "author":  # tables and checkpoints are deleted as folders
-        checkpoints = {item.checkpoint for item in installation.registry.versions(target.author)}
+        versions = installation.registry.versions(target.author)
+        checkpoints = {version.checkpoint for version in versions}
         return replace(target, published=_find_published(installation, checkpoints))
     target = _follow_derived_rows(tables, target)
     authors = [target.author] if target.author else installation.registry.authors()

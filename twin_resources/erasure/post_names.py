@@ -111,10 +111,10 @@ def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
                 next_step="pass the id of one, and --author if two authors have it",
             )
     nearest_posts = _find_nearest_posts(posts, name)
-    finding = f"no match among {len(posts)} posts"
+    cause = f"no match among {len(posts)} posts"
     raise TwinError(
         f"forget the post {name!r}",
-        found=f"{finding}; nearest: {_list_posts(nearest_posts)}" if nearest_posts else finding,
+        found=f"{cause}; nearest: {_list_posts(nearest_posts)}" if nearest_posts else cause,
         next_step="pass the document id that `twin explain` and the page show, or the post's "
         "path, address or title",
     )

@@ -42,8 +42,8 @@ class SharedStore:
 
         A checkpoint matches if it was trained on the target or belongs to the erased author. Every
         training state of the author matches, because its dataset is not known; if the target has no
-        author, every training state matches. A folder also matches if the bucket has only old
-        versions of it.
+        author, every training state matches. A folder also matches if the bucket has only its
+        old versions.
         """
         address = self.installation.settings.store_uri
         if not address:

@@ -52,9 +52,9 @@ def open_for_erasure(path: Path) -> Generator[sqlite3.Connection]:
 def delete_matching_rows(connection: sqlite3.Connection, table: str, target: ErasureTarget) -> int:
     """Delete the rows that contain the target, even in compressed values; return their number."""
     rows = connection.execute(f'SELECT rowid, * FROM "{table}"')
-    matching_rows = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
-    connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', matching_rows)
-    return len(matching_rows)
+    matching_ids = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
+    connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', matching_ids)
+    return len(matching_ids)
 
 
 def row_contains_target(row: tuple[Any, ...], target: ErasureTarget) -> bool:

@@ -54,8 +54,8 @@ class StateStore:
         """See `DataStore.erase`."""
         open_tables(self.installation.state)
         erased_count = 0
-        # The lease waits for a ledger update that began before the traces were deleted, because it
-        # may still store them.
+        # Wait for the lease, because a ledger update that began before the traces were deleted may
+        # still store them.
         with (
             self.installation.state.lease(LEDGER_LEASE, wait_s=MAX_WORKING_S),
             self.installation.state.transaction() as connection,

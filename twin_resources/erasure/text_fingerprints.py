@@ -4,8 +4,8 @@ Scope: hashes of runs of consecutive words, and finding such a run in another te
 Out of scope: selecting the texts (`plan.py`), reading files (`decoding.py`).
 Method: fingerprints of overlapping runs, Schleimer, Wilkerson and Aiken, "Winnowing: Local
 Algorithms for Document Fingerprinting", 2003 (https://doi.org/10.1145/872757.872770). The method's
-thinning is omitted: every run of 8 words is kept as a 64-bit hash. Markup, line breaks and JSON
-escapes between the words are ignored. A text of five to seven words forms one shorter run.
+selection step is omitted: every run of 8 words is kept as a 64-bit hash. Markup, line breaks and
+JSON escapes between the words are ignored. A text of five to seven words forms one shorter run.
 """
 # pyright: strict
 

@@ -7,7 +7,8 @@ of the address: Slack webhooks, e-mail, generic webhooks and about a hundred oth
 
 A notice is written in the same transaction as its event and sent afterwards, so a crash loses no
 notice. A crash between sending and recording sends the notice twice. An unreachable address is
-retried at each tick for three days; addresses that have got the notice do not get it again.
+retried at each tick for three days. An address that has received the notice does not receive it
+again.
 """
 # pyright: strict
 

@@ -9,7 +9,7 @@ import base64
 from dataclasses import dataclass
 
 from twin_resources.authors import list_readable_authors
-from twin_resources.quality.judges.voice_shown import VOICE_FIGURES_FILE, VOICE_PLOT_FILE
+from twin_resources.quality.judges.voice_figures import VOICE_FIGURES_FILE, VOICE_PLOT_FILE
 from twin_resources.settings import Settings
 
 

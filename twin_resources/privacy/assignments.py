@@ -1,6 +1,6 @@
 """Find secrets by their label: `password: hunter22!`, `API_KEY=…`, `Bearer …`.
 
-Scope: labels that precede a secret, and deciding whether a labelled value is a secret.
+Scope: labels that precede a secret, and deciding whether a labeled value is a secret.
 Out of scope: secrets with a distinctive format (`credentials.py`).
 
 Posts about programming often contain `password = params[:password]`. A value therefore counts only
@@ -95,7 +95,7 @@ def _encodes_user_and_password(value: str) -> bool:
 
 
 def _is_secret(value: str, *, is_quoted: bool, is_password: bool) -> bool:
-    """Return whether a labelled value is a secret.
+    """Return whether a labeled value is a secret.
 
     Args:
         is_quoted: whether the value is in quotation marks and is therefore a literal, not code.

@@ -87,7 +87,10 @@ def find_credentials(text: str) -> Iterator[TextSpan]:
 
 
 def _find_vendor_keys(text: str) -> Iterator[TextSpan]:
-    """Yield vendor keys; match most only at the start of a long run, which is 20 times faster."""
+    """Yield vendor keys.
+
+    Keys without dots are matched only at the start of a long run, which is 20 times faster.
+    """
     for run in _LONG_RUN.finditer(text):
         start = run.start(1)
         while match := _VENDOR_KEY.match(text, start):

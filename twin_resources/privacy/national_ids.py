@@ -57,7 +57,7 @@ class _StdnumModule(Protocol):
 def _group_schemes_by_shape() -> dict[str, tuple[tuple[NationalIdScheme, bool], ...]]:
     schemes_by_shape: defaultdict[str, list[tuple[NationalIdScheme, bool]]] = defaultdict(list)
     for scheme in NATIONAL_ID_SCHEMES:
-        for is_plain, shapes in ((True, scheme.plain_shapes), (False, scheme.labelled_shapes)):
+        for is_plain, shapes in ((True, scheme.plain_shapes), (False, scheme.labeled_shapes)):
             for shape in shapes:
                 schemes_by_shape[shape].append((scheme, is_plain))
     return {shape: tuple(schemes) for shape, schemes in schemes_by_shape.items()}
@@ -108,10 +108,10 @@ def _classify_candidate(
 ) -> Literal["ssn", "national id"] | None:
     for scheme, is_plain in _SCHEMES_BY_SHAPE.get(shape, ()):
         is_home_match = not is_plain and _matches_home_region(shape, scheme, regions)
-        is_labelled = not is_plain and not is_home_match and _has_label_before(text, start, scheme)
-        if not (is_plain or is_home_match or is_labelled) or not _is_valid(scheme, text[start:end]):
+        is_labeled = not is_plain and not is_home_match and _has_label_before(text, start, scheme)
+        if not (is_plain or is_home_match or is_labeled) or not _is_valid(scheme, text[start:end]):
             continue
-        if not is_labelled and _is_another_number(text, start, end):
+        if not is_labeled and _is_another_number(text, start, end):
             continue
         return "ssn" if scheme.stdnum_module == "us.ssn" else "national id"
     return None
@@ -151,11 +151,11 @@ def _matches_home_region(shape: str, scheme: NationalIdScheme, regions: tuple[st
 
 def _has_label_before(text: str, start: int, scheme: NationalIdScheme) -> bool:
     preceding_text = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
-    may_be_labelled = bool(scheme.label_words) and any(
+    may_be_labeled = bool(scheme.label_words) and any(
         map(str.isalpha, preceding_text[-_MAX_LABEL_DISTANCE:])
     )
     return (
-        may_be_labelled
+        may_be_labeled
         and _compile_label_pattern(scheme.label_words).search(preceding_text) is not None
     )
 

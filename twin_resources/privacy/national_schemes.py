@@ -5,7 +5,7 @@ module per scheme, https://arthurdejong.org/python-stdnum/doc/2.2).
 
 A shape has `9` for a digit and `A` for a letter. A *plain* shape counts everywhere: its separators
 and letters are distinctive, or its date and check digits reject 49 of 50 random numbers.
-A *labelled* shape looks like any number. It counts only after one of the scheme's label words or,
+A *labeled* shape looks like any number. It counts only after one of the scheme's label words or,
 with eleven or more digits, in a text from the scheme's region.
 """
 # pyright: strict
@@ -23,14 +23,14 @@ class NationalIdScheme:
         region: the country code, ISO 3166 alpha-2 in upper case.
         stdnum_module: `country.module` in python-stdnum, or "" if the scheme has no checksum and
             `national_ids` checks its rules.
-        plain_shapes, labelled_shapes: the shapes, as the module docstring defines them.
+        plain_shapes, labeled_shapes: the shapes, as the module docstring defines them.
         label_words: a regular expression with alternative label words, in lower case.
     """
 
     region: str
     stdnum_module: str
     plain_shapes: tuple[str, ...] = ()
-    labelled_shapes: tuple[str, ...] = ()
+    labeled_shapes: tuple[str, ...] = ()
     label_words: str = ""
 
 
@@ -129,4 +129,4 @@ NATIONAL_ID_SCHEMES: tuple[NationalIdScheme, ...] = (
     NationalIdScheme("AU", "au.tfn", (), _NINE_DIGIT_SHAPES, "tfn|tax file"),
     NationalIdScheme("NZ", "nz.ird", (), (*_NINE_DIGIT_SHAPES, "99-999-999", "99999999"), "ird"),
 )
-"""Schemes without a checksum (passports, driving licences) and company numbers are omitted."""
+"""Schemes without a checksum (passports, driving licenses) and company numbers are omitted."""

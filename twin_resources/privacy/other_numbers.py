@@ -1,4 +1,4 @@
-"""Recognise numbers that are not personal data: amounts, dates, columns of a listing, ISBNs.
+"""Recognize numbers that are not personal data: amounts, dates, columns of a listing, ISBNs.
 
 Scope: the formats and contexts of these numbers, which the searches for phone numbers and national
 ids exclude.
@@ -93,13 +93,13 @@ def is_in_number_list(text: str, start: int, end: int) -> bool:
     """Return whether a number is next to two others, or next to one if it has over four groups."""
     numbers_before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
     numbers_after = _NUMBERS_AFTER.match(text, end)
-    neighbour_count = sum(
+    neighbor_count = sum(
         len(match[0].split()) for match in (numbers_before, numbers_after) if match
     )
     has_many_groups = (
         text[start] not in "0(" and len(_GROUP.findall(text[start:end])) >= _MANY_GROUPS
     )
-    return neighbour_count > (0 if has_many_groups else 1)
+    return neighbor_count > (0 if has_many_groups else 1)
 
 
 def has_other_label(text: str, start: int) -> bool:
@@ -108,7 +108,7 @@ def has_other_label(text: str, start: int) -> bool:
 
 
 def is_postcode(text: str, start: int, end: int) -> bool:
-    """Return whether a number is a ZIP code after a state, as in GNU licences ("MA 02110-1301")."""
+    """Return whether a number is a ZIP code after a state, as in GNU licenses ("MA 02110-1301")."""
     preceding_text = text[max(0, start - 5) : start]
     return bool(_POSTCODE.match(text[start:end]) and _STATE_BEFORE.search(preceding_text))
 

@@ -17,7 +17,7 @@ A run of digits is a phone number if it meets one of these conditions:
 Dates, times, ranges of dates or times, numbers with a unit or a price, and longer runs (a hex dump,
 a row of numbers) stay unchanged. German numbers may have five or more digits, so a plan alone would
 accept "120-150" and "1888/89". Numbers reserved for fiction are also redacted, because a reader
-cannot recognise them.
+cannot recognize them.
 """
 # pyright: strict
 
@@ -177,7 +177,7 @@ def _find_grouped_numbers(text: str, regions: Sequence[str]) -> Iterator[TextSpa
     while match:
         start, candidate = match.start(), match[0]
         has_phone_word = _has_phone_word_before(text, start)
-        end = _find_labelled_end(text, start, candidate) if has_phone_word else 0
+        end = _find_labeled_end(text, start, candidate) if has_phone_word else 0
         if not end:
             end = _find_national_end(candidate, regions)
             if end and _is_another_number(text, start, start + end):
@@ -201,7 +201,7 @@ def _has_phone_word_before(text: str, start: int) -> bool:
     return not (text[start : start + 1].isdigit() and _JSON_COUNT_BEFORE.search(preceding_text))
 
 
-def _find_labelled_end(text: str, start: int, candidate: str) -> int:
+def _find_labeled_end(text: str, start: int, candidate: str) -> int:
     """Return the end of a number after a phone word, or 0 if it is a count or a date."""
     bracket = candidate.find("(", 1)
     end = bracket if bracket > 0 and ")" not in candidate[bracket:] else len(candidate)

@@ -1,6 +1,6 @@
 """Join consecutive chunks of a post into one passage for a prompt.
 
-Scope: the fields of a chunk that a prompt shows, and joining neighbours.
+Scope: the fields of a chunk that a prompt shows, and joining consecutive chunks.
 Out of scope: choosing chunks (`retrieval/selection.py`), the texts around them (`templates.py`).
 
 Chunks are small so that each vector represents one thought. The prompt shows the chosen part of a

@@ -63,10 +63,10 @@ def check_store_has_versions(state: State, policy_path: Path) -> None:
         version_query = sa.select(model_versions.c.version).limit(1)
         if has_table and connection.execute(version_query).first() is not None:
             return
-    check_policy_names_no_version(policy_path, store_address=_address_without_password(state))
+    check_policy_lists_no_version(policy_path, store_address=_address_without_password(state))
 
 
-def check_policy_names_no_version(policy_path: Path, *, store_address: str) -> None:
+def check_policy_lists_no_version(policy_path: Path, *, store_address: str) -> None:
     """Check that the policy, if there is one, lists no version.
 
     Args:

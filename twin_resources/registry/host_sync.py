@@ -1,6 +1,6 @@
 """Copy other hosts' changes in the shared state store to this home: authors, releases, weights.
 
-Scope: one poll of the state store, the folders that it fetches, and the reason why this home lags.
+Scope: one poll of the state store, the folders that it fetches, and why this home lags.
 Out of scope: the rows (`registry/shared_files.py`), fetching a folder
 (`storage/shared_folders.py`), serving (`serving/fleet.py` and the gateway read files of the home).
 """

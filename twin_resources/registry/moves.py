@@ -252,31 +252,33 @@ def required_moves(
     stable_number = None if incumbent is None else incumbent.version
     moves = [
         move
-        for item in versions
+        for version in versions
         if (
             move := _move_from_evidence(
-                item, evidence.get(item.version), passed_versions, stable_number
+                version, evidence.get(version.version), passed_versions, stable_number
             )
         )
         is not None
     ]
     if incumbent is not None and incumbent.is_answer_model and mode == "gate":
         mode = "shadow"
-    candidates = [item for item in versions if item.state == "candidate"]
-    for item in candidates:
-        verdict = verdicts.get(item.checkpoint)
-        if reason := _refusal_reason(item, verdict, passed_versions, gate_version):
-            moves.append(RequiredMove(item.version, "refused", reason))
+    candidates = [version for version in versions if version.state == "candidate"]
+    for version in candidates:
+        verdict = verdicts.get(version.checkpoint)
+        if reason := _refusal_reason(version, verdict, passed_versions, gate_version):
+            moves.append(RequiredMove(version.version, "refused", reason))
     passed_candidates = [
-        item for item in candidates if item.version in passed_versions and not item.tainted
+        version
+        for version in candidates
+        if version.version in passed_versions and not version.tainted
     ]
     if not passed_candidates:
         return moves
     newest_candidate = max(passed_candidates, key=lambda version: version.version)
     moves += [
-        RequiredMove(item.version, "parked", f"superseded by v{newest_candidate.version}")
-        for item in passed_candidates
-        if item is not newest_candidate
+        RequiredMove(version.version, "parked", f"superseded by v{newest_candidate.version}")
+        for version in passed_candidates
+        if version is not newest_candidate
     ]
     move = _move_after_gate(
         newest_candidate, verdicts[newest_candidate.checkpoint], incumbent, mode=mode
@@ -314,21 +316,22 @@ def _passed_versions(
 ) -> set[int]:
     """Return the numbers of the versions that passed the gate's current version."""
     return {
-        item.version
-        for item in versions
-        if (verdict := verdicts.get(item.checkpoint)) is not None
+        version.version
+        for version in versions
+        if (verdict := verdicts.get(version.checkpoint)) is not None
         and verdict.gate_version == gate_version
         and verdict.outcome == "passed"
     }
 
 
 def _refusal_reason(
-    item: ModelVersion, verdict: Verdict | None, passed_versions: Set[int], gate_version: str
+    version: ModelVersion, verdict: Verdict | None, passed_versions: Set[int], gate_version: str
 ) -> str:
     """Return why a candidate is refused; empty if it passed or waits for this gate's verdict."""
-    if item.tainted:
+    if version.tainted:
         return TAINTED_REASON
-    if verdict is None or verdict.gate_version != gate_version or item.version in passed_versions:
+    has_passed = version.version in passed_versions
+    if has_passed or verdict is None or verdict.gate_version != gate_version:
         return ""
     return describe_refusal(verdict)
 
@@ -344,13 +347,14 @@ def _trial_moves(
     Args:
         decided_versions: the versions that already move because their trial has ended.
     """
-    trial_versions = [item for item in versions if item.state in {"shadow", "canary"}]
+    trial_versions = [version for version in versions if version.state in {"shadow", "canary"}]
     # The newest version was trained on more data than older versions on trial.
-    if older_versions := [item for item in trial_versions if item.version < newest.version]:
+    if older_versions := [other for other in trial_versions if other.version < newest.version]:
+        reason = f"undecided, and superseded by v{newest.version}"
         return [
-            RequiredMove(item.version, "parked", f"undecided, and superseded by v{newest.version}")
-            for item in older_versions
-            if item.version not in decided_versions
+            RequiredMove(older.version, "parked", reason)
+            for older in older_versions
+            if older.version not in decided_versions
         ]
     return [] if trial_versions else [first_move]
 
@@ -388,19 +392,15 @@ def describe_refusal(verdict: Verdict) -> str:
 
 
 def _move_from_evidence(
-    item: ModelVersion, evidence: TrialResult | None, passed_versions: set[int], stable: int | None
+    version: ModelVersion, result: TrialResult | None, passed_versions: set[int], stable: int | None
 ) -> RequiredMove | None:
-    if item.state not in {"shadow", "canary"}:
+    if version.state not in {"shadow", "canary"}:
         return None
-    if item.tainted:
-        return RequiredMove(item.version, "refused", TAINTED_REASON)
-    if (
-        evidence is None
-        or evidence.finding == "undecided"
-        or evidence.incumbent not in {None, stable}
-    ):
+    if version.tainted:
+        return RequiredMove(version.version, "refused", TAINTED_REASON)
+    if result is None or result.finding == "undecided" or result.incumbent not in {None, stable}:
         return None
-    if evidence.finding == "promote" and item.version not in passed_versions:
+    if result.finding == "promote" and version.version not in passed_versions:
         return None  # the gate has changed; the version must pass the new one first
     next_states: Mapping[str, VersionState] = {
         "promote": "stable",
@@ -408,5 +408,5 @@ def _move_from_evidence(
         "exhausted": "parked",
     }
     return RequiredMove(
-        item.version, next_states[evidence.finding], evidence.reason, incumbent=evidence.incumbent
+        version.version, next_states[result.finding], result.reason, incumbent=result.incumbent
     )

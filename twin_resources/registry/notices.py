@@ -44,7 +44,7 @@ def build_notice(move: Move) -> Notice | None:
     title = f"v{move.version} of {move.author} {new_state_text}"
     is_rollback = move.to_state == "stable" and move.from_state == "retired"
     if move.from_state == "stable" and move.to_state == "refused":
-        title = f"v{move.version} of {move.author} was taken back"
+        title = f"v{move.version} of {move.author} was withdrawn"
         consequence = (
             "The base model answers again, with the author's posts. The report next to the "
             "checkpoint has all figures. `twin release` releases the version by hand."

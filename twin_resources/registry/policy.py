@@ -117,9 +117,9 @@ def _build_author_policy(
 ) -> AuthorPolicy:
     versions = registry.versions(author)
     served_by_state = {
-        item.state: _build_served_version(item, registry)
-        for item in versions
-        if not item.tainted and item.state in {"stable", "canary"}
+        version.state: _build_served_version(version, registry)
+        for version in versions
+        if not version.tainted and version.state in {"stable", "canary"}
     }
     stable = served_by_state.get("stable")
     canary = served_by_state.get("canary") if stable else None
@@ -130,17 +130,17 @@ def _build_author_policy(
     return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing))
 
 
-def _build_served_version(item: ModelVersion, registry: Registry) -> ServedVersion:
+def _build_served_version(version: ModelVersion, registry: Registry) -> ServedVersion:
     return ServedVersion(
-        version=item.version,
-        checkpoint=item.checkpoint,
-        template=item.template,
-        folder=item.folder,
-        adapter_gguf=item.adapter_gguf,
-        base=item.base,
-        base_gguf=item.base_gguf,
-        prose=registry.prose_release(item),
-        kind=item.kind,
+        version=version.version,
+        checkpoint=version.checkpoint,
+        template=version.template,
+        folder=version.folder,
+        adapter_gguf=version.adapter_gguf,
+        base=version.base,
+        base_gguf=version.base_gguf,
+        prose=registry.prose_release(version),
+        kind=version.kind,
     )
 
 

@@ -125,25 +125,25 @@ class Registry:
         return self.get(author, version)
 
     def _to_stored_path(self, path: str) -> str:
-        """Return the path as a row stores it; relative in a shared store, as homes differ."""
+        """Return the path as a row stores it; relative in a shared store, because homes differ."""
         home = f"{self.policy_path.parent}/"
         is_relative = self.state.is_shared and path.startswith(home)
         return HOME_PREFIX + path.removeprefix(home) if is_relative else path
 
-    def make_paths_relative(self, item: ModelVersion) -> None:
+    def make_paths_relative(self, version: ModelVersion) -> None:
         """Replace this host's paths in a version's row with paths relative to the home."""
-        paths = {name: getattr(item, name) for name in PATH_COLUMNS}
+        paths = {name: getattr(version, name) for name in PATH_COLUMNS}
         with self.state.transaction() as connection:
             values = {name: path and self._to_stored_path(path) for name, path in paths.items()}
-            rows.update_version(connection, item, **values)
+            rows.update_version(connection, version, **values)
 
-    def _with_local_paths(self, item: ModelVersion) -> ModelVersion:
+    def _with_local_paths(self, version: ModelVersion) -> ModelVersion:
         """Return the version with this home's paths."""
-        paths = {name: str(getattr(item, name)) for name in PATH_COLUMNS}
+        paths = {name: str(getattr(version, name)) for name in PATH_COLUMNS}
         home_paths = {name: path for name, path in paths.items() if path.startswith(HOME_PREFIX)}
-        home = self.policy_path.parent
+        home = f"{self.policy_path.parent}/"
         return replace(
-            item, **{key: f"{home}/{path[len(HOME_PREFIX) :]}" for key, path in home_paths.items()}
+            version, **{key: path.replace(HOME_PREFIX, home, 1) for key, path in home_paths.items()}
         )
 
     def authors(self) -> list[str]:
@@ -162,7 +162,7 @@ class Registry:
     def versions(self, author: str) -> list[ModelVersion]:
         """Return all versions of an author, oldest first."""
         with self.state.read_transaction() as connection:
-            return [self._with_local_paths(item) for item in rows.list_versions(connection, author)]
+            return list(map(self._with_local_paths, rows.list_versions(connection, author)))
 
     def get(self, author: str, version: int) -> ModelVersion:
         """Return one version.
@@ -175,22 +175,25 @@ class Registry:
 
     def stable_version(self, author: str) -> ModelVersion | None:
         """Return the stable version, or None if the base model with retrieval answers."""
-        return next((item for item in self.versions(author) if item.state == "stable"), None)
+        versions = self.versions(author)
+        return next((version for version in versions if version.state == "stable"), None)
 
     def find_by_checkpoint(
         self, checkpoint: str, *, author: str | None = None
     ) -> ModelVersion | None:
         """Return the version with this checkpoint hash, or None."""
         with self.state.read_transaction() as connection:
-            item = rows.find_version(connection, author=author, checkpoint=checkpoint)
-        return None if item is None else self._with_local_paths(item)
+            version = rows.find_version(connection, author=author, checkpoint=checkpoint)
+        return None if version is None else self._with_local_paths(version)
 
     def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
         """Mark a version as trained on text that was later forgotten, and stop serving it."""
         with self.state.transaction() as connection:
-            item = rows.get_version(connection, author, version)
-            rows.update_version(connection, item, tainted=True)
-            rows.record_move(connection, item, item.state, actor=actor, reason=reason, forced=False)
+            model = rows.get_version(connection, author, version)
+            rows.update_version(connection, model, tainted=True)
+            rows.record_move(
+                connection, model, model.state, actor=actor, reason=reason, forced=False
+            )
         self.publish()
         return self.get(author, version)
 
@@ -204,15 +207,15 @@ class Registry:
             MoveRefusedError: the version is not stable.
         """
         with self.state.transaction() as connection:
-            item = rows.get_version(connection, author, version)
-            if item.state != "stable":
+            model = rows.get_version(connection, author, version)
+            if model.state != "stable":
                 raise MoveRefusedError(
                     f"force the prose of v{version} of {author}",
-                    found=f"its state is {item.state}",
+                    found=f"its state is {model.state}",
                     next_step="release it first: `twin release --reason` releases its prose too",
                 )
             move = rows.record_move(
-                connection, item, "stable", actor=actor, reason=reason, forced=True
+                connection, model, "stable", actor=actor, reason=reason, forced=True
             )
         self.publish()
         return move
@@ -254,19 +257,19 @@ class Registry:
             statement = sa.select(verdicts).where(verdicts.c.author == author)
             return rows.newest_verdict(connection, statement)
 
-    def prose_release(self, item: ModelVersion) -> ProseRelease:
+    def prose_release(self, version: ModelVersion) -> ProseRelease:
         """Return whether a version's prose is released, and whether a person forced the version.
 
         The newest verdict of the version's checkpoint, under any gate version, decides.
         """
         is_forced_move = (
-            (moves.c.author == item.author)
-            & (moves.c.version == item.version)
+            (moves.c.author == version.author)
+            & (moves.c.version == version.version)
             & (moves.c.to_state == "stable")
             & moves.c.forced
         )
         with self.state.read_transaction() as connection:
-            statement = sa.select(verdicts).where(verdicts.c.checkpoint == item.checkpoint)
+            statement = sa.select(verdicts).where(verdicts.c.checkpoint == version.checkpoint)
             verdict_row = rows.newest_verdict(connection, statement)
             is_forced = connection.execute(sa.select(moves.c.number).where(is_forced_move)).first()
         release = verdict_row.prose_release if verdict_row else ProseRelease()
@@ -309,26 +312,26 @@ class Registry:
                 tainted, its checkpoint has no PASSED verdict, or another version is stable now.
         """
         with self.state.transaction() as connection:
-            item = rows.get_version(connection, author, version)
-            check_move(connection, item, to_state, force=force, gate_version=gate_version)
+            model = rows.get_version(connection, author, version)
+            check_move(connection, model, to_state, force=force, gate_version=gate_version)
             if incumbent is not None:
-                check_incumbent(connection, item, to_state, incumbent)
+                check_incumbent(connection, model, to_state, incumbent)
             if to_state == "stable":
-                successor_state = "rolled_back" if item.state == "retired" else "retired"
+                next_state = "rolled_back" if model.state == "retired" else "retired"
                 former_reason = f"v{version} became stable: {reason}"
                 for former_version in rows.list_versions(connection, author):
                     if former_version.state == "stable":
                         rows.change_state(
                             connection,
                             former_version,
-                            successor_state,
+                            next_state,
                             actor=actor,
                             reason=former_reason,
                         )
             if force:
-                rows.update_version(connection, item, forced=True)
+                rows.update_version(connection, model, forced=True)
             applied_move = rows.change_state(
-                connection, item, to_state, actor=actor, reason=reason, forced=force
+                connection, model, to_state, actor=actor, reason=reason, forced=force
             )
             if (notice := build_notice(applied_move)) is not None:
                 announce(connection, notice, at=self.state.now(connection))
@@ -343,9 +346,9 @@ class Registry:
         """
         if version is None:
             retired_versions = {
-                item.version
-                for item in self.versions(author)
-                if item.state == "retired" and not item.tainted
+                model.version
+                for model in self.versions(author)
+                if model.state == "retired" and not model.tainted
             }
             retired_in_order = [
                 move.version
@@ -432,7 +435,8 @@ def reconcile(
     def pending_moves() -> list[RequiredMove]:
         versions = registry.versions(author)
         verdicts = {
-            item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions
+            version.checkpoint: registry.verdict(version.checkpoint, gate_version)
+            for version in versions
         }
         moves = required_moves(
             versions,

@@ -58,7 +58,7 @@ def get_version(connection: sa.Connection, author: str, version: int) -> ModelVe
     for model_version in versions:
         if model_version.version == version:
             return model_version
-    known_versions = ", ".join(f"v{item.version}" for item in versions) or "none"
+    known_versions = ", ".join(f"v{model_version.version}" for model_version in versions) or "none"
     raise TwinError(
         f"find v{version} of {author}",
         found=f"versions of this author: {known_versions}",
@@ -66,18 +66,20 @@ def get_version(connection: sa.Connection, author: str, version: int) -> ModelVe
     )
 
 
-def update_version(connection: sa.Connection, item: ModelVersion, **values: Any) -> None:
+def update_version(connection: sa.Connection, version: ModelVersion, **values: Any) -> None:
     """Change columns of one version."""
     connection.execute(
         sa.update(model_versions)
-        .where(model_versions.c.author == item.author, model_versions.c.version == item.version)
+        .where(
+            model_versions.c.author == version.author, model_versions.c.version == version.version
+        )
         .values(**values)
     )
 
 
 def change_state(
     connection: sa.Connection,
-    item: ModelVersion,
+    version: ModelVersion,
     to_state: VersionState,
     *,
     actor: str,
@@ -85,13 +87,13 @@ def change_state(
     forced: bool = False,
 ) -> Move:
     """Change a version's state, and record the move."""
-    update_version(connection, item, state=to_state)
-    return record_move(connection, item, to_state, actor=actor, reason=reason, forced=forced)
+    update_version(connection, version, state=to_state)
+    return record_move(connection, version, to_state, actor=actor, reason=reason, forced=forced)
 
 
 def record_move(
     connection: sa.Connection,
-    item: ModelVersion,
+    version: ModelVersion,
     to_state: VersionState,
     *,
     actor: str,
@@ -101,9 +103,9 @@ def record_move(
     """Record a move in the history."""
     move = Move(
         0,
-        item.author,
-        item.version,
-        item.state,
+        version.author,
+        version.version,
+        version.state,
         to_state,
         actor,
         reason,

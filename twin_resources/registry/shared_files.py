@@ -110,9 +110,9 @@ def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> N
     if not has_shared_state(settings):
         return
     name = f"authors/{path.name}"
-    desired = {} if is_deleted else {name: path.read_text(encoding="utf-8")}
+    desired_files = {} if is_deleted else {name: path.read_text(encoding="utf-8")}
     with closing(State.open(settings.state_address)) as state:
-        store_files(state, desired, row_names=[name])
+        store_files(state, desired_files, row_names=[name])
 
 
 def fetch_author_files(settings: Settings) -> None:

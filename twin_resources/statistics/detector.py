@@ -21,11 +21,12 @@ its class's mean in B.
 3,000 values has no more weight than a few days of 100. f, from 1 to 4, is the variance of whole
 weeks of B divided by the variance that their days predict: moods last longer than a day. z is the
 normal deviate of t over B's days. Each class is compared with itself, because a change in the
-questions is not a change in the answers. Half of E's allowance is for a fall in a single class.
+questions is not a change in the answers. Half of the allowed false alarms are for falls in single
+classes.
 
-A must be below the tolerance even without its worst day, because one bad day is not a fall. B
-reaches back 60 days or 1,000 values, whichever is further. A reaches back 45 days or 500 values.
-The baseline therefore changes slowly, but still follows the seasons.
+A must be lower by more than the tolerance even without its worst day, because one bad day is not a
+fall. B reaches back 60 days or 1,000 values, whichever is further. A reaches back 45 days or 500
+values. The baseline therefore changes slowly, but still follows the seasons.
 
 C = 180 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): at most 5 % of homes
 without a fall raise an alarm in 5,000 values.
@@ -432,13 +433,13 @@ def _build_split_evidence(
     dates: Sequence[int],
     split: int,
     start: int,
-    log: float,
+    log_evidence: float,
     tested_classes: Collection[str],
     tolerance: float,
     min_values: int,
 ) -> StreamEvidence:
     """Return the evidence of one split, with the classes that fell."""
-    if not math.isfinite(log):
+    if not math.isfinite(log_evidence):
         return empty
     before_counts, before_totals, _ = table.before[:, start:split].sum(axis=1)
     since_counts, since_totals, _ = table.since[:, split:].sum(axis=1)
@@ -463,7 +464,7 @@ def _build_split_evidence(
         empty,
         compared=int(before_counts.sum()),
         held_to=baselines,
-        e_value=math.exp(min(log, 700.0)),
+        e_value=math.exp(min(log_evidence, 700.0)),
         since=min(day_sum.first for day_sum in own_sums),
         values=sum(day_sum.count for day_sum in own_sums),
         falls=tuple(sorted(falls, key=lambda fall: (fall.mean - fall.baseline, fall.prompt_class))),

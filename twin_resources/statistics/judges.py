@@ -65,7 +65,7 @@ def certify(
     if not differences:
         raise OutOfRangeError(
             f"certify {measure}",
-            found=f"no kind of probes for the claim {claim!r}",
+            found=f"no kind of probe for the claim {claim!r}",
             next_step="pass the differences for at least one kind of probe",
         )
     for kind, values in differences.items():
@@ -106,10 +106,10 @@ def has_lost_certificate(
     judge for which H0 is true loses its certificate with probability at most alpha.
     """
     _check_differences("the measure", "probes", differences)
-    null = (1.0 - margin) / 2.0
+    null_mean = (1.0 - margin) / 2.0
     log_wealth = INITIAL_LOG_WEALTH
     for difference in differences:
-        log_wealth = update_log_wealth(log_wealth, (1.0 - difference) / 2.0, null)
+        log_wealth = update_log_wealth(log_wealth, (1.0 - difference) / 2.0, null_mean)
         if log_mean_wealth(log_wealth) >= math.log(1.0 / alpha):
             return True
     return False

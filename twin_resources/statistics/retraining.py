@@ -5,8 +5,8 @@ better), incident and held back.
 Out of scope: reading ledger, registry and runs, starting runs, and storing the decision.
 Method: deploy/docs/architecture.md, The loop. `detector.py` raises the alarm.
 
-The same facts give the same decision and the same run key, so a repeated tick starts nothing
-twice. A decision that settles an alarm *closes* it. An alarm that only has to wait (cooldown,
+The same facts give the same decision and the same run key, so a repeated tick starts no
+second run. A decision that settles an alarm *closes* it. An alarm that only has to wait (cooldown,
 budget, automatic retraining off) stays open, and the next tick decides it again.
 """
 # pyright: strict
@@ -56,8 +56,8 @@ class AlarmContext:
         earlier_training: the earlier training run on `training_fingerprint` in words (`v4, parked,
             was trained on it`), regardless of its outcome; empty if there is none.
         raised_at: the time of the alarm, in seconds since the epoch.
-        alarmed_authors: the number of authors with an alarm within two days of it, including this
-            author.
+        alarmed_authors: the number of authors with an alarm within two days of that time,
+            including this author.
         armed_authors: the number of authors with an armed stream.
         falls: the classes that fell.
         few_readers_reason: the result of `vote_limits.unconfirmed_fall_reason`.

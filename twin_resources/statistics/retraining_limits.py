@@ -37,7 +37,7 @@ class RetrainingLimits:
         automatic: `--auto-retrain`; off by default outside the demo.
         cooldown_days: the minimum time between the starts of an author's training runs.
         runs_a_month, hours_a_month: budgets, or None for no limit.
-        new_posts, new_pairs: how many since the last training run start another run.
+        new_posts, new_pairs: the numbers since the last training run that start another run.
     """
 
     automatic: bool = False

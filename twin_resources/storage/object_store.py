@@ -112,8 +112,8 @@ def list_folders(source: object) -> list[str]:
     bucket, prefix = split_address(source)
     folder_prefix = f"{prefix}/" if prefix else ""
     with _translate_s3_errors(f"list {normalize_address(source)}"):
-        pages = s3_client().get_paginator("list_objects_v2")
-        pages = pages.paginate(Bucket=bucket, Prefix=folder_prefix, Delimiter="/")
+        paginator = s3_client().get_paginator("list_objects_v2")
+        pages = paginator.paginate(Bucket=bucket, Prefix=folder_prefix, Delimiter="/")
         entries = [entry for page in pages for entry in page.get("CommonPrefixes", ())]
     return sorted(str(entry["Prefix"])[len(folder_prefix) :].rstrip("/") for entry in entries)
 
@@ -146,8 +146,8 @@ def open_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
         TwinError: the object cannot be read.
     """
     bucket, _ = split_address(source)
-    attempted_action = f"read s3://{bucket}/{stored.key}"
-    with _translate_s3_errors(attempted_action):
+    action = f"read s3://{bucket}/{stored.key}"
+    with _translate_s3_errors(action):
         response = s3_client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
         with closing(response["Body"]) as body:
             yield cast("IO[bytes]", body)
@@ -188,35 +188,35 @@ def remove_objects(address: object) -> None:
 
 
 @contextmanager
-def _translate_s3_errors(attempted_action: str) -> Generator[None]:
-    errors: Any = import_module("botocore.exceptions")
-    transfer: Any = import_module("boto3.exceptions")
+def _translate_s3_errors(action: str) -> Generator[None]:
+    botocore_errors: Any = import_module("botocore.exceptions")
+    boto3_errors: Any = import_module("boto3.exceptions")
     try:
         yield
-    except errors.ClientError as error:
+    except botocore_errors.ClientError as error:
         response = cast("dict[str, Any]", error.response)
         code = str(response.get("Error", {}).get("Code", ""))
         if code in {"PreconditionFailed", "412", "NoSuchKey"}:
             raise ObjectChangedError(
-                attempted_action,
+                action,
                 found="it has changed since it was listed",
                 next_step="run the command again",
             ) from error
         raise TwinError(
-            attempted_action,
+            action,
             found=f"S3 returned {code or error}",
             next_step="check the bucket's name, the region and the credentials' permissions",
         ) from error
-    except (errors.BotoCoreError, errors.HTTPClientError, transfer.Boto3Error) as error:
+    except (botocore_errors.BotoCoreError, boto3_errors.Boto3Error) as error:
         raise TwinError(
-            attempted_action,
+            action,
             found=" ".join(str(error).split()),
             next_step="check AWS_ENDPOINT, the credentials and the network",
         ) from error
 
 
 def probe_prefix(source: object, *, timeout_s: float) -> str:
-    """Request at most one object under the prefix; return whether there is one, as text.
+    """Return a sentence that says whether the prefix has objects, from one listing request.
 
     Args:
         timeout_s: time limit for connecting and for the response; there are no retries.

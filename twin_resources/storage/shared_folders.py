@@ -47,7 +47,7 @@ class SharedFolders:
         """Return the names of the completely stored folders below a path."""
         return [
             name.removesuffix(f"/{FILE_LIST_NAME}")
-            for name in _find_file_lists(self._store, parent)
+            for name in _find_file_lists(self._file_store, parent)
         ]
 
     def store(self, name: str, files: Mapping[str, Path] | None = None) -> bool:
@@ -59,7 +59,7 @@ class SharedFolders:
         Raises:
             TwinError: the store cannot be written.
         """
-        store, folder = self._store, self.home / name
+        file_store, folder = self._file_store, self.home / name
         if self.contains(name):
             return False
         if files is None:
@@ -71,18 +71,18 @@ class SharedFolders:
         hash_by_path: dict[str, str] = {}
         for path, file in files.items():
             hash_by_path[path] = hash_file(file)
-            store.store_file(f"{name}/{path}", file)
+            file_store.store_file(f"{name}/{path}", file)
         with tempfile.TemporaryDirectory(prefix="twin-store-") as scratch:
             list_file = Path(scratch, FILE_LIST_NAME)
             list_file.write_text(
                 json.dumps(hash_by_path, indent=1, sort_keys=True), encoding="utf-8"
             )
-            store.store_file(f"{name}/{FILE_LIST_NAME}", list_file)
+            file_store.store_file(f"{name}/{FILE_LIST_NAME}", list_file)
         return True
 
     def contains(self, name: str) -> bool:
         """Return whether the whole folder is stored."""
-        return bool(_find_file_lists(self._store, name))
+        return bool(_find_file_lists(self._file_store, name))
 
     def remove(self, name: str) -> None:
         """Delete a stored folder.
@@ -90,7 +90,7 @@ class SharedFolders:
         Raises:
             TwinError: the store cannot be written.
         """
-        self._store.remove_folder(name)
+        self._file_store.remove_folder(name)
 
     def fetch(self, name: str) -> bool:
         """Copy a folder to its place in the home. Return False if it already exists there.
@@ -122,20 +122,20 @@ class SharedFolders:
         return True
 
     def _download_files(self, name: str, folder: Path) -> None:
-        store = self._store
-        if f"{name}/{FILE_LIST_NAME}" not in store.list_files(name):
+        file_store = self._file_store
+        if f"{name}/{FILE_LIST_NAME}" not in file_store.list_files(name):
             raise FolderNotStoredError(
                 f"fetch {name}",
                 found=f"no such folder in {self.address}",
                 next_step="set the same TWIN_STORE_URI on the host that created the folder, and "
                 "train or run `twin authors apply` there",
             )
-        with store.open_file(f"{name}/{FILE_LIST_NAME}") as stream:
+        with file_store.open_file(f"{name}/{FILE_LIST_NAME}") as stream:
             hash_by_path: dict[str, str] = json.loads(stream.read())
         for path, expected_hash in hash_by_path.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            with store.open_file(f"{name}/{path}") as stream, file.open("wb") as target:
+            with file_store.open_file(f"{name}/{path}") as stream, file.open("wb") as target:
                 shutil.copyfileobj(stream, target, _BLOCK_BYTES)
             if hash_file(file) != expected_hash:
                 raise TwinError(
@@ -145,9 +145,9 @@ class SharedFolders:
                 )
 
     @property
-    def _store(self) -> FileStore:
+    def _file_store(self) -> FileStore:
         return FileStore(self.address)
 
 
-def _find_file_lists(store: FileStore, parent: str) -> list[str]:
-    return [name for name in store.list_files(parent) if name.endswith(f"/{FILE_LIST_NAME}")]
+def _find_file_lists(file_store: FileStore, parent: str) -> list[str]:
+    return [name for name in file_store.list_files(parent) if name.endswith(f"/{FILE_LIST_NAME}")]

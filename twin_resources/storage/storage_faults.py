@@ -37,16 +37,14 @@ class StorageError(TwinError):
     remedy: ClassVar[str]
 
     @classmethod
-    def for_place(cls, place: str | Path, tried: str, detail: str = "") -> StorageError:
+    def for_place(cls, place: str | Path, action: str, detail: str = "") -> StorageError:
         """Build the error for a file, folder, database or bucket.
 
         Args:
             detail: the library's message; empty if it does not help.
         """
-        finding = cls.found_template.format(place=place)
-        return cls(
-            tried, found=f"{finding} ({detail})" if detail else finding, next_step=cls.remedy
-        )
+        cause = cls.found_template.format(place=place)
+        return cls(action, found=f"{cause} ({detail})" if detail else cause, next_step=cls.remedy)
 
 
 class DiskFullError(StorageError):
@@ -153,13 +151,13 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def translate_disk_full(tried: str, place: str | Path) -> Generator[None]:
+def translate_disk_full(action: str, place: str | Path) -> Generator[None]:
     """Convert an error of a full disk to a `DiskFullError`. Other errors pass unchanged.
 
     Use this for code that does more than store data, such as a training run or a download.
 
     Args:
-        tried: the attempted action, as in a `TwinError`.
+        action: the attempted action, as in a `TwinError`.
         place: the folder or address that was written to.
 
     Raises:
@@ -172,17 +170,17 @@ def translate_disk_full(tried: str, place: str | Path) -> Generator[None]:
     except Exception as error:
         if not is_disk_full(error):
             raise
-        raise DiskFullError.for_place(place, tried) from error
+        raise DiskFullError.for_place(place, action) from error
 
 
 @contextmanager
 def translate_storage_errors(
-    tried: str, place: str | Path, *, default: type[StorageError] | None = None
+    action: str, place: str | Path, *, default: type[StorageError] | None = None
 ) -> Generator[None]:
     """Convert a storage error to the matching `StorageError`. Other errors pass unchanged.
 
     Args:
-        tried: the attempted action, as in a `TwinError`.
+        action: the attempted action, as in a `TwinError`.
         place: the file, folder or address that is read or written, or the URL of a database.
         default: the class for an unclassified error; None passes it unchanged.
 
@@ -197,19 +195,20 @@ def translate_storage_errors(
         error_class = classify_error(error, place) or default
         if error_class is None:
             raise
-        raise error_class.for_place(place, tried, summarize_error(error)) from error
+        raise error_class.for_place(place, action, summarize_error(error)) from error
 
 
 def classify_error(error: BaseException, place: str | Path) -> type[StorageError] | None:
     """Return the class of the storage error that caused an error, or None if there is none."""
+    local_path = _local_path(place)
     for cause in _iter_causes(error):
-        local_path = _local_path(place)
         error_class = (
             _classify_errno(cause, local_path)
             or _classify_sqlite(cause, local_path)
             or _classify_postgresql(cause)
+            or _classify_message(cause)
+            or _classify_lance(cause, place)
         )
-        error_class = error_class or _classify_message(cause) or _classify_lance(cause, place)
         if error_class is not None:
             return error_class
     return None

@@ -38,7 +38,7 @@ from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import format_duration
-from twin_resources.quality.judges.voice_shown import read_checkpoint_voice_figures, render_bars
+from twin_resources.quality.judges.voice_figures import read_checkpoint_voice_figures, render_bars
 from twin_resources.settings import Settings
 
 

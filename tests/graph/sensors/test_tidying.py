@@ -1,4 +1,4 @@
-"""Test that the nightly upkeep compacts every author's tables and never waits for a lease."""
+"""Test that the nightly maintenance compacts every author's tables and never waits for a lease."""
 
 from __future__ import annotations
 

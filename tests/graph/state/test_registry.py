@@ -206,8 +206,8 @@ def test_a_release_is_withdrawn_only_after_a_later_verdict(
     assert (move.from_state, move.to_state) == ("stable", "refused")
     assert read_served_version(registry) is None
     texts = {item.title: item.text for item in queued_notices(registry.state, author="mara")}
-    assert "it recites" in texts["v1 of mara was taken back"]
-    assert "base model answers" in texts["v1 of mara was taken back"]
+    assert "it recites" in texts["v1 of mara was withdrawn"]
+    assert "base model answers" in texts["v1 of mara was withdrawn"]
     assert reconcile_all(registry) == []
     registry.move("mara", 1, "stable", actor="chris", reason="I read it", force=True)
     with pytest.raises(MoveRefusedError, match="a person released it against the gate's verdict"):

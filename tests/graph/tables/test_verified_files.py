@@ -7,8 +7,8 @@ import polars as pl
 
 from tests.graph.tables.words import sync_words
 from twin_resources.storage.state.state import State
+from twin_resources.storage.tables.maintenance import MAX_SMALL_FRAGMENTS
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.tables.upkeep import MAX_SMALL_FRAGMENTS
 
 TEXTS = {"a": "bell clock", "b": "lamp", "c": "boat oar"}
 

@@ -35,7 +35,7 @@ from twin_resources.page.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import is_service_ready, prepare_programs, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
-from twin_resources.quality.judges.voice_shown import VOICE_FIGURES_FILE, read_voice_figures
+from twin_resources.quality.judges.voice_figures import VOICE_FIGURES_FILE, read_voice_figures
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.weights.weights import prepare_base_model
 

@@ -126,7 +126,7 @@ def test_the_control_detects_another_authors_data(measured_home: GateHome) -> No
         "stays_on_topic",
         "beats_base_model",
     }
-    # the first part does not detect the fault: the version was released and is taken back
+    # the first part does not detect the fault: the version was released and is withdrawn
     moves = gate_home.registry.moves("ada")
     assert [(move.from_state, move.to_state, move.actor) for move in moves] == [
         ("candidate", "stable", "released_model"),
@@ -134,9 +134,9 @@ def test_the_control_detects_another_authors_data(measured_home: GateHome) -> No
     ]
     assert "learns_this_author" in moves[-1].reason
     policy = read_policy(gate_home.registry.policy_path)
-    assert policy.authors["ada"].stable is None, "the version was not taken back"
+    assert policy.authors["ada"].stable is None, "the version was not withdrawn"
     titles = [notice.title for notice in queued_notices(gate_home.registry.state, author="ada")]
-    assert sorted(titles) == ["v1 of ada is stable", "v1 of ada was taken back"]
+    assert sorted(titles) == ["v1 of ada is stable", "v1 of ada was withdrawn"]
 
 
 def test_training_documents_are_not_held_out(measured_home: GateHome) -> None:

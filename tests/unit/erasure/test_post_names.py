@@ -167,6 +167,6 @@ def test_an_unknown_subject_cannot_be_planned(home: Settings) -> None:
     outbox = OutboxRows(installation)
     target = plan_erasure(installation, ErasureSubject("post", "ann", "a.md"))
     assert (outbox.erase(target), outbox.find_remaining(target)) == (0, []), "without an outbox"
-    outbox.lift_tombstones(target, until=1.0)
+    outbox.limit_tombstones(target, until=1.0)
     assert not outbox_path(home).exists()
     installation.state.close()

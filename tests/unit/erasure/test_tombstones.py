@@ -161,7 +161,7 @@ def test_a_returning_reader_is_traced_from_then_on(outbox: Outbox, store: Outbox
     store.erase(ERASED_READER)
     outbox.put_scores([make_vote(3, READER, 1.0)])
     assert count_scores(outbox.path) == 0
-    store.lift_tombstones(ERASED_READER, until=NOW.timestamp())
+    store.limit_tombstones(ERASED_READER, until=NOW.timestamp())
     before, after = NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)
     outbox.put_trace(encode_spans(build_span(1, reader=READER, at=before)))
     outbox.put_trace(encode_spans(build_span(2, reader=READER, at=after)))
@@ -176,7 +176,7 @@ def test_an_answer_with_a_forgotten_passage_is_never_traced(
     chunks, traces = frozenset({"chunk-of-the-post"}), frozenset({f"{7:032x}"})
     target = post_target(AUTHOR, "tea.md", ids=chunks | traces, chunks=chunks, traces=traces)
     store.erase(target)
-    store.lift_tombstones(target, until=NOW.timestamp())
+    store.limit_tombstones(target, until=NOW.timestamp())
     later = NOW + timedelta(hours=1)
     outbox.put_trace(
         encode_spans(
@@ -193,7 +193,7 @@ def test_an_answer_of_a_forgotten_author_is_not_traced(outbox: Outbox, store: Ou
     store.erase(target)
     outbox.put_trace(encode_spans(build_span(1)))
     assert read_traces(outbox.path) == []
-    store.lift_tombstones(target, until=NOW.timestamp())
+    store.limit_tombstones(target, until=NOW.timestamp())
     outbox.put_trace(encode_spans(build_span(2, at=NOW + timedelta(seconds=1))))
     assert read_traces(outbox.path) == [2], "an author who returns is not traced"
 
@@ -267,7 +267,7 @@ def test_stored_responses_of_gateways_are_erased(
     answer("d")
     asyncio.run(recent.purge_responses(outbox))
     assert stored_answers() == ({"e"} if erased_count == 3 else {"d", "e"})
-    store.lift_tombstones(target, until=time.time())
+    store.limit_tombstones(target, until=time.time())
     answer("d" if erased_count == 3 else "f")
     asyncio.run(recent.purge_responses(outbox))
     assert stored_answers() == {"d", "e"}, "the answer to a returning reader was dropped"

@@ -128,7 +128,7 @@ def test_the_full_gate_withdraws_a_version_that_had_only_a_first_verdict(
     assert (result.withdrawn_version, author.state) == ("v1", "refused")
     assert (result.is_full_gate, result.is_newly_measured) == (True, False)
     assert result.report_path.name == f"{GATE_VERSION}.md"
-    assert "taken back: the gate refused: template_hash" in author.lines[-1]
+    assert "withdrawn: the gate refused: template_hash" in author.lines[-1]
     last_move = author.registry.moves("ada")[-1]
     assert (last_move.actor, last_move.to_state) == ("evaluation_report", "refused")
 

@@ -338,7 +338,7 @@ def test_only_moves_to_notable_states_have_a_notice(
     is_rollback = (former, state) == ("retired", "stable")
     is_withdrawn = (former, state) == ("stable", "refused")
     assert (notice.title == "mara was rolled back to v2") is is_rollback
-    assert notice.title.startswith("v2 of mara was taken back") is is_withdrawn
+    assert notice.title.startswith("v2 of mara was withdrawn") is is_withdrawn
     assert ("The base model answers again" in notice.text) is is_withdrawn
     assert notice.title.endswith(", by force") is (forced and not is_rollback)
     assert (notice.event == "rolled_back") is (is_rollback or state == "rolled_back")

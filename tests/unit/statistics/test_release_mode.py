@@ -56,7 +56,7 @@ def test_the_gate_decides_otherwise_with_a_reason() -> None:
     assert "forever (no reader gives scores)" in no_votes.reason
     slow = choose_mode(replace(FEASIBILITY, certified_claims=(), canary_values_per_day=1.0))
     assert slow.mode == "gate"
-    assert "a canary would take about 8 months, more than 14 days" in slow.reason
+    assert "a canary would take about 8 months; the limit is 14 days" in slow.reason
     too_few_readers = choose_mode(replace(FEASIBILITY, certified_claims=(), canary_reader_count=29))
     assert "29 of 30 readers needed" in too_few_readers.reason
 

@@ -165,7 +165,7 @@ def test_newer_and_damaged_files_are_errors(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(OutboxError, match="schema 99"):
+    with pytest.raises(OutboxError, match="schema version 99"):
         Outbox(path)
     damaged = tmp_path / "damaged.sqlite"
     damaged.write_bytes(b"not a database at all, but long enough to be read as one" * 20)

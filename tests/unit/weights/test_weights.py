@@ -115,7 +115,7 @@ def test_a_newer_record_is_an_error(remote_home: Settings, tmp_path: Path) -> No
     prepare_base_model(remote_home, str(folder))
     (record,) = remote_home.weights_dir.glob("*/*/base_model.json")
     record.write_text(json.dumps(json.loads(record.read_text()) | {"schema": 99}))
-    with pytest.raises(TwinError, match="schema 99"):
+    with pytest.raises(TwinError, match="schema version 99"):
         load_base_model(remote_home, str(folder))
 
 

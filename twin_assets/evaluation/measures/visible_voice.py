@@ -2,7 +2,7 @@
 
 Scope: rates of function words, sentence lengths, punctuation marks and first words for author, base
 and tuned model. Out of scope: the scores that decide (`voice_scores.py`), drawing
-(`report/plots.py`), and the record (`twin_resources/quality/judges/voice_shown.py`).
+(`report/plots.py`), and the record (`twin_resources/quality/judges/voice_figures.py`).
 
 The author's texts are cut to the lengths of answers (`cut_to_lengths`). Dagster's event log keeps
 the figures even after a post is erased. Only words that occur in half of the author's posts are
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twin_assets.evaluation.measures.measure import DocumentText, Measure, MeasureContext
-from twin_resources.quality.judges.voice_shown import Trait, VoiceFigures, VoiceHabit
+from twin_resources.quality.judges.voice_figures import Trait, VoiceFigures, VoiceHabit
 
 MIN_TEXTS = 20  # per writer; with fewer texts, nothing is shown
 MIN_DOCUMENT_SHARE = 0.5  # minimum share of the author's documents that contain a named word

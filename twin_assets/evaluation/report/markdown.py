@@ -22,7 +22,7 @@ from twin_assets.evaluation import gate
 from twin_assets.evaluation.measures import held_out_perplexity, visible_voice
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.report.plots import TITLE, draw_voice_plot
-from twin_resources.quality.judges import voice_shown
+from twin_resources.quality.judges import voice_figures
 from twin_resources.registry.moves import GateClaim, Verdict
 
 MAX_ANSWERS_SHOWN = 6  # questions with answers side by side
@@ -42,9 +42,9 @@ def write_report(
     voice = evaluation.measured.get(visible_voice.MEASURE)
     if voice is not None:
         # Other code reads these two files, so their names do not contain the gate's version.
-        path.with_name(voice_shown.VOICE_PLOT_FILE).write_text(draw_voice_plot(voice), "utf-8")
-        voice_shown.write_voice_figures(
-            path.with_name(voice_shown.VOICE_FIGURES_FILE),
+        path.with_name(voice_figures.VOICE_PLOT_FILE).write_text(draw_voice_plot(voice), "utf-8")
+        voice_figures.write_voice_figures(
+            path.with_name(voice_figures.VOICE_FIGURES_FILE),
             voice,
             author=verdict.author,
             checkpoint=evaluation.checkpoint,
@@ -57,7 +57,7 @@ def write_report(
     else:
         answers_file.unlink(missing_ok=True)  # written by an earlier evaluation of this checkpoint
     answers_link = answers_file.name if answer_rows else ""
-    plot = voice_shown.VOICE_PLOT_FILE if voice is not None else ""
+    plot = voice_figures.VOICE_PLOT_FILE if voice is not None else ""
     path.write_text(
         render_report(evaluation, verdict, plot=plot, answers=answers_link), encoding="utf-8"
     )

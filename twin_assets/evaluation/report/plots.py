@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from typing import Any, cast
 
-from twin_resources.quality.judges.voice_shown import VoiceFigures
+from twin_resources.quality.judges.voice_figures import VoiceFigures
 
 TITLE = "The voice of the author, the base model and the tuned model"
 COLOURS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}

@@ -88,7 +88,7 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
                 dataset.create_scalar_index(column, "BTREE", name=column)
         if index_names & {full_text_index, vector_index.VECTOR_INDEX, *SCALAR_INDEX_COLUMNS}:
             lease.renew()
-            # The rows become a new segment; `tables/upkeep.py` merges segments when there are many.
+            # The rows become a new segment; `tables/maintenance.py` merges many segments.
             dataset.optimize.optimize_indices(num_indices_to_merge=0)
         return tuple(sorted({index.name for index in dataset.describe_indices()}))
 

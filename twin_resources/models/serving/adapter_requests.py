@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
-from twin_resources.storage.state.lease import Lease, hold_lease, list_live_leases
+from twin_resources.storage.state.lease import Lease, hold_lease, prune_leases
 from twin_resources.storage.state.state import State
 
 POLL_INTERVAL_S = 0.5
@@ -47,7 +47,7 @@ def announce_loading(state: State, name: str) -> AbstractContextManager[Lease]:
 
 def requested_names(state: State) -> set[str]:
     """Return the names of the adapters that running processes request, such as `jane/v3`."""
-    names = list_live_leases(state, _REQUEST_PREFIX)
+    names = prune_leases(state, _REQUEST_PREFIX)
     return {name.removeprefix(_REQUEST_PREFIX).rpartition("/")[0] for name in names}
 
 
@@ -62,7 +62,7 @@ def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bo
     with closing(State.open(settings.state_address)) as state:
         idle_since = time.monotonic()
         while not is_loaded():
-            if list_live_leases(state, _LOAD_PREFIX):
+            if prune_leases(state, _LOAD_PREFIX):
                 idle_since = time.monotonic()
             elif time.monotonic() - idle_since > PICKUP_TIMEOUT_S:
                 return False

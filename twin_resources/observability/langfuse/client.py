@@ -105,12 +105,12 @@ class LangfuseClient:
         Raises:
             TraceStoreError: the server does not respond or is unhealthy.
         """
-        return self._call("GET", "/api/public/health", tried="check the health of the trace store")
+        return self._call("GET", "/api/public/health", action="check the health of the trace store")
 
     def projects(self) -> list[dict[str, Any]]:
         """Return a list with the only project of this key pair. Invalid keys raise an error."""
         return self._require_rows(
-            self._call("GET", "/api/public/projects", tried="find the project of the keys")
+            self._call("GET", "/api/public/projects", action="find the project of the keys")
         )
 
     def observations(
@@ -142,7 +142,7 @@ class LangfuseClient:
             "type": type,
             "name": name,
             "version": version,
-            "fromStartTime": "" if since is None else _format_instant(since),
+            "fromStartTime": "" if since is None else _format_timestamp(since),
             "filter": json.dumps(list(filter)) if filter else "",
             "expandMetadata": ",".join(expand_metadata),
             "fields": fields,
@@ -224,19 +224,19 @@ class LangfuseClient:
         score = {"name": name, "value": int(value) if isinstance(value, bool) else value}
         request_body = score | {key: field for key, field in optional_fields.items() if field}
         body = self._call(
-            "POST", "/api/public/scores", tried=f"write score {name!r}", json=request_body
+            "POST", "/api/public/scores", action=f"write score {name!r}", json=request_body
         )
         return str(body["id"])
 
     def delete_score(self, score_id: str) -> None:
         """Delete one score; an unknown id is not an error."""
         path = f"/api/public/scores/{quote(score_id, safe='')}"
-        self._call("DELETE", path, tried=f"delete score {score_id}")
+        self._call("DELETE", path, action=f"delete score {score_id}")
 
     def delete_dataset_item(self, item_id: str) -> None:
         """Delete one dataset item, including its entries in the runs that used it."""
         path = f"/api/public/dataset-items/{quote(item_id, safe='')}"
-        self._call("DELETE", path, tried=f"delete dataset item {item_id}")
+        self._call("DELETE", path, action=f"delete dataset item {item_id}")
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Delete traces with their observations and scores in one call; ignore unknown ids.
@@ -246,7 +246,7 @@ class LangfuseClient:
         self._call(
             "DELETE",
             "/api/public/traces",
-            tried=f"delete {len(trace_ids):,} traces",
+            action=f"delete {len(trace_ids):,} traces",
             json={"traceIds": list(trace_ids)},
         )
 
@@ -259,7 +259,7 @@ class LangfuseClient:
             TraceStoreError: the page could not be read.
         """
         action = f"read {path.rsplit('/', 1)[1]} from {self.host}"
-        body = self._call("GET", path, tried=action, params=dict(parameters))
+        body = self._call("GET", path, action=action, params=dict(parameters))
         return self._require_rows(body), str(body.get("meta", {}).get("cursor") or "")
 
     def _pages(
@@ -293,21 +293,21 @@ class LangfuseClient:
             )
         return cast(list[dict[str, Any]], rows)
 
-    def _call(self, method: str, path: str, *, tried: str, **request: Any) -> dict[str, Any]:
+    def _call(self, method: str, path: str, *, action: str, **request: Any) -> dict[str, Any]:
         import httpx
 
         try:
             response = self._send(method, path, **request)
         except httpx.HTTPError as error:
             raise TraceStoreError(
-                tried,
+                action,
                 found=f"{self.host} does not answer ({type(error).__name__}: {error})",
                 next_step="run `twin status` to check whether the trace store is running",
                 status=None,
             ) from error
         if not response.is_success:
             raise TraceStoreError(
-                tried,
+                action,
                 found=f"HTTP {response.status_code}: {response.text[:500]}",
                 next_step=_suggest_next_step(response.status_code),
                 status=response.status_code,
@@ -316,7 +316,7 @@ class LangfuseClient:
             body = response.json()
         except ValueError as error:
             raise TraceStoreError(
-                tried,
+                action,
                 found=f"a response that is not JSON: {response.text[:200]!r}",
                 next_step="check that the address belongs to a trace store, not to a web page",
                 status=response.status_code,
@@ -375,6 +375,6 @@ def _suggest_next_step(status: int) -> str:
     return "correct the request" if status < 500 else "read the trace store's log"
 
 
-def _format_instant(moment: datetime) -> str:
-    aware_moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return aware_moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _format_timestamp(time: datetime) -> str:
+    utc_time = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return utc_time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -42,7 +42,7 @@ from twin_resources.storage.storage_faults import classify_error, summarize_erro
 SCHEMA_VERSION = 2  # version 2 added tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 MAX_SCORES = 2_000_000  # about 1 GB
-# Kept short, because a reader waits for this write. The page resends a vote refused with 503.
+# Short, because a reader waits for this write. The page resends a vote that is refused with 503.
 BUSY_TIMEOUT_S = 10.0
 # No reader waits for the relay, so it checkpoints the log; the gateway does so only as a fallback.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
@@ -205,7 +205,7 @@ class Outbox:
             if version > SCHEMA_VERSION:
                 raise OutboxError(
                     f"open the outbox {path}",
-                    found=f"schema {version}; this code reads up to {SCHEMA_VERSION}",
+                    found=f"schema version {version}; this code reads up to {SCHEMA_VERSION}",
                     next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
             enable_write_ahead_log(self._connection, timeout_s=BUSY_TIMEOUT_S)
@@ -259,12 +259,12 @@ class Outbox:
                     connection,
                     (tombstones.tombstone_hash("trace", trace) for trace in erased_traces),
                 )
-                remaining = (
+                remaining_export = (
                     tombstones.remove_traces(export, erased_traces) if erased_traces else export
                 )
-                if remaining is None:
+                if remaining_export is None:
                     return
-                export = remaining
+                export = remaining_export
             export_id = hashlib.sha256(export).hexdigest()
             self._put(connection, "trace", export_id, export, priority=_TRACE_PRIORITY)
             while self._count(connection, "bytes") > self._max_trace_bytes:
@@ -399,8 +399,8 @@ class Outbox:
         )
 
     @contextmanager
-    def _write_transaction(self, tried: str) -> Generator[sqlite3.Connection]:
-        with self._translate_errors(f"{tried} in the outbox"), self._lock:
+    def _write_transaction(self, action: str) -> Generator[sqlite3.Connection]:
+        with self._translate_errors(f"{action} in the outbox"), self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -415,17 +415,19 @@ class Outbox:
             yield self._connection
 
     @contextmanager
-    def _translate_errors(self, tried: str) -> Generator[None]:
+    def _translate_errors(self, action: str) -> Generator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            tried = f"{tried} {self.path}"
-            fault = classify_error(error, self.path)
+            action = f"{action} {self.path}"
+            error_class = classify_error(error, self.path)
             storage_error = (
-                fault.for_place(self.path, tried, summarize_error(error)) if fault else None
+                error_class.for_place(self.path, action, summarize_error(error))
+                if error_class
+                else None
             )
             raise OutboxError(
-                tried,
+                action,
                 found=storage_error.found if storage_error else str(error),
                 next_step=storage_error.next_step
                 if storage_error

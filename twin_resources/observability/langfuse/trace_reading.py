@@ -271,7 +271,7 @@ def _query_parameters(trace_filter: TraceFilter, *, limit: int) -> dict[str, str
 
 
 def _build_conditions(
-    trace_filter: TraceFilter, traces: Sequence[str] = ()
+    trace_filter: TraceFilter, trace_ids: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Return the API's filter conditions, joined by AND, for fields without a query parameter."""
     conditions: list[dict[str, Any]] = [
@@ -279,9 +279,9 @@ def _build_conditions(
         for key, value in (("twin.author", trace_filter.author), ("twin.route", trace_filter.route))
         if value
     ]
-    if traces:
+    if trace_ids:
         id_condition = {"type": "stringOptions", "column": "traceId", "operator": "any of"}
-        conditions.append({**id_condition, "value": list(traces)})
+        conditions.append({**id_condition, "value": list(trace_ids)})
     return conditions
 
 
@@ -318,31 +318,31 @@ def _read_page_by_score(
 
 
 def _read_rows(
-    client: LangfuseClient, trace_filter: TraceFilter, traces: Sequence[str]
+    client: LangfuseClient, trace_filter: TraceFilter, trace_ids: Sequence[str]
 ) -> list[TraceRow]:
-    """Return the matching answers of these traces, in the order of `traces`."""
-    if not traces:
+    """Return the matching answers of these traces, in the order of `trace_ids`."""
+    if not trace_ids:
         return []
     rows = client.observations(
         type="GENERATION",
         version=trace_filter.version,
-        filter=_build_conditions(trace_filter, traces),
+        filter=_build_conditions(trace_filter, trace_ids),
         fields=LISTED_FIELD_GROUPS,
     )
     row_by_trace = {str(row["traceId"]): row for row in rows}
     scores = _read_scores(client, list(row_by_trace))
     return [
-        build_trace_row(row_by_trace[trace], scores.get(trace, ()))
-        for trace in traces
-        if trace in row_by_trace
+        build_trace_row(row_by_trace[trace_id], scores.get(trace_id, ()))
+        for trace_id in trace_ids
+        if trace_id in row_by_trace
     ]
 
 
-def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:
+def _read_scores(client: LangfuseClient, trace_ids: Sequence[str]) -> dict[str, tuple[Score, ...]]:
     scores_by_trace: dict[str, list[Score]] = defaultdict(list)
-    trace_ids = list(dict.fromkeys(traces))
-    for start in range(0, len(trace_ids), IDS_PER_REQUEST):
-        for score in client.scores(trace_id=trace_ids[start : start + IDS_PER_REQUEST]):
+    distinct_ids = list(dict.fromkeys(trace_ids))
+    for start in range(0, len(distinct_ids), IDS_PER_REQUEST):
+        for score in client.scores(trace_id=distinct_ids[start : start + IDS_PER_REQUEST]):
             metadata = stringify_metadata(score.get("metadata"))
             scores_by_trace[score_trace_id(score)].append(
                 Score(

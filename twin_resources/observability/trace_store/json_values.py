@@ -2,7 +2,7 @@
 
 Scope: the wire format of one value, and flattening and parsing metadata.
 Out of scope: the fields of observations and scores.
-Source of the behaviour: the public API of Langfuse 4.16.0, recorded in `langfuse-golden`.
+Source of the behavior: the public API of Langfuse 4.16.0, recorded in `langfuse-golden`.
 """
 # pyright: strict
 
@@ -21,17 +21,17 @@ def format_timestamp(milliseconds: int | None) -> str | None:
     """Convert Unix milliseconds to ISO 8601 (`2026-11-20T06:52:02.316Z`)."""
     if milliseconds is None:
         return None
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
+    utc_time = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return f"{utc_time:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
-def parse_timestamp_ms(moment: str) -> int:
+def parse_timestamp_ms(text: str) -> int:
     """Convert ISO 8601 (UTC if no zone is given) to Unix milliseconds, rounded down.
 
     Raises:
         ValueError: the text is not a date.
     """
-    timestamp = datetime.fromisoformat(moment.strip())
+    timestamp = datetime.fromisoformat(text.strip())
     if timestamp.tzinfo is None:
         timestamp = timestamp.replace(tzinfo=UTC)
     return math.floor(timestamp.timestamp() * 1000 + 1e-6)

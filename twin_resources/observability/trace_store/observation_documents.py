@@ -2,7 +2,7 @@
 
 Scope: the field groups, and the representation of absent values in each group.
 Out of scope: mapping spans to observations (`observations.py`), filters and paging (`queries.py`).
-Source of the behaviour: recorded responses of the public API of Langfuse 4.16.0.
+Source of the behavior: recorded responses of the public API of Langfuse 4.16.0.
 """
 # pyright: strict
 

@@ -2,7 +2,7 @@
 
 Scope: the validation of a posted score, and a score's fields and field groups.
 Out of scope: filters and paging (`queries.py`), storage.
-Source of the behaviour: recorded `POST /scores` and `GET /v3/scores` of Langfuse 4.16.0.
+Source of the behavior: recorded `POST /scores` and `GET /v3/scores` of Langfuse 4.16.0.
 """
 # pyright: strict
 

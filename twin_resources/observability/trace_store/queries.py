@@ -3,7 +3,7 @@
 Scope: parameters, cursors, the API's error messages, and SQL conditions.
 Out of scope: running SQL (`trace_tables.py`), the grammar of the `filter` parameter
 (`filters.py`).
-Source of the behaviour: recorded responses of the public API of Langfuse 4.16.0.
+Source of the behavior: recorded responses of the public API of Langfuse 4.16.0.
 """
 # pyright: strict
 
@@ -163,8 +163,8 @@ def _build_cursor_conditions(
     text = values_by_name["cursor"].replace("-", "+").replace("_", "/").rstrip("=")
     try:
         position = json.loads(base64.b64decode(text + "=" * (-len(text) % 4)))
-        moment, *ids = (position[field] for field in columns_by_field)
-        values = (parse_timestamp_ms(moment), *map(str, ids))
+        timestamp, *ids = (position[field] for field in columns_by_field)
+        values = (parse_timestamp_ms(timestamp), *map(str, ids))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = "Invalid cursor format"
         raise RequestRefusedError(400, message, "InvalidRequestError") from error

@@ -76,7 +76,7 @@ class TraceTables:
         if version > SCHEMA_VERSION:
             raise TwinError(
                 f"open the trace store {path}",
-                found=f"schema {version}; this code reads up to {SCHEMA_VERSION}",
+                found=f"schema version {version}; this code reads up to {SCHEMA_VERSION}",
                 next_step="update llm-twin, or set a different home with TWIN_HOME",
             )
         if version < SCHEMA_VERSION:
@@ -108,21 +108,21 @@ class TraceTables:
 
     def put_observations(self, observations: Sequence[Observation]) -> None:
         """Insert rows, or replace rows with the same trace and id, keeping the old `created_ms`."""
-        rows = [_encode_row(item, _OBSERVATION_FIELDS) for item in observations]
+        rows = [_encode_row(record, _OBSERVATION_FIELDS) for record in observations]
         self._upsert(
-            "observations", _OBSERVATION_FIELDS, rows, fixed=("trace_id", "id", "created_ms")
+            "observations", _OBSERVATION_FIELDS, rows, keep=("trace_id", "id", "created_ms")
         )
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
         """Insert rows, or replace rows with the same id, keeping `_FIRST_SCORE_FIELDS`."""
-        rows = [_encode_row(item, _SCORE_FIELDS) for item in scores]
-        self._upsert("scores", _SCORE_FIELDS, rows, fixed=_FIRST_SCORE_FIELDS)
+        rows = [_encode_row(record, _SCORE_FIELDS) for record in scores]
+        self._upsert("scores", _SCORE_FIELDS, rows, keep=_FIRST_SCORE_FIELDS)
 
     def _upsert(
-        self, table: str, columns: Sequence[str], rows: Sequence[Any], *, fixed: Collection[str]
+        self, table: str, columns: Sequence[str], rows: Sequence[Any], *, keep: Collection[str]
     ) -> None:
-        """Insert rows; in a row that exists, replace the columns that are not in `fixed`."""
-        updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in fixed)
+        """Insert rows; in a row that exists, replace the columns that are not in `keep`."""
+        updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in keep)
         sql = (
             f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))}) "
             f"ON CONFLICT DO UPDATE SET {updates}"
@@ -202,8 +202,8 @@ class TraceTables:
         self._connection().execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
 
 
-def _encode_row(item: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
-    values = vars(item)
+def _encode_row(record: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
+    values = vars(record)
     for field_name in _NESTED.keys() & values.keys():
         values = values | vars(values[field_name])
     return tuple(

@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import digest
 
 JUDGE_VERSION = "entailment-1"
-# Excludes code and pickles. Subfolders are included because they may configure pooling.
+# The patterns exclude code and pickles. They match in subfolders, which may configure pooling.
 MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 # Tokens per padded pair. Fixed lengths make a score independent of other pairs.
 PADDED_LENGTHS = (64, 128, 256, 512)
@@ -50,7 +50,7 @@ class EntailmentModel:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         self.name = f"entailment by {name or model_folder}"
-        attempted_action = f"load the entailment model {name or model_folder}"
+        action = f"load the entailment model {name or model_folder}"
         try:
             model: Any = AutoModelForSequenceClassification.from_pretrained(
                 model_folder, use_safetensors=True, dtype=torch.float32
@@ -58,14 +58,12 @@ class EntailmentModel:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model_folder)
         except (OSError, ValueError) as error:
             raise TwinError(
-                attempted_action,
+                action,
                 found=str(error).splitlines()[0],
                 next_step="set TWIN_NLI_MODEL to the folder or hub id of a sequence classification "
                 "model with safetensors, or unset it",
             ) from error
-        self._entailment_index = _find_entailment_index(
-            model.config.id2label, attempted_action=attempted_action
-        )
+        self._entailment_index = _find_entailment_index(model.config.id2label, action=action)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model: Any = model.eval().to(self._device)
         self._max_tokens = min(
@@ -182,12 +180,12 @@ def _hash_model_files(folder: Path) -> str:
     return files_digest.hexdigest()
 
 
-def _find_entailment_index(labels: dict[int, str], *, attempted_action: str) -> int:
+def _find_entailment_index(labels: dict[int, str], *, action: str) -> int:
     """Return the index of the only label whose name starts with `entail`."""
     indexes = [index for index, label in labels.items() if label.casefold().startswith("entail")]
     if len(indexes) != 1:
         raise TwinError(
-            attempted_action,
+            action,
             found=f"labels {', '.join(labels.values())}; exactly one must be named entailment",
             next_step="correct the label names under id2label in the model's config.json, or set "
             "TWIN_NLI_MODEL to a different model",

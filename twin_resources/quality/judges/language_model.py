@@ -7,7 +7,7 @@ model (`terms.py`), the certificate (`statistics/judges.py`).
 The model sees the question, passages and answer, but not the version, route or time. Each request
 contains one answer instead of two, because language models prefer the first of two
 (https://arxiv.org/abs/2306.05685, section 3.3). The order depends only on the texts, so no version
-comes first, and a provider whose ratings drift during the batch favours no version. A batch is sent
+comes first, and a provider whose ratings drift during the batch favors no version. A batch is sent
 only if the account can pay for all of it: partial ratings are useless, and the next attempt would
 pay for them again.
 """

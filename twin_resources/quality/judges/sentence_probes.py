@@ -64,7 +64,7 @@ _NUMBER_WORD_TEXT = (
 )
 _NUMBER_WORDS: Sequence[str] = _NUMBER_WORD_TEXT.split()
 _NUMBER_WORD = re.compile(rf"(?i)\b(?:{'|'.join(_NUMBER_WORDS)})\b")
-_NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{3,}\b")  # a capitalised word inside a sentence
+_NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{3,}\b")  # a capitalized word inside a sentence
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Extract style features: character n-grams of a text with topical words masked.
 
-Scope: normalising, masking, cutting texts to one length, the feature matrix.
+Scope: normalizing, masking, cutting texts to one length, the feature matrix.
 Out of scope: the classifier (`voice.py`).
 Method: character n-grams for authorship, Stamatatos, 2013,
 https://doi.org/10.2139/ssrn.4208157; masking topical words first, Stamatatos, 2017
@@ -56,7 +56,7 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
 def mask_words(text: str, kept_words: Collection[str]) -> str:
     """Return the text on one line, masking numbers and all words that are not in `kept_words`.
 
-    A masked word becomes `x` or, if capitalised, `X`. A number becomes `0`.
+    A masked word becomes `x` or, if capitalized, `X`. A number becomes `0`.
     """
 
     def replace_word(match: re.Match[str]) -> str:

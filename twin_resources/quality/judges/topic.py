@@ -58,11 +58,11 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
             closer to their own passages than to others.
     """
     calibration_pairs = list(pairs[:MAX_PAIRS])
-    attempted_action = "calibrate the topic score"
+    action = "calibrate the topic score"
     document_count = len({pair.document_id for pair in calibration_pairs})
     if len(calibration_pairs) < MIN_PAIRS or document_count < 2:
         raise JudgeUnavailableError(
-            attempted_action,
+            action,
             found=f"{len(calibration_pairs)} training pairs from {document_count} documents",
             next_step=f"import more posts: at least {MIN_PAIRS} pairs from two documents",
         )
@@ -82,7 +82,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
     own_mean = sum(own_cosines) / len(calibration_pairs)
     if own_mean - unrelated_mean < MIN_GAP:
         raise JudgeUnavailableError(
-            attempted_action,
+            action,
             found=f"questions are as close to other passages ({unrelated_mean:.3f}) as to their "
             f"own ({own_mean:.3f})",
             next_step="check instruction_dataset: its questions do not seem to match its answers",

@@ -44,7 +44,7 @@ BASE_MODEL = "base model"
 MIN_TEXTS = 40  # windows per side
 MAX_TEXTS = 600  # windows per source
 FOLDS = 5
-INVERSE_REGULARISATION = 10.0  # scikit-learn's C
+INVERSE_REGULARIZATION = 10.0  # scikit-learn's C
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def _fit(features: Any, labels: Any, sample_weights: Any) -> tuple[Any, float]:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    model: Any = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=1000)
-    # One step is too short to parallelise: two busy-waiting threads take 6 CPU s instead of .2.
+    model: Any = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=1000)
+    # One step is too short to parallelize: two busy-waiting threads take 6 CPU s instead of .2.
     with threadpool_limits(1):
         model.fit(features, labels, sample_weight=sample_weights)
     return model.coef_[0], float(model.intercept_[0])

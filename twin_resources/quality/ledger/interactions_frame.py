@@ -139,13 +139,13 @@ def _scores_by_trace(connection: sa.Connection, author: str) -> pl.DataFrame:
     import polars as pl
 
     table = ledger_tables.scores
-    strings = ("trace_id", "kind", "stream", "role", "reader", "text")
+    text_columns = ("trace_id", "kind", "stream", "role", "reader", "text")
     rows = connection.execute(
-        sa.select(*(table.c[name] for name in strings), table.c.value)
+        sa.select(*(table.c[name] for name in text_columns), table.c.value)
         .where(table.c.author == author, table.c.status.in_((*_COUNTED_STATUSES, "kept")))
         .order_by(table.c.given_ms, table.c.id)
     )
-    schema = {**dict.fromkeys(strings, pl.String), "value": pl.Float64}
+    schema = {**dict.fromkeys(text_columns, pl.String), "value": pl.Float64}
     scores = pl.DataFrame(rows.all(), schema, orient="row")
     value, reader = pl.col("value"), pl.col("reader")
     # Other streams do not measure whether an answer is good. An edit has no stream.

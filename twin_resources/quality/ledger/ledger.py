@@ -154,7 +154,7 @@ class Ledger:
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                report.problem = sync_steps.find_clock_problem(
+                report.problem = sync_steps.check_clock(
                     self.state, now_ms, trust_after_ms=int(self.rules.clock_trust_s * 1000)
                 )
                 if not report.problem:

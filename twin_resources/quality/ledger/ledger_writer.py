@@ -38,10 +38,10 @@ LISTING_COLUMNS = {
     SCORES: (ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
     TRACES: (ledger_tables.traces.c.trace_id, ledger_tables.traces.c.started_ms),
 }
-_CHUNK = 500  # bound parameters per statement
+_BATCH_SIZE = 500  # bound parameters per statement
 _MAX_ROWS_PER_CALL = 2000
 # A later change does not reopen a row with one of these statuses.
-_FINAL = ("settled", "beside", "late", "capped", "beyond", "new")
+_FINAL_STATUSES = ("settled", "beside", "late", "capped", "beyond", "new")
 
 
 @dataclass
@@ -108,9 +108,9 @@ class LedgerWriter:
         new_ids = [trace_id for trace_id in rows_by_id if trace_id not in stored_rows]
         self.report.new_traces += len(new_ids)
         table = ledger_tables.scores
-        for chunk in ledger_tables.split_into_batches(new_ids, _CHUNK):
+        for batch in ledger_tables.split_into_batches(new_ids, _BATCH_SIZE):
             waiting_rows = connection.execute(
-                sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
+                sa.select(table).where(table.c.trace_id.in_(batch), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
             completed_rows = [
                 self._complete(dict(row), rows_by_id[row["trace_id"]]) for row in waiting_rows
@@ -146,7 +146,7 @@ class LedgerWriter:
             updated_row = self._complete(row | original_fields, trace)
             if _has_same_content(stored_row, updated_row):
                 continue
-            if stored_row["status"] in _FINAL or stored_row["sequence"] is not None:
+            if stored_row["status"] in _FINAL_STATUSES or stored_row["sequence"] is not None:
                 if updated_row["kind"] == OTHER:
                     continue  # the name is no longer mapped, but the final value stays
                 content = {name: updated_row[name] for name in ("value", "text", "updated_ms")}
@@ -240,11 +240,11 @@ class LedgerWriter:
             is_in_window &= table.c.status != "deleted"
         stored_ids = connection.execute(sa.select(id_column).where(is_in_window)).scalars()
         missing_ids = [stored_id for stored_id in stored_ids if stored_id not in returned_ids]
-        for chunk in ledger_tables.split_into_batches(missing_ids, _CHUNK):
+        for batch in ledger_tables.split_into_batches(missing_ids, _BATCH_SIZE):
             if kind == TRACES:
-                connection.execute(sa.delete(table).where(id_column.in_(chunk)))
+                connection.execute(sa.delete(table).where(id_column.in_(batch)))
             else:
-                update = sa.update(table).where(id_column.in_(chunk))
+                update = sa.update(table).where(id_column.in_(batch))
                 connection.execute(update.values(status="deleted", text=""))
         self.report.deleted_scores += len(missing_ids) if kind == SCORES else 0
 
@@ -274,8 +274,8 @@ def _rows_by_id(
     """Return id → row, without the texts of traces."""
     columns = [column for column in table.c if column.name not in ("question", "answer")]
     row_by_id: dict[str, dict[str, Any]] = {}
-    for chunk in ledger_tables.split_into_batches(ids, _CHUNK):
-        rows = connection.execute(sa.select(*columns).where(table.c[name].in_(chunk)))
+    for batch in ledger_tables.split_into_batches(ids, _BATCH_SIZE):
+        rows = connection.execute(sa.select(*columns).where(table.c[name].in_(batch)))
         row_by_id |= {row[name]: dict(row) for row in rows.mappings()}
     return row_by_id
 

@@ -39,7 +39,7 @@ class ListPages:
         kind: `scores` or `traces`.
         time_field: the name of the field with a row's time.
         base_parameters: the parameters of every request.
-        page_rows: the number of rows in a full page.
+        page_size: the number of rows in a full page.
     """
 
     client: PageClient
@@ -47,7 +47,7 @@ class ListPages:
     path: str
     time_field: str
     base_parameters: Mapping[str, str]
-    page_rows: int
+    page_size: int
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
         window = self._bound("from", since_ms) | self._bound("to", until_ms)
@@ -60,7 +60,7 @@ class ListPages:
 
     def _page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
         """Request one page with these parameters and the base parameters."""
-        request_parameters = {**self.base_parameters, **parameters, "limit": str(self.page_rows)}
+        request_parameters = {**self.base_parameters, **parameters, "limit": str(self.page_size)}
         return self.client.page(self.path, request_parameters)
 
     def fetch_traces_by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:

@@ -92,7 +92,7 @@ class PagedFeed:
                 if until_ms - since_ms > 1:
                     state = self._commit([], replace(state, span_ms=(until_ms - since_ms) // 2))
                 elif budget.remaining():
-                    # An outage fails here too, so that it skips nothing.
+                    # During an outage, this read fails too, so nothing is skipped.
                     self._read_page(until_ms, until_ms + 1, "", budget)
                     self.writer.report.unread_items.append(
                         f"{format_timestamp(since_ms)}: {error.found}"
@@ -147,10 +147,10 @@ class PagedFeed:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
 
-    def _grow_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
-        """Return the next length after a window that fitted: double, or less if it was dense."""
+    def _grow_span_ms(self, state: FeedState, until_ms: int, row_count: int) -> int:
+        """Return the next length after a window that fits: double, or less if it was dense."""
         length = until_ms - state.frontier_ms
-        fill_ratio = rows / (self.pages.page_rows * WINDOW_PAGES)
+        fill_ratio = row_count / (self.pages.page_size * WINDOW_PAGES)
         grown_length = int(length * min(2.0, 0.8 / max(fill_ratio, 0.4)))
         # The goal may have shortened the window.
         min_length = state.span_ms if fill_ratio < 0.4 else 1
@@ -165,7 +165,7 @@ class PagedFeed:
         length, oldest_ms = until_ms - since_ms, self.pages.get_time_ms(rows[-1])
         if oldest_ms <= since_ms:
             return 1
-        pages = len(rows) / max(self.pages.page_rows, 1)
+        pages = len(rows) / max(self.pages.page_size, 1)
         fitting_length = int((until_ms - oldest_ms) * WINDOW_PAGES / max(pages, 1.0))
         return max(1, min(length // 2, max(fitting_length, 1), oldest_ms - since_ms))
 

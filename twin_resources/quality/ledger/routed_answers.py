@@ -111,8 +111,8 @@ def count_routed_answers(
 
 def month_start(now: datetime | None = None) -> datetime:
     """Return 00:00 UTC on the first day of the month."""
-    moment = (now or datetime.now(UTC)).astimezone(UTC)
-    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    utc_now = (now or datetime.now(UTC)).astimezone(UTC)
+    return utc_now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def estimate_savings_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]:

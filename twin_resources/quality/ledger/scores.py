@@ -1,7 +1,7 @@
 """Convert a score into a row of the ledger, and decide whether the score may count.
 
 Scope: API score → row, its kind (vote, edit, comparison, judgement, other), its author and
-reader, the stream in which it counts, and the reasons why a score never counts.
+reader, the stream in which it counts, and the reasons for never counting a score.
 Out of scope: reading scores (`paged_feed.py`), settling them (`settlement.py`), an author's
 settings for a name (`authors/score_settings.py`).
 
@@ -171,9 +171,9 @@ def _find_annotator(score: Mapping[str, Any]) -> str:
     return f"{str(score.get('source') or 'api').lower()}:{person}" if person else ""
 
 
-def _parse_given_ms(moment: object, default: int) -> int:
+def _parse_given_ms(timestamp: object, default: int) -> int:
     try:
-        return parse_timestamp_ms(str(moment)) if moment else default
+        return parse_timestamp_ms(str(timestamp)) if timestamp else default
     except ValueError:
         return default
 

@@ -109,8 +109,8 @@ def settle(
     Args:
         report: the report that counts settled and unsettled values.
         frontier_ms: the time before which all scores were read.
-        day_closing: `at_once` closes a reader-day at its first vote. Demonstrations and tests use
-            it, because each of their readers gives one score.
+        day_closing: `at_once` closes a reader-day at its first vote. The demo and tests use it,
+            because each of their readers gives one score.
     """
     before_day = 2**31 - 1 if day_closing == "at_once" else frontier_ms // DAY_MS
     _settle_judgements(connection, report, before_day, now_ms)
@@ -190,9 +190,9 @@ def _group_by_status(
         _NewReaders.from_ledger(connection, author, stream) if day_closing == "daily" else None
     )
     for day, group in groupby(days, key=attrgetter("day")):
-        days_of_day = list(group)
+        reader_days = list(group)
         known_reader_days, new_reader_days = (
-            (days_of_day, []) if new_readers is None else new_readers.split_new_readers(days_of_day)
+            (reader_days, []) if new_readers is None else new_readers.split_new_readers(reader_days)
         )
         is_admitted = admit_reader_days(
             [reader_day.reader for reader_day in known_reader_days], counts_by_reader
@@ -262,16 +262,16 @@ class _NewReaders:
         )
 
     def split_new_readers(
-        self, reader_days_of_day: Sequence[ReaderDay]
+        self, reader_days: Sequence[ReaderDay]
     ) -> tuple[list[ReaderDay], list[ReaderDay]]:
         """Split one day's reader-days into those that may settle and those above the limit."""
-        day = reader_days_of_day[0].day
+        day = reader_days[0].day
         start_day = day - NEW_READER_DAYS
         if start_day < self.stream_start_day:  # a new stream has no earlier readers
-            return list(reader_days_of_day), []
+            return list(reader_days), []
         new_reader_days = [
             reader_day
-            for reader_day in reader_days_of_day
+            for reader_day in reader_days
             if self.first_day_by_reader.get(reader_day.reader, day) > start_day
         ]
         earlier_sizes = [
@@ -280,12 +280,12 @@ class _NewReaders:
             if day - DAY_LIMIT_WINDOW_DAYS <= size_day < day
         ]
         limit = max_new_reader_values(
-            len(reader_days_of_day) - len(new_reader_days),
+            len(reader_days) - len(new_reader_days),
             median(earlier_sizes) if earlier_sizes else 0.0,
         )
         unsettled_days = new_reader_days[limit:]
         return [
-            reader_day for reader_day in reader_days_of_day if reader_day not in unsettled_days
+            reader_day for reader_day in reader_days if reader_day not in unsettled_days
         ], unsettled_days
 
 

@@ -1,4 +1,4 @@
-"""Look up traces, read days again, and limit what a clock or the request limit allows.
+"""Look up traces, read past days again, check the clock and count requests.
 
 Scope: look-ups, passes over the last days, the clock, requests per minute.
 Out of scope: pages (`list_pages.py`), windows (`paged_feed.py`), storing (`ledger_writer.py`).
@@ -42,20 +42,20 @@ def look_up_traces(
     # Traces that our own scores refer to come first.
     ordered_ids = sorted(writer.unknown_traces, key=lambda id_: (writer.unknown_traces[id_], id_))
     trace_ids = ordered_ids[: _MAX_LOOK_UPS * _IDS_PER_REQUEST]
-    chunks = list(ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST))
-    while chunks and budget.remaining():
-        chunk = chunks.pop(0)
+    batches = list(ledger_tables.split_into_batches(trace_ids, _IDS_PER_REQUEST))
+    while batches and budget.remaining():
+        batch = batches.pop(0)
         budget.spend()
         try:
-            rows = pages.fetch_traces_by_id(chunk, since_ms)
+            rows = pages.fetch_traces_by_id(batch, since_ms)
         except TraceStoreError as error:
             if not error.is_server_error:
                 raise
-            if len(chunk) > 1:
-                halves = ledger_tables.split_into_batches(chunk, (len(chunk) + 1) // 2)
-                chunks = [*halves, *chunks]
+            if len(batch) > 1:
+                halves = ledger_tables.split_into_batches(batch, (len(batch) + 1) // 2)
+                batches = [*halves, *batches]
             else:
-                writer.report.unread_items.append(f"{chunk[0]}: {error.found}")
+                writer.report.unread_items.append(f"{batch[0]}: {error.found}")
             continue
         with writer.transaction() as connection:
             writer.put_traces(connection, rows)
@@ -96,8 +96,8 @@ def reconcile(
     return state.frontier_ms < state.began_ms
 
 
-def find_clock_problem(state: State, now_ms: int, *, trust_after_ms: int) -> str:
-    """Describe why this machine's clock is not trusted, or return an empty string.
+def check_clock(state: State, now_ms: int, *, trust_after_ms: int) -> str:
+    """Record this machine's time; return why its clock is not trusted, or an empty string.
 
     A clock that advanced by more than six hours since the last check is trusted once it has stayed
     ahead for `trust_after_ms`. A clock that is ahead for one tick therefore moves no frontier and

@@ -4,7 +4,7 @@ Scope: the choice of mode with its reason, the paired values of a canary, the ru
 trial, and the description of a trial's progress.
 Out of scope: the test (`statistics/promotion.py`), the moves (`registry/moves.py`).
 Method: `statistics/promotion.py`. A version is parked if the trial is undecided when the prompts or
-days are used up. A parked version has not necessarily done harm.
+days are used up. Parking does not show that the version is worse.
 """
 # pyright: strict
 
@@ -108,7 +108,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
         )
         return ModeChoice("canary", reason, pairs, days)
     gate_reason = (
-        f"a canary would take {duration_text}, more than {MAX_CANARY_DAYS:.0f} days"
+        f"a canary would take {duration_text}; the limit is {MAX_CANARY_DAYS:.0f} days"
         if days > MAX_CANARY_DAYS
         else f"a canary would get {feasibility.canary_reader_count} of {MIN_READERS} readers needed"
     )
@@ -122,7 +122,7 @@ def pair_canary_values(
 
     Each incumbent value is used once, for the next canary value of its class. A canary value
     without an unused incumbent value gives no pair. A pair has the sequence number of its canary
-    value, so that a replayed pair is recognised.
+    value, so that a replayed pair is recognized.
 
     Args:
         values: the settled values of one author and stream in order, for both versions: sequence

@@ -1,4 +1,4 @@
-"""Summarise a release round as plain values for metadata.
+"""Summarize a release round as plain values for metadata.
 
 Scope: the mode, the moves and the evidence in words and numbers, for the asset, the sensor and the
 job.

@@ -69,7 +69,7 @@ class AlarmRecord:
 def record_alarm(
     connection: sa.Connection, evidence: StreamEvidence, *, threshold: float, at: float
 ) -> None:
-    """Store the alarm that this evidence raises, and send at most one notice per stream and day.
+    """Store the alarm that this evidence raises, and queue at most one notice per stream and day.
 
     Args:
         threshold: the threshold that the evidence reached.

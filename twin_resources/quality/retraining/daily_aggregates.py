@@ -20,10 +20,10 @@ VALUES_PER_DAY = 10  # values per day if each value is settled at once
 
 def find_streams(connection: sa.Connection, author: str, version: str) -> set[str]:
     """Return the streams in which a version has a settled value."""
-    is_of_version = (settled.c.author == author) & (settled.c.version == version)
-    return set(
-        connection.execute(sa.select(settled.c.stream).where(is_of_version).distinct()).scalars()
+    query = sa.select(settled.c.stream).where(
+        settled.c.author == author, settled.c.version == version
     )
+    return set(connection.execute(query.distinct()).scalars())
 
 
 def sum_by_day(

@@ -47,7 +47,8 @@ from twin_resources.storage.state.failure_isolation import isolate_failure
 # Dagster's daemon aborts a tick after 60 s and loses its decisions. A read of the trace store may
 # take 25 s (`LedgerRules`).
 TICK_SECONDS = 45.0
-# A fall within a month of a release is attributed to it, and an earlier version answers at once.
+# A fall within a month of a release is attributed to the release, and an earlier version answers
+# at once.
 RECENT_RELEASE_DAYS = 30.0
 
 
@@ -91,13 +92,12 @@ class _TickProcessor:
                 if has_more:
                     self.tick.notes.append(f"{author}: {days:,} days checked; more are waiting")
 
-    def _until_deadline(self, authors: Sequence[str], waiting: str) -> Iterator[str]:
+    def _until_deadline(self, authors: Sequence[str], work: str) -> Iterator[str]:
         """Yield authors while there is time, and add a note with the number of the others."""
         for index, author in enumerate(authors):
             if self.loop.clock() >= self.deadline:
                 self.tick.notes.append(
-                    f"no time left: {waiting} of {len(authors) - index} authors wait for the next "
-                    "tick"
+                    f"no time left: {work} of {len(authors) - index} authors wait for the next tick"
                 )
                 return
             yield author

@@ -73,8 +73,8 @@ def check_new_days(
         last_read, checked_days = 0 if position is None else int(position.read_to), 0
         last_sequence = ledger_tables.find_last_sequence(connection, author)
         if position is None or position.version != version:  # only the answering version is watched
-            is_of_author = watches.c.author == author
-            connection.execute(sa.update(watches).where(is_of_author).values(armed=False))
+            author_watches = sa.update(watches).where(watches.c.author == author)
+            connection.execute(author_watches.values(armed=False))
         elif last_read >= last_sequence and set(position.streams) <= {
             watch.stream for watch in current_evidence(connection, author).get(author, [])
         }:

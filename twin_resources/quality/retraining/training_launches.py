@@ -43,7 +43,7 @@ LOOK_BACK_DAYS = 400  # to find the last training run; the cooldown begins when 
 RETRY_AFTER_S = 300.0  # between attempts; a missing service may be available again
 
 
-# Returns the launches that can start, and a line for each of the others.
+# A function that returns the launches that can start, and a line for each of the others.
 LaunchSelector = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
 
 
@@ -86,7 +86,7 @@ class LoopTick:
 
 
 def settle_finished(loop: RetrainingLoop, *, now: float) -> list[str]:
-    """Store the outcomes of unfinished retrainings' runs.
+    """Store the outcome of each retraining whose run has ended, or prepare its next attempt.
 
     Returns:
         A line for each retraining that ended or could not be settled yet.
@@ -244,8 +244,8 @@ def _describe_request(retraining: Retraining) -> str:
     return f"Requested by {requester}: {reason}. " if requester and reason else ""
 
 
-def _to_timestamp(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
+def _to_timestamp(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
 def training_usage(loop: RetrainingLoop, author: str, *, now: float) -> TrainingUsage:

@@ -32,7 +32,8 @@ class SourcesState:
     Attributes:
         number: the number of changes launched so far.
         mark: the fingerprint of the sources at the last decision.
-        attempt: the number of the attempt to import this state; 0 if it was imported otherwise.
+        attempt: the number of the attempt to import this state; 0 if the sensor did not
+            request its import.
         settled: whether the import succeeded, was canceled, or failed too often.
         at: the time of the decision, in seconds since the epoch.
     """

@@ -87,7 +87,7 @@ def list_source(source: str) -> Listing:
         root = Path(source).expanduser().resolve()
         address, entries = (
             _encode_path(str(root)),
-            list(_list_local_files(root, tried=f"list {source}")),
+            list(_list_local_files(root, action=f"list {source}")),
         )
     if not entries:
         raise SourceNotFoundError(
@@ -141,15 +141,15 @@ def _is_ignored(name: str) -> bool:
     )
 
 
-def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
+def _list_local_files(root: Path, *, action: str) -> Iterator[ListedFile]:
     try:
         status = root.stat()
     except FileNotFoundError as error:
         raise SourceNotFoundError(
-            tried, found="no file or folder at this path", next_step="mount it or choose another"
+            action, found="no file or folder at this path", next_step="mount it or choose another"
         ) from error
     except OSError as error:
-        raise _listing_error(tried, error) from error
+        raise _listing_error(action, error) from error
     if not stat.S_ISDIR(status.st_mode):
         yield _build_listed_file(str(root), status)
         return
@@ -160,7 +160,7 @@ def _list_local_files(root: Path, *, tried: str) -> Iterator[ListedFile]:
                 for entry in entries:
                     yield from _visit_entry(entry, pending_folders)
         except OSError as error:
-            raise _listing_error(tried, error) from error
+            raise _listing_error(action, error) from error
     for git_file in _GIT_FILES:
         file = root / ".git" / git_file
         if file.is_file():
@@ -190,9 +190,9 @@ def _encode_path(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _listing_error(tried: str, error: OSError) -> TwinError:
+def _listing_error(action: str, error: OSError) -> TwinError:
     return TwinError(
-        tried,
+        action,
         found=f"{error.filename or 'it'} cannot be listed ({error.strerror})",
         next_step="give this user read permission",
     )

@@ -86,7 +86,8 @@ def poll_feeds(
 def fingerprint_feeds(responses: Mapping[str, PollResponse], urls: Sequence[str]) -> str:
     """Return a hash that changes with the bytes of an author's feeds or with the list of feeds.
 
-    ETag and Last-Modified are excluded, because servers behind a load balancer always change them.
+    ETag and Last-Modified are excluded, because servers behind a load balancer may send different
+    values for the same bytes.
     """
     url_hashes = [[url, responses[url].sha256] for url in sorted(urls)]
     return hashlib.sha256(json.dumps(url_hashes).encode()).hexdigest()[:32]

@@ -19,7 +19,6 @@ from twin_resources.storage.storage_faults import DamagedError, translate_storag
 from twin_resources.wait_limits import MAX_IDLE_S
 
 _BUSY_TIMEOUT_S = MAX_IDLE_S  # for a check; a copy waits without a limit
-_LOG_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def find_databases(folder: Path, *, excluded: Collection[Path] = ()) -> Iterator[Path]:
@@ -32,11 +31,7 @@ def find_databases(folder: Path, *, excluded: Collection[Path] = ()) -> Iterator
         subfolders[:] = sorted(name for name in subfolders if Path(parent, name) not in excluded)
         for name in sorted(files):
             path = Path(parent, name)
-            if (
-                path.suffix in {".sqlite", ".db"}
-                and not name.endswith(_LOG_SUFFIXES)
-                and path.is_file()
-            ):
+            if path.suffix in {".sqlite", ".db"} and path.is_file():
                 yield path
 
 
@@ -47,11 +42,11 @@ def check_database(path: Path) -> None:
         StorageError: the file is damaged, full, read-only, or locked by another program for three
             minutes.
     """
-    attempted_action = f"open the database {path}"
-    with _connect(path, attempted_action) as connection:
+    action = f"open the database {path}"
+    with _connect(path, action) as connection:
         check_result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if check_result != "ok":
-            raise DamagedError.for_place(path, attempted_action, check_result)
+            raise DamagedError.for_place(path, action, check_result)
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
 
@@ -62,22 +57,22 @@ def copy_database(path: Path, copy_path: Path) -> None:
     Raises:
         StorageError: the file is damaged or cannot be read, or there is no space for the copy.
     """
-    attempted_action = f"copy the database {path}"
+    action = f"copy the database {path}"
     with (
-        _connect(path, attempted_action) as connection,
-        translate_storage_errors(attempted_action, copy_path),
+        _connect(path, action) as connection,
+        translate_storage_errors(action, copy_path),
         closing(sqlite3.connect(copy_path)) as copy,
     ):
         connection.backup(copy)
         check_result = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a separate log
     if check_result != "ok":
-        raise DamagedError.for_place(path, attempted_action, check_result)
+        raise DamagedError.for_place(path, action, check_result)
 
 
 @contextmanager
-def _connect(path: Path, attempted_action: str) -> Generator[sqlite3.Connection]:
-    with translate_storage_errors(attempted_action, path):
+def _connect(path: Path, action: str) -> Generator[sqlite3.Connection]:
+    with translate_storage_errors(action, path):
         address = f"{path.resolve().as_uri()}?mode=rw"  # never creates a file
         with closing(
             sqlite3.connect(address, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)

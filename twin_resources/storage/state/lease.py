@@ -136,8 +136,8 @@ def hold_lease(
             _abandoned_holders.add(lease.holder)
 
 
-def list_live_leases(state: State, prefix: str) -> list[str]:
-    """Return the names of the held leases that begin with `prefix`; delete the expired ones."""
+def prune_leases(state: State, prefix: str) -> list[str]:
+    """Delete the expired leases that begin with `prefix`; return the names of the held ones."""
     has_prefix = leases.c.name.startswith(prefix, autoescape=True)
     with state.read_transaction() as connection:
         rows = connection.execute(sa.select(leases).where(has_prefix)).all()

@@ -74,16 +74,16 @@ def find_changes(
             precedence.
         version: the function's current version.
     """
-    stored_keys = stored_rows.select("_input_key", "_input_hash", "_version").unique()
+    stored_inputs = stored_rows.select("_input_key", "_input_hash", "_version").unique()
     # A key with two hashes or versions comes from an interrupted sync and is recomputed.
-    inconsistent_keys = stored_keys.filter(pl.col("_input_key").is_duplicated()).select(
+    inconsistent_keys = stored_inputs.filter(pl.col("_input_key").is_duplicated()).select(
         "_input_key"
     )
     current_inputs = pl.concat(
         [
-            stored_keys.join(inconsistent_keys, on="_input_key", how="anti"),
+            stored_inputs.join(inconsistent_keys, on="_input_key", how="anti"),
             empty_inputs.select("_input_key", "_input_hash", "_version").join(
-                stored_keys, on="_input_key", how="anti"
+                stored_inputs, on="_input_key", how="anti"
             ),
         ]
     ).filter(pl.col("_version") == version)
@@ -96,7 +96,7 @@ def find_changes(
     )
     keys = inputs.select("key")
     removed_inputs = (
-        stored_keys.select("_input_key")
+        stored_inputs.select("_input_key")
         .unique()
         .join(keys, left_on="_input_key", right_on="key", how="anti")
     )

@@ -1,6 +1,6 @@
 """Read rows of a table by their ids.
 
-Scope: reading with a filter of up to a thousand ids, and that filter.
+Scope: reading the rows in queries of up to a thousand ids, and the SQL filter of a query.
 Out of scope: the meaning of rows (`twin_assets`).
 """
 # pyright: strict

@@ -48,7 +48,7 @@ _SESSION_BYTES = 64 << 20  # limit for manifests, and for indexes
 
 
 class TableNotFoundError(TwinError):
-    """The table does not exist. The message gives the asset to materialize."""
+    """The table does not exist. The message names the asset to materialize."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ def open_table(uri: str) -> StoredTable | None:
     import lance
 
     is_local = "://" not in uri
-    attempted_action = f"open the table {uri}"
+    action = f"open the table {uri}"
     with translate_storage_errors(
-        attempted_action, uri, default=DamagedError if is_local else UnreachableError
+        action, uri, default=DamagedError if is_local else UnreachableError
     ):
         try:
             dataset = lance.dataset(
@@ -112,7 +112,7 @@ def open_table(uri: str) -> StoredTable | None:
                 raise
             if is_local and any(Path(uri, "data").glob("*.lance")):
                 raise DamagedError.for_place(
-                    uri, attempted_action, "its row files exist, but its versions do not"
+                    uri, action, "its row files exist, but its versions do not"
                 ) from error
             return None
     return _read_stored_table(dataset, uri)
@@ -283,7 +283,7 @@ def polars_schema(table: StoredTable) -> pl.Schema:
 def read_columns(
     table: StoredTable, columns: Sequence[str], *, where: str | None = None
 ) -> pl.DataFrame:
-    """Read columns of the opened version in scan order, as needed by `read_rows`.
+    """Read columns of the opened version in scan order, the order of the positions in `read_rows`.
 
     Raises:
         StorageError: the columns cannot be read.
@@ -371,7 +371,7 @@ def stage_rows(table: StoredTable, rows: pa.Table) -> list[Any]:
 
 
 def replace_all_rows(
-    table: StoredTable, schema: pa.Schema, staged: list[Any], *, record: CommitRecord
+    table: StoredTable, schema: pa.Schema, fragments: list[Any], *, record: CommitRecord
 ) -> tuple[StoredTable, int]:
     """Replace all rows with staged files of a new schema; return the table and bytes written.
 
@@ -380,7 +380,7 @@ def replace_all_rows(
     from lance import LanceOperation
     from lance.dataset import Transaction
 
-    operation = LanceOperation.Overwrite(schema, staged)
+    operation = LanceOperation.Overwrite(schema, fragments)
     new_table, written_bytes = _commit(table, Transaction(table.dataset.version, operation), record)
     return _read_stored_table(new_table.dataset, table.uri), written_bytes
 
@@ -478,14 +478,14 @@ def checkout_version(table: StoredTable, version: int | str) -> StoredTable:
         StorageError: the version's manifest cannot be read.
         TwinError: the version or tag does not exist.
     """
-    attempted_action = f"read version {version!r} of the table {table.uri}"
-    with translate_storage_errors(attempted_action, table.uri, default=DamagedError):
+    action = f"read version {version!r} of the table {table.uri}"
+    with translate_storage_errors(action, table.uri, default=DamagedError):
         try:
             return _read_stored_table(table.dataset.checkout_version(version), table.uri)
         except (ValueError, OSError) as error:
             if not _has_version(table, version):
                 raise TwinError(
-                    attempted_action,
+                    action,
                     found=summarize_error(error),
                     next_step="choose a tag or version that still exists",
                 ) from error

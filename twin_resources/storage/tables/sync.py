@@ -101,7 +101,7 @@ def apply_changes(
     """Compute the inputs in `changes`, delete rows of removed inputs and return the progress."""
     progress = SyncProgress(table, read_record(table))
     if progress.record.row_count and (changes.inputs.height or changes.removed_keys):
-        _load_rows(progress, [*changes.inputs["key"], *changes.removed_keys])
+        _load_rows_of_inputs(progress, [*changes.inputs["key"], *changes.removed_keys])
     input_count = changes.inputs.height
     batches = list(split_batches(changes.inputs, max_rows=task.batch_rows))
     pending_keys = set(changes.inputs["key"].to_list()) | set(changes.removed_keys)
@@ -120,7 +120,7 @@ def apply_changes(
     if progress.record.function_version != task.version or not progress.record.exact:
         lease.renew()
         record = CommitRecord(progress.record.row_sum, progress.record.row_count, task.version)
-        _advance(progress, commit_without_rows(progress.table, record), record)
+        _record_commit(progress, commit_without_rows(progress.table, record), record)
     delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
     return progress
 
@@ -144,9 +144,9 @@ def rebuild(
     delete_empty_inputs(lease.state, table.uri, empty_inputs["_input_key"].to_list())
     for batch in split_batches(changes.inputs, max_rows=task.batch_rows):
         rows = _compute_rows(task, batch, start=progress.computed_count, total=input_count)
-        for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
-            if progress.input_by_row.setdefault(row, owner) != owner:
-                raise _duplicate_key_error(task, row, owner, progress.input_by_row[row])
+        for row, input_key in zip(rows[task.row_key], rows["_input_key"], strict=True):
+            if progress.input_by_row.setdefault(row, input_key) != input_key:
+                raise _duplicate_key_error(task, row, input_key, progress.input_by_row[row])
         staged_fragments += stage_rows(table, to_arrow(rows, schema)) if rows.height else []
         row_sum = _update_row_sum(progress.record.row_sum, rows["_row_hash"], [])
         row_count = progress.record.row_count + rows.height
@@ -155,7 +155,7 @@ def rebuild(
         progress.written_count += rows.height
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, set())
     lease.renew()
-    _advance(
+    _record_commit(
         progress,
         replace_all_rows(table, schema, staged_fragments, record=progress.record),
         progress.record,
@@ -163,8 +163,8 @@ def rebuild(
     return progress
 
 
-def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
-    """Find the stored rows of changed and removed inputs."""
+def _load_rows_of_inputs(progress: SyncProgress, keys: Iterable[str]) -> None:
+    """Load the stored rows of changed and removed inputs."""
     row_key = progress.table.row_key
     progress.stored_rows = read_columns(progress.table, [row_key, "_input_key", "_row_hash"])
     progress.rows_by_input = {key: set() for key in keys}
@@ -172,13 +172,13 @@ def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
         {"_input_key": list(progress.rows_by_input)}, schema={"_input_key": pl.String}
     )
     _index_rows(progress, progress.stored_rows.join(key_frame, on="_input_key", how="semi"))
-    for row, owner in progress.input_by_row.items():
-        progress.rows_by_input[owner].add(row)
+    for row, input_key in progress.input_by_row.items():
+        progress.rows_by_input[input_key].add(row)
 
 
-def _load_stored_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
+def _load_rows_by_key(progress: SyncProgress, row_keys: Iterable[str]) -> None:
     """Load the stored rows of these keys; no Python objects are created for other rows."""
-    missing_keys = [row for row in rows if row not in progress.loaded_rows]
+    missing_keys = [key for key in row_keys if key not in progress.loaded_rows]
     if progress.stored_rows is None or not missing_keys:
         return
     row_key = progress.table.row_key
@@ -217,21 +217,21 @@ def _compute_rows(task: SyncTask, batch: pl.DataFrame, *, start: int, total: int
             found=str(error),
             next_step="make the function return the declared types",
         ) from error
-    owners = output[task.key].cast(pl.String).alias("_input_key")
-    _check_keys(task, rows[task.row_key], owners, set(batch["key"].to_list()))
+    input_keys = output[task.key].cast(pl.String).alias("_input_key")
+    _check_keys(task, rows[task.row_key], input_keys, set(batch["key"].to_list()))
     hashes = batch.select(
         pl.col("key").alias("_input_key"), pl.col("input_hash").alias("_input_hash")
     )
     return (
-        rows.with_columns(owners, hash_rows(rows))
+        rows.with_columns(input_keys, hash_rows(rows))
         .join(hashes, on="_input_key", how="left", maintain_order="left")
         .with_columns(pl.lit(task.version).alias("_version"))
         .select(*task.schema, *BOOKKEEPING_COLUMNS)
     )
 
 
-def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[str]) -> None:
-    unknown_keys = set(owners.to_list()) - keys
+def _check_keys(task: SyncTask, rows: pl.Series, input_keys: pl.Series, keys: set[str]) -> None:
+    unknown_keys = set(input_keys.to_list()) - keys
     if unknown_keys:
         raise InvalidRowsError(
             f"write rows of {task.name}",
@@ -254,10 +254,10 @@ def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[st
         )
 
 
-def _duplicate_key_error(task: SyncTask, row: str, owner: str, previous: str) -> InvalidRowsError:
+def _duplicate_key_error(task: SyncTask, row: str, key: str, previous: str) -> InvalidRowsError:
     return InvalidRowsError(
         f"write rows of {task.name}",
-        found=f"{task.row_key} {row!r} from input {owner!r} and from input {previous!r}",
+        found=f"{task.row_key} {row!r} from input {key!r} and from input {previous!r}",
         next_step="make the row key unique, for example from the input key and a position",
     )
 
@@ -273,55 +273,56 @@ def _write_batch(
     is_last: bool,
 ) -> None:
     """Write the batch's rows and delete its inputs' stale rows, in one commit."""
-    owners: dict[str, str] = dict(zip(rows[task.row_key], rows["_input_key"], strict=True))
+    input_by_row: dict[str, str] = dict(zip(rows[task.row_key], rows["_input_key"], strict=True))
     hashes: dict[str, bytes] = dict(zip(rows[task.row_key], rows["_row_hash"], strict=True))
-    _load_stored_rows(progress, owners)
+    _load_rows_by_key(progress, input_by_row)
     stale_rows = {
         row for key in keys for row in progress.rows_by_input.get(key, ())
-    } - owners.keys()
-    for row, owner in owners.items():
-        previous_owner = progress.input_by_row.get(row, owner)
-        if previous_owner == owner:
+    } - input_by_row.keys()
+    for row, input_key in input_by_row.items():
+        previous_key = progress.input_by_row.get(row, input_key)
+        if previous_key == input_key:
             continue
-        if previous_owner not in pending_keys:
-            raise _duplicate_key_error(task, row, owner, previous_owner)
+        if previous_key not in pending_keys:
+            raise _duplicate_key_error(task, row, input_key, previous_key)
         # The row moves from an input of a later batch. If the sync stopped after this commit and
         # that input returned to its old content, the input would look complete without this row.
-        # Its other rows are therefore deleted as well.
-        stale_rows |= progress.rows_by_input[previous_owner] - owners.keys()
-    if not owners and not stale_rows:
+        # Its other rows are therefore also deleted.
+        stale_rows |= progress.rows_by_input[previous_key] - input_by_row.keys()
+    if not input_by_row and not stale_rows:
         return
-    replaced_hashes = [progress.hash_by_row[row] for row in owners if row in progress.hash_by_row]
+    replaced_rows = progress.hash_by_row.keys() & input_by_row.keys()
+    replaced_hashes = [progress.hash_by_row[row] for row in replaced_rows]
     record = CommitRecord(
         _update_row_sum(
             progress.record.row_sum,
             hashes.values(),
             [*replaced_hashes, *(progress.hash_by_row[row] for row in stale_rows)],
         ),
-        progress.record.row_count + len(owners) - len(replaced_hashes) - len(stale_rows),
+        progress.record.row_count + len(input_by_row) - len(replaced_hashes) - len(stale_rows),
         task.version if is_last else None,
     )
     lease.renew()
-    arrow = to_arrow(rows, progress.table.dataset.schema)
-    _advance(
+    arrow_rows = to_arrow(rows, progress.table.dataset.schema)
+    _record_commit(
         progress,
-        merge_rows(progress.table, arrow, delete=sorted(stale_rows), record=record),
+        merge_rows(progress.table, arrow_rows, delete=sorted(stale_rows), record=record),
         record,
     )
-    _unindex_rows(progress, stale_rows | owners.keys())
-    for row, owner in owners.items():
-        progress.input_by_row[row] = owner
+    _unindex_rows(progress, stale_rows | input_by_row.keys())
+    for row, input_key in input_by_row.items():
+        progress.input_by_row[row] = input_key
         progress.hash_by_row[row] = hashes[row]
-    progress.written_count += len(owners)
+    progress.written_count += len(input_by_row)
     progress.deleted_count += len(stale_rows)
 
 
 def _unindex_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
     for row in rows:
-        owner = progress.input_by_row.pop(row, None)
+        input_key = progress.input_by_row.pop(row, None)
         progress.hash_by_row.pop(row, None)
-        if owner in progress.rows_by_input:
-            progress.rows_by_input[owner].discard(row)
+        if input_key in progress.rows_by_input:
+            progress.rows_by_input[input_key].discard(row)
 
 
 def _delete_removed_inputs(
@@ -339,15 +340,15 @@ def _delete_removed_inputs(
             task.version if is_last else None,
         )
         lease.renew()
-        _advance(progress, delete_rows(progress.table, batch, record=record), record)
+        _record_commit(progress, delete_rows(progress.table, batch, record=record), record)
         _unindex_rows(progress, batch)
         progress.deleted_count += len(batch)
 
 
-def _advance(
-    progress: SyncProgress, committed: tuple[StoredTable, int], record: CommitRecord
+def _record_commit(
+    progress: SyncProgress, commit: tuple[StoredTable, int], record: CommitRecord
 ) -> None:
-    progress.table, bytes_written = committed
+    progress.table, bytes_written = commit
     progress.bytes_written += bytes_written
     progress.record = record
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
-# Lance numbers manifests down from it, so a listing starts with the newest.
+# Lance numbers manifests down from this number, so a listing starts with the newest version.
 _MAX_VERSION = 2**64 - 1
 
 
@@ -84,8 +84,8 @@ def plan_repair(uri: str) -> TableRepair | None:
         if table is None:
             return None
         check_table(table, verify_values=True)
-    except DamagedError as fault:
-        problem = fault.found
+    except DamagedError as error:
+        problem = error.found
     else:
         damaged_indexes = find_damaged_indexes(table)
         if not damaged_indexes:
@@ -101,13 +101,13 @@ def plan_repair(uri: str) -> TableRepair | None:
     for version, manifest, written_at in _list_manifests(uri):
         undamaged_table = _open_if_undamaged(uri, version)
         if undamaged_table is not None:
-            moment = datetime.fromtimestamp(written_at, UTC)
+            timestamp = datetime.fromtimestamp(written_at, UTC)
             return TableRepair(
                 uri,
                 problem,
                 restore_version=version,
                 row_count=read_record(undamaged_table).row_count,
-                written_at=moment.isoformat(timespec="seconds"),
+                written_at=timestamp.isoformat(timespec="seconds"),
                 broken_manifests=tuple(broken_manifests),
                 removed_tags=_find_later_tags(undamaged_table, version),
             )
@@ -122,7 +122,8 @@ def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
         StorageError: the table cannot be written, or is still damaged.
     """
     lease.renew()
-    # The restored version may contain rows of inputs that later had none, so drop their records.
+    # The restored version may contain rows of inputs that are recorded as having none, so these
+    # records are deleted.
     delete_empty_inputs(state, plan.uri, read_empty_inputs(state, plan.uri)["_input_key"].to_list())
     if plan.restore_version is None:
         _delete(plan.uri)
@@ -135,9 +136,8 @@ def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
         _restore_version(plan, plan.restore_version)
     table = _open_existing(plan.uri)
     check_table(table, verify_values=True)
-    if damaged_indexes := find_damaged_indexes(table):
-        for name in damaged_indexes:
-            table.dataset.drop_index(name)
+    for name in find_damaged_indexes(table):
+        table.dataset.drop_index(name)
 
 
 def _restore_version(plan: TableRepair, version: int) -> None:
@@ -149,7 +149,7 @@ def _restore_version(plan: TableRepair, version: int) -> None:
     for manifest in plan.broken_manifests:
         _delete(manifest)
     table = _open_existing(plan.uri)
-    # A version number is never reused for other rows, because readers cache rows by it.
+    # A version number is never reused for other rows, because readers cache rows by this number.
     while table.dataset.version <= newest_version:
         table, _ = commit_without_rows(table, record)
 

@@ -18,12 +18,12 @@ import polars as pl
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import translate_storage_errors
-from twin_resources.storage.tables import store, sync, upkeep, verified_files
+from twin_resources.storage.tables import maintenance, store, sync, verified_files
 from twin_resources.storage.tables.changes import find_changes, hash_inputs
 from twin_resources.storage.tables.hashing import hash_rows
+from twin_resources.storage.tables.maintenance import CompactionResult, DeletedRows
 from twin_resources.storage.tables.newest_versions import lease_name
 from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
-from twin_resources.storage.tables.upkeep import CompactionResult, DeletedRows
 from twin_resources.storage.tables.verified_files import UnverifiedRows
 from twin_resources.wait_limits import MAX_WORKING_S
 
@@ -185,7 +185,7 @@ class Tables:
             )
             progress = write_changes(task, changes, table, empty_inputs=empty_inputs, lease=lease)
             if progress.bytes_written:
-                upkeep.compact_fragments(progress, lease)
+                maintenance.compact_fragments(progress, lease)
         return SyncResult.from_progress(target_asset, author, progress)
 
     def read(
@@ -307,7 +307,8 @@ class Tables:
             The new Lance version; the data version does not change.
         """
         with self.lease(asset, author) as lease:
-            return upkeep.ensure_index(self._open(asset, author), column, lease).dataset.version
+            table = maintenance.ensure_index(self._open(asset, author), column, lease)
+            return table.dataset.version
 
     def compact(self, asset: str, author: str) -> CompactionResult:
         """Compact fragments and index segments and remove old versions; rows do not change.
@@ -317,7 +318,7 @@ class Tables:
             LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
         """
         with self.lease(asset, author) as lease:
-            return upkeep.compact(self._open(asset, author), lease)
+            return maintenance.compact(self._open(asset, author), lease)
 
     def list_assets(self, author: str) -> list[str]:
         """Return the sorted names of an author's tables."""
@@ -334,7 +335,8 @@ class Tables:
         (`DeletedRows.removed_tags`).
         """
         with self.lease(asset, author) as lease:
-            deleted_rows = upkeep.forget(self._open(asset, author), keys, lease, updates=updates)
+            table = self._open(asset, author)
+            deleted_rows = maintenance.forget(table, keys, lease, updates=updates)
             sync.delete_empty_inputs(self.state, self.uri(asset, author), keys)
         return deleted_rows
 
@@ -353,8 +355,7 @@ class Tables:
             yield lease
 
     def _find(self, asset: str, author: str) -> StoredTable | None:
-        uri = self.uri(asset, author)
-        return store.open_table(uri)
+        return store.open_table(self.uri(asset, author))
 
     def _open(self, asset: str, author: str, *, version: int | str | None = None) -> StoredTable:
         table = self._find(asset, author)

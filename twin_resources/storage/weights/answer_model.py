@@ -99,7 +99,7 @@ def resolve_name(text: str, *, key: str = "") -> NamedModel:
     elif model.kind == "gguf":
         require_chat_gguf(Path(model.name), action=action)
     elif model.kind == "address":
-        return _select_model(model, list_model_ids(model.url, key), tried=action)
+        return _select_model(model, list_model_ids(model.url, key), action=action)
     return model
 
 
@@ -171,19 +171,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _select_model(named_model: NamedModel, model_ids: list[str], *, tried: str) -> NamedModel:
+def _select_model(named_model: NamedModel, model_ids: list[str], *, action: str) -> NamedModel:
     id_list = ", ".join(model_ids[:12]) + (
         f" and {len(model_ids) - 12} more" * (len(model_ids) > 12)
     )
     if named_model.model and named_model.model not in model_ids:
         raise TwinError(
-            tried,
+            action,
             found=f"it offers {id_list or 'no model'}",
             next_step=f"choose one of these: {named_model.url}#ID",
         )
     if not named_model.model and len(model_ids) != 1:
         raise TwinError(
-            tried,
+            action,
             found=f"it offers {len(model_ids)} models: {id_list}"
             if model_ids
             else "it offers no model",

@@ -82,7 +82,7 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     return AdaptedTemplate(template, tuple(changes), _find_end_of_turn(tokenizer, template))
 
 
-def find_end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[str, ...]:
+def find_end_tokens(folder: Path, tokenizer: Any, template: AdaptedTemplate) -> tuple[str, ...]:
     """Return the texts of all tokens that must end an answer.
 
     They come from the template, the tokenizer and `generation_config.json`.
@@ -94,7 +94,7 @@ def find_end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tup
     ids = cast("list[int]", stored_ids if isinstance(stored_ids, list) else [stored_ids])
     texts: list[str] = [str(text) for text in tokenizer.convert_ids_to_tokens(ids)]
     tokenizer_end = [str(tokenizer.eos_token)] if tokenizer.eos_token else []
-    return tuple(dict.fromkeys([turns.end_of_turn, *tokenizer_end, *texts]))
+    return tuple(dict.fromkeys([template.end_of_turn, *tokenizer_end, *texts]))
 
 
 def _build_messages(*roles: str) -> list[dict[str, str]]:
@@ -157,7 +157,7 @@ def _find_end_of_turn(tokenizer: Any, template: str) -> str:
     conversation = _render(tokenizer, template, "system", "user", "assistant")
     tail = conversation.rpartition(PROBE_ANSWER)[2].lstrip()
     control_tokens: set[str] = {str(token) for token in tokenizer.get_added_vocab()}
-    candidates = [mark for mark in control_tokens if mark and tail.startswith(mark)]
+    candidates = [token for token in control_tokens if token and tail.startswith(token)]
     if not candidates:
         raise _template_error(f"{tail[:40]!r} instead of a control token after an answer")
     return max(candidates, key=len)

@@ -117,11 +117,11 @@ def write_adapter(adapter: Path, folder: Path, out: Path) -> None:
     from gguf import MODEL_ARCH_NAMES, LlamaFileType
 
     architecture = _load_model_class(folder)
-    scale = compute_lora_alpha(adapter)
+    alpha = compute_lora_alpha(adapter)
     with torch.inference_mode():
         model = architecture(folder, LlamaFileType.ALL_F32, out)
         tensors = dict(_iter_adapter_tensors(adapter, model))
-    write_adapter_tensors(out, MODEL_ARCH_NAMES[model.model_arch], scale, tensors)
+    write_adapter_tensors(out, MODEL_ARCH_NAMES[model.model_arch], alpha, tensors)
 
 
 def _load_model_class(folder: Path) -> Any:

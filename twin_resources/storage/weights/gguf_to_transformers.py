@@ -44,7 +44,7 @@ _OTHER_TENSORS = {
 def write_transformers_folder(gguf_file: Path, target_folder: Path) -> None:
     """Write config, tokenizer, chat template and `model.safetensors` (float16) from one GGUF file.
 
-    Quantised blocks are `scale * q + offset` with float16 scale and offset. They are dequantised to
+    Quantized blocks are `scale * q + offset` with float16 scale and offset. They are dequantized to
     float32 and stored as float16, the type of the served GGUF, so that training and serving use
     the same values.
 

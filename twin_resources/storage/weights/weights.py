@@ -141,18 +141,18 @@ def prepare_base_model(
             model and no other server is configured.
     """
     name = name or settings.base_model
-    home = prepared_folder(settings, name)
+    folder = prepared_folder(settings, name)
     action = f"prepare the base model {name!r}"
-    with _translate_disk_errors(action, home), _hold_preparation_lock(home):
+    with _translate_disk_errors(action, folder), _hold_preparation_lock(folder):
         base_model = _find_prepared_model(settings, name)
         if base_model is not None:
             return base_model
-        partial_folder = home / f"partial-{os.getpid()}"
-        for leftover in home.glob("partial-*"):  # from an interrupted run; this one has the lock
+        partial_folder = folder / f"partial-{os.getpid()}"
+        for leftover in folder.glob("partial-*"):  # from an interrupted run; this one has the lock
             shutil.rmtree(leftover)
         partial_folder.mkdir()
         try:
-            final_folder = home / _prepare_files(
+            final_folder = folder / _prepare_files(
                 settings, name, partial_folder, report=report, verify=verify
             )
             if final_folder.exists():  # the source has changed, but not the weights
@@ -209,7 +209,8 @@ def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
         if record["schema"] > SCHEMA:
             raise TwinError(
                 f"load the base model {name!r}",
-                found=f"{path} has schema {record['schema']}; this version reads up to {SCHEMA}",
+                found=f"schema version {record['schema']} in {path}; "
+                f"this code reads up to {SCHEMA}",
                 next_step="update llm-twin, or remove that folder and prepare the model again",
             )
         gguf = path.parent / record["gguf"] if record["gguf"] else None
@@ -217,8 +218,8 @@ def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
         is_complete = (folder / "config.json").is_file() and (gguf is None or gguf.is_file())
         is_servable = gguf is not None or bool(settings.model_server_url)
         precision = record.get("precision", "f16")
-        same_precision = gguf is None or precision == settings.served_precision
-        if record["source"] == source and is_complete and is_servable and same_precision:
+        is_same_precision = gguf is None or precision == settings.served_precision
+        if record["source"] == source and is_complete and is_servable and is_same_precision:
             return BaseModel(
                 name,
                 folder=folder,
@@ -328,17 +329,17 @@ def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, t
     from twin_resources.storage.weights.chat_turns import adapt_chat_template, find_end_tokens
 
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
-    turns = adapt_chat_template(tokenizer)
-    end_tokens = find_end_tokens(model, tokenizer, turns)
-    if not turns.changes:
+    adapted_template = adapt_chat_template(tokenizer)
+    end_tokens = find_end_tokens(model, tokenizer, adapted_template)
+    if not adapted_template.changes:
         return model, end_tokens
-    report(f"the chat template was adapted: {'; '.join(turns.changes)}")
+    report(f"the chat template was adapted: {'; '.join(adapted_template.changes)}")
     adapted_folder = partial / "model"
     adapted_folder.mkdir()
     for path in sorted(model.iterdir()):
         if path.is_file() and path.name != CHAT_TEMPLATE_FILE:
             (adapted_folder / path.name).symlink_to(path.resolve())
-    (adapted_folder / CHAT_TEMPLATE_FILE).write_text(turns.template, encoding="utf-8")
+    (adapted_folder / CHAT_TEMPLATE_FILE).write_text(adapted_template.template, encoding="utf-8")
     return adapted_folder, end_tokens
 
 
@@ -398,24 +399,24 @@ def _folder_name(name: str) -> str:
 
 
 @contextmanager
-def _hold_preparation_lock(home: Path) -> Iterator[None]:
+def _hold_preparation_lock(folder: Path) -> Iterator[None]:
     """Allow only one preparation at a time; the kernel releases the lock of a killed process."""
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "prepare.lock").open("w") as stream:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "prepare.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def _translate_disk_errors(tried: str, folder: Path) -> Iterator[None]:
-    with translate_storage_errors(tried, folder):
+def _translate_disk_errors(action: str, folder: Path) -> Iterator[None]:
+    with translate_storage_errors(action, folder):
         try:
             yield
         except OSError as error:
             if classify_error(error, folder) is not None:
                 raise
             raise TwinError(
-                tried,
+                action,
                 found=f"{error.strerror or error} ({error.filename or folder})",
                 next_step="move that file or folder away, or set a different TWIN_HOME",
             ) from error

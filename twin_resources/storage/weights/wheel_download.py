@@ -119,31 +119,31 @@ def _run_pip(requirement: str, partial: Path) -> str:
     return completed.stdout
 
 
-def _download_error(tried: str, output: str, cache: Path) -> TwinError:
+def _download_error(action: str, output: str, cache: Path) -> TwinError:
     last_line = next(
         (line.strip() for line in reversed(output.splitlines()) if line.strip()), "nothing"
     )
     if _NO_SPACE.search(output):
         return TwinError(
-            tried,
+            action,
             found=f"no space left at {cache}",
             next_step="free space there, or set a different TWIN_HOME",
         )
     if "No module named pip" in output:
         return TwinError(
-            tried,
+            action,
             found=f"{sys.executable} has no pip",
             next_step=f"run `{sys.executable} -m ensurepip`",
         )
     if _NO_NETWORK.search(output):
         return TwinError(
-            tried,
+            action,
             found=f"no connection to the package index ({last_line})",
             next_step=f"connect to the network, or put the wheel into {cache} and run the "
             "command again",
         )
     return TwinError(
-        tried,
+        action,
         found=f"pip failed with: {last_line}",
         next_step=f"check which package index pip uses, or put the wheel into {cache}",
     )

@@ -42,7 +42,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
 
     from twin_resources.access.account_rows import newest_day, spending
     from twin_resources.registry.empty_store_check import (
-        check_policy_names_no_version,
+        check_policy_lists_no_version,
         check_store_belongs_to_home,
     )
     from twin_resources.storage.state.state import State
@@ -56,7 +56,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
         name = "PostgreSQL" if backend == "postgresql" else "state"
         display_url = url.render_as_string(hide_password=True)
         if backend == "sqlite" and not Path(url.database or "").exists():
-            check_policy_names_no_version(settings.policy_path, store_address=display_url)
+            check_policy_lists_no_version(settings.policy_path, store_address=display_url)
             yield ok(name, f"no database yet; the first start creates {url.database}")
             return
         timeout_options = (

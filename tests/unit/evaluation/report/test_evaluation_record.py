@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.test_gate import INCUMBENT, PASSING_MEASUREMENTS, with_fields
-from tests.unit.judges.test_voice_shown_record import FIGURES
+from tests.unit.judges.test_voice_figures import FIGURES
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
     decide_advisory_claims,
@@ -35,7 +35,7 @@ from twin_assets.evaluation.report.markdown import (
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.voice_shown import (
+from twin_resources.quality.judges.voice_figures import (
     VOICE_FIGURES_FILE,
     VOICE_PLOT_FILE,
     read_voice_figures,

@@ -6,7 +6,7 @@ import pytest
 
 from twin_assets.evaluation.measures.measure import DocumentText
 from twin_assets.evaluation.measures.visible_voice import OTHER_WORD, measure_visible_voice
-from twin_resources.quality.judges.voice_shown import VoiceFigures, VoiceHabit
+from twin_resources.quality.judges.voice_figures import VoiceFigures, VoiceHabit
 
 OWN = "And there it was, the lamp; and nobody spoke. They went on."
 BASE = "The lamp was lit. The people were quiet. The walk was resumed by the people."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.voice_shown import (
+from twin_resources.quality.judges.voice_figures import (
     BAR_CELLS,
     VOICE_FIGURES_FILE,
     Trait,

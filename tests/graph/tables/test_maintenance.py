@@ -1,4 +1,4 @@
-"""Test that upkeep merges small fragments and old index segments, and changes no row."""
+"""Test that maintenance merges small fragments and old index segments, and changes no row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.graph.tables.words import index_full_text, sync_words
 from twin_resources.storage.state.lease import LeaseBusyError
-from twin_resources.storage.tables import upkeep
+from twin_resources.storage.tables import maintenance
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
@@ -51,7 +51,7 @@ def test_small_fragments_are_merged_and_rows_stay(tables: Tables) -> None:
 def test_a_full_fragment_is_not_rewritten_for_a_small_change(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 20)
+    monkeypatch.setattr(maintenance, "ROWS_PER_FRAGMENT", 20)
     sync_words(tables, TEXTS, batch_rows=10)
     assert list_fragment_sizes(tables) == [20] * 4
     files = list_data_files(tables)
@@ -64,8 +64,8 @@ def test_a_full_fragment_is_not_rewritten_for_a_small_change(
 def test_one_compaction_rewrites_at_most_its_limit(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 16)
-    monkeypatch.setattr(upkeep, "MAX_ROWS_PER_COMPACTION", 32)
+    monkeypatch.setattr(maintenance, "ROWS_PER_FRAGMENT", 16)
+    monkeypatch.setattr(maintenance, "MAX_ROWS_PER_COMPACTION", 32)
     sync_words(tables, TEXTS, batch_rows=2)
     assert list_fragment_sizes(tables) == [4] * 20
     assert tables.compact("words", "mara").merged_count == 8
@@ -86,11 +86,11 @@ def test_many_segments_of_an_index_are_merged(tables: Tables) -> None:
     tables.ensure_index("words", "mara", "word_id")
     index_full_text(tables)
     texts = dict(TEXTS)
-    for number in range(upkeep.MAX_SEGMENTS):
+    for number in range(maintenance.MAX_SEGMENTS):
         texts[f"q{number}"] = f"later{number}"
         sync_words(tables, texts)
         add_rows_to_indexes(tables)
-    assert set(count_segments(tables).values()) == {1 + upkeep.MAX_SEGMENTS}
+    assert set(count_segments(tables).values()) == {1 + maintenance.MAX_SEGMENTS}
     assert len(tables.compact("words", "mara").merged_indexes) == 2
     assert set(count_segments(tables).values()) == {1}
     table = lancedb.connect(f"{tables.base_uri}/mara").open_table("words")
@@ -108,7 +108,7 @@ def test_old_versions_are_removed_and_tagged_ones_stay(
     middle = tables.lance_version("words", "mara")
     sync_words(tables, {"a": "four"})
     assert tables.compact("words", "mara").bytes_removed == 0, "a version of today was removed"
-    monkeypatch.setattr(upkeep, "KEEP_VERSIONS_FOR", timedelta(0))
+    monkeypatch.setattr(maintenance, "KEEP_VERSIONS_FOR", timedelta(0))
     assert tables.compact("words", "mara").bytes_removed > 0
     assert tables.read("words", "mara", version="trained").height == 2
     assert tables.read("words", "mara")["word"].to_list() == ["four"]
@@ -116,7 +116,7 @@ def test_old_versions_are_removed_and_tagged_ones_stay(
         tables.read("words", "mara", version=middle)
 
 
-def test_upkeep_waits_for_the_writer(tables: Tables) -> None:
+def test_maintenance_waits_for_the_writer(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     tables.lease_wait_s = 0.1
     other = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
