@@ -2,7 +2,7 @@
 
 `former_home.tar.xz` was written by commit ad6f105, before the packages were reorganized. Its author
 file has a removed setting, which is reported first. It contains the beginnings of twelve posts in
-`tests/graph/instructions/made_up_posts.py` and one post that is too short, imported into
+`tests/graph/instructions/generated_posts.py` and one post that is too short, imported into
 `/tmp/before-the-house`; the assets `raw_posts` to `instruction_dataset`; two versions in the
 registry, one of them stable; three answers and votes of two days in the trace store and the ledger;
 a run and a sensor recorded by the daemon. It contains no weights, secrets, logs or reports. In its
