@@ -16,7 +16,7 @@ from twin_resources.settings import Settings
 
 
 class StubInstallation:
-    """A replacement for an installation, of which only the settings are read."""
+    """A stand-in for an installation; only its settings are read."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -29,9 +29,11 @@ def list_step_locations(settings: Settings, *shown_to: str) -> list[str]:
 
 
 def test_a_provider_is_named_with_its_number_of_answers(home: Settings) -> None:
-    paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
+    paid_home = home.model_copy(
+        update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"}
+    )
     traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
-    providers = [what for what in list_step_locations(paid, *traces) if "provider" in what]
+    providers = [what for what in list_step_locations(paid_home, *traces) if "provider" in what]
     assert providers == [
         "the provider of old/one (1 of these traces were its answers)",  # no longer in the settings
         "the provider of openai/gpt-4o-mini (2 of these traces were its answers)",
@@ -60,9 +62,9 @@ def test_the_authors_own_copy_is_named_if_there_is_a_source(
 
 def test_a_plan_of_an_earlier_release_names_no_provider() -> None:
     target = reader_target("0123456789abcdef", shown_to=["m t"])
-    older = json.loads(target.to_json())
-    del older["shown_to"]
-    for document, shown_to in ((target.to_json(), {"m t"}), (json.dumps(older), set())):
+    older_plan = json.loads(target.to_json())
+    del older_plan["shown_to"]
+    for document, shown_to in ((target.to_json(), {"m t"}), (json.dumps(older_plan), set())):
         restored = ErasureTarget.from_json(target.subject, document, empty_fingerprints())
         assert restored.shown_to == shown_to
 
