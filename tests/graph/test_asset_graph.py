@@ -79,12 +79,10 @@ def test_only_marts_over_all_authors_are_not_partitioned_by_author() -> None:
 
 
 def test_resources_can_be_replaced_by_name() -> None:
-    definitions = build_defs(
-        resources={"settings": dg.ResourceDefinition.hardcoded_resource("mine")}
-    )
-    assert definitions.resources is not None
-    assert set(definitions.resources) == set(defs.resources or {})
-    assert definitions.resources["settings"] is not (defs.resources or {})["settings"]
+    new_defs = build_defs(resources={"settings": dg.ResourceDefinition.hardcoded_resource("mine")})
+    assert new_defs.resources is not None
+    assert set(new_defs.resources) == set(defs.resources or {})
+    assert new_defs.resources["settings"] is not (defs.resources or {})["settings"]
 
 
 def test_every_job_runs_in_one_process() -> None:

@@ -181,12 +181,10 @@ def test_dagster_knows_former_runs_and_assets(tables: Tables, instance: dg.Dagst
     assert job_origin.repository_origin.repository_name == repository.name
     assert repository.has_job("import_posts")
 
-    known_keys = repository.asset_graph.get_all_asset_keys()
-    stored_keys = set(instance.all_asset_keys())
-    assert dg.AssetKey("instruction_dataset") in stored_keys
-    assert stored_keys - known_keys <= {dg.AssetKey("sentence_embeddings")}, (
-        "only this asset was removed"
-    )
+    keys = repository.asset_graph.get_all_asset_keys()
+    former_keys = set(instance.all_asset_keys())
+    assert dg.AssetKey("instruction_dataset") in former_keys
+    assert former_keys - keys <= {dg.AssetKey("sentence_embeddings")}, "only this asset was removed"
     for key in ("raw_posts", "cleaned_documents", "instruction_dataset"):
         event = instance.get_latest_materialization_event(dg.AssetKey(key))
         assert event is not None

@@ -84,9 +84,7 @@ def test_a_step_in_its_own_process_reads_the_previous_steps_output(
     assert read_policy(passed_home.policy_path).authors["ada"].weights == {"stable": 1.0}
 
     monkeypatch.setenv("TWIN_STEPS_APART", "")
-    assert run_two_steps(tmp_path / "together") == ({}, metadata), (
-        "the result in one process differs"
-    )
+    assert run_two_steps(tmp_path / "together") == ({}, metadata), "one process changes the result"
 
 
 @pytest.mark.long

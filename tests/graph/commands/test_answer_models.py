@@ -25,8 +25,8 @@ from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import parse_name
 
-MODEL = "http://127.0.0.1:9/v1#large"
-ADA = Author("ada", "Ada", answer_model=MODEL, consent="2026-01-01: by mail")
+NAME = "http://127.0.0.1:9/v1#large"
+ADA = Author("ada", "Ada", answer_model=NAME, consent="2026-01-01: by mail")
 
 
 @pytest.fixture
@@ -40,13 +40,7 @@ def settings(tmp_path: Path) -> Settings:
 def registry(settings: Settings) -> Registry:
     registry = open_registry(settings)
     register_version(
-        registry,
-        "ada",
-        "named",
-        base=MODEL,
-        base_gguf="",
-        dataset_version="",
-        kind="answer_model",
+        registry, "ada", "named", base=NAME, base_gguf="", dataset_version="", kind="answer_model"
     )
     registry.move("ada", 1, "stable", actor="command:jo", reason="named", force=True)
     return registry
@@ -106,7 +100,7 @@ def test_a_version_that_passed_the_gate_is_reported_with_its_trial(
     console = create_console()
     report_outcome(outcome, display=ProgressDisplay(console=console, verbose=True))
     assert expected in read_output(console)
-    assert f"the answer model (v1, {MODEL})" in read_output(console)
+    assert f"the answer model (v1, {NAME})" in read_output(console)
     assert "quotations from the posts" not in read_output(console)
 
 
@@ -122,11 +116,11 @@ def test_a_refused_version_replaces_nothing(settings: Settings, registry: Regist
 def test_commands_distinguish_an_answer_model(settings: Settings, registry: Registry) -> None:
     console = create_console()
     run_versions(settings, author="ada", console=console)
-    assert f"stable answer model {MODEL}" in read_output(console)
+    assert f"stable answer model {NAME}" in read_output(console)
     console = create_console()
     run_versions(settings, author="ada", console=console, as_json=True)
     assert json.loads(read_output(console))["versions"][0]["kind"] == "answer_model"
-    assert collect_status(settings).authors == {"ada": f"v1, answer model {MODEL}"}
+    assert collect_status(settings).authors == {"ada": f"v1, answer model {NAME}"}
     for version in ("", "v1"):
         with pytest.raises(TwinError, match="it is an answer model, which was not trained here"):
             run_export(
@@ -156,7 +150,7 @@ def test_an_answer_model_is_removed_with_its_setting(
 ) -> None:
     ada, display = Author("ada", "Ada"), ProgressDisplay(console=create_console())
     assert (
-        sync_answer_model(settings, ada, previous_model=MODEL, instance="", display=display) is None
+        sync_answer_model(settings, ada, previous_model=NAME, instance="", display=display) is None
     )
     assert registry.stable_version("ada") is None
     assert read_recorded_outcome(settings, "ada") is None
@@ -166,7 +160,7 @@ def test_an_unreachable_address_changes_no_version(settings: Settings, registry:
     console = create_console()
     display = ProgressDisplay(console=console)
     stable_version = sync_answer_model(
-        settings, ADA, previous_model=MODEL, instance="", display=display
+        settings, ADA, previous_model=NAME, instance="", display=display
     )
     assert stable_version == registry.get("ada", 1)
     assert "Connection refused" in read_output(console)
@@ -174,7 +168,7 @@ def test_an_unreachable_address_changes_no_version(settings: Settings, registry:
     write_author(settings, remote_author)
     with pytest.raises(TwinError, match="Connection refused"):
         sync_answer_model(
-            settings, remote_author, previous_model=MODEL, instance="", display=display
+            settings, remote_author, previous_model=NAME, instance="", display=display
         )
     assert [item.state for item in registry.versions("ada")] == ["stable"]
     assert read_author(settings, "ada") == ADA, "the unreachable model is still named"

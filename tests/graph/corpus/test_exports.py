@@ -139,9 +139,7 @@ def set_member_dates(path: Path, year: int) -> None:
             new.writestr(zipfile.ZipInfo(name, date_time=(year, 1, 1, 0, 0, 0)), body)
 
 
-def test_a_cut_off_export_deletes_nothing(
-    import_from: Import, tables: Tables, tmp_path: Path
-) -> None:
+def test_a_cut_export_deletes_nothing(import_from: Import, tables: Tables, tmp_path: Path) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     before = read_rows(tables)

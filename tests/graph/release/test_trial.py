@@ -152,12 +152,10 @@ def test_replacing_an_answer_model_requires_a_trial(registry: Registry) -> None:
     assert choice.mode == "shadow"
     assert "v2 answers at the author's request (Qwen/Large)" in choice.reason
     assert "no judge is certified" in choice.reason
-    feasibility = TrialFeasibility(
+    readers = TrialFeasibility(
         ("topic",), prompt_count=0, canary_values_per_day=50.0, canary_reader_count=90
     )
-    canary = choose_mode_against_answer_model(
-        resolve_mode("canary", feasibility), feasibility, stable
-    )
+    canary = choose_mode_against_answer_model(resolve_mode("canary", readers), readers, stable)
     assert canary.mode == "canary"
     assert 0 < canary.expected_days < 14
 

@@ -11,7 +11,7 @@ from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.training import plot_styles
 
 from tests.model_versions import build_version
-from tests.unit.judges.test_voice_shown_record import FIGURES
+from tests.unit.judges.test_voice_figures import FIGURES
 from twin_resources.quality.judges.voice_shown import (
     VOICE_FIGURES_FILE,
     render_bars,

@@ -146,10 +146,8 @@ def test_no_selected_test_is_a_failure(
 def test_the_last_line_has_the_counts(
     small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failing_stage = check.Stage(
-        "lint", (sys.executable, "-c", "print('x.py:1'); raise SystemExit(1)")
-    )
-    monkeypatch.setattr(check, "build_static_stages", lambda _project: [failing_stage])
+    stage = check.Stage("lint", (sys.executable, "-c", "print('x.py:1'); raise SystemExit(1)"))
+    monkeypatch.setattr(check, "build_static_stages", lambda _project: [stage])
     assert check.main(["tests/test_one.py"]) == 1
     output = capsys.readouterr().out
     assert "x.py:1" in output  # the output of a failed stage is shown

@@ -58,11 +58,10 @@ def test_variables_are_settings_and_ports_belong_to_services() -> None:
     ports = {read_setting_defaults()[f"{name}_port"] for name in SERVICES}
     [exposed_ports] = re.findall(r"^EXPOSE (.+)$", dockerfile, re.MULTILINE)
     assert set(map(int, exposed_ports.split())) == ports
-    published_ports = [port.rpartition(":") for port in services["twin"]["ports"]]
-    assert {int(container_port) for _, _, container_port in published_ports} == ports
+    mappings = [port.rpartition(":") for port in services["twin"]["ports"]]
+    assert {int(container_port) for _, _, container_port in mappings} == ports
     assert all(
-        host_port == f"127.0.0.1:{container_port}"
-        for host_port, _, container_port in published_ports
+        host_port == f"127.0.0.1:{container_port}" for host_port, _, container_port in mappings
     )
 
 

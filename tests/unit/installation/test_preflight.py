@@ -22,16 +22,14 @@ LAPTOP: dict[str, Any] = {"cores": 2, "memory_gb": 16.0, "bf16": True, "gpus": [
 
 def run(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, Any]]:
     """Run the check as up.sh does: as an isolated file, from a folder outside the project."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("TWIN_")
-    }
+    base_env = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
     script = str(ROOT / "deploy" / "twin_cli" / "preflight.py")
     process = subprocess.run(
         [sys.executable, "-I", script, "--json", *arguments],
         capture_output=True,
         text=True,
         cwd=home,
-        env=environment | {"TWIN_HOME": str(home)} | variables,
+        env=base_env | {"TWIN_HOME": str(home)} | variables,
         timeout=120,
         check=False,
     )

@@ -43,7 +43,7 @@ def test_lists_with_quotations_are_excluded() -> None:
     assert find_texts(f"{LONG}\n\n{quoting_list}\n\n{LONG}") == [LONG, LONG]
     assert find_texts(quoting_list) == []
     plain_list = quoting_list.replace("> ", "")
-    assert find_texts(f"{SHORT}\n\n{SHORT}\n\n{plain}")
+    assert find_texts(f"{SHORT}\n\n{SHORT}\n\n{plain_list}")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.test_gate import INCUMBENT, PASSING_MEASUREMENTS, with_fields
-from tests.unit.judges.test_voice_shown_record import FIGURES
+from tests.unit.judges.test_voice_figures import FIGURES
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
     decide_advisory_claims,
