@@ -29,11 +29,9 @@ def list_step_locations(settings: Settings, *shown_to: str) -> list[str]:
 
 
 def test_a_provider_is_named_with_its_number_of_answers(home: Settings) -> None:
-    paid_home = home.model_copy(
-        update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"}
-    )
+    paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
     traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
-    providers = [what for what in list_step_locations(paid_home, *traces) if "provider" in what]
+    providers = [what for what in list_step_locations(paid, *traces) if "provider" in what]
     assert providers == [
         "the provider of old/one (1 of these traces were its answers)",  # no longer in the settings
         "the provider of openai/gpt-4o-mini (2 of these traces were its answers)",

@@ -236,21 +236,19 @@ def test_stored_responses_of_gateways_are_erased(
     home: Settings, outbox: Outbox, store: OutboxRows, target: ErasureTarget, erased_count: int
 ) -> None:
     """Erasing a post deletes the answer that showed it and every conversation with that answer."""
-    recent_responses = RecentResponses(lambda: State.open(home.state_address))
+    responses = RecentResponses(lambda: State.open(home.state_address))
 
     def answer(trace: str, *, author: str = AUTHOR, reader: str = READER, after: str = "") -> None:
         body: dict[str, Any] = {"model": f"twin/{author}@base", "input": "What?"}
         body |= {"previous_response_id": f"resp_{after}"} if after else {}
         choices = [{"message": {"content": "Tea."}}]
-        converter = convert_responses_request(body, recent_responses, reader).answer_converter
+        converter = convert_responses_request(body, responses, reader).answer_converter
         converter.convert_answer({"id": f"chatcmpl-{trace}", "choices": choices})
         converter.store_answer()
 
     def list_stored_answers() -> set[str]:
         readers = {"a": READER, "b": READER, "c": READER, "d": READER, "e": OTHER}
-        return {
-            name for name, reader in readers.items() if recent_responses.load_turns(reader, name)
-        }
+        return {name for name, reader in readers.items() if responses.load_turns(reader, name)}
 
     answer("a")
     answer("b", after="a")
@@ -263,13 +261,13 @@ def test_stored_responses_of_gateways_are_erased(
     state_store.erase(target)
     assert state_store.find_remaining(target) == []
     assert list_stored_answers() == {"e"}
-    assert recent_responses.load_answer(READER, "a") is None
-    assert recent_responses.load_answer(OTHER, "e") == "Tea."
+    assert responses.load_answer(READER, "a") is None
+    assert responses.load_answer(OTHER, "e") == "Tea."
     answer("a")  # finished after the erasure, so its tombstone exists
     answer("d")
-    asyncio.run(recent_responses.purge_responses(outbox))
+    asyncio.run(responses.purge_responses(outbox))
     assert list_stored_answers() == ({"e"} if erased_count == 3 else {"d", "e"})
     store.lift_tombstones(target, until=time.time())
     answer("d" if erased_count == 3 else "f")
-    asyncio.run(recent_responses.purge_responses(outbox))
+    asyncio.run(responses.purge_responses(outbox))
     assert list_stored_answers() == {"d", "e"}, "the answer to a returning reader was dropped"

@@ -122,10 +122,8 @@ def test_too_short_paragraphs_are_omitted() -> None:
 
 
 def test_the_embedded_text_has_the_title_but_no_links_or_code() -> None:
-    embedded_text = build_embedded_text(
-        "On oil", "See [the oil can](https://example.org/a_(b)) there."
-    )
-    assert embedded_text == "On oil\nSee the oil can there."
+    result = build_embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
+    assert result == "On oil\nSee the oil can there."
     assert (
         build_embedded_text("", "Run it:\n\n```\nmake\n```\n\nThen wait.")
         == "Run it:\n\n \n\nThen wait."
