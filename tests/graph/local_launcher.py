@@ -73,7 +73,7 @@ def get_step_key(context: StepHandlerContext) -> str:
     requirements=multiple_process_executor_requirements(),
 )
 def local_steps(context: InitExecutorContext) -> StepDelegatingExecutor:
-    """Create the executor that a steps file names `tests.graph.local_launcher:local_steps`."""
+    """Create the executor; a steps file names it as `tests.graph.local_launcher:local_steps`."""
     handler = LocalStepHandler(Path(str(context.executor_config["record_folder"])))
     return StepDelegatingExecutor(
         handler, retries=RetryMode.ENABLED, sleep_seconds=0.1, should_verify_step=True

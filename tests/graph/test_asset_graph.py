@@ -23,8 +23,8 @@ SNAPSHOT = Path(__file__).with_name("asset_graph.json")
 
 def take_snapshot() -> dict[str, object]:
     """Describe the asset graph, jobs, sensors and schedules of newly built definitions."""
-    # A separate instance: loading definitions uses the instance entered last, and contexts of other
-    # tests that are collected out of order leave a closed one there.
+    # Loading definitions uses the instance that was entered last. Without a new one, that may be a
+    # closed instance of another test, because contexts can be garbage-collected out of order.
     with dg.DagsterInstance.ephemeral(), pytest.MonkeyPatch.context() as patch:
         # Another test may have imported `defs` for a home with a paid model.
         patch.delenv("TWIN_PAID_MODEL", raising=False)
@@ -60,10 +60,10 @@ def _describe(defs: dg.Definitions) -> dict[str, object]:
 
 
 def test_the_graph_matches_the_snapshot() -> None:
-    recorded = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    snapshot = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
     current, advice = take_snapshot(), "intended? run `python -m tests.graph.test_asset_graph`"
-    assert current.keys() == recorded.keys(), advice
-    for part, expected in recorded.items():
+    assert current.keys() == snapshot.keys(), advice
+    for part, expected in snapshot.items():
         assert current[part] == expected, advice
 
 
@@ -79,10 +79,10 @@ def test_only_marts_over_all_authors_are_not_partitioned_by_author() -> None:
 
 
 def test_resources_can_be_replaced_by_name() -> None:
-    replaced = build_defs(resources={"settings": dg.ResourceDefinition.hardcoded_resource("mine")})
-    assert replaced.resources is not None
-    assert set(replaced.resources) == set(defs.resources or {})
-    assert replaced.resources["settings"] is not (defs.resources or {})["settings"]
+    new_defs = build_defs(resources={"settings": dg.ResourceDefinition.hardcoded_resource("mine")})
+    assert new_defs.resources is not None
+    assert set(new_defs.resources) == set(defs.resources or {})
+    assert new_defs.resources["settings"] is not (defs.resources or {})["settings"]
 
 
 def test_every_job_runs_in_one_process() -> None:

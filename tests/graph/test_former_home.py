@@ -2,7 +2,7 @@
 
 `former_home.tar.xz` was written by commit ad6f105, before the packages were reorganized. Its author
 file has a removed setting, which is reported first. It contains the beginnings of twelve posts in
-`tests/graph/instructions/made_up_posts.py` and one post that is too short, imported into
+`tests/graph/instructions/generated_posts.py` and one post that is too short, imported into
 `/tmp/before-the-house`; the assets `raw_posts` to `instruction_dataset`; two versions in the
 registry, one of them stable; three answers and votes of two days in the trace store and the ledger;
 a run and a sensor recorded by the daemon. It contains no weights, secrets, logs or reports. In its
@@ -155,8 +155,8 @@ def test_registry_and_ledger_can_be_read(former_home: Settings, state: State) ->
     after = json.loads(former_home.policy_path.read_text(encoding="utf-8"))
     assert after | {"written_at": ""} == before | {"written_at": ""}
 
-    settled = settled_rows(Ledger.from_settings(former_home), "ada")
-    assert [(row.sequence, row.stream, row.value) for row in settled] == [
+    rows = settled_rows(Ledger.from_settings(former_home), "ada")
+    assert [(row.sequence, row.stream, row.value) for row in rows] == [
         (1, "thumbs", 1.0),
         (2, "thumbs", 0.0),
         (3, "thumbs", 1.0),
@@ -174,17 +174,17 @@ def test_dagster_knows_former_runs_and_assets(tables: Tables, instance: dg.Dagst
     assert isinstance(origin, JobPythonOrigin)
     module = origin.repository_origin.code_pointer.module  # pyright: ignore[reportAttributeAccessIssue]
     assert isinstance(importlib.import_module(module).defs, dg.Definitions)
-    launched = runs["import_posts"].remote_job_origin
-    assert isinstance(launched, RemoteJobOrigin)
+    job_origin = runs["import_posts"].remote_job_origin
+    assert isinstance(job_origin, RemoteJobOrigin)
     repository = defs.get_repository_def()
-    assert launched.location_name == CODE_LOCATION
-    assert launched.repository_origin.repository_name == repository.name
+    assert job_origin.location_name == CODE_LOCATION
+    assert job_origin.repository_origin.repository_name == repository.name
     assert repository.has_job("import_posts")
 
-    known = repository.asset_graph.get_all_asset_keys()
-    stored = set(instance.all_asset_keys())
-    assert dg.AssetKey("instruction_dataset") in stored
-    assert stored - known <= {dg.AssetKey("sentence_embeddings")}, "only this asset was removed"
+    keys = repository.asset_graph.get_all_asset_keys()
+    former_keys = set(instance.all_asset_keys())
+    assert dg.AssetKey("instruction_dataset") in former_keys
+    assert former_keys - keys <= {dg.AssetKey("sentence_embeddings")}, "only this asset was removed"
     for key in ("raw_posts", "cleaned_documents", "instruction_dataset"):
         event = instance.get_latest_materialization_event(dg.AssetKey(key))
         assert event is not None

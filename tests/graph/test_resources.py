@@ -1,4 +1,4 @@
-"""Test that assets and sensors receive resources' objects, and Dagster closes their connections."""
+"""Test that Dagster passes resources to assets and sensors, and then closes connections."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def test_an_asset_receives_objects_whose_connections_are_then_closed(tmp_path: P
         return dg.MaterializeResult()
 
     resources = default_resources(str(tmp_path))
-    required = {
+    used_resources = {
         name: resources[name] for name in read_resources.required_resource_keys if name in resources
     }
-    assert dg.materialize([read_resources], resources=required).success
+    assert dg.materialize([read_resources], resources=used_resources).success
     assert len({id(state) for state in states}) == 3
     assert [count_idle_connections(state) for state in states] == [0, 0, 0]
 

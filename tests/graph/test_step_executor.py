@@ -24,7 +24,7 @@ from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "deploy" / "steps.prod.yaml"
+PRODUCTION_STEPS = ROOT / "deploy" / "steps.prod.yaml"
 STEPS = ("released_model", "routing_policy")
 
 
@@ -77,14 +77,14 @@ def test_a_step_in_its_own_process_reads_the_previous_steps_output(
     passed_home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWIN_STEPS_APART", "processes")
-    processes, apart = run_two_steps(tmp_path / "apart")
+    processes, metadata = run_two_steps(tmp_path / "apart")
     assert set(processes) == set(STEPS)
     assert len({*processes.values(), os.getpid()}) == 3
-    assert apart["answers"] == "ada/v1", "the second step missed the first's release"
+    assert metadata["answers"] == "ada/v1", "the second step missed the first's release"
     assert read_policy(passed_home.policy_path).authors["ada"].weights == {"stable": 1.0}
 
     monkeypatch.setenv("TWIN_STEPS_APART", "")
-    assert run_two_steps(tmp_path / "together") == ({}, apart), "the result in one process differs"
+    assert run_two_steps(tmp_path / "together") == ({}, metadata), "one process changes the result"
 
 
 @pytest.mark.long
@@ -116,11 +116,11 @@ def test_a_launcher_receives_the_size_of_each_step(
 def test_a_size_changes_only_the_tags_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     with dg.DagsterInstance.ephemeral():
         before = retrain_twin("")
-        monkeypatch.setenv("TWIN_STEPS_APART", str(SHIPPED))
-        job = retrain_twin(str(SHIPPED))
+        monkeypatch.setenv("TWIN_STEPS_APART", str(PRODUCTION_STEPS))
+        job = retrain_twin(str(PRODUCTION_STEPS))
         assert dg.validate_run_config(job, {}), "Dagster's ECS executor refuses the shipped file"
     assert job.executor_def.name == "ecs"
-    sizes = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))["sizes"]
+    sizes = yaml.safe_load(PRODUCTION_STEPS.read_text(encoding="utf-8"))["sizes"]
     for name, node in before.graph.node_dict.items():
         sized_node = job.graph.node_dict[name]
         assert dict(sized_node.tags) == {**node.tags, **sizes.get(name, {})}, name

@@ -1,4 +1,4 @@
-"""Test data tests as asset checks: their effect on downstream assets, and their metadata."""
+"""Test the asset checks that run the data tests: their metadata, and what a failure stops."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def full_home(former_home: Settings) -> Settings:
     outbox.put_scores([QueuedScore("s1", "t1", "thumbs", 1.0)])
     outbox.close()
     replace_file(former_home.home / "endpoints.json", '{"gateway_key": "sk-twin-kept-out"}')
-    (former_home.logs_dir).mkdir()
+    former_home.logs_dir.mkdir()
     (former_home.logs_dir / "gateway.log").write_text("kept out", encoding="utf-8")
     return former_home
 
@@ -124,12 +124,12 @@ def compute_hashes(settings: Settings) -> dict[str, Any]:
         "tables": versions,
         "rows": rows,
         "versions": registry_versions,
-        "policy": mask(convert_policy(policy)),
+        "policy": mask(policy_to_dict(policy)),
         "files": files,
     }
 
 
-def convert_policy(policy: Policy) -> dict[str, Any]:
+def policy_to_dict(policy: Policy) -> dict[str, Any]:
     return {slug: vars(author) for slug, author in policy.authors.items()}
 
 
@@ -305,7 +305,7 @@ def test_a_restore_overwrites_nothing(
 def test_a_second_restore_into_the_same_home_is_refused(
     full_home: Settings, backup_path: str
 ) -> None:
-    """Two restores once wrote into the same folder, and the failed one advised another backup."""
+    """Two restores once wrote into the same folder, and the failure advised another backup."""
     restored = new_home(full_home, "once")
     errors: list[BaseException] = []
 
@@ -402,7 +402,7 @@ def test_a_backup_on_a_full_disk_is_an_error_and_leaves_no_file(
 def test_tables_created_for_a_copy_equal_those_of_the_code(
     postgresql_url: str, tmp_path: Path
 ) -> None:
-    """The tables are those that their modules create at first use, with types, keys and indexes."""
+    """The copy creates the same columns, keys and indexes as the modules do at first use."""
     schemas = (ledger_tables, account_tables, key_tables, journal._metadata)  # pyright: ignore
     with closing(State.open(f"sqlite:///{tmp_path / 'from.sqlite'}")) as source:
         with source.transaction() as connection:

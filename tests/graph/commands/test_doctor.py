@@ -337,15 +337,15 @@ def test_the_trace_store_and_langfuse_are_checked(
         "langfuse_public_key": secrets.traces_public_key,
         "langfuse_secret_key": secrets.traces_secret_key,
     }
-    with_langfuse = trace_store.model_copy(update=langfuse_settings)
-    assert get_only(stores.check_traces(with_langfuse, is_running=False)).name == "Langfuse"
-    assert get_verdict(stores.check_traces(with_langfuse, is_running=False)) == "ok"
+    langfuse_home = trace_store.model_copy(update=langfuse_settings)
+    assert get_only(stores.check_traces(langfuse_home, is_running=False)).name == "Langfuse"
+    assert get_verdict(stores.check_traces(langfuse_home, is_running=False)) == "ok"
     for changed, remedy in (
         ({"langfuse_secret_key": "sk-wrong"}, "LANGFUSE_SECRET_KEY"),
         ({"langfuse_host": f"http://127.0.0.1:{closed_port}"}, "LANGFUSE_HOST"),
     ):
         finding = get_only(
-            stores.check_traces(with_langfuse.model_copy(update=changed), is_running=False)
+            stores.check_traces(langfuse_home.model_copy(update=changed), is_running=False)
         )
         assert finding.verdict == "fail"
         assert remedy in finding.remedy
@@ -402,8 +402,8 @@ def test_an_external_model_server_is_checked(
         "--served-model-name another"
         in get_only(stack_findings.check_model_servers(other_model_home, None)).remedy
     )
-    without_key = external.model_copy(update={"model_server_key": ""})
-    [served, adapters] = stack_findings.check_model_servers(without_key, None)
+    keyless_home = external.model_copy(update={"model_server_key": ""})
+    [served, adapters] = stack_findings.check_model_servers(keyless_home, None)
     assert (served.verdict, adapters.verdict) == ("ok", "warn")
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in adapters.remedy
     unreachable = external.model_copy(

@@ -56,7 +56,7 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 def narrate(subject: str, *, sentences: int = 6) -> str:
-    """Write a paragraph that differs between subjects, so that no two are near duplicates."""
+    """Return a paragraph that differs between subjects, so that no two are near-duplicates."""
     generator = random.Random(subject)
     return " ".join(
         f"{generator.choice(OPENINGS)} the {subject} {' '.join(generator.sample(ENDINGS, 4))}, "
@@ -67,7 +67,7 @@ def narrate(subject: str, *, sentences: int = 6) -> str:
 
 @pytest.fixture
 def posts(tmp_path: Path) -> Path:
-    """Three Jekyll posts in a folder whose name has spaces and letters beyond ASCII."""
+    """Write three Jekyll posts to a folder whose name has spaces and letters beyond ASCII."""
     folder = tmp_path / "my posts by José 李" / "_posts"
     folder.mkdir(parents=True)
     for year, subject in ((2019, "clock"), (2020, "boat"), (2021, "lamp")):
@@ -92,7 +92,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def tokenizer(home: Settings) -> None:
-    """The tokenizer of a prepared embedder, which is all that chunking needs."""
+    """Write the tokenizer of a prepared embedder; chunking needs no other file of it."""
     manifest = EmbedderManifest(home.embedder, "revision-1", 8, 64, 0, ("en",), "test", 1.0)
     folder = embedder_folder(home) / manifest.revision
     folder.mkdir(parents=True)
@@ -103,7 +103,7 @@ def tokenizer(home: Settings) -> None:
 
 @pytest.fixture
 def materialize(instance: dg.DagsterInstance, author: Author, tokenizer: None) -> Materialize:
-    """Run the three assets and their checks for the author."""
+    """Return a function that runs the three assets and their checks for the author."""
 
     def run(*, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         instance.add_dynamic_partitions("authors", [author.slug])

@@ -43,7 +43,7 @@ def build_posts(*subjects: str, footer: str = "") -> Posts:
 
 @pytest.fixture
 def clean(tables: Tables) -> Clean:
-    """Store posts as `raw_posts` and clean them."""
+    """Return a function that stores posts as `raw_posts` and cleans them."""
 
     def run(posts: Posts, *, author: Author = ANN) -> CleaningRun:
         defaults: dict[str, Any] = dict.fromkeys(column_types(RawPosts), "") | {

@@ -76,8 +76,8 @@ def test_added_edited_and_deleted_posts_propagate(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
     materialize()
-    kept_chunks = read_chunk_ids(tables, "On the lamp")
-    old_boat = read_chunk_ids(tables, "On the boat")
+    lamp_chunks = read_chunk_ids(tables, "On the lamp")
+    boat_chunks = read_chunk_ids(tables, "On the boat")
     folder = posts / "_posts"
     (folder / "2022-01-01-kite.md").write_text(f"# A kite\n\n{narrate('kite')}\n")
     boat = folder / "2020-05-01-boat.md"
@@ -95,12 +95,12 @@ def test_added_edited_and_deleted_posts_propagate(
     assert read_reasons(tables)["_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
     assert read_chunk_ids(tables, "On the clock") == set()
     assert read_chunk_ids(tables, "A kite")
-    assert read_chunk_ids(tables, "On the lamp") == kept_chunks
+    assert read_chunk_ids(tables, "On the lamp") == lamp_chunks
     texts = tables.read("document_chunks", SLUG)["text"].str.join(" ")[0]
     assert "new boat" in texts
     assert "old boat" not in texts
     # The first paragraph of the edited post did not change, so its chunks keep their names.
-    assert read_chunk_ids(tables, "On the boat") & old_boat
+    assert read_chunk_ids(tables, "On the boat") & boat_chunks
     assert find_evaluation(result, "every_import_is_kept_or_explained").passed
 
     third = materialize()

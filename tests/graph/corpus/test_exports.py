@@ -35,7 +35,7 @@ Import = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def import_from(home: Settings, instance: dg.DagsterInstance) -> Import:
-    """Materialize `raw_posts` for some sources, and return the metadata."""
+    """Return a function that imports sources as `raw_posts` and returns its metadata."""
 
     def run(*sources: Path | str, include: tuple[str, ...] = ()) -> dict[str, Any]:
         addresses = tuple(str(source) for source in sources)
@@ -139,7 +139,7 @@ def set_member_dates(path: Path, year: int) -> None:
             new.writestr(zipfile.ZipInfo(name, date_time=(year, 1, 1, 0, 0, 0)), body)
 
 
-def test_a_torn_export_deletes_nothing(import_from: Import, tables: Tables, tmp_path: Path) -> None:
+def test_a_cut_export_deletes_nothing(import_from: Import, tables: Tables, tmp_path: Path) -> None:
     path = write_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     before = read_rows(tables)
@@ -291,7 +291,7 @@ def test_posts_that_a_feed_drops_are_kept(
     assert read_rows(tables)["text"].str.contains("Number 1").any()
 
 
-def test_exports_and_plain_posts_of_one_author(
+def test_exports_and_plain_posts_of_one_author_are_combined(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     notes = write_folder({"a.md": SENTENCE, "b.md": f"Other. {SENTENCE}"}, tmp_path / "notes")

@@ -123,7 +123,7 @@ class KillExperiment:
         return json.loads(report.read_text())
 
     def kill_run(self, kill: Kill) -> bool:
-        """Run until the kill; return whether it ended the process before its end."""
+        """Start a run and kill it; return whether the kill came before the run finished."""
         watched_folder = Path(self.home.tables_base, SLUG, f"{kill.table}.lance", kill.folder)
         existing_files = set(_list_files(watched_folder))
         process, _ = self.start(1)
@@ -168,7 +168,7 @@ NEWER_POSTS = {"clock": "clock", "boat": "new boat", "lamp": "lamp", "kite": "ki
 def experiment(
     embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KillExperiment]:
-    """A home without posts (`empty`) and one with older posts (`imported`)."""
+    """Yield an experiment with two saved homes: `empty` and, with older posts, `imported`."""
     folder = tmp_path_factory.mktemp("trial")
     posts = folder / "posts"
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -188,7 +188,7 @@ class RecoveryResult:
     """The differences between two runs after a kill and an undisturbed run.
 
     Attributes:
-        was_killed: whether the kill ended the process before its end.
+        was_killed: whether the kill came before the run finished.
         differences: tables that differ, and other differences.
     """
 
@@ -226,7 +226,7 @@ def _run_after_kills(experiment: KillExperiment, kill_count: int) -> Iterator[Re
 def test_four_kills_do_not_change_the_result(experiment: KillExperiment) -> None:
     results = list(_run_after_kills(experiment, 4))
     assert [result for result in results if result.differences] == []
-    # On a busy machine, a run may finish before its end is noticed.
+    # On a busy machine, a run may finish before the test kills it.
     assert sum(result.was_killed for result in results) >= 3
 
 

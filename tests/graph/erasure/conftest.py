@@ -145,10 +145,10 @@ def write_posts(sources: Path) -> None:
 def populate_home(
     settings: Settings, sources: Path, *, storage: Mapping[str, object] | None = None
 ) -> dict[str, str]:
-    """Import, train, answer and collect votes; return the reader's key and the checkpoint.
+    """Import posts, register a checkpoint and store answers; return the key and the checkpoint.
 
     Args:
-        storage: Dagster's storage; without it, the storage of a single machine.
+        storage: Dagster's storage (default: the files of a single machine).
     """
     write_author(settings, Author(AUTHOR, "Ada Wright", sources=(str(sources),), language="en"))
     home = settings.home / "dagster"
@@ -198,13 +198,13 @@ def fail_with_text(dagster: dg.DagsterInstance) -> None:
 def register_checkpoint(settings: Settings) -> str:
     """Register a stable checkpoint with manifest and weights, trained on the current dataset."""
     installation = Installation.for_settings(settings)
-    data = installation.tables.data_version("instruction_dataset", AUTHOR)
+    dataset_version = installation.tables.data_version("instruction_dataset", AUTHOR)
     lance_version = installation.tables.tag("instruction_dataset", AUTHOR, "training-1")
     draft = settings.checkpoints_dir / AUTHOR / "made"
     (draft / "adapter").mkdir(parents=True)
     save_file({"lora_a": torch.ones(4, 4)}, draft / "adapter" / "adapter_model.safetensors")
-    shape = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "use_rslora": False}
-    (draft / "adapter" / "adapter_config.json").write_text(json.dumps(shape))
+    adapter_config = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "use_rslora": False}
+    (draft / "adapter" / "adapter_config.json").write_text(json.dumps(adapter_config))
     (draft / "adapter.gguf").write_bytes(b"GGUF" + bytes(64))
     checkpoint = compute_checkpoint_hash(draft / "adapter", base_revision="r", template="t")
     write_manifest(
@@ -215,7 +215,7 @@ def register_checkpoint(settings: Settings) -> str:
             base={"name": "b", "revision": "r", "folder": "/b", "gguf": "/b.gguf"},
             dataset={
                 "asset": "instruction_dataset",
-                "data_version": data,
+                "data_version": dataset_version,
                 "lance_version": lance_version,
                 "tag": "training-1",
                 "samples": 6,
@@ -236,7 +236,7 @@ def register_checkpoint(settings: Settings) -> str:
         checkpoint,
         folder=str(folder),
         adapter_gguf=str(folder / "adapter.gguf"),
-        dataset_version=str(data),
+        dataset_version=str(dataset_version),
     )
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "20 against 24")
     registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", (claim,), "2026-11-20"))

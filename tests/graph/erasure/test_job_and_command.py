@@ -205,12 +205,12 @@ def test_the_readmes_command_forgets_a_post_by_its_document_id(used_home: UsedHo
         repeated = CliRunner().invoke(app, command)
         assert repeated.exit_code == 0, repeated.output
         assert f"the post {name} was forgotten on {today}" in " ".join(repeated.output.split())
-    as_json = CliRunner().invoke(app, [*command, "--json"])
-    assert json.loads(as_json.stdout) == {"kind": "post", "forgotten_on": today}
+    json_result = CliRunner().invoke(app, [*command, "--json"])
+    assert json.loads(json_result.stdout) == {"kind": "post", "forgotten_on": today}
     assert journal.list_unfinished_requests(used_home.installation.state) == []
 
 
-def test_an_unknown_post_is_refused_before_the_journal(used_home: UsedHome) -> None:
+def test_an_unknown_post_is_refused_without_a_request(used_home: UsedHome) -> None:
     options = {"author": "", "reader": "", "dry_run": False, "as_json": True}
     with pytest.raises(TwinError, match=r"nearest: .*2020-01-02-clock\.md"):
         run_forget(  # type: ignore[arg-type]
@@ -243,11 +243,11 @@ def test_the_options_select_the_subject(used_home: UsedHome) -> None:
     assert len(key_hash) == 64
     assert resolve(reader=used_home.reader) == (ErasureSubject("reader", "", used_home.reader), "")
     assert resolve(author=AUTHOR, post=POST_ID) == (POST, "")
-    for wrong in (
+    for invalid_options in (
         {},
         {"post": POST_ID, "reader": used_home.reader},
         {"reader": used_home.reader, "author": AUTHOR},
         {"reader": "somebody"},
     ):
         with pytest.raises(TwinError):
-            resolve(**wrong)
+            resolve(**invalid_options)

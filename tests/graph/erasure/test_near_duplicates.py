@@ -63,6 +63,6 @@ def test_the_remaining_row_loses_only_its_link(used_home: UsedHome, copy_path: P
         version = installation.tables.data_version("cleaned_documents", AUTHOR)
         assert run_assets(dagster, "raw_posts", "cleaned_documents").success
         assert installation.tables.data_version("cleaned_documents", AUTHOR) == version
-        imported = installation.tables.read("cleaned_documents", AUTHOR)
-        assert imported.sort("document_id").equals(after.sort("document_id"))
+        documents = installation.tables.read("cleaned_documents", AUTHOR)
+        assert documents.sort("document_id").equals(after.sort("document_id"))
     installation.state.close()

@@ -32,8 +32,8 @@ SCHEMA = {"source_id": pl.String(), "title": pl.String(), "text": pl.String()}
 def client(s3_endpoint: str) -> Any:
     client = make_s3_client(s3_endpoint)
     client.create_bucket(Bucket=BUCKET)
-    enabled = {"Status": "Enabled"}
-    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=enabled)
+    versioning = {"Status": "Enabled"}
+    client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration=versioning)
     return client
 
 
@@ -97,9 +97,9 @@ def test_an_erased_authors_objects_have_no_version(
     write_posts(installation, "bea", {"c.md": "three"})
     lance_tables, target = LanceTables(installation), author_target("ada")
     assert lance_tables.erase(target) == 1
-    listed = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
-    assert "Versions" not in listed
-    assert "DeleteMarkers" not in listed
+    listing = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
+    assert "Versions" not in listing
+    assert "DeleteMarkers" not in listing
     assert lance_tables.find_remaining(target) == []
     assert installation.tables.read("raw_posts", "bea").height == 1
 
@@ -119,12 +119,12 @@ def test_each_version_of_an_object_is_read(
     def read(prefix: str) -> list[tuple[str, bytes]]:
         return sorted((name, path.read_bytes()) for name, path in bucket.download(prefix, scratch))
 
-    old = " (an old version)"
+    suffix = " (an old version)"
     assert read("eve/") == [
         ("eve/a.txt", b"three"),
-        (f"eve/a.txt{old}", b"one"),
-        (f"eve/a.txt{old}", b"two"),
-        (f"eve/b.txt{old}", b"gone"),
+        (f"eve/a.txt{suffix}", b"one"),
+        (f"eve/a.txt{suffix}", b"two"),
+        (f"eve/b.txt{suffix}", b"gone"),
     ]
     assert {"eve", "fay"} <= set(bucket.list_folders()), "a folder is missing"
     assert bucket.list_folders("eve/") == []

@@ -42,8 +42,8 @@ def installation(
         set_s3_environment(monkeypatch, s3_endpoint)
         client = make_s3_client(s3_endpoint)
         client.create_bucket(Bucket="shared-store")
-        enabled = {"Status": "Enabled"}
-        client.put_bucket_versioning(Bucket="shared-store", VersioningConfiguration=enabled)
+        versioning = {"Status": "Enabled"}
+        client.put_bucket_versioning(Bucket="shared-store", VersioningConfiguration=versioning)
         address = "s3://shared-store/twin"
     shared = SharedFolders(home.home, address)
     for name in ("checkpoints/ann/0a", "checkpoints/bob/0b", "checkpoints/bob/0c"):

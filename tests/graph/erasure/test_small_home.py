@@ -130,7 +130,7 @@ def test_a_run_that_does_not_end_is_an_error(
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == dict.fromkeys((dead_run, queued_run), dg.DagsterRunStatus.CANCELED)
     slow_run = create_run(dagster, "ada", status=STARTED)
-    monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # it continues
+    monkeypatch.setattr(type(dagster.run_launcher), "terminate", lambda *_: True)  # ignored
 
     def end_run(_: float) -> None:
         run = dagster.get_run_by_id(slow_run)

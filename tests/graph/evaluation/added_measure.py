@@ -1,6 +1,6 @@
-"""Print the results of a newly added measure in the gate, its record, its report and its asset.
+"""Print the results of an added measure: the gate's claims, record, report and asset metadata.
 
-`test_measure_recipe.py` starts this as a separate process, whose `twin_assets` has the measure.
+`test_measure_recipe.py` runs this module in a process whose `twin_assets` has the measure.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import Verdict
 
-# The front desk's 360 messages are the same for both candidates: 20 CPU seconds.
+# Both candidates share the front desk's 360 messages, which take 20 CPU seconds to measure.
 CACHE = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
 
 

@@ -40,7 +40,7 @@ def copy_assets(folder: Path) -> Path:
 
 
 def follow_the_recipe(folder: Path) -> None:
-    """Add the measure's file and its line in the tuple."""
+    """Add the measure's file, and the measure to the package's tuple."""
     measures = copy_assets(folder)
     import_recipe("A measure of the gate", measures / "whole_sentences.py")
     module = measures / "__init__.py"

@@ -1,6 +1,6 @@
 """Run the instruction stage in Dagster, and provide a home in which it has run once.
 
-Scope: running the assets, and the tests' initial home. Out of scope: posts (`made_up_posts.py`).
+Scope: running the assets, and the tests' initial home. Out of scope: posts (`generated_posts.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.instructions.made_up_posts import build_documents, store_documents
+from tests.graph.instructions.generated_posts import build_documents, store_documents
 from tests.materialization import create_instance, materialize_assets
 from tests.prepared_embedder import link_weights
 from tests.stored_rows import store_rows
@@ -121,7 +121,7 @@ def finished_run(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactor
 def twelve_posts(
     home: Settings, finished_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
 ) -> FinishedRun:
-    """A home with twelve posts by ada, with chunks, embeddings and samples."""
+    """Restore the home with ada's twelve posts, their chunks, embeddings and samples."""
     finished_run.restore()
     monkeypatch.setenv("TWIN_HOME", str(finished_run.home))
     return finished_run

@@ -15,8 +15,8 @@ from tests.http_server import Request, Response, http_server
 
 PROMPT_TOKENS, ANSWER_TOKENS = 200, 20
 HANG_S = 2.0
-OK, NO_CHOICES, NULL_CHOICES, EMPTY, LONG, HTML, CUT, HANG = (
-    "ok", "no choices", "null choices", "empty", "long", "html", "cut", "hang",
+OK, NO_CHOICES, NULL_CHOICES, EMPTY, LONG, HTML, TRUNCATED, HANG = (
+    "ok", "no choices", "null choices", "empty", "long", "html", "truncated", "hang",
 )  # fmt: skip
 Behavior = Callable[[str, int], str]
 """(passage, number of earlier requests for it) → one of the above, or an HTTP status as text."""
@@ -52,7 +52,7 @@ def start_teacher_server() -> Iterator[TeacherServer]:
         behavior = teacher.behavior(passage, earlier_requests)
         if behavior == HANG:
             time.sleep(HANG_S)
-        if behavior == CUT:
+        if behavior == TRUNCATED:
             return Response('{"id": ', headers={"Content-Length": "900"})
         if behavior in {HANG, HTML}:
             return Response("<html>busy</html>")

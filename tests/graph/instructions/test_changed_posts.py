@@ -7,7 +7,7 @@ import random
 import polars as pl
 
 from tests.graph.instructions.conftest import TWELVE_POSTS, FinishedRun, Graph
-from tests.graph.instructions.made_up_posts import (
+from tests.graph.instructions.generated_posts import (
     build_documents,
     build_paragraph,
     build_post,
@@ -68,7 +68,7 @@ def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables
     context_after = rows["context_chunk_ids"].explode().drop_nulls()
     assert deleted_id not in {chunk[: len(deleted_id)] for chunk in context_after.to_list()}
     assert deleted_id not in set(rows["document_id"])
-    # Its split is kept for its return.
+    # Its split is stored in case the post returns.
     assert deleted_id in set(tables.read("document_splits", "ada")["document_id"])
     metadata, _ = graph.materialize()
     assert metadata["computed"] == 0

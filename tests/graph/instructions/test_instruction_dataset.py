@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tests.graph.instructions.conftest import ADA, FinishedRun, Graph, open_tables
-from tests.graph.instructions.made_up_posts import build_documents, store_documents, store_posts
+from tests.graph.instructions.generated_posts import build_documents, store_documents, store_posts
 from tests.stored_rows import store_rows
 from twin_assets.instructions.dataset_building import update_dataset
 from twin_assets.instructions.instruction_tables import InstructionDataset
@@ -129,12 +129,12 @@ def test_an_answer_with_quoted_text_fails_the_check(graph: Graph, tables: Tables
     rows = tables.read("instruction_dataset", "ada")
     sample = rows.filter(pl.col("split") == "train").row(0, named=True)
     names = tables.read("cleaned_documents", "ada", columns=["document_id", "source_id", "text"])
-    quoting = (
+    text_with_quotation = (
         pl.when(pl.col("document_id") == sample["document_id"])
         .then(pl.col("text").str.replace(sample["answer"], "> " + sample["answer"], literal=True))
         .otherwise("text")
     )
-    store_posts(tables, names.select("source_id", quoting.alias("text")))
+    store_posts(tables, names.select("source_id", text_with_quotation.alias("text")))
     checks = graph.check_rows(tables, rows)
     assert [name for name, passed in checks.items() if not passed] == [
         "no_answer_holds_quoted_text"

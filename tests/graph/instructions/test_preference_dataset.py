@@ -181,12 +181,12 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
     edits = [build_edit(f"The tide is in, {number} feet.") for number in range(19)]
     write_traces(tables, [low, *edits, reader_edit])
     assert materialize()["sources"] == {"edit": 19, "vote": 1}
-    good = tables.read("preference_dataset", "ada")
+    valid_pairs = tables.read("preference_dataset", "ada")
     is_vote = pl.col("source") == "vote"
-    is_edit = pl.col("pair_id") == good.filter(~is_vote)["pair_id"][0]
+    is_edit = pl.col("pair_id") == valid_pairs.filter(~is_vote)["pair_id"][0]
 
     def change_rows(where: pl.Expr, **values: Any) -> pl.DataFrame:
-        return good.with_columns(
+        return valid_pairs.with_columns(
             **{
                 name: pl.when(where).then(pl.lit(value)).otherwise(name)
                 for name, value in values.items()
@@ -204,8 +204,8 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
             change_rows(is_edit, trace_id="trace-0020", chosen="A stranger's words."),
         ],
         "no_reader_owns_the_pairs": [
-            good.filter(is_vote),
-            good.with_columns(voters=pl.lit(["a reader"])),
+            valid_pairs.filter(is_vote),
+            valid_pairs.with_columns(voters=pl.lit(["a reader"])),
         ],
         "every_pair_names_its_source": [
             change_rows(is_edit, trace_id=None),
@@ -223,7 +223,7 @@ def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables:
     for claim, violating_tables in violations.items():
         for rows in violating_tables:
             assert not check_rows(tables, rows)[claim], claim
-    assert check_rows(tables, good) == dict.fromkeys(CHECKS, True)
+    assert check_rows(tables, valid_pairs) == dict.fromkeys(CHECKS, True)
 
 
 def test_no_text_reaches_the_event_log(twelve_posts: FinishedRun, tables: Tables) -> None:

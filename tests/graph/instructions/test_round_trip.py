@@ -14,7 +14,7 @@ from twin_resources.models.retrieval.retrieval import RetrievalQuery, Retriever
 from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
 
-DOCUMENTS = [f"doc-{number:03d}" for number in TWELVE_POSTS]
+DOCUMENT_IDS = [f"doc-{number:03d}" for number in TWELVE_POSTS]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def retriever(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
 def build_samples(question: str) -> pl.DataFrame:
     """Build one sample for each post, all with the same question."""
     return pl.DataFrame(
-        {"sample_id": [f"of-{name}" for name in DOCUMENTS], "document_id": DOCUMENTS}
+        {"sample_id": [f"of-{name}" for name in DOCUMENT_IDS], "document_id": DOCUMENT_IDS}
     ).with_columns(question=pl.lit(question))
 
 
@@ -68,15 +68,15 @@ def test_a_stored_vector_finds_the_same_passages(
 def test_a_question_that_does_not_find_its_post_is_replaced(
     retriever: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = tables.read("instruction_dataset", "ada").sort("sample_id")
-    questions = original.filter(pl.col("instruction_source") != "template:continuation")
+    original_rows = tables.read("instruction_dataset", "ada").sort("sample_id")
+    questions = original_rows.filter(pl.col("instruction_source") != "template:continuation")
     assert questions.height == questions["document_id"].n_unique() > 10  # one title per post
     monkeypatch.setattr(round_trip, "MAX_RANK", 0)
     update_dataset(tables, ADA, retriever=retriever)
-    replaced = tables.read("instruction_dataset", "ada").sort("sample_id")
-    assert set(replaced["instruction_source"]) == {"template:continuation"}
-    assert replaced["answer"].equals(original["answer"])
-    for question, answer in replaced.select("question", "answer").iter_rows():
+    new_rows = tables.read("instruction_dataset", "ada").sort("sample_id")
+    assert set(new_rows["instruction_source"]) == {"template:continuation"}
+    assert new_rows["answer"].equals(original_rows["answer"])
+    for question, answer in new_rows.select("question", "answer").iter_rows():
         opening = question.removeprefix("Write on from this beginning: “").rstrip("”").rstrip(" …")
         assert answer.startswith(opening)
 

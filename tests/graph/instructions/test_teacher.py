@@ -15,9 +15,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.instructions import teacher_server as served
+from tests.graph.instructions import teacher_server as fake
 from tests.graph.instructions.conftest import ADA, FinishedRun, Graph
-from tests.graph.instructions.made_up_posts import build_documents, build_post, store_documents
+from tests.graph.instructions.generated_posts import build_documents, build_post, store_documents
 from tests.graph.instructions.teacher_server import TeacherServer, start_teacher_server
 from twin_assets.instructions.dataset_building import BuildResult, update_dataset
 from twin_assets.instructions.teacher import Teacher, TeacherPrompt
@@ -33,7 +33,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 UNPRICED, PRICED = "openai/teacher", "openai/gpt-4o-mini"
-REPLY_USD = (served.PROMPT_TOKENS * 0.15 + served.ANSWER_TOKENS * 0.6) / 1e6
+REPLY_USD = (fake.PROMPT_TOKENS * 0.15 + fake.ANSWER_TOKENS * 0.6) / 1e6
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_teacher_writes_only_questions(
     assert sorted(server.passages) == sorted(rows["answer"])
     assert get_usage(result).requests == rows.height
     assert get_usage(result).outcomes == {"written": rows.height}
-    assert get_usage(result).prompt_tokens == rows.height * served.PROMPT_TOKENS
+    assert get_usage(result).prompt_tokens == rows.height * fake.PROMPT_TOKENS
     assert log_lines
     assert not any(answer[:20] in line for line in log_lines for answer in rows["answer"])
 
@@ -120,12 +120,12 @@ def _select_chunks_and_vectors() -> dg.AssetSelection:
 
 
 OUTCOMES = {
-    served.NO_CHOICES: ("unusable", 3),
-    served.EMPTY: ("unusable", 3),
-    served.LONG: ("unusable", 3),
-    served.NULL_CHOICES: ("failed", 3),
-    served.HTML: ("failed", 3),
-    served.CUT: ("failed", 3),
+    fake.NO_CHOICES: ("unusable", 3),
+    fake.EMPTY: ("unusable", 3),
+    fake.LONG: ("unusable", 3),
+    fake.NULL_CHOICES: ("failed", 3),
+    fake.HTML: ("failed", 3),
+    fake.TRUNCATED: ("failed", 3),
     "429": ("failed", 3),
     "500": ("failed", 3),
     "400": ("failed", 1),  # The same request would be refused again.
@@ -139,7 +139,7 @@ def test_a_bad_reply_affects_one_sample(
     answers = tables.read("instruction_dataset", "ada", columns=["answer"])["answer"].to_list()
     step = len(answers) // len(OUTCOMES)
     faults = {answers[step * position]: behavior for position, behavior in enumerate(OUTCOMES)}
-    server.behavior = lambda passage, _times: faults.get(passage, served.OK)
+    server.behavior = lambda passage, _count: faults.get(passage, fake.OK)
     result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
 
     rows = tables.read("instruction_dataset", "ada")
@@ -162,20 +162,20 @@ def test_a_bad_reply_affects_one_sample(
     ]  # fmt: skip
     assert times[1] - times[0] > 0.9  # the delay that the server requested
 
-    server.behavior = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _count: fake.OK
     server.passages.clear()
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
-    retried = {answer for answer, behavior in faults.items() if OUTCOMES[behavior][0] == "failed"}
-    assert set(server.passages) == retried  # Only failed requests are repeated.
-    assert count_sources(tables)["template"] == len(faults) - len(retried)
+    retries = {answer for answer, behavior in faults.items() if OUTCOMES[behavior][0] == "failed"}
+    assert set(server.passages) == retries  # Only failed requests are repeated.
+    assert count_sources(tables)["template"] == len(faults) - len(retries)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_a_second_try_can_succeed(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
-    replies = [served.NO_CHOICES, "503", served.EMPTY, "429"]
-    server.behavior = lambda passage, times: served.OK if times else replies[len(passage) % 3]
+    replies = [fake.NO_CHOICES, "503", fake.EMPTY, "429"]
+    server.behavior = lambda passage, count: fake.OK if count else replies[len(passage) % 3]
     result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
     assert get_usage(result).outcomes == {"written": rows}
@@ -188,8 +188,10 @@ def test_the_budget_is_never_exceeded(
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
     limit = 10 * REPLY_USD
-    small = create_budget(state, limit)
-    result = update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, small))
+    budget = create_budget(state, limit)
+    result = update_dataset(
+        tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, budget)
+    )
     usage = get_usage(result)
     written_count = usage.outcomes["written"]
     assert 3 <= written_count <= 10
@@ -200,10 +202,10 @@ def test_the_budget_is_never_exceeded(
     assert count_sources(tables) == {"teacher": written_count, "template": rows - written_count}
     assert usage.metadata()["teacher"]["usd"] == usage.usd
 
-    larger = create_budget(state, 1.0)  # Earlier spending counts.
-    assert larger.remaining_usd() == pytest.approx(1.0 - written_count * REPLY_USD)
+    larger_budget = create_budget(state, 1.0)  # Earlier spending counts.
+    assert larger_budget.remaining_usd() == pytest.approx(1.0 - written_count * REPLY_USD)
     result = update_dataset(
-        tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, larger)
+        tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, larger_budget)
     )
     assert get_usage(result).outcomes == {"written": rows}
     assert len(server.passages) == rows
@@ -214,11 +216,11 @@ def test_the_budget_is_never_exceeded(
 @pytest.mark.drawn(3, of="teachers that fail")
 def test_unusable_replies_are_charged(server: TeacherServer, state: State) -> None:
     budget = create_budget(state, 1.0)
-    kinds = {"a": served.EMPTY, "b": served.HANG, "c": "500"}
-    server.behavior = lambda passage, _times: kinds[passage.split()[0]]
+    kinds = {"a": fake.EMPTY, "b": fake.HANG, "c": "500"}
+    server.behavior = lambda passage, _count: kinds[passage.split()[0]]
     prompts = [TeacherPrompt("", f"{kind} harbour made of granite and oak") for kind in kinds]
     empty, failed = create_teacher(PRICED, budget).ask([prompts[0], prompts[2]])
-    impatient = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=served.HANG_S / 4)
+    impatient = Teacher(PRICED, budget=budget, first_pause_s=0.01, timeout_s=fake.HANG_S / 4)
     [late] = impatient.ask([prompts[1]])
     assert (empty.outcome, empty.usd) == ("unusable", pytest.approx(3 * REPLY_USD))
     assert (late.outcome, late.reason) == ("failed", "Timeout")
@@ -244,11 +246,11 @@ def test_a_priced_teacher_needs_a_budget_and_a_budget_a_price(
 def test_a_teacher_that_refuses_every_request_is_abandoned(
     retriever: Retriever, tables: Tables, server: TeacherServer, status: str, max_requests: int
 ) -> None:
-    server.behavior = lambda _passage, _times: status
+    server.behavior = lambda _passage, _count: status
     with pytest.raises(TwinError, match="TWIN_TEACHER_MODEL"):
         update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     assert 0 < len(server.passages) <= max_requests
-    server.behavior = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _count: fake.OK
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     assert count_sources(tables).keys() == {"teacher"}
 
@@ -258,12 +260,12 @@ def test_a_teacher_with_only_unusable_replies_is_abandoned(
     retriever: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
-    server.behavior = lambda _passage, _times: served.EMPTY
+    server.behavior = lambda _passage, _count: fake.EMPTY
     budget = create_budget(state, 1.0)
     with pytest.raises(TwinError, match="40 samples in a row without a usable question"):
         update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, budget))
     assert 3 * 40 <= len(server.passages) <= 3 * 43 < 3 * rows  # Four requests run at once.
-    server.behavior = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _count: fake.OK
     server.passages.clear()
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher(PRICED, budget))
     assert rows - 43 <= len(server.passages) <= rows - 40
@@ -273,12 +275,12 @@ def test_a_teacher_with_only_unusable_replies_is_abandoned(
 def test_questions_written_before_a_failure_are_kept(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
-    server.behavior = lambda _passage, _times: "500" if len(server.passages) > 30 else served.OK
+    server.behavior = lambda _passage, _count: "500" if len(server.passages) > 30 else fake.OK
     with pytest.raises(TwinError, match="in a row"):
         update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     questions = tables.read("teacher_questions", "ada", where="outcome = 'written'")
     assert 26 <= questions.height <= 30  # Four requests run at once.
-    server.behavior = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _count: fake.OK
     server.passages.clear()
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada").height
@@ -308,9 +310,9 @@ update_dataset(open_tables(load_settings()), ADA, retriever=None, teacher=Teache
 def test_a_killed_run_is_resumed(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
-    def reply_slowly(_passage: str, _times: int) -> str:
+    def reply_slowly(_passage: str, _count: int) -> str:
         time.sleep(0.05)
-        return served.OK
+        return fake.OK
 
     server.behavior = reply_slowly
     script = _UPDATE_SCRIPT.replace("MODEL", UNPRICED)
@@ -323,7 +325,7 @@ def test_a_killed_run_is_resumed(
     process.wait()
     request_count = len(server.passages)
     assert request_count >= 50
-    server.behavior = lambda _passage, _times: served.OK
+    server.behavior = lambda _passage, _count: fake.OK
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
     rows = tables.read("instruction_dataset", "ada")
     assert set(server.passages) == set(rows["answer"])
@@ -342,6 +344,6 @@ def test_another_teacher_leaves_questions_pending(
     assert count_pending_questions(tables, "ada", UNPRICED) == 0
     assert count_pending_questions(tables, "ada", "openai/other") == rows
     assert count_pending_questions(tables, "ada", "") == rows
-    server.behavior = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
+    server.behavior = lambda passage, _count: fake.EMPTY if len(passage) % 4 else fake.OK
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher("openai/other"))
     assert count_pending_questions(tables, "ada", "openai/other") == 0  # requested without success

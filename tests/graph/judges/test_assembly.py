@@ -125,7 +125,7 @@ def test_an_unavailable_general_judge_is_noted(material: JudgeMaterial, tables: 
 def test_the_recipe_for_a_judge_adds_a_judge(
     material: JudgeMaterial, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Use the code of deploy/docs/contributing.md as a module and add its line to the tuple."""
+    """Import the code of deploy/docs/contributing.md and add its judge to the tuple."""
     added = import_recipe("A judge", tmp_path / "brevity.py")
     monkeypatch.setattr(panel, "JUDGES", (*panel.JUDGES, added.BREVITY))
 

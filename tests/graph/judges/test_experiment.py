@@ -49,8 +49,8 @@ ANSWERS = [
 class LangfuseServer:
     """A server that records requests and returns 500 for paths that contain `refused_path`."""
 
-    def __init__(self, recorded: Path) -> None:
-        self.recorded = recorded
+    def __init__(self, recordings: Path) -> None:
+        self.recordings = recordings
         self.address = self.refused_path = ""
         self.datasets: list[dict[str, Any]] = []
         self.items: list[dict[str, Any]] = []
@@ -58,7 +58,7 @@ class LangfuseServer:
         self.spans: list[OtlpSpan] = []
 
     def recording(self, name: str) -> dict[str, Any]:
-        return json.loads((self.recorded / f"{name}.json").read_text())["response"]
+        return json.loads((self.recordings / f"{name}.json").read_text())["response"]
 
     def settings(self, home: Settings) -> Settings:
         return home.model_copy(

@@ -89,8 +89,8 @@ def test_before_the_first_collection_of_answers_nothing_is_judged(home: Settings
 
 def test_without_a_new_answer_nothing_is_judged(home: Settings, answered_tables: Tables) -> None:
     release_version(home)
-    judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
-    store(answered_tables, "judged_interactions", judged, COLUMNS)
+    judged_rows = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
+    store(answered_tables, "judged_interactions", judged_rows, COLUMNS)
     version_before = answered_tables.lance_version("judged_interactions", "ann")
     assert judged_metadata(materialize(home))["nothing_to_do"] == "no new answer in the sample"
     assert answered_tables.lance_version("judged_interactions", "ann") == version_before
@@ -101,9 +101,9 @@ def test_judged_answers_count_towards_the_limit_after_their_deletion(
 ) -> None:
     """The first 500 answers of an old version were judged and have since been deleted."""
     release_version(home)
-    judge = {"version": "v1", "judges": "judge:topic@1"}
-    deleted = [judge | {"trace_id": f"deleted{n}"} for n in range(500)]
-    store(answered_tables, "judged_interactions", [*deleted, judge | {"trace_id": "t1"}], COLUMNS)
+    row = {"version": "v1", "judges": "judge:topic@1"}
+    old_rows = [row | {"trace_id": f"deleted{n}"} for n in range(500)]
+    store(answered_tables, "judged_interactions", [*old_rows, row | {"trace_id": "t1"}], COLUMNS)
     # Above the share of judged answers.
     monkeypatch.setattr(judging_traces, "_compute_sample_position", lambda _trace_id: 0.5)
     write_answers(answered_tables, "t1", "t2")
@@ -115,8 +115,8 @@ def test_a_new_answer_of_a_stable_version_requires_judges(
 ) -> None:
     """Without this, the tests above would pass if nothing were ever judged."""
     release_version(home)
-    judged = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
-    store(answered_tables, "judged_interactions", judged, COLUMNS)
+    judged_rows = [{"trace_id": "t1", "version": "v1", "judges": "judge:topic@1"}]
+    store(answered_tables, "judged_interactions", judged_rows, COLUMNS)
     write_answers(answered_tables, "t1", "t2")
     # Judges first load the embedder, which this home does not have.
     with pytest.raises(TwinError, match="load the embedder"):

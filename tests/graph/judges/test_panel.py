@@ -1,7 +1,7 @@
-"""Test the judges of a bundled sample author with the real embedder: certifying and storing them.
+"""Test that the judges of a bundled sample author are certified and stored.
 
-The other sample authors are the other writers. There are only two, so the voice is certified with
-documents on which it was not trained, and the panel reports that.
+The embedder is real. The other writers are the other sample authors. There are only two, so the
+voice is certified with documents on which it was not trained, and the panel reports that.
 """
 
 from __future__ import annotations

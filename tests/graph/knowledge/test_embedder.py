@@ -72,7 +72,7 @@ def original(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_both_engines_agree_with_sentence_transformers(
     home_with_embedder: Settings, embedder: Embedder, original: Path, tmp_path: Path
 ) -> None:
-    """Compare 64 chunks with `encode` of sentence-transformers, its tokenizer and batches."""
+    """Compare the vectors of 64 chunks with those of `SentenceTransformer.encode`."""
     from sentence_transformers import SentenceTransformer
 
     chunks = build_texts(64)
@@ -147,9 +147,9 @@ def test_large_batches_are_computed_on_the_gpu(
     assert np.array_equal(halves[0], expected[:20]), "a small batch used the GPU"
     assert not np.array_equal(halves[1], expected[20:]), "a large total did not use the GPU"
     assert np.array_equal(gateway_embedder.embed(many), expected)
-    on_gpu = default.embed(many)
-    assert not np.array_equal(on_gpu, expected)
-    assert (on_gpu * expected).sum(axis=1).min() >= 0.9999
+    gpu_vectors = default.embed(many)
+    assert not np.array_equal(gpu_vectors, expected)
+    assert (gpu_vectors * expected).sum(axis=1).min() >= 0.9999
     assert np.array_equal(openvino.embed(many), expected), "a configured engine was replaced"
 
     monkeypatch.setattr(engines, "list_usable_gpus", list)
@@ -217,10 +217,10 @@ def test_vectors_are_unit_float32(embedder: Embedder) -> None:
 def test_text_beyond_the_token_limit_affects_the_vector(embedder: Embedder) -> None:
     long = "The tide tables were printed every winter in the harbour office. " * 30
     assert embedder.count_tokens([long])[0] > embedder.token_limit
-    with_end = long + "Suddenly everything is about garbage collection in Lisp. " * 8
+    extended_text = long + "Suddenly everything is about garbage collection in Lisp. " * 8
     question = embedder.embed(["garbage collection in Lisp"])[0]
-    plain, with_topic = embedder.embed([long, with_end])
-    assert with_topic @ question > plain @ question + 0.05
+    vector, extended_vector = embedder.embed([long, extended_text])
+    assert extended_vector @ question > vector @ question + 0.05
 
 
 def test_the_tokenizer_counts_what_the_model_reads(home_with_embedder: Settings) -> None:
@@ -313,14 +313,14 @@ def test_a_model_folder_is_prepared_with_its_weights_and_limit(
 
     model = fetch_model(home_with_embedder, target_folder=tmp_path)
     torch.manual_seed(0)
-    small = BertConfig(
+    small_config = BertConfig(
         vocab_size=30522,
         hidden_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=64,
     )
-    BertModel(small).save_pretrained(model)
+    BertModel(small_config).save_pretrained(model)
     (model / "README.md").unlink()
     (model / "sentence_bert_config.json").write_text('{"max_seq_length": 64}')
     (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
@@ -345,7 +345,7 @@ def test_a_model_folder_is_prepared_with_its_weights_and_limit(
     prepare_embedder(settings, report=lines.append)
     assert lines == []  # already prepared
     torch.manual_seed(1)
-    BertModel(small).save_pretrained(model)
+    BertModel(small_config).save_pretrained(model)
     prepare_embedder(settings)
     assert load_embedder(settings).revision != embedder.revision
 

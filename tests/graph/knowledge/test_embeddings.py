@@ -88,9 +88,9 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
 
     # Another title changes the embedded text, but not the ids of the chunks.
     chunk_ids = tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list()
-    retitled = materialize(posts | {"a": ("The clock", posts["a"][1])})["embeddings"]
+    retitled_metadata = materialize(posts | {"a": ("The clock", posts["a"][1])})["embeddings"]
     rows_of_a = tables.read("embeddings", "ada", where="document_id = 'a'")
-    assert retitled["computed"] == rows_of_a.height
+    assert retitled_metadata["computed"] == rows_of_a.height
     assert tables.read("embeddings", "ada", columns=["chunk_id"])["chunk_id"].to_list() == chunk_ids
     assert rows_of_a["indexed_text"].str.starts_with("The clock\n\n").all()
     for text, vector in rows_of_a.select("text", "vector").iter_rows():
@@ -101,8 +101,8 @@ def test_only_new_text_is_embedded(materialize: Materialize, tables: Tables) -> 
 
     # The same text in another post has its own vector with its title.
     rows_of_b = tables.read("embeddings", "ada", where="document_id = 'b'")
-    copied = materialize(posts | {"c": ("Another boat", BOAT)})["embeddings"]
-    assert copied["computed"] == rows_of_b.height
+    copy_metadata = materialize(posts | {"c": ("Another boat", BOAT)})["embeddings"]
+    assert copy_metadata["computed"] == rows_of_b.height
     assert tables.read("embeddings", "ada")["chunk_id"].is_unique().all()
     materialize(posts)
 

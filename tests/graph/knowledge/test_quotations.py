@@ -153,10 +153,10 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     quoter = Quoter(imported_home.tables_base, embedder.revision)
 
     def ask(question: str, shown_text: str = "") -> Any:
-        found = retriever.retrieve(MARA, question, with_tokens=True)
-        assert found.vector is not None
-        posts = [post.document_id for post in found.nearest]
-        return quoter.quote(MARA, found.vector, posts, tokens=found.tokens, shown_text=shown_text)
+        result = retriever.retrieve(MARA, question, with_tokens=True)
+        assert result.vector is not None
+        posts = [post.document_id for post in result.nearest]
+        return quoter.quote(MARA, result.vector, posts, tokens=result.tokens, shown_text=shown_text)
 
     result = ask("How do I carry a clock?")
     assert result.best_score >= result.threshold == calibration["threshold"]
@@ -177,11 +177,11 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     )
 
     questions = ("How do I carry a clock?", "How is a clock oiled?", "Why does a clock stop?")
-    with_third_passage = [
+    three_passage_answers = [
         quotes for quotes in (ask(question).quotes for question in questions) if len(quotes) > 2
     ]
-    assert with_third_passage, "no question was answered with a third passage"
-    for first, second, third in with_third_passage:
+    assert three_passage_answers, "no question was answered with a third passage"
+    for first, second, third in three_passage_answers:
         assert third.document_id not in {first.document_id, second.document_id}
 
     opening = render_quotes(result.quotes, before_prose=True).text
@@ -194,12 +194,12 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     expected = quoter.quote(MARA, vector, posts, tokens=tokens)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BackgroundEventLoop, "run", None)
-        from_memory = quoter.quote(MARA, vector, posts, tokens=tokens)
-        assert from_memory == expected, "the answer from memory differs"
+        cached_result = quoter.quote(MARA, vector, posts, tokens=tokens)
+        assert cached_result == expected, "the answer from memory differs"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quoter_module, "MAX_ROWS_IN_MEMORY", 0)
-        without_memory = Quoter(imported_home.tables_base, embedder.revision)
-        assert without_memory.quote(MARA, vector, posts, tokens=tokens) == expected
+        uncached_quoter = Quoter(imported_home.tables_base, embedder.revision)
+        assert uncached_quoter.quote(MARA, vector, posts, tokens=tokens) == expected
     assert quoter.quote(MARA, vector, ["without stored rows"]).quotes == ()
 
     declined = ask("What is the capital of France?")
@@ -292,8 +292,8 @@ def test_old_tables_answer_until_the_new_embedders_are_complete(
         return result.embedder, calibrated_by, [quote.text for quote in result.quote_result.quotes]
 
     old, new = embedder.revision, new_embedder.revision
-    _, _, quoted = quote()
-    assert quoted
+    _, _, expected_texts = quote()
+    assert expected_texts
     updates = {
         "passages": lambda: quotable_rows.update_passages(
             tables, MARA, new_embedder, progress=progress
@@ -311,7 +311,7 @@ def test_old_tables_answer_until_the_new_embedders_are_complete(
     ]  # fmt: skip
     quotations = [texts for *_, texts in states]
     assert all(quotations)
-    assert [quotations[0], quotations[1], quotations[-1]] == [quoted] * 3
+    assert [quotations[0], quotations[1], quotations[-1]] == [expected_texts] * 3
 
 
 def prepare_renamed_embedder(home: Settings, folder: Path) -> Embedder:

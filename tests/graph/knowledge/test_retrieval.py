@@ -110,13 +110,13 @@ def test_a_post_is_found_by_its_title(
         "queues": "The wait in a queue is long; the longer the wait, the longer the queue.",
     }
     titles = {"the-long-wait": "The long wait"}
-    titled = build_chunks(posts, embedder).with_columns(
+    chunks = build_chunks(posts, embedder).with_columns(
         *(
             pl.col("document_id").replace_strict(titles, default=pl.col(name)).alias(name)
             for name in ("title", "heading")
         )
     )
-    store_chunks(tables, "ada", titled, embedder)
+    store_chunks(tables, "ada", chunks, embedder)
     for question in ("Can you tell me more about “The Long Wait”?", "the long wait"):
         assert find_documents(own_retriever, question)[0] == "the-long-wait"
     assert find_documents(own_retriever, "How long is the wait in a queue?", limit=1) == ["queues"]
@@ -181,9 +181,9 @@ def test_the_passages_fit_the_budget(retriever: Retriever, embedder: Embedder) -
     everything = retriever.retrieve("ada", "sort the heap", limit=10, token_budget=1000).passages
     assert len(everything) == len(POSTS)
     budget = everything[0].token_count + everything[1].token_count
-    fitting = retriever.retrieve("ada", "sort the heap", token_budget=budget).passages
-    assert sum(passage.token_count for passage in fitting) <= budget
-    assert fitting[0] == everything[0]
+    passages = retriever.retrieve("ada", "sort the heap", token_budget=budget).passages
+    assert sum(passage.token_count for passage in passages) <= budget
+    assert passages[0] == everything[0]
     assert retriever.retrieve("ada", "sort the heap", token_budget=3).passages == ()
 
 

@@ -116,7 +116,7 @@ def test_the_index_finds_the_same_rows_as_a_scan(tables: Tables) -> None:
     assert maintain_vector_index(tables, "ada") == "left"
     assert "ANNSubIndex" in explain_search(tables)
     assert measure_recall(tables, RetrievalQuery("")) >= 0.95
-    # Filters that leave a tenth of the rows, and twenty rows.
+    # The filters leave a tenth of the rows, and twenty rows.
     assert (
         measure_recall(
             tables, RetrievalQuery("", published_before=datetime(2010, 6, 1, tzinfo=UTC))

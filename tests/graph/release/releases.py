@@ -1,4 +1,4 @@
-"""Put versions on trial in a registry, and invent pairs and votes, for release tests."""
+"""Put versions on trial in a registry, and create pairs and votes, for release tests."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def states(registry: Registry) -> list[str]:
 def add_canary_votes(
     registry: Registry, *, stable: float, candidate: float, round_count: int, reader_count: int
 ) -> None:
-    """Add `round_count` times nine votes on the stable version and one on the candidate.
+    """Add nine votes on the stable version and one on the candidate, `round_count` times.
 
     Args:
         stable, candidate: the share of positive votes.
@@ -93,9 +93,9 @@ def test_each_vote_counts_once(canary_registry: Registry) -> None:
         canary_registry, stable=0.8, candidate=0.8, round_count=10, reader_count=10_000
     )
     first = run_release_round(canary_registry, CANARY, now=1.0).trial
-    again = run_release_round(canary_registry, CANARY, now=2.0).trial
+    second = run_release_round(canary_registry, CANARY, now=2.0).trial
     assert first is not None
-    assert again == first
+    assert second == first
     assert first.evidence.pairs == 10
 
 

@@ -97,8 +97,8 @@ def test_shadow_pairs_promote_a_shadow(
     assert "shadow → stable" in metadata["moved"]
     assert metadata["finding"].startswith("shadow: not worse by 0.1 or more, and on average +0.000")
     assert metadata["mean_difference"] == "+0.000 ± 0.005"
-    again = materialize(instance)
-    assert again["moved"] == "nothing"
+    metadata = materialize(instance)
+    assert metadata["moved"] == "nothing"
 
 
 def test_a_certificate_of_another_revision_does_not_count(
@@ -190,10 +190,10 @@ def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Se
         add_votes(registry, "v1", [1.0] * 3)
         add_votes(registry, "v2", [0.0])
 
-    decided = run_tick(instance, first.cursor)
+    second = run_tick(instance, first.cursor)
 
     assert registry.get(AUTHOR, 2).state == "rolled_back"
-    (event,) = decided.asset_events
+    (event,) = second.asset_events
     assert isinstance(event, dg.AssetMaterialization)
     assert (event.partition, event.asset_key.to_user_string()) == (AUTHOR, "released_model")
     assert event.metadata["stable"].value == "v1"
@@ -201,7 +201,7 @@ def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Se
         is_text = name in {"moved", "evidence"}
         assert isinstance(value, dg.MarkdownMetadataValue) == is_text, name
     assert "worse than the stable version" in str(event.description)
-    for cursor in (decided.cursor, None):  # also with a lost cursor
+    for cursor in (second.cursor, None):  # also with a lost cursor
         repeated = run_tick(instance, cursor)
         assert repeated.asset_events == []
         assert str(repeated.skip_reason) == "SkipReason(skip_message='no version is on trial')"

@@ -146,12 +146,12 @@ def test_replacing_an_answer_model_requires_a_trial(registry: Registry) -> None:
     uncertified = TrialFeasibility(
         (), prompt_count=0, canary_values_per_day=0.0, canary_reader_count=0
     )
-    chosen = choose_mode_against_answer_model(
+    choice = choose_mode_against_answer_model(
         resolve_mode("auto", uncertified), uncertified, stable
     )
-    assert chosen.mode == "shadow"
-    assert "v2 answers at the author's request (Qwen/Large)" in chosen.reason
-    assert "no judge is certified" in chosen.reason
+    assert choice.mode == "shadow"
+    assert "v2 answers at the author's request (Qwen/Large)" in choice.reason
+    assert "no judge is certified" in choice.reason
     readers = TrialFeasibility(
         ("topic",), prompt_count=0, canary_values_per_day=50.0, canary_reader_count=90
     )
@@ -250,9 +250,9 @@ def test_repeated_and_incomplete_pairs_do_not_count(registry: Registry) -> None:
     run_release_round(registry)
     pairs = draw_pairs(equal_quality, registry, count=20)
     first = run_round_with_pairs(registry, pairs[:12]).trial
-    again = run_round_with_pairs(registry, pairs[:12]).trial
+    second = run_round_with_pairs(registry, pairs[:12]).trial
     assert first is not None
-    assert again == first
+    assert second == first
     whole = run_round_with_pairs(registry, pairs).trial
     assert whole is not None
     assert whole.evidence.pairs == 20
@@ -290,7 +290,7 @@ def run_ten_releases(registry: Registry, *, worse_by: float) -> float:
 
 @pytest.mark.parametrize("worse_by", [0.08, 0.03])
 def test_successive_small_losses_are_stopped(registry: Registry, worse_by: float) -> None:
-    """The roll-back bet detects a loss of .08; the final mean stops a loss of .03."""
+    """The rollback bet detects a loss of .08; the final mean stops a loss of .03."""
     assert run_ten_releases(registry, worse_by=worse_by) <= 0.1
 
 
@@ -380,7 +380,7 @@ def test_the_release_mode_is_chosen_unless_the_author_sets_it() -> None:
     assert resolve_mode("auto", shadow_feasibility).mode == "shadow"
     assert resolve_mode("auto", no_data).mode == "gate"
     assert "no reader gives scores" in resolve_mode("auto", no_data).reason
-    chosen = resolve_mode("canary", no_data)
-    assert (chosen.mode, chosen.reason) == ("canary", "canary: set in the author's file")
+    choice = resolve_mode("canary", no_data)
+    assert (choice.mode, choice.reason) == ("canary", "canary: set in the author's file")
     with pytest.raises(TwinError, match="set release_mode to one of auto, gate, shadow, canary"):
         resolve_mode("sometimes", no_data)

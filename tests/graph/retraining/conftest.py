@@ -40,8 +40,8 @@ GATE = "gate-test"
 SMALL_RULES = LoopRules(150, horizon=1_000, groups_by_day=False)
 
 
-class EmptyPages:
-    """A trace store without new rows. While `failure` is set, it is raised instead."""
+class EmptyTraceStore:
+    """A trace store without new rows. While `failure` is set, reading raises it."""
 
     failure: TraceStoreError | None = None
 
@@ -92,7 +92,7 @@ class LoopWorld:
     state: State
     registry: Registry
     instance: dg.DagsterInstance
-    pages: EmptyPages = field(default_factory=EmptyPages)
+    trace_store: EmptyTraceStore = field(default_factory=EmptyTraceStore)
     inputs: Inputs = field(default_factory=Inputs)
     rules: LoopRules = SMALL_RULES
     limits: RetrainingLimits = field(
@@ -107,7 +107,7 @@ class LoopWorld:
     def loop(self) -> RetrainingLoop:
         return RetrainingLoop(
             state=self.state,
-            ledger=Ledger(self.state, self.pages, LedgerRules()),
+            ledger=Ledger(self.state, self.trace_store, LedgerRules()),
             registry=self.registry,
             inputs=self.inputs,
             runs=DagsterRunRecords(self.instance),

@@ -1,4 +1,4 @@
-"""Test how long the next training waits after trainings for alarms that led to no release."""
+"""Test how long an alarm waits after earlier trainings that led to no release."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_each_training_without_a_release_doubles_the_wait(
 def test_a_promotion_resets_the_wait(world: LoopWorld) -> None:
     assert [train_at_the_next_alarm(world, "rolled_back") for _ in range(3)] == [1, 7, 14]
     assert train_at_the_next_alarm(world, "stable") == 28, "the wait before the promotion changed"
-    world.tick(days=31)  # a month after a release, a fall is trained, not rolled back
+    world.tick(days=31)  # a month after a release, a fall starts a training, not a rollback
     assert train_at_the_next_alarm(world, "rolled_back") < 7
 
 

@@ -32,42 +32,42 @@ KEY = "quality:ada:v1:thumbs:1"
 
 
 @pytest.fixture
-def alarmed(world: LoopWorld) -> LoopWorld:
+def alarm_world(world: LoopWorld) -> LoopWorld:
     """A world whose next tick raises an alarm for ada and decides to train."""
     add_new_posts(world).add_good("ada", 200)
     world.add_bad("ada", 24)  # the alarm comes after 19
     return world
 
 
-def test_a_run_lost_before_its_launch_is_requested_again(alarmed: LoopWorld) -> None:
-    assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]  # not launched
+def test_a_run_lost_before_its_launch_is_requested_again(alarm_world: LoopWorld) -> None:
+    assert [launch.run_key for launch in alarm_world.tick().launches] == [KEY]  # not launched
 
-    assert alarmed.tick(seconds=30).launches == ()  # its launch may be in progress
-    [repeated] = alarmed.tick(seconds=31).launches
+    assert alarm_world.tick(seconds=30).launches == ()  # its launch may be in progress
+    [repeated] = alarm_world.tick(seconds=31).launches
     assert repeated.run_key == KEY
-    alarmed.queue([repeated])
-    assert [alarmed.tick(seconds=61).launches for _ in range(3)] == [()] * 3
-    assert len(alarmed.runs()) == 1
+    alarm_world.queue([repeated])
+    assert [alarm_world.tick(seconds=61).launches for _ in range(3)] == [()] * 3
+    assert len(alarm_world.runs()) == 1
 
 
-def test_a_launched_run_is_not_requested_again(alarmed: LoopWorld) -> None:
-    [run_id] = alarmed.queue(alarmed.tick().launches)
+def test_a_launched_run_is_not_requested_again(alarm_world: LoopWorld) -> None:
+    [run_id] = alarm_world.queue(alarm_world.tick().launches)
 
-    assert [alarmed.tick(seconds=61).launches for _ in range(3)] == [()] * 3
+    assert [alarm_world.tick(seconds=61).launches for _ in range(3)] == [()] * 3
 
-    with alarmed.state.read_transaction() as connection:
+    with alarm_world.state.read_transaction() as connection:
         [retraining] = retrainings.unfinished_retrainings(connection)
     assert retraining.run_id == run_id
-    assert len(alarmed.runs()) == 1
+    assert len(alarm_world.runs()) == 1
 
 
-def test_two_daemons_in_threads_request_one_run(alarmed: LoopWorld) -> None:
-    loops = [replace(alarmed.loop(), state=alarmed.state) for _ in range(4)]
+def test_two_daemons_in_threads_request_one_run(alarm_world: LoopWorld) -> None:
+    loops = [replace(alarm_world.loop(), state=alarm_world.state) for _ in range(4)]
     barrier = threading.Barrier(len(loops))
 
     def run_one_tick(loop: RetrainingLoop) -> list[str]:
         barrier.wait()
-        return [launch.run_key for launch in run_tick(loop, now=alarmed.now).launches]
+        return [launch.run_key for launch in run_tick(loop, now=alarm_world.now).launches]
 
     with ThreadPoolExecutor(len(loops)) as pool:
         first_keys = [key for keys in pool.map(run_one_tick, loops) for key in keys]
@@ -78,7 +78,7 @@ def test_two_daemons_in_threads_request_one_run(alarmed: LoopWorld) -> None:
     assert first_keys + second_keys == [KEY]
 
 
-def _run_daemon(home: str, storage: str, start: object, requested: object) -> None:
+def _run_daemon(home: str, storage: str, start: object, queue: object) -> None:
     """Run one daemon, which ticks and launches, in its own process."""
     world_state = State.open(f"sqlite:///{home}/state.sqlite")
     registry = Registry(world_state, policy_path=Path(home) / "policy.json")
@@ -91,48 +91,48 @@ def _run_daemon(home: str, storage: str, start: object, requested: object) -> No
             tick = world.tick(seconds=1)
             world.queue(tick.launches)
             launches += [launch.run_key for launch in tick.launches]
-    requested.put(launches)  # type: ignore[attr-defined]
+    queue.put(launches)  # type: ignore[attr-defined]
 
 
 @pytest.mark.drawn(2, of="kills in the graph")
-def test_two_daemons_in_processes_launch_one_run(alarmed: LoopWorld, tmp_path: Path) -> None:
+def test_two_daemons_in_processes_launch_one_run(alarm_world: LoopWorld, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    start, requested = context.Event(), context.Queue()
+    start, queue = context.Event(), context.Queue()
     storage = tmp_path / "dagster"
     storage.mkdir()
-    arguments = (str(alarmed.settings.home), str(storage), start, requested)
+    arguments = (str(alarm_world.settings.home), str(storage), start, queue)
     with dg.DagsterInstance.local_temp(str(storage)) as instance:
         processes = [context.Process(target=_run_daemon, args=arguments) for _ in range(2)]
         for process in processes:
             process.start()
         start.set()
-        keys = [key for _ in processes for key in requested.get(timeout=120)]
+        keys = [key for _ in processes for key in queue.get(timeout=120)]
         for process in processes:
             process.join(60)
         assert keys == [KEY]
         assert len(instance.get_runs()) == 1
 
 
-def test_a_clock_set_back_an_hour_starts_nothing_twice(alarmed: LoopWorld) -> None:
-    alarmed.tick()  # requested, and the daemon is killed
-    alarmed.now -= timedelta(hours=1)
+def test_a_clock_set_back_an_hour_starts_nothing_twice(alarm_world: LoopWorld) -> None:
+    alarm_world.tick()  # requested, and the daemon is killed
+    alarm_world.now -= timedelta(hours=1)
 
-    assert alarmed.tick(seconds=5).launches == ()
-    [repeated] = alarmed.tick(seconds=61).launches
-    alarmed.queue([repeated])
-    alarmed.now += timedelta(hours=2)
-    assert alarmed.tick().launches == ()
-    assert len(alarmed.runs()) == 1
+    assert alarm_world.tick(seconds=5).launches == ()
+    [repeated] = alarm_world.tick(seconds=61).launches
+    alarm_world.queue([repeated])
+    alarm_world.now += timedelta(hours=2)
+    assert alarm_world.tick().launches == ()
+    assert len(alarm_world.runs()) == 1
 
 
-def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> None:
-    alarmed.queue(alarmed.tick().launches)
-    with alarmed.state.transaction() as connection:
+def test_scores_deleted_after_the_alarm_change_nothing(alarm_world: LoopWorld) -> None:
+    alarm_world.queue(alarm_world.tick().launches)
+    with alarm_world.state.transaction() as connection:
         connection.execute(sa.update(ledger_tables.scores).values(status="deleted"))
         connection.execute(sa.delete(ledger_tables.traces))
 
-    assert [alarmed.tick().launches for _ in range(3)] == [()] * 3
-    with alarmed.state.read_transaction() as connection:
+    assert [alarm_world.tick().launches for _ in range(3)] == [()] * 3
+    with alarm_world.state.read_transaction() as connection:
         [record] = alarm_records.list_alarms(connection, "ada")
     assert record.decision == "train"
 
@@ -144,55 +144,55 @@ def settle_another_fall(world: LoopWorld) -> None:
 
 
 def test_after_three_failures_nothing_is_trained_until_the_dataset_changes(
-    alarmed: LoopWorld,
+    alarm_world: LoopWorld,
 ) -> None:
     keys: list[str] = []
     for _ in range(8):
-        tick = alarmed.tick(seconds=400)
+        tick = alarm_world.tick(seconds=400)
         keys += [launch.run_key for launch in tick.launches]
-        alarmed.launch(tick.launches, fails=True)
+        alarm_world.launch(tick.launches, fails=True)
 
     assert keys == [KEY, f"{KEY}:attempt 2", f"{KEY}:attempt 3"]
-    assert queued_notices(alarmed.state, author="ada")[0].event == "failed"
-    settle_another_fall(alarmed)
-    assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4
-    with alarmed.state.read_transaction() as connection:
+    assert queued_notices(alarm_world.state, author="ada")[0].event == "failed"
+    settle_another_fall(alarm_world)
+    assert [alarm_world.tick(seconds=400).launches for _ in range(4)] == [()] * 4
+    with alarm_world.state.read_transaction() as connection:
         *later_alarms, first = alarm_records.list_alarms(connection, "ada")
     assert {(alarm.decision, alarm.decided_by, alarm.is_open) for alarm in later_alarms} == {
         ("nothing_to_learn", "learnt_before", False)
     }
     assert "thumbs:1 failed 3 times with it" in later_alarms[0].message
     assert first.decision == "train"
-    alarmed.inputs.datasets["ada"] = "posts-3"
-    settle_another_fall(alarmed)
-    [launch] = alarmed.tick(days=8).launches
+    alarm_world.inputs.datasets["ada"] = "posts-3"
+    settle_another_fall(alarm_world)
+    [launch] = alarm_world.tick(days=8).launches
     assert launch.run_key == f"quality:ada:v1:thumbs:{len(later_alarms) + 2}"
 
 
-def test_each_fall_after_a_refused_retraining_sends_a_notice(alarmed: LoopWorld) -> None:
+def test_each_fall_after_a_refused_retraining_sends_a_notice(alarm_world: LoopWorld) -> None:
     """In an earlier version, the detector stopped after a refusal, so no further alarm came."""
-    [run_id] = alarmed.queue(alarmed.tick().launches)
-    alarmed.judge("ada", "ada-2", "failed")
-    alarmed.fail(run_id)
-    alarmed.tick()
+    [run_id] = alarm_world.queue(alarm_world.tick().launches)
+    alarm_world.judge("ada", "ada-2", "failed")
+    alarm_world.fail(run_id)
+    alarm_world.tick()
     for _ in range(3):
-        settle_another_fall(alarmed)
-        assert alarmed.tick(days=1).launches == ()
+        settle_another_fall(alarm_world)
+        assert alarm_world.tick(days=1).launches == ()
 
-    notices = queued_notices(alarmed.state, author="ada")
+    notices = queued_notices(alarm_world.state, author="ada")
     assert [notice.event for notice in notices if notice.event == "alarm"] == ["alarm"] * 4
 
 
-def test_a_failed_attempt_that_succeeds_later_is_one_retraining(alarmed: LoopWorld) -> None:
-    alarmed.launch(alarmed.tick().launches, fails=True)
-    assert alarmed.tick(seconds=60).launches == ()  # five minutes between attempts
-    [second] = alarmed.tick(seconds=300).launches
+def test_a_failed_attempt_that_succeeds_later_is_one_retraining(alarm_world: LoopWorld) -> None:
+    alarm_world.launch(alarm_world.tick().launches, fails=True)
+    assert alarm_world.tick(seconds=60).launches == ()  # five minutes between attempts
+    [second] = alarm_world.tick(seconds=300).launches
     assert second.run_key == f"{KEY}:attempt 2"
-    alarmed.launch([second])
+    alarm_world.launch([second])
 
-    alarmed.tick()
+    alarm_world.tick()
 
-    with alarmed.state.read_transaction() as connection:
+    with alarm_world.state.read_transaction() as connection:
         assert (
             connection.execute(sa.select(state_tables.retrainings.c.outcome)).scalar_one()
             == "passed"
@@ -200,43 +200,43 @@ def test_a_failed_attempt_that_succeeds_later_is_one_retraining(alarmed: LoopWor
         assert retrainings.unfinished_retrainings(connection) == []
 
 
-def test_a_run_that_a_person_cancels_is_not_started_again(alarmed: LoopWorld) -> None:
-    [run_id] = alarmed.queue(alarmed.tick().launches)
-    run = alarmed.instance.get_run_by_id(run_id)
+def test_a_run_that_a_person_cancels_is_not_started_again(alarm_world: LoopWorld) -> None:
+    [run_id] = alarm_world.queue(alarm_world.tick().launches)
+    run = alarm_world.instance.get_run_by_id(run_id)
     assert run is not None
-    alarmed.instance.report_run_canceled(run)
+    alarm_world.instance.report_run_canceled(run)
 
-    assert [alarmed.tick(seconds=400).launches for _ in range(3)] == [()] * 3
+    assert [alarm_world.tick(seconds=400).launches for _ in range(3)] == [()] * 3
 
 
-def test_a_run_whose_record_was_deleted_is_not_started_again(alarmed: LoopWorld) -> None:
-    [run_id] = alarmed.queue(alarmed.tick().launches)
-    alarmed.tick()
-    alarmed.instance.delete_run(run_id)
+def test_a_run_whose_record_was_deleted_is_not_started_again(alarm_world: LoopWorld) -> None:
+    [run_id] = alarm_world.queue(alarm_world.tick().launches)
+    alarm_world.tick()
+    alarm_world.instance.delete_run(run_id)
 
-    ticks = [alarmed.tick(seconds=400) for _ in range(3)]
+    ticks = [alarm_world.tick(seconds=400) for _ in range(3)]
 
     assert [tick.launches for tick in ticks] == [()] * 3
     assert f"the record of run {run_id} is gone" in " ".join(ticks[0].notes)
 
 
-@pytest.mark.parametrize("interrupted", ["store_decision", "add_retraining"])
+@pytest.mark.parametrize("function_name", ["store_decision", "add_retraining"])
 def test_a_decision_interrupted_in_its_transaction_is_repeated(
-    alarmed: LoopWorld, interrupted: str, monkeypatch: pytest.MonkeyPatch
+    alarm_world: LoopWorld, function_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = alarm_records if interrupted == "store_decision" else retrainings
-    original: Callable[..., bool] = getattr(module, interrupted)
+    module = alarm_records if function_name == "store_decision" else retrainings
+    original: Callable[..., bool] = getattr(module, function_name)
 
     def interrupt(*arguments: object, **keywords: object) -> bool:
         original(*arguments, **keywords)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, interrupted, interrupt)
+        patched.setattr(module, function_name, interrupt)
         with pytest.raises(KeyboardInterrupt):
-            alarmed.tick()
+            alarm_world.tick()
 
-    assert [launch.run_key for launch in alarmed.tick().launches] == [KEY]
+    assert [launch.run_key for launch in alarm_world.tick().launches] == [KEY]
 
 
 def test_one_authors_unreadable_data_does_not_block_another_author(world: LoopWorld) -> None:
@@ -289,32 +289,32 @@ def materialize_by_hand(
     ).run_id
 
 
-def test_a_manual_materialization_counts_as_a_training(alarmed: LoopWorld) -> None:
+def test_a_manual_materialization_counts_as_a_training(alarm_world: LoopWorld) -> None:
     """An earlier version overlooked runs of Dagster's asset job, so a second training started."""
-    run_id = materialize_by_hand(alarmed, "fine_tuned_checkpoint")
-    tick = alarmed.tick()
+    run_id = materialize_by_hand(alarm_world, "fine_tuned_checkpoint")
+    tick = alarm_world.tick()
     assert tick.launches == ()
     assert f"recorded with run {run_id}, which is in flight" in tick.messages["ada"]
 
-    alarmed.fail(run_id)
-    alarmed.limits = replace(alarmed.limits, cooldown_days=1.0, runs_a_month=1)
-    settle_another_fall(alarmed)
-    second = alarmed.tick(seconds=60)
+    alarm_world.fail(run_id)
+    alarm_world.limits = replace(alarm_world.limits, cooldown_days=1.0, runs_a_month=1)
+    settle_another_fall(alarm_world)
+    second = alarm_world.tick(seconds=60)
     assert second.launches == ()
     assert "cooldown" in second.messages["ada"]
-    assert "budget reached: 1 of 1 runs" in alarmed.tick(days=2).messages["ada"]
+    assert "budget reached: 1 of 1 runs" in alarm_world.tick(days=2).messages["ada"]
 
 
-def test_a_manual_run_of_another_asset_does_not_block_a_training(alarmed: LoopWorld) -> None:
-    materialize_by_hand(alarmed, "interactions")
-    assert len(alarmed.tick().launches) == 1
+def test_a_manual_run_of_another_asset_does_not_block_a_training(alarm_world: LoopWorld) -> None:
+    materialize_by_hand(alarm_world, "interactions")
+    assert len(alarm_world.tick().launches) == 1
 
 
-def test_a_newer_run_of_another_asset_does_not_hide_a_training(alarmed: LoopWorld) -> None:
+def test_a_newer_run_of_another_asset_does_not_hide_a_training(alarm_world: LoopWorld) -> None:
     training_run = materialize_by_hand(
-        alarmed, "fine_tuned_checkpoint", status=dg.DagsterRunStatus.SUCCESS
+        alarm_world, "fine_tuned_checkpoint", status=dg.DagsterRunStatus.SUCCESS
     )
-    materialize_by_hand(alarmed, "interactions", status=dg.DagsterRunStatus.SUCCESS)
-    newest = DagsterRunRecords(alarmed.instance).newest_success("ada")
+    materialize_by_hand(alarm_world, "interactions", status=dg.DagsterRunStatus.SUCCESS)
+    newest = DagsterRunRecords(alarm_world.instance).newest_success("ada")
     assert newest is not None
     assert newest.run_id == training_run

@@ -92,9 +92,9 @@ def test_an_alarm_does_not_train_on_a_versions_data_again(
 ) -> None:
     """In an earlier version, every alarm after a rollback or a parking trained on the same data."""
     world.inputs.datasets["ada"] = "posts-2"
-    repeated = register_version(world.registry, "ada", "again", dataset_version="posts-2")
-    world.inputs.fingerprints["ada", repeated.version] = TrainingFingerprint("posts-2", "recipe")
-    world.registry.move("ada", repeated.version, state, actor="test", reason="test")
+    version = register_version(world.registry, "ada", "again", dataset_version="posts-2")
+    world.inputs.fingerprints["ada", version.version] = TrainingFingerprint("posts-2", "recipe")
+    world.registry.move("ada", version.version, state, actor="test", reason="test")
     world.add_good("ada", 200)
     world.add_bad("ada", 60)
 
@@ -134,7 +134,7 @@ def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:
     add_new_posts(world).add_good("ada", 200)
     world.tick()
     world.add_bad("ada", 60)
-    world.pages.failure = TraceStoreError(
+    world.trace_store.failure = TraceStoreError(
         "read scores", found="connection refused", next_step="wait", status=None
     )
 
@@ -142,7 +142,7 @@ def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:
 
     assert tick.launches == ()
     assert tick.notes[0] == "trace store unreachable: connection refused: nothing decided"
-    world.pages.failure = None
+    world.trace_store.failure = None
     [launch] = world.tick(seconds=120).launches
     assert launch.run_key == "quality:ada:v1:thumbs:1"
 

@@ -16,7 +16,7 @@ from tests.graph.instructions.conftest import (
     tables,
     twelve_posts,
 )
-from tests.graph.instructions.made_up_posts import build_documents, store_documents
+from tests.graph.instructions.generated_posts import build_documents, store_documents
 from tests.model_versions import build_manifest, build_version
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe

@@ -90,17 +90,17 @@ class ReadingInputs(Inputs):
 
 
 class TraceServer:
-    """The embedded trace store on a port; requests about the traces in `fails_for` fail."""
+    """The embedded trace store on a port; requests about the traces in `failing_traces` fail."""
 
     def __init__(self, home: Settings, database: Path) -> None:
         secrets = load_secrets(home)
         keys = Keys(secrets.traces_public_key, secrets.traces_secret_key)
-        self.fails_for: set[str] = set()
+        self.failing_traces: set[str] = set()
         store = build_app(TraceTables(database), keys=keys)
 
         async def respond_or_fail(scope: Scope, receive: Receive, send: Send) -> None:
             query = scope.get("query_string", b"").decode()
-            if any(trace in query for trace in self.fails_for):
+            if any(trace in query for trace in self.failing_traces):
                 response = PlainTextResponse("a row that cannot be read", status_code=500)
                 await response(scope, receive, send)
             else:
@@ -385,7 +385,7 @@ def test_one_authors_unreadable_trace_does_not_block_other_scores(world: ThreeAu
             client.post_score(
                 "thumbs", 1.0, trace_id=f"{number:032x}", metadata={"twin.reader": f"r{number}"}
             )
-    world.traces.fails_for = {f"{2:032x}"}
+    world.traces.failing_traces = {f"{2:032x}"}
     time.sleep(2.1)  # the store's last two seconds are left for the next tick
     _, message = world.run_sensor(quality_dropped)
     with world.loop.state.read_transaction() as connection:

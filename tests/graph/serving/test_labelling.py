@@ -94,7 +94,7 @@ def embed(texts: Sequence[str]) -> np.ndarray:
 
 
 @dataclass
-class Seller:
+class PaidApi:
     """A simulated paid API that counts requests and may omit the usage."""
 
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -119,15 +119,15 @@ class Seller:
 
 
 @pytest.fixture
-def seller(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seller]:
-    paid_api = Seller()
+def paid_api(monkeypatch: pytest.MonkeyPatch) -> Iterator[PaidApi]:
+    paid_api = PaidApi()
     with http_server(paid_api.answer) as url:
         monkeypatch.setenv("OPENAI_API_BASE", f"{url}/v1")
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
         yield paid_api
 
 
-class Shop:
+class LabelBuyer:
     """Buys labels for Ada, and counts the answers of her own model."""
 
     def __init__(
@@ -171,11 +171,11 @@ class Shop:
 
 
 def test_each_label_is_bought_once_and_stored_without_text(
-    home: Settings, tables: Tables, seller: Seller
+    home: Settings, tables: Tables, paid_api: PaidApi
 ) -> None:
-    shop = Shop(home, tables)
+    buyer = LabelBuyer(home, tables)
     price = answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
-    first = shop.buy(max_labels=12)
+    first = buyer.buy(max_labels=12)
     assert (first.label_count, first.new_label_count, first.stop_reason[:9]) == (
         12,
         12,
@@ -183,16 +183,16 @@ def test_each_label_is_bought_once_and_stored_without_text(
     )
     assert first.probe_count >= 2
     assert first.usd == pytest.approx(12 * price)
-    assert shop.account.sum_spending(period="month", purpose="label").usd == pytest.approx(
+    assert buyer.account.sum_spending(period="month", purpose="label").usd == pytest.approx(
         12 * price
     )
-    assert len(seller.requests) == shop.own_answer_count == 12
-    assert "Oil thickens" in seller.requests[0]["messages"][-1]["content"]
-    assert "I am [e-mail]" in seller.requests[0]["messages"][-1]["content"]
-    assert "brookmill" not in str(seller.requests)
-    repeated = shop.buy(max_labels=12)
-    assert (repeated.new_label_count, repeated.usd, len(seller.requests)) == (0, 0.0, 12)
-    last = shop.buy(max_labels=30)
+    assert len(paid_api.requests) == buyer.own_answer_count == 12
+    assert "Oil thickens" in paid_api.requests[0]["messages"][-1]["content"]
+    assert "I am [e-mail]" in paid_api.requests[0]["messages"][-1]["content"]
+    assert "brookmill" not in str(paid_api.requests)
+    repeated = buyer.buy(max_labels=12)
+    assert (repeated.new_label_count, repeated.usd, len(paid_api.requests)) == (0, 0.0, 12)
+    last = buyer.buy(max_labels=30)
     assert (last.label_count, last.new_label_count, last.stop_reason) == (
         25,
         13,
@@ -210,20 +210,20 @@ def test_each_label_is_bought_once_and_stored_without_text(
 
 
 def test_the_next_version_reuses_paid_answers(
-    home: Settings, tables: Tables, seller: Seller
+    home: Settings, tables: Tables, paid_api: PaidApi
 ) -> None:
-    shop = Shop(home, tables)
-    first = shop.buy(max_labels=12)
+    buyer = LabelBuyer(home, tables)
+    first = buyer.buy(max_labels=12)
     labels_before = build_label_arrays(
         labelling.read_labels(tables, "ada"), first.purchase, ("general",)
     )
-    second = shop.buy(max_labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
-    assert (second.new_label_count, second.usd, shop.own_answer_count) == (
+    second = buyer.buy(max_labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
+    assert (second.new_label_count, second.usd, buyer.own_answer_count) == (
         14,
         pytest.approx(first.usd / 6),
         26,
     )
-    assert len(seller.requests) == 14, "an old prompt was paid for"
+    assert len(paid_api.requests) == 14, "an old prompt was paid for"
     rows = labelling.read_labels(tables, "ada")
     labels_after = build_label_arrays(rows, second.purchase, ("general",))
     assert labels_after.usd.tolist() == pytest.approx([*labels_before.usd, *labels_before.usd[:2]])
@@ -241,88 +241,88 @@ def test_the_next_version_reuses_paid_answers(
 
 
 def test_budget_and_account_limits_are_not_exceeded(
-    home: Settings, tables: Tables, seller: Seller
+    home: Settings, tables: Tables, paid_api: PaidApi
 ) -> None:
-    unfunded = Shop(home, tables).buy(usd=0.0)
-    assert (unfunded.label_count, len(seller.requests)) == (0, 0)
+    unfunded = LabelBuyer(home, tables).buy(usd=0.0)
+    assert (unfunded.label_count, len(paid_api.requests)) == (0, 0)
     assert "the budget of $0" in unfunded.stop_reason
-    paid = PaidModelClient(MODEL, Shop(home, tables).account, "ada")
+    paid = PaidModelClient(MODEL, LabelBuyer(home, tables).account, "ada")
     max_price = paid.max_usd([{"content": "x" * 1000}], max_tokens=50)
-    result = Shop(home, tables, usd_per_month=3 * max_price).buy()
+    result = LabelBuyer(home, tables, usd_per_month=3 * max_price).buy()
     assert result.stop_reason == "a limit of the account has been reached"
-    assert 0 < result.label_count == len(seller.requests) < 25
-    assert Shop(home, tables).account.sum_spending(period="month").usd <= 3 * max_price
+    assert 0 < result.label_count == len(paid_api.requests) < 25
+    assert LabelBuyer(home, tables).account.sum_spending(period="month").usd <= 3 * max_price
 
 
 @pytest.fixture
 def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PaidProvider]:
     """Run a simulated provider of answers and ratings that keeps a bill."""
-    serving = PaidProvider(Behavior(latency_s=0.0), tmp_path / "bill.jsonl")
-    serving.start()
-    monkeypatch.setenv("OPENAI_API_BASE", serving.url)
+    provider = PaidProvider(Behavior(latency_s=0.0), tmp_path / "bill.jsonl")
+    provider.start()
+    monkeypatch.setenv("OPENAI_API_BASE", provider.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    yield serving
-    serving.end()
+    yield provider
+    provider.end()
 
 
-def create_shop_with_paid_judge(home: Settings, tables: Tables, *, usd: float) -> Shop:
-    shop = Shop(home, tables)
+def create_buyer_with_paid_judge(home: Settings, tables: Tables, *, usd: float) -> LabelBuyer:
+    buyer = LabelBuyer(home, tables)
     limits = SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=usd)})
     account = SpendingAccount(State.open(home.state_address), limits)
     judge = LanguageModelJudge(
         MODEL, terms=JudgeTerms(PurposeBudget(account, "judge", author="ada"))
     )
-    [member] = shop.panel.members
-    shop.panel = replace(shop.panel, members=(replace(member, judge=judge),))
-    return shop
+    [member] = buyer.panel.members
+    buyer.panel = replace(buyer.panel, members=(replace(member, judge=judge),))
+    return buyer
 
 
 def test_the_account_matches_the_bill_for_answers_and_ratings(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
-    shop = create_shop_with_paid_judge(home, tables, usd=1.0)
-    result = shop.buy(max_labels=12)
+    buyer = create_buyer_with_paid_judge(home, tables, usd=1.0)
+    result = buyer.buy(max_labels=12)
     assert result.label_count == 12
-    answers = shop.account.sum_spending(period="month", purpose="label")
-    ratings = shop.account.sum_spending(period="month", purpose="judge")
+    answers = buyer.account.sum_spending(period="month", purpose="label")
+    ratings = buyer.account.sum_spending(period="month", purpose="judge")
     assert (answers.requests, ratings.requests) == (12, provider.bill.requests - 12)
     assert ratings.requests > 12
     assert round((answers.usd + ratings.usd) * NANO_PER_DOLLAR) == provider.bill.nano
     assert answers.reserved_usd == ratings.reserved_usd == 0.0
-    assert shop.panel.total_usage().usd == pytest.approx(ratings.usd)
+    assert buyer.panel.total_usage().usd == pytest.approx(ratings.usd)
 
 
 def test_no_answer_is_bought_without_money_for_its_judge(
     home: Settings, tables: Tables, provider: PaidProvider
 ) -> None:
-    result = create_shop_with_paid_judge(home, tables, usd=0.0001).buy(max_labels=12)
+    result = create_buyer_with_paid_judge(home, tables, usd=0.0001).buy(max_labels=12)
     assert (result.label_count, provider.bill.requests) == (0, 0)
     assert "leaves too little money to judge" in result.stop_reason
 
 
 def test_an_answer_without_usage_costs_the_whole_reservation(
-    home: Settings, tables: Tables, seller: Seller
+    home: Settings, tables: Tables, paid_api: PaidApi
 ) -> None:
-    seller.reports_usage = False
-    shop = Shop(home, tables)
-    result = shop.buy(max_labels=2)
+    paid_api.reports_usage = False
+    buyer = LabelBuyer(home, tables)
+    result = buyer.buy(max_labels=2)
     assert result.usd > 2 * answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
-    assert shop.account.sum_spending(period="month").usd == pytest.approx(result.usd)
+    assert buyer.account.sum_spending(period="month").usd == pytest.approx(result.usd)
 
 
-def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, seller: Seller) -> None:
-    seller.status = 401
-    shop = Shop(home, tables)
+def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, paid_api: PaidApi) -> None:
+    paid_api.status = 401
+    buyer = LabelBuyer(home, tables)
     with pytest.raises(TwinError, match="TWIN_PAID_MODEL and its key"):
-        shop.buy(max_labels=2)
-    assert shop.account.sum_spending(period="month").usd == 0.0
+        buyer.buy(max_labels=2)
+    assert buyer.account.sum_spending(period="month").usd == 0.0
     assert len(labelling.read_labels(tables, "ada")) == 0
 
 
-def test_probes_reveal_a_changed_judge(home: Settings, tables: Tables, seller: Seller) -> None:
-    shop = Shop(home, tables)
-    shop.judge.oil_score = 0.0  # below the score of negative probes
-    shop.buy()
+def test_probes_reveal_a_changed_judge(home: Settings, tables: Tables, paid_api: PaidApi) -> None:
+    buyer = LabelBuyer(home, tables)
+    buyer.judge.oil_score = 0.0  # below the score of the probes' answers
+    buyer.buy()
     rows = labelling.read_labels(tables, "ada")
     probes = rows.filter(pl.col("source") == "plant")
     assert len(probes) >= 3

@@ -73,9 +73,9 @@ def test_a_first_model_that_passed_becomes_stable(
     assert metadata["stable"] == "v1"
     assert "candidate → stable" in metadata["moved"]
     assert metadata["data_version"] == "v1-c1"
-    served = read_policy(home.policy_path).authors["ada"].stable
-    assert served is not None
-    assert served.checkpoint == "c1"
+    stable = read_policy(home.policy_path).authors["ada"].stable
+    assert stable is not None
+    assert stable.checkpoint == "c1"
 
 
 def test_a_second_materialization_moves_nothing(
@@ -139,8 +139,8 @@ def test_a_failed_version_is_refused_and_released_only_by_hand(
     assert metadata["data_version"] == "base"
     assert registry.get("ada", 1).state == "refused"
     registry.move("ada", 1, "stable", actor="person", reason="read 20 answers", force=True)
-    again = materialize(instance, "ada")
-    assert again["stable"] == "v1"
+    metadata = materialize(instance, "ada")
+    assert metadata["stable"] == "v1"
     assert registry.get("ada", 1).forced
 
 

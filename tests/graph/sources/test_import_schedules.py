@@ -29,8 +29,8 @@ class FeedServer:
     body: bytes = b"<rss>one</rss>"
     etag: str = '"one"'
     status: int = 200
-    full: int = 0
-    unchanged: int = 0
+    full_count: int = 0
+    unchanged_count: int = 0
 
     def publish(self, word: str, *, etag: bool = True) -> None:
         self.body, self.etag = f"<rss>{word}</rss>".encode(), f'"{word}"' if etag else ""
@@ -39,9 +39,9 @@ class FeedServer:
         if self.status != 200:
             return Response(status=self.status)
         if self.etag and request.headers.get("if-none-match") == self.etag:
-            self.unchanged += 1
+            self.unchanged_count += 1
             return Response(status=304)
-        self.full += 1
+        self.full_count += 1
         return Response(self.body, headers={"ETag": self.etag} if self.etag else {})
 
 
@@ -94,7 +94,7 @@ class World:
     def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
         self.home, self.instance, self.hour = home, instance, NOON
 
-    def author(self, slug: str, *sources: str) -> None:
+    def add_author(self, slug: str, *sources: str) -> None:
         write_author(self.home, Author(slug, slug, sources=sources))
         self.instance.add_dynamic_partitions("authors", [slug])
 
@@ -132,12 +132,12 @@ def world(home: Settings) -> Iterator[World]:
 
 
 def test_a_feed_is_imported_once_per_change(world: World, server: FeedServer) -> None:
-    world.author("ann", server.url)
+    world.add_author("ann", server.url)
     first = world.request_run()
     world.launch(first)
     assert "imported" in world.skip_reason()
     assert "nothing new" in world.skip_reason()
-    assert (server.full, server.unchanged) == (1, 2)
+    assert (server.full_count, server.unchanged_count) == (1, 2)
     server.publish("two")
     second = world.request_run()
     world.launch(second)
@@ -152,7 +152,7 @@ def test_a_feed_imported_within_the_hour_is_not_imported_again(
     world: World, server: FeedServer, minutes: int, is_known: bool
 ) -> None:
     """As after `twin up`, without an earlier request for the feed."""
-    world.author("ann", server.url)
+    world.add_author("ann", server.url)
     world.launch(dg.RunRequest(partition_key="ann"), recorded_import)
     world.hour = datetime.now(UTC) + timedelta(minutes=minutes - 60)
     if is_known:
@@ -163,15 +163,15 @@ def test_a_feed_imported_within_the_hour_is_not_imported_again(
 
 def test_a_feed_without_validators_is_compared_by_content(world: World, server: FeedServer) -> None:
     server.publish("one", etag=False)
-    world.author("ann", server.url)
+    world.add_author("ann", server.url)
     world.launch(world.request_run())
     world.skip_reason()
     assert "nothing new" in world.skip_reason()
-    assert (server.full, server.unchanged) == (3, 0)
+    assert (server.full_count, server.unchanged_count) == (3, 0)
 
 
 def test_a_changed_etag_alone_is_not_a_change(world: World, server: FeedServer) -> None:
-    world.author("ann", server.url)
+    world.add_author("ann", server.url)
     world.launch(world.request_run())
     world.skip_reason()
     server.etag = '"another balancer"'
@@ -179,8 +179,8 @@ def test_a_changed_etag_alone_is_not_a_change(world: World, server: FeedServer) 
 
 
 def test_a_failing_feed_delays_no_other_author(world: World, server: FeedServer) -> None:
-    world.author("ann", server.url, "/a/folder")
-    world.author("cleo", "/a/folder")
+    world.add_author("ann", server.url, "/a/folder")
+    world.add_author("cleo", "/a/folder")
     (world.home.authors_dir / "torn.toml").write_text("name = ")
     request = world.request_run()
     assert request.partition_key == "ann"
@@ -196,7 +196,7 @@ def test_a_failing_feed_delays_no_other_author(world: World, server: FeedServer)
 
 
 def test_a_failing_feed_delays_no_other_feed(world: World, server: FeedServer) -> None:
-    world.author("bob", server.url, "http://127.0.0.1:9/feed.xml")
+    world.add_author("bob", server.url, "http://127.0.0.1:9/feed.xml")
     world.launch(world.request_run())
     message = world.skip_reason()
     assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in message
@@ -211,7 +211,7 @@ def test_a_failing_feed_delays_no_other_feed(world: World, server: FeedServer) -
 
 
 def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> None:
-    world.author("ann", server.url)
+    world.add_author("ann", server.url)
     keys = []
     for _ in range(3):
         request = world.request_run()
@@ -223,7 +223,7 @@ def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> Non
 
 
 def test_a_run_that_never_started_is_requested_again(world: World, server: FeedServer) -> None:
-    world.author("ann", server.url)
+    world.add_author("ann", server.url)
     assert world.request_run().run_key == world.request_run().run_key
 
 
@@ -237,8 +237,8 @@ def test_an_author_without_a_partition_waits_for_one(world: World, server: FeedS
 def test_all_authors_with_sources_are_imported_nightly(world: World) -> None:
     [reason] = world.tick(import_all_posts_every_night)
     assert isinstance(reason, dg.SkipReason)
-    world.author("ann", "/a/folder")
-    world.author("bob")
+    world.add_author("ann", "/a/folder")
+    world.add_author("bob")
     write_author(world.home, Author("cleo", "cleo", sources=("/another",)))  # no partition
     (world.home.authors_dir / "torn.toml").write_text("name = ")
     [request] = world.tick(import_all_posts_every_night)

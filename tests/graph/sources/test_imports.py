@@ -90,7 +90,7 @@ ITEM = (
 
 @pytest.fixture
 def feed_address() -> Iterator[tuple[str, list[int]]]:
-    """The address of a feed, and the numbers of its posts, which a test may change."""
+    """Yield the address of a feed, and the numbers of its posts, which a test may change."""
     numbers = [1, 2]
 
     def answer(_: Request) -> Response:

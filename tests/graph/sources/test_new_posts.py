@@ -43,7 +43,7 @@ class World:
         )
         self.job = definitions.resolve_job_def("import_posts")
 
-    def author(self, slug: str, *sources: str | Path) -> None:
+    def add_author(self, slug: str, *sources: str | Path) -> None:
         write_author(self.home, Author(slug, slug, sources=tuple(map(str, sources))))
 
     def tick(self) -> dg.SensorResult:
@@ -97,7 +97,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_each_change_is_imported_once(world: World, folder: Path, tables: Tables) -> None:
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     first = world.request_run()
     assert world.instance.get_dynamic_partitions("authors") == ["ann"]
     assert world.launch(first)
@@ -120,7 +120,7 @@ def test_each_change_is_imported_once(world: World, folder: Path, tables: Tables
 
 
 def test_an_interrupted_tick_requests_the_same_run(world: World, folder: Path) -> None:
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     world.tick()
     before = world.cursor
     (folder / "lamps.md").write_text(POST.format("lamps"))
@@ -132,7 +132,7 @@ def test_an_interrupted_tick_requests_the_same_run(world: World, folder: Path) -
 
 
 def test_posts_imported_by_twin_up_are_not_imported_again(world: World, folder: Path) -> None:
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     world.instance.add_dynamic_partitions("authors", ["ann"])
     assert world.launch(dg.RunRequest(partition_key="ann"))
     assert "nothing has changed since the import" in world.skip_reason()
@@ -142,7 +142,7 @@ def test_posts_imported_by_twin_up_are_not_imported_again(world: World, folder: 
 
 def test_posts_imported_by_twin_import_are_not_imported_again(world: World, folder: Path) -> None:
     """The time of the newest file shows neither a new post nor a deleted one."""
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     assert world.launch(world.request_run())
     assert "imported" in world.skip_reason()
     (folder / "lamps.md").write_text(POST.format("lamps"))
@@ -160,7 +160,7 @@ def test_two_code_locations_of_one_home_start_one_import(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each has its own process and cursor; both see the change before a run starts."""
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     first = world.request_run()
     second_world = World(world.home, world.instance)
     second_world.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # with other keys
@@ -179,7 +179,7 @@ def test_two_code_locations_of_one_home_start_one_import(
 
 
 def test_a_running_import_delays_the_next_one(world: World, folder: Path) -> None:
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     world.instance.add_dynamic_partitions("authors", ["ann"])
     running = world.instance.create_run_for_job(
         world.job, tags={"dagster/partition": "ann"}, status=dg.DagsterRunStatus.STARTED
@@ -190,7 +190,7 @@ def test_a_running_import_delays_the_next_one(world: World, folder: Path) -> Non
 
 
 def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> None:
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     keys: set[str | None] = set()
     # No importer reads this format, so the import fails.
     (folder / "clocks.md").unlink()
@@ -210,7 +210,7 @@ def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> Non
 def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
     world: World, folder: Path
 ) -> None:
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     retries = {"run_retries": {"enabled": True, "max_retries": 1}}  # as in our dagster.yaml
     with dg.instance_for_test(overrides=retries) as instance:
         world.instance = instance
@@ -228,7 +228,7 @@ def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
 
 
 def test_a_missing_folder_changes_nothing(world: World, folder: Path, tables: Tables) -> None:
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     world.launch(world.request_run())
     world.skip_reason()
     authors = json.loads(world.cursor or "")["authors"]
@@ -244,11 +244,11 @@ def test_a_missing_folder_changes_nothing(world: World, folder: Path, tables: Ta
 
 
 def test_one_authors_error_delays_no_other_author(world: World, folder: Path) -> None:
-    world.author("ann", folder)
-    world.author("abe", "https://abe.example/feed.xml")
-    world.author("bob", folder.parent / "nowhere")
+    world.add_author("ann", folder)
+    world.add_author("abe", "https://abe.example/feed.xml")
+    world.add_author("bob", folder.parent / "nowhere")
     (world.home.authors_dir / "cleo.toml").write_text("name = ")
-    world.author("dora", "https://dora.example/feed.xml")
+    world.add_author("dora", "https://dora.example/feed.xml")
     result = world.tick()
     assert [request.partition_key for request in result.run_requests or ()] == ["ann"]
     world.launch((result.run_requests or ())[0])
@@ -261,7 +261,7 @@ def test_one_authors_error_delays_no_other_author(world: World, folder: Path) ->
 
 def test_imports_wait_for_the_embedder(world: World, folder: Path) -> None:
     assert world.skip_reason() == "no author with a folder or an S3 prefix"
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     current = embedder_folder(world.home) / "current.json"
     current.rename(current.with_suffix(".away"))
     assert world.skip_reason().startswith("imports wait for the embedder: no ")
@@ -273,7 +273,7 @@ def test_an_overlong_tick_is_resumed(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for slug in ("ann", "bob", "cleo"):
-        world.author(slug, folder)
+        world.add_author(slug, folder)
     assert sensor_module.MAX_LISTING_S < 60, "Dagster ends a tick after a minute"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", -1.0)
     assert world.skip_reason() == "ann and all later authors are checked in the next tick"
@@ -287,7 +287,7 @@ def test_an_overlong_tick_is_resumed(
 def test_a_tick_requests_at_most_ten_runs(world: World, folder: Path) -> None:
     slugs = [f"author-{number:02d}" for number in range(25)]
     for slug in slugs:
-        world.author(slug, folder)
+        world.add_author(slug, folder)
     requested: list[str | None] = []
     for expected in (10, 10, 5):
         requests = world.tick().run_requests or ()
@@ -300,7 +300,7 @@ def test_a_tick_requests_at_most_ten_runs(world: World, folder: Path) -> None:
 
 
 def test_a_lost_cursor_repeats_no_run_key(world: World, folder: Path) -> None:
-    world.author("ann", folder)
+    world.add_author("ann", folder)
     first = world.request_run()
     world.launch(first)
     world.cursor = None
@@ -316,7 +316,7 @@ def test_an_s3_prefix_is_watched_with_its_keys(
     source = f"s3://{bucket.name}/posts"
     bucket.put("posts/clocks.md", POST.format("clocks"))
     bucket.put("posts/boats.md", POST.format("boats"))
-    world.author("ann", source)
+    world.add_author("ann", source)
     assert world.launch(world.request_run())
     assert "imported" in world.skip_reason()
     assert "nothing new" in world.skip_reason()
@@ -335,7 +335,7 @@ def test_an_unreachable_bucket_changes_nothing(
     world: World, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put("posts/clocks.md", POST.format("clocks"))
-    world.author("ann", f"s3://{bucket.name}/posts")
+    world.add_author("ann", f"s3://{bucket.name}/posts")
     assert world.launch(world.request_run())
     world.skip_reason()
     authors = json.loads(world.cursor or "")["authors"]

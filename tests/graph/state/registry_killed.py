@@ -1,4 +1,4 @@
-"""Move a version in a process that is killed meanwhile; this module contains no assertions.
+"""Move a version in a process that is killed during the move, without assertions.
 
     python -m tests.graph.state.registry_killed URL POLICY inside|after
 

@@ -347,10 +347,10 @@ def test_the_history_records_moves_actors_and_reasons(registry: Registry) -> Non
         (1, "stable", "retired"),
         (2, "candidate", "stable"),
     ]
-    retired = registry.moves("mara")[1]
+    retirement = registry.moves("mara")[1]
     reason = "v2 became stable: passed the gate, shown to be no worse than v1"
-    assert retired.reason.startswith(reason)
-    assert retired.actor == "dagster"
+    assert retirement.reason.startswith(reason)
+    assert retirement.actor == "dagster"
     numbers = [move.number for move in registry.moves("mara")]
     assert numbers == sorted(set(numbers))
 
@@ -492,9 +492,9 @@ def test_a_pass_of_any_gate_version_counts_as_ever_passed(registry: Registry) ->
     assert latest.checkpoint == "h2"
 
 
-@pytest.mark.parametrize("meanwhile", ["moved by hand", "nothing"])
+@pytest.mark.parametrize("concurrent_action", ["moved by hand", "nothing"])
 def test_a_refused_move_is_retried_after_a_concurrent_move(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, concurrent_action: str
 ) -> None:
     register(registry, "h1")
     register(registry, "h2")
@@ -505,13 +505,13 @@ def test_a_refused_move_is_retried_after_a_concurrent_move(
     def refuse_once(author: str, number: int, to_state: Any, **options: Any) -> Move:
         if number == 1 and not refused_numbers:
             refused_numbers.append(number)
-            if meanwhile == "moved by hand":
+            if concurrent_action == "moved by hand":
                 move_version(author, 1, "refused", actor="chris", reason="no")
             raise MoveRefusedError("move v1", found="candidate no longer", next_step="look")
         return move_version(author, number, to_state, **options)
 
     monkeypatch.setattr(registry, "move", refuse_once)
-    if meanwhile == "nothing":
+    if concurrent_action == "nothing":
         with pytest.raises(MoveRefusedError, match="candidate no longer"):
             reconcile_all(registry)
         return

@@ -60,9 +60,9 @@ def test_a_kill_inside_the_transaction_moves_nothing(registry: Registry, store_u
         registry.moves("mara"),
         queued_notices(registry.state),
     ) == before
-    served = read_policy(registry.policy_path).authors["mara"].stable
-    assert served is not None
-    assert served.version == 1
+    stable = read_policy(registry.policy_path).authors["mara"].stable
+    assert stable is not None
+    assert stable.version == 1
 
     assert run_reconciliation(registry) == ["v2 stable"]
     assert queued_notices(registry.state)[0].title == "v2 of mara is stable"
@@ -75,12 +75,12 @@ def test_the_policy_is_written_after_a_kill_between_transaction_and_policy(
     kill_during_move(store_url, registry, "after")
     assert [item.state for item in registry.versions("mara")] == ["retired", "stable"]
     assert queued_notices(registry.state)[0].title == "v2 of mara is stable"
-    served_before = read_policy(registry.policy_path).authors["mara"].stable
-    assert served_before is not None
-    assert served_before.version == 1
+    stable_before = read_policy(registry.policy_path).authors["mara"].stable
+    assert stable_before is not None
+    assert stable_before.version == 1
 
     assert run_reconciliation(registry) == [], "the version was moved twice"
-    served = read_policy(registry.policy_path).authors["mara"].stable
-    assert served is not None
-    assert served.version == 2
+    stable = read_policy(registry.policy_path).authors["mara"].stable
+    assert stable is not None
+    assert stable.version == 2
     assert len(queued_notices(registry.state)) == 2, "expected one notice for each release"

@@ -108,9 +108,9 @@ def test_a_folder_with_changed_bytes_is_not_fetched(tmp_path: Path, address: str
     first = add_checkpoint(make_host(tmp_path / "a", address))
     second = make_host(tmp_path / "b", address)
     first.store(FOLDER)
-    changed = tmp_path / "changed"
-    changed.write_bytes(b"x")
-    FileStore(address).store_file(f"{FOLDER}/manifest.json", changed)
+    changed_file = tmp_path / "changed"
+    changed_file.write_bytes(b"x")
+    FileStore(address).store_file(f"{FOLDER}/manifest.json", changed_file)
     with pytest.raises(TwinError, match=r"manifest.json differs from the stored file"):
         second.fetch(FOLDER)
     assert not (second.home / FOLDER).exists()
@@ -246,11 +246,11 @@ def test_a_host_fetches_the_base_model_and_embedder_of_another_host(
 
     second = open_home(tmp_path / "second", monkeypatch, tmp_path / "store")
     assert fetch_versions(second, Policy()) == []
-    fetched = prepared_folder(second) / "r1"
-    record = json.loads((fetched / RECORD_FILE).read_text())
+    base_folder = prepared_folder(second) / "r1"
+    record = json.loads((base_folder / RECORD_FILE).read_text())
     assert record == {"name": "org/base", "folder": "model", "source": "hub:org/base"}
-    assert (fetched / "base.gguf").read_text() == "GGUF"
-    assert (fetched / "model" / "config.json").read_text() == "{}"
+    assert (base_folder / "base.gguf").read_text() == "GGUF"
+    assert (base_folder / "model" / "config.json").read_text() == "{}"
     assert (embedder_folder(second) / "e1" / "model.onnx").read_text() == "of e1"
     assert json.loads((embedder_folder(second) / "current.json").read_text()) == {"revision": "e1"}
     (embedder / "current.json").write_text('{"revision": "e2"}')

@@ -201,12 +201,12 @@ def test_waiting_for_a_lease_does_not_block_writers(
     write_times: list[float] = []
     transaction = state.transaction
 
-    def count_transaction() -> Any:
+    def record_transaction() -> Any:
         write_times.append(time.monotonic())
         return transaction()
 
     with state.lease("table"):
-        monkeypatch.setattr(state, "transaction", count_transaction)
+        monkeypatch.setattr(state, "transaction", record_transaction)
         with pytest.raises(LeaseBusyError), state.lease("table", wait_s=1.0):
             pass
         assert len(write_times) == 2, "expected one write before the wait and one after it"
@@ -294,11 +294,11 @@ def test_a_living_holder_renews_its_lease(state: State) -> None:
 
 
 def store_abandoned_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) -> None:
-    """Store the lease of a killed holder in another container, which is never renewed.
+    """Store a lease that nobody renews: its holder, in another container, was killed.
 
     Args:
-        ends_in_s: seconds until the lease expires by the monotonic clock; the wall clock has been
-            set back by a day since.
+        ends_in_s: seconds until the lease expires by the monotonic clock; the wall clock was then
+            set back by a day.
     """
     with state.transaction() as connection:
         row = {

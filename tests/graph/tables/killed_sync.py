@@ -49,7 +49,7 @@ def sync(
 
 
 def sync_until_killed(folder: Path, texts: Mapping[str, str], version: str, kill_at: int) -> None:
-    """Sync, and kill this process at boundary `kill_at`; the file `boundaries` counts them."""
+    """Sync; kill this process at boundary `kill_at`, or else write the number of boundaries."""
     state = State.open(f"sqlite:///{folder}/state.sqlite")
     count = 0
 

@@ -34,8 +34,8 @@ def test_a_sync_killed_at_a_boundary_is_repeatable(
 ) -> None:
     start = tmp_path / "start"
     before = sync(start, BEFORE, "1")
-    undisturbed = tmp_path / "undisturbed"
-    shutil.copytree(start, undisturbed)
+    undisturbed_folder = tmp_path / "undisturbed"
+    shutil.copytree(start, undisturbed_folder)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.graph.tables.killed_sync"])
 
@@ -47,27 +47,27 @@ def test_a_sync_killed_at_a_boundary_is_repeatable(
         process.join(60)
         return process.exitcode
 
-    assert run_sync(undisturbed, -1) == 0
-    boundary_count = int((undisturbed / "boundaries").read_text())
+    assert run_sync(undisturbed_folder, -1) == 0
+    boundary_count = int((undisturbed_folder / "boundaries").read_text())
     assert boundary_count > 20, "fewer boundaries than writes"
-    expected = sync(undisturbed, AFTER, version)
+    expected = sync(undisturbed_folder, AFTER, version)
     assert expected.computed_count == 0
     for boundary in range(0, boundary_count, boundary_step):
-        killed = tmp_path / f"killed-{boundary}"
-        shutil.copytree(start, killed)
-        assert run_sync(killed, boundary) == -signal.SIGKILL, boundary
-        set_back = tmp_path / f"set-back-{boundary}"
-        shutil.copytree(killed, set_back)
+        killed_folder = tmp_path / f"killed-{boundary}"
+        shutil.copytree(start, killed_folder)
+        assert run_sync(killed_folder, boundary) == -signal.SIGKILL, boundary
+        reverted_folder = tmp_path / f"set-back-{boundary}"
+        shutil.copytree(killed_folder, reverted_folder)
         start_time = time.monotonic()
-        report = sync(killed, AFTER, version)
+        report = sync(killed_folder, AFTER, version)
         elapsed = time.monotonic() - start_time
         assert elapsed < LEASE_S, "the sync waited for the killed holder's lease"
         assert report.data_version == expected.data_version, boundary
-        assert read_rows(killed) == read_rows(undisturbed), boundary
-        assert sync(killed, AFTER, version).computed_count == 0, boundary
+        assert read_rows(killed_folder) == read_rows(undisturbed_folder), boundary
+        assert sync(killed_folder, AFTER, version).computed_count == 0, boundary
         # The sources may also return to their state before the killed sync.
-        reverted = sync(set_back, BEFORE, "1")
-        assert reverted.data_version == before.data_version, boundary
-        assert read_rows(set_back) == read_rows(start), boundary
-        shutil.rmtree(killed)
-        shutil.rmtree(set_back)
+        reverted_report = sync(reverted_folder, BEFORE, "1")
+        assert reverted_report.data_version == before.data_version, boundary
+        assert read_rows(reverted_folder) == read_rows(start), boundary
+        shutil.rmtree(killed_folder)
+        shutil.rmtree(reverted_folder)

@@ -122,16 +122,16 @@ def test_the_record_is_computed_from_the_rows_after_a_foreign_commit(tmp_path: P
     texts = {"a": "one two", "b": "three"}
     report = sync_words(tables, texts)
     lance.dataset(tables.uri("words", "mara")).delete("word = 'two'")
-    changed = tables.data_version("words", "mara")
-    assert changed != report.data_version
-    separate = tables.sync(
+    changed_version = tables.data_version("words", "mara")
+    assert changed_version != report.data_version
+    separate_report = tables.sync(
         build_posts({"a": "one", "b": "three"}), "words", author="alone", key="post",
         function=find_words, version="1", schema=SCHEMA, row_key="word_id",
     )  # fmt: skip
-    assert changed == separate.data_version
+    assert changed_version == separate_report.data_version
     second = sync_words(tables, texts)
     assert second.computed_count == 0, "a stored input was computed again"
-    assert second.data_version == changed
+    assert second.data_version == changed_version
 
 
 def test_a_commit_between_reading_and_writing_marks_the_record_as_inexact(tmp_path: Path) -> None:

@@ -124,8 +124,8 @@ def test_an_index_changes_the_lance_version_but_not_the_data_version(word_tables
     assert sync_words(word_tables, TEXTS).computed_count == 0
     sync_words(word_tables, TEXTS | {"e": "seven"})
     word_tables.ensure_index("words", "mara", "post")
-    described = lance.dataset(word_tables.uri("words", "mara")).describe_indices()
-    assert {index.num_rows_indexed for index in described} == {7}
+    indices = lance.dataset(word_tables.uri("words", "mara")).describe_indices()
+    assert {index.num_rows_indexed for index in indices} == {7}
     assert (
         word_tables.data_version("words", "mara")
         == sync_words(word_tables, TEXTS | {"e": "seven"}, author="alone").data_version

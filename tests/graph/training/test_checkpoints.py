@@ -27,7 +27,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def materialize(
-    asset: dg.AssetsDefinition, settings: Settings, instance: dg.DagsterInstance
+    asset: dg.AssetsDefinition, instance: dg.DagsterInstance
 ) -> dg.ExecuteInProcessResult:
     return materialize_assets([asset], "ann", instance, raise_on_error=False)
 
@@ -67,7 +67,7 @@ def write_checkpoint(settings: Settings, *, slug: str = "ann") -> Path:
 def test_a_missing_dataset_is_an_error(home: Settings, instance: dg.DagsterInstance) -> None:
     write_author(home, Author(slug="ann", name="Ann"))
     asset = fine_tuned_checkpoint.with_attributes()
-    result = materialize(asset, home, instance)
+    result = materialize(asset, instance)
     assert not result.success
     assert "materialize instruction_dataset" in last_failure_message(result)
 
@@ -76,7 +76,7 @@ def test_the_supervised_checkpoint_becomes_the_candidate(
     home: Settings, instance: dg.DagsterInstance
 ) -> None:
     folder = write_checkpoint(home)
-    result = materialize(preference_tuned_checkpoint, home, instance)
+    result = materialize(preference_tuned_checkpoint, instance)
     assert result.success
     candidate = json.loads((home.checkpoints_dir / "ann" / "candidate.json").read_text())
     assert candidate["stage"] == "sft"
@@ -93,7 +93,7 @@ def test_the_same_checkpoint_is_registered_once(
 ) -> None:
     write_checkpoint(home)
     for _ in range(2):
-        assert materialize(preference_tuned_checkpoint, home, instance).success
+        assert materialize(preference_tuned_checkpoint, instance).success
     assert (
         len(dagster_resources.RegistryResource(home=str(home.home)).registry().versions("ann")) == 1
     )
@@ -103,7 +103,7 @@ def test_a_missing_supervised_checkpoint_is_an_error(
     home: Settings, instance: dg.DagsterInstance
 ) -> None:
     write_author(home, Author(slug="ann", name="Ann"))
-    result = materialize(preference_tuned_checkpoint, home, instance)
+    result = materialize(preference_tuned_checkpoint, instance)
     assert not result.success
     assert "materialize fine_tuned_checkpoint" in last_failure_message(result)
 

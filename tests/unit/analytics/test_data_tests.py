@@ -128,8 +128,8 @@ def count_invalid_rows(renderer: Renderer, model: Model, name: str, rows: list[R
 
 
 def test_every_data_test_has_an_example_of_invalid_rows(project: Project) -> None:
-    declared = {(model.name, test.name) for model in project.models for test in model.tests}
-    assert set(INVALID_CHANGES) == declared
+    declared_tests = {(model.name, test.name) for model in project.models for test in model.tests}
+    assert set(INVALID_CHANGES) == declared_tests
     assert set(GOOD_ROWS) == {model.name for model in project.models}
 
 
@@ -205,6 +205,6 @@ def test_arguments_reach_the_sql(
 def test_a_data_test_that_cannot_run_is_reported(
     run_test: Callable[[str], int], test: str, message: str
 ) -> None:
-    with pytest.raises(SqlProjectError) as raised:
+    with pytest.raises(SqlProjectError) as error:
         run_test(test)
-    assert message in str(raised.value)
+    assert message in str(error.value)

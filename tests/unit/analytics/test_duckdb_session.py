@@ -39,8 +39,8 @@ def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> 
         selected = frame.select(columns or frame.columns)
         yield selected if predicate is None else selected.filter(predicate)
 
-    lazy = register_io_source(source, schema=frame.schema)
-    session.register(("raw", "votes"), lazy, COLUMNS)
+    lazy_frame = register_io_source(source, schema=frame.schema)
+    session.register(("raw", "votes"), lazy_frame, COLUMNS)
     rows = session.query_rows(build_query('select value from "raw"."votes"'))
     assert rows.to_dicts() == [{"value": 1.0}]
     assert read_columns == [["value"]]
@@ -58,11 +58,11 @@ def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> 
 def test_a_database_error_shows_the_line_of_sql(
     session: DuckDBSession, sql: str, line: str, message: str
 ) -> None:
-    with pytest.raises(SqlProjectError) as raised:
+    with pytest.raises(SqlProjectError) as error:
         session.query_rows(build_query(sql))
-    assert line in raised.value.found
-    assert message in raised.value.found
-    assert raised.value.tried == "run models/m.sql"
+    assert line in error.value.found
+    assert message in error.value.found
+    assert error.value.tried == "run models/m.sql"
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_undeclared_columns_and_types_are_refused(
 ) -> None:
     model = build_query(sql)
     session.query_rows(model)
-    with pytest.raises(SqlProjectError) as raised:
+    with pytest.raises(SqlProjectError) as error:
         session.check_types(model, COLUMNS)
-    assert message in raised.value.found
-    assert "models/m.sql" in raised.value.tried
+    assert message in error.value.found
+    assert "models/m.sql" in error.value.tried
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_sums_are_equal_in_every_run() -> None:
 
 def test_duplicate_keys_are_numbered_regardless_of_order() -> None:
     rows = pl.DataFrame({"id": ["x", "y", "x", None], "value": [2.0, 1.0, 1.0, 0.0]})
-    keyed = add_row_key(rows, ["id"])
-    assert sorted(keyed["row_key"].to_list()) == ["x", "x#2", "y", "∅"]
-    reversed_keyed = add_row_key(rows.reverse(), ["id"])
-    assert keyed.sort("row_key").equals(reversed_keyed.sort("row_key"))
+    keyed_rows = add_row_key(rows, ["id"])
+    assert sorted(keyed_rows["row_key"].to_list()) == ["x", "x#2", "y", "∅"]
+    reversed_rows = add_row_key(rows.reverse(), ["id"])
+    assert keyed_rows.sort("row_key").equals(reversed_rows.sort("row_key"))
     assert add_row_key(rows.head(2), ["id", "value"])["row_key"].to_list() == ["x/2.0", "y/1.0"]

@@ -49,14 +49,14 @@ def test_the_bounds_equal_textbook_values() -> None:
 
 def test_a_small_variance_narrows_the_interval_from_thirty_values_on() -> None:
     rng = np.random.default_rng(7)
-    below = query_intervals(rng.beta(6, 4, (1, 29))).to_dicts()[0]
-    at_threshold = query_intervals(rng.beta(6, 4, (1, 30))).to_dicts()[0]
-    assert below["n_effective"] == 29
-    assert below["high"] - below["low"] > 0.3
-    assert 150 < at_threshold["n_effective"] < 30 * 30
-    assert at_threshold["high"] - at_threshold["low"] < 0.15
-    [same] = query_intervals(np.full((1, 40), 0.5)).to_dicts()
-    assert same["n_effective"] == pytest.approx(1600)
+    row_of_29 = query_intervals(rng.beta(6, 4, (1, 29))).to_dicts()[0]
+    row_of_30 = query_intervals(rng.beta(6, 4, (1, 30))).to_dicts()[0]
+    assert row_of_29["n_effective"] == 29
+    assert row_of_29["high"] - row_of_29["low"] > 0.3
+    assert 150 < row_of_30["n_effective"] < 30 * 30
+    assert row_of_30["high"] - row_of_30["low"] < 0.15
+    [constant_row] = query_intervals(np.full((1, 40), 0.5)).to_dicts()
+    assert constant_row["n_effective"] == pytest.approx(1600)
 
 
 @pytest.mark.parametrize("n", [5, 30, 200])

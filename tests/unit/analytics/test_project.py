@@ -76,9 +76,9 @@ def test_project_errors_name_the_file(
     write_project: WriteProject, file: str, old: str | None, new: str, message: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
-    with pytest.raises(SqlProjectError) as raised:
+    with pytest.raises(SqlProjectError) as error:
         read_project(write_project({file: text}))
-    assert message in f"{raised.value.tried}: {raised.value.found}"
+    assert message in f"{error.value.tried}: {error.value.found}"
 
 
 def test_an_undeclared_file_is_reported(write_project: WriteProject) -> None:
@@ -94,8 +94,8 @@ def test_a_cycle_of_refs_is_refused(write_project: WriteProject) -> None:
 
 
 def test_jinja_comments_are_ignored(write_project: WriteProject) -> None:
-    commented = "{# {{ ref('nope') }}\n#}" + FILES[SUMMED]
-    project = read_project(write_project({"models/summed.sql": commented}))
+    sql = "{# {{ ref('nope') }}\n#}" + FILES[SUMMED]
+    project = read_project(write_project({"models/summed.sql": sql}))
     assert project.get_model("summed").refs == ("cast_votes",)
 
 
@@ -105,9 +105,9 @@ def test_building_the_assets_loads_no_jinja_or_duckdb() -> None:
         "import twin_assets.analytics.sql_models as models\n"
         "print(json.dumps([len(models.build_sql_assets()), sorted(sys.modules)]))"
     )
-    completed = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    asset_count, loaded_modules = json.loads(completed.stdout.splitlines()[-1])
+    asset_count, loaded_modules = json.loads(process.stdout.splitlines()[-1])
     assert asset_count == 3
     assert {"jinja2", "duckdb", "lance"}.isdisjoint(loaded_modules)

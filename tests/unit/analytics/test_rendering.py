@@ -50,6 +50,6 @@ def test_template_errors_name_the_file(
     build_renderer: BuildRenderer, file: str, old: str | None, new: str, message: str
 ) -> None:
     text = new if old is None else FILES[file].replace(old, new)
-    with pytest.raises(SqlProjectError) as raised:
+    with pytest.raises(SqlProjectError) as error:
         render_model(build_renderer({file: text}), "summed")
-    assert message in f"{raised.value.tried}: {raised.value.found}"
+    assert message in f"{error.value.tried}: {error.value.found}"

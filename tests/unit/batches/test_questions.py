@@ -25,7 +25,7 @@ def test_the_three_forms_of_a_row_are_read(tmp_path: Path) -> None:
         {"role": "user", "content": "Oil?"},
     ]
     body = {"model": "gpt-4o", "messages": messages, "max_tokens": 20, "label": "mine"}
-    rows, invalid = read_questions(
+    rows, invalid_rows = read_questions(
         write_questions(
             tmp_path,
             json.dumps({"question": "Oil?", "model": "twin/ann@base"}),
@@ -34,7 +34,7 @@ def test_the_three_forms_of_a_row_are_read(tmp_path: Path) -> None:
             json.dumps({"custom_id": "c", "method": "POST", "url": "/v1/x", "body": body}),
         )
     )
-    assert invalid == []
+    assert invalid_rows == []
     assert [row.id for row in rows] == ["1", "b", "c"]
     assert [row.question for row in rows] == ["Oil?"] * 3
     assert [row.model for row in rows] == ["twin/ann@base", "", ""], (
@@ -47,9 +47,9 @@ def test_the_three_forms_of_a_row_are_read(tmp_path: Path) -> None:
 def test_a_parquet_table_has_the_same_columns(tmp_path: Path) -> None:
     path = tmp_path / "questions.parquet"
     pl.DataFrame({"id": [7, 8], "question": ["Oil?", None], "seed": [None, 3]}).write_parquet(path)
-    rows, invalid = read_questions(path)
+    rows, invalid_rows = read_questions(path)
     assert [(row.id, row.question, dict(row.options)) for row in rows] == [("7", "Oil?", {})]
-    assert invalid == [InvalidRow("row 2", "the row has neither `question` nor `messages`")]
+    assert invalid_rows == [InvalidRow("row 2", "the row has neither `question` nor `messages`")]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_a_parquet_table_has_the_same_columns(tmp_path: Path) -> None:
 def test_an_invalid_line_is_reported_and_the_others_are_read(
     tmp_path: Path, line: str, reason: str
 ) -> None:
-    rows, invalid = read_questions(
+    rows, invalid_rows = read_questions(
         write_questions(tmp_path, '{"question": "a"}', line, '{"question": "b"}')
     )
     assert [row.question for row in rows] == ["a", "b"]
-    [invalid_row] = invalid
+    [invalid_row] = invalid_rows
     assert invalid_row.location == "line 2"
     assert reason in invalid_row.reason
 

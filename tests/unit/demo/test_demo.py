@@ -1,4 +1,4 @@
-"""Test that the receipt names missing steps, and that the home withholds posts until later."""
+"""Test that the receipt names missing steps, and that posts are withheld until their release."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from twin_cli.commands.demo.receipt import PhaseQuality, Receipt, write_receipt
 
 from twin_resources.authors import read_author
 
-COMPLETE = Receipt(
+COMPLETE_RECEIPT = Receipt(
     settings=DEMO_SETTINGS,
     before=PhaseQuality(150, 0.77, "v1"),
     broken=PhaseQuality(32, 0.2, "v2"),
@@ -38,7 +38,7 @@ COMPLETE = Receipt(
 
 
 def test_a_complete_loop_has_no_missing_step() -> None:
-    assert COMPLETE.missing_steps() == []
+    assert COMPLETE_RECEIPT.missing_steps() == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_complete_loop_has_no_missing_step() -> None:
     ],
 )
 def test_a_missing_step_is_named(change: dict[str, object], step: str) -> None:
-    missing = replace(COMPLETE, **change).missing_steps()  # type: ignore[arg-type]
+    missing = replace(COMPLETE_RECEIPT, **change).missing_steps()  # type: ignore[arg-type]
     assert any(step in message for message in missing)
 
 
@@ -65,7 +65,7 @@ def test_an_empty_receipt_lacks_every_step() -> None:
 
 def test_only_the_owner_can_read_the_receipt(tmp_path: Path) -> None:
     path = tmp_path / "receipt.json"
-    write_receipt(path, COMPLETE)
+    write_receipt(path, COMPLETE_RECEIPT)
     document = json.loads(path.read_text())
     assert (document["schema"], document["missing"]) == (1, [])
     assert document["before"] == {"scores": 150, "mean": 0.77, "version": "v1"}

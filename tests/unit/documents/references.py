@@ -19,7 +19,7 @@ from twin_cli.running import app
 from tests.conftest import ROOT
 
 DOCS = ROOT / "deploy" / "docs"
-WITHOUT_ROW = {"help", "install_completion", "show_completion"}
+OMITTED_PARAMETERS = {"help", "install_completion", "show_completion"}
 COMMAND_HEAD = """# The command
 
 *Reference.* Generated from the program's help by `python -m tests.unit.documents.references`. A
@@ -69,7 +69,7 @@ def _find_panel_index(item: tuple[str, Any]) -> int:
 def _render_command(name: str, command: Any) -> Iterator[str]:
     yield f"### `{name}`\n"
     yield f"{_escape_line(command.help)}\n"
-    rows = [_render_row(item) for item in command.params if item.name not in WITHOUT_ROW]
+    rows = [_render_row(item) for item in command.params if item.name not in OMITTED_PARAMETERS]
     if rows:
         yield "| | | default |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     if command.epilog:

@@ -21,7 +21,7 @@ TEXT = "in March the old clock of my uncle stopped for good"
 
 @pytest.fixture
 def store(home: Settings) -> Iterator[Checkpoints]:
-    """Two authors with two checkpoints each; one report of each quotes the post."""
+    """Create two authors with two checkpoints each; each `report.md` quotes the post."""
     installation = Installation.for_settings(home)
     for author in ("ada", "bea"):
         for checkpoint in ("seen", "unseen"):

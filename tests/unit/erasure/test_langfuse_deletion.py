@@ -33,7 +33,7 @@ def recording(shared_data: Path) -> dict[str, Any]:
 def make_trace_store_stub(
     home: Settings, answer: Answer, wait: Callable[[float], object] | None = None
 ) -> LangfuseTraces:
-    """Return the trace store of a simulated server, because that Langfuse cannot run here."""
+    """Return the trace store of a simulated server, because Langfuse cannot run here."""
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     host = "http://langfuse.test"
     client = LangfuseClient(host, public_key="", secret_key="", http=http, wait=wait)
@@ -198,4 +198,4 @@ def test_each_deletion_is_sent_once_despite_a_rate_limit(
     waits.clear()
     with pytest.raises(TraceStoreError, match="429"):
         make_trace_store_stub(home, refuse, wait).erase(ERASED_READER)
-    assert waits == [1500.0, 1500.0], "it waited too long"
+    assert waits == [1500.0, 1500.0], "the erasure waited too long"

@@ -16,7 +16,7 @@ from twin_resources.settings import Settings
 
 
 class StubInstallation:
-    """A replacement for an installation, of which only the settings are read."""
+    """A stand-in for an installation; only its settings are read."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -60,9 +60,9 @@ def test_the_authors_own_copy_is_named_if_there_is_a_source(
 
 def test_a_plan_of_an_earlier_release_names_no_provider() -> None:
     target = reader_target("0123456789abcdef", shown_to=["m t"])
-    older = json.loads(target.to_json())
-    del older["shown_to"]
-    for document, shown_to in ((target.to_json(), {"m t"}), (json.dumps(older), set())):
+    older_plan = json.loads(target.to_json())
+    del older_plan["shown_to"]
+    for document, shown_to in ((target.to_json(), {"m t"}), (json.dumps(older_plan), set())):
         restored = ErasureTarget.from_json(target.subject, document, empty_fingerprints())
         assert restored.shown_to == shown_to
 

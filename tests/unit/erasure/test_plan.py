@@ -32,7 +32,7 @@ OTHER_EDIT = "it was a man from the village who mended it then"
 
 @pytest.fixture
 def installation(home: Settings) -> Iterator[Installation]:
-    """Ann's post shares sentences with her other post and with Bob's; two readers ask and vote."""
+    """Yield an installation whose posts share sentences; two readers asked and edited answers."""
     installation = Installation.for_settings(home)
     posts = {
         "ann": {"a.md": f"{OWN_TEXT}. {TWICE_WRITTEN}. {BOBS_TEXT}", "b.md": TWICE_WRITTEN},
@@ -117,15 +117,15 @@ def test_a_published_version_is_listed_although_its_record_is_erased(
         for key, name in (("c1", "ann"), ("c3", "bob"))
     ]
     lines = "".join(f"{json.dumps(note)}\n" for note in notes)
-    published = installation.settings.home / "published.jsonl"
-    published.write_text(lines, encoding="utf-8")
+    published_file = installation.settings.home / "published.jsonl"
+    published_file.write_text(lines, encoding="utf-8")
 
     subject = ErasureSubject("author", "ann", "ann")
     plan = plan_erasure(installation, subject)
     target = ErasureTarget.from_json(subject, plan.to_json(), plan.fingerprints)
     HomeFiles(installation).erase(target)
 
-    assert published.read_text(encoding="utf-8") == f"{json.dumps(notes[1])}\n"
+    assert published_file.read_text(encoding="utf-8") == f"{json.dumps(notes[1])}\n"
     steps = list_manual_steps(installation, target, asked_at=0.0)
     assert [step.how for step in steps if "model hub" in step.what] == [
         "delete them there: c1 (https://hub/ann/v1)"

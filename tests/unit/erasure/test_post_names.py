@@ -81,24 +81,24 @@ def test_an_unknown_name_is_refused_with_the_nearest(name: str, nearest: str) ->
 
 def test_an_error_lists_at_most_three_posts() -> None:
     posts = [build_post_names(f"{number}.md", title="On oil") for number in range(4)]
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as error:
         match_post(posts, "On oil")
     first_three = "; ".join(f"{number}.md (On oil, of ann)" for number in range(3))
-    assert raised.value.found == f"4 posts with that name: {first_three}; …"
-    with pytest.raises(TwinError) as raised:
+    assert error.value.found == f"4 posts with that name: {first_three}; …"
+    with pytest.raises(TwinError) as error:
         match_post(posts[:3], "On oil")
-    assert raised.value.found == f"3 posts with that name: {first_three}"
+    assert error.value.found == f"3 posts with that name: {first_three}"
     posts = [build_post_names(f"oil-{number}.md", title=f"Oil {number}") for number in range(4)]
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as error:
         match_post(posts, "oil-")
     first_three = "; ".join(f"oil-{number}.md (Oil {number}, of ann)" for number in range(3))
-    assert raised.value.found == f"no match among 4 posts; nearest: {first_three}"
+    assert error.value.found == f"no match among 4 posts; nearest: {first_three}"
 
 
 def test_a_dissimilar_name_has_no_nearest_posts() -> None:
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as error:
         match_post(POSTS, "qqqqqqqq")
-    assert raised.value.found == "no match among 4 posts"
+    assert error.value.found == "no match among 4 posts"
 
 
 def test_an_open_request_is_found_among_others(home: Settings) -> None:

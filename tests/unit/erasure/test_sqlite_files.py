@@ -77,8 +77,8 @@ def test_a_database_blocked_by_a_reader_is_an_error_after_a_wait(
 
 
 def test_a_failed_write_is_an_error(database_path: Path, tmp_path: Path) -> None:
-    raises = pytest.raises(TwinError, match=r"erase rows in .*no such table: nothing")
-    with raises, open_for_erasure(database_path) as connection:
+    expected_error = pytest.raises(TwinError, match=r"erase rows in .*no such table: nothing")
+    with expected_error, open_for_erasure(database_path) as connection:
         delete_matching_rows(connection, "nothing", ERASED_POST)
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"this is not a database" * 500)

@@ -173,9 +173,9 @@ def test_the_journal_keeps_a_request_and_clears_its_subject_once_closed(
     first = journal.open_request(state, subject, asked_by="ann", key_hash="h")
     second = journal.open_request(state, ErasureSubject("reader", "", READER), asked_by="ann")
     assert journal.open_request(state, subject, asked_by="somebody else") == first
-    opened = journal.find_request(state, first)
-    assert (opened.subject, opened.kind, opened.key_hash) == (subject, "post", "h")
-    assert (opened.asked_by, opened.plan, opened.done_at) == ("ann", "", None)
+    request = journal.find_request(state, first)
+    assert (request.subject, request.kind, request.key_hash) == (subject, "post", "h")
+    assert (request.asked_by, request.plan, request.done_at) == ("ann", "", None)
     assert [item.number for item in journal.list_unfinished_requests(state)] == [first, second]
 
     journal.write_plan(state, first, "{}")
@@ -193,7 +193,7 @@ def test_the_journal_keeps_a_request_and_clears_its_subject_once_closed(
     assert request.done_at is not None
     assert request.done_at >= request.asked_at
     assert [item.number for item in journal.list_unfinished_requests(state)] == [second]
-    assert journal.open_request(state, subject, asked_by="ann") != first, "it was reopened"
+    assert journal.open_request(state, subject, asked_by="ann") != first, "it reopened the request"
     with pytest.raises(TwinError, match="find the erasure request 99"):
         journal.find_request(state, 99)
 

@@ -45,7 +45,7 @@ def read_traces(path: Path) -> list[int]:
     with sqlite3.connect(path) as connection:
         bodies = connection.execute("SELECT body FROM waiting WHERE kind = 'trace'").fetchall()
     connection.close()
-    return sorted(int(each.trace_id, 16) for (body,) in bodies for each in read_spans(body))
+    return sorted(int(span.trace_id, 16) for (body,) in bodies for span in read_spans(body))
 
 
 def count_scores(path: Path) -> int:
@@ -57,9 +57,9 @@ def count_scores(path: Path) -> int:
 
 @pytest.fixture
 def outbox(home: Settings) -> Iterator[Outbox]:
-    opened = Outbox(outbox_path(home))
-    yield opened
-    opened.close()
+    outbox = Outbox(outbox_path(home))
+    yield outbox
+    outbox.close()
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_rows_that_the_trace_store_refused_are_erased_too(
         refused = connection.execute("SELECT kind, body FROM refused").fetchall()
     connection.close()
     assert [kind for kind, _ in refused] == ["trace"]
-    assert [int(each.trace_id, 16) for each in read_spans(refused[0][1])] == [2]
+    assert [int(span.trace_id, 16) for span in read_spans(refused[0][1])] == [2]
 
 
 def test_a_returning_reader_is_traced_from_then_on(outbox: Outbox, store: OutboxRows) -> None:
@@ -236,38 +236,38 @@ def test_stored_responses_of_gateways_are_erased(
     home: Settings, outbox: Outbox, store: OutboxRows, target: ErasureTarget, erased_count: int
 ) -> None:
     """Erasing a post deletes the answer that showed it and every conversation with that answer."""
-    recent = RecentResponses(lambda: State.open(home.state_address))
+    responses = RecentResponses(lambda: State.open(home.state_address))
 
     def answer(trace: str, *, author: str = AUTHOR, reader: str = READER, after: str = "") -> None:
         body: dict[str, Any] = {"model": f"twin/{author}@base", "input": "What?"}
         body |= {"previous_response_id": f"resp_{after}"} if after else {}
         choices = [{"message": {"content": "Tea."}}]
-        converted = convert_responses_request(body, recent, reader).answer_converter
-        converted.convert_answer({"id": f"chatcmpl-{trace}", "choices": choices})
-        converted.store_answer()
+        converter = convert_responses_request(body, responses, reader).answer_converter
+        converter.convert_answer({"id": f"chatcmpl-{trace}", "choices": choices})
+        converter.store_answer()
 
-    def stored_answers() -> set[str]:
+    def list_stored_answers() -> set[str]:
         readers = {"a": READER, "b": READER, "c": READER, "d": READER, "e": OTHER}
-        return {name for name, reader in readers.items() if recent.load_turns(reader, name)}
+        return {name for name, reader in readers.items() if responses.load_turns(reader, name)}
 
     answer("a")
     answer("b", after="a")
     answer("c", after="b")
     answer("e", author="bo", reader=OTHER)
-    assert stored_answers() == {"a", "b", "c", "e"}
+    assert list_stored_answers() == {"a", "b", "c", "e"}
     store.erase(target)
     state_store = StateStore(store.installation)
     assert state_store.find_remaining(target) == ["gateway_responses"] * erased_count
     state_store.erase(target)
     assert state_store.find_remaining(target) == []
-    assert stored_answers() == {"e"}
-    assert recent.load_answer(READER, "a") is None
-    assert recent.load_answer(OTHER, "e") == "Tea."
+    assert list_stored_answers() == {"e"}
+    assert responses.load_answer(READER, "a") is None
+    assert responses.load_answer(OTHER, "e") == "Tea."
     answer("a")  # finished after the erasure, so its tombstone exists
     answer("d")
-    asyncio.run(recent.purge_responses(outbox))
-    assert stored_answers() == ({"e"} if erased_count == 3 else {"d", "e"})
+    asyncio.run(responses.purge_responses(outbox))
+    assert list_stored_answers() == ({"e"} if erased_count == 3 else {"d", "e"})
     store.limit_tombstones(target, until=time.time())
     answer("d" if erased_count == 3 else "f")
-    asyncio.run(recent.purge_responses(outbox))
-    assert stored_answers() == {"d", "e"}, "the answer to a returning reader was dropped"
+    asyncio.run(responses.purge_responses(outbox))
+    assert list_stored_answers() == {"d", "e"}, "the answer to a returning reader was dropped"

@@ -20,10 +20,10 @@ APT_GET_SCRIPT = 'echo "$@" >> "$CALLS"'
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run the script with a separate PATH that contains `id` and `programs`."""
+    """Return a function that runs the script with only `id` and `programs` on its PATH."""
     (tmp_path / "id").symlink_to(str(shutil.which("id")))
 
-    def with_programs(*arguments: str, **programs: str) -> subprocess.CompletedProcess[str]:
+    def run_script(*arguments: str, **programs: str) -> subprocess.CompletedProcess[str]:
         for name, body in programs.items():
             path = tmp_path / name.replace("_", "-")
             path.write_text(f"#!/bin/sh\n{body}\n")
@@ -36,21 +36,21 @@ def run(tmp_path: Path) -> Run:
             check=False,
         )
 
-    return with_programs
+    return run_script
 
 
 def test_an_existing_browser_is_used(run: Run, tmp_path: Path) -> None:
-    completed = run(chromium_browser="exit 0", apt_get=APT_GET_SCRIPT)
+    process = run(chromium_browser="exit 0", apt_get=APT_GET_SCRIPT)
 
-    assert (completed.returncode, completed.stdout) == (0, "")
+    assert (process.returncode, process.stdout) == (0, "")
     assert not (tmp_path / "calls").exists()
 
 
 @NEEDS_ROOT
 def test_root_installs_a_browser(run: Run, tmp_path: Path) -> None:
-    completed = run(apt_get=APT_GET_SCRIPT)
+    process = run(apt_get=APT_GET_SCRIPT)
 
-    assert completed.returncode == 0, completed.stderr
+    assert process.returncode == 0, process.stderr
     assert (tmp_path / "calls").read_text().splitlines() == [
         "--quiet=2 update",
         "--quiet=2 install --yes --no-install-recommends chromium",
@@ -58,7 +58,7 @@ def test_root_installs_a_browser(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_missing_installer_is_an_error_with_advice(run: Run) -> None:
-    completed = run()
+    process = run()
 
-    assert completed.returncode == 1
-    assert "sudo apt-get install chromium" in completed.stderr
+    assert process.returncode == 1
+    assert "sudo apt-get install chromium" in process.stderr

@@ -47,7 +47,7 @@ def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
     (folder / "test_sample.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\n")
     base = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *arguments)
-    # The run is outside the project, hence PYTHONPATH; each other plugin costs a second.
+    # The run is outside the project, hence PYTHONPATH; every other plugin costs a second.
     variables = (f"PYTHONPATH={ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1")
     command = ("env", *variables, *base, str(folder / "test_sample.py"))
     outcome = check.CheckOutcome()
@@ -146,8 +146,8 @@ def test_no_selected_test_is_a_failure(
 def test_the_last_line_has_the_counts(
     small_project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    failing = check.Stage("lint", (sys.executable, "-c", "print('x.py:1'); raise SystemExit(1)"))
-    monkeypatch.setattr(check, "build_static_stages", lambda _project: [failing])
+    stage = check.Stage("lint", (sys.executable, "-c", "print('x.py:1'); raise SystemExit(1)"))
+    monkeypatch.setattr(check, "build_static_stages", lambda _project: [stage])
     assert check.main(["tests/test_one.py"]) == 1
     output = capsys.readouterr().out
     assert "x.py:1" in output  # the output of a failed stage is shown
@@ -159,8 +159,8 @@ def test_the_last_line_has_the_counts(
 def test_an_installed_package_has_no_checks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    installed = tmp_path / "twin_cli" / "operating_group.py"
-    monkeypatch.setattr(operating_group, "__file__", str(installed))
+    installed_file = tmp_path / "twin_cli" / "operating_group.py"
+    monkeypatch.setattr(operating_group, "__file__", str(installed_file))
     assert run(["check"]) == 1
     message = "`twin check` works only in a checkout: run deploy/check.sh there\n"
     assert capsys.readouterr() == ("", message)

@@ -1,7 +1,7 @@
 """Test that every module that the project imports belongs to a distribution in pyproject.toml.
 
-The test environment cannot reveal a missing one. For example, moto installed `itsdangerous` here,
-while the chat page could not start on any other machine.
+The test environment cannot reveal a missing declaration. For example, moto installed
+`itsdangerous` here, while the chat page could not start on any other machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Test that the live tests know how to run each line of README and docs, and its command exists.
+"""Test that the live tests know how to run each line of the documents, and that commands exist.
 
 The newcomer tests in `tests/live/newcomer` run the lines; this test finds unlisted lines quickly.
 """

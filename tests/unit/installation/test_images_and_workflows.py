@@ -43,10 +43,10 @@ def read_setting_defaults() -> dict[str, Any]:
     ids=lambda command: f"{command[0]} {Path(command[-1]).name}",
 )
 def test_the_linter_reports_nothing(command: tuple[str, ...]) -> None:
-    completed = subprocess.run(
+    process = subprocess.run(
         [str(BIN / command[0]), *command[1:]], capture_output=True, text=True, check=False
     )
-    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert process.returncode == 0, process.stdout + process.stderr
 
 
 def test_variables_are_settings_and_ports_belong_to_services() -> None:
@@ -57,12 +57,12 @@ def test_variables_are_settings_and_ports_belong_to_services() -> None:
     assert len(variables) == 3
     assert variables <= {f"TWIN_{name.upper()}" for name in read_setting_defaults()}
     ports = {read_setting_defaults()[f"{name}_port"] for name in SERVICES}
-    [exposed] = re.findall(r"^EXPOSE (.+)$", dockerfile, re.MULTILINE)
-    assert set(map(int, exposed.split())) == ports
-    published = [port.rpartition(":") for port in services["twin"]["ports"]]
-    assert {int(container_port) for _, _, container_port in published} == ports
+    [exposed_ports] = re.findall(r"^EXPOSE (.+)$", dockerfile, re.MULTILINE)
+    assert set(map(int, exposed_ports.split())) == ports
+    mappings = [port.rpartition(":") for port in services["twin"]["ports"]]
+    assert {int(container_port) for _, _, container_port in mappings} == ports
     assert all(
-        host_port == f"127.0.0.1:{container_port}" for host_port, _, container_port in published
+        host_port == f"127.0.0.1:{container_port}" for host_port, _, container_port in mappings
     )
 
 

@@ -1,4 +1,4 @@
-"""Test the installation: a real pip fills a real environment, and a failure is explained."""
+"""Test the installation: a real pip installs into a real environment, and reports a failure."""
 
 from __future__ import annotations
 

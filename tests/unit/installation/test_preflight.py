@@ -22,19 +22,19 @@ LAPTOP: dict[str, Any] = {"cores": 2, "memory_gb": 16.0, "bf16": True, "gpus": [
 
 def run(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, Any]]:
     """Run the check as up.sh does: as an isolated file, from a folder outside the project."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
+    base_env = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
     script = str(ROOT / "deploy" / "twin_cli" / "preflight.py")
-    completed = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-I", script, "--json", *arguments],
         capture_output=True,
         text=True,
         cwd=home,
-        env=inherited | {"TWIN_HOME": str(home)} | variables,
+        env=base_env | {"TWIN_HOME": str(home)} | variables,
         timeout=120,
         check=False,
     )
-    assert completed.stderr == ""
-    return completed.returncode, json.loads(completed.stdout)
+    assert process.stderr == ""
+    return process.returncode, json.loads(process.stdout)
 
 
 def test_preflight_reports_this_machine(tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_the_gate_forecast_depends_on_the_gpu_and_on_the_server() -> None:
 
 
 def test_a_first_run_takes_longer_on_a_slow_machine_and_for_many_posts() -> None:
-    usual, on_slow_cores = run_forecast(), run_forecast(core_speed=0.5)
+    usual, slow = run_forecast(), run_forecast(core_speed=0.5)
     for name in ("installation_s", "first_quotation_s", "training_s", "gate_s"):
-        assert on_slow_cores[name] == pytest.approx(2 * usual[name], abs=2)
+        assert slow[name] == pytest.approx(2 * usual[name], abs=2)
     installed = run_forecast(is_installed=True)
     assert installed["installation_s"] == 0.0
     assert "installed at" not in forecast.format_forecast(installed)
@@ -300,10 +300,10 @@ def test_the_report_ends_with_the_errors(
 ) -> None:
     arguments = ["--home", str(tmp_path), "--base-model", "x-900B", "--check"]
     assert preflight.main(arguments) == 1
-    short = capsys.readouterr().out.splitlines()
-    assert short[-1].startswith("Cannot continue. ")
-    assert len(short) <= 8, "the short report has at most eight lines, four of them errors"
-    assert not any(line.startswith("  ok") for line in short)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("Cannot continue. ")
+    assert len(lines) <= 8, "the short report has at most eight lines, four of them errors"
+    assert not any(line.startswith("  ok") for line in lines)
     code = preflight.main([*arguments, "--verbose"])
     lines = capsys.readouterr().out.splitlines()
     assert code == 1

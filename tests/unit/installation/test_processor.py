@@ -1,4 +1,4 @@
-"""Test where bf16 is used, and the recipe that depends on it and is reported before training."""
+"""Test on which processors bf16 is used, and that the recipe is chosen accordingly and reported."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_a_new_author_gets_the_recipe_of_the_processor(
 ) -> None:
     monkeypatch.setattr(machine_stage, "list_usable_gpus", list)
     monkeypatch.setenv("TWIN_BF16", "off")
-    chosen = machine_stage.choose_machine_recipe("smollm2-135m-instruct")
-    assert chosen is not None
-    assert chosen.recipe == RECIPE_WITHOUT_BF16
-    assert "not faster in bf16" in chosen.reason
+    choice = machine_stage.choose_machine_recipe("smollm2-135m-instruct")
+    assert choice is not None
+    assert choice.recipe == RECIPE_WITHOUT_BF16
+    assert "not faster in bf16" in choice.reason
     assert machine_stage.choose_machine_recipe("owner/model-1B") is None, "a recipe was chosen"
 
     monkeypatch.setattr(machine_stage, "list_usable_gpus", lambda: [("a card", 80.0)])
@@ -74,11 +74,11 @@ def test_the_recipe_is_reported_with_its_reason_before_training(
         )
         return " ".join(capsys.readouterr().out.split())
 
-    small = report()
-    assert "recipe smollm2-135m-cpu: base model of 135M" in small
-    assert "at most 100,000 tokens" in small
-    with_reason = report("no bf16", recipe=RECIPE_WITHOUT_BF16)
-    assert "fp32: no bf16; saved in the author's file; at most 70,000 tokens" in with_reason
+    text = report()
+    assert "recipe smollm2-135m-cpu: base model of 135M" in text
+    assert "at most 100,000 tokens" in text
+    text_with_reason = report("no bf16", recipe=RECIPE_WITHOUT_BF16)
+    assert "fp32: no bf16; saved in the author's file; at most 70,000 tokens" in text_with_reason
     assert "smollm2-135m-demo: set in the author's file" in report(recipe="smollm2-135m-demo")
     assert "recipe 1b-cpu: base model of 8B, no GPU" in report(base_model="owner/model-8B")
     assert "once the base model is prepared" in report(base_model="gpt2")

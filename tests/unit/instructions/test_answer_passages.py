@@ -42,8 +42,8 @@ def test_lists_with_quotations_are_excluded() -> None:
     quoting_list = f"- {SHORT}\n- He said:\n  > {LONG}\n- {SHORT}"
     assert find_texts(f"{LONG}\n\n{quoting_list}\n\n{LONG}") == [LONG, LONG]
     assert find_texts(quoting_list) == []
-    plain = quoting_list.replace("> ", "")
-    assert find_texts(f"{SHORT}\n\n{SHORT}\n\n{plain}")
+    plain_list = quoting_list.replace("> ", "")
+    assert find_texts(f"{SHORT}\n\n{SHORT}\n\n{plain_list}")
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_a_text_without_a_passage_has_a_reason(text: str, reason: str) -> None:
 def test_a_passage_does_not_cross_a_heading() -> None:
     text = f"{SHORT}\n\n{SHORT}\n\n## Next\n\n{SHORT}\n\n{SHORT}\n"
     assert find_texts(text) == []
-    with_heading = f"{SHORT}\n\n## Next\n\n{LONG}"
-    assert [passage.heading for passage in find_passages(with_heading)] == ["Next"]
+    text = f"{SHORT}\n\n## Next\n\n{LONG}"
+    assert [passage.heading for passage in find_passages(text)] == ["Next"]
 
 
 def test_a_passage_may_contain_code() -> None:

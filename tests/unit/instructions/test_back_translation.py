@@ -64,10 +64,10 @@ def test_questions_use_the_title_then_headings_then_continuations() -> None:
 
 
 def test_questions_of_a_document_differ_or_are_continuations() -> None:
-    same = "\n\n".join(TEXT.split("\n\n")[1:2] * 12)
+    repeated_text = "\n\n".join(TEXT.split("\n\n")[1:2] * 12)
     questions = [
         instruction.question
-        for instruction in write_all_questions(same)
+        for instruction in write_all_questions(repeated_text)
         if instruction.source != "template:continuation"
     ]
     assert len(set(questions)) == len(questions) == 1

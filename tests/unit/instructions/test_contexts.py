@@ -58,8 +58,8 @@ def test_training_prompts_may_share_contexts() -> None:
 
 
 def test_a_fifth_of_the_samples_get_no_context() -> None:
-    without = sum(not has_context(f"sample-{number}") for number in range(2000))
-    assert 0.17 < without / 2000 < 0.23
+    count = sum(not has_context(f"sample-{number}") for number in range(2000))
+    assert 0.17 < count / 2000 < 0.23
 
 
 def test_the_chunk_of_a_sample_contains_most_of_its_answer() -> None:

@@ -92,9 +92,9 @@ def words(name: str, count: int) -> str:
 def test_a_held_out_answer_inside_a_training_answer_is_a_leak(train: str, leak_count: int) -> None:
     """The whole texts have a Jaccard similarity of only 0.25."""
     held_out = sample("9", "b", "held_out", "Where did the orchard end?", answer=words("held", 40))
-    trained = sample("8", "c", "train", "Who mends lanterns?", answer=train)
-    assert count_leaks(held_out, trained)["held_out_contained"] == leak_count
-    assert count_leaks(held_out, trained | {"split": "left_out"})["held_out_contained"] == 0
+    training = sample("8", "c", "train", "Who mends lanterns?", answer=train)
+    assert count_leaks(held_out, training)["held_out_contained"] == leak_count
+    assert count_leaks(held_out, training | {"split": "left_out"})["held_out_contained"] == 0
 
 
 def test_pieces_in_several_training_answers_are_one_leak() -> None:
@@ -120,11 +120,11 @@ ANSWER = " ".join(f"answer{number}" for number in range(80))
 
 
 def candidate(
-    sample: str, split: str, question: str, answer: str, year: int = 2020
+    sample_id: str, split: str, question: str, answer: str, year: int = 2020
 ) -> LeakCandidate:
     answer_sketch = sketch(shingles(answer, width=5), size=ANSWER_SKETCH_SIZE)
     return LeakCandidate(
-        sample,
+        sample_id,
         split,
         question,
         tuple(answer_sketch),
@@ -146,8 +146,8 @@ def test_the_training_sample_of_a_leak_is_left_out() -> None:
         TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?"
     )
     assert find_left_out_samples([near_copy, TRAIN, HELD_OUT]) == {"n"}
-    repeats = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
-    assert find_left_out_samples([repeats, TRAIN, HELD_OUT]) == {"r"}
+    copy = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
+    assert find_left_out_samples([copy, TRAIN, HELD_OUT]) == {"r"}
     same = replace(TRAIN, sample_id="s", question=HELD_OUT.question.upper())
     assert find_left_out_samples([same, TRAIN, HELD_OUT]) == {"s"}
 
@@ -185,6 +185,6 @@ def test_the_oldest_of_samples_with_equal_questions_is_kept() -> None:
 
 
 def test_a_new_sample_changes_no_other() -> None:
-    without_newcomer = find_left_out_samples([TRAIN, HELD_OUT])
+    left_out_before = find_left_out_samples([TRAIN, HELD_OUT])
     newer = replace(TRAIN, sample_id="new", published_at=datetime(2030, 1, 1, tzinfo=UTC))
-    assert find_left_out_samples([TRAIN, HELD_OUT, newer]) - without_newcomer == {"new"}
+    assert find_left_out_samples([TRAIN, HELD_OUT, newer]) - left_out_before == {"new"}

@@ -41,8 +41,8 @@ def test_an_answer_with_quoted_text_breaks_the_claim() -> None:
 
 
 def test_quoted_text_within_a_list_is_counted() -> None:
-    quoting = f"- {OWN}\n- He said:\n  > {QUOTED}"
-    assert count_quoted_answers(answer_rows(("d0", quoting)), post_rows(quoting)).holding == 1
+    answer = f"- {OWN}\n- He said:\n  > {QUOTED}"
+    assert count_quoted_answers(answer_rows(("d0", answer)), post_rows(answer)).holding == 1
 
 
 def test_an_answer_without_its_post_is_counted_as_unknown() -> None:

@@ -33,9 +33,9 @@ def test_the_question_is_extracted_from_the_reply(reply: str, question: str) -> 
 
 
 def test_a_question_that_quotes_the_answer_is_not_used() -> None:
-    quoting = "Why is it that the masons went to the harbour and built boats from oak?"
-    assert extract_question(quoting, passage=PASSAGE) == ""
-    assert extract_question(quoting, passage="Another passage altogether.") == quoting
+    quotation = "Why is it that the masons went to the harbour and built boats from oak?"
+    assert extract_question(quotation, passage=PASSAGE) == ""
+    assert extract_question(quotation, passage="Another passage altogether.") == quotation
     question = "What did the masons build after the quarry closed?"
     assert extract_question(question, passage=PASSAGE) == question
 

@@ -102,9 +102,9 @@ def test_the_entailment_label_is_found_by_name_or_reported_missing(
     (score,) = EntailmentModel(two_label_folder).score([("dust", (SHORT_PASSAGE,))])
     assert 0.0 < score < 1.0
 
-    unnamed = write_cross_encoder(tmp_path / "unnamed", {0: "LABEL_0", 1: "LABEL_1"})
+    unnamed_folder = write_cross_encoder(tmp_path / "unnamed", {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(TwinError, match="exactly one must be named entailment"):
-        EntailmentModel(unnamed)
+        EntailmentModel(unnamed_folder)
     # Equal files give the same judge; different label names give a different judge.
     assert EntailmentModel(folder).revision == EntailmentModel(folder, name="x").revision
     assert EntailmentModel(folder).revision != EntailmentModel(two_label_folder).revision

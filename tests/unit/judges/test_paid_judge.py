@@ -57,7 +57,7 @@ class PaidJudgeSetup:
 
 
 @pytest.fixture
-def paid(
+def judge_setup(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[PaidJudgeSetup]:
     monkeypatch.setattr(language_model, "_FIRST_DELAY_S", 0.01)
@@ -71,57 +71,57 @@ def paid(
     provider.end()
 
 
-def test_the_account_equals_the_bill_to_the_nano_dollar(paid: PaidJudgeSetup) -> None:
-    judge = paid.judge(1.0)
+def test_the_account_equals_the_bill_to_the_nano_dollar(judge_setup: PaidJudgeSetup) -> None:
+    judge = judge_setup.judge(1.0)
     scores = judge.score_all([*ANSWERS, ANSWERS[0]])
     assert scores[0] == scores[-1]
     assert all(score in {0.0, 0.25, 0.5, 0.75, 1.0} for score in scores)
-    assert paid.outcomes() == ["whole"] * 6
-    assert paid.spent_nano() == paid.provider.bill.nano > 0
+    assert judge_setup.outcomes() == ["whole"] * 6
+    assert judge_setup.spent_nano() == judge_setup.provider.bill.nano > 0
     assert judge.usage.calls == 6
-    assert round(judge.usage.usd * NANO_PER_DOLLAR) == paid.provider.bill.nano
+    assert round(judge.usage.usd * NANO_PER_DOLLAR) == judge_setup.provider.bill.nano
 
 
 @pytest.mark.parametrize("refusal", ["429", "500"])
 def test_a_rejected_request_is_retried_and_costs_nothing(
-    paid: PaidJudgeSetup, refusal: str
+    judge_setup: PaidJudgeSetup, refusal: str
 ) -> None:
     with pytest.raises(TwinError, match="unset TWIN_JUDGE_MODEL"):
-        paid.judge(1.0).score_all([JudgedAnswer(f"Which oil? ({refusal})", "Thin oil.")])
-    assert paid.outcomes() == [refusal] * 3
-    assert paid.spent_nano() == paid.provider.bill.nano == 0
+        judge_setup.judge(1.0).score_all([JudgedAnswer(f"Which oil? ({refusal})", "Thin oil.")])
+    assert judge_setup.outcomes() == [refusal] * 3
+    assert judge_setup.spent_nano() == judge_setup.provider.bill.nano == 0
 
 
-def test_a_request_that_times_out_counts_as_paid(paid: PaidJudgeSetup) -> None:
-    judge = paid.judge(1.0, timeout_s=0.2)
+def test_a_request_that_times_out_counts_as_paid(judge_setup: PaidJudgeSetup) -> None:
+    judge = judge_setup.judge(1.0, timeout_s=0.2)
     slow_answer = JudgedAnswer("Which oil? (hang)", "Thin oil.")
     with pytest.raises(TwinError, match="rate 1 answers"):
         judge.score_all([slow_answer])
-    assert paid.spent_nano() == pytest.approx(
+    assert judge_setup.spent_nano() == pytest.approx(
         3 * judge.max_cost_usd([slow_answer]) * NANO_PER_DOLLAR, abs=3
     )
-    assert paid.spent_nano() >= paid.provider.bill.nano > 0
+    assert judge_setup.spent_nano() >= judge_setup.provider.bill.nano > 0
 
 
-def test_nothing_is_sent_without_money_for_the_whole_batch(paid: PaidJudgeSetup) -> None:
-    max_cost_usd = paid.judge(1.0).max_cost_usd(ANSWERS)
+def test_nothing_is_sent_without_money_for_the_whole_batch(judge_setup: PaidJudgeSetup) -> None:
+    max_cost_usd = judge_setup.judge(1.0).max_cost_usd(ANSWERS)
     with pytest.raises(OverLimitError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
-        paid.judge(0.9 * max_cost_usd).score_all(ANSWERS)
-    assert (paid.outcomes(), paid.spent_nano()) == ([], 0)
+        judge_setup.judge(0.9 * max_cost_usd).score_all(ANSWERS)
+    assert (judge_setup.outcomes(), judge_setup.spent_nano()) == ([], 0)
     # The budget suffices for the maximum cost, and the actual cost is below that.
-    assert len(paid.judge(1.1 * max_cost_usd).score_all(ANSWERS)) == 6
-    assert 0 < paid.spent_nano() / NANO_PER_DOLLAR < max_cost_usd
-    assert paid.judge(1.1 * max_cost_usd).remaining_usd == pytest.approx(
-        1.1 * max_cost_usd - paid.spent_nano() / NANO_PER_DOLLAR
+    assert len(judge_setup.judge(1.1 * max_cost_usd).score_all(ANSWERS)) == 6
+    assert 0 < judge_setup.spent_nano() / NANO_PER_DOLLAR < max_cost_usd
+    assert judge_setup.judge(1.1 * max_cost_usd).remaining_usd == pytest.approx(
+        1.1 * max_cost_usd - judge_setup.spent_nano() / NANO_PER_DOLLAR
     )
 
 
-def test_the_reservation_of_a_killed_judge_counts_as_spent(paid: PaidJudgeSetup) -> None:
-    budget = PurposeBudget(paid.account(1.0), "judge", author="ada")
+def test_the_reservation_of_a_killed_judge_counts_as_spent(judge_setup: PaidJudgeSetup) -> None:
+    budget = PurposeBudget(judge_setup.account(1.0), "judge", author="ada")
     budget.reserve(0.3)  # the process is then killed
     assert budget.remaining_usd() == pytest.approx(0.7)
     reopened = SpendingAccount(
-        paid.state,
+        judge_setup.state,
         SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=1.0)}),
         clock=lambda: time.time() + RESERVATION_TIMEOUT_S + 1,
     )
@@ -184,10 +184,10 @@ def test_a_judge_needs_consent_and_a_budget(
         assert terms.next_step in str(error.value)
 
 
-def test_a_priced_model_without_a_budget_is_never_called(paid: PaidJudgeSetup) -> None:
+def test_a_priced_model_without_a_budget_is_never_called(judge_setup: PaidJudgeSetup) -> None:
     with pytest.raises(TwinError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
         LanguageModelJudge(MODEL).score_all([JudgedAnswer("Which oil?", "Thin oil.")])
-    assert paid.outcomes() == []
+    assert judge_setup.outcomes() == []
 
 
 def test_a_home_without_a_judge_has_no_terms(home: Settings) -> None:

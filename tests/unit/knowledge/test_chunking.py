@@ -240,10 +240,10 @@ def test_an_empty_document_has_no_chunks() -> None:
 def test_overlong_and_miscounted_chunks_are_measured() -> None:
     tokenizer = build_small_tokenizer()
     chunks = chunk_documents(make_documents("\n\n".join([SENTENCE] * 9)), tokenizer)
-    good = measure_chunk_lengths([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
-    assert (good["too_long"], good["miscounted"], good["counted_again"]) == (0, 0, 3)
+    lengths = measure_chunk_lengths([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
+    assert (lengths["too_long"], lengths["miscounted"], lengths["counted_again"]) == (0, 0, 3)
     longest = max(chunks["token_count"].to_list())
-    assert good["longest"] == longest + 1, "the title's token was not counted"
+    assert lengths["longest"] == longest + 1, "the title's token was not counted"
     filled = chunks.with_columns(pl.lit("T " * (64 - longest + 1)).alias("heading"))
     assert measure_chunk_lengths([filled], tokenizer)["too_long"] == 3, (
         "a title made a chunk too long, unnoticed"

@@ -61,19 +61,19 @@ def test_a_distinctive_post_leads_by_the_standout_ratio() -> None:
 
 
 def test_a_post_named_in_the_question_ranks_first() -> None:
-    titled = [{**row, "title": "The long wait"} for row in build_vector_rows("d1")]
+    rows = [{**row, "title": "The long wait"} for row in build_vector_rows("d1")]
     words = [
         *build_word_rows(b1=1.2),
-        *({**row, "_score": 1.0} for row in titled),
+        *({**row, "_score": 1.0} for row in rows),
         *build_word_rows(a1=0.9),
     ]
-    ranking = rank("Tell me about the long wait", [*build_vector_rows("a1", "b1"), *titled], words)
+    ranking = rank("Tell me about the long wait", [*build_vector_rows("a1", "b1"), *rows], words)
     assert ranking == ["d1", "b1", "a1"]
 
 
 def test_a_distinctive_post_does_not_displace_the_named_one() -> None:
-    titled = [{**row, "title": "The long wait"} for row in build_vector_rows("d1")]
-    vectors = [*build_vector_rows("a1"), *titled]
-    words = [*build_word_rows(a1=9.0), *({**row, "_score": 1.0} for row in titled)]
+    rows = [{**row, "title": "The long wait"} for row in build_vector_rows("d1")]
+    vectors = [*build_vector_rows("a1"), *rows]
+    words = [*build_word_rows(a1=9.0), *({**row, "_score": 1.0} for row in rows)]
     assert rank("Tell me about the long wait", vectors, words)[0] == "d1"
     assert rank("Tell me about waits", vectors, words)[0] == "a1"

@@ -18,20 +18,20 @@ def list_ids(passages: tuple[Passage, ...]) -> list[str]:
 
 
 def test_passages_beyond_the_budget_are_skipped() -> None:
-    ranked = [
+    passages = [
         build_passage("a", 0),
         build_passage("b", 0, token_count=250),
         build_passage("c", 0),
         build_passage("d", 0),
     ]
-    assert list_ids(tuple(select_hits(ranked, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
-    assert list_ids(tuple(select_hits(ranked, limit=2, token_budget=300))) == ["a0", "c0"]
-    assert select_hits(ranked, limit=4, token_budget=99) == []
+    assert list_ids(tuple(select_hits(passages, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
+    assert list_ids(tuple(select_hits(passages, limit=2, token_budget=300))) == ["a0", "c0"]
+    assert select_hits(passages, limit=4, token_budget=99) == []
 
 
 def test_a_post_has_at_most_two_hits() -> None:
-    ranked = [*(build_passage("a", position) for position in (1, 5, 9)), build_passage("b", 0)]
-    assert list_ids(tuple(select_hits(ranked, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
+    passages = [*(build_passage("a", position) for position in (1, 5, 9)), build_passage("b", 0)]
+    assert list_ids(tuple(select_hits(passages, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
 
 
 def test_passages_keep_the_order_of_their_post() -> None:

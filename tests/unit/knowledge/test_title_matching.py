@@ -35,7 +35,7 @@ def test_titles_are_found_by_their_words_in_order(question: str, titles: dict[st
     assert find_named_titles(question, TITLES) == titles
 
 
-def test_words_are_normalised() -> None:
+def test_words_are_normalized() -> None:
     assert normalize_words(" C++ — and *Vim*: a Love/Hate story ") == "c and vim a love hate story"
     assert normalize_words("Straße") == normalize_words("STRASSE")
 

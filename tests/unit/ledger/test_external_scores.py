@@ -196,10 +196,10 @@ def test_only_configured_langfuse_environments_are_read(environment: LedgerEnvir
 
 def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
     """Langfuse 4.16.0 returns booleans and a trace as the subject."""
-    recorded = json.loads((shared_data / "langfuse-golden/get-v3-scores-page0.json").read_text())
+    recording = json.loads((shared_data / "langfuse-golden/get-v3-scores-page0.json").read_text())
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     counted_scores = read_scores({"page": "thumbs"})
-    for score in recorded["response"]["data"]:
+    for score in recording["response"]["data"]:
         row = complete_from_trace(build_score_row(score), trace, lambda _: counted_scores)
         assert (row["kind"], row["stream"], row["value"], row["reader"], row["status"]) == (
             "vote",

@@ -256,8 +256,8 @@ def test_a_value_belongs_to_the_version_and_class_with_most_votes(
     for number, value in ((1, 1.0), (2, 0.5), (3, 0.0)):
         environment.vote(number, value)
     environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
-    [settled] = settled_rows(environment.ledger(), "ann")
-    assert (settled.version, settled.prompt_class, settled.value) == ("v1", "short", 0.75)
+    [row] = settled_rows(environment.ledger(), "ann")
+    assert (row.version, row.prompt_class, row.value) == ("v1", "short", 0.75)
 
 
 def test_edits_are_kept_without_personal_data_and_never_settled(
@@ -283,7 +283,7 @@ def test_a_comparison_is_reported_and_never_settled(environment: LedgerEnvironme
     environment.vote(1, 1.0, reader="r2")
     environment.tick()
     environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert [settled.value for settled in settled_rows(environment.ledger(), "ann")] == [1.0]
+    assert [row.value for row in settled_rows(environment.ledger(), "ann")] == [1.0]
     columns = ["vote", "votes", "rejections", "rejection_voters"]
     assert environment.ledger().interactions("ann").select(columns).rows() == [
         (1.0, 1, 1, ["r1"]),
@@ -628,8 +628,8 @@ def test_batch_and_front_desk_answers_do_not_count_as_readers_answers(
 
 
 def test_a_missing_or_invalid_propensity_is_unknown(environment: LedgerEnvironment) -> None:
-    sent = {1: "0.25", 2: "", 3: "0", 4: "1.2", 5: "nan", 6: "1"}
-    for number, propensity in sent.items():
+    values = {1: "0.25", 2: "", 3: "0", 4: "1.2", 5: "nan", 6: "1"}
+    for number, propensity in values.items():
         environment.answer(number, propensity=propensity)
     environment.tick()
     propensities = environment.ledger().interactions("ann").sort("trace_id")["propensity"]

@@ -134,17 +134,17 @@ def draw_fraction(rng: random.Random, language: str) -> str:
 def draw_book_number(rng: random.Random, language: str) -> str:
     del language
     body = "978" + _draw_digits(rng, 9)
-    thirteen = body + ean.calc_check_digit(body)
-    parts = (thirteen[:3], thirteen[3], thirteen[4:6], thirteen[6:12], thirteen[12])
-    ten = _draw_digits(rng, 9)
-    ten += "0123456789X"[sum(int(d) * (n + 1) for n, d in enumerate(ten)) % 11]
+    isbn13 = body + ean.calc_check_digit(body)
+    parts = (isbn13[:3], isbn13[3], isbn13[4:6], isbn13[6:12], isbn13[12])
+    isbn10 = _draw_digits(rng, 9)
+    isbn10 += "0123456789X"[sum(int(d) * (n + 1) for n, d in enumerate(isbn10)) % 11]
     return rng.choice(
         (
-            f"ISBN {thirteen}",
-            thirteen,
+            f"ISBN {isbn13}",
+            isbn13,
             f"ISBN-13: {'-'.join(parts)}",
-            f"ISBN {ten}",
-            f"ISBN-10: {ten[0]}-{ten[1:3]}-{ten[3:9]}-{ten[9]}",
+            f"ISBN {isbn10}",
+            f"ISBN-10: {isbn10[0]}-{isbn10[1:3]}-{isbn10[3:9]}-{isbn10[9]}",
         )
     )
 

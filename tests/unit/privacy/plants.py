@@ -121,13 +121,13 @@ def _draw_number(rng: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
         )
         example = phonenumbers.example_number_for_type(region, number_type)
         national = str(example.national_number) if example else ""
-        changed = phonenumbers.PhoneNumber(
+        number = phonenumbers.PhoneNumber(
             country_code=example.country_code if example else 0,
             national_number=int((national[:-4] or "0") + _draw_text(rng, string.digits, 4)),
             italian_leading_zero=example.italian_leading_zero if example else None,
         )
-        if example and phonenumbers.is_valid_number(changed):
-            return changed, region
+        if example and phonenumbers.is_valid_number(number):
+            return number, region
 
 
 def _format_number(rng: random.Random, number: phonenumbers.PhoneNumber, number_format: int) -> str:

@@ -22,7 +22,7 @@ from twin_resources.privacy.stated_data import find_stated_personal_data
 
 
 @pytest.mark.parametrize(
-    ("text", "replaced"),
+    ("text", "expected"),
     [
         ("Mail me: ann.bell+clocks@mail.example.co.uk.", "Mail me: [e-mail]."),
         ("jürgen@müller.de wrote", "[e-mail] wrote"),
@@ -63,8 +63,8 @@ from twin_resources.privacy.stated_data import find_stated_personal_data
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", "[private key]"),
     ],
 )
-def test_personal_data_is_replaced_by_its_kind(text: str, replaced: str) -> None:
-    assert redact_text(text) == replaced
+def test_personal_data_is_replaced_by_its_kind(text: str, expected: str) -> None:
+    assert redact_text(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -263,10 +263,10 @@ def test_the_time_grows_at_most_linearly(piece: str) -> None:
 
     def measure_cpu_seconds(length: int) -> float:
         text = piece * (length // len(piece))
-        started = time.process_time()
+        start = time.process_time()
         redact(text)
         list(find_stated_personal_data(text))
-        return time.process_time() - started
+        return time.process_time() - start
 
     measure_cpu_seconds(2_000)
     short, long = list[float](), list[float]()

@@ -60,8 +60,8 @@ def test_a_long_paragraph_is_cut_between_sentences() -> None:
 def test_passages_do_not_cross_other_elements() -> None:
     before = "Before it stands a sentence of eight words."
     after = "After it stands another one of as many words."
-    between = ("# A heading", "| a | b |\n|---|---|\n| c. | d. |", "---", "![A clock.](clock.png)")
-    for block in between:
+    blocks = ("# A heading", "| a | b |\n|---|---|\n| c. | d. |", "---", "![A clock.](clock.png)")
+    for block in blocks:
         assert list_shown_texts(f"{before}\n\n{block}\n\n{after}") == [before, after]
 
 
@@ -130,8 +130,8 @@ def test_too_short_paragraphs_are_omitted() -> None:
 
 
 def test_the_embedded_text_has_the_title_but_no_links_or_code() -> None:
-    embedded = build_embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
-    assert embedded == "On oil\nSee the oil can there."
+    result = build_embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
+    assert result == "On oil\nSee the oil can there."
     assert (
         build_embedded_text("", "Run it:\n\n```\nmake\n```\n\nThen wait.")
         == "Run it:\n\n \n\nThen wait."
@@ -144,9 +144,9 @@ def test_sentences_have_positions_in_the_embedded_text() -> None:
         "Wait for *it*. And [see](b.md) it dry."
     )
     (passage,) = split_into_passages(text)
-    embedded = build_embedded_text("On oil", text[slice(*passage.searched_span)])
+    embedded_text = build_embedded_text("On oil", text[slice(*passage.searched_span)])
     sentences = [
-        embedded[start:end].strip()
+        embedded_text[start:end].strip()
         for start, end in embedded_sentence_spans("On oil", text, passage)
     ]
     assert sentences == ["First the oil.", "Then:", "Wait for *it*.", "And see it dry."]

@@ -57,14 +57,14 @@ def decide(
     evidence: dict[int, TrialResult] | None = None,
     mode: ReleaseMode = "gate",
 ) -> list[tuple[int, str]]:
-    required = required_moves(
+    moves = required_moves(
         versions,
         {item.checkpoint: item for item in verdicts or []},
         evidence or {},
         gate_version=GATE,
         mode=mode,
     )
-    return [(move.version, move.to_state) for move in required]
+    return [(move.version, move.to_state) for move in moves]
 
 
 @pytest.mark.parametrize("mode", get_args(ReleaseMode))
@@ -170,26 +170,28 @@ def test_the_newest_candidate_replaces_the_one_on_trial(finding: Finding | None)
     versions = [make_version(1, "stable"), make_version(2, "canary"), make_version(3)]
     evidence = {2: TrialResult(finding, "31 of about 180 pairs")} if finding else {}
     verdicts = [make_verdict(2), make_verdict(3)]
-    required = required_moves(
+    moves = required_moves(
         versions,
         {item.checkpoint: item for item in verdicts},
         evidence,
         gate_version=GATE,
         mode="canary",
     )
-    assert [(move.version, move.to_state) for move in required] == [(2, "parked")]
-    assert required[0].reason == "undecided, and superseded by v3"
-    after = apply_moves(versions, required)
-    assert decide(*after, verdicts=verdicts, evidence=evidence, mode="canary") == [(3, "canary")]
+    assert [(move.version, move.to_state) for move in moves] == [(2, "parked")]
+    assert moves[0].reason == "undecided, and superseded by v3"
+    versions_after = apply_moves(versions, moves)
+    assert decide(*versions_after, verdicts=verdicts, evidence=evidence, mode="canary") == [
+        (3, "canary")
+    ]
 
 
 def test_a_decided_trial_is_not_superseded() -> None:
     versions = (make_version(1, "stable"), make_version(2, "canary"), make_version(3))
     evidence = {2: TrialResult("promote", "U = 21")}
-    required = decide(
+    moves = decide(
         *versions, verdicts=[make_verdict(2), make_verdict(3)], evidence=evidence, mode="canary"
     )
-    assert required == [(2, "stable")]
+    assert moves == [(2, "stable")]
 
 
 def test_a_candidate_without_a_passed_gate_supersedes_no_trial() -> None:
@@ -228,8 +230,8 @@ def test_the_finding_of_a_trial_determines_its_end(
 ) -> None:
     versions = (make_version(1, "stable", kind=kind), make_version(2, state))
     evidence = {2: TrialResult(finding, "31 of about 180 pairs", incumbent)}
-    required = decide(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode=mode)
-    assert required == ([(2, to_state)] if to_state else [])
+    moves = decide(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode=mode)
+    assert moves == ([(2, to_state)] if to_state else [])
 
 
 def test_evidence_promotes_only_a_version_that_passed_the_current_gate() -> None:
@@ -241,15 +243,13 @@ def test_evidence_promotes_only_a_version_that_passed_the_current_gate() -> None
 
 def test_a_tainted_candidate_is_refused_even_after_a_pass() -> None:
     assert decide(make_version(1, tainted=True), verdicts=[make_verdict(1)]) == [(1, "refused")]
-    on_trial = make_version(2, "canary", tainted=True)
-    assert decide(make_version(1, "stable"), on_trial, verdicts=[make_verdict(2)]) == [
-        (2, "refused")
-    ]
+    canary = make_version(2, "canary", tainted=True)
+    assert decide(make_version(1, "stable"), canary, verdicts=[make_verdict(2)]) == [(2, "refused")]
 
 
-def apply_moves(versions: list[ModelVersion], required: list[RequiredMove]) -> list[ModelVersion]:
+def apply_moves(versions: list[ModelVersion], moves: list[RequiredMove]) -> list[ModelVersion]:
     """Return the versions after the moves, as a registry would change them."""
-    for move in required:
+    for move in moves:
         if move.to_state == "stable":
             versions = [
                 replace(item, state="retired") if item.state == "stable" else item
@@ -294,11 +294,11 @@ def test_moves_are_legal_and_finite_and_release_only_passed_versions(
     }
     evidence = {number: TrialResult(finding, "") for number, finding in findings.items()}
     for _ in range(len(versions) * 3):
-        required = required_moves(versions, verdicts, evidence, gate_version=GATE, mode=mode)
-        if not required:
+        moves = required_moves(versions, verdicts, evidence, gate_version=GATE, mode=mode)
+        if not moves:
             break
         by_number = {item.version: item for item in versions}
-        for move in required:
+        for move in moves:
             item = by_number[move.version]
             assert move.to_state in AUTOMATIC_MOVES[item.state]
             if move.to_state in {"stable", "shadow", "canary"}:
@@ -308,7 +308,7 @@ def test_moves_are_legal_and_finite_and_release_only_passed_versions(
             stable = next((item for item in versions if item.state == "stable"), None)
             if move.to_state == "stable" and stable is not None and stable.is_answer_model:
                 assert evidence[move.version].finding == "promote"
-        versions = apply_moves(versions, required)
+        versions = apply_moves(versions, moves)
         assert sum(item.state == "stable" for item in versions) <= 1
     else:
         pytest.fail("the moves did not end")

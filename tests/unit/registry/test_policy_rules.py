@@ -23,8 +23,8 @@ RETIRED, STABLE = make_version(1, "retired"), make_version(3, "stable")
     ],
 )
 def test_a_share_is_between_0_and_1(share: float, weights: dict[str, float]) -> None:
-    trial = create_policy(RETIRED, STABLE, make_version(4, "canary"), canary_share=share)
-    assert trial.authors["mara"].weights == weights
+    policy = create_policy(RETIRED, STABLE, make_version(4, "canary"), canary_share=share)
+    assert policy.authors["mara"].weights == weights
 
 
 @pytest.mark.parametrize(

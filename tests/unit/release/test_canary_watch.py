@@ -54,10 +54,10 @@ class FakeRegistry:
 
 
 @pytest.fixture
-def live(home: Settings) -> LiveConfig:
-    served = ServedVersion(1, "h1", "", "", None, "", "")
+def config(home: Settings) -> LiveConfig:
+    stable = ServedVersion(1, "h1", "", "", None, "", "")
     entry = AuthorPolicy(
-        served, replace(served, version=2, checkpoint="h2"), {"stable": 0.9, "canary": 0.1}
+        stable, replace(stable, version=2, checkpoint="h2"), {"stable": 0.9, "canary": 0.1}
     )
     write_policy(home.policy_path, Policy("", "", {"ann": entry}))
     config = LiveConfig(home)
@@ -68,8 +68,8 @@ def live(home: Settings) -> LiveConfig:
     return config
 
 
-def get_canary(live: LiveConfig) -> ServedVersion | None:
-    policy = live.current.get_author_policy("ann")
+def get_canary(config: LiveConfig) -> ServedVersion | None:
+    policy = config.current.get_author_policy("ann")
     assert policy is not None
     return policy.canary
 
@@ -87,16 +87,16 @@ def run_in_loop(
     asyncio.run(run_until_done())
 
 
-def test_a_failing_canary_is_stopped_and_rolled_back(live: LiveConfig) -> None:
+def test_a_failing_canary_is_stopped_and_rolled_back(config: LiveConfig) -> None:
     registry = FakeRegistry()
-    watch = CanaryWatch(live, registry)
+    watch = CanaryWatch(config, registry)
 
     def send_requests() -> None:
         for number in range(1, 6):
-            assert get_canary(live) is not None, number
+            assert get_canary(config) is not None, number
             watch.count_request(make_failed_request(), is_answered=True)
-        assert get_canary(live) is None
-        assert live.current.get_author_policy("ann") == AuthorPolicy(
+        assert get_canary(config) is None
+        assert config.current.get_author_policy("ann") == AuthorPolicy(
             ServedVersion(1, "h1", "", "", None, "", ""), None, {"stable": 1.0}
         )
 
@@ -107,11 +107,11 @@ def test_a_failing_canary_is_stopped_and_rolled_back(live: LiveConfig) -> None:
 
 
 def test_a_canary_stays_stopped_while_the_rollback_fails(
-    live: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.RETRY_INTERVAL_S", 0.01)
     registry = FakeRegistry(failure_count=3)
-    watch = CanaryWatch(live, registry)
+    watch = CanaryWatch(config, registry)
 
     def send_requests() -> None:
         for _ in range(5):
@@ -120,34 +120,34 @@ def test_a_canary_stays_stopped_while_the_rollback_fails(
     run_in_loop(send_requests, watch, until=lambda: registry.moves)
     assert len(registry.moves) == 1
     assert capsys.readouterr().err.count("the rollback failed and will be retried") == 3
-    live.refresh()
-    assert get_canary(live) is None, "the policy file brought the canary back"
+    config.refresh()
+    assert get_canary(config) is None, "the policy file brought the canary back"
 
 
-def test_a_canary_may_return_after_the_policy_removed_it(live: LiveConfig, home: Settings) -> None:
-    policy = live.current.policy
+def test_a_canary_removed_by_the_policy_may_return(config: LiveConfig, home: Settings) -> None:
+    policy = config.current.policy
     assert policy is not None
-    live.stop_canary("ann/v2")
+    config.stop_canary("ann/v2")
     entry = policy.authors["ann"]
     write_policy(home.policy_path, Policy("", "", {"ann": replace(entry, canary=None)}))
-    live.refresh()
+    config.refresh()
     write_policy(home.policy_path, policy)
-    live.refresh()
-    assert get_canary(live) == entry.canary
+    config.refresh()
+    assert get_canary(config) == entry.canary
 
 
-def test_requests_without_an_answer_do_not_count(live: LiveConfig) -> None:
-    watch = CanaryWatch(live, FakeRegistry())
+def test_requests_without_an_answer_do_not_count(config: LiveConfig) -> None:
+    watch = CanaryWatch(config, FakeRegistry())
     for _ in range(20):
         watch.count_request(make_failed_request(), is_answered=False)
         watch.count_request(make_request(CANARY), is_answered=False)
     assert watch.breakers == {}
-    assert get_canary(live) is not None
+    assert get_canary(config) is not None
 
 
-def test_slow_answers_are_compared_with_the_stable_version(live: LiveConfig) -> None:
+def test_slow_answers_are_compared_with_the_stable_version(config: LiveConfig) -> None:
     registry = FakeRegistry()
-    watch = CanaryWatch(live, registry)
+    watch = CanaryWatch(config, registry)
 
     def send_requests() -> None:
         for _ in range(40):
@@ -155,7 +155,7 @@ def test_slow_answers_are_compared_with_the_stable_version(live: LiveConfig) -> 
         assert watch.timeout_s("ann") == 6.0
         for _ in range(20):
             watch.count_request(make_request(CANARY, seconds=2.9), is_answered=True)
-        assert get_canary(live) is not None
+        assert get_canary(config) is not None
         for _ in range(8):
             watch.count_request(make_request(CANARY, seconds=3.1), is_answered=True)
 
@@ -163,9 +163,9 @@ def test_slow_answers_are_compared_with_the_stable_version(live: LiveConfig) -> 
     assert "requests took longer than 3 s" in registry.moves[0][2]
 
 
-def test_safety_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
+def test_safety_findings_in_answers_stop_a_canary(config: LiveConfig) -> None:
     registry = FakeRegistry()
-    watch = CanaryWatch(live, registry)
+    watch = CanaryWatch(config, registry)
     leaking_request = make_request(CANARY)
     leaking_request.safety_findings = ("api_key",)
 
@@ -185,9 +185,9 @@ def test_the_request_record_names_the_fallback_that_answered() -> None:
     assert record.degraded == ("canary failed: answered by stable",)
 
 
-def test_a_returning_canary_gets_a_new_breaker(live: LiveConfig) -> None:
+def test_a_returning_canary_gets_a_new_breaker(config: LiveConfig) -> None:
     registry = FakeRegistry()
-    watch = CanaryWatch(live, registry)
+    watch = CanaryWatch(config, registry)
 
     def send_requests() -> None:
         for _ in range(5):

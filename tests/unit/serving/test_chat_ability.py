@@ -31,7 +31,7 @@ QUESTION = QUESTIONS[0]
         ("…\n\n…", True, ("says nothing",)),
     ],
 )
-def test_faults_of_answers(answer: str, is_finished: bool, faults: tuple[Fault, ...]) -> None:
+def test_answer_faults_are_found(answer: str, is_finished: bool, faults: tuple[Fault, ...]) -> None:
     assert find_faults(answer, question=QUESTION, is_finished=is_finished) == faults
 
 

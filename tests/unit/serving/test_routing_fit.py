@@ -74,9 +74,9 @@ def labels() -> LabelArrays:
 
 @pytest.fixture(scope="module")
 def policy(labels: LabelArrays) -> RoutingPolicy:
-    fitted = fit(labels).policy
-    assert fitted is not None
-    return fitted
+    policy = fit(labels).policy
+    assert policy is not None
+    return policy
 
 
 def test_few_labels_give_no_policy() -> None:
@@ -102,15 +102,15 @@ def test_unchanged_labels_keep_the_policy(labels: LabelArrays, policy: RoutingPo
 
 
 def test_many_new_labels_replace_the_policy(labels: LabelArrays, policy: RoutingPolicy) -> None:
-    few_new = fit(
+    few_outcome = fit(
         join_labels(labels, make_labels(sample_questions(40, seed=1), first_sequence=351)), policy
     )
-    assert few_new.policy is policy
-    assert "policy in force" in few_new.decision.reason
+    assert few_outcome.policy is policy
+    assert "policy in force" in few_outcome.decision.reason
     clear_labels = make_labels(sample_questions(600, seed=2, noise=0.05), first_sequence=351)
-    many_new = fit(join_labels(labels, clear_labels), policy)
-    assert many_new.policy is not None
-    assert many_new.policy.last_sequence == 950, many_new.decision.reason
+    many_outcome = fit(join_labels(labels, clear_labels), policy)
+    assert many_outcome.policy is not None
+    assert many_outcome.policy.last_sequence == 950, many_outcome.decision.reason
 
 
 def test_a_policy_refuted_by_later_labels_is_withdrawn(
@@ -194,8 +194,8 @@ def test_the_metadata_reports_the_policy(policy: RoutingPolicy) -> None:
     assert values["routed"] is True
     assert values["margin"] == policy.margin
     assert routing_metadata(None) == {}
-    without_policy = routing_metadata(AuthorRouting("60 labels", missing_label_count=120))
-    assert (without_policy["routed"], without_policy["labels_missing"]) == (False, 120)
+    metadata = routing_metadata(AuthorRouting("60 labels", missing_label_count=120))
+    assert (metadata["routed"], metadata["labels_missing"]) == (False, 120)
 
 
 def test_the_savings_have_an_interval() -> None:

@@ -17,7 +17,7 @@ from twin_resources.storage.sources.import_decisions import (
     decide_import,
 )
 
-SETTLED = SourcesState(3, "a", 1, True, 100.0)
+IMPORTED = SourcesState(3, "a", 1, True, 100.0)
 PENDING = SourcesState(3, "a", 1, False, 100.0)
 
 
@@ -35,15 +35,15 @@ def decide_after_check(
     [
         (None, "a", {}, SourcesState(1, "a", 1, False, 200.0), True),
         (None, "a", {"is_imported": True}, SourcesState(0, "a", 0, True, 200.0), False),
-        (SETTLED, "b", {"is_imported": True}, SourcesState(3, "b", 0, True, 200.0), False),
-        (SETTLED, "a", {"is_imported": True}, SETTLED, False),
+        (IMPORTED, "b", {"is_imported": True}, SourcesState(3, "b", 0, True, 200.0), False),
+        (IMPORTED, "a", {"is_imported": True}, IMPORTED, False),
         (PENDING, "b", {"is_imported": True}, SourcesState(3, "b", 0, True, 200.0), False),
         (None, "a", {"is_import_running": True}, None, False),
-        (SETTLED, "a", {}, SETTLED, False),
-        (SETTLED, "b", {}, SourcesState(4, "b", 1, False, 200.0), True),
-        (SETTLED, "b", {"is_import_running": True}, SETTLED, False),
-        (PENDING, "a", {"last_run": "SUCCESS"}, SETTLED, False),
-        (PENDING, "a", {"last_run": "CANCELED"}, SETTLED, False),
+        (IMPORTED, "a", {}, IMPORTED, False),
+        (IMPORTED, "b", {}, SourcesState(4, "b", 1, False, 200.0), True),
+        (IMPORTED, "b", {"is_import_running": True}, IMPORTED, False),
+        (PENDING, "a", {"last_run": "SUCCESS"}, IMPORTED, False),
+        (PENDING, "a", {"last_run": "CANCELED"}, IMPORTED, False),
         (PENDING, "a", {"last_run": "FAILURE"}, SourcesState(3, "a", 2, False, 200.0), True),
         (PENDING, "a", {"last_run": ""}, PENDING, True),
         (PENDING, "b", {"last_run": "FAILURE"}, SourcesState(4, "b", 1, False, 200.0), True),
@@ -62,7 +62,7 @@ def test_a_check_gives_a_decision(
 
 
 def test_a_change_is_given_up_after_repeated_failures() -> None:
-    state: SourcesState | None = SETTLED
+    state: SourcesState | None = IMPORTED
     decision = decide_after_check(state, "b")
     launch_count = 0
     while decision.should_launch:

@@ -44,7 +44,7 @@ INTERNAL_URLS = (
 
 @dataclass
 class Server:
-    """Serve a feed, and redirect `/to` to `target`; every request is recorded."""
+    """A server of a feed that redirects `/to` to `target` and records every request."""
 
     target: str = ""
     status: int = 302
@@ -60,23 +60,23 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    serving = Server()
-    with http_server(serving.answer) as url:
-        serving.port = int(url.rpartition(":")[2])
-        yield serving
+    server = Server()
+    with http_server(server.answer) as url:
+        server.port = int(url.rpartition(":")[2])
+        yield server
 
 
 @pytest.fixture
 def resolved_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the resolved names; names in `.example` resolve to this machine."""
     names: list[str] = []
-    real = socket.getaddrinfo
+    getaddrinfo = socket.getaddrinfo
 
     def resolve_name(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
         if str(host).endswith(".example"):
             names.append(str(host))
             host = "127.0.0.1"
-        return real(host, port, *rest, **options)
+        return getaddrinfo(host, port, *rest, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve_name)
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
@@ -162,9 +162,9 @@ def test_the_key_of_an_answer_model_is_not_sent_to_a_redirect(
     server: Server, resolved_names: list[str], status: int
 ) -> None:
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", status
-    with pytest.raises(TwinError, match="it redirects to http://127") as raised:
+    with pytest.raises(TwinError, match="it redirects to http://127") as error:
         list_model_ids(f"http://models.example:{server.port}/to", "sk-1")
-    assert "specify that address directly" in str(raised.value)
+    assert "specify that address directly" in str(error.value)
     assert [path for path, _ in server.requests] == ["/to/models"]
 
 

@@ -51,8 +51,8 @@ def test_a_lower_bound_is_below_the_mean_and_falls_with_confidence(
 @given(st.lists(unit_interval, min_size=5, max_size=40))
 @settings(max_examples=40, deadline=None)
 def test_a_larger_last_value_never_lowers_the_betting_bound(values: list[float]) -> None:
-    raised = [*values[:-1], 1.0]
-    assert betting_lower_bound(raised, delta=0.05) >= betting_lower_bound(values, delta=0.05) - 1e-9
+    larger = [*values[:-1], 1.0]
+    assert betting_lower_bound(larger, delta=0.05) >= betting_lower_bound(values, delta=0.05) - 1e-9
 
 
 def test_the_bound_without_values_is_zero() -> None:

@@ -77,11 +77,11 @@ def test_a_difference_below_the_tolerance_is_no_fall() -> None:
 
 
 def test_a_fall_reaches_back_45_days_or_500_values() -> None:
-    for per_day, length, begins in ((30, 45, 40), (30, 46, 41), (10, 50, 40), (10, 51, 41)):
+    for per_day, length, first_day in ((30, 45, 40), (30, 46, 41), (10, 50, 40), (10, 51, 41)):
         evidence = detect(
             make_days((40, 0.8)) + make_days((length, 0.5), per_day=per_day, first_day=40)
         )
-        assert evidence.before == begins, (per_day, length)
+        assert evidence.before == first_day, (per_day, length)
 
 
 def test_a_class_of_fewer_than_60_values_has_no_baseline() -> None:
@@ -182,9 +182,9 @@ def compute_e_by_loops(sums: list[DaySum], version: str, fewest: int) -> tuple[f
         full_starts = [i for i in range(row) if sum(values[day] for day in dates[i:row]) >= 1_000]
         start = max(0, min(row - 60, max(full_starts, default=-1)))
         for name in ["", *names] if len(names) > 1 else [""]:
-            chosen = [item for item in sums if name in ("", item.prompt_class)]
-            before = [item for item in chosen if dates[start] <= item.day < dates[row]]
-            after = [item for item in chosen if item.day >= dates[row] and item.version == version]
+            subset = [item for item in sums if name in ("", item.prompt_class)]
+            before = [item for item in subset if dates[start] <= item.day < dates[row]]
+            after = [item for item in subset if item.day >= dates[row] and item.version == version]
             z = compute_z_by_loops(
                 before, after, fewest=60 if name else fewest, least=60 if name else min(60, fewest)
             )
@@ -283,10 +283,10 @@ def test_the_detector_agrees_with_an_implementation_with_loops(seed: int) -> Non
     evidence = compute_evidence(
         sums, author="mara", stream="thumbs", version=version, min_values=fewest
     )
-    e_value, begins = compute_e_by_loops(sums, version, fewest)
+    e_value, first_days = compute_e_by_loops(sums, version, fewest)
     assert evidence.e_value == pytest.approx(e_value, rel=1e-6)
     if e_value:
-        assert evidence.before in begins
+        assert evidence.before in first_days
 
 
 def test_the_threshold_grows_with_the_fleet() -> None:

@@ -33,7 +33,7 @@ from twin_resources.statistics.promotion import (
 differences = st.lists(st.floats(-1.0, 1.0), max_size=30)
 
 
-def after_pairs(values: list[float], **options: object) -> PairEvidence:
+def add_pairs(values: list[float], **options: object) -> PairEvidence:
     evidence = start_test(claims=("topic",), **options)  # type: ignore[arg-type]
     for number, value in enumerate(values, start=1):
         evidence = add_pair(evidence, PairedDifference(number, {"topic": value}))
@@ -43,7 +43,7 @@ def after_pairs(values: list[float], **options: object) -> PairEvidence:
 def test_the_wealth_after_one_pair_matches_the_formulas() -> None:
     # ε = .1, so m = .45. d = 1, z = 1, r = 1: U factor 1 + (.9/.45)·.55 = 2.1;
     # D: 1 − z = 0, factor 1 − (.9/.5)·.5 = .1.
-    evidence = after_pairs([1.0])
+    evidence = add_pairs([1.0])
     assert math.exp(evidence.up["topic"][-1]) == pytest.approx(2.1)
     assert math.exp(evidence.down["topic"][-1]) == pytest.approx(0.1)
     expected = sum(1 + 2 * r * 0.55 for r in FRACTIONS) / 8
@@ -52,7 +52,7 @@ def test_the_wealth_after_one_pair_matches_the_formulas() -> None:
 
 def test_a_clear_win_promotes_and_a_clear_loss_rolls_back() -> None:
     # With wins of z = 1, the largest bets of B and D grow by 1.9 per pair: 1.9⁸/8 = 21.2.
-    won, lost = after_pairs([1.0] * 12), after_pairs([-1.0] * 12)
+    won, lost = add_pairs([1.0] * 12), add_pairs([-1.0] * 12)
     assert (won.verdict, lost.verdict) == ("promote", "roll_back")
     assert won.pairs <= 8
     assert lost.pairs <= 8
@@ -60,16 +60,16 @@ def test_a_clear_win_promotes_and_a_clear_loss_rolls_back() -> None:
 
 def test_without_a_margin_only_a_better_candidate_wins() -> None:
     equal = [0.05, -0.05] * 150
-    assert final_verdict(after_pairs(equal)) == "promote"
-    assert final_verdict(after_pairs(equal, margin=0.0)) == "undecided"
-    assert after_pairs([number + 0.1 for number in equal], margin=0.0).verdict == "promote"
-    assert after_pairs([number - 0.1 for number in equal], margin=0.0).verdict == "roll_back"
+    assert final_verdict(add_pairs(equal)) == "promote"
+    assert final_verdict(add_pairs(equal, margin=0.0)) == "undecided"
+    assert add_pairs([number + 0.1 for number in equal], margin=0.0).verdict == "promote"
+    assert add_pairs([number - 0.1 for number in equal], margin=0.0).verdict == "roll_back"
 
 
 def test_without_a_margin_an_equal_candidate_rarely_wins() -> None:
     rng = np.random.default_rng(7)
     runs = [list(np.clip(rng.normal(0.0, 0.4, 150), -1, 1)) for _ in range(200)]
-    win_count = sum(after_pairs(run, margin=0.0).verdict == "promote" for run in runs)
+    win_count = sum(add_pairs(run, margin=0.0).verdict == "promote" for run in runs)
     # at α = .05, 200 tries give more than 19 wins in one of 250 cases
     assert win_count <= 19
     assert expected_pairs(0.4, margin=0.0) == expected_pairs(0.4, margin=0.0, better_by=0.1)
@@ -78,7 +78,7 @@ def test_without_a_margin_an_equal_candidate_rarely_wins() -> None:
 
 def test_equal_and_slightly_worse_candidates_are_not_promoted_early() -> None:
     """Both pass test U, which alone would promote nearly half of the worse candidates."""
-    equal, worse = after_pairs([0.05, -0.05] * 150), after_pairs([0.04, -0.06] * 150)
+    equal, worse = add_pairs([0.05, -0.05] * 150), add_pairs([0.04, -0.06] * 150)
     for evidence in (equal, worse):
         assert evidence.verdict == "undecided"
         assert evidence.is_not_worse
@@ -90,7 +90,7 @@ def test_equal_and_slightly_worse_candidates_are_not_promoted_early() -> None:
 
 def test_the_lower_bound_of_an_uncertain_mean_must_be_above_zero() -> None:
     noisy = [0.4, -0.4] * 150
-    uncertain, better = after_pairs(noisy), after_pairs([value + 0.03 for value in noisy])
+    uncertain, better = add_pairs(noisy), add_pairs([value + 0.03 for value in noisy])
     expected, error = mean_difference(uncertain)
     assert error > MAX_STANDARD_ERROR
     assert (expected, uncertain.is_not_worse) == (pytest.approx(0.0, abs=1e-12), True)
@@ -126,7 +126,7 @@ def test_worse_candidates_are_rarely_promoted_and_most_of_the_gain_remains() -> 
     rng = np.random.default_rng(17)
     quality = rng.normal(-0.02, 0.05, 200)
     noisy = quality[:, None] + rng.normal(0.0, 0.2, (200, 300))
-    runs = [after_pairs(values) for values in np.clip(noisy, -1.0, 1.0).tolist()]
+    runs = [add_pairs(values) for values in np.clip(noisy, -1.0, 1.0).tolist()]
     promoted = np.array([final_verdict(run) == "promote" for run in runs])
     not_worse = np.array([run.is_not_worse for run in runs])
     assert float(np.mean(promoted & (quality < 0))) <= 0.05
@@ -139,7 +139,7 @@ def test_worse_candidates_are_rarely_promoted_and_most_of_the_gain_remains() -> 
 
 def test_a_state_of_an_older_release_continues() -> None:
     """B and the sums start with the next pair, the anchor is ignored, and won claims stay won."""
-    evidence = after_pairs([0.05, -0.05] * 60)
+    evidence = add_pairs([0.05, -0.05] * 60)
     stored = json.loads(evidence.to_json())
     del stored["better"], stored["sums"]
     stored |= {"anchored": True, "up_anchor": {"topic": [0.0] * 8}}
@@ -155,7 +155,7 @@ def test_a_state_of_an_older_release_continues() -> None:
 @given(differences)
 @settings(max_examples=40, deadline=None)
 def test_a_verdict_and_a_replayed_pair_change_nothing(values: list[float]) -> None:
-    evidence = after_pairs(values)
+    evidence = add_pairs(values)
     for number, value in enumerate(values, start=1):
         assert add_pair(evidence, PairedDifference(number, {"topic": value})) == evidence
     if evidence.verdict != "undecided":
@@ -214,7 +214,7 @@ def test_every_claim_must_be_won() -> None:
 
 
 def test_any_lost_claim_rolls_back_at_k_over_alpha() -> None:
-    single_claim = after_pairs([-1.0] * 20)
+    single_claim = add_pairs([-1.0] * 20)
     evidence = start_test(claims=("topic", "voice"), vetoes=("support",))
     assert evidence.log_rollback_threshold == pytest.approx(math.log(3 / 0.05))
     for number in range(1, 21):
@@ -261,7 +261,7 @@ def test_each_claim_needs_a_difference_against_an_ungated_version() -> None:
 @pytest.mark.parametrize("value", [-1.1, 1.1, float("nan")])
 def test_impossible_differences_are_errors(value: float) -> None:
     with pytest.raises(OutOfRangeError, match="pair 1"):
-        after_pairs([value])
+        add_pairs([value])
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,9 @@ def test_evidence_and_mode_determine_the_finding() -> None:
 def test_at_the_end_the_mean_decides_within_the_margin() -> None:
     equal = add_pairs([0.02, -0.02] * 150)
     assert evaluate_evidence(equal, mode="shadow", is_exhausted=False).finding == "undecided"
-    won = evaluate_evidence(equal, mode="shadow", is_exhausted=True)
-    assert won.finding == "promote"
-    assert "not worse by 0.1 or more, and on average +0.000 ± 0.001" in won.reason
+    finding = evaluate_evidence(equal, mode="shadow", is_exhausted=True)
+    assert finding.finding == "promote"
+    assert "not worse by 0.1 or more, and on average +0.000 ± 0.001" in finding.reason
     worse = evaluate_evidence(add_pairs([0.01, -0.03] * 150), mode="shadow", is_exhausted=True)
     assert worse.finding == "exhausted"
     assert worse.reason.endswith("on average -0.010 ± 0.001")
@@ -122,16 +122,16 @@ def test_at_the_end_the_mean_decides_within_the_margin() -> None:
 
 
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
-    won = add_pairs([0.6] * 30)
-    finding = evaluate_evidence(won, mode="canary", is_exhausted=False, reader_count=29)
+    evidence = add_pairs([0.6] * 30)
+    finding = evaluate_evidence(evidence, mode="canary", is_exhausted=False, reader_count=29)
     assert finding.finding == "undecided"
     assert finding.reason.endswith("29 of 30 readers needed to promote")
     assert (
-        evaluate_evidence(won, mode="canary", is_exhausted=True, reader_count=29).finding
+        evaluate_evidence(evidence, mode="canary", is_exhausted=True, reader_count=29).finding
         == "exhausted"
     )
     assert (
-        evaluate_evidence(won, mode="canary", is_exhausted=False, reader_count=30).finding
+        evaluate_evidence(evidence, mode="canary", is_exhausted=False, reader_count=30).finding
         == "promote"
     )
 

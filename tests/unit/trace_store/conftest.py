@@ -25,7 +25,7 @@ class Store:
     tables: TraceTables
     now_ms: int = 1_790_000_000_123
 
-    def at_time(self, moment: str) -> Store:
+    def set_time(self, moment: str) -> Store:
         """Set the clock, and return the store."""
         self.now_ms = parse_timestamp_ms(moment)
         return self

@@ -74,13 +74,13 @@ def test_langfuse_publishes_every_request_that_we_send() -> None:
         pages(0, 1_790_000_000_000, "next")
     trace_pages(client).fetch_traces_by_id([TRACE], 0)
 
-    published = list(find_published_requests())
-    assert len(published) > 50
+    published_requests = list(find_published_requests())
+    assert len(published_requests) > 50
     for request in sent_requests:
         parameters = set(request.url.params) - UNPUBLISHED_PARAMETERS
         matches = [
             names
-            for method, pattern, names in published
+            for method, pattern, names in published_requests
             if method == request.method and pattern.fullmatch(request.url.path)
         ]
         assert matches, f"{request.method} {request.url.path}"

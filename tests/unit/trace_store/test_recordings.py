@@ -54,26 +54,26 @@ def send(store: Store, recording: dict[str, Any]) -> tuple[int, Any]:
 
 
 def rebuild_scores(store: Store, recordings: dict[str, dict[str, Any]]) -> None:
-    recorded = [
+    scores = [
         score
         for page in range(5)
         for score in recordings[f"get-v3-scores-page{page}"]["response"]["data"]
     ]
-    for score in reversed(recorded):
-        store.at_time(score["timestamp"])
-        posted = {
+    for score in reversed(scores):
+        store.set_time(score["timestamp"])
+        body = {
             "id": score["id"],
             "name": score["name"],
             "traceId": score["subject"]["id"],
             "value": int(score["value"]),
             "dataType": score["dataType"],
         }
-        assert store.http.post("/api/public/scores", json=posted).status_code == 200
+        assert store.http.post("/api/public/scores", json=body).status_code == 200
 
 
 def rebuild_spans(store: Store, recordings: dict[str, dict[str, Any]]) -> None:
-    for recorded in recordings["get-v2-observations"]["response"]["data"]:
-        metadata = dict(recorded["metadata"])
+    for row in recordings["get-v2-observations"]["response"]["data"]:
+        metadata = dict(row["metadata"])
         own_metadata = {name: metadata.pop(name) for name in list(metadata) if "." not in name}
         sent_attributes: dict[str, dict[str, Any]] = {}
         for owner in ("attributes.", "resourceAttributes.", "scope.attributes."):
@@ -90,25 +90,25 @@ def rebuild_spans(store: Store, recordings: dict[str, dict[str, Any]]) -> None:
         # Attributes of the SDK's spans are returned only as fields.
         if not sent_attributes["attributes."]:
             attributes |= {
-                "langfuse.observation.type": recorded["type"].lower(),
-                "langfuse.observation.model.name": recorded["model"],
-                "langfuse.observation.usage_details": json.dumps(recorded["usageDetails"]),
-                "langfuse.observation.cost_details": json.dumps(recorded["costDetails"]),
-                "langfuse.trace.tags": recorded["tags"],
-                "langfuse.version": recorded["version"],
-                "user.id": recorded["userId"],
-                "session.id": recorded["sessionId"],
+                "langfuse.observation.type": row["type"].lower(),
+                "langfuse.observation.model.name": row["model"],
+                "langfuse.observation.usage_details": json.dumps(row["usageDetails"]),
+                "langfuse.observation.cost_details": json.dumps(row["costDetails"]),
+                "langfuse.trace.tags": row["tags"],
+                "langfuse.version": row["version"],
+                "user.id": row["userId"],
+                "session.id": row["sessionId"],
             }
-            if not recorded["isRootObservation"] or recorded["traceName"] != recorded["name"]:
-                attributes["langfuse.trace.name"] = recorded["traceName"]
-        store.at_time(recorded["createdAt"]).post_spans(
+            if not row["isRootObservation"] or row["traceName"] != row["name"]:
+                attributes["langfuse.trace.name"] = row["traceName"]
+        store.set_time(row["createdAt"]).post_spans(
             {
-                "traceId": recorded["traceId"],
-                "spanId": recorded["id"],
-                "parentSpanId": recorded["parentObservationId"] or "",
-                "name": recorded["name"],
-                "startTimeUnixNano": to_nanoseconds(recorded["startTime"]),
-                "endTimeUnixNano": to_nanoseconds(recorded["endTime"]),
+                "traceId": row["traceId"],
+                "spanId": row["id"],
+                "parentSpanId": row["parentObservationId"] or "",
+                "name": row["name"],
+                "startTimeUnixNano": to_nanoseconds(row["startTime"]),
+                "endTimeUnixNano": to_nanoseconds(row["endTime"]),
                 "attributes": attributes,
                 "resource": sent_attributes["resourceAttributes."],
                 "scope": scope | {"attributes": sent_attributes["scope.attributes."]},
@@ -137,10 +137,10 @@ def test_the_response_equals_the_recording(
     name: str, recordings: dict[str, Any], store: Store
 ) -> None:
     status, body = send(store, recordings[name])
-    recorded = recordings[name]["response"]
+    expected = recordings[name]["response"]
     if "-bad-" in name:  # the text of our refusal differs
-        body, recorded = body["message"], recorded["message"]
-    assert (status, body) == (recordings[name]["status"], recorded)
+        body, expected = body["message"], expected["message"]
+    assert (status, body) == (recordings[name]["status"], expected)
 
 
 def test_pages_of_scores_equal_the_recordings(recordings: dict[str, Any], store: Store) -> None:
@@ -150,9 +150,9 @@ def test_pages_of_scores_equal_the_recordings(recordings: dict[str, Any], store:
         status, body = send(store, recording)
         assert status == 200
         assert body["meta"] == recording["response"]["meta"]
-        for row, recorded in zip(body["data"], recording["response"]["data"], strict=True):
+        for row, expected in zip(body["data"], recording["response"]["data"], strict=True):
             # The recorded server sets updatedAt some seconds after a score arrives.
-            assert row | {"updatedAt": ""} == recorded | {"updatedAt": ""}
+            assert row | {"updatedAt": ""} == expected | {"updatedAt": ""}
 
 
 @pytest.mark.parametrize("name", [name for name in SERVED_RECORDINGS if "v2" in name])
@@ -161,9 +161,9 @@ def test_observations_equal_the_recordings(
 ) -> None:
     rebuild_spans(store, recordings)
     status, body = send(store, recordings[name])
-    recorded = recordings[name]["response"]
-    assert (status, body["meta"]) == (200, recorded["meta"])
-    for row, expected in zip(body["data"], recorded["data"], strict=True):
+    response = recordings[name]["response"]
+    assert (status, body["meta"]) == (200, response["meta"])
+    for row, expected in zip(body["data"], response["data"], strict=True):
         assert set(row) == set(expected)
         ignored_fields = LITELLM_FIELDS if row["name"] in LITELLM_SPANS else set[str]()
         compared_fields = expected.keys() - PRICE_FIELDS - ignored_fields
@@ -173,10 +173,10 @@ def test_observations_equal_the_recordings(
 
 
 def test_a_posted_score_is_returned(recordings: dict[str, Any], store: Store) -> None:
-    posted = recordings["post-score"]["request"]["body"]
+    body = recordings["post-score"]["request"]["body"]
     send(store, recordings["post-score"])
-    row = store.get("v3/scores", id=posted["id"], fields="details,subject")["data"][0]
+    row = store.get("v3/scores", id=body["id"], fields="details,subject")["data"][0]
     assert (row["value"], row["comment"], row["metadata"]) == (0.5, "first", {"x": 1})
-    assert row["subject"] == {"kind": "trace", "id": posted["traceId"]}
+    assert row["subject"] == {"kind": "trace", "id": body["traceId"]}
     send(store, recordings["delete-score"])
-    assert store.get("v3/scores", id=posted["id"])["data"] == []
+    assert store.get("v3/scores", id=body["id"])["data"] == []

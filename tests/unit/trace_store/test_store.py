@@ -225,9 +225,9 @@ def test_an_unsupported_condition_is_refused_with_a_reason(
 
 
 def test_the_refusal_of_a_filter_names_the_supported_filters(store: Store) -> None:
-    by_name = {"type": "string", "column": "name", "operator": "=", "value": "answer"}
+    name_filter = {"type": "string", "column": "name", "operator": "=", "value": "answer"}
     response = store.http.get(
-        "/api/public/v2/observations", params={"filter": json.dumps([by_name])}
+        "/api/public/v2/observations", params={"filter": json.dumps([name_filter])}
     )
     assert "this store supports only metadata key = text, traceId any of" in response.text
 
@@ -281,8 +281,8 @@ def test_an_invalid_score_is_refused(store: Store, invalid_fields: dict[str, Any
 def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
     """Only `updatedAt` shows the change."""
     body = {"id": "one", "name": "n", "traceId": TRACE, "value": 1}
-    store.at_time("2026-11-20T06:00:00.500Z").http.post("/api/public/scores", json=body)
-    store.at_time("2026-11-21T06:00:00.500Z").http.post(
+    store.set_time("2026-11-20T06:00:00.500Z").http.post("/api/public/scores", json=body)
+    store.set_time("2026-11-21T06:00:00.500Z").http.post(
         "/api/public/scores", json=body | {"value": 0}
     )
     row = store.get("v3/scores")["data"][0]
@@ -292,10 +292,10 @@ def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
 
 
 def test_only_the_valid_scores_of_an_array_are_stored(store: Store) -> None:
-    good = {"id": "good", "name": "n", "traceId": TRACE, "value": 1}
-    response = store.http.post("/api/public/scores", json=[good])
+    valid_score = {"id": "good", "name": "n", "traceId": TRACE, "value": 1}
+    response = store.http.post("/api/public/scores", json=[valid_score])
     assert (response.status_code, response.json()) == (202, {"message": "Accepted"})
-    response = store.http.post("/api/public/scores", json=[good, {"name": "n"}])
+    response = store.http.post("/api/public/scores", json=[valid_score, {"name": "n"}])
     assert response.status_code == 207
     body = response.json()
     assert (body["accepted"], body["rejected"]) == (1, 1)

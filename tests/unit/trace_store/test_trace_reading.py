@@ -37,14 +37,14 @@ def make_span(
         "twin.template": "",
     }
     messages = [{"role": "user", "content": f"Passage.\n\nQuestion: what of {number}?"}]
-    started = (1_790_000_000 + number) * 1_000_000_000
+    start_ns = (1_790_000_000 + number) * 1_000_000_000
     return {
         "traceId": f"{number:032x}",
         "spanId": f"{number:016x}",
         "parentSpanId": data.pop("parent", ""),
         "name": "answer",
-        "startTimeUnixNano": str(started),
-        "endTimeUnixNano": str(started + 2_000_000_000),
+        "startTimeUnixNano": str(start_ns),
+        "endTimeUnixNano": str(start_ns + 2_000_000_000),
         "attributes": {
             "langfuse.observation.type": "generation",
             "langfuse.internal.as_root": True,
@@ -60,7 +60,7 @@ def make_span(
 
 @pytest.fixture
 def client(store: Store) -> LangfuseClient:
-    store.at_time("2026-09-21T15:00:00Z")
+    store.set_time("2026-09-21T15:00:00Z")
     return LangfuseClient(
         "http://testserver", public_key=KEYS.public, secret_key=KEYS.secret, http=store.http
     )
@@ -113,7 +113,7 @@ def test_filters_select_traces(
         make_span(4, author="bob", version="v3"),
     )  # fmt: skip
     post_score(store, 1, "thumbs", 1.0)
-    store.at_time("2026-09-21T15:00:09Z")
+    store.set_time("2026-09-21T15:00:09Z")
     post_score(store, 2, "thumbs", 0.0)
     page = read_trace_page(client, trace_filter)
     assert [int(row.trace_id, 16) for row in page.rows] == expected

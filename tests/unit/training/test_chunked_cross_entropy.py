@@ -65,14 +65,14 @@ def compute_gradients(model: Any, *, packing: bool) -> tuple[float, dict[str, An
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 def test_chunks_give_the_loss_and_gradients_of_all_logits(packing: bool, lora: bool) -> None:
-    full = add_lora(build_small_model(), lora=lora)
-    chunked = add_lora(build_small_model(), lora=lora)
-    names = [name for name, _ in chunked.named_parameters()]
-    chunk_head(chunked, rows=7)
-    assert [name for name, _ in chunked.named_parameters()] == names
+    full_model = add_lora(build_small_model(), lora=lora)
+    chunked_model = add_lora(build_small_model(), lora=lora)
+    names = [name for name, _ in chunked_model.named_parameters()]
+    chunk_head(chunked_model, rows=7)
+    assert [name for name, _ in chunked_model.named_parameters()] == names
 
-    result = compute_gradients(chunked, packing=packing)
-    expected = compute_gradients(full, packing=packing)
+    result = compute_gradients(chunked_model, packing=packing)
+    expected = compute_gradients(full_model, packing=packing)
 
     assert result[0] == pytest.approx(expected[0], rel=1e-6)
     assert result[1].keys() == expected[1].keys()
@@ -102,11 +102,11 @@ def test_only_one_chunk_of_logits_exists_at_a_time() -> None:
 
 
 def test_without_targets_the_model_returns_logits() -> None:
-    full, chunked = build_small_model(), build_small_model()
-    chunk_head(chunked, rows=2)
+    full_model, chunked_model = build_small_model(), build_small_model()
+    chunk_head(chunked_model, rows=2)
     tokens = torch.arange(5, 12)[None]
-    assert torch.equal(full(input_ids=tokens).logits, chunked(input_ids=tokens).logits)
-    assert find_chunked_head(full) is None
+    assert torch.equal(full_model(input_ids=tokens).logits, chunked_model(input_ids=tokens).logits)
+    assert find_chunked_head(full_model) is None
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,15 @@ def build_samples(documents: dict[str, int]) -> pl.DataFrame:
 
 
 def test_each_question_gets_the_answer_of_another_document() -> None:
-    original = build_samples({"a": 5, "b": 1, "c": 4, "d": 2})
-    corrupted = inject_fault(original, SHUFFLED_ANSWERS, seed=3)
-    assert corrupted.schema == original.schema
-    for document, messages in corrupted.select("document_id", "messages").iter_rows():
+    samples = build_samples({"a": 5, "b": 1, "c": 4, "d": 2})
+    result = inject_fault(samples, SHUFFLED_ANSWERS, seed=3)
+    assert result.schema == samples.schema
+    for document, messages in result.select("document_id", "messages").iter_rows():
         assert f"answer of {document}," not in messages[-1]["content"]
         assert f"question {document}-" in messages[0]["content"]
-    answers = corrupted["messages"].list.last().struct.field("content")
-    assert sorted(answers) == sorted(original["messages"].list.last().struct.field("content"))
-    assert corrupted.equals(inject_fault(original.reverse(), SHUFFLED_ANSWERS, seed=3))
+    answers = result["messages"].list.last().struct.field("content")
+    assert sorted(answers) == sorted(samples["messages"].list.last().struct.field("content"))
+    assert result.equals(inject_fault(samples.reverse(), SHUFFLED_ANSWERS, seed=3))
 
 
 def test_a_single_document_cannot_be_corrupted() -> None:

@@ -115,13 +115,13 @@ def test_the_last_lines_are_read_after_the_process_ended(
 ) -> None:
     with (
         log.open("ab") as stream,
-        subprocess.Popen([sys.executable, "-c", code], stdout=stream) as finished,
+        subprocess.Popen([sys.executable, "-c", code], stdout=stream) as process,
     ):
-        finished.wait()
+        process.wait()
     lines: list[str] = []
     job = make_job(tmp_path, silence_s=600, timeout_s=2_000)
 
-    attempt_end = follow_log(finished, job, log, lines.append, log_start=0)
+    attempt_end = follow_log(process, job, log, lines.append, log_start=0)
 
     assert (attempt_end.description, attempt_end.should_retry) == (description, should_retry)
     assert lines == [

@@ -46,20 +46,20 @@ def model(request: pytest.FixtureRequest) -> Any:
 
 
 def test_packed_losses_equal_those_of_single_samples(model: Any) -> None:
-    single = torch.cat([answer_losses(model, [sample], BUCKET).flatten() for sample in SAMPLES])
+    expected = torch.cat([answer_losses(model, [sample], BUCKET).flatten() for sample in SAMPLES])
     packed = packed_answer_losses(model, SAMPLES, BUCKET)
     assert packed.shape == (sum(sample.answer_tokens for sample in SAMPLES),)
-    torch.testing.assert_close(packed, single, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(packed, expected, atol=2e-5, rtol=1e-5)
 
 
 def test_samples_without_own_positions_affect_each_other(model: Any) -> None:
     """Show that the previous test can fail."""
-    joined = SAMPLES[0].tokens + SAMPLES[1].tokens
+    tokens = SAMPLES[0].tokens + SAMPLES[1].tokens
     start = SAMPLES[0].length + SAMPLES[1].answer_start
-    joined_sample = TokenizedSample("joined", "document", joined, start, len(joined))
+    joined_sample = TokenizedSample("joined", "document", tokens, start, len(tokens))
     leaking_losses = answer_losses(model, [joined_sample], BUCKET).flatten()
-    single = answer_losses(model, [SAMPLES[1]], BUCKET).flatten()
-    assert (leaking_losses - single).abs().max() > 0.05
+    single_losses = answer_losses(model, [SAMPLES[1]], BUCKET).flatten()
+    assert (leaking_losses - single_losses).abs().max() > 0.05
 
 
 def test_other_samples_in_the_row_change_nothing(model: Any) -> None:

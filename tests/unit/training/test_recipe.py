@@ -172,10 +172,10 @@ def test_the_recipe_hash_depends_on_every_value() -> None:
     expected = recipe_hash(json.loads(json.dumps(recipe.model_dump())))
     assert recipe_hash(recipe.model_dump()) == expected
     assert recipe_hash(recipe.model_copy(update={"seed": 1}).model_dump()) != expected
-    supervised = recipe.drop_preference().model_dump()
-    assert recipe_hash(supervised) != expected
-    assert recipe_hash({k: v for k, v in supervised.items() if k != "preference"}) == recipe_hash(
-        supervised
+    values = recipe.drop_preference().model_dump()
+    assert recipe_hash(values) != expected
+    assert recipe_hash({k: v for k, v in values.items() if k != "preference"}) == recipe_hash(
+        values
     )
 
 
@@ -219,7 +219,7 @@ def test_preference_tuning_of_full_models_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "ranks", "per_step"),
+    ("samples", "ranks", "expected"),
     [
         (10_000, 2, 4),  # two epochs are far more than 100 steps of 4
         (200, 2, 4),
@@ -232,24 +232,24 @@ def test_preference_tuning_of_full_models_is_an_error() -> None:
         (0, 2, 2),
     ],
 )
-def test_a_small_corpus_has_fewer_samples_per_step(samples: int, ranks: int, per_step: int) -> None:
+def test_a_small_corpus_has_fewer_samples_per_step(samples: int, ranks: int, expected: int) -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.fewest_steps == 100
-    assert recipe.compute_samples_per_step(samples, ranks=ranks) == per_step
-    assert per_step % (ranks * recipe.micro_batch_size) == 0 or per_step == recipe.samples_per_step
-    steps = samples * recipe.max_epochs // per_step
-    assert steps >= recipe.fewest_steps or per_step == ranks, "fewer steps than the epochs allow"
+    assert recipe.compute_samples_per_step(samples, ranks=ranks) == expected
+    assert expected % (ranks * recipe.micro_batch_size) == 0 or expected == recipe.samples_per_step
+    steps = samples * recipe.max_epochs // expected
+    assert steps >= recipe.fewest_steps or expected == ranks, "fewer steps than the epochs allow"
     without_minimum = recipe.model_copy(update={"fewest_steps": 0})
     assert without_minimum.compute_samples_per_step(samples, ranks=ranks) == recipe.samples_per_step
 
 
-@pytest.mark.parametrize("invalid", ["-0.1", "1.5", "much"])
-def test_a_share_is_between_0_and_1(tmp_path: Path, invalid: str) -> None:
+@pytest.mark.parametrize("share", ["-0.1", "1.5", "much"])
+def test_a_share_is_between_0_and_1(tmp_path: Path, share: str) -> None:
     path = tmp_path / "mine.yaml"
     for value in ("0", "0.3", "1"):
         path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {value}\n", encoding="utf-8")
         assert load_recipe(str(path)).without_passages == float(value)
-    path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {invalid}\n", encoding="utf-8")
+    path.write_text(f"extends: {DEFAULT_RECIPE}\nwithout_passages: {share}\n", encoding="utf-8")
     with pytest.raises(TwinError, match="without_passages"):
         load_recipe(str(path))
 

@@ -152,10 +152,10 @@ def test_each_post_has_its_own_blocks() -> None:
         assert block.sample_id.startswith(block.document_id)
     text = "".join(tokenizer.text(block.tokens) for block in blocks[:3])
     assert text == posts[0]["text"]
-    blocks, dropped = tokenize_posts(
+    blocks, left_out = tokenize_posts(
         posts[:1], tokenizer, block_tokens=59 - MIN_RAW_BLOCK_TOKENS + 1
     )
-    assert (len(blocks), dropped) == (1, {"too_short": 1})
+    assert (len(blocks), left_out) == (1, {"too_short": 1})
 
 
 def test_control_tokens_in_posts_are_escaped() -> None:
@@ -169,26 +169,24 @@ def test_control_tokens_in_posts_are_escaped() -> None:
 def test_a_share_of_the_samples_loses_its_passages() -> None:
     answer = "From my posts: it wears well."
     values: dict[str, Any] = {"author_name": "Ada", "question": "Why brass?"}
-    with_passages = render(DEFAULT_TEMPLATE, **values, passages=[Passage("Clocks", "A text.")])
-    without_passages = render(DEFAULT_TEMPLATE, **values)
-    assert with_passages != without_passages
+    passage_prompt = render(DEFAULT_TEMPLATE, **values, passages=[Passage("Clocks", "A text.")])
+    bare_prompt = render(DEFAULT_TEMPLATE, **values)
+    assert passage_prompt != bare_prompt
     rows = [
         {
             "sample_id": f"s{number}",
             "document_id": f"d{number}",
-            "messages": [*with_passages, {"role": "assistant", "content": answer}],
+            "messages": [*passage_prompt, {"role": "assistant", "content": answer}],
         }
         for number in range(400)
     ]
     result = list(drop_passages(rows, share=0.3, seed=7))
-    changed = [row for row in result if row["messages"][:-1] == without_passages]
-    unchanged = [row for row in result if row["messages"][:-1] == with_passages]
-    assert len(changed) + len(unchanged) == 400
-    assert len(changed) == pytest.approx(120, abs=30)
+    changed_rows = [row for row in result if row["messages"][:-1] == bare_prompt]
+    unchanged_rows = [row for row in result if row["messages"][:-1] == passage_prompt]
+    assert len(changed_rows) + len(unchanged_rows) == 400
+    assert len(changed_rows) == pytest.approx(120, abs=30)
     assert {row["messages"][-1]["content"] for row in result} == {answer}
     assert list(drop_passages(reversed(rows), share=0.3, seed=7)) == result[::-1]
     assert list(drop_passages(rows, share=0.3, seed=8)) != result
     assert list(drop_passages(rows, share=0, seed=7)) == rows
-    assert all(
-        row["messages"][:-1] == without_passages for row in drop_passages(rows, share=1, seed=7)
-    )
+    assert all(row["messages"][:-1] == bare_prompt for row in drop_passages(rows, share=1, seed=7))

@@ -17,7 +17,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
 
 JOB = "work/training/ann-0a"
-StateOnHost = Callable[[str], SharedState]
+OpenState = Callable[[str], SharedState]
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def lines() -> list[str]:
 
 
 @pytest.fixture
-def open_state_on(tmp_path: Path, lines: list[str]) -> StateOnHost:
+def open_state_on(tmp_path: Path, lines: list[str]) -> OpenState:
     """Return a function that opens the job's states on a host with its own disk."""
 
     def open_state(host: str) -> SharedState:
@@ -47,7 +47,7 @@ def write_state(state: SharedState, step: int) -> Path:
 
 
 def test_another_host_continues_from_the_newest_state(
-    open_state_on: StateOnHost, lines: list[str]
+    open_state_on: OpenState, lines: list[str]
 ) -> None:
     first_host = open_state_on("first")
     write_state(first_host, 3)
@@ -64,7 +64,7 @@ def test_another_host_continues_from_the_newest_state(
     assert lines == [f"resuming from a stored state: {JOB}/state/step-000006"]
 
 
-def test_a_newer_state_on_this_host_is_kept(open_state_on: StateOnHost, lines: list[str]) -> None:
+def test_a_newer_state_on_this_host_is_kept(open_state_on: OpenState, lines: list[str]) -> None:
     first_host, second_host = open_state_on("first"), open_state_on("second")
     write_state(first_host, 3)
     first_host.store_newest("")
@@ -77,7 +77,7 @@ def test_a_newer_state_on_this_host_is_kept(open_state_on: StateOnHost, lines: l
 
 
 def test_an_incomplete_or_deleted_state_is_not_stored(
-    open_state_on: StateOnHost, monkeypatch: pytest.MonkeyPatch
+    open_state_on: OpenState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first_host = open_state_on("first")
     (first_host.folder / "step-000003").mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_an_incomplete_or_deleted_state_is_not_stored(
 
 
 def test_a_store_that_cannot_be_written_is_reported_once(
-    open_state_on: StateOnHost, lines: list[str], tmp_path: Path
+    open_state_on: OpenState, lines: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "store").write_text("a file, not a folder", encoding="utf-8")
     first_host = open_state_on("first")
@@ -107,7 +107,7 @@ def test_a_store_that_cannot_be_written_is_reported_once(
 
 
 def test_a_damaged_state_is_reported_and_not_used(
-    open_state_on: StateOnHost, lines: list[str], tmp_path: Path
+    open_state_on: OpenState, lines: list[str], tmp_path: Path
 ) -> None:
     first_host = open_state_on("first")
     write_state(first_host, 3)

@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 """
 
 # These steps of a rank would make accelerate and DeepSpeed's accessors import DeepSpeed.
-WITHOUT_DEEPSPEED = """
+RANK_SCRIPT = """
 import sys
 from twin_assets.training import train
 from twin_assets.training.ranks import block_unused_imports
@@ -33,13 +33,13 @@ model = torch.nn.Linear(2, 1)
 model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
 accelerator.backward(model(torch.ones(1, 2)).sum())
 optimizer.step()
-bare = accelerator.unwrap_model(model)
-named = list(bare.named_parameters())
+unwrapped_model = accelerator.unwrap_model(model)
+parameters = list(unwrapped_model.named_parameters())
 folder = train.Path(sys.argv[1])
-training_state.save_state(accelerator, named, optimizer, folder, {"step": 1})
+training_state.save_state(accelerator, parameters, optimizer, folder, {"step": 1})
 checkpoint, _ = training_state.find_last_complete_checkpoint(folder)
-training_state.set_master_weights(named, training_state.gather_master_weights(named))
-training_state.load_optimizer(accelerator, named, optimizer, checkpoint, step=1)
+training_state.set_master_weights(parameters, training_state.gather_master_weights(parameters))
+training_state.load_optimizer(accelerator, parameters, optimizer, checkpoint, step=1)
 print(sorted(name for name in sys.modules if name.startswith("deepspeed")))
 print(sys.modules["deepspeed"])
 """
@@ -65,7 +65,7 @@ def test_imported_packages_stay_imported() -> None:
 
 def test_a_rank_without_deepspeed_never_imports_it(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", WITHOUT_DEEPSPEED, str(tmp_path)],
+        [sys.executable, "-c", RANK_SCRIPT, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,

@@ -78,21 +78,21 @@ def test_a_complete_configuration_needs_no_torch(tmp_path: Path) -> None:
     from gguf import GGUFReader
 
     folder, out = write_model(tmp_path / "model"), tmp_path / "model.gguf"
-    completed = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", WRITE_SCRIPT, str(folder), str(out)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (completed.returncode, completed.stdout) == (0, "[]\n"), completed.stderr
-    stored = make_weights()
-    written = {tensor.name: tensor.data for tensor in GGUFReader(out).tensors}
-    assert len(written) == len(SHAPES) - 1
-    assert (written["token_embd.weight"] == stored["model.embed_tokens.weight"]).all()
-    assert written["output_norm.weight"].dtype == np.float32
-    assert (written["blk.0.ffn_down.weight"] == stored[f"{LAYER}mlp.down_proj.weight"]).all()
-    queries = stored[f"{LAYER}self_attn.q_proj.weight"]
-    assert (written["blk.0.attn_q.weight"] == queries[[0, 2, 1, 3, 4, 6, 5, 7]]).all()
+    assert (process.returncode, process.stdout) == (0, "[]\n"), process.stderr
+    weights = make_weights()
+    tensors = {tensor.name: tensor.data for tensor in GGUFReader(out).tensors}
+    assert len(tensors) == len(SHAPES) - 1
+    assert (tensors["token_embd.weight"] == weights["model.embed_tokens.weight"]).all()
+    assert tensors["output_norm.weight"].dtype == np.float32
+    assert (tensors["blk.0.ffn_down.weight"] == weights[f"{LAYER}mlp.down_proj.weight"]).all()
+    queries = weights[f"{LAYER}self_attn.q_proj.weight"]
+    assert (tensors["blk.0.attn_q.weight"] == queries[[0, 2, 1, 3, 4, 6, 5, 7]]).all()
 
 
 def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None:
@@ -108,6 +108,6 @@ def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None
     save_with_torch(values, bf16_folder / "model.safetensors")
     assert gguf.write_f16(bf16_folder, tmp_path / "torch.gguf").read_bytes() == numpy_bytes
     (tmp_path / "transformers").mkdir()
-    # The omitted values have the same defaults.
-    partial = write_model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
-    assert gguf.write_f16(partial, tmp_path / "transformers.gguf").read_bytes() == numpy_bytes
+    # The defaults equal the omitted values.
+    folder = write_model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
+    assert gguf.write_f16(folder, tmp_path / "transformers.gguf").read_bytes() == numpy_bytes

@@ -42,11 +42,11 @@ def test_an_unprepared_model_is_an_error(home: Settings) -> None:
 def test_a_folder_is_used_in_place(remote_home: Settings, tmp_path: Path) -> None:
     folder = write_model_folder(tmp_path / "my model")
     messages: list[str] = []
-    prepared = prepare_base_model(remote_home, str(folder), report=messages.append)
-    assert prepared.folder == folder
-    assert prepared.gguf is None
-    assert prepare_base_model(remote_home, str(folder), report=messages.append) == prepared
-    assert load_base_model(remote_home, str(folder)) == prepared
+    model = prepare_base_model(remote_home, str(folder), report=messages.append)
+    assert model.folder == folder
+    assert model.gguf is None
+    assert prepare_base_model(remote_home, str(folder), report=messages.append) == model
+    assert load_base_model(remote_home, str(folder)) == model
     assert len(messages) == 1
 
 
@@ -75,9 +75,9 @@ def test_an_incomplete_download_is_an_error(
     content = (folder / "model.safetensors").read_bytes()
     assert len(content) > 60
     (folder / "model.safetensors").write_bytes((content * 2)[:size])
-    with pytest.raises(TwinError, match=r"model\.safetensors") as raised:
+    with pytest.raises(TwinError, match=r"model\.safetensors") as error:
         prepare_base_model(remote_home, str(folder))
-    assert "download the model again" in raised.value.next_step
+    assert "download the model again" in error.value.next_step
     assert not list(remote_home.weights_dir.glob("**/partial-*"))
 
 
@@ -100,14 +100,14 @@ def test_a_killed_preparation_leaves_no_finished_model(
     remote_home: Settings, tmp_path: Path
 ) -> None:
     folder = write_model_folder(tmp_path / "model")
-    prepared = prepare_base_model(remote_home, str(folder))
+    model = prepare_base_model(remote_home, str(folder))
     records = list(remote_home.weights_dir.glob("*/*/base_model.json"))
     assert len(records) == 1
-    partial = records[0].parent.parent / "partial-1"
-    records[0].parent.rename(partial)
-    (partial / "base_model.json").unlink()
-    assert prepare_base_model(remote_home, str(folder)) == prepared
-    assert not partial.exists()
+    partial_folder = records[0].parent.parent / "partial-1"
+    records[0].parent.rename(partial_folder)
+    (partial_folder / "base_model.json").unlink()
+    assert prepare_base_model(remote_home, str(folder)) == model
+    assert not partial_folder.exists()
 
 
 def test_a_newer_record_is_an_error(remote_home: Settings, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_newer_record_is_an_error(remote_home: Settings, tmp_path: Path) -> No
         load_base_model(remote_home, str(folder))
 
 
-def test_an_unwritable_disk_is_an_error(home: Settings) -> None:
+def test_a_file_in_place_of_the_weights_folder_is_an_error(home: Settings) -> None:
     home.weights_dir.write_text("a file where the folder should be")
     with pytest.raises(TwinError, match="move that file or folder away"):
         prepare_base_model(home)
@@ -138,7 +138,7 @@ def test_the_command_prints_one_line_and_no_traceback(
 
 def test_a_missing_connection_is_an_error(home: Settings) -> None:
     # a fresh interpreter, because the hub's client reads its address when it is imported
-    completed = subprocess.run(
+    process = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -153,6 +153,6 @@ def test_a_missing_connection_is_an_error(home: Settings) -> None:
         text=True,
         check=False,
     )
-    assert completed.returncode == 2
-    assert "check the id, the network and HF_TOKEN" in completed.stderr
-    assert "Traceback" not in completed.stderr
+    assert process.returncode == 2
+    assert "check the id, the network and HF_TOKEN" in process.stderr
+    assert "Traceback" not in process.stderr

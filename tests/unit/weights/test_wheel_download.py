@@ -75,9 +75,9 @@ def test_a_wrong_hash_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_missing_network_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match="no connection to the package index") as raised:
+    with pytest.raises(TwinError, match="no connection to the package index") as error:
         fetch_wheel(NAME, VERSION, "0" * 64, tmp_path)
-    assert str(tmp_path) in raised.value.next_step
+    assert str(tmp_path) in error.value.next_step
 
 
 def test_a_full_disk_is_an_error_before_writing(tmp_path: Path) -> None:

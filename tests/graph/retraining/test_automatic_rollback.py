@@ -14,7 +14,7 @@ from twin_resources.quality.retraining.alarm_records import AlarmRecord
 
 @pytest.fixture
 def two_versions(world: LoopWorld) -> LoopWorld:
-    """Return a world in which v2 is stable and v1 was watched before; both know all posts."""
+    """Make v2 stable after v1 was watched; both were trained on all posts."""
     world.add_good("ada", 200)
     world.tick()
     world.release("ada", "ada-2")
