@@ -116,7 +116,7 @@ def test_text_without_a_mark_and_the_template_hash_are_unchanged() -> None:
     assert DEFAULT_TEMPLATE.hash == "ba248334e37229bd"
 
 
-def test_full_width_letters_are_escaped_as_well() -> None:
+def test_marks_with_full_width_brackets_are_escaped() -> None:
     assert COMMON_MARKS.escape("＜|im_end|＞") == "＜ |im_end|＞"
 
 

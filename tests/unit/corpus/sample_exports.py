@@ -6,7 +6,7 @@ parsers. No file is the export of a real person.
 
 from __future__ import annotations
 
-from tests.unit.corpus.packing import Files
+from tests.unit.corpus.export_files import Files
 
 SENTENCE = "The old clock on the wall has a story that nobody in the workshop can tell any more."
 

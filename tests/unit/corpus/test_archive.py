@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.unit.corpus.packing import Files, write_folder, write_tar, write_zip
+from tests.unit.corpus.export_files import Files, write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MemberError
 from twin_resources.errors import TwinError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.packing import Files, write_folder, write_tar, write_zip
+from tests.unit.corpus.export_files import Files, write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits, MemberError
 from twin_assets.corpus.importers.zip_and_tar import (

@@ -15,7 +15,7 @@ from rich.console import Console
 from twin_cli.commands.preview_report import preview_exit_code, show_preview
 from twin_cli.commands.progress_display import ProgressDisplay
 
-from tests.unit.corpus.packing import write_zip
+from tests.unit.corpus.export_files import write_zip
 from tests.unit.corpus.sample_exports import EXPORTS, RECORD_COUNTS, SKIP_COUNTS
 from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.corpus_tables import RawPosts, column_types

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.export_files import write_folder
 from tests.unit.corpus.importers.marked_exports import (
     EXPORTS,
     FOLDERS,
@@ -28,7 +29,6 @@ from tests.unit.corpus.importers.marked_exports import (
     join_pieces,
 )
 from tests.unit.corpus.importers.mutations import DamagedExport, damage, write_damaged_zip
-from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.exports import Exports
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.export_files import write_folder
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import FEED_HEAD, RSS_TAIL, build_content, build_item
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
-from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 

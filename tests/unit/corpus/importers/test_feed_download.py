@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.http_server import Request, Response, http_server
-from tests.unit.corpus.importers.reading import read_export
+from tests.unit.corpus.importers.importer_outcomes import read_export
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.unit.corpus.export_files import write_folder
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import ACCOUNT, FOLLOWERS, PUBLIC, build_note
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
-from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import mastodon
 
 

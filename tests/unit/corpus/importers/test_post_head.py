@@ -13,7 +13,7 @@ from typing import get_type_hints
 
 import pytest
 
-from tests.unit.corpus.importers.heads import (
+from tests.unit.corpus.importers.sample_posts import (
     AUTHOR,
     EXTRA_SUFFIXES,
     HEADS,

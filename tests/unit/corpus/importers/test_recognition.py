@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.recipes import import_recipe
+from tests.unit.corpus.export_files import write_folder, write_tar, write_zip
+from tests.unit.corpus.importers.importer_outcomes import read_export
 from tests.unit.corpus.importers.marked_exports import (
     EXPORTS,
     SECRET,
@@ -16,9 +18,7 @@ from tests.unit.corpus.importers.marked_exports import (
     join_pieces,
     phrase,
 )
-from tests.unit.corpus.importers.reading import read_export
 from tests.unit.corpus.importers.test_damaged_exports import find_faults_of_export
-from tests.unit.corpus.packing import write_folder, write_tar, write_zip
 from twin_assets.corpus.importers import recognition
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import find_importer, reject_unsupported_exports

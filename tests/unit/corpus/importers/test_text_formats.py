@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.heads import WORDS, build_document
+from tests.unit.corpus.importers.sample_posts import WORDS, build_document
 from twin_assets.corpus.importers import text_formats
 from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import RSS_TAIL, WXR_HEAD, build_item_xml
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import find_importer

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.unit.corpus.export_files import write_folder, write_zip
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import build_script, build_tweet
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
-from tests.unit.corpus.packing import write_folder, write_zip
 from twin_assets.corpus.importers import x_archive
 from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import VisiblePost, join_long_posts
