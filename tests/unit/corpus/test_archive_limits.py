@@ -193,7 +193,7 @@ def test_the_head_and_both_ends_of_a_member_are_read(tmp_path: Path) -> None:
         assert archive.first_and_last_bytes("a.csv") == b"a" * PIECE
 
 
-def test_names_are_normalised_and_hidden_files_omitted(tmp_path: Path) -> None:
+def test_names_are_normalized_and_hidden_files_omitted(tmp_path: Path) -> None:
     names = (
         *("./a.csv", "b\\c.csv", "Cafe\u0301/d.csv", ".git/x.csv", "e/.hidden.csv"),
         *("__MACOSX/f.csv", "g//h.csv", "a.csv", "x__MACOSX/i.csv"),

@@ -2,8 +2,8 @@
 
 A seed determines the damage to each export (of a platform or a site's folder). The short form
 reads 332 exports, and the long form 5,000. Reading one of them
-- ends with records and `SkippedItem` alone, or with a `TwinError`;
-- counts each outcome once, as kept or with a reason, for any opt-ins;
+- yields only records and `SkippedItem`s, or raises a `TwinError`;
+- counts each outcome once, as kept or with a reason, with or without opt-ins;
 - finds the text of each undamaged post, or yields a `SkippedItem` for the post or its file;
 - imports no draft, message, comment or address whose own bytes are undamaged.
 """
@@ -40,7 +40,7 @@ from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
 _MAX_CPU_S = 20.0
-"""CPU time for one export of about 200 KB; the slowest of 5,000 took a hundredth of it."""
+"""CPU time for one export of about 200 KB; the slowest of 5,000 took a hundredth of this time."""
 
 _DRAFT_LINE = re.compile(rb"^(?:published: false|draft = true)$", re.MULTILINE)
 _MAX_GROWTH_KB = 300_000
@@ -139,7 +139,8 @@ def find_faults_of_export(name: str, seed: int, folder: Path) -> list[str]:
 def _is_secret_damaged(export: Export, damaged: DamagedExport) -> bool:
     """Return whether the damage may have turned a draft into a post.
 
-    A draft with front matter is one by a single line, regardless of other damage.
+    In front matter, a single line declares a draft. As long as it is intact, other damage cannot
+    publish the draft.
     """
     return any(
         SECRET.encode() in piece.body
@@ -228,11 +229,11 @@ def test_damage_affects_only_damaged_posts(name: str, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("name", SOURCES)
-def test_five_thousand_damaged_exports(name: str, tmp_path: Path) -> None:
+def test_damage_affects_only_damaged_posts_of_5000_exports(name: str, tmp_path: Path) -> None:
     check_seeds(name, range(1_000, 1_000 + SOURCES[name][2]), tmp_path)
 
 
-def test_a_row_that_swallowed_another_is_malformed(tmp_path: Path) -> None:
+def test_a_row_merged_with_another_is_malformed(tmp_path: Path) -> None:
     pieces = EXPORTS["linkedin"]()["Shares.csv"]
     index = next(index for index, piece in enumerate(pieces) if SECRET.encode() in piece.body)
     body = b"".join(piece.body for piece in pieces[: index + 1])

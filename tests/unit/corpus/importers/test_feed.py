@@ -90,7 +90,7 @@ def test_a_truncated_entry_is_counted(content: str, is_whole: bool, tmp_path: Pa
     assert contents.reason_counts == ({} if is_whole else {"truncated": 1})
 
 
-def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
+def test_a_note_without_a_title_is_not_a_teaser(tmp_path: Path) -> None:
     note = f"<item><guid>1</guid>{build_description('A note, all of it.')}</item>"
     record = read(FEED_HEAD + note + RSS_TAIL, tmp_path).record
     assert record.source_id == "blog.example/1"
@@ -102,9 +102,9 @@ def test_only_posts_of_a_blogger_export_are_imported(tmp_path: Path) -> None:
     kind = '<category scheme="http://schemas.google.com/g/2005#kind" term="{}#{}"/>'
     base = "http://schemas.google.com/blogger/2008/kind"
 
-    def write_entry(number: int, word: str, more: str = "") -> str:
+    def build_entry(number: int, word: str, extra_xml: str = "") -> str:
         return (
-            f"<entry><id>tag:blogger.com,1999:{number}</id>{kind.format(base, word)}{more}"
+            f"<entry><id>tag:blogger.com,1999:{number}</id>{kind.format(base, word)}{extra_xml}"
             f"<title>T</title><content type='html'>&lt;p&gt;words {number}&lt;/p&gt;</content>"
             "</entry>"
         )
@@ -118,11 +118,11 @@ def test_only_posts_of_a_blogger_export_are_imported(tmp_path: Path) -> None:
         "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'"
         " xmlns:blogger='http://schemas.google.com/blogger/2018'"
         " xmlns:app='http://purl.org/atom/app#'><title>B</title>"
-        + write_entry(1, "post")
-        + write_entry(2, "comment")
-        + write_entry(3, "settings")
-        + write_entry(4, "post", draft)
-        + write_entry(5, "page")
+        + build_entry(1, "post")
+        + build_entry(2, "comment")
+        + build_entry(3, "settings")
+        + build_entry(4, "post", draft)
+        + build_entry(5, "page")
         + takeout
         + "</feed>"
     )
@@ -171,7 +171,7 @@ def test_external_entities_are_not_read(tmp_path: Path) -> None:
         assert "root:" not in repr([*feed.read(archive, include=frozenset())])
 
 
-def test_a_feed_beside_pages_is_a_copy_of_them(tmp_path: Path) -> None:
+def test_a_feed_beside_pages_is_not_imported(tmp_path: Path) -> None:
     text = FEED_HEAD + build_item(1, build_content(LONG)) + RSS_TAIL
     with open_archive(write_folder({"feed.xml": text, "a.html": "<p>x</p>"}, tmp_path)) as archive:
         assert not feed.IMPORTER.recognises(archive)

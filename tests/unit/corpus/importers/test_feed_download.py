@@ -113,7 +113,7 @@ def test_a_slow_server_times_out(tmp_path: Path) -> None:
 
 
 def send_slowly(server: socket.socket, body: bytes) -> None:
-    """Send a byte every 0.05 s until the reader hangs up."""
+    """Send a byte every 0.05 s until the client closes the connection."""
     connection, _ = server.accept()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with connection, suppress(BrokenPipeError, ConnectionResetError):
@@ -157,7 +157,7 @@ def test_a_silent_server_times_out_after_the_shorter_time(tmp_path: Path) -> Non
         ("", "nowhere"),
     ],
 )
-def test_no_redirect_to_another_scheme(
+def test_a_redirect_to_another_scheme_is_refused(
     location: str, target: str, site: Site, tmp_path: Path
 ) -> None:
     site.status, site.headers = 301, {"Location": location}

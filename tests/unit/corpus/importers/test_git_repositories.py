@@ -1,4 +1,4 @@
-"""Test which git repositories are folders of posts, and which are programs and rejected."""
+"""Test which git repositories contain posts, and which are rejected as programs."""
 
 from __future__ import annotations
 

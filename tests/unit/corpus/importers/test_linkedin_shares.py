@@ -160,7 +160,7 @@ def test_a_group_post_is_visible_only_to_members(tmp_path: Path) -> None:
 
 
 def test_mathematical_letters_become_plain_letters(tmp_path: Path) -> None:
-    bold = "".join(chr(0x1D5D4 + ord(sign) - ord("A")) for sign in "CLOCKS")
+    bold = "".join(chr(0x1D5D4 + ord(letter) - ord("A")) for letter in "CLOCKS")
     contents = read(
         build_share(4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"),
         tmp_path,

@@ -74,8 +74,7 @@ def test_non_public_posts_need_an_opt_in(
 ) -> None:
     files = build_outbox(build_note(1, "<p>not for all</p>", to=to, cc=cc))
     assert read(files, tmp_path).reason_counts == {reason: 1}
-    everything = ("followers", "private", "replies", "drafts", "paid")
-    contents = read(files, tmp_path, *everything)
+    contents = read(files, tmp_path, "followers", "private", "replies", "drafts", "paid")
     # A message to named people is never read.
     assert len(contents.records) == (1 if opt_in else 0)
 

@@ -1,4 +1,4 @@
-"""Test posts in other formats than Markdown and HTML."""
+"""Test posts in formats other than Markdown and HTML."""
 
 from __future__ import annotations
 
