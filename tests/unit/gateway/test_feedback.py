@@ -1,4 +1,4 @@
-"""Test which feedback is accepted, to which reader it belongs, and which scores result."""
+"""Test which feedback is accepted, which reader it belongs to, and which scores result."""
 
 from __future__ import annotations
 
@@ -156,11 +156,11 @@ async def test_accepted_feedback_is_on_disk(tmp_path: Path) -> None:
     outbox = Outbox(path, max_scores=1)
     for _ in range(2):
         response = await store_feedback(outbox, READER, encode(thumb="up"))
-        waiting = Outbox(path).get_next_item()
-        assert waiting is not None
-        assert response["scores"] == [{"id": waiting.id, "name": "thumbs"}]
-        assert json.loads(waiting.body)["value"] == 1.0
-        outbox.mark_sent(waiting)
+        item = Outbox(path).get_next_item()
+        assert item is not None
+        assert response["scores"] == [{"id": item.id, "name": "thumbs"}]
+        assert json.loads(item.body)["value"] == 1.0
+        outbox.mark_sent(item)
     await store_feedback(outbox, READER, encode(thumb="down"))
     with pytest.raises(RefusedError, match="not accepted") as caught:
         await store_feedback(outbox, ADMIN, encode(thumb="down"))

@@ -56,11 +56,11 @@ def create_policy(*versions: ModelVersion, **routing: object) -> Policy:
 
 
 def test_the_released_forms_are_written_to_the_file(tmp_path: Path) -> None:
-    versions = FakeRegistry(
+    registry = FakeRegistry(
         {"mara": [make_version(1, "stable")], "ada": [make_version(1, "stable")]}
     )
-    versions.released_checkpoints = frozenset({make_version(1, "stable").checkpoint})
-    built_policy = build_policy(versions, {})
+    registry.released_checkpoints = frozenset({make_version(1, "stable").checkpoint})
+    built_policy = build_policy(registry, {})
     path = tmp_path / "policy.json"
     write_policy(path, built_policy)
 

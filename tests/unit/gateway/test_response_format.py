@@ -169,7 +169,7 @@ def test_a_servers_refusal_is_reported_without_its_address(message: str, reason:
     assert error.found == f"its server does not accept this response_format ({reason})"
 
 
-def test_litellms_model_data_decide_whether_json_is_supported() -> None:
+def test_litellms_model_data_shows_whether_json_is_supported() -> None:
     assert supports_response_format("openai/gpt-4o-mini")
     assert supports_response_format("anthropic/claude-3-5-haiku-latest")
     assert not supports_response_format("openai/gpt-4")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.recipes import import_recipe
-from tests.unit.gateway.recorded_routes import compute_outcomes, read_recorded
+from tests.unit.gateway.recorded_routes import compute_outcomes, read_recorded_outcomes
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
@@ -94,11 +94,11 @@ def test_the_split_changes_each_day_and_with_new_versions() -> None:
 @given(st.floats(0.05, 0.95))
 def test_readers_are_split_by_the_weights(share: float) -> None:
     weights = {"canary": share, "stable": 1 - share}
-    count = Counter(
+    counts = Counter(
         draw_arm(weights, reader=f"{number:x}", day=DAY, versions="3|4") for number in range(2000)
     )
     # Five standard deviations of a binomial count: exceeded about once in a million runs.
-    assert abs(count["canary"] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5 + 1e-9
+    assert abs(counts["canary"] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5 + 1e-9
 
 
 def test_the_propensity_is_the_weight_of_the_chosen_arm() -> None:
@@ -205,8 +205,8 @@ def test_an_answer_in_voice_needs_a_version_released_for_it(is_released: bool) -
     assert fields["kind"] == "tuned"
     assert model_fields(current, "twin/ann@base")["answer"] == "voice"
     assert "kind" not in model_fields(current, "twin/ann@base")
-    named = Policy(authors={"ann": AuthorPolicy(replace(stable, kind="answer_model"))})
-    assert model_fields(replace(current, policy=named), "twin/ann")["kind"] == "answer_model"
+    policy = Policy(authors={"ann": AuthorPolicy(replace(stable, kind="answer_model"))})
+    assert model_fields(replace(current, policy=policy), "twin/ann")["kind"] == "answer_model"
 
 
 def test_a_key_may_use_only_its_aliases() -> None:
@@ -223,7 +223,7 @@ def test_a_key_may_use_only_its_aliases() -> None:
 
 def test_random_requests_get_their_recorded_routes(home: Settings) -> None:
     """`recorded_routes.py` explains how to record the routes after an intended change."""
-    pairs = zip(compute_outcomes(home), read_recorded(), strict=True)
+    pairs = zip(compute_outcomes(home), read_recorded_outcomes(), strict=True)
     for number, (outcome, expected) in enumerate(pairs):
         assert outcome == expected, f"case {number}"
 
@@ -244,4 +244,4 @@ def test_the_documented_recipe_adds_a_rule(
     assert choose(current, named).route == "alias:canary"
     without_servers = replace(current, servers={})
     assert choose(without_servers, batch).route == QUOTES
-    assert list(compute_outcomes(home)) == read_recorded(), "other requests are not affected"
+    assert list(compute_outcomes(home)) == read_recorded_outcomes(), "other routes have changed"
