@@ -38,8 +38,7 @@ def test_a_first_answer_shows_a_quotation_and_its_post() -> None:
         "  “To polish is to *remove*.”",
         "   — On [bold]clocks[/], 2019-10-20",
     ]
-    marked_start = MAX_SHOWN_CHARACTERS + 5
-    text = "x" * (marked_start - 9) + ". Why so? Polish it never."
+    text = "x" * (MAX_SHOWN_CHARACTERS - 4) + ". Why so? Polish it never."
     marked_start = text.index("Polish")
     marked_answer = EndpointAnswer(
         "How?", "", quotes=({"text": text, "title": "On", "marked": [marked_start, len(text)]},)

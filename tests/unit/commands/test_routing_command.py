@@ -139,7 +139,11 @@ def test_a_policy_shows_classes_frontier_and_savings(
     write_author(paid_home, Author("ann", "Ann"))  # another author's answers do not count
     assert run(["routing", "--author", "ann", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == []
-    with closing(State.open(paid_home.state_address)) as state, state.read_transaction() as rows:
-        assert 0.0 < count_routed_answers(rows, "mara", since=month_start()).utilisation <= 1.0
+    with (
+        closing(State.open(paid_home.state_address)) as state,
+        state.read_transaction() as connection,
+    ):
+        counts = count_routed_answers(connection, "mara", since=month_start())
+    assert 0.0 < counts.utilisation <= 1.0
     path.write_bytes(path.read_bytes()[:3000])
     assert "materialize `routing_policy`" in run_routing(capsys, code=1)

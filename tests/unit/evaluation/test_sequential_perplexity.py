@@ -1,4 +1,4 @@
-"""Test when the models stop reading passages. All likelihoods are stored beforehand.
+"""Test when the models stop reading passages. The likelihoods that they need are stored beforehand.
 
 No model folder exists, so a passage without a stored likelihood is an error.
 """

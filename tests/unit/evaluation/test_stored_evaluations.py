@@ -57,7 +57,7 @@ LANGFUSE = {
 
 
 class EvaluatedAuthor:
-    """An author with a registered candidate whose evaluation and verdict tests store."""
+    """An author with a registered candidate; tests store its evaluation and its verdict."""
 
     def __init__(self, home: Settings) -> None:
         state = State.open(home.state_address)

@@ -32,7 +32,7 @@ class RandomJudge:
 
     def __init__(self, generator: np.random.Generator, **detection_rates: float) -> None:
         self._generator = generator
-        self._flagged = (
+        self._flag_rates = (
             {"right": FALSE_ALARM_RATE}
             | dict.fromkeys(SENTENCE_ERROR_KINDS, DETECTION_RATE)
             | detection_rates
@@ -40,7 +40,7 @@ class RandomJudge:
 
     def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         return [
-            float(self._generator.random() > self._flagged[sentence.split()[0]])
+            float(self._generator.random() > self._flag_rates[sentence.split()[0]])
             for sentence, _ in sentences_with_passages
         ]
 
