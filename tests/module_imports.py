@@ -49,12 +49,12 @@ def third_party_imports() -> tuple[Import, ...]:
     """Return every third-party import in the packages of the wheel."""
     files = [path for folder in PACKAGE_FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
     return tuple(
-        record for path in files for record in imports_in(path, str(path.relative_to(ROOT)))
+        record for path in files for record in iter_imports(path, str(path.relative_to(ROOT)))
         if record.top not in PROJECT_PACKAGES
     )  # fmt: skip
 
 
-def imports_in(path: Path, display_path: str) -> Iterator[Import]:
+def iter_imports(path: Path, display_path: str) -> Iterator[Import]:
     """Yield the imports of one source file, without relative and standard-library imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     yield from (

@@ -40,10 +40,10 @@ def serve_models(
 
 def refusal(name: str, *, key: str = "") -> TwinError:
     """Resolve a name that is refused, and return the error, which must name a next step."""
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as excinfo:
         resolve_name(name, key=key)
-    assert raised.value.next_step
-    return raised.value
+    assert excinfo.value.next_step
+    return excinfo.value
 
 
 def write_chat_folder(folder: Path) -> Path:

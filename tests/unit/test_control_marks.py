@@ -150,7 +150,7 @@ def tokenize(tokenizer: Any, *texts: str) -> Iterable[Any]:
 def test_a_training_sample_has_only_the_marks_of_its_turns(
     family: str, tokenizers: dict[str, tuple[Any, Path]]
 ) -> None:
-    """Also true for a row that was rendered in a home without this model."""
+    """This also holds for a row that was rendered in a home without this model."""
     tokenizer, _ = tokenizers[family]
     plain, with_mark = tokenize(tokenizer, "brass", FAMILY_MARKS[family][-1])
     special = set(tokenizer.added_tokens_decoder)

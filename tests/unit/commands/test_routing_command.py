@@ -49,7 +49,7 @@ def run_routing_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any
 
 
 def store_answers(home: Settings, *rows: tuple[str, str, str]) -> None:
-    """Store answers of this month in the ledger, from (route, class, degraded)."""
+    """Store one answer of this month in the ledger for each (route, class, degraded)."""
     state = State.open(home.state_address)
     ledger_tables.open_tables(state)
     with state.transaction() as connection:

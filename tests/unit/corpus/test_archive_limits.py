@@ -48,7 +48,7 @@ def test_the_number_of_members_is_limited(tmp_path: Path) -> None:
 
 
 def convert_to_zip64(path: Path) -> None:
-    """Move the offset and size of the central directory to a zip64 record, as above 4 GiB."""
+    """Move the central directory's offset and size to a zip64 record, as in zips above 4 GiB."""
     content = path.read_bytes()
     end = content.rfind(b"PK\5\6")
     _, _, _, _, count, size, offset, _ = struct.unpack_from("<4s4H2LH", content, end)
@@ -130,10 +130,10 @@ def test_a_member_of_exactly_the_maximum_size_is_read(
             list(archive.pieces("a.csv", max_bytes=99_999))
     with (
         open_archive(path, limits=ArchiveLimits(max_member_bytes=99_999)) as archive,
-        pytest.raises(MemberError, match="too_large") as raised,
+        pytest.raises(MemberError, match="too_large") as excinfo,
     ):
         archive.read("a.csv")
-    assert (raised.value.name, raised.value.reason) == ("a.csv", "too_large")
+    assert (excinfo.value.name, excinfo.value.reason) == ("a.csv", "too_large")
 
 
 def test_reading_stops_exactly_at_the_limit(tmp_path: Path) -> None:

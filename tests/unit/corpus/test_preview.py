@@ -275,10 +275,10 @@ def test_the_json_document_contains_the_counts_and_questions(posts: Path, home: 
 def test_unusable_input_is_rejected_with_advice(name: str, tmp_path: Path, home: Settings) -> None:
     (tmp_path / "empty folder").mkdir()
     (tmp_path / "export.zip").write_bytes(b"PK\x05\x06" + b"\0" * 18)
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as excinfo:
         preview([tmp_path / name], author="A", settings=home)
-    assert name in str(raised.value)
-    assert raised.value.next_step
+    assert name in str(excinfo.value)
+    assert excinfo.value.next_step
 
 
 def test_a_preview_without_usable_posts_has_a_warning(tmp_path: Path, home: Settings) -> None:

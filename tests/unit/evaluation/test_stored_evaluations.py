@@ -241,7 +241,7 @@ def test_measurements_are_decided_reported_stored_and_sent(
     assert author.registry.verdict(CHECKPOINT, GATE_VERSION) == result.verdict
     assert read_evaluation(result.report_path.with_suffix(".json")) == result.evaluation
     assert "Which oil?" in result.report_path.with_name(f"{GATE_VERSION}-answers.md").read_text()
-    # the whole gate sends the answers of a first verdict
+    # the full gate later sends the answers of a first verdict
     assert sent_outcomes == ([] if is_first_verdict else [outcome])
     assert result.experiment == ("" if is_first_verdict else "experiment e1")
 

@@ -238,9 +238,9 @@ async def test_an_internal_error_is_a_500() -> None:
         raise KeyError("ann")
 
     app = PreparationMiddleware(_fail_if_proxied, prepare, _fail_if_logged, _fail_if_logged)
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         await app(create_scope(), receive_nothing, _ignore_message)
-    assert (caught.value.status, caught.value.code) == (500, "gateway_failed")
+    assert (excinfo.value.status, excinfo.value.code) == (500, "gateway_failed")
 
 
 async def _fail_if_proxied(_scope: Any, _receive: Any, _send: Send) -> None:

@@ -58,9 +58,9 @@ def test_an_optional_tool_is_not_converted(choice: str | None) -> None:
     ],
 )
 def test_the_refusal_of_an_unsupported_choice_names_response_format(fields: dict[str, Any]) -> None:
-    with pytest.raises(RefusedError, match="response_format") as caught:
+    with pytest.raises(RefusedError, match="response_format") as excinfo:
         convert_forced_tool(create_body(**fields))
-    assert (caught.value.status, caught.value.param) == (400, "tool_choice")
+    assert (excinfo.value.status, excinfo.value.param) == (400, "tool_choice")
 
 
 def convert_choice(choice: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Test what the guards find, mask and block. bench_guards.py measures them on a planted corpus."""
+"""Test what the guards find, mask and block; `bench_guards.py` measures them on planted values."""
 
 from __future__ import annotations
 

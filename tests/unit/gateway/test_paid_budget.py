@@ -120,7 +120,7 @@ def test_an_empty_stream_costs_its_prompt(budget: PaidBudget) -> None:
 def test_an_implausible_usage_is_replaced_by_an_estimate(
     budget: PaidBudget, *, stream: bool
 ) -> None:
-    """Another tokenizer may count half of the expected tokens, but not a single one."""
+    """Another tokenizer may count half of the expected tokens, but never just one."""
     text = "One drop of a light oil, and no more."
     empty = count_tokens([{"role": "assistant", "content": ""}])
     tokens = count_tokens([{"role": "assistant", "content": text}]) - empty
@@ -184,9 +184,9 @@ def test_a_rate_limited_call_is_free_but_a_timeout_is_not(budget: PaidBudget) ->
 
 def test_the_refusal_names_the_limit_that_is_reached(budget: PaidBudget) -> None:
     limited_key = Key("r", "site", frozenset({"*"}), "poor", "k2", KeyLimits(usd_per_day=0.000_001))
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         reserve_call(budget, key=limited_key)
-    error = caught.value
+    error = excinfo.value
     assert (error.status, error.code) == (429, "paid_budget_used_up")
     assert "the key k2 has a limit" in error.found
     assert "without @paid" in error.next_step
@@ -259,9 +259,9 @@ def test_no_call_is_paid_if_the_account_cannot_be_written(
 ) -> None:
     with State.open(home.state_address).transaction() as connection:
         connection.execute(sa.text("DROP TABLE account_reservations"))
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         reserve_call(budget)
-    assert (caught.value.status, caught.value.code) == (503, "budget_unreadable")
+    assert (excinfo.value.status, excinfo.value.code) == (503, "budget_unreadable")
     assert budget.unavailable_reason(KEY, "ann") == "budget unreadable (OperationalError)"
     assert budget.remaining_budget("ann") is None
 

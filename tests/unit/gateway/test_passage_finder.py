@@ -76,9 +76,9 @@ async def test_retry_after_is_estimated_from_the_time_per_question() -> None:
     finder = create_finder(retriever, max_waiting=8)
     searches = [start_search(finder, str(number)) for number in range(8)]
     finder._mean_seconds = 2.5
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         await start_search(finder, "one more")
-    assert caught.value.retry_after_s == 10
+    assert excinfo.value.retry_after_s == 10
     retriever.may_continue.set()
     await asyncio.gather(*searches)
 

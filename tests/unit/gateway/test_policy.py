@@ -154,9 +154,9 @@ def test_missing_and_invalid_files_raise_different_errors(tmp_path: Path) -> Non
         *('{"schema": 1, "authors": 3}', '{"schema": 1, "authors": {"a": 3}}'),
     ):
         path.write_text(content)
-        with pytest.raises(TwinError, match="materialize `released_model`") as caught:
+        with pytest.raises(TwinError, match="materialize `released_model`") as excinfo:
             read_policy(path)
-        assert not isinstance(caught.value, PolicyMissingError)
+        assert not isinstance(excinfo.value, PolicyMissingError)
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

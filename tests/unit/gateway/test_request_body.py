@@ -35,9 +35,9 @@ def read_body(**fields: Any) -> ChatRequest:
 
 def get_refusal(raw: bytes | dict[str, Any]) -> RefusedError:
     encoded = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         read_question(admit_body(decode_object(encoded)))
-    return caught.value
+    return excinfo.value
 
 
 @pytest.mark.parametrize(

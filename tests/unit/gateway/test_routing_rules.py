@@ -116,33 +116,33 @@ def test_the_propensity_is_the_weight_of_the_chosen_arm() -> None:
     "request_fields", [{"alias": DRAFT}, {"response_format": {"type": "json_object"}}]
 )
 def test_drafts_and_json_are_refused_if_no_server_is_ready(request_fields: dict[str, Any]) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(make_snapshot(policy=make_policy()), replace(make_request(), **request_fields))
-    assert caught.value.status == 503
-    assert "twin status" in caught.value.next_step
+    assert excinfo.value.status == 503
+    assert "twin status" in excinfo.value.next_step
 
 
 @pytest.mark.parametrize("model", ["twin/ann@canary", "twin/ann@paid", "twin/bob@stable"])
 def test_the_refusal_of_an_unknown_alias_lists_the_known_ones(model: str) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(make_snapshot(*ALL_SERVERS, policy=make_policy(canary=False)), make_request(model))
-    assert caught.value.status == 404
-    assert "@base" in caught.value.found
+    assert excinfo.value.status == 404
+    assert "@base" in excinfo.value.found
 
 
 def test_the_refusal_of_an_unknown_author_lists_the_known_ones() -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(make_snapshot("base"), make_request("twin/zoe"))
-    assert caught.value.status == 404
-    assert "twin/ann, twin/bob" in caught.value.found
+    assert excinfo.value.status == 404
+    assert "twin/ann, twin/bob" in excinfo.value.found
 
 
 def test_a_key_is_valid_for_its_authors_only() -> None:
     reader = Key("r", "reader", frozenset({"ann"}), "")
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(make_snapshot("base"), make_request("twin/bob"), reader)
-    assert caught.value.status == 403
-    assert "bob" not in caught.value.found
+    assert excinfo.value.status == 403
+    assert "bob" not in excinfo.value.found
     assert model_names_for_key(make_snapshot("base"), reader) == [
         "twin/ann",
         "twin/ann@base",
@@ -213,10 +213,10 @@ def test_a_key_may_use_only_its_aliases() -> None:
     key = Key("r", "reader", frozenset({"ann"}), "")
     current = make_snapshot(paid=True)
     assert "twin/ann@paid" not in model_names_for_key(current, key)
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(current, make_request("twin/ann@paid"), key)
-    assert (caught.value.status, caught.value.code) == (403, "alias_not_allowed")
-    assert "--alias @paid" in caught.value.next_step
+    assert (excinfo.value.status, excinfo.value.code) == (403, "alias_not_allowed")
+    assert "--alias @paid" in excinfo.value.next_step
     only_paid = replace(key, limits=KeyLimits(frozenset({"paid"})))
     assert model_names_for_key(current, only_paid) == ["twin/ann", "twin/ann@paid"]
 

@@ -52,7 +52,7 @@ def build_post(suffix: str, head: str, fields: Fields) -> bytes:
     Args:
         suffix: one of `SUFFIXES`.
         head: one of `HEADS`.
-        fields: further fields besides the default title, author and date.
+        fields: added to the default title, author and date, or replacing them.
     """
     fields = {"title": TITLE, "author": AUTHOR, "date": DAY, **fields}
     if head == "its own" and suffix in _NATIVE_BUILDERS:

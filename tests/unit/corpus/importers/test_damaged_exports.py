@@ -115,7 +115,7 @@ def _find_lost_posts(
 
 
 def find_faults_of_export(name: str, seed: int, folder: Path) -> list[str]:
-    """Damage an export of an importer, read it, and return what is wrong with the result."""
+    """Damage an importer's export, read it, and return the faults of the result."""
     export = EXPORTS[name]()
     damaged = damage(export, seed)
     path = write_folder(damaged.bodies, folder / str(seed))
@@ -189,7 +189,7 @@ def _find_faults_of_folder(name: str, seed: int, folder: Path) -> list[str]:
         for member, piece in damaged.undamaged
         if piece.mark not in text and member not in rows_with_problems
     ]
-    # A damaged configuration may change the layout, which counts the files that it excludes.
+    # A damaged configuration may change the layout, and files outside the layout are counted.
     skipped = sum(inventory.skipped_counts.values())
     faults = (
         [f"{lost_marks} are lost, but {skipped} are counted"] if len(lost_marks) > skipped else []

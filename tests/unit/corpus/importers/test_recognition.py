@@ -87,9 +87,9 @@ def test_archives_without_an_export_are_rejected_and_pages_are_not(tmp_path: Pat
 def test_a_chat_is_rejected_by_its_file_names(tmp_path: Path) -> None:
     files = {"messages.html": "<html></html>", "css/style.css": ""}
     for source in (write_zip(files, tmp_path / "a.zip"), write_folder(files, tmp_path / "a")):
-        with pytest.raises(TwinError, match="Telegram chat") as raised:
+        with pytest.raises(TwinError, match="Telegram chat") as excinfo:
             find_sources([source], include=frozenset())
-        assert "copy the author's words" in raised.value.next_step
+        assert "copy the author's words" in excinfo.value.next_step
 
 
 def build_writefreely_export() -> Export:

@@ -1,4 +1,4 @@
-"""Test each way in which authors hide a post: it is counted and never imported."""
+"""Test that a hidden post is counted and never imported, for each way to hide a post."""
 
 from __future__ import annotations
 

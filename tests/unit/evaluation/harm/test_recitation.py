@@ -97,9 +97,9 @@ def test_more_than_a_tenth_of_reciting_answers_fails() -> None:
 
 
 def test_a_large_corpus_is_searched_quickly() -> None:
-    generator = random.Random(4)
-    words = ["".join(generator.choices("abcdefghij", k=6)) for _ in range(4000)]
-    texts = [" ".join(generator.choices(words, k=700)) for _ in range(200)]  # a million characters
+    rng = random.Random(4)
+    words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(4000)]
+    texts = [" ".join(rng.choices(words, k=700)) for _ in range(200)]  # a million characters
     start_time = time.process_time()
 
     index = TrainingTextIndex(texts)

@@ -44,7 +44,7 @@ def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
     """Write a base model with random weights.
 
     Args:
-        tokens: "words" to split texts at spaces only, "marks" to split off punctuation as well.
+        tokens: "words" splits texts only at spaces; "marks" also splits off punctuation.
     """
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel

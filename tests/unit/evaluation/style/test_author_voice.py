@@ -28,24 +28,24 @@ DOCUMENTS = [f"d{number // 2}" for number in range(PROMPT_COUNT)]
 Writer = Callable[[random.Random], str]
 
 
-def write_as_author(generator: random.Random) -> str:
-    first, second = generator.sample(OBJECTS, 2)
+def write_as_author(rng: random.Random) -> str:
+    first, second = rng.sample(OBJECTS, 2)
     return f"I fixed the {first}. Took an hour. The {second} can wait; it always does. "
 
 
-def write_as_neighbour(generator: random.Random) -> str:
-    first, second = generator.sample(OBJECTS, 2)
+def write_as_neighbour(rng: random.Random) -> str:
+    first, second = rng.sample(OBJECTS, 2)
     return f"We took the {first} apart, slowly, and then the {second}, and we were glad of it. "
 
 
-def write_as_assistant(generator: random.Random) -> str:
-    first, second = generator.sample(OBJECTS, 2)
+def write_as_assistant(rng: random.Random) -> str:
+    first, second = rng.sample(OBJECTS, 2)
     return f"It is important to note that the {first} and the {second} can be used in many ways: "
 
 
 def write_texts(writer: Writer, seed: int, count: int = PROMPT_COUNT) -> list[str]:
-    generator = random.Random(seed)
-    return ["".join(writer(generator) for _ in range(3)) for _ in range(count)]
+    rng = random.Random(seed)
+    return ["".join(writer(rng) for _ in range(3)) for _ in range(count)]
 
 
 def make_sample(name: str, writer: Writer, seed: int) -> WriterSample:
@@ -128,7 +128,7 @@ def test_another_authors_voice_fails(judges: tuple[VoiceJudge, VoiceJudge]) -> N
 def test_a_voice_must_cover_a_fifth_of_the_distance(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     """One of six answers by the author lifts the voice above the base, but not far enough.
 
-    Five of six answers lift it past a fifth of the distance as well.
+    Five of six answers lift it past a fifth of the distance.
     """
     one_of_six = [
         *write_texts(write_as_assistant, 9, 5 * PROMPT_COUNT // 6),

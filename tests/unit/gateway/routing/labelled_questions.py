@@ -31,7 +31,7 @@ class SampledQuestions:
 
 
 def sample_questions(count: int, *, seed: int, noise: float = 0.2) -> SampledQuestions:
-    """Sample questions of one of two topics, with labels around the topic's gain."""
+    """Sample questions of two topics, with labels around the topic's gain."""
     rng = np.random.default_rng(seed)
     is_hard = rng.random(count) < 0.5
     topic_vectors = np.where(is_hard[:, None], np.eye(8)[0], np.eye(8)[1])
