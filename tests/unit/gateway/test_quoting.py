@@ -87,7 +87,7 @@ def create_quoting_path(
     prose: ProseRelease = RELEASED,
     disclosure: str = "field",
 ) -> RequestPath:
-    """Return a request path with four posts and a quoter, which by default returns one quotation."""
+    """Return a request path with four posts and a quoter that returns one quotation by default."""
     retrieval = FakeRetrieval(POSTS[:1], nearest=POSTS, vector=(1.0,))
     return create_path(
         home,
