@@ -72,19 +72,21 @@ def _walk(
             child_may_fail = may_fail or any(map(_catches, node.handlers))
         if isinstance(node, ast.If) and child in node.body and _is_type_checking(node.test):
             child_may_fail = True
-        at_top = runs_at_import and not isinstance(
+        child_runs_at_import = runs_at_import and not isinstance(
             child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
         )
         location = f"{display_path}:{getattr(child, 'lineno', 0)}"
         if isinstance(child, ast.Import):
             for alias in child.names:
-                yield Import(alias.name, (), location, child_may_fail, at_top)
+                yield Import(alias.name, (), location, child_may_fail, child_runs_at_import)
         elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
             names = tuple(alias.name for alias in child.names)
-            yield Import(child.module, names, location, child_may_fail, at_top)
+            yield Import(child.module, names, location, child_may_fail, child_runs_at_import)
         elif isinstance(child, ast.Call) and (module := _module_of_call(child)):
-            yield Import(module, (), location, child_may_fail, at_top)
-        yield from _walk(child, display_path, may_fail=child_may_fail, runs_at_import=at_top)
+            yield Import(module, (), location, child_may_fail, child_runs_at_import)
+        yield from _walk(
+            child, display_path, may_fail=child_may_fail, runs_at_import=child_runs_at_import
+        )
 
 
 def _module_of_call(call: ast.Call) -> str:

@@ -90,7 +90,9 @@ def test_after_a_quarter_of_a_gate_the_error_is_at_most_half() -> None:
     for name, steps, _, expected in parts:
         estimator.expect(name, steps, step_s=expected)
     durations = [
-        (n, 2.5 * s * rng.uniform(0.6, 1.6)) for n, steps, s, _ in parts for _ in range(steps)
+        (name, 2.5 * step_s * rng.uniform(0.6, 1.6))
+        for name, steps, step_s, _ in parts
+        for _ in range(steps)
     ]
     for done, (name, seconds) in enumerate(durations, start=1):
         estimator.record_steps(name, 1, seconds)
