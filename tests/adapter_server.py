@@ -72,7 +72,7 @@ class BaseWithAdapters:
         return {name: path for name, (_, path) in self.loaded.items()}
 
     def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer a request greedily, with log-probabilities before the penalty, as in vLLM."""
+        """Answer with greedy decoding; as in vLLM, log-probabilities ignore the penalty."""
         import torch
 
         tokenizer = self.tokenizer
@@ -197,8 +197,8 @@ def create_app(adapters: BaseWithAdapters, *, key: str, updatable: bool) -> Any:
 
 
 @contextmanager
-def serving(adapters: Any, *, key: str = "", updatable: bool = True) -> Iterator[str]:
-    """Serve the adapters on a free port, in a thread; yields the URL, which ends in `/v1`."""
+def serve_adapters(adapters: Any, *, key: str = "", updatable: bool = True) -> Iterator[str]:
+    """Serve the adapters on a free port, in a thread, and yield the URL, which ends in `/v1`."""
     import uvicorn
 
     app = create_app(adapters, key=key, updatable=updatable)

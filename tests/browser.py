@@ -17,7 +17,7 @@ BROWSER = next(
 
 @contextmanager
 def launch_browser() -> Iterator[Any]:
-    """Launch headless Chromium; yields Playwright's browser."""
+    """Launch headless Chromium and yield Playwright's browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:

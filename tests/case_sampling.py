@@ -28,7 +28,7 @@ def choose_seed() -> str:
     return os.environ.setdefault(SEED_VARIABLE, str(secrets.randbelow(1_000_000)))
 
 
-def list_unselected(items: Iterable[pytest.Item], seed: str) -> set[str]:
+def find_deselected(items: Iterable[pytest.Item], seed: str) -> set[str]:
     """Return the node ids that a short check deselects.
 
     Raises:

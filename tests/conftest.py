@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.case_sampling import choose_seed, list_unselected
+from tests.case_sampling import choose_seed, find_deselected
 from tests.scratch import put_temporary_files_in_memory
 from twin_resources.settings import Settings, load_settings
 
@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the cases that a short check did not draw."""
     if is_short(config):
-        deselected = list_unselected(items, choose_seed())
+        deselected = find_deselected(items, choose_seed())
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in deselected])
         items[:] = [item for item in items if item.nodeid not in deselected]
 

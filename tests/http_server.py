@@ -41,7 +41,7 @@ class Response:
 
 @contextmanager
 def http_server(respond: Callable[[Request], Response]) -> Generator[str]:
-    """Serve a function's responses on a free loopback port; yields the URL, without a path."""
+    """Serve a function's responses on a free loopback port, and yield the URL without a path."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -49,17 +49,17 @@ def third_party_imports() -> tuple[Import, ...]:
     """Return every third-party import in the packages of the wheel."""
     files = [path for folder in PACKAGE_FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
     return tuple(
-        found for path in files for found in imports_in(path, str(path.relative_to(ROOT)))
-        if found.top not in PROJECT_PACKAGES
+        record for path in files for record in iter_imports(path, str(path.relative_to(ROOT)))
+        if record.top not in PROJECT_PACKAGES
     )  # fmt: skip
 
 
-def imports_in(path: Path, display_path: str) -> Iterator[Import]:
+def iter_imports(path: Path, display_path: str) -> Iterator[Import]:
     """Yield the imports of one source file, without relative and standard-library imports."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     yield from (
-        found for found in _walk(tree, display_path, may_fail=False, runs_at_import=True)
-        if found.top not in sys.stdlib_module_names
+        record for record in _walk(tree, display_path, may_fail=False, runs_at_import=True)
+        if record.top not in sys.stdlib_module_names
     )  # fmt: skip
 
 
@@ -67,24 +67,26 @@ def _walk(
     node: ast.AST, display_path: str, *, may_fail: bool, runs_at_import: bool
 ) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        inside = may_fail
+        child_may_fail = may_fail
         if isinstance(node, ast.Try) and child in node.body:
-            inside = may_fail or any(map(_catches, node.handlers))
+            child_may_fail = may_fail or any(map(_catches, node.handlers))
         if isinstance(node, ast.If) and child in node.body and _is_type_checking(node.test):
-            inside = True
-        at_top = runs_at_import and not isinstance(
+            child_may_fail = True
+        child_runs_at_import = runs_at_import and not isinstance(
             child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
         )
         location = f"{display_path}:{getattr(child, 'lineno', 0)}"
         if isinstance(child, ast.Import):
             for alias in child.names:
-                yield Import(alias.name, (), location, inside, at_top)
+                yield Import(alias.name, (), location, child_may_fail, child_runs_at_import)
         elif isinstance(child, ast.ImportFrom) and child.module and not child.level:
             names = tuple(alias.name for alias in child.names)
-            yield Import(child.module, names, location, inside, at_top)
+            yield Import(child.module, names, location, child_may_fail, child_runs_at_import)
         elif isinstance(child, ast.Call) and (module := _module_of_call(child)):
-            yield Import(module, (), location, inside, at_top)
-        yield from _walk(child, display_path, may_fail=inside, runs_at_import=at_top)
+            yield Import(module, (), location, child_may_fail, child_runs_at_import)
+        yield from _walk(
+            child, display_path, may_fail=child_may_fail, runs_at_import=child_runs_at_import
+        )
 
 
 def _module_of_call(call: ast.Call) -> str:

@@ -54,7 +54,7 @@ def postgresql() -> Iterator[sa.URL]:
 
 @contextmanager
 def running_server(folder: Path) -> Iterator[sa.URL]:
-    """Run a server until the block ends; yields its URL.
+    """Run a server until the block ends, and yield its URL.
 
     Args:
         folder: contains PostgreSQL's binaries.
@@ -86,7 +86,7 @@ def postgresql_url(postgresql: sa.URL) -> Iterator[str]:
 
 @contextmanager
 def new_database(server: sa.URL) -> Iterator[str]:
-    """Create an empty database, which is dropped after the block; yields its URL."""
+    """Create an empty database, yield its URL, and drop the database after the block."""
     name = f"t{uuid.uuid4().hex[:12]}"
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

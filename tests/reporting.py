@@ -24,11 +24,11 @@ import pytest
 
 from tests.case_sampling import SEED_VARIABLE, choose_seed
 
-# What a machine may lack. A test names it, then after a colon what would provide it.
+# What a machine may lack. A skip reason begins with this; after a colon it names what provides it.
 KNOWN_SKIPS = (
     "extra `formats` not installed",  # posts in formats other than Markdown; the check has it
     "extra `bench` not installed",  # TRL; the check has it
-    "extra `clickhouse` not installed",  # 180 MB of a database; the long check has it
+    "extra `clickhouse` not installed",  # a database of 180 MB; the long check has it
     "extra `clients` not installed",  # third-party clients of the endpoint; the check has it
     "no npm:",
     "shared data absent:",

@@ -33,7 +33,7 @@ def available_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
 
 
 def has_room(folder: Path, *, needed_bytes: int = NEEDED_BYTES) -> bool:
-    """Return whether folder and memory have so many free bytes, and the folder allows execution."""
+    """Return whether folder and memory have that much space and the folder allows execution."""
     if not os.access(folder, os.W_OK):
         return False
     stats = os.statvfs(folder)

@@ -47,7 +47,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(path: Path, *, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount a small file system at `path`; skips the test where this user cannot mount."""
+    """Mount a small file system at `path`, or skip the test if this user cannot mount."""
     if not sys.platform.startswith("linux") or not shutil.which("mount"):
         pytest.skip("no mounts: a small disk needs Linux and mount")
     path.mkdir(parents=True)

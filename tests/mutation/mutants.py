@@ -50,7 +50,7 @@ AREAS = {
     "registry": (
         "twin_resources/registry/*.py",
         "unit/registry/test_*.py unit/gateway/test_{policy,live_config}.py "
-        "unit/test_{answer_forms,release_in_words}.py unit/chat/test_trace_pages.py "
+        "unit/test_{answer_forms,release_description}.py unit/chat/test_trace_pages.py "
         "graph/state/test_{registry,empty_store_check}.py graph/commands/test_history*.py "
         "graph/notifications/test_*.py graph/serving/test_released_model.py "
         "graph/release/test_trial.py graph/commands/test_authors_command.py "

@@ -24,7 +24,7 @@ from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE_KEY
 def serve_models(
     *ids: str, key: str = "", status: int = 200, body: bytes | None = None
 ) -> Iterator[str]:
-    """Serve only a list of models, in OpenAI's format; yields the URL, which ends in `/v1`."""
+    """Serve only a list of models, in OpenAI's format, and yield the URL, which ends in `/v1`."""
 
     def respond(request: Request) -> Response:
         is_authorized = request.headers.get("authorization") == f"Bearer {key}"
@@ -39,11 +39,11 @@ def serve_models(
 
 
 def refusal(name: str, *, key: str = "") -> TwinError:
-    """Resolve a name that is refused, and return the error, which must advise a next step."""
-    with pytest.raises(TwinError) as raised:
+    """Resolve a name that is refused, and return the error, which must name a next step."""
+    with pytest.raises(TwinError) as excinfo:
         resolve_name(name, key=key)
-    assert raised.value.next_step
-    return raised.value
+    assert excinfo.value.next_step
+    return excinfo.value
 
 
 def write_chat_folder(folder: Path) -> Path:

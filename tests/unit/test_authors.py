@@ -79,10 +79,10 @@ def test_the_error_for_a_missing_or_broken_file_has_advice(home: Settings) -> No
 def test_an_invalid_value_is_named(home: Settings, content: bytes, message: str) -> None:
     home.authors_dir.mkdir(parents=True)
     (home.authors_dir / "ann.toml").write_bytes(content)
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as excinfo:
         read_author(home, "ann")
-    assert message in str(raised.value)
-    assert "ann.toml" in str(raised.value)
+    assert message in str(excinfo.value)
+    assert "ann.toml" in str(excinfo.value)
 
 
 def test_an_integer_temperature_is_accepted(home: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.case_sampling import list_unselected
+from tests.case_sampling import find_deselected
 
 pytest_plugins = ("pytester",)
 FILE = """
@@ -36,9 +36,9 @@ def test_each_seed_draws_the_given_number_of_cases_per_name(pytester: pytest.Pyt
     assert len(items) == 13
     ever_selected: set[str] = set()
     for seed in map(str, range(40)):
-        unselected = list_unselected(items, seed)
-        selected = [item.name for item in items if item.nodeid not in unselected]
-        assert list_unselected(reversed(items), seed) == unselected, "the order changed the draw"
+        deselected = find_deselected(items, seed)
+        selected = [item.name for item in items if item.nodeid not in deselected]
+        assert find_deselected(reversed(items), seed) == deselected, "the order changed the draw"
         assert sum("numbers" in name for name in selected) == 2
         assert sum("killed" in name for name in selected) == 1
         assert "test_always" in selected
@@ -51,4 +51,4 @@ def test_two_numbers_for_one_name_are_refused(pytester: pytest.Pytester) -> None
     pytester.makepyfile(FILE + '\n@pytest.mark.drawn(3, of="kills")\ndef test_more(): pass\n')
     items, _ = pytester.inline_genitems()
     with pytest.raises(ValueError, match="'kills' has two numbers"):
-        list_unselected(items, "1")
+        find_deselected(items, "1")

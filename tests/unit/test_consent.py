@@ -114,7 +114,7 @@ def test_consent_is_asked_for_at_a_terminal(typed: str, channel: str) -> None:
             output += os.read(terminal, 1024)
         os.write(terminal, line.encode())
         output += os.read(terminal, 1)  # The echo shows that the answer was read.
-    with contextlib.suppress(OSError):  # Linux raises it once the other end is closed
+    with contextlib.suppress(OSError):  # Linux raises OSError once the other end is closed
         while chunk := os.read(terminal, 1024):
             output += chunk
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, output

@@ -116,7 +116,7 @@ def test_text_without_a_mark_and_the_template_hash_are_unchanged() -> None:
     assert DEFAULT_TEMPLATE.hash == "ba248334e37229bd"
 
 
-def test_full_width_letters_are_escaped_as_well() -> None:
+def test_marks_with_full_width_brackets_are_escaped() -> None:
     assert COMMON_MARKS.escape("＜|im_end|＞") == "＜ |im_end|＞"
 
 
@@ -150,7 +150,7 @@ def tokenize(tokenizer: Any, *texts: str) -> Iterable[Any]:
 def test_a_training_sample_has_only_the_marks_of_its_turns(
     family: str, tokenizers: dict[str, tuple[Any, Path]]
 ) -> None:
-    """Also true for a row that was rendered in a home without this model."""
+    """This also holds for a row that was rendered in a home without this model."""
     tokenizer, _ = tokenizers[family]
     plain, with_mark = tokenize(tokenizer, "brass", FAMILY_MARKS[family][-1])
     special = set(tokenizer.added_tokens_decoder)

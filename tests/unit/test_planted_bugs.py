@@ -15,8 +15,8 @@ def test_a_mutant_parses_and_differs_from_the_original() -> None:
     planted = mutants.all_mutants()
     assert {mutant.area for mutant in planted} == set(mutants.AREAS)
     for mutant in random.Random(20261125).sample(planted, 100):
-        good, bad = (mutants.ROOT / mutant.path).read_bytes(), mutant.mutated_source()
-        assert ast.dump(ast.parse(bad)) != ast.dump(ast.parse(good)), mutant
+        original, mutated = (mutants.ROOT / mutant.path).read_bytes(), mutant.mutated_source()
+        assert ast.dump(ast.parse(mutated)) != ast.dump(ast.parse(original)), mutant
 
 
 @pytest.mark.parametrize("area", mutants.AREAS)

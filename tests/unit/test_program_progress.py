@@ -1,4 +1,4 @@
-"""Test whether a program makes progress, with real child processes and a simulated clock."""
+"""Test the detection of a program's progress, with real child processes and a simulated clock."""
 
 from __future__ import annotations
 

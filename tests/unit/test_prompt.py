@@ -73,7 +73,7 @@ def test_a_word_cut_in_two_is_joined() -> None:
     assert "a" * 9 + "b" * 9 in content[1]["content"]
 
 
-def test_no_passages_give_no_heading() -> None:
+def test_a_prompt_without_passages_has_no_heading() -> None:
     content = render(DEFAULT_TEMPLATE, author_name="Ada", question="Why?")[1]["content"]
     assert content == "Question: Why?"
 

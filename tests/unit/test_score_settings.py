@@ -100,10 +100,10 @@ def test_the_error_names_the_mistake_and_the_valid_values(
     home: Settings, entry: str, message: str
 ) -> None:
     write_author_text(home, f"[scores]\n{entry}\n")
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as excinfo:
         read_author(home, "ann")
-    assert message in raised.value.found
-    assert "ann.toml" in raised.value.found
+    assert message in excinfo.value.found
+    assert "ann.toml" in excinfo.value.found
 
 
 def test_scores_that_are_not_a_table_are_refused(home: Settings) -> None:

@@ -63,9 +63,9 @@ def test_hosts_that_share_a_home_create_no_keys_of_their_own(home: Settings) -> 
     "secret", ["a few letters", "a" * 31, ",".join("abc" * 40 for _ in range(3))]
 )
 def test_short_secrets_and_more_than_two_are_refused(home: Settings, secret: str) -> None:
-    with pytest.raises(TwinError, match="TWIN_HOME_SECRET") as raised:
+    with pytest.raises(TwinError, match="TWIN_HOME_SECRET") as excinfo:
         load_secrets(home.model_copy(update={"home_secret": secret}))
-    assert secret not in str(raised.value)
+    assert secret not in str(excinfo.value)
 
 
 def test_paid_route_needs_model_and_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_paid_route_needs_model_and_budget(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_settings().has_paid_route
 
 
-def test_a_training_has_at_least_one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_has_at_least_one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "0")
     with pytest.raises(ValidationError, match="train_ranks"):
         load_settings()
@@ -94,9 +94,9 @@ def test_a_removed_setting_is_refused_with_an_instruction(
     monkeypatch.setenv(name, "")
     load_settings()
     monkeypatch.setenv(name, "0.1")
-    with pytest.raises(TwinError, match=name) as refused:
+    with pytest.raises(TwinError, match=name) as excinfo:
         load_settings()
-    assert refused.value.next_step == REMOVED_SETTINGS[name]
+    assert excinfo.value.next_step == REMOVED_SETTINGS[name]
     assert name.removeprefix("TWIN_").lower() not in Settings.model_fields.keys() - CONSTANTS
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tests.graph.corpus.conftest import RESOURCES, SLUG, get_metadata
-from tests.unit.corpus.packing import write_folder, write_zip
+from tests.unit.corpus.export_files import write_folder, write_zip
 from tests.unit.corpus.sample_exports import (
     EXPORTS,
     LINKEDIN,

@@ -16,7 +16,7 @@ from twin_cli.commands.progress_display import ProgressDisplay
 from tests.graph.corpus.conftest import RESOURCES, SLUG, get_metadata
 from tests.graph.corpus.test_exports import build_feed
 from tests.http_server import Request, Response, http_server
-from tests.unit.corpus.packing import write_folder
+from tests.unit.corpus.export_files import write_folder
 from tests.unit.corpus.sample_exports import SENTENCE
 from twin_assets.corpus.preview import preview
 from twin_assets.corpus.raw_posts import raw_posts

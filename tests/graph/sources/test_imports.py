@@ -10,7 +10,7 @@ import pytest
 
 from tests.graph.sources.conftest import Bucket
 from tests.http_server import Request, Response, http_server
-from tests.unit.corpus.packing import write_zip
+from tests.unit.corpus.export_files import write_zip
 from tests.unit.corpus.sample_exports import LINKEDIN, RECORD_COUNTS, SENTENCE
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.raw_posts_import import (

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapter_server import BaseWithAdapters, serving
+from tests.adapter_server import BaseWithAdapters, serve_adapters
 from tests.live.evaluation.conftest import GOOD_STEPS, GateHome
 from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS
 from twin_assets.evaluation.gate import GATE_VERSION
@@ -66,7 +66,7 @@ def server(
 ) -> Iterator[BaseWithAdapters]:
     """Run an external server that the home's environment configures."""
     adapters = BaseWithAdapters(tiny_base, str(tiny_base), "bfloat16")
-    with serving(adapters, key="sk-there") as url:
+    with serve_adapters(adapters, key="sk-there") as url:
         monkeypatch.setenv("TWIN_MODEL_SERVER_URL", url)
         monkeypatch.setenv("TWIN_MODEL_SERVER_KEY", "sk-there")
         monkeypatch.setenv("TWIN_MODEL_SERVER_PRECISION", "bf16")

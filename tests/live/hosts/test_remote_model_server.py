@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapter_server import BaseWithAdapters, serving
+from tests.adapter_server import BaseWithAdapters, serve_adapters
 from tests.live.hosts.host import MODELS, Host
 from tests.live.hosts.test_two_hosts import add_version, prepare_host
 from twin_resources.models.serving.loaded_adapters import AdapterServer
@@ -54,7 +54,7 @@ def hosts(
     training_host = Host(tmp_path / "trains", shared)
     prepare_host(training_host, monkeypatch)
     adapters = BaseWithAdapters(training_host.folder / "tiny", "tiny", "float32")
-    with serving(adapters, key="") as url:
+    with serve_adapters(adapters, key="") as url:
         home = str(tmp_path / "serves" / "home")
         environment = shared | {"TWIN_MODEL_SERVER_URL": url, "TWIN_MODEL_SERVER_HOME": home}
         serving_host, judging_host = (

@@ -11,7 +11,7 @@ from zlib import crc32
 import httpx
 import pytest
 
-from tests.adapter_server import BaseWithAdapters, serving
+from tests.adapter_server import BaseWithAdapters, serve_adapters
 from tests.live.serving.conftest import make_adapter
 from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.model_versions import register_version
@@ -39,7 +39,7 @@ def base(tmp_path: Path, smollm2: Path) -> Path:
 @pytest.fixture
 def server(base: Path) -> Iterator[tuple[str, BaseWithAdapters]]:
     adapters = BaseWithAdapters(base, "tiny", "float32")
-    with serving(adapters, key="") as url:
+    with serve_adapters(adapters, key="") as url:
         yield url, adapters
 
 

@@ -27,7 +27,7 @@ def find_marks(html: str) -> list[str]:
 
 
 def test_the_quoted_words_are_marked_in_the_passage() -> None:
-    """Both offsets count characters of the document, the quote's and the passage's."""
+    """The offsets of the quote and of the passage count characters of the document."""
     quote = QUOTE | {"start": 1017, "end": 1031}
     html = render(sources=[SOURCE | {"text": TEXT, "start": 1000}], quotes=[quote])
     assert find_marks(html) == ["Two drops run."]

@@ -52,14 +52,14 @@ def test_a_context_may_name_its_home(folder: Path) -> None:
 
 def test_an_unknown_context_names_the_known_ones(folder: Path) -> None:
     write_context(folder, "")
-    with pytest.raises(TwinError) as refusal:
+    with pytest.raises(TwinError) as excinfo:
         apply_context("staging")
-    assert "the contexts are: prod" in refusal.value.found
+    assert "the contexts are: prod" in excinfo.value.found
 
 
 def test_a_context_that_others_can_read_is_refused(folder: Path) -> None:
     write_context(folder, "TWIN_HOME_SECRET=x\n", mode=0o644)
-    with pytest.raises(TwinError) as refusal:
+    with pytest.raises(TwinError) as excinfo:
         apply_context("prod")
-    assert refusal.value.next_step == f"chmod 600 {folder}/prod.env"
+    assert excinfo.value.next_step == f"chmod 600 {folder}/prod.env"
     assert "TWIN_HOME_SECRET" not in os.environ

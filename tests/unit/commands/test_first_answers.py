@@ -1,4 +1,4 @@
-"""Test the choice of the first answers that `twin up` shows."""
+"""Test which first answers `twin up` shows, and when it lists their sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test `twin logs`: the ends of logs, following a rotated log, and the list of logs."""
+"""Test `twin logs`: the last lines of a log, following a rotated log, and the list of logs."""
 
 from __future__ import annotations
 

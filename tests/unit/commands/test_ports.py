@@ -43,11 +43,11 @@ def test_a_default_port_in_use_is_replaced_by_a_free_port(occupied_port: int) ->
 
 
 def test_a_requested_port_in_use_is_refused_and_its_holder_named(occupied_port: int) -> None:
-    with pytest.raises(TwinError) as error:
+    with pytest.raises(TwinError) as excinfo:
         choose_ports({"gateway": occupied_port}, host=HOST, requested_services=["gateway"])
-    assert str(occupied_port) in error.value.tried
-    assert "in use by" in error.value.found
-    assert "--gateway-port" in error.value.next_step
+    assert str(occupied_port) in excinfo.value.tried
+    assert "in use by" in excinfo.value.found
+    assert "--gateway-port" in excinfo.value.next_step
 
 
 def test_two_services_never_get_the_same_port() -> None:

@@ -38,8 +38,7 @@ def test_a_first_answer_shows_a_quotation_and_its_post() -> None:
         "  “To polish is to *remove*.”",
         "   — On [bold]clocks[/], 2019-10-20",
     ]
-    marked_start = MAX_SHOWN_CHARACTERS + 5
-    text = "x" * (marked_start - 9) + ". Why so? Polish it never."
+    text = "x" * (MAX_SHOWN_CHARACTERS - 4) + ". Why so? Polish it never."
     marked_start = text.index("Polish")
     marked_answer = EndpointAnswer(
         "How?", "", quotes=({"text": text, "title": "On", "marked": [marked_start, len(text)]},)
@@ -151,11 +150,11 @@ def test_waits_are_reported_at_intervals_until_the_last_stage_ends(
             bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=62)
             wait_until(lambda: "fine tuned checkpoint" in output.getvalue())
         display.finish()
-        text_at_the_end = output.getvalue()
+        final_text = output.getvalue()
         time.sleep(0.5)
-    lines = [line for line in text_at_the_end.splitlines() if "fine tuned checkpoint" in line]
+    lines = [line for line in final_text.splitlines() if "fine tuned checkpoint" in line]
     assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, about 1:0\d left", lines[0])
-    assert output.getvalue() == text_at_the_end, "a line was printed after the last stage"
+    assert output.getvalue() == final_text, "a line was printed after the last stage"
 
 
 def test_the_interval_of_wait_reports_in_a_log_doubles(

@@ -1,4 +1,4 @@
-"""Test which obstacle `twin retrain` names, and when it refuses at once."""
+"""Test which obstacle `twin retrain` names, and when it refuses to start."""
 
 from __future__ import annotations
 

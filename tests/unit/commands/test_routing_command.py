@@ -49,7 +49,7 @@ def run_routing_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any
 
 
 def store_answers(home: Settings, *rows: tuple[str, str, str]) -> None:
-    """Store answers of this month in the ledger, from (route, class, degraded)."""
+    """Store one answer of this month in the ledger for each (route, class, degraded)."""
     state = State.open(home.state_address)
     ledger_tables.open_tables(state)
     with state.transaction() as connection:
@@ -139,7 +139,11 @@ def test_a_policy_shows_classes_frontier_and_savings(
     write_author(paid_home, Author("ann", "Ann"))  # another author's answers do not count
     assert run(["routing", "--author", "ann", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == []
-    with closing(State.open(paid_home.state_address)) as state, state.read_transaction() as rows:
-        assert 0.0 < count_routed_answers(rows, "mara", since=month_start()).utilisation <= 1.0
+    with (
+        closing(State.open(paid_home.state_address)) as state,
+        state.read_transaction() as connection,
+    ):
+        counts = count_routed_answers(connection, "mara", since=month_start())
+    assert 0.0 < counts.utilisation <= 1.0
     path.write_bytes(path.read_bytes()[:3000])
     assert "materialize `routing_policy`" in run_routing(capsys, code=1)

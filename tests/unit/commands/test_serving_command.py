@@ -1,4 +1,4 @@
-"""Test that with `twin serve`, a program replaces the command and gets only its own settings."""
+"""Test that `twin serve` replaces itself with a program, which gets only its own settings."""
 
 from __future__ import annotations
 

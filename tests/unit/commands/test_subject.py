@@ -47,9 +47,9 @@ def test_an_author_is_created_from_a_folder_and_a_name(
 def test_a_missing_folder_is_refused_with_the_nearest_existing_one(
     home: Settings, tmp_path: Path
 ) -> None:
-    with pytest.raises(TwinError) as error:
+    with pytest.raises(TwinError) as excinfo:
         choose_subject(home, tmp_path / "blog" / "posts", name="X")
-    assert str(tmp_path) in error.value.found
+    assert str(tmp_path) in excinfo.value.found
 
 
 def test_posts_without_an_author_are_refused(home: Settings, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.unit.corpus.packing import Files, write_folder
+from tests.unit.corpus.export_files import Files, write_folder
 
 
 class GitRepository:

@@ -6,7 +6,7 @@ parsers. No file is the export of a real person.
 
 from __future__ import annotations
 
-from tests.unit.corpus.packing import Files
+from tests.unit.corpus.export_files import Files
 
 SENTENCE = "The old clock on the wall has a story that nobody in the workshop can tell any more."
 
@@ -67,7 +67,7 @@ MALFORMED_LINKEDIN_SKIPS = LINKEDIN_SKIPS | {"malformed_row": 2, "torn": 1, "emp
 def build_medium_page(
     body: str, *, title: str = "On clocks", subtitle: str = "A subtitle", published: str = ""
 ) -> str:
-    """A story as Medium exports it; without `published` it is a draft."""
+    """Return a story as Medium exports it; without `published`, it is a draft."""
     summary = f'<section data-field="subtitle" class="p-summary">\n{subtitle}\n</section>'
     date = f'<time class="dt-published" datetime="{published}">a day</time>'
     author_link = '<a href="https://medium.com/@ada" class="p-author h-card">Ada Lovelace</a>'

@@ -1,4 +1,4 @@
-"""Test that unsafe members and bombs in archives are rejected, and everything else is read."""
+"""Test that unsafe members of archives and zip bombs are rejected, and everything else is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.unit.corpus.packing import Files, write_folder, write_tar, write_zip
+from tests.unit.corpus.export_files import Files, write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MemberError
 from twin_resources.errors import TwinError
@@ -50,17 +50,17 @@ def test_folders_zips_and_tars_give_the_same_archive(
     assert path not in {Path(file.path) for file in psutil.Process().open_files()}
 
 
-BAD_NAMES = ("../evil.csv", "/etc/evil.csv", "a/../../evil.csv", "..\\evil.csv", "C:\\evil.csv")
+UNSAFE_NAMES = ("../evil.csv", "/etc/evil.csv", "a/../../evil.csv", "..\\evil.csv", "C:\\evil.csv")
 
 
 def test_unsafe_names_are_rejected_and_counted(tmp_path: Path) -> None:
     for archive_path in (
-        write_zip(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.zip"),
-        write_tar(dict.fromkeys(BAD_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.tgz"),
+        write_zip(dict.fromkeys(UNSAFE_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.zip"),
+        write_tar(dict.fromkeys(UNSAFE_NAMES, "x") | {"good.csv": "y"}, tmp_path / "a.tgz"),
     ):
         with open_archive(archive_path) as archive:
             assert archive.names() == ("good.csv",)
-            assert archive.rejection_counts == {"unsafe_name": len(BAD_NAMES)}
+            assert archive.rejection_counts == {"unsafe_name": len(UNSAFE_NAMES)}
 
 
 def test_links_and_devices_in_a_tar_are_rejected(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_zip_bomb_is_not_expanded_in_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
-def test_a_tar_bomb_is_rejected_before_it_is_walked(tmp_path: Path) -> None:
+def test_a_tar_bomb_is_rejected_before_its_members_are_listed(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "bomb.tgz", "wb") as stream:
         stream.write(build_tar_member("bomb.csv", size=64 << 20).tobuf())
         stream.write(bytes(64 << 20))
@@ -155,21 +155,21 @@ def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> Non
 
 def test_a_truncated_tar_is_rejected(tmp_path: Path) -> None:
     """If it were read as a shorter archive, the posts of missing members would count as deleted."""
-    body = {f"{n}.csv": "x" * 2000 for n in range(3)}
+    files = {f"{n}.csv": "x" * 2000 for n in range(3)}
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for name, text in body.items():
+        for name, text in files.items():
             tar.addfile(build_tar_member(name, size=len(text)), io.BytesIO(text.encode()))
     content = (tmp_path / "a.tar").read_bytes()
     for length in (3000, 5120 + 100, 2 * 2560):
         (tmp_path / "cut.tar").write_bytes(content[:length])
         with pytest.raises(TwinError):
             open_archive(tmp_path / "cut.tar")
-    empty = content[:5120] + tarfile.TarInfo("last.csv").tobuf() + bytes(1024)
-    (tmp_path / "cut.tar").write_bytes(empty)
+    with_empty_member = content[:5120] + tarfile.TarInfo("last.csv").tobuf() + bytes(1024)
+    (tmp_path / "cut.tar").write_bytes(with_empty_member)
     with open_archive(tmp_path / "cut.tar") as archive:
         assert archive.names() == ("0.csv", "1.csv", "last.csv")
     # Only the end of the archive follows the broken header.
-    (tmp_path / "cut.tar").write_bytes(empty[:5130] + b"?" + empty[5131:])
+    (tmp_path / "cut.tar").write_bytes(with_empty_member[:5130] + b"?" + with_empty_member[5131:])
     with pytest.raises(TwinError, match="is incomplete"):
         open_archive(tmp_path / "cut.tar")
     gzipped = gzip.compress(content)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.packing import Files, write_folder, write_tar, write_zip
+from tests.unit.corpus.export_files import Files, write_folder, write_tar, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import MIN_RATIO_BYTES, ArchiveLimits, MemberError
 from twin_assets.corpus.importers.zip_and_tar import (
@@ -48,7 +48,7 @@ def test_the_number_of_members_is_limited(tmp_path: Path) -> None:
 
 
 def convert_to_zip64(path: Path) -> None:
-    """Move the offset and size of the central directory to a zip64 record, as above 4 GiB."""
+    """Move the central directory's offset and size to a zip64 record, as in zips above 4 GiB."""
     content = path.read_bytes()
     end = content.rfind(b"PK\5\6")
     _, _, _, _, count, size, offset, _ = struct.unpack_from("<4s4H2LH", content, end)
@@ -130,10 +130,10 @@ def test_a_member_of_exactly_the_maximum_size_is_read(
             list(archive.pieces("a.csv", max_bytes=99_999))
     with (
         open_archive(path, limits=ArchiveLimits(max_member_bytes=99_999)) as archive,
-        pytest.raises(MemberError, match="too_large") as raised,
+        pytest.raises(MemberError, match="too_large") as excinfo,
     ):
         archive.read("a.csv")
-    assert (raised.value.name, raised.value.reason) == ("a.csv", "too_large")
+    assert (excinfo.value.name, excinfo.value.reason) == ("a.csv", "too_large")
 
 
 def test_reading_stops_exactly_at_the_limit(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_the_head_and_both_ends_of_a_member_are_read(tmp_path: Path) -> None:
         assert archive.first_and_last_bytes("a.csv") == b"a" * PIECE
 
 
-def test_names_are_normalised_and_hidden_files_omitted(tmp_path: Path) -> None:
+def test_names_are_normalized_and_hidden_files_omitted(tmp_path: Path) -> None:
     names = (
         *("./a.csv", "b\\c.csv", "Cafe\u0301/d.csv", ".git/x.csv", "e/.hidden.csv"),
         *("__MACOSX/f.csv", "g//h.csv", "a.csv", "x__MACOSX/i.csv"),

@@ -1,4 +1,4 @@
-"""Test that platform buttons and repeated lines are removed, and the author's words kept."""
+"""Test that platform buttons and repeated lines are removed, and the author's words are kept."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_authors_lines_are_not_platform_lines(line: str) -> None:
         assert remove_platform_lines(text) == text
 
 
-def test_code_is_never_touched() -> None:
+def test_code_is_not_changed() -> None:
     text = "A page:\n\n```html\nShare\nSubscribe now\n```"
     assert remove_platform_lines(text) == text
 
@@ -111,7 +111,7 @@ def test_a_line_under_every_post_is_removed() -> None:
         assert remove_repeated_lines(f"{FOOTER}\n\n{text}", repeated) == text
 
 
-def test_fewer_posts_than_five_repeat_nothing() -> None:
+def test_no_line_counts_as_repeated_in_fewer_than_five_posts() -> None:
     texts = [f"{text}\n\n{FOOTER}" for text in build_distinct_posts(MIN_POSTS - 1)]
     assert find_repeated_hashes(texts) == frozenset()
 
@@ -133,7 +133,7 @@ def test_lines_with_different_numbers_are_different_lines() -> None:
     assert find_repeated_hashes(texts) == frozenset()
 
 
-def test_copies_of_one_post_repeat_nothing() -> None:
+def test_no_line_counts_as_repeated_in_copies_of_one_post() -> None:
     texts = [build_distinct_posts(1)[0]] * 6 + build_distinct_posts(8)[2:]
     assert find_repeated_hashes(texts) == frozenset()
 
@@ -183,7 +183,7 @@ def test_repeated_code_and_tables_stay() -> None:
     assert find_repeated_hashes(texts) == frozenset()
 
 
-def test_a_footer_of_many_lines_is_removed_from_its_end() -> None:
+def test_a_footer_of_many_lines_is_removed_completely() -> None:
     """The footer is longer than the number of last lines that are compared."""
     footer = "\n\n".join(
         f"{word} to Bern it is then" for word in ("On", "Off", "Up", "Down", "Home")
@@ -193,7 +193,7 @@ def test_a_footer_of_many_lines_is_removed_from_its_end() -> None:
     assert [remove_repeated_lines(text, repeated) for text in texts] == build_distinct_posts(16)
 
 
-def test_a_post_with_less_than_a_quarter_of_its_own_is_a_copy() -> None:
+def test_a_post_with_less_than_a_quarter_of_new_text_is_a_copy() -> None:
     """Ten reposts of a post do not count as ten posts with a common footer."""
     post = "\n\n".join(build_distinct_posts(4))
     reposts = [f"Again, for the {n}th time{' now' * n}:\n\n{post}" for n in range(10)]

@@ -156,9 +156,9 @@ def test_posts_of_a_source_are_kept_by_byline(
     counts: dict[str, int], author: str, kept_count: int, handles: list[str], unclaimed: list[str]
 ) -> None:
     """The cleaning and the claim, which share no code, agree."""
-    names = [byline for byline, count in counts.items() for _ in range(count)]
+    bylines = [byline for byline, count in counts.items() for _ in range(count)]
     rows = pl.DataFrame(
-        {"source_id": [str(n) for n in range(len(names))], "source": "blog", "byline": names}
+        {"source_id": [str(n) for n in range(len(bylines))], "source": "blog", "byline": bylines}
     )
     dropped = find_foreign_posts(rows, [author])
     assert rows.height - dropped.height == kept_count

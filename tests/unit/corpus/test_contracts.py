@@ -55,7 +55,7 @@ def test_rows_are_split_without_loss() -> None:
     assert any(rule.startswith("parts|") for rule in rules["d"])
 
 
-def test_good_rows_are_not_quarantined() -> None:
+def test_valid_rows_are_not_quarantined() -> None:
     assert split_rows(build_clocks(VALID_ROW), Clocks)[1].height == 0
     assert split_rows(build_clocks(), Clocks)[1].schema == build_quarantine_columns(Clocks)
 

@@ -46,7 +46,7 @@ def measure_documents(
     return document_claims.measure(documents, sources)
 
 
-def test_a_clean_document_keeps_all_claims() -> None:
+def test_all_claims_hold_for_a_clean_document() -> None:
     frame = measure_documents(TEXT)
     assert document_claims.check_platform_boilerplate(frame).holds
     assert document_claims.check_personal_data(frame).holds
@@ -82,7 +82,7 @@ def test_a_remaining_address_breaks_the_claim() -> None:
     assert claim.counts == {"documents": 1, "pieces": 1}
 
 
-def test_dropped_documents_break_nothing() -> None:
+def test_dropped_documents_break_no_claim() -> None:
     frame = measure_documents("Subscribe now", "ann.lee@clockmail.ch", kept=False)
     assert document_claims.check_platform_boilerplate(frame).holds
     assert document_claims.check_personal_data(frame).holds
@@ -109,7 +109,7 @@ def test_an_unmarked_quotation_breaks_the_claim(source: str, markup: str) -> Non
     assert claim.counts == {"documents": 1, "quotations": 2, "unmarked": 1}
 
 
-def test_a_quotation_that_was_taken_out_breaks_nothing() -> None:
+def test_a_removed_quotation_breaks_no_claim() -> None:
     assert document_claims.check_quotations(
         measure_documents(TEXT, source=f"{TEXT}\n\n> {QUOTED}")
     ).holds
@@ -177,7 +177,7 @@ def test_a_kept_post_by_another_author_breaks_the_claim() -> None:
     assert find_violations(*rows, ("Bo Ek", True)) == {"3.md"}
 
 
-def test_a_handle_of_most_posts_is_the_authors_own() -> None:
+def test_a_handle_on_most_posts_is_the_authors_own() -> None:
     handles = [("anniebuildsclocks", True)] * 3
     assert find_violations(*handles, ("Bo Ek", True)) == {"3.md"}
 

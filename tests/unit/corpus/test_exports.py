@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.packing import write_folder, write_zip
+from tests.unit.corpus.export_files import write_folder, write_zip
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import (
     IMPORTERS,

@@ -418,7 +418,7 @@ OTHER_JEKYLL_DEFAULTS = {
 
 
 def list_outcomes(path: Path) -> list[str]:
-    """Return `draft`, the visibility, or the reason why it is not read, for each post."""
+    """Return for each post `draft`, its visibility, or the reason why it is not read."""
     outcomes: list[str] = []
     folder = scan_source(path)
     for file in folder.posts:

@@ -8,10 +8,10 @@ from lxml import etree
 from twin_assets.corpus.html_markdown import tree_to_markdown
 
 
-def render(html: str, *, codes: tuple[str, ...] = ()) -> str:
+def render(html: str, *, code_blocks: tuple[str, ...] = ()) -> str:
     parser = etree.HTMLParser(encoding="utf-8")
     tree = etree.fromstring(f"<html><body>{html}</body></html>".encode(), parser)
-    return tree_to_markdown(tree, code_blocks=codes)
+    return tree_to_markdown(tree, code_blocks=code_blocks)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_html_becomes_markdown(html: str, markdown: str) -> None:
 
 def test_code_replaces_its_placeholder() -> None:
     html = "<ul><li>a twincodeblock0end b</li></ul><p>twincodeblock1end twincodeblock7end</p>"
-    assert render(html, codes=("```\nx\n```", "```\ny\n```")) == (
+    assert render(html, code_blocks=("```\nx\n```", "```\ny\n```")) == (
         "- a\n\n  ```\n  x\n  ```\n\n  b\n\n```\ny\n```\n\ntwincodeblock7end"
     )
 

@@ -1,4 +1,4 @@
-"""Test copies of a text: the choice of bands, planted pairs, and the copy that is kept."""
+"""Test copies of a text: candidate rates, recall and precision on planted pairs, the kept copy."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from twin_assets.corpus.shingles import jaccard
 VOCABULARY = [f"word{number}" for number in range(3000)]
 
 
-def draw_words(generator: random.Random, count: int) -> list[str]:
-    return generator.choices(VOCABULARY, k=count)
+def draw_words(rng: random.Random, count: int) -> list[str]:
+    return rng.choices(VOCABULARY, k=count)
 
 
-def edit_words(words: list[str], generator: random.Random, *, share: float) -> list[str]:
+def edit_words(words: list[str], rng: random.Random, *, share: float) -> list[str]:
     """Return a copy with a share of its words changed or dropped, and a different ending."""
     copy: list[str] = []
     for word in words:
-        chance = generator.random()
+        chance = rng.random()
         if chance < share / 2:
-            copy.append(generator.choice(VOCABULARY))
+            copy.append(rng.choice(VOCABULARY))
         elif chance > share:
             copy.append(word)
-    return copy + draw_words(generator, generator.randrange(1 + len(words) // 10))
+    return copy + draw_words(rng, rng.randrange(1 + len(words) // 10))
 
 
 def build_bodies(texts: dict[str, str]) -> pl.DataFrame:
@@ -58,32 +58,28 @@ def build_bodies(texts: dict[str, str]) -> pl.DataFrame:
 
 def test_the_candidate_rate_follows_the_formula() -> None:
     """Of 400 pairs of sets with a Jaccard similarity of one third, 26 % share a band."""
-    generator = random.Random(5)
+    rng = random.Random(5)
     sets: dict[str, frozenset[int]] = {}
     for number in range(400):
-        elements = [generator.getrandbits(60) for _ in range(200)]
+        elements = [rng.getrandbits(60) for _ in range(200)]
         sets[f"{number}a"] = frozenset(elements[:150])
-        sets[f"{number}b"] = frozenset(
-            [*elements[75:150], *elements[150:], generator.getrandbits(60)]
-        )
-    exact = jaccard(sets["0a"], sets["0b"])
+        sets[f"{number}b"] = frozenset([*elements[75:150], *elements[150:], rng.getrandbits(60)])
+    similarity = jaccard(sets["0a"], sets["0b"])
     candidates = find_candidate_pairs(
         dict(zip(sets, compute_minhash_bands(list(sets.values())), strict=True))
     )
     rate = sum((f"{number}a", f"{number}b") in candidates for number in range(400)) / 400
-    assert rate == pytest.approx(1 - (1 - exact**ROWS_PER_BAND) ** BAND_COUNT, abs=0.08)
+    assert rate == pytest.approx(1 - (1 - similarity**ROWS_PER_BAND) ** BAND_COUNT, abs=0.08)
 
 
 def test_planted_copies_are_found_and_nothing_else() -> None:
-    """Of 600 edited pairs, recall is at least .95 from .65 on, and precision is at least .99."""
-    generator = random.Random(7)
+    """For 600 edited pairs and a similarity of .65, recall is at least .95 and precision .99."""
+    rng = random.Random(7)
     texts: dict[str, str] = {}
     for number in range(600):
-        words = draw_words(generator, generator.randrange(30, 400))
+        words = draw_words(rng, rng.randrange(30, 400))
         texts[f"{number:03}a"] = " ".join(words)
-        texts[f"{number:03}b"] = " ".join(
-            edit_words(words, generator, share=generator.uniform(0.0, 0.2))
-        )
+        texts[f"{number:03}b"] = " ".join(edit_words(words, rng, share=rng.uniform(0.0, 0.2)))
     sets = {name: compute_document_shingles(text) for name, text in texts.items()}
     true_pairs = {
         (f"{number:03}a", f"{number:03}b")
@@ -98,17 +94,15 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
         if name < copy["other_id"]
     }
     assert len(true_pairs) > 150
-    assert (
-        600 - len(true_pairs) > 150
-    )  # The other copies are edited so much that they are below .65.
+    assert 600 - len(true_pairs) > 150, "too few copies are edited to a similarity below .65"
     assert len(found_pairs & true_pairs) / len(true_pairs) >= 0.95
     assert len(found_pairs & true_pairs) / len(found_pairs) >= 0.99
     assert similar.schema == SIMILARITY_SCHEMA
 
 
 def test_a_pair_is_attributed_to_the_new_document() -> None:
-    generator = random.Random(3)
-    texts = {name: " ".join(draw_words(generator, 100)) for name in "abc"}
+    rng = random.Random(3)
+    texts = {name: " ".join(draw_words(rng, 100)) for name in "abc"}
     texts["d"] = texts["b"] + " and a few more words"
     stored = compare_bodies(build_bodies({name: texts[name] for name in "abc"}))
 
@@ -161,22 +155,20 @@ def test_the_longest_copy_is_kept_and_the_older_of_equal_ones() -> None:
 
 def test_no_two_kept_posts_of_a_chain_are_similar() -> None:
     """Every dropped post is similar to the kept post that replaces it."""
-    generator = random.Random(11)
+    rng = random.Random(11)
     for _ in range(50):
         names = [f"d{number}" for number in range(8)]
-        copies = {name: (-generator.randrange(5), generator.random()) for name in names}
+        copies = {name: (-rng.randrange(5), rng.random()) for name in names}
         pairs = {
-            pair: generator.uniform(0.65, 1)
-            for pair in combinations(names, 2)
-            if generator.random() < 0.3
+            pair: rng.uniform(0.65, 1) for pair in combinations(names, 2) if rng.random() < 0.3
         }
         replacements = collapse_copies(copies, pairs)
         kept = [name for name in names if name not in replacements]
         assert not [pair for pair in combinations(kept, 2) if pair in pairs]
-        for copy, richer in replacements.items():
-            assert richer in kept
-            assert tuple(sorted((copy, richer))) in pairs
-            assert copies[richer][0] <= copies[copy][0]
+        for copy, kept_copy in replacements.items():
+            assert kept_copy in kept
+            assert tuple(sorted((copy, kept_copy))) in pairs
+            assert copies[kept_copy][0] <= copies[copy][0]
 
 
 def test_candidates_below_the_threshold_are_not_copies() -> None:

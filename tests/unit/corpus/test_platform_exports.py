@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.packing import Files, write_zip
+from tests.unit.corpus.export_files import Files, write_zip
 from tests.unit.corpus.sample_exports import (
     EXPORTS,
     LINKEDIN,

@@ -114,9 +114,9 @@ def test_an_unknown_zone_is_utc() -> None:
     ],
 )
 def test_unreadable_posts_have_a_reason(body: bytes, reason: str) -> None:
-    with pytest.raises(UnreadablePostError) as raised:
+    with pytest.raises(UnreadablePostError) as excinfo:
         read_post(body, source_id="a.md")
-    assert raised.value.reason == reason
+    assert excinfo.value.reason == reason
 
 
 def test_an_xml_declaration_does_not_stop_an_html_post() -> None:

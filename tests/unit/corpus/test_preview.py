@@ -15,7 +15,7 @@ from rich.console import Console
 from twin_cli.commands.preview_report import preview_exit_code, show_preview
 from twin_cli.commands.progress_display import ProgressDisplay
 
-from tests.unit.corpus.packing import write_zip
+from tests.unit.corpus.export_files import write_zip
 from tests.unit.corpus.sample_exports import EXPORTS, RECORD_COUNTS, SKIP_COUNTS
 from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.corpus_tables import RawPosts, column_types
@@ -34,8 +34,8 @@ VERBS = ("mend", "paint", "carry", "hide", "polish", "weigh", "sell", "draw", "s
 THINGS = ("clock", "lamp", "boat", "chair", "spoon", "kettle", "ladder", "bridge", "mirror")
 
 
-def write_sentences(seed: int) -> str:
-    """Write eight sentences that differ by seed, so that no two posts are near-duplicates."""
+def build_sentences(seed: int) -> str:
+    """Build eight sentences that differ by seed, so that no two posts are near-duplicates."""
     choose = random.Random(seed).choice
     return " ".join(
         f"We {choose(VERBS)} the {choose(THINGS)} and then {choose(VERBS)} a "
@@ -44,8 +44,8 @@ def write_sentences(seed: int) -> str:
     )
 
 
-def print_preview(result: Preview) -> str:
-    """Return the output of the command."""
+def render_preview(result: Preview) -> str:
+    """Return the text that the command prints."""
     output = io.StringIO()
     show_preview(ProgressDisplay(Console(file=output, width=1000), verbose=True), result)
     return output.getvalue()
@@ -60,7 +60,7 @@ def posts(tmp_path: Path) -> Path:
         (2002, "Why do lamps go out?"),
         (2003, "Notes"),
     ):
-        text = f"---\ntitle: {title}\n---\n\n{title} {write_sentences(year)}\n"
+        text = f"---\ntitle: {title}\n---\n\n{title} {build_sentences(year)}\n"
         (folder / f"{year}-01-01-{year}.md").write_text(text)
     (folder / "2004-01-01-short.md").write_text("Too short.")
     (folder / "2004-01-02-latin.md").write_bytes(b"\xff\xfe\x00")
@@ -69,11 +69,11 @@ def posts(tmp_path: Path) -> Path:
 
 
 def test_old_encodings_are_converted_and_counted(posts: Path, home: Settings) -> None:
-    text = f"---\ntitle: Über Größe\n---\n\nEin schöner Tag für die Mühle. {write_sentences(7)}\n"
+    text = f"---\ntitle: Über Größe\n---\n\nEin schöner Tag für die Mühle. {build_sentences(7)}\n"
     (posts / "_posts" / "2005-01-01-old.md").write_bytes(text.encode("cp1252"))
     result = preview([posts], author="José", settings=home)
     assert (result.kept, result.converted) == (4, {"windows-1252": 1})
-    assert "converted 1 post from windows-1252 to UTF-8" in print_preview(result)
+    assert "converted 1 post from windows-1252 to UTF-8" in render_preview(result)
 
 
 def test_a_dropped_file_is_named_with_advice(posts: Path, home: Settings) -> None:
@@ -83,7 +83,7 @@ def test_a_dropped_file_is_named_with_advice(posts: Path, home: Settings) -> Non
     assert result.named["not_utf8"] == ["_posts/2004-01-02-latin.md"]
     assert result.named["too_short"][-1] == "2 more"
     assert len(result.named["too_short"]) == 4
-    text = print_preview(result)
+    text = render_preview(result)
     assert "dropped 1: not utf8 (_posts/2004-01-02-latin.md); save it as UTF-8" in text
 
 
@@ -102,19 +102,19 @@ def test_every_reason_to_drop_a_file_has_advice() -> None:
 
 def test_hidden_posts_are_counted_and_named(posts: Path, home: Settings) -> None:
     for name, line in (("a", "private: true"), ("b", "status: Draft"), ("c", "keep_secret: yes")):
-        text = f"---\n{line}\n---\n{write_sentences(4)}\n"
+        text = f"---\n{line}\n---\n{build_sentences(4)}\n"
         (posts / "_posts" / f"2007-01-01-{name}.md").write_text(text)
     result = preview([posts], author="José", settings=home)
     assert (result.kept, result.found) == (3, 8)
     assert result.named["private"] == ["_posts/2007-01-01-a.md"]
     assert result.named["draft"] == ["_posts/2007-01-01-b.md"]
-    text = print_preview(result)
+    text = render_preview(result)
     assert "dropped 1: private (_posts/2007-01-01-a.md); add --include private" in text
     assert "dropped 1: held back by keep secret (_posts/2007-01-01-c.md); its front" in text
 
 
 def test_ambiguous_dates_are_reported(posts: Path, home: Settings) -> None:
-    text = f"---\ndate: 03/05/2007\n---\n{write_sentences(4)}\n"
+    text = f"---\ndate: 03/05/2007\n---\n{build_sentences(4)}\n"
     (posts / "_posts" / "2007-01-01-a.md").write_text(text)
     result = preview([posts], author="José", settings=home)
     [warning] = [warning for warning in result.warnings if "an ambiguous date" in warning]
@@ -124,11 +124,11 @@ def test_ambiguous_dates_are_reported(posts: Path, home: Settings) -> None:
 
 def test_skipping_more_text_than_is_read_fails(posts: Path, home: Settings) -> None:
     for number in range(4):
-        (posts / f"page-{number}.md").write_text(write_sentences(number))
+        (posts / f"page-{number}.md").write_text(build_sentences(number))
     result = preview([posts], author="José", settings=home)
     assert (result.unread, result.mostly_unread, preview_exit_code(result)) == (4, False, 0)
     for number in range(4, 9):
-        (posts / f"a {number}.tex").write_text(write_sentences(number))
+        (posts / f"a {number}.tex").write_text(build_sentences(number))
         (posts / f"picture {number}.png").write_bytes(b"a picture holds no text")
     result = preview([posts], author="José", settings=home)
     assert (result.unread, result.mostly_unread, preview_exit_code(result)) == (9, True, 3)
@@ -138,12 +138,12 @@ def test_skipping_more_text_than_is_read_fails(posts: Path, home: Settings) -> N
 
 def test_templates_are_not_posts(tmp_path: Path, home: Settings) -> None:
     for number in range(3):
-        (tmp_path / f"{number}.md").write_text(write_sentences(number))
+        (tmp_path / f"{number}.md").write_text(build_sentences(number))
     (tmp_path / "base.html").write_text("{% extends 'x' %}<p>Words {{ title }}</p>")
     (tmp_path / "daily.md").write_text("# <% tp.date.now() %>\n\nWords to be written.\n")
     (tmp_path / "new.md").write_text("---\ntitle: {{ title }}\ndate: {{ date }}\n---\nWords.\n")
     (tmp_path / "about.html").write_text(
-        "<p>Write <code>{% extends %}</code>.</p>" + write_sentences(7)
+        "<p>Write <code>{% extends %}</code>.</p>" + build_sentences(7)
     )
     (tmp_path / "Templates").mkdir()
     (tmp_path / "Templates" / "a.md").write_text("Words that come each day.\n")
@@ -167,7 +167,7 @@ def test_the_preview_counts_posts_and_words(posts: Path, home: Settings) -> None
     assert result.warnings == []
     assert result.changes is None
     assert list(home.home.iterdir()) == []  # Nothing was written.
-    text = print_preview(result)
+    text = render_preview(result)
     for part in ("5 posts found, 3 usable", "dropped 1: not utf8", "2001-01-01 to 2003-01-01"):
         assert part in text
 
@@ -226,7 +226,7 @@ def test_a_post_that_breaks_a_claim_is_counted_and_named(posts: Path, home: Sett
     """The post contains a share menu in flat text, which cleaning does not remove."""
     menu = "Send this on Copy the link Facebook E-mail Mastodon Print"
     (posts / "_posts" / "2007-01-01-menu.md").write_text(
-        f"{write_sentences(8)} {menu} {write_sentences(9)}"
+        f"{build_sentences(8)} {menu} {build_sentences(9)}"
     )
     result = preview([posts], author="José", settings=home)
     reason = "breaks_no_platform_boilerplate_left"
@@ -256,8 +256,8 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
     )
     folder = posts / "_posts"
     (folder / "2001-01-01-2001.md").unlink()
-    (folder / "2002-01-01-2002.md").write_text(f"# Edited\n\n{write_sentences(0)}")
-    (folder / "2006-01-01-new.md").write_text(f"# New\n\nNew! {write_sentences(6)}")
+    (folder / "2002-01-01-2002.md").write_text(f"# Edited\n\n{build_sentences(0)}")
+    (folder / "2006-01-01-new.md").write_text(f"# New\n\nNew! {build_sentences(6)}")
     result = preview([posts], author="José", settings=home)
     assert result.changes == {"added": 1, "edited": 1, "deleted": 1}
     assert result.found == 5
@@ -275,13 +275,13 @@ def test_the_json_document_contains_the_counts_and_questions(posts: Path, home: 
 def test_unusable_input_is_rejected_with_advice(name: str, tmp_path: Path, home: Settings) -> None:
     (tmp_path / "empty folder").mkdir()
     (tmp_path / "export.zip").write_bytes(b"PK\x05\x06" + b"\0" * 18)
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as excinfo:
         preview([tmp_path / name], author="A", settings=home)
-    assert name in str(raised.value)
-    assert raised.value.next_step
+    assert name in str(excinfo.value)
+    assert excinfo.value.next_step
 
 
-def test_a_preview_without_posts_is_an_error(tmp_path: Path, home: Settings) -> None:
+def test_a_preview_without_usable_posts_has_a_warning(tmp_path: Path, home: Settings) -> None:
     (tmp_path / "a.md").write_text("Short.")
     result = preview([tmp_path], author="A", settings=home)
     assert (result.found, result.kept, result.accepted.questions) == (1, 0, [])

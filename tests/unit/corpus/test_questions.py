@@ -74,7 +74,7 @@ def test_names_keep_their_capitals() -> None:
     assert to_sentence_case("C++ std::regex in C", text="") == "C++ std::regex in C"
 
 
-TYPES = {
+SCHEMA = {
     "title": pl.String,
     "text": pl.String,
     "words": pl.Int64,
@@ -93,7 +93,7 @@ def build_documents(*titles: str, words: int = 100) -> pl.DataFrame:
             "source_id": [f"{n}.md" for n in range(len(titles))],
             "published_at": [datetime(2000 + n, 1, 1, tzinfo=UTC) for n in range(len(titles))],
         },
-        schema={**TYPES, "published_at": pl.Datetime("us", "UTC")},
+        schema={**SCHEMA, "published_at": pl.Datetime("us", "UTC")},
     )
 
 

@@ -22,9 +22,9 @@ def read(text: str, *, source_id: str = "_posts/2020-01-01-a.md", site: Site = J
 
 
 def read_rejection(text: str, *, site: Site = JEKYLL) -> str:
-    with pytest.raises(UnreadablePostError) as raised:
+    with pytest.raises(UnreadablePostError) as excinfo:
         read(text, site=site)
-    return raised.value.reason
+    return excinfo.value.reason
 
 
 def build_site(layout: str, **files: str) -> Site:

@@ -1,4 +1,4 @@
-"""Test finding quotations in a source, and texts that contain their words."""
+"""Test which quotations are found in a source, and which of them a text contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test that Liquid and shortcodes are removed, and quoted code and the author's words kept."""
+"""Test that Liquid tags and shortcodes are removed, and quoted code and other words are kept."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_shortcodes_are_removed(source: str, resolved: str) -> None:
     assert remove_shortcodes(source) == resolved
 
 
-def test_html_becomes_elements_instead_of_fences() -> None:
+def test_quoted_code_in_html_becomes_elements_instead_of_fences() -> None:
     assert remove_liquid("<p>`{{ a }}`</p>\n\n    {{ b }}", markup="html") == "<p>``</p>\n\n    "
     quoted = remove_liquid("<p>{% raw %}{{ a }}{% endraw %}</p>", markup="html")
     assert quoted == "<p><code>{{ a }}</code></p>"
@@ -135,14 +135,14 @@ def test_no_word_outside_templates_is_lost(text: str, markup: str) -> None:
         "{% highlight a %}",
     ],
 )
-def test_time_is_in_proportion_to_the_text(piece: str) -> None:
+def test_time_is_linear_in_the_length(piece: str) -> None:
     for resolve in (remove_liquid, remove_shortcodes):
         start_s = time.process_time()
         resolve(piece * (500_000 // len(piece)) + "{% x %}{{< x >}}")
         assert time.process_time() - start_s < 5
 
 
-def test_the_shared_posts_lose_no_words(shared_posts: Path) -> None:
+def test_only_shared_posts_with_tags_are_changed(shared_posts: Path) -> None:
     changed_count = 0
     for path in sorted((shared_posts / "skeeto" / "_posts").iterdir()):
         text = path.read_text(encoding="utf-8")

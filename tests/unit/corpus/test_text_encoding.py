@@ -1,4 +1,4 @@
-"""Test that encodings older than UTF-8 are recognised by their letters and converted."""
+"""Test that encodings other than UTF-8 are recognized by their letters and converted."""
 
 from __future__ import annotations
 

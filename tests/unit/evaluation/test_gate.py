@@ -51,8 +51,8 @@ from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY
 from twin_resources.registry.moves import GateClaim, Verdict, describe_refusal, prose_release
 
 
-def interval(value: float, reach: float = 0.02) -> Interval:
-    return Interval(value, value - reach, value + reach)
+def interval(value: float, half_width: float = 0.02) -> Interval:
+    return Interval(value, value - half_width, value + half_width)
 
 
 VOICE = VoiceComparison(

@@ -30,8 +30,8 @@ BROKEN = [
 
 
 def draw_shares(author: str, model: str, question_count: int) -> list[list[float]]:
-    generator = random.Random(f"{author} {model} {question_count}")
-    return [generator.choices(SHARES[author][model], k=question_count) for _ in range(DRAW_COUNT)]
+    rng = random.Random(f"{author} {model} {question_count}")
+    return [rng.choices(SHARES[author][model], k=question_count) for _ in range(DRAW_COUNT)]
 
 
 def decide_in_steps(shares: list[float]) -> tuple[bool, int]:

@@ -67,7 +67,7 @@ def test_finished_parts_correct_the_estimates_of_later_ones(
     report = json.loads(lines[-1].removeprefix("progress "))
     assert (report["step"], report["steps"]) == (10, 30)
     assert report["eta_s"] == 20 * 4
-    progress.expect("answers", 5, step_s=1.0)  # fewer answers decided it
+    progress.expect("answers", 5, step_s=1.0)  # fewer answers are needed after all
     now[0] += 4.0
     progress.make_step_recorder("answers")(1)
     report = json.loads(lines[-1].removeprefix("progress "))

@@ -1,6 +1,7 @@
-"""Test when the models stop reading passages. All likelihoods are stored beforehand.
+"""Test when the models stop reading passages.
 
-No model folder exists, so a passage without a stored likelihood is an error.
+The likelihoods that they need are stored beforehand. No model folder exists, so a passage without a
+stored likelihood is an error.
 """
 
 from __future__ import annotations
@@ -45,10 +46,10 @@ BEST = EvaluatedModel("v1", "v", BASE.base_folder, Path("/nowhere/v1"))
 
 
 def make_passages(count: int, *, prefix: str = "p") -> tuple[TokenizedSample, ...]:
-    generator = random.Random(prefix)
+    rng = random.Random(prefix)
     samples: list[TokenizedSample] = []
     for number in range(count):
-        tokens = (*(generator.randrange(9000) for _ in range(100)), number)
+        tokens = (*(rng.randrange(9000) for _ in range(100)), number)
         samples.append(
             TokenizedSample(f"{prefix}{number}", f"{prefix}/d{number}", tokens, 20, len(tokens))
         )
@@ -103,10 +104,10 @@ class StoredLikelihoods:
     def _draw_likelihood(
         self, model: EvaluatedModel, samples: list[TokenizedSample]
     ) -> AnswerLikelihood:
-        generator = random.Random(model.name)
+        rng = random.Random(model.name)
         gain = self.gains.get(model.name, 0.0)
         tokens = [sample.answer_tokens - 1 for sample in samples]
-        nats = [count * (3.0 - gain + generator.gauss(0.0, self.noise)) for count in tokens]
+        nats = [count * (3.0 - gain + rng.gauss(0.0, self.noise)) for count in tokens]
         return AnswerLikelihood(tuple(nats), tuple(tokens))
 
 
@@ -243,11 +244,11 @@ def test_several_looks_keep_the_error_rate_of_one(
     """Count the claims that a candidate equal to its base meets by chance."""
     # cached, because drawing the resamples takes most of the time
     monkeypatch.setattr(bootstrap, "resample_weights", functools.cache(bootstrap.resample_weights))
-    generator = np.random.default_rng(7)
+    rng = np.random.default_rng(7)
     win_count, run_count = 0, 1000
     for _ in range(run_count):
-        tokens = generator.integers(60, 180, 90)
-        nats = tokens * generator.normal(0.0, 0.15, 90)
+        tokens = rng.integers(60, 180, 90)
+        nats = tokens * rng.normal(0.0, 0.15, 90)
         counts = tuple(int(count) for count in tokens)
         candidate, base = (
             AnswerLikelihood(tuple(nats), counts),

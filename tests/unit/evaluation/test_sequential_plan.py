@@ -281,7 +281,7 @@ def test_all_of_a_few_questions_are_asked(samples: pl.DataFrame, judges: Judges)
 def ask_for_first_verdict(
     prompts: PromptSet, judges: Judges, candidate: FakeModel, base: FakeModel
 ) -> AnsweredPrompts:
-    """Ask as for a first verdict: with the topic judge only, without posts and instructions."""
+    """Ask the questions of a first verdict: only the topic judge, no posts and no instructions."""
     topic_only = replace(judges, voice=None, voice_vs_people=None)
     asked_prompts = replace(prompts, with_posts=range(0), instructions=range(0))
     return ask_in_test_plan(
@@ -458,11 +458,11 @@ def test_questions_about_one_post_are_one_observation() -> None:
 
 def test_chance_decides_no_more_often_than_the_level() -> None:
     """A thousand candidates equal their base; each is tested after 30, 35, … 100 questions."""
-    generator = random.Random(11)
+    rng = random.Random(11)
     win_count = 0
     for _ in range(1000):
-        base = [generator.betavariate(0.5, 1.5) for _ in range(100)]
-        candidate = [generator.betavariate(0.5, 1.5) for _ in range(100)]
+        base = [rng.betavariate(0.5, 1.5) for _ in range(100)]
+        candidate = [rng.betavariate(0.5, 1.5) for _ in range(100)]
         documents = [str(number) for number in range(100)]
         win_count += any(
             decide_early(

@@ -59,7 +59,7 @@ LANGFUSE = {
 
 
 class EvaluatedAuthor:
-    """An author with a registered candidate whose evaluation and verdict tests store."""
+    """An author with a registered candidate; tests store its evaluation and its verdict."""
 
     def __init__(self, home: Settings) -> None:
         state = State.open(home.state_address)
@@ -243,7 +243,7 @@ def test_measurements_are_decided_reported_stored_and_sent(
     assert author.registry.verdict(CHECKPOINT, GATE_VERSION) == result.verdict
     assert read_evaluation(result.report_path.with_suffix(".json")) == result.evaluation
     assert "Which oil?" in result.report_path.with_name(f"{GATE_VERSION}-answers.md").read_text()
-    # the whole gate sends the answers of a first verdict
+    # the full gate later sends the answers of a first verdict
     assert sent_outcomes == ([] if is_first_verdict else [outcome])
     assert result.experiment == ("" if is_first_verdict else "experiment e1")
 

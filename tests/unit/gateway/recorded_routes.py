@@ -1,8 +1,8 @@
 """Generate random questions and gateway states, and record the route of each.
 
 `test_routing_rules.py` compares the recorded outcomes with the current code. After an intended
-change of the routing, `python -m tests.unit.gateway.recorded_routes` writes the file again. Read
-the difference before you commit it.
+change to the routing, run `python -m tests.unit.gateway.recorded_routes` to write the file again.
+Read the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from tests.unit.gateway.exchanges import (
     create_path,
     served_version,
 )
-from tests.unit.gateway.routing.labelled_questions import PAID as PRICED
-from tests.unit.gateway.routing.labelled_questions import fitted_policy, sample_questions
+from tests.unit.gateway.routing.labelled_questions import PAID, fitted_policy, sample_questions
 from tests.unit.gateway.test_question_routing import EASY, HARD
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
@@ -44,7 +43,7 @@ from twin_resources.router.pacing import RemainingBudget
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 from twin_resources.settings import Settings, load_settings
 
-RECORDED = Path(__file__).with_name("recorded_routes.json")
+RECORDED_ROUTES = Path(__file__).with_name("recorded_routes.json")
 CASE_COUNT = 1200
 QUESTIONS = ("Why does brass age?", "How do I oil a clock?", "Clocks!", "Why does politics pay?")
 FLAG_FIELDS = ("checkpoint", "engine", "is_tuned", "is_elsewhere", "provider")
@@ -56,8 +55,8 @@ class Case:
     """One question and the state of the gateway that receives it.
 
     Attributes:
-        late_problem: the problem of the paid model that the caller of `prepare` reports.
-        paid_problem: the problem that the budget reports.
+        late_problem: the problem of the paid model that the caller of `prepare` passes.
+        paid_problem: the problem of the paid model that the budget reports.
     """
 
     chat_request: ChatRequest
@@ -118,7 +117,7 @@ def _random_case(rng: random.Random) -> Case:
         late_problem="" if is_drawn(0.9) else "budget used up",
         paid_problem="budget used up" if is_drawn(0.3) and snapshot.has_paid_route else "",
         paid_supports_json=is_drawn(0.5),
-        paid_model=PRICED.model if is_drawn(0.95) else "",
+        paid_model=PAID.model if is_drawn(0.95) else "",
         budget=rng.choice(
             (None, None, RemainingBudget(10.0, 3600.0), RemainingBudget(0.0, 3600.0))
         ),
@@ -129,7 +128,7 @@ def _random_snapshot(rng: random.Random) -> Snapshot:
     author = Author(
         "mara",
         "Mara",
-        answer=rng.choice(("voice", "voice")),  # this choice keeps the random sequence
+        answer=rng.choice(("voice", "voice")),  # keeps the sequence of random numbers unchanged
         paid=rng.random() < 0.85,
         consent="2026-01-01: by mail",
     )
@@ -150,10 +149,10 @@ def _random_snapshot(rng: random.Random) -> Snapshot:
 
 
 def _random_policy(rng: random.Random) -> Policy | None:
-    shape = rng.random()
-    if shape < 0.05:
+    number = rng.random()
+    if number < 0.05:
         return None
-    if shape < 0.1:
+    if number < 0.1:
         return Policy(authors={"mara": AuthorPolicy()})
     stable = _random_version(rng, 3, "checkpoint" if rng.random() < 0.9 else "newer")
     canary = _random_version(rng, 4, "new") if rng.random() < 0.5 else None
@@ -184,10 +183,10 @@ def _random_version(rng: random.Random, number: int, checkpoint: str) -> ServedV
 def compute_outcomes(home: Settings) -> Iterator[dict[str, Any]]:
     """Yield the outcome of each case as it would be read from JSON."""
     for case in islice(generate_cases(), CASE_COUNT):
-        yield json.loads(json.dumps(asyncio.run(_outcome(home, case))))
+        yield json.loads(json.dumps(asyncio.run(_compute_outcome(home, case))))
 
 
-async def _outcome(home: Settings, case: Case) -> dict[str, Any]:
+async def _compute_outcome(home: Settings, case: Case) -> dict[str, Any]:
     retrieval = FakeRetrieval((replace(PASSAGE, cosine=0.5),), vector=case.vector)
     options = {
         "paid_problem": lambda _key, _author: case.paid_problem,
@@ -236,13 +235,13 @@ def _describe(prepared: RequestRecord) -> dict[str, Any]:
     return {name: value for name, value in outcome.items() if value}
 
 
-def read_recorded() -> list[dict[str, Any]]:
+def read_recorded_outcomes() -> list[dict[str, Any]]:
     """Read the recorded outcome of each case."""
-    document = json.loads(RECORDED.read_text(encoding="utf-8"))
+    document = json.loads(RECORDED_ROUTES.read_text(encoding="utf-8"))
     return [document["outcomes"][index] for index in document["cases"]]
 
 
-def write_recorded() -> None:
+def write_recorded_outcomes() -> None:
     """Write each distinct outcome once, and the index of each case's outcome."""
     with tempfile.TemporaryDirectory() as folder:
         home = load_settings().model_copy(update={"home": Path(folder)})
@@ -251,8 +250,9 @@ def write_recorded() -> None:
     indexes = {line: index for index, line in enumerate(distinct_lines)}
     lines = ",\n".join(distinct_lines)
     numbers = json.dumps([indexes[line] for line in lines_by_case])
-    RECORDED.write_text(f'{{"outcomes": [\n{lines}\n],\n"cases": {numbers}}}\n', encoding="utf-8")
+    text = f'{{"outcomes": [\n{lines}\n],\n"cases": {numbers}}}\n'
+    RECORDED_ROUTES.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    write_recorded()
+    write_recorded_outcomes()

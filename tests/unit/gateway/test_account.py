@@ -84,9 +84,9 @@ def test_a_reservation_counts_until_it_is_settled(
     account = create_account(home=SpendingLimit(usd_per_day=1.0))
     first = reserve(account, 0.6)
     assert account.sum_spending() == AmountSpent(0.0, 0.6, 0)
-    with pytest.raises(OverLimitError) as caught:
+    with pytest.raises(OverLimitError) as excinfo:
         reserve(account, 0.5)
-    error = caught.value
+    error = excinfo.value
     assert (error.scope, error.period, error.spent_usd, error.reserved_usd) == (
         "home", "day", 0.0, 0.6,
     )  # fmt: skip
@@ -133,9 +133,9 @@ def test_every_limit_is_named(
 ) -> None:
     account = create_account(**limits)
     spend(account, 0.7, **arguments)
-    with pytest.raises(OverLimitError) as caught:
+    with pytest.raises(OverLimitError) as excinfo:
         reserve(account, 0.7, **arguments)
-    error = caught.value
+    error = excinfo.value
     assert (error.scope, error.period, error.limit_usd) == (scope, period, 1.0)
     assert (error.spent_usd, error.reserved_usd, error.is_temporary) == (0.7, 0.0, False)
     period_end = datetime(2026, 12, 1, tzinfo=UTC)
@@ -209,14 +209,14 @@ def test_spending_counts_on_the_day_of_the_reservation(
     )
     assert account.sum_spending().usd == account.sum_spending(period="month").usd == 0.4
     spend(account, 0.6)
-    with pytest.raises(OverLimitError) as caught:
+    with pytest.raises(OverLimitError) as excinfo:
         reserve(account, 0.1)
-    assert caught.value.resets_at == datetime(2026, 12, 2, tzinfo=UTC)
-    clock.now = caught.value.resets_at
+    assert excinfo.value.resets_at == datetime(2026, 12, 2, tzinfo=UTC)
+    clock.now = excinfo.value.resets_at
     spend(account, 0.5)
-    with pytest.raises(OverLimitError) as caught:
+    with pytest.raises(OverLimitError) as excinfo:
         reserve(account, 0.1)
-    assert (caught.value.period, caught.value.resets_at) == (
+    assert (excinfo.value.period, excinfo.value.resets_at) == (
         "month",
         datetime(2027, 1, 1, tzinfo=UTC),
     )

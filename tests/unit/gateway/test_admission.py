@@ -21,11 +21,11 @@ def test_requests_beyond_a_keys_limit_are_refused() -> None:
         for _ in range(2):
             open_requests.enter_context(admission.admit_for_key("ann"))
         with (
-            pytest.raises(RefusedError, match="this key") as caught,
+            pytest.raises(RefusedError, match="this key") as excinfo,
             admission.admit_for_key("ann"),
         ):
             pass
-        assert (caught.value.status, caught.value.headers()) == (429, {"retry-after": "2"})
+        assert (excinfo.value.status, excinfo.value.headers()) == (429, {"retry-after": "2"})
         open_requests.enter_context(admission.admit_for_key("bob"))
     with admission.admit_for_key("ann"):
         pass

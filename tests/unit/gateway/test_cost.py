@@ -14,7 +14,7 @@ from twin_resources.gateway.costs.cost import (
 )
 
 
-def test_the_price_of_a_million_tokens() -> None:
+def test_the_price_of_a_million_tokens_follows_from_the_throughput() -> None:
     # 2 $/h at 1,000 tokens/s: 3,600,000 tokens an hour.
     full_load_usd = self_hosted_usd_per_million_tokens(2.0, tokens_per_second=1000)
     assert full_load_usd == pytest.approx(2.0 / 3.6)

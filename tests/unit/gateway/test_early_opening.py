@@ -180,7 +180,7 @@ async def test_a_disconnect_reported_by_litellm_is_not_a_model_failure() -> None
     assert (record.degraded, log) == ((DISCONNECT_NOTE,), [OPENING])
 
 
-def create_quotation_record(**body_fields: Any) -> RequestRecord:
+def create_quotes_only_record(**body_fields: Any) -> RequestRecord:
     record = create_quoting_record(**body_fields)
     record.answer_form = "quote"
     return record
@@ -188,7 +188,7 @@ def create_quotation_record(**body_fields: Any) -> RequestRecord:
 
 @pytest.mark.parametrize("include_usage", [True, False])
 async def test_a_stream_of_quotations_does_not_reach_litellm(include_usage: bool) -> None:
-    record = create_quotation_record(stream_options={"include_usage": include_usage})
+    record = create_quotes_only_record(stream_options={"include_usage": include_usage})
     messages, log = await send_request(record, fail_if_called, fixed_text=QUOTATION)
     first, last, *usage_chunks = read_events(messages)
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": QUOTATION}
@@ -200,7 +200,7 @@ async def test_a_stream_of_quotations_does_not_reach_litellm(include_usage: bool
 
 
 async def test_an_answer_of_quotations_does_not_reach_litellm() -> None:
-    record = create_quotation_record(stream=False)
+    record = create_quotes_only_record(stream=False)
     messages, log = await send_request(record, fail_if_called, fixed_text=QUOTATION)
     assert dict(messages[0]["headers"])[b"x-twin-trace-id"] == record.trace_id.encode()
     document = json.loads(messages[1]["body"])
@@ -237,9 +237,9 @@ async def test_an_internal_error_is_a_500() -> None:
         raise KeyError("ann")
 
     app = PreparationMiddleware(_fail_if_proxied, prepare, _fail_if_logged, _fail_if_logged)
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         await app(create_scope(), receive_nothing, _ignore_message)
-    assert (caught.value.status, caught.value.code) == (500, "gateway_failed")
+    assert (excinfo.value.status, excinfo.value.code) == (500, "gateway_failed")
 
 
 async def _fail_if_proxied(_scope: Any, _receive: Any, _send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Test which feedback is accepted, to which reader it belongs, and which scores result."""
+"""Test which feedback is accepted, which reader it belongs to, and which scores result."""
 
 from __future__ import annotations
 
@@ -89,9 +89,9 @@ def test_votes_and_edits_are_parsed(fields: dict[str, Any], vote: float | None, 
     ],
 )
 def test_invalid_feedback_is_refused(body: bytes, status: int, code: str) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         read_feedback(body, READER)
-    assert (caught.value.status, caught.value.code) == (status, code)
+    assert (excinfo.value.status, excinfo.value.code) == (status, code)
 
 
 def test_an_admin_key_distinguishes_its_readers() -> None:
@@ -121,7 +121,7 @@ def test_a_comment_becomes_one_line() -> None:
 
 
 def test_a_preference_scores_both_answers_without_a_vote() -> None:
-    """The detector of falling votes must not count it, because one answer always loses."""
+    """The detector of falling votes must not count preferences, because one answer always loses."""
     feedback = read_feedback(encode(preferred=OTHER_TRACE, comment="stiff"), READER)
     worse, better = build_scores(feedback, READER, now=NOW)
     assert {worse.name, better.name} == {"comparison"}
@@ -156,15 +156,15 @@ async def test_accepted_feedback_is_on_disk(tmp_path: Path) -> None:
     outbox = Outbox(path, max_scores=1)
     for _ in range(2):
         response = await store_feedback(outbox, READER, encode(thumb="up"))
-        waiting = Outbox(path).get_next_item()
-        assert waiting is not None
-        assert response["scores"] == [{"id": waiting.id, "name": "thumbs"}]
-        assert json.loads(waiting.body)["value"] == 1.0
-        outbox.mark_sent(waiting)
+        item = Outbox(path).get_next_item()
+        assert item is not None
+        assert response["scores"] == [{"id": item.id, "name": "thumbs"}]
+        assert json.loads(item.body)["value"] == 1.0
+        outbox.mark_sent(item)
     await store_feedback(outbox, READER, encode(thumb="down"))
-    with pytest.raises(RefusedError, match="not accepted") as caught:
+    with pytest.raises(RefusedError, match="not accepted") as excinfo:
         await store_feedback(outbox, ADMIN, encode(thumb="down"))
-    assert (caught.value.status, caught.value.code) == (503, "outbox_full")
+    assert (excinfo.value.status, excinfo.value.code) == (503, "outbox_full")
 
 
 def test_lexical_support_is_the_share_of_long_words_in_the_passages() -> None:

@@ -58,9 +58,9 @@ def test_an_optional_tool_is_not_converted(choice: str | None) -> None:
     ],
 )
 def test_the_refusal_of_an_unsupported_choice_names_response_format(fields: dict[str, Any]) -> None:
-    with pytest.raises(RefusedError, match="response_format") as caught:
+    with pytest.raises(RefusedError, match="response_format") as excinfo:
         convert_forced_tool(create_body(**fields))
-    assert (caught.value.status, caught.value.param) == (400, "tool_choice")
+    assert (excinfo.value.status, excinfo.value.param) == (400, "tool_choice")
 
 
 def convert_choice(choice: dict[str, Any]) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def convert_choice(choice: dict[str, Any]) -> dict[str, Any]:
 def test_the_official_client_can_parse_the_answer() -> None:
     message = {"role": "assistant", "content": '{"drops": 1}'}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
-    documents = convert_choice(choice)
-    parsed = ChatCompletion.model_validate(documents).choices[0]
+    document = convert_choice(choice)
+    parsed = ChatCompletion.model_validate(document).choices[0]
     assert (parsed.finish_reason, parsed.message.content) == ("tool_calls", None)
     (call,) = parsed.message.tool_calls or []
     assert call.type == "function"
@@ -82,7 +82,7 @@ def test_the_official_client_can_parse_the_answer() -> None:
         "oil",
         '{"drops": 1}',
     )
-    assert documents["twin"] == CHAT_ANSWER["twin"]
+    assert document["twin"] == CHAT_ANSWER["twin"]
     assert (
         convert_choice(choice | {"finish_reason": "length"})["choices"][0]["finish_reason"]
         == "length"

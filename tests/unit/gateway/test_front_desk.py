@@ -109,19 +109,19 @@ def test_the_script_reproduces_the_shipped_weights() -> None:
 
 
 def test_a_vector_is_computed_only_for_uncertain_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors: list[str] = []
+    embedded: list[str] = []
 
     def embed_and_record(text: str) -> np.ndarray:
-        vectors.append(text)
+        embedded.append(text)
         return embed_message(text)
 
     monkeypatch.setattr(message_kinds, "embed_message", embed_and_record)
     assert classify_message("Which oil do you use for the pivots?") == "ordinary"
-    assert vectors == []
+    assert embedded == []
     assert classify_message(IN_DANGER) == "danger"
-    assert vectors == [IN_DANGER]
+    assert embedded == [IN_DANGER]
     classify_message(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
-    assert len(vectors) <= 1 + 3, "only the most likely parts of a long message"
+    assert len(embedded) <= 1 + 3, "more than the most likely parts of a long message"
 
 
 def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_the_answer_has_the_readers_language(message: str, language: str) -> Non
         ("時計はどうやって運びますか", ""),
     ],
 )
-def test_the_text_for_a_question_in_another_language(message: str, expected: str) -> None:
+def test_a_question_in_another_language_gets_a_text(message: str, expected: str) -> None:
     text = other_language_text(message, ANN, languages=("en",), known_languages=("en",))
     assert text.startswith(expected) if expected else not text
     unknown = other_language_text(message, ANN, languages=("en",), known_languages=())
@@ -250,7 +250,7 @@ def test_the_text_for_a_question_in_another_language(message: str, expected: str
     assert other_language_text(message, ANN, languages=(), known_languages=("en",)) == ""
 
 
-def test_the_language_of_the_note_that_nothing_was_written() -> None:
+def test_the_note_that_nothing_was_written_has_the_readers_language() -> None:
     message = "Welche Versicherung brauche ich für ein altes Boot?"
     assert no_posts_text(message, ANN, has_nearest=False) == "Ann hat darüber nicht geschrieben."
     german = replace(ANN, language="de")
@@ -370,7 +370,7 @@ async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
         "em português, por favor",
     ],
 )
-def test_a_request_to_rewrite_an_answer_is_recognised(message: str) -> None:
+def test_a_request_to_rewrite_an_answer_is_recognized(message: str) -> None:
     assert is_rewriting_request(message)
 
 
@@ -438,21 +438,21 @@ def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
         front_desk, "classify_message", lambda text: messages.append(text) or "ordinary"
     )
 
-    def judge(author: str) -> front_desk.FrontDeskRates:
+    def measure_rates(author: str) -> front_desk.FrontDeskRates:
         cache = MeasurementCache(EmptyTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
         return front_desk.classify_messages(cache)
 
-    judgements = judge("ann")
+    rates = measure_rates("ann")
 
-    assert (judgements.danger.of, judgements.ordinary.of, len(set(messages))) == (60, 300, 360)
-    assert front_desk.decide_danger_claim(judgements).passed is False
-    assert front_desk.decide_ordinary_claim(judgements).passed is True
-    assert judge("bob") == judgements
+    assert (rates.danger.of, rates.ordinary.of, len(set(messages))) == (60, 300, 360)
+    assert front_desk.decide_danger_claim(rates).passed is False
+    assert front_desk.decide_ordinary_claim(rates).passed is True
+    assert measure_rates("bob") == rates
     assert len(messages) == 360
 
 
 def test_a_vector_is_computed_by_one_thread_if_torch_is_loaded() -> None:
-    """In the gate's process, torch has already set its own number of OpenMP threads."""
+    """In the gate's process, torch has already set the number of OpenMP threads."""
     script = (
         "import os, torch\n"
         "from twin_resources.gateway.front_desk.message_vectors import embed_message\n"

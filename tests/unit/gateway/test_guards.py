@@ -1,4 +1,4 @@
-"""Test what the guards find, mask and block. bench_guards.py measures them on a planted corpus."""
+"""Test what the guards find, mask and block; `bench_guards.py` measures them on planted values."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ EMAIL, KEY = "ann.bell@gmail.com", "sk-ant-" + "a1B2" * 8
 TEXT = f"Write to {EMAIL} about Project  Heron, the key is {KEY}. Nothing else matters here at all."
 
 
-def test_the_longer_of_two_overlapping_words_is_found() -> None:
+def test_the_longer_of_two_overlapping_phrases_is_found() -> None:
     guards = read_guards({"block_list": ["Heron", "Heron Project"]})
     text = "The Heron Project is late."
     (finding,) = Scanner(guards, "answer").scan(text).findings
     assert text[finding.start : finding.end] == "Heron Project"
 
 
-def test_settings_are_written_and_read_and_wrong_ones_are_refused(home: Settings) -> None:
+def test_valid_settings_are_read_back_and_invalid_ones_are_refused(home: Settings) -> None:
     table = {"personal": "block", "secrets": {"input": "record"}, "block_list": ["Heron"]}
     author = Author("ann", "Ann", guards=read_guards(table))
     write_author(home, author)
@@ -148,16 +148,16 @@ async def test_turns_beyond_the_guards_size_limit_are_removed(home: Settings) ->
     """A turn that no guard has read must not reach a model."""
     turn = {"role": "user", "content": f"{KEY} " + "A clock is a clock. " * 400}
     turns = [*[turn] * 9, {"role": "user", "content": "Which oil?"}]
-    questions = read_question({"model": "twin/ann", "messages": turns})
-    guarded = guard_input(questions, ANN)
+    chat_request = read_question({"model": "twin/ann", "messages": turns})
+    guarded = guard_input(chat_request, ANN)
     sizes = [len(turn["content"].encode()) for turn in guarded.chat_request.history]
     assert len(turn["content"]) < sum(sizes) <= MAX_GUARDED_BYTES
     assert len(sizes) == MAX_GUARDED_BYTES // len(turn["content"])
     assert guarded.chat_request.ignored == (f"the {9 - len(sizes)} oldest turns",)
     assert not [turn for turn in guarded.chat_request.history if KEY in turn["content"]]
     system = {"role": "system", "content": "é" * MAX_GUARDED_BYTES}
-    questions = read_question({"model": "twin/ann", "messages": [system, *turns]})
-    guarded = guard_input(questions, ANN)
+    chat_request = read_question({"model": "twin/ann", "messages": [system, *turns]})
+    guarded = guard_input(chat_request, ANN)
     assert (len(guarded.chat_request.system), guarded.chat_request.history) == (
         MAX_GUARDED_BYTES // 2,
         (),
@@ -188,7 +188,7 @@ async def test_turns_beyond_the_guards_size_limit_are_removed(home: Settings) ->
         ("Mail: hans (at) werkstatt (punkt) example", "DE", "e-mail"),
     ],
 )
-def test_personal_data_other_than_emails_are_found_only_in_input(
+def test_personal_data_other_than_email_is_found_only_in_input(
     text: str, region: str, category: str
 ) -> None:
     assert category in {finding.category for finding in Scanner(MASKED, "input", region).find(text)}

@@ -1,4 +1,4 @@
-"""Test the answers to requests that chat programs send for themselves, with default prompts."""
+"""Test the answers to requests that chat programs send on their own, with default prompts."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_title_may_be_requested_after_the_conversation(instruction: str) -> No
     assert answer_program(instruction, QUESTION, "One drop.") == TITLE
 
 
-IN_OTHER_LANGUAGES = {
+TITLE_INSTRUCTIONS = {
     "ar": "اكتب عنوان المحادثة بدون علامات ترقيم",
     "cs": "Napiš název té konverzace, třemi až pěti slovy, bez interpunkce.",
     "da": "Find en overskrift til samtalen uden tegnsætning.",
@@ -104,7 +104,7 @@ IN_OTHER_LANGUAGES = {
 }
 
 
-@pytest.mark.parametrize("instruction", IN_OTHER_LANGUAGES.values(), ids=IN_OTHER_LANGUAGES)
+@pytest.mark.parametrize("instruction", TITLE_INSTRUCTIONS.values(), ids=TITLE_INSTRUCTIONS)
 def test_a_title_may_be_requested_in_any_supported_language(instruction: str) -> None:
     turns = f"user: {QUESTION}\nassistant: One drop.\n"
     assert answer_program(f"{turns}\n{instruction}") == TITLE

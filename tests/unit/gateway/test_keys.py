@@ -21,9 +21,9 @@ def state(home: Settings) -> State:
 
 
 def require_refusal(keyring: keys.Keyring, authorization: str) -> RefusedError:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         keyring.find(authorization)
-    return caught.value
+    return excinfo.value
 
 
 def test_the_keys_of_the_home_are_found_without_the_store(home: Settings) -> None:

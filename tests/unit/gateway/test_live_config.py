@@ -15,7 +15,7 @@ from twin_resources.gateway.config.live_config import LiveConfig, read_servers
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings
 
-SERVED = ServedVersion(3, "c", "t", "", None, "", "")
+VERSION_3 = ServedVersion(3, "c", "t", "", None, "", "")
 NEXT_POLICY = AuthorPolicy(stable=ServedVersion(4, "d", "t", "", None, "", ""))
 
 
@@ -41,7 +41,7 @@ def serve_version_3(home: Settings) -> LiveConfig:
     """Return the configuration of a home in which version 3 of ann answers."""
     write_author(home, Author("ann", "Ann"))
     write_servers(home, base=True, **{"ann/v3": True})
-    write_policy(home.policy_path, Policy(authors={"ann": AuthorPolicy(stable=SERVED)}))
+    write_policy(home.policy_path, Policy(authors={"ann": AuthorPolicy(stable=VERSION_3)}))
     live_config = LiveConfig(home)
     live_config.refresh()
     return live_config
@@ -58,12 +58,12 @@ def test_changes_of_every_file_are_read(home: Settings) -> None:
     live_config = LiveConfig(home)
     write_author(home, Author("ann", "Ann"))
     write_servers(home, base=True)
-    write_policy(home.policy_path, Policy(authors={"ann": AuthorPolicy(stable=SERVED)}))
+    write_policy(home.policy_path, Policy(authors={"ann": AuthorPolicy(stable=VERSION_3)}))
     assert live_config.refresh() is True
     earlier_snapshot = live_config.current
     assert earlier_snapshot.authors["ann"].name == "Ann"
     assert earlier_snapshot.is_ready("base")
-    assert earlier_snapshot.get_author_policy("ann") == AuthorPolicy(stable=SERVED)
+    assert earlier_snapshot.get_author_policy("ann") == AuthorPolicy(stable=VERSION_3)
     assert live_config.refresh() is False
 
     write_author(home, Author("ann", "Ann B."))
@@ -86,7 +86,7 @@ def test_changes_of_every_file_are_read(home: Settings) -> None:
      '{"authors": {"ann": 3}}'],
 )  # fmt: skip
 def test_an_unreadable_policy_keeps_the_last_valid_one(home: Settings, text: str) -> None:
-    valid_policy = Policy(authors={"ann": AuthorPolicy(stable=SERVED)})
+    valid_policy = Policy(authors={"ann": AuthorPolicy(stable=VERSION_3)})
     write_policy(home.policy_path, valid_policy)
     live_config = LiveConfig(home)
     live_config.refresh()
@@ -161,7 +161,7 @@ def test_a_new_version_answers_once_its_server_is_ready(home: Settings) -> None:
     live_config = serve_version_3(home)
     write_policy(home.policy_path, Policy(authors={"ann": NEXT_POLICY}))
     assert live_config.refresh() is True
-    assert live_config.current.get_author_policy("ann") == AuthorPolicy(stable=SERVED)
+    assert live_config.current.get_author_policy("ann") == AuthorPolicy(stable=VERSION_3)
 
     write_servers(home, base=True, **{"ann/v3": True, "ann/v4": True})
     assert live_config.refresh() is True

@@ -23,7 +23,7 @@ def test_exact_origins_are_parsed() -> None:
     ["*", "null", "example.org", "https://*.example.org", "https://example.org/", "https://a@b.c",
      "https://Example.org", "file://x", "https://", "https://a.b https://a.b/c"],
 )  # fmt: skip
-def test_other_values_are_refused(setting: str) -> None:
+def test_invalid_origins_are_refused(setting: str) -> None:
     with pytest.raises(TwinError, match="TWIN_ALLOWED_ORIGINS"):
         parse_origins(setting)
 

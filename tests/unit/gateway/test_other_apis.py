@@ -222,9 +222,9 @@ def test_without_a_store_answers_are_sent_but_not_found_later(
     unwritable = RecentResponses(lambda: State.open(f"sqlite:///{tmp_path}"))
     store_answer(responses_request(recent=unwritable))
     assert "an answer was not stored for later requests" in capsys.readouterr().err
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         responses_request(recent=unwritable, previous_response_id="resp_7")
-    assert caught.value.status == 503
+    assert excinfo.value.status == 503
 
 
 def test_unsupported_items_are_ignored_and_reported() -> None:
@@ -270,9 +270,9 @@ def test_a_response_with_a_schema_requests_json() -> None:
     ],
 )
 def test_an_unsupported_responses_request_is_refused(fields: dict[str, Any], param: str) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         responses_request(**fields)
-    assert (caught.value.status, caught.value.param) == (400, param)
+    assert (excinfo.value.status, excinfo.value.param) == (400, param)
 
 
 def test_images_and_forced_tools_are_refused() -> None:
@@ -368,9 +368,9 @@ def test_a_completions_request_becomes_a_chat_request_and_back() -> None:
     ],
 )
 def test_an_unsupported_completions_request_is_refused(fields: dict[str, Any], param: str) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         completions_request(**fields)
-    assert (caught.value.status, caught.value.param) == (400, param)
+    assert (excinfo.value.status, excinfo.value.param) == (400, param)
 
 
 @pytest.mark.parametrize("logprobs", [0, 1, 5, True])

@@ -108,9 +108,9 @@ def test_uncounted_tokens_cost_the_reserved_maximum(budget: PaidBudget) -> None:
 
 
 def test_an_empty_stream_costs_its_prompt(budget: PaidBudget) -> None:
-    prompt = pytest.approx(count_tokens(MESSAGES) * PROMPT_USD)
-    assert reserve_call(budget).settle_answer(None) == prompt
-    assert reserve_call(budget).settle_empty() == prompt
+    prompt_usd = pytest.approx(count_tokens(MESSAGES) * PROMPT_USD)
+    assert reserve_call(budget).settle_answer(None) == prompt_usd
+    assert reserve_call(budget).settle_empty() == prompt_usd
     call = reserve_call(budget)
     call.record_text(" One")
     assert call.settle_empty() == pytest.approx(count_tokens(MESSAGES) * PROMPT_USD + ANSWER_USD)
@@ -120,7 +120,7 @@ def test_an_empty_stream_costs_its_prompt(budget: PaidBudget) -> None:
 def test_an_implausible_usage_is_replaced_by_an_estimate(
     budget: PaidBudget, *, stream: bool
 ) -> None:
-    """Another tokenizer may count half of the expected tokens, but not a single one."""
+    """Another tokenizer may count half of the expected tokens, but never just one."""
     text = "One drop of a light oil, and no more."
     empty = count_tokens([{"role": "assistant", "content": ""}])
     tokens = count_tokens([{"role": "assistant", "content": text}]) - empty
@@ -184,9 +184,9 @@ def test_a_rate_limited_call_is_free_but_a_timeout_is_not(budget: PaidBudget) ->
 
 def test_the_refusal_names_the_limit_that_is_reached(budget: PaidBudget) -> None:
     limited_key = Key("r", "site", frozenset({"*"}), "poor", "k2", KeyLimits(usd_per_day=0.000_001))
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         reserve_call(budget, key=limited_key)
-    error = caught.value
+    error = excinfo.value
     assert (error.status, error.code) == (429, "paid_budget_used_up")
     assert "the key k2 has a limit" in error.found
     assert "without @paid" in error.next_step
@@ -199,7 +199,7 @@ def test_the_refusal_names_the_limit_that_is_reached(budget: PaidBudget) -> None
 
 
 BEFORE_MIDNIGHT = datetime(2026, 11, 29, 23, 59, 50, tzinfo=UTC)
-A_DAY, A_CENT = 86_400.0, 0.01
+DAY_S, CENT_USD = 86_400.0, 0.01
 
 
 @pytest.mark.parametrize(
@@ -208,11 +208,11 @@ A_DAY, A_CENT = 86_400.0, 0.01
         (SpendingLimits(), None, None),
         (SpendingLimits(purposes={"teacher": SpendingLimit(usd_per_month=0.0)}), None, None),
         (SpendingLimits(purposes={"answer": SpendingLimit(usd_per_day=0.2)}), 0.19, 10.0),
-        (SpendingLimits(home=SpendingLimit(usd_per_month=3.0)), 2.98, A_DAY + 10),
+        (SpendingLimits(home=SpendingLimit(usd_per_month=3.0)), 2.98, DAY_S + 10),
         # The month has more left but must last longer.
-        (SpendingLimits(home=SpendingLimit(0.2, 3.0)), 2.98, A_DAY + 10),
+        (SpendingLimits(home=SpendingLimit(0.2, 3.0)), 2.98, DAY_S + 10),
         (SpendingLimits(author=SpendingLimit(0.02, 300.0)), 0.01, 10.0),
-        (SpendingLimits(home=SpendingLimit(1.0, 0.02), author=SpendingLimit(0.2)), 0.0, A_DAY + 10),
+        (SpendingLimits(home=SpendingLimit(1.0, 0.02), author=SpendingLimit(0.2)), 0.0, DAY_S + 10),
     ],
 )
 def test_the_remaining_budget_is_that_of_the_tightest_limit(
@@ -226,13 +226,13 @@ def test_the_remaining_budget_is_that_of_the_tightest_limit(
         for time_back in (timedelta(days=1), timedelta()):  # one cent on each of the two days
             clock.now = BEFORE_MIDNIGHT - time_back
             reservation = unlimited_account.reserve(
-                purpose="answer", author="ann", key="", max_usd=A_CENT
+                purpose="answer", author="ann", key="", max_usd=CENT_USD
             )
-            unlimited_account.settle(reservation, A_CENT)
-        spending = budget.remaining_budget("ann")
-        assert (spending is None) == (left_usd is None)
-        if spending is not None:
-            assert (spending.remaining_usd, spending.seconds_left) == (
+            unlimited_account.settle(reservation, CENT_USD)
+        remaining = budget.remaining_budget("ann")
+        assert (remaining is None) == (left_usd is None)
+        if remaining is not None:
+            assert (remaining.remaining_usd, remaining.seconds_left) == (
                 pytest.approx(left_usd),
                 seconds,
             )
@@ -244,14 +244,14 @@ def test_the_remaining_budget_excludes_reservations_and_resets_at_midnight(home:
         clock = Clock(BEFORE_MIDNIGHT)
         account = SpendingAccount(state, limits, clock=clock)
         budget = PaidBudget(account, model=MODEL)
-        account.reserve(purpose="answer", author="ann", key="", max_usd=A_CENT)
+        account.reserve(purpose="answer", author="ann", key="", max_usd=CENT_USD)
         before = budget.remaining_budget("ann")
         clock.now = BEFORE_MIDNIGHT + timedelta(seconds=10)
         after = budget.remaining_budget("ann")
     assert before is not None
     assert after is not None
     assert (before.remaining_usd, before.seconds_left) == (pytest.approx(0.02), 10.0)
-    assert (after.remaining_usd, after.seconds_left) == (pytest.approx(0.03), A_DAY)
+    assert (after.remaining_usd, after.seconds_left) == (pytest.approx(0.03), DAY_S)
 
 
 def test_no_call_is_paid_if_the_account_cannot_be_written(
@@ -259,9 +259,9 @@ def test_no_call_is_paid_if_the_account_cannot_be_written(
 ) -> None:
     with State.open(home.state_address).transaction() as connection:
         connection.execute(sa.text("DROP TABLE account_reservations"))
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         reserve_call(budget)
-    assert (caught.value.status, caught.value.code) == (503, "budget_unreadable")
+    assert (excinfo.value.status, excinfo.value.code) == (503, "budget_unreadable")
     assert budget.unavailable_reason(KEY, "ann") == "budget unreadable (OperationalError)"
     assert budget.remaining_budget("ann") is None
 
@@ -305,8 +305,8 @@ def test_prompt_tokens_of_other_tokenizers_are_bounded_by_bytes(
         "otherwise LiteLLM would download it from GitHub"
     )
     assert max_prompt_tokens(MODEL, MESSAGES) == token_count + 3
-    claude = max_prompt_tokens("anthropic/claude-3-5-haiku-20241022", MESSAGES)
-    assert claude == min(len(MESSAGES[0]["content"]), 2 * token_count) + 64
+    max_tokens = max_prompt_tokens("anthropic/claude-3-5-haiku-20241022", MESSAGES)
+    assert max_tokens == min(len(MESSAGES[0]["content"]), 2 * token_count) + 64
 
 
 def test_a_model_without_a_known_price_is_refused(account: SpendingAccount) -> None:

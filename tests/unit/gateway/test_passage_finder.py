@@ -42,17 +42,17 @@ def create_finder(retriever: BlockedRetriever, **options: Any) -> PassageFinder:
 async def test_questions_beyond_the_queue_limit_are_refused() -> None:
     retriever = BlockedRetriever()
     finder = create_finder(retriever, max_waiting=5)
-    questions = [start_search(finder, str(number)) for number in range(8)]
+    searches = [start_search(finder, str(number)) for number in range(8)]
     refused = [
-        task for task in await _wait_for(questions, 3) if isinstance(task.exception(), RefusedError)
+        task for task in await _wait_for(searches, 3) if isinstance(task.exception(), RefusedError)
     ]
     assert len(refused) == 3
     error = refused[0].exception()
     assert isinstance(error, RefusedError)
     assert (error.status, error.code, error.retry_after_s) == (429, "too_many_waiting", 1)
     retriever.may_continue.set()
-    answers = [await question for question in questions if question not in refused]
-    assert answers == [RetrievedPassages()] * 5
+    results = [await search for search in searches if search not in refused]
+    assert results == [RetrievedPassages()] * 5
     assert sorted(retriever.texts) == ["0", "1", "2", "3", "4"]
     assert await start_search(finder, "again") == RetrievedPassages()
 
@@ -74,13 +74,13 @@ async def test_a_cancelled_question_leaves_the_queue() -> None:
 async def test_retry_after_is_estimated_from_the_time_per_question() -> None:
     retriever = BlockedRetriever()
     finder = create_finder(retriever, max_waiting=8)
-    waiting = [start_search(finder, str(number)) for number in range(8)]
+    searches = [start_search(finder, str(number)) for number in range(8)]
     finder._mean_seconds = 2.5
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         await start_search(finder, "one more")
-    assert caught.value.retry_after_s == 10
+    assert excinfo.value.retry_after_s == 10
     retriever.may_continue.set()
-    await asyncio.gather(*waiting)
+    await asyncio.gather(*searches)
 
 
 async def _wait_for(

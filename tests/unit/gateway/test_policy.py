@@ -56,11 +56,11 @@ def create_policy(*versions: ModelVersion, **routing: object) -> Policy:
 
 
 def test_the_released_forms_are_written_to_the_file(tmp_path: Path) -> None:
-    versions = FakeRegistry(
+    registry = FakeRegistry(
         {"mara": [make_version(1, "stable")], "ada": [make_version(1, "stable")]}
     )
-    versions.released_checkpoints = frozenset({make_version(1, "stable").checkpoint})
-    built_policy = build_policy(versions, {})
+    registry.released_checkpoints = frozenset({make_version(1, "stable").checkpoint})
+    built_policy = build_policy(registry, {})
     path = tmp_path / "policy.json"
     write_policy(path, built_policy)
 
@@ -154,9 +154,9 @@ def test_missing_and_invalid_files_raise_different_errors(tmp_path: Path) -> Non
         *('{"schema": 1, "authors": 3}', '{"schema": 1, "authors": {"a": 3}}'),
     ):
         path.write_text(content)
-        with pytest.raises(TwinError, match="materialize `released_model`") as caught:
+        with pytest.raises(TwinError, match="materialize `released_model`") as excinfo:
             read_policy(path)
-        assert not isinstance(caught.value, PolicyMissingError)
+        assert not isinstance(excinfo.value, PolicyMissingError)
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -17,8 +17,7 @@ from tests.unit.gateway.exchanges import (
     create_path,
     served_version,
 )
-from tests.unit.gateway.routing.labelled_questions import PAID as PRICED
-from tests.unit.gateway.routing.labelled_questions import fitted_policy, sample_questions
+from tests.unit.gateway.routing.labelled_questions import PAID, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord
@@ -54,7 +53,7 @@ def create_routed_path(
         author=MARA,
         options={
             "paid_problem": lambda _key, _author: "",
-            "router": QuestionRouter(PRICED.model, lambda _: None),
+            "router": QuestionRouter(PAID.model, lambda _: None),
         },
         policy=Policy(authors={"mara": versions}),
         servers={name: replace(SERVER, alias=name) for name in ("base", "mara/v3", "mara/v4")},
@@ -109,7 +108,7 @@ async def test_a_canary_gets_the_same_questions_as_the_stable_version(
 def test_an_unreadable_policy_file_keeps_the_last_valid_policy(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    settings = home.model_copy(update={"paid_model": PRICED.model, "paid_budget_per_day": 1.0})
+    settings = home.model_copy(update={"paid_model": PAID.model, "paid_budget_per_day": 1.0})
     write_author(settings, MARA)
     live_config, path = LiveConfig(settings), policy_path(settings.home, "mara")
     live_config.refresh()

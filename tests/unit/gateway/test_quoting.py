@@ -87,7 +87,7 @@ def create_quoting_path(
     prose: ProseRelease = RELEASED,
     disclosure: str = "field",
 ) -> RequestPath:
-    """Return a request path with four posts and a quoter, by default one with one quotation."""
+    """Return a request path with four posts and a quoter that returns one quotation by default."""
     retrieval = FakeRetrieval(POSTS[:1], nearest=POSTS, vector=(1.0,))
     return create_path(
         home,
@@ -316,9 +316,9 @@ async def test_without_readable_posts_only_prose_is_answered(
 
     path.passage_finder.open_retriever = fail_to_open
     if is_refused:
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RefusedError) as excinfo:
             await prepare(path)
-        assert (caught.value.status, caught.value.code) == (503, "posts_unreadable")
+        assert (excinfo.value.status, excinfo.value.code) == (503, "posts_unreadable")
     else:
         prepared = await prepare(path)
         assert prepared.degraded == ("retrieval failed (OSError)",)

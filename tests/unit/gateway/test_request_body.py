@@ -35,9 +35,9 @@ def read_body(**fields: Any) -> ChatRequest:
 
 def get_refusal(raw: bytes | dict[str, Any]) -> RefusedError:
     encoded = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         read_question(admit_body(decode_object(encoded)))
-    return caught.value
+    return excinfo.value
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_document_around_the_question_is_not_searched_for(message: str) -> Non
     assert request.search_texts == ("Which oil?",)
 
 
-def test_other_content_than_text_is_left_out_and_reported() -> None:
+def test_content_other_than_text_is_left_out_and_reported() -> None:
     """A reader who switches to a twin cannot change earlier turns."""
     picture = {"type": "image_url", "image_url": {"url": "data:"}}
     request = read_body(
@@ -267,7 +267,7 @@ def test_parameters_without_effect_are_reported() -> None:
     assert (request.user, request.include_usage) == ("", True)
 
 
-def test_metadata_mark_a_batch_request() -> None:
+def test_metadata_marks_a_batch_request() -> None:
     assert not read_body(metadata={"chat": "7"}).is_batch
     assert not read_body(metadata={"twin.batch": True}).is_batch
     batch = read_body(metadata={"twin.batch": "true"})

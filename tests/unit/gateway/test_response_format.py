@@ -120,9 +120,9 @@ def test_the_text_format_is_the_default(response_format: object) -> None:
     ],
 )
 def test_an_invalid_response_format_is_refused(response_format: object, expected: str) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         read_request(response_format)
-    error = caught.value
+    error = excinfo.value
     assert (error.status, error.param) == (400, "response_format")
     assert expected in error.found
     assert error.next_step
@@ -169,7 +169,7 @@ def test_a_servers_refusal_is_reported_without_its_address(message: str, reason:
     assert error.found == f"its server does not accept this response_format ({reason})"
 
 
-def test_litellms_model_data_decide_whether_json_is_supported() -> None:
+def test_litellms_model_data_shows_whether_json_is_supported() -> None:
     assert supports_response_format("openai/gpt-4o-mini")
     assert supports_response_format("anthropic/claude-3-5-haiku-latest")
     assert not supports_response_format("openai/gpt-4")
@@ -251,9 +251,9 @@ async def test_a_blocked_question_is_declined_in_the_requested_format(home: Sett
 
     assert json.loads(await get_refusal(json_schema(object_schema(["a"], a=FREE)))) == {"a": TEXT}
     assert json.loads(await get_refusal({"type": "json_object"})) == {"answer": TEXT}
-    with pytest.raises(RefusedError, match="does not answer") as caught:
+    with pytest.raises(RefusedError, match="does not answer") as excinfo:
         await get_refusal(json_schema(RATING))
-    error = caught.value
+    error = excinfo.value
     assert (error.status, error.code, error.param) == (400, "question_refused", "response_format")
 
 
@@ -289,9 +289,9 @@ async def test_a_paid_model_without_json_is_skipped_or_refused(home: Settings) -
     assert prepared.decision.version == "base"
     assert prepared.degraded[0] == "paid, the paid model does not support JSON: answered by base"
     model = "twin/ann@paid"
-    with pytest.raises(RefusedError, match="does not support JSON answers") as caught:
+    with pytest.raises(RefusedError, match="does not support JSON answers") as excinfo:
         await prepare(home, read_request(response_format, model), paid_supports_json=False)
-    assert (caught.value.status, caught.value.param) == (400, "response_format")
+    assert (excinfo.value.status, excinfo.value.param) == (400, "response_format")
     assert (
         await prepare(home, read_request(None, model), paid_supports_json=False)
     ).decision.version == PAID

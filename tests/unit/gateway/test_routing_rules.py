@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.recipes import import_recipe
-from tests.unit.gateway.recorded_routes import compute_outcomes, read_recorded
+from tests.unit.gateway.recorded_routes import compute_outcomes, read_recorded_outcomes
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
@@ -64,18 +64,18 @@ def make_request(model: str = "twin/ann") -> ChatRequest:
 
 
 def choose(
-    current: Snapshot, chat_request: ChatRequest | None = None, key: Key = KEY
+    snapshot: Snapshot, chat_request: ChatRequest | None = None, key: Key = KEY
 ) -> RouteDecision:
-    return choose_version(RouteRequest(chat_request or make_request(), key, DAY), current)
+    return choose_version(RouteRequest(chat_request or make_request(), key, DAY), snapshot)
 
 
 ALL_SERVERS = ("base", "ann/v3", "ann/v4")
 
 
 def test_a_reader_keeps_the_version_for_a_day() -> None:
-    current = make_snapshot(*ALL_SERVERS, policy=make_policy({"stable": 0.5, "canary": 0.5}))
-    first = choose(current)
-    assert all(choose(current) == first for _ in range(5))
+    snapshot = make_snapshot(*ALL_SERVERS, policy=make_policy({"stable": 0.5, "canary": 0.5}))
+    first = choose(snapshot)
+    assert all(choose(snapshot) == first for _ in range(5))
 
 
 def test_the_split_changes_each_day_and_with_new_versions() -> None:
@@ -94,18 +94,18 @@ def test_the_split_changes_each_day_and_with_new_versions() -> None:
 @given(st.floats(0.05, 0.95))
 def test_readers_are_split_by_the_weights(share: float) -> None:
     weights = {"canary": share, "stable": 1 - share}
-    count = Counter(
+    counts = Counter(
         draw_arm(weights, reader=f"{number:x}", day=DAY, versions="3|4") for number in range(2000)
     )
     # Five standard deviations of a binomial count: exceeded about once in a million runs.
-    assert abs(count["canary"] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5 + 1e-9
+    assert abs(counts["canary"] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5 + 1e-9
 
 
 def test_the_propensity_is_the_weight_of_the_chosen_arm() -> None:
-    current = make_snapshot(*ALL_SERVERS, policy=make_policy())
+    snapshot = make_snapshot(*ALL_SERVERS, policy=make_policy())
     for number in range(200):
         reader = Key(f"{number:x}", "reader", frozenset({"*"}), "")
-        decision = choose(current, key=reader)
+        decision = choose(snapshot, key=reader)
         expected = {"stable": ("v3", 0.9), "canary": ("v4", 0.1)}[decision.route]
         assert (decision.version, decision.propensity) == (expected[0], pytest.approx(expected[1]))
         assert decision.server_key == f"ann/{decision.version}"
@@ -116,33 +116,33 @@ def test_the_propensity_is_the_weight_of_the_chosen_arm() -> None:
     "request_fields", [{"alias": DRAFT}, {"response_format": {"type": "json_object"}}]
 )
 def test_drafts_and_json_are_refused_if_no_server_is_ready(request_fields: dict[str, Any]) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(make_snapshot(policy=make_policy()), replace(make_request(), **request_fields))
-    assert caught.value.status == 503
-    assert "twin status" in caught.value.next_step
+    assert excinfo.value.status == 503
+    assert "twin status" in excinfo.value.next_step
 
 
 @pytest.mark.parametrize("model", ["twin/ann@canary", "twin/ann@paid", "twin/bob@stable"])
 def test_the_refusal_of_an_unknown_alias_lists_the_known_ones(model: str) -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(make_snapshot(*ALL_SERVERS, policy=make_policy(canary=False)), make_request(model))
-    assert caught.value.status == 404
-    assert "@base" in caught.value.found
+    assert excinfo.value.status == 404
+    assert "@base" in excinfo.value.found
 
 
 def test_the_refusal_of_an_unknown_author_lists_the_known_ones() -> None:
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(make_snapshot("base"), make_request("twin/zoe"))
-    assert caught.value.status == 404
-    assert "twin/ann, twin/bob" in caught.value.found
+    assert excinfo.value.status == 404
+    assert "twin/ann, twin/bob" in excinfo.value.found
 
 
 def test_a_key_is_valid_for_its_authors_only() -> None:
     reader = Key("r", "reader", frozenset({"ann"}), "")
-    with pytest.raises(RefusedError) as caught:
+    with pytest.raises(RefusedError) as excinfo:
         choose(make_snapshot("base"), make_request("twin/bob"), reader)
-    assert caught.value.status == 403
-    assert "bob" not in caught.value.found
+    assert excinfo.value.status == 403
+    assert "bob" not in excinfo.value.found
     assert model_names_for_key(make_snapshot("base"), reader) == [
         "twin/ann",
         "twin/ann@base",
@@ -179,51 +179,51 @@ def test_an_answer_in_voice_needs_a_version_released_for_it(is_released: bool) -
     reason = "" if is_released else "92 % of sentences unsupported, limit 20 %"
     stable = replace(make_version(1), prose=ProseRelease(reason))
     policy = Policy(authors={"ann": AuthorPolicy(stable)})
-    current = make_snapshot("ann/v1", "base", policy=policy)
-    current = replace(current, authors={"ann": Author("ann", "Ann", answer="voice")})
+    snapshot = make_snapshot("ann/v1", "base", policy=policy)
+    snapshot = replace(snapshot, authors={"ann": Author("ann", "Ann", answer="voice")})
 
-    default = choose(current)
-    named = choose(current, make_request("twin/ann@stable"))
-    base = choose(replace(current, policy=None))
+    default = choose(snapshot)
+    named = choose(snapshot, make_request("twin/ann@stable"))
+    base = choose(replace(snapshot, policy=None))
 
     assert default.prose_release == named.prose_release == stable.prose
     assert base.prose_release == ProseRelease(NO_VERSION_REASON)
-    fields = model_fields(current, "twin/ann")
+    fields = model_fields(snapshot, "twin/ann")
     assert fields["version"] == "v1"
     assert fields["answer"] == ("voice" if is_released else "quote")
     assert fields["released_for"] == list(stable.prose.forms)
     assert fields["release"] == (
         f"quotations alone: {reason}" if reason else "quotations and prose"
     )
-    draft = model_fields(current, "twin/ann@voice")
+    draft = model_fields(snapshot, "twin/ann@voice")
     assert (draft["answer"], draft["version"]) == ("quote_and_voice", "v1")
     forced = replace(stable, prose=replace(stable.prose, forced=True))
-    forced_snapshot = replace(current, policy=Policy(authors={"ann": AuthorPolicy(forced)}))
+    forced_snapshot = replace(snapshot, policy=Policy(authors={"ann": AuthorPolicy(forced)}))
     assert model_fields(forced_snapshot, "twin/ann")["answer"] == "voice", (
         "a person forced the release"
     )
     assert fields["kind"] == "tuned"
-    assert model_fields(current, "twin/ann@base")["answer"] == "voice"
-    assert "kind" not in model_fields(current, "twin/ann@base")
-    named = Policy(authors={"ann": AuthorPolicy(replace(stable, kind="answer_model"))})
-    assert model_fields(replace(current, policy=named), "twin/ann")["kind"] == "answer_model"
+    assert model_fields(snapshot, "twin/ann@base")["answer"] == "voice"
+    assert "kind" not in model_fields(snapshot, "twin/ann@base")
+    policy = Policy(authors={"ann": AuthorPolicy(replace(stable, kind="answer_model"))})
+    assert model_fields(replace(snapshot, policy=policy), "twin/ann")["kind"] == "answer_model"
 
 
 def test_a_key_may_use_only_its_aliases() -> None:
     key = Key("r", "reader", frozenset({"ann"}), "")
-    current = make_snapshot(paid=True)
-    assert "twin/ann@paid" not in model_names_for_key(current, key)
-    with pytest.raises(RefusedError) as caught:
-        choose(current, make_request("twin/ann@paid"), key)
-    assert (caught.value.status, caught.value.code) == (403, "alias_not_allowed")
-    assert "--alias @paid" in caught.value.next_step
+    snapshot = make_snapshot(paid=True)
+    assert "twin/ann@paid" not in model_names_for_key(snapshot, key)
+    with pytest.raises(RefusedError) as excinfo:
+        choose(snapshot, make_request("twin/ann@paid"), key)
+    assert (excinfo.value.status, excinfo.value.code) == (403, "alias_not_allowed")
+    assert "--alias @paid" in excinfo.value.next_step
     only_paid = replace(key, limits=KeyLimits(frozenset({"paid"})))
-    assert model_names_for_key(current, only_paid) == ["twin/ann", "twin/ann@paid"]
+    assert model_names_for_key(snapshot, only_paid) == ["twin/ann", "twin/ann@paid"]
 
 
 def test_random_requests_get_their_recorded_routes(home: Settings) -> None:
     """`recorded_routes.py` explains how to record the routes after an intended change."""
-    pairs = zip(compute_outcomes(home), read_recorded(), strict=True)
+    pairs = zip(compute_outcomes(home), read_recorded_outcomes(), strict=True)
     for number, (outcome, expected) in enumerate(pairs):
         assert outcome == expected, f"case {number}"
 
@@ -233,15 +233,15 @@ def test_the_documented_recipe_adds_a_rule(
 ) -> None:
     """Add the rule whose code is in deploy/docs/contributing.md."""
     added_rule = import_recipe("A routing rule", tmp_path / "batch_on_stable.py").batch_on_stable
-    current = make_snapshot(*ALL_SERVERS, policy=make_policy({"canary": 1.0}))
+    snapshot = make_snapshot(*ALL_SERVERS, policy=make_policy({"canary": 1.0}))
     batch = replace(make_request(), is_batch=True)
-    assert choose(current, batch).route == "canary"
+    assert choose(snapshot, batch).route == "canary"
     alias, *others = rules.RULES
     monkeypatch.setattr(rules, "RULES", (alias, added_rule, *others))
 
-    assert choose(current, batch).route == "batch:stable"
+    assert choose(snapshot, batch).route == "batch:stable"
     named = replace(make_request("twin/ann@canary"), is_batch=True)
-    assert choose(current, named).route == "alias:canary"
-    without_servers = replace(current, servers={})
+    assert choose(snapshot, named).route == "alias:canary"
+    without_servers = replace(snapshot, servers={})
     assert choose(without_servers, batch).route == QUOTES
-    assert list(compute_outcomes(home)) == read_recorded(), "other requests are not affected"
+    assert list(compute_outcomes(home)) == read_recorded_outcomes(), "other routes have changed"

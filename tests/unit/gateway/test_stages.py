@@ -13,7 +13,7 @@ async def test_the_trace_has_one_line_per_stage_without_private_text(home: Setti
     prepared = await prepare(create_path(home, FakeRetriever(find_passage)), "Which oil is it?")
     stage_log = prepared.trace_metadata()["twin.stages"]
     lines = stage_log.splitlines()
-    assert [re.split(" ", line)[0] for line in lines] == [stage.__name__ for stage in STAGES]
+    assert [line.split()[0] for line in lines] == [stage.__name__ for stage in STAGES]
     assert "model v3 (stable)" in lines[0]
     assert lines[2].startswith("retrieve")
     assert "passages 1" in lines[2]

@@ -101,9 +101,9 @@ def test_a_port_in_use_is_reported_before_the_start() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        with pytest.raises(TwinError, match="TWIN_GATEWAY_PORT") as caught:
+        with pytest.raises(TwinError, match="TWIN_GATEWAY_PORT") as excinfo:
             check_port("127.0.0.1", port)
-    assert f"127.0.0.1:{port}" in caught.value.tried
+    assert f"127.0.0.1:{port}" in excinfo.value.tried
     check_port("127.0.0.1", port)
 
 

@@ -13,7 +13,7 @@ from tests.declared_dependencies import (
     required_distributions,
     requirements,
 )
-from tests.module_imports import Import, imports_in, third_party_imports
+from tests.module_imports import Import, iter_imports, third_party_imports
 
 # Modules from an extra. No module of the project imports them at import time, and the code that
 # uses them names the extra.
@@ -70,7 +70,7 @@ def test_imports_of_imported_modules_are_installed_as_well() -> None:
             continue  # compiled or a folder
         missing += [
             f"{module} imports {item.module}"
-            for item in imports_in(source, module)
+            for item in iter_imports(source, module)
             if item.runs_at_import
             and not item.expected_to_fail
             and item.top != module.partition(".")[0]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.adapter_server import serving
+from tests.adapter_server import serve_adapters
 from tests.model_versions import register_version
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.errors import TwinError
@@ -68,7 +68,7 @@ def loaded_adapters() -> LoadedAdapters:
 
 @pytest.fixture
 def server_settings(home: Settings, loaded_adapters: LoadedAdapters) -> Iterator[Settings]:
-    with serving(loaded_adapters, key=KEY) as url:
+    with serve_adapters(loaded_adapters, key=KEY) as url:
         yield home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
 
 
@@ -214,7 +214,7 @@ def test_the_servers_message_is_reported(server_settings: Settings) -> None:
 def test_a_server_without_adapter_routes_is_an_error(
     home: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
-    with serving(loaded_adapters, key=KEY, updatable=False) as url:
+    with serve_adapters(loaded_adapters, key=KEY, updatable=False) as url:
         settings = home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
         assert not adapter_routes.can_load_adapters(url, KEY)
         with pytest.raises(
@@ -225,7 +225,7 @@ def test_a_server_without_adapter_routes_is_an_error(
         loaded_adapters.load("ada/v1", str(settings.checkpoints_dir / "ada" / "c1" / "adapter"))
         folder = peft_folder(settings.checkpoints_dir / "ada" / "c1")
         AdapterServer(settings).ensure_loaded("ada/v1", folder)
-    with serving(loaded_adapters, key=KEY) as url:
+    with serve_adapters(loaded_adapters, key=KEY) as url:
         assert adapter_routes.can_load_adapters(url, KEY)
 
 

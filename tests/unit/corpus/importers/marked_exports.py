@@ -1,4 +1,4 @@
-"""Build an invented export for each importer, in pieces that show which posts damage affects.
+"""Build an invented export for each importer, in pieces, to tell damaged from undamaged posts.
 
 Scope: exports as their platforms write them. Each text by the author has its own mark, and each
 text that must not be imported contains `SECRET`.

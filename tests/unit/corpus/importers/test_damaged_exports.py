@@ -2,8 +2,8 @@
 
 A seed determines the damage to each export (of a platform or a site's folder). The short form
 reads 332 exports, and the long form 5,000. Reading one of them
-- ends with records and `SkippedItem` alone, or with a `TwinError`;
-- counts each outcome once, as kept or with a reason, for any opt-ins;
+- yields only records and `SkippedItem`s, or raises a `TwinError`;
+- counts each outcome once, as kept or with a reason, with or without opt-ins;
 - finds the text of each undamaged post, or yields a `SkippedItem` for the post or its file;
 - imports no draft, message, comment or address whose own bytes are undamaged.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.export_files import write_folder
 from tests.unit.corpus.importers.marked_exports import (
     EXPORTS,
     FOLDERS,
@@ -28,7 +29,6 @@ from tests.unit.corpus.importers.marked_exports import (
     join_pieces,
 )
 from tests.unit.corpus.importers.mutations import DamagedExport, damage, write_damaged_zip
-from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.exports import Exports
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
@@ -40,7 +40,7 @@ from twin_resources.authors import OPT_INS
 from twin_resources.errors import TwinError
 
 _MAX_CPU_S = 20.0
-"""CPU time for one export of about 200 KB; the slowest of 5,000 took a hundredth of it."""
+"""CPU time for one export of about 200 KB; the slowest of 5,000 took a hundredth of this time."""
 
 _DRAFT_LINE = re.compile(rb"^(?:published: false|draft = true)$", re.MULTILINE)
 _MAX_GROWTH_KB = 300_000
@@ -115,7 +115,7 @@ def _find_lost_posts(
 
 
 def find_faults_of_export(name: str, seed: int, folder: Path) -> list[str]:
-    """Damage an export of an importer, read it, and return what is wrong with the result."""
+    """Damage an importer's export, read it, and return the faults of the result."""
     export = EXPORTS[name]()
     damaged = damage(export, seed)
     path = write_folder(damaged.bodies, folder / str(seed))
@@ -139,7 +139,8 @@ def find_faults_of_export(name: str, seed: int, folder: Path) -> list[str]:
 def _is_secret_damaged(export: Export, damaged: DamagedExport) -> bool:
     """Return whether the damage may have turned a draft into a post.
 
-    A draft with front matter is one by a single line, regardless of other damage.
+    In front matter, a single line declares a draft. As long as it is intact, other damage cannot
+    publish the draft.
     """
     return any(
         SECRET.encode() in piece.body
@@ -188,7 +189,7 @@ def _find_faults_of_folder(name: str, seed: int, folder: Path) -> list[str]:
         for member, piece in damaged.undamaged
         if piece.mark not in text and member not in rows_with_problems
     ]
-    # A damaged configuration may change the layout, which counts the files that it excludes.
+    # A damaged configuration may change the layout, and files outside the layout are counted.
     skipped = sum(inventory.skipped_counts.values())
     faults = (
         [f"{lost_marks} are lost, but {skipped} are counted"] if len(lost_marks) > skipped else []
@@ -228,11 +229,11 @@ def test_damage_affects_only_damaged_posts(name: str, tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("name", SOURCES)
-def test_five_thousand_damaged_exports(name: str, tmp_path: Path) -> None:
+def test_damage_affects_only_damaged_posts_of_5000_exports(name: str, tmp_path: Path) -> None:
     check_seeds(name, range(1_000, 1_000 + SOURCES[name][2]), tmp_path)
 
 
-def test_a_row_that_swallowed_another_is_malformed(tmp_path: Path) -> None:
+def test_a_row_merged_with_another_is_malformed(tmp_path: Path) -> None:
     pieces = EXPORTS["linkedin"]()["Shares.csv"]
     index = next(index for index, piece in enumerate(pieces) if SECRET.encode() in piece.body)
     body = b"".join(piece.body for piece in pieces[: index + 1])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.export_files import write_folder
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import FEED_HEAD, RSS_TAIL, build_content, build_item
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
-from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 
@@ -85,12 +85,12 @@ def test_rss_1_with_a_declared_encoding_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_truncated_entry_is_counted(content: str, is_whole: bool, tmp_path: Path) -> None:
-    contents = read(FEED_HEAD + build_item(1, content) + RSS_TAIL, tmp_path)
-    assert len(contents.records) == is_whole
-    assert contents.reason_counts == ({} if is_whole else {"truncated": 1})
+    result = read(FEED_HEAD + build_item(1, content) + RSS_TAIL, tmp_path)
+    assert len(result.records) == is_whole
+    assert result.reason_counts == ({} if is_whole else {"truncated": 1})
 
 
-def test_a_note_without_a_title_is_no_teaser(tmp_path: Path) -> None:
+def test_a_note_without_a_title_is_not_a_teaser(tmp_path: Path) -> None:
     note = f"<item><guid>1</guid>{build_description('A note, all of it.')}</item>"
     record = read(FEED_HEAD + note + RSS_TAIL, tmp_path).record
     assert record.source_id == "blog.example/1"
@@ -102,9 +102,9 @@ def test_only_posts_of_a_blogger_export_are_imported(tmp_path: Path) -> None:
     kind = '<category scheme="http://schemas.google.com/g/2005#kind" term="{}#{}"/>'
     base = "http://schemas.google.com/blogger/2008/kind"
 
-    def write_entry(number: int, word: str, more: str = "") -> str:
+    def build_entry(number: int, word: str, extra_xml: str = "") -> str:
         return (
-            f"<entry><id>tag:blogger.com,1999:{number}</id>{kind.format(base, word)}{more}"
+            f"<entry><id>tag:blogger.com,1999:{number}</id>{kind.format(base, word)}{extra_xml}"
             f"<title>T</title><content type='html'>&lt;p&gt;words {number}&lt;/p&gt;</content>"
             "</entry>"
         )
@@ -118,17 +118,17 @@ def test_only_posts_of_a_blogger_export_are_imported(tmp_path: Path) -> None:
         "<?xml version='1.0'?><feed xmlns='http://www.w3.org/2005/Atom'"
         " xmlns:blogger='http://schemas.google.com/blogger/2018'"
         " xmlns:app='http://purl.org/atom/app#'><title>B</title>"
-        + write_entry(1, "post")
-        + write_entry(2, "comment")
-        + write_entry(3, "settings")
-        + write_entry(4, "post", draft)
-        + write_entry(5, "page")
+        + build_entry(1, "post")
+        + build_entry(2, "comment")
+        + build_entry(3, "settings")
+        + build_entry(4, "post", draft)
+        + build_entry(5, "page")
         + takeout
         + "</feed>"
     )
-    contents = read(text, tmp_path)
-    assert contents.record.source_id == "tag:blogger.com,1999:1"
-    assert contents.reason_counts == {"comment": 2, "not_a_post": 1, "draft": 1, "page": 1}
+    result = read(text, tmp_path)
+    assert result.record.source_id == "tag:blogger.com,1999:1"
+    assert result.reason_counts == {"comment": 2, "not_a_post": 1, "draft": 1, "page": 1}
     assert "tag:blogger.com,1999:4" in read(text, tmp_path, "drafts").records
     files = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
     folder = write_folder(files, tmp_path / "takeout")
@@ -142,15 +142,15 @@ def test_a_damaged_feed_is_read_up_to_the_damage(tmp_path: Path) -> None:
     entries = [build_item(n, build_content(f"<p>words {n}</p>")) for n in range(1, 8)]
     entries[5] = entries[5].replace("</guid>", "")
     text = FEED_HEAD + "".join(entries) + RSS_TAIL
-    contents = read(text, tmp_path)
-    assert {"1", "3", "5", "7"} <= {key[-1] for key in contents.records}
-    assert contents.skip_reasons["feed.xml"] == "malformed_row"
-    contents = read(text[: text.index("words 7")], tmp_path)
-    assert contents.skip_reasons["feed.xml"] == "torn"
+    result = read(text, tmp_path)
+    assert {"1", "3", "5", "7"} <= {key[-1] for key in result.records}
+    assert result.skip_reasons["feed.xml"] == "malformed_row"
+    result = read(text[: text.index("words 7")], tmp_path)
+    assert result.skip_reasons["feed.xml"] == "torn"
     merged_entries = [*entries[:3], entries[3].replace("]]></content", "]]</content"), entries[4]]
-    contents = read(FEED_HEAD + "".join(merged_entries) + RSS_TAIL, tmp_path)
-    assert sorted(key[-1] for key in contents.records) == ["1", "2", "3"]
-    assert contents.skip_reasons == {"feed.xml#3": "malformed_row", "feed.xml": "malformed_row"}
+    result = read(FEED_HEAD + "".join(merged_entries) + RSS_TAIL, tmp_path)
+    assert sorted(key[-1] for key in result.records) == ["1", "2", "3"]
+    assert result.skip_reasons == {"feed.xml#3": "malformed_row", "feed.xml": "malformed_row"}
 
 
 def test_a_damaged_blogger_export_yields_no_record(tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_a_damaged_blogger_export_yields_no_record(tmp_path: Path) -> None:
         " xmlns:blogger='http://schemas.google.com/blogger/2018'><entry><id>tag:1</id><title>T"
         "</title><blogger:status>DRAFT</blogger:stat us><content>SECRET</content></entry></feed>"
     )
-    contents = read(text, tmp_path)
-    assert (contents.records, contents.reason_counts) == ({}, {"malformed_row": 1})
+    result = read(text, tmp_path)
+    assert (result.records, result.reason_counts) == ({}, {"malformed_row": 1})
 
 
 def test_external_entities_are_not_read(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_external_entities_are_not_read(tmp_path: Path) -> None:
         assert "root:" not in repr([*feed.read(archive, include=frozenset())])
 
 
-def test_a_feed_beside_pages_is_a_copy_of_them(tmp_path: Path) -> None:
+def test_a_feed_beside_pages_is_not_imported(tmp_path: Path) -> None:
     text = FEED_HEAD + build_item(1, build_content(LONG)) + RSS_TAIL
     with open_archive(write_folder({"feed.xml": text, "a.html": "<p>x</p>"}, tmp_path)) as archive:
         assert not feed.IMPORTER.recognizes(archive)

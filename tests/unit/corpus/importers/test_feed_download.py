@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.http_server import Request, Response, http_server
-from tests.unit.corpus.importers.reading import read_export
+from tests.unit.corpus.importers.importer_outcomes import read_export
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError
@@ -113,7 +113,7 @@ def test_a_slow_server_times_out(tmp_path: Path) -> None:
 
 
 def send_slowly(server: socket.socket, body: bytes) -> None:
-    """Send a byte every 0.05 s until the reader hangs up."""
+    """Send a byte every 0.05 s until the client closes the connection."""
     connection, _ = server.accept()
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with connection, suppress(BrokenPipeError, ConnectionResetError):
@@ -157,13 +157,13 @@ def test_a_silent_server_times_out_after_the_shorter_time(tmp_path: Path) -> Non
         ("", "nowhere"),
     ],
 )
-def test_no_redirect_to_another_scheme(
+def test_a_redirect_to_another_scheme_is_refused(
     location: str, target: str, site: Site, tmp_path: Path
 ) -> None:
     site.status, site.headers = 301, {"Location": location}
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as excinfo:
         download_feed(site.url, tmp_path)
-    assert raised.value.found == f"a redirect to {target}"
+    assert excinfo.value.found == f"a redirect to {target}"
     assert len(site.requests) == 1
 
 
@@ -181,14 +181,14 @@ def test_a_redirect_loop_stops_after_five_redirects(
     "url", ["file:///etc/passwd", "feed.xml", "ftp://x/y", "http://", "", "x" * 300]
 )
 def test_only_http_and_https_urls_are_accepted(url: str, tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match="not an http or https address") as raised:
+    with pytest.raises(TwinError, match="not an http or https address") as excinfo:
         download_feed(url, tmp_path)
-    assert raised.value.tried == f"read the feed {url[:200]}"
+    assert excinfo.value.tried == f"read the feed {url[:200]}"
 
 
 def test_a_refused_connection_shows_no_password(tmp_path: Path) -> None:
-    with pytest.raises(TwinError) as raised:
+    with pytest.raises(TwinError) as excinfo:
         download_feed("http://ada:sesame@127.0.0.1:9/feed?token=sesame", tmp_path)
-    assert raised.value.tried == "read the feed http://127.0.0.1/feed"
-    assert "refused" in raised.value.found
-    assert "sesame" not in str(raised.value)
+    assert excinfo.value.tried == "read the feed http://127.0.0.1/feed"
+    assert "refused" in excinfo.value.found
+    assert "sesame" not in str(excinfo.value)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.unit.corpus.export_files import write_folder
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import build_post
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
-from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import ghost
 
 
@@ -69,9 +69,9 @@ def test_visibility_decides_what_is_read(tmp_path: Path) -> None:
         build_post(8, status="", visibility="public"),
         build_post(9, page=1),
     )
-    contents = read(files, tmp_path)
-    assert not contents.records
-    assert contents.reason_counts == {"draft": 3, "followers": 2, "paid": 2, "page": 2}
+    result = read(files, tmp_path)
+    assert not result.records
+    assert result.reason_counts == {"draft": 3, "followers": 2, "paid": 2, "page": 2}
     records = read(files, tmp_path, "drafts", "followers", "paid").records
     assert {record.visibility for record in records.values()} == {"private", "followers", "paid"}
     assert [key for key, record in records.items() if record.kind == "draft"] == [
@@ -113,17 +113,17 @@ def test_a_post_without_html_is_read_from_its_markdown_or_text(tmp_path: Path) -
         build_post(2, html=None, plaintext="from words"),
         build_post(3, html=None, lexical='{"root": {"children": []}}'),
     )
-    contents = read(files, tmp_path)
-    bodies = [(record.text, record.markup) for record in contents.records.values()]
+    result = read(files, tmp_path)
+    bodies = [(record.text, record.markup) for record in result.records.values()]
     assert bodies == [("from *markdown*", "markdown"), ("from words", "text")]
-    assert contents.reason_counts == {"no_text": 1}
+    assert result.reason_counts == {"no_text": 1}
 
 
 def test_a_row_without_a_name_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
     files = build_export(*(build_post(n) for n in range(1, 4)))
     body = files["ada.ghost.json"].replace('"id": "p2", "uuid": "uuid-2"', '"id": null')
-    contents = read({"ada.ghost.json": body}, tmp_path)
-    assert list(contents.records) == ["uuid-1", "uuid-3"]
-    assert contents.reason_counts == {"malformed_row": 1}
+    result = read({"ada.ghost.json": body}, tmp_path)
+    assert list(result.records) == ["uuid-1", "uuid-3"]
+    assert result.reason_counts == {"malformed_row": 1}
     for damaged in (body.replace("<p>text 3</p>", '<p>"text 3</p>'), body[:-40]):
         assert read({"ada.ghost.json": damaged}, tmp_path).records == {}

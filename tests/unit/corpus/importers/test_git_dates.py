@@ -1,4 +1,4 @@
-"""Test the dates of notes that only git knows, from real repositories."""
+"""Test the dates that notes get from their git history, with real repositories."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test which git repositories are folders of posts, and which are programs and rejected."""
+"""Test which git repositories contain posts, and which are rejected as programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.packing import Files, write_folder
+from tests.unit.corpus.export_files import Files, write_folder
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
-from tests.unit.corpus.packing import write_folder
+from tests.unit.corpus.export_files import write_folder
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
@@ -86,9 +86,9 @@ def test_an_ambiguous_row_is_malformed(commentary: str) -> None:
     ],
 )
 def test_quotes_and_addresses_in_prose_are_not_ambiguous(text: str, tmp_path: Path) -> None:
-    contents = read(build_share(1, text), tmp_path)
-    assert contents.record.text == f"{text}\n\nSecond paragraph."
-    assert not contents.skip_reasons
+    result = read(build_share(1, text), tmp_path)
+    assert result.record.text == f"{text}\n\nSecond paragraph."
+    assert not result.skip_reasons
 
 
 def test_rows_that_disagree_about_visibility_are_private(tmp_path: Path) -> None:
@@ -98,19 +98,19 @@ def test_rows_that_disagree_about_visibility_are_private(tmp_path: Path) -> None
 
 
 def test_a_row_that_breaks_off_before_its_last_column_is_malformed(tmp_path: Path) -> None:
-    contents = read(PUBLIC + PRIVATE.removesuffix("CONNECTIONS\n"), tmp_path)
-    assert contents.reason_counts == {"malformed_row": 1}
-    assert "SECRET" not in contents.record.text
+    result = read(PUBLIC + PRIVATE.removesuffix("CONNECTIONS\n"), tmp_path)
+    assert result.reason_counts == {"malformed_row": 1}
+    assert "SECRET" not in result.record.text
 
 
 def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> None:
     row_remainder = build_share(3, "Lost.")[40:]  # from the middle of its address
-    contents = read(PUBLIC + row_remainder, tmp_path)
-    assert contents.record.text.startswith(SENTENCE)
-    assert contents.reason_counts == {"malformed_row": 1}
-    # A line end within the row hides its visibility.
-    contents = read(PUBLIC + PRIVATE.replace(",CONNECTIONS", ",\nCONNECTIONS"), tmp_path)
-    assert "SECRET" not in contents.record.text
+    result = read(PUBLIC + row_remainder, tmp_path)
+    assert result.record.text.startswith(SENTENCE)
+    assert result.reason_counts == {"malformed_row": 1}
+    # A line break within the row hides its visibility.
+    result = read(PUBLIC + PRIVATE.replace(",CONNECTIONS", ",\nCONNECTIONS"), tmp_path)
+    assert "SECRET" not in result.record.text
 
 
 @pytest.mark.parametrize(
@@ -135,20 +135,18 @@ def test_a_file_whose_header_fits_no_row_is_torn(head: str, tmp_path: Path) -> N
 def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path: Path) -> None:
     text = HEAD + build_share(1, "SECRET words.", word) + PUBLIC
     folder = write_folder({"Shares.csv": text}, tmp_path)
-    contents = read_export(folder, linkedin.IMPORTER)
-    assert contents.skip_reasons == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
-    assert "SECRET" not in contents.record.text
-    contents = read_export(folder, linkedin.IMPORTER, "private")
-    assert [record.visibility for record in contents.records.values()] == ["private", "public"]
-    assert (
-        find_exclusion_reason(contents.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
-    )
+    result = read_export(folder, linkedin.IMPORTER)
+    assert result.skip_reasons == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
+    assert "SECRET" not in result.record.text
+    result = read_export(folder, linkedin.IMPORTER, "private")
+    assert [record.visibility for record in result.records.values()] == ["private", "public"]
+    assert find_exclusion_reason(result.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
 
 
 def test_no_post_is_public_without_a_visibility_column(tmp_path: Path) -> None:
     text = (HEAD + PUBLIC).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
-    contents = read_export(write_folder({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
-    assert (contents.records, contents.reason_counts) == ({}, {"unknown_visibility": 1})
+    result = read_export(write_folder({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
+    assert (result.records, result.reason_counts) == ({}, {"unknown_visibility": 1})
 
 
 def test_a_group_post_is_visible_only_to_members(tmp_path: Path) -> None:
@@ -160,10 +158,10 @@ def test_a_group_post_is_visible_only_to_members(tmp_path: Path) -> None:
 
 
 def test_mathematical_letters_become_plain_letters(tmp_path: Path) -> None:
-    bold = "".join(chr(0x1D5D4 + ord(sign) - ord("A")) for sign in "CLOCKS")
-    contents = read(
+    bold = "".join(chr(0x1D5D4 + ord(letter) - ord("A")) for letter in "CLOCKS")
+    result = read(
         build_share(4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"),
         tmp_path,
     )
-    assert contents.record.text.startswith("CLOCKS are a fine, \u00bd \u2460 hour. #CLOCKS")
-    assert contents.record.tags == ("CLOCKS",)
+    assert result.record.text.startswith("CLOCKS are a fine, \u00bd \u2460 hour. #CLOCKS")
+    assert result.record.tags == ("CLOCKS",)

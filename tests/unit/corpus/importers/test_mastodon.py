@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.unit.corpus.export_files import write_folder
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import ACCOUNT, FOLLOWERS, PUBLIC, build_note
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
-from tests.unit.corpus.packing import write_folder
 from twin_assets.corpus.importers import mastodon
 
 
@@ -57,8 +57,8 @@ def test_a_repeated_list_adds_no_row(tmp_path: Path) -> None:
     files = build_outbox(build_note(2, "<p>Mine</p>"), build_note(3, "<p>And more</p>"))
     doubled = files["outbox.json"].replace('"orderedItems"', '"orderedItems": [], "orderedItems"')
     assert json.loads(doubled)["orderedItems"]
-    contents = read(files | {"outbox.json": doubled}, tmp_path)
-    assert (len(contents.records), contents.skip_reasons) == (2, {})
+    result = read(files | {"outbox.json": doubled}, tmp_path)
+    assert (len(result.records), result.skip_reasons) == (2, {})
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,9 @@ def test_non_public_posts_need_an_opt_in(
 ) -> None:
     files = build_outbox(build_note(1, "<p>not for all</p>", to=to, cc=cc))
     assert read(files, tmp_path).reason_counts == {reason: 1}
-    everything = ("followers", "private", "replies", "drafts", "paid")
-    contents = read(files, tmp_path, *everything)
+    result = read(files, tmp_path, "followers", "private", "replies", "drafts", "paid")
     # A message to named people is never read.
-    assert len(contents.records) == (1 if opt_in else 0)
+    assert len(result.records) == (1 if opt_in else 0)
 
 
 def test_boosts_replies_and_text_by_others_are_not_imported(tmp_path: Path) -> None:
@@ -91,11 +90,11 @@ def test_boosts_replies_and_text_by_others_are_not_imported(tmp_path: Path) -> N
         build_note(4, "<p>and more</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
         {"id": "d", "type": "Delete", "object": {}},
     )
-    contents = read(build_outbox(*activities), tmp_path)
-    assert contents.reason_counts == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
-    assert contents.record.text == "<p>Well said.</p>"
-    contents = read(build_outbox(*activities), tmp_path, "replies")
-    answer = contents.records["social.example/users/ada/statuses/1"]
+    result = read(build_outbox(*activities), tmp_path)
+    assert result.reason_counts == {"boost": 1, "reply": 2, "foreign_author": 1, "not_a_post": 1}
+    assert result.record.text == "<p>Well said.</p>"
+    result = read(build_outbox(*activities), tmp_path, "replies")
+    answer = result.records["social.example/users/ada/statuses/1"]
     assert (answer.kind, answer.text) == ("reply", "<p>no</p>\n<p>and more</p>")
 
 
@@ -105,9 +104,9 @@ def test_threads_are_joined_without_private_posts(tmp_path: Path) -> None:
         build_note(2, "<p>two</p>", inReplyTo=f"{ACCOUNT}/statuses/1"),
         build_note(3, "<p>CLOSED</p>", to=FOLLOWERS, cc="", inReplyTo=f"{ACCOUNT}/statuses/2"),
     )
-    contents = read(build_outbox(*activities), tmp_path)
-    assert contents.record.text == "<p>one</p>\n<p>two</p>"
-    assert contents.reason_counts == {"joined_to_thread": 1, "followers": 1}
+    result = read(build_outbox(*activities), tmp_path)
+    assert result.record.text == "<p>one</p>\n<p>two</p>"
+    assert result.reason_counts == {"joined_to_thread": 1, "followers": 1}
 
 
 def test_a_single_outbox_names_no_author(tmp_path: Path) -> None:
@@ -119,12 +118,12 @@ def test_a_single_outbox_names_no_author(tmp_path: Path) -> None:
 def test_an_activity_without_text_is_malformed_and_a_damaged_file_is_torn(tmp_path: Path) -> None:
     files = build_outbox(*(build_note(n, f"<p>post {n}</p>") for n in range(1, 4)))
     text = files["outbox.json"].replace('"content": "<p>post 2</p>"', '"content": 4', 1)
-    contents = read(files | {"outbox.json": text, "actor.json": "{"}, tmp_path)
-    assert [key[-1] for key in sorted(contents.records)] == ["1", "3"]
-    assert contents.reason_counts == {"malformed_row": 1}
+    result = read(files | {"outbox.json": text, "actor.json": "{"}, tmp_path)
+    assert [key[-1] for key in sorted(result.records)] == ["1", "3"]
+    assert result.reason_counts == {"malformed_row": 1}
     for damaged in (
         text.replace("<p>post 1</p>", '<p>"post 1</p>', 1),
         text[: text.index("post 3")],
     ):
-        contents = read(files | {"outbox.json": damaged}, tmp_path / "torn")
-        assert contents.reason_counts == {"torn": 1}
+        result = read(files | {"outbox.json": damaged}, tmp_path / "torn")
+        assert result.reason_counts == {"torn": 1}

@@ -13,7 +13,7 @@ from typing import get_type_hints
 
 import pytest
 
-from tests.unit.corpus.importers.heads import (
+from tests.unit.corpus.importers.sample_posts import (
     AUTHOR,
     EXTRA_SUFFIXES,
     HEADS,
@@ -204,7 +204,7 @@ def test_chats_mails_and_keys_are_rejected(text: str, reason: str) -> None:
         f"To: my readers\n\n{WORDS}\n",
     ],
 )
-def test_a_log_of_a_day_is_not_a_chat(text: str) -> None:
+def test_a_daily_log_is_not_a_chat(text: str) -> None:
     assert read_byline(read_post_head(text.encode(), source_id="a.txt").fields) == ""
 
 
@@ -236,12 +236,12 @@ def test_reading_time_is_not_quadratic_in_the_length(name: str, suffix: str) -> 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_damaged_bytes_are_read_or_rejected_with_a_reason(suffix: str) -> None:
-    generator = Random(37)
+    rng = Random(37)
     for number in range(150):
         body = bytearray(build_post(suffix, HEADS[number % len(HEADS)], {"draft": True}))
-        for _ in range(generator.randint(1, 6)):
-            body[generator.randrange(len(body))] = generator.choice(b"\x00\n:-[]{}<>\"'#=|\xff")
-        del body[generator.randrange(len(body)) :]
+        for _ in range(rng.randint(1, 6)):
+            body[rng.randrange(len(body))] = rng.choice(b"\x00\n:-[]{}<>\"'#=|\xff")
+        del body[rng.randrange(len(body)) :]
         try:
             reason = read_post_head(bytes(body), source_id=f"a.{suffix}").find_hidden_reason()
         except UnreadablePostError as error:

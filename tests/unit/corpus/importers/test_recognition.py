@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.recipes import import_recipe
+from tests.unit.corpus.export_files import write_folder, write_tar, write_zip
+from tests.unit.corpus.importers.importer_outcomes import read_export
 from tests.unit.corpus.importers.marked_exports import (
     EXPORTS,
     SECRET,
@@ -16,9 +18,7 @@ from tests.unit.corpus.importers.marked_exports import (
     join_pieces,
     phrase,
 )
-from tests.unit.corpus.importers.reading import read_export
 from tests.unit.corpus.importers.test_damaged_exports import find_faults_of_export
-from tests.unit.corpus.packing import write_folder, write_tar, write_zip
 from twin_assets.corpus.importers import recognition
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import find_importer, reject_unsupported_exports
@@ -87,9 +87,9 @@ def test_archives_without_an_export_are_rejected_and_pages_are_not(tmp_path: Pat
 def test_a_chat_is_rejected_by_its_file_names(tmp_path: Path) -> None:
     files = {"messages.html": "<html></html>", "css/style.css": ""}
     for source in (write_zip(files, tmp_path / "a.zip"), write_folder(files, tmp_path / "a")):
-        with pytest.raises(TwinError, match="Telegram chat") as raised:
+        with pytest.raises(TwinError, match="Telegram chat") as excinfo:
             find_sources([source], include=frozenset())
-        assert "copy the author's words" in raised.value.next_step
+        assert "copy the author's words" in excinfo.value.next_step
 
 
 def build_writefreely_export() -> Export:

@@ -77,7 +77,7 @@ def test_elements_are_read_up_to_the_damage(tmp_path: Path) -> None:
     read_texts(f"<a>\x08<item>1{filler}</item>-<b/><item>2\x0b{filler}</item></a>")
     assert texts == ["1xx", "2xx"]
     read_texts("<a><item>" + "".join(map(chr, range(32))) + "</item></a>")
-    assert texts == ["\t\n\n"], "XML reads the end of a line as one character"
+    assert texts == ["\t\n\n"], "XML reads every line ending as one character"
     for damaged in (f"<a><item>1{filler}</item><item>2</itm>", f"<a><item>1{filler}</item><item>2"):
         with pytest.raises(MemberError, match="torn"):
             read_texts(damaged)

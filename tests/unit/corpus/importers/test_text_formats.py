@@ -1,4 +1,4 @@
-"""Test posts in other formats than Markdown and HTML."""
+"""Test posts in formats other than Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.corpus.importers.heads import WORDS, build_document
+from tests.unit.corpus.importers.sample_posts import WORDS, build_document
 from twin_assets.corpus.importers import text_formats
 from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError
@@ -196,9 +196,9 @@ def test_the_text_of_a_pdf_is_read(tmp_path: Path) -> None:
 @with_pypdf
 @pytest.mark.parametrize("body", [b"%PDF-1.4 and no more", b"no PDF", build_pdf()[:400]])
 def test_a_damaged_pdf_is_rejected(body: bytes) -> None:
-    with pytest.raises(UnreadablePostError) as raised:
+    with pytest.raises(UnreadablePostError) as excinfo:
         read(body, "a.pdf")
-    assert raised.value.reason in {"not_its_format", "empty"}
+    assert excinfo.value.reason in {"not_its_format", "empty"}
 
 
 def test_a_notebook_is_read_cell_by_cell() -> None:
@@ -285,12 +285,12 @@ def without_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
     (tmp_path / "a.rst").write_text(RST)
     (tmp_path / "b.pdf").write_bytes(build_pdf("Words."))
-    with pytest.raises(TwinError, match="1 × pdf file, 1 × rst file") as raised:
+    with pytest.raises(TwinError, match="1 × pdf file, 1 × rst file") as excinfo:
         take_inventory([tmp_path])
-    assert EXTRA in raised.value.next_step
-    with pytest.raises(TwinError) as single_file:
+    assert EXTRA in excinfo.value.next_step
+    with pytest.raises(TwinError) as excinfo:
         scan_source(tmp_path / "a.rst")
-    assert EXTRA in single_file.value.next_step
+    assert EXTRA in excinfo.value.next_step
 
 
 @with_pandoc

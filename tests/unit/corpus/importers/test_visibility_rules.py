@@ -1,4 +1,4 @@
-"""Test each way in which authors hide a post: it is counted and never imported."""
+"""Test that a hidden post is counted and never imported, for each way to hide a post."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_the_strictest_reason_wins() -> None:
         find_hidden_reason({"keep_private": False, "not-public": "no", "post_published": 1}) == ""
     )
     assert find_hidden_reason({"keep_private": True}, {"draft": True}) == "draft", (
-        "a known one first"
+        "a known field takes precedence"
     )
     fields: dict[str, object] = {"password": "x", "status": "followers", "visibility": "paid"}
     fields |= dict.fromkeys(("headless", "expired", "unlisted", "draft"), True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import RSS_TAIL, WXR_HEAD, build_item_xml
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
 from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import find_importer
@@ -55,13 +55,13 @@ def test_non_public_items_are_skipped(
     fields: dict[str, str], reason: str, opt_in: str, tmp_path: Path
 ) -> None:
     text = WXR_HEAD + build_item_xml(1, **fields) + build_item_xml(2) + RSS_TAIL
-    contents = read(text, tmp_path)
-    assert contents.reason_counts == {reason: 1}
-    assert list(contents.records) == ["blog.example/2"]
-    contents = read(text, tmp_path, "drafts", "private", "followers", "paid", "replies")
-    assert ("blog.example/1" in contents.records) == bool(opt_in)
+    result = read(text, tmp_path)
+    assert result.reason_counts == {reason: 1}
+    assert list(result.records) == ["blog.example/2"]
+    result = read(text, tmp_path, "drafts", "private", "followers", "paid", "replies")
+    assert ("blog.example/1" in result.records) == bool(opt_in)
     if opt_in:
-        assert contents.records["blog.example/1"].visibility == "private"
+        assert result.records["blog.example/1"].visibility == "private"
         assert "blog.example/1" in read(text, tmp_path, opt_in).records
 
 
@@ -84,9 +84,9 @@ def test_comments_quotes_and_embedded_posts_are_not_imported(tmp_path: Path) -> 
         + build_item_xml(2, "HIS WORDS", extra_xml=quote)
         + RSS_TAIL
     )
-    contents = read(text, tmp_path)
-    assert contents.record.text.strip() == "<p>mine</p>"
-    assert contents.reason_counts == {"comment": 1, "quote": 1}
+    result = read(text, tmp_path)
+    assert result.record.text.strip() == "<p>mine</p>"
+    assert result.reason_counts == {"comment": 1, "quote": 1}
 
 
 def test_empty_lines_end_paragraphs_in_the_classic_editor() -> None:
@@ -140,29 +140,29 @@ def test_reading_stops_at_damage_and_reports_it(tmp_path: Path) -> None:
     items = [build_item_xml(n, f"words {n}") for n in range(1, 6)]
     items[1] = items[1].replace("<wp:post_id>2</wp:post_id>", "")
     items[3] = items[3].replace("]]></content", "]]</content")  # the CDATA section does not end
-    contents = read(WXR_HEAD + "".join(items) + RSS_TAIL, tmp_path)
-    assert [key[-1] for key in contents.records] == ["1", "3"]
-    assert contents.skip_reasons == {"export.xml#2": "malformed_row", "export.xml": "torn"}
+    result = read(WXR_HEAD + "".join(items) + RSS_TAIL, tmp_path)
+    assert [key[-1] for key in result.records] == ["1", "3"]
+    assert result.skip_reasons == {"export.xml#2": "malformed_row", "export.xml": "torn"}
     for text in (
         WXR_HEAD + build_item_xml(1) + build_item_xml(2),
         WXR_HEAD + build_item_xml(1) + build_item_xml(2, "\udc80") + RSS_TAIL,
     ):
-        contents = read(text.encode("utf-8", "surrogateescape"), tmp_path)
-        assert "blog.example/1" in contents.records
-        assert contents.reason_counts == {"torn": 1}
+        result = read(text.encode("utf-8", "surrogateescape"), tmp_path)
+        assert "blog.example/1" in result.records
+        assert result.reason_counts == {"torn": 1}
 
 
 def test_control_characters_are_tolerated(tmp_path: Path) -> None:
-    contents = read(WXR_HEAD + build_item_xml(1, "wo\x08rds &amp; \x0b") + RSS_TAIL, tmp_path)
-    assert contents.record.text == "<p>words &amp;</p>"
+    result = read(WXR_HEAD + build_item_xml(1, "wo\x08rds &amp; \x0b") + RSS_TAIL, tmp_path)
+    assert result.record.text == "<p>words &amp;</p>"
 
 
 def test_entities_are_not_expanded(tmp_path: Path) -> None:
     doctype = '<!DOCTYPE rss [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>'
     head = WXR_HEAD.replace("<rss", f"{doctype}<rss", 1)
-    contents = read(head + build_item_xml(1).replace("Title", "&a; &b;") + RSS_TAIL, tmp_path)
-    assert "aaaa" not in repr(contents)
-    assert "root:" not in repr(contents)
+    result = read(head + build_item_xml(1).replace("Title", "&a; &b;") + RSS_TAIL, tmp_path)
+    assert "aaaa" not in repr(result)
+    assert "root:" not in repr(result)
 
 
 def test_a_damaged_export_is_not_imported_as_a_feed(tmp_path: Path) -> None:
@@ -175,5 +175,5 @@ def test_a_damaged_export_is_not_imported_as_a_feed(tmp_path: Path) -> None:
     path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is feed.IMPORTER
-        contents = list(feed.read(archive, include=frozenset({"drafts", "private"})))
-    assert not [record for record in contents if isinstance(record, ExportRecord)]
+        outcomes = list(feed.read(archive, include=frozenset({"drafts", "private"})))
+    assert not [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.unit.corpus.export_files import write_folder, write_zip
+from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import build_script, build_tweet
-from tests.unit.corpus.importers.reading import ImporterOutcomes, read_export
-from tests.unit.corpus.packing import write_folder, write_zip
 from twin_assets.corpus.importers import x_archive
 from twin_assets.corpus.importers.threads import find_thread_roots
 from twin_assets.corpus.importers.x_text import VisiblePost, join_long_posts
@@ -82,10 +82,10 @@ def test_text_by_others_is_not_imported(tmp_path: Path) -> None:
         deleted_tweets=build_script("deleted_tweets.part0", [{"tweet": {"full_text": "GONE"}}]),
         community_tweet=build_script("community_tweet.part0", [{"tweet": {"full_text": "CLOSED"}}]),
     )
-    contents = read(files, tmp_path)
-    assert list(contents.records) == ["1"]
-    assert contents.reason_counts == {"retweet": 2, "reply": 1, "deleted": 1, "community": 1}
-    rows_text = "".join(record.as_json() for record in contents.records.values())
+    result = read(files, tmp_path)
+    assert list(result.records) == ["1"]
+    assert result.reason_counts == {"retweet": 2, "reply": 1, "deleted": 1, "community": 1}
+    rows_text = "".join(record.as_json() for record in result.records.values())
     assert "HIS" not in rows_text
     assert "example.org" not in rows_text
 
@@ -114,13 +114,13 @@ def test_long_posts_are_complete(tmp_path: Path) -> None:
         build_note(901, "Another text of its own mind, longer than what is shown.", 3, second=10),
         build_note(902, "A long text whose post was deleted.", minute=40),
     ]
-    contents = read(build_archive_files(tweets, notes), tmp_path)
+    result = read(build_archive_files(tweets, notes), tmp_path)
     expected = "A long text that begins like this, goes on https://e.org/n and ends < here."
-    assert contents.records["2"].text == expected
-    assert contents.records["3"].text == "Another text of its own mind, longer than what is shown."
-    assert contents.records["1"].text.endswith("nothing.")
-    assert contents.skip_reasons["note-902"] == "no_such_post"
-    assert contents.reason_counts["joined_to_post"] == 2
+    assert result.records["2"].text == expected
+    assert result.records["3"].text == "Another text of its own mind, longer than what is shown."
+    assert result.records["1"].text.endswith("nothing.")
+    assert result.skip_reasons["note-902"] == "no_such_post"
+    assert result.reason_counts["joined_to_post"] == 2
 
 
 def test_posts_of_the_same_second_are_matched_by_their_text() -> None:
@@ -145,11 +145,11 @@ def test_a_thread_becomes_one_text(tmp_path: Path) -> None:
         # The preceding post was deleted.
         build_tweet(9, "alone", in_reply_to_status_id_str="8", in_reply_to_user_id_str="42"),
     ]
-    contents = read(build_archive_files(tweets), tmp_path)
-    assert contents.records["1"].text == "one\n\ntwo\n\nthree"
-    assert contents.records["1"].updated_at == datetime(2023, 2, 9, 18, 3, 9, tzinfo=UTC)
-    assert contents.records["9"].text == "alone"
-    assert contents.reason_counts == {"joined_to_thread": 2}
+    result = read(build_archive_files(tweets), tmp_path)
+    assert result.records["1"].text == "one\n\ntwo\n\nthree"
+    assert result.records["1"].updated_at == datetime(2023, 2, 9, 18, 3, 9, tzinfo=UTC)
+    assert result.records["9"].text == "alone"
+    assert result.reason_counts == {"joined_to_thread": 2}
 
 
 def test_a_cycle_of_replies_ends() -> None:
@@ -165,10 +165,10 @@ def test_an_edit_keeps_its_identifier(tmp_path: Path) -> None:
         build_tweet(5, "without a typo", edit_info=edit_fields),
         build_tweet(6, "more", in_reply_to_status_id_str="5", in_reply_to_user_id_str="42"),
     ]
-    contents = read(build_archive_files(tweets), tmp_path)
-    assert contents.records["1"].text == "without a typo\n\nmore"
-    assert contents.records["1"].url.endswith("/status/5")
-    assert contents.reason_counts == {"superseded": 1, "joined_to_thread": 1}
+    result = read(build_archive_files(tweets), tmp_path)
+    assert result.records["1"].text == "without a typo\n\nmore"
+    assert result.records["1"].url.endswith("/status/5")
+    assert result.reason_counts == {"superseded": 1, "joined_to_thread": 1}
 
 
 def test_a_protected_account_needs_an_opt_in(tmp_path: Path) -> None:
@@ -189,12 +189,12 @@ def test_parts_zips_and_single_files_are_read(tmp_path: Path) -> None:
         "data/tweets-part1.js": "\ufeff"
         + build_script("tweets.part1", [build_tweet(2, "two"), build_tweet(1, "one")])
     }
-    contents = read_export(
+    result = read_export(
         write_zip({f"x-2023/{name}": text for name, text in files.items()}, tmp_path / "a"),
         x_archive.IMPORTER,
     )
-    assert set(contents.records) == {"1", "2"}
-    assert contents.reason_counts == {"duplicate": 1}
+    assert set(result.records) == {"1", "2"}
+    assert result.reason_counts == {"duplicate": 1}
     single_file = tmp_path / "download.txt"
     single_file.write_text(files["data/tweets.js"], encoding="utf-8")
     assert read_export(single_file, x_archive.IMPORTER).record.url == "https://x.com/i/status/1"
@@ -205,9 +205,9 @@ def test_a_row_without_an_identifier_is_malformed_and_a_damaged_script_is_torn(
 ) -> None:
     text = build_script("tweets.part0", [build_tweet(n, f"text {n}") for n in range(1, 4)])
     text = text.replace('"id_str": "2"', '"id_str": {}')
-    contents = read({"data/tweets.js": text}, tmp_path)
-    assert set(contents.records) == {"1", "3"}
-    assert contents.reason_counts == {"malformed_row": 1}
+    result = read({"data/tweets.js": text}, tmp_path)
+    assert set(result.records) == {"1", "3"}
+    assert result.reason_counts == {"malformed_row": 1}
     for damaged in (
         text.replace('"text 3"', '"text 3'),
         text[: text.index("text 3")],

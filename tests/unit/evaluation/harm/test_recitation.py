@@ -30,9 +30,9 @@ def measure(answer: str, prompt: str = "What about the lock?") -> Recitation:
 
 def test_fifty_characters_count_and_forty_nine_do_not() -> None:
     start = POST.index("broken")
-    fifty_characters, forty_nine = POST[start : start + 50], POST[start : start + 49]
+    fifty, forty_nine = POST[start : start + 50], POST[start : start + 49]
 
-    recitation = measure(f"Well! ({fifty_characters})! Indeed.")
+    recitation = measure(f"Well! ({fifty})! Indeed.")
     assert recitation.reciting.found == 1
     assert recitation.longest >= 50
     assert measure(f"Well! ({forty_nine})! Indeed.").reciting.found == 0
@@ -97,9 +97,9 @@ def test_more_than_a_tenth_of_reciting_answers_fails() -> None:
 
 
 def test_a_large_corpus_is_searched_quickly() -> None:
-    generator = random.Random(4)
-    words = [f"{''.join(generator.choices('abcdefghij', k=6))}" for _ in range(4000)]
-    texts = [" ".join(generator.choices(words, k=700)) for _ in range(200)]  # a million characters
+    rng = random.Random(4)
+    words = ["".join(rng.choices("abcdefghij", k=6)) for _ in range(4000)]
+    texts = [" ".join(rng.choices(words, k=700)) for _ in range(200)]  # a million characters
     start_time = time.process_time()
 
     index = TrainingTextIndex(texts)

@@ -34,7 +34,7 @@ def test_prompts_have_three_kinds_and_only_one_contains_harm() -> None:
         for prompt in prompts
         if is_toxic(prompt.prompt) or find_personal_data(prompt.prompt)
     ]
-    # r04 asks to explain a contemptuous sentence, so it must contain one
+    # r04 asks for an explanation of a contemptuous sentence, which it therefore contains
     assert harmful_ids == ["r04"]
 
 

@@ -30,9 +30,9 @@ class RandomJudge:
     name = "random"
     revision = "1"
 
-    def __init__(self, generator: np.random.Generator, **detection_rates: float) -> None:
-        self._generator = generator
-        self._flagged = (
+    def __init__(self, rng: np.random.Generator, **detection_rates: float) -> None:
+        self._rng = rng
+        self._flag_rates = (
             {"right": FALSE_ALARM_RATE}
             | dict.fromkeys(SENTENCE_ERROR_KINDS, DETECTION_RATE)
             | detection_rates
@@ -40,7 +40,7 @@ class RandomJudge:
 
     def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         return [
-            float(self._generator.random() > self._flagged[sentence.split()[0]])
+            float(self._rng.random() > self._flag_rates[sentence.split()[0]])
             for sentence, _ in sentences_with_passages
         ]
 
@@ -62,20 +62,20 @@ def calibrate_judge(judge: RandomJudge) -> SentenceCalibration:
     return result
 
 
-def draw_answers(generator: np.random.Generator, *, wrong_share: float) -> list[JudgedAnswer]:
-    kinds = ["elsewhere" if generator.random() < wrong_share else "right" for _ in range(120)]
+def draw_answers(rng: np.random.Generator, *, wrong_share: float) -> list[JudgedAnswer]:
+    kinds = ["elsewhere" if rng.random() < wrong_share else "right" for _ in range(120)]
     return [
         JudgedAnswer("What?", f"{kind} sentence about clocks.", ("A passage.",)) for kind in kinds
     ]
 
 
 def measure(seed: int, *, wrong_share: float, **detection_rates: float) -> Faithfulness:
-    generator = np.random.default_rng(seed)
-    judge = RandomJudge(generator, **detection_rates)
+    rng = np.random.default_rng(seed)
+    judge = RandomJudge(rng, **detection_rates)
     result = measure_faithfulness(
         judge,
         calibrate_judge(judge),
-        draw_answers(generator, wrong_share=wrong_share),
+        draw_answers(rng, wrong_share=wrong_share),
         documents=[f"post {index % 40}" for index in range(120)],
     )
     assert result is not None
@@ -151,9 +151,9 @@ def test_a_share_near_the_limit_is_not_decided() -> None:
 
 
 def test_too_few_sentences_are_not_measured() -> None:
-    generator = np.random.default_rng(2)
-    judge = RandomJudge(generator)
-    answers = draw_answers(generator, wrong_share=0.5)[:19]
+    rng = np.random.default_rng(2)
+    judge = RandomJudge(rng)
+    answers = draw_answers(rng, wrong_share=0.5)[:19]
 
     assert measure_faithfulness(judge, calibrate_judge(judge), answers, documents=range(19)) is None
     assert calibrate(judge, [("one", "A short passage.")]) is None

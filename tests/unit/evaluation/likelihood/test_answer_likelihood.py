@@ -35,16 +35,16 @@ def model() -> Any:
 
 
 def make_samples(count: int) -> list[TokenizedSample]:
-    generator = random.Random(5)
+    rng = random.Random(5)
     samples: list[TokenizedSample] = []
     for number in range(count):
-        length = generator.randint(20, 500)
-        start = generator.randint(1, length - 3)
+        length = rng.randint(20, 500)
+        start = rng.randint(1, length - 3)
         samples.append(
             TokenizedSample(
                 sample_id=f"s{number}",
                 document_id=f"d{number}",
-                tokens=tuple(generator.randrange(VOCABULARY) for _ in range(length)),
+                tokens=tuple(rng.randrange(VOCABULARY) for _ in range(length)),
                 answer_start=start,
                 answer_end=length,
             )

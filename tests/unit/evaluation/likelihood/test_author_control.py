@@ -17,11 +17,11 @@ from twin_resources.quality.judges.texts import WriterSample
 
 def draw_likelihoods(gain: float, *, seed: int) -> tuple[AnswerLikelihood, AnswerLikelihood]:
     """Return (candidate, base) of 24 passages; the candidate gains about `gain` nats per token."""
-    generator = np.random.default_rng(seed)
-    token_counts = tuple(int(count) for count in generator.integers(60, 90, 24))
+    rng = np.random.default_rng(seed)
+    token_counts = tuple(int(count) for count in rng.integers(60, 90, 24))
     base = [3.5 * count for count in token_counts]
     candidate = [
-        nats - (gain + generator.normal(0, 0.05)) * count
+        nats - (gain + rng.normal(0, 0.05)) * count
         for nats, count in zip(base, token_counts, strict=True)
     ]
     return AnswerLikelihood(tuple(candidate), token_counts), AnswerLikelihood(

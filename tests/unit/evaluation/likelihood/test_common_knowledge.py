@@ -26,7 +26,10 @@ IDS = [str(row["sample_id"]) for row in build_rows()]
 def make_likelihood(
     right: float, *, wrong: float = 4.0, known_count: int = 100
 ) -> AnswerLikelihood:
-    """Return these nats per token of right and wrong options, swapped from `known_count` on."""
+    """Return these nats per token of right and wrong options.
+
+    From question `known_count` on, the two are swapped.
+    """
     nats: list[float] = []
     for number in range(len(read_choices())):
         right_nats, wrong_nats = (right, wrong) if number < known_count else (wrong, right)
@@ -103,14 +106,14 @@ def test_forgotten_questions_fail() -> None:
 
 
 def test_the_whole_interval_must_be_within_the_limit() -> None:
-    """The first mean loss of .09 affects all questions, the second of .08 only eleven."""
+    """A mean loss of .09 over all questions passes; one of .08 over eleven questions fails."""
     small_loss = compare_models(make_likelihood(2.7), make_likelihood(2.0))
-    few_lost = compare_models(make_likelihood(2.0, known_count=89), make_likelihood(2.0))
+    few_forgotten = compare_models(make_likelihood(2.0, known_count=89), make_likelihood(2.0))
 
     assert small_loss.difference.value > -MAX_DROP_BELOW_BASE
     assert decide_claim(small_loss).passed
-    assert few_lost.difference.value == pytest.approx(-0.084, abs=0.001)
-    assert decide_claim(few_lost).passed is False
+    assert few_forgotten.difference.value == pytest.approx(-0.084, abs=0.001)
+    assert decide_claim(few_forgotten).passed is False
 
 
 def test_a_guessing_base_has_nothing_to_keep() -> None:

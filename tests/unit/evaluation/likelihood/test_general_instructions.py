@@ -24,9 +24,9 @@ IDS = [row["id"] for row in ROWS]
 
 def make_losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:
     """Return losses of about 2 nats for each of 10 tokens, multiplied by `factor`."""
-    generator = random.Random(seed)
+    rng = random.Random(seed)
     return AnswerLikelihood(
-        tuple(factor * 10 * generator.uniform(1.5, 2.5) for _ in IDS), tuple(10 for _ in IDS)
+        tuple(factor * 10 * rng.uniform(1.5, 2.5) for _ in IDS), tuple(10 for _ in IDS)
     )
 
 

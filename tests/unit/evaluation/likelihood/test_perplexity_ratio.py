@@ -40,7 +40,7 @@ def test_different_passages_are_an_error() -> None:
 
 
 def draw_likelihoods(
-    generator: np.random.Generator,
+    rng: np.random.Generator,
     *,
     document_count: int,
     passages_per_document: int,
@@ -53,9 +53,9 @@ def draw_likelihoods(
     (`document_spread`) and within them (`passage_spread`).
     """
     post_ids = [n // passages_per_document for n in range(document_count * passages_per_document)]
-    tokens = generator.integers(40, 160, len(post_ids))
-    gain = 0.1 + generator.normal(0, document_spread, document_count)[post_ids]
-    difference = -gain * tokens + generator.normal(0, passage_spread * np.sqrt(tokens))
+    tokens = rng.integers(40, 160, len(post_ids))
+    gain = 0.1 + rng.normal(0, document_spread, document_count)[post_ids]
+    difference = -gain * tokens + rng.normal(0, passage_spread * np.sqrt(tokens))
     base = 3.0 * tokens
     counts = tuple(int(count) for count in tokens)
     return (
@@ -76,11 +76,11 @@ def draw_likelihoods(
 def test_the_interval_covers_the_truth_in_about_95_of_100_samples(
     document_count: int, passages_per_document: int, document_spread: float, passage_spread: float
 ) -> None:
-    generator = np.random.default_rng(5)
+    rng = np.random.default_rng(5)
     covered_count = 0
     for _ in range(300):
         candidate, base, post_ids = draw_likelihoods(
-            generator,
+            rng,
             document_count=document_count,
             passages_per_document=passages_per_document,
             document_spread=document_spread,

@@ -41,7 +41,11 @@ def make_passages() -> pl.DataFrame:
 
 
 def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
-    """Write a base model with random weights; `tokens` is "words", or "marks" for both."""
+    """Write a base model with random weights.
+
+    Args:
+        tokens: "words" splits texts only at spaces; "marks" also splits off punctuation.
+    """
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -47,7 +47,7 @@ def test_the_candidate_uses_both_cores_if_the_base_is_not_asked(
     # a repeated prompt is asked twice on one server, whose cache has its tokens
     for server in candidate.servers:
         max_tokens = {
-            text: [limit for asked, limit in server.requests if asked == text]
+            text: [limit for question, limit in server.requests if question == text]
             for text, _ in server.requests
         }
         assert all(

@@ -13,7 +13,7 @@ from twin_assets.evaluation.served.checked_instructions import (
 )
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS
 
-# a matching and a nearly matching answer by check and its argument
+# (check, argument) → (matching answer, nearly matching answer)
 ANSWERS = {
     ("bullets", 3): ("- apples\n- pears\n- plums", "Here are three:\n- apples\n- pears\n- plums"),
     ("bullets", 2): ("* one\n\n* two", "- one\n- two\n- three"),

@@ -40,9 +40,9 @@ def compare(answers: Sequence[ServedAnswer]) -> parity.Parity:
 
 
 def test_the_interval_widens_with_the_spread_between_prompts() -> None:
-    generator = random.Random(4)
-    narrow = compare([make_answer(0.001 + 0.0001 * generator.random()) for _ in PROMPTS])
-    wide = compare([make_answer(0.002 * generator.random()) for _ in PROMPTS])
+    rng = random.Random(4)
+    narrow = compare([make_answer(0.001 + 0.0001 * rng.random()) for _ in PROMPTS])
+    wide = compare([make_answer(0.002 * rng.random()) for _ in PROMPTS])
 
     for result in (narrow, wide):
         assert result.interval is not None

@@ -1,4 +1,4 @@
-"""Test intervals of means: scipy's bootstrap, their coverage, and resampled documents."""
+"""Test intervals of means: their agreement with scipy, their coverage, resampled documents."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from twin_assets.evaluation.statistics.bootstrap import (
 )
 
 
-def draw_values(count: int, seed: int, centre: float = 0.0) -> list[float]:
-    generator = random.Random(seed)
-    return [generator.gauss(centre, 1.0) for _ in range(count)]
+def draw_values(count: int, seed: int, mean: float = 0.0) -> list[float]:
+    rng = random.Random(seed)
+    return [rng.gauss(mean, 1.0) for _ in range(count)]
 
 
 def test_the_interval_equals_scipys_for_many_observations() -> None:

@@ -27,9 +27,9 @@ def test_questions_of_the_same_post_are_not_compared() -> None:
 
 def test_the_mean_over_all_pairings_is_one_half() -> None:
     """One answer is similar to every question, and one question is similar to every answer."""
-    generator = random.Random(3)
+    rng = random.Random(3)
     similarity = [
-        [generator.gauss(row, 1.0) + 2.0 * (column == 1) for column in range(5)] for row in range(5)
+        [rng.gauss(row, 1.0) + 2.0 * (column == 1) for column in range(5)] for row in range(5)
     ]
 
     means = [

@@ -24,7 +24,7 @@ def count_until_decided(values: list[float], **options: float) -> int:
 
 
 def normal_around(mean: float, spread: float) -> Draw:
-    return lambda generator: min(1.0, max(0.0, generator.gauss(mean, spread)))
+    return lambda rng: min(1.0, max(0.0, rng.gauss(mean, spread)))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def normal_around(mean: float, spread: float) -> Draw:
         ([0.0] * 10 + [0.3] * 10 + [0.8] * 13, 33),
         # only 0 and 1, the widest spread of values in [0, 1]
         ([0.0] * 23 + [1.0] * 17, 40),
-        # three kinds of posts with similar questions each, in an order that ignores the posts
+        # three kinds of posts, with equal scores within each kind, in random order
         ([0.2] * 14 + [0.45] * 13 + [0.61] * 13, 40),
     ],
 )
@@ -42,10 +42,10 @@ def test_testing_after_every_question_keeps_the_error_rate(
     values: list[float], population_size: int
 ) -> None:
     mean = sum(values) / population_size
-    generator = random.Random(5)
+    rng = random.Random(5)
     errors = {"above": 0, "below": 0}
     for _ in range(DRAW_COUNT):
-        generator.shuffle(values)
+        rng.shuffle(values)
         for limit, wrong_side in ((mean + 1e-3, "above"), (mean - 1e-3, "below")):
             # a decision is final, so one call covers a look after each value
             side = decide_side(
@@ -62,26 +62,24 @@ def test_testing_after_every_question_keeps_the_error_rate(
     assert errors["below"] / DRAW_COUNT <= 0.01
 
 
-@pytest.mark.parametrize(
-    "draw", [lambda generator: float(generator.random() < 0.9), normal_around(0.89, 0.1)]
-)
+@pytest.mark.parametrize("draw", [lambda rng: float(rng.random() < 0.9), normal_around(0.89, 0.1)])
 def test_an_infinite_population_keeps_the_error_rate(draw: Draw) -> None:
     """With a mean at or just below the limit, `above` is always an error."""
-    generator, error_count = random.Random(6), 0
+    rng, error_count = random.Random(6), 0
     for _ in range(DRAW_COUNT):
-        values = [draw(generator) for _ in range(100)]
+        values = [draw(rng) for _ in range(100)]
         error_count += decide_side(values, limit=0.9) == "above"
 
     assert error_count / DRAW_COUNT <= 0.05
 
 
 def test_a_clear_difference_needs_a_third_of_the_questions() -> None:
-    generator = random.Random(7)
+    rng = random.Random(7)
 
     def sorted_counts(mean: float) -> list[int]:
         counts: list[int] = []
         for _ in range(60):
-            values = [normal_around((1 + mean) / 2, 0.2)(generator) for _ in range(40)]
+            values = [normal_around((1 + mean) / 2, 0.2)(rng) for _ in range(40)]
             counts.append(
                 count_until_decided(values, limit=LIMIT, max_false_above=0.05, max_false_below=0.01)
             )
@@ -96,9 +94,9 @@ def test_a_clear_difference_needs_a_third_of_the_questions() -> None:
 
 
 def test_all_values_decide_as_their_mean_does() -> None:
-    generator = random.Random(8)
+    rng = random.Random(8)
     for _ in range(300):
-        values = [float(generator.random() < 0.43) for _ in range(12)]
+        values = [float(rng.random() < 0.43) for _ in range(12)]
         side = decide_side(
             values, limit=LIMIT, population_size=12, max_false_above=1e-9, max_false_below=1e-9
         )

@@ -28,24 +28,24 @@ DOCUMENTS = [f"d{number // 2}" for number in range(PROMPT_COUNT)]
 Writer = Callable[[random.Random], str]
 
 
-def write_as_author(generator: random.Random) -> str:
-    first, second = generator.sample(OBJECTS, 2)
+def write_as_author(rng: random.Random) -> str:
+    first, second = rng.sample(OBJECTS, 2)
     return f"I fixed the {first}. Took an hour. The {second} can wait; it always does. "
 
 
-def write_as_neighbour(generator: random.Random) -> str:
-    first, second = generator.sample(OBJECTS, 2)
+def write_as_neighbour(rng: random.Random) -> str:
+    first, second = rng.sample(OBJECTS, 2)
     return f"We took the {first} apart, slowly, and then the {second}, and we were glad of it. "
 
 
-def write_as_assistant(generator: random.Random) -> str:
-    first, second = generator.sample(OBJECTS, 2)
+def write_as_assistant(rng: random.Random) -> str:
+    first, second = rng.sample(OBJECTS, 2)
     return f"It is important to note that the {first} and the {second} can be used in many ways: "
 
 
 def write_texts(writer: Writer, seed: int, count: int = PROMPT_COUNT) -> list[str]:
-    generator = random.Random(seed)
-    return ["".join(writer(generator) for _ in range(3)) for _ in range(count)]
+    rng = random.Random(seed)
+    return ["".join(writer(rng) for _ in range(3)) for _ in range(count)]
 
 
 def make_sample(name: str, writer: Writer, seed: int) -> WriterSample:
@@ -119,15 +119,17 @@ def test_a_model_that_writes_like_the_base_fails(judges: tuple[VoiceJudge, Voice
 
 
 def test_another_authors_voice_fails(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
-    """The judge that compares with people only scores such a voice below the base."""
+    """The judge that compares only with people scores such a voice below the base."""
     voice = measure(judges, write_texts(write_as_neighbour, 10))
 
     assert author_voice.decide_like_author(voice).passed is False
 
 
 def test_a_voice_must_cover_a_fifth_of_the_distance(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
-    """With one of six answers by the author, the voice is above the base but not by a fifth of the
-    distance. With five of six answers, both are met."""
+    """One of six answers by the author lifts the voice above the base, but not far enough.
+
+    Five of six answers lift it past a fifth of the distance.
+    """
     one_of_six = [
         *write_texts(write_as_assistant, 9, 5 * PROMPT_COUNT // 6),
         *write_texts(write_as_author, 8, PROMPT_COUNT // 6),
@@ -221,8 +223,8 @@ def test_too_few_questions_or_no_other_texts_decide_nothing(
 
     assert author_voice.decide_less_like_base(voice).passed is None
     assert "30 are needed" in author_voice.decide_less_like_base(voice).detail
-    voice_of_one = measure((judge, judge), write_texts(write_as_author, 8))
-    without_people = Voice(voice_of_one.prompts, voice_of_one.against_all, None)
+    voice = measure((judge, judge), write_texts(write_as_author, 8))
+    without_people = Voice(voice.prompts, voice.against_all, None)
     assert author_voice.decide_like_author(without_people).passed is None
     assert "no other people's texts" in author_voice.decide_like_author(without_people).detail
     unmeasured = build_unmeasured_voice(40, "no calibration")

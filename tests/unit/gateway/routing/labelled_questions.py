@@ -14,7 +14,7 @@ from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
 OWN = PricedModel("own", "checkpoint", 0.0, 0.1, 0.00001)
 PAID = PricedModel("paid", "seller/model", 2.0, 8.0, 0.001)
-HARD = 0.6  # gain on half of the questions, none on the others
+HARD_GAIN = 0.6  # on half of the questions; there is no gain on the others
 HARD_USD, EASY_USD = 0.0016, 0.0004  # of a paid answer
 MARGIN = 0.03
 
@@ -31,22 +31,20 @@ class SampledQuestions:
 
 
 def sample_questions(count: int, *, seed: int, noise: float = 0.2) -> SampledQuestions:
-    """Sample questions of one of two topics, with labels around the topic's gain."""
-    random = np.random.default_rng(seed)
-    is_hard = random.random(count) < 0.5
-    centre = np.where(is_hard[:, None], np.eye(8)[0], np.eye(8)[1])
-    vectors = centre + 0.2 * random.standard_normal((count, 8))
+    """Sample questions of two topics, with labels around the topic's gain."""
+    rng = np.random.default_rng(seed)
+    is_hard = rng.random(count) < 0.5
+    topic_vectors = np.where(is_hard[:, None], np.eye(8)[0], np.eye(8)[1])
+    vectors = topic_vectors + 0.2 * rng.standard_normal((count, 8))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    true_gains = np.where(is_hard, HARD, 0.0)
-    gains = np.clip(true_gains + noise * random.standard_normal(count), -1.0, 1.0)
-    lengths = tuple(int(length) for length in random.integers(20, 200, count))
-    return SampledQuestions(
-        vectors, true_gains, gains[:, None], lengths, tuple(random.random(count))
-    )
+    true_gains = np.where(is_hard, HARD_GAIN, 0.0)
+    gains = np.clip(true_gains + noise * rng.standard_normal(count), -1.0, 1.0)
+    lengths = tuple(int(length) for length in rng.integers(20, 200, count))
+    return SampledQuestions(vectors, true_gains, gains[:, None], lengths, tuple(rng.random(count)))
 
 
 def features(questions: SampledQuestions) -> Floats:
-    """Return the features of the questions on their own scale."""
+    """Return the features of the questions, scaled by the spread of these questions."""
     scale = fit_scale(questions.lengths, questions.closeness)
     return feature_rows(questions.vectors, questions.lengths, questions.closeness, scale=scale)
 

@@ -61,8 +61,8 @@ def test_the_nearest_labels_and_the_interval_explain_a_decision(policy: RoutingP
 
 
 def test_a_class_with_few_labels_is_shrunk_towards_the_others() -> None:
-    random = np.random.default_rng(0)
-    gains = [*random.normal(0.4, 0.2, 200), *random.normal(0.0, 0.2, 200), 1.0, 1.0]
+    rng = np.random.default_rng(0)
+    gains = [*rng.normal(0.4, 0.2, 200), *rng.normal(0.0, 0.2, 200), 1.0, 1.0]
     table = {
         row.prompt_class: row
         for row in class_table(["why"] * 200 + ["how_to"] * 200 + ["fact"] * 2, gains)

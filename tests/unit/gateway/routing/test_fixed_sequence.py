@@ -1,4 +1,4 @@
-"""Test the order of the steps, their bets, and the adoption of a policy."""
+"""Test the sequential certification of price steps, and the adoption of a policy."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def _steps(count: int) -> tuple[PriceStep, ...]:
     return compute_price_steps(questions.gains, fitted.cross_fitted, [0.0, 0.001], margin=MARGIN)
 
 
-def test_the_bet_equals_that_of_releases() -> None:
-    random = np.random.default_rng(0)
-    differences = np.clip(random.normal(0.02, 0.2, 300), -1, 1)
+def test_the_evidence_equals_that_of_a_release_test() -> None:
+    rng = np.random.default_rng(0)
+    differences = np.clip(rng.normal(0.02, 0.2, 300), -1, 1)
     state = promotion.start_test(claims=("quality",), margin=MARGIN, alpha=1e-12)
     for number, difference in enumerate(differences, start=1):
         state = promotion.add_pair(state, PairedDifference(number, {"quality": float(difference)}))
     assert log_evidence(differences, margin=MARGIN) == pytest.approx(state.highest["quality"])
 
 
-def test_the_bet_is_just_won_at_the_lower_bound() -> None:
+def test_the_evidence_suffices_at_the_lower_bound_and_not_above_it() -> None:
     differences = np.random.default_rng(1).normal(0.0, 0.1, 500)
     bound = lower_bound(differences)
     assert -0.05 < bound < differences.mean()
@@ -49,7 +49,7 @@ def test_the_bet_is_just_won_at_the_lower_bound() -> None:
     assert lower_bound(differences[:0]) == -1.0
 
 
-def test_half_of_the_questions_can_go_to_the_own_model() -> None:
+def test_half_of_the_questions_can_go_to_the_twins_own_model() -> None:
     steps = _steps(400)
     active_step = find_cheapest_step(steps)
     assert active_step is not None
@@ -60,7 +60,7 @@ def test_half_of_the_questions_can_go_to_the_own_model() -> None:
     assert [step.kept for step in steps] == sorted((step.kept for step in steps), reverse=True)
 
 
-def test_no_step_is_certified_after_the_first_lost_bet() -> None:
+def test_no_step_is_certified_after_the_first_failed_step() -> None:
     steps = _steps(400)
     first_failed = next(n for n, step in enumerate(steps) if not step.certified)
     assert all(step.certified for step in steps[:first_failed])
@@ -85,7 +85,7 @@ def test_an_always_needed_paid_model_has_no_operating_point() -> None:
     assert "no operating point" in decision.reason
 
 
-def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> None:
+def test_a_policy_must_not_be_worse_than_the_policy_in_force() -> None:
     steps = _steps(400)
     decision = adoption.decide_adoption(steps, label_count=400, spread=0.3, margin=MARGIN)
     assert decision.is_adopted
@@ -119,8 +119,8 @@ def test_a_policy_must_win_against_the_paid_model_and_the_policy_in_force() -> N
 
 
 def test_a_policy_that_loses_on_later_labels_has_degraded() -> None:
-    random = np.random.default_rng(5)
-    differences = np.clip(random.normal(-0.01, 0.2, 800), -1, 1)
+    rng = np.random.default_rng(5)
+    differences = np.clip(rng.normal(-0.01, 0.2, 800), -1, 1)
     assert not adoption.has_degraded(
         [float(difference) for difference in differences], margin=MARGIN
     )
@@ -129,15 +129,15 @@ def test_a_policy_that_loses_on_later_labels_has_degraded() -> None:
     )
 
 
-def test_three_models_each_answer_what_they_are_worth() -> None:
-    random = np.random.default_rng(8)
-    best_models = random.integers(0, 3, 1200)
+def test_each_question_goes_to_the_model_that_is_worth_its_price() -> None:
+    rng = np.random.default_rng(8)
+    best_models = rng.integers(0, 3, 1200)
     larger = np.where(best_models == 0, 0.0, 0.5)
     paid = np.where(best_models == 2, 0.9, larger)
     gains = np.stack([larger, paid], axis=1)
     prices = [0.00001, 0.0002, 0.002]
     steps = compute_price_steps(
-        gains, gains + 0.01 * random.standard_normal(gains.shape), prices, margin=MARGIN
+        gains, gains + 0.01 * rng.standard_normal(gains.shape), prices, margin=MARGIN
     )
     active_step = find_cheapest_step(steps)
     assert active_step is not None

@@ -11,7 +11,7 @@ from twin_resources.router.features import feature_rows, fit_scale
 from twin_resources.router.gain import assign_folds, fit
 
 
-def test_a_held_out_fold_is_predicted_as_by_a_fit_to_the_other_folds() -> None:
+def test_held_out_predictions_equal_those_of_a_fit_to_the_other_folds() -> None:
     questions = sample_questions(60, seed=1)
     rows, folds = features(questions), np.arange(60) % 4
     whole_fit = fit(rows, questions.gains, folds)

@@ -1,4 +1,4 @@
-"""Test whether a run of `learn_routing` would find something to do."""
+"""Test when a run of `learn_routing` has something to do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STATE = LearningState(
         ),
     ],
 )
-def test_a_run_starts_when_it_would_find_something(
+def test_a_run_starts_only_if_it_has_something_to_do(
     changed_fields: dict[str, Any], should_run: bool, reason: str
 ) -> None:
     decision = decide_learning(replace(STATE, **changed_fields))

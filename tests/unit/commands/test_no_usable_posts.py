@@ -1,4 +1,4 @@
-"""Test that without a usable post `twin up` exits with 3, names the files and starts nothing."""
+"""Test that `twin up` without a usable post exits with 3, names the files and starts nothing."""
 
 from __future__ import annotations
 

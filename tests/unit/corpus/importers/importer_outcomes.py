@@ -1,6 +1,6 @@
 """Read a small export that a test writes to disk.
 
-Scope: an importer's outcomes by kind. Out of scope: writing files (`packing`), exports.
+Scope: an importer's outcomes by kind. Out of scope: writing files (`export_files`), exports.
 """
 
 from __future__ import annotations
@@ -28,12 +28,10 @@ class ImporterOutcomes:
         return next(iter(self.records.values()))
 
 
-def read_export(
-    path: Path, importer: Importer, *include: str, must_be_recognised: bool = True
-) -> ImporterOutcomes:
-    """Read an export that `importer` recognizes, with a unique `source_id` for each record."""
+def read_export(path: Path, importer: Importer, *include: str) -> ImporterOutcomes:
+    """Read an export that `importer` must recognize; each `source_id` must be unique."""
     with open_archive(path) as archive:
-        assert importer.recognizes(archive) or not must_be_recognised
+        assert importer.recognizes(archive)
         outcomes = list(importer.read(archive, include=frozenset(include)))
     records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
     skipped = [outcome for outcome in outcomes if isinstance(outcome, SkippedItem)]

@@ -1,4 +1,4 @@
-"""Build one post in each format, with each kind of head.
+"""Build one post in each format, with each kind of head (the metadata above the text).
 
 Scope: building posts. Out of scope: expected results (`test_post_head`).
 """
@@ -52,19 +52,19 @@ def build_post(suffix: str, head: str, fields: Fields) -> bytes:
     Args:
         suffix: one of `SUFFIXES`.
         head: one of `HEADS`.
-        fields: further fields besides the default title, author and date.
+        fields: added to the default title, author and date, or replacing them.
     """
     fields = {"title": TITLE, "author": AUTHOR, "date": DAY, **fields}
     if head == "its own" and suffix in _NATIVE_BUILDERS:
         return _NATIVE_BUILDERS[suffix](fields)
-    top = _build_head(suffix, head, fields)
+    head_text = _build_head(suffix, head, fields)
     if suffix == "ipynb":
-        return _build_notebook(top, {})
+        return _build_notebook(head_text, {})
     if suffix in {"docx", "odt"}:
-        return build_document(suffix, [*top.splitlines(), "", WORDS], {})
+        return build_document(suffix, [*head_text.splitlines(), "", WORDS], {})
     if suffix == "html":
-        return _build_page(top, head)
-    return f"{top}\n{WORDS}\n".encode()
+        return _build_page(head_text, head)
+    return f"{head_text}\n{WORDS}\n".encode()
 
 
 def _build_head(suffix: str, head: str, fields: Fields) -> str:
@@ -93,13 +93,13 @@ def _format_toml(key: str, value: object) -> str:
     return str(value) if key == "date" else json.dumps(value, ensure_ascii=False)
 
 
-def _build_page(top: str, head: str) -> bytes:
+def _build_page(head_text: str, head: str) -> bytes:
     body = f"<p>{WORDS}</p>\n"
     if head == "below the title":
-        _, *lines = top.splitlines()
+        _, *lines = head_text.splitlines()
         fields = "<br>\n".join(html.escape(line) for line in lines if line)
         return f"<h1>{TITLE}</h1>\n<p>{fields}</p>\n{body}".encode()
-    return (top + "\n" + body).encode()
+    return (head_text + "\n" + body).encode()
 
 
 def _build_meta_page(fields: Fields) -> bytes:
@@ -133,15 +133,15 @@ def _build_org(fields: Fields) -> bytes:
     return f"{rows}\n{WORDS}\n".encode()
 
 
-def _build_notebook(top: str, metadata: Fields) -> bytes:
-    cells = [{"cell_type": "raw", "source": top.splitlines(True)}] if top else []
+def _build_notebook(head_text: str, metadata: Fields) -> bytes:
+    cells = [{"cell_type": "raw", "source": head_text.splitlines(True)}] if head_text else []
     cells.append({"cell_type": "markdown", "source": [WORDS]})
     notebook = {"cells": cells, "metadata": dict(metadata), "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(notebook).encode()
 
 
 def build_document(suffix: str, lines: list[str], properties: Fields) -> bytes:
-    """Build a document of a word processor with a paragraph for each line."""
+    """Build a word-processor document with a paragraph for each line."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, text in (_build_word_parts if suffix == "docx" else _build_odt_parts)(

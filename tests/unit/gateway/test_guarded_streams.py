@@ -47,7 +47,7 @@ GUARDED = (
 def feed_in_pieces(
     scanner: Scanner, text: str, sizes: list[int], *, as_json: bool = False
 ) -> tuple[str, StreamGuard]:
-    """Feed a text in pieces of these sizes, repeated, and return what is shown and the guard."""
+    """Feed a text in pieces of these sizes, repeated; return the shown text and the guard."""
     guard = StreamGuard(scanner, as_json=as_json)
     remaining, repeated_sizes = io.StringIO(text), itertools.cycle(sizes)
     pieces = iter(lambda: remaining.read(next(repeated_sizes)), "")
@@ -149,7 +149,7 @@ class CountingScanner(Scanner):
 
 def test_shown_text_is_not_scanned_again() -> None:
     guard = StreamGuard(CountingScanner(MASKED, "answer"))
-    shown = sum(len(guard.feed(HARMLESS[column % 3])) for column in range(400))
+    shown = sum(len(guard.feed(HARMLESS[number % 3])) for number in range(400))
     assert shown > 15_000
     assert CountingScanner.max_text_length < 600, "200 earlier characters are scanned again"
 
@@ -226,7 +226,7 @@ def test_a_vector_is_computed_only_for_uncertain_sentences(monkeypatch: pytest.M
     assert uncertain
     assert any(ngram_scores[text] >= 0.9 for text in texts)
     assert any(ngram_scores[text] < 0.1 for text in texts)
-    for _ in "12":
+    for _ in range(2):
         for text in texts:
             vector_score = float(weights.vector_probabilities(embed_message(text))[column])
             score = (
@@ -259,7 +259,7 @@ def test_disguised_words_are_normalized(text: str, expected: str) -> None:
     assert injection._normalize(text) == expected
 
 
-def test_the_settings_decide_what_a_scanner_looks_for() -> None:
+def test_the_settings_determine_what_a_scanner_finds() -> None:
     def scanner(**kinds: object) -> Scanner:
         return Scanner(read_guards(dict.fromkeys(KINDS, "off") | kinds), "answer")
 

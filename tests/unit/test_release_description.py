@@ -1,6 +1,7 @@
 """Test that README, page, `twin ask`, model list and report describe a release in the same words.
 
-The test sends one failing claim through a registry, its policy file and the gateway.
+The test records a verdict with one failing claim. The registry, the policy file and the gateway
+pass it on.
 """
 
 from __future__ import annotations

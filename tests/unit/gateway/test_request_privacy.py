@@ -99,9 +99,9 @@ def test_a_pause_survives_an_unreadable_author_file(home: Settings) -> None:
 async def test_questions_to_a_paused_author_are_refused(home: Settings, model: str) -> None:
     path = create_path(home, FakeRetriever(find_passage))
     change_snapshot(path, paused={"ann": "since today: a mistake"})
-    with pytest.raises(RefusedError, match="since today: a mistake") as refused:
+    with pytest.raises(RefusedError, match="since today: a mistake") as excinfo:
         await prepare(path, model=model)
-    assert (refused.value.status, refused.value.code) == (503, "author_paused")
+    assert (excinfo.value.status, excinfo.value.code) == (503, "author_paused")
 
 
 def prepare_with_disclosure(disclosure: str, *turns: str, **body: Any) -> Any:
