@@ -79,9 +79,8 @@ class HomeFiles:
         home, claimed_paths = self.installation.settings.home, self._list_claimed_paths()
         for folder, subfolders, files in os.walk(home):
             folder_path = Path(folder)
-            subfolders[:] = sorted(
-                name for name in subfolders if folder_path / name not in claimed_paths
-            )
+            subfolders[:] = [name for name in subfolders if folder_path / name not in claimed_paths]
+            subfolders.sort()
             for name in sorted(files):
                 path = folder_path / name
                 is_store = folder_path == home and name.startswith(_STORE_FILES)
