@@ -24,7 +24,7 @@ import pytest
 
 from tests.case_sampling import SEED_VARIABLE, choose_seed
 
-# What a machine may lack. A skip reason begins with this; after a colon it names what provides it.
+# Known skip reasons begin with one of these texts. After a colon, a test names what it needs.
 KNOWN_SKIPS = (
     "extra `formats` not installed",  # posts in formats other than Markdown; the check has it
     "extra `bench` not installed",  # TRL; the check has it

@@ -82,8 +82,9 @@ def test_there_is_no_estimate_before_three_steps() -> None:
 
 
 def test_after_a_quarter_of_a_gate_the_error_is_at_most_half() -> None:
-    """The gate has 60 reading steps of 0.25 s, 76 answers of 0.8 s and 8 reference steps of 1.5 s.
-    The machine is 2.5 times slower.
+    """The machine is 2.5 times slower than expected.
+
+    The gate has 60 reading steps of 0.25 s, 76 answers of 0.8 s and 8 reference steps of 1.5 s.
     """
     parts = (("read", 60, 0.25, 0.3), ("answers", 76, 0.8, 0.9), ("reference", 8, 1.5, 1.0))
     rng, estimator = random.Random(3), RemainingTimeEstimator()

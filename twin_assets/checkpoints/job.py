@@ -122,7 +122,7 @@ def read_job(path: Path) -> Job:
     if document["schema"] != SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}, but this version supports {SCHEMA_VERSION}",
+            found=f"schema version {document['schema']}; this code reads only {SCHEMA_VERSION}",
             next_step="run the same release here as on the machine that wrote the job",
         )
     return Job(

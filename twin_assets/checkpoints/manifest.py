@@ -136,7 +136,7 @@ def read_manifest(folder: Path) -> Manifest:
     if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
             action,
-            found=f"schema {document['schema']}, but this version supports up to {SCHEMA_VERSION}",
+            found=f"schema version {document['schema']}; this code reads up to {SCHEMA_VERSION}",
             next_step="update llm-twin",
         )
     document.pop("schema")

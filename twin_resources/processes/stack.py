@@ -140,7 +140,7 @@ def read_record(settings: Settings) -> StackRecord | None:
     if document.get("schema", 0) > SCHEMA_VERSION:
         raise TwinError(
             "read the record of the stack",
-            found=f"{path} has schema {document['schema']}; this version reads up to "
+            found=f"{path} has schema version {document['schema']}; this code reads up to "
             f"{SCHEMA_VERSION}",
             next_step="use the newer llm-twin that started the stack",
         )

@@ -49,12 +49,12 @@ def test_the_bounds_equal_textbook_values() -> None:
 
 def test_a_small_variance_narrows_the_interval_from_thirty_values_on() -> None:
     rng = np.random.default_rng(7)
-    row_of_29 = query_intervals(rng.beta(6, 4, (1, 29))).to_dicts()[0]
-    row_of_30 = query_intervals(rng.beta(6, 4, (1, 30))).to_dicts()[0]
-    assert row_of_29["n_effective"] == 29
-    assert row_of_29["high"] - row_of_29["low"] > 0.3
-    assert 150 < row_of_30["n_effective"] < 30 * 30
-    assert row_of_30["high"] - row_of_30["low"] < 0.15
+    row_for_29_values = query_intervals(rng.beta(6, 4, (1, 29))).to_dicts()[0]
+    row_for_30_values = query_intervals(rng.beta(6, 4, (1, 30))).to_dicts()[0]
+    assert row_for_29_values["n_effective"] == 29
+    assert row_for_29_values["high"] - row_for_29_values["low"] > 0.3
+    assert 150 < row_for_30_values["n_effective"] < 30 * 30
+    assert row_for_30_values["high"] - row_for_30_values["low"] < 0.15
     [constant_row] = query_intervals(np.full((1, 40), 0.5)).to_dicts()
     assert constant_row["n_effective"] == pytest.approx(1600)
 

@@ -105,9 +105,9 @@ def test_building_the_assets_loads_no_jinja_or_duckdb() -> None:
         "import twin_assets.analytics.sql_models as models\n"
         "print(json.dumps([len(models.build_sql_assets()), sorted(sys.modules)]))"
     )
-    process = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
-    asset_count, loaded_modules = json.loads(process.stdout.splitlines()[-1])
+    asset_count, loaded_modules = json.loads(completed.stdout.splitlines()[-1])
     assert asset_count == 3
     assert {"jinja2", "duckdb", "lance"}.isdisjoint(loaded_modules)

@@ -1,4 +1,4 @@
-"""Test that `twin serve` replaces itself with a program, which gets only its own settings."""
+"""Test that a program replaces the process of `twin serve` and gets only its own settings."""
 
 from __future__ import annotations
 

@@ -109,19 +109,19 @@ def test_the_script_reproduces_the_shipped_weights() -> None:
 
 
 def test_a_vector_is_computed_only_for_uncertain_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    embedded: list[str] = []
+    embedded_texts: list[str] = []
 
     def embed_and_record(text: str) -> np.ndarray:
-        embedded.append(text)
+        embedded_texts.append(text)
         return embed_message(text)
 
     monkeypatch.setattr(message_kinds, "embed_message", embed_and_record)
     assert classify_message("Which oil do you use for the pivots?") == "ordinary"
-    assert embedded == []
+    assert embedded_texts == []
     assert classify_message(IN_DANGER) == "danger"
-    assert embedded == [IN_DANGER]
+    assert embedded_texts == [IN_DANGER]
     classify_message(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
-    assert len(embedded) <= 1 + 3, "more than the most likely parts of a long message"
+    assert len(embedded_texts) <= 1 + 3, "more than the most likely parts of a long message"
 
 
 def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,9 @@ def test_the_answer_has_the_readers_language(message: str, language: str) -> Non
         ("時計はどうやって運びますか", ""),
     ],
 )
-def test_a_question_in_another_language_gets_a_text(message: str, expected: str) -> None:
+def test_a_question_gets_a_text_only_in_a_language_that_has_one(
+    message: str, expected: str
+) -> None:
     text = other_language_text(message, ANN, languages=("en",), known_languages=("en",))
     assert text.startswith(expected) if expected else not text
     unknown = other_language_text(message, ANN, languages=("en",), known_languages=())

@@ -118,7 +118,9 @@ def test_the_shipped_weights_fit_the_examples() -> None:
     examples = examples_digest(
         [*read_own_examples(), *read_former_test_messages()], read_examples()
     )
-    assert read_weights(WEIGHTS_FILE).examples_digest == examples, "run guard_weights.py"
+    assert read_weights(WEIGHTS_FILE).examples_digest == examples, (
+        "run deploy/checkout/guard_weights.py"
+    )
     rows = {row.name: row.value for row in writer_rows(FIRST_WRITER, "spent", every=2)}
     assert rows["outside writer's injection, spent"] >= 0.9
     assert rows["outside writer's injection, spent, worst language"] >= 0.85

@@ -153,7 +153,7 @@ class FakeServer:
         self.sent.clear()
 
         async def receive() -> Message:
-            return {"type": "http.disconnect"}
+            raise AssertionError("the middleware receives nothing")
 
         try:
             key = self.keyring.find(f"Bearer {secret}")
@@ -172,10 +172,10 @@ def server(home: Settings, counter: KeyRequestCounter) -> FakeServer:
 
 @pytest.fixture
 def create_key(home: Settings) -> Callable[..., str]:
-    def create(label: str = "my site", **limits: Any) -> str:
+    def create(**limits: Any) -> str:
         with closing(open_key_store(home)) as state:
             return add_key(
-                state, role="site", authors=["*"], label=label, limits=KeyLimits(**limits)
+                state, role="site", authors=["*"], label="my site", limits=KeyLimits(**limits)
             )
 
     return create

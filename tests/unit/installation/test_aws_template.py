@@ -51,10 +51,10 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_cfn_lint_reports_nothing() -> None:
     linter = str(Path(sys.executable).with_name("cfn-lint"))
-    process = subprocess.run(
+    completed = subprocess.run(
         [linter, aws_stack.TEMPLATE], capture_output=True, text=True, check=False
     )
-    assert (process.returncode, process.stdout) == (0, "")
+    assert (completed.returncode, completed.stdout) == (0, "")
 
 
 def test_each_container_serves_a_program_with_existing_settings(

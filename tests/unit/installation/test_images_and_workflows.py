@@ -43,10 +43,10 @@ def read_setting_defaults() -> dict[str, Any]:
     ids=lambda command: f"{command[0]} {Path(command[-1]).name}",
 )
 def test_the_linter_reports_nothing(command: tuple[str, ...]) -> None:
-    process = subprocess.run(
+    completed = subprocess.run(
         [str(BIN / command[0]), *command[1:]], capture_output=True, text=True, check=False
     )
-    assert process.returncode == 0, process.stdout + process.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 def test_variables_are_settings_and_ports_belong_to_services() -> None:

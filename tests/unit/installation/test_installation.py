@@ -1,4 +1,4 @@
-"""Test the installation: a real pip installs into a real environment, and reports a failure."""
+"""Test install.sh with a real pip and environment, and its report of a failure of pip."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def run(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, A
     """Run the check as up.sh does: as an isolated file, from a folder outside the project."""
     base_env = {name: value for name, value in os.environ.items() if not name.startswith("TWIN_")}
     script = str(ROOT / "deploy" / "twin_cli" / "preflight.py")
-    process = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-I", script, "--json", *arguments],
         capture_output=True,
         text=True,
@@ -33,8 +33,8 @@ def run(*arguments: str, home: Path, **variables: str) -> tuple[int, dict[str, A
         timeout=120,
         check=False,
     )
-    assert process.stderr == ""
-    return process.returncode, json.loads(process.stdout)
+    assert completed.stderr == ""
+    return completed.returncode, json.loads(completed.stdout)
 
 
 def test_preflight_reports_this_machine(tmp_path: Path) -> None:

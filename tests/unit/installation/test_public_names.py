@@ -62,14 +62,14 @@ def test_an_analyzer_infers_the_types_and_reports_a_misspelling(tmp_path: Path) 
     root = Path(twin_assets.__file__).parents[1]
     config.write_text(json.dumps({"include": ["uses.py"], "extraPaths": [str(root)],
                                   "typeCheckingMode": "standard"}))  # fmt: skip
-    process = subprocess.run(
+    completed = subprocess.run(
         [str(BASEDPYRIGHT), "--outputjson", "--pythonpath", sys.executable, "-p", str(config)],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    diagnostics = json.loads(process.stdout)["generalDiagnostics"]
+    diagnostics = json.loads(completed.stdout)["generalDiagnostics"]
     errors = [row["message"] for row in diagnostics if row["severity"] == "error"]
     assert len(errors) == 2, errors
     assert '"raw_postz" is unknown import symbol' in errors[0]

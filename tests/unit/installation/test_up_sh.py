@@ -21,25 +21,25 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def run_script(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    process = subprocess.run(
+    completed = subprocess.run(
         ["bash", *arguments], capture_output=True, text=True, cwd=checkout, timeout=60, check=False
     )
     assert not (checkout / ".venv").exists()
-    return process
+    return completed
 
 
 @pytest.mark.parametrize(
     ("script", "option"), [("up.sh", "--no-auto-retrain"), ("check.sh", "--no-live")]
 )
 def test_help_is_printed_without_an_installation(checkout: Path, script: str, option: str) -> None:
-    process = run_script(checkout, f"deploy/{script}", "--help")
-    assert (process.returncode, process.stderr) == (0, "")
-    assert option in process.stdout
-    assert "GB of memory" not in process.stdout  # the preflight did not run
+    completed = run_script(checkout, f"deploy/{script}", "--help")
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert option in completed.stdout
+    assert "GB of memory" not in completed.stdout  # the preflight did not run
 
 
 def test_a_missing_folder_is_refused(checkout: Path) -> None:
-    process = run_script(checkout, "deploy/up.sh", "no/such/folder", "--author", "Ada")
-    assert process.returncode == 1
+    completed = run_script(checkout, "deploy/up.sh", "no/such/folder", "--author", "Ada")
+    assert completed.returncode == 1
     message = "Cannot continue. posts: there is no such file or folder: no/such/folder"
-    assert message in process.stdout
+    assert message in completed.stdout

@@ -74,23 +74,23 @@ def test_a_missing_or_incomplete_reranker_folder_is_reported(tmp_path: Path, fol
     home = load_settings(tmp_path / "home")
     assert load_reranker(home) is None
 
-    missing_home = home.model_copy(update={"reranker": str(tmp_path / "none")})
+    missing_settings = home.model_copy(update={"reranker": str(tmp_path / "none")})
     with pytest.raises(TwinError, match=r"(?s)no such folder.*TWIN_RERANKER"):
-        load_reranker(missing_home)
+        load_reranker(missing_settings)
     with pytest.raises(TwinError, match="TWIN_RERANKER"):
         Reranker(tmp_path)
     three_label_folder = write_cross_encoder(tmp_path / "three", {0: "a", 1: "b", 2: "c"})
     with pytest.raises(TwinError, match="3 outputs"):
         Reranker(three_label_folder)
 
-    existing_home = home.model_copy(update={"reranker": str(folder)})
-    assert reranker_folder(existing_home) == folder
-    loaded = load_reranker(existing_home)
+    folder_settings = home.model_copy(update={"reranker": str(folder)})
+    assert reranker_folder(folder_settings) == folder
+    loaded = load_reranker(folder_settings)
     assert loaded is not None
     assert loaded.revision == Reranker(folder, name="x").revision
     # A hub model that was fetched earlier is found offline.
-    hub_home = home.model_copy(update={"reranker": "owner/model"})
-    fetched_folder = hub_home.weights_dir / "reranker" / "owner--model"
+    hub_settings = home.model_copy(update={"reranker": "owner/model"})
+    fetched_folder = hub_settings.weights_dir / "reranker" / "owner--model"
     fetched_folder.parent.mkdir(parents=True)
     fetched_folder.symlink_to(folder)
-    assert reranker_folder(hub_home) == fetched_folder
+    assert reranker_folder(hub_settings) == fetched_folder

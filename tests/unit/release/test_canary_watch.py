@@ -54,22 +54,23 @@ class FakeRegistry:
 
 
 @pytest.fixture
-def config(home: Settings) -> LiveConfig:
+def live_config(home: Settings) -> LiveConfig:
     stable = ServedVersion(1, "h1", "", "", None, "", "")
     entry = AuthorPolicy(
         stable, replace(stable, version=2, checkpoint="h2"), {"stable": 0.9, "canary": 0.1}
     )
     write_policy(home.policy_path, Policy("", "", {"ann": entry}))
-    config = LiveConfig(home)
-    config.refresh()
-    config.current = replace(
-        config.current, servers={"ann/v1": Server("http://127.0.0.1:1/v1", "a", "", ready=True)}
+    live_config = LiveConfig(home)
+    live_config.refresh()
+    live_config.current = replace(
+        live_config.current,
+        servers={"ann/v1": Server("http://127.0.0.1:1/v1", "a", "", ready=True)},
     )
-    return config
+    return live_config
 
 
-def get_canary(config: LiveConfig) -> ServedVersion | None:
-    policy = config.current.get_author_policy("ann")
+def get_canary(live_config: LiveConfig) -> ServedVersion | None:
+    policy = live_config.current.get_author_policy("ann")
     assert policy is not None
     return policy.canary
 
@@ -87,16 +88,16 @@ def run_in_loop(
     asyncio.run(run_until_done())
 
 
-def test_a_failing_canary_is_stopped_and_rolled_back(config: LiveConfig) -> None:
+def test_a_failing_canary_is_stopped_and_rolled_back(live_config: LiveConfig) -> None:
     registry = FakeRegistry()
-    watch = CanaryWatch(config, registry)
+    watch = CanaryWatch(live_config, registry)
 
     def send_requests() -> None:
         for number in range(1, 6):
-            assert get_canary(config) is not None, number
+            assert get_canary(live_config) is not None, number
             watch.count_request(make_failed_request(), is_answered=True)
-        assert get_canary(config) is None
-        assert config.current.get_author_policy("ann") == AuthorPolicy(
+        assert get_canary(live_config) is None
+        assert live_config.current.get_author_policy("ann") == AuthorPolicy(
             ServedVersion(1, "h1", "", "", None, "", ""), None, {"stable": 1.0}
         )
 
@@ -107,11 +108,11 @@ def test_a_failing_canary_is_stopped_and_rolled_back(config: LiveConfig) -> None
 
 
 def test_a_canary_stays_stopped_while_the_rollback_fails(
-    config: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    live_config: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.RETRY_INTERVAL_S", 0.01)
     registry = FakeRegistry(failure_count=3)
-    watch = CanaryWatch(config, registry)
+    watch = CanaryWatch(live_config, registry)
 
     def send_requests() -> None:
         for _ in range(5):
@@ -120,34 +121,34 @@ def test_a_canary_stays_stopped_while_the_rollback_fails(
     run_in_loop(send_requests, watch, until=lambda: registry.moves)
     assert len(registry.moves) == 1
     assert capsys.readouterr().err.count("the rollback failed and will be retried") == 3
-    config.refresh()
-    assert get_canary(config) is None, "the policy file brought the canary back"
+    live_config.refresh()
+    assert get_canary(live_config) is None, "the policy file brought the canary back"
 
 
-def test_a_canary_removed_by_the_policy_may_return(config: LiveConfig, home: Settings) -> None:
-    policy = config.current.policy
+def test_a_canary_removed_by_the_policy_may_return(live_config: LiveConfig, home: Settings) -> None:
+    policy = live_config.current.policy
     assert policy is not None
-    config.stop_canary("ann/v2")
+    live_config.stop_canary("ann/v2")
     entry = policy.authors["ann"]
     write_policy(home.policy_path, Policy("", "", {"ann": replace(entry, canary=None)}))
-    config.refresh()
+    live_config.refresh()
     write_policy(home.policy_path, policy)
-    config.refresh()
-    assert get_canary(config) == entry.canary
+    live_config.refresh()
+    assert get_canary(live_config) == entry.canary
 
 
-def test_requests_without_an_answer_do_not_count(config: LiveConfig) -> None:
-    watch = CanaryWatch(config, FakeRegistry())
+def test_requests_without_an_answer_do_not_count(live_config: LiveConfig) -> None:
+    watch = CanaryWatch(live_config, FakeRegistry())
     for _ in range(20):
         watch.count_request(make_failed_request(), is_answered=False)
         watch.count_request(make_request(CANARY), is_answered=False)
     assert watch.breakers == {}
-    assert get_canary(config) is not None
+    assert get_canary(live_config) is not None
 
 
-def test_slow_answers_are_compared_with_the_stable_version(config: LiveConfig) -> None:
+def test_slow_answers_are_compared_with_the_stable_version(live_config: LiveConfig) -> None:
     registry = FakeRegistry()
-    watch = CanaryWatch(config, registry)
+    watch = CanaryWatch(live_config, registry)
 
     def send_requests() -> None:
         for _ in range(40):
@@ -155,7 +156,7 @@ def test_slow_answers_are_compared_with_the_stable_version(config: LiveConfig) -
         assert watch.timeout_s("ann") == 6.0
         for _ in range(20):
             watch.count_request(make_request(CANARY, seconds=2.9), is_answered=True)
-        assert get_canary(config) is not None
+        assert get_canary(live_config) is not None
         for _ in range(8):
             watch.count_request(make_request(CANARY, seconds=3.1), is_answered=True)
 
@@ -163,9 +164,9 @@ def test_slow_answers_are_compared_with_the_stable_version(config: LiveConfig) -
     assert "requests took longer than 3 s" in registry.moves[0][2]
 
 
-def test_safety_findings_in_answers_stop_a_canary(config: LiveConfig) -> None:
+def test_safety_findings_in_answers_stop_a_canary(live_config: LiveConfig) -> None:
     registry = FakeRegistry()
-    watch = CanaryWatch(config, registry)
+    watch = CanaryWatch(live_config, registry)
     leaking_request = make_request(CANARY)
     leaking_request.safety_findings = ("api_key",)
 
@@ -185,9 +186,9 @@ def test_the_request_record_names_the_fallback_that_answered() -> None:
     assert record.degraded == ("canary failed: answered by stable",)
 
 
-def test_a_returning_canary_gets_a_new_breaker(config: LiveConfig) -> None:
+def test_a_returning_canary_gets_a_new_breaker(live_config: LiveConfig) -> None:
     registry = FakeRegistry()
-    watch = CanaryWatch(config, registry)
+    watch = CanaryWatch(live_config, registry)
 
     def send_requests() -> None:
         for _ in range(5):

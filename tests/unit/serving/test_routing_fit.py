@@ -102,15 +102,15 @@ def test_unchanged_labels_keep_the_policy(labels: LabelArrays, policy: RoutingPo
 
 
 def test_many_new_labels_replace_the_policy(labels: LabelArrays, policy: RoutingPolicy) -> None:
-    few_outcome = fit(
+    outcome_of_few = fit(
         join_labels(labels, make_labels(sample_questions(40, seed=1), first_sequence=351)), policy
     )
-    assert few_outcome.policy is policy
-    assert "policy in force" in few_outcome.decision.reason
+    assert outcome_of_few.policy is policy
+    assert "policy in force" in outcome_of_few.decision.reason
     clear_labels = make_labels(sample_questions(600, seed=2, noise=0.05), first_sequence=351)
-    many_outcome = fit(join_labels(labels, clear_labels), policy)
-    assert many_outcome.policy is not None
-    assert many_outcome.policy.last_sequence == 950, many_outcome.decision.reason
+    outcome_of_many = fit(join_labels(labels, clear_labels), policy)
+    assert outcome_of_many.policy is not None
+    assert outcome_of_many.policy.last_sequence == 950, outcome_of_many.decision.reason
 
 
 def test_a_policy_refuted_by_later_labels_is_withdrawn(

@@ -125,15 +125,15 @@ def make_version(base: Path, base_gguf: str) -> ModelVersion:
 def test_the_served_precision_determines_the_limits(home: Settings, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"dtype": "bfloat16"}))
     q8_version = make_version(tmp_path, str(write_gguf(tmp_path / "b", 7)))
-    remote_home = home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
-    configured_home = remote_home.model_copy(update={"model_server_precision": "fp16"})
+    remote_settings = home.model_copy(update={"model_server_url": "http://127.0.0.1:9/v1"})
+    configured_settings = remote_settings.model_copy(update={"model_server_precision": "fp16"})
 
     assert ModelServers(home).precision(q8_version) == "q8_0"
     assert ModelServers(home).precision(make_version(tmp_path, "")) == "f16"
-    assert ModelServers(remote_home).precision(q8_version) == "bf16", (
+    assert ModelServers(remote_settings).precision(q8_version) == "bf16", (
         "the local file must not decide the remote precision"
     )
-    assert ModelServers(configured_home).precision(q8_version) == "fp16"
+    assert ModelServers(configured_settings).precision(q8_version) == "fp16"
 
 
 def build_entries(*texts: str) -> list[dict[str, object]]:

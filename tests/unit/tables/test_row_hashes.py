@@ -1,4 +1,4 @@
-"""Test that hashes of equal values are equal on every machine, and others differ."""
+"""Test that equal values have equal hashes on every machine, and different values do not."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_hashes_are_equal_in_a_process_with_another_hash_seed() -> None:
         "from twin_resources.storage.tables.hashing import hash_rows\n"
         "print(json.dumps([digest.hex() for digest in hash_rows(make_frame())]))"
     )
-    process = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", script],
         env={"PYTHONHASHSEED": "77", "POLARS_MAX_THREADS": "1", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert json.loads(process.stdout) == EXPECTED_HASHES
+    assert json.loads(completed.stdout) == EXPECTED_HASHES
 
 
 def test_the_hash_of_a_row_does_not_depend_on_other_rows() -> None:

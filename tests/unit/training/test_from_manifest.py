@@ -86,12 +86,12 @@ def test_posts_that_differ_from_the_manifest_are_an_error(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = {"sample_id": ["d"], "document_id": ["d"]}
-    posts, others = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
+    posts, edited = (pl.DataFrame(columns | {"text": [text]}) for text in ("as it was", "edited"))
     posts_hash = hash_rows(posts.iter_rows(named=True))
     raw = {"rows_sha256": posts_hash, "asset": "cleaned_documents", "tag": "t"}
     manifest = make_training_manifest(base, stage="sft", dataset={"tag": "t", "raw": raw})
     tables: Any = None
-    stored_posts = iter([posts, others])
+    stored_posts = iter([posts, edited])
     monkeypatch.setattr(fine_tuning, "read_training_posts", lambda *_, **__: next(stored_posts))
     posts_read = read_raw_posts(manifest, tables)
     assert posts_read is not None

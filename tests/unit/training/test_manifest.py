@@ -67,7 +67,7 @@ def test_a_newer_schema_and_a_missing_manifest_are_errors(tmp_path: Path) -> Non
     manifests.write_manifest(tmp_path, make_manifest("abc"))
     document = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(document | {"schema": 99}))
-    with pytest.raises(TwinError, match="schema 99"):
+    with pytest.raises(TwinError, match="schema version 99"):
         manifests.read_manifest(tmp_path)
 
 

@@ -72,7 +72,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("expected", COMMANDS)
-def test_the_command_is_the_expected_one(
+def test_the_command_depends_on_device_deepspeed_and_forking(
     job: TrainingJob, monkeypatch: pytest.MonkeyPatch, expected: str
 ) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Linux")

@@ -44,7 +44,7 @@ def test_the_error_explains_how_to_get_access(case: str, home: Settings) -> None
     status, code, advice = CASES[case]
     with serve_hub(status, code) as address:
         # a fresh interpreter, because the hub's client reads its address when it is imported
-        process = subprocess.run(
+        completed = subprocess.run(
             [
                 *(sys.executable, "-m", "twin_resources.models.base_model"),
                 *("prepare", "--base-model", "owner/name"),
@@ -55,7 +55,7 @@ def test_the_error_explains_how_to_get_access(case: str, home: Settings) -> None
             text=True,
             check=False,
         )
-    assert process.returncode == 2
-    assert advice.format(hub=address) in process.stderr
-    assert "HF_TOKEN" in process.stderr
-    assert "Traceback" not in process.stderr
+    assert completed.returncode == 2
+    assert advice.format(hub=address) in completed.stderr
+    assert "HF_TOKEN" in completed.stderr
+    assert "Traceback" not in completed.stderr

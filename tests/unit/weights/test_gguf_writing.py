@@ -78,13 +78,13 @@ def test_a_complete_configuration_needs_no_torch(tmp_path: Path) -> None:
     from gguf import GGUFReader
 
     folder, out = write_model(tmp_path / "model"), tmp_path / "model.gguf"
-    process = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", WRITE_SCRIPT, str(folder), str(out)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (process.returncode, process.stdout) == (0, "[]\n"), process.stderr
+    assert (completed.returncode, completed.stdout) == (0, "[]\n"), completed.stderr
     weights = make_weights()
     tensors = {tensor.name: tensor.data for tensor in GGUFReader(out).tensors}
     assert len(tensors) == len(SHAPES) - 1

@@ -138,7 +138,7 @@ def test_the_command_prints_one_line_and_no_traceback(
 
 def test_a_missing_connection_is_an_error(home: Settings) -> None:
     # a fresh interpreter, because the hub's client reads its address when it is imported
-    process = subprocess.run(
+    completed = subprocess.run(
         [
             sys.executable,
             "-m",
@@ -153,6 +153,6 @@ def test_a_missing_connection_is_an_error(home: Settings) -> None:
         text=True,
         check=False,
     )
-    assert process.returncode == 2
-    assert "check the id, the network and HF_TOKEN" in process.stderr
-    assert "Traceback" not in process.stderr
+    assert completed.returncode == 2
+    assert "check the id, the network and HF_TOKEN" in completed.stderr
+    assert "Traceback" not in completed.stderr

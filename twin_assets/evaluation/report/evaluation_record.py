@@ -95,7 +95,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
     if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}, but this version supports up to {SCHEMA_VERSION}",
+            found=f"schema version {document['schema']}; this code reads up to {SCHEMA_VERSION}",
             next_step="update llm-twin",
         )
     if document.pop("schema") < SCHEMA_VERSION:

@@ -315,8 +315,8 @@ def find_prepared_embedder(settings: Settings) -> tuple[Path, EmbedderManifest]:
     if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
             action,
-            found=f"{folder / revision} has schema {document['schema']}; this code reads up to "
-            f"{SCHEMA_VERSION}",
+            found=f"{folder / revision} has schema version {document['schema']}; this code reads "
+            f"up to {SCHEMA_VERSION}",
             next_step="run the newer release that wrote it, or delete the folder and "
             + prepare_command,
         )

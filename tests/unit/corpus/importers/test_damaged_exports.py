@@ -139,8 +139,8 @@ def find_faults_of_export(name: str, seed: int, folder: Path) -> list[str]:
 def _is_secret_damaged(export: Export, damaged: DamagedExport) -> bool:
     """Return whether the damage may have turned a draft into a post.
 
-    In front matter, a single line declares a draft. As long as it is intact, other damage cannot
-    publish the draft.
+    In front matter, a single line declares a draft. As long as this line is intact, other damage
+    cannot publish the draft.
     """
     return any(
         SECRET.encode() in piece.body

@@ -31,7 +31,7 @@ def _steps(count: int) -> tuple[PriceStep, ...]:
     return compute_price_steps(questions.gains, fitted.cross_fitted, [0.0, 0.001], margin=MARGIN)
 
 
-def test_the_evidence_equals_that_of_a_release_test() -> None:
+def test_the_bet_equals_that_of_a_release_test() -> None:
     rng = np.random.default_rng(0)
     differences = np.clip(rng.normal(0.02, 0.2, 300), -1, 1)
     state = promotion.start_test(claims=("quality",), margin=MARGIN, alpha=1e-12)
@@ -40,7 +40,7 @@ def test_the_evidence_equals_that_of_a_release_test() -> None:
     assert log_evidence(differences, margin=MARGIN) == pytest.approx(state.highest["quality"])
 
 
-def test_the_evidence_suffices_at_the_lower_bound_and_not_above_it() -> None:
+def test_the_bet_is_won_at_the_lower_bound_and_not_above_it() -> None:
     differences = np.random.default_rng(1).normal(0.0, 0.1, 500)
     bound = lower_bound(differences)
     assert -0.05 < bound < differences.mean()
@@ -60,7 +60,7 @@ def test_half_of_the_questions_can_go_to_the_twins_own_model() -> None:
     assert [step.kept for step in steps] == sorted((step.kept for step in steps), reverse=True)
 
 
-def test_no_step_is_certified_after_the_first_failed_step() -> None:
+def test_no_step_is_certified_after_the_first_lost_bet() -> None:
     steps = _steps(400)
     first_failed = next(n for n, step in enumerate(steps) if not step.certified)
     assert all(step.certified for step in steps[:first_failed])
