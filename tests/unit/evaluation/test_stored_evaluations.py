@@ -407,7 +407,7 @@ def test_a_stored_claim_that_no_longer_exists_is_ignored(candidates: Candidates)
     assert names == set(CLAIMS)
 
 
-def test_a_candidate_that_only_a_removed_claim_refused_is_measured_again(
+def test_a_refusal_by_only_a_removed_claim_is_measured_again(
     candidates: Candidates,
 ) -> None:
     store_with_removed_claim(candidates, passed=False)

@@ -228,7 +228,8 @@ def read_servers(path: Path) -> dict[str, Server]:
     if document.get("schema", 0) > SERVERS_SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema version {document['schema']}; this code reads up to {SERVERS_SCHEMA_VERSION}",
+            found=f"schema version {document['schema']}; this code reads up to "
+            f"{SERVERS_SCHEMA_VERSION}",
             next_step="run the gateway and the model servers from the same release",
         )
     servers: dict[str, dict[str, Any]] = dict(document["servers"])
