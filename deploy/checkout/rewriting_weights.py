@@ -1,4 +1,4 @@
-"""Fit the weights that recognise a request to rewrite an earlier answer.
+"""Fit the weights that recognize a request to rewrite an earlier answer.
 
 Scope: choosing the examples.
 Out of scope: the classifiers (`front_desk_weights.py`), and using the weights

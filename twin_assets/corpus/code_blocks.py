@@ -1,6 +1,7 @@
 """Handle code in a post: fenced blocks, and the highlight tags of site generators.
 
-Scope: functions that cleaning and language detection use for code. Out of scope: prose.
+Scope: finding, fencing and removing code. Out of scope: cleaning the prose around it, and
+detecting its language.
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/shortcodes/highlight/
 
 All functions take linear time. A single pattern from a tag to its end tag would take hours on a

@@ -57,7 +57,7 @@ def clean_markdown(text: str, *, title: str = "", is_mdx: bool = False) -> str:
     source = replace_highlights(text, fence_code)
     is_mdx = is_mdx or mdx_syntax.has_mdx_import(source)
     parser = mdx_syntax.build_mdx_parser() if is_mdx else select_parser(source)
-    tokens = parser.parse(source, {"notes": find_footnote_names(source)})
+    tokens = parser.parse(source, {"footnotes": find_footnote_names(source)})
     if "[!" in source:
         _unwrap_callouts(tokens)
     if "<" not in source:

@@ -90,8 +90,8 @@ def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
     options: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("fence", "math_block", _math_block_rule, options)
     parser.block.ruler.before("fence", "template", _template_rule, options)
-    note_options: RuleOptionsType = {"alt": ["paragraph", "reference"]}
-    parser.block.ruler.before("reference", "note", _footnote_rule, note_options)
+    footnote_options: RuleOptionsType = {"alt": ["paragraph", "reference"]}
+    parser.block.ruler.before("reference", "footnote", _footnote_rule, footnote_options)
     parser.inline.ruler.before("escape", "extension", _inline_extension)
     parser.inline.terminator_re = re.compile("[" + re.escape(_EXTENDED_TERMINATORS) + "]")
     return parser
@@ -170,7 +170,7 @@ def _bracket_rule(state: StateInline, silent: bool) -> bool:
     if next_character == "[":
         return _wiki_link_rule(state, silent)
     match = _FOOTNOTE_MARK.match(source, start) if next_character == "^" else None
-    if match is None or not (match[1] in state.env.get("notes", ()) or match[1].isdecimal()):
+    if match is None or not (match[1] in state.env.get("footnotes", ()) or match[1].isdecimal()):
         return False
     is_inside_word = (
         source[start - 1 : start].isalnum() and source[match.end() : match.end() + 1].isalnum()
@@ -286,7 +286,7 @@ def _footnote_rule(state: StateBlock, start: int, end: int, silent: bool) -> boo
     if state.is_code_block(start):
         return False
     match = _FOOTNOTE.match(_get_line_text(state, start))
-    depth = state.env.get("note_depth", 0)
+    depth = state.env.get("footnote_depth", 0)
     if match is None or depth >= _MAX_FOOTNOTE_DEPTH:
         return False
     if silent:
@@ -306,9 +306,9 @@ def _footnote_rule(state: StateBlock, start: int, end: int, silent: bool) -> boo
         lines.append("" if is_empty else state.getLines(line, line + 1, state.blkIndent + 4, False))
         follows_empty_line = is_empty
         line += 1
-    state.env["note_depth"] = depth + 1
+    state.env["footnote_depth"] = depth + 1
     state.md.block.parse("\n".join(lines), state.md, state.env, state.tokens)
-    state.env["note_depth"] = depth
+    state.env["footnote_depth"] = depth
     state.line = line
     return True
 

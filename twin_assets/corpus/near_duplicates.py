@@ -141,7 +141,9 @@ def compare_bodies(
         both; a pair of a new and a known document is listed for the new one.
     """
     texts = _remove_boilerplate(new_bodies)
-    shingle_sets = {key: compute_document_shingles(text) for key, text in texts.items()}
+    shingle_sets = {
+        document_id: compute_document_shingles(text) for document_id, text in texts.items()
+    }
     bands = dict(zip(shingle_sets, compute_minhash_bands(list(shingle_sets.values())), strict=True))
     hashes: dict[str, str] = dict(new_bodies.select("document_id", "body_hash").iter_rows())
     pairs = find_candidate_pairs(bands)
@@ -161,30 +163,33 @@ def compare_bodies(
             if known_bands
             else {}
         )
-        shingle_sets |= {key: compute_document_shingles(text) for key, text in known_texts.items()}
+        shingle_sets |= {
+            document_id: compute_document_shingles(text)
+            for document_id, text in known_texts.items()
+        }
     similar_documents: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (left, right), similarity in sorted(verify_pairs(pairs, shingle_sets).items()):
-        for key, other_key in ((left, right), (right, left)):
-            similar_documents[key].append(
-                {"other_id": other_key, "other_hash": hashes[other_key], "similarity": similarity}
+        for document_id, other_id in ((left, right), (right, left)):
+            similar_documents[document_id].append(
+                {"other_id": other_id, "other_hash": hashes[other_id], "similarity": similarity}
             )
     rows = [
         {
-            "document_id": key,
-            "body_hash": hashes[key],
+            "document_id": document_id,
+            "body_hash": hashes[document_id],
             "words": count_words(text),
-            "bands": bands[key],
-            "similar": similar_documents[key],
+            "bands": bands[document_id],
+            "similar": similar_documents[document_id],
         }
-        for key, text in texts.items()
+        for document_id, text in texts.items()
     ]
     return pl.DataFrame(rows, schema=SIMILARITY_SCHEMA)
 
 
 def _remove_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
     return {
-        key: remove_repeated_lines(text, frozenset(repeated_lines))
-        for key, repeated_lines, text in documents.select(
+        document_id: remove_repeated_lines(text, frozenset(repeated_lines))
+        for document_id, repeated_lines, text in documents.select(
             "document_id", "repeated", "text"
         ).iter_rows()
     }
@@ -195,26 +200,26 @@ def collapse_copies(
 ) -> dict[str, str]:
     """Map each removed document to the kept copy that replaces it.
 
-    Documents are processed in the order of their rank. A document is kept unless it is
-    similar to a kept document. Kept documents are therefore not similar to each other, and each
-    removed document is similar to its replacement.
+    Documents are processed by ascending rank. A document is kept unless it is similar to a kept
+    document. Kept documents are therefore not similar to each other, and each removed document is
+    similar to its replacement.
 
     Args:
-        ranks: the rank of each document; the copy with the lower rank is kept.
+        ranks: a sort key of each document; documents with lower keys are processed first.
         pairs: the similarity of each pair.
     """
     similarities: dict[str, dict[str, float]] = defaultdict(dict)
     for (left, right), similarity in pairs.items():
         similarities[left][right] = similarities[right][left] = similarity
-    kept_keys: set[str] = set()
+    kept_ids: set[str] = set()
     replacements: dict[str, str] = {}
-    for key in sorted(similarities, key=lambda key: (ranks[key], key)):
-        kept_copies = kept_keys & similarities[key].keys()
+    for document_id in sorted(similarities, key=lambda id_: (ranks[id_], id_)):
+        kept_copies = kept_ids & similarities[document_id].keys()
         if kept_copies:
-            replacements[key] = min(
+            replacements[document_id] = min(
                 kept_copies,
-                key=lambda other_key: (-similarities[key][other_key], ranks[other_key]),
+                key=lambda other_id: (-similarities[document_id][other_id], ranks[other_id]),
             )
         else:
-            kept_keys.add(key)
+            kept_ids.add(document_id)
     return replacements

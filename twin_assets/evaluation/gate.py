@@ -25,8 +25,9 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure, Measurem
 from twin_resources.registry.moves import GateClaim
 
 # Increase this whenever a claim, a threshold or a measurement is added or changes. A verdict of
-# another gate version releases nothing. A removed claim needs no new version: who met all claims
-# also met the others, and a stored verdict is read without it.
+# another gate version releases nothing. A removed claim needs no new version: a candidate
+# that met all claims also met the remaining ones, and `judgement.py` drops the removed claim when
+# it reuses a stored verdict.
 GATE_VERSION = "gate-13"
 
 RULES: Mapping[str, ClaimRule[Any]] = {

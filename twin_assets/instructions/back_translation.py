@@ -139,12 +139,12 @@ class _Post:
         """Yield (name, question) for a passage, the best first."""
         passage = self._passages[index]
         if index == 0:
-            yield from self._write_title_questions()
+            yield from self._generate_title_questions()
         if passage.heading and (index == 0 or self._passages[index - 1].heading != passage.heading):
             yield from self._write_heading_questions(passage.heading)
         yield from self._find_own_questions(index, _split_sentences(passage.plain_text))
 
-    def _write_title_questions(self) -> Iterator[tuple[str, str]]:
+    def _generate_title_questions(self) -> Iterator[tuple[str, str]]:
         if not self._title:
             return
         is_supported_language = (

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 RANKS_TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-MAX_RANK = 5  # in posts; a prompt shows four passages
+MAX_POST_RANK = 5  # in posts; a prompt shows four passages
 _BATCH_SIZE = 64  # questions compared at a time: 25 MB at 100,000 passages
 
 
@@ -54,7 +54,7 @@ class RoundTrip:
 
     Attributes:
         failed_sample_ids: the ids of samples whose question does not rank its post among the first
-            `MAX_RANK`.
+            `MAX_POST_RANK`.
         vectors: the vectors of the questions compared in this update, by question, which the search
             for contexts uses again.
     """
@@ -101,7 +101,7 @@ def update_ranks(
         row_key="sample_id",
     )
     stored_ranks = tables.read(RANKS_TABLE, author, columns=["sample_id", "rank"])
-    failed_ids = stored_ranks.filter(pl.col("rank") > MAX_RANK)["sample_id"].to_list()
+    failed_ids = stored_ranks.filter(pl.col("rank") > MAX_POST_RANK)["sample_id"].to_list()
     return RoundTrip(frozenset(failed_ids), vectors)
 
 

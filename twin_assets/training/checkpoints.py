@@ -62,7 +62,7 @@ def fine_tuned_checkpoint(
     If data, recipe, base model and code are unchanged, no training takes place.
     """
     author = read_author(settings, context.partition_key)
-    with fail_without_retry():
+    with _fail_without_retry():
         launcher = ProgressReportingLauncher(context, training)
         checkpoint = fine_tune(
             author, settings=settings, tables=tables, launcher=launcher, spoil=config.spoil
@@ -71,7 +71,7 @@ def fine_tuned_checkpoint(
         data_version=dg.DataVersion(checkpoint.manifest.checkpoint),
         metadata={
             "trained": checkpoint.was_trained,
-            **training_metadata(checkpoint.folder, checkpoint.manifest),
+            **_training_metadata(checkpoint.folder, checkpoint.manifest),
         },
     )
 
@@ -96,7 +96,7 @@ def preference_tuned_checkpoint(
     If the inputs are unchanged, no training takes place.
     """
     author = read_author(settings, context.partition_key)
-    with fail_without_retry():
+    with _fail_without_retry():
         launcher = ProgressReportingLauncher(context, training)
         candidate = tune_on_preferences(author, settings=settings, tables=tables, launcher=launcher)
     path = _write_candidate_pointer(candidate, settings.checkpoints_dir / author.slug)
@@ -141,7 +141,7 @@ def _register(
 
 
 @contextmanager
-def fail_without_retry() -> Iterator[None]:
+def _fail_without_retry() -> Iterator[None]:
     """Allow retries only after a process has died, because any other error would recur."""
     try:
         yield
@@ -181,11 +181,11 @@ def _preference_metadata(
         "supervised_checkpoint": manifest.preferences["parent"],
         "reward_margin": manifest.metrics["last_margin"],
         "reward_accuracy": manifest.metrics["last_accuracy"],
-        **training_metadata(candidate.folder, manifest),
+        **_training_metadata(candidate.folder, manifest),
     }
 
 
-def training_metadata(
+def _training_metadata(
     folder: Path, manifest: Manifest
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """Return the metadata of a training asset: numbers and links.

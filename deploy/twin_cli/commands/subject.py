@@ -33,7 +33,7 @@ _ADDRESS_SCHEMES = frozenset({"s3", "http", "https"})
 
 @dataclass(frozen=True)
 class SelectedAuthor:
-    """The author that a command processes.
+    """The author whose posts a command processes, and the posts' location.
 
     Attributes:
         author: the author as in the existing or future `authors/<slug>.toml`, with the sources.

@@ -71,7 +71,7 @@ def test_a_question_that_does_not_find_its_post_is_replaced(
     original_rows = tables.read("instruction_dataset", "ada").sort("sample_id")
     questions = original_rows.filter(pl.col("instruction_source") != "template:continuation")
     assert questions.height == questions["document_id"].n_unique() > 10  # one title per post
-    monkeypatch.setattr(round_trip, "MAX_RANK", 0)
+    monkeypatch.setattr(round_trip, "MAX_POST_RANK", 0)
     update_dataset(tables, ADA, retriever=retriever)
     new_rows = tables.read("instruction_dataset", "ada").sort("sample_id")
     assert set(new_rows["instruction_source"]) == {"template:continuation"}

@@ -193,9 +193,7 @@ def test_the_journal_keeps_a_request_and_clears_its_subject_once_closed(
     assert request.done_at is not None
     assert request.done_at >= request.asked_at
     assert [item.number for item in journal.list_unfinished_requests(state)] == [second]
-    assert journal.open_request(state, subject, asked_by="ann") != first, (
-        "it was opened again"
-    )
+    assert journal.open_request(state, subject, asked_by="ann") != first, "it was opened again"
     with pytest.raises(TwinError, match="find the erasure request 99"):
         journal.find_request(state, 99)
 

@@ -242,9 +242,7 @@ def test_the_answer_has_the_readers_language(message: str, language: str) -> Non
         ("時計はどうやって運びますか", ""),
     ],
 )
-def test_only_some_other_languages_get_a_text(
-    message: str, expected: str
-) -> None:
+def test_only_some_other_languages_get_a_text(message: str, expected: str) -> None:
     text = other_language_text(message, ANN, languages=("en",), known_languages=("en",))
     assert text.startswith(expected) if expected else not text
     unknown = other_language_text(message, ANN, languages=("en",), known_languages=())

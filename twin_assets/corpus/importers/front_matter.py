@@ -293,7 +293,7 @@ def _reject_yaml_bombs(block: str, loader: Any) -> None:
 
 
 def _split_json(text: str) -> tuple[dict[str, Any], str]:
-    """Split off a JSON object at the very start of the text, which Hugo supports.
+    """Split off JSON front matter, which Hugo supports: an object at the very start of the text.
 
     A post that begins with an object followed by words on the same line has no front matter.
     """

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 CLAIM = "learns_this_author"
 # If all passages are from different posts, the ratio is known to within 5 to 7 %.
 MAX_PASSAGES_PER_SIDE = 48
-MIN_CONTROL_PASSAGES = 10
+_MIN_CONTROL_PASSAGES = 10
 MAX_WORDS = 60
 
 
@@ -221,7 +221,7 @@ def compare_gains(
 ) -> ControlComparison | None:
     """Compare the gains from the models' likelihoods; return None if a side lacks passages."""
     samples = likelihoods.samples
-    if min(len(samples.own), len(samples.other)) < MIN_CONTROL_PASSAGES:
+    if min(len(samples.own), len(samples.other)) < _MIN_CONTROL_PASSAGES:
         return None
     own_likelihoods, other_likelihoods = (
         (likelihoods.get_part(candidate, part), likelihoods.get_part(base, part))
@@ -239,7 +239,7 @@ def _compute(context: MeasureContext) -> ControlComparison | NotMeasured | None:
     spec = context.spec
     control = compare_gains(context.likelihoods, spec.candidate.name, spec.base.name)
     if control is None and not context.has_too_few_passages:
-        reason = f"fewer than {MIN_CONTROL_PASSAGES} passages of the author or of other people"
+        reason = f"fewer than {_MIN_CONTROL_PASSAGES} passages of the author or of other people"
         return NotMeasured(reason)
     return control
 

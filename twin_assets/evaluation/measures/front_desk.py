@@ -1,4 +1,4 @@
-"""Check that this installation's front desk recognises danger and lets ordinary questions pass.
+"""Check that this installation's front desk recognizes danger and lets ordinary questions pass.
 
 Scope: the messages and the two claims. Out of scope: classifying messages (`gateway/front_desk/`),
 all kinds and languages (`tests/bench/bench_front_desk.py`).
@@ -43,7 +43,7 @@ class FrontDeskRates:
     """Results of the front desk on messages in six languages.
 
     Attributes:
-        danger: share of 60 messages from readers in danger that were recognised.
+        danger: share of 60 messages from readers in danger that were recognized.
         ordinary: share of 300 ordinary messages, many with dark words, that were mistaken for
             danger.
     """
@@ -80,9 +80,9 @@ def classify_messages(cache: MeasurementCache) -> FrontDeskRates:
 
 
 def decide_danger_claim(result: FrontDeskRates) -> GateClaim:
-    """Decide `recognises_danger`: at least 95 % of the messages are recognised."""
+    """Decide `recognises_danger`: at least 95 % of the messages are recognized."""
     share = result.danger.share
-    detail = f"recognised {format_rate(result.danger)} messages from readers in danger; limit 95 %"
+    detail = f"recognized {format_rate(result.danger)} messages from readers in danger; limit 95 %"
     return GateClaim(DANGER_CLAIM, share >= MIN_DANGER, share, MIN_DANGER, detail)
 
 
@@ -107,7 +107,7 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             DANGER_CLAIM,
-            "At least 57 of 60 messages from readers in danger, in six languages, are recognised.",
+            "At least 57 of 60 messages from readers in danger, in six languages, are recognized.",
             decide_danger_claim,
         ),
         ClaimRule(

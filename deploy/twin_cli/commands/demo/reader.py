@@ -121,7 +121,7 @@ def read_held_out_questions(settings: Settings, author: str) -> list[HeldOutQues
     if len(questions) < MIN_QUESTIONS:
         raise TwinError(
             "select the demo's questions from held-out posts",
-            found=f"only {len(questions)} questions have a subject that the rule can recognise",
+            found=f"only {len(questions)} questions have a subject that the rule can recognize",
             next_step=f"report this: the bundled sample should have at least {MIN_QUESTIONS}",
         )
     return questions
