@@ -69,7 +69,7 @@ def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:
     page = (tmp_path / "deploy/docs/settings.md").read_text(encoding="utf-8")
     row = (
         "| `TWIN_NOTICES_KEPT_HOURS` | `72.0` | number | "
-        "Hours for which a notice that no address has taken is tried again |\n"
+        "Hours to keep retrying a notice that no address has accepted |\n"
     )
     assert page.replace(row, "") == render_document()
     assert row in page

@@ -173,10 +173,10 @@ class Alarm:
 
     @property
     def description(self) -> str:
-        """The alarm as text: `thumbs: alarm 1, likelihood ratio 5,400 of 180 …`."""
+        """The alarm as text: `thumbs: alarm 1, likelihood ratio 5,400 (threshold 180) …`."""
         return (
-            f"{self.stream}: alarm {self.number}, likelihood ratio {self.e_value:,.0f} of "
-            f"{self.threshold:,.0f}, {self.bets:,} values since the fall began"
+            f"{self.stream}: alarm {self.number}, likelihood ratio {self.e_value:,.0f} "
+            f"(threshold {self.threshold:,.0f}), {self.bets:,} values since the fall began"
         )
 
 

@@ -202,7 +202,7 @@ def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
 def describe_progress(
     evidence: StreamEvidence, *, required_values: int, per_day: float | None, threshold: float
 ) -> str:
-    """Describe a stream without an alarm: `thumbs: likelihood ratio 12 of 180`.
+    """Describe a stream without an alarm: `thumbs: likelihood ratio 12 (threshold 180)`.
 
     Args:
         required_values: the number of values that a stream needs before a fall can be detected.
@@ -214,4 +214,6 @@ def describe_progress(
             evidence.seen, required_values, per_day=per_day, days=evidence.days
         )
         return f"{evidence.stream}: {message}"
-    return f"{evidence.stream}: likelihood ratio {evidence.e_value:,.0f} of {threshold:,.0f}"
+    return (
+        f"{evidence.stream}: likelihood ratio {evidence.e_value:,.0f} (threshold {threshold:,.0f})"
+    )

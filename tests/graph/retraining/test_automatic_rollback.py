@@ -48,7 +48,7 @@ def test_a_better_former_version_is_restored(two_versions: LoopWorld) -> None:
     )
     notice = queued_notices(two_versions.state, author="ada")[0]
     assert (notice.event, notice.title) == ("rolled_back", "ada was rolled back to v1")
-    assert "quality:ada:v2:thumbs:1: v2 fell in short below the scores of v1" in notice.text
+    assert "thumbs:1: the scores of v2 fell below those of v1 in the classes short" in notice.text
     assert two_versions.registry.moves("ada")[-1].actor == "sensor quality_dropped"
     assert two_versions.registry.routing() == {}, "a class was rerouted"
 
@@ -77,8 +77,8 @@ def test_without_auto_retrain_the_rollback_is_left_to_a_person(two_versions: Loo
     assert "the earlier version v1 (`twin rollback`)" in notice.text
 
 
-def test_a_fall_to_the_level_of_the_former_version_is_no_rollback(world: LoopWorld) -> None:
-    """The votes of v2 fall from 1 to .8, the level of v1."""
+def test_a_fall_to_the_level_of_the_former_version_causes_no_rollback(world: LoopWorld) -> None:
+    """The mean vote for v2 falls from 1 to .8, the level of v1."""
     world.add_good("ada", 200)
     world.tick()
     world.release("ada", "ada-2")

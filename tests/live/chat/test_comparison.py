@@ -1,4 +1,4 @@
-"""Test the tab Before | after in a real browser: two conversations, and a blind vote."""
+"""Test the Before | after tab in a real browser: two conversations, and a blind vote."""
 
 from __future__ import annotations
 

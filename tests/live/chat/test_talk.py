@@ -1,4 +1,4 @@
-"""Test the tab Talk in a real browser: its features, and each former fault.
+"""Test the Talk tab in a real browser: its features, and each former fault.
 
 The gateway is simulated, so that it answers slowly; `test_chat_page.py` uses a real gateway.
 """
@@ -281,7 +281,7 @@ def test_a_declined_question_offers_the_nearest_posts(tab: Any) -> None:
 
 
 def test_titles_passages_answers_and_questions_are_escaped(tab: Any) -> None:
-    """All contain `<img onerror>` and Markdown; the fixture `tab` fails if a script runs."""
+    """All contain `<img onerror>` and Markdown; the `tab` fixture fails if a script runs."""
     malicious_html = '<img src=x onerror="window.hurt=2"> spite <author> & **bold** `<code>`'
     ask(tab, malicious_html)
     wait_for_answers(tab)

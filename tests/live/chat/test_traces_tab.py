@@ -1,4 +1,4 @@
-"""Test the tab Traces in a real browser, with the embedded trace store."""
+"""Test the Traces tab in a real browser, with the embedded trace store."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_the_list_is_newest_first_paged_and_filtered(traces_tab: Any) -> None:
 def test_a_click_shows_a_trace_in_full_and_back_returns_to_the_list(
     traces_tab: Any, take_screenshot: Callable[..., None]
 ) -> None:
-    """The trace shows prompt, route, and scores with comments, all as text (see fixture `tab`)."""
+    """The trace shows the prompt, the route and commented scores as text (see fixture `tab`)."""
     traces_tab.locator(".twin-traces a[data-trace]").first.click()
     tree = traces_tab.locator(".twin-trace")
     tree.wait_for(timeout=WAIT_MS)

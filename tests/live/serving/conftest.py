@@ -1,4 +1,4 @@
-"""Provide a tiny random Llama (f16 GGUF) with a random adapter, which is served in a second."""
+"""Provide a tiny random Llama (f16 GGUF) with a random adapter, which loads within a second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from twin_resources.storage.weights import gguf
 
 @dataclass(frozen=True)
 class TinyModel:
-    """A base model with an adapter, in both formats."""
+    """A base model with an adapter, in the Hugging Face and GGUF formats."""
 
     base: Path
     adapter: Path
@@ -24,7 +24,7 @@ class TinyModel:
 
 
 def make_adapter(base: Path, folder: Path, *, scale: float = 0.1, rslora: bool = False) -> Path:
-    """Write a PEFT adapter with random weights on both sides of every projection."""
+    """Write a PEFT adapter with random weights in both LoRA matrices of every projection."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM

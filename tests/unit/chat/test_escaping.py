@@ -1,4 +1,4 @@
-"""Test that foreign text is shown as text, in HTML and in Markdown outside code."""
+"""Test that untrusted text is shown as text, in HTML and in Markdown outside code."""
 
 from __future__ import annotations
 

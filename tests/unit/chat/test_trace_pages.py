@@ -1,4 +1,4 @@
-"""Test the HTML of a list of traces and of one trace, and that foreign text is escaped."""
+"""Test the HTML of a list of traces and of one trace, and that untrusted text is escaped."""
 
 from __future__ import annotations
 

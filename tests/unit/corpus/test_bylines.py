@@ -155,7 +155,7 @@ def test_a_name_in_the_middle_or_in_code_is_not_a_byline() -> None:
 def test_posts_of_a_source_are_kept_by_byline(
     counts: dict[str, int], author: str, kept_count: int, handles: list[str], unclaimed: list[str]
 ) -> None:
-    """The cleaning and the claim, which share no code, agree."""
+    """The cleaning and the document claim, which share no code, agree."""
     bylines = [byline for byline, count in counts.items() for _ in range(count)]
     rows = pl.DataFrame(
         {"source_id": [str(n) for n in range(len(bylines))], "source": "blog", "byline": bylines}

@@ -1,4 +1,4 @@
-"""Test the entailment judge with a tiny cross-encoder of random weights."""
+"""Test the entailment judge with a tiny cross-encoder with random weights."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_cross_encoder(folder: Path, labels: dict[int, str]) -> Path:
     return folder
 
 
-def test_the_score_is_the_probability_of_the_label_entailment(folder: Path) -> None:
+def test_the_score_is_the_probability_of_the_entailment_label(folder: Path) -> None:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

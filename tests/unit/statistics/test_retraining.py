@@ -56,7 +56,7 @@ def test_a_tick_without_an_alarm_reports_its_numbers() -> None:
     ]
     assert lines == [
         "thumbs: arming 37/500, about 14 months at your rate",
-        "judge:rule@1: likelihood ratio 12 of 100,000",
+        "judge:rule@1: likelihood ratio 12 (threshold 100,000)",
     ]
 
 
@@ -65,7 +65,8 @@ def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
     assert (decision.kind, decision.closes_alarm) == ("train", True)
     assert decision.run_key == build_run_key(ALARM) == "quality:mara:v3:thumbs:2"
     assert decision.message == (
-        "thumbs: alarm 2, likelihood ratio 123,457 of 100,000, 84 values since the fall began; "
+        "thumbs: alarm 2, likelihood ratio 123,457 (threshold 100,000), 84 values since the fall "
+        "began; "
         "one retraining starts"
     )
     assert decision.tags == {

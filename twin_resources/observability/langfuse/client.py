@@ -241,7 +241,7 @@ class LangfuseClient:
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Delete traces with their observations and scores in one call; ignore unknown ids.
 
-        Langfuse's clouds allow 50 to 1,000 deletions a day; this call counts as one.
+        Langfuse Cloud allows 50 to 1,000 deletions a day, by plan; this call counts as one.
         """
         self._call(
             "DELETE",

@@ -47,8 +47,8 @@ def roll_back_if_better(
     if not best_version or not fallen_classes:
         return ""
     reason = (
-        f"{build_run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(fallen_classes))} "
-        f"below the scores of v{best_version}"
+        f"{build_run_key(alarm)}: the scores of {alarm.version} fell below those of "
+        f"v{best_version} in the classes {', '.join(sorted(fallen_classes))}"
     )
     try:
         registry.move(

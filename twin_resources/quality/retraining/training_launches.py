@@ -1,7 +1,7 @@
-"""Start the runs of decided retrainings, and record their outcomes.
+"""Start the training runs that were decided on, and record their outcomes.
 
-Scope: the dependencies and the result of a tick, outcomes, attempts and launches as rows, and the
-inputs of each training run.
+Scope: the dependencies and the result of a tick, finished runs, claims of launches, and the inputs
+of each training run.
 Out of scope: deriving the next step from the state of runs (`idempotent_launch.py`), the rows
 (`retrainings.py`), deciding, and creating runs, which the daemon does.
 """
