@@ -139,5 +139,5 @@ def _add_tags(
     return dg.AssetsDefinition.dagster_internal_init(**attributes)
 
 
-def _execution_error(tried: str, found: str) -> TwinError:
-    return TwinError(tried, found=found, next_step=_NEXT_STEP)
+def _execution_error(action: str, found: str) -> TwinError:
+    return TwinError(action, found=found, next_step=_NEXT_STEP)

@@ -35,6 +35,7 @@ _SETTINGS_MADE_CONSTANT = (
     "EVALUATION_TOKENS MARGIN PROMPT_CACHE_MIB READER_DAYS "
     "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
 )
+_MULTI_MACHINE_SETTINGS = "RAY_ADDRESS TRAIN_BACKEND TRAIN_MACHINES TRAIN_MEETING"
 # Name → instruction for the operator. Without this check, a removed variable would be ignored
 # silently.
 REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -53,7 +54,7 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
         "`twin routing` shows the labels of both models",
         "TWIN_SIMULATED_PROVIDER_PORT": "unset it; `twin demo-loop` has no paid model",
         "TWIN_REFERENCE_ADAPTER": "unset it; no such adapter is trained, and the home's folder "
-        "`reference_adapters` may be deleted",
+        "`reference_adapters` and its `training/reference-*` may be deleted",
         "TWIN_STYLE_MODEL": "unset it; the gate's report has the voice score and its plot",
         **dict.fromkeys(
             (f"TWIN_{name}" for name in _SETTINGS_MADE_CONSTANT.split()),
@@ -65,10 +66,7 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
         "TWIN_RETRAIN_NEW_PAIRS": "unset it; 200 new pairs start a training, and "
         "TWIN_RETRAIN_NEW_POSTS is the number of posts that starts one",
         **dict.fromkeys(
-            (
-                *("TWIN_RAY_ADDRESS", "TWIN_TRAIN_BACKEND"),
-                *("TWIN_TRAIN_MACHINES", "TWIN_TRAIN_MEETING"),
-            ),
+            (f"TWIN_{name}" for name in _MULTI_MACHINE_SETTINGS.split()),
             "unset it; one machine trains, and TWIN_STEPS_APART can choose another one",
         ),
     }
@@ -85,7 +83,7 @@ class Constants(BaseSettings):
 
     baseline_values: int = Field(default=100, ge=1)  # settled values needed to detect a fall
     alarm_horizon: int = 5_000  # H: number of values over which the fleet's false alarms count
-    alarm_rate: float = 0.05  # α: the share of quiet homes that raise a false alarm
+    alarm_rate: float = 0.05  # α: scales the threshold; `detector.py` has the measured share
     # at_once: one score per reader (demo, tests)
     reader_days: Literal["daily", "at_once"] = "daily"
     # Recorded questions that a shadow trial needs. With fewer, the gate decides and asks more.
@@ -107,8 +105,8 @@ class Constants(BaseSettings):
     retrain_cooldown_days: float = 1.0  # minimum time between two training runs of an author
     retrain_hours_a_month: float | None = 40.0  # maximum per author; None: no limit
     retrain_new_pairs: int = 200  # preference pairs since the last run that justify a new run
-    # On Linux, ranks without GPUs are forked from one process that has done the
-    # imports. If False, accelerate's launcher starts them, and each does its own imports.
+    # On Linux, ranks without GPUs are forked from one process that has done the imports. If False,
+    # accelerate's launcher starts them, and each does its own imports.
     train_forks: bool = True
     # Processes that answer at one address (`twin up --gateways`). Each answers about 80 quotations
     # per CPU second and takes 350 MB.

@@ -138,8 +138,8 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _print_error(tried: str, *, found: str, next_step: str) -> None:
-    typer.secho(f"Could not {tried}.", err=True, fg="red", bold=True)
+def _print_error(action: str, *, found: str, next_step: str) -> None:
+    typer.secho(f"Could not {action}.", err=True, fg="red", bold=True)
     typer.echo(f"  found: {found}", err=True)
     typer.echo(f"  next:  {next_step}", err=True)
 

@@ -318,7 +318,7 @@ class Keyring:
             return cached_entry[1]
         with refuse_if_store_fails(
             "keys_unreadable",
-            tried="look up the key",
+            action="look up the key",
             next_step="try again; the gateway's operator should check TWIN_STATE_URL and the log",
         ):
             key = self._read_key(key_hash, token)

@@ -162,7 +162,7 @@ class PaidBudget:
             return None  # `unavailable_reason` reports the error, and the home's model answers
         if not headrooms:
             return None
-        tightest = min(headrooms, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0))
+        tightest = min(headrooms, key=lambda room: room.left_usd / max(room.seconds_left, 1.0))
         return RemainingBudget(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(

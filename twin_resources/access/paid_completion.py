@@ -1,6 +1,6 @@
-"""Send one request to a named model: reserve its maximum cost, send it once, settle its cost.
+"""Send one request to a configured model: reserve its maximum cost, send it once, settle its cost.
 
-Scope: one request to a teacher, a judge or a labelling model, with its price.
+Scope: one request to a teacher, a judge or a labeling model, with its price.
 Out of scope: readers' requests (`paid_budget.py`), limits and sums (`account.py`), retries and the
 use of the reply (the callers).
 API: https://docs.litellm.ai/docs/completion/input

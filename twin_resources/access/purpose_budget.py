@@ -46,7 +46,7 @@ class PurposeBudget:
         self._account.settle(reservation, usd)
 
     def check_available(self, usd: float) -> None:
-        """Check that this amount may be spent now, and keep no reservation.
+        """Check that this amount may be spent now. Nothing is reserved.
 
         Raises:
             OverLimitError: if it would exceed a limit.

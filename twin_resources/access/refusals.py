@@ -82,15 +82,15 @@ def bad_request(
     *,
     found: str,
     next_step: str,
-    tried: str = "read the request",
+    action: str = "read the request",
     code: str = "bad_request",
 ) -> RefusedError:
     """Return the refusal of an invalid request, with status 400; see `RefusedError`."""
-    return RefusedError(400, code, tried=tried, found=found, next_step=next_step, param=param)
+    return RefusedError(400, code, tried=action, found=found, next_step=next_step, param=param)
 
 
 @contextmanager
-def refuse_if_store_fails(code: str, *, tried: str, next_step: str) -> Generator[None]:
+def refuse_if_store_fails(code: str, *, action: str, next_step: str) -> Generator[None]:
     """Refuse the request with status 503 if the state store cannot be read or written.
 
     Raises:
@@ -104,7 +104,7 @@ def refuse_if_store_fails(code: str, *, tried: str, next_step: str) -> Generator
         raise RefusedError(
             503,
             code,
-            tried=tried,
+            tried=action,
             found=f"the state store does not answer ({type(error).__name__})",
             next_step=next_step,
         ) from error

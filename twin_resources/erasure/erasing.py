@@ -41,7 +41,7 @@ class ErasureIncompleteError(TwinError):
 
 
 class DagsterStore(DataStore, Protocol):
-    """Dagster's records, which can also end active runs."""
+    """A store of Dagster's records that can also end active runs."""
 
     def end_active_runs(self, target: ErasureTarget) -> int:
         """End the runs that could restore the target."""

@@ -39,7 +39,7 @@ BEFORE, AFTER = "base", "stable"
 SIDE_LABELS = {BEFORE: "Before: the base model", AFTER: "After: the tuned model"}
 BLIND_LABELS = ("Answer A", "Answer B")
 VOTE_NOTE = (
-    "Your vote rejects the other answer: the twin is trained away from it and towards the author's "
+    "Your vote rejects the other answer: the twin is trained away from it and toward the author's "
     "own words on that question. It is not trained to imitate the answer that you prefer."
 )
 Side = list[Turn]
@@ -138,7 +138,7 @@ class ComparisonTab:
         except TwinError:
             return set()  # the question will fail in the same way and report the error
 
-    async def _comparison_problem(self, author: str) -> str:
+    async def _find_comparison_problem(self, author: str) -> str:
         """Return a notice that explains why the models cannot be compared, or "" if they can."""
         aliases_by_author, notice_html = await self._author_picker.load_aliases()
         if AFTER not in aliases_by_author.get(author, []):
@@ -186,7 +186,7 @@ class ComparisonTab:
         if not question:
             yield skipped_updates
             return
-        if notice_html := await self._comparison_problem(author):
+        if notice_html := await self._find_comparison_problem(author):
             yield *skipped_updates[:4], notice_html, *skipped_updates[:2]
             return
         aliases = random.sample(list(SIDE_LABELS), 2) if blind else list(SIDE_LABELS)

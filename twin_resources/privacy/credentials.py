@@ -89,7 +89,8 @@ def find_credentials(text: str) -> Iterator[TextSpan]:
 def _find_vendor_keys(text: str) -> Iterator[TextSpan]:
     """Yield vendor keys.
 
-    Keys without dots are matched only at the start of a long run, which is 20 times faster.
+    Keys without dots are matched only at the start of a long run or directly after another key,
+    which is 20 times faster.
     """
     for run in _LONG_RUN.finditer(text):
         start = run.start(1)

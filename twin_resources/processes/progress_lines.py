@@ -1,8 +1,7 @@
 """Log the progress of a long step of a run.
 
-Scope: the lines and their interval. Out of scope: estimating the remaining time
-(`time_left.py`), reading the lines (`dagster_runs.py`), displaying them
-(`commands/progress_display.py`).
+Scope: the lines and their interval. Out of scope: estimating the remaining time (`time_left.py`),
+reading the lines (`dagster_runs.py`), displaying them (`commands/progress_display.py`).
 """
 # pyright: strict
 

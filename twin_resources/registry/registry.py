@@ -317,14 +317,14 @@ class Registry:
             if incumbent is not None:
                 check_incumbent(connection, model, to_state, incumbent)
             if to_state == "stable":
-                next_state = "rolled_back" if model.state == "retired" else "retired"
+                former_state = "rolled_back" if model.state == "retired" else "retired"
                 former_reason = f"v{version} became stable: {reason}"
                 for former_version in rows.list_versions(connection, author):
                     if former_version.state == "stable":
                         rows.change_state(
                             connection,
                             former_version,
-                            next_state,
+                            former_state,
                             actor=actor,
                             reason=former_reason,
                         )

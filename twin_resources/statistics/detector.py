@@ -28,8 +28,8 @@ A must be lower by more than the tolerance even without its worst day, because o
 fall. B reaches back 60 days or 1,000 values, whichever is further. A reaches back 45 days or 500
 values. The baseline therefore changes slowly, but still follows the seasons.
 
-C = 180 for N = 1 stream is set by simulation (`tests/bench/bench_loop.py`): at most 5 % of homes
-without a fall raise an alarm in 5,000 values.
+C = 180 for N = 1 stream was chosen by simulation (`tests/bench/bench_loop.py`): at 30 values a day,
+2 % of homes without a fall raise an alarm in 5,000 values, and 9 % in the worst world.
 """
 # pyright: strict
 
@@ -63,7 +63,7 @@ FloatArray = NDArray[np.float64]
 
 
 def compute_threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
-    """Return C·N: 180 for one armed stream, 5,000 values and false alarms in 5 % of homes."""
+    """Return C·N: 180 for one armed stream and the default horizon and alpha."""
     return ONE_STREAM_THRESHOLD * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
 
 

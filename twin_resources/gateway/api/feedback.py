@@ -239,5 +239,5 @@ def _bad_feedback(param: str, *, found: str, next_step: str = "") -> RefusedErro
     """Return a refusal; by default, `next_step` is the description of the field."""
     next_step = next_step or str(FeedbackBody.model_fields[param].description)
     return bad_request(
-        param, tried="read the feedback", found=found, next_step=next_step, code="bad_feedback"
+        param, action="read the feedback", found=found, next_step=next_step, code="bad_feedback"
     )

@@ -65,7 +65,7 @@ class KeyRequestCounter:
         """
         with refuse_if_store_fails(
             "keys_unreadable",
-            tried="count the request",
+            action="count the request",
             next_step="try again; the owner should check TWIN_STATE_URL and the gateway's log",
         ):
             return self._check_and_insert(key)

@@ -226,7 +226,7 @@ class RecentResponses:
         with (
             refuse_if_store_fails(
                 "responses_unreadable",
-                tried="find the answer that the request refers to",
+                action="find the answer that the request refers to",
                 next_step="try again, or send the whole conversation",
             ),
             self._store.read_transaction() as connection,

@@ -125,6 +125,7 @@ def classify_message(
     """Return the kind of a message, in 1 to 40 ms of CPU time, or up to 200 ms for a long one.
 
     `possible_identity` is an ordinary message that may ask who answers.
+
     Danger is searched for in the message, in its parts and in the reader's last messages before it.
     The whole message decides every other kind, so a greeting above a question is ordinary.
 

@@ -19,9 +19,9 @@ from dataclasses import replace
 from twin_resources.gateway.guards.injection import split_sentences
 from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, mask_findings
 
-# The lengths are in characters. The longest values written in groups are an IBAN (34 and 8 spaces)
-# and a phone number with an extension (about 60). The words that announce such a value precede it
-# by up to 48 characters.
+# The lengths are in characters. The longest values written in groups are an IBAN (34 letters and
+# digits, and 8 spaces) and a phone number with an extension (about 60). The words that announce
+# such a value precede it by up to 48 characters.
 WINDOW = 120
 _MAX_RUN = 4096  # length of a web token; a longer run cannot be recognized as a secret
 _MAX_KEY = 16_000

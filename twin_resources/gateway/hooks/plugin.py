@@ -50,7 +50,7 @@ from twin_resources.gateway.request.request_body import (
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
-# For a paid model or an older version: the stable version's window does not measure their speed.
+# For a paid model or an older version, whose speed the stable version's window does not measure.
 ROUTED_TIMEOUT_S = 60.0
 # The retries take about five seconds. The client cannot retry, because it has already received the
 # beginning of the answer.

@@ -84,7 +84,7 @@ def unsupported_format_refusal(model: str) -> RefusedError:
     """Return the refusal of a format that the named model does not support."""
     return bad_request(
         "response_format",
-        tried=f"answer with {model}",
+        action=f"answer with {model}",
         found="the paid model does not support JSON answers",
         next_step="omit response_format, or use a different version",
         code="response_format_not_supported",
@@ -102,7 +102,7 @@ def unenforceable_format_refusal(model: str, reason: str) -> RefusedError:
     reason_text = " ".join(match[0].split()) if match else "it gives no reason"
     return bad_request(
         "response_format",
-        tried=f"answer with {model}",
+        action=f"answer with {model}",
         found=f"its server does not accept this response_format ({reason_text})",
         next_step="send a simpler schema, or omit response_format",
         code="model_refused",
@@ -256,5 +256,5 @@ def _iterate_entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, obje
 
 def _refuse(found: str, next_step: str) -> NoReturn:
     raise bad_request(
-        "response_format", tried="read response_format", found=found, next_step=next_step
+        "response_format", action="read response_format", found=found, next_step=next_step
     )

