@@ -1,6 +1,6 @@
 """Test that losses, gradients, likelihoods and vectors on a GPU equal those on the CPU.
 
-The tests compare packed with padded rows for each attention implementation, and trainings with and
+The tests compare packed with padded rows for each attention implementation, and gradients with and
 without gradient checkpointing. They also cover the gate's likelihoods and the embedder's vectors.
 They run in one process, without a launcher.
 """

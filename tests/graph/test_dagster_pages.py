@@ -144,7 +144,7 @@ HEADERS_BY_SOURCE = {
 
 @pytest.mark.parametrize("source", HEADERS_BY_SOURCE)
 @pytest.mark.parametrize("send", SENDERS, ids=lambda send: send.__name__)
-def test_a_foreign_page_changes_nothing(
+def test_a_cross_origin_page_changes_nothing(
     pages: Pages, send: Callable[[TestClient, dict[str, Any], dict[str, str]], int], source: str
 ) -> None:
     """Test with and without the owner's cookie, which a page on this machine may send."""
@@ -158,7 +158,7 @@ def test_a_foreign_page_changes_nothing(
     assert pages.instance.get_latest_materialization_event(dg.AssetKey("released_model")) is None
 
 
-def test_a_foreign_page_reads_nothing(pages: Pages) -> None:
+def test_a_cross_origin_page_reads_nothing(pages: Pages) -> None:
     body = {"query": SENSOR_QUERY}
     for path in ("/", "/graphql", "/logs/x", "/download_debug/x", "/runs"):
         for headers in ({"host": "evil.example"}, {"origin": FOREIGN_ORIGIN}, {}):

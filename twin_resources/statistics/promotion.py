@@ -211,7 +211,7 @@ def add_pair(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
 
     A candidate that is better (B) and not worse (U) is promoted. Other candidates may be promoted
     when the prompts are used up (`final_verdict`). If one pair wins every promotion bet and also a
-    roll-back bet, the verdict is to roll back.
+    rollback bet, the verdict is to roll back.
 
     Raises:
         OutOfRangeError: a claim has no difference, or a difference is outside [−1, 1].

@@ -162,7 +162,7 @@ def decide_on_alarm(context: AlarmContext) -> RetrainingDecision:
 
 
 def replace_with_rollback(decision: RetrainingDecision, *, version: str) -> RetrainingDecision:
-    """Replace training with a roll-back to an earlier version in the decision on an alarm.
+    """Replace training with a rollback to an earlier version in the decision on an alarm.
 
     Args:
         version: the earlier version, such as `v2`.

@@ -45,7 +45,7 @@ def promotion_rows(size: LoopBenchmarkSize) -> list[Row]:
         final_verdict(run_trial(differences))
         for differences in draw_thumbs(rng, 0.8 - MARGIN, shape) - incumbent
     ]
-    # The same trials without the roll-back test, which usually ends them first.
+    # The same trials without the rollback test, which usually ends them first.
     promoted_at = find_promotion_pair(draw_thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
     equal_trials = [run_trial(pairs) for pairs in draw_thumbs(rng, 0.8, shape) - incumbent]
     rolled_back = 100.0 * np.mean([trial.verdict == "roll_back" for trial in equal_trials])
@@ -56,7 +56,7 @@ def promotion_rows(size: LoopBenchmarkSize) -> list[Row]:
             100.0 * float(np.mean([verdict == "promote" for verdict in worse_verdicts])),
             "%",
             at_most=5.0,
-            peers={"without the roll-back test": 100.0 * float(np.isfinite(promoted_at).mean())},
+            peers={"without the rollback test": 100.0 * float(np.isfinite(promoted_at).mean())},
         ),
         bounded_row(f"equal models rolled back {suffix}", float(rolled_back), "%", at_most=5.0),
     ]
@@ -66,7 +66,7 @@ def candidate_rows(size: LoopBenchmarkSize) -> list[Row]:
     """Return rows for candidates as retrainings produce them, each judged on 300 prompts.
 
     Their quality is N(−.02, .05) relative to the stable version, and the judge's differences have a
-    standard deviation of .2. The peer is the promotion test (U) without the roll-back test, which
+    standard deviation of .2. The peer is the promotion test (U) without the rollback test, which
     formerly decided promotion.
     """
     trial_count = size.choose_home_count(2_000, quick=200)

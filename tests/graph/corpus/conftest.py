@@ -92,7 +92,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def tokenizer(home: Settings) -> None:
-    """Write the tokenizer of a prepared embedder; chunking needs no other file of it."""
+    """Write the tokenizer of a prepared embedder, the only one of its files that chunking needs."""
     manifest = EmbedderManifest(home.embedder, "revision-1", 8, 64, 0, ("en",), "test", 1.0)
     folder = embedder_folder(home) / manifest.revision
     folder.mkdir(parents=True)

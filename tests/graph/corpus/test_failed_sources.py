@@ -117,7 +117,9 @@ def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
     assert get_metadata(result, "raw_posts")["sources_not_read"] == []
 
 
-def test_a_failed_feed_loses_no_posts(harness: Harness, server: FeedServer, tables: Tables) -> None:
+def test_if_one_of_two_feeds_fails_no_post_is_deleted(
+    harness: Harness, server: FeedServer, tables: Tables
+) -> None:
     sources = (server.build_url("1"), server.build_url("5"))
     harness.import_sources(*sources)
     server.status["1"] = 404

@@ -88,7 +88,7 @@ def test_a_tagged_version_is_erased_and_keeps_its_tag(lance_tables: LanceTables)
     lance_tables.installation.tables.tag("interactions", "ada", "trained")
     write_answers(lance_tables, {"t2": ROWS["t2"]})
 
-    assert lance_tables.erase(ERASED_READER) == 2, "a row of the tagged version remains"
+    assert lance_tables.erase(ERASED_READER) == 2, "not both rows of the tagged version were erased"
 
     assert read_trace_ids(lance_tables, version="trained") == ["t2"]
     assert find_files_with(get_table_folder(lance_tables), WORD) == []

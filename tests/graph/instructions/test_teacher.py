@@ -165,9 +165,11 @@ def test_a_bad_reply_affects_one_sample(
     server.behavior = lambda _passage, _count: fake.OK
     server.passages.clear()
     update_dataset(tables, ADA, retriever=retriever, teacher=create_teacher())
-    retries = {answer for answer, behavior in faults.items() if OUTCOMES[behavior][0] == "failed"}
+    failed_answers = {
+        answer for answer, behavior in faults.items() if OUTCOMES[behavior][0] == "failed"
+    }
     assert set(server.passages) == retries  # Only failed requests are repeated.
-    assert count_sources(tables)["template"] == len(faults) - len(retries)
+    assert count_sources(tables)["template"] == len(faults) - len(failed_answers)
 
 
 @pytest.mark.drawn(3, of="teachers that fail")

@@ -2,7 +2,7 @@
 
 Scope: models for tests. Out of scope: anything that is shipped.
 
-Most models have two layers of width 64, and all about 700 tokens. The usual initial weights give
+Most models have two layers of width 64. All have about 700 tokens. The usual initial weights give
 logits so similar that an error in reading them goes unnoticed. Here the weights are so large that
 the most probable token has about a third of the probability, which shows a wrong rotary order, head
 or tokenization.
@@ -339,7 +339,10 @@ def _write_model(family: Family, folder: Path, tokenizer: Any, *, spread: float)
 
 
 def draw_weights(name: str, values: Any, spread: float) -> Any:
-    """Draw weights: matrices preserve their inputs' scale; norms keep their mean; biases near 0."""
+    """Draw weights: matrices preserve their inputs' scale, and biases are near 0.
+
+    The weights of norms vary around their mean.
+    """
     import torch
 
     if values.ndim == 1:

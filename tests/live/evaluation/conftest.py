@@ -92,16 +92,17 @@ class GateHome:
     ) -> None:
         """Write samples whose answers have a small vocabulary, so a tiny model can learn them."""
         rows = _build_rows(author, train=train, held_out=held_out, template=template)
-        self.write_samples(author, pl.DataFrame(rows, schema=SAMPLE_SCHEMA))
-
-    def write_samples(self, author: str, rows: pl.DataFrame) -> None:
-        """Replace the author's samples."""
         write_author(
             self.settings,
             Author(author, author.title(), consent="2020-01-01: the test's own author"),
         )
         store_rows(
-            self.tables, "instruction_dataset", author, rows, key="sample_id", schema=SAMPLE_SCHEMA
+            self.tables,
+            "instruction_dataset",
+            author,
+            pl.DataFrame(rows, schema=SAMPLE_SCHEMA),
+            key="sample_id",
+            schema=SAMPLE_SCHEMA,
         )
 
     def write_chunks(self, author: str) -> None:
@@ -129,15 +130,12 @@ class GateHome:
         seed: int = 1,
         spread: float = 0.3,
         samples: list[dict[str, Any]] | None = None,
-        learning_rate: float = 0.01,
-        revision: str = "r",
     ) -> str:
         """Train a checkpoint for `steps` steps and make it the candidate.
 
         Args:
             steps: with 0, the weights are drawn with `spread`; `spread` 0 keeps the base's answers.
             samples: training samples, independent of the manifest; None for the author's.
-            revision: the base model's revision in the manifest.
         """
         checkpoints = self.settings.checkpoints_dir / author
         partial_folder = checkpoints / "partial-test"
@@ -147,7 +145,6 @@ class GateHome:
             partial_folder / "adapter",
             steps,
             seed,
-            learning_rate=learning_rate,
             spread=spread,
         )
         gguf.write_adapter(adapter, self.base, partial_folder / "adapter.gguf")
@@ -156,12 +153,12 @@ class GateHome:
         template = DEFAULT_TEMPLATE.hash
         manifest = build_manifest(
             author,
-            manifests.compute_checkpoint_hash(adapter, base_revision=revision, template=template),
+            manifests.compute_checkpoint_hash(adapter, base_revision="r", template=template),
             training=tag,
             base={
                 "folder": str(self.base),
                 "gguf": str(self.base.with_suffix(".gguf")),
-                "revision": revision,
+                "revision": "r",
             },
             template=template,
             dataset={"tag": tag, "data_version": "d"},
@@ -345,7 +342,6 @@ def train_adapter(
     steps: int,
     seed: int,
     *,
-    learning_rate: float = 0.01,
     spread: float = 0.3,
 ) -> Path:
     """Train an adapter in a plain loop on one core, without the real trainer.
@@ -366,7 +362,7 @@ def train_adapter(
                 weights.data.normal_(0, 1).mul_(spread)
     samples, _ = tokenize_samples(rows, AutoTokenizer.from_pretrained(base), max_length=512)
     optimizer = torch.optim.AdamW(
-        [weights for weights in model.parameters() if weights.requires_grad], lr=learning_rate
+        [weights for weights in model.parameters() if weights.requires_grad], lr=0.01
     )
     for step in range(steps):
         sample = samples[step % len(samples)]

@@ -323,7 +323,7 @@ def test_guards_apply_to_every_api_stream_and_batch(
     assert meter.settled_nano() == meter.billed_nano() > 0
 
 
-def test_two_gateways_and_a_kill_pass_no_limit(stack: Stack, meter: SpendingMeter) -> None:
+def test_two_gateways_and_a_kill_exceed_no_limit(stack: Stack, meter: SpendingMeter) -> None:
     """Two gateways get 24 concurrent paid questions with a key limit of $0.0001; one is killed."""
     limit_usd = 0.0001
     with closing(open_key_store(stack.settings)) as state:

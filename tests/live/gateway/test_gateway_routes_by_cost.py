@@ -71,7 +71,7 @@ def cluster(
 ) -> Iterator[Cluster]:
     """Start the gateways and create the keys, before any label exists."""
     size: ClusterSize = request.param
-    folder = tmp_path_factory.mktemp("market")
+    folder = tmp_path_factory.mktemp("cluster")
     provider = PaidProvider(
         Behavior(latency_s=0.005, token_s=0.01, reads=True), folder / "bill.jsonl"
     )

@@ -35,9 +35,12 @@ def old_host(tmp_path: Path, shared: dict[str, str]) -> Iterator[Host]:
 
 def count_rows(settings: Settings) -> dict[str, int]:
     count = sa.select(sa.func.count())
-    with closing(State.open(settings.state_address)) as state, state.read_transaction() as reader:
+    with (
+        closing(State.open(settings.state_address)) as state,
+        state.read_transaction() as connection,
+    ):
         return {
-            table.name: reader.execute(count.select_from(table)).scalar_one()
+            table.name: connection.execute(count.select_from(table)).scalar_one()
             for table in metadata.sorted_tables
         }
 

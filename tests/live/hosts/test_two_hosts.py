@@ -114,9 +114,9 @@ def roll_back_from_another_computer(host: Host) -> None:
     assert "every host of the deployment follows this" in rolled_back
     assert run("status").split()[-2:] == ["twin/ann", "v1"]
     assert "request 1: retrain Ann Bell" in run("retrain", "--reason", "a test's own")
-    retrain = computer.run("twin_cli", "--context", "prod", "retrain", "--wait", "--reason", "x")
-    assert retrain.returncode == 1
-    assert "no stack is running" in retrain.stderr
+    result = computer.run("twin_cli", "--context", "prod", "retrain", "--wait", "--reason", "x")
+    assert result.returncode == 1
+    assert "no stack is running" in result.stderr
     bucket = host.shared["TWIN_TABLES_URI"].split("/")[2]
     post = f"# On oil\n\n{'A clock needs one drop of oil for each pivot, and no more. ' * 8}"
     make_s3_client(host.shared["AWS_ENDPOINT"]).put_object(

@@ -131,7 +131,7 @@ def launch(dagster: DagsterHTTP, job: str, author: str) -> str:
     return run_id
 
 
-def test_a_foreign_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> None:
+def test_a_cross_origin_page_starts_no_run(dagster: DagsterHTTP, stack: Stack) -> None:
     dagster.add_author("eve")
     with (
         owner_browser(stack.settings, dagster.url) as browser,

@@ -211,7 +211,7 @@ def _describe_bets(evidence: PairEvidence) -> str:
     worst_claim = max(evidence.down, key=lambda name: log_mean_wealth(evidence.down[name]))
     return (
         f"promotion {math.exp(min(700.0, log_e_values[weakest_claim])):.3g} of "
-        f"{math.exp(evidence.log_promotion_threshold):.0f} ({weakest_claim}), roll-back "
+        f"{math.exp(evidence.log_promotion_threshold):.0f} ({weakest_claim}), rollback "
         f"{math.exp(min(700.0, log_mean_wealth(evidence.down[worst_claim]))):.3g} of "
         f"{math.exp(evidence.log_rollback_threshold):.0f} ({worst_claim})"
     )

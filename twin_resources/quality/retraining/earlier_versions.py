@@ -29,7 +29,7 @@ def roll_back_if_better(
     An earlier version is provably better under two conditions. The days of the fall, compared with
     that version's own days, would have raised the same alarm. Each class that fell is also below
     that version. The version that fell is rolled back. It cannot be the target of a later
-    roll-back, so two versions never alternate.
+    rollback, so two versions never alternate.
 
     Returns:
         The version's name, or an empty string if none is better or another version now answers.
