@@ -168,7 +168,7 @@ def test_a_bad_reply_affects_one_sample(
     failed_answers = {
         answer for answer, behavior in faults.items() if OUTCOMES[behavior][0] == "failed"
     }
-    assert set(server.passages) == retries  # Only failed requests are repeated.
+    assert set(server.passages) == failed_answers  # Only failed requests are repeated.
     assert count_sources(tables)["template"] == len(faults) - len(failed_answers)
 
 
