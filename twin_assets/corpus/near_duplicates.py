@@ -141,9 +141,7 @@ def compare_bodies(
         both; a pair of a new and a known document is listed for the new one.
     """
     texts = _remove_boilerplate(new_bodies)
-    shingle_sets = {
-        document_id: compute_document_shingles(text) for document_id, text in texts.items()
-    }
+    shingle_sets = {id_: compute_document_shingles(text) for id_, text in texts.items()}
     bands = dict(zip(shingle_sets, compute_minhash_bands(list(shingle_sets.values())), strict=True))
     hashes: dict[str, str] = dict(new_bodies.select("document_id", "body_hash").iter_rows())
     pairs = find_candidate_pairs(bands)
@@ -163,10 +161,7 @@ def compare_bodies(
             if known_bands
             else {}
         )
-        shingle_sets |= {
-            document_id: compute_document_shingles(text)
-            for document_id, text in known_texts.items()
-        }
+        shingle_sets |= {id_: compute_document_shingles(text) for id_, text in known_texts.items()}
     similar_documents: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for (left, right), similarity in sorted(verify_pairs(pairs, shingle_sets).items()):
         for document_id, other_id in ((left, right), (right, left)):

@@ -91,18 +91,14 @@ class GateHome:
         self, author: str, *, train: int = 40, held_out: int = 40, template: str = ""
     ) -> None:
         """Write samples whose answers have a small vocabulary, so a tiny model can learn them."""
-        rows = _build_rows(author, train=train, held_out=held_out, template=template)
+        samples = _build_rows(author, train=train, held_out=held_out, template=template)
+        rows = pl.DataFrame(samples, schema=SAMPLE_SCHEMA)
         write_author(
             self.settings,
             Author(author, author.title(), consent="2020-01-01: the test's own author"),
         )
         store_rows(
-            self.tables,
-            "instruction_dataset",
-            author,
-            pl.DataFrame(rows, schema=SAMPLE_SCHEMA),
-            key="sample_id",
-            schema=SAMPLE_SCHEMA,
+            self.tables, "instruction_dataset", author, rows, key="sample_id", schema=SAMPLE_SCHEMA
         )
 
     def write_chunks(self, author: str) -> None:

@@ -35,12 +35,9 @@ def old_host(tmp_path: Path, shared: dict[str, str]) -> Iterator[Host]:
 
 def count_rows(settings: Settings) -> dict[str, int]:
     count = sa.select(sa.func.count())
-    with (
-        closing(State.open(settings.state_address)) as state,
-        state.read_transaction() as connection,
-    ):
+    with closing(State.open(settings.state_address)) as state, state.read_transaction() as conn:
         return {
-            table.name: connection.execute(count.select_from(table)).scalar_one()
+            table.name: conn.execute(count.select_from(table)).scalar_one()
             for table in metadata.sorted_tables
         }
 

@@ -86,9 +86,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
         yield fail(name, error.found, error.next_step)
         return
     if schema > SCHEMA_VERSION:
-        message = (
-            f"schema version {schema} of {display_url}; this code reads up to {SCHEMA_VERSION}"
-        )
+        message = f"{display_url}: schema version {schema}; this code reads up to {SCHEMA_VERSION}"
         yield fail(name, message, "run the newer version of llm-twin that wrote it")
     else:
         yield ok(name, f"{display_url}, schema {schema}")
