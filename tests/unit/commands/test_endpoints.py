@@ -73,7 +73,7 @@ def test_a_missing_and_a_newer_file_are_refused(tmp_path: Path) -> None:
         read_endpoints(tmp_path)
     path = write_endpoints(make_endpoints(tmp_path))
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(TwinError, match="schema 2"):
+    with pytest.raises(TwinError, match="schema version 2"):
         read_endpoints(tmp_path)
 
 
