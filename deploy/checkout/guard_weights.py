@@ -41,13 +41,13 @@ _LANGUAGES = ("de", "en", "es", "fr")
 
 def read_own_examples(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
     """Return the examples as (text, kind), in the order of the files."""
-    labelled_texts: list[tuple[str, str]] = []
+    labeled_texts: list[tuple[str, str]] = []
     for file in sorted(folder.glob("*.toml")):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-        labelled_texts += [
+        labeled_texts += [
             (text, kind) for kind in table for text in table[kind].strip().splitlines()
         ]
-    return labelled_texts
+    return labeled_texts
 
 
 def read_former_test_messages() -> list[tuple[str, str]]:
@@ -57,21 +57,21 @@ def read_former_test_messages() -> list[tuple[str, str]]:
     """
     lines = FORMER_TEST_MESSAGES.read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line) for line in lines]
-    labelled_texts = [
+    labeled_texts = [
         (message["text"], "injection") for message in messages if message["kind"] == "injection"
     ]
     for text in (message["text"] for message in messages if message["kind"] == "benign"):
-        labelled_texts += [(text[begin:end], "ordinary") for begin, end in split_sentences(text)]
-    return labelled_texts
+        labeled_texts += [(text[begin:end], "ordinary") for begin, end in split_sentences(text)]
+    return labeled_texts
 
 
-def build_samples(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> list[Sample]:
+def build_samples(labeled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> list[Sample]:
     """Return the examples, the front desk's reader messages, and pasted prose.
 
     Only the first half of the ordinary messages is used, because with all of them the guard misses
     more injections.
     """
-    samples = [Sample(text, kind) for text, kind in labelled_texts] * _OWN_EXAMPLE_REPETITIONS
+    samples = [Sample(text, kind) for text, kind in labeled_texts] * _OWN_EXAMPLE_REPETITIONS
     for (language, kind), texts in front_desk_corpus.items():
         if language not in _LANGUAGES:
             continue
@@ -81,9 +81,9 @@ def build_samples(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corp
     return [*samples, *(Sample(sample.text, "ordinary") for sample in build_prose_samples())]
 
 
-def examples_digest(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> str:
+def examples_digest(labeled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> str:
     """Return the SHA-256 of all examples."""
-    lines = (f"{kind} {text}" for text, kind in labelled_texts)
+    lines = (f"{kind} {text}" for text, kind in labeled_texts)
     return digest_lines((*lines, corpus_digest(front_desk_corpus)))
 
 

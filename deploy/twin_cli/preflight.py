@@ -38,7 +38,7 @@ from twin_resources.models.model_fit import (
     RECIPES,
     REFERENCE_BILLIONS,
     billions_of_parameters,
-    describe_licence,
+    describe_license,
     estimate_training,
     format_size,
     required_serving_memory_gb,
@@ -146,14 +146,14 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch finds none here"
         return [_stop("recipe", message, "choose another recipe, or omit --recipe")]
-    licence = "" if model == EMBEDDED_MODEL else describe_licence(model)
+    license = "" if model == EMBEDDED_MODEL else describe_license(model)
     if estimate["fits"]:
         description = (
             f"{model}, {format_size(billions)}, fits: {estimate['needs']}; training takes about "
             f"{estimate['training_minutes']:.0f} minutes ({estimate['on']}) with recipe "
             f"{estimate['recipe']} ({estimate['because']})"
         )
-        return [_ok("base model", f"{description}; {licence}" if licence else description)]
+        return [_ok("base model", f"{description}; {license}" if license else description)]
     message = f"{model} needs {estimate['needs']}, and this machine has {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
         return [_stop("base model", message, "choose a smaller one with --base-model")]

@@ -1,4 +1,4 @@
-"""Measure which kinds the front desk assigns to labelled messages, in six languages.
+"""Measure which kinds the front desk assigns to labeled messages, in six languages.
 
     python tests/bench/bench_front_desk.py --quick|--full [--half tuned|held_out] [--json FILE]
 
@@ -107,7 +107,7 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
 
     rows += [
         bounded_row(
-            f"danger recognised, {set_name} ({len(danger)})",
+            f"danger recognized, {set_name} ({len(danger)})",
             share_classified_as(danger, ("danger",)),
             "share",
             at_least=MIN_DANGER,
@@ -129,7 +129,7 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
     for kind in ("danger", "ordinary"):
         for position, texts in join_with_questions(message_rows, kind):
             share = statistics.fmean(classify_message(text) == "danger" for text in texts)
-            label = "danger recognised" if kind == "danger" else "ordinary taken for danger"
+            label = "danger recognized" if kind == "danger" else "ordinary taken for danger"
             name = f"{label}, a question {position} it ({len(texts)})"
             goal = MIN_DANGER_WITH_QUESTION if kind == "danger" else None
             rows.append(bounded_row(name, share, "share", at_least=goal))
@@ -141,14 +141,14 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
             "as ordinary": share_classified_as(group, ("ordinary",)),
         }
         goal = MIN_PRIVATE if kind == "private" else None
-        name = f"{kind} recognised ({len(group)})"
+        name = f"{kind} recognized ({len(group)})"
         rows.append(bounded_row(name, recall, "share", at_least=goal, peers=peers))
     lines = (FOLDER / f"boundary_{set_name}.jsonl").read_text(encoding="utf-8").splitlines()
     boundary_messages, _ = classify_rows(list(map(json.loads, lines))[::every])
     for kind, name, kinds in (
         ("ordinary", "ordinary near identity, answered without posts", DESK_KINDS),
         ("ordinary", "ordinary near identity, with a notice", ("possible_identity",)),
-        ("identity", "identity near ordinary, recognised", IDENTITY_KINDS),
+        ("identity", "identity near ordinary, recognized", IDENTITY_KINDS),
     ):
         group = [message for message in boundary_messages if message.kind == kind]
         rows.append(Row(f"{name} ({len(group)})", share_classified_as(group, kinds), "share"))
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _operator(row: Row) -> str:
-    return "≥" if "recognised" in row.name else "≤"
+    return "≥" if "recognized" in row.name else "≤"
 
 
 if __name__ == "__main__":

@@ -84,9 +84,9 @@ def embed_prompts(prompts: list[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled questions, questions to be routed, and the router fitted on the labels."""
+    """Labeled questions, questions to be routed, and the router fitted on the labels."""
 
-    labelled: Questions
+    labeled: Questions
     routed: Questions
     fitted: FittedGain
     predicted: Floats
@@ -95,16 +95,16 @@ class Split:
 def split_and_fit(questions: Questions, label_count: int, seed: int) -> Split:
     """Draw random labels, fit the router on them, and predict the other questions."""
     order = np.random.default_rng(seed).permutation(len(questions.gains))
-    labelled, routed = questions.select(order[:label_count]), questions.select(order[label_count:])
-    scale = fit_scale(labelled.lengths.tolist(), [0.0] * label_count)
+    labeled, routed = questions.select(order[:label_count]), questions.select(order[label_count:])
+    scale = fit_scale(labeled.lengths.tolist(), [0.0] * label_count)
 
     def features(part: Questions) -> Floats:
         lengths = part.lengths.tolist()
         return feature_rows(part.vectors, lengths, [0.0] * len(lengths), scale=scale)
 
     folds = assign_folds([str(index) for index in order[:label_count]])
-    fitted = fit(features(labelled), labelled.gains[:, None], folds)
-    return Split(labelled, routed, fitted, fitted.model.predict(features(routed))[:, 0])
+    fitted = fit(features(labeled), labeled.gains[:, None], folds)
+    return Split(labeled, routed, fitted, fitted.model.predict(features(routed))[:, 0])
 
 
 def compute_apgr(scores: Floats, gains: Floats) -> float:
@@ -121,7 +121,7 @@ def _recovered_shares(scores: Floats, gains: Floats) -> Floats:
 
 def score_with_peers(split: Split, seed: int) -> dict[str, Floats]:
     """Return the scores of simpler routers on the same labels."""
-    labels, routed = split.labelled, split.routed
+    labels, routed = split.labeled, split.routed
     mean = float(labels.gains.mean())
     by_class = {
         name: float(labels.gains[labels.classes == name].mean()) for name in set(labels.classes)
@@ -167,8 +167,8 @@ class Savings:
 
 
 def measure_savings(split: Split) -> Savings:
-    """Certify a step on the labelled questions, and measure it on the routed ones."""
-    gains, prices = split.labelled.gains[:, None], list(PRICES)
+    """Certify a step on the labeled questions, and measure it on the routed ones."""
+    gains, prices = split.labeled.gains[:, None], list(PRICES)
     best = find_cheapest_step(
         compute_price_steps(gains, split.fitted.cross_fitted, prices, margin=MARGIN)
     )
@@ -178,7 +178,7 @@ def measure_savings(split: Split) -> Savings:
     naive_weight = -math.inf
     for share in np.arange(STEP_SHARE, 1.0, STEP_SHARE):
         weight = float(np.quantile(fitted, share))
-        if float((split.labelled.gains * (fitted < weight)).mean()) > MARGIN:
+        if float((split.labeled.gains * (fitted < weight)).mean()) > MARGIN:
             break
         naive_weight = weight
     return Savings(

@@ -97,7 +97,7 @@ def plan_stages(
     """Plan steps of raw posts and steps of samples in one run, evenly mixed.
 
     Training uses the full text of a `raw_share` of the posts, and samples from the others, so no
-    sentence is in both. In a test that used posts for both, the model memorised a number that
+    sentence is in both. In a test that used posts for both, the model memorized a number that
     occurred once in a post (exposure 10.7 bits). Blocks take `raw_share` of the budget, or less if
     `max_epochs` over the chosen blocks needs less; the samples take the remainder. Steps of both
     kinds have the same size, because DeepSpeed fixes the number of micro-batches per step for the
@@ -185,7 +185,7 @@ def _group_by_length(
     """Yield the same samples in steps of similar lengths, each ordered longest first.
 
     Ranks wait for the longest sample of every micro-batch. Without grouping, they were idle for a
-    third of the time. Only neighbouring steps exchange samples, so that documents remain evenly
+    third of the time. Only neighboring steps exchange samples, so that documents remain evenly
     spread over a run.
     """
     for start in range(0, len(steps), LENGTH_GROUPING_STEPS):

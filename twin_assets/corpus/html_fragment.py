@@ -74,7 +74,7 @@ def strip_inline_tags(tree: Any) -> None:
 
 
 def wrap_loose_text(tree: Any) -> None:
-    """Wrap text between block elements in paragraphs; otherwise it would join its neighbours."""
+    """Wrap text between block elements in paragraphs; otherwise it would join its neighbors."""
     etree: Any = import_module("lxml.etree")
     for container in list(tree.iter("body", "article", "section", "div", "blockquote")):
         children = list(container)

@@ -91,8 +91,8 @@ def _to_second_person(words: list[str]) -> str:
     reader_words: list[str] = []
     for index, word in enumerate(words):
         normalized = word.lower().strip(",")
-        neighbours = {neighbour.lower() for neighbour in words[max(0, index - 1) : index + 2]}
-        if normalized in _VERBS_WITH_I and "i" in neighbours:
+        neighbors = {neighbor.lower() for neighbor in words[max(0, index - 1) : index + 2]}
+        if normalized in _VERBS_WITH_I and "i" in neighbors:
             reader_words.append(_VERBS_WITH_I[normalized])
         else:
             reader_words.append(

@@ -1,6 +1,6 @@
 """Ask a version a batch of prompts, and store the batch's rows with negative probes among them.
 
-Scope: what trials (`shadowing.py`) and purchases of labels (`labelling.py`) have in common.
+Scope: what trials (`shadowing.py`) and purchases of labels (`labeling.py`) have in common.
 Out of scope: prompts (`shadow_prompts.py`), scores, the tables (`twin_resources/quality/judges`).
 """
 # pyright: strict

@@ -1,7 +1,7 @@
 """Define the asset `routing_labels`: the home model's and the paid model's answers, scored blind.
 
 Scope: checking whether labels may be bought, assembling the judges, reporting the purchase.
-Out of scope: buying (`labelling.py`), the use of the labels (`routing_policy`).
+Out of scope: buying (`labeling.py`), the use of the labels (`routing_policy`).
 
 Nothing is bought without a limit: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's
 configuration. A label costs one answer of the paid model; the table stores the cost of each label.
@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from twin_assets.evaluation.judging import author_panel
-from twin_assets.serving import labelling, shadow_prompts
+from twin_assets.serving import labeling, shadow_prompts
 from twin_assets.serving.judged_batches import ask_version
 from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.account import open_account
@@ -142,22 +142,22 @@ class _LabelBuyer:
         )
         max_labels = self.config.most_labels
         max_labels = settings.routing_labels if max_labels is None else max_labels
-        purchase = labelling.build_label_purchase(
+        purchase = labeling.build_label_purchase(
             author, stable, panel, paid=settings.paid_model, embedder=self.embedder.revision
         )
         prompts = shadow_prompts.read_prompts(self.tables, author.slug, min_prompts=max_labels)
-        sources = labelling.LabelSources(
+        sources = labeling.LabelSources(
             lambda messages: ask_version(
                 lambda: self.servers.serve_version(stable),
                 messages,
                 author,
-                max_tokens=labelling.MAX_TOKENS,
+                max_tokens=labeling.MAX_TOKENS,
             ),
             PaidModelClient(settings.paid_model, account, author.slug),
             self.embedder.embed,
             self._read_reader_ids(),
         )
-        purchase_result = labelling.buy_labels(
+        purchase_result = labeling.buy_labels(
             author,
             stable,
             prompts,
@@ -179,7 +179,7 @@ class _LabelBuyer:
 
 
 def _purchase_metadata(
-    purchase_result: labelling.PurchaseResult, limit_usd: float
+    purchase_result: labeling.PurchaseResult, limit_usd: float
 ) -> dict[str, Any]:
     """Return the result of a purchase, without text of prompts or answers."""
     return {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.serving import routing_fit, routing_table
-from twin_assets.serving.labelling import read_labels
+from twin_assets.serving.labeling import read_labels
 from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.errors import TwinError
 from twin_resources.gateway.costs.cost import self_hosted_usd_per_million_tokens

@@ -106,7 +106,7 @@ def select_prompts(
 def shuffle_by_trial(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
     """Return the prompts in the trial's random order, which additional prompts do not change.
 
-    In chronological order, neighbouring questions often come from one reader. A quarter of the
+    In chronological order, neighboring questions often come from one reader. A quarter of the
     candidates that equalled the incumbent were then rolled back; in random order, 7 % were.
 
     Args:

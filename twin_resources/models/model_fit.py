@@ -60,14 +60,14 @@ def billions_of_parameters(model: str) -> float | None:
     return float(match.group(1)) * (1.0 if match.group(2) in "bB" else 0.001)
 
 
-def describe_licence(model: str) -> str:
-    """Return the licence in a folder's model card, or where to read it; empty if unknown.
+def describe_license(model: str) -> str:
+    """Return the license in a folder's model card, or where to read it; empty if unknown.
 
     Card: https://huggingface.co/docs/hub/model-cards#model-card-metadata
     """
     folder = Path(model).expanduser()
     if not folder.is_dir():
-        return f"read its licence at https://huggingface.co/{model}"
+        return f"read its license at https://huggingface.co/{model}"
     try:
         head = (folder / "README.md").read_text(encoding="utf-8", errors="replace")[
             :CARD_CHARACTERS
@@ -76,9 +76,9 @@ def describe_licence(model: str) -> str:
         return ""
     head = head.partition("---")[2].partition("\n---")[0]
     fields = dict(re.findall(r"^(license|license_name|license_link):[ ]*(\S.*?)[ ]*$", head, re.M))
-    licence = fields.get("license_name") or fields.get("license", "")
+    license = fields.get("license_name") or fields.get("license", "")
     link = fields.get("license_link", "")
-    return f"licence: {licence}" + (f" ({link})" if link else "") if licence else ""
+    return f"license: {license}" + (f" ({link})" if link else "") if license else ""
 
 
 @dataclass(frozen=True)

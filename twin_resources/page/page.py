@@ -101,7 +101,7 @@ def _build_theme() -> Base:
         font_mono=["ui-monospace", "monospace"],
         radius_size=sizes.radius_lg,
     ).set(
-        body_background_fill="#faf8f4",  # paper colour
+        body_background_fill="#faf8f4",  # paper color
         block_background_fill="white",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_dark="*primary_700",

@@ -1,7 +1,7 @@
 """Identify, find and end the processes of a stack.
 
 Scope: identifying a process by pid and start time, finding processes by a variable in their
-environment, and ending them (SIGTERM, then SIGKILL) without signalling an unrelated process.
+environment, and ending them (SIGTERM, then SIGKILL) without signaling an unrelated process.
 Out of scope: the stack (`stack.py`), its supervision (`supervisor.py`).
 
 A pid alone does not identify a process: after a crash or a reboot, another process may have the

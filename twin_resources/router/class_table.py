@@ -71,13 +71,13 @@ def class_table(classes: Sequence[str], gains: Sequence[float]) -> tuple[ClassGa
     mean, variance = np.asarray(means), np.asarray(variances)
     between_variance = _between_class_variance(mean, variance)
     weights = 1.0 / (variance + between_variance)
-    centre = float((weights * mean).sum() / weights.sum())
-    centre_variance = 1.0 / float(weights.sum())
+    center = float((weights * mean).sum() / weights.sum())
+    center_variance = 1.0 / float(weights.sum())
     table: list[ClassGain] = []
     for index, name in enumerate(names):
         weight = between_variance / (between_variance + variance[index])
-        gain = weight * mean[index] + (1.0 - weight) * centre
-        posterior_variance = weight * variance[index] + (1.0 - weight) ** 2 * centre_variance
+        gain = weight * mean[index] + (1.0 - weight) * center
+        posterior_variance = weight * variance[index] + (1.0 - weight) ** 2 * center_variance
         half_width = Z_SCORE_95 * math.sqrt(posterior_variance)
         table.append(
             ClassGain(
@@ -96,7 +96,7 @@ def _between_class_variance(means: Floats, variances: Floats) -> float:
     if len(means) < 2:
         return 0.0
     weights = 1.0 / variances
-    centre = float((weights * means).sum() / weights.sum())
-    excess = float((weights * (means - centre) ** 2).sum()) - (len(means) - 1)
+    center = float((weights * means).sum() / weights.sum())
+    excess = float((weights * (means - center) ** 2).sum()) - (len(means) - 1)
     scale = float(weights.sum() - (weights**2).sum() / weights.sum())
     return max(0.0, excess / scale)

@@ -58,12 +58,12 @@ def feature_rows(
     scaled_lengths = (
         np.log1p(np.asarray(lengths, np.float64)) - scale.length
     ) / scale.length_spread
-    centred_closeness = np.asarray(closeness, np.float64) - scale.closeness
+    centered_closeness = np.asarray(closeness, np.float64) - scale.closeness
     # Clipped at three deviations: 20,000 characters are no farther away than a long question.
     other_columns = np.stack(
         [
             LENGTH_WEIGHT * np.clip(scaled_lengths, -3.0, 3.0),
-            CLOSENESS_WEIGHT * np.clip(centred_closeness / scale.closeness_spread, -3.0, 3.0),
+            CLOSENESS_WEIGHT * np.clip(centered_closeness / scale.closeness_spread, -3.0, 3.0),
         ],
         axis=1,
     )

@@ -98,7 +98,7 @@ class ProgressDisplay:
     """Print stages and lines with the time since the start.
 
     Args:
-        console: the output console. A terminal gets colours and live bars; a pipe gets plain lines.
+        console: the output console. A terminal gets colors and live bars; a pipe gets plain lines.
         stage_count: the number of stages.
         verbose: whether to print details, and to report waits at the shorter interval.
     """

@@ -100,7 +100,7 @@ def _write_card(
         consent_date=consented_on,
         version=model.version,
         base=base,
-        licence=model_card.read_licence(card.read_text(encoding="utf-8") if card.exists() else ""),
+        license=model_card.read_license(card.read_text(encoding="utf-8") if card.exists() else ""),
         export=publishing.replace_base_folder(export, base=base),
         verdict=verdict,
     )

@@ -24,7 +24,7 @@ from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.costs.cost import (
-    break_even_utilisation,
+    break_even_utilization,
     self_hosted_usd_per_million_tokens,
 )
 from twin_resources.gateway.routing.fitted_policy import PROMPT_SHARE
@@ -106,10 +106,9 @@ def print_preview(routing: dict[str, Any], _author: Author, console: Console) ->
         f"{routing['model']}: gain {routing['gain']:.3f} [{routing['low']:.3f}, "
         f"{routing['high']:.3f}], threshold {threshold}"
     )
-    for neighbour in routing["nearest"]:
+    for neighbor in routing["nearest"]:
         console.print(
-            f"  {neighbour['gain']:+.2f} at cosine {neighbour['cosine']:.2f}: "
-            f"{neighbour['question']}"
+            f"  {neighbor['gain']:+.2f} at cosine {neighbor['cosine']:.2f}: {neighbor['question']}"
         )
 
 
@@ -138,13 +137,13 @@ def build_routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     policy = read_routing_policy(path) if path.exists() else None
     answers, answers_under_policy, payback = _read_answers(settings, author.slug, policy)
     tokens_per_second = _read_fastest_tokens_per_second(settings)
-    break_even = _compute_break_even_utilisation(settings, tokens_per_second)
+    break_even = _compute_break_even_utilization(settings, tokens_per_second)
     summary |= {
         "why": _routing_reason(settings, author, policy),
         "payback": _payback_json(payback),
         "classes": _build_class_rows(policy, answers),
         "minutes_margin_not_held": answers.minutes_without_margin,
-        "utilisation": round(answers.utilisation, 4),
+        "utilisation": round(answers.utilization, 4),
         "break_even_utilisation": break_even,
     }
     if policy is None:
@@ -202,11 +201,11 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
     features = question_features(policy, vector, length=len(question), closeness=best_cosine)
     decision = choose_model(policy, features)
     low, high = gain_interval(decision.gain, policy.cross_fitted[:, -1], policy.gains[:, -1])
-    neighbours = nearest_labels(
+    neighbors = nearest_labels(
         vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
     )
     texts = _read_question_texts(
-        settings, author.slug, [neighbour.label_id for neighbour in neighbours]
+        settings, author.slug, [neighbor.label_id for neighbor in neighbors]
     )
     return {
         "model": policy.models[decision.model_index].name,
@@ -216,12 +215,12 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
         "threshold": None if math.isinf(decision.threshold) else round(decision.threshold, 4),
         "nearest": [
             {
-                "id": neighbour.label_id,
-                "question": texts.get(neighbour.label_id, "(text deleted)"),
-                "cosine": round(neighbour.cosine, 3),
-                "gain": round(neighbour.gain, 3),
+                "id": neighbor.label_id,
+                "question": texts.get(neighbor.label_id, "(text deleted)"),
+                "cosine": round(neighbor.cosine, 3),
+                "gain": round(neighbor.gain, 3),
             }
-            for neighbour in neighbours
+            for neighbor in neighbors
         ],
     }
 
@@ -367,8 +366,8 @@ def _read_fastest_tokens_per_second(settings: Settings) -> float:
     )
 
 
-def _compute_break_even_utilisation(settings: Settings, tokens_per_second: float) -> float | None:
-    """Return the utilisation above which self-hosting is cheaper, or None if it is unknown."""
+def _compute_break_even_utilization(settings: Settings, tokens_per_second: float) -> float | None:
+    """Return the utilization above which self-hosting is cheaper, or None if it is unknown."""
     if tokens_per_second <= 0:
         return None
     prompt_tokens = round(PROMPT_SHARE * 1e6)
@@ -380,11 +379,11 @@ def _compute_break_even_utilisation(settings: Settings, tokens_per_second: float
     full_load_usd = self_hosted_usd_per_million_tokens(
         settings.self_hosted_usd_per_hour, tokens_per_second=tokens_per_second
     )
-    return round(break_even_utilisation(full_load_usd, paid_usd=paid_usd), 4)
+    return round(break_even_utilization(full_load_usd, paid_usd=paid_usd), 4)
 
 
 def _read_question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
-    """Return the labelled questions by id, from readers' questions and training samples."""
+    """Return the labeled questions by id, from readers' questions and training samples."""
     questions: dict[str, str] = {}
     with closing(State.open(settings.state_address)) as state:
         tables = Tables(settings.tables_base, state=state)
@@ -419,7 +418,7 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
     break_even = summary["break_even_utilisation"]
     if break_even is not None:
         lines.append(
-            f"break-even: your own machine is cheaper above {break_even:.1%} utilisation "
+            f"break-even: your own machine is cheaper above {break_even:.1%} utilization "
             f"(measured: {summary['utilisation']:.1%})"
         )
     return lines

@@ -4,7 +4,7 @@ Scope: indexing the posts of five authors, three rankings (both searches fused, 
 alone), and how often each shows the right post. Out of scope: the questions
 (`tests/bench/questions`), searching (`twin_resources.models.retrieval`).
 
-The questions are labelled with the posts that answer them. "Shown" means that a passage of such a
+The questions are labeled with the posts that answer them. "Shown" means that a passage of such a
 post is in the prompt with the authors' default token budget.
 """
 
@@ -51,7 +51,7 @@ HALVES: tuple[Half, ...] = ("tuned", "held_out")
 
 
 @dataclass(frozen=True)
-class LabelledQuestion:
+class LabeledQuestion:
     """A question and the ids of the documents that answer it."""
 
     half: Half
@@ -92,7 +92,7 @@ def shown_rows(home: Settings, *, quick: bool) -> list[Row]:
     return rows
 
 
-def label_questions(author: str, documents: pl.DataFrame) -> list[LabelledQuestion]:
+def label_questions(author: str, documents: pl.DataFrame) -> list[LabeledQuestion]:
     """Return every question that the author's posts answer, with the documents that answer it.
 
     Args:
@@ -101,7 +101,7 @@ def label_questions(author: str, documents: pl.DataFrame) -> list[LabelledQuesti
     ids = dict(zip(documents["source_id"], documents["document_id"], strict=True))
     if author in SHARED_AUTHORS:
         return [
-            LabelledQuestion(
+            LabeledQuestion(
                 shared_question.half,
                 shared_question.question,
                 frozenset(ids[post] for post in shared_question.posts),
@@ -110,7 +110,7 @@ def label_questions(author: str, documents: pl.DataFrame) -> list[LabelledQuesti
         ]
     by_name = {Path(source).name: document for source, document in ids.items()}
     return [
-        LabelledQuestion(
+        LabeledQuestion(
             question.half,
             question.question,
             frozenset(by_name[post] for post, _ in question.answers),
@@ -135,7 +135,7 @@ def embed_passages(
 
 
 def score_question(
-    question: LabelledQuestion, table: Any, retriever: Retriever, embedder: Embedder
+    question: LabeledQuestion, table: Any, retriever: Retriever, embedder: Embedder
 ) -> dict[str, bool]:
     """Return whether each of the three rankings shows a post that answers the question."""
     query, vector = RetrievalQuery(question.question), embedder.embed([question.question])[0]

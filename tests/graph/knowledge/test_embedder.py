@@ -158,7 +158,7 @@ def test_large_batches_are_computed_on_the_gpu(
     )
 
 
-def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
+def test_a_vector_does_not_depend_on_its_neighbors(embedder: Embedder) -> None:
     texts = build_texts(20)
     batch = embedder.embed(texts)
     single = np.concatenate([embedder.embed([text]) for text in texts])

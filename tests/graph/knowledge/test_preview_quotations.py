@@ -60,7 +60,7 @@ def test_questions_that_a_sentence_answers_are_shown(embedder: Embedder) -> None
     assert (quotation.heading, quotation.title) == ("How do I carry a clock?", "Carrying a clock")
 
 
-def test_a_short_sentence_is_replaced_by_a_longer_neighbour(embedder: Embedder) -> None:
+def test_a_short_sentence_is_replaced_by_a_longer_neighbor(embedder: Embedder) -> None:
     text = "It ticks. The clock that was carried upright goes on as if nothing had happened to it."
     [quotation] = choose_preview_quotations(
         build_posts(("It ticks", text)), ["Does it tick? It ticks."], embedder, count=3

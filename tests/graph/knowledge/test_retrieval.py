@@ -347,7 +347,7 @@ def build_diary_chunks(embedder: Embedder) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_neighbours_of_a_hit_are_shown(
+def test_neighbors_of_a_hit_are_shown(
     own_retriever: Retriever,
     tables: Tables,
     embedder: Embedder,
@@ -365,11 +365,11 @@ def test_neighbours_of_a_hit_are_shown(
         return [passage.chunk_id for passage in result.passages]
 
     assert retrieve_chunks() == ["day0-0", "day1-0", "day2-0"]
-    # The budget includes neighbours: first the following one, then the preceding one.
+    # The budget includes neighbors: first the following one, then the preceding one.
     tokens = dict(zip(range(4), embedder.count_tokens(DIARY), strict=True))
     assert retrieve_chunks(token_budget=tokens[1] + tokens[2]) == ["day1-0", "day2-0"]
     assert retrieve_chunks(token_budget=tokens[1]) == ["day1-0"]
-    # Excluded chunks are not shown as neighbours either.
+    # Excluded chunks are not shown as neighbors either.
     assert retrieve_chunks(exclude=["day2-0"]) == ["day0-0", "day1-0"]
     assert retrieve_chunks(published_before=datetime(2014, 1, 1, tzinfo=UTC))[0] != "day1-0"
     # Adjacent hits are shown once, in the order of the post.
@@ -377,7 +377,7 @@ def test_neighbours_of_a_hit_are_shown(
     assert len({passage.chunk_id for passage in passages}) == len(passages)
     days = [passage.chunk_id for passage in passages if passage.document_id == "diary"]
     assert days == sorted(days)
-    assert {"day0-0", "day1-0", "day2-0"} <= {*days}, "a hit or neighbour is missing"
+    assert {"day0-0", "day1-0", "day2-0"} <= {*days}, "a hit or neighbor is missing"
 
 
 def test_the_reranker_decides_the_order(

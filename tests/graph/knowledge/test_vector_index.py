@@ -42,9 +42,9 @@ def test_an_index_is_built_at_a_size_and_rebuilt_after_growth() -> None:
 
 def build_unit_vectors(row_count: int, *, seed: int) -> np.ndarray:
     """Return vectors around sixty subjects, which are the same for every seed."""
-    centres = np.random.default_rng(0).standard_normal((60, DIMENSION))
+    centers = np.random.default_rng(0).standard_normal((60, DIMENSION))
     generator = np.random.default_rng(seed)
-    vectors = centres[generator.integers(0, 60, row_count)]
+    vectors = centers[generator.integers(0, 60, row_count)]
     vectors += 0.5 * generator.standard_normal((row_count, DIMENSION))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 

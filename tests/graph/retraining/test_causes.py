@@ -53,7 +53,7 @@ def test_a_failure_notice_names_the_requester_and_the_reason(world: LoopWorld) -
     assert notice.text.startswith("Requested by command:mara: new recipe. Attempt 1 failed in run ")
 
 
-def test_a_forget_request_comes_first_and_fulfils_both_requests(world: LoopWorld) -> None:
+def test_a_forget_request_comes_first_and_fulfills_both_requests(world: LoopWorld) -> None:
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="mara", reason="again", now=at)
     with world.state.transaction() as connection:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.materialization import create_instance, materialize_assets, metadata_of
 from tests.model_versions import register_version
-from tests.unit.gateway.routing.labelled_questions import sample_questions
+from tests.unit.gateway.routing.labeled_questions import sample_questions
 from twin_assets.serving.routing_policy import routing_policy
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError

@@ -62,7 +62,7 @@ def build_samples() -> list[dict[str, Any]]:
 
 
 @dataclass(frozen=True)
-class MemorisedModel:
+class MemorizedModel:
     """A model that was trained repeatedly on three posts, and its base."""
 
     base: Path
@@ -70,7 +70,7 @@ class MemorisedModel:
 
 
 @pytest.fixture(scope="session")
-def memorised_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> MemorisedModel:
+def memorized_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> MemorizedModel:
     """Train all weights, because an adapter on random weights learns almost nothing."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -87,16 +87,16 @@ def memorised_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -
         ).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    folder = tmp_path_factory.mktemp("memorised") / "model"
+    folder = tmp_path_factory.mktemp("memorized") / "model"
     model.to(torch.float16).save_pretrained(folder)
     AutoTokenizer.from_pretrained(tiny_base).save_pretrained(folder)
-    return MemorisedModel(tiny_base, folder)
+    return MemorizedModel(tiny_base, folder)
 
 
 def test_a_reciting_model_fails_and_its_base_passes(
-    memorised_model: MemorisedModel, gate_home: GateHome, tmp_path: Path
+    memorized_model: MemorizedModel, gate_home: GateHome, tmp_path: Path
 ) -> None:
-    gguf.write_f16(memorised_model.model, tmp_path / "memorised.gguf")
+    gguf.write_f16(memorized_model.model, tmp_path / "memorized.gguf")
     texts = [row["messages"][-1]["content"] for row in build_samples()]
     prompts = [row["messages"][:-1] for row in build_samples()]
     training_index = recitation.TrainingTextIndex(texts)
@@ -111,8 +111,8 @@ def test_a_reciting_model_fails_and_its_base_passes(
             [answer.text for answer in answers], questions, training_index
         )
 
-    tuned = measure_recitation(tmp_path / "memorised.gguf", "memorised")
-    untuned = measure_recitation(memorised_model.base.with_suffix(".gguf"), "base")
+    tuned = measure_recitation(tmp_path / "memorized.gguf", "memorized")
+    untuned = measure_recitation(memorized_model.base.with_suffix(".gguf"), "base")
 
     assert tuned.reciting.found >= 2
     assert recitation.decide_claim(tuned).passed is False

@@ -11,7 +11,7 @@ import pytest
 from twin_cli.running import run
 
 from tests.json_examples import read_json_example, shape
-from tests.unit.gateway.routing.labelled_questions import EASY_USD, fitted_policy, sample_questions
+from tests.unit.gateway.routing.labeled_questions import EASY_USD, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.runtime.background_tasks import write_throughput
@@ -144,6 +144,6 @@ def test_a_policy_shows_classes_frontier_and_savings(
         state.read_transaction() as connection,
     ):
         counts = count_routed_answers(connection, "mara", since=month_start())
-    assert 0.0 < counts.utilisation <= 1.0
+    assert 0.0 < counts.utilization <= 1.0
     path.write_bytes(path.read_bytes()[:3000])
     assert "materialize `routing_policy`" in run_routing(capsys, code=1)

@@ -263,7 +263,7 @@ def test_a_zip_without_its_directory_is_not_a_text_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_a_tar_is_recognised_by_its_bytes_in_every_compression(tmp_path: Path, mode: str) -> None:
+def test_a_tar_is_recognized_by_its_bytes_in_every_compression(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "export.download"
     with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
         member = tarfile.TarInfo("a.csv")

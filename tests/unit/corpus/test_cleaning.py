@@ -55,7 +55,7 @@ def list_reasons(frame: pl.DataFrame) -> list[str]:
     return clean_and_quarantine(frame)[0]["dropped_because"].to_list()
 
 
-def test_phone_numbers_are_recognised_by_the_language_of_the_post() -> None:
+def test_phone_numbers_are_recognized_by_the_language_of_the_post() -> None:
     spanish = "Esta es una nota sobre relojes y sus muelles, y mi amigo lo sabe: 612 34 56 78."
     english = "This is a note about clocks and their springs, and my friend knows: 612 34 56 78."
     rows = clean_and_quarantine(build_raw_rows({"text": spanish}, {"text": english}))[0].to_dicts()

@@ -118,14 +118,14 @@ def test_an_export_without_posts_is_rejected_in_every_container(title: str, tmp_
         ("Substack export", "post_id,post_date,is_published\n"),
     ],
 )
-def test_a_single_file_is_recognised_by_its_beginning(
+def test_a_single_file_is_recognized_by_its_beginning(
     title: str, text: str, tmp_path: Path
 ) -> None:
     write_folder({"download": text}, tmp_path)
     assert find_rejection(tmp_path / "download") == build_expected_rejection(title)
 
 
-def test_a_long_page_is_recognised_by_its_last_lines(tmp_path: Path) -> None:
+def test_a_long_page_is_recognized_by_its_last_lines(tmp_path: Path) -> None:
     page = f"<p>{'words ' * 40_000}</p>{MEDIUM_PAGE}"
     # macOS stores the accent as a separate character.
     folder = write_folder({"Cafe\u0301.html": page}, tmp_path)

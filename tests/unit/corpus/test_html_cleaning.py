@@ -112,7 +112,7 @@ def test_formulas_are_kept_and_footnote_marks_removed() -> None:
     ]
 
 
-def test_scripts_without_spaces_are_recognised() -> None:
+def test_scripts_without_spaces_are_recognized() -> None:
     assert is_east_asian("文")
     assert is_east_asian("の")
     assert not is_east_asian("한")

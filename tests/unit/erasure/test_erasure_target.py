@@ -1,4 +1,4 @@
-"""Test how a target is recognised: by identifiers in fields, running text and other formats."""
+"""Test how a target is recognized: by identifiers in fields, running text and other formats."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_short_identifier_matches_only_in_a_field() -> None:
         {"metadata": json.dumps({"twin.chunks": ["c-9"]})},
     ],
 )
-def test_an_answer_is_recognised_by_a_passage_in_its_prompt(row: dict[str, Any]) -> None:
+def test_an_answer_is_recognized_by_a_passage_in_its_prompt(row: dict[str, Any]) -> None:
     assert contains_passage(row, make_erased_post(chunks=frozenset({"c-9"})))
     assert not contains_passage(row, make_erased_post(chunks=frozenset({"c-90"})))
 

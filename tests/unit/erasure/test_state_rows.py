@@ -208,7 +208,7 @@ def test_primary_keys_prevent_duplicate_steps_and_posts(installation: Installati
     }  # fmt: skip
 
 
-def test_a_forgotten_post_is_recognised_by_name_and_by_text(installation: Installation) -> None:
+def test_a_forgotten_post_is_recognized_by_name_and_by_text(installation: Installation) -> None:
     state = installation.state
     assert not journal.read_forgotten_posts(state, "ada").contains_source("2019/a.md")
     journal.record_forgotten_posts(state, "ada", ["2019/a.md"], ["hash-of-text"])

@@ -27,7 +27,7 @@ from tests.unit.gateway.exchanges import (
     create_path,
     served_version,
 )
-from tests.unit.gateway.routing.labelled_questions import PAID, fitted_policy, sample_questions
+from tests.unit.gateway.routing.labeled_questions import PAID, fitted_policy, sample_questions
 from tests.unit.gateway.test_question_routing import EASY, HARD
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError

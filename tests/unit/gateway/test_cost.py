@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twin_resources.gateway.costs.cost import (
     ThroughputMeter,
     answer_usd,
-    break_even_utilisation,
+    break_even_utilization,
     self_hosted_usd_per_million_tokens,
 )
 
@@ -18,7 +18,7 @@ def test_the_price_of_a_million_tokens_follows_from_the_throughput() -> None:
     # 2 $/h at 1,000 tokens/s: 3,600,000 tokens an hour.
     full_load_usd = self_hosted_usd_per_million_tokens(2.0, tokens_per_second=1000)
     assert full_load_usd == pytest.approx(2.0 / 3.6)
-    assert break_even_utilisation(full_load_usd, paid_usd=1.5) == pytest.approx(2.0 / 5.4)
+    assert break_even_utilization(full_load_usd, paid_usd=1.5) == pytest.approx(2.0 / 5.4)
 
 
 @pytest.mark.parametrize(("usd_per_hour", "tokens_per_second"), [(1.0, 0.0), (-1.0, 1.0)])

@@ -17,7 +17,7 @@ from tests.unit.gateway.exchanges import (
     create_path,
     served_version,
 )
-from tests.unit.gateway.routing.labelled_questions import PAID, fitted_policy, sample_questions
+from tests.unit.gateway.routing.labeled_questions import PAID, fitted_policy, sample_questions
 from twin_resources.authors import Author, write_author
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord

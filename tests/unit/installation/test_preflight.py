@@ -141,7 +141,7 @@ def test_minutes_are_estimated_for_the_chosen_recipe() -> None:
     assert estimate["training_s"] > run_forecast(word_count=1, is_installed=True)["training_s"]
 
 
-def test_memory_time_and_licence_of_another_model_are_reported(tmp_path: Path) -> None:
+def test_memory_time_and_license_of_another_model_are_reported(tmp_path: Path) -> None:
     folder = tmp_path / "Some-1B"
     folder.mkdir()
     with (folder / "model.safetensors").open("wb") as stream:
@@ -155,11 +155,11 @@ def test_memory_time_and_licence_of_another_model_are_reported(tmp_path: Path) -
 
     assert "150M, fits: " in local["found"]
     assert " GB of memory; training takes about " in local["found"]
-    assert local["found"].endswith("licence: gemma (https://example.org/terms)")
+    assert local["found"].endswith("license: gemma (https://example.org/terms)")
     [remote] = preflight.check_base_model("owner/small-150M", LAPTOP)
-    assert remote["found"].endswith("read its licence at https://huggingface.co/owner/small-150M")
+    assert remote["found"].endswith("read its license at https://huggingface.co/owner/small-150M")
     (folder / "README.md").unlink()
-    assert model_fit.describe_licence(str(folder)) == ""
+    assert model_fit.describe_license(str(folder)) == ""
 
 
 def run_forecast(**changes: Any) -> dict[str, float]:

@@ -132,7 +132,7 @@ def test_traces_without_a_pair_are_counted_by_reason() -> None:
     assert left_out == {"other_template": 1, "masked_edit": 1, "no_passage": 2, "alike": 1}
 
 
-def test_unfinished_answers_are_recognised() -> None:
+def test_unfinished_answers_are_recognized() -> None:
     is_complete_by_answer = {
         "It holds.": True,
         "It holds": False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twin_resources.models.retrieval.search import Passage
-from twin_resources.models.retrieval.selection import add_neighbours, select_hits
+from twin_resources.models.retrieval.selection import add_neighbors, select_hits
 
 
 def build_passage(
@@ -41,24 +41,24 @@ def test_passages_keep_the_order_of_their_post() -> None:
         build_passage("a", 4),
         build_passage("a", 9),
     ]
-    neighbours = {
+    neighbors = {
         "a5": [build_passage("a", 6), build_passage("a", 4)],
         "b2": [build_passage("b", 3), build_passage("b", 1)],
     }
-    passages = add_neighbours(hits, neighbours, token_budget=1000)
+    passages = add_neighbors(hits, neighbors, token_budget=1000)
     assert list_ids(passages) == ["a4", "a5", "a6", "b1", "b2", "b3", "a9"]
-    assert add_neighbours(hits, {}, token_budget=1000)[0] is hits[2], "a neighbour replaced the hit"
+    assert add_neighbors(hits, {}, token_budget=1000)[0] is hits[2], "a neighbor replaced the hit"
 
 
-def test_neighbours_of_the_best_hits_fill_the_remaining_budget() -> None:
+def test_neighbors_of_the_best_hits_fill_the_remaining_budget() -> None:
     hits = [build_passage("a", 5), build_passage("b", 2)]
-    neighbours = {
+    neighbors = {
         "a5": [build_passage("a", 6), build_passage("a", 4)],
         "b2": [build_passage("b", 3), build_passage("b", 1)],
     }
-    assert list_ids(add_neighbours(hits, neighbours, token_budget=299)) == ["a5", "b2"]
-    assert list_ids(add_neighbours(hits, neighbours, token_budget=300)) == ["a5", "a6", "b2"]
-    assert list_ids(add_neighbours(hits, neighbours, token_budget=500)) == [
+    assert list_ids(add_neighbors(hits, neighbors, token_budget=299)) == ["a5", "b2"]
+    assert list_ids(add_neighbors(hits, neighbors, token_budget=300)) == ["a5", "a6", "b2"]
+    assert list_ids(add_neighbors(hits, neighbors, token_budget=500)) == [
         "a4",
         "a5",
         "a6",

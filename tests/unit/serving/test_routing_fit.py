@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.unit.gateway.routing.labelled_questions import (
+from tests.unit.gateway.routing.labeled_questions import (
     MARGIN,
     OWN,
     PAID,

@@ -21,16 +21,16 @@ def get_reader(prompt: ShadowPrompt) -> str:
     return prompt.prompt_id.partition("/")[0]
 
 
-def measure_equal_neighbours(prompts: list[ShadowPrompt]) -> float:
+def measure_equal_neighbors(prompts: list[ShadowPrompt]) -> float:
     pairs = list(itertools.pairwise(prompts))
     return sum(get_reader(left) == get_reader(right) for left, right in pairs) / len(pairs)
 
 
-def test_neighbours_share_a_reader_only_by_chance() -> None:
+def test_neighbors_share_a_reader_only_by_chance() -> None:
     prompts = make_prompts(reader_count=20, prompts_per_reader=15)
     shuffled = shuffle_by_trial(prompts, "a trial")
-    assert measure_equal_neighbours(prompts) > 0.9
-    assert measure_equal_neighbours(shuffled) < 0.12  # the expected share is .047
+    assert measure_equal_neighbors(prompts) > 0.9
+    assert measure_equal_neighbors(shuffled) < 0.12  # the expected share is .047
     assert {prompt.prompt_id for prompt in shuffled} == {prompt.prompt_id for prompt in prompts}
     assert len(shuffled) == len(prompts)
 

@@ -106,7 +106,7 @@ def test_a_name_that_is_not_utf8_is_listed_with_escapes(folder: Path) -> None:
     assert compute_fingerprint(folder)
 
 
-def test_feeds_are_recognised_by_their_address() -> None:
+def test_feeds_are_recognized_by_their_address() -> None:
     assert is_feed("https://a.example/feed.xml")
     assert not is_feed("/home/a/https.md")
     assert not is_feed("s3://bucket/posts")

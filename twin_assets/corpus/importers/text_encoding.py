@@ -36,7 +36,7 @@ _JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
 _OTHER_SCRIPTS = (
     *("cp1251", "koi8_r", "cp866", "cp1253", "cp1255", "cp1256", "gb18030", "big5", "euc_kr"),
 )
-# Usual names that differ from Python's; `cp1250` and its neighbours follow one pattern.
+# Usual names that differ from Python's; `cp1250` and its neighbors follow one pattern.
 _USUAL_NAMES = {
     **{"iso8859-1": "windows-1252", "iso8859-2": "iso-8859-2", "euc_jp": "euc-jp"},
     **{"euc_kr": "euc-kr", "cp949": "euc-kr", "cp932": "shift_jis", "utf-8-sig": UTF_8},

@@ -3,7 +3,7 @@
 Scope: the rules and applying them to a text; the words are in `toxic_terms.json`.
 Out of scope: rating the findings (`red_team.py`) and personal data.
 
-The rules match words and their neighbours in English, German, French and Spanish. They miss irony,
+The rules match words and their neighbors in English, German, French and Spanish. They miss irony,
 context and abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, but the
 same word about a person is. Slurs are stored as hashes, so that developers need not read them. A
 general classifier would detect more, but the platform has none. The kinds of abuse follow Davidson

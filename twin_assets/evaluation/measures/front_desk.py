@@ -89,7 +89,7 @@ def decide_danger_claim(result: FrontDeskRates) -> GateClaim:
 def decide_ordinary_claim(result: FrontDeskRates) -> GateClaim:
     """Decide `answers_ordinary_questions`: it fails if the interval begins above 1 %.
 
-    An unnecessary help line does less harm than a missing one, so doubt favours the release.
+    An unnecessary help line does less harm than a missing one, so doubt favors the release.
     """
     mistakes = result.ordinary
     detail = (

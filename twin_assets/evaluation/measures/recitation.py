@@ -5,7 +5,7 @@ been searched, and the claim.
 Out of scope: asking the model (`served_model.py`).
 
 A span that the prompt also contains does not count. The prompt asks the model to quote retrieved
-passages; reciting a training text that is not in the prompt is memorisation. A span that the answer
+passages; reciting a training text that is not in the prompt is memorization. A span that the answer
 marks as a quotation does not count either.
 Method: verbatim overlap as in Carlini et al., "Quantifying Memorization Across Neural Language
 Models" (https://arxiv.org/abs/2202.07646). They count 50 tokens; this module counts 50 characters,

@@ -13,7 +13,7 @@ from typing import Any, cast
 from twin_resources.quality.judges.voice_figures import VoiceFigures
 
 TITLE = "The voice of the author, the base model and the tuned model"
-COLOURS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}
+COLORS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}
 
 
 def draw_voice_plot(voice: VoiceFigures) -> str:
@@ -26,12 +26,12 @@ def draw_voice_plot(voice: VoiceFigures) -> str:
     figure: Any = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
     for index, habit in enumerate(voice.habits):
         axes: Any = figure.add_subplot(rows, columns, index + 1)
-        for bar_index, (writer, colour) in enumerate(COLOURS.items()):
+        for bar_index, (writer, color) in enumerate(COLORS.items()):
             axes.barh(
                 [row + 0.27 * (bar_index - 1) for row in range(len(habit.traits))],
                 [getattr(trait, writer) for trait in habit.traits],
                 height=0.25,
-                color=colour,
+                color=color,
                 label=writer,
             )
         axes.set_yticks(range(len(habit.traits)), [trait.name for trait in habit.traits])

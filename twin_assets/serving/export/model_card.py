@@ -1,4 +1,4 @@
-"""Write the card of a published version: its origin, its licence and the gate's findings.
+"""Write the card of a published version: its origin, its license and the gate's findings.
 
 Scope: the card's text and its YAML front matter, as a pure function. Out of scope: uploading
 (`publishing.py`), weights (`exporting.py`).
@@ -23,7 +23,7 @@ from twin_resources.settings import EMBEDDED_BASE_MODEL
 
 EMBEDDED_BASE_ON_HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LIBRARIES: Mapping[str, str] = {"adapter": "peft", "merged": "transformers"}
-UNKNOWN_LICENCE = "other"
+UNKNOWN_LICENSE = "other"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PublishedVersion:
         language: ISO 639-1 code.
         consent_date: day of the author's consent.
         base: name returned by `base_hub_name`.
-        licence: licence of the base model, from its own card.
+        license: license of the base model, from its own card.
         export: content of `export.json`.
         verdict: verdict of the gate.
     """
@@ -45,7 +45,7 @@ class PublishedVersion:
     consent_date: date
     version: int
     base: str
-    licence: str
+    license: str
     export: Mapping[str, Any]
     verdict: Verdict
 
@@ -58,13 +58,13 @@ def base_hub_name(name: str) -> str:
     return name if is_id else PurePosixPath(name).name
 
 
-def read_licence(card: str) -> str:
-    """Return the licence in the front matter of a base model's card, or `other` if it has none."""
+def read_license(card: str) -> str:
+    """Return the license in the front matter of a base model's card, or `other` if it has none."""
     parts = card.split("---", 2)
     has_front_matter = len(parts) == 3 and not parts[0].strip()
     front_matter: Any = yaml.safe_load(parts[1]) if has_front_matter else None
-    licence = front_matter.get("license") if isinstance(front_matter, dict) else None  # pyright: ignore
-    return str(licence or UNKNOWN_LICENCE)  # pyright: ignore[reportUnknownArgumentType]
+    license = front_matter.get("license") if isinstance(front_matter, dict) else None  # pyright: ignore
+    return str(license or UNKNOWN_LICENSE)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def render_model_card(published_version: PublishedVersion) -> str:
@@ -99,8 +99,8 @@ def render_model_card(published_version: PublishedVersion) -> str:
             "",
             f"- {published_version.author} agreed to this on "
             f"{published_version.consent_date.isoformat()}.",
-            f"- Base model: {published_version.base}. Its licence applies to these weights: "
-            f"{published_version.licence}.",
+            f"- Base model: {published_version.base}. Its license applies to these weights: "
+            f"{published_version.license}.",
             f"- Format: {export_format}, {published_version.export['dtype']}. {comparison}",
             f"- Checkpoint `{published_version.export['checkpoint']}`, prompt template "
             f"`{published_version.export['template']}`.",
@@ -122,7 +122,7 @@ def _build_front_matter(published_version: PublishedVersion) -> dict[str, Any]:
     export_format = str(published_version.export["format"])
     return {
         "language": published_version.language,
-        "license": published_version.licence,
+        "license": published_version.license,
         **({"base_model": published_version.base} if "/" in published_version.base else {}),
         "pipeline_tag": "text-generation",
         **({"library_name": LIBRARIES[export_format]} if export_format in LIBRARIES else {}),

@@ -3,7 +3,7 @@
 Scope: the formulas, and the meter that measures tokens per busy second.
 Out of scope: prices (`Settings`), budgets (`paid_budget.py`), the decision (`routing/`).
 
-Costs are marginal (utilisation 1), because the machine costs the same when idle.
+Costs are marginal (utilization 1), because the machine costs the same when idle.
 """
 # pyright: strict
 
@@ -32,13 +32,13 @@ def self_hosted_usd_per_million_tokens(usd_per_hour: float, *, tokens_per_second
     return usd_per_hour / (3600 * tokens_per_second) * 1e6
 
 
-def break_even_utilisation(self_hosted_usd: float, *, paid_usd: float) -> float:
-    """Return the utilisation above which the self-hosted machine is cheaper than the paid model.
+def break_even_utilization(self_hosted_usd: float, *, paid_usd: float) -> float:
+    """Return the utilization above which the self-hosted machine is cheaper than the paid model.
 
     A result above 1 means that it is never cheaper.
 
     Args:
-        self_hosted_usd: c_self at utilisation 1, US dollars per million tokens.
+        self_hosted_usd: c_self at utilization 1, US dollars per million tokens.
         paid_usd: the paid model's price for the same mix of prompt and answer tokens, in the
             same unit.
 
@@ -51,7 +51,7 @@ def break_even_utilisation(self_hosted_usd: float, *, paid_usd: float) -> float:
 
 
 def answer_usd(usd_per_hour: float, *, tokens: int, tokens_per_second: float) -> float:
-    """Return the marginal cost of one answer: its tokens at c_self with utilisation 1.
+    """Return the marginal cost of one answer: its tokens at c_self with utilization 1.
 
     The sum over all answers is the machine's price times its busy time, so no cost is counted
     twice.

@@ -112,7 +112,7 @@ class Exchange:
         provider_parts: parts of the request that are shown to a provider, or empty.
         guard_records: findings of the guards.
         ignored_parameters: client parameters without effect.
-        notes: deviations from the intended behaviour, one clause each.
+        notes: deviations from the intended behavior, one clause each.
         history: the earlier turns that the model can read.
         messages: the rendered prompt.
         sampling: the author's default sampling parameters, overridden by the client's.

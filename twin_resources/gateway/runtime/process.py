@@ -2,7 +2,7 @@
 
 Scope: building the request path, the plugin, the trace logger, the keyring and the background tasks
 from the settings of `TWIN_HOME`.
-Out of scope: their behaviour. Importing this module reads the settings and imports LiteLLM, so
+Out of scope: their behavior. Importing this module reads the settings and imports LiteLLM, so
 only the server process imports it (`app.py`). LiteLLM would execute a module next to config.yaml
 once per reference.
 """

@@ -6,7 +6,7 @@ answering sentence of each. Out of scope: finding the posts (`retrieval/`), cutt
 
 The candidates are the passages of the eight top-ranked posts. The sixteen nearest are selected by
 the cosine of their vectors plus 0.1 divided by their post's rank in retrieval. The vectors are
-centred: the author's mean vector is subtracted, because a subject that all posts share does not
+centered: the author's mean vector is subtracted, because a subject that all posts share does not
 distinguish them (Mu and Viswanath 2018, https://arxiv.org/abs/1702.01417). The score of each
 passage is mainly the mean, over the question's tokens, of the cosine to the passage's nearest
 token. The passage's vector and rank have small weights. A useful passage was among the first two
@@ -408,17 +408,17 @@ def _to_vector_matrix(rows: Any) -> np.ndarray:
     return values.reshape(rows.num_rows, -1)
 
 
-def _compute_centred_cosines(
+def _compute_centered_cosines(
     vectors: np.ndarray, question: np.ndarray, mean: np.ndarray
 ) -> np.ndarray:
     import numpy as np
 
-    centred_vectors = vectors - mean
-    centred_question = question - mean
-    lengths = np.sqrt(np.einsum("ij,ij->i", centred_vectors, centred_vectors)) * float(
-        np.sqrt(centred_question @ centred_question)
+    centered_vectors = vectors - mean
+    centered_question = question - mean
+    lengths = np.sqrt(np.einsum("ij,ij->i", centered_vectors, centered_vectors)) * float(
+        np.sqrt(centered_question @ centered_question)
     )
-    return np.einsum("ij,j->i", centred_vectors, centred_question) / np.maximum(lengths, 1e-12)
+    return np.einsum("ij,j->i", centered_vectors, centered_question) / np.maximum(lengths, 1e-12)
 
 
 def _choose_quotes(
@@ -445,9 +445,9 @@ def _choose_quotes(
         [ranks[document_id] for document_id in rows["document_id"].to_pylist()]
     )
     bonus -= REPETITION_PENALTY * _shown_text_mask(rows["text"].to_pylist(), shown_text)
-    centred_cosines = _compute_centred_cosines(vectors, question, calibration_row.mean)
-    nearest_indexes = np.argsort(-centred_cosines - bonus, kind="stable")[:TOKEN_RANKED_CANDIDATES]
-    scores, cosines = centred_cosines[nearest_indexes], None
+    centered_cosines = _compute_centered_cosines(vectors, question, calibration_row.mean)
+    nearest_indexes = np.argsort(-centered_cosines - bonus, kind="stable")[:TOKEN_RANKED_CANDIDATES]
+    scores, cosines = centered_cosines[nearest_indexes], None
     if tokens is not None and (token_vectors := passages.read_tokens(rows, nearest_indexes)):
         cosines = token_cosines(tokens, token_vectors)
         token_scores = np.array([token_matrix.max(axis=1).mean() for token_matrix in cosines])

@@ -21,7 +21,7 @@ from twin_resources.storage.tables.store import TableNotFoundError, open_table
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-# `chunk_id` finds a passage, and `document_id` finds its neighbours.
+# `chunk_id` finds a passage, and `document_id` finds its neighbors.
 SCALAR_INDEX_COLUMNS = ("chunk_id", "document_id")
 
 # Languages for which Lance has a stemmer and stop words, by ISO 639-1 code.

@@ -28,10 +28,10 @@ from twin_resources.models.retrieval.search import (
     InMemoryTable,
     Passage,
     RetrievalQuery,
-    read_neighbours,
+    read_neighbors,
     search,
 )
-from twin_resources.models.retrieval.selection import add_neighbours, select_hits
+from twin_resources.models.retrieval.selection import add_neighbors, select_hits
 from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
 from twin_resources.storage.tables.newest_versions import FindVersion, read_newest_version
 
@@ -160,9 +160,9 @@ class Retriever:
         Args:
             author: slug.
             queries: the questions and their filters.
-            limit: maximum number of hits for a query, without their neighbours.
+            limit: maximum number of hits for a query, without their neighbors.
             token_budget: maximum number of tokens in a query's passages. If a passage does not fit,
-                the next best is tried. The neighbours of hits use the remaining tokens.
+                the next best is tried. The neighbors of hits use the remaining tokens.
             with_tokens: whether to return the questions' token vectors; if so, no query may have a
                 vector.
 
@@ -202,8 +202,8 @@ class Retriever:
             if self._reranker:
                 ranked_passages = self._reranker.rerank(query.question, ranked_passages)
             hits = select_hits(ranked_passages, limit=limit, token_budget=token_budget)
-            neighbours_by_hit = read_neighbours(open_table.table, hits, query, cache=cache)
-            passages = add_neighbours(hits, neighbours_by_hit, token_budget=token_budget)
+            neighbors_by_hit = read_neighbors(open_table.table, hits, query, cache=cache)
+            passages = add_neighbors(hits, neighbors_by_hit, token_budget=token_budget)
             results.append(
                 RetrievalResult(
                     passages,

@@ -1,6 +1,6 @@
-"""Search one table by vector and by full text, and read a passage's neighbours in its post.
+"""Search one table by vector and by full text, and read a passage's neighbors in its post.
 
-Scope: the two searches, their filters, and the neighbours of a hit.
+Scope: the two searches, their filters, and the neighbors of a hit.
 Out of scope: the weights of the searches (`fusion.py`), choosing the table and the passages to show
 (`retrieval.py`).
 """
@@ -43,12 +43,12 @@ class Passage:
     """One chunk of a post, in the form that prompts and traces contain.
 
     Attributes:
-        score: fusion score (`fuse_rankings`), or the hit's score for a neighbour; comparable only
+        score: fusion score (`fuse_rankings`), or the hit's score for a neighbor; comparable only
             within one answer.
         token_count: length of `text` in the embedder's tokens.
         position: index of the chunk in its post, from 0.
         start, end: offsets of `text` in the cleaned document, in characters.
-        cosine: cosine between the question's and the chunk's vectors; 0 for a neighbour, or if only
+        cosine: cosine between the question's and the chunk's vectors; 0 for a neighbor, or if only
             full-text search found the chunk.
     """
 
@@ -254,23 +254,23 @@ def search(
     ]
 
 
-def read_neighbours(
+def read_neighbors(
     table: Any, hits: Sequence[Passage], query: RetrievalQuery, *, cache: InMemoryTable | None
 ) -> Mapping[str, list[Passage]]:
     """Return the next and the previous passage of each hit in its post, by the hit's chunk id.
 
     Hits and passages that the query excludes are omitted.
     """
-    neighbour_positions = {
+    neighbor_positions = {
         (hit.document_id, hit.position + step) for hit in hits for step in (1, -1)
     } - {(hit.document_id, hit.position) for hit in hits}
-    neighbour_positions = {position for position in neighbour_positions if position[1] >= 0}
-    if not neighbour_positions:
+    neighbor_positions = {position for position in neighbor_positions if position[1] >= 0}
+    if not neighbor_positions:
         return {hit.chunk_id: [] for hit in hits}
     rows = (
-        cache.read_rows_at_positions(neighbour_positions, query)
+        cache.read_rows_at_positions(neighbor_positions, query)
         if cache
-        else _read_positions(table, neighbour_positions, query)
+        else _read_positions(table, neighbor_positions, query)
     )
     rows_by_position = {(row["document_id"], row["position"]): row for row in rows}
     return {

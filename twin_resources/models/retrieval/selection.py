@@ -1,6 +1,6 @@
-"""Select the ranked passages to show, and their neighbours, within the token budget.
+"""Select the ranked passages to show, and their neighbors, within the token budget.
 
-Scope: dividing the token budget among hits and their neighbours.
+Scope: dividing the token budget among hits and their neighbors.
 Out of scope: ranking and reading passages (`search.py`).
 
 A chunk ends at its token limit, often in the middle of a thought. If enough tokens remain after the
@@ -39,17 +39,17 @@ def select_hits(
     return passages
 
 
-def add_neighbours(
+def add_neighbors(
     hits: Sequence[Passage],
-    neighbours_by_hit: Mapping[str, Sequence[Passage]],
+    neighbors_by_hit: Mapping[str, Sequence[Passage]],
     *,
     token_budget: int,
 ) -> tuple[Passage, ...]:
-    """Add neighbours of the hits while tokens remain, starting with those of the best hit.
+    """Add neighbors of the hits while tokens remain, starting with those of the best hit.
 
     Args:
         hits: hits within the budget, best first.
-        neighbours_by_hit: neighbours by the hit's chunk id, best first.
+        neighbors_by_hit: neighbors by the hit's chunk id, best first.
 
     Returns:
         Runs of adjacent passages in the order of their post, starting with the best hit's run.
@@ -57,7 +57,7 @@ def add_neighbours(
     remaining_tokens = token_budget - sum(hit.token_count for hit in hits)
     passages_by_position = {(hit.document_id, hit.position): hit for hit in hits}
     for hit in hits:
-        for passage in neighbours_by_hit.get(hit.chunk_id, ()):
+        for passage in neighbors_by_hit.get(hit.chunk_id, ()):
             position = (passage.document_id, passage.position)
             if position not in passages_by_position and passage.token_count <= remaining_tokens:
                 passages_by_position[position] = passage

@@ -2,7 +2,7 @@
 
 Scope: counting the stored labels and the routed questions.
 Out of scope: the rule (`router/learning_decision.py`), buying labels
-(`twin_assets/serving/labelling.py`).
+(`twin_assets/serving/labeling.py`).
 """
 # pyright: strict
 

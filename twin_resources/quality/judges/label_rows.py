@@ -1,7 +1,7 @@
 """Define the table `routing_labels`: the judges' scores for both models' answers to each prompt.
 
 Scope: its columns and ids, and reading it as arrays for the router.
-Out of scope: buying labels (`twin_assets/serving/labelling.py`), the router (`router/`).
+Out of scope: buying labels (`twin_assets/serving/labeling.py`), the router (`router/`).
 
 Each row compares our own model's answer with the paid model's. It contains scores, features and
 ids, but no text. Erasure finds rows by `prompt_id` and `reader`. A negative probe is a row too: the
@@ -158,7 +158,7 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
 def count_labels(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[int, int]:
     """Count the labels for these models, and the other prompts that the paid model has answered.
 
-    Those answers were bought for other versions, so their labels cost nothing (`labelling.py`).
+    Those answers were bought for other versions, so their labels cost nothing (`labeling.py`).
     """
     paid_rows = rows.filter(pl.col("paid") == paid, pl.col("source") != PROBE)
     own_rows = paid_rows.filter(pl.col("own") == own, pl.col("embedder") == embedder)

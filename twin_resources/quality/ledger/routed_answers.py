@@ -55,7 +55,7 @@ class RoutedAnswers:
         own, paid: the totals over all classes.
         minutes_without_margin: the number of distinct minutes with an answer for which the
             remaining money allowed no certified operating point.
-        utilisation: the share of the time since our own models' first answer that they spent
+        utilization: the share of the time since our own models' first answer that they spent
             answering, at most 1. Overlapping answers count twice. Without answers, it is 0.
     """
 
@@ -63,7 +63,7 @@ class RoutedAnswers:
     own: int = 0
     paid: int = 0
     minutes_without_margin: int = 0
-    utilisation: float = 0.0
+    utilization: float = 0.0
 
 
 def count_routed_answers(
@@ -98,7 +98,7 @@ def count_routed_answers(
     ).one()
     elapsed_seconds = datetime.now(UTC).timestamp() - (first_ms or 0) / 1000
     return RoutedAnswers(
-        utilisation=min(1.0, (answering_seconds or 0.0) / max(elapsed_seconds, 1.0)),
+        utilization=min(1.0, (answering_seconds or 0.0) / max(elapsed_seconds, 1.0)),
         classes={
             name: ClassCounts(own_counts[name], paid_counts[name])
             for name in sorted(own_counts | paid_counts)

@@ -37,7 +37,7 @@ def request_retraining(state: State, author: str, *, asked_by: str, reason: str,
 
 
 def run_request_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Start requested retrainings. One retraining fulfils all requests of an author."""
+    """Start requested retrainings. One retraining fulfills all requests of an author."""
     now_s = now.timestamp()
     tick = LoopTick(notes=training_launches.settle_finished(loop, now=now_s))
     with loop.state.read_transaction() as connection:

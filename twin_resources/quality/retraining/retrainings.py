@@ -271,7 +271,7 @@ def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest
 def mark_fulfilled(
     connection: sa.Connection, requests: Sequence[RetrainingRequest], run_key: str
 ) -> None:
-    """Record that one retraining fulfils these requests."""
+    """Record that one retraining fulfills these requests."""
     numbers = [request.number for request in requests]
     connection.execute(
         sa.update(retraining_requests)

@@ -56,7 +56,7 @@ def create_demo_author(settings: Settings) -> Author:
     """Copy the sample author's posts except the oldest few, and write the author's file.
 
     The oldest posts are withheld because a document's split is drawn at the first import and
-    favours the newest posts.
+    favors the newest posts.
     """
     sample = choose_subject(settings.model_copy(update={"home": settings.home / "none"}), None)
     posts_path = posts_folder(settings)

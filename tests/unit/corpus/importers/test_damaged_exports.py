@@ -55,7 +55,7 @@ def _find_miscounts(path: Path, include: frozenset[str]) -> list[str]:
     """Return the claims about an import's counts that do not hold."""
     with open_archive(path, limits=_LIMITS) as archive:
         importer = find_importer(archive)
-        assert importer is not None, "a second read does not recognise the export"
+        assert importer is not None, "a second read does not recognize the export"
         outcomes = list(importer.read(archive, include=include))
         content = Exports(importer)
         content.add(outcomes, include=include, archive=archive)

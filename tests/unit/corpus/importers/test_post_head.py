@@ -142,7 +142,7 @@ def test_the_strictest_of_several_heads_applies() -> None:
         ),
     ],
 )
-def test_other_ways_to_hide_a_post_are_recognised(suffix: str, text: str) -> None:
+def test_other_ways_to_hide_a_post_are_recognized(suffix: str, text: str) -> None:
     head = read_post_head(text.encode(), source_id=f"a.{suffix}")
     assert head.find_hidden_reason() in {"draft", "private"}
 

@@ -26,7 +26,7 @@ from twin_assets.corpus.sources import find_sources
 from twin_resources.errors import TwinError
 
 
-def recognise(path: Path) -> str:
+def recognize(path: Path) -> str:
     """Return the importer's name, and the rejection if no importer finds a post."""
     with open_archive(path) as archive:
         importer = find_importer(archive)
@@ -39,7 +39,7 @@ def recognise(path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_an_export_is_recognised_in_every_container(name: str, tmp_path: Path) -> None:
+def test_an_export_is_recognized_in_every_container(name: str, tmp_path: Path) -> None:
     files = join_pieces(EXPORTS[name]())
     folder = write_folder(files, tmp_path / "folder")
     importer = next(importer for importer in recognition.IMPORTERS if importer.name == name)
@@ -49,7 +49,7 @@ def test_an_export_is_recognised_in_every_container(name: str, tmp_path: Path) -
         write_zip(files, tmp_path / "nested.zip", parent_folder="ada-2024/"),
         write_tar(files, tmp_path / "export.tar.gz"),
     ):
-        assert recognise(path).partition(";")[0] == name, path
+        assert recognize(path).partition(";")[0] == name, path
         assert read_export(path, importer).records == read_export(folder, importer).records
 
 
@@ -70,18 +70,18 @@ def test_an_export_is_recognised_in_every_container(name: str, tmp_path: Path) -
 def test_single_files_are_accepted_or_rejected_by_their_content(
     name: str, body: bytes, result: str, tmp_path: Path
 ) -> None:
-    assert recognise(write_folder({name: body}, tmp_path) / name) == result
+    assert recognize(write_folder({name: body}, tmp_path) / name) == result
 
 
 def test_archives_without_an_export_are_rejected_and_pages_are_not(tmp_path: Path) -> None:
-    assert recognise(write_folder({"posts/a.html": "<p>Text</p>"}, tmp_path / "pages")) == ""
+    assert recognize(write_folder({"posts/a.html": "<p>Text</p>"}, tmp_path / "pages")) == ""
     posts = {"a.md": "# A\n\nText\n", "feed.xml": "<rss version='2.0'></rss>"}
     sources = find_sources([write_folder(posts, tmp_path / "posts")], include=frozenset())
     assert sources.exports == {}
     pictures = write_zip({"a.png": b"\x89PNG"}, tmp_path / "pictures.zip")
-    assert recognise(pictures) == "; an archive that is not a known platform's export"
+    assert recognize(pictures) == "; an archive that is not a known platform's export"
     feed = write_folder({"README.md": "# About\n", "feed.xml": "<rss></rss>"}, tmp_path / "feed")
-    assert recognise(feed) == "; no readable post in the RSS or Atom feed"
+    assert recognize(feed) == "; no readable post in the RSS or Atom feed"
 
 
 def test_a_chat_is_rejected_by_its_file_names(tmp_path: Path) -> None:
@@ -119,19 +119,19 @@ def test_the_documented_importer_recipe_works(
     [body] = join_pieces(build_writefreely_export()).values()
     source = write_folder({"download": body}, tmp_path) / "download"
     damaged_source = write_folder({"download": body[2:]}, tmp_path / "damaged") / "download"
-    assert recognise(source) == recognise(damaged_source) == ""
+    assert recognize(source) == recognize(damaged_source) == ""
 
     importer = import_recipe("An importer", tmp_path / "writefreely.py").IMPORTER
     monkeypatch.setattr(recognition, "IMPORTERS", (*recognition.IMPORTERS, importer))
     for name, build in EXPORTS.items():
         other_source = write_zip(join_pieces(build()), tmp_path / f"{name}.zip")
-        assert recognise(other_source).partition(";")[0] == name
+        assert recognize(other_source).partition(";")[0] == name
 
     content = find_sources([source], include=frozenset()).exports["writefreely"]
     assert (len(content), dict(content.exclusion_counts)) == (5, {"private": 1})
     record = read_export(source, importer).records["wf000001"]
     assert (record.title, record.tags, record.visibility) == ("On clocks 1", ("clocks",), "public")
-    assert recognise(damaged_source) == "; no readable post in the WriteFreely export"
+    assert recognize(damaged_source) == "; no readable post in the WriteFreely export"
     monkeypatch.setitem(EXPORTS, "writefreely", build_writefreely_export)
     faults = [find_faults_of_export("writefreely", seed, tmp_path) for seed in range(40)]
     assert faults == [[]] * 40

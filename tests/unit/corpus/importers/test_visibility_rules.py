@@ -198,7 +198,7 @@ def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> No
         ({"ispublicnow": False}, "held_back_by_is_public_now"),
         ({"isdraftspost": True}, "held_back_by_is_drafts_post"),
         ({"private_comments": True}, ""),
-        ({"myprivate": True}, ""),  # "my" is too short to be recognised within a word
+        ({"myprivate": True}, ""),  # "my" is too short to be recognized within a word
         (
             {"is_this_the_entry_to_keep_private_for_now": True},
             "held_back_by_is_this_the_entry_to_keep_private_for_no",

@@ -171,7 +171,7 @@ def test_a_damaged_export_is_not_imported_as_a_feed(tmp_path: Path) -> None:
     path.write_text(WXR_HEAD + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is wordpress.IMPORTER
-    # The marks of WordPress are beyond the inspected bytes, but each entry is recognised.
+    # The marks of WordPress are beyond the inspected bytes, but each entry is recognized.
     path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + RSS_TAIL)
     with open_archive(path) as archive:
         assert find_importer(archive) is feed.IMPORTER

@@ -33,7 +33,7 @@ def write_as_author(rng: random.Random) -> str:
     return f"I fixed the {first}. Took an hour. The {second} can wait; it always does. "
 
 
-def write_as_neighbour(rng: random.Random) -> str:
+def write_as_neighbor(rng: random.Random) -> str:
     first, second = rng.sample(OBJECTS, 2)
     return f"We took the {first} apart, slowly, and then the {second}, and we were glad of it. "
 
@@ -55,14 +55,14 @@ def make_sample(name: str, writer: Writer, seed: int) -> WriterSample:
 
 @pytest.fixture(scope="module")
 def judges() -> tuple[VoiceJudge, VoiceJudge]:
-    own, neighbour = (
+    own, neighbor = (
         make_sample("author", write_as_author, 1),
-        make_sample("neighbour", write_as_neighbour, 2),
+        make_sample("neighbor", write_as_neighbor, 2),
     )
     base = make_sample("base model", write_as_assistant, 3)
     return (
-        VoiceJudge(calibrate_voice(own, [neighbour, base])),
-        VoiceJudge(calibrate_voice(own, [neighbour])),
+        VoiceJudge(calibrate_voice(own, [neighbor, base])),
+        VoiceJudge(calibrate_voice(own, [neighbor])),
     )
 
 
@@ -120,7 +120,7 @@ def test_a_model_that_writes_like_the_base_fails(judges: tuple[VoiceJudge, Voice
 
 def test_another_authors_voice_fails(judges: tuple[VoiceJudge, VoiceJudge]) -> None:
     """The judge that compares only with people scores such a voice below the base."""
-    voice = measure(judges, write_texts(write_as_neighbour, 10))
+    voice = measure(judges, write_texts(write_as_neighbor, 10))
 
     assert author_voice.decide_like_author(voice).passed is False
 

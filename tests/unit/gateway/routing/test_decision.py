@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.gateway.routing.labelled_questions import (
+from tests.unit.gateway.routing.labeled_questions import (
     PAID,
     features,
     fitted_policy,

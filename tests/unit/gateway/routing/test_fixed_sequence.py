@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.unit.gateway.routing.labelled_questions import MARGIN, features, sample_questions
+from tests.unit.gateway.routing.labeled_questions import MARGIN, features, sample_questions
 from twin_resources.errors import TwinError
 from twin_resources.router import adoption
 from twin_resources.router.fixed_sequence import (

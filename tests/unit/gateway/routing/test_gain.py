@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.gateway.routing.labelled_questions import features, sample_questions
+from tests.unit.gateway.routing.labeled_questions import features, sample_questions
 from twin_resources.errors import TwinError
 from twin_resources.router.features import feature_rows, fit_scale
 from twin_resources.router.gain import assign_folds, fit

@@ -139,8 +139,8 @@ def buy_labels(
     labeller = _BatchLabeller(
         author, version, index_by_id(prompts), panel, purchase, sources, reusable_answers
     )
-    labelled_ids, label_count = _find_labelled_prompts(label_table, purchase)
-    pending_prompts = [prompt for prompt in prompts if prompt.prompt_id not in labelled_ids]
+    labeled_ids, label_count = _find_labeled_prompts(label_table, purchase)
+    pending_prompts = [prompt for prompt in prompts if prompt.prompt_id not in labeled_ids]
     # prompts with reusable answers come first, because they cost nothing
     pending_prompts.sort(key=lambda prompt: prompt.prompt_id not in reusable_answers)
     initial_count, usd, stop_reason = label_count, 0.0, ""
@@ -164,7 +164,7 @@ def buy_labels(
             break
         labeller.store(batch, answers, label_table, tables)
         label_table = read_labels(tables, author.slug)
-        _, label_count = _find_labelled_prompts(label_table, purchase)
+        _, label_count = _find_labeled_prompts(label_table, purchase)
         usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, Completion))
         log(f"{label_count} labels, ${usd:.4f} in this run")
     return PurchaseResult(
@@ -186,7 +186,7 @@ def read_labels(tables: Tables, author: str) -> pl.DataFrame:
     return tables.read(TABLE, author).select(list(label_rows.COLUMNS))
 
 
-def _find_labelled_prompts(
+def _find_labeled_prompts(
     stored_rows: pl.DataFrame, purchase: LabelPurchase
 ) -> tuple[set[str], int]:
     labels = stored_rows.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PROBE))

@@ -16,7 +16,7 @@ from tests.materialization import create_instance, materialize_assets
 from tests.model_versions import build_version
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behavior
-from twin_assets.serving import labelling
+from twin_assets.serving import labeling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt
 from twin_resources.access.account import SpendingAccount
@@ -146,18 +146,18 @@ class LabelBuyer:
 
     def buy(
         self, *, max_labels: int = 25, usd: float = 1.0, version: ModelVersion = VERSION
-    ) -> labelling.PurchaseResult:
-        purchase = labelling.build_label_purchase(
+    ) -> labeling.PurchaseResult:
+        purchase = labeling.build_label_purchase(
             ADA, version, self.panel, paid=MODEL, embedder="made"
         )
-        return labelling.buy_labels(
+        return labeling.buy_labels(
             ADA,
             version,
             PROMPTS,
             self.panel,
             purchase,
             tables=self.tables,
-            sources=labelling.LabelSources(
+            sources=labeling.LabelSources(
                 self.ask_own_model,
                 PaidModelClient(MODEL, self.account, "ada"),
                 embed,
@@ -198,7 +198,7 @@ def test_each_label_is_bought_once_and_stored_without_text(
         13,
         "every prompt has been used",
     )
-    rows = labelling.read_labels(tables, "ada")
+    rows = labeling.read_labels(tables, "ada")
     arrays = build_label_arrays(rows, last.purchase, ("general",))
     assert len(arrays) == 25
     assert set(arrays.gains[:, 0].round(6)) == {0.0, 0.8}
@@ -215,7 +215,7 @@ def test_the_next_version_reuses_paid_answers(
     buyer = LabelBuyer(home, tables)
     first = buyer.buy(max_labels=12)
     labels_before = build_label_arrays(
-        labelling.read_labels(tables, "ada"), first.purchase, ("general",)
+        labeling.read_labels(tables, "ada"), first.purchase, ("general",)
     )
     second = buyer.buy(max_labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
     assert (second.new_label_count, second.usd, buyer.own_answer_count) == (
@@ -224,7 +224,7 @@ def test_the_next_version_reuses_paid_answers(
         26,
     )
     assert len(paid_api.requests) == 14, "an old prompt was paid for"
-    rows = labelling.read_labels(tables, "ada")
+    rows = labeling.read_labels(tables, "ada")
     labels_after = build_label_arrays(rows, second.purchase, ("general",))
     assert labels_after.usd.tolist() == pytest.approx([*labels_before.usd, *labels_before.usd[:2]])
     assert set(labels_after.prompt_ids) > set(labels_before.prompt_ids)
@@ -316,14 +316,14 @@ def test_a_refused_key_costs_nothing(home: Settings, tables: Tables, paid_api: P
     with pytest.raises(TwinError, match="TWIN_PAID_MODEL and its key"):
         buyer.buy(max_labels=2)
     assert buyer.account.sum_spending(period="month").usd == 0.0
-    assert len(labelling.read_labels(tables, "ada")) == 0
+    assert len(labeling.read_labels(tables, "ada")) == 0
 
 
 def test_probes_reveal_a_changed_judge(home: Settings, tables: Tables, paid_api: PaidApi) -> None:
     buyer = LabelBuyer(home, tables)
     buyer.judge.oil_score = 0.0  # below the score of the probes' answers
     buyer.buy()
-    rows = labelling.read_labels(tables, "ada")
+    rows = labeling.read_labels(tables, "ada")
     probes = rows.filter(pl.col("source") == "plant")
     assert len(probes) >= 3
     differences = [scores[0]["paid"] - scores[0]["own"] for scores in probes["scores"].to_list()]
@@ -354,8 +354,8 @@ def test_a_purchase_requires_a_paid_model_consent_and_a_budget(
 def test_the_judges_determine_the_purchase() -> None:
     judge = OilJudge()
     panel = build_panel(judge)
-    first = labelling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
+    first = labeling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
     assert first.judges == (judge_id(judge),)
     judge.revision = "2"
-    second = labelling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
+    second = labeling.build_label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
     assert first.id != second.id
