@@ -2,7 +2,7 @@
 
 Scope: the code between Dagster and `retraining.quality_tick.run_tick`.
 Out of scope: reading scores, decisions and storage (`twin_resources/quality/retraining`).
-Method: deploy/docs/architecture.md, section "The loop".
+Method: deploy/docs/loop-explained.md.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from twin_resources.quality.retraining.retraining_rules import (
     rules_from_settings,
 )
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
-from twin_resources.quality.retraining.training_launches import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.training_launches import TickResult, TickServices
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_sensors.dagster_run_records import DagsterRunRecords
@@ -54,15 +54,15 @@ def evaluate_loop(
     settings: Settings,
     registry: Registry,
     training_inputs: TrainingInputs,
-    run: Callable[..., LoopTick],
+    run: Callable[..., TickResult],
 ) -> dg.SensorResult:
     """Run one tick; return its run requests, or a skip reason with the numbers.
 
     Args:
-        run: runs one tick; it gets a `RetrainingLoop` and the keyword `now`.
+        run: runs one tick; it gets a `TickServices` and the keyword `now`.
     """
     with LangfuseClient.from_settings(settings) as client:
-        loop = RetrainingLoop(
+        services = TickServices(
             state=registry.state,
             ledger=Ledger.for_home(settings, registry.state, client),
             registry=registry,
@@ -72,7 +72,7 @@ def evaluate_loop(
             limits=lambda author: limits_for_author(settings, read_author(settings, author)),
             select_startable=partial(select_launchable, context.instance),
         )
-        loop_tick = run(loop, now=datetime.now(UTC))
+        loop_tick = run(services, now=datetime.now(UTC))
     message = format_message(loop_tick)
     if not loop_tick.launches:
         return dg.SensorResult(skip_reason=message)
@@ -80,7 +80,7 @@ def evaluate_loop(
     return dg.SensorResult(run_requests=list(map(to_run_request, loop_tick.launches)))
 
 
-def format_message(loop_tick: LoopTick) -> str:
+def format_message(loop_tick: TickResult) -> str:
     """Return one line each for up to 25 authors, those with decisions first, and then the notes."""
     ordered_authors = sorted(
         loop_tick.messages, key=lambda author: (author not in loop_tick.decisions, author)

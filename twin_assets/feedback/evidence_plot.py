@@ -45,7 +45,7 @@ def draw_evidence(days: ComparedDays, *, until: int, threshold: float) -> bytes:
     value_axes.set_ylabel("value")
     evidence_axes.plot(
         day_ends,
-        [max(evidence.e_value, 0.01) for evidence in evidence_by_day],
+        [max(evidence.likelihood_ratio, 0.01) for evidence in evidence_by_day],
         label="likelihood ratio",
     )
     evidence_axes.axhline(threshold, linestyle="--", color="tab:red", label="threshold")
@@ -76,9 +76,9 @@ def compute_day_mean_and_bound(
         for day_sum in days.sums
         if after < day_sum.last <= evidence.last and day_sum.version == days.version
     ]
-    bounded_sums = [day_sum for day_sum in day_sums if day_sum.prompt_class in evidence.held_to]
+    bounded_sums = [day_sum for day_sum in day_sums if day_sum.prompt_class in evidence.floors]
     total = math.fsum(
-        day_sum.count * evidence.held_to[day_sum.prompt_class] for day_sum in bounded_sums
+        day_sum.count * evidence.floors[day_sum.prompt_class] for day_sum in bounded_sums
     )
     bound = total / sum(day_sum.count for day_sum in bounded_sums) if bounded_sums else math.nan
     return math.fsum(day_sum.total for day_sum in day_sums) / sum(

@@ -54,10 +54,10 @@ def build_evidence_report(
     for evidence in stream_evidence:
         name = re.sub(r"[^A-Za-z0-9]+", "_", evidence.stream).strip("_")
         metadata |= {
-            f"{name}_values": evidence.seen,
-            f"{name}_e_value": evidence.e_value,
+            f"{name}_values": evidence.value_count,
+            f"{name}_e_value": evidence.likelihood_ratio,
             f"{name}_threshold": threshold,
-            f"{name}_baseline": dict(evidence.held_to) or "none yet",
+            f"{name}_baseline": dict(evidence.floors) or "none yet",
         }
         if evidence.stream in days:
             png = evidence_plot.draw_evidence(
@@ -85,8 +85,8 @@ def _to_table_row(record: AlarmRecord) -> dg.TableRecord:
             "stream": alarm.stream,
             "version": alarm.version,
             "number": alarm.number,
-            "values": alarm.bets,
-            "e_value": round(alarm.e_value, 1),
+            "values": alarm.values_since_fall,
+            "e_value": round(alarm.likelihood_ratio, 1),
             "threshold": alarm.threshold,
             "decision": record.decision or "open",
             "run_key": record.run_key,

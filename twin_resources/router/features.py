@@ -37,9 +37,9 @@ class FeatureScale:
 
 
 def fit_scale(lengths: Sequence[int], closeness: Sequence[float]) -> FeatureScale:
-    """Return the scale that gives these labels mean 0 and deviation 1 (or 0 if all are equal)."""
+    """Return the scale that gives these labels mean 0 and standard deviation 1 (0 if all equal)."""
     logs = [math.log1p(length) for length in lengths]
-    return FeatureScale(*_mean_and_deviation(logs), *_mean_and_deviation(closeness))
+    return FeatureScale(*_mean_and_std(logs), *_mean_and_std(closeness))
 
 
 def feature_rows(
@@ -59,7 +59,7 @@ def feature_rows(
         np.log1p(np.asarray(lengths, np.float64)) - scale.length
     ) / scale.length_spread
     centered_closeness = np.asarray(closeness, np.float64) - scale.closeness
-    # Clipped at three deviations: 20,000 characters are no farther away than a long question.
+    # Clipped at three standard deviations: 20,000 characters are as far away as a long question.
     other_columns = np.stack(
         [
             LENGTH_WEIGHT * np.clip(scaled_lengths, -3.0, 3.0),
@@ -70,9 +70,9 @@ def feature_rows(
     return np.concatenate([np.asarray(vectors, np.float64), other_columns], axis=1)
 
 
-def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+def _mean_and_std(values: Sequence[float]) -> tuple[float, float]:
     if not len(values):
         return 0.0, 1.0
     numbers = np.asarray(values, np.float64)
-    deviation = float(numbers.std())
-    return float(numbers.mean()), deviation if deviation > 1e-9 else 1.0
+    std = float(numbers.std())
+    return float(numbers.mean()), std if std > 1e-9 else 1.0

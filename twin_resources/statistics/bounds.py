@@ -60,7 +60,7 @@ def betting_lower_bound(values: Sequence[float], *, delta: float) -> float:
     """
     count = len(values)
     low, high = 0.0, math.fsum(values) / max(count, 1)
-    if not high:
+    if high <= 2.0**-BISECTION_STEPS:
         return 0.0
     x, counts = np.asarray(values, dtype=np.float64), np.arange(1, count + 1)
     means = np.cumsum([0.5, *x])[1:] / (counts + 1)

@@ -60,6 +60,13 @@ MAX_BETWEEN_DAY_VARIANCE, MAX_WEEKLY_RATIO = 0.1**2, 4.0
 MIN_WITHIN_DAY_VARIANCE = 0.05**2
 ONE_STREAM_THRESHOLD = 180.0
 FloatArray = NDArray[np.float64]
+# Fields whose keys in stored evidence and alarms are older than their names.
+_STORED_KEYS = {
+    "value_count": "seen", "baseline_count": "compared", "floors": "held_to", "floor": "baseline",
+    "likelihood_ratio": "e_value", "recent_count": "values", "start_day": "before",
+    "values_since_fall": "bets",
+}  # fmt: skip
+_FIELD_NAMES = {key: name for name, key in _STORED_KEYS.items()}
 
 
 def compute_threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
@@ -96,8 +103,8 @@ class Fall:
 
     prompt_class: str
     mean: float
-    baseline: float
-    values: int
+    floor: float
+    recent_count: int
 
 
 @dataclass(frozen=True)
@@ -105,39 +112,39 @@ class StreamEvidence:
     """The evidence from one stream that a version's answers have become worse.
 
     Attributes:
-        seen, days: the number of this version's values, and of the days with values.
-        compared: the number of values in B of the split with the most evidence, including those of
-            other versions; 0 while arming.
-        held_to: prompt class → the mean of B minus the tolerance; empty while arming.
-        e_value: E; 0 while arming.
+        value_count, days: the number of this version's values, and of the days with values.
+        baseline_count: the number of values in B of the split with the most evidence, including
+            those of other versions; 0 while arming.
+        floors: prompt class → the mean of B minus the tolerance; empty while arming.
+        likelihood_ratio: E; 0 while arming.
         since, last: the sequence numbers of the first and last value of A.
-        values: the number of values in A.
+        recent_count: the number of values in A.
         falls: the classes that fell, largest fall first.
-        before: the first day of A.
+        start_day: the first day of A.
     """
 
     author: str
     stream: str
     version: str
-    seen: int = 0
+    value_count: int = 0
     days: int = 0
-    compared: int = 0
-    held_to: Mapping[str, float] = field(default_factory=dict[str, float])
-    e_value: float = 0.0
+    baseline_count: int = 0
+    floors: Mapping[str, float] = field(default_factory=dict[str, float])
+    likelihood_ratio: float = 0.0
     since: int = 0
     last: int = 0
-    values: int = 0
+    recent_count: int = 0
     falls: tuple[Fall, ...] = ()
-    before: int = 0
+    start_day: int = 0
 
     @property
     def is_armed(self) -> bool:
         """Whether a fall could be detected. N of the threshold counts the armed streams."""
-        return bool(self.held_to)
+        return bool(self.floors)
 
     def to_json(self) -> str:
         """Return one line of JSON, from which `from_json` restores an equal value."""
-        return json.dumps(asdict(self), allow_nan=False)
+        return json.dumps(to_stored(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> StreamEvidence | None:
@@ -145,8 +152,8 @@ class StreamEvidence:
         document: dict[str, Any] = json.loads(text)
         if "held_to" not in document:
             return None
-        falls = tuple(Fall(**values) for values in document.pop("falls"))
-        return cls(**document, falls=falls)
+        falls = tuple(Fall(**from_stored(fall)) for fall in document.pop("falls"))
+        return cls(**from_stored(document), falls=falls)
 
 
 @dataclass(frozen=True)
@@ -156,8 +163,8 @@ class Alarm:
     Attributes:
         number: 1 for the first alarm of this stream and version.
         sequence: the sequence number of the last value on the day that raised the alarm.
-        e_value, threshold: E and C·N.
-        bets: the number of values since the fall began.
+        likelihood_ratio, threshold: E and C·N.
+        values_since_fall: the number of values since the fall began.
         since: the sequence number of the first of these values.
     """
 
@@ -166,18 +173,32 @@ class Alarm:
     version: str
     number: int
     sequence: int
-    e_value: float
+    likelihood_ratio: float
     threshold: float
-    bets: int
+    values_since_fall: int
     since: int
 
     @property
     def description(self) -> str:
         """The alarm as text: `thumbs: alarm 1, likelihood ratio 5,400 (threshold 180) …`."""
         return (
-            f"{self.stream}: alarm {self.number}, likelihood ratio {self.e_value:,.0f} "
-            f"(threshold {self.threshold:,.0f}), {self.bets:,} values since the fall began"
+            f"{self.stream}: alarm {self.number}, likelihood ratio {self.likelihood_ratio:,.0f} "
+            f"(threshold {self.threshold:,.0f}), {self.values_since_fall:,} values since the fall "
+            "began"
         )
+
+
+def to_stored(record: StreamEvidence | Alarm) -> dict[str, Any]:
+    """Return the record as a JSON object with its stored keys."""
+    return asdict(
+        record,
+        dict_factory=lambda items: {_STORED_KEYS.get(name, name): value for name, value in items},
+    )
+
+
+def from_stored(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a record by name, from the JSON object that `to_stored` made."""
+    return {_FIELD_NAMES.get(key, key): value for key, value in document.items()}
 
 
 @dataclass(frozen=True)
@@ -443,16 +464,16 @@ def _build_split_evidence(
         return empty
     before_counts, before_totals, _ = table.before[:, start:split].sum(axis=1)
     since_counts, since_totals, _ = table.since[:, split:].sum(axis=1)
-    baselines: dict[str, float] = {}
+    floors: dict[str, float] = {}
     falls: list[Fall] = []
     for column, name in enumerate(class_names):
         if before_counts[column] < min(MIN_PER_CLASS, min_values):
             continue
-        baselines[name] = float(before_totals[column] / before_counts[column]) - tolerance
-        if name in tested_classes and (values := int(since_counts[column])):
-            mean_since = float(since_totals[column]) / values
-            if mean_since < baselines[name]:
-                falls.append(Fall(name, mean_since, baselines[name], values))
+        floors[name] = float(before_totals[column] / before_counts[column]) - tolerance
+        if name in tested_classes and (value_count := int(since_counts[column])):
+            mean_since = float(since_totals[column]) / value_count
+            if mean_since < floors[name]:
+                falls.append(Fall(name, mean_since, floors[name], value_count))
     own_sums = [
         day_sum
         for day_sum in sums
@@ -462,11 +483,11 @@ def _build_split_evidence(
     ]
     return replace(
         empty,
-        compared=int(before_counts.sum()),
-        held_to=baselines,
-        e_value=math.exp(min(log_evidence, 700.0)),
+        baseline_count=int(before_counts.sum()),
+        floors=floors,
+        likelihood_ratio=math.exp(min(log_evidence, 700.0)),
         since=min(day_sum.first for day_sum in own_sums),
-        values=sum(day_sum.count for day_sum in own_sums),
-        falls=tuple(sorted(falls, key=lambda fall: (fall.mean - fall.baseline, fall.prompt_class))),
-        before=dates[split],
+        recent_count=sum(day_sum.count for day_sum in own_sums),
+        falls=tuple(sorted(falls, key=lambda fall: (fall.mean - fall.floor, fall.prompt_class))),
+        start_day=dates[split],
     )

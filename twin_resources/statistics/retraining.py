@@ -185,15 +185,15 @@ def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
         "twin/version": alarm.version,
         "twin/stream": alarm.stream,
         "twin/alarm": str(alarm.number),
-        "twin/e_value": f"{alarm.e_value:.6g}",
+        "twin/e_value": f"{alarm.likelihood_ratio:.6g}",
         "twin/threshold": f"{alarm.threshold:.6g}",
-        "twin/values": str(alarm.bets),
+        "twin/values": str(alarm.values_since_fall),
         "twin/from_sequence": str(alarm.since),
         "twin/to_sequence": str(alarm.sequence),
     }
     if falls:
         tags["twin/fallen_classes"] = ", ".join(
-            f"{fall.prompt_class} {fall.mean:.2f} < {fall.baseline:.2f} ({fall.values})"
+            f"{fall.prompt_class} {fall.mean:.2f} < {fall.floor:.2f} ({fall.recent_count})"
             for fall in falls
         )
     return tags
@@ -211,9 +211,8 @@ def describe_progress(
     """
     if not evidence.is_armed:
         message = describe_arming(
-            evidence.seen, required_values, per_day=per_day, days=evidence.days
+            evidence.value_count, required_values, per_day=per_day, days=evidence.days
         )
         return f"{evidence.stream}: {message}"
-    return (
-        f"{evidence.stream}: likelihood ratio {evidence.e_value:,.0f} (threshold {threshold:,.0f})"
-    )
+    ratio = f"likelihood ratio {evidence.likelihood_ratio:,.0f} (threshold {threshold:,.0f})"
+    return f"{evidence.stream}: {ratio}"

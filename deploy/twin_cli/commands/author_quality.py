@@ -88,14 +88,16 @@ def format_evidence(
     )
     details = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
     if not watch.is_armed:
-        details.append(describe_arming(watch.seen, rules.min_values, per_day=rate, days=watch.days))
+        details.append(
+            describe_arming(watch.value_count, rules.min_values, per_day=rate, days=watch.days)
+        )
         return f"{watch.stream}: {'; '.join(details)}"
     threshold = rules.threshold(armed_count)
     bounds_text = ", ".join(
-        f"{name or 'all'} {bound:.2f}".replace(" 0.", " .") for name, bound in watch.held_to.items()
+        f"{name or 'all'} {bound:.2f}".replace(" 0.", " .") for name, bound in watch.floors.items()
     )
-    evidence = f"evidence of a fall {watch.e_value:,.0f} of {threshold:,.0f}"
-    details += [f"{watch.seen:,} values", f"the floor is {bounds_text}", evidence]
+    evidence = f"evidence of a fall {watch.likelihood_ratio:,.0f} of {threshold:,.0f}"
+    details += [f"{watch.value_count:,} values", f"the floor is {bounds_text}", evidence]
     return f"{watch.stream}: {'; '.join(details)}"
 
 

@@ -102,7 +102,7 @@ def _delay(counts: Counts, good_counts: Counts, *, drop_day: int) -> float | Non
             value_count += day_sum.count if day >= drop_day else 0
         if day < drop_day - 30 or day_sum is None:
             continue
-        if thumbs_evidence(sums).e_value >= compute_threshold(armed_streams=1):
+        if thumbs_evidence(sums).likelihood_ratio >= compute_threshold(armed_streams=1):
             return float(value_count) if day >= drop_day else None
     return math.inf
 

@@ -178,9 +178,9 @@ def simulate_year(
     for day, day_sum in enumerate(generate_day_sums(counts, good_counts)):
         if day_sum is not None:
             sums.append(day_sum)
-        if day_sum is not None and not is_waiting and thumbs_evidence(sums).e_value >= limit:
-            is_waiting = True
-            year.alarm_days.append(day)
+            if not is_waiting and thumbs_evidence(sums).likelihood_ratio >= limit:
+                is_waiting = True
+                year.alarm_days.append(day)
         if is_waiting and day * DAY_S >= next_alarm_training_at(usage):
             is_waiting = False
             year.training_days.append(day)

@@ -70,7 +70,7 @@ class LoopDetector:
         evidence = compute_evidence(
             self.sums, author="mara", stream="thumbs", version=f"v{self.version}"
         )
-        if evidence.e_value < compute_threshold(armed_streams=1):
+        if evidence.likelihood_ratio < compute_threshold(armed_streams=1):
             return False
         # The worse version's days since the change set no standard for the next version.
         self.sums = [day_sum for day_sum in self.sums if day_sum.first < evidence.since]

@@ -24,7 +24,7 @@ from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.retraining.quality_tick import run_tick
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
-from twin_resources.quality.retraining.training_launches import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.training_launches import TickResult, TickServices
 from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -104,8 +104,8 @@ class LoopWorld:
     def tables(self) -> Tables:
         return Tables(self.settings.tables_base, state=self.state)
 
-    def loop(self) -> RetrainingLoop:
-        return RetrainingLoop(
+    def services(self) -> TickServices:
+        return TickServices(
             state=self.state,
             ledger=Ledger(self.state, self.trace_store, LedgerRules()),
             registry=self.registry,
@@ -116,10 +116,10 @@ class LoopWorld:
             select_startable=lambda launches: (launches, ()),
         )
 
-    def tick(self, **time: float) -> LoopTick:
+    def tick(self, **time: float) -> TickResult:
         """Run a tick after this time, by default 30 seconds."""
         self.now += timedelta(**(time or {"seconds": 30}))
-        return run_tick(self.loop(), now=self.now)
+        return run_tick(self.services(), now=self.now)
 
     def release(self, author: str, checkpoint: str, *, force: bool = False) -> int:
         """Register a version and make it stable, with a passed verdict or by force."""

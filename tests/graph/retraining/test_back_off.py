@@ -78,7 +78,7 @@ def test_the_wait_is_shown_and_does_not_delay_a_persons_request(world: LoopWorld
     assert tick.launches == ()
     assert f"the next may start on {day}" in tick.messages["ada"]
     request_retraining(world.state, "ada", asked_by="jo", reason="now", now=now)
-    assert len(run_request_tick(world.loop(), now=world.now).launches) == 1
+    assert len(run_request_tick(world.services(), now=world.now).launches) == 1
 
 
 def test_a_wait_recorded_by_a_fast_clock_starts_when_the_clock_is_right(world: LoopWorld) -> None:

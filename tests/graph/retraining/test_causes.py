@@ -31,22 +31,22 @@ def test_a_persons_request_ignores_the_limits(world: LoopWorld) -> None:
         world.state, "ada", asked_by="mara", reason="new recipe", now=world.now.timestamp()
     )
 
-    [launch] = run_request_tick(world.loop(), now=world.now).launches
+    [launch] = run_request_tick(world.services(), now=world.now).launches
 
     assert launch.run_key == f"by_hand:ada:{number}"
     assert launch.tags["twin/asked_by"] == "mara"
     assert launch.tags["dagster/priority"] == "30"
     world.launch([launch])
-    assert run_request_tick(world.loop(), now=world.now).launches == ()
+    assert run_request_tick(world.services(), now=world.now).launches == ()
     assert len(world.runs()) == 1
 
 
 def test_a_failure_notice_names_the_requester_and_the_reason(world: LoopWorld) -> None:
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="command:mara", reason="new recipe", now=at)
-    world.launch(run_request_tick(world.loop(), now=world.now).launches, fails=True)
+    world.launch(run_request_tick(world.services(), now=world.now).launches, fails=True)
 
-    run_request_tick(world.loop(), now=world.now)
+    run_request_tick(world.services(), now=world.now)
 
     notice = queued_notices(world.state, author="ada")[0]
     assert notice.event == "failed"
@@ -61,7 +61,7 @@ def test_a_forget_request_comes_first_and_fulfills_both_requests(world: LoopWorl
             connection, author="ada", cause="forget", asked_by="mara", reason="a post", now=at
         )
 
-    [launch] = run_request_tick(world.loop(), now=world.now).launches
+    [launch] = run_request_tick(world.services(), now=world.now).launches
 
     assert launch.run_key == "forget:ada:2"
     assert launch.tags["dagster/priority"] == "40"
@@ -76,16 +76,15 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
     at = world.now.timestamp()
     request_retraining(world.state, "ada", asked_by="mara", reason="again", now=at)
 
-    tick = run_request_tick(world.loop(), now=world.now)
+    tick = run_request_tick(world.services(), now=world.now)
 
     assert tick.launches == ()
     assert f"run {run_id} is in flight" in tick.messages["ada"]
     world.fail(run_id)
-    assert run_request_tick(world.loop(), now=world.now).launches == ()  # attempts remain
+    assert run_request_tick(world.services(), now=world.now).launches == ()  # attempts remain
     world.judge("ada", "ada-2", "failed")
-    assert [launch.author for launch in run_request_tick(world.loop(), now=world.now).launches] == [
-        "ada"
-    ]
+    launches = run_request_tick(world.services(), now=world.now).launches
+    assert [launch.author for launch in launches] == ["ada"]
 
 
 def test_a_simultaneous_alarm_and_growth_start_one_retraining(world: LoopWorld) -> None:
@@ -94,7 +93,7 @@ def test_a_simultaneous_alarm_and_growth_start_one_retraining(world: LoopWorld) 
     world.inputs.growths["ada"] = CorpusGrowth(new_posts=30, new_pairs=0)
     launches = world.tick().launches
 
-    growth_tick = run_growth_tick(world.loop(), now=world.now)
+    growth_tick = run_growth_tick(world.services(), now=world.now)
 
     assert len(launches) == 1
     assert growth_tick.launches == ()
@@ -103,26 +102,26 @@ def test_a_simultaneous_alarm_and_growth_start_one_retraining(world: LoopWorld) 
 
 def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
     world.inputs.growths = {"ada": CorpusGrowth(new_posts=24, new_pairs=0)}
-    assert "24/25 new posts" in run_growth_tick(world.loop(), now=world.now).messages["ada"]
+    assert "24/25 new posts" in run_growth_tick(world.services(), now=world.now).messages["ada"]
     world.inputs.growths = {"ada": CorpusGrowth(new_posts=25, new_pairs=3)}
 
-    [launch] = run_growth_tick(world.loop(), now=world.now).launches
+    [launch] = run_growth_tick(world.services(), now=world.now).launches
 
     assert launch.run_key == "new_posts:ada:v1:posts-1"
     assert launch.tags["twin/new_posts"] == "25"
     assert launch.tags["dagster/priority"] == "10"
     world.launch([launch])
-    tick = run_growth_tick(world.loop(), now=world.now)
+    tick = run_growth_tick(world.services(), now=world.now)
     assert tick.launches == ()
     assert "already started" in tick.messages["ada"]
     world.limits = replace(world.limits, automatic=False)
-    assert run_growth_tick(world.loop(), now=world.now).messages == {}
+    assert run_growth_tick(world.services(), now=world.now).messages == {}
 
 
 def test_cooldown_and_budget_keep_an_alarm_open(world: LoopWorld) -> None:
     add_new_posts(world).add_good("ada", 200)
     request_retraining(world.state, "ada", asked_by="m", reason="r", now=world.now.timestamp())
-    world.launch(run_request_tick(world.loop(), now=world.now).launches)
+    world.launch(run_request_tick(world.services(), now=world.now).launches)
     world.tick()  # stores the inputs of that run
     world.inputs.datasets["ada"] = "posts-3"  # otherwise the alarm has nothing to learn from
     world.add_bad("ada", 40)
@@ -175,7 +174,7 @@ def test_a_later_version_is_not_compared_with_a_forced_one(world: LoopWorld) -> 
     world.release("ada", "broken", force=True)
     world.settle("ada", [0.3] * 700, version="v2")
     world.tick()
-    assert read_evidence(world).held_to["short"] == pytest.approx(0.77, abs=0.01), (
+    assert read_evidence(world).floors["short"] == pytest.approx(0.77, abs=0.01), (
         "the floor is not that of v1"
     )
     world.release("ada", "ada-3")
@@ -185,7 +184,7 @@ def test_a_later_version_is_not_compared_with_a_forced_one(world: LoopWorld) -> 
 
     evidence = read_evidence(world)
     assert evidence.version == "v3"
-    assert evidence.held_to["short"] == pytest.approx(0.77, abs=0.01)
+    assert evidence.floors["short"] == pytest.approx(0.77, abs=0.01)
 
 
 def test_a_forced_first_version_is_watched_but_sets_no_floor(world: LoopWorld) -> None:
@@ -236,7 +235,7 @@ def test_values_of_one_day_do_not_arm_the_detector(world: LoopWorld) -> None:
     world.rules = replace(world.rules, groups_by_day=True)
     world.add_good("ada", 400)
     world.tick()
-    assert (read_evidence(world).seen, read_evidence(world).is_armed) == (400, False)
+    assert (read_evidence(world).value_count, read_evidence(world).is_armed) == (400, False)
 
 
 def test_alarms_do_not_depend_on_how_often_ticks_run(world: LoopWorld) -> None:
@@ -255,8 +254,8 @@ def test_alarms_do_not_depend_on_how_often_ticks_run(world: LoopWorld) -> None:
     [ada_alarm], [bob_alarm] = (
         [replace(row.alarm, author="", threshold=0.0) for row in own] for own in (ada, bob)
     )
-    assert replace(ada_alarm, sequence=0, e_value=0, bets=0) == replace(
-        bob_alarm, sequence=0, e_value=0, bets=0
+    assert replace(ada_alarm, sequence=0, likelihood_ratio=0, values_since_fall=0) == replace(
+        bob_alarm, sequence=0, likelihood_ratio=0, values_since_fall=0
     )
 
 
@@ -273,7 +272,7 @@ def test_an_alarm_without_a_release_resets_the_floor(world: LoopWorld) -> None:
     world.tick()
     world.settle("ada", [1.0, 0.0] * 200)
     assert world.tick().launches == ()
-    assert read_evidence(world).held_to["short"] == pytest.approx(0.47, abs=0.01)
+    assert read_evidence(world).floors["short"] == pytest.approx(0.47, abs=0.01)
     world.inputs.datasets["ada"] = "posts-3"
     world.settle("ada", [0.0] * 40)
     assert world.tick(days=8).launches != (), "no training after seven days"
@@ -287,7 +286,7 @@ def test_a_changed_tolerance_applies_to_the_next_values(world: LoopWorld) -> Non
 
     world.tick()
 
-    assert read_evidence(world).held_to["short"] == pytest.approx(0.6, abs=0.01)
+    assert read_evidence(world).floors["short"] == pytest.approx(0.6, abs=0.01)
 
 
 def test_a_lowered_floor_discards_earlier_values(world: LoopWorld) -> None:
@@ -308,12 +307,12 @@ def test_a_lowered_floor_discards_earlier_values(world: LoopWorld) -> None:
     with world.state.read_transaction() as connection:
         [record] = alarm_records.list_alarms(connection, "ada")
     assert (record.is_open, record.decided_by) == (False, "lowered_floor")
-    assert read_evidence(world).seen == 200
-    assert read_evidence(world).held_to["short"] == pytest.approx(0.17, abs=0.01)
+    assert read_evidence(world).value_count == 200
+    assert read_evidence(world).floors["short"] == pytest.approx(0.17, abs=0.01)
     world.release("ada", "ada-2")
     world.settle("ada", [1.0] * 30, version="v2")
     world.tick()
-    assert read_evidence(world).held_to["short"] < 0.2  # not the former floor of v1
+    assert read_evidence(world).floors["short"] < 0.2  # not the former floor of v1
 
 
 def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None:
@@ -334,8 +333,8 @@ def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None
         versions = {record.alarm.version for record in alarm_records.list_alarms(connection, "ada")}
         assert "v1" not in versions
         [evidence] = current_evidence(connection)["ada"]
-    assert (evidence.version, evidence.seen) == ("v1", 400)
-    assert evidence.held_to["short"] < 0.5
+    assert (evidence.version, evidence.value_count) == ("v1", 400)
+    assert evidence.floors["short"] < 0.5
 
 
 def test_one_authors_invalid_settings_do_not_block_another_author(world: LoopWorld) -> None:
@@ -348,7 +347,7 @@ def test_one_authors_invalid_settings_do_not_block_another_author(world: LoopWor
         slug: CorpusGrowth(new_posts=25, new_pairs=0) for slug in ("ada", "bob")
     }
 
-    tick = run_growth_tick(replace(world.loop(), limits=limits), now=world.now)
+    tick = run_growth_tick(replace(world.services(), limits=limits), now=world.now)
 
     assert [launch.author for launch in tick.launches] == ["bob"]
     assert "Found: invalid TOML" in tick.messages["ada"]

@@ -21,7 +21,7 @@ from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, retrainings
 from twin_resources.quality.retraining.manual_triggers import request_retraining, run_request_tick
 from twin_resources.quality.retraining.quality_tick import run_tick
-from twin_resources.quality.retraining.training_launches import RetrainingLoop
+from twin_resources.quality.retraining.training_launches import TickServices
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state import state_tables
@@ -62,12 +62,12 @@ def test_a_launched_run_is_not_requested_again(alarm_world: LoopWorld) -> None:
 
 
 def test_two_daemons_in_threads_request_one_run(alarm_world: LoopWorld) -> None:
-    loops = [replace(alarm_world.loop(), state=alarm_world.state) for _ in range(4)]
+    loops = [replace(alarm_world.services(), state=alarm_world.state) for _ in range(4)]
     barrier = threading.Barrier(len(loops))
 
-    def run_one_tick(loop: RetrainingLoop) -> list[str]:
+    def run_one_tick(services: TickServices) -> list[str]:
         barrier.wait()
-        return [launch.run_key for launch in run_tick(loop, now=alarm_world.now).launches]
+        return [launch.run_key for launch in run_tick(services, now=alarm_world.now).launches]
 
     with ThreadPoolExecutor(len(loops)) as pool:
         first_keys = [key for keys in pool.map(run_one_tick, loops) for key in keys]
@@ -243,7 +243,7 @@ def test_one_authors_unreadable_data_does_not_block_another_author(world: LoopWo
     for author in ("ada", "bob"):
         at = world.now.timestamp()
         request_retraining(world.state, author, asked_by="mara", reason="again", now=at)
-    launches = run_request_tick(world.loop(), now=world.now).launches
+    launches = run_request_tick(world.services(), now=world.now).launches
     assert [launch.author for launch in launches] == ["ada", "bob"]
     world.launch(launches)
 

@@ -54,7 +54,7 @@ def test_the_plot_ends_at_the_stored_evidence(watched_world: LoopWorld) -> None:
         stable = stable_versions(connection)["ada"]
         days = ComparedDays.from_ledger(connection, stable, "thumbs", watched_world.rules)
     ends = days.find_day_ends(0)
-    assert days.evidence(until=ends[-1]).e_value == evidence.e_value
+    assert days.evidence(until=ends[-1]).likelihood_ratio == evidence.likelihood_ratio
     assert math.isnan(
         compute_day_mean_and_bound(days, days.evidence(until=ends[14]), after=ends[13])[1]
     )

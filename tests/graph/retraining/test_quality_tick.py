@@ -182,7 +182,7 @@ def test_a_tick_without_time_leaves_authors_to_the_next(world: LoopWorld) -> Non
         world.add_bad(author, 60)
     times = itertools.count(0.0, 24.0)  # the second author's turn comes after 45 s
     slow_tick = run_tick(
-        dataclasses.replace(world.loop(), clock=lambda: next(times)), now=world.now
+        dataclasses.replace(world.services(), clock=lambda: next(times)), now=world.now
     )
     assert "no time left: new values of 1 authors wait for the next tick" in slow_tick.notes
     assert slow_tick.launches == ()

@@ -23,7 +23,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.retraining.manual_triggers import request_retraining
-from twin_resources.quality.retraining.training_launches import LoopTick
+from twin_resources.quality.retraining.training_launches import TickResult
 from twin_resources.settings import load_secrets
 from twin_resources.statistics.retraining import RetrainingDecision
 from twin_resources.storage.state.state_tables import retrainings
@@ -89,14 +89,14 @@ def test_the_sensor_reports_numbers_and_requests_one_run(served_world: LoopWorld
 
 def test_a_tick_reports_decisions_first_and_at_most_25_authors() -> None:
     authors = {f"author-{number:02d}": "quiet" for number in range(25)}
-    lines = format_message(LoopTick((), authors, ["a note"])).splitlines()
+    lines = format_message(TickResult((), authors, ["a note"])).splitlines()
     assert (len(lines), lines[0], lines[-1]) == (26, "author-00: quiet", "a note")
     messages = authors | {"zoe": "train", "yan": "quiet"}
-    loop_tick = LoopTick((), messages, decisions={"zoe": RetrainingDecision("train", "it fell")})
+    loop_tick = TickResult((), messages, decisions={"zoe": RetrainingDecision("train", "it fell")})
     lines = format_message(loop_tick).splitlines()
     assert (len(lines), lines[0]) == (26, "zoe: train")
     assert lines[-1] == "and 2 more authors: see quality_evidence"
-    assert format_message(LoopTick()) == "no version to watch"
+    assert format_message(TickResult()) == "no version to watch"
 
 
 def test_an_unreachable_trace_store_is_reported(

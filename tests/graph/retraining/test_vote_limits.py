@@ -24,7 +24,7 @@ from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settlement import settle
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.quality_tick import run_tick
-from twin_resources.quality.retraining.training_launches import LoopTick
+from twin_resources.quality.retraining.training_launches import TickResult
 from twin_resources.storage.state.state import State
 
 __all__ = ["trace_environment"]
@@ -39,11 +39,11 @@ def worlds(
     return add_new_posts(world), trace_environment
 
 
-def run_step(worlds: tuple[LoopWorld, LedgerEnvironment], **time: float) -> LoopTick:
+def run_step(worlds: tuple[LoopWorld, LedgerEnvironment], **time: float) -> TickResult:
     loops, traces = worlds
     traces.pass_time(**time)
-    loop = replace(loops.loop(), ledger=Ledger(loops.state, traces.client, UNLIMITED_RULES))
-    return run_tick(loop, now=traces.now)
+    services = replace(loops.services(), ledger=Ledger(loops.state, traces.client, UNLIMITED_RULES))
+    return run_tick(services, now=traces.now)
 
 
 def vote_days(

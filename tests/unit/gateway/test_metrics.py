@@ -56,9 +56,7 @@ def home_metrics(home: Settings) -> HomeMetrics:
     """Return the metrics of a home with a queued score, an open alarm and a spending limit."""
     state = State.open(home.state_address)
     ledger_tables.open_tables(state)
-    evidence = StreamEvidence(
-        "ann", "thumbs", "v1", seen=200, days=20, held_to={"": 0.7, "short": 0.6}, e_value=130.0
-    )
+    evidence = StreamEvidence("ann", "thumbs", "v1", 200, 20, 0, {"": 0.7, "short": 0.6}, 130.0)
     with state.transaction() as connection:
         score_watch._store(connection, evidence)
         connection.execute(

@@ -44,36 +44,35 @@ def detect(sums: list[DaySum], *, version: str = "v1", **options: float) -> Stre
 
 def test_a_fall_raises_an_alarm_with_its_start() -> None:
     evidence = detect(make_days((40, 0.8), (5, 0.5)))
-    assert evidence.e_value > THRESHOLD
-    assert (evidence.before, evidence.since, evidence.values) == (40, 40_001, 150)
-    assert [(fall.prompt_class, fall.mean, fall.values) for fall in evidence.falls] == [
+    assert evidence.likelihood_ratio > THRESHOLD
+    assert (evidence.start_day, evidence.since, evidence.recent_count) == (40, 40_001, 150)
+    assert [(fall.prompt_class, fall.mean, fall.recent_count) for fall in evidence.falls] == [
         ("short", 0.5, 150)
     ]
-    assert evidence.falls[0].baseline == pytest.approx(0.77)
-    assert evidence.compared == 1_200
-    assert detect(make_days((45, 0.8))).e_value == 1.0
-    assert detect(make_days((40, 0.5), (5, 0.8))).e_value == 1.0, "a rise raised an alarm"
+    assert evidence.falls[0].floor == pytest.approx(0.77)
+    assert evidence.baseline_count == 1_200
+    assert detect(make_days((45, 0.8))).likelihood_ratio == 1.0
+    assert detect(make_days((40, 0.5), (5, 0.8))).likelihood_ratio == 1.0, "a rise raised an alarm"
 
 
 def test_an_alarm_needs_two_weeks_before_and_two_days_since() -> None:
     arming = detect(make_days((15, 0.8)))
     assert not arming.is_armed, "15 days are too few: 14 before a fall and two since"
-    assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
-    assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
+    assert arming == StreamEvidence("mara", "thumbs", "v1", value_count=450, days=15, last=14_030)
     assert detect(make_days((16, 0.8))).is_armed
-    assert detect(make_days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < THRESHOLD
+    assert detect(make_days((40, 0.8), (1, 0.0), per_day=3_000)).likelihood_ratio < THRESHOLD
     assert detect(make_days((60, 0.8), per_day=2)).is_armed, (
         "100 values before a fall and 20 since are enough"
     )
     assert not detect(make_days((59, 0.8), per_day=2)).is_armed
     one_bad_day = make_days((41, 0.5), (1, 0.0))
-    assert detect(one_bad_day, tolerance=0.0).e_value == 1.0, "one bad day raised an alarm"
+    assert detect(one_bad_day, tolerance=0.0).likelihood_ratio == 1.0, "one bad day raised an alarm"
 
 
 def test_a_difference_below_the_tolerance_is_no_fall() -> None:
     sums = make_days((60, 0.8), (40, 0.7), per_day=100)
-    assert detect(sums).e_value > THRESHOLD
-    assert detect(sums, tolerance=0.12).e_value == 1.0
+    assert detect(sums).likelihood_ratio > THRESHOLD
+    assert detect(sums, tolerance=0.12).likelihood_ratio == 1.0
 
 
 def test_a_fall_reaches_back_45_days_or_500_values() -> None:
@@ -81,13 +80,13 @@ def test_a_fall_reaches_back_45_days_or_500_values() -> None:
         evidence = detect(
             make_days((40, 0.8)) + make_days((length, 0.5), per_day=per_day, first_day=40)
         )
-        assert evidence.before == first_day, (per_day, length)
+        assert evidence.start_day == first_day, (per_day, length)
 
 
 def test_a_class_of_fewer_than_60_values_has_no_baseline() -> None:
     for length, classes in ((20, {"rare", "short"}), (19, {"short"})):
         rare = make_days((length, 0.7), per_day=3, name="rare")
-        assert detect(make_days((40, 0.8), (5, 0.5)) + rare).held_to.keys() == classes
+        assert detect(make_days((40, 0.8), (5, 0.5)) + rare).floors.keys() == classes
 
 
 def test_each_class_is_compared_with_itself() -> None:
@@ -98,10 +97,10 @@ def test_each_class_is_compared_with_itself() -> None:
         return before + make_days((5, new_mean), per_day=rates[1], name=name, first_day=40)
 
     easy, hard = (class_days("easy", 0.9, (30, 5), 0.9), class_days("hard", 0.6, (5, 30), 0.6))
-    assert detect(easy + hard).e_value <= 1.0
+    assert detect(easy + hard).likelihood_ratio <= 1.0
     fallen_hard = class_days("hard", 0.6, (5, 30), 0.3)
     evidence = detect(easy + fallen_hard)
-    assert evidence.e_value > THRESHOLD
+    assert evidence.likelihood_ratio > THRESHOLD
     assert [fall.prompt_class for fall in evidence.falls] == ["hard"]
     small_class = detect(
         class_days("easy", 0.9, (100, 100), 0.86) + class_days("hard", 0.6, (10, 10), 0.3)
@@ -109,28 +108,28 @@ def test_each_class_is_compared_with_itself() -> None:
     assert [fall.prompt_class for fall in small_class.falls] == ["hard"], (
         "the evidence must come from one class"
     )
-    assert (small_class.values, small_class.compared) == (50, 4_400)
+    assert (small_class.recent_count, small_class.baseline_count) == (50, 4_400)
     both_classes = detect(
         class_days("easy", 0.9, (30, 30), 0.6) + class_days("hard", 0.6, (30, 30), 0.1)
     )
     assert [fall.prompt_class for fall in both_classes.falls] == ["hard", "easy"], (
         "the largest fall must come first"
     )
-    assert both_classes.values == 300
+    assert both_classes.recent_count == 300
 
 
 def test_a_new_version_is_compared_with_its_predecessor() -> None:
     sums = [*make_days((40, 0.8)), *make_days((3, 0.5), version="v2", first_day=40)]
     evidence = detect(sums, version="v2")
-    assert evidence.e_value > THRESHOLD
-    assert (evidence.seen, evidence.days) == (90, 3)
+    assert evidence.likelihood_ratio > THRESHOLD
+    assert (evidence.value_count, evidence.days) == (90, 3)
 
 
 def test_the_baseline_follows_slow_changes() -> None:
     """A seasonal change of .2 in a year raises no alarm; a sudden fall by .2 does."""
     seasonal = [make_days((1, 0.8 - 0.2 * day / 365), first_day=day)[0] for day in range(365)]
-    assert max(detect(seasonal[:day]).e_value for day in range(20, 365, 5)) < THRESHOLD
-    assert detect(make_days((100, 0.8), (10, 0.6))).e_value > THRESHOLD
+    assert max(detect(seasonal[:day]).likelihood_ratio for day in range(20, 365, 5)) < THRESHOLD
+    assert detect(make_days((100, 0.8), (10, 0.6))).likelihood_ratio > THRESHOLD
 
 
 @given(
@@ -145,7 +144,7 @@ def test_evidence_is_the_same_after_storing_and_reading_it(
         for day, (count, mean, name) in enumerate(series)
     ]
     evidence = detect(sums)
-    assert evidence.e_value >= 0.0
+    assert evidence.likelihood_ratio >= 0.0
     assert StreamEvidence.from_json(evidence.to_json()) == evidence
     assert StreamEvidence.from_json('{"floor": {}, "detector": {}, "baseline": null}') is None
 
@@ -284,9 +283,9 @@ def test_the_detector_agrees_with_an_implementation_with_loops(seed: int) -> Non
         sums, author="mara", stream="thumbs", version=version, min_values=fewest
     )
     e_value, first_days = compute_e_by_loops(sums, version, fewest)
-    assert evidence.e_value == pytest.approx(e_value, rel=1e-6)
+    assert evidence.likelihood_ratio == pytest.approx(e_value, rel=1e-6)
     if e_value:
-        assert evidence.before in first_days
+        assert evidence.start_day in first_days
 
 
 def test_the_threshold_grows_with_the_fleet() -> None:

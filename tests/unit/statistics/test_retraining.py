@@ -46,9 +46,9 @@ def decide_with(**changes: object) -> RetrainingDecision:
 
 
 def test_a_tick_without_an_alarm_reports_its_numbers() -> None:
-    arming = StreamEvidence("mara", "thumbs", "v3", seen=37, days=14)
+    arming = StreamEvidence("mara", "thumbs", "v3", value_count=37, days=14)
     armed = StreamEvidence(
-        "mara", "judge:rule@1", "v3", seen=812, held_to={"fact": 0.7}, e_value=12.3
+        "mara", "judge:rule@1", "v3", value_count=812, floors={"fact": 0.7}, likelihood_ratio=12.3
     )
     lines = [
         describe_progress(evidence, required_values=500, per_day=1.09, threshold=1e5)

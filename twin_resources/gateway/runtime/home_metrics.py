@@ -126,7 +126,7 @@ class HomeMetrics(Collector):
             "twin_quality_evidence",
             "Evidence (e-value) that the scores have dropped.",
             labels,
-            [(key, stream.e_value) for key, stream in streams],
+            [(key, stream.likelihood_ratio) for key, stream in streams],
         )
         yield _gauge(
             "twin_quality_floor",
@@ -135,7 +135,7 @@ class HomeMetrics(Collector):
             [
                 ((*key, prompt_class or "all"), bound)
                 for key, stream in streams
-                for prompt_class, bound in stream.held_to.items()
+                for prompt_class, bound in stream.floors.items()
             ],
         )
         yield GaugeMetricFamily(

@@ -10,7 +10,7 @@ therefore responds to each fall only once, even if other data is lost.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.quality.ledger.scores import NOT_MAPPED
-from twin_resources.statistics.detector import Alarm, StreamEvidence
+from twin_resources.statistics.detector import Alarm, StreamEvidence, from_stored, to_stored
 from twin_resources.statistics.retraining import INCIDENT_WINDOW_S, RetrainingDecision
 from twin_resources.statistics.retraining_limits import DAY_S
 from twin_resources.storage.state.state_tables import alarms
@@ -84,15 +84,15 @@ def record_alarm(
         *key,
         number=int(newest_number or 0) + 1,
         sequence=evidence.last,
-        e_value=evidence.e_value,
+        likelihood_ratio=evidence.likelihood_ratio,
         threshold=threshold,
-        bets=evidence.values,
+        values_since_fall=evidence.recent_count,
         since=evidence.since,
     )
     connection.execute(
         sa.insert(alarms).values(
             **{name: getattr(alarm, name) for name in ALARM_KEY_COLUMNS},
-            evidence=asdict(alarm),
+            evidence=to_stored(alarm),
             raised_at=at,
             status="open",
             **dict.fromkeys(DECISION_COLUMNS, ""),
@@ -242,4 +242,6 @@ def close_open_alarms(connection: sa.Connection, author: str, *, message: str, a
 
 def _record_from_row(row: sa.RowMapping) -> AlarmRecord:
     values = {name: row[name] for name in ("raised_at", *DECISION_COLUMNS)}
-    return AlarmRecord(Alarm(**row["evidence"]), is_open=row["status"] == "open", **values)
+    return AlarmRecord(
+        Alarm(**from_stored(row["evidence"])), is_open=row["status"] == "open", **values
+    )

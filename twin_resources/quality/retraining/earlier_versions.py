@@ -36,9 +36,9 @@ def roll_back_if_better(
     """
     fallen_classes = {fall.prompt_class for fall in falls}
     baseline_by_version: dict[int, float] = {
-        version: min(evidence.held_to[prompt_class] for prompt_class in fallen_classes)
+        version: min(evidence.floors[prompt_class] for prompt_class in fallen_classes)
         for version, evidence in _compare_with_earlier(registry, alarm, rules).items()
-        if evidence.e_value >= alarm.threshold
+        if evidence.likelihood_ratio >= alarm.threshold
         and fallen_classes <= {fall.prompt_class for fall in evidence.falls}
     }
     best_version = max(

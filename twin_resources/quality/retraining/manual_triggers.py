@@ -13,7 +13,7 @@ from functools import partial
 
 from twin_resources.quality.retraining import retrainings, score_watch, training_launches
 from twin_resources.quality.retraining.retrainings import RetrainingRequest
-from twin_resources.quality.retraining.training_launches import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.training_launches import TickResult, TickServices
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.retraining_limits import (
     PRIORITY,
@@ -36,11 +36,11 @@ def request_retraining(state: State, author: str, *, asked_by: str, reason: str,
         )
 
 
-def run_request_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
+def run_request_tick(services: TickServices, *, now: datetime) -> TickResult:
     """Start requested retrainings. One retraining fulfills all requests of an author."""
     now_s = now.timestamp()
-    tick = LoopTick(notes=training_launches.settle_finished(loop, now=now_s))
-    with loop.state.read_transaction() as connection:
+    tick = TickResult(notes=training_launches.settle_finished(services, now=now_s))
+    with services.state.read_transaction() as connection:
         requests_by_author = retrainings.open_requests(connection)
     for author, requests in requests_by_author.items():
         top_request = max(requests, key=lambda request: PRIORITY[request.cause])
@@ -50,36 +50,36 @@ def run_request_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
             f"{top_request.cause} waits", partial(tick.messages.__setitem__, author)
         ):
             tick.messages[author] = _begin_if_allowed(
-                loop, author, top_request.cause, key, tags, now_s, requests
+                services, author, top_request.cause, key, tags, now_s, requests
             )
-    return training_launches.add_launches(loop, REQUEST_CAUSES, tick, now=now_s)
+    return training_launches.add_launches(services, REQUEST_CAUSES, tick, now=now_s)
 
 
-def run_growth_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
+def run_growth_tick(services: TickServices, *, now: datetime) -> TickResult:
     """Start a retraining for each author with enough posts or pairs since the last training."""
     now_s = now.timestamp()
-    tick = LoopTick(notes=training_launches.settle_finished(loop, now=now_s))
-    with loop.state.read_transaction() as connection:
+    tick = TickResult(notes=training_launches.settle_finished(services, now=now_s))
+    with services.state.read_transaction() as connection:
         stable = score_watch.stable_versions(connection)
     for author, version in stable.items():
         set_message = partial(tick.messages.__setitem__, author)
         with isolate_failure("no retraining for new material", set_message):
-            if message := _start_for_growth(loop, author, version, now_s):
+            if message := _start_for_growth(services, author, version, now_s):
                 tick.messages[author] = message
-    return training_launches.add_launches(loop, GROWTH_CAUSES, tick, now=now_s)
+    return training_launches.add_launches(services, GROWTH_CAUSES, tick, now=now_s)
 
 
 def _start_for_growth(
-    loop: RetrainingLoop, author: str, version: ModelVersion, now_s: float
+    services: TickServices, author: str, version: ModelVersion, now_s: float
 ) -> str:
     """Start a retraining if there is enough new material, and describe that material.
 
     Return an empty string if automatic runs are off.
     """
-    limits = loop.limits(author)
+    limits = services.limits(author)
     if not limits.automatic:
         return ""
-    new_material = loop.inputs.measure_growth(version)
+    new_material = services.inputs.measure_growth(version)
     cause = find_growth_cause(new_material.new_posts, new_material.new_pairs, limits)
     message = (
         f"{new_material.new_posts}/{limits.new_posts} new posts, "
@@ -87,18 +87,18 @@ def _start_for_growth(
     )
     if cause is None:
         return message
-    dataset = loop.inputs.read_current(author).dataset
+    dataset = services.inputs.read_current(author).dataset
     # The same material starts only one run, because the gate would refuse the same inputs again.
     key = f"{cause}:{author}:{score_watch.version_name(version)}:{dataset}"
     tags = {
         "twin/new_posts": str(new_material.new_posts),
         "twin/new_pairs": str(new_material.new_pairs),
     }
-    return f"{message}; {_begin_if_allowed(loop, author, cause, key, tags, now_s)}"
+    return f"{message}; {_begin_if_allowed(services, author, cause, key, tags, now_s)}"
 
 
 def _begin_if_allowed(
-    loop: RetrainingLoop,
+    services: TickServices,
     author: str,
     cause: Cause,
     run_key: str,
@@ -107,12 +107,12 @@ def _begin_if_allowed(
     requests: Sequence[RetrainingRequest] = (),
 ) -> str:
     """Start a retraining unless a limit blocks it, and describe the result."""
-    training_usage = training_launches.training_usage(loop, author, now=now_s)
-    blocking_limit = find_blocking_limit(cause, training_usage, loop.limits(author), now=now_s)
-    fingerprint = loop.inputs.read_current(author)
+    training_usage = training_launches.training_usage(services, author, now=now_s)
+    blocking_limit = find_blocking_limit(cause, training_usage, services.limits(author), now=now_s)
+    fingerprint = services.inputs.read_current(author)
     if blocking_limit:
         return f"{cause} waits: {blocking_limit}"
-    with loop.state.transaction() as connection:
+    with services.state.transaction() as connection:
         is_started = retrainings.add_retraining(
             connection,
             run_key=run_key,

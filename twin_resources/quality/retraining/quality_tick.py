@@ -2,7 +2,7 @@
 
 Scope: the order of these steps, and storing each decision with its consequences.
 Out of scope: the decision (`statistics/retraining.py`), dagster (`twin_sensors`).
-Method: deploy/docs/architecture.md, The loop.
+Method: deploy/docs/loop-explained.md.
 
 Every step can be repeated. If the process dies between two steps, the next tick continues. If
 reading the trace store fails, the tick decides nothing, but it still launches earlier decisions.
@@ -29,7 +29,7 @@ from twin_resources.quality.retraining import (
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.earlier_versions import roll_back_if_better
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS
-from twin_resources.quality.retraining.training_launches import LoopTick, RetrainingLoop
+from twin_resources.quality.retraining.training_launches import TickResult, TickServices
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.retraining import (
@@ -52,30 +52,30 @@ TICK_SECONDS = 45.0
 RECENT_RELEASE_DAYS = 30.0
 
 
-def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
+def run_tick(services: TickServices, *, now: datetime) -> TickResult:
     """Run one tick. Work that exceeds its time is left for the next tick, with a note."""
-    now_s, deadline = now.timestamp(), loop.clock() + TICK_SECONDS
-    report = loop.ledger.sync(now)
+    now_s, deadline = now.timestamp(), services.clock() + TICK_SECONDS
+    report = services.ledger.sync(now)
     sync_message = f"{report.problem}: nothing decided" if report.problem else report.message
-    tick = LoopTick(notes=[sync_message, *training_launches.settle_finished(loop, now=now_s)])
+    tick = TickResult(notes=[sync_message, *training_launches.settle_finished(services, now=now_s)])
     if not report.problem:
-        processor = _TickProcessor(loop, tick, now_s, deadline)
+        processor = _TickProcessor(services, tick, now_s, deadline)
         processor.check_all_new_days()
         processor.decide_all()
-    return training_launches.add_launches(loop, ("quality",), tick, now=now_s)
+    return training_launches.add_launches(services, ("quality",), tick, now=now_s)
 
 
 @dataclass
 class _TickProcessor:
     """Checks new days and decides on alarms for every author with a stable version."""
 
-    loop: RetrainingLoop
-    tick: LoopTick
+    services: TickServices
+    tick: TickResult
     now_s: float
     deadline: float
 
     def __post_init__(self) -> None:
-        with self.loop.state.read_transaction() as connection:
+        with self.services.state.read_transaction() as connection:
             self.stable = score_watch.stable_versions(connection)
 
     def check_all_new_days(self) -> None:
@@ -87,7 +87,7 @@ class _TickProcessor:
         for author in self._until_deadline([*self.stable], "new values"):
             with isolate_failure(author, self.tick.notes.append):
                 days, has_more = score_watch.check_new_days(
-                    self.loop.state, self.stable[author], self.loop.rules, now=self.now_s
+                    self.services.state, self.stable[author], self.services.rules, now=self.now_s
                 )
                 if has_more:
                     self.tick.notes.append(f"{author}: {days:,} days checked; more are waiting")
@@ -95,7 +95,7 @@ class _TickProcessor:
     def _until_deadline(self, authors: Sequence[str], work: str) -> Iterator[str]:
         """Yield authors while there is time, and add a note with the number of the others."""
         for index, author in enumerate(authors):
-            if self.loop.clock() >= self.deadline:
+            if self.services.clock() >= self.deadline:
                 self.tick.notes.append(
                     f"no time left: {work} of {len(authors) - index} authors wait for the next tick"
                 )
@@ -104,7 +104,7 @@ class _TickProcessor:
 
     def decide_all(self) -> None:
         """Decide on the open alarms, and report every author's progress."""
-        with self.loop.state.read_transaction() as connection:
+        with self.services.state.read_transaction() as connection:
             evidence_by_author = score_watch.current_evidence(connection)
             alarms = alarm_records.oldest_open_alarms(connection)
             armed_streams = score_watch.count_armed_streams(connection)
@@ -132,10 +132,10 @@ class _TickProcessor:
         self, author: str, stream_evidence: list[StreamEvidence], armed_stream_count: int
     ) -> str:
         """Describe the streams of an author without an alarm."""
-        rules, lines = self.loop.rules, list[str]()
+        rules, lines = self.services.rules, list[str]()
         threshold = rules.threshold(armed_stream_count)
         today = int(self.now_s * 1000) // DAY_MS
-        with self.loop.state.read_transaction() as connection:
+        with self.services.state.read_transaction() as connection:
             for watch in stream_evidence:
                 rate = None
                 if not watch.is_armed:
@@ -158,7 +158,7 @@ class _TickProcessor:
     ) -> None:
         """Decide on an open alarm and store the decision."""
         author, alarm = stable.author, record.alarm
-        with self.loop.state.read_transaction() as connection:
+        with self.services.state.read_transaction() as connection:
             alarmed_authors = alarm_records.find_alarmed_authors(connection, at=record.raised_at)
             # A judge has no readers who could confirm its scores.
             readers = (
@@ -167,13 +167,13 @@ class _TickProcessor:
                 else daily_aggregates.sum_by_reader(connection, alarm)
             )
         key = alarm.stream, alarm.version
-        current_inputs = self.loop.inputs.read_current(author)
+        current_inputs = self.services.inputs.read_current(author)
         context = AlarmContext(
             version=score_watch.version_name(stable),
             alarm=alarm,
             training_fingerprint=current_inputs,
-            usage=training_launches.training_usage(self.loop, author, now=self.now_s),
-            limits=self.loop.limits(author),
+            usage=training_launches.training_usage(self.services, author, now=self.now_s),
+            limits=self.services.limits(author),
             now=self.now_s,
             alarmed_authors=len(alarmed_authors),
             armed_authors=armed_authors,
@@ -195,14 +195,14 @@ class _TickProcessor:
 
         Return an empty string if there is no such run.
         """
-        for version in reversed(self.loop.registry.versions(author)):
+        for version in reversed(self.services.registry.versions(author)):
             if (
                 not version.is_answer_model
-                and self.loop.inputs.read_for_version(version) == fingerprint
+                and self.services.inputs.read_for_version(version) == fingerprint
             ):
                 name = score_watch.version_name(version)
                 return f"{name}, {version.state.replace('_', ' ')}, was trained on it"
-        with self.loop.state.read_transaction() as connection:
+        with self.services.state.read_transaction() as connection:
             return retrainings.describe_earlier_training(connection, author, fingerprint)
 
     def _store(
@@ -221,13 +221,13 @@ class _TickProcessor:
         # If runs do not start automatically, a person decides whether to roll back.
         if context.limits.automatic and (is_recent_release or decision.kind == "nothing_to_learn"):
             earlier_version = roll_back_if_better(
-                self.loop.registry, alarm, context.falls, self.loop.rules
+                self.services.registry, alarm, context.falls, self.services.rules
             )
             if earlier_version:
                 decision = replace_with_rollback(decision, version=earlier_version)
         rollback_version = self._find_rollback_version(author)
         try:
-            with self.loop.state.transaction() as connection:
+            with self.services.state.transaction() as connection:
                 if not alarm_records.store_decision(connection, alarm, decision, at=self.now_s):
                     return
                 if decision.kind == "train" and not retrainings.add_retraining(
@@ -260,7 +260,7 @@ class _TickProcessor:
     def _is_recently_released(self, author: str) -> bool:
         """Return whether the stable version was released in the last `RECENT_RELEASE_DAYS`."""
         stable = self.stable[author].version
-        for move in reversed(self.loop.registry.moves(author)):
+        for move in reversed(self.services.registry.moves(author)):
             if move.version == stable and move.to_state == "stable":
                 moved_at = datetime.fromisoformat(move.moved_at).timestamp()
                 return self.now_s - moved_at <= RECENT_RELEASE_DAYS * DAY_S
@@ -268,7 +268,7 @@ class _TickProcessor:
 
     def _find_rollback_version(self, author: str) -> str:
         """Return the version that a person may roll back to, or an empty string."""
-        for version in reversed(self.loop.registry.versions(author)):
+        for version in reversed(self.services.registry.versions(author)):
             if version.state == "retired" and not version.tainted:
                 return score_watch.version_name(version)
         return ""

@@ -92,7 +92,7 @@ def check_new_days(
                 checked_days += 1
                 evidence = days.evidence(until=day_end)
                 threshold = rules.threshold(count_armed_streams(connection, exclude=evidence) + 1)
-                if evidence.e_value >= threshold and not days.has_open_alarm:
+                if evidence.likelihood_ratio >= threshold and not days.has_open_alarm:
                     alarm_records.record_alarm(connection, evidence, threshold=threshold, at=now)
                     next_position = min(next_position, day_end)
                     break

@@ -48,7 +48,7 @@ LaunchSelector = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequ
 
 
 @dataclass(frozen=True)
-class RetrainingLoop:
+class TickServices:
     """The dependencies of a tick.
 
     Attributes:
@@ -69,7 +69,7 @@ class RetrainingLoop:
 
 
 @dataclass
-class LoopTick:
+class TickResult:
     """The result of one tick.
 
     Attributes:
@@ -85,13 +85,13 @@ class LoopTick:
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
 
-def settle_finished(loop: RetrainingLoop, *, now: float) -> list[str]:
+def settle_finished(services: TickServices, *, now: float) -> list[str]:
     """Store the outcome of each retraining whose run has ended, or prepare its next attempt.
 
     Returns:
         A line for each retraining that ended or could not be settled yet.
     """
-    with loop.state.transaction() as connection:
+    with services.state.transaction() as connection:
         retrainings.clamp_future_end_times(connection, now=now)
         unfinished_retrainings = retrainings.unfinished_retrainings(connection)
     messages: list[str] = []
@@ -99,18 +99,18 @@ def settle_finished(loop: RetrainingLoop, *, now: float) -> list[str]:
         with isolate_failure(
             f"{retraining.author}: its retraining will be settled later", messages.append
         ):
-            messages += _settle_retraining(loop, retraining, now=now)
+            messages += _settle_retraining(services, retraining, now=now)
     return messages
 
 
-def _settle_retraining(loop: RetrainingLoop, retraining: Retraining, *, now: float) -> list[str]:
+def _settle_retraining(services: TickServices, retraining: Retraining, *, now: float) -> list[str]:
     """Settle one retraining from the state of its run.
 
     Raises:
         TwinError: the training inputs cannot be read.
     """
-    state, registry, verdict = loop.state, loop.registry, None
-    attempt_runs = _attempt_runs(loop.runs, retraining)
+    state, registry, verdict = services.state, services.registry, None
+    attempt_runs = _attempt_runs(services.runs, retraining)
     if attempt_runs:
         run_id = attempt_runs[0].run_id
         if run_id != retraining.run_id:
@@ -141,16 +141,16 @@ def _settle_retraining(loop: RetrainingLoop, retraining: Retraining, *, now: flo
         return [f"{retraining.author}: the record of run {retraining.run_id} is gone"]
     outcome = "refused" if is_refused and step != "canceled" else step
     version = _find_run_version(registry, retraining, attempt_runs[0], verdict)
-    fingerprint = loop.inputs.read_for_version(version) if version is not None else None
+    fingerprint = services.inputs.read_for_version(version) if version is not None else None
     # Even without a version, the run has updated the dataset.
-    fingerprint = fingerprint or loop.inputs.read_current(retraining.author)
+    fingerprint = fingerprint or services.inputs.read_current(retraining.author)
     _store_outcome(state, retraining, outcome, fingerprint, now, version)
     return [f"{retraining.author}: retraining {retraining.run_id[:8]} has ended: {outcome}"]
 
 
 def add_launches(
-    loop: RetrainingLoop, causes: Collection[Cause], tick: LoopTick, *, now: float
-) -> LoopTick:
+    services: TickServices, causes: Collection[Cause], tick: TickResult, *, now: float
+) -> TickResult:
     """Claim the runs to start now, add them to the tick, and return the tick.
 
     A run that cannot start is not claimed, and the next call finds it again.
@@ -158,22 +158,22 @@ def add_launches(
     Args:
         causes: the causes that the calling sensor handles; run keys are unique within a sensor.
     """
-    with loop.state.read_transaction() as connection:
+    with services.state.read_transaction() as connection:
         unfinished_retrainings = retrainings.unfinished_retrainings(connection)
     retraining_by_key: dict[str, Retraining] = {}
     for retraining in unfinished_retrainings:
-        if retraining.cause not in causes or retraining.author in loop.runs.in_flight_run_ids():
+        if retraining.cause not in causes or retraining.author in services.runs.in_flight_run_ids():
             continue  # the run in flight was started by hand or is not settled yet
         step = decide_step(
-            _attempt_runs(loop.runs, retraining), now=now, was_seen=retraining.run_id != ""
+            _attempt_runs(services.runs, retraining), now=now, was_seen=retraining.run_id != ""
         )
         if step == "launch":
             retraining_by_key[retraining.launch.run_key] = retraining
-    ready_launches, blocked_messages = loop.select_startable(
+    ready_launches, blocked_messages = services.select_startable(
         [retraining.launch for retraining in retraining_by_key.values()]
     )
     for launch in ready_launches:
-        with loop.state.transaction() as connection:
+        with services.state.transaction() as connection:
             if retrainings.claim_launch(connection, retraining_by_key[launch.run_key], now=now):
                 tick.launches += (launch,)
     tick.notes += blocked_messages
@@ -248,16 +248,16 @@ def _to_timestamp(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def training_usage(loop: RetrainingLoop, author: str, *, now: float) -> TrainingUsage:
+def training_usage(services: TickServices, author: str, *, now: float) -> TrainingUsage:
     """Return an author's usage, including the run that is in flight or about to start."""
-    with loop.state.read_transaction() as connection:
+    with services.state.read_transaction() as connection:
         unfinished_retrainings = retrainings.unfinished_retrainings(connection)
         count, ended_at = retrainings.count_unreleased_trainings(connection, author)
-    run_id = loop.runs.in_flight_run_ids().get(author, "")
+    run_id = services.runs.in_flight_run_ids().get(author, "")
     for retraining in unfinished_retrainings:
         if retraining.author == author:  # at most one
             run_id = run_id or retraining.run_id or retraining.launch.run_key
-    past_runs = loop.runs.runs_of_author(author, since=now - LOOK_BACK_DAYS * DAY_S)
+    past_runs = services.runs.runs_of_author(author, since=now - LOOK_BACK_DAYS * DAY_S)
     recent_runs = [run for run in past_runs if run.created >= now - BUDGET_DAYS * DAY_S]
     durations = [(run.ended or now) - run.started for run in recent_runs if run.started is not None]
     return TrainingUsage(

@@ -236,9 +236,9 @@ class _Demo:
                 return
             time.sleep(1.0)
         first_alarm = alarms[0]
-        self.receipt.e_value = first_alarm.alarm.e_value
+        self.receipt.e_value = first_alarm.alarm.likelihood_ratio
         self.receipt.threshold = first_alarm.alarm.threshold
-        self.receipt.values_to_alarm = first_alarm.alarm.bets
+        self.receipt.values_to_alarm = first_alarm.alarm.values_since_fall
         self.display.log(f"the sensor: {first_alarm.message or 'an alarm'}")
 
     def _follow_retraining(self) -> None:
