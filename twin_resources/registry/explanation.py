@@ -19,6 +19,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
+    from twin_resources.registry.registry import Registry
     from twin_resources.storage.tables.tables import Tables
 
 
@@ -66,6 +67,7 @@ def explain_answer(settings: Settings, langfuse_trace: Mapping[str, Any]) -> Exp
     Raises:
         TwinError: the trace was not written by a gateway of this project.
     """
+    from twin_resources.registry.registry import Registry
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
@@ -82,10 +84,13 @@ def explain_answer(settings: Settings, langfuse_trace: Mapping[str, Any]) -> Exp
         )
     generations = [row for row in langfuse_trace["observations"] if row.get("type") == "GENERATION"]
     generation: Mapping[str, Any] = generations[0] if generations else {}
+    state = State.open(settings.state_address)
     model, manifest = _load_version_and_manifest(
-        settings, metadata.get("twin.checkpoint", ""), metadata["twin.author"]
+        Registry(state, policy_path=settings.policy_path),
+        metadata.get("twin.checkpoint", ""),
+        metadata["twin.author"],
     )
-    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+    tables = Tables(settings.tables_base, state=state)
     chunk_ids = [chunk for chunk in metadata.get("twin.chunks", "").split(",") if chunk]
     return Explanation(
         trace_id=str(langfuse_trace["id"]),
@@ -146,21 +151,14 @@ def load_passages(
 
 
 def _load_version_and_manifest(
-    settings: Settings, checkpoint: str, author: str
+    registry: Registry, checkpoint: str, author: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    from twin_resources.registry.registry import Registry
-    from twin_resources.storage.state.state import State
-
-    if not checkpoint:
-        return {}, {}
-    registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
-    version = registry.find_by_checkpoint(checkpoint, author=author)
+    version = registry.find_by_checkpoint(checkpoint, author=author) if checkpoint else None
     if version is None:
         return {}, {}
     path = Path(version.folder) / "manifest.json"
-    if not path.is_file():
-        return asdict(version), {}
-    return asdict(version), json.loads(path.read_text(encoding="utf-8"))
+    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return asdict(version), manifest
 
 
 def _read_rows_by_key(

@@ -114,9 +114,9 @@ class StreamEvidence:
     Attributes:
         value_count, days: the number of this version's values, and of the days with values.
         baseline_count: the number of values in B of the split with the most evidence, including
-            those of other versions; 0 while arming.
-        floors: prompt class → the mean of B minus the tolerance; empty while arming.
-        likelihood_ratio: E; 0 while arming.
+            those of other versions; 0 during warm-up.
+        floors: prompt class → the mean of B minus the tolerance; empty during warm-up.
+        likelihood_ratio: E; 0 during warm-up.
         since, last: the sequence numbers of the first and last value of A.
         recent_count: the number of values in A.
         falls: the classes that fell, largest fall first.

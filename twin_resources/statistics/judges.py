@@ -18,9 +18,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.bets import INITIAL_LOG_WEALTH, log_mean_wealth, update_log_wealth
 from twin_resources.statistics.bounds import OutOfRangeError, betting_lower_bound
+from twin_resources.statistics.promotion import NON_INFERIORITY_MARGIN
 
 PROBE_SHARE = 0.05
 DELTA = 0.05
@@ -49,7 +49,7 @@ def certify(
     claim: str,
     differences: Mapping[str, Sequence[float]],
     *,
-    margin: float = MARGIN,
+    margin: float = NON_INFERIORITY_MARGIN,
 ) -> JudgeCertificate:
     """Return the certificate of a judge for one claim.
 
@@ -98,7 +98,7 @@ def probe_count(batch_size: int) -> int:
 
 
 def has_lost_certificate(
-    differences: Sequence[float], *, margin: float = MARGIN, alpha: float = DELTA
+    differences: Sequence[float], *, margin: float = NON_INFERIORITY_MARGIN, alpha: float = DELTA
 ) -> bool:
     """Return whether the probes since the certificate show that the judge has become unreliable.
 

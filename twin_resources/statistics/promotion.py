@@ -48,7 +48,6 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, Literal
 
-from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.bets import (
     FRACTIONS,
     INITIAL_LOG_WEALTH,
@@ -59,6 +58,7 @@ from twin_resources.statistics.bets import (
 from twin_resources.statistics.bounds import OutOfRangeError
 
 ALPHA = 0.05
+NON_INFERIORITY_MARGIN = 0.1  # ε: the maximum by which a candidate may be worse
 MEAN_OF_CLAIMS = "mean of the claims"
 """The name of the only bet D against an incumbent that passed no gate."""
 MAX_STANDARD_ERROR = 0.0125
@@ -164,7 +164,7 @@ def start_test(
     claims: tuple[str, ...],
     vetoes: tuple[str, ...] = (),
     is_incumbent_ungated: bool = False,
-    margin: float = MARGIN,
+    margin: float = NON_INFERIORITY_MARGIN,
     alpha: float = ALPHA,
 ) -> PairEvidence:
     """Return the state before the first pair.
@@ -299,7 +299,11 @@ def estimate_trial_pairs(evidence: PairEvidence) -> float:
 
 
 def expected_pairs(
-    spread: float, *, margin: float = MARGIN, alpha: float = ALPHA, better_by: float | None = None
+    spread: float,
+    *,
+    margin: float = NON_INFERIORITY_MARGIN,
+    alpha: float = ALPHA,
+    better_by: float | None = None,
 ) -> float:
     """Estimate how many pairs a candidate of mean difference `better_by` needs to win U.
 
@@ -311,10 +315,11 @@ def expected_pairs(
     Args:
         spread: the standard deviation s of d.
         better_by: the mean of d; the result is infinite at −ε and below. None means 0, an equal
-            candidate. If ε is 0, None means `MARGIN`, because an equal candidate then never wins.
+            candidate. If ε is 0, None means `NON_INFERIORITY_MARGIN`, because an equal candidate
+            then never wins.
     """
     if better_by is None:
-        better_by = 0.0 if margin > 0.0 else MARGIN
+        better_by = 0.0 if margin > 0.0 else NON_INFERIORITY_MARGIN
     mean = (margin + better_by) / 2.0  # μ, the mean of z − m
     if mean <= 0.0:
         return math.inf

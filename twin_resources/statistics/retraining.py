@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from twin_resources.statistics.arming import describe_arming
 from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence
 from twin_resources.statistics.retraining_limits import (
     DAY_S,
@@ -27,6 +26,7 @@ from twin_resources.statistics.retraining_limits import (
     find_blocking_limit,
     format_date,
 )
+from twin_resources.statistics.warm_up import describe_warm_up
 
 DecisionKind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
 
@@ -210,7 +210,7 @@ def describe_progress(
         threshold: C·N.
     """
     if not evidence.is_armed:
-        message = describe_arming(
+        message = describe_warm_up(
             evidence.value_count, required_values, per_day=per_day, days=evidence.days
         )
         return f"{evidence.stream}: {message}"

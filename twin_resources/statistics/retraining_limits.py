@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from twin_resources.statistics.arming import format_duration
+from twin_resources.statistics.warm_up import format_days
 
 Cause = Literal["forget", "by_hand", "quality", "new_posts", "new_pairs"]
 # `dagster/priority` in the training pool: obligations first, then requests, then other causes.
@@ -89,7 +89,7 @@ def find_blocking_limit(
     if usage.last_started is not None:
         waited_days = max(0.0, now - usage.last_started) / DAY_S
         if waited_days < limits.cooldown_days:
-            return f"cooldown, {format_duration(limits.cooldown_days - waited_days)} left"
+            return f"cooldown, {format_days(limits.cooldown_days - waited_days)} left"
     if limits.runs_a_month is not None and usage.runs >= limits.runs_a_month:
         return f"budget reached: {usage.runs} of {limits.runs_a_month} runs in 30 days"
     if cause == "quality" and now < (wait_end := next_alarm_training_at(usage)):

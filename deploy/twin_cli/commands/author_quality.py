@@ -24,8 +24,8 @@ from twin_resources.quality.retraining import (
 from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
 from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_from_settings
 from twin_resources.settings import Settings
-from twin_resources.statistics.arming import describe_arming
 from twin_resources.statistics.detector import StreamEvidence
+from twin_resources.statistics.warm_up import describe_warm_up
 from twin_resources.storage.state.state import State
 
 
@@ -89,7 +89,7 @@ def format_evidence(
     details = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
     if not watch.is_armed:
         details.append(
-            describe_arming(watch.value_count, rules.min_values, per_day=rate, days=watch.days)
+            describe_warm_up(watch.value_count, rules.min_values, per_day=rate, days=watch.days)
         )
         return f"{watch.stream}: {'; '.join(details)}"
     threshold = rules.threshold(armed_count)

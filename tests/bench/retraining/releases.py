@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from tests.bench.retraining.loop_size import LoopBenchmarkSize
 from tests.bench.rows import Row, bounded_row
-from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
 from twin_resources.statistics.promotion import (
     ALPHA,
+    NON_INFERIORITY_MARGIN,
     PairedDifference,
     PairEvidence,
     add_pair,
@@ -43,10 +43,12 @@ def promotion_rows(size: LoopBenchmarkSize) -> list[Row]:
     incumbent = draw_thumbs(rng, 0.8, shape)
     worse_verdicts = [
         final_verdict(run_trial(differences))
-        for differences in draw_thumbs(rng, 0.8 - MARGIN, shape) - incumbent
+        for differences in draw_thumbs(rng, 0.8 - NON_INFERIORITY_MARGIN, shape) - incumbent
     ]
     # The same trials without the rollback test, which usually ends them first.
-    promoted_at = find_promotion_pair(draw_thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
+    promoted_at = find_promotion_pair(
+        draw_thumbs(rng, 0.8 - NON_INFERIORITY_MARGIN, shape) - incumbent
+    )
     equal_trials = [run_trial(pairs) for pairs in draw_thumbs(rng, 0.8, shape) - incumbent]
     rolled_back = 100.0 * np.mean([trial.verdict == "roll_back" for trial in equal_trials])
     suffix = f"({trial_count:,} trials)"
@@ -87,7 +89,9 @@ def candidate_rows(size: LoopBenchmarkSize) -> list[Row]:
     ]
 
 
-def find_promotion_pair(differences: Differences, *, margin: float = MARGIN) -> NDArray[np.float64]:
+def find_promotion_pair(
+    differences: Differences, *, margin: float = NON_INFERIORITY_MARGIN
+) -> NDArray[np.float64]:
     """Return the number of the pair at which U alone promotes, for each trial; inf if never."""
     null = (1.0 - margin) / 2.0
     z = (1.0 + differences) / 2.0

@@ -21,8 +21,7 @@ from twin_resources.quality.judges.judge_kind import (
     TopicPair,
 )
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
-from twin_resources.quality.judges.panel import assemble_judges, assemble_panel
-from twin_resources.quality.judges.terms import JudgeTerms
+from twin_resources.quality.judges.panel import assemble_panel
 from twin_resources.quality.judges.texts import OtherTexts, bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.storage.tables.tables import Tables
@@ -107,19 +106,6 @@ def test_without_a_deciding_judge_the_reason_is_reported_and_no_trial_starts(
     assert "0 by others" in calibrate_judges(single_author, tables, WORDS).voice_missing_reason
     with pytest.raises(JudgeUnavailableError, match="0 by others"):
         assemble_panel(single_author, dependencies)
-
-
-def test_an_unavailable_general_judge_is_noted(material: JudgeMaterial, tables: Tables) -> None:
-    terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
-    dependencies = JudgeDependencies(tables, embed, "words", "openai/gpt-4o-mini", terms)
-
-    assembled = assemble_judges(material, dependencies)
-
-    assert set(assembled.judges) == {"topic", "voice", "support"}
-    assert set(assembled.missing) == {"general"}
-    assert assemble_panel(material, dependencies).notes[-1] == (
-        "no general judge: paid = false; leave it so"
-    )
 
 
 def test_the_recipe_for_a_judge_adds_a_judge(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.release.releases import pass_the_gate, run_release_round
+from tests.graph.release.releases import register_passed_candidate, run_release_round
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
 
@@ -16,7 +16,7 @@ from twin_resources.storage.state.state import State
 def registry(tmp_path: Path) -> Iterator[Registry]:
     state = State.open(f"sqlite:///{tmp_path / 'state.sqlite'}")
     registry = Registry(state, policy_path=tmp_path / "policy.json")
-    pass_the_gate(registry, "h1")
+    register_passed_candidate(registry, "h1")
     run_release_round(registry)
     yield registry
     state.close()

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tests.model_versions import register_version
 from tests.unit.registry.comparison_claims import make_stable_claims
+from twin_assets.evaluation.gate import GATE_VERSION
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import ModeChoice
@@ -22,19 +23,22 @@ from twin_resources.statistics.promotion import PairedDifference
 from twin_resources.storage.state.state_tables import upsert
 
 AUTHOR = "mara"
-GATE = "gate-1"
 SHADOW = ModeChoice("shadow", "shadow: a test", 60.0, 0.0)
 CANARY = ModeChoice("canary", "canary: a test", 60.0, 3.0)
 BOTH_CLAIMS = ("topic", "voice")
 
 
-def pass_the_gate(registry: Registry, checkpoint: str) -> int:
-    """Register a checkpoint that has passed the gate; return its version."""
-    version = register_version(registry, AUTHOR, checkpoint, folder=f"/checkpoints/{checkpoint}")
+def register_passed_candidate(registry: Registry, checkpoint: str, *, high: float = 0.99) -> None:
+    """Register a candidate that passed the current gate.
+
+    Args:
+        high: the upper end of the interval of its ratio to the stable version, if there is one.
+    """
+    register_version(registry, AUTHOR, checkpoint, folder=f"/checkpoints/{checkpoint}")
     claim = GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24")
-    claims = (claim, *make_stable_claims(registry, AUTHOR))
-    registry.record_verdict(Verdict(AUTHOR, checkpoint, GATE, "passed", claims, "2026-01-01"))
-    return version.version
+    claims = (claim, *make_stable_claims(registry, AUTHOR, high=high))
+    verdict = Verdict(AUTHOR, checkpoint, GATE_VERSION, "passed", claims, "2026-01-01")
+    registry.record_verdict(verdict)
 
 
 def run_release_round(
@@ -45,7 +49,7 @@ def run_release_round(
     replays: Replays | None = None,
 ) -> ReleaseRound:
     """Run one release round, as the asset does."""
-    request = ReleaseRequest(author=AUTHOR, gate_version=GATE, actor="test", now=now)
+    request = ReleaseRequest(author=AUTHOR, gate_version=GATE_VERSION, actor="test", now=now)
     return release(registry, request, choice=choice, replays=replays)
 
 

@@ -6,7 +6,12 @@ import random
 
 import pytest
 
-from tests.graph.release.releases import CANARY, add_votes, pass_the_gate, run_release_round
+from tests.graph.release.releases import (
+    CANARY,
+    add_votes,
+    register_passed_candidate,
+    run_release_round,
+)
 from twin_resources.quality.release import canary_days
 from twin_resources.registry.registry import Registry
 
@@ -35,7 +40,7 @@ def add_canary_votes(
 def canary_registry(registry: Registry) -> Registry:
     """Start the canary of v2, with earlier votes that do not count."""
     add_votes(registry, "v1", [0.0] * 50)
-    pass_the_gate(registry, "h2")
+    register_passed_candidate(registry, "h2")
     result = run_release_round(registry, CANARY)
     assert [move.to_state for move in result.moves] == ["canary"]
     return registry

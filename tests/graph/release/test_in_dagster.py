@@ -9,12 +9,10 @@ import pytest
 
 from tests.graph.release.dagster_home import (
     create_registry,
-    open_tables,
-    register_passed_candidate,
     write_certificates,
     write_shadow_pairs,
 )
-from tests.graph.release.releases import AUTHOR, add_votes
+from tests.graph.release.releases import AUTHOR, add_votes, register_passed_candidate
 from tests.materialization import create_instance, materialize_assets
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.released_model import released_model
@@ -23,6 +21,7 @@ from twin_resources.dagster_resources import RegistryResource, SettingsResource,
 from twin_resources.quality.release import trial
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import PACES, Settings
+from twin_resources.storage.tables.tables import Tables
 from twin_sensors import canary_verdict, rollback_job
 
 RESOURCES = {
@@ -48,11 +47,18 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, Any]:
     return newest_metadata(instance, "released_model", AUTHOR)
 
 
-def prepare_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
-    """Release a first version, and register a second one that has passed the gate."""
+def prepare_trial(registry: Registry, instance: dg.DagsterInstance, home: Settings) -> Tables:
+    """Release a first version, register a second one that has passed the gate, certify the judges.
+
+    Returns:
+        The author's tables.
+    """
     register_passed_candidate(registry, "h1")
     materialize(instance)
     register_passed_candidate(registry, "h2")
+    tables = Tables(home.tables_base, state=registry.state)
+    write_certificates(tables)
+    return tables
 
 
 def run_tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
@@ -80,9 +86,7 @@ def report_prompts_used_up(instance: dg.DagsterInstance, trial_id: str) -> None:
 def test_shadow_pairs_promote_a_shadow(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    prepare_trial(registry, instance)
-    tables = open_tables(registry, home)
-    write_certificates(tables)
+    tables = prepare_trial(registry, instance, home)
     trial_id = write_shadow_pairs(registry, tables, [0.05, -0.05] * 60)
     assert materialize(instance)["stable"] == "v1", "promoted before the last prompt"
     report_prompts_used_up(instance, trial_id)
@@ -104,8 +108,7 @@ def test_shadow_pairs_promote_a_shadow(
 def test_a_certificate_of_another_revision_does_not_count(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    prepare_trial(registry, instance)
-    tables = open_tables(registry, home)
+    tables = prepare_trial(registry, instance, home)
     write_certificates(tables, revision="2")
     write_shadow_pairs(registry, tables, [0.4] * 60)
     metadata = materialize(instance)
@@ -116,9 +119,7 @@ def test_a_certificate_of_another_revision_does_not_count(
 def test_a_shadow_is_parked_when_all_prompts_are_used(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    prepare_trial(registry, instance)
-    tables = open_tables(registry, home)
-    write_certificates(tables)
+    tables = prepare_trial(registry, instance, home)
     trial_id = write_shadow_pairs(registry, tables, [0.0] * 12)
     materialize(instance)
     assert registry.get(AUTHOR, 2).state == "shadow"
@@ -164,13 +165,13 @@ def test_auto_mode_without_a_trial_parks_a_possibly_worse_version(
     assert registry.get(AUTHOR, 2).state == "stable"
 
 
-def test_auto_mode_starts_a_trial_with_judges_and_prompts(
+def test_auto_mode_without_recorded_prompts_is_the_gate(
     instance: dg.DagsterInstance, home: Settings
 ) -> None:
     registry = create_registry(home, release_mode="auto")
     register_passed_candidate(registry, "h1")
     materialize(instance)
-    write_certificates(open_tables(registry, home))
+    write_certificates(Tables(home.tables_base, state=registry.state))
     register_passed_candidate(registry, "h2")
     metadata = materialize(instance)
     assert metadata["release_mode"] == "gate"
@@ -179,7 +180,7 @@ def test_auto_mode_starts_a_trial_with_judges_and_prompts(
 
 def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Settings) -> None:
     registry = create_registry(home, release_mode="canary")
-    prepare_trial(registry, instance)
+    prepare_trial(registry, instance, home)
     materialize(instance)
     assert registry.get(AUTHOR, 2).state == "canary"
     first = run_tick(instance)
@@ -208,26 +209,20 @@ def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Se
     assert [move.actor for move in registry.moves(AUTHOR)][-1] == "canary_verdict"
 
 
-def test_the_sensor_reports_the_circuit_breaker(
-    instance: dg.DagsterInstance, home: Settings
+@pytest.mark.parametrize("reporter", ["sensor", "asset"])
+def test_a_rollback_by_the_circuit_breaker_is_reported_once(
+    instance: dg.DagsterInstance, home: Settings, reporter: str
 ) -> None:
     registry = create_registry(home, release_mode="canary")
-    prepare_trial(registry, instance)
+    prepare_trial(registry, instance, home)
     materialize(instance)
     registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
-    (event,) = run_tick(instance).asset_events
-    assert "by gateway (errors: 5 of its 5 requests)" in str(event.description)
-    assert run_tick(instance).asset_events == []
-
-
-def test_the_asset_reports_moves_made_elsewhere(
-    instance: dg.DagsterInstance, home: Settings
-) -> None:
-    registry = create_registry(home, release_mode="canary")
-    prepare_trial(registry, instance)
-    materialize(instance)
-    registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
-    assert "by gateway (errors: 5 of its 5 requests)" in materialize(instance)["moved"]
+    if reporter == "sensor":
+        (event,) = run_tick(instance).asset_events
+        report = str(event.description)
+    else:
+        report = materialize(instance)["moved"]
+    assert "by gateway (errors: 5 of its 5 requests)" in report
     assert run_tick(instance).asset_events == []
     assert materialize(instance)["moved"] == "nothing"
 
@@ -238,9 +233,7 @@ def test_asset_and_sensor_continue_the_same_trial(
     """With different margins, each would start its own trial, and neither would end."""
     monkeypatch.setitem(PACES, "", {"margin": 0.2})
     registry = create_registry(home)
-    prepare_trial(registry, instance)
-    tables = open_tables(registry, home)
-    write_certificates(tables)
+    tables = prepare_trial(registry, instance, home)
     write_shadow_pairs(registry, tables, [0.0] * 12)
     assert materialize(instance)["margin"] == 0.2
     current = trial.current_trial(registry.state, AUTHOR)
@@ -253,10 +246,8 @@ def test_asset_and_sensor_continue_the_same_trial(
 def test_an_authors_error_is_reported_and_its_correction_continues_the_trial(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:
-    prepare_trial(registry, instance)
+    tables = prepare_trial(registry, instance, home)
     materialize(instance)
-    tables = open_tables(registry, home)
-    write_certificates(tables)
     write_shadow_pairs(registry, tables, [0.3] * 60)
     author_file = home.authors_dir / f"{AUTHOR}.toml"
     author_file.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
@@ -273,10 +264,8 @@ def test_an_authors_error_is_reported_and_its_correction_continues_the_trial(
 def test_another_authors_invalid_file_does_not_stop_a_trial(
     registry: Registry, instance: dg.DagsterInstance, home: Settings, mistake: str
 ) -> None:
-    prepare_trial(registry, instance)
+    tables = prepare_trial(registry, instance, home)
     materialize(instance)
-    tables = open_tables(registry, home)
-    write_certificates(tables)
     write_shadow_pairs(registry, tables, [-0.5] * 60)
     (home.authors_dir / "aaa.toml").write_text(mistake, encoding="utf-8")
 

@@ -45,16 +45,8 @@ def test_a_run_lost_before_its_launch_is_requested_again(alarm_world: LoopWorld)
     assert alarm_world.tick(seconds=30).launches == ()  # its launch may be in progress
     [repeated] = alarm_world.tick(seconds=31).launches
     assert repeated.run_key == KEY
-    alarm_world.queue([repeated])
+    [run_id] = alarm_world.queue([repeated])
     assert [alarm_world.tick(seconds=61).launches for _ in range(3)] == [()] * 3
-    assert len(alarm_world.runs()) == 1
-
-
-def test_a_launched_run_is_not_requested_again(alarm_world: LoopWorld) -> None:
-    [run_id] = alarm_world.queue(alarm_world.tick().launches)
-
-    assert [alarm_world.tick(seconds=61).launches for _ in range(3)] == [()] * 3
-
     with alarm_world.state.read_transaction() as connection:
         [retraining] = retrainings.unfinished_retrainings(connection)
     assert retraining.run_id == run_id

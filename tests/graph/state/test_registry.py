@@ -155,6 +155,8 @@ def test_versions_are_numbered_for_each_author(registry: Registry) -> None:
     assert registry.find_by_checkpoint("j1", author="mara") is None
     with pytest.raises(TwinError, match=r"find v9 of mara.*v1, v2"):
         registry.get("mara", 9)
+    with pytest.raises(TwinError, match="versions of this author: none"):
+        registry.get("jose", 1)
 
 
 def test_a_known_checkpoint_keeps_its_version_and_gets_new_paths(registry: Registry) -> None:
@@ -379,13 +381,6 @@ def test_concurrent_reconciliations_move_each_version_once(
     assert read_states(registry) == ["retired", "stable"]
 
 
-def test_the_newest_routing_table_of_an_author_counts(registry: Registry) -> None:
-    for author, number in (("mara", 1), ("jose", 2), ("mara", 3)):
-        policy = registry.set_routing(author, {"number": number})
-        assert policy.authors[author].routing == {"number": number}
-    assert registry.routing() == {"mara": {"number": 3}, "jose": {"number": 2}}
-
-
 def test_an_older_state_never_overwrites_the_policy(registry: Registry, store_url: str) -> None:
     processes = [
         PROCESS_CONTEXT.Process(
@@ -457,11 +452,6 @@ def test_a_move_with_evidence_about_another_incumbent_is_refused(registry: Regis
         registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, incumbent=2)
     registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, incumbent=1)
     assert read_states(registry) == ["retired", "stable"]
-
-
-def test_an_author_without_versions_is_reported(registry: Registry) -> None:
-    with pytest.raises(TwinError, match="versions of this author: none"):
-        registry.get("jose", 1)
 
 
 def test_moves_are_numbered_over_all_authors(registry: Registry) -> None:

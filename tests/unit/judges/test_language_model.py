@@ -13,7 +13,6 @@ from twin_resources.quality.judges.language_model import (
     LanguageModelJudge,
     _order_key,  # pyright: ignore[reportPrivateUsage]
     parse_rating,
-    rating_to_score,
 )
 
 
@@ -89,10 +88,6 @@ def test_a_reply_without_a_rating_is_requested_again_at_most_twice(
 )
 def test_only_whole_numbers_from_1_to_5_are_ratings(reply: str, rating: int | None) -> None:
     assert parse_rating(reply) == rating
-
-
-def test_ratings_from_1_to_5_become_scores_from_0_to_1() -> None:
-    assert [rating_to_score(rating) for rating in (1, 3, 5)] == [0.0, 0.5, 1.0]
 
 
 def test_answers_are_rated_in_an_order_unrelated_to_their_arrival() -> None:

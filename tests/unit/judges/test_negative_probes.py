@@ -9,6 +9,7 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.negative_probes import (
     AuthorAnswer,
+    NegativeProbe,
     create_negative_probes,
     draw_probes,
 )
@@ -32,10 +33,15 @@ PROMPTS = [
 PASSAGES = [(f"t{n}", f"A training passage numbered {n}") for n in range(5)]
 
 
-def test_every_prompt_gets_a_probe_of_each_kind_with_its_own_passages() -> None:
-    probes = create_negative_probes(
-        PROMPTS, training_passages=PASSAGES, other_passages=["Somebody else wrote this."]
+def create_probes(prompts: list[AuthorAnswer]) -> list[NegativeProbe]:
+    """Create probes of all four kinds."""
+    return create_negative_probes(
+        prompts, training_passages=PASSAGES, other_passages=["Somebody else wrote this."]
     )
+
+
+def test_every_prompt_gets_a_probe_of_each_kind_with_its_own_passages() -> None:
+    probes = create_probes(PROMPTS)
 
     assert len(probes) == 4 * len(PROMPTS)
     for probe in probes:
@@ -64,10 +70,7 @@ def test_without_other_authors_there_are_no_probes_by_another_author() -> None:
 
 def test_probes_do_not_depend_on_the_order_of_prompts_but_on_the_batch() -> None:
     def draw(prompts: list[AuthorAnswer], batch: str) -> list[tuple[str, str, str]]:
-        probes = create_negative_probes(
-            prompts, training_passages=PASSAGES, other_passages=["Somebody else wrote this."]
-        )
-        drawn_probes = draw_probes(probes, count=6, batch=batch)
+        drawn_probes = draw_probes(create_probes(prompts), count=6, batch=batch)
         return [(probe.kind, probe.prompt.sample_id, probe.answer) for probe in drawn_probes]
 
     assert draw(PROMPTS, "b1") == draw(PROMPTS[::-1], "b1")
@@ -75,9 +78,7 @@ def test_probes_do_not_depend_on_the_order_of_prompts_but_on_the_batch() -> None
 
 
 def test_no_probe_is_drawn_twice_in_a_trial() -> None:
-    probes = create_negative_probes(
-        PROMPTS, training_passages=PASSAGES, other_passages=["Somebody else wrote this."]
-    )
+    probes = create_probes(PROMPTS)
     drawn_probes: set[tuple[str, str]] = set()
 
     for batch in range(len(probes)):

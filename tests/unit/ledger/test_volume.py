@@ -5,7 +5,6 @@ The rows are written directly into the tables of the embedded store, because onl
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from datetime import timedelta
 from typing import Any
@@ -99,38 +98,6 @@ def test_frequent_syncs_leave_the_relay_its_requests(environment: LedgerEnvironm
         assert len(requests_in_minute) <= 20  # of the 30 requests per organization
     assert any("requests are used up" in report.problem for report in reports)
     drain(environment.pass_time(minutes=1), max_ticks=10)
-
-
-def test_three_frequent_readers_of_fifty_get_at_most_three_values_a_day(
-    environment: LedgerEnvironment,
-) -> None:
-    rng = random.Random(3)
-    environment.answer(*range(100))
-    for day in range(10):
-        now = get_now_ms(environment.set_time(MORNING + timedelta(days=day)))
-        votes = [
-            (f"{day}-{reader}-{number}", f"bad{reader}", number, 0.0, now)
-            for reader in range(3)
-            for number in range(100)
-        ]
-        votes += [
-            (f"{day}-good{reader}", f"good{reader}", reader, 1.0, now)
-            for reader in rng.sample(range(47), 20)
-        ]
-        put_votes(environment, votes)
-        for _ in range(4):
-            environment.pass_time(hours=2).sync()
-    environment.set_time(MORNING + timedelta(days=11)).sync()
-    with environment.state.read_transaction() as connection:
-        statement = "SELECT unit, COUNT(*) FROM ledger_settled GROUP BY unit"
-        rows = connection.execute(sa.text(statement))
-        count_by_reader: dict[str, int] = {row[0]: row[1] for row in rows}
-    total = sum(count_by_reader.values())
-    assert total >= 190
-    for reader in range(3):
-        # Five per cent, plus one value because the limit is rounded up.
-        assert count_by_reader[f"bad{reader}"] <= 0.05 * total + 1
-    assert sum(count for unit, count in count_by_reader.items() if unit.startswith("bad")) <= 30
 
 
 def test_excess_votes_of_one_key_are_excluded_and_counted(environment: LedgerEnvironment) -> None:

@@ -56,9 +56,11 @@ def test_a_fall_raises_an_alarm_with_its_start() -> None:
 
 
 def test_an_alarm_needs_two_weeks_before_and_two_days_since() -> None:
-    arming = detect(make_days((15, 0.8)))
-    assert not arming.is_armed, "15 days are too few: 14 before a fall and two since"
-    assert arming == StreamEvidence("mara", "thumbs", "v1", value_count=450, days=15, last=14_030)
+    short_stream = detect(make_days((15, 0.8)))
+    assert not short_stream.is_armed, "15 days are too few: 14 before a fall and two since"
+    assert short_stream == StreamEvidence(
+        "mara", "thumbs", "v1", value_count=450, days=15, last=14_030
+    )
     assert detect(make_days((16, 0.8))).is_armed
     assert detect(make_days((40, 0.8), (1, 0.0), per_day=3_000)).likelihood_ratio < THRESHOLD
     assert detect(make_days((60, 0.8), per_day=2)).is_armed, (

@@ -40,6 +40,14 @@ def add_pairs(values: list[float], **options: object) -> PairEvidence:
     return evidence
 
 
+def add_equal_pairs(evidence: PairEvidence, count: int, **differences: float) -> PairEvidence:
+    """Return the evidence after `count` more pairs with these differences of the claims."""
+    for _ in range(count):
+        pair = PairedDifference(evidence.last_sequence + 1, differences)
+        evidence = add_pair(evidence, pair)
+    return evidence
+
+
 def test_the_wealth_after_one_pair_matches_the_formulas() -> None:
     # ε = .1, so m = .45. d = 1, z = 1, r = 1: U factor 1 + (.9/.45)·.55 = 2.1;
     # D: 1 − z = 0, factor 1 − (.9/.5)·.5 = .1.
@@ -113,11 +121,7 @@ def test_the_mean_is_over_claims_and_each_claim_must_be_won() -> None:
             )
         promoted_count += final_verdict(evidence) == "promote"
     assert 18 <= promoted_count <= 42  # half of 60, within three standard deviations
-    evidence = start_test(claims=("topic", "voice"))
-    for number in range(1, 301):
-        evidence = add_pair(evidence, PairedDifference(number, {"topic": 0.2, "voice": -0.12}))
-        if evidence.verdict != "undecided":
-            break
+    evidence = add_equal_pairs(start_test(claims=("topic", "voice")), 300, topic=0.2, voice=-0.12)
     assert evidence.verdict == "roll_back", "a gain in topic compensated a loss in voice"
 
 
@@ -201,15 +205,11 @@ def test_hundreds_of_losses_do_not_underflow() -> None:
 
 
 def test_every_claim_must_be_won() -> None:
-    evidence = start_test(claims=("topic", "voice"))
-    for number in range(1, 41):
-        evidence = add_pair(
-            evidence, PairedDifference(number, {"topic": 1.0, "voice": 0.0 if number > 2 else 0.1})
-        )
+    evidence = add_equal_pairs(start_test(claims=("topic", "voice")), 2, topic=1.0, voice=0.1)
+    evidence = add_equal_pairs(evidence, 38, topic=1.0, voice=0.0)
     assert evidence.highest["topic"] > evidence.log_promotion_threshold
     assert evidence.verdict == "undecided"
-    for number in range(41, 120):
-        evidence = add_pair(evidence, PairedDifference(number, {"topic": 0.0, "voice": 0.5}))
+    evidence = add_equal_pairs(evidence, 79, topic=0.0, voice=0.5)
     assert evidence.verdict == "promote"  # topic was won earlier and stays won
 
 
@@ -217,38 +217,28 @@ def test_any_lost_claim_rolls_back_at_k_over_alpha() -> None:
     single_claim = add_pairs([-1.0] * 20)
     evidence = start_test(claims=("topic", "voice"), vetoes=("support",))
     assert evidence.log_rollback_threshold == pytest.approx(math.log(3 / 0.05))
-    for number in range(1, 21):
-        evidence = add_pair(
-            evidence, PairedDifference(number, {"topic": 0.2, "voice": 0.2, "support": -1.0})
-        )
+    evidence = add_equal_pairs(evidence, 20, topic=0.2, voice=0.2, support=-1.0)
     assert evidence.verdict == "roll_back"
     assert evidence.pairs > single_claim.pairs
 
 
 def test_a_veto_is_not_needed_for_a_promotion() -> None:
     evidence = start_test(claims=("topic",), vetoes=("support",))
-    for number in range(1, 21):
-        evidence = add_pair(evidence, PairedDifference(number, {"topic": 1.0, "support": 0.0}))
+    evidence = add_equal_pairs(evidence, 20, topic=1.0, support=0.0)
     assert evidence.verdict == "promote"
-
-
-def add_equal_pairs(topic: float, voice: float, *, is_ungated: bool) -> PairEvidence:
-    """Return the evidence after 60 pairs with the same differences."""
-    evidence = start_test(claims=("topic", "voice"), is_incumbent_ungated=is_ungated)
-    for number in range(1, 61):
-        evidence = add_pair(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
-    return evidence
 
 
 def test_the_mean_decides_against_a_version_that_passed_no_gate() -> None:
+    gated = start_test(claims=("topic", "voice"))
+    ungated = start_test(claims=("topic", "voice"), is_incumbent_ungated=True)
     # A model trained on shuffled answers has more of the author's voice than a model that answers.
-    assert add_equal_pairs(0.6, -0.2, is_ungated=False).verdict == "roll_back"
-    evidence = add_equal_pairs(0.6, -0.2, is_ungated=True)
+    assert add_equal_pairs(gated, 60, topic=0.6, voice=-0.2).verdict == "roll_back"
+    evidence = add_equal_pairs(ungated, 60, topic=0.6, voice=-0.2)
     assert evidence.verdict == "promote"
     assert (dict(evidence.up), list(evidence.down)) == ({}, ["mean of the claims"])
     assert PairEvidence.from_json(evidence.to_json()) == evidence
-    assert add_equal_pairs(0.1, -0.6, is_ungated=True).verdict == "roll_back"
-    equal = add_equal_pairs(0.05, -0.05, is_ungated=True)
+    assert add_equal_pairs(ungated, 60, topic=0.1, voice=-0.6).verdict == "roll_back"
+    equal = add_equal_pairs(ungated, 60, topic=0.05, voice=-0.05)
     assert (equal.verdict, final_verdict(equal)) == ("undecided", "promote")
 
 

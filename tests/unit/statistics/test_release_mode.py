@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.statistics.test_promotion import add_pairs
 from twin_resources.quality.release.release_mode import (
     TrialFeasibility,
     choose_mode,
@@ -16,10 +17,7 @@ from twin_resources.quality.release.release_mode import (
 from twin_resources.statistics.promotion import (
     DEFAULT_SPREAD,
     PairedDifference,
-    PairEvidence,
-    add_pair,
     expected_pairs,
-    start_test,
 )
 
 FEASIBILITY = TrialFeasibility(
@@ -75,13 +73,6 @@ def test_each_canary_value_is_paired_once_within_its_class() -> None:
     pairs = pair_canary_values(values, candidate="v2", incumbent="v1", claim="thumbs")
     assert pairs == [PairedDifference(5, {"thumbs": 0.25}), PairedDifference(8, {"thumbs": 0.0})]
     assert pair_canary_values([], candidate="v2", incumbent="v1", claim="thumbs") == []
-
-
-def add_pairs(values: list[float]) -> PairEvidence:
-    evidence = start_test(claims=("topic",))
-    for number, value in enumerate(values, start=1):
-        evidence = add_pair(evidence, PairedDifference(number, {"topic": value}))
-    return evidence
 
 
 def test_evidence_and_mode_determine_the_finding() -> None:

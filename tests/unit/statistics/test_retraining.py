@@ -46,16 +46,16 @@ def decide_with(**changes: object) -> RetrainingDecision:
 
 
 def test_a_tick_without_an_alarm_reports_its_numbers() -> None:
-    arming = StreamEvidence("mara", "thumbs", "v3", value_count=37, days=14)
+    warming_up = StreamEvidence("mara", "thumbs", "v3", value_count=37, days=14)
     armed = StreamEvidence(
         "mara", "judge:rule@1", "v3", value_count=812, floors={"fact": 0.7}, likelihood_ratio=12.3
     )
     lines = [
         describe_progress(evidence, required_values=500, per_day=1.09, threshold=1e5)
-        for evidence in (arming, armed)
+        for evidence in (warming_up, armed)
     ]
     assert lines == [
-        "thumbs: arming 37/500, about 14 months at your rate",
+        "thumbs: warm-up 37/500, about 14 months at your rate",
         "judge:rule@1: likelihood ratio 12 (threshold 100,000)",
     ]
 

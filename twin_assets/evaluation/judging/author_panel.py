@@ -15,7 +15,7 @@ from twin_resources.quality.judges.judge_kind import JudgeDependencies
 from twin_resources.quality.judges.panel import Panel, assemble_panel
 from twin_resources.quality.judges.terms import determine_judge_terms
 from twin_resources.settings import Settings
-from twin_resources.statistics.arming import MARGIN
+from twin_resources.statistics.promotion import NON_INFERIORITY_MARGIN
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def assemble_author_panel(
     servers: ModelServers,
     embedder: Embedder,
     log: Callable[[str], object],
-    margin: float = MARGIN,
+    margin: float = NON_INFERIORITY_MARGIN,
 ) -> Panel:
     """Return an author's judges with their certificates, and store the results of costly steps.
 

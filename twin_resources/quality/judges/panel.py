@@ -35,8 +35,8 @@ from twin_resources.quality.judges.support import SUPPORT
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE
 from twin_resources.statistics import judges as certification
-from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.judges import JudgeCertificate
+from twin_resources.statistics.promotion import NON_INFERIORITY_MARGIN
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -204,7 +204,10 @@ def _claims_with_role(role: JudgeRole) -> tuple[str, ...]:
 
 
 def assemble_panel(
-    material: JudgeMaterial, dependencies: JudgeDependencies, *, margin: float = MARGIN
+    material: JudgeMaterial,
+    dependencies: JudgeDependencies,
+    *,
+    margin: float = NON_INFERIORITY_MARGIN,
 ) -> Panel:
     """Assemble and certify an author's judges for a trial, reusing stored results.
 

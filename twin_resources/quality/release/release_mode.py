@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, ReleaseMode, TrialResult
-from twin_resources.statistics.arming import MARGIN, format_duration
 from twin_resources.statistics.bets import log_mean_wealth
 from twin_resources.statistics.promotion import (
-    ALPHA,
     DEFAULT_SPREAD,
+    NON_INFERIORITY_MARGIN,
     PairedDifference,
     PairEvidence,
     estimate_trial_pairs,
@@ -28,6 +27,7 @@ from twin_resources.statistics.promotion import (
     mean_difference,
     mean_lower_bound,
 )
+from twin_resources.statistics.warm_up import format_days
 
 MIN_PROMPTS = 300
 MAX_CANARY_DAYS = 14.0
@@ -48,7 +48,7 @@ class TrialFeasibility:
         canary_values_per_day: the settled votes per day that a canary would get, which is the
             measured rate × the canary's share of traffic.
         canary_reader_count: the number of distinct readers expected in a canary.
-        margin, alpha: ε and α.
+        margin: ε.
         min_prompts: the number of prompts that a shadow needs. The demo needs only 60 and says so.
     """
 
@@ -56,8 +56,7 @@ class TrialFeasibility:
     prompt_count: int
     canary_values_per_day: float
     canary_reader_count: int
-    margin: float = MARGIN
-    alpha: float = ALPHA
+    margin: float = NON_INFERIORITY_MARGIN
     min_prompts: int = MIN_PROMPTS
 
 
@@ -81,7 +80,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
 
     In mode `gate`, the gate is stricter than before a trial (`moves.compare_with_incumbent`).
     """
-    pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
+    pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin)
     if feasibility.certified_claims and feasibility.prompt_count >= feasibility.min_prompts:
         claims = " and ".join(feasibility.certified_claims)
         reason = (
@@ -97,9 +96,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     rate = feasibility.canary_values_per_day
     days = pairs / rate if rate > 0.0 else math.inf
     duration_text = (
-        f"about {format_duration(days)}"
-        if math.isfinite(days)
-        else "forever (no reader gives scores)"
+        f"about {format_days(days)}" if math.isfinite(days) else "forever (no reader gives scores)"
     )
     if days <= MAX_CANARY_DAYS and feasibility.canary_reader_count >= MIN_READERS:
         reason = (

@@ -31,8 +31,11 @@ from twin_resources.quality.release.trial_feasibility import measure_feasibility
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move, ReleaseMode, TrialResult
 from twin_resources.registry.registry import Registry, reconcile
-from twin_resources.statistics.arming import MARGIN
-from twin_resources.statistics.promotion import DEFAULT_SPREAD, expected_pairs
+from twin_resources.statistics.promotion import (
+    DEFAULT_SPREAD,
+    NON_INFERIORITY_MARGIN,
+    expected_pairs,
+)
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -80,7 +83,7 @@ class ReleaseRequest:
     now: float
     requested_mode: str = AUTO
     replay_metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    margin: float = MARGIN
+    margin: float = NON_INFERIORITY_MARGIN
     min_prompts: int = MIN_PROMPTS
     withheld_reason: str = ""
 
@@ -113,7 +116,7 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
             found=f"the unknown mode {requested_mode!r} in the author's settings",
             next_step=f"set release_mode to one of {', '.join(MODES)}",
         )
-    pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
+    pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin)
     reason = f"{requested_mode}: set in the author's file"
     mode = cast("ReleaseMode", requested_mode)
     if mode == "gate":
@@ -132,11 +135,11 @@ def choose_mode_against_answer_model(
         choice: the mode that would apply with any other stable version.
     """
     mode: ReleaseMode = "shadow" if choice.mode == "gate" else choice.mode
-    pairs = expected_pairs(DEFAULT_SPREAD, margin=0.0, alpha=feasibility.alpha)
+    pairs = expected_pairs(DEFAULT_SPREAD, margin=0.0)
     reason = (
         f"{mode}: v{stable.version} answers at the author's request ({stable.base}), and only a "
-        f"version that wins a trial replaces it; if it is better by {MARGIN:g}, that takes about "
-        f"{pairs:.0f} pairs"
+        f"version that wins a trial replaces it; if it is better by {NON_INFERIORITY_MARGIN:g}, "
+        f"that takes about {pairs:.0f} pairs"
     )
     if not feasibility.certified_claims and mode == "shadow":
         reason += "; no judge is certified yet to decide the trial"

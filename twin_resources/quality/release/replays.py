@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from twin_resources.quality.judges import pairs as shadow_pairs
 from twin_resources.quality.judges.panel import select_deciding_claims, vetoing_claims
 from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
@@ -24,7 +22,6 @@ from twin_resources.quality.release.trial import (
     margin_for_incumbent,
 )
 from twin_resources.quality.release.trial_rows import CandidateOnTrial
-from twin_resources.statistics.arming import MARGIN
 from twin_resources.statistics.promotion import PairedDifference
 
 if TYPE_CHECKING:
@@ -74,8 +71,8 @@ def read_replays(
     registry: Registry,
     author: str,
     *,
-    used_up_trial: str = "",
-    margin: float = MARGIN,
+    used_up_trial: str,
+    margin: float,
 ) -> Replays | None:
     """Return the pairs of the newest trial in the author's table, or None if there are none.
 
@@ -96,7 +93,7 @@ def read_replays(
     trial = str(newest_row["trial"])
     if candidate is None or incumbent is None:
         return None  # the registry was reset after the replay
-    judge_by_claim = _newest_judges(rows.filter(pl.col("trial") == trial))
+    judge_by_claim = {str(score["claim"]): str(score["judge"]) for score in newest_row["scores"]}
     # A certificate for another revision does not apply to these scores.
     certified_claims = [
         claim
@@ -123,9 +120,3 @@ def read_replays(
         is_exhausted=used_up_trial == trial,
         is_certified=bool(claims) and not withdrawn_claims,
     )
-
-
-def _newest_judges(rows: pl.DataFrame) -> dict[str, str]:
-    """Return claim → the judge that scored the newest row."""
-    newest_row = rows.sort("sequence").row(-1, named=True)
-    return {str(score["claim"]): str(score["judge"]) for score in newest_row["scores"]}

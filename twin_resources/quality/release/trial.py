@@ -25,8 +25,7 @@ from twin_resources.quality.release.trial_rows import (
 from twin_resources.registry.moves import ModelVersion, TrialResult
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics import promotion
-from twin_resources.statistics.arming import MARGIN
-from twin_resources.statistics.promotion import ALPHA, PairedDifference
+from twin_resources.statistics.promotion import NON_INFERIORITY_MARGIN, PairedDifference
 from twin_resources.storage.state.state import State
 
 
@@ -38,7 +37,7 @@ class TrialTerms:
         claims: the claims that must all be won.
         vetoes: the claims that may only roll back.
         judges: the judges as `name@revision` in order; a different judge starts a new trial.
-        margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`).
+        margin: ε; 0 requires a better candidate (`margin_for_incumbent`).
         is_incumbent_ungated: whether the incumbent passed no gate (`promotion.py` describes the
             effect).
     """
@@ -46,8 +45,7 @@ class TrialTerms:
     claims: tuple[str, ...]
     vetoes: tuple[str, ...] = ()
     judges: str = ""
-    margin: float = MARGIN
-    alpha: float = ALPHA
+    margin: float = NON_INFERIORITY_MARGIN
     is_incumbent_ungated: bool = False
 
 
@@ -125,7 +123,6 @@ def get_or_start_trial(
         vetoes=terms.vetoes,
         is_incumbent_ungated=terms.is_incumbent_ungated,
         margin=terms.margin,
-        alpha=terms.alpha,
     )
     new_trial = StoredTrial(
         number=0,

@@ -14,12 +14,10 @@ from twin_resources.quality.ledger.interactions_frame import filter_reader_inter
 from twin_resources.quality.release.canary_days import VoteRate, measure_vote_rate
 from twin_resources.quality.release.release_mode import (
     MAX_CANARY_DAYS,
-    MIN_PROMPTS,
     TrialFeasibility,
 )
 from twin_resources.quality.release.replays import read_certified_judges
 from twin_resources.registry.policy import CANARY_SHARE
-from twin_resources.statistics.arming import MARGIN
 
 if TYPE_CHECKING:
     from twin_resources.registry.registry import Registry
@@ -32,8 +30,8 @@ def measure_feasibility(
     author: str,
     *,
     now: float,
-    margin: float = MARGIN,
-    min_prompts: int = MIN_PROMPTS,
+    margin: float,
+    min_prompts: int,
 ) -> TrialFeasibility:
     """Measure the certified claims, the prompts to replay and the expected votes of a canary.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.statistics.arming import format_duration
+from twin_resources.statistics.warm_up import format_days
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from twin_resources.statistics.arming import format_duration
     ],
 )
 def test_durations_are_in_words(days: float, words: str) -> None:
-    assert format_duration(days) == words
+    assert format_days(days) == words
