@@ -9,10 +9,10 @@ A paid request is sent once, because a second attempt would be a second purchase
 receives the provider's refusal and may ask again. The cost depends on how the request ends:
 
 - answer with usage: the usage, or the gateway's own count if the usage is less than half of it;
-- answer without usage: the maximum cost;
+- complete answer without usage: the maximum cost;
 - stream that ended without a token: the prompt;
-- stream that failed, was ended by the gateway, or lost its reader: the prompt and the tokens
-  received;
+- stream that has no usage, failed, was ended by the gateway, or lost its reader: the prompt and the
+  tokens received;
 - refusal by the provider (429, 500 ...) or provider not reached: nothing;
 - timeout, or connection lost before the first token: the maximum cost.
 """

@@ -30,7 +30,7 @@ UPDATE_INTERVAL_S = 60.0
 
 @dataclass
 class SpendingPace:
-    """The recent questions of one gateway process."""
+    """The pace of the recent questions to one policy, in one gateway process."""
 
     _recent_questions: deque[tuple[float, Floats, Floats]] = field(
         default_factory=lambda: deque[tuple[float, Floats, Floats]](maxlen=MAX_RECENT_QUESTIONS)
