@@ -206,7 +206,7 @@ def iban(rng: random.Random) -> PlantedValue:
     structure = numdb.get("iban").info(country)[0][1]["bban"]  # such as 4!a6!n8!n
     bban = "".join(
         _draw_text(rng, string.ascii_uppercase if kind == "a" else string.digits, int(count))
-        for count, kind in re.findall(r"(\d+)!([acn])", structure)
+        for count, kind in re.findall(r"(\d+)!([a-z])", structure)
     )
     value = country + mod_97_10.calc_check_digits(bban + country) + bban
     if rng.random() < 0.6:
