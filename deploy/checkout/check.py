@@ -1,4 +1,4 @@
-"""Run `twin check`: lint, layers, types, shell syntax and tests, without a GPU or an account.
+"""Run `twin check`: lint, layers, types, spelling, shell syntax and tests, without GPU or account.
 
 Scope: the order of the stages, their durations, and the summary. Static checks run in parallel
 with the first tests.
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("twin_assets", "twin_resources", "twin_sensors")
 PYTEST_NO_TESTS_COLLECTED = 5
 MIN_WORKERS = 2
 # With two workers, two cores are idle for a third of the time in live tests, and a fifth otherwise.
@@ -77,6 +78,7 @@ def build_static_stages(project: Path) -> list[Stage]:
         Stage("ruff format", (str(bin_dir / "ruff"), "format", "--check", ".")),
         Stage("layers", (str(bin_dir / "lint-imports"),)),
         Stage("types", (str(bin_dir / "basedpyright"),)),
+        Stage("spelling", (str(bin_dir / "codespell"), "README.md", "deploy", "tests", *PACKAGES)),
         Stage("shell", ("bash", "-n", *scripts, str(project / ".ci" / "run"))),
     ]
 

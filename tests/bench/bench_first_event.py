@@ -42,11 +42,11 @@ from tests.live.gateway.stack import (
     Stack,
     embed_passages,
     new_stack,
-    prepare_weights,
     throttle_process,
 )
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
+from tests.prepared_embedder import prepare_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher.rank_processes import lower_priority
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -125,10 +125,7 @@ def measure(stack: Stack, plan: Plan, *, with_training: bool) -> list[Row]:
     write_author(stack.settings, Author("cat", "Cat Hand", answer="quote"))
     for author in ("ann", "cat"):
         embed_passages(stack.settings, author)
-    stack.start_traces()
-    stack.start_relay()
-    stack.start_model("base")
-    stack.start_gateway()
+    stack.start("base")
     server = stack.models["base"].pid
     throttle = (
         nullcontext() if with_training else throttle_process(server, stopped_s=0.2, running_s=0.01)

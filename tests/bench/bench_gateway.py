@@ -33,9 +33,10 @@ import yaml
 
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from tests.free_ports import free_port
-from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights, stop_process
+from tests.live.gateway.stack import Stack, embed_passages, new_stack, stop_process
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
+from tests.prepared_embedder import prepare_weights
 
 QUESTION = "How much oil does a clock need?"
 TOKENS = 24
@@ -59,10 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = write_tiny_gguf(Path(folder) / "tiny.gguf", tokenizer_from=base_gguf())
         with new_stack(Path(folder), weights, model) as stack:
             embed_passages(stack.settings, "ann")
-            stack.start_traces()
-            stack.start_relay()
-            stack.start_model("base")
-            stack.start_gateway()
+            stack.start("base")
             with litellm_alone(stack, Path(folder)) as (url, process):
                 rows += cpu_rows(stack, url, process, round_count=round_count, per_round=per_round)
     return print_results(rows, options.json)

@@ -128,16 +128,21 @@ def start_hosts(hosts: Sequence[Host]) -> None:
     """Publish an author's posts on the first host, and start every gateway."""
     first = hosts[0]
     os.environ.update(first.shared)
-    for host in hosts:
-        for prepared in prepare_weights().iterdir():
-            if prepared.is_dir() and prepared.name != "wheels":
-                shutil.copytree(prepared, host.settings.weights_dir / prepared.name)
+    copy_weights(hosts)
     embed_passages(first.settings, "ann")
     share_file(first.settings, write_author(first.settings, Author("ann", "Ann Bell")))
     for host in hosts:
         host.start(GATEWAY)
     for host in hosts:
         host.wait(lambda host=host: host.readiness()[1].get("authors") == ["ann"])
+
+
+def copy_weights(hosts: Sequence[Host]) -> None:
+    """Copy the prepared embedder to each host."""
+    for host in hosts:
+        for prepared in prepare_weights().iterdir():
+            if prepared.is_dir() and prepared.name != "wheels":
+                shutil.copytree(prepared, host.settings.weights_dir / prepared.name)
 
 
 def measure_releases(hosts: Sequence[Host], state: State, count: int) -> Row:

@@ -1,6 +1,6 @@
 """Measure a day of many authors on two hosts; daemon, gateway and trace store are killed once.
 
-    python tests/bench/bench_hosts_day.py --quick | --full [--authors N] [--json FILE]
+    python tests/bench/bench_hosts_day.py --quick | --full [--json FILE]
 
 One host runs Dagster's code server and daemon, the other a gateway and its relay. Each starts with
 an empty folder. They share PostgreSQL, a bucket (moto) with the tables and every author's posts,
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -29,12 +28,11 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.bench_hosts import host_environment
+from tests.bench.bench_hosts import copy_weights, host_environment
 from tests.bench.rows import Row, create_parser, print_results
 from tests.free_ports import free_port
 from tests.graph.s3 import REGION, make_s3_client
 from tests.live.hosts.host import GATEWAY, Host
-from tests.prepared_embedder import prepare_weights
 from twin_resources.access.keys import add_key, open_key_store
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.storage.state.state import State
@@ -98,10 +96,8 @@ class Reader:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = create_parser(__doc__, quick="6 authors", full="200 authors")
-    parser.add_argument("--authors", type=int, help="number of authors instead of 6 or 200")
     options = parser.parse_args(arguments)
-    count = options.authors or (200 if options.full else 6)
-    slugs = [f"author-{number:03}" for number in range(count)]
+    slugs = [f"author-{number:03}" for number in range(200 if options.full else 6)]
     with host_environment() as (folder, _, variables):
         traces_port = free_port()
         shared = variables | {
@@ -125,10 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure_day(worker: Host, answers: Host, traces: Host, *, slugs: Sequence[str]) -> list[Row]:
     """Run the day on two hosts (worker, gateway) and a trace store, and return its rows."""
-    for host in (worker, answers):
-        for prepared in prepare_weights().iterdir():
-            if prepared.is_dir() and prepared.name != "wheels":
-                shutil.copytree(prepared, host.settings.weights_dir / prepared.name)
+    copy_weights((worker, answers))
     write_posts(worker, slugs, range(POST_COUNT))
     apply_authors(worker, slugs)
     traces.start_module("traces", TRACE_STORE_MODULE)

@@ -7,8 +7,8 @@
 language, file, surrounding text) and the counts by kind, so that you can judge the precision.
 The output contains the personal data itself; do not store it.
 
-Generated values (`tests/unit/privacy/plants.py`, seeded) are inserted into real posts, one per
-passage of 1,000 characters, at a random space. A value counts as found if one span of its kind
+Generated values (`tests/unit/privacy/planted_values.py`, seeded) are inserted into real posts, one
+per passage of 1,000 characters, at a random space. A value counts as found if one span of its kind
 covers it completely.
 """
 
@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.questions.questions import SHARED_DATA
 from tests.bench.rows import Row, bounded_row, print_results
-from tests.unit.privacy.plants import Plant, generate_plants
+from tests.unit.privacy.planted_values import PlantedValue, generate_planted_values
 from twin_assets.corpus.cleaning import normalize_text
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.language import detect_language
@@ -52,30 +52,32 @@ def read_posts(folder: Path) -> list[str]:
     return [file.read_text("utf-8", errors="replace") for file in files]
 
 
-def plant_values(posts: Sequence[str], *, count_per_group: int) -> list[tuple[str, Plant, int]]:
-    """Return (passage with the planted value, plant, start of the value) for each plant."""
+def plant_values(
+    posts: Sequence[str], *, count_per_group: int
+) -> list[tuple[str, PlantedValue, int]]:
+    """Return (passage, planted value, start of the value) for each value."""
     rng = random.Random(7)
     long_posts = [post for post in posts if len(post) > 2 * PASSAGE_CHARACTERS]
-    cases: list[tuple[str, Plant, int]] = []
-    for plant in generate_plants(11, count_per_group=count_per_group):
+    cases: list[tuple[str, PlantedValue, int]] = []
+    for planted in generate_planted_values(11, count_per_group=count_per_group):
         post = rng.choice(long_posts)
         start = rng.randrange(len(post) - PASSAGE_CHARACTERS)
         passage = post[start : start + PASSAGE_CHARACTERS]
         spaces = [index for index, letter in enumerate(passage) if letter.isspace()] or [0]
         index = rng.choice(spaces)
-        before = passage[:index] + " " + plant.before
-        text = before + plant.value + plant.after + " " + passage[index:]
-        cases.append((text, plant, len(before)))
+        before = passage[:index] + " " + planted.before
+        text = before + planted.value + planted.after + " " + passage[index:]
+        cases.append((text, planted, len(before)))
     return cases
 
 
 def recall_rows(posts: Sequence[str], *, count_per_group: int) -> list[Row]:
     hits: defaultdict[str, list[bool]] = defaultdict(list)
-    for text, plant, start in plant_values(posts, count_per_group=count_per_group):
-        end = start + len(plant.value)
-        spans = find_personal_data(text, region=plant.region)
-        is_hit = any(s.start <= start and s.end >= end and s.kind == plant.kind for s in spans)
-        hits[plant.group].append(is_hit)
+    for text, planted, start in plant_values(posts, count_per_group=count_per_group):
+        end = start + len(planted.value)
+        spans = find_personal_data(text, region=planted.region)
+        is_hit = any(s.start <= start and s.end >= end and s.kind == planted.kind for s in spans)
+        hits[planted.group].append(is_hit)
     recall = {
         f"{group}, {len(group_hits)} planted": statistics.fmean(group_hits)
         for group, group_hits in hits.items()
@@ -137,7 +139,7 @@ def folder_rows(folder: Path, kinds: Sequence[str]) -> list[Row]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--quick", action="store_true", help="every fifth post, fewer plants")
+    mode.add_argument("--quick", action="store_true", help="every fifth post, fewer planted values")
     mode.add_argument("--full", action="store_true")
     mode.add_argument("--folder", type=Path, help="print each replacement in this folder")
     parser.add_argument("--kinds", default=",".join(KINDS), help="with --folder: only these kinds")

@@ -4,10 +4,9 @@
     python tests/bench/bench_questions.py --quick|--full [--json FILE]
 
 `--draw` writes a shuffled sheet of 100 drafted questions and 40 people's questions, and its key;
-the rules for rating are in tests/bench/question_ratings/README.md. `--quick` counts the stored
-verdicts. `--full` also drafts questions about the bundled posts, and prints how many come from each
-source and the CPU time. Posts are read and cleaned, and questions drafted, as in an import. The
-round-trip filter, which removes questions, is not applied, because it needs a home's embeddings.
+the rules for rating are in tests/bench/question_ratings/README.md. `--quick` and `--full` count the
+stored verdicts. Posts are read and cleaned, and questions drafted, as in an import. The round-trip
+filter, which removes questions, is not applied, because it needs a home's embeddings.
 """
 
 from __future__ import annotations
@@ -15,11 +14,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import random
 import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +32,7 @@ from tests.bench.questions.questions import (
     read_shared_questions,
 )
 from tests.bench.rows import Row, bounded_row, print_results
+from twin_assets.evaluation.statistics.rates import compute_rate
 
 RATINGS = Path(__file__).parent / "question_ratings"
 SEED = 20261123
@@ -151,14 +148,6 @@ def write_sheet(sheet: Path, key: Path, *, seed: int) -> None:
     key.write_text("\n".join(key_lines) + "\n", encoding="utf-8")
 
 
-def wilson_interval(hits: int, total: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share (Wilson 1927)."""
-    z, share, n = 1.96, hits / total, total
-    center = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half_width = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return center - half_width, center + half_width
-
-
 def verdict_rows(file: Path) -> list[Row]:
     """Return the rows for a file of verdicts."""
     lines = file.read_text(encoding="utf-8").splitlines()
@@ -170,9 +159,9 @@ def verdict_rows(file: Path) -> list[Row]:
         return sum(item["verdict"] == verdict for item in items) / len(items)
 
     def peers(verdict: str) -> dict[str, float]:
-        low, high = wilson_interval(sum(item["verdict"] == verdict for item in drafts), len(drafts))
+        rate = compute_rate([item["verdict"] == verdict for item in drafts])
         human_share = share(people, verdict)
-        return {"95 % from": low, "to": high, f"of {len(people)} people’s": human_share}
+        return {"95 % from": rate.low, "to": rate.high, f"of {len(people)} people’s": human_share}
 
     questions = [item for item in drafts if item["verdict"] != "continuation"]
     name = f"{file.stem}: of {len(drafts)} samples"
@@ -185,22 +174,6 @@ def verdict_rows(file: Path) -> list[Row]:
         Row(f"{file.stem}: of {len(questions)} questions: a reader would ask them",
             share(questions, "reader"), "share"),
     ]  # fmt: skip
-
-
-def source_rows() -> list[Row]:
-    """Return rows for the sources of the bundled posts' questions, and the cost of drafting."""
-    from twin_assets.instructions.drafts import DOCUMENT_COLUMNS, draft_documents
-
-    documents = [clean_posts(author, rng=random.Random(SEED)) for author in authors()]
-    before = time.process_time()
-    drafts = [draft_documents(part.select(DOCUMENT_COLUMNS)) for part in documents]
-    cpu_ms = 1000 * (time.process_time() - before) / sum(part.height for part in documents)
-    sources = Counter(source for part in drafts for source in part["instruction_source"].to_list())
-    rows = [
-        bounded_row(f"bundled authors: questions by {name}", count / sources.total(), "share")
-        for name, count in sources.most_common()
-    ]
-    return [*rows, bounded_row("bundled authors: drafting a post", cpu_ms, "CPU ms")]
 
 
 def main() -> int:
@@ -218,7 +191,6 @@ def main() -> int:
         sys.stdout.write(f"seed {args.seed}\n")
         return 0
     rows = [row for file in sorted(RATINGS.glob("*.jsonl")) for row in verdict_rows(file)]
-    rows += source_rows() if args.full else []
     return print_results(rows, args.json, operator=lambda row: "≥" if "reader" in row.name else "≤")
 
 

@@ -37,9 +37,10 @@ from pathlib import Path
 import httpx
 
 from tests.bench.rows import Row, bounded_row, create_parser, print_results
-from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
+from tests.live.gateway.stack import Stack, embed_passages, new_stack
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
+from tests.prepared_embedder import prepare_weights
 from twin_resources.models.serving.fleet import STEP_INTERVAL_S
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
@@ -101,12 +102,8 @@ def load_rows(folder: Path, plan: Plan) -> list[Row]:
     model = write_tiny_gguf(folder / "tiny.gguf", tokenizer_from=base_gguf())
     with new_stack(folder, prepare_weights(), model) as stack:
         embed_passages(stack.settings, "ann")
-        stack.start_traces()
-        stack.start_relay()
-        for server in SERVERS:
-            stack.start_model(server)
         release_version(stack, 1)
-        stack.start_gateway()
+        stack.start(*SERVERS)
         return failure_rows(stack, plan)
 
 

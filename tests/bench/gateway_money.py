@@ -28,9 +28,10 @@ import httpx
 
 from tests.bench.rows import Row, create_parser, print_results
 from tests.free_ports import free_port
-from tests.live.gateway.stack import Stack, new_stack, prepare_weights
+from tests.live.gateway.stack import Stack, new_stack
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
+from tests.prepared_embedder import prepare_weights
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behavior
 from twin_resources.access.account import open_account
@@ -150,11 +151,7 @@ def _ask(gateways: Sequence[Stack], number: int, kind: str) -> None:
     if kind != "left":
         gateway.post(_body(kind, stream=kind == "broken" or number % 2 == 0))
         return
-    url = f"{gateway.url}/v1/chat/completions"
-    headers = {"Authorization": f"Bearer {gateway.key}"}
-    with httpx.stream(
-        "POST", url, json=_body("long", stream=True), headers=headers, timeout=60, trust_env=False
-    ) as response:
+    with gateway.stream(_body("long", stream=True)) as response:
         next(line for line in response.iter_lines() if '"content":"' in line)
 
 

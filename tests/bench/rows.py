@@ -74,18 +74,16 @@ def missing_row(name: str, unit: str, reason: str, *, goal: float | None) -> Row
     return Row(f"{name}: not measured, {reason}", 0.0, unit, goal, goal is None, {})
 
 
-def format_header(*, name_width: int = 72) -> str:
-    """Return the header of the table; `name_width` is the width of the first column."""
-    return f"{'what':{name_width}} {'value':>9} {'unit':10} {'goal':>8}  holds peers"
+def format_header() -> str:
+    """Return the header of the table."""
+    return f"{'what':72} {'value':>9} {'unit':10} {'goal':>8}  holds peers"
 
 
-def format_row(row: Row, *, operator: str = "≤", name_width: int = 72) -> str:
+def format_row(row: Row, *, operator: str = "≤") -> str:
     """Return a row of the table; `operator` compares value and goal, such as `≤`."""
     goal = "" if row.goal is None else f"{operator} {row.goal:g}"
     peers = ", ".join(f"{peer} {value:g}" for peer, value in row.peers.items())
-    return (
-        f"{row.name:{name_width}} {row.value:9.5g} {row.unit:10} {goal:>8}  {row.holds!s:5} {peers}"
-    )
+    return f"{row.name:72} {row.value:9.5g} {row.unit:10} {goal:>8}  {row.holds!s:5} {peers}"
 
 
 def write_json(rows: Sequence[Row], file: Path) -> None:

@@ -58,18 +58,16 @@ class Frame:
     seconds: float
 
 
-def write_animated_gif(
-    frames: Sequence[Frame], path: Path, *, max_bytes: int = MAX_BYTES, width: int = WIDTH
-) -> int:
+def write_animated_gif(frames: Sequence[Frame], path: Path) -> int:
     """Write the frames as a GIF; return its size in bytes.
 
     Raises:
-        TwinError: the GIF exceeds `max_bytes` even with the fewest colors and narrowest frames.
+        TwinError: the GIF exceeds `MAX_BYTES` even with the fewest colors and narrowest frames.
     """
     size = 0
     for color_count, scale in QUALITIES:
         images = [
-            _draw(frame, round(width * scale)).quantize(
+            _draw(frame, round(WIDTH * scale)).quantize(
                 colors=color_count, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
             )
             for frame in frames
@@ -85,13 +83,13 @@ def write_animated_gif(
             optimize=True,
         )
         size = buffer.tell()
-        if size <= max_bytes:
+        if size <= MAX_BYTES:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(buffer.getvalue())
             return size
     raise TwinError(
         f"write {path}",
-        found=f"{size} bytes with the fewest colors; at most {max_bytes} are allowed",
+        found=f"{size} bytes with the fewest colors; at most {MAX_BYTES} are allowed",
         next_step="take fewer frames",
     )
 

@@ -13,7 +13,7 @@ Failures are drawn from the seed, or named in the question: `(429)`, `(500)`, `(
 connection ends before an answer), `(broken)` (a stream ends in the middle), `(no usage)`, `(long)`
 (as many tokens as were allowed). If a request has a JSON schema of enumerated values, as judges'
 requests do, the answer is an object of that schema with random values. Other answers are random
-words. With `--reads`, the answer is the paragraph of the prompt that has the most words in common
+words. With `reads`, the answer is the paragraph of the prompt that has the most words in common
 with the question, or empty phrases if no paragraph has enough; judges then prefer this provider
 where its prompt is relevant.
 """
@@ -84,16 +84,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Write no access log."""
-
-    def do_GET(self) -> None:
-        """Return the list of models, or the totals of the bill."""
-        bill = self.provider.bill
-        if self.path == "/v1/models":
-            self._json(200, {"object": "list", "data": [{"id": "paid", "object": "model"}]})
-        elif self.path == "/bill":
-            self._json(200, {"nano": bill.nano, "requests": bill.requests})
-        else:
-            self._json(404, _error("no such path"))
 
     def do_POST(self) -> None:
         """Return a chat completion, or fail as drawn."""
@@ -216,25 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulated_provider.paid_provider")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--bill", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--prompt-nano", type=int, default=Behavior.prompt_nano)
-    parser.add_argument("--answer-nano", type=int, default=Behavior.answer_nano)
-    parser.add_argument("--latency-s", type=float, default=Behavior.latency_s)
-    parser.add_argument("--token-s", type=float, default=Behavior.token_s)
-    parser.add_argument("--reads", action="store_true", help="answer from the prompt")
     parser.add_argument("--rate", action="append", default=[], metavar="FAILURE=PROBABILITY")
     options = parser.parse_args(arguments)
     rates = {name: float(rate) for name, _, rate in (rate.partition("=") for rate in options.rate)}
-    behavior = Behavior(
-        options.prompt_nano,
-        options.answer_nano,
-        options.latency_s,
-        options.token_s,
-        rates,
-        options.reads,
-        options.seed,
-    )
-    provider = PaidProvider(behavior, options.bill, port=options.port)
+    provider = PaidProvider(Behavior(rates=rates), options.bill, port=options.port)
     sys.stdout.write(provider.url + "\n")
     sys.stdout.flush()
     provider.serve()

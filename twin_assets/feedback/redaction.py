@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from twin_resources.privacy import PRIVACY_VERSION, redact_and_count, redact_text
+from twin_resources.privacy import PRIVACY_VERSION, redact, redact_text
 
 REDACTION_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are recorded
 TEXT_COLUMNS = ("question", "answer", "edit")
@@ -32,10 +32,7 @@ def find_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
         for row in frame.iter_rows(named=True)
         if (
             kinds := {
-                kind
-                for name in TEXT_COLUMNS
-                if row[name]
-                for kind in redact_and_count(str(row[name]))[1]
+                kind for name in TEXT_COLUMNS if row[name] for kind in redact(str(row[name])).counts
             }
         )
     ]

@@ -85,7 +85,7 @@ def refit(
     show that it loses more than the margin, or a new policy is adopted.
 
     Raises:
-        TwinError: a margin or a price is unusable.
+        TwinError: the prices do not ascend.
     """
     models = tuple(models)
     withdrawal_reason = ""
@@ -108,11 +108,7 @@ def refit(
     )
     if not decision.is_adopted or decision.step is None:
         return FitOutcome(current_policy, decision, withdrawal_reason)
-    if (
-        current_policy is not None
-        and current_policy.label_ids == labels.prompt_ids
-        and len(current_policy.usd)
-    ):
+    if current_policy is not None and current_policy.label_ids == labels.prompt_ids:
         return FitOutcome(current_policy, decision)  # no new labels: the file is not rewritten
     new_policy = RoutingPolicy(
         author=author,

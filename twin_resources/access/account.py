@@ -88,15 +88,15 @@ class AmountSpent:
 
 
 @dataclass(frozen=True)
-class LimitHeadroom:
+class RemainingBudget:
     """The amount that one limit still allows, and the time until its period ends.
 
     Attributes:
-        left_usd: amount that may still be reserved, at least 0.
+        remaining_usd: amount that may still be reserved, at least 0.
         seconds_left: seconds until the period ends.
     """
 
-    left_usd: float
+    remaining_usd: float
     seconds_left: float
 
 
@@ -254,26 +254,26 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> float | None:
         """Return the US dollars that the tightest limit allows now, or None without a limit."""
-        headrooms = self.list_headrooms(
+        budgets = self.list_remaining_budgets(
             purpose=purpose, author=author, key=key, key_limit=key_limit
         )
-        return min((headroom.left_usd for headroom in headrooms), default=None)
+        return min((budget.remaining_usd for budget in budgets), default=None)
 
-    def list_headrooms(
+    def list_remaining_budgets(
         self,
         *,
         purpose: Purpose,
         author: str,
         key: str = "",
         key_limit: SpendingLimit | None = None,
-    ) -> list[LimitHeadroom]:
-        """Return the headroom under each limit of home, author, purpose and key that applies."""
+    ) -> list[RemainingBudget]:
+        """Return what remains under each limit of home, author, purpose and key that applies."""
         spending_fields = {"purpose": purpose, "author": author, "key": key}
         with self._state.read_transaction() as connection:
             moment = self._current_account_time(connection)
             amounts = self._amounts_by_limit(connection, spending_fields, key_limit, moment)
         return [
-            LimitHeadroom(
+            RemainingBudget(
                 max(0, to_nano_dollars(limit.limit_usd) - settled_nano - reserved_nano)
                 / NANO_PER_DOLLAR,
                 (period_end(limit.period, moment) - moment).total_seconds(),

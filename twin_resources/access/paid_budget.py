@@ -9,10 +9,10 @@ A paid request is sent once, because a second attempt would be a second purchase
 receives the provider's refusal and may ask again. The cost depends on how the request ends:
 
 - answer with usage: the usage, or the gateway's own count if the usage is less than half of it;
-- answer without usage: the maximum cost;
+- complete answer without usage: the maximum cost;
 - stream that ended without a token: the prompt;
-- stream that failed, was ended by the gateway, or lost its reader: the prompt and the tokens
-  received;
+- stream that has no usage, failed, was ended by the gateway, or lost its reader: the prompt and the
+  tokens received;
 - refusal by the provider (429, 500 ...) or provider not reached: nothing;
 - timeout, or connection lost before the first token: the maximum cost.
 """
@@ -27,18 +27,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from twin_resources.access.account import Reservation, SpendingAccount
+from twin_resources.access.account import RemainingBudget, Reservation, SpendingAccount
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.access.spending_limits import OverLimitError, SpendingLimit
 from twin_resources.errors import TwinError
-
-if TYPE_CHECKING:
-    from twin_resources.router.pacing import RemainingBudget
 
 # LiteLLM includes this model's tokenizer. It would fetch the tokenizers of other families from the
 # model hub; one such attempt failed after 24 s.
@@ -154,16 +151,15 @@ class PaidBudget:
         leave more money than the day's and still allow less per second. The method reads the store,
         so it must not run on the event loop.
         """
-        from twin_resources.router.pacing import RemainingBudget  # loads numpy
-
         try:
-            headrooms = self.account.list_headrooms(purpose="answer", author=author)
+            budgets = self.account.list_remaining_budgets(purpose="answer", author=author)
         except (SQLAlchemyError, TwinError):
             return None  # `unavailable_reason` reports the error, and the home's model answers
-        if not headrooms:
-            return None
-        tightest = min(headrooms, key=lambda room: room.left_usd / max(room.seconds_left, 1.0))
-        return RemainingBudget(tightest.left_usd, tightest.seconds_left)
+        return min(
+            budgets,
+            key=lambda budget: budget.remaining_usd / max(budget.seconds_left, 1.0),
+            default=None,
+        )
 
     async def reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], *, max_tokens: int

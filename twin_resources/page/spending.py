@@ -31,30 +31,23 @@ def read_spending(settings: Settings) -> list[BudgetSpending]:
     """
     with closing(State.open(settings.state_address)) as state:
         account = open_account(settings, state)
-        budget_lines = (
-            (
-                "Paid model, today",
-                settings.paid_budget_per_day,
-                account.sum_spending(purpose="answer"),
-            ),
-            (
-                "Teacher, this month",
-                settings.teacher_budget_per_month,
-                account.sum_spending(period="month", purpose="teacher"),
-            ),
-            (
-                "Judge, this month",
-                settings.judge_budget_per_month,
-                account.sum_spending(period="month", purpose="judge"),
-            ),
-            ("All, today", settings.budget_per_day, account.sum_spending()),
-            ("All, this month", settings.budget_per_month, account.sum_spending(period="month")),
-        )
+        paid = account.sum_spending(purpose="answer").usd
+        teacher = account.sum_spending(period="month", purpose="teacher").usd
+        judge = account.sum_spending(period="month", purpose="judge").usd
+        today = account.sum_spending().usd
+        this_month = account.sum_spending(period="month").usd
+    lines = (
+        BudgetSpending("Paid model, today", paid, settings.paid_budget_per_day),
+        BudgetSpending("Teacher, this month", teacher, settings.teacher_budget_per_month),
+        BudgetSpending("Judge, this month", judge, settings.judge_budget_per_month),
+        BudgetSpending("All, today", today, settings.budget_per_day),
+        BudgetSpending("All, this month", this_month, settings.budget_per_month),
+    )
     # "All" is shown only with a budget; without one, it would repeat the entries above.
     return [
-        BudgetSpending(name, spending.usd, budget)
-        for name, budget, spending in budget_lines
-        if budget is not None or (spending.usd and not name.startswith("All"))
+        line
+        for line in lines
+        if line.budget_usd is not None or (line.spent_usd and not line.name.startswith("All"))
     ]
 
 

@@ -4,10 +4,8 @@
 from twin_resources.privacy.kinds import KINDS, Kind, TextSpan
 from twin_resources.privacy.redaction import (
     PRIVACY_VERSION,
-    RedactedText,
     find_personal_data,
     redact,
-    redact_and_count,
     redact_text,
 )
 
@@ -15,10 +13,8 @@ __all__ = [
     "KINDS",
     "PRIVACY_VERSION",
     "Kind",
-    "RedactedText",
     "TextSpan",
     "find_personal_data",
     "redact",
-    "redact_and_count",
     "redact_text",
 ]

@@ -93,9 +93,3 @@ def _find_spans(text: str, region: str) -> Iterator[TextSpan]:
 def redact_text(text: str) -> str:
     """Return the redacted text without counts, for use on a column of texts."""
     return redact(text).text
-
-
-def redact_and_count(text: str) -> tuple[str, dict[str, int]]:
-    """Return the redacted text and the number of replacements by kind."""
-    result = redact(text)
-    return result.text, dict(result.counts)

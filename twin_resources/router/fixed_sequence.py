@@ -105,10 +105,9 @@ def compute_price_steps(
         margin: the maximum loss against the most expensive model, a score in (0, 1).
 
     Raises:
-        TwinError: the prices are missing or do not ascend, or the margin is outside (0, 1).
+        TwinError: the prices are missing or do not ascend.
     """
     costs = validate_prices(prices, model_count=gains.shape[1] + 1)
-    validate_margin(margin)
     true_gains = prepend_own_model(gains)
     last_model = len(costs) - 1
     exit_weights = compute_exit_weights(cross_fitted, costs)
@@ -195,18 +194,3 @@ def validate_prices(prices: Sequence[float], *, model_count: int) -> Floats:
             next_step="give every model a price, from your own model to the most expensive one",
         )
     return numbers
-
-
-def validate_margin(margin: float) -> float:
-    """Return the margin if it is valid.
-
-    Raises:
-        TwinError: the margin is not between 0 and 1.
-    """
-    if not 0.0 < margin < 1.0:  # also refuses NaN
-        raise TwinError(
-            "certify a routing policy",
-            found=f"a margin of {margin}",
-            next_step="set TWIN_QUALITY_MARGIN above 0 and below 1 (.03 is three score points)",
-        )
-    return margin

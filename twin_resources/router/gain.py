@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_resources.errors import TwinError
 from twin_resources.router.features import Floats
 
 # exp(−γ·|x − x'|²). Unit vectors are at most 2 apart. On MMLU, 0.3, 0.5 and 1 were within 0.003.
@@ -107,25 +105,12 @@ def fit(
         rows: the features, shape (n, d).
         gains: more expensive model − home's model on the same question, shape (n, m), in [−1, 1].
         folds: the folds from `assign_folds`.
-
-    Raises:
-        TwinError: there is no label, array lengths differ, or a number is not finite.
     """
-    if not len(rows) or len(rows) != len(gains) or len(rows) != len(folds):
-        raise TwinError(
-            "fit a router",
-            found=f"{len(rows)} questions, {len(gains)} gains, {len(folds)} folds",
-            next_step="pass a row, a gain and a fold for every label",
-        )
-    if not (np.isfinite(rows).all() and np.isfinite(gains).all()):
-        raise TwinError(
-            "fit a router",
-            found="a feature or a gain that is not finite",
-            next_step="omit such labels",
-        )
+    from threadpoolctl import threadpool_limits
+
     # One thread is used, because several threads wait in busy loops. With other work on two cores,
     # 600 labels took 9 s instead of 0.1.
-    with _limit_to_one_thread():
+    with threadpool_limits(1):
         fits = [_fit_ridge(rows, gains, folds, ridge) for ridge in RIDGES]
     return min(fits, key=lambda candidate: candidate.error)
 
@@ -141,9 +126,3 @@ def _fit_ridge(rows: Floats, gains: Floats, folds: NDArray[np.int64], ridge: flo
     error = float(np.mean((cross_fitted - gains) ** 2))
     model = GainModel(rows.astype(np.float32), weights.astype(np.float32), ridge)
     return FittedGain(model, cross_fitted, error)
-
-
-def _limit_to_one_thread() -> AbstractContextManager[object]:
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(1)

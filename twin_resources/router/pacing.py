@@ -28,22 +28,9 @@ MIN_RECENT_QUESTIONS = 20  # minimum for estimating the pace
 UPDATE_INTERVAL_S = 60.0
 
 
-@dataclass(frozen=True)
-class RemainingBudget:
-    """The money left under one limit, and the time until its period ends.
-
-    Attributes:
-        remaining_usd: the US dollars left under the limit that allows the slowest spending.
-        seconds_left: the seconds until that limit's period ends.
-    """
-
-    remaining_usd: float
-    seconds_left: float
-
-
 @dataclass
 class SpendingPace:
-    """The recent questions of one gateway process."""
+    """The pace of the recent questions to one policy, in one gateway process."""
 
     _recent_questions: deque[tuple[float, Floats, Floats]] = field(
         default_factory=lambda: deque[tuple[float, Floats, Floats]](maxlen=MAX_RECENT_QUESTIONS)
@@ -68,11 +55,12 @@ class SpendingPace:
     def choose_step(
         self,
         now: float,
-        budget: RemainingBudget,
         steps: Sequence[PriceStep],
         prices: Floats,
         *,
         certified_index: int,
+        remaining_usd: float,
+        seconds_left: float,
     ) -> int:
         """Return the index of the step to use until the next update.
 
@@ -80,16 +68,18 @@ class SpendingPace:
             steps: the steps in their fixed order.
             prices: the mean US dollars per answer from which the steps were computed.
             certified_index: the index of the certified step in force, the most expensive allowed.
+            remaining_usd: the US dollars left under the limit that allows the slowest spending.
+            seconds_left: the seconds until that limit's period ends.
         """
         self._updated_at = now
         self.step_index = certified_index
-        if budget.remaining_usd <= 0.0:
+        if remaining_usd <= 0.0:
             self.step_index = len(steps) - 1
-        elif len(self._recent_questions) >= MIN_RECENT_QUESTIONS and budget.seconds_left > 0.0:
+        elif len(self._recent_questions) >= MIN_RECENT_QUESTIONS and seconds_left > 0.0:
             elapsed_s = max(now - self._recent_questions[0][0], 1e-3)
             predicted_gains = np.stack([question[1] for question in self._recent_questions])
             usd = np.stack([question[2] for question in self._recent_questions])
-            allowed_usd_per_s = budget.remaining_usd / budget.seconds_left
+            allowed_usd_per_s = remaining_usd / seconds_left
             question_indices = np.arange(len(usd))
             for index in range(certified_index, len(steps)):
                 models = choose_models(predicted_gains, prices, steps[index].weight)

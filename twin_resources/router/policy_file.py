@@ -73,7 +73,7 @@ class RoutingPolicy:
         label_ids: the ids of the labels, in order of arrival.
         gains, cross_fitted: the labels' measured and cross-fitted gains, shape (n, models − 1).
         usd: the cost of the most expensive model's answer for each label, in US dollars, shape
-            (n,); empty in older files.
+            (n,).
         classes: the table of gains by class.
         last_sequence: the sequence number of the newest fitted label.
         written_at: ISO 8601, UTC.
@@ -91,10 +91,10 @@ class RoutingPolicy:
     label_ids: tuple[str, ...] = field(repr=False)
     gains: Floats = field(repr=False)
     cross_fitted: Floats = field(repr=False)
+    usd: Floats = field(repr=False)
     classes: tuple[ClassGain, ...] = ()
     last_sequence: int = 0
     written_at: str = ""
-    usd: Floats = field(default_factory=lambda: np.zeros(0), repr=False)
 
     @property
     def step(self) -> PriceStep:
@@ -112,8 +112,6 @@ class RoutingPolicy:
 
         These questions are not a random sample: their answers are often shorter.
         """
-        if not len(self.usd):
-            return self.usd
         models = choose_models(self.cross_fitted, self.prices, self.step.weight)
         return self.usd[models < len(self.models) - 1]
 
@@ -139,7 +137,8 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         "margin": policy.margin,
         "scale": asdict(policy.scale),
         "ridge": policy.gain.ridge,
-        "steps": [_step_document(step) for step in policy.steps],
+        # JSON has no infinity, which is the first step's weight.
+        "steps": [asdict(step) | {"weight": repr(step.weight)} for step in policy.steps],
         "in_force": policy.active_step_index,
         "label_ids": list(policy.label_ids),
         "classes": [asdict(row) for row in policy.classes],
@@ -157,15 +156,6 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         usd=policy.usd,
     )
     replace_file(path, stream.getvalue())
-
-
-def _step_document(step: PriceStep) -> dict[str, Any]:
-    return asdict(step) | {"weight": repr(step.weight)}  # JSON has no infinity
-
-
-def _step_from_document(document: dict[str, Any]) -> PriceStep:
-    values: dict[str, Any] = {**document, "weight": float(document["weight"])}
-    return PriceStep(**values)
 
 
 def read_routing_policy(path: Path) -> RoutingPolicy:
@@ -195,7 +185,9 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
 
 def _policy_from_arrays(header: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
     step_documents = cast("list[dict[str, Any]]", header["steps"])
-    steps = tuple(_step_from_document(document) for document in step_documents)
+    for document in step_documents:
+        document["weight"] = float(document["weight"])
+    steps = tuple(PriceStep(**document) for document in step_documents)
     active_index = int(header["in_force"])
     if not 0 <= active_index < len(steps) or math.isnan(steps[active_index].weight):
         raise ValueError(f"the step in force is {active_index}, which is not one of {len(steps)}")
@@ -212,8 +204,8 @@ def _policy_from_arrays(header: dict[str, Any], arrays: dict[str, Any]) -> Routi
         label_ids=tuple(header["label_ids"]),
         gains=arrays["gains"],
         cross_fitted=arrays["cross_fitted"],
+        usd=arrays["usd"],
         classes=tuple(ClassGain(**row) for row in header["classes"]),
         last_sequence=header["last_sequence"],
         written_at=header["written_at"],
-        usd=arrays.get("usd", np.zeros(0)),
     )

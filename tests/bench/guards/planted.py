@@ -1,20 +1,25 @@
-"""Build 200 texts with planted values, in three languages and two halves.
+"""Build 200 texts with planted values, and 400 benign ones, in three languages and two halves.
 
-Scope: sentences with personal data or secrets, and injections. Out of scope: generating the values
-(`tests/unit/privacy/plants.py`), detecting them.
+Scope: sentences with personal data or secrets; injections and benign questions, read from the files
+beside this one. Out of scope: detecting them, and generating the values
+(`tests/unit/privacy/planted_values.py`). Constants may be chosen on the half `tuned`, but never on
+`held_out`.
+
+The hard benign questions (`tuned`) have numbers, codes and words that resemble a guard's patterns:
+ids, versions, dates, prices.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from tests.bench.guards import injections
-from tests.bench.guards.benign import HARD_QUESTIONS, PLAIN_QUESTIONS
 from tests.bench.questions.questions import read_questions
-from tests.unit.privacy import plants
+from tests.unit.privacy import planted_values
 
 Half = Literal["tuned", "held_out"]
 KINDS = ("personal", "secrets", "injection")
@@ -44,16 +49,21 @@ _CARRIERS = {
 }
 _REGIONS = {"en": "US", "de": "DE", "fr": "FR"}
 _PERSONAL = (
-    plants.mail,
-    plants.phone_international,
-    plants.phone_after_label,
-    plants.phone_american,
-    plants.address_v4,
-    plants.card,
-    plants.iban,
-    plants.national_identity,
+    planted_values.mail,
+    planted_values.phone_international,
+    planted_values.phone_after_label,
+    planted_values.phone_american,
+    planted_values.address_v4,
+    planted_values.card,
+    planted_values.iban,
+    planted_values.national_identity,
 )
-_SECRETS = (plants.vendor_key, plants.private_key, plants.web_token, plants.assigned_secret)
+_SECRETS = (
+    planted_values.vendor_key,
+    planted_values.private_key,
+    planted_values.web_token,
+    planted_values.assigned_secret,
+)
 
 
 @dataclass(frozen=True)
@@ -80,16 +90,17 @@ def build_planted_texts(seed: int = 1) -> list[PlantedText]:
         *_plant_values("personal", _PERSONAL, PERSONAL_COUNT, seed),
         *_plant_values("secrets", _SECRETS, SECRET_COUNT, seed + 1),
     ]
-    halves: tuple[tuple[Half, Sequence[tuple[str, str]]], ...] = (
-        ("tuned", injections.TUNED),
-        ("held_out", injections.HELD_OUT),
-    )
-    for half, texts in halves:
-        result += [
-            PlantedText("injection", language, half, text, text, _REGIONS[language])
-            for language, text in texts
-        ]
+    result += [
+        PlantedText("injection", language, half, text, text, _REGIONS[language])
+        for language, half, text in _read_texts("injections.jsonl")
+    ]
     return result
+
+
+def _read_texts(name: str) -> list[tuple[str, Half, str]]:
+    """Return language, half and text of each row of a file."""
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    return [(row["language"], row["half"], row["text"]) for row in map(json.loads, lines)]
 
 
 def _plant_values(kind: str, makers: Sequence[object], count: int, seed: int) -> list[PlantedText]:
@@ -98,13 +109,13 @@ def _plant_values(kind: str, makers: Sequence[object], count: int, seed: int) ->
     languages = sorted(_CARRIERS)
     for number in range(count):
         maker = makers[number % len(makers)]
-        plant = maker(rng)  # pyright: ignore[reportCallIssue]
+        planted = maker(rng)  # pyright: ignore[reportCallIssue]
         language = languages[number // len(makers) % len(languages)]
         carrier = rng.choice(_CARRIERS[language])
-        text = carrier.format(value=f"{plant.before}{plant.value}{plant.after}")
+        text = carrier.format(value=f"{planted.before}{planted.value}{planted.after}")
         half: Half = "tuned" if number // len(makers) % 2 else "held_out"
-        region = plant.region or _REGIONS[language]
-        result.append(PlantedText(kind, language, half, text, plant.value, region))
+        region = planted.region or _REGIONS[language]
+        result.append(PlantedText(kind, language, half, text, planted.value, region))
     return result
 
 
@@ -115,6 +126,4 @@ def read_benign_questions() -> list[tuple[str, Half, str]]:
         for slug in ("mara-lindqvist", "oona-petrie", "tomas-okafor")
         for question in read_questions(slug)
     ]
-    questions += [(language, "tuned", text) for language, text in HARD_QUESTIONS]
-    questions += [(language, "held_out", text) for language, text in PLAIN_QUESTIONS]
-    return questions
+    return questions + _read_texts("benign.jsonl")

@@ -155,7 +155,7 @@ class ChaosHome:
         title = f"The {word} by gate {number}"
         name = f"2019-0{1 + number % 9}-{10 + number % 18}-{word}-{number}.md"
         text = (
-            f"---\ntitle: {title}\n---\n\nMy neighbour keeps a {word} by gate {number} and "
+            f"---\ntitle: {title}\n---\n\nMy neighbor keeps a {word} by gate {number} and "
             f"waters it with rain from the {word} barrel. In {1900 + number} it froze, and "
             f"she wrapped the {word} in the sacking of {number + 3} potato bags until the "
             "swallows came back over the yard, which was on a Tuesday.\n\nI have asked her twice "

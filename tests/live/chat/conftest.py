@@ -25,7 +25,7 @@ import pytest
 
 from tests.browser import BROWSER, launch_browser
 from tests.free_ports import free_port
-from tests.live.gateway.stack import stop_process
+from tests.live.gateway.stack import Stack, stop_process
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.page.links import make_link
@@ -187,26 +187,14 @@ def slow_gateway(slow_home: Settings) -> Iterator[SlowGateway]:
 @pytest.fixture(scope="session")
 def trace_store(slow_home: Settings) -> Iterator[httpx.Client]:
     """Start the embedded trace store of `slow_home`, and yield a client with its keys."""
-    log = slow_home.home / "traces.log"
-    arguments = ["--home", str(slow_home.home), "--port", str(slow_home.traces_port)]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "twin_resources.observability.trace_store.local_store",
-                *arguments,
-            ],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
+    stack = Stack(slow_home, model=Path())
+    stack.start_traces()
     address = f"http://127.0.0.1:{slow_home.traces_port}"
-    wait_for_server(f"{address}/api/public/health", process, log)
     secrets = load_secrets(slow_home)
     keys = (secrets.traces_public_key, secrets.traces_secret_key)
     with httpx.Client(base_url=address, auth=keys, trust_env=False) as client:
         yield client
-    stop_process(process)
+    stack.stop()
 
 
 @pytest.fixture(scope="session")

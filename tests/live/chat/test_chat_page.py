@@ -58,10 +58,7 @@ def stack(
 ) -> Iterator[Stack]:
     with new_stack(tmp_path_factory.mktemp("chat"), gateway_weights, tiny_gguf) as stack:
         embed_passages(stack.settings, "ann")
-        stack.start_traces()
-        stack.start_relay()
-        stack.start_model("base")
-        stack.start_gateway()
+        stack.start("base")
         yield stack
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
+from tests.live.gateway.stack import Stack, embed_passages, new_stack
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
+from tests.prepared_embedder import prepare_weights
 from twin_resources.models.serving.model_server import ServerProcess
 
 
@@ -37,11 +38,7 @@ def running_stack(
     folder = tmp_path_factory.mktemp("gateway")
     with new_stack(folder, gateway_weights, tiny_gguf, environ=provider_keys) as stack:
         embed_passages(stack.settings, "ann")
-        stack.start_traces()
-        stack.start_relay()
-        for name in ("base", "ann/v1", "ann/v2", "bob/v1"):
-            stack.start_model(name)
-        stack.start_gateway()
+        stack.start("base", "ann/v1", "ann/v2", "bob/v1")
         yield stack
 
 

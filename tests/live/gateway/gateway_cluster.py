@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from tests.live.gateway.clock_home import AUTHOR
+from tests.live.gateway.labeling_home import AUTHOR
 from tests.live.gateway.stack import Stack
 from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.tables_io_manager import TablesIOManager
@@ -35,7 +35,7 @@ class ClusterSize:
 
     Attributes:
         margin: the quality margin (`TWIN_QUALITY_MARGIN`).
-        question_count: questions per client method.
+        question_count: questions that are asked once the policy is fitted.
     """
 
     label_count: int

@@ -106,7 +106,7 @@ def _put_question_first(question: str, document: str) -> str:
 
 
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
-_TOOL = {
+TOOL = {
     "type": "function",
     "function": {"name": "look", "parameters": {"type": "object", "properties": {}}},
 }
@@ -137,7 +137,7 @@ PROGRAMS = (
     ),
     Program(
         "LibreChat",
-        {**_STREAM, "n": 1, "user": "665f1c0e9b1d8a0012345678", "tools": [_TOOL]},
+        {**_STREAM, "n": 1, "user": "665f1c0e9b1d8a0012345678", "tools": [TOOL]},
         title=(
             "",
             f"Give a title of at most five words for the conversation.\nUser: {OIL}\nAI: One drop.",
@@ -189,7 +189,7 @@ PROGRAMS = (
     ),
     Program(
         "Continue",
-        {"stream": True, "max_tokens": 4096, "tools": [_TOOL], "tool_choice": "auto"},
+        {"stream": True, "max_tokens": 4096, "tools": [TOOL], "tool_choice": "auto"},
         title=("", f"{_TITLE_REQUEST} No punctuation.", {"stream": False}),
         attach=_put_question_first,
     ),
@@ -216,7 +216,7 @@ PROGRAMS = (
     ),
     Program(
         "LangChain",
-        {"temperature": 0.7, "n": 1, "tools": [_TOOL], "parallel_tool_calls": True},
+        {"temperature": 0.7, "n": 1, "tools": [TOOL], "parallel_tool_calls": True},
         title=("", f"{_TITLE_REQUEST}\nUser: {OIL}", _TITLE_TOOL),
     ),
     Program(

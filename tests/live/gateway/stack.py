@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import polars as pl
 import psutil
 
 from tests.free_ports import free_port
-from tests.prepared_embedder import link_weights, prepare_weights
+from tests.prepared_embedder import link_weights
 from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.knowledge import embedding, quotable_rows, quote_calibration_rows
 from twin_assets.knowledge.chunking import chunk_columns
@@ -87,14 +87,37 @@ class Stack:
             http_client=httpx.Client(trust_env=False, timeout=60),
         )
 
-    def post(self, body: object, *, key: str = "", **headers: str) -> httpx.Response:
+    def post(
+        self, body: object, *, key: str = "", path: str = "chat/completions", **headers: str
+    ) -> httpx.Response:
         return httpx.post(
-            f"{self.url}/v1/chat/completions",
+            f"{self.url}/v1/{path}",
             json=body,
             headers={"Authorization": f"Bearer {key or self.key}", **headers},
             timeout=60,
             trust_env=False,
         )
+
+    def stream(
+        self, body: object, *, key: str = "", path: str = "chat/completions"
+    ) -> AbstractContextManager[httpx.Response]:
+        """Send a request, and let the caller read the response or disconnect."""
+        return httpx.stream(
+            "POST",
+            f"{self.url}/v1/{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {key or self.key}"},
+            timeout=60,
+            trust_env=False,
+        )
+
+    def start(self, *models: str) -> None:
+        """Start the trace store, the relay, a server for each version, and the gateway."""
+        self.start_traces()
+        self.start_relay()
+        for name in models:
+            self.start_model(name)
+        self.start_gateway()
 
     def start_traces(self) -> None:
         database = self.settings.home / "traces.sqlite"
@@ -293,6 +316,12 @@ class Stack:
             )
 
 
+def parse_events(text: str) -> list[dict[str, Any]]:
+    """Return the JSON documents of a streamed response."""
+    lines = (line for line in text.splitlines() if line.startswith("data: {"))
+    return [json.loads(line.removeprefix("data: ")) for line in lines]
+
+
 def stop_process(process: subprocess.Popen[bytes] | None) -> None:
     """Terminate a process if it is running, and kill it after 15 seconds."""
     if process is not None and process.poll() is None:
@@ -375,26 +404,37 @@ def read_server_metrics(server: ServerProcess) -> dict[str, int]:
 def embed_passages(settings: Settings, author: str) -> None:
     """Fill the author's tables of embeddings and quotations as the assets do."""
     embedder = load_embedder(settings)
-    chunks = pl.DataFrame(
+    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+    chunks = [
+        {
+            "chunk_id": f"post-{number}-c{number}",
+            "document_id": f"post-{number}",
+            "title": title,
+            "url": f"https://clocks.example/{number}",
+            "position": 0,
+            "text": text,
+        }
+        for number, (title, text) in enumerate(PASSAGES)
+    ]
+    store_embeddings(tables, author, build_chunks(chunks, embedder), embedder)
+    _embed_quotations(tables, embedder, author)
+
+
+def build_chunks(rows: Sequence[Mapping[str, Any]], embedder: Embedder) -> pl.DataFrame:
+    """Return rows of `document_chunks`, each of which is a whole document without a date."""
+    counts = embedder.count_tokens([row["text"] for row in rows])
+    return pl.DataFrame(
         [
-            {
-                "chunk_id": f"post-{number}-c{number}",
-                "document_id": f"post-{number}",
-                "title": title,
-                "url": f"https://clocks.example/{number}",
-                "published_at": None,
-                "position": 0,
-                "start": 0,
-                "end": len(text),
-                "heading": title,
-                "text": text,
-                "token_count": embedder.count_tokens([text])[0],
-            }
-            for number, (title, text) in enumerate(PASSAGES)
+            {**row, "published_at": None, "start": 0, "end": len(row["text"])}
+            | {"heading": row["title"], "token_count": count}
+            for row, count in zip(rows, counts, strict=True)
         ],
         schema=dict(chunk_columns()),
     )
-    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+
+
+def store_embeddings(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Embedder) -> None:
+    """Fill the author's table `embeddings` and its indexes as the asset does."""
     tables.sync(
         chunks,
         "embeddings",
@@ -406,7 +446,6 @@ def embed_passages(settings: Settings, author: str) -> None:
         row_key="chunk_id",
     )
     update_indexes(tables, author, language="en")
-    _embed_quotations(tables, embedder, author)
 
 
 def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
@@ -473,13 +512,3 @@ def new_stack(
         yield stack
     finally:
         stack.stop()
-
-
-__all__ = [
-    "PASSAGES",
-    "Stack",
-    "count_processed_tokens",
-    "embed_passages",
-    "new_stack",
-    "prepare_weights",
-]

@@ -6,16 +6,15 @@ import contextlib
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.live.gateway.stack import Stack, throttle_process
+from tests.live.gateway.traffic import Traffic, join_deltas
+from tests.model_versions import register_version
 from tests.queued_notices import queued_notices
 from twin_resources.access.keys import add_key, open_key_store
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S
@@ -33,90 +32,6 @@ READERS_PER_VERSION = 5
 KEY_COUNT = 32  # of 32 keys, fewer than five belong to one version once in 50,000 draws
 
 
-@dataclass(frozen=True)
-class TimedResponse:
-    """A response as a reader received it; times are monotonic seconds."""
-
-    started_s: float
-    ended_s: float
-    status: int
-    twin: dict[str, Any]
-    text: str
-
-    @property
-    def version(self) -> str:
-        return str(self.twin.get("version", ""))
-
-
-@dataclass
-class Traffic:
-    """Readers with their own keys who ask without a pause; every second reader streams."""
-
-    stack: Stack
-    keys: list[str]
-    responses: list[TimedResponse] = field(default_factory=list[TimedResponse])
-    exceptions: list[str] = field(default_factory=list[str])
-
-    @contextlib.contextmanager
-    def run_readers(self) -> Iterator[None]:
-        stop = threading.Event()
-        threads = [
-            threading.Thread(target=self._read, args=(key, number % 2 == 1, stop))
-            for number, key in enumerate(self.keys)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join(300)
-
-    def _read(self, key: str, stream: bool, stop: threading.Event) -> None:
-        with httpx.Client(trust_env=False, timeout=300) as client:
-            while not stop.is_set():
-                started_s = time.monotonic()
-                try:
-                    answer = client.post(
-                        f"{self.stack.url}/v1/chat/completions",
-                        json=BODY | {"stream": stream},
-                        headers={"Authorization": f"Bearer {key}"},
-                    )
-                    twin, text = _read_answer(answer, stream)
-                except (httpx.HTTPError, KeyError, IndexError, ValueError) as error:
-                    self.exceptions.append(f"{type(error).__name__}: {error}")
-                    continue
-                self.responses.append(
-                    TimedResponse(started_s, time.monotonic(), answer.status_code, twin, text)
-                )
-
-    def find_failures(self) -> list[str]:
-        """Return failed requests, error responses and empty responses."""
-        failures = [
-            f"{response.status}: {response.text}"
-            for response in self.responses
-            if response.status != 200 or not response.text
-        ]
-        return failures + self.exceptions
-
-
-def _read_answer(answer: httpx.Response, stream: bool) -> tuple[dict[str, Any], str]:
-    if answer.status_code != 200:
-        return {}, answer.text[:300]
-    if not stream:
-        document = answer.json()
-        return document["twin"], document["choices"][0]["message"]["content"]
-    lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
-    if lines[-1] != "[DONE]":
-        raise ValueError(f"the stream ended with {lines[-1][:200]}")
-    chunks = [json.loads(line) for line in lines[:-1]]
-    text = "".join(
-        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
-    )
-    return [chunk["twin"] for chunk in chunks if "twin" in chunk][-1], text
-
-
 @pytest.fixture
 def registry(stack: Stack) -> Iterator[Registry]:
     """Yield a registry with v1 as stable and v2 as a canary that answers half of the readers."""
@@ -126,10 +41,7 @@ def registry(stack: Stack) -> Iterator[Registry]:
     states: tuple[tuple[int, VersionState], ...] = ((1, "stable"), (2, "canary"))
     for number, target in states:
         checkpoint = f"checkpoint-{number}"
-        version = registry.register(
-            author="ann", checkpoint=checkpoint, folder="", adapter_gguf=None, base="",
-            base_gguf="", template="", dataset_version="",
-        )  # fmt: skip
+        version = register_version(registry, "ann", checkpoint)
         claims = (
             GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24"),
             GateClaim("says_what_the_posts_say", True, 0.1, 0.2, "", blocks="voice"),
@@ -168,7 +80,7 @@ def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> 
             == ["v1"] * READERS_PER_VERSION + ["v2"] * READERS_PER_VERSION
         )
     )
-    return Traffic(stack, selected_keys)
+    return Traffic(stack, selected_keys, BODY)
 
 
 @pytest.fixture
@@ -245,20 +157,13 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
 def test_an_interrupted_stream_is_answered_again(
     stack: Stack, registry: Registry, traffic: Traffic
 ) -> None:
-    key = traffic.keys[-1]
     request = BODY | {"stream": True, "max_tokens": 300}
     chunks: list[dict[str, Any]] = []
     pid = stack.models["ann/v2"].pid
     with (
         # without the throttle, all 300 tokens arrive before the kill
         throttle_process(pid, stopped_s=0.1, running_s=0.01),
-        httpx.Client(trust_env=False, timeout=60) as client,
-        client.stream(
-            "POST",
-            f"{stack.url}/v1/chat/completions",
-            json=request,
-            headers={"Authorization": f"Bearer {key}"},
-        ) as response,
+        stack.stream(request, key=traffic.keys[-1]) as response,
     ):
         assert response.status_code == 200
         lines = (line.removeprefix("data: ") for line in response.iter_lines() if line)
@@ -274,10 +179,7 @@ def test_an_interrupted_stream_is_answered_again(
     *_, twin = [chunk["twin"] for chunk in chunks if "twin" in chunk]
     assert twin["version"] == "v1"
     assert "canary broke off: answered again by stable" in twin["degraded"]
-    text = "".join(
-        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
-    )
-    assert "\n\n" in text
+    assert "\n\n" in join_deltas(chunks)
     assert registry.get("ann", 2).state == "canary", "one failure stopped the canary"
     metadata = stack.trace(twin["trace_id"])["metadata"]
     assert metadata["twin.version"] == "v1"

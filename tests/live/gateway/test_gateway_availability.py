@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway.stack import Stack, throttle_process
+from tests.live.gateway.stack import Stack, parse_events, throttle_process
+from tests.live.gateway.traffic import Traffic, join_deltas
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
 from twin_resources.authors.pausing import pause_author, resume_author
@@ -37,99 +35,68 @@ def ask_twin(stack: Stack, **fields: Any) -> dict[str, Any]:
     return answer.json()["twin"]
 
 
-def has_answered_since(
-    answers: list[tuple[float, int, str, float]], after: float, version: str
-) -> bool:
+def has_answered_since(traffic: Traffic, after_s: float, version: str) -> bool:
     """Return whether a reader has received an answer from this version after this time."""
     return any(
-        ended_at > after and answered_by == version for ended_at, _, answered_by, _ in list(answers)
+        response.ended_s > after_s and response.version == version
+        for response in list(traffic.responses)
     )
 
 
-@contextmanager
-def run_readers(stack: Stack, *, count: int = 3) -> Iterator[list[tuple[float, int, str, float]]]:
-    """Ask repeatedly, every second reader as a stream; yield (end, status, version, seconds)."""
-    answers: list[tuple[float, int, str, float]] = []
-    stop = threading.Event()
-
-    def ask_repeatedly(number: int) -> None:
-        with httpx.Client(trust_env=False, timeout=60) as client:
-            while not stop.is_set():
-                stream = number % 2 == 1
-                started_at = time.monotonic()
-                answer = client.post(
-                    f"{stack.url}/v1/chat/completions",
-                    json=BODY | {"stream": stream},
-                    headers={"Authorization": f"Bearer {stack.key}"},
-                )
-                if stream and answer.status_code == 200:
-                    assert answer.text.rstrip().endswith("[DONE]")
-                    lines = [line for line in answer.text.splitlines() if '"twin":' in line]
-                    document = json.loads(lines[-1].removeprefix("data: "))
-                else:
-                    document = answer.json()
-                version = document.get("twin", {}).get("version", answer.text[:200])
-                now = time.monotonic()
-                answers.append((now, answer.status_code, version, now - started_at))
-
-    threads = [threading.Thread(target=ask_repeatedly, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answers
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(60)
+def create_traffic(stack: Stack, reader_count: int) -> Traffic:
+    return Traffic(stack, [stack.key] * reader_count, BODY)
 
 
 def test_no_request_is_lost_while_versions_switch(stack: Stack) -> None:
     stack.release("ann", 1)
     stack.wait(lambda: ask_twin(stack)["version"] == "v1")
     switches: list[tuple[float, str]] = []
-    with run_readers(stack) as answers:
-        stack.wait(lambda: answers)
+    traffic = create_traffic(stack, 3)
+    with traffic.run_readers():
+        stack.wait(lambda: traffic.responses)
         for version in (2, 1, 2):
             stack.release("ann", version)
             switches.append((time.monotonic(), f"v{version}"))
-            stack.wait(lambda: has_answered_since(answers, *switches[-1]))
-    assert {status for _, status, *_ in answers} == {200}
-    assert {version for _, _, version, _ in answers} == {"v1", "v2"}
-    slowest = max(duration for _, _, _, duration in answers)
-    for after, version in switches:
-        first = min(
-            ended_at
-            for ended_at, _, answered_by, _ in answers
-            if answered_by == version and ended_at > after
+            stack.wait(lambda: has_answered_since(traffic, *switches[-1]))
+    assert traffic.find_failures() == []
+    assert {response.version for response in traffic.responses} == {"v1", "v2"}
+    slowest_s = max(response.ended_s - response.started_s for response in traffic.responses)
+    for after_s, version in switches:
+        first_s = min(
+            response.ended_s
+            for response in traffic.responses
+            if response.version == version and response.ended_s > after_s
         )
         # The gateway reads the policy twice a second; the next answer must have the version.
-        assert first - after < 1.5 + 2 * slowest
+        assert first_s - after_s < 1.5 + 2 * slowest_s
 
 
 def test_no_request_is_lost_while_a_server_is_replaced(stack: Stack) -> None:
     """The fleet publishes the new server, and stops the old one when it is idle."""
     stack.release("ann", 1)
     stack.wait(lambda: ask_twin(stack)["version"] == "v1")
-    with run_readers(stack, count=2) as answers:
+    traffic = create_traffic(stack, 2)
+    with traffic.run_readers():
         old_server = stack.models.pop("ann/v1")
         stack.start_model("ann/v1")
         time.sleep(2)
         stack.wait(lambda: old_server.count_active_requests() == 0, seconds=30)
         old_server.stop()
         time.sleep(1.5)
-    assert {status for _, status, *_ in answers} == {200}
-    assert {version for _, _, version, _ in answers} == {"v1"}
+    assert traffic.find_failures() == []
+    assert {response.version for response in traffic.responses} == {"v1"}
 
 
 def test_without_a_ready_version_posts_are_quoted_and_the_base_drafts(stack: Stack) -> None:
     stack.release("ann", 2)
     stack.wait(lambda: ask_twin(stack)["version"] == "v2")
-    with run_readers(stack, count=2) as answers:
+    traffic = create_traffic(stack, 2)
+    with traffic.run_readers():
         stack.publish(ready=lambda name: name != "ann/v2")
         removed_at = time.monotonic()
-        stack.wait(lambda: has_answered_since(answers, removed_at, "quotes"))
+        stack.wait(lambda: has_answered_since(traffic, removed_at, "quotes"))
         time.sleep(0.5)
-    assert {status for _, status, *_ in answers} == {200}
+    assert traffic.find_failures() == []
     twin = ask_twin(stack)
     assert (twin["version"], twin["prose"]["why"]) == ("quotes", NO_VERSION_REASON)
     assert twin["degraded"] == "stable not ready: answered by base"
@@ -276,8 +243,7 @@ def test_a_dead_model_server_is_a_503_with_advice(stack: Stack) -> None:
         message = answer.json()["error"]["message"]
         assert "'ann/v2' does not answer" in message
         assert "twin status" in message
-    lines = stack.post(BODY | {"stream": True}).text.splitlines()
-    first, last = (json.loads(line[6:]) for line in lines if line.startswith("data: {"))
+    first, last = parse_events(stack.post(BODY | {"stream": True}).text)
     assert first["choices"][0]["delta"]["content"].startswith("> ")  # the quotation
     assert (last["choices"][0]["finish_reason"], last["twin"]["answer"]) == ("stop", "quote")
     assert last["twin"]["degraded"] == "no prose: the model server 'ann/v2' does not answer"
@@ -297,13 +263,7 @@ def test_a_stream_is_restarted_after_its_server_died(stack: Stack) -> None:
     with (
         # throttled, so that the kill precedes the last token
         throttle_process(pid, stopped_s=0.1, running_s=0.01),
-        httpx.Client(trust_env=False, timeout=60) as client,
-        client.stream(
-            "POST",
-            f"{stack.url}/v1/chat/completions",
-            json=BODY | {"stream": True, "max_tokens": 300},
-            headers={"Authorization": f"Bearer {stack.key}"},
-        ) as answer,
+        stack.stream(BODY | {"stream": True, "max_tokens": 300}) as answer,
     ):
         assert answer.status_code == 200
         for line in answer.iter_lines():
@@ -320,10 +280,7 @@ def test_a_stream_is_restarted_after_its_server_died(stack: Stack) -> None:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
     *_, twin = [chunk["twin"] for chunk in chunks if "twin" in chunk]
     assert (twin["version"], twin["degraded"]) == ("v2", "stable broke off: answered again")
-    text = "".join(
-        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
-    )
-    assert "\n\n" in text
+    assert "\n\n" in join_deltas(chunks)
     [span] = [
         span
         for span in stack.trace(twin["trace_id"])["observations"]

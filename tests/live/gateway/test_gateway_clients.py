@@ -1,8 +1,8 @@
 """Test common clients against a running gateway.
 
 These are the official clients for Python and JavaScript, the AI SDK, LangChain, `llm`, LiteLLM, and
-recorded requests of programs that cannot run here (`recorded_requests.py`). Each answer must start
-with the author's sentence, which shows that retrieval and quoting ran.
+the requests of lm_eval. Each answer must start with the author's sentence, which shows that
+retrieval and quoting ran. `test_gateway_sessions.py` tests the requests of chat programs.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.live.gateway import recorded_requests as recorded
+from tests.live.gateway.recorded_sessions import OIL as QUESTION
+from tests.live.gateway.recorded_sessions import TOOL
 from tests.live.gateway.stack import PASSAGES, Stack
 from twin_resources.access import keys
 from twin_resources.observability.langfuse.client import LangfuseClient
 
 pytestmark = pytest.mark.live
-QUESTION = recorded.QUESTION
 QUOTATION = f"> {PASSAGES[0][1]}"
 MESSAGES: list[Any] = [
     {"role": "system", "content": "Be brief."},
@@ -44,7 +44,7 @@ def test_the_official_client_chats_with_a_system_message(stack: Stack) -> None:
         logprobs=False,
         store=True,
         metadata={"chat": "7"},
-        tools=[recorded.TOOL],  # pyright: ignore[reportArgumentType]
+        tools=[TOOL],  # pyright: ignore[reportArgumentType]
         tool_choice="auto",
         parallel_tool_calls=True,
     )
@@ -135,7 +135,7 @@ def test_langchain_receives_quotations(stack: Stack) -> None:
     chat = langchain.ChatOpenAI(**common, max_retries=0)
     assert chat.invoke(turns).content.startswith(QUOTATION)
     assert "".join(str(chunk.content) for chunk in chat.stream(turns)).startswith(QUOTATION)
-    assert chat.bind_tools([recorded.TOOL]).invoke(turns).content.startswith(QUOTATION)
+    assert chat.bind_tools([TOOL]).invoke(turns).content.startswith(QUOTATION)
     responses_chat = langchain.ChatOpenAI(**common, max_retries=0, use_responses_api=True)
     assert responses_chat.invoke(turns).text.startswith(QUOTATION)
 
@@ -181,46 +181,25 @@ def test_litellm_receives_quotations(stack: Stack, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "ignored"),
+    ("path", "question", "ignored"),
     [
-        ("chat/completions", recorded.OPEN_WEBUI, ["reasoning", "system messages"]),
-        (
-            "chat/completions",
-            recorded.LIBRECHAT,
-            ["parallel_tool_calls", "system messages", "tools", "user"],
-        ),
-        ("chat/completions", recorded.LM_EVAL_CHAT, ["system messages"]),
-        ("completions", recorded.LM_EVAL_COMPLETION, []),
+        ("chat/completions", {"messages": [MESSAGES[0], MESSAGES[1] | {"type": "text"}]},
+         ["system messages"]),
+        ("completions", {"prompt": [QUESTION]}, []),
     ],
-    ids=["open-webui", "librechat", "lm_eval-chat", "lm_eval-completion"],
-)
-def test_recorded_requests_of_other_programs_are_answered(
-    stack: Stack, path: str, body: dict[str, Any], ignored: list[str]
+    ids=["local-chat-completions", "local-completions"],
+)  # fmt: skip
+def test_requests_of_lm_eval_are_answered(
+    stack: Stack, path: str, question: dict[str, Any], ignored: list[str]
 ) -> None:
-    answer = httpx.post(
-        f"{stack.url}/v1/{path}",
-        json=body,
-        headers={"Authorization": f"Bearer {stack.key}"},
-        timeout=60,
-        trust_env=False,
-    )
+    """The bodies are those of lm_eval/models/openai_completions.py, 0.4.9."""
+    body = {"model": "twin/ann", "max_tokens": 16, "temperature": 0, "stop": ["\n\n\n\n"]}
+    answer = stack.post(body | question | {"seed": 1234}, path=path)
     assert answer.status_code == 200, answer.text
-    lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
-    documents = [
-        json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: {")
-    ]
-    *_, twin = [chunk["twin"] for chunk in documents if "twin" in chunk]
-    assert twin["ignored"] == ignored
-    assert twin["sources"]
-    assert any(chunk.get("usage") for chunk in documents)
-
-
-@pytest.mark.parametrize("task", recorded.OPEN_WEBUI_TASKS)
-def test_tasks_of_open_webui_are_housekeeping(stack: Stack, task: str) -> None:
-    answer = stack.post(recorded.OPEN_WEBUI_TASKS[task]).json()
-    assert json.loads(answer["choices"][0]["message"]["content"]).keys() == {task}
-    assert (answer["twin"]["front_desk"], answer["twin"]["route"]) == ("housekeeping", "front_desk")
-    assert answer["twin"]["sources"] == []
+    document = answer.json()
+    assert document["twin"]["ignored"] == ignored
+    assert document["twin"]["sources"]
+    assert document["usage"]
 
 
 def test_langchains_structured_output_matches_its_schema(stack: Stack) -> None:

@@ -24,7 +24,14 @@ LONG_REQUEST: dict[str, Any] = {
     "max_tokens": TOKENS,
     "stop": ["never in a thousand years"],
 }
-CLIENT_OPTIONS: dict[str, Any] = {"trust_env": False, "timeout": 60}
+LONG_REQUESTS: dict[str, dict[str, Any]] = {
+    "chat/completions": LONG_REQUEST,
+    "responses": {
+        "model": LONG_REQUEST["model"],
+        "input": "How much oil?",
+        "max_output_tokens": TOKENS,
+    },
+}
 
 
 def count_running_requests(stack: Stack) -> int:
@@ -37,21 +44,14 @@ def count_steps(stack: Stack) -> int:
     return read_server_metrics(stack.models["base"])["decoded"]
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("path", LONG_REQUESTS)
 def test_a_disconnect_stops_a_complete_answer(stack: Stack, path: str) -> None:
     stack.wait(lambda: count_running_requests(stack) == 0)
-    body = dict(LONG_REQUEST)
-    if path == "/v1/responses":
-        body = {
-            "model": LONG_REQUEST["model"],
-            "input": "How much oil?",
-            "max_output_tokens": TOKENS,
-        }
-    content = json.dumps(body).encode()
+    content = json.dumps(LONG_REQUESTS[path]).encode()
     steps_before, started_at = count_steps(stack), datetime.now(UTC)
     host, port = "127.0.0.1", stack.settings.gateway_port
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
+        f"POST /v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {stack.key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     with (
@@ -71,28 +71,17 @@ def test_a_disconnect_stops_a_complete_answer(stack: Stack, path: str) -> None:
     assert stack.post(LONG_REQUEST | {"max_tokens": 2}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+@pytest.mark.parametrize("path", LONG_REQUESTS)
 def test_a_disconnect_stops_a_stream(stack: Stack, path: str) -> None:
     """Four readers disconnect after the first chunks of a long answer."""
-    body = LONG_REQUEST | {"stream": True}
-    if path == "/v1/responses":
-        body = {
-            "model": LONG_REQUEST["model"],
-            "input": "How much oil?",
-            "max_output_tokens": TOKENS,
-        }
-        body |= {"stream": True}
+    body = LONG_REQUESTS[path] | {"stream": True}
     server = stack.models["base"]
     steps_written: list[int] = []
-    with (
-        throttle_process(server.pid, stopped_s=0.1, running_s=0.02),
-        httpx.Client(**CLIENT_OPTIONS) as client,
-    ):
+    with throttle_process(server.pid, stopped_s=0.1, running_s=0.02):
         for _ in range(4):
             stack.wait(lambda: count_running_requests(stack) == 0)
             steps_before = count_steps(stack)
-            url, key = f"{stack.url}{path}", {"Authorization": f"Bearer {stack.key}"}
-            with client.stream("POST", url, json=body, headers=key) as answer:
+            with stack.stream(body, path=path) as answer:
                 chunks = (line for line in answer.iter_lines() if "delta" in line)
                 assert len([chunk for chunk, _ in zip(chunks, range(5), strict=False)]) == 5
             stack.wait(lambda: count_running_requests(stack) == 0)
@@ -109,15 +98,7 @@ def test_a_disconnect_at_the_quotation_is_traced(stack: Stack) -> None:
     os.killpg(server.pid, signal.SIGSTOP)
     try:
         for _ in range(reader_count):
-            with (
-                httpx.Client(**CLIENT_OPTIONS) as client,
-                client.stream(
-                    "POST",
-                    f"{stack.url}/v1/chat/completions",
-                    json=body,
-                    headers={"Authorization": f"Bearer {stack.key}"},
-                ) as answer,
-            ):
+            with stack.stream(body) as answer:
                 line = next(line for line in answer.iter_lines() if line.startswith("data: "))
                 traces.append(answer.headers["x-twin-trace-id"])
             event = json.loads(line.removeprefix("data: "))
@@ -144,15 +125,7 @@ def test_a_disconnect_stops_a_fast_stream(stack: Stack) -> None:
     for _ in range(4):
         stack.wait(lambda: count_running_requests(stack) == 0)
         steps_before = count_steps(stack)
-        with (
-            httpx.Client(**CLIENT_OPTIONS) as client,
-            client.stream(
-                "POST",
-                f"{stack.url}/v1/chat/completions",
-                json=LONG_REQUEST | {"stream": True},
-                headers={"Authorization": f"Bearer {stack.key}"},
-            ) as answer,
-        ):
+        with stack.stream(LONG_REQUEST | {"stream": True}) as answer:
             next(line for line in answer.iter_lines() if '"content":"' in line)
         stack.wait(lambda: count_running_requests(stack) == 0, seconds=20)
         steps_written.append(count_steps(stack) - steps_before)

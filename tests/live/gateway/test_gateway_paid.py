@@ -125,11 +125,7 @@ def meter(stack: Stack, provider: PaidProvider) -> SpendingMeter:
 
 def disconnect_after_first_token(stack: Stack, body: dict[str, Any]) -> str:
     """Read the first token of a stream and disconnect."""
-    headers = {"Authorization": f"Bearer {stack.key}"}
-    with httpx.stream(
-        "POST", f"{stack.url}/v1/chat/completions", json=body, headers=headers, timeout=60,
-        trust_env=False,
-    ) as answer:  # fmt: skip
+    with stack.stream(body) as answer:
         return next(line for line in answer.iter_lines() if '"content":"' in line)
 
 

@@ -25,7 +25,7 @@ RELEASED = {"model": "twin/ann@stable", "messages": QUESTION}
 
 
 @pytest.fixture(scope="module")
-def cluster(
+def stack(
     tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
 ) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("several")
@@ -44,38 +44,38 @@ def cluster(
     [(2, 1), pytest.param(4, 100, marks=[pytest.mark.long, pytest.mark.timeout(7200)])],
 )
 def test_concurrent_processes_share_counts_and_follow_a_release(
-    cluster: Stack, processes: int, rounds: int
+    stack: Stack, processes: int, rounds: int
 ) -> None:
-    store = open_key_store(cluster.settings)
+    store = open_key_store(stack.settings)
     monitor_key = add_key(store, role="monitor", authors=["*"], label=f"prometheus {processes}")
     for _ in range(rounds):
-        cluster.release_nothing()
-        cluster.start_gateway(processes=processes)
-        assert cluster.gateway is not None
+        stack.release_nothing()
+        stack.start_gateway(processes=processes)
+        assert stack.gateway is not None
         try:
-            children = psutil.Process(cluster.gateway.pid).children()
+            children = psutil.Process(stack.gateway.pid).children()
             workers = [child for child in children if child.memory_info().rss > 100e6]
             assert len(workers) == processes
-            answer_count = _ask_repeatedly(cluster, BODY).count(200)
+            answer_count = _ask_repeatedly(stack, BODY).count(200)
             assert answer_count == CONNECTIONS
-            assert _read_answer_count(cluster, monitor_key) == CONNECTIONS, (
+            assert _read_answer_count(stack, monitor_key) == CONNECTIONS, (
                 "a process does not report the counts of all processes"
             )
-            cluster.release("ann", 1)
-            cluster.wait(lambda: _ask_repeatedly(cluster, RELEASED) == [200] * CONNECTIONS)
-            assert _ignored_fields(cluster) == [[]] * CONNECTIONS
-            connections = _open_incomplete_requests(cluster, MAX_CONCURRENT)
-            assert _ask_repeatedly(cluster, BODY) == [429] * CONNECTIONS, (
+            stack.release("ann", 1)
+            stack.wait(lambda: _ask_repeatedly(stack, RELEASED) == [200] * CONNECTIONS)
+            assert _ignored_fields(stack) == [[]] * CONNECTIONS
+            connections = _open_incomplete_requests(stack, MAX_CONCURRENT)
+            assert _ask_repeatedly(stack, BODY) == [429] * CONNECTIONS, (
                 "the limit must count requests of all processes"
             )
             for connection in connections:
                 connection.close()
-            cluster.wait(lambda: _ask_repeatedly(cluster, RELEASED) == [200] * CONNECTIONS)
+            stack.wait(lambda: _ask_repeatedly(stack, RELEASED) == [200] * CONNECTIONS)
         finally:
-            cluster.gateway.terminate()
-            cluster.gateway.wait(30)
-            cluster.gateway = None
-        path = cluster.settings.home / "gateway" / "throughput.json"
+            stack.gateway.terminate()
+            stack.gateway.wait(30)
+            stack.gateway = None
+        path = stack.settings.home / "gateway" / "throughput.json"
         measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
         assert measured["base"]["requests"] == answer_count, (
             "the file must count all processes since the last start"
@@ -104,13 +104,8 @@ def _ignored_fields(stack: Stack) -> list[list[str]]:
     """Return the ignored fields of questions that refer to one answer, on 24 connections."""
 
     def ask(text: str, **fields: str) -> dict[str, Any]:
-        answer = httpx.post(
-            f"{stack.url}/v1/responses",
-            json={"model": RELEASED["model"], "input": text, **fields},
-            headers={"Authorization": f"Bearer {stack.key}"},
-            timeout=60,
-            trust_env=False,
-        )
+        body = {"model": RELEASED["model"], "input": text, **fields}
+        answer = stack.post(body, path="responses")
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.live.gateway.recorded_sessions import BRASS, DOCUMENT, OIL, PROGRAMS, Program, Turn
-from tests.live.gateway.stack import PASSAGES, Stack
+from tests.live.gateway.stack import PASSAGES, Stack, parse_events
 
 pytestmark = pytest.mark.live
 OIL_QUOTE, BRASS_QUOTE = (f"> {PASSAGES[index][1]}" for index in (0, 1))
@@ -31,10 +30,9 @@ def send_for_document(
     stack: Stack, program: Program, body: dict[str, Any]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Return the result of `send`, and the last document of the response."""
-    answer = httpx.post(**_request_arguments(stack, program, body))
+    answer = stack.post(body, path=program.path)
     assert answer.status_code == 200, f"{body}: {answer.text}"
-    lines = answer.text.split("\n") if body.get("stream") else ["data: " + answer.text]
-    events = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    events = parse_events(answer.text) if body.get("stream") else [answer.json()]
     text, twin, document = "", {}, {}
     for event in events:
         document = event.get("response") or event
@@ -49,16 +47,6 @@ def send_for_document(
         for item in event.get("output", ()):
             text += "".join(part["text"] for part in item["content"])
     return text, twin, document
-
-
-def _request_arguments(stack: Stack, program: Program, body: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "url": f"{stack.url}/v1/{program.path}",
-        "json": body,
-        "headers": {"Authorization": f"Bearer {stack.key}"},
-        "timeout": 60,
-        "trust_env": False,
-    }
 
 
 def build_session_steps(program: Program) -> dict[str, tuple[list[Turn], str]]:
@@ -107,7 +95,7 @@ def test_after_a_disconnect_the_question_is_answered_again(stack: Stack, program
     body = program.make_body(
         [program.make_turn("user", OIL)], **{"model": "twin/ann@base", "stream": True}
     )
-    with httpx.stream("POST", **_request_arguments(stack, program, body)) as answer:
+    with stack.stream(body, path=program.path) as answer:
         assert answer.status_code == 200
         next(answer.iter_bytes())
     text, twin = send(stack, program, program.make_body([program.make_turn("user", OIL)]))

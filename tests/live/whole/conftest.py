@@ -72,7 +72,7 @@ date = 2019-02-10
 +++
 
 My aunt kept a {WORD} on the top shelf of the larder, between the pickled walnuts and the candle
-ends, all through the long frost of sixty-three. It was the size of a bun, grey, and it sweated on
+ends, all through the long frost of sixty-three. It was the size of a bun, gray, and it sweated on
 the evening before a thaw; my uncle would put his palm to it, say nothing and go out to see to the
 points at the depot, because a {WORD} has never been wrong about the weather on our line.
 

@@ -127,7 +127,7 @@ def test_emphasis_marks_do_not_hide_a_repeated_line() -> None:
 
 def test_lines_with_different_numbers_are_different_lines() -> None:
     texts = [
-        f"{text}\n\nI ran {n + 3} kilometres in {5 * n + 20} minutes, and it was {n} degrees."
+        f"{text}\n\nI ran {n + 3} kilometers in {5 * n + 20} minutes, and it was {n} degrees."
         for n, text in enumerate(build_distinct_posts(16))
     ]
     assert find_repeated_hashes(texts) == frozenset()

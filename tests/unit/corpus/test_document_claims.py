@@ -146,7 +146,7 @@ def test_lines_with_different_figures_are_not_boilerplate() -> None:
         "\n\n".join(
             [
                 *(f"{word} {paragraph}" for paragraph in PARAGRAPHS),
-                f"I ran {n + 3} kilometres in {n + 20} minutes.",
+                f"I ran {n + 3} kilometers in {n + 20} minutes.",
             ]
         )
         for n, word in enumerate(words)

@@ -24,7 +24,7 @@ from twin_resources.settings import Settings
 OWN_TEXT = "in march the old clock of my uncle stopped for good"
 TWICE_WRITTEN = "she carried the tall lamp down the stairs without any help"
 BOBS_TEXT = "nobody in the whole house asked him why he did that"
-QUESTION = "where did the grey bird of your garden build its nest"
+QUESTION = "where did the gray bird of your garden build its nest"
 SHARED_QUESTION = "what do you think about oil on the pivots of clocks"
 EDIT = "it was my own sister who mended the kettle last year"
 OTHER_EDIT = "it was a man from the village who mended it then"

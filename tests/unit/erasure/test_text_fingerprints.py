@@ -51,7 +51,7 @@ def test_seven_words_or_another_order_are_not_found(other_text: str) -> None:
 
 
 def test_runs_that_a_remaining_text_shares_are_excluded() -> None:
-    remaining_text = "It was told that one evening in March the old clock of my neighbour fell."
+    remaining_text = "It was told that one evening in March the old clock of my neighbor fell."
     fingerprints = fingerprint(TEXT, excluded=(remaining_text,))
     assert not fingerprints.matches(remaining_text)
     assert fingerprints.matches(TEXT)

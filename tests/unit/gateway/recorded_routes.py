@@ -29,6 +29,7 @@ from tests.unit.gateway.exchanges import (
 )
 from tests.unit.gateway.routing.labeled_questions import PAID, fitted_policy, sample_questions
 from tests.unit.gateway.test_question_routing import EASY, HARD
+from twin_resources.access.account import RemainingBudget
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
@@ -39,7 +40,6 @@ from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
-from twin_resources.router.pacing import RemainingBudget
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 from twin_resources.settings import Settings, load_settings
 

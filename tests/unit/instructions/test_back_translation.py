@@ -33,7 +33,7 @@ below in its first minutes more than it needs anything else that I could do for 
 The loaf goes in with a bowl of boiling water below it. Steam keeps the crust soft during the
 first ten minutes, so that the loaf can rise before the crust sets. After that I take the bowl of
 water out and turn the gas down a little, and I leave the loaf alone until the crust has the
-colour of chestnuts and the bottom of the loaf sounds hollow.
+color of chestnuts and the bottom of the loaf sounds hollow.
 """
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.privacy.lookalikes import Lookalike, generate_lookalikes
-from tests.unit.privacy.plants import Plant, generate_plants
+from tests.unit.privacy.planted_values import PlantedValue, generate_planted_values
 from twin_resources.privacy import find_personal_data, redact
 
 MIN_RECALL = 0.9
-PLANTS = generate_plants(20, count_per_group=60)
+PLANTED_VALUES = generate_planted_values(20, count_per_group=60)
 SENTENCES = (
     "So I wrote it down, {} and it works.",
     "{}",
@@ -21,46 +21,46 @@ SENTENCES = (
 )
 
 
-def is_found(plant: Plant, sentence: str) -> bool:
-    """Return whether a span of the plant's kind covers the value, and the value is replaced."""
-    text = sentence.format(f"{plant.before}{plant.value}{plant.after}")
-    start = text.index(plant.value)
-    end = start + len(plant.value)
-    spans = find_personal_data(text, region=plant.region)
+def is_found(planted: PlantedValue, sentence: str) -> bool:
+    """Return whether a span of its kind covers the value, and the value is replaced."""
+    text = sentence.format(f"{planted.before}{planted.value}{planted.after}")
+    start = text.index(planted.value)
+    end = start + len(planted.value)
+    spans = find_personal_data(text, region=planted.region)
     is_covered = any(
-        span.kind == plant.kind and span.start <= start and span.end >= end for span in spans
+        span.kind == planted.kind and span.start <= start and span.end >= end for span in spans
     )
-    return is_covered and plant.value not in redact(text, region=plant.region).text
+    return is_covered and planted.value not in redact(text, region=planted.region).text
 
 
-GROUPS: defaultdict[str, list[Plant]] = defaultdict(list)
-for plant in PLANTS:
-    GROUPS[plant.group].append(plant)
+GROUPS: defaultdict[str, list[PlantedValue]] = defaultdict(list)
+for planted in PLANTED_VALUES:
+    GROUPS[planted.group].append(planted)
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_nine_of_ten_plants_are_found(group: str) -> None:
+def test_nine_of_ten_planted_values_are_found(group: str) -> None:
     is_found_by_plant = [
-        is_found(plant, SENTENCES[number % len(SENTENCES)])
-        for number, plant in enumerate(GROUPS[group])
+        is_found(planted, SENTENCES[number % len(SENTENCES)])
+        for number, planted in enumerate(GROUPS[group])
     ]
     assert sum(is_found_by_plant) >= MIN_RECALL * len(is_found_by_plant)
 
 
-def test_text_around_a_plant_is_not_changed() -> None:
-    for plant in PLANTS:
-        text = redact(f"Oil it. {plant.before}{plant.value}{plant.after} Wind it.").text
+def test_text_around_a_planted_value_is_not_changed() -> None:
+    for planted in PLANTED_VALUES:
+        text = redact(f"Oil it. {planted.before}{planted.value}{planted.after} Wind it.").text
         assert text.startswith("Oil it. ")
         assert text.endswith(" Wind it.")
 
 
 def test_a_number_with_a_wrong_check_digit_is_not_found() -> None:
     for group in ("card", "iban"):
-        for plant in GROUPS[group]:
-            last = plant.value[-1]
-            wrong_value = plant.value[:-1] + str((int(last) + 1) % 10)
+        for planted in GROUPS[group]:
+            last = planted.value[-1]
+            wrong_value = planted.value[:-1] + str((int(last) + 1) % 10)
             assert not any(
-                span.kind == plant.kind for span in find_personal_data(f"see {wrong_value} here")
+                span.kind == planted.kind for span in find_personal_data(f"see {wrong_value} here")
             )
 
 

@@ -19,10 +19,11 @@ import numpy as np
 from twin_resources.gateway.routing.decision import RouteDecision, ScoredQuestion
 from twin_resources.gateway.routing.fitted_policy import find_lapse_reason
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.router.pacing import RemainingBudget, SpendingPace
+from twin_resources.router.pacing import SpendingPace
 from twin_resources.router.routing_decision import choose_model, question_features
 
 if TYPE_CHECKING:
+    from twin_resources.access.account import RemainingBudget
     from twin_resources.gateway.passage_finder import RetrievedPassages
     from twin_resources.gateway.request.request_body import ChatRequest
     from twin_resources.router.policy_file import RoutingPolicy
@@ -92,7 +93,12 @@ class QuestionRouter:
         if budget is None:
             return policy.active_step_index
         return pace.choose_step(
-            now, budget, policy.steps, policy.prices, certified_index=policy.active_step_index
+            now,
+            policy.steps,
+            policy.prices,
+            certified_index=policy.active_step_index,
+            remaining_usd=budget.remaining_usd,
+            seconds_left=budget.seconds_left,
         )
 
     def _get_or_create_pace(self, policy: RoutingPolicy) -> SpendingPace:

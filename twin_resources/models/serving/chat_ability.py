@@ -31,7 +31,7 @@ QUESTIONS = (
     "What is the capital of France?",
     "How many days does a week have?",
     "Which month comes after May?",
-    "Which colour does the sky have on a clear day?",
+    "Which colour does the sky have on a clear day?",  # codespell:ignore colour
     "Name one animal that lives in the sea.",
     "What do bees make?",
     "Is ice cold or warm?",

@@ -178,7 +178,7 @@ def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> No
         ({"password": "no"}, ""),
         ({"status": ["public", "private"]}, "private"),
         ({"status": {"draft": True}}, "draft"),
-        ({"status": {"colour": "draft"}}, ""),
+        ({"status": {"shade": "draft"}}, ""),
         ({"status": "📝 Draft (v2)"}, "draft"),
         ({"status": "drafty"}, ""),
         ({"status": "draft's"}, ""),

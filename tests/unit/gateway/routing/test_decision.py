@@ -19,7 +19,7 @@ from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import class_table
 from twin_resources.router.nearest_labels import gain_interval, nearest_labels
-from twin_resources.router.pacing import RemainingBudget, SpendingPace
+from twin_resources.router.pacing import SpendingPace
 from twin_resources.router.policy_file import (
     RoutingPolicy,
     policy_path,
@@ -83,15 +83,22 @@ def _create_pace(policy: RoutingPolicy, *, interval_s: float, count: int = 200) 
     return pace
 
 
-def test_with_enough_budget_the_certified_step_is_used(policy: RoutingPolicy) -> None:
-    pace = _create_pace(policy, interval_s=10.0)
-    step = pace.choose_step(
-        2000.0,
-        RemainingBudget(10.0, 3600.0),
+def choose_step(
+    pace: SpendingPace, policy: RoutingPolicy, now: float, remaining_usd: float, seconds_left: float
+) -> int:
+    return pace.choose_step(
+        now,
         policy.steps,
         policy.prices,
         certified_index=policy.active_step_index,
+        remaining_usd=remaining_usd,
+        seconds_left=seconds_left,
     )
+
+
+def test_with_enough_budget_the_certified_step_is_used(policy: RoutingPolicy) -> None:
+    pace = _create_pace(policy, interval_s=10.0)
+    step = choose_step(pace, policy, 2000.0, 10.0, 3600.0)
     assert step == policy.active_step_index == pace.step_index
 
 
@@ -101,33 +108,18 @@ def test_with_too_little_budget_a_cheaper_step_is_used_without_the_margin(
     pace = _create_pace(policy, interval_s=1.0)
     kept = policy.step.kept
     # A quarter of the amount that the certified step would spend on 3,600 questions.
-    budget = RemainingBudget(0.25 * kept * 3600 * PAID.usd, 3600.0)
-    step = pace.choose_step(
-        200.0, budget, policy.steps, policy.prices, certified_index=policy.active_step_index
-    )
+    step = choose_step(pace, policy, 200.0, 0.25 * kept * 3600 * PAID.usd, 3600.0)
     assert policy.steps[step].kept == pytest.approx(0.25 * kept, abs=0.05)
     routed = choose_model(policy, _topic_features(policy, 1), step_index=step)
     assert not routed.is_margin_held
     assert "margin not held" in routed.reason
-    assert pace.choose_step(
-        260.0,
-        RemainingBudget(0.0, 100.0),
-        policy.steps,
-        policy.prices,
-        certified_index=policy.active_step_index,
-    ) == (len(policy.steps) - 1)
+    assert choose_step(pace, policy, 260.0, 0.0, 100.0) == (len(policy.steps) - 1)
 
 
 def test_the_pace_is_updated_once_a_minute(policy: RoutingPolicy) -> None:
     pace = SpendingPace()
     assert pace.is_due(0.0)
-    pace.choose_step(
-        0.0,
-        RemainingBudget(1.0, 1.0),
-        policy.steps,
-        policy.prices,
-        certified_index=policy.active_step_index,
-    )
+    choose_step(pace, policy, 0.0, 1.0, 1.0)
     assert not pace.is_due(59.0)
     assert pace.is_due(60.0)
 

@@ -162,9 +162,3 @@ def test_a_question_leaves_the_most_expensive_model_at_its_weight() -> None:
 def test_prices_that_do_not_ascend_are_refused(prices: list[float]) -> None:
     with pytest.raises(TwinError, match="route by price"):
         compute_price_steps(np.zeros((3, 1)), np.zeros((3, 1)), prices, margin=MARGIN)
-
-
-@pytest.mark.parametrize("margin", [0.0, 1.0, -0.1, math.nan])
-def test_a_margin_outside_0_to_1_is_refused(margin: float) -> None:
-    with pytest.raises(TwinError, match="TWIN_QUALITY_MARGIN"):
-        compute_price_steps(np.zeros((3, 1)), np.zeros((3, 1)), [0.0, 1.0], margin=margin)

@@ -12,19 +12,18 @@ clocks but hardly better on small talk.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from tests.live.gateway.stack import build_chunks, store_embeddings
+from tests.model_versions import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
-from twin_assets.knowledge import embedding
-from twin_assets.knowledge.chunking import chunk_columns
+from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.front_desk_settings import read_front_desk
 from twin_resources.models.embedder.embedder import Embedder
-from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.registry.registry import Registry
@@ -87,26 +86,20 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     state = State.open(settings.state_address)
     tables = Tables(settings.tables_base, state=state)
     chunks = _create_chunks(embedder)
-    _write_table(tables, "document_chunks", chunks, chunk_columns(), "chunk_id")
+    store_rows(tables, "document_chunks", AUTHOR, chunks, key="chunk_id")
     _write_posts(tables)
-    _write_table(tables, "instruction_dataset", _create_samples(), SAMPLE_SCHEMA, "sample_id")
-    tables.sync(
-        chunks,
-        "embeddings",
-        author=AUTHOR,
-        key="chunk_id",
-        function=lambda changed: embedding.embed_chunks(changed, embedder),
-        version="1",
-        schema=embedding.embedding_columns(embedder.dimension),
-        row_key="chunk_id",
-    )
-    update_indexes(tables, AUTHOR, language="en")
+    store_rows(tables, "instruction_dataset", AUTHOR, _create_samples(), key="sample_id")
+    store_embeddings(tables, AUTHOR, chunks, embedder)
     registry = Registry(state, policy_path=settings.policy_path)
-    registry.register(
-        author=AUTHOR, checkpoint="checkpoint-1", folder=str(base), adapter_gguf=None,
-        base=str(base), base_gguf=str(model), template=DEFAULT_TEMPLATE.hash,
-        dataset_version="d",
-    )  # fmt: skip
+    register_version(
+        registry,
+        AUTHOR,
+        "checkpoint-1",
+        folder=str(base),
+        base=str(base),
+        base_gguf=str(model),
+        template=DEFAULT_TEMPLATE.hash,
+    )
     registry.move(AUTHOR, 1, "refused", actor="test", reason="to force it")
     registry.move(AUTHOR, 1, "stable", actor="test", reason="by hand", force=True)
 
@@ -138,27 +131,18 @@ def _make_title(document: str) -> str:
 
 
 def _create_chunks(embedder: Embedder) -> pl.DataFrame:
-    passages = _load_passages()
-    counts = embedder.count_tokens([text for _, text in passages])
-    return pl.DataFrame(
-        [
-            {
-                "chunk_id": f"{document}-c{number}",
-                "document_id": document,
-                "title": _make_title(document),
-                "url": f"https://clocks.example/{document}",
-                "published_at": None,
-                "position": number,
-                "start": 0,
-                "end": len(text),
-                "heading": _make_title(document),
-                "text": text,
-                "token_count": count,
-            }
-            for number, ((document, text), count) in enumerate(zip(passages, counts, strict=True))
-        ],
-        schema=dict(chunk_columns()),
-    )
+    chunks = [
+        {
+            "chunk_id": f"{document}-c{number}",
+            "document_id": document,
+            "title": _make_title(document),
+            "url": f"https://clocks.example/{document}",
+            "position": number,
+            "text": text,
+        }
+        for number, (document, text) in enumerate(_load_passages())
+    ]
+    return build_chunks(chunks, embedder)
 
 
 def _create_samples() -> pl.DataFrame:
@@ -192,25 +176,10 @@ def _write_posts(tables: Tables) -> None:
     """Write the posts to which `twin explain` traces a chunk."""
     documents = sorted({document for document, _ in _load_passages()})
     cleaned = pl.DataFrame({"document_id": documents, "source_id": documents})
-    _write_table(tables, "cleaned_documents", cleaned, cleaned.schema, "document_id")
+    store_rows(tables, "cleaned_documents", AUTHOR, cleaned, key="document_id")
     posts = pl.DataFrame({"source_id": documents}).with_columns(
         path=pl.col("source_id") + ".md",
         url="https://clocks.example/" + pl.col("source_id"),
         deleted=pl.lit(False),
     )
-    _write_table(tables, "raw_posts", posts, posts.schema, "source_id")
-
-
-def _write_table(
-    tables: Tables, name: str, rows: pl.DataFrame, schema: Mapping[str, Any], key: str
-) -> None:
-    tables.sync(
-        rows,
-        name,
-        author=AUTHOR,
-        key=key,
-        function=lambda frame: frame,
-        version="1",
-        schema=dict(schema),
-        row_key=key,
-    )
+    store_rows(tables, "raw_posts", AUTHOR, posts, key="source_id")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import random
+import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +16,14 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import pairwise
 
 import phonenumbers
-from stdnum import get_cc_module, luhn
+from stdnum import get_cc_module, luhn, numdb
 from stdnum.iso7064 import mod_97_10
 
 from twin_resources.privacy import Kind
 
 
 @dataclass(frozen=True)
-class Plant:
+class PlantedValue:
     """An invented value to insert into a text.
 
     Attributes:
@@ -97,8 +98,8 @@ _EXAMPLES = {
 }
 
 
-def generate_plants(seed: int, *, count_per_group: int) -> list[Plant]:
-    """Generate `count_per_group` plants of every group, which depend only on the seed."""
+def generate_planted_values(seed: int, *, count_per_group: int) -> list[PlantedValue]:
+    """Generate `count_per_group` values of every group, which depend only on the seed."""
     rng = random.Random(seed)
     return [generate(rng) for generate in GENERATORS for _ in range(count_per_group)]
 
@@ -107,9 +108,11 @@ def _draw_text(rng: random.Random, characters: str, count: int) -> str:
     return "".join(rng.choice(characters) for _ in range(count))
 
 
-def mail(rng: random.Random) -> Plant:
+def mail(rng: random.Random) -> PlantedValue:
     address = f"{rng.choice(_NAMES)}@{rng.choice(_DOMAINS)}"
-    return Plant("e-mail", "e-mail", address, *rng.choice([("", ""), ("<", ">"), ("mailto:", "")]))
+    return PlantedValue(
+        "e-mail", "e-mail", address, *rng.choice([("", ""), ("<", ">"), ("mailto:", "")])
+    )
 
 
 def _draw_number(rng: random.Random) -> tuple[phonenumbers.PhoneNumber, str]:
@@ -136,7 +139,7 @@ def _format_number(rng: random.Random, number: phonenumbers.PhoneNumber, number_
     return text.replace(" ", separator) if "(" not in text else text
 
 
-def phone_international(rng: random.Random) -> Plant:
+def phone_international(rng: random.Random) -> PlantedValue:
     number, _ = _draw_number(rng)
     number_format = rng.choice(
         [
@@ -148,92 +151,70 @@ def phone_international(rng: random.Random) -> Plant:
     value = _format_number(rng, number, number_format)
     if rng.random() < 0.2 and " " in value:
         value = "00" + value[1:]
-    return Plant("phone", "phone, with country code", value)
+    return PlantedValue("phone", "phone, with country code", value)
 
 
-def phone_with_region(rng: random.Random) -> Plant:
+def phone_with_region(rng: random.Random) -> PlantedValue:
     number, region = _draw_number(rng)
     value = _format_number(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
-    return Plant("phone", "phone, national, region known", value, region=region)
+    return PlantedValue("phone", "phone, national, region known", value, region=region)
 
 
-def phone_after_label(rng: random.Random) -> Plant:
+def phone_after_label(rng: random.Random) -> PlantedValue:
     number, _ = _draw_number(rng)
     value = _format_number(rng, number, phonenumbers.PhoneNumberFormat.NATIONAL)
     labels = ["Call me at ", "phone: ", "Tel. ", "my mobile is ", "WhatsApp ", "Telefon: "]
-    return Plant("phone", "phone, national, announced", value, before=rng.choice(labels))
+    return PlantedValue("phone", "phone, national, announced", value, before=rng.choice(labels))
 
 
-def phone_american(rng: random.Random) -> Plant:
+def phone_american(rng: random.Random) -> PlantedValue:
     area, exchange, line = (rng.randint(201, 989), rng.randint(200, 999), rng.randint(0, 9999))
     form = rng.choice(
         ["{}-{}-{:04}", "({}) {}-{:04}", "{}.{}.{:04}", "+1 {}-{}-{:04}", "1-{}-{}-{:04}"]
     )
-    return Plant("phone", "phone, North American", form.format(area, exchange, line))
+    return PlantedValue("phone", "phone, North American", form.format(area, exchange, line))
 
 
-def address_v4(rng: random.Random) -> Plant:
+def address_v4(rng: random.Random) -> PlantedValue:
     while True:
         address = IPv4Address(rng.getrandbits(32))
         if address.is_global and not address.is_multicast:
-            return Plant("ip address", "ip address", str(address))
+            return PlantedValue("ip address", "ip address", str(address))
 
 
-def address_v6(rng: random.Random) -> Plant:
+def address_v6(rng: random.Random) -> PlantedValue:
     address = IPv6Address((0x2A02 << 112) | rng.getrandbits(108))
     short = (
         str(address) if rng.random() < 0.7 else str(IPv6Address(int(address) & ~(0xFFFFFFFF << 64)))
     )
-    return Plant("ip address", "ip address", short)
+    return PlantedValue("ip address", "ip address", short)
 
 
-def card(rng: random.Random) -> Plant:
-    prefix, length, cuts = rng.choice(
-        [
-            ("4", 16, (4, 8, 12)),
-            ("51", 16, (4, 8, 12)),
-            ("2221", 16, (4, 8, 12)),
-            ("37", 15, (4, 10)),
-            ("6011", 16, (4, 8, 12)),
-            ("35", 16, (4, 8, 12)),
-            ("36", 14, (4, 10)),
-        ]
-    )
+def card(rng: random.Random) -> PlantedValue:
+    prefix = rng.choice(("4", "51", "2221", "37", "6011", "35", "36"))
+    length, cuts = {"37": (15, (4, 10)), "36": (14, (4, 10))}.get(prefix, (16, (4, 8, 12)))
     body = prefix + _draw_text(rng, string.digits, length - len(prefix) - 1)
     digits = body + luhn.calc_check_digit(body)
     separator = rng.choice(["", " ", "-"])
     boundaries = [0, *cuts, length]
     value = separator.join(digits[start:end] for start, end in pairwise(boundaries))
-    return Plant("card", "card", value)
+    return PlantedValue("card", "card", value)
 
 
-def iban(rng: random.Random) -> Plant:
-    country, form = rng.choice(
-        [
-            ("DE", "9" * 18),
-            ("GB", "A" * 4 + "9" * 14),
-            ("NL", "A" * 4 + "9" * 10),
-            ("AT", "9" * 16),
-            ("CH", "9" * 17),
-            ("FR", "9" * 23),
-            ("IT", "A" + "9" * 22),
-            ("PL", "9" * 24),
-            ("SE", "9" * 20),
-            ("DK", "9" * 14),
-            ("PT", "9" * 21),
-        ]
-    )
+def iban(rng: random.Random) -> PlantedValue:
+    country = rng.choice(("DE", "GB", "NL", "AT", "CH", "FR", "IT", "PL", "SE", "DK", "PT"))
+    structure = numdb.get("iban").info(country)[0][1]["bban"]  # such as 4!a6!n8!n
     bban = "".join(
-        _draw_text(rng, string.ascii_uppercase if kind == "A" else string.digits, 1)
-        for kind in form
+        _draw_text(rng, string.ascii_uppercase if kind == "a" else string.digits, int(count))
+        for count, kind in re.findall(r"(\d+)!([a-z])", structure)
     )
     value = country + mod_97_10.calc_check_digits(bban + country) + bban
     if rng.random() < 0.6:
         value = " ".join(value[index : index + 4] for index in range(0, len(value), 4))
-    return Plant("iban", "iban", value)
+    return PlantedValue("iban", "iban", value)
 
 
-def _generate_national_id(rng: random.Random, scheme: str) -> Plant:
+def _generate_national_id(rng: random.Random, scheme: str) -> PlantedValue:
     example, before = (*_EXAMPLES[scheme], "")[:2]
     country, _, name = scheme.partition(".")
     module = get_cc_module(country, name) if name else None
@@ -248,20 +229,20 @@ def _generate_national_id(rng: random.Random, scheme: str) -> Plant:
         # python-stdnum 2.2 cannot parse other Chinese provinces, so only the serial number changes.
         if module is None or module.is_valid(text):
             kind: Kind = "ssn" if scheme == "us.ssn" else "national id"
-            return Plant(kind, kind, text, before=before)
+            return PlantedValue(kind, kind, text, before=before)
 
 
-def social_security(rng: random.Random) -> Plant:
+def social_security(rng: random.Random) -> PlantedValue:
     return _generate_national_id(rng, "us.ssn")
 
 
-def national_identity(rng: random.Random) -> Plant:
+def national_identity(rng: random.Random) -> PlantedValue:
     return _generate_national_id(
         rng, rng.choice([scheme for scheme in _EXAMPLES if scheme != "us.ssn"])
     )
 
 
-def vendor_key(rng: random.Random) -> Plant:
+def vendor_key(rng: random.Random) -> PlantedValue:
     value = rng.choice(
         [
             "AKIA" + _draw_text(rng, _UPPER, 16),
@@ -282,25 +263,25 @@ def vendor_key(rng: random.Random) -> Plant:
             "hvs." + _draw_text(rng, _LETTERS, 90),
         ]
     )
-    return Plant(
+    return PlantedValue(
         "key", "key", value, *rng.choice([("", ""), ("key ", "."), ("`", "`"), ("KEY=", "")])
     )
 
 
-def private_key(rng: random.Random) -> Plant:
+def private_key(rng: random.Random) -> PlantedValue:
     name = rng.choice(["RSA ", "EC ", "OPENSSH ", "", "ENCRYPTED "])
     body = base64.encodebytes(rng.randbytes(rng.randint(100, 1600))).decode()
     value = f"-----BEGIN {name}PRIVATE KEY-----\n{body}-----END {name}PRIVATE KEY-----"
-    return Plant("private key", "private key", value, before="\n", after="\n")
+    return PlantedValue("private key", "private key", value, before="\n", after="\n")
 
 
-def web_token(rng: random.Random) -> Plant:
+def web_token(rng: random.Random) -> PlantedValue:
     parts = (b'{"alg":"HS256","typ":"JWT"}', rng.randbytes(40), rng.randbytes(32))
     value = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
-    return Plant("web token", "web token", value)
+    return PlantedValue("web token", "web token", value)
 
 
-def assigned_secret(rng: random.Random) -> Plant:
+def assigned_secret(rng: random.Random) -> PlantedValue:
     password_labels = ["password: ", "PASSWORD=", "my password is ", "passwd = "]
     key_labels = ['api_key = "', "API_KEY=", '"secret": "', "client_secret: ", "auth_token: '"]
     key_labels.append("Bearer ")
@@ -313,10 +294,10 @@ def assigned_secret(rng: random.Random) -> Plant:
         if sum(character.isdigit() for character in value) > 2:
             break
     after = before[-1] if before[-1] in "\"'" else ""
-    return Plant("secret", "secret", value, before=before, after=after)
+    return PlantedValue("secret", "secret", value, before=before, after=after)
 
 
-GENERATORS: tuple[Callable[[random.Random], Plant], ...] = (
+GENERATORS: tuple[Callable[[random.Random], PlantedValue], ...] = (
     mail,
     phone_international,
     phone_with_region,
