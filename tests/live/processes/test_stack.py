@@ -23,7 +23,7 @@ from twin_cli.commands.status import collect_status
 from tests.free_ports import free_port
 from tests.small_disk import small_disk
 from twin_resources.errors import TwinError
-from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.ports import is_listening
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     find_marked_processes,
@@ -358,8 +358,7 @@ def test_a_webserver_that_does_not_respond_does_not_prevent_the_end_of_the_stack
     monkeypatch.setattr(stopping, "WEBSERVER_TIMEOUT_S", 0.5)
     command = (sys.executable, "-c", SILENT_SERVER, str(settings.dagster_port))
     start_stack(settings, programs=lambda _: [Program("dagster-webserver", command, settings.home)])
-    url = f"http://127.0.0.1:{settings.dagster_port}"
-    assert eventually(DagsterHTTP(url).accepts_connections)
+    assert eventually(lambda: is_listening(settings.host, settings.dagster_port))
     lines: list[str] = []
     assert stopping.end_stack(settings, log=lines.append).was_running
     assert lines[0] == "waiting for Dagster to end its runs cleanly"
@@ -472,9 +471,12 @@ def test_an_interrupted_start_leaves_no_process(settings: Settings) -> None:
     assert find_marked_processes(record.instance) == []
 
 
-def test_children_do_not_inherit_unrelated_keys(settings: Settings) -> None:
-    environ = dict(os.environ) | {"OPENAI_API_KEY": "sk-found", "XYZ_TOKEN": "t"}
-    stack = start_stack(settings, programs=make_programs, environ=environ)
+def test_children_do_not_inherit_unrelated_keys(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-found")
+    monkeypatch.setenv("XYZ_TOKEN", "t")
+    stack = start_stack(settings, programs=make_programs)
     assert eventually(lambda: is_complete(stack))
     for process in find_marked_processes(stack.record.instance):
         environment = psutil.Process(process.pid).environ()
