@@ -81,7 +81,7 @@ DemoLoop = Annotated[
 ]
 
 
-@command("up.run_up_command", 'twin up path/to/posts --author "First Last"')
+@command("up_command.run_up_command", 'twin up path/to/posts --author "First Last"')
 def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     path: Posts = None,
     author: NewAuthor = "",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twin_cli.commands.answer_models import sync_answer_model
 from twin_cli.commands.author_progress import (
@@ -182,31 +182,6 @@ def apply_options(settings: Settings, options: UpOptions) -> Settings:
     if options.gateways is not None:
         overrides["gateways"] = options.gateways
     return settings.model_copy(update=overrides)
-
-
-def run_up_command(
-    settings: Settings,
-    *,
-    demo_loop: bool,
-    include: Sequence[str] | None,
-    gateway_port: int | None,
-    dagster_port: int | None,
-    traces_port: int | None,
-    chat_port: int | None,
-    **options: Any,
-) -> int:
-    """Run `twin up`, or the demo if `demo_loop` is true; return the exit code.
-
-    Args:
-        options: the other fields of `UpOptions`.
-    """
-    if demo_loop:
-        from twin_cli.commands.demo.loop import run_demo
-
-        return run_demo(settings)
-    ports = dict(zip(SERVICES, (gateway_port, dagster_port, traces_port, chat_port), strict=True))
-    requested_ports = {name: port for name, port in ports.items() if port is not None}
-    return run_up(settings, UpOptions(include=include or (), ports=requested_ports, **options))
 
 
 class _UpCommand:
