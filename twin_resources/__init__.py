@@ -47,15 +47,7 @@ __all__ = [
     "load_settings",
 ]
 _MODULES = {
-    "EmbedderResource": "dagster_resources",
-    "LangfuseResource": "dagster_resources",
-    "ModelServerResource": "dagster_resources",
-    "RegistryResource": "dagster_resources",
-    "RetrieverResource": "dagster_resources",
-    "SettingsResource": "dagster_resources",
-    "StateResource": "dagster_resources",
-    "TablesResource": "dagster_resources",
-    "TrainingLauncherResource": "dagster_resources",
+    **{name: "dagster_resources" for name in __all__ if name.endswith("Resource")},
     "Registry": "registry.registry",
     "Retriever": "models.retrieval.retrieval",
     "Settings": "settings",

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sqlite3
 import tarfile
 from collections.abc import Iterator
@@ -114,7 +113,7 @@ def tables(former_home: Settings, state: State) -> Tables:
 def instance(former_home: Settings) -> Iterator[dg.DagsterInstance]:
     """Yield the home's Dagster instance with the current settings, as when the stack starts."""
     code = code_socket(former_home)
-    workspace = write_dagster_home(former_home, DAGSTER_YAML, code_socket=code, environ=os.environ)
+    workspace = write_dagster_home(former_home, DAGSTER_YAML, code_socket=code)
     (location,) = json.loads(workspace.read_text(encoding="utf-8"))["load_from"]
     assert location["grpc_server"]["location_name"] == CODE_LOCATION
     with dg.DagsterInstance.from_config(str(former_home.home / "dagster")) as instance:
@@ -242,9 +241,7 @@ def test_a_home_from_before_the_names_changed_opens(
     slug = "ada-wright"
     assert read_author(home, slug).name == "Ada Wright"
     policy = read_policy(home.policy_path).authors[slug]
-    workspace = write_dagster_home(
-        home, DAGSTER_YAML, code_socket=code_socket(home), environ=os.environ
-    )
+    workspace = write_dagster_home(home, DAGSTER_YAML, code_socket=code_socket(home))
     with (
         closing(State.open(home.state_address)) as state,
         dg.DagsterInstance.from_config(str(workspace.parent)) as instance,

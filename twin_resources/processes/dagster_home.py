@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from twin_resources.atomic_writes import replace_file
@@ -39,9 +39,7 @@ def workspace_path(settings: Settings) -> Path:
     return settings.home / "dagster" / "workspace.yaml"
 
 
-def write_dagster_home(
-    settings: Settings, configuration: Path, *, code_socket: Path, environ: Mapping[str, str]
-) -> Path:
+def write_dagster_home(settings: Settings, configuration: Path, *, code_socket: Path) -> Path:
     """Write `<home>/dagster`, and keep existing files except settings from an earlier start.
 
     A `dagster.yaml` from another source is kept, with a notice on standard error. `workspace.yaml`
@@ -51,7 +49,6 @@ def write_dagster_home(
     Args:
         configuration: path of the `dagster.yaml` to copy.
         code_socket: socket of the shared code server.
-        environ: environment of the user who started the stack.
 
     Returns:
         The path of the workspace file for the webserver and the daemon.
@@ -72,7 +69,7 @@ def write_dagster_home(
                 f"{instance_file} was not written by llm-twin: it is used and not replaced\n"
             )
         if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
-            _create_databases(settings, folder, environ)
+            _create_databases(settings, folder)
         server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
         # JSON is valid YAML and quotes every value.
         document = json.dumps({"load_from": [{"grpc_server": server}]})
@@ -87,14 +84,14 @@ def _is_replaceable(instance_file: Path) -> bool:
     return not text or text.startswith(GENERATED_HEADER)
 
 
-def _create_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
+def _create_databases(settings: Settings, folder: Path) -> None:
     """Create the databases next to Dagster's home; an interrupted start creates them again."""
     partial_folder = folder.with_name("dagster.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir(mode=0o700)
     shutil.copyfile(folder / "dagster.yaml", partial_folder / "dagster.yaml")
-    environment = child_environment(settings, instance="", environ=environ)
-    for name in list_withheld_variables(settings, needed_for=(), environ=environ):
+    environment = child_environment(settings, instance="", environ=os.environ)
+    for name in list_withheld_variables(settings, needed_for=(), environ=os.environ):
         environment.pop(name, None)
     result = run_for_output(
         [sys.executable, "-m", "dagster", "instance", "info"],

@@ -15,7 +15,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket
 from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,12 +109,6 @@ class DagsterHTTP:
         except httpx.TransportError:
             return False
 
-    def accepts_connections(self) -> bool:
-        """Return whether the address accepts connections, even if no response follows."""
-        address = httpx.URL(self.url)
-        with socket.socket() as client:
-            return client.connect_ex((address.host, address.port or 80)) == 0
-
     def is_location_loaded(self) -> bool:
         """Return whether the code location has loaded.
 
@@ -143,9 +136,9 @@ class DagsterHTTP:
                 return entry["loadStatus"] == "LOADED" and bool(outcome)
         return False
 
-    def add_author(self, slug: str) -> bool:
-        """Add the author's partition; return False if it already exists."""
-        result = self._query(
+    def add_author(self, slug: str) -> None:
+        """Add the author's partition unless it already exists."""
+        self._query(
             """mutation($key: String!, $selector: RepositorySelector!, $name: String!) {
               addDynamicPartition(
                 partitionKey: $key, partitionsDefName: $name, repositorySelector: $selector) {
@@ -154,7 +147,6 @@ class DagsterHTTP:
             action=f"add the author {slug} to Dagster",
             expected_types=("AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"),
         )
-        return result["__typename"] == "AddDynamicPartitionSuccess"
 
     def launch(
         self,

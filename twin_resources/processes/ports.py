@@ -38,6 +38,14 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def is_listening(host: str, port: int) -> bool:
+    """Return whether a server accepts connections on the port, even if it sends no response."""
+    address = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as client:
+        client.settimeout(1.0)
+        return client.connect_ex((address, port)) == 0
+
+
 def claim_port(port: int) -> bool:
     """Reserve a port until this process ends, so that other processes choose different ports.
 

@@ -13,7 +13,7 @@ same pid. psutil checks the start time before it sends a signal (https://psutil.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import psutil
@@ -51,11 +51,8 @@ def identify(pid: int) -> ProcessIdentity | None:
 
 def find_process(identity: ProcessIdentity) -> psutil.Process | None:
     """Return the process of `identity`, or None if it has ended, even if its pid was reused."""
-    current_identity = identify(identity.pid)
-    if (
-        current_identity is None
-        or abs(current_identity.started - identity.started) > START_TOLERANCE_S
-    ):
+    current = identify(identity.pid)
+    if current is None or abs(current.started - identity.started) > START_TOLERANCE_S:
         return None
     try:
         return psutil.Process(identity.pid)
@@ -82,7 +79,7 @@ def find_marked_processes(
         try:
             if process.environ().get(variable) == instance:
                 processes.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, PermissionError, OSError):
+        except (psutil.Error, OSError):
             continue  # the process has ended or belongs to another user
     return processes
 
@@ -116,20 +113,17 @@ def end_processes(processes: Iterable[psutil.Process], *, grace_s: float = 5.0) 
     """
     distinct_processes = list({process.pid: process for process in processes}.values())
     for process in distinct_processes:
-        _signal(process, kill=False)
+        _signal(process, psutil.Process.terminate)
     _, survivors = psutil.wait_procs(distinct_processes, timeout=grace_s)
     for process in survivors:
-        _signal(process, kill=True)
+        _signal(process, psutil.Process.kill)
     psutil.wait_procs(survivors, timeout=grace_s)
     return len(distinct_processes)
 
 
-def _signal(process: psutil.Process, *, kill: bool) -> None:
+def _signal(process: psutil.Process, send: Callable[[psutil.Process], None]) -> None:
     try:
-        if kill:
-            process.kill()
-        else:
-            process.terminate()
+        send(process)
     except psutil.NoSuchProcess:
         return  # the process has ended, or its pid was reused
     except psutil.AccessDenied as error:

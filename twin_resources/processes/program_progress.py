@@ -12,9 +12,10 @@ time, therefore shows that a program has failed.
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -22,24 +23,18 @@ import psutil
 from twin_resources.errors import TwinError
 from twin_resources.wait_limits import MAX_IDLE_S, MAX_WORKING_S
 
-_MIN_CPU_S = 0.02
-"""CPU seconds per poll that count as progress; a process that only waits uses less."""
+_MIN_CPU_S = 0.02  # CPU seconds per poll that count as progress; a process that waits uses less
+POLL_INTERVAL_S = 1.0
 
 
-@dataclass
 class ProgramProgress:
-    """The idle time of a program.
+    """The idle time of a program, and the time since the caller began to wait for it."""
 
-    Attributes:
-        clock: monotonic clock in seconds.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    _cpu_s: float = 0.0
-    _log_bytes: int = 0
-    _pid: int = 0
-    _last_progress_at: float = field(default=-1.0)
-    _started_at: float = field(default=-1.0)
+    def __init__(self) -> None:
+        self._started_at = self._last_progress_at = time.monotonic()
+        self._cpu_s: float = 0.0
+        self._log_bytes: int = 0
+        self._pid: int = -1
 
     def measure_idle_s(self, pid: int, log: Path | None = None) -> float:
         """Record the CPU time and the log size; return the seconds since either last grew.
@@ -48,9 +43,10 @@ class ProgramProgress:
             pid: pid of the program's leader, or 0 if it is not running.
             log: path of the program's log, or None.
         """
-        now, cpu_s, log_bytes = self.clock(), measure_cpu_s(pid), _log_size(log) if log else 0
+        now, cpu_s = time.monotonic(), measure_cpu_s(pid)
+        log_bytes = _log_size(log) if log else 0
         has_progressed = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
-        if self._last_progress_at < 0 or pid != self._pid or has_progressed:
+        if pid != self._pid or has_progressed:
             self._cpu_s, self._log_bytes = cpu_s, log_bytes
             self._pid, self._last_progress_at = pid, now
         return now - self._last_progress_at
@@ -65,9 +61,7 @@ class ProgramProgress:
             max_idle_s: maximum idle time in seconds, or None for `MAX_IDLE_S`.
         """
         idle_s = self.measure_idle_s(pid, log)
-        if self._started_at < 0:
-            self._started_at = self.clock()
-        waited_s = self.clock() - self._started_at
+        waited_s = time.monotonic() - self._started_at
         if idle_s > (MAX_IDLE_S if max_idle_s is None else max_idle_s):
             return f"not done after {waited_s:.0f} s, the last {idle_s:.0f} of them idle"
         return f"not done after {waited_s:.0f} s" if waited_s > MAX_WORKING_S else ""
@@ -79,7 +73,6 @@ def run_for_output(
     input_bytes: bytes = b"",
     environment: Mapping[str, str] | None = None,
     max_cpu_s: float = MAX_WORKING_S,
-    poll_s: float = 1.0,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end as long as it makes progress, whatever its exit status.
 
@@ -93,15 +86,19 @@ def run_for_output(
         OSError: the program cannot be started.
     """
     progress = ProgramProgress()
-    pipe, pending_input = subprocess.PIPE, input_bytes or None
-    with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
-    ) as process:
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        # After a timeout, `communicate` sends no more input through a pipe (Python 3.11).
+        stdin = stack.enter_context(tempfile.TemporaryFile())
+        stdin.write(input_bytes)
+        stdin.seek(0)
+        process = stack.enter_context(
+            subprocess.Popen(command, stdin=stdin, stdout=pipe, stderr=pipe, env=environment)
+        )
         while True:
             try:
-                output, errors = process.communicate(pending_input, timeout=poll_s)
+                output, errors = process.communicate(timeout=POLL_INTERVAL_S)
             except subprocess.TimeoutExpired:
-                pending_input = None  # the first call keeps sending it
                 failure = progress.find_stop_reason(process.pid)
                 if measure_cpu_s(process.pid) > max_cpu_s:
                     failure = f"not done after {max_cpu_s:g} s of processor time"

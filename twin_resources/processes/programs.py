@@ -12,7 +12,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,9 +61,7 @@ def find_working_folder() -> Path:
     return root if (root / "workspace.yaml").is_file() else Path(sys.prefix)
 
 
-def prepare_programs(
-    settings: Settings, *, environ: Mapping[str, str] = os.environ, writes_dagster_home: bool = True
-) -> Sequence[Program]:
+def prepare_programs(settings: Settings, *, writes_dagster_home: bool = True) -> Sequence[Program]:
     """Return every program of the stack, with the ports in `settings`; write Dagster's home.
 
     Args:
@@ -73,7 +71,7 @@ def prepare_programs(
     code_socket_path = code_socket(settings)
     workspace = str(workspace_path(settings))
     if writes_dagster_home:
-        write_dagster_home(settings, DAGSTER_YAML, code_socket=code_socket_path, environ=environ)
+        write_dagster_home(settings, DAGSTER_YAML, code_socket=code_socket_path)
     paid_models = (settings.paid_model,) if settings.has_paid_route else ()
     run_models = _list_run_models(settings)
 
@@ -87,7 +85,7 @@ def prepare_programs(
             autostart=name not in NOT_AUTOSTARTED,
             stop_s=stop_s,
             withheld_variables=list_withheld_variables(
-                settings, needed_for=models_called, environ=environ
+                settings, needed_for=models_called, environ=os.environ
             ),
         )
 

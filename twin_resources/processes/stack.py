@@ -157,11 +157,16 @@ def find_stack(settings: Settings) -> Stack | None:
     return Stack(_apply_record(settings, record), record, _make_supervisor(settings))
 
 
+def find_running_settings(settings: Settings) -> Settings:
+    """Return the settings of this home's running stack, or `settings` if none is running."""
+    stack = find_stack(settings)
+    return settings if stack is None else stack.settings
+
+
 def start_stack(
     settings: Settings,
     *,
     programs: Callable[[Settings], Sequence[Program]],
-    environ: Mapping[str, str] = os.environ,
     requested_ports: Sequence[str] = (),
     report: Callable[[str], object] = _discard_line,
 ) -> Stack:
@@ -169,7 +174,6 @@ def start_stack(
 
     Args:
         programs: function that returns the programs once the ports are chosen.
-        environ: environment of the caller; child processes get only allowed variables.
         requested_ports: services whose port must be the one in `settings`.
         report: function that receives a line for each cleanup and for each changed port.
 
@@ -216,7 +220,9 @@ def start_stack(
         try:
             identity = _make_supervisor(settings).start(
                 programs(settings),
-                environment=child_environment(settings, instance=record.instance, environ=environ),
+                environment=child_environment(
+                    settings, instance=record.instance, environ=os.environ
+                ),
                 identifier=f"twin-{record.instance}",
             )
         except BaseException:

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -358,7 +358,8 @@ class Supervisor:
             process.terminate()  # the socket does not exist; SIGTERM has the same effect
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
-            _reap(identity.pid)
+            with suppress(ChildProcessError):  # another command is the parent
+                os.waitpid(identity.pid, os.WNOHANG)  # so that the child does not remain a zombie
             if find_process(identity) is None:
                 return True
             time.sleep(0.05)
@@ -394,14 +395,6 @@ class Supervisor:
                 found="the stack is being stopped",
                 next_step="start it again with `twin up`",
             ) from fault
-
-
-def _reap(pid: int) -> None:
-    """Collect a child's exit status, so that the child does not remain a zombie."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return  # another command is the parent and collects the status
 
 
 def read_tail(path: Path, *, lines: int = 12) -> str:

@@ -28,7 +28,7 @@ from twin_resources.observability.langfuse.trace_reading import (
     read_trace_page,
 )
 from twin_resources.processes.endpoints import find_gateway
-from twin_resources.processes.stack import find_stack
+from twin_resources.processes.stack import find_running_settings
 from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.registry.route_names import FRONT_DESK, QUOTES
 from twin_resources.settings import Settings
@@ -64,7 +64,7 @@ def run_feedback(
         return 0
     labels = {"thumbs": "vote", "output": "edit"}
     names = " and ".join(labels.get(score["name"], score["name"]) for score in stored_scores)
-    console.print(f"stored: {names} on trace {trace_id}", markup=False)
+    console.print(f"stored: {names} on trace {trace_id}")
     return 0
 
 
@@ -166,8 +166,7 @@ def run_traces(
     """
     slug = choose_author(settings, author).slug if author else ""
     trace_filter = TraceFilter(slug, version, route, parse_score_condition(score))
-    stack = find_stack(settings)
-    with LangfuseClient.from_settings(stack.settings if stack else settings) as client:
+    with LangfuseClient.from_settings(find_running_settings(settings)) as client:
         rows = _read_rows(client, trace_filter, limit=limit)
     if as_json:
         console.print_json(data={"traces": [asdict(row) for row in rows]})
@@ -175,7 +174,7 @@ def run_traces(
         console.print(_build_trace_table(rows))
         console.print("to see one in full: twin explain TRACE", style="dim")
     else:
-        console.print("no trace matches", markup=False)
+        console.print("no trace matches")
     return 0
 
 
@@ -201,7 +200,7 @@ def _build_trace_table(rows: list[TraceRow]) -> Table:
     table.add_column("question", overflow="ellipsis", no_wrap=True, ratio=1)
     table.add_column("trace", no_wrap=True, min_width=32)
     for row in rows:
-        cells: list[Any] = [
+        table.add_row(
             row.at[:16].replace("T", " "),
             f"{row.author} {row.version}".strip(),
             row.route,
@@ -211,8 +210,7 @@ def _build_trace_table(rows: list[TraceRow]) -> Table:
             ),
             " ".join(row.question.split()) or row.error,
             row.trace_id,
-        ]
-        table.add_row(*(Text(str(cell)) for cell in cells))
+        )
     return table
 
 
@@ -234,88 +232,74 @@ def run_explain(
     """Print the explanation of one answer; return the exit code.
 
     Args:
+        trace_id: the id from `x-twin-trace-id` or `twin ask` (32 hex digits).
         show_stages: whether to print the duration and the changes of each stage of the request.
 
     Raises:
         TwinError: the trace store does not respond or has no such trace.
     """
-    explanation = explain(settings, trace_id)
+    settings = find_running_settings(settings)
+    explanation = explain_answer(settings, _fetch_trace(settings, trace_id))
     if as_json:
         console.print_json(data=asdict(explanation), default=str)
     else:
         tree = build_explanation_tree(explanation)
         if show_stages:
-            branch = tree.add(Text("stages of the request"))
+            branch = tree.add("stages of the request")
             for line in explanation.trace.get("twin.stages", "not recorded").splitlines():
-                branch.add(Text(line))
+                branch.add(line)
         console.print(tree, soft_wrap=False)
     return 0
-
-
-def explain(settings: Settings, trace_id: str) -> Explanation:
-    """Trace an answer back to its posts, with the settings of the running stack.
-
-    Args:
-        trace_id: the id from `x-twin-trace-id` or `twin ask` (32 hex digits).
-
-    Raises:
-        TwinError: see `run_explain`.
-    """
-    stack = find_stack(settings)
-    settings = stack.settings if stack else settings
-    return explain_answer(settings, _fetch_trace(settings, trace_id))
 
 
 def build_explanation_tree(explanation: Explanation) -> Tree:
     """Return the explanation as a tree: answer, model, checkpoint, dataset, chunks, posts."""
     trace = explanation.trace
     tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))
-    tree.add(Text(f"question: {_shorten(explanation.question)}"))
-    tree.add(Text(f"answer: {_shorten(explanation.answer)}"))
+    tree.add(f"question: {_shorten(explanation.question)}")
+    tree.add(f"answer: {_shorten(explanation.answer)}")
     attribute_names = ("route", "propensity", "class", "cost_usd", "template", "degraded")
     attribute_texts = [
         f"{name} {trace[f'twin.{name}']}" for name in attribute_names if trace.get(f"twin.{name}")
     ]
-    tree.add(Text("decided by: " + ", ".join(attribute_texts)))
+    tree.add("decided by: " + ", ".join(attribute_texts))
     if trace.get("twin.routing"):
-        reason_branch = tree.add(Text(f"routing reason: {trace['twin.routing']}"))
+        reason_branch = tree.add(f"routing reason: {trace['twin.routing']}")
         if trace.get("twin.other") and trace.get("twin.other_usd"):
             alternative_usd = float(trace["twin.other_usd"])
             reason_branch.add(
-                Text(
-                    f"the alternative ({trace['twin.other']}) would have cost about "
-                    f"${alternative_usd:.6f}"
-                )
+                f"the alternative ({trace['twin.other']}) would have cost about "
+                f"${alternative_usd:.6f}"
             )
     _add_model(tree, explanation)
     for number, passage in enumerate(explanation.passages, start=1):
         if not passage.document_id:
-            tree.add(Text(f"chunk {passage.chunk_id}: its post has since been edited or deleted"))
+            tree.add(f"chunk {passage.chunk_id}: its post has since been edited or deleted")
             continue
         start, end = passage.offsets
-        branch = tree.add(Text(f"{number}. chunk {passage.chunk_id}: {_shorten(passage.text)}"))
+        branch = tree.add(f"{number}. chunk {passage.chunk_id}: {_shorten(passage.text)}")
         document = branch.add(
-            Text(f"document {passage.document_id}, characters {start}–{end}: {passage.title}")
+            f"document {passage.document_id}, characters {start}–{end}: {passage.title}"
         )
-        document.add(Text(f"post {passage.path or passage.source_id} {passage.url}".rstrip()))
+        document.add(f"post {passage.path or passage.source_id} {passage.url}".rstrip())
     if not explanation.passages:
-        tree.add(Text("no post was retrieved"))
+        tree.add("no post was retrieved")
     return tree
 
 
 def _add_model(tree: Tree, explanation: Explanation) -> None:
     """Add the model, and its checkpoint and dataset if it was trained here."""
     trace = explanation.trace
-    model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
+    model = tree.add(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}")
     if trace.get("twin.version") in {QUOTES, FRONT_DESK}:
-        model.add(Text("no model wrote this answer: it quotes the posts or is a built-in answer"))
+        model.add("no model wrote this answer: it quotes the posts or is a built-in answer")
     elif not explanation.model:
         model.add(
-            Text("not a checkpoint of this home, but the base model with retrieval or a paid model")
+            "not a checkpoint of this home, but the base model with retrieval or a paid model"
         )
     else:
-        checkpoint = model.add(Text(f"checkpoint {explanation.model['checkpoint']}"))
-        checkpoint.add(Text(f"folder {explanation.model['folder']}"))
+        checkpoint = model.add(f"checkpoint {explanation.model['checkpoint']}")
+        checkpoint.add(f"folder {explanation.model['folder']}")
         if manifest := explanation.manifest:
             base, dataset = manifest["base"], manifest["dataset"]
             for line in (
@@ -325,7 +309,7 @@ def _add_model(tree: Tree, explanation: Explanation) -> None:
                 f"dataset {dataset['asset']} version {dataset['data_version']} "
                 f"(Lance version {dataset['lance_version']}, tag {dataset['tag']})",
             ):
-                checkpoint.add(Text(line))
+                checkpoint.add(line)
 
 
 def _fetch_trace(settings: Settings, trace_id: str) -> dict[str, Any]:

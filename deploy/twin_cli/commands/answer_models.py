@@ -17,16 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.outcome import find_answer_model, open_registry
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subprocesses import prepare_model
 from twin_cli.commands.versions import current_actor
 from twin_resources.authors import Author, write_author
-from twin_resources.authors.consent import (
-    consent_instructions,
-    find_consent_date,
-    missing_consent_reason,
-)
+from twin_resources.authors.consent import external_use_instructions, find_external_use_refusal
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.shared_files import share_file
@@ -98,30 +94,25 @@ def sync_answer_model(
             )
             raise
         display.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
-        stable_version = registry.stable_version(author.slug)
-        return (
-            stable_version
-            if stable_version is not None and stable_version.is_answer_model
-            else None
-        )
+        return find_answer_model(registry, author.slug)
     finally:
         registry.state.close()
 
 
 def _remove_answer_model(registry: Registry, author: Author, *, display: ProgressDisplay) -> None:
-    stable_version = registry.stable_version(author.slug)
-    if stable_version is None or not stable_version.is_answer_model:
+    answer_model = find_answer_model(registry, author.slug)
+    if answer_model is None:
         return
     registry.move(
         author.slug,
-        stable_version.version,
+        answer_model.version,
         "retired",
         actor=current_actor(),
         reason=REMOVAL_REASON,
         force=True,
     )
     display.log(
-        f"v{stable_version.version}, {stable_version.base}, no longer answers; the base model with "
+        f"v{answer_model.version}, {answer_model.base}, no longer answers; the base model with "
         "retrieval answers instead"
     )
 
@@ -191,17 +182,11 @@ def require_consent(author: Author, named_model: NamedModel) -> None:
     Raises:
         TwinError: the author's file forbids it or records no consent.
     """
-    action = f"answer for {author.name} with {named_model.name}"
-    if not author.paid:
+    if refusal := find_external_use_refusal(author):
         raise TwinError(
-            action,
-            found=f"paid = false in authors/{author.slug}.toml: no question to this author may go "
-            "to another provider",
-            next_step="name a folder, a GGUF file or a hub id, or ask the author",
-        )
-    if find_consent_date(author) is None:
-        raise TwinError(
-            action, found=missing_consent_reason(author), next_step=consent_instructions(author)
+            f"answer for {author.name} with {named_model.name}",
+            found=refusal,
+            next_step=external_use_instructions(author),
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 import sqlalchemy as sa
 
@@ -42,29 +43,26 @@ def format_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, 
 
 
 def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    state = State.open(settings.state_address)
     rules, now = rules_from_settings(settings), time.time()
     lines_by_author: dict[str, tuple[str, ...]] = {}
-    try:
-        with state.read_transaction() as connection:
-            if not sa.inspect(connection).has_table(scores.name):
-                return {}
-            watches = score_watch.current_evidence(connection)
-            armed_count = score_watch.count_armed_streams(connection)
-            for slug in slugs:
-                lines = [
-                    format_evidence(connection, watch, rules, armed_count, now=now)
-                    for watch in watches.get(slug, [])
-                ]
-                lines += format_uncounted_scores(
-                    alarm_records.count_excluded_scores(connection, slug), slug
-                )
-                if line := describe_wait(connection, slug, now=now):
-                    lines.append(line)
-                if lines:
-                    lines_by_author[slug] = tuple(lines)
-    finally:
-        state.close()
+    with (
+        closing(State.open(settings.state_address)) as state,
+        state.read_transaction() as connection,
+    ):
+        if not sa.inspect(connection).has_table(scores.name):
+            return {}
+        watches = score_watch.current_evidence(connection)
+        armed_count = score_watch.count_armed_streams(connection)
+        for slug in slugs:
+            lines = [
+                format_evidence(connection, watch, rules, armed_count, now=now)
+                for watch in watches.get(slug, [])
+            ]
+            excluded_counts = alarm_records.count_excluded_scores(connection, slug)
+            lines += format_uncounted_scores(excluded_counts, slug)
+            lines += filter(None, [describe_wait(connection, slug, now=now)])
+            if lines:
+                lines_by_author[slug] = tuple(lines)
     return lines_by_author
 
 

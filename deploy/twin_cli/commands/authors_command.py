@@ -56,22 +56,14 @@ def run_apply(
             next_step="set TWIN_STATE_URL to a PostgreSQL database; a single host reads its own "
             "files and needs no sharing",
         )
-    new_files = {
-        name: text
-        for name, text in read_author_files(folder).items()
-        if not name.endswith(PAUSE_SUFFIX)
-    }
+    new_files = _omit_pauses(read_author_files(folder))
     if not new_files:
         raise TwinError(
             action, found="no *.toml file", next_step="name the folder that contains the files"
         )
     _validate_files(settings, new_files)
     with closing(State.open(settings.state_address)) as state:
-        stored_texts = {
-            name: text
-            for name, text in read_stored_files(state).items()
-            if not name.endswith(PAUSE_SUFFIX)
-        }
+        stored_texts = _omit_pauses(read_stored_files(state))
         file_changes = compare_files(stored_texts, new_files)
         for change_kind, names in (
             ("new", file_changes.new_names),
@@ -79,17 +71,21 @@ def run_apply(
             ("deleted", file_changes.deleted_names),
         ):
             for name in names:
-                console.print(f"{change_kind}: {name}", markup=False)
+                console.print(f"{change_kind}: {name}")
         if not file_changes:
-            console.print("author files: no changes", markup=False)
+            console.print("author files: no changes")
         elif not (is_confirmed or confirm("Apply these changes?", read_line=read_line)):
-            console.print("nothing was changed; use --yes to apply without asking", markup=False)
+            console.print("nothing was changed; use --yes to apply without asking")
             return 1
         else:
             store_files(state, new_files, row_names={*stored_texts, *new_files})
         for name in share_versions(settings, Registry(state, policy_path=settings.policy_path)):
-            console.print(f"stored: {name}", markup=False)
+            console.print(f"stored: {name}")
     return 0
+
+
+def _omit_pauses(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in files.items() if not name.endswith(PAUSE_SUFFIX)}
 
 
 def _validate_files(settings: Settings, files: Mapping[str, str]) -> None:

@@ -18,10 +18,17 @@ from rich.console import Console
 PIPED_WIDTH = 110  # columns; rich's default of 80 is too narrow for three columns of text
 
 
-def make_console() -> Console:
-    """Return a console as wide as the terminal, or 110 columns for a pipe or file."""
-    is_piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH if is_piped else None)
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console that prints text literally, without rich's markup and emoji codes.
+
+    It is as wide as the terminal, or 110 columns for a pipe or file.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    is_piped = not stream.isatty() and "COLUMNS" not in os.environ
+    width = PIPED_WIDTH if is_piped else None
+    return Console(
+        stderr=stderr, width=width, markup=False, emoji=False, highlight=False, soft_wrap=True
+    )
 
 
 def format_command(arguments: str, *, home: Path) -> str:

@@ -121,8 +121,7 @@ def follow_import(
         run_url = f"{dagster.url}/runs/{followed_run.run.run_id}"
         raise TwinError(
             f"import the posts of {author}",
-            found="; ".join(followed_run.failures)
-            or f"the run ended with the status {followed_run.run.status}",
+            found=followed_run.failure,
             next_step=suggest_repair(followed_run.failed_checks, run_url=run_url),
         )
     if previous_run is None or previous_run.is_unfinished:

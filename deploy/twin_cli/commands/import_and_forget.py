@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from twin_cli.commands.author_progress import compute_fingerprint, read_progress, write_progress
+from twin_cli.commands.console import make_console
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.preview_report import preview_exit_code, run_preview, show_preview
 from twin_cli.commands.progress_display import ProgressDisplay
@@ -169,10 +170,10 @@ def run_forget(
         if as_json:
             console.print_json(data={"kind": "post", "forgotten_on": error.day})
         else:
-            console.print(f"the post {post} was forgotten on {error.day}", markup=False)
+            console.print(f"the post {post} was forgotten on {error.day}")
         return 0
     if post and not as_json:
-        console.print(f"the post {subject.name} of {subject.author}", markup=False)
+        console.print(f"the post {subject.name} of {subject.author}")
     if dry_run:
         from twin_resources.erasure.erasing import preview_erasure
 
@@ -182,8 +183,8 @@ def run_forget(
             console.print_json(data=locations_by_store)
         else:
             for store, locations in locations_by_store.items():
-                console.print(f"{store}: {len(locations) or 'nothing'}", markup=False)
-            console.print("nothing was changed", markup=False)
+                console.print(f"{store}: {len(locations) or 'nothing'}")
+            console.print("nothing was changed")
         return 0
     with closing(State.open(settings.state_address)) as state:
         request_number = journal.open_request(
@@ -197,7 +198,7 @@ def run_forget(
             run_erasure(installation, request_number, dagster=records)
     else:
         # With --json, only the JSON object is printed to stdout.
-        _erase_in_stack(stack, request_number, Console(stderr=True) if as_json else console)
+        _erase_in_stack(stack, request_number, make_console(stderr=True) if as_json else console)
     certificate = certificate_path(settings.home, request_number)
     _print_certificate(
         read_certificate(certificate), str(certificate), as_json=as_json, console=console
@@ -280,12 +281,11 @@ def _erase_in_stack(stack: Stack, request_number: int, console: Console) -> None
     display = ProgressDisplay(console=console)
     finished_run = follow_run(dagster, run_id, display=display, title="forgetting", stack=stack)
     if not finished_run.succeeded:
-        cause = (
-            finished_run.failures[-1]
-            if finished_run.failures
-            else f"the run ended with the status {finished_run.run.status}"
+        raise TwinError(
+            "erase data",
+            found=finished_run.failure,
+            next_step="run the command again to continue",
         )
-        raise TwinError("erase data", found=cause, next_step="run the command again to continue")
 
 
 def _print_certificate(
@@ -296,19 +296,17 @@ def _print_certificate(
         return
     count_by_store = cast("dict[str, int]", report["places"])
     erased_text = ", ".join(f"{store} {count}" for store, count in count_by_store.items())
-    console.print(f"forgotten ({report['kind']}): {erased_text}", markup=False)
+    console.print(f"forgotten ({report['kind']}): {erased_text}")
     console.print("all stores were then decoded and checked; none contains the erased data")
     if report["tainted"]:
         console.print(
             f"{format_count(len(report['tainted']), 'checkpoint')} trained on the erased data; the "
             "base model with retrieval answers until a model retrained without that data passes "
-            "the gate",
-            markup=False,
+            "the gate"
         )
     for external_place in report["elsewhere"]:
         console.print(
             f"outside this home, by {external_place['deadline']}: {external_place['what']}: "
-            f"{external_place['how']}",
-            markup=False,
+            f"{external_place['how']}"
         )
-    console.print(f"certificate: {path}", markup=False)
+    console.print(f"certificate: {path}")

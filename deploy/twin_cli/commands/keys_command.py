@@ -69,7 +69,7 @@ def run_add(
     if as_json:
         console.print_json(data={"key": new_key, "label": label})
     else:
-        console.print(new_key, markup=False, highlight=False, soft_wrap=True)
+        console.print(new_key)
         console.print("the key is not shown again; only its hash is stored", style="dim")
     return 0
 
@@ -117,7 +117,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     if as_json:
         console.print_json(data={"revoked": label})
     else:
-        console.print(f"{label}: revoked; it is refused within a second", markup=False)
+        console.print(f"{label}: revoked; it is refused within a second")
     return 0
 
 

@@ -48,7 +48,6 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
     console.print(
         f"{chosen_author.name}: the {last_sequence:,} values so far no longer count{closed_text}. "
         "Each stream is certified again from its next value, and a new version is not compared "
-        "with earlier versions.",
-        markup=False,
+        "with earlier versions."
     )
     return 0

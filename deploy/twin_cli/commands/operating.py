@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from twin_cli.commands.console import make_console
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.terminal_questions import confirm
@@ -70,7 +71,7 @@ def run_restore(settings: Settings, location: str, *, as_json: bool, console: Co
 def _create_reporter(console: Console, as_json: bool) -> Callable[[str], None]:
     def report(line: str) -> None:
         if not as_json:
-            console.print(line, markup=False, style="dim")
+            console.print(line, style="dim")
 
     return report
 
@@ -95,9 +96,7 @@ def _print_record(
     contents = (
         f"{format_count(len(record.tables), 'table')}, {format_count(len(record.files), 'file')}"
     )
-    console.print(
-        f"{message}: {contents}, the state store; {record.bytes / 1e6:,.1f} MB", markup=False
-    )
+    console.print(f"{message}: {contents}, the state store; {record.bytes / 1e6:,.1f} MB")
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def run_repair(
         console.print_json(data=build_repair_document(damage, is_done=is_confirmed))
     else:
         for line in format_repair_plan(damage):
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(line)
     if not damage.tables:
         return int(bool(damage.databases))
     if not is_confirmed and (as_json or not confirm("Repair these tables?", read_line=read_line)):
@@ -148,7 +147,7 @@ def run_repair(
             with tables.lease(asset, author) as lease:
                 repair_table(plan, lease, state=state)
     if not as_json:
-        console.print(f"{format_count(len(damage.tables), 'table')} repaired", markup=False)
+        console.print(f"{format_count(len(damage.tables), 'table')} repaired")
     _reimport_posts(settings, sorted({author for author, _ in damage.tables}), as_json, console)
     return int(bool(damage.databases))
 
@@ -229,13 +228,13 @@ def _reimport_posts(
     """Import lost rows again if the stack is running; otherwise print the commands to do so."""
     stack = find_stack(settings)
     if stack is not None:
-        progress_console = Console(stderr=True) if as_json else console
+        progress_console = make_console(stderr=True) if as_json else console
         for author in authors:
             import_posts(stack, author, display=ProgressDisplay(console=progress_console))
         return
     if not as_json:
         commands = ", ".join(f"`twin import --author {author}`" for author in authors)
-        console.print(f"next: `twin up`, then {commands}", markup=False)
+        console.print(f"next: `twin up`, then {commands}")
 
 
 def run_pause(
@@ -266,12 +265,11 @@ def run_pause(
                 next_step="see `twin status` for the reason why it does not answer",
             )
         share_file(settings, pause_path(settings, slug), is_deleted=True)
-        console.print(f"{slug} will answer again within a second", markup=False)
+        console.print(f"{slug} will answer again within a second")
         return 0
     share_file(settings, pause_author(settings, slug, reason=reason))
     console.print(
         f"{slug} is paused {read_pause(pause_path(settings, slug))}; "
-        f"the gateway responds with 503 within a second. To resume: twin pause {slug} --resume",
-        markup=False,
+        f"the gateway responds with 503 within a second. To resume: twin pause {slug} --resume"
     )
     return 0

@@ -84,6 +84,12 @@ def open_registry(settings: Settings) -> Registry:
     return Registry(state, policy_path=settings.policy_path)
 
 
+def find_answer_model(registry: Registry, author: str) -> ModelVersion | None:
+    """Return the author's stable version if it is an answer model, else None."""
+    version = registry.stable_version(author)
+    return version if version is not None and version.is_answer_model else None
+
+
 def determine_outcome(
     status: str,
     *,
@@ -160,36 +166,17 @@ def list_refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] =
     return lines or [f"the verdict is {verdict.outcome}"]
 
 
-def determine_run_outcome(settings: Settings, author: str, run: FollowedRun) -> TrainingOutcome:
-    """Return the outcome of a run that was followed to its end."""
-    registry = open_registry(settings)
-    verdict = registry.latest_verdict(author)
-    return _determine_registry_outcome(
-        settings,
-        registry,
-        author,
-        "SUCCESS" if run.succeeded else run.run.status,
-        verdict_is_fresh=verdict is not None and _verdict_timestamp(verdict) >= run.run.created,
-        failed_checks=run.failed_checks,
-        failures=run.failures,
-    )
-
-
-def _determine_registry_outcome(
-    settings: Settings,
-    registry: Registry,
-    author: str,
-    status: str,
-    *,
-    verdict_is_fresh: bool,
-    failed_checks: Sequence[str] = (),
-    failures: Sequence[str] = (),
+def determine_run_outcome(
+    settings: Settings, author: str, run: FollowedRun | None
 ) -> TrainingOutcome:
-    """Return the outcome of a finished run, given the author's verdict and stable version."""
-    verdict, stable_version = registry.latest_verdict(author), registry.stable_version(author)
-    answer_model = (
-        stable_version if stable_version is not None and stable_version.is_answer_model else None
-    )
+    """Return the outcome of a run that was followed to its end.
+
+    Args:
+        run: None for an earlier run, of which only the author's latest verdict is known.
+    """
+    registry = open_registry(settings)
+    verdict, answer_model = registry.latest_verdict(author), find_answer_model(registry, author)
+    status = "SUCCESS" if run is None or run.succeeded else run.run.status
     consent_wait = consent_wait_reason(settings, registry, author, verdict)
     has_passed = verdict is not None and verdict.outcome == "passed"
     if answer_model and status == "SUCCESS" and verdict and has_passed and not consent_wait:
@@ -197,10 +184,11 @@ def _determine_registry_outcome(
     outcome = determine_outcome(
         status,
         verdict=verdict,
-        verdict_is_fresh=verdict_is_fresh,
-        version=None if answer_model else stable_version,
-        failed_checks=failed_checks,
-        failures=failures,
+        verdict_is_fresh=run is None
+        or (verdict is not None and _verdict_timestamp(verdict) >= run.run.created),
+        version=None if answer_model else registry.stable_version(author),
+        failed_checks=run.failed_checks if run else (),
+        failures=run.failures if run else (),
         consent_wait=consent_wait,
     )
     return replace(outcome, answer_model=answer_model)
@@ -241,7 +229,7 @@ def read_recorded_outcome(settings: Settings, author: str) -> TrainingOutcome | 
         return TrainingOutcome(OutcomeCode.TUNED, verdict, version)
     if verdict is None:
         return None
-    return _determine_registry_outcome(settings, registry, author, "SUCCESS", verdict_is_fresh=True)
+    return determine_run_outcome(settings, author, None)
 
 
 def wait_for_outcome(

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
-from rich.text import Text
 
 from twin_resources.processes.endpoints import Endpoints, env_path
 from twin_resources.processes.wording import format_count
@@ -136,12 +135,12 @@ def build_versions_table(
         move = last_moves.get(version.version)
         table.add_row(
             f"v{version.version}",
-            Text(" ".join([version.state.replace("_", " "), *labels])),
+            " ".join([version.state.replace("_", " "), *labels]),
             verdict.outcome.replace("_", " ") if verdict else "none",
             verdict.prose_release.description if verdict and verdict.outcome == "passed" else "",
             version.checkpoint[:12],
             version.dataset_version[:12],
             str(version.created_at)[:16].replace("T", " "),
-            Text(f"{move.actor}: {move.reason}" if move else ""),
+            f"{move.actor}: {move.reason}" if move else "",
         )
     return table

@@ -131,7 +131,7 @@ class ProgressDisplay:
         with self._output_lock:
             if self.verbose or self.console.is_terminal:
                 self.console.print()
-            self._print(line, style="bold")
+            self.show(line, style="bold")
 
     def finish(self) -> None:
         """End the last stage."""
@@ -145,18 +145,18 @@ class ProgressDisplay:
             f"  {format_duration(self.elapsed_s):>5}  {first_line}",
             *(f"         {line}" for line in further_lines),
         ]
-        self._print("\n".join(lines), style=style or None)
+        self.show("\n".join(lines), style=style or None)
 
-    def log_detail(self, text: str, *, style: str = "") -> None:
+    def log_detail(self, text: str) -> None:
         """Print a line only in verbose output."""
         if self.verbose:
-            self.log(text, style=style)
+            self.log(text)
 
-    def show(self, renderable: RenderableType) -> None:
+    def show(self, renderable: RenderableType, *, style: str | None = None) -> None:
         """Print a table or a block of text."""
         with self._output_lock:
             self._last_output_at = time.monotonic()
-            self.console.print(renderable)
+            self.console.print(renderable, style=style, markup=False)
 
     @contextmanager
     def report_waits(self, title: str = "") -> Generator[None]:
@@ -233,8 +233,3 @@ class ProgressDisplay:
             yield bar
         finally:
             self._bar = previous_bar
-
-    def _print(self, text: str, *, style: str | None) -> None:
-        with self._output_lock:
-            self._last_output_at = time.monotonic()
-            self.console.print(text, style=style, markup=False)

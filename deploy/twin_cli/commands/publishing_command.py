@@ -80,9 +80,7 @@ def run_publish(
         return 0
     visibility = "public" if public else "private"
     console.print(
-        f"{chosen_author.name} v{model.version} as {export_format}: {address} ({visibility})",
-        markup=False,
-        soft_wrap=True,
+        f"{chosen_author.name} v{model.version} as {export_format}: {address} ({visibility})"
     )
     return 0
 

@@ -196,7 +196,7 @@ def run_ask(
     client = make_client(url, key)
 
     def print_piece(piece: str) -> None:
-        console.print(piece, end="", markup=False)
+        console.print(piece, end="")
 
     is_streaming = stream and not as_json
     answer = ask(client, question, model=model, on_text=print_piece if is_streaming else None)
@@ -206,11 +206,11 @@ def run_ask(
     if is_streaming:
         console.print()
     else:
-        console.print(answer.text, markup=False)
+        console.print(answer.text)
     console.print()
     is_front_desk_answer = answer.version == FRONT_DESK  # no posts were searched
     if not is_front_desk_answer and (sources := format_sources(answer)):
-        console.print(sources, markup=False, style="dim")
+        console.print(sources, style="dim")
     cost = "unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
     details = [
         f"version {answer.version or 'unknown'}",
@@ -220,11 +220,11 @@ def run_ask(
     ]
     if answer.degraded:
         details.append(f"degraded: {answer.degraded}")
-    console.print(", ".join(details), markup=False, style="dim")
+    console.print(", ".join(details), style="dim")
     if not is_front_desk_answer and (release_note := format_release(answer)):
-        console.print(release_note, markup=False, style="dim")
+        console.print(release_note, style="dim")
     if answer.disclosure:
-        console.print(answer.disclosure, markup=False, style="dim")
+        console.print(answer.disclosure, style="dim")
     return 0
 
 

@@ -58,6 +58,11 @@ class FollowedRun:
         return self.is_unfinished or self.run.status == "SUCCESS"
 
     @property
+    def failure(self) -> str:
+        """The root causes of the failed steps, or the run's status if no step failed."""
+        return "; ".join(self.failures) or f"the run ended with the status {self.run.status}"
+
+    @property
     def seconds(self) -> float:
         return (self.run.ended or self.followed_at) - self.run.created
 

@@ -152,17 +152,17 @@ def run_status(
         console.print_json(data=asdict(status))
         return 0 if status.running else NOT_RUNNING_EXIT_CODE
     if status.endpoint:
-        console.print(f"{settings.gateway_url}: {status.endpoint}", markup=False)
+        console.print(f"{settings.gateway_url}: {status.endpoint}")
     elif not status.running:
         state = (
             "ended without `twin stop`; run `twin up` to recover it"
             if status.crashed
             else "not running"
         )
-        console.print(f"{status.home}: {state}", markup=False)
+        console.print(f"{status.home}: {state}")
     elif not status.urls:
         roles = ", ".join(program.name for program in status.programs)
-        console.print(f"{status.home}: no stack; this host runs only {roles}", markup=False)
+        console.print(f"{status.home}: no stack; this host runs only {roles}")
     for program in status.programs:
         pid = f"pid {program.pid}" if program.pid else ""
         uptime = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
@@ -170,19 +170,19 @@ def run_status(
             f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {uptime:<11} "
             f"{program.exited}"
         )
-        console.print(line.rstrip(), markup=False)
+        console.print(line.rstrip())
     for name, url in status.urls.items():
-        console.print(f"  {name:<18} {url}", markup=False)
+        console.print(f"  {name:<18} {url}")
     for line in format_outbox(status.outbox):
-        console.print(f"  {line}", markup=False)
+        console.print(f"  {line}")
     for run in status.runs:
-        console.print(f"  {format_run(run)}", markup=False)
+        console.print(f"  {format_run(run)}")
     if status.runs_unknown:
-        console.print(f"  runs: unknown, {status.runs_unknown}", markup=False)
+        console.print(f"  runs: unknown, {status.runs_unknown}")
     for slug, version in status.authors.items():
-        console.print(f"  twin/{slug:<13} {version}", markup=False)
+        console.print(f"  twin/{slug:<13} {version}")
         for line in status.quality.get(slug, ()):
-            console.print(f"    {line}", markup=False)
+            console.print(f"    {line}")
     return 0 if status.running else NOT_RUNNING_EXIT_CODE
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.ports import is_listening
 from twin_resources.processes.stack import Stack, StopResult, announce_stop, find_stack, stop_stack
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
@@ -41,7 +42,7 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
     dagster = DagsterHTTP.for_home(stack.settings, timeout_s=MAX_IDLE_S)
     if not dagster.is_up(within_s=WEBSERVER_TIMEOUT_S):
-        if not dagster.accepts_connections():
+        if not is_listening(stack.settings.host, stack.settings.dagster_port):
             return  # the webserver does not listen yet, so this stack has no runs
         log("waiting for Dagster to end its runs cleanly")
     try:

@@ -73,7 +73,7 @@ def choose_subject(
             return _known_subject(known_authors[slug])
         location = find_sample_folder(slug)
     else:
-        location = path if parse_address(path) else require_existing_path(path)
+        location = resolve_location(path)
     source = resolve_source(location)
     author_file = _read_author_file(location)
     owners = [author for author in known_authors.values() if source in author.sources]
@@ -179,17 +179,19 @@ def resolve_source(path: Path) -> str:
     """Return a path or an address as `Author.sources` stores it.
 
     Raises:
-        TwinError: see `require_existing_path`.
+        TwinError: see `resolve_location`.
     """
-    return parse_address(path) or str(require_existing_path(path))
+    return parse_address(path) or str(resolve_location(path))
 
 
-def require_existing_path(path: Path) -> Path:
-    """Return `path` as an absolute path.
+def resolve_location(path: Path) -> Path:
+    """Return a path as an absolute path, and an address unchanged.
 
     Raises:
         TwinError: the path does not exist; the error names the nearest existing folder.
     """
+    if parse_address(path):
+        return path
     folder = path.expanduser().absolute()
     if folder.exists():
         return folder.resolve()
@@ -208,8 +210,7 @@ def _known_subject(author: Author) -> SelectedAuthor:
             found=f"no sources in authors/{author.slug}.toml",
             next_step=f'name the folder: `twin up PATH --author "{author.name}"`',
         )
-    first_source = Path(author.sources[0])
-    location = first_source if parse_address(first_source) else require_existing_path(first_source)
+    location = resolve_location(Path(author.sources[0]))
     return SelectedAuthor(author=author, location=location, is_new=False)
 
 

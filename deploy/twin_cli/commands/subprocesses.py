@@ -6,8 +6,8 @@ Out of scope: supervised programs (`processes/supervisor.py`), and the modules' 
 Exports and the preparation of the base model, the embedder and the answer model run in separate
 processes, because they load torch, PEFT and llama.cpp. These libraries read environment variables
 at import, write to standard output and use gigabytes of memory. All other code is called directly.
-By convention, the modules write their result to standard output and their
-progress to standard error.
+By convention, the modules write their result to standard output and their progress to standard
+error.
 """
 # pyright: strict
 
@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO
 
 from twin_resources.errors import TwinError
@@ -34,29 +33,23 @@ from twin_resources.settings import Settings
 MAX_ERROR_LINES = 40
 
 
-@dataclass(frozen=True)
-class ModuleResult:
-    """The result of a module's process; `stderr_tail` is the end of its standard error."""
-
-    exit_code: int
-    stdout: str
-    stderr_tail: str
-
-
 def run_module(
     settings: Settings,
     *arguments: str,
     instance: str = "",
     on_stderr_line: Callable[[str], object],
-) -> ModuleResult:
+) -> subprocess.CompletedProcess[str]:
     """Run `python -m <arguments>` to its end; an interrupt ends all its processes.
+
+    The result has only the last `MAX_ERROR_LINES` lines of standard error.
 
     Args:
         instance: the stack's instance id, with which `twin stop` finds this process.
         on_stderr_line: called in a thread with each new line of standard error.
     """
+    command = [sys.executable, "-m", *arguments]
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        command,
         cwd=find_working_folder(),
         env=child_environment(settings, instance=instance, environ=os.environ),
         stdin=subprocess.DEVNULL,
@@ -82,7 +75,8 @@ def run_module(
             end_processes(find_session_processes(leader))
         process.wait()
     reader.join()
-    return ModuleResult(process.returncode, stdout, "\n".join(lines[-MAX_ERROR_LINES:]).strip())
+    errors = "\n".join(lines[-MAX_ERROR_LINES:]).strip()
+    return subprocess.CompletedProcess(command, process.returncode, stdout, errors)
 
 
 def prepare_model(
@@ -98,10 +92,10 @@ def prepare_model(
         TwinError: the preparation failed; the error contains the message of its process.
     """
     result = run_module(settings, *arguments, instance=instance, on_stderr_line=log)
-    if result.exit_code != 0:
+    if result.returncode != 0:
         raise TwinError(
             f"prepare {title}",
-            found=result.stderr_tail or f"exit code {result.exit_code}",
+            found=result.stderr or f"exit code {result.returncode}",
             next_step="correct the cause and run `twin up` again; prepared models are kept",
         )
     return result.stdout

@@ -210,17 +210,3 @@ def format_next_step(outcome: TrainingOutcome) -> str:
         "next: add posts or name a larger --base-model and run `twin up --retrain`; or release the "
         "version manually with `twin release VERSION --reason TEXT`"
     )
-
-
-def report_untrained(
-    outcome: TrainingOutcome, *, is_judged: bool, display: ProgressDisplay
-) -> OutcomeCode:
-    """Show the outcome of stage 5 if nothing is trained, and return its code.
-
-    Args:
-        is_judged: whether the outcome is that of an earlier training run.
-    """
-    if is_judged:
-        display.log("no retraining starts automatically; run `twin up --retrain`")
-    report_outcome(outcome, display=display)
-    return outcome.code

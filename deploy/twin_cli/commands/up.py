@@ -70,7 +70,7 @@ from twin_cli.commands.training import (
     TrainingPlan,
     plan_training,
     report_completed_gate,
-    report_untrained,
+    report_outcome,
     start_training,
     train,
 )
@@ -360,11 +360,11 @@ class _UpCommand:
 
         self.display.begin_stage(5, "train, gate, release")
         if plan.outcome is not None:
+            if plan.state == "finished":
+                self.display.log("no retraining starts automatically; run `twin up --retrain`")
             outcome = replace(plan.outcome, answer_model=self.answer_model)
-            code = report_untrained(
-                outcome, is_judged=plan.state == "finished", display=self.display
-            )
-            return 0 if plan.state == "not_wanted" else int(code)
+            report_outcome(outcome, display=self.display)
+            return 0 if plan.state == "not_wanted" else int(outcome.code)
         if self.options.detach:
             start_training(stack, subject.slug, display=self.display)
             wait_command = format_command("status --wait", home=self.settings.home)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +21,7 @@ from rich.console import Console
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.presentation import build_versions_table
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.subprocesses import ModuleResult, run_module
+from twin_cli.commands.subprocesses import run_module
 from twin_resources.authors import Author
 from twin_resources.authors.consent import (
     consent_instructions,
@@ -55,8 +56,7 @@ def run_versions(
     versions = registry.versions(chosen_author.slug)
     if not versions:
         console.print(
-            f"{chosen_author.name} has no model version yet; the base model with retrieval answers",
-            markup=False,
+            f"{chosen_author.name} has no model version yet; the base model with retrieval answers"
         )
         return 0
     verdicts = read_newest_verdicts(registry, [version.checkpoint for version in versions])
@@ -189,8 +189,7 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
     """Print the move and record it in the running Dagster, which stores the release history."""
     console.print(
         f"{move.author} v{move.version}: {move.from_state} → {move.to_state} "
-        f"(by {move.actor}: {move.reason})",
-        markup=False,
+        f"(by {move.actor}: {move.reason})"
     )
     stack = find_stack(settings)
     if stack is None:
@@ -199,9 +198,9 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
             if has_shared_state(settings)
             else "no stack is running; this applies at the next start"
         )
-        console.print(effect, markup=False)
+        console.print(effect)
         return 0
-    console.print("the gateway applies this within seconds", markup=False)
+    console.print("the gateway applies this within seconds")
     DagsterHTTP.for_home(stack.settings).report_materialization(
         "released_model",
         move.author,
@@ -290,12 +289,10 @@ def run_export(
     console.print(
         f"{chosen_author.name} v{model.version} ({model.state}) as {export_format}, "
         f"{export_result['bytes'] / 1e6:,.1f} MB: {export_result['folder']}\n"
-        f"log-probabilities compared with the checkpoint's: {export_result['said']}",
-        markup=False,
-        soft_wrap=True,
+        f"log-probabilities compared with the checkpoint's: {export_result['said']}"
     )
     if model.state != "stable":
-        console.print("this is not the version that answers readers", markup=False)
+        console.print("this is not the version that answers readers")
     return 0
 
 
@@ -306,7 +303,19 @@ def choose_version_to_export(registry: Registry, author: str, version: str) -> M
         TwinError: there is no such version, or it must not be exported because some of its
             training data has been forgotten.
     """
-    model = _find_version(registry, author, version)
+    model = (
+        registry.get(author, parse_version_number(version))
+        if version
+        else registry.stable_version(author)
+    )
+    if model is None or model.is_answer_model:
+        raise TwinError(
+            f"export {version or 'the stable version'} of {author}",
+            found="there is none, so the base model with retrieval answers"
+            if model is None
+            else f"it is an answer model, which was not trained here: {model.base}",
+            next_step="name a tuned version (`twin versions` lists them)",
+        )
     if model.tainted:
         raise TwinError(
             f"export {author} v{model.version}",
@@ -314,23 +323,6 @@ def choose_version_to_export(registry: Registry, author: str, version: str) -> M
             next_step="export a later version; the next retraining creates one",
         )
     return model
-
-
-def _find_version(registry: Registry, author: str, version: str) -> ModelVersion:
-    model = (
-        registry.get(author, parse_version_number(version))
-        if version
-        else registry.stable_version(author)
-    )
-    if model is not None and not model.is_answer_model:
-        return model
-    raise TwinError(
-        f"export {version or 'the stable version'} of {author}",
-        found="there is none, so the base model with retrieval answers"
-        if model is None
-        else f"it is an answer model, which was not trained here: {model.base}",
-        next_step="name a tuned version (`twin versions` lists them)",
-    )
 
 
 def write_export(
@@ -353,25 +345,24 @@ def write_export(
 
     def log(line: str) -> None:
         if line.startswith(("writing ", "comparing ")):
-            console.print(line, markup=False, style="dim")
+            console.print(line, style="dim")
 
     arguments += [] if verify else ["--no-verify"]
     return parse_module_result(run_module(settings, *arguments, on_stderr_line=log))
 
 
-def parse_module_result(module_result: ModuleResult) -> dict[str, Any]:
+def parse_module_result(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Parse a module's result from its last line, because libraries print warnings before it.
 
     Raises:
         TwinError: the module ended without a result, or it reported an error.
     """
     try:
-        export_result: dict[str, Any] = json.loads(module_result.stdout.strip().rpartition("\n")[2])
+        export_result: dict[str, Any] = json.loads(result.stdout.strip().rpartition("\n")[2])
     except json.JSONDecodeError as error:
         raise TwinError(
             "export the version",
-            found=module_result.stderr_tail
-            or f"exit code {module_result.exit_code} without a result",
+            found=result.stderr or f"exit code {result.returncode} without a result",
             next_step="report this with the version's manifest.json",
         ) from error
     if "error" in export_result:

@@ -17,7 +17,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from rich.console import Console
-from rich.markup import escape
 
 from twin_cli.commands.author_quality import format_evidence
 from twin_cli.commands.loop_waits import describe_wait
@@ -127,23 +126,23 @@ def plot_days(days: Sequence[dict[str, Any]]) -> str:
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print the `--json` object as text."""
     for stream in summary["streams"]:
-        console.print(stream["state"], markup=False)
+        console.print(stream["state"])
         if days := stream["days"]:
-            console.print(f"  {plot_days(days)}", markup=False)
+            console.print(f"  {plot_days(days)}")
             console.print(f"  {days[0]['day']} to {days[-1]['day']}, daily means from 0 to 1")
     if summary["waits"]:
-        console.print(summary["waits"], markup=False)
+        console.print(summary["waits"])
     if decisions := summary["decisions"]:
         table = make_table("alarm raised", "version", "decision", "rule", "why")
         for decision in decisions:
             row = (decision[name] for name in ("raised", "version", "decision", "rule", "said"))
-            table.add_row(*(escape(str(cell).replace("_", " ")) for cell in row))
+            table.add_row(*(str(cell).replace("_", " ") for cell in row))
         console.print(table)
     if summary["scores"]:
         table = make_table("score", "count", "outcome (90 days)")
         for name, outcome_counts in summary["scores"].items():
             for outcome, count in outcome_counts.items():
-                table.add_row(escape(name), f"{count:,}", escape(outcome.replace("_", " ")))
+                table.add_row(name, f"{count:,}", outcome.replace("_", " "))
         console.print(table)
     elif not summary["streams"]:
         console.print("no votes or judge scores have been read yet")

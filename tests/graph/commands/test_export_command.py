@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from rich.console import Console
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.subprocesses import ModuleResult
 from twin_cli.commands.versions import parse_module_result, run_export
 
 from tests.model_versions import register_version
@@ -109,11 +109,11 @@ def test_the_exported_adapter_has_the_checkpoints_files(
 def test_the_result_of_a_module_is_its_last_line() -> None:
     """DeepSpeed, which PEFT imports, warns on standard output."""
     noise = "[WARNING] Setting accelerator to CPU.\n"
-    assert parse_module_result(ModuleResult(0, noise + '{"folder": "/out"}\n', "")) == {
+    assert parse_module_result(CompletedProcess([], 0, noise + '{"folder": "/out"}\n', "")) == {
         "folder": "/out"
     }
     with pytest.raises(TwinError, match="out of memory"):
-        parse_module_result(ModuleResult(1, noise, "out of memory"))
+        parse_module_result(CompletedProcess([], 1, noise, "out of memory"))
     error = {"tried": "export", "found": "no space", "next_step": "free some"}
     with pytest.raises(TwinError, match="no space"):
-        parse_module_result(ModuleResult(2, noise + json.dumps({"error": error}), ""))
+        parse_module_result(CompletedProcess([], 2, noise + json.dumps({"error": error}), ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -31,7 +30,7 @@ def count_heads(home: Path) -> list[int]:
 
 def write_home(settings: Settings, configuration: Path = DAGSTER_YAML) -> Path:
     code_socket = settings.home / "supervisor" / "code.sock"
-    return write_dagster_home(settings, configuration, code_socket=code_socket, environ=os.environ)
+    return write_dagster_home(settings, configuration, code_socket=code_socket)
 
 
 def test_the_databases_are_created_once_and_kept(home: Settings) -> None:
@@ -49,11 +48,10 @@ def test_the_databases_are_created_once_and_kept(home: Settings) -> None:
 def test_programs_that_start_together_create_the_databases_once(home: Settings) -> None:
     """The containers of a task start together, each with `twin serve`."""
     program = (
-        "import os, sys; from pathlib import Path;"
+        "import sys; from pathlib import Path;"
         "from twin_resources.processes.dagster_home import write_dagster_home;"
         "from twin_resources.settings import load_settings;"
-        "write_dagster_home(load_settings(), Path(sys.argv[1]), code_socket=Path('c.sock'),"
-        " environ=os.environ)"
+        "write_dagster_home(load_settings(), Path(sys.argv[1]), code_socket=Path('c.sock'))"
     )
     command = [sys.executable, "-c", program, str(DAGSTER_YAML)]
     processes = [subprocess.Popen(command) for _ in range(3)]

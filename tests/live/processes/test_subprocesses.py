@@ -21,11 +21,10 @@ def test_output_errors_and_exit_code_are_separate(home: Settings) -> None:
     result = run_module(
         home, "twin_resources.models.base_model", "show", on_stderr_line=lines.append
     )
-    assert result.exit_code == 2
+    assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr_tail
-    assert lines == result.stderr_tail.splitlines()
-    assert "base_model prepare" in result.stderr_tail
+    assert lines == result.stderr.splitlines()
+    assert "base_model prepare" in result.stderr
     help_result = run_module(home, "json.tool", "--help", on_stderr_line=lines.append)
     assert help_result.stdout.startswith("usage:")
 

@@ -37,6 +37,7 @@ def test_keys_in_the_environment_are_not_inherited(home: Settings) -> None:
     assert not [name for name, value in variables.items() if value.startswith(("sk-", "hf", "aws"))]
     assert variables["PATH"] == "/bin"
     assert variables["LC_ALL"] == "C.UTF-8"
+    assert "TWIN_TRACES_SECRET_KEY" not in variables, "another stack's env file was sourced"
 
 
 def test_settings_override_the_environment(home: Settings) -> None:
@@ -44,10 +45,6 @@ def test_settings_override_the_environment(home: Settings) -> None:
     assert variables["TWIN_GATEWAY_PORT"] == "4007"
     assert variables["TWIN_INSTANCE"] == "i1"
     assert variables["DAGSTER_HOME"] == str(home.home / "dagster")
-
-
-def test_a_sourced_env_file_of_another_stack_is_not_inherited(home: Settings) -> None:
-    assert "TWIN_TRACES_SECRET_KEY" not in build_variables(home)
 
 
 @pytest.mark.parametrize(

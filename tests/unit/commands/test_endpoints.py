@@ -35,7 +35,9 @@ def make_endpoints(home: Path) -> Endpoints:
     )
 
 
-def test_the_files_are_private_and_have_the_documented_fields(tmp_path: Path) -> None:
+def test_the_files_are_private_have_the_documented_fields_and_can_be_removed(
+    tmp_path: Path,
+) -> None:
     path = write_endpoints(make_endpoints(tmp_path))
     document = json.loads(path.read_text())
     assert set(document) == {
@@ -46,11 +48,12 @@ def test_the_files_are_private_and_have_the_documented_fields(tmp_path: Path) ->
     assert document["pids"] == {"gateway": {"pid": 12, "started": 1.5}}
     for file in (path, env_path(tmp_path)):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert read_endpoints(tmp_path) == make_endpoints(tmp_path)
-
-
-def test_a_key_is_not_shown_in_the_repr(tmp_path: Path) -> None:
-    assert "sk-twin-x" not in repr(make_endpoints(tmp_path))
+    endpoints = read_endpoints(tmp_path)
+    assert endpoints == make_endpoints(tmp_path)
+    assert "sk-twin-x" not in repr(endpoints)
+    for _ in range(2):  # a second removal is harmless
+        remove_endpoints(tmp_path)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_shell_can_source_the_file_whatever_the_folder_is_named(tmp_path: Path) -> None:
@@ -75,10 +78,3 @@ def test_a_missing_and_a_newer_file_are_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
     with pytest.raises(TwinError, match="schema version 2"):
         read_endpoints(tmp_path)
-
-
-def test_removing_the_files_twice_is_harmless(tmp_path: Path) -> None:
-    write_endpoints(make_endpoints(tmp_path))
-    remove_endpoints(tmp_path)
-    remove_endpoints(tmp_path)
-    assert list(tmp_path.iterdir()) == []

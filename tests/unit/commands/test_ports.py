@@ -36,10 +36,12 @@ def find_free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_a_default_port_in_use_is_replaced_by_a_free_port(occupied_port: int) -> None:
-    ports = choose_ports({"gateway": occupied_port}, host=HOST)
-    assert ports["gateway"] > occupied_port
-    assert is_free(HOST, ports["gateway"])
+def test_each_service_gets_a_free_port_of_its_own(occupied_port: int) -> None:
+    services = ("gateway", "dagster", "traces")
+    ports = choose_ports(dict.fromkeys(services, occupied_port), host=HOST).values()
+    assert min(ports) > occupied_port
+    assert len(set(ports)) == len(services)
+    assert all(is_free(HOST, port) for port in ports)
 
 
 def test_a_requested_port_in_use_is_refused_and_its_holder_named(occupied_port: int) -> None:
@@ -48,12 +50,6 @@ def test_a_requested_port_in_use_is_refused_and_its_holder_named(occupied_port: 
     assert str(occupied_port) in excinfo.value.tried
     assert "in use by" in excinfo.value.found
     assert "--gateway-port" in excinfo.value.next_step
-
-
-def test_two_services_never_get_the_same_port() -> None:
-    port = find_free_port()
-    ports = choose_ports({"gateway": port, "dagster": port, "traces": port}, host=HOST)
-    assert len(set(ports.values())) == 3
 
 
 def test_the_port_of_the_last_start_is_kept_while_it_is_free(occupied_port: int) -> None:

@@ -37,8 +37,9 @@ COMPLETE_RECEIPT = Receipt(
 )
 
 
-def test_a_complete_loop_has_no_missing_step() -> None:
+def test_a_complete_loop_has_no_missing_step_and_an_empty_one_lacks_every_step() -> None:
     assert COMPLETE_RECEIPT.missing_steps() == []
+    assert len(Receipt(settings={}).missing_steps()) == 9
 
 
 @pytest.mark.parametrize(
@@ -57,10 +58,6 @@ def test_a_complete_loop_has_no_missing_step() -> None:
 def test_a_missing_step_is_named(change: dict[str, object], step: str) -> None:
     missing = replace(COMPLETE_RECEIPT, **change).missing_steps()  # type: ignore[arg-type]
     assert any(step in message for message in missing)
-
-
-def test_an_empty_receipt_lacks_every_step() -> None:
-    assert len(Receipt(settings={}).missing_steps()) == 9
 
 
 def test_only_the_owner_can_read_the_receipt(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from pathlib import Path
 
@@ -96,24 +95,6 @@ def test_left_out(): pytest.skip("did not feel like it")
     assert "does not list: did not feel like it" in capfd.readouterr().out
     assert not is_known("did not feel like it")
     assert is_known("shared data absent: set TWIN_SHARED_DATA to run this test")
-
-
-def test_tests_of_optional_packages_have_known_skip_reasons() -> None:
-    """Without the package, an unknown reason would fail the check."""
-    calls = [
-        (path.name, node)
-        for path in (ROOT / "tests").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip"
-    ]
-    reasons = [
-        (name, ast.literal_eval(keyword.value))
-        for name, node in calls
-        for keyword in node.keywords
-        if keyword.arg == "reason"
-    ]
-    assert len(reasons) == len(calls) > 0
-    assert [(name, reason) for name, reason in reasons if not is_known(reason)] == []
 
 
 def test_a_file_that_cannot_be_imported_is_a_failure(tmp_path: Path) -> None:

@@ -261,8 +261,7 @@ class _Demo:
         if not followed_run.succeeded:
             raise TwinError(
                 f"retrain {self.author.slug} after the alarm",
-                found="; ".join(followed_run.failures)
-                or f"the run ended with the status {followed_run.run.status}",
+                found=followed_run.failure,
                 next_step=f"see {self._run_url(followed_run.run.run_id)}",
             )
         self._wait_for(

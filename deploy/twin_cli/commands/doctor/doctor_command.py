@@ -36,8 +36,8 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
         line = Text(f"{finding.verdict:<4} ", STYLES[finding.verdict])
         console.print(line.append(f"{finding.name:<13} {finding.found}", "default not bold"))
         if finding.remedy:
-            console.print(Text(f"{'':<18} → {finding.remedy}"))
-    console.print(Text(format_summary(findings), "bold"))
+            console.print(f"{'':<18} → {finding.remedy}")
+    console.print(format_summary(findings), style="bold")
     return int(has_failed)
 
 

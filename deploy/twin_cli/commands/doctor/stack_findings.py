@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any
@@ -18,7 +17,7 @@ import psutil
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, DoctorFinding, fail, ok, warn
 from twin_resources.processes.endpoints import READY, read_endpoint_state, urls
-from twin_resources.processes.ports import describe_port_holder, is_free
+from twin_resources.processes.ports import describe_port_holder, is_free, is_listening
 from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.programs import NOT_AUTOSTARTED, ON_DEMAND
 from twin_resources.processes.stack import SERVICES, Stack, read_record
@@ -73,7 +72,7 @@ def check_ports(
             continue
         port = int(getattr(effective_settings, f"{service}_port"))
         if stack is not None:
-            if _is_listening(effective_settings.host, port):
+            if is_listening(effective_settings.host, port):
                 port_texts.append(f"{service} {port}")
             elif service in PROGRAM_BY_SERVICE:
                 program = PROGRAM_BY_SERVICE[service]
@@ -220,10 +219,3 @@ def _check_named_server(settings: Settings) -> Iterator[DoctorFinding]:
     if not can_load_adapters(url, settings.model_server_key, timeout_s=TIMEOUT_S):
         remedy = f"{ENABLE_ADAPTERS_STEP}, or load each version there manually"
         yield warn("model server", f"{url} does not load adapters on request", remedy)
-
-
-def _is_listening(host: str, port: int) -> bool:
-    address = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as client:
-        client.settimeout(1.0)
-        return client.connect_ex((address, port)) == 0
