@@ -23,7 +23,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,6 +104,21 @@ def load_folder_marks(folder: Path) -> tuple[str, ...]:
     special tokens with a role (`eos_token` …), and the marks in the chat template. In some models,
     plain text that is not a token starts a turn.
     """
+    names = (*_TOKENIZER_FILES, _TEMPLATE_FILE)
+    file_stamps = tuple(_get_file_stamp(folder / name) for name in names)
+    return _read_marks(folder, file_stamps)
+
+
+def _get_file_stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=16)  # the tokenizer file of an 8B model has 9 MB
+def _read_marks(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
     tokenizer, config, special_tokens = (_read_json(folder / name) for name in _TOKENIZER_FILES)
     marks = set(_iterate_special_tokens(cast("list[Any]", tokenizer.get("added_tokens") or [])))
     decoder = cast("dict[str, Any]", config.get("added_tokens_decoder") or {})
