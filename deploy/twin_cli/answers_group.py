@@ -33,11 +33,9 @@ def ask(
 def batch(
     questions: Annotated[
         Path,
-        typer.Argument(
-            help='A .jsonl file with {"question": "…"} on each line, or a .parquet file.'
-        ),
+        typer.Argument(help='A .jsonl file with {"question": "…"} on each line.'),
     ],
-    out: Annotated[Path, typer.Option("--out", help="The output file: .jsonl or .parquet.")],
+    out: Annotated[Path, typer.Option("--out", help="The output file: .jsonl.")],
     author: AuthorName = "",
     model: ModelName = "",
     max_concurrent: Annotated[

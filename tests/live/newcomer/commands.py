@@ -45,7 +45,7 @@ COMMANDS: Mapping[str, Call | OtherTest] = {
     "check": Call(("check", "--fast"), code=1, output="run deploy/check.sh there"),
     "status": Call(("status", "--json"), output='"running": true'),
     "ask": Call(("ask", "How do I carry a clock?", "--json"), output='"trace_id"'),
-    "batch": Call(("batch", "QUESTIONS", "--out", "answers.parquet"), output="1 answer in "),
+    "batch": Call(("batch", "QUESTIONS", "--out", "answers.jsonl"), output="1 answer in "),
     "explain": Call(("explain", "TRACE"), output="characters "),
     "feedback": Call(("feedback", "TRACE", "--up"), output="stored"),
     "traces": Call(("traces", "--json"), output="TRACE"),

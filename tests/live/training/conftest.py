@@ -145,20 +145,24 @@ def tables(home: Settings) -> Iterator[Tables]:
 @pytest.fixture
 def write_author_with_recipe(
     home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str], tuple[Author, Settings]]:
-    """Return a function that writes an author whose recipe is `mine.yaml`, for one rank.
+) -> Callable[..., tuple[Author, Settings]]:
+    """Return a function that writes an author whose recipe is `mine.yaml`.
 
-    The function takes the recipe's text and prepares the base model.
+    The function takes the recipe's text and prepares the base model. With `single_rank`, which is
+    the default, training has one rank.
     """
 
-    def write(recipe: str) -> tuple[Author, Settings]:
-        monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
-        settings = with_base(load_settings(home.home), tiny_model, monkeypatch)
+    def write(
+        recipe: str, *, single_rank: bool = True, base: Path = tiny_model
+    ) -> tuple[Author, Settings]:
+        if single_rank:
+            monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
+        settings = with_base(load_settings(home.home), base, monkeypatch)
         file = tmp_path / "mine.yaml"
         file.write_text(recipe, encoding="utf-8")
         author = Author(slug="ann", name="Ann", recipe=str(file))
         write_author(settings, author)
-        prepare_base_model(settings, str(tiny_model))
+        prepare_base_model(settings, str(base))
         return author, settings
 
     return write

@@ -1,4 +1,4 @@
-"""Find the processes of a job's ranks, wait for a condition, and compare trained weights.
+"""Find the processes of a job's ranks, wait for a condition, and compare training runs.
 
 Scope: functions that the tests of training share. Out of scope: tests.
 """
@@ -13,17 +13,26 @@ from typing import Any
 import psutil
 from safetensors.numpy import load_file
 
+from twin_assets.checkpoints.job import read_result
 from twin_resources.models.training_launcher import TrainingJob
 
 
 def read_weights(output: Path) -> dict[str, Any]:
-    return load_file(output / "adapter" / "adapter_model.safetensors")
+    """Return the weights of the adapter or model that a training run has written."""
+    (file,) = output.rglob("*.safetensors")
+    return load_file(file)
 
 
-def assert_same_weights(actual: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert actual.keys() == expected.keys()
-    assert all((actual[name] == expected[name]).all() for name in expected)
-    assert any(abs(value).max() > 0 for name, value in actual.items() if "lora_B" in name)
+def assert_same_training(actual: Path, expected: Path) -> None:
+    """Check that two output folders have the same weights and losses, bit for bit."""
+    weights, expected_weights = read_weights(actual), read_weights(expected)
+    assert weights.keys() == expected_weights.keys()
+    assert all((weights[name] == expected_weights[name]).all() for name in weights)
+    # an untrained adapter has zeros in B
+    assert any(abs(value).max() > 0 for name, value in weights.items() if "lora_A" not in name)
+    histories = [read_result(folder / "result.json").history for folder in (actual, expected)]
+    losses = [[row["loss"] for row in history] for history in histories]
+    assert losses[0] == losses[1]
 
 
 def find_ranks(job: TrainingJob) -> dict[int, psutil.Process]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,16 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.conftest import with_base
 from tests.live.training.conftest import make_samples
 from tests.materialization import materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
 from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_tuned_checkpoint
 from twin_resources import dagster_resources
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
@@ -53,17 +52,11 @@ SCHEMA = {
 
 
 @pytest.fixture
-def ann(
-    home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
-    """An author with a dataset, a recipe of a few steps, and a prepared tiny base model."""
-    recipe = tmp_path / "few-steps.yaml"
-    recipe.write_text(RECIPE, encoding="utf-8")
-    home = with_base(home, tiny_model, monkeypatch)
-    write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
-    prepare_base_model(home, str(tiny_model))
-    write_dataset(home, count=40)
-    return home
+def ann(write_author_with_recipe: Callable[..., tuple[Author, Settings]]) -> Settings:
+    """Return a home with an author, a dataset and a recipe of a few steps for two ranks."""
+    _, settings = write_author_with_recipe(RECIPE, single_rank=False)
+    write_dataset(settings, count=40)
+    return settings
 
 
 def write_dataset(

@@ -4,46 +4,38 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import with_base
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.training.fine_tuning import fine_tune
 from twin_assets.training.from_manifest import EXIT_DIFFERENT_WEIGHTS, EXIT_FAILED, main
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author
 from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
 
 @pytest.fixture
 def checkpoint(
-    home: Settings,
+    write_author_with_recipe: Callable[..., tuple[Author, Settings]],
     tables: Tables,
     tiny_model: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """Return a published checkpoint whose author's dataset and recipe have changed since."""
-    recipe = tmp_path / "few-steps.yaml"
-    recipe.write_text(RECIPE, encoding="utf-8")
-    base = tmp_path / "base"
-    shutil.copytree(tiny_model, base)
-    home = with_base(home, base, monkeypatch)
-    author = Author(slug="ann", name="Ann", recipe=str(recipe))
-    write_author(home, author)
-    prepare_base_model(home, str(base))
-    write_dataset(home, count=40)
-    trained = fine_tune(author, settings=home, tables=tables, launcher=LocalLauncher(home))
-    recipe.unlink()
-    write_dataset(home, count=50)
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    author, settings = write_author_with_recipe(RECIPE, single_rank=False, base=base)
+    write_dataset(settings, count=40)
+    trained = fine_tune(author, settings=settings, tables=tables, launcher=LocalLauncher(settings))
+    Path(author.recipe).unlink()
+    write_dataset(settings, count=50)
     return trained.folder
 
 

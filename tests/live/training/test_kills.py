@@ -18,16 +18,19 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
-from safetensors.numpy import load_file
 
-from tests.conftest import with_base
 from tests.live.training.conftest import (
     LONG_ENOUGH,
     ImportedProcesses,
     fork_trainings,
     write_training_job,
 )
-from tests.live.training.running_ranks import find_ranks, find_ranks_in, wait_for
+from tests.live.training.running_ranks import (
+    assert_same_training,
+    find_ranks,
+    find_ranks_in,
+    wait_for,
+)
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.checkpoints.job import read_job, read_result
 from twin_assets.checkpoints.manifest import read_manifest
@@ -36,11 +39,10 @@ from twin_assets.training import from_manifest
 from twin_assets.training.checkpoints import fine_tuned_checkpoint
 from twin_assets.training.training_state import PARTIAL_FOLDER, find_last_complete_checkpoint
 from twin_resources import dagster_resources
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author
 from twin_resources.models.training_launcher import OWNER_VARIABLE, LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
-from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
@@ -86,16 +88,6 @@ def train_undisturbed(
     return train
 
 
-def assert_same_weights(actual: Path, expected: Path) -> None:
-    (expected_weights,) = (load_file(file) for file in expected.rglob("*.safetensors"))
-    (weights,) = (load_file(file) for file in actual.rglob("*.safetensors"))
-    assert expected_weights.keys() == weights.keys()
-    assert all((expected_weights[name] == weights[name]).all() for name in expected_weights)
-    histories = [read_result(folder / "result.json").history for folder in (actual, expected)]
-    losses = [[row["loss"] for row in history] for history in histories]
-    assert losses[0] == losses[1]
-
-
 @pytest.mark.drawn(1, of="killed trainings")
 def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
     home: Settings, make_job: Callable[..., TrainingJob], train_undisturbed: Callable[..., Path]
@@ -119,7 +111,7 @@ def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
     assert not any(rank.is_running() for rank in ranks.values())
     (resumed_at,) = read_result(output / "result.json").resumed_at
     assert resumed_at >= CHECKPOINT_INTERVAL
-    assert_same_weights(output, train_undisturbed(**LONG_ENOUGH))
+    assert_same_training(output, train_undisturbed(**LONG_ENOUGH))
 
 
 @pytest.mark.long
@@ -150,23 +142,9 @@ def test_a_training_run_of_a_lost_machine_continues_on_another_host(
     (resumed_at,) = read_result(output / "result.json").resumed_at
     assert resumed_at >= CHECKPOINT_INTERVAL
     assert f"resuming from a stored state: work/lost/state/step-{resumed_at:06}" in texts
-    assert_same_weights(output, train_undisturbed(**changes))
+    assert_same_training(output, train_undisturbed(**changes))
     (newest,) = SharedFolders(home.home, str(store)).list_folders("work/lost/state")
     assert int(newest.rpartition("-")[2]) >= resumed_at, "an older state was not deleted"
-
-
-@pytest.mark.long
-def test_a_rank_killed_before_renaming_resumes_from_the_previous_checkpoint(
-    home: Settings,
-    make_job: Callable[..., TrainingJob],
-    tmp_path: Path,
-    train_undisturbed: Callable[..., Path],
-) -> None:
-    output, resumed_at = train_with_kill(
-        f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}", home, make_job, tmp_path
-    )
-    assert resumed_at == [CHECKPOINT_INTERVAL]
-    assert_same_weights(output, train_undisturbed())
 
 
 @pytest.mark.long
@@ -177,6 +155,7 @@ def test_a_rank_killed_before_renaming_resumes_from_the_previous_checkpoint(
         ("open:exp_avg.safetensors", []),  # all tensors are written but none is in a manifest
         ("os.rename:state.json", []),
         (f"os.rename:step-{CHECKPOINT_INTERVAL:06}", []),
+        (f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}", [CHECKPOINT_INTERVAL]),
         # during the removal of the older checkpoint; the newer one is complete
         ("os.remove:weights.safetensors", [2 * CHECKPOINT_INTERVAL]),
         ("os.mkdir:output.partial", [2 * CHECKPOINT_INTERVAL]),
@@ -193,7 +172,7 @@ def test_a_run_resumes_after_rank_0_is_killed_at_any_point_of_writing(
 ) -> None:
     output, resumed_at = train_with_kill(point, home, make_job, tmp_path)
     assert resumed_at == resumed
-    assert_same_weights(output, train_undisturbed())
+    assert_same_training(output, train_undisturbed())
     state = read_job(output.parent / "job.json").state_folder
     assert not (state / PARTIAL_FOLDER).exists()
     remaining = {path.name for path in state.glob("step-*")}
@@ -217,7 +196,7 @@ def test_every_launch_configuration_resumes_bit_for_bit(
     point = f"os.rename:step-{2 * CHECKPOINT_INTERVAL:06}"
     output, resumed_at = train_with_kill(point, home, make_job, tmp_path, **changes)
     assert resumed_at == [CHECKPOINT_INTERVAL]
-    assert_same_weights(output, train_undisturbed(**changes))
+    assert_same_training(output, train_undisturbed(**changes))
 
 
 def train_with_kill(
@@ -266,7 +245,7 @@ def test_a_run_resumes_after_both_ranks_are_killed_at_once(
         CHECKPOINT_INTERVAL,
         2 * CHECKPOINT_INTERVAL,
     }
-    assert_same_weights(output, train_undisturbed())
+    assert_same_training(output, train_undisturbed())
 
 
 def training_job() -> dg.JobDefinition:
@@ -285,13 +264,10 @@ def training_job() -> dg.JobDefinition:
 
 @pytest.mark.long
 def test_a_killed_step_worker_ends_its_ranks_and_its_retry_resumes(
-    home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write_author_with_recipe: Callable[..., tuple[Author, Settings]], tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "some-steps.yaml"
-    recipe.write_text(RECIPE.replace("1500", "12000"), encoding="utf-8")
-    home = with_base(home, tiny_model, monkeypatch)
-    write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
-    prepare_base_model(home, str(tiny_model))
+    recipe = RECIPE.replace("token_budget: 8000", "token_budget: 12000")
+    _, home = write_author_with_recipe(recipe, single_rank=False)
     write_dataset(home, count=60)
     ranks: list[psutil.Process] = []
 

@@ -1,58 +1,16 @@
-"""Test ranks started by accelerate's launcher or without a launcher."""
+"""Test a rank that runs without a launcher."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
 
 from twin_resources.models.training_launcher import LocalLauncher, TrainingDiedError, TrainingJob
-from twin_resources.models.training_launcher.rank_processes import (
-    build_command,
-    build_environment,
-)
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
-
-RANK_SCRIPT = """
-import os
-names = ("RANK", "WORLD_SIZE", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_CONFIG_FILE")
-line = " ".join(os.environ[name] for name in names)
-os.write(1, f"{line}\\n".encode())  # at once: both ranks write to one pipe, without a buffer
-"""
-
-
-def test_the_launcher_configures_both_ranks(tmp_path: Path) -> None:
-    (tmp_path / "one_rank.py").write_text(RANK_SCRIPT, encoding="utf-8")
-    job = TrainingJob(
-        name="ann",
-        folder=tmp_path,
-        module="one_rank",
-        ranks=2,
-        deepspeed={"zero_optimization": {"stage": 2}},
-        mixed_precision="fp32",
-    )
-    command = build_command(job, may_fork=False)
-    environment = build_environment(job, "mark", may_fork=False)
-
-    result = subprocess.run(
-        command,
-        env=environment | {"PYTHONPATH": f"{tmp_path}:{environment['PYTHONPATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-    assert result.returncode == 0, result.stderr[-3000:]
-    config_path = str(tmp_path / "deepspeed.json")
-    assert sorted(result.stdout.splitlines()) == [
-        f"{rank} 2 true {config_path}" for rank in range(2)
-    ]
-
 
 KILLED_SCRIPT = """
 import os, pathlib, subprocess

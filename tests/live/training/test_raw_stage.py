@@ -38,7 +38,7 @@ def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
 
 @pytest.mark.drawn(2, of="ways to the same weights")
 def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
-    write_author_with_recipe: Callable[[str], tuple[Author, Settings]],
+    write_author_with_recipe: Callable[..., tuple[Author, Settings]],
     tables: Tables,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -76,7 +76,7 @@ def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
 
 @pytest.mark.drawn(2, of="ways to the same weights")
 def test_without_eligible_posts_samples_use_the_whole_budget(
-    write_author_with_recipe: Callable[[str], tuple[Author, Settings]],
+    write_author_with_recipe: Callable[..., tuple[Author, Settings]],
     tables: Tables,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -16,10 +16,9 @@ from typing import Any
 import dagster as dg
 import psutil
 import pytest
-from safetensors.numpy import load_file
 
 from tests.live.training.conftest import LONG_ENOUGH
-from tests.live.training.running_ranks import find_ranks
+from tests.live.training.running_ranks import assert_same_training, find_ranks
 from twin_assets.checkpoints.job import read_job, read_result, write_job
 from twin_assets.training.training_state import find_last_complete_checkpoint
 from twin_resources.errors import TwinError
@@ -84,13 +83,7 @@ def test_a_killed_rank_resumes_bit_for_bit(
     assert result.resumed_at[0] in range(3, result.steps, 3), (
         "resumed at a step without a checkpoint"
     )
-    expected, weights = (
-        load_file(next(folder.rglob("*.safetensors"))) for folder in (undisturbed, resumed)
-    )
-    assert expected.keys() == weights.keys()
-    assert all((expected[name] == weights[name]).all() for name in expected)
-    uninterrupted = read_result(undisturbed / "result.json")
-    assert [row["loss"] for row in result.history] == [row["loss"] for row in uninterrupted.history]
+    assert_same_training(resumed, undisturbed)
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert not find_ranks(job)
     # the run has the messages of both attempts and of every step

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from tests.conftest import with_base
 from tests.greedy_answers import request_answers
 from tests.live.training.test_checkpoint_assets import RECIPE as ADAPTER_RECIPE
 from tests.live.training.test_checkpoint_assets import materialize, write_dataset
@@ -16,10 +16,9 @@ from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
 from twin_resources import dagster_resources
-from twin_resources.authors import Author, write_author
+from twin_resources.authors import Author
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.weights import prepare_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
 
@@ -29,18 +28,11 @@ RECIPE = ADAPTER_RECIPE.partition("lora:")[0].replace("cpu-zero2", "cpu-single")
 
 
 @pytest.fixture
-def ann(
-    home: Settings, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Settings:
+def ann(write_author_with_recipe: Callable[..., tuple[Author, Settings]]) -> Settings:
     """Return a home with an author whose recipe trains all weights of a tiny base model."""
-    monkeypatch.setenv("TWIN_TRAIN_RANKS", "1")
-    recipe = tmp_path / "every-weight.yaml"
-    recipe.write_text(RECIPE, encoding="utf-8")
-    home = with_base(home, tiny_model, monkeypatch)
-    write_author(home, Author(slug="ann", name="Ann", recipe=str(recipe)))
-    prepare_base_model(home, str(tiny_model))
-    write_dataset(home, count=40)
-    return home
+    _, settings = write_author_with_recipe(RECIPE)
+    write_dataset(settings, count=40)
+    return settings
 
 
 @pytest.mark.drawn(1, of="models of other kinds")

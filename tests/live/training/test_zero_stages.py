@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.numpy import load_file
 
+from tests.live.training.running_ranks import read_weights
 from twin_assets.checkpoints.job import TrainingResult, read_result
 from twin_assets.checkpoints.recipe import load_launch
 from twin_resources.errors import TwinError
@@ -71,8 +71,7 @@ def test_two_ranks_have_the_loss_curve_of_one_process(
         job = make_job(name, ranks=ranks, launch=write_fp32_launch(name, tmp_path), **changes)
         output = LocalLauncher(home).run(job)
         results[name] = read_result(output / "result.json")
-        (file,) = output.rglob("*.safetensors")
-        weights[name] = load_file(file)
+        weights[name] = read_weights(output)
 
     expected = [row["loss"] for row in results["cpu-single"].history]
     assert len(expected) >= 4

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.questions import BatchQuestion, InvalidRow, read_questions
+from twin_resources.gateway.batches.questions import BatchQuestion, read_questions
 
 
 def write_questions(folder: Path, *lines: str) -> Path:
@@ -44,14 +43,6 @@ def test_the_three_forms_of_a_row_are_read(tmp_path: Path) -> None:
     assert rows[1].messages == rows[2].messages == tuple(messages)
 
 
-def test_a_parquet_table_has_the_same_columns(tmp_path: Path) -> None:
-    path = tmp_path / "questions.parquet"
-    pl.DataFrame({"id": [7, 8], "question": ["Oil?", None], "seed": [None, 3]}).write_parquet(path)
-    rows, invalid_rows = read_questions(path)
-    assert [(row.id, row.question, dict(row.options)) for row in rows] == [("7", "Oil?", {})]
-    assert invalid_rows == [InvalidRow("row 2", "the row has neither `question` nor `messages`")]
-
-
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -83,9 +74,9 @@ def test_an_invalid_line_is_reported_and_the_others_are_read(
     [
         ("none.jsonl", None, "the file does not exist"),
         ("questions.docx", "x", "a file of type .docx"),
+        ("questions.parquet", "x", "use a .jsonl file"),
         ("questions.jsonl", "", "no question in the file"),
         ("questions.jsonl", "x\n", "no question in the file; line 1: invalid JSON"),
-        ("questions.parquet", "x", "parquet"),
     ],
 )
 def test_a_file_without_questions_is_refused(

@@ -38,9 +38,3 @@ def test_only_tuned_prose_is_described_as_trained_on_the_posts() -> None:
         says_trained = "language model trained on Ann Bell's posts" in text
         assert says_trained == (writer == "tuned" and answer in {"voice", "quote_and_voice"})
         assert "Ann Bell" in text or writer == "fixed"
-
-
-def test_the_authors_own_text_is_used() -> None:
-    author = Author("ann", "Ann Bell", disclosure="A machine wrote this.")
-    for writer in get_args(Writer):
-        assert get_disclosure(author, writer=writer, has_passages=True) == author.disclosure

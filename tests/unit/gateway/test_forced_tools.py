@@ -100,8 +100,8 @@ def test_the_official_client_can_parse_the_stream() -> None:
     events = [
         event for chunk in chunks for event in converted.answer_converter.convert_chunk(chunk)
     ]
-    assert [*converted.answer_converter.end_events()] == ["data: [DONE]\n\n"]
-    documents = [json.loads(event.removeprefix("data: ")) for event in events]
+    assert [*converted.answer_converter.end_events()] == [b"data: [DONE]\n\n"]
+    documents = [json.loads(event.removeprefix(b"data: ")) for event in events]
     assert documents.pop() == {"error": {"message": "m"}}
     choices = [ChatCompletionChunk.model_validate(document).choices[0] for document in documents]
     calls = [call for choice in choices for call in choice.delta.tool_calls or []]

@@ -38,7 +38,7 @@ from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.front_desk import message_kinds, message_vectors, rewriting_requests
+from twin_resources.gateway.front_desk import message_kinds, rewriting_requests
 from twin_resources.gateway.front_desk.answers import (
     answer_language,
     front_desk_answer,
@@ -122,17 +122,6 @@ def test_a_vector_is_computed_only_for_uncertain_messages(monkeypatch: pytest.Mo
     assert embedded_texts == [IN_DANGER]
     classify_message(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
     assert len(embedded_texts) <= 1 + 3, "more than the most likely parts of a long message"
-
-
-def test_the_engine_restores_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value in (None, "7"):
-        if value is None:
-            monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        else:
-            monkeypatch.setenv("OMP_NUM_THREADS", value)
-        message_vectors._embedder.cache_clear()  # pyright: ignore[reportPrivateUsage]
-        assert np.linalg.norm(embed_message("Hello")) == pytest.approx(1.0, abs=1e-3)
-        assert os.environ.get("OMP_NUM_THREADS") == value
 
 
 def test_no_long_example_is_in_the_test_set() -> None:
@@ -357,34 +346,25 @@ async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("message", "expected"),
     [
-        "summarise your last answer",
-        "Shorten that, please.",
-        "Can you translate it into German?",
-        "in German please",
-        "Fass das bitte kurz zusammen",
-        "Résume ta dernière réponse",
-        "¿Puedes resumir eso?",
-        "Riassumi la tua ultima risposta",
-        "em português, por favor",
+        ("summarise your last answer", True),
+        ("Shorten that, please.", True),
+        ("Can you translate it into German?", True),
+        ("in German please", True),
+        ("Fass das bitte kurz zusammen", True),
+        ("Résume ta dernière réponse", True),
+        ("¿Puedes resumir eso?", True),
+        ("Riassumi la tua ultima risposta", True),
+        ("em português, por favor", True),
+        ("Summarise your post about clocks", False),
+        ("How do I shorten a pendulum?", False),
+        ("Go on.", False),
+        ("Is it shorter?", False),
     ],
 )
-def test_a_request_to_rewrite_an_answer_is_recognized(message: str) -> None:
-    assert is_rewriting_request(message)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "Summarise your post about clocks",
-        "How do I shorten a pendulum?",
-        "Go on.",
-        "Is it shorter?",
-    ],
-)
-def test_a_question_about_posts_is_not_a_request_to_rewrite(message: str) -> None:
-    assert not is_rewriting_request(message)
+def test_a_request_to_rewrite_an_answer_is_recognized(message: str, expected: bool) -> None:
+    assert is_rewriting_request(message) is expected
 
 
 async def test_a_request_to_rewrite_says_what_the_twin_does_with_an_answer(home: Settings) -> None:

@@ -291,3 +291,5 @@ def test_the_longest_phrase_is_masked_and_parts_of_words_are_not() -> None:
     scanner = Scanner(MASKED, "answer")
     assert scanner.scan(f"So {PHRASE.upper()}, and herons.").text == "So […], and herons."
     assert scanner.scan("An old  heron\nclock!").text == "An […]!"
+    nested = Scanner(read_guards({"block_list": ["Blue", "Blue Heron"], "words": "mask"}), "answer")
+    assert nested.scan("The Blue Heron is late.").text == "The […] is late."

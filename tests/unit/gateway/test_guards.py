@@ -44,14 +44,6 @@ from twin_resources.settings import Settings
 
 MASKED = read_guards(dict.fromkeys(KINDS, "mask") | {"block_list": ["Project Heron"]})
 EMAIL, KEY = "ann.bell@gmail.com", "sk-ant-" + "a1B2" * 8
-TEXT = f"Write to {EMAIL} about Project  Heron, the key is {KEY}. Nothing else matters here at all."
-
-
-def test_the_longer_of_two_overlapping_phrases_is_found() -> None:
-    guards = read_guards({"block_list": ["Heron", "Heron Project"]})
-    text = "The Heron Project is late."
-    (finding,) = Scanner(guards, "answer").scan(text).findings
-    assert text[finding.start : finding.end] == "Heron Project"
 
 
 def test_valid_settings_are_read_back_and_invalid_ones_are_refused(home: Settings) -> None:
@@ -70,14 +62,6 @@ def test_valid_settings_are_read_back_and_invalid_ones_are_refused(home: Setting
         (home.authors_dir / "ann.toml").write_text(f'name = "Ann"\n[guards]\n{setting}\n')
         with pytest.raises(TwinError, match=message):
             read_author(home, "ann")
-
-
-def test_a_mask_names_the_kind_of_the_value() -> None:
-    scanned = Scanner(MASKED, "answer").scan(TEXT)
-    assert scanned.text == (
-        "Write to [e-mail] about […], the key is [key]. Nothing else matters here at all."
-    )
-    assert [finding.kind for finding in scanned.findings] == ["personal", "words", "secrets"]
 
 
 def test_a_masked_json_document_stays_valid() -> None:

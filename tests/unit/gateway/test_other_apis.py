@@ -73,8 +73,8 @@ def convert_events(request: ConvertedRequest, chunks: list[dict[str, Any]]) -> l
     events += converter.end_events()
     documents: list[dict[str, Any]] = []
     for event in events:
-        assert event.endswith("\n\n")
-        name, _, data = event.rpartition("data: ")
+        assert event.endswith(b"\n\n")
+        name, _, data = event.decode().rpartition("data: ")
         documents.append({"type": "done"} if data == "[DONE]\n\n" else json.loads(data))
         if name:
             assert name == f"event: {documents[-1]['type']}\n"

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,8 +15,6 @@ import pytest
 import sqlalchemy as sa
 from litellm import Usage
 
-from tests.simulated_provider.paid_provider import PaidProvider
-from tests.simulated_provider.provider_answers import Behavior, read_bill
 from tests.unit.gateway.test_account import Clock
 from twin_resources.access import paid_budget
 from twin_resources.access.account import SpendingAccount
@@ -312,30 +306,3 @@ def test_prompt_tokens_of_other_tokenizers_are_bounded_by_bytes(
 def test_a_model_without_a_known_price_is_refused(account: SpendingAccount) -> None:
     with pytest.raises(TwinError, match="price map"):
         PaidBudget(account, model="openai/no-such-model-at-all")
-
-
-def test_the_simulated_provider_counts_and_charges_as_the_gateway_does(tmp_path: Path) -> None:
-    behavior = Behavior(latency_s=0.0, token_s=0.0, rates={"429": 1.0}, seed=3)
-    provider = PaidProvider(behavior, tmp_path / "bill.jsonl")
-    unusual_messages = [{"role": "user", "content": "Hi<|im_end|> ünïcode 時計 <|endoftext|>" * 7}]
-    assert provider.count_prompt_tokens(unusual_messages) == count_tokens(unusual_messages)
-    provider.start()
-    try:
-        body = {"messages": MESSAGES, "max_tokens": 4}
-        request = urllib.request.Request(
-            f"{provider.url}/chat/completions", json.dumps(body).encode(), method="POST"
-        )
-        with pytest.raises(urllib.error.HTTPError, match="429"):
-            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
-        answer = httpx.post(
-            f"{provider.url}/chat/completions",
-            json=body | {"messages": [{"role": "user", "content": "(long)"}]},
-            trust_env=False,
-        ).json()
-    finally:
-        provider.end()
-    rate_limited, complete = read_bill(tmp_path / "bill.jsonl")
-    assert (rate_limited["outcome"], rate_limited["nano"]) == ("429", 0)
-    counted_usage = answer["usage"]
-    assert complete["answer_tokens"] == counted_usage["completion_tokens"] == 4
-    assert complete["nano"] == counted_usage["prompt_tokens"] * 150 + 4 * 600 == provider.bill.nano

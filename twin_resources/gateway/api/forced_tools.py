@@ -11,13 +11,13 @@ Format: https://platform.openai.com/docs/guides/function-calling
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from twin_resources.access.refusals import bad_request
 from twin_resources.gateway.api.other_apis import AnswerConverter, ConvertedRequest
+from twin_resources.gateway.exchange.fixed_answers import encode_event
 
 _TOOL_KEYS = ("tools", "tool_choice", "parallel_tool_calls")
 REQUIRED = "required"
@@ -75,7 +75,7 @@ class ToolCallConverter(AnswerConverter):
             choices.append(choice | {"message": message, "finish_reason": _finish_reason(choice)})
         return {**completion, "choices": choices}
 
-    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[bytes]:
         """Yield the server-sent event of one chunk."""
         choices: list[dict[str, Any]] = []
         for choice in chunk.get("choices") or ():
@@ -85,7 +85,7 @@ class ToolCallConverter(AnswerConverter):
                 delta["tool_calls"] = [self._tool_call_delta(chunk, str(text))]
             choices.append(choice | {"delta": delta, "finish_reason": _finish_reason(choice)})
         converted_chunk = {**chunk, "choices": choices} if "choices" in chunk else chunk
-        yield f"data: {json.dumps(converted_chunk, ensure_ascii=False)}\n\n"
+        yield encode_event(converted_chunk)
 
     def _tool_call_delta(self, chunk: Mapping[str, Any], text: str) -> dict[str, Any]:
         if self._has_started:

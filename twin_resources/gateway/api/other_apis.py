@@ -16,7 +16,6 @@ Formats: https://platform.openai.com/docs/api-reference/responses and …/comple
 
 from __future__ import annotations
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +31,7 @@ from twin_resources.gateway.api.recent_responses import (
     RecentResponses,
     RequestOrigin,
 )
+from twin_resources.gateway.exchange.fixed_answers import DONE_EVENT, encode_event
 from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, is_accepted_value
 from twin_resources.gateway.request.request_body import (
     ALLOWED_KEYS,
@@ -75,12 +75,12 @@ class AnswerConverter(ABC):
         """Convert a whole answer."""
 
     @abstractmethod
-    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[bytes]:
         """Yield the server-sent events of one chunk, each followed by an empty line."""
 
-    def end_events(self) -> Iterator[str]:
+    def end_events(self) -> Iterator[bytes]:
         """Yield the events after the last chunk."""
-        yield "data: [DONE]\n\n"
+        yield DONE_EVENT
 
     def store_answer(self) -> None:  # noqa: B027 - only the Responses API names earlier answers
         """Store the finished answer if a later request may name it. Writes to the state store."""
@@ -191,9 +191,9 @@ class CompletionConverter(AnswerConverter):
     def convert_answer(self, completion: Mapping[str, Any]) -> Mapping[str, Any]:
         return _convert_completion(completion, text_key="message")
 
-    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[bytes]:
         is_error = "error" in chunk
-        yield _event_data(chunk if is_error else _convert_completion(chunk, text_key="delta"))
+        yield encode_event(chunk if is_error else _convert_completion(chunk, text_key="delta"))
 
 
 @dataclass
@@ -228,7 +228,7 @@ class ResponseConverter(AnswerConverter):
         self._annotations = _flatten_citations(message.get("annotations"))
         return self._document()
 
-    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[bytes]:
         if "error" in chunk:
             self._has_failed = True
             error = cast("dict[str, Any]", chunk["error"])
@@ -250,7 +250,7 @@ class ResponseConverter(AnswerConverter):
                 "response.output_text.delta", delta=text, logprobs=[], **self._content_position()
             )
 
-    def end_events(self) -> Iterator[str]:
+    def end_events(self) -> Iterator[bytes]:
         if self._has_failed or not self._first_chunk:
             return
         content_position = self._content_position()
@@ -276,7 +276,7 @@ class ResponseConverter(AnswerConverter):
         if self.store is not None and self._first_chunk and not self._has_failed:
             self.store(_prefixed_id("", self._first_chunk), self._text)
 
-    def _opening_events(self) -> Iterator[str]:
+    def _opening_events(self) -> Iterator[bytes]:
         document = self._document() | {"status": "in_progress", "output": (), "usage": None}
         yield self._event("response.created", response=document)
         yield self._event("response.in_progress", response=document)
@@ -286,10 +286,10 @@ class ResponseConverter(AnswerConverter):
             "response.content_part.added", part=self._content_part(), **self._content_position()
         )
 
-    def _event(self, event_type: str, **fields: Any) -> str:
+    def _event(self, event_type: str, **fields: Any) -> bytes:
         document = {"type": event_type, "sequence_number": self._sequence_number} | fields
         self._sequence_number += 1
-        return f"event: {event_type}\n{_event_data(document)}"
+        return f"event: {event_type}\n".encode() + encode_event(document)
 
     def _content_position(self) -> dict[str, Any]:
         return {
@@ -526,7 +526,3 @@ def _convert_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage.get("total_tokens", 0),
     }
-
-
-def _event_data(document: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"

@@ -114,10 +114,10 @@ def _convert_events(buffer: bytearray, converter: AnswerConverter) -> tuple[list
         del buffer[: end + 2]
         data = event.partition(b"data:")[2].strip()
         if data == b"[DONE]":
-            events += [piece.encode() for piece in converter.end_events()]
+            events += converter.end_events()
             has_ended = True
         elif data:
-            events += [piece.encode() for piece in converter.convert_chunk(json.loads(data))]
+            events += converter.convert_chunk(json.loads(data))
         else:
             events.append(event + b"\n\n")  # a comment that keeps the connection open
     return events, has_ended

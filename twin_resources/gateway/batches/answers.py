@@ -1,4 +1,4 @@
-"""Write the answers of a batch to a journal while it runs, then to JSON Lines or Parquet.
+"""Write the answers of a batch to a journal while it runs, then to a JSON Lines file.
 
 Scope: the columns of a row, the rows of earlier runs, and the atomic output file.
 Out of scope: calling the gateway (`batch_run.py`), reading questions (`questions.py`).
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.questions import LINES_SUFFIXES, TABLE_SUFFIX
+from twin_resources.gateway.batches.questions import check_file_type
 
 AnswerRow = Mapping[str, Any]
 """A row with the columns `id`, `question`, `answer`, `error` (empty if answered), `kind`,
@@ -35,15 +35,10 @@ def check_output_path(path: Path) -> None:
     """Check the name and the folder of the output file.
 
     Raises:
-        TwinError: the suffix belongs to neither format, or the folder does not exist.
+        TwinError: the name does not end in `.jsonl`, or the folder does not exist.
     """
     action = f"write the answers to {path}"
-    if path.suffix.lower() not in (*LINES_SUFFIXES, TABLE_SUFFIX):
-        raise TwinError(
-            action,
-            found=f"a file of type {path.suffix or 'unknown'}",
-            next_step="use a name that ends in .jsonl or .parquet",
-        )
+    check_file_type(path, action)
     if not path.parent.is_dir():
         raise TwinError(action, found=f"{path.parent} does not exist", next_step="create it")
 
@@ -70,24 +65,18 @@ class Journal:
         self.path = journal_path(output)
         self._file: IO[bytes] = _open_and_lock(self.path)
         try:
-            self._rows = {
-                row["fingerprint"]: row
-                for row in _read_earlier_rows(output)
-                if not row.get("error")
-            }
+            earlier_rows = _read_earlier_rows(output)
             complete_size, journal_rows = _read_journal(self.path)
         except BaseException:
             self.close()
             raise
-        self._rows |= {row["fingerprint"]: row for row in journal_rows if not row.get("error")}
+        rows = (*earlier_rows, *journal_rows)
+        self._rows = {row["fingerprint"]: row for row in rows if not row.get("error")}
         self._file.truncate(complete_size)  # the next row must not continue an incomplete line
 
     def __contains__(self, fingerprint: str) -> bool:
-        """Return whether a request was answered; a request that ended in an error is sent again."""
-        return fingerprint in self._rows and not self._rows[fingerprint].get("error")
-
-    def __getitem__(self, fingerprint: str) -> AnswerRow:
-        return self._rows[fingerprint]
+        """Return whether an earlier run answered a request; one with an error is sent again."""
+        return fingerprint in self._rows
 
     def append(self, row: AnswerRow) -> None:
         """Append an answer and flush it to the operating system."""
@@ -103,15 +92,15 @@ class Journal:
             self.path.unlink()
         self._file.close()
 
-    def finish(self, fingerprints: Iterable[str]) -> Sequence[AnswerRow]:
-        """Write `output` in the order of the questions, delete the journal, and return the rows."""
-        rows = [
-            self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self._rows
-        ]
-        write_answers(self.output, rows)
+    def finish(self, fingerprints: Iterable[str]) -> None:
+        """Write `output` atomically, in the order of the questions, and delete the journal."""
+        rows = (self._rows[fingerprint] for fingerprint in fingerprints)
+        temporary_path = self.output.with_name(f"{self.output.name}.{os.getpid()}.new")
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        temporary_path.write_text("".join(lines), encoding="utf-8")
+        temporary_path.replace(self.output)
         self.path.unlink()
         self._file.close()
-        return rows
 
 
 def _open_and_lock(path: Path) -> IO[bytes]:
@@ -137,50 +126,12 @@ def _open_and_lock(path: Path) -> IO[bytes]:
         file.close()  # another process finished the batch and deleted this file
 
 
-def write_answers(output: Path, rows: Sequence[AnswerRow]) -> None:
-    """Write all rows atomically as Parquet or JSON Lines, according to the suffix of the file."""
-    temporary_path = output.with_name(f"{output.name}.{os.getpid()}.new")
-    if output.suffix.lower() == TABLE_SUFFIX:
-        import polars as pl
-
-        pl.DataFrame([dict(row) for row in rows], schema=_schema()).write_parquet(temporary_path)
-    else:
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        temporary_path.write_text("".join(lines), encoding="utf-8")
-    temporary_path.replace(output)
-
-
-def _schema() -> dict[str, Any]:
-    import polars as pl
-
-    text_columns = ("id", "question", "answer", "error", "kind", "model", "version", "route")
-    source_fields = {name: pl.String() for name in SOURCE_FIELDS}
-    quote_fields = {"text": pl.String()} | source_fields | {"start": pl.Int64(), "end": pl.Int64()}
-    return dict.fromkeys(text_columns, pl.String()) | {
-        "cost_usd": pl.Float64(),
-        "degraded": pl.String(),
-        "trace_id": pl.String(),
-        "seconds": pl.Float64(),
-        "sources": pl.List(pl.Struct(source_fields)),
-        "quotes": pl.List(pl.Struct(quote_fields)),
-        "fingerprint": pl.String(),
-    }
-
-
-def _read_earlier_rows(output: Path) -> Iterable[AnswerRow]:
+def _read_earlier_rows(output: Path) -> Sequence[AnswerRow]:
     if not output.is_file():
-        return []
+        return ()
     action = f"resume the batch of {output}"
     advice = "pass a different --out, or delete that file"
-    if output.suffix.lower() == TABLE_SUFFIX:
-        import polars as pl
-
-        try:
-            rows = pl.read_parquet(output).to_dicts()
-        except pl.exceptions.PolarsError as error:
-            raise TwinError(action, found=str(error), next_step=advice) from error
-    else:
-        rows = _parse_rows(output.read_bytes().splitlines(), action, advice)
+    rows = _parse_rows(output.read_bytes().splitlines(), action, advice)
     if any("fingerprint" not in row for row in rows):
         raise TwinError(action, found="the file was not written by a batch", next_step=advice)
     return rows
@@ -188,8 +139,6 @@ def _read_earlier_rows(output: Path) -> Iterable[AnswerRow]:
 
 def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
     """Return the size of the complete lines in bytes, and their rows."""
-    if not path.is_file():
-        return 0, []
     content = path.read_bytes()
     complete_size = content.rfind(b"\n") + 1
     action, advice = f"resume the batch of {path}", "delete that file; its answers will be lost"

@@ -17,7 +17,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 # A local server on two cores processes two prompts at once and queues the others.
 DEFAULT_CONCURRENCY = 2
-MAX_CONCURRENCY = 64
 RETRIES = 5  # for a 429 or 5xx; each waits for the requested delay, or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
 _ROW_ERRORS = frozenset({400, 403, 404, 413, 422})
@@ -116,17 +114,11 @@ def answer_questions(
         totals.count_row(row)
         on_row(totals, row)
 
-    batch_run = _send_questions(
-        unanswered, record_row, url=url, key=key, model=model, concurrency=concurrency
+    asyncio.run(  # cancels the work on an interrupt
+        _send_questions(
+            unanswered, record_row, url=url, key=key, model=model, concurrency=concurrency
+        )
     )
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(batch_run)  # cancels the work on an interrupt
-    else:
-        # A notebook already runs an event loop, so the work runs in another thread.
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            thread.submit(asyncio.run, batch_run).result()
     return totals
 
 
@@ -154,7 +146,7 @@ async def _send_questions(
         # After the first failure, TaskGroup cancels the other tasks.
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, min(concurrency, MAX_CONCURRENCY, len(questions)))):
+                for _ in range(min(concurrency, len(questions))):
                     group.create_task(send_queued_questions())
         except* TwinError as failures:
             raise failures.exceptions[0] from None

@@ -1,6 +1,6 @@
-"""Read the questions of a batch from a JSON Lines or Parquet file.
+"""Read the questions of a batch from a JSON Lines file.
 
-Scope: the three formats of a row, and the messages about invalid rows.
+Scope: the type of a batch file, the three formats of a row, and the messages about invalid rows.
 Out of scope: calling the gateway (`batch_run.py`), the answer file (`answers.py`).
 
 A row is `{"question": …}`, `{"messages": […]}`, or a line of OpenAI's batch API,
@@ -20,8 +20,7 @@ from typing import Any, cast
 
 from twin_resources.errors import TwinError
 
-LINES_SUFFIXES, TABLE_SUFFIX = (".jsonl", ".ndjson"), ".parquet"
-# Fields of the request that a row may set. Other columns (a label, a date) are ignored.
+# Fields of the request that a row may set. Other fields (a label, a date) are ignored.
 OPTION_FIELDS = ("max_tokens", "temperature", "top_p", "seed", "stop", "response_format", "user")
 
 Row = Mapping[str, Any]
@@ -58,38 +57,40 @@ class BatchQuestion:
 
 @dataclass(frozen=True)
 class InvalidRow:
-    """An invalid row; `location` is `line 7` or `row 7`."""
+    """An invalid row; `location` is its line, such as `line 7`."""
 
     location: str
     reason: str
+
+
+def check_file_type(path: Path, action: str) -> None:
+    """Check that a file of questions or answers is JSON Lines, by its name.
+
+    Raises:
+        TwinError: the name does not end in `.jsonl`; `action` names what was tried.
+    """
+    if path.suffix.lower() != ".jsonl":
+        raise TwinError(
+            action,
+            found=f"a file of type {path.suffix or 'unknown'}",
+            next_step="use a .jsonl file, with one JSON object per line",
+        )
 
 
 def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
     """Return the questions of a file, in order, and the invalid rows.
 
     Raises:
-        TwinError: the file does not exist, is in neither format, or contains no valid question.
+        TwinError: the file does not exist, is not a `.jsonl` file, or contains no valid question.
     """
     action = f"read the questions of {path}"
+    check_file_type(path, action)
     if not path.is_file():
-        raise TwinError(
-            action, found="the file does not exist", next_step="pass a .jsonl or .parquet file"
-        )
-    if path.suffix.lower() in LINES_SUFFIXES:
-        numbered_rows = _read_lines(path, action)
-    elif path.suffix.lower() == TABLE_SUFFIX:
-        numbered_rows = _read_table(path, action)
-    else:
-        raise TwinError(
-            action,
-            found=f"a file of type {path.suffix or 'unknown'}",
-            next_step='write one {"question": "…"} per line to a .jsonl file, or a Parquet table '
-            "with a column `question`",
-        )
+        raise TwinError(action, found="the file does not exist", next_step="check the path")
     questions: list[BatchQuestion] = []
     invalid_rows: list[InvalidRow] = []
     seen_ids: set[str] = set()
-    for number, (location, row) in enumerate(numbered_rows, start=1):
+    for number, (location, row) in enumerate(_read_lines(path, action), start=1):
         question = row if isinstance(row, str) else _parse_question(row, number)
         if isinstance(question, BatchQuestion) and question.id in seen_ids:
             question = f"the id {question.id!r} is already used by an earlier row"
@@ -123,17 +124,6 @@ def _read_lines(path: Path, action: str) -> Iterator[tuple[str, Row | str]]:
             continue
         is_object = isinstance(row, dict)
         yield f"line {number}", cast(Row, row) if is_object else "not a JSON object"
-
-
-def _read_table(path: Path, action: str) -> Iterator[tuple[str, Row | str]]:
-    import polars as pl
-
-    try:
-        frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise TwinError(action, found=str(error), next_step="write the file as Parquet") from error
-    for number, row in enumerate(frame.iter_rows(named=True), start=1):
-        yield f"row {number}", {name: value for name, value in row.items() if value is not None}
 
 
 def _parse_question(row: Row, number: int) -> BatchQuestion | str:

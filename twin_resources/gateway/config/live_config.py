@@ -29,6 +29,7 @@ from twin_resources.settings import Settings
 POLL_SECONDS = 0.5
 SERVERS_SCHEMA_VERSION = 1
 _FileStamp = tuple[int, int, int]
+_UNREAD: _FileStamp = (0, 0, 0)
 _T = TypeVar("_T")
 
 
@@ -40,15 +41,14 @@ class _WatchedFile(Generic[_T]):
     read: Callable[[Path], _T]
     value: _T | None = None
     problem: str = ""
-    stamp: _FileStamp | None = None
-    is_checked: bool = False
+    stamp: _FileStamp | None = _UNREAD
 
     def refresh(self, name: str) -> bool:
         """Read the file again if it has changed; return whether `value` or `problem` may differ."""
         stamp = _file_stamp(self.path)
-        if self.is_checked and stamp == self.stamp:
+        if stamp == self.stamp:
             return False
-        self.is_checked, self.stamp = True, stamp
+        self.stamp = stamp
         if stamp is None:
             has_changed = bool(self.problem) or self.value is not None
             self.value, self.problem = None, ""
@@ -127,8 +127,7 @@ class LiveConfig:
         return replace(policy, authors=authors)
 
     def _refresh_authors(self) -> bool:
-        folder = self.settings.authors_dir
-        files = {path.stem: path for path in folder.glob("*.toml")} if folder.is_dir() else {}
+        files = {path.stem: path for path in self.settings.authors_dir.glob("*.toml")}
         has_changed = False
         for slug in set(self._author_files) - set(files):
             del self._author_files[slug]
@@ -144,11 +143,8 @@ class LiveConfig:
         return has_changed
 
     def _refresh_pause_reasons(self) -> bool:
-        folder = self.settings.authors_dir
-        files = (
-            {path.stem: path for path in folder.glob(f"*{PAUSE_SUFFIX}")} if folder.is_dir() else {}
-        )
-        reasons = {slug: reason for slug, path in files.items() if (reason := read_pause(path))}
+        files = self.settings.authors_dir.glob(f"*{PAUSE_SUFFIX}")
+        reasons = {path.stem: reason for path in files if (reason := read_pause(path))}
         has_changed = reasons != self._pause_reasons
         self._pause_reasons = reasons
         return has_changed

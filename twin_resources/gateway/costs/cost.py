@@ -131,7 +131,7 @@ class ThroughputMeter:
 
     @contextmanager
     def _lock_counts(self) -> Generator[None]:
-        if not self.counts.is_shared:
+        if self.counts.path is None:
             yield
             return
         with self.counts.lock_table() as table:

@@ -62,10 +62,6 @@ class HomeCounts:
     _lock: Lock = field(default_factory=Lock)
     _file: int = -1
 
-    @property
-    def is_shared(self) -> bool:
-        return self.path is not None
-
     @contextmanager
     def lock_table(self) -> Generator[dict[str, CounterValues]]:
         """Lock and yield the table, then write it back; this takes about 40 µs if it is shared."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.exchange.stop_criteria import ELLIPSIS, ProseTruncator, truncate_answer
+from twin_resources.gateway.exchange.stop_criteria import ELLIPSIS, ProseTruncator
 
 
 def truncate_response(record: RequestRecord, response: Any) -> None:
@@ -22,13 +22,15 @@ def truncate_response(record: RequestRecord, response: Any) -> None:
     choice = response.choices[0]
     original_text = choice.message.content or ""
     is_cut_off = choice.finish_reason == "length"
-    result = truncate_answer(original_text, cut_off=is_cut_off)
-    if result.is_looping:
+    truncator = ProseTruncator(limit=0)
+    text = truncator.feed(original_text)
+    text += truncator.finish(cut_off=is_cut_off)
+    if truncator.is_looping:
         record.record_repetition()
-    if is_cut_off or result.is_looping:
-        choice.finish_reason = _finish_reason(result.text)
-    if result.text != original_text:
-        choice.message.content = record.shown_text = result.text
+    if is_cut_off or truncator.is_looping:
+        choice.finish_reason = _finish_reason(text)
+    if text != original_text:
+        choice.message.content = record.shown_text = text
 
 
 def truncate_stream(

@@ -31,8 +31,8 @@ def get_disclosure(
         has_passages: whether the prompt contained passages.
         answer: parts of the answer.
     """
-    if sentence := author_disclosure(author):
-        return sentence
+    if author.disclosure not in {"", *DISCLOSURE_PLACES}:
+        return author.disclosure
     name = author.name
     if writer == "program":
         return f"A fixed text from this program; neither {name} nor a model wrote it."
@@ -46,11 +46,6 @@ def get_disclosure(
     if answer == "quote_and_voice":
         return f"The quoted sentences are {name}'s own; the others were written by {description}."
     return f"Written by {description}, not by {name}."
-
-
-def author_disclosure(author: Author) -> str:
-    """Return the author's own sentence, or "" if the setting is empty or in `DISCLOSURE_PLACES`."""
-    return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 
 def has_disclosure_above(author: Author, *, is_first: bool, is_json: bool) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 
 MAX_PERIOD = 80  # in words; the length of a long paragraph
 # Near the limit, only whole sentences are shown; a long sentence has 40 to 60 tokens. For a small
@@ -47,29 +46,6 @@ _ABBREVIATIONS = frozenset(
     }
 )
 _WORD_BEFORE_PERIOD = re.compile(r"(\S+)\.$")
-
-
-@dataclass(frozen=True)
-class TruncatedAnswer:
-    """A complete answer as the reader receives it.
-
-    Attributes:
-        is_looping: whether the answer was ended because it repeated itself.
-    """
-
-    text: str
-    is_looping: bool
-
-
-def truncate_answer(text: str, *, cut_off: bool) -> TruncatedAnswer:
-    """End an answer before a loop and, if the token limit cut it, at a sentence.
-
-    Args:
-        cut_off: whether the token limit stopped the model (finish reason `length`).
-    """
-    truncator = ProseTruncator(limit=0)
-    shown_text = truncator.feed(text)
-    return TruncatedAnswer(shown_text + truncator.finish(cut_off=cut_off), truncator.is_looping)
 
 
 class ProseTruncator:
@@ -116,7 +92,7 @@ class ProseTruncator:
         """End the text and return the remaining text to show.
 
         Args:
-            cut_off: whether the token limit stopped the model.
+            cut_off: whether the token limit stopped the model (finish reason `length`).
         """
         if self.is_looping:
             return ""

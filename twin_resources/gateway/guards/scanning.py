@@ -177,14 +177,14 @@ def mask_findings(text: str, findings: Sequence[GuardFinding], *, as_json: bool 
             continue
         start = max(finding.start, end)
         placeholder = finding.placeholder
-        if as_json and not is_in_json_string(text, start):
+        if as_json and not is_json_string_open(text[:start]):
             placeholder = f'"{placeholder}"'  # it replaces a number, which has no quotes
         pieces += (text[end:start], placeholder)
         end = finding.end
     return "".join((*pieces, text[end:])) if end else text
 
 
-def is_in_json_string(text: str, offset: int) -> bool:
-    """Return whether an offset in a JSON document is inside a string."""
-    quote_count = len(re.findall(r'(?<!\\)(?:\\\\)*"', text[:offset]))
+def is_json_string_open(text: str) -> bool:
+    """Return whether the start of a JSON document ends inside a string."""
+    quote_count = len(re.findall(r'(?<!\\)(?:\\\\)*"', text))
     return quote_count % 2 == 1

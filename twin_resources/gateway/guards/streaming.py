@@ -17,7 +17,12 @@ import re
 from dataclasses import replace
 
 from twin_resources.gateway.guards.injection import split_sentences
-from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, mask_findings
+from twin_resources.gateway.guards.scanning import (
+    GuardFinding,
+    Scanner,
+    is_json_string_open,
+    mask_findings,
+)
 
 # The lengths are in characters. The longest values written in groups are an IBAN (34 letters and
 # digits, and 8 spaces) and a phone number with an extension (about 60). The words that announce
@@ -133,7 +138,7 @@ class StreamGuard:
             as_json=self._as_json,
         )[int(is_in_string) :]
         if self._as_json:
-            self._in_string = is_json_string_open(text, was_open=is_in_string)
+            self._in_string = is_in_string ^ is_json_string_open(text)
         self._held_start = end
         self._drop_shown_text()
         return masked_text
@@ -155,9 +160,3 @@ class StreamGuard:
             self._text = self._text[surplus:]
             self._held_start -= surplus
             self._dropped_length += surplus
-
-
-def is_json_string_open(text: str, *, was_open: bool) -> bool:
-    """Return whether a JSON string is open after this piece of a document."""
-    quote_count = len(re.findall(r'(?<!\\)(?:\\\\)*"', text))
-    return was_open ^ (quote_count % 2 == 1)

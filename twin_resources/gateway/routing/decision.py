@@ -29,13 +29,11 @@ class ScoredQuestion:
         policy: the fitted policy.
         lapse_reason: why the policy is not used for this question, one clause, or empty if it is.
         decision: the policy's decision, or None if it has lapsed.
-        step_index: index of the operating point that the remaining budget allows.
     """
 
     policy: RoutingPolicy
     lapse_reason: str = ""
     decision: RoutingDecision | None = None
-    step_index: int = -1
 
 
 @dataclass(frozen=True)

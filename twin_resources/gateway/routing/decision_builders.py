@@ -36,26 +36,12 @@ def decision_for_arm(
         return RouteDecision(
             BASE, BASE, "", "", route or arm, propensity, degraded, prose_release=no_release
         )
-    return decision_for_version(
-        author, version, route=route or arm, propensity=propensity, degraded=degraded
-    )
-
-
-def decision_for_version(
-    author: str,
-    version: ServedVersion,
-    *,
-    route: str,
-    propensity: float = 1.0,
-    degraded: tuple[str, ...] = (),
-) -> RouteDecision:
-    """Return the decision for a version of the policy, even if its server is not ready."""
     return RouteDecision(
         server_key=f"{author}/v{version.version}",
         version=f"v{version.version}",
         checkpoint=version.checkpoint,
         template=version.template,
-        route=route,
+        route=route or arm,
         propensity=propensity,
         degraded=degraded,
         prose_release=version.prose,

@@ -75,7 +75,7 @@ def find_lapse_reason(
     """Return why an author's policy is not used for this question, or empty if it is."""
     entry = snapshot.get_author_policy(chat_request.author)
     checkpoint = entry.stable.checkpoint if entry and entry.stable else ""
-    model_count = len(policy.models)
+    model_count = len(policy.models)  # `len(…) > 2` would make the type checker narrow `models`
     if model_count > 2:
         return "the policy's labels compare three models, as an earlier release did"
     if policy.models[0].model != checkpoint:
@@ -98,21 +98,13 @@ def _margin_deviation(decision: RoutingDecision) -> tuple[str, ...]:
     return () if decision.is_margin_held else (problem,)
 
 
-def _blended_price_usd(policy: RoutingPolicy, index: int) -> float:
-    model = policy.models[index]
-    return (
-        PROMPT_SHARE * model.usd_per_million_prompt
-        + (1.0 - PROMPT_SHARE) * model.usd_per_million_answer
-    )
-
-
 def _routing_note(
     policy: RoutingPolicy, decision: RoutingDecision, *, other_index: int, caveat: str = ""
 ) -> RoutingNote:
     reason = f"{decision.reason}; but {caveat}" if caveat else decision.reason
-    return RoutingNote(
-        reason,
-        decision.gain,
-        policy.models[other_index].name,
-        _blended_price_usd(policy, other_index),
+    other_model = policy.models[other_index]
+    usd_per_million = (
+        PROMPT_SHARE * other_model.usd_per_million_prompt
+        + (1.0 - PROMPT_SHARE) * other_model.usd_per_million_answer
     )
+    return RoutingNote(reason, decision.gain, other_model.name, usd_per_million)

@@ -14,7 +14,6 @@ from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors.answer_forms import VOICE, resolve_form
 from twin_resources.gateway.request.request_body import ChatRequest
-from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.decision_builders import (
     decision_for_arm,
     paid_decision,
@@ -52,6 +51,8 @@ def model_names_for_key(snapshot: Snapshot, key: Key) -> list[str]:
 def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
     """Return a model name's fields in `/v1/models` that OpenAI's API does not have.
 
+    They describe the version that answers while all servers are ready.
+
     Returns:
         `version` (`v3`, `base` or `paid`), `answer` (the current form of its answers),
         `released_for` (the forms for which the version is released) and `release` (a sentence on
@@ -59,7 +60,10 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
         configured and `tuned` for a trained one; others have no `kind`.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
-    decision = decision_for_model(snapshot, model)
+    arm = "stable" if alias in {"", DRAFT} else alias
+    decision = (
+        paid_decision("alias:paid") if alias == PAID else decision_for_arm(snapshot, author, arm)
+    )
     form = resolve_form(snapshot.authors[author].answer, decision.prose_release)
     fields = {
         "version": decision.version,
@@ -69,17 +73,8 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
     }
     if decision.version == PAID:
         return fields
-    arm = "stable" if alias in {"", DRAFT} else alias
     version = served_version(snapshot.get_author_policy(author), arm)
     return fields | ({"kind": version.kind} if version else {})
-
-
-def decision_for_model(snapshot: Snapshot, model: str) -> RouteDecision:
-    """Return the decision for a name of `model_names_for_key`, assuming all servers are ready."""
-    author, _, alias = model.removeprefix("twin/").partition("@")
-    if alias == PAID:
-        return paid_decision("alias:paid")
-    return decision_for_arm(snapshot, author, "stable" if alias in {"", DRAFT} else alias)
 
 
 def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None:

@@ -76,14 +76,13 @@ class QuestionRouter:
             length=len(chat_request.question),
             closeness=retrieved_passages.closeness,
         )
-        step_index = await self._choose_step(policy)
-        decision = choose_model(policy, features, step_index=step_index)
+        decision = choose_model(policy, features, step_index=await self._choose_step(policy))
         # Priced at the mean length of the labels' answers, because the length of this answer is
         # unknown.
         self._get_or_create_pace(policy).record_question(
             self.clock(), np.asarray(decision.gains), policy.prices
         )
-        return ScoredQuestion(policy, decision=decision, step_index=step_index)
+        return ScoredQuestion(policy, decision=decision)
 
     async def _choose_step(self, policy: RoutingPolicy) -> int:
         pace, now = self._get_or_create_pace(policy), self.clock()

@@ -102,7 +102,8 @@ def draw_arm(weights: Mapping[str, float], *, reader: str, day: date, versions: 
         day: the UTC day.
         versions: names of the served versions; a change causes a new draw.
     """
-    point = _hash_to_unit_interval(f"{reader}|{day.isoformat()}|{versions}")
+    digest = hashlib.sha256(f"{reader}|{day.isoformat()}|{versions}".encode()).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64  # in [0, 1)
     cumulative_weight = 0.0
     arm = BASE
     for arm, weight in weights.items():
@@ -110,11 +111,6 @@ def draw_arm(weights: Mapping[str, float], *, reader: str, day: date, versions: 
         if point < cumulative_weight:
             return arm
     return arm  # rounding may leave the sum slightly below 1
-
-
-def _hash_to_unit_interval(text: str) -> float:
-    """Hash a text to a point in [0, 1)."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def _find_ready_arm(snapshot: Snapshot, author: str, drawn_arm: str) -> str | None:

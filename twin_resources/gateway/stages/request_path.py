@@ -26,7 +26,7 @@ from twin_resources.gateway.stages import STAGES
 from twin_resources.gateway.stages.prompt import decision_for_statistics
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.gateway.stages.stage import run_stages
-from twin_resources.registry.route_names import DRAFT, FRONT_DESK, QUOTES
+from twin_resources.registry.route_names import DRAFT, FRONT_DESK, PAID, QUOTES
 
 
 @dataclass
@@ -70,12 +70,11 @@ class RequestPath(RequestServices):
             *exchange.notes,
             self.trace_problem,
         )
+        has_no_meter = exchange.is_answered or decision.server_key == PAID or decision.is_elsewhere
+        meter = None if has_no_meter else self.meter(decision.server_key)
         record = RequestRecord(
             exchange=exchange,
-            cost=AnswerCost(
-                self.usd_per_hour,
-                None if exchange.is_answered else self.meter_for_decision(decision),
-            ),
+            cost=AnswerCost(self.usd_per_hour, meter),
             decision=replace(_statistics_decision(exchange), routing_note=None),
             answer_form=exchange.answer_parts.form,
             degraded=tuple(note for note in notes if note),

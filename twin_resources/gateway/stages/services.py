@@ -17,10 +17,8 @@ from twin_resources.gateway.costs.cost import ThroughputMeter, list_measured_ser
 from twin_resources.gateway.costs.home_counts import HomeCounts
 from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.gateway.request.prompt_length import context_length, token_counter
-from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, load_home_marks
-from twin_resources.registry.route_names import PAID
 from twin_resources.storage.weights.weights import load_base_model
 
 
@@ -73,12 +71,6 @@ class RequestServices:
             self.base_folder = ""  # a remote server answers, or no model is prepared yet
         self.base_context = context_length(self.base_folder)
         token_counter(self.base_folder)  # loaded now, so that no question waits for it
-
-    def meter_for_decision(self, decision: RouteDecision) -> ThroughputMeter | None:
-        """Return the meter of the machine that answers, or None for a remote machine."""
-        if decision.server_key == PAID or decision.is_elsewhere:
-            return None
-        return self.meter(decision.server_key)
 
     def meter(self, server_key: str) -> ThroughputMeter:
         """Return the meter of a model server, created at its first use."""
