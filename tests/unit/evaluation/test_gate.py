@@ -28,7 +28,6 @@ from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.measures.instruction_following import FollowedInstructions
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.measures.on_topic import OnTopic
-from twin_assets.evaluation.measures.passage_support import Grounding
 from twin_assets.evaluation.measures.recitation import Recitation
 from twin_assets.evaluation.measures.red_team import (
     Flags,
@@ -114,7 +113,6 @@ PASSING_MEASUREMENTS = from_fields(
         "voice": Voice(30, VOICE, VOICE),
         "recitation": Recitation(compute_rate([False] * 98), 31),
         "safety": Safety(36, compute_rates([Flags()] * 36), compute_rates([Flags()] * 36)),
-        "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
         "faithfulness": FAITHFUL,
         "front_desk": FrontDeskRates(
             compute_rate([True] * 57 + [False] * 3), compute_rate([True] * 3 + [False] * 297)
@@ -267,7 +265,6 @@ def test_advisory_claims_refuse_only_large_base_models(claim_name: str) -> None:
     weak_model = with_fields(
         PASSING_MEASUREMENTS,
         voice=replace(PASSING_MEASUREMENTS.values["voice"], against_people=no_difference),
-        grounding=replace(PASSING_MEASUREMENTS.values["grounding"], own=interval(0.0)),
         instruction_following=replace(
             PASSING_MEASUREMENTS.values["instruction_following"],
             candidate=compute_rate([True] * 8 + [False] * 42),
@@ -313,7 +310,6 @@ FIRST_MEASUREMENTS = with_fields(
     common_knowledge=None,
     instruction_following=None,
     voice=None,
-    grounding=None,
 )
 
 

@@ -33,7 +33,7 @@ from twin_assets.evaluation.report.markdown import (
     render_side_by_side,
     write_report,
 )
-from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.statistics.rates import compute_rate
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.voice_figures import (
     VOICE_FIGURES_FILE,
@@ -116,11 +116,11 @@ def test_answers_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_report_marks_unmet_advisory_claims() -> None:
-    unmet_grounding = replace(
-        PASSING_MEASUREMENTS.values["grounding"], own=Interval(0.0, -0.1, 0.1)
+    followed = replace(
+        PASSING_MEASUREMENTS.values["instruction_following"], candidate=compute_rate([False] * 50)
     )
     evaluation = replace(
-        EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, grounding=unmet_grounding)
+        EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, instruction_following=followed)
     )
     claims = decide_claims(evaluation.measured)
     verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
@@ -128,7 +128,7 @@ def test_the_report_marks_unmet_advisory_claims() -> None:
     [row] = [
         line
         for line in render_report(evaluation, verdict).splitlines()
-        if "rests_on_its_pass" in line
+        if "keeps_following_instructions" in line
     ]
 
     assert "| no, but it does not block |" in row
