@@ -242,8 +242,8 @@ def calibrate_from_scores(
 def is_refusal(answer: str) -> bool:
     """Return whether an answer is a refusal, judged by its first 200 characters.
 
-    The pattern recognizes common wordings in English, German, French and Spanish. It misses answers
-    that decline in other words.
+    The pattern recognizes common wordings in English, German, French and Spanish. It misses
+    refusals in other words.
     """
     return bool(_REFUSAL.search(answer[:200].replace("’", "'")))
 
@@ -251,8 +251,8 @@ def is_refusal(answer: str) -> bool:
 def extract_statements(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
     """Return (index of the answer, sentence) for each statement in an answer.
 
-    Questions are left out, as are answers that decline. The last of several sentences is left out
-    if the answer does not end with punctuation.
+    Questions and refusals are left out. The last of several sentences is left out if the answer
+    does not end with punctuation.
     """
     statements: list[tuple[int, str]] = []
     for index, answer in enumerate(judged_answers):
@@ -344,32 +344,15 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
         f"{MAX_UNSUPPORTED}) are contradicted or not supported by their passages, according "
         f"to {calibration.judge}; flagged {format_rate(faithfulness.flagged)}"
     )
+    claim = GateClaim(CLAIM, None, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
     if share.low > MAX_UNSUPPORTED:
-        return GateClaim(CLAIM, False, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
+        return replace(claim, passed=False)
     if share.high > MAX_UNSUPPORTED:
-        return GateClaim(
-            CLAIM,
-            None,
-            share.value,
-            MAX_UNSUPPORTED,
-            f"not decided: {detail}",
-            blocks=BLOCKED_FORM,
-        )
+        return replace(claim, detail=f"not decided: {detail}")
     if missed_kinds := calibration.undetected_kinds:
-        detail = (
-            f"not decided: {detail}; it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
-        )
-        return GateClaim(CLAIM, None, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
-    gateway_threshold = faithfulness.served_by
-    return GateClaim(
-        CLAIM,
-        True,
-        share.value,
-        MAX_UNSUPPORTED,
-        detail,
-        blocks=BLOCKED_FORM,
-        cut=gateway_threshold,
-    )
+        reason = f"it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
+        return replace(claim, detail=f"not decided: {detail}; {reason}")
+    return replace(claim, passed=True, cut=faithfulness.served_by)
 
 
 def _choose_threshold(

@@ -195,7 +195,7 @@ def test_only_complete_statements_are_judged() -> None:
         "No lo sé.",
     ],
 )
-def test_declining_answers_are_detected(answer: str) -> None:
+def test_refusals_are_detected(answer: str) -> None:
     assert is_refusal(answer)
 
 
@@ -212,5 +212,5 @@ def test_declining_answers_are_detected(answer: str) -> None:
         "",
     ],
 )
-def test_other_answers_do_not_count_as_declining(answer: str) -> None:
+def test_other_answers_are_not_refusals(answer: str) -> None:
     assert not is_refusal(answer)
