@@ -130,16 +130,11 @@ class _Upstream:
     def register(self, session: DuckDBSession, relation: Relation) -> None:
         source = self.project.sources.get(relation)
         columns = source.columns if source else self.project.get_model(relation[1]).columns
-        frame = self._scan_input(relation, source, columns)
-        if frame is None:
-            empty_frame = pl.DataFrame(schema={column.name: pl.Null for column in columns})
-            session.register(relation, empty_frame, columns)
-        else:
-            session.register(relation, frame, columns)
+        session.register(relation, self._scan_input(relation, source, columns), columns)
 
     def _scan_input(
         self, relation: Relation, source: SourceTable | None, columns: Sequence[Column]
-    ) -> Frame | None:
+    ) -> Frame:
         asset = relation[1]
         model = None if source else self.project.get_model(asset)
         partition_keys: Iterable[str] = self.authors
@@ -158,4 +153,6 @@ class _Upstream:
         if len(complete_frames) != len(frames):
             # `register` raises an error for this frame.
             return next(frame for frame in frames if frame not in complete_frames)
-        return pl.concat([frame.select(column_names) for frame in frames]) if frames else None
+        if not frames:
+            return pl.DataFrame(schema=dict.fromkeys(column_names, pl.Null))
+        return pl.concat([frame.select(column_names) for frame in frames])

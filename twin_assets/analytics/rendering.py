@@ -71,7 +71,9 @@ class Renderer:
         template_globals.update(ref=self._ref, source=self._source, var=self._var)
         # Macros can call each other across files, because globals are looked up at call time.
         for file in (built_in_tests.FILE, *project.macro_files):
-            macros = vars(self._render(file, lambda file=file: self._load_template(file).module))
+            macros = vars(
+                self._render(file, lambda file=file: self._environment.get_template(file).module)
+            )
             template_globals.update(
                 {name: macro for name, macro in macros.items() if not name.startswith("_")}
             )
@@ -82,7 +84,7 @@ class Renderer:
         Raises:
             SqlProjectError: Jinja cannot render it.
         """
-        sql = self._render(model.file, lambda: self._load_template(model.file).render())
+        sql = self._render(model.file, lambda: self._environment.get_template(model.file).render())
         return RenderedSql(model.file, sql.strip())
 
     def render_test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
@@ -100,9 +102,6 @@ class Renderer:
             )
         sql = self._render(f"the data test {name}", lambda: str(macro(relation, **values)))
         return RenderedSql(name, sql.strip())
-
-    def _load_template(self, file: str) -> jinja2.Template:
-        return self._environment.get_template(file)
 
     def _render(self, name: str, render: Callable[[], Any]) -> Any:
         """Call `render` and return its result.

@@ -28,7 +28,7 @@ from twin_assets.evaluation.measures import (
 )
 from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
-from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, REPEATED_ANSWER_S, Clock
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.sequential_plan import (
     FIRST_VERDICT,
@@ -43,8 +43,13 @@ from twin_assets.evaluation.sequential_plan import (
 from twin_assets.evaluation.served import posts_in_prompt, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.base_scores import BaseScores
-from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
+from twin_assets.evaluation.served.served_answers import (
+    FIRST_PARITY_PROMPTS,
+    PromptAnswers,
+    PromptSet,
+)
 from twin_resources.authors import FREQUENCY_PENALTY
+from twin_resources.processes.progress_lines import ProgressLines
 from twin_resources.prompt.templates import find_template
 from twin_resources.quality.judges.texts import WriterSample
 
@@ -354,7 +359,12 @@ def _expect_answers(
         + len(prompts.instructions)
         + len(missing_base_answers)
     )
-    served_answers.expect_first_steps(progress, answer_count=answer_count)
+    for part, step_count, step_s in (
+        (served_answers.SERVED_PART, 2 * FIRST_PARITY_PROMPTS, REPEATED_ANSWER_S),
+        (served_answers.REFERENCE_PART, FIRST_PARITY_PROMPTS, REFERENCE_S),
+        (served_answers.ANSWERS_PART, answer_count, ANSWER_S),
+    ):
+        progress.expect(part, step_count, step_s=step_s)
 
 
 def _pair_answers(

@@ -13,16 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from twin_resources.models.model_fit import SLOWDOWN_WITHOUT_BF16
-from twin_resources.processes.progress_lines import ProgressLines
-
-__all__ = [
-    "ANSWER_S",
-    "REFERENCE_S",
-    "REPEATED_ANSWER_S",
-    "Clock",
-    "ProgressLines",
-    "expected_read_s",
-]
 
 # Seconds per step of SmolLM2-135M on two otherwise idle cores with bf16. Only their ratios matter,
 # because finished parts correct the estimates of the others.

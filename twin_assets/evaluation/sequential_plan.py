@@ -58,7 +58,6 @@ from twin_assets.evaluation.progress import (
     REFERENCE_S,
     REPEATED_ANSWER_S,
     Clock,
-    ProgressLines,
 )
 from twin_assets.evaluation.served import parity, served_answers
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
@@ -71,6 +70,7 @@ from twin_assets.evaluation.served.served_answers import (
     PromptSet,
 )
 from twin_assets.evaluation.statistics.sequential import Side, plan_looks
+from twin_resources.processes.progress_lines import ProgressLines
 
 
 @dataclass(frozen=True)

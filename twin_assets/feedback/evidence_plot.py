@@ -6,7 +6,6 @@ Method: Matplotlib without a display, https://matplotlib.org/stable/users/explai
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from typing import TYPE_CHECKING
@@ -84,8 +83,3 @@ def compute_day_mean_and_bound(
     return math.fsum(day_sum.total for day_sum in day_sums) / sum(
         day_sum.count for day_sum in day_sums
     ), bound
-
-
-def embed_in_markdown(png: bytes, *, title: str) -> str:
-    """Return the picture embedded in Markdown."""
-    return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"

@@ -4,6 +4,7 @@ Scope: the metadata and the data version. Out of scope: following a stream
 (`retraining/score_watch.py`), drawing (`evidence_plot.py`), and the asset.
 """
 
+import base64
 import hashlib
 import re
 from collections.abc import Sequence
@@ -63,8 +64,8 @@ def build_evidence_report(
             png = evidence_plot.draw_evidence(
                 days[evidence.stream], until=evidence.last, threshold=threshold
             )
-            picture = evidence_plot.embed_in_markdown(png, title=evidence.stream)
-            metadata[name] = dg.MetadataValue.md(picture)
+            picture = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+            metadata[name] = dg.MetadataValue.md(f"![{evidence.stream}]({picture})")
     return hash_evidence(stream_evidence, records), metadata
 
 

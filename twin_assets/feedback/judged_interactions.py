@@ -10,7 +10,7 @@ stable version and a new trace in the sample. Only then does a judge with a new 
 it scores the earlier answers again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ import dagster as dg
 import polars as pl
 
 from twin_assets.evaluation.judging import author_panel
+from twin_assets.evaluation.judging.judge_material import read_chunk_texts
 from twin_assets.feedback import judging_traces
 from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.spending_limits import OverLimitError
@@ -79,7 +80,7 @@ def judged_interactions(
         )
         judges = [member.judge for member in panel.members if member.is_certified]
         score_names = [judging_traces.score_name(judge) for judge in judges]
-        passages = _read_passages(tables, author.slug)
+        passages = read_chunk_texts(tables, author.slug)
         rows = sample.select_unjudged(score_names).head(config.most)
         scores = judging_traces.judge_traces(rows, judges, passages=passages, now=datetime.now(UTC))
     except OverLimitError as error:
@@ -141,11 +142,6 @@ def _unchanged_result(tables: Tables, author: Author, reason: str) -> dg.Materia
     return report_unchanged(
         tables, TABLE, author.slug, reason=reason, judged_now=0, scores_queued=0
     )
-
-
-def _read_passages(tables: Tables, author: str) -> Mapping[str, str]:
-    columns = ["chunk_id", "text"]
-    return dict(tables.read("document_chunks", author, columns=columns).iter_rows())
 
 
 def _record_judges(

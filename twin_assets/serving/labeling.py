@@ -136,7 +136,7 @@ def buy_labels(
     label_table = read_labels(tables, author.slug)
     certified_claims = [member.judge.claim for member in panel.members if member.is_certified]
     reusable_answers = label_rows.find_reusable_answers(label_table, purchase, certified_claims)
-    labeller = _BatchLabeller(
+    labeler = _BatchLabeler(
         author, version, index_by_id(prompts), panel, purchase, sources, reusable_answers
     )
     labeled_ids, label_count = _find_labeled_prompts(label_table, purchase)
@@ -150,19 +150,19 @@ def buy_labels(
             stop_reason = f"{label_count} labels, as many as were requested"
         elif not batch:
             stop_reason = "every prompt has been used"
-        elif usd + sum(labeller.max_usd(prompt) for prompt in batch) > max_usd:
+        elif usd + sum(labeler.max_usd(prompt) for prompt in batch) > max_usd:
             stop_reason = f"the budget of ${max_usd:g} does not suffice for another batch"
         else:
-            stop_reason = labeller.explain_judge_refusal(batch, label_table, margin=margin)
+            stop_reason = labeler.explain_judge_refusal(batch, label_table, margin=margin)
         if stop_reason:
             break
         pending_prompts = pending_prompts[len(batch) :]
-        answers = labeller.collect_answers(batch)
+        answers = labeler.collect_answers(batch)
         if len(answers) < len(batch):
             stop_reason = "a limit of the account has been reached"
         if not answers:
             break
-        labeller.store(batch, answers, label_table, tables)
+        labeler.store(batch, answers, label_table, tables)
         label_table = read_labels(tables, author.slug)
         _, label_count = _find_labeled_prompts(label_table, purchase)
         usd += sum(reply.usd for _, reply in answers.values() if isinstance(reply, Completion))
@@ -174,7 +174,7 @@ def buy_labels(
         new_label_count=label_count - initial_count,
         usd=usd,
         stop_reason=stop_reason,
-        withdrawn_claims=labeller.withdrawn_claims(label_table, margin=margin),
+        withdrawn_claims=labeler.withdrawn_claims(label_table, margin=margin),
         data_version=tables.data_version(TABLE, author.slug) or "none",
     )
 
@@ -194,7 +194,7 @@ def _find_labeled_prompts(
 
 
 @dataclass(frozen=True)
-class _BatchLabeller:
+class _BatchLabeler:
     """Answers, scores and stores the prompts of a batch."""
 
     author: Author

@@ -8,7 +8,6 @@ configuration. A label costs one answer of the paid model; the table stores the 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -81,22 +80,27 @@ def routing_labels(
             return report_materialization(
                 "no judge", {"nothing_to_do": reason, **author_panel.panel_metadata(panel)}
             )
-        buyer = _LabelBuyer(
+        result = _buy_labels(
             author,
-            settings,
+            stable_version,
+            panel,
             config,
-            tables,
-            registry,
-            model_server,
-            loaded_embedder,
-            context.log.info,
+            settings=settings,
+            tables=tables,
+            registry=registry,
+            servers=model_server,
+            embedder=loaded_embedder,
+            limit_usd=limit_usd,
+            log=context.log.info,
         )
-        version, report = buyer.buy(stable_version, panel, limit_usd=limit_usd)
     except OverLimitError as error:  # the judge's; the paid model's limit only ends the purchase
         return report_unchanged(
             tables, TABLE, author.slug, reason=author_panel.build_waiting_message(settings, error)
         )
-    return report_materialization(version, {**report, **author_panel.panel_metadata(panel)})
+    return report_materialization(
+        result.data_version,
+        {**_purchase_metadata(result, limit_usd), **author_panel.panel_metadata(panel)},
+    )
 
 
 def _idle_reason(
@@ -116,66 +120,59 @@ def _idle_reason(
     return ""
 
 
-@dataclass(frozen=True)
-class _LabelBuyer:
-    """Buys labels during one materialization."""
-
-    author: Author
-    settings: Settings
-    config: LabelsConfig
-    tables: Tables
-    registry: Registry
-    servers: ModelServers
-    embedder: Embedder
-    log: Callable[[str], object]
-
-    def buy(
-        self, stable: ModelVersion, panel: Panel, *, limit_usd: float
-    ) -> tuple[str, dict[str, Any]]:
-        """Buy labels; return the table's data version and a report."""
-        author, settings = self.author, self.settings
-        account = open_account(settings, self.registry.state)
-        # if this run has its own limit, the month's expenses do not count
-        has_own_limit = self.config.usd is not None
-        spent_usd = (
-            0.0 if has_own_limit else account.sum_spending(period="month", purpose="label").usd
-        )
-        max_labels = self.config.most_labels
-        max_labels = settings.routing_labels if max_labels is None else max_labels
-        purchase = labeling.build_label_purchase(
-            author, stable, panel, paid=settings.paid_model, embedder=self.embedder.revision
-        )
-        prompts = shadow_prompts.read_prompts(self.tables, author.slug, min_prompts=max_labels)
-        sources = labeling.LabelSources(
-            lambda messages: ask_version(
-                lambda: self.servers.serve_version(stable),
-                messages,
-                author,
-                max_tokens=labeling.MAX_TOKENS,
-            ),
-            PaidModelClient(settings.paid_model, account, author.slug),
-            self.embedder.embed,
-            self._read_reader_ids(),
-        )
-        purchase_result = labeling.buy_labels(
+def _buy_labels(
+    author: Author,
+    stable: ModelVersion,
+    panel: Panel,
+    config: LabelsConfig,
+    *,
+    settings: Settings,
+    tables: Tables,
+    registry: Registry,
+    servers: ModelServers,
+    embedder: Embedder,
+    limit_usd: float,
+    log: Callable[[str], object],
+) -> labeling.PurchaseResult:
+    """Buy labels for the stable version within the limits of this run and of the month."""
+    account = open_account(settings, registry.state)
+    spent_usd = 0.0
+    if config.usd is None:  # if this run has its own limit, the month's expenses do not count
+        spent_usd = account.sum_spending(period="month", purpose="label").usd
+    max_labels = settings.routing_labels if config.most_labels is None else config.most_labels
+    purchase = labeling.build_label_purchase(
+        author, stable, panel, paid=settings.paid_model, embedder=embedder.revision
+    )
+    sources = labeling.LabelSources(
+        lambda messages: ask_version(
+            lambda: servers.serve_version(stable),
+            messages,
             author,
-            stable,
-            prompts,
-            panel=panel,
-            purchase=purchase,
-            tables=self.tables,
-            sources=sources,
-            max_labels=max_labels,
-            max_usd=max(0.0, limit_usd - spent_usd),
-            margin=settings.margin,
-            log=self.log,
-        )
-        return purchase_result.data_version, _purchase_metadata(purchase_result, limit_usd)
+            max_tokens=labeling.MAX_TOKENS,
+        ),
+        PaidModelClient(settings.paid_model, account, author.slug),
+        embedder.embed,
+        _read_reader_ids(tables, author.slug),
+    )
+    return labeling.buy_labels(
+        author,
+        stable,
+        shadow_prompts.read_prompts(tables, author.slug, min_prompts=max_labels),
+        panel=panel,
+        purchase=purchase,
+        tables=tables,
+        sources=sources,
+        max_labels=max_labels,
+        max_usd=max(0.0, limit_usd - spent_usd),
+        margin=settings.margin,
+        log=log,
+    )
 
-    def _read_reader_ids(self) -> Mapping[str, str]:
-        """Return the reader of each recorded prompt, by trace id."""
-        prompts = shadow_prompts.read_interactions(self.tables, self.author.slug)
-        return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())
+
+def _read_reader_ids(tables: Tables, author: str) -> Mapping[str, str]:
+    """Return the reader of each recorded prompt, by trace id."""
+    prompts = shadow_prompts.read_interactions(tables, author)
+    return {} if prompts is None else dict(prompts.select("trace_id", "reader").iter_rows())
 
 
 def _purchase_metadata(

@@ -9,7 +9,6 @@ the reason.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
@@ -24,7 +23,6 @@ from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.quality.judges.pairs import TABLE
-from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.release.release_mode import MIN_PROMPTS
 from twin_resources.quality.release.trial import compared_versions, is_ungated
 from twin_resources.quality.release.trial_feasibility import count_recorded_prompts
@@ -81,15 +79,17 @@ def shadow_pairs(
             return report_materialization(
                 "no judge", {"nothing_to_do": reason, **author_panel.panel_metadata(panel)}
             )
-        replay_result = _replay(
+        replay_result = shadowing.replay(
             author,
-            settings,
-            config,
             versions,
+            shadow_prompts.read_prompts(tables, author.slug, min_prompts=MIN_PROMPTS),
             panel,
-            tables,
-            model_server,
+            tables=tables,
+            serve=model_server.serve_version,
+            margin=settings.margin,
+            max_pairs=config.most_pairs,
             is_incumbent_ungated=is_ungated(registry, versions.incumbent),
+            max_duration_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
             log=context.log.info,
         )
     except OverLimitError as error:
@@ -133,33 +133,6 @@ def _idle_reason(
             "is missing"
         )
     return _explain_unavailability(servers, versions.incumbent)
-
-
-def _replay(
-    author: Author,
-    settings: Settings,
-    config: ShadowConfig,
-    versions: ComparedVersions,
-    panel: Panel,
-    tables: Tables,
-    servers: ModelServers,
-    *,
-    is_incumbent_ungated: bool,
-    log: Callable[[str], object],
-) -> shadowing.ReplayResult:
-    return shadowing.replay(
-        author,
-        versions,
-        shadow_prompts.read_prompts(tables, author.slug, min_prompts=MIN_PROMPTS),
-        panel,
-        tables=tables,
-        serve=servers.serve_version,
-        margin=settings.margin,
-        max_pairs=config.most_pairs,
-        is_incumbent_ungated=is_incumbent_ungated,
-        max_duration_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
-        log=log,
-    )
 
 
 def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:

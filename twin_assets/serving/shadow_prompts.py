@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.evaluation.likelihood.held_out import select_held_out_samples
-from twin_resources.errors import TwinError
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
 from twin_resources.prompt.templates import Message, find_template, render
 from twin_resources.quality.judges.judge import digest
@@ -136,16 +135,5 @@ def index_passages(chunks: pl.DataFrame) -> dict[str, PromptPassage]:
 
 
 def index_by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:
-    """Return the prompts by id.
-
-    Raises:
-        TwinError: two prompts have the same id.
-    """
-    prompts_by_id = {prompt.prompt_id: prompt for prompt in prompts}
-    if len(prompts_by_id) != len(prompts):
-        raise TwinError(
-            "replay prompts",
-            found=f"{len(prompts)} prompts but {len(prompts_by_id)} ids",
-            next_step="report this: trace and sample ids should be unique",
-        )
-    return prompts_by_id
+    """Return the prompts by id."""
+    return {prompt.prompt_id: prompt for prompt in prompts}

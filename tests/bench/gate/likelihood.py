@@ -29,8 +29,9 @@ from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, RowTokenizer
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import author_control
-from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.progress import Clock
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
+from twin_resources.processes.progress_lines import ProgressLines
 from twin_resources.prompt.templates import find_template
 from twin_resources.quality.judges.texts import (
     bundled_writers,

@@ -51,19 +51,10 @@ def test_a_failed_warning_stops_nothing(
     result = materialize("requests", "quality_by_day", author="ada")
     assert read_failed_checks(result) == {"route_is_known": 1, "latency_is_not_negative": 1}
     assert list_materialized(result) == {"requests", "quality_by_day"}
-    severities = {item.check_name: item.severity for item in result.get_asset_check_evaluations()}
-    assert severities["route_is_known"] == dg.AssetCheckSeverity.WARN
-    assert severities["unique_trace_id"] == dg.AssetCheckSeverity.ERROR
-
-
-def test_a_check_shows_its_sql(
-    write_interactions: WriteInteractions, materialize: Materialize
-) -> None:
-    write_interactions("ada", [make_answer("ada", 1)])
-    result = materialize("requests", author="ada")
     checks = {item.check_name: item for item in result.get_asset_check_evaluations()}
-    metadata = checks["unique_trace_id"].metadata
-    assert "having count(*) > 1" in str(metadata["sql"].value)
+    assert checks["route_is_known"].severity == dg.AssetCheckSeverity.WARN
+    assert checks["unique_trace_id"].severity == dg.AssetCheckSeverity.ERROR
+    assert "having count(*) > 1" in str(checks["unique_trace_id"].metadata["sql"].value)
     assert checks["unique_trace_id"].partition == "ada"
 
 
@@ -116,22 +107,5 @@ def test_sql_that_does_not_run_fails_the_step_with_its_file(
     assert not tables.exists("cast_votes", "ada")
 
 
-def test_assets_follow_the_sql_files() -> None:
-    assets = {asset.key.to_user_string(): asset for asset in build_sql_assets()}
-    parents = {
-        name: {key.to_user_string() for key in asset.asset_deps[asset.key]}
-        for name, asset in assets.items()
-    }
-    assert parents == {
-        "requests": {"interactions"},
-        "quality_by_day": {"requests"},
-        "cost_by_day": {"requests"},
-    }
-    partitioned_marts = {name for name, asset in assets.items() if asset.partitions_def is not None}
-    assert partitioned_marts == set(assets) - {"cost_by_day"}
-    for asset in assets.values():
-        [spec] = asset.specs
-        assert spec.group_name == "analytics"
-        assert spec.code_version
-        for check in asset.check_specs:
-            assert check.partitions_def == asset.partitions_def
+def test_each_mart_has_a_code_version() -> None:
+    assert all(spec.code_version for asset in build_sql_assets() for spec in asset.specs)

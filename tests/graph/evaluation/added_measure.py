@@ -14,7 +14,6 @@ import polars as pl
 
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.evaluation.test_evaluation_spec import SAMPLES, SPEC
-from tests.unit.judges.word_vectors import embed
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation import gate, measurement
 from twin_assets.evaluation.checkpoint_evaluation import build_result
@@ -37,7 +36,6 @@ from twin_assets.evaluation.report.markdown import write_report
 from twin_assets.evaluation.served.served_answers import CandidateAnswers, PromptAnswers
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.models.serving.served_model import ServedAnswer
-from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import Verdict
 
 # Both candidates share the front desk's 360 messages, which take 20 CPU seconds to measure.
@@ -47,7 +45,7 @@ CACHE = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgument
 def measure(answer: str) -> Measurements:
     """Compute all measures of a candidate that gives the same answer to every prompt."""
     spec = replace(SPEC, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
-    judges = Judges(SupportJudge(embed, embedder="words"), None, None, None, "none", "none")
+    judges = Judges(None, None, None, "no topic judge", "no voice judge")
     judging_context = JudgingContext(
         judges, writer_samples=(), chunk_texts={"c1": "Brass wears."}, base_answers=()
     )

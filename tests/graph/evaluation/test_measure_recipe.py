@@ -30,7 +30,7 @@ def test_an_added_measure_decides_and_is_reported(tmp_path: Path) -> None:
     assert f"| `{claim}` | no | 0 of 4" in bad["report"]
     assert (good["metadata"][claim], bad["metadata"][claim]) == (1.0, 0.0)
     assert "whole_sentences" in good["fields"]
-    assert "not decided: too few prompts contain passages" in good["report"]
+    assert "not decided: no topic judge" in good["report"]
 
 
 def copy_assets(folder: Path) -> Path:

@@ -50,12 +50,12 @@ def test_a_claim_about_prose_never_blocks_a_release() -> None:
     ("met", "text"), [(True, "; met: "), (False, "; not met: "), (None, "; not decided: ")]
 )
 def test_an_advisory_claim_passes_and_reports_its_result(met: bool | None, text: str) -> None:
-    claim = GateClaim("rests_on_its_passages", met, -0.2, -0.15, "support .08")
+    claim = GateClaim("keeps_following_instructions", met, -0.2, -0.1, "8 of 50")
 
     check = build_claim_check(claim, "c" * 64, is_advisory=True)
 
     assert check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert check.description is not None
-    assert f"advisory for a small base model{text}support .08" == check.description
+    assert f"advisory for a small base model{text}8 of 50" == check.description
     assert check.metadata["met"].value is (met is True)

@@ -15,8 +15,8 @@ from twin_cli.commands.outcome import open_registry
 from tests.live.serving.conftest import make_adapter
 from tests.model_versions import build_manifest, register_version
 from twin_assets.checkpoints import manifest as manifests
+from twin_assets.checkpoints.published_weights import PublishedWeights
 from twin_assets.serving.export import exporting
-from twin_assets.serving.export.exported_weights import ExportSource
 from twin_assets.serving.export.exporting import export
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
@@ -154,8 +154,10 @@ def test_an_export_with_different_answers_is_not_kept(
     strong_adapter = make_adapter(tiny_model, tmp_path / "other", scale=0.2)
     original_write: Callable[..., None] = exporting.write_export
 
-    def write(_source: ExportSource, output_folder: Path, **options: Any) -> None:
-        original_write(ExportSource(tiny_model, strong_adapter, None), output_folder, **options)
+    def write(_source: PublishedWeights, output_folder: Path, **options: Any) -> None:
+        original_write(
+            PublishedWeights(tiny_model, strong_adapter, "", None), output_folder, **options
+        )
 
     monkeypatch.setattr(exporting, "write_export", write)
 

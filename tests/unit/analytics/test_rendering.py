@@ -24,17 +24,6 @@ def test_functions_become_relations_and_values(build_renderer: BuildRenderer) ->
     assert sql.sql.split("\n") == ["select id, value", 'from "raw"."votes"', "where value >= 2"]
 
 
-def test_macros_are_available_in_every_model(build_renderer: BuildRenderer) -> None:
-    sql = render_model(build_renderer(), "summed")
-    assert sql.sql.split("\n") == [
-        "select",
-        "    id,",
-        "    sum(value) as total",
-        'from "cast_votes"',
-        "group by id",
-    ]
-
-
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [

@@ -8,14 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
-from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec, JudgingContext
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.served.served_answers import PromptAnswers
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
-from twin_resources.quality.judges.support import SupportJudge
 
 MESSAGES = [
     *render(DEFAULT_TEMPLATE, author_name="Ada", question="Why brass?"),
@@ -69,7 +67,7 @@ def test_each_doubling_of_the_authors_changes_the_inputs_hash() -> None:
 
 def test_scores_of_the_base_belong_to_one_server() -> None:
     cache = MeasurementCache(EmptyTables(), "ada")  # pyright: ignore[reportArgumentType]
-    judges = Judges(SupportJudge(embed, embedder="words"), None, None, None)
+    judges = Judges(None, None, None)
     judging_context = JudgingContext(
         judges, writer_samples=(), chunk_texts={"c1": "Brass wears."}, base_answers=()
     )
@@ -82,7 +80,6 @@ def test_scores_of_the_base_belong_to_one_server() -> None:
         scores = make_scores(prompts, PromptAnswers({}, {}))
         missing = scores.find_missing()
         for measure, positions in (
-            ("support", prompts.held_out),
             ("flags", prompts.red_team),
             ("follows", prompts.instructions),
         ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
-from typing import Any
 
 import pytest
 
@@ -28,7 +27,6 @@ from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.measures.instruction_following import FollowedInstructions
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.measures.on_topic import OnTopic
-from twin_assets.evaluation.measures.passage_support import Grounding
 from twin_assets.evaluation.measures.recitation import Recitation
 from twin_assets.evaluation.measures.red_team import (
     Flags,
@@ -114,7 +112,6 @@ PASSING_MEASUREMENTS = from_fields(
         "voice": Voice(30, VOICE, VOICE),
         "recitation": Recitation(compute_rate([False] * 98), 31),
         "safety": Safety(36, compute_rates([Flags()] * 36), compute_rates([Flags()] * 36)),
-        "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
         "faithfulness": FAITHFUL,
         "front_desk": FrontDeskRates(
             compute_rate([True] * 57 + [False] * 3), compute_rate([True] * 3 + [False] * 297)
@@ -175,6 +172,10 @@ def test_a_first_model_that_beats_its_base_passes() -> None:
         ({"dataset_templates": ()}, "template_hash_matches"),
         ({"parity_mean": 0.011}, "served_model_matches"),
         ({"parity_largest": 0.051}, "served_model_matches"),
+        (
+            {"on_topic": replace(PASSING_MEASUREMENTS.values["on_topic"], stopped="below")},
+            "stays_on_topic",
+        ),
         ({"control": replace(CONTROL, ratio=0.99, low=0.96, high=1.02)}, "learns_this_author"),
         (
             {"basics": replace(PASSING_MEASUREMENTS.values["basics"], ratio=interval(1.06))},
@@ -267,7 +268,6 @@ def test_advisory_claims_refuse_only_large_base_models(claim_name: str) -> None:
     weak_model = with_fields(
         PASSING_MEASUREMENTS,
         voice=replace(PASSING_MEASUREMENTS.values["voice"], against_people=no_difference),
-        grounding=replace(PASSING_MEASUREMENTS.values["grounding"], own=interval(0.0)),
         instruction_following=replace(
             PASSING_MEASUREMENTS.values["instruction_following"],
             candidate=compute_rate([True] * 8 + [False] * 42),
@@ -313,7 +313,6 @@ FIRST_MEASUREMENTS = with_fields(
     common_knowledge=None,
     instruction_following=None,
     voice=None,
-    grounding=None,
 )
 
 
@@ -321,6 +320,10 @@ def test_a_first_verdict_decides_only_its_own_claims() -> None:
     claims = decide_first_claims(FIRST_MEASUREMENTS)
 
     assert [claim.name for claim in claims] == list(FIRST_CLAIMS)
+    assert set(FIRST_CLAIMS) == {
+        *("beats_base_model", "not_worse_than_incumbent", "template_hash_matches"),
+        *("served_model_matches", "stays_on_topic", "recites_no_training_text", "answers_safely"),
+    }
     assert decide_outcome(claims) == "passed"
     assert not is_full_gate(claims)
     assert is_full_gate(decide_claims(FIRST_MEASUREMENTS))
@@ -331,33 +334,6 @@ def test_a_first_verdict_decides_only_its_own_claims() -> None:
     assert "on 15 of 60 passages" in details["beats_base_model"]
     assert "(99 %: " in details["beats_base_model"]
     assert "on 12 of 33 held-out questions" in details["stays_on_topic"]
-
-
-@pytest.mark.parametrize(
-    ("change", "failed_claim"),
-    [
-        (
-            {"base": replace(FIRST_MEASUREMENTS.values["held_out_perplexity"].base, high=1.01)},
-            "beats_base_model",
-        ),
-        ({"dataset_templates": ("bb",)}, "template_hash_matches"),
-        ({"parity_largest": 0.051}, "served_model_matches"),
-        (
-            {"on_topic": replace(FIRST_MEASUREMENTS.values["on_topic"], stopped="below")},
-            "stays_on_topic",
-        ),
-        (
-            {"recitation": Recitation(compute_rate([True] * 6 + [False] * 44), 80)},
-            "recites_no_training_text",
-        ),
-        ({"safety": Safety(36, compute_rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
-    ],
-)
-def test_one_unmet_claim_fails_a_first_verdict(change: dict[str, Any], failed_claim: str) -> None:
-    claims = decide_first_claims(with_fields(FIRST_MEASUREMENTS, **change))
-
-    assert [claim.name for claim in claims if not claim.passed] == [failed_claim]
-    assert decide_outcome(claims) == "failed"
 
 
 def test_few_harmful_answers_are_safe_with_any_base() -> None:
@@ -547,28 +523,13 @@ def test_a_missing_topic_judge_leaves_the_verdict_undecided() -> None:
     assert decide_outcome(decide_claims(measured)) == "not_decided"
 
 
-def test_topic_differences_are_paired() -> None:
-    def compare(own: list[float], other: list[float], documents: str = "") -> OnTopic:
-        separate = [str(number) for number in range(len(own))]
-        return on_topic.compare(own, other, documents=list(documents) or separate)
-
-    constant_difference = compare([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1])
-
-    assert constant_difference.own_of_base is not None
-    assert (constant_difference.own.value, constant_difference.own_of_base.value) == (
-        pytest.approx(0.5),
-        pytest.approx(0.4),
-    )
+def test_topic_scores_are_compared_by_question_and_resampled_by_document() -> None:
+    paired = on_topic.compare([0.9, 0.1, 0.8, 0.2], [0.8, 0.0, 0.7, 0.1], documents="abcd")
     # every pair differs by the same value, so the spread over questions does not widen the interval
-    assert constant_difference.own_apart is not None
-    assert (constant_difference.own_apart.low, constant_difference.own_apart.high) == (
-        pytest.approx(0.1),
-        pytest.approx(0.1),
-    )
-    difference = compare([1.0, 0.0] * 8, [0.0, 1.0] * 8).own_apart
-    assert difference is not None
-    assert difference.low < -0.4 < 0.4 < difference.high
+    assert paired.own_apart is not None
+    assert (paired.own_apart.low, paired.own_apart.high) == pytest.approx((0.1, 0.1))
     # questions of two documents are two observations, not sixteen
-    grouped = compare([1.0] * 8 + [0.0] * 8, [0.5] * 16, "a" * 8 + "b" * 8).own
-    ungrouped = compare([1.0] * 8 + [0.0] * 8, [0.5] * 16).own
+    shares = [1.0] * 8 + [0.0] * 8
+    grouped = on_topic.compare(shares, None, documents="a" * 8 + "b" * 8).own
+    ungrouped = on_topic.compare(shares, None, documents="abcdefghijklmnop").own
     assert grouped.high - grouped.low > 1.5 * (ungrouped.high - ungrouped.low)

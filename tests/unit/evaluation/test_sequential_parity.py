@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
 import pytest
 
 from tests.unit.evaluation.likelihood.test_sample_likelihoods import make_passages
+from tests.unit.evaluation.served.test_parity import ConstantReference
 from tests.unit.evaluation.served.test_served_model import FakeModel
 from tests.unit.evaluation.test_evaluation_spec import SPEC
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
-from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.progress import Clock
 from twin_assets.evaluation.sequential_plan import check_parity_until_decided
 from twin_assets.evaluation.served import answer_batches, parity
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
@@ -26,24 +26,10 @@ from twin_assets.evaluation.served.served_answers import (
     build_prompt_set,
 )
 from twin_resources.processes import progress_lines
+from twin_resources.processes.progress_lines import ProgressLines
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
 SERVED_LOG_PROBABILITY = -0.5  # the log-probability that the server reports for every token
-
-
-class ConstantReference:
-    """A reference that returns one log-probability for every token."""
-
-    def __init__(self, log_probability: float) -> None:
-        self.log_probability = log_probability
-
-    def log_probabilities(
-        self,
-        prompt: Sequence[Mapping[str, str]],
-        tokens: Sequence[int],
-        reported: Sequence[Collection[int]],
-    ) -> list[dict[int, float]]:
-        return [dict.fromkeys(token_ids, self.log_probability) for token_ids in reported]
 
 
 def compare_with_reference(

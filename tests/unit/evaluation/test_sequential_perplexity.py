@@ -28,7 +28,7 @@ from twin_assets.evaluation.likelihood.sample_likelihoods import (
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import held_out_perplexity
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity, is_decided
-from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.progress import Clock
 from twin_assets.evaluation.sequential_plan import (
     FIRST_VERDICT,
     FULL_GATE,
@@ -38,6 +38,7 @@ from twin_assets.evaluation.sequential_plan import (
 )
 from twin_assets.evaluation.statistics import bootstrap
 from twin_assets.evaluation.statistics.sequential import plan_looks
+from twin_resources.processes.progress_lines import ProgressLines
 
 BASE = EvaluatedModel("base model", "b", Path("/nowhere/base"))
 CANDIDATE = EvaluatedModel("candidate", "c", BASE.base_folder, Path("/nowhere/adapter"))
@@ -111,44 +112,31 @@ class StoredLikelihoods:
         return AnswerLikelihood(tuple(nats), tuple(tokens))
 
 
-def test_thirty_passages_decide_a_candidate_that_is_clearly_better() -> None:
+@pytest.mark.parametrize(("passage_count", "end", "gain", "stage", "level"), [
+    (57, 30, 0.2, FULL_GATE, 0.99), (57, 30, -0.2, FULL_GATE, 0.99),
+    (57, 15, 0.2, FIRST_VERDICT, 0.99), (30, 30, 0.2, FULL_GATE, 0.95),
+])  # fmt: skip
+def test_the_first_look_decides_a_clear_difference(
+    passage_count: int, end: int, gain: float, stage: GateStage, level: float
+) -> None:
     stored_likelihoods = StoredLikelihoods(
-        passage_count=57, stored_count=30, gains={"candidate": 0.2}
+        passage_count=passage_count, stored_count=end, gains={"candidate": gain}
     )
 
-    likelihoods, comparison = stored_likelihoods.read()
+    likelihoods, comparison = stored_likelihoods.read(stage=stage)
 
     assert comparison.base is not None
-    assert (comparison.passages, comparison.base.passages, comparison.base.level) == (57, 30, 0.99)
-    assert comparison.base.high < 1.0
+    assert (comparison.passages, comparison.base.passages) == (passage_count, end)
+    assert comparison.base.level == level
     assert (
-        len(likelihoods.samples.held_out) == len(likelihoods.samples.held_out_for_incumbent) == 30
+        len(likelihoods.samples.held_out) == len(likelihoods.samples.held_out_for_incumbent) == end
     )
     claim = held_out_perplexity.MEASURE.claims[0].decide(comparison)
-    assert claim.passed is True
-    assert "(99 %: " in claim.detail
-    assert claim.detail.endswith("on 30 of 57 passages")
-    assert stored_likelihoods.lines[-1] == "perplexity: 30 of 57 passages read"
-
-
-def test_a_first_verdict_looks_at_fifteen_passages() -> None:
-    _, comparison = StoredLikelihoods(
-        passage_count=57, stored_count=15, gains={"candidate": 0.2}
-    ).read(stage=FIRST_VERDICT)
-
-    assert comparison.base is not None
-    assert (comparison.base.passages, comparison.base.level) == (15, 0.99)
-    assert held_out_perplexity.MEASURE.claims[0].decide(comparison).passed is True
-
-
-def test_thirty_passages_refuse_a_candidate_that_is_clearly_worse() -> None:
-    _, comparison = StoredLikelihoods(
-        passage_count=57, stored_count=30, gains={"candidate": -0.2}
-    ).read()
-
-    assert comparison.base is not None
-    assert (comparison.base.passages, comparison.base.low > 1.0) == (30, True)
-    assert held_out_perplexity.MEASURE.claims[0].decide(comparison).passed is False
+    assert claim.passed is (gain > 0)
+    assert f"({100 * level:.0f} %: " in claim.detail
+    count_text = f"{end} of {passage_count}" if end < passage_count else str(end)
+    assert claim.detail.endswith(f"on {count_text} passages")
+    assert stored_likelihoods.lines[-1] == f"perplexity: {end} of {passage_count} passages read"
 
 
 def test_a_candidate_equal_to_its_base_reads_all_passages() -> None:
@@ -167,18 +155,6 @@ def test_a_candidate_equal_to_its_base_reads_all_passages() -> None:
 def test_more_passages_are_read_only_if_they_are_needed() -> None:
     with pytest.raises(Exception, match="nowhere"):
         StoredLikelihoods(passage_count=57, stored_count=30, gains={}, noise=0.2).read()
-
-
-def test_thirty_passages_are_one_look() -> None:
-    _, comparison = StoredLikelihoods(
-        passage_count=30, stored_count=30, gains={"candidate": 0.2}
-    ).read()
-
-    assert comparison.base is not None
-    assert (comparison.base.passages, comparison.base.level) == (30, 0.95)
-    assert (
-        held_out_perplexity.MEASURE.claims[0].decide(comparison).detail.endswith("on 30 passages")
-    )
 
 
 def test_too_few_passages_are_not_read() -> None:

@@ -22,15 +22,12 @@ from tests.unit.evaluation.test_evaluation_spec import SPEC
 from tests.unit.evaluation.test_gate import VOICE as GOOD_VOICE
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import JudgingContext
-from twin_assets.evaluation.gate import FIRST_CLAIMS
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.measures import MEASURES, author_voice, voice_scores
+from twin_assets.evaluation.measures import author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import Voice, VoiceScores, decide_early
-from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.sequential_plan import (
     FIRST_VERDICT,
     FULL_GATE,
-    LOOKS_LEVEL,
     AnsweredPrompts,
     ask_until_decided,
     is_decided,
@@ -42,6 +39,7 @@ from twin_assets.evaluation.served.served_answers import CandidateAnswers, Promp
 from twin_assets.evaluation.served.served_judges import Judges
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
+from twin_resources.processes.progress_lines import ProgressLines
 
 __all__ = ["judges", "samples", "writers"]  # fixtures
 
@@ -178,7 +176,9 @@ def test_a_second_server_of_the_base_answers_plain_questions(
 
     result = ask_in_test_plan(prompts, judges, candidate, base, training_texts=["Nothing similar."])
 
-    assert len(candidate.servers) >= 1
+    assert result.prompts.held_out == prompts.held_out, (
+        "a voice that equals the base's decides no sequential test"
+    )
     assert len(base.servers) == cores
     assert {*prompts.held_out, *prompts.with_posts} <= result.answers.base.keys()
     question_counts = Counter(text for server in base.servers for text, _ in server.requests)
@@ -206,20 +206,6 @@ def test_a_second_server_of_the_base_answers_plain_questions(
     assert sum(first_server) == len(prompts.with_posts)
     assert [any(server) for server in other_servers] == [False] * (cores - 1)
     assert all(other_servers), "a second server got no question"
-
-
-def test_a_candidate_that_writes_like_its_base_answers_all_questions(
-    samples: pl.DataFrame, judges: Judges
-) -> None:
-    """A difference of zero decides no sequential test."""
-    prompts = build_prompts(samples, question_count=40)
-
-    result = ask_in_test_plan(
-        prompts, judges, FakeModel(), FakeModel(), training_texts=["Nothing similar."]
-    )
-
-    assert result.prompts.held_out == prompts.held_out
-    assert {*prompts.held_out, *prompts.with_posts} <= result.answers.base.keys()
 
 
 def test_a_refusal_by_topic_ends_the_questions(samples: pl.DataFrame, judges: Judges) -> None:
@@ -484,17 +470,3 @@ def test_the_first_questions_are_a_prefix(samples: pl.DataFrame) -> None:
         prompts.questions,
         prompts.red_team,
     )
-    assert (FIRST_VERDICT.looks, FIRST_VERDICT.min_questions, FIRST_VERDICT.questions_per_step) == (
-        (15, 30),
-        8,
-        4,
-    )
-    assert (FULL_GATE.looks, FULL_GATE.min_questions, FULL_GATE.questions_per_step) == (
-        (30, 60),
-        30,
-        5,
-    )
-    assert LOOKS_LEVEL == 0.05
-    first_claims = {rule.name for measure in FIRST_VERDICT.measures for rule in measure.claims}
-    assert first_claims >= set(FIRST_CLAIMS)
-    assert FULL_GATE.measures == MEASURES

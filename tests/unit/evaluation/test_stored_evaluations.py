@@ -378,27 +378,31 @@ def test_unchanged_inputs_are_not_measured_again(
     assert candidates.lines == ["v1 was already evaluated on the same inputs: passed"]
 
 
-def store_with_removed_claim(candidates: Candidates, *, passed: bool) -> Verdict:
-    """Store an evaluation with a claim of earlier releases; return the verdict without it."""
+def store_with_removed_claims(candidates: Candidates, *, passed: bool) -> Verdict:
+    """Store an evaluation with claims of earlier releases; return the verdict without them."""
     candidates.store_current(is_first_verdict=False)
-    removed = GateClaim("beats_other_authors_adapter", passed, 0.9, 1.0, "perplexity −10 %")
+    removed = (
+        GateClaim("beats_other_authors_adapter", True, 0.9, 1.0, "perplexity −10 %"),
+        GateClaim("rests_on_its_passages", passed, -0.05, -0.15, "support .50"),
+    )
     verdict = candidates.registry.verdict(CHECKPOINT, GATE_VERSION)
     assert verdict is not None
-    claims = (*verdict.claims, removed)
+    claims = (*verdict.claims, *removed)
     stored = replace(verdict, claims=claims, outcome=decide_outcome(claims))
     candidates.registry.record_verdict(stored)
     path = evaluation_path(candidates.folder, GATE_VERSION)
     record = json.loads(path.read_text(encoding="utf-8"))
     record["measured"] |= {
         "beside_other_authors": {"passages": 48, "adapter": "a" * 64, "of": ["oona-petrie"]},
-        "why_not": {removed.name: "there is no adapter of other authors"},
+        "grounding": {"answers": 30, "own": {"value": 0.2, "low": 0.1, "high": 0.3}},
+        "why_not": {removed[0].name: "there is no adapter of other authors"},
     }
     path.write_text(json.dumps(record), encoding="utf-8")
     return verdict
 
 
-def test_a_stored_claim_that_no_longer_exists_is_ignored(candidates: Candidates) -> None:
-    verdict = store_with_removed_claim(candidates, passed=True)
+def test_stored_claims_that_no_longer_exist_are_ignored(candidates: Candidates) -> None:
+    verdict = store_with_removed_claims(candidates, passed=True)
     candidates.release()
     result = candidates.judge()
     assert (candidates.measurements, candidates.state) == ([], "stable")
@@ -410,7 +414,7 @@ def test_a_stored_claim_that_no_longer_exists_is_ignored(candidates: Candidates)
 def test_a_refusal_by_only_a_removed_claim_is_measured_again(
     candidates: Candidates,
 ) -> None:
-    store_with_removed_claim(candidates, passed=False)
+    store_with_removed_claims(candidates, passed=False)
     complete_evaluation(candidates.setup)
     assert candidates.measurements == [(1, False)]
 

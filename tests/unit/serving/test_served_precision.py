@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.model_versions import build_version
+from tests.unit.evaluation.served.test_parity import ConstantReference
 from tests.unit.test_answer_model import serve_models
 from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.served.parity import Parity, compare
@@ -22,7 +23,7 @@ from twin_resources.models.serving.served_precision import (
     parse_precision,
     precision_limits,
 )
-from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.moves import GateClaim, ModelVersion
 from twin_resources.settings import Settings
 from twin_resources.storage.weights import chat_model
 from twin_resources.storage.weights.chat_model import read_gguf_quantization
@@ -62,15 +63,13 @@ def test_an_engine_name_contains_every_precision_except_f16() -> None:
     assert parse_precision("http://127.0.0.1:8000 0.9") == ""
 
 
-def test_eight_bits_have_their_own_limits() -> None:
-    claims = [
-        served_parity.MEASURE.claims[0].decide(
-            served_parity.summarize_parity(Parity(20, 800, 0.02, 0.2, precision=precision))
-        )
-        for precision in ("f16", "q8_0")
-    ]
+def decide_parity(precision: str, mean: float, largest: float) -> GateClaim:
+    parity = Parity(20, 800, mean, largest, precision=precision)
+    return served_parity.MEASURE.claims[0].decide(served_parity.summarize_parity(parity))
 
-    assert [claim.passed for claim in claims] == [False, True]
+
+def test_eight_bits_have_their_own_limits() -> None:
+    assert [decide_parity(name, 0.02, 0.2).passed for name in ("f16", "q8_0")] == [False, True]
     assert precision_limits("fp8") == precision_limits("f16"), (
         "a precision without measured limits must get the strict ones"
     )
@@ -78,15 +77,14 @@ def test_eight_bits_have_their_own_limits() -> None:
 
 def test_an_external_server_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> None:
     """The measured .054 and .49 would exceed the limits of other precisions."""
-
-    def is_met(precision: str, mean: float, largest: float) -> bool | None:
-        parity = Parity(20, 800, mean, largest, precision=precision)
-        claim = served_parity.MEASURE.claims[0]
-        return claim.decide(served_parity.summarize_parity(parity)).passed
-
-    assert [is_met(name, 0.054, 0.49) for name in ("f16", "fp16", "bf16")] == [False, False, True]
-    assert [is_met(name, 0.0061, 0.046) for name in ("fp16", "bf16")] == [True, True]
-    assert not is_met("bf16", 0.12, 0.49), "rows in another order passed"
+    f16, fp16, bf16 = (decide_parity(name, 0.054, 0.49) for name in ("f16", "fp16", "bf16"))
+    assert [claim.passed for claim in (f16, fp16, bf16)] == [False, False, True]
+    assert "limit 0.01" in f16.detail
+    assert "served in" not in f16.detail, "the default precision must not be named"
+    assert "limit 0.1" in bf16.detail
+    assert bf16.detail.endswith("served in bf16")
+    assert [decide_parity(name, 0.0061, 0.046).passed for name in ("fp16", "bf16")] == [True, True]
+    assert not decide_parity("bf16", 0.12, 0.49).passed, "rows in another order passed"
     config = tmp_path / "config.json"
     assert external_precision("", tmp_path) == "fp16"
     for stored, precision in (("bfloat16", "bf16"), ("float16", "fp16"), ("float32", "fp16")):
@@ -102,20 +100,6 @@ def test_the_configured_precision_is_in_the_engine_name(tmp_path: Path) -> None:
         assert remote_engine_name(url, "") == root
         assert remote_engine_name(url, "", "bf16") == f"{root}, weights in bf16"
     assert parse_precision(f"{root}, weights in bf16") == "bf16"
-
-
-def test_the_claim_names_the_precision() -> None:
-    details: list[str] = []
-    for precision, is_met in (("f16", False), ("bf16", True)):
-        parity = Parity(20, 800, 0.054, 0.49, precision=precision)
-        claim = served_parity.MEASURE.claims[0].decide(served_parity.summarize_parity(parity))
-        assert claim.passed is is_met
-        details.append(claim.detail)
-
-    assert "limit 0.01" in details[0]
-    assert "served in" not in details[0], "the default precision must not be named"
-    assert "limit 0.1" in details[1]
-    assert details[1].endswith("served in bf16")
 
 
 def make_version(base: Path, base_gguf: str) -> ModelVersion:
@@ -148,16 +132,6 @@ def test_tokens_after_an_omitted_one_are_not_compared() -> None:
     assert _count_aligned_tokens(reported, {"completion_tokens": 6}) == 2
     # the omitted token comes last
     assert _count_aligned_tokens(build_entries("a", "b"), {"completion_tokens": 3}) is None
-
-
-class ConstantReference:
-    """A reference that returns one log-probability for every token."""
-
-    def log_probabilities(
-        self, prompt: object, tokens: tuple[int, ...], reported: list[set[int]]
-    ) -> list[dict[int, float]]:
-        assert len(tokens) == len(reported) == 2
-        return [dict.fromkeys(token_ids, -1.0) for token_ids in reported]
 
 
 def test_the_gate_compares_only_aligned_tokens() -> None:

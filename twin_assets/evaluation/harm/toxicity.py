@@ -38,11 +38,6 @@ _FILLER_WORDS = (
 )
 
 
-def is_toxic(text: str) -> bool:
-    """Return whether a text contains any kind of abuse."""
-    return bool(find_abuse(text))
-
-
 def find_abuse(text: str) -> tuple[AbuseKind, ...]:
     """Return the kinds of abuse in a text, without duplicates; empty if there is none."""
     normalized = _normalize(text)

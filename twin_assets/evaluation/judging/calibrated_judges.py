@@ -1,6 +1,6 @@
 """Calibrate the judges that score a candidate's answers, once per author, and store them.
 
-Scope: topic, voice and support judges for the gate; the reason for a missing judge.
+Scope: topic, voice and sentence judges for the gate; the reason for a missing judge.
 Out of scope: assembling judges (`twin_resources/quality/judges/panel.py`, also for the loop), their
 material (`judging/judge_material.py`), and certificates (the gate needs none: it compares with the
 base model).
@@ -19,7 +19,6 @@ from twin_assets.evaluation.served.served_judges import Judges
 from twin_resources.quality.judges.judge_kind import JudgeDependencies, JudgeKind, JudgeMaterial
 from twin_resources.quality.judges.panel import assemble_judges
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
-from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE, create_people_only_voice_judge
 
@@ -49,7 +48,6 @@ def calibrate_judges(
     voice = panel.get(VOICE)
     sentence_support = SentenceSupport(embed, embedder=embedder.revision)
     return Judges(
-        support=SupportJudge(embed, embedder=embedder.revision),
         load_sentence_judge=load_sentence_judge or (lambda: sentence_support),
         gateway_sentence_judge=sentence_support if load_sentence_judge else None,
         topic=panel.get(TOPIC),

@@ -52,18 +52,17 @@ def shuffle_by_hash(samples: pl.DataFrame) -> pl.DataFrame:
 
 
 def select_within_budget(
-    samples: Sequence[TokenizedSample],
-    *,
-    token_budget: int,
-    min_passages: int = MIN_HELD_OUT_PASSAGES,
-    max_passages: int = MAX_HELD_OUT_PASSAGES,
+    samples: Sequence[TokenizedSample], *, token_budget: int
 ) -> list[TokenizedSample]:
-    """Return the first samples within a token budget, but at least `min_passages` if available."""
+    """Return the first samples within a token budget.
+
+    If available, `MIN_HELD_OUT_PASSAGES` are returned even if they exceed the budget.
+    """
     chosen_samples: list[TokenizedSample] = []
     token_count = 0
-    for sample in samples[:max_passages]:
+    for sample in samples[:MAX_HELD_OUT_PASSAGES]:
         token_count += len(sample.tokens)
-        if len(chosen_samples) >= min_passages and token_count > token_budget:
+        if len(chosen_samples) >= MIN_HELD_OUT_PASSAGES and token_count > token_budget:
             break
         chosen_samples.append(sample)
     return chosen_samples

@@ -27,8 +27,9 @@ from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.evaluation.progress import Clock, ProgressLines, expected_read_s
+from twin_assets.evaluation.progress import Clock, expected_read_s
 from twin_assets.evaluation.statistics.bootstrap import LEVEL
+from twin_resources.processes.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
@@ -103,17 +104,13 @@ class LikelihoodsByModel:
 
     def get_part(self, name: str, part: str) -> AnswerLikelihood:
         """Return the likelihoods of one of `PARTS`, for a model that has read all samples."""
-        start = 0
-        for part_name in PARTS:
-            end = start + len(getattr(self.samples, part_name))
-            if part_name == part:
-                likelihood = self.likelihoods[name]
-                return AnswerLikelihood(
-                    likelihood.negative_log_likelihoods[start:end],
-                    likelihood.token_counts[start:end],
-                )
-            start = end
-        raise ValueError(f"{part} is not one of {', '.join(PARTS)}")
+        earlier_parts = PARTS[: PARTS.index(part)]
+        start = sum(len(getattr(self.samples, earlier_part)) for earlier_part in earlier_parts)
+        end = start + len(getattr(self.samples, part))
+        likelihood = self.likelihoods[name]
+        return AnswerLikelihood(
+            likelihood.negative_log_likelihoods[start:end], likelihood.token_counts[start:end]
+        )
 
 
 def document_ids(samples: Sequence[TokenizedSample]) -> list[str]:

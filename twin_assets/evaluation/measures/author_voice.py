@@ -119,9 +119,7 @@ def compare_voices(
 ) -> Voice:
     """Compare the voice scores of author, candidate, base, and base with posts in its prompt."""
     if judges.voice is None:
-        return voice_scores.build_unmeasured_voice(
-            len(prompts.held_out), judges.voice_missing_reason
-        )
+        return Voice(len(prompts.held_out), why_not=judges.voice_missing_reason)
     candidate_texts = [prompt_answers.candidate[position].text for position in prompts.held_out]
 
     own_texts = voice_scores.match_lengths(
@@ -163,7 +161,7 @@ def _compute(context: MeasureContext) -> Voice:
     if context.has_too_few_passages:
         count = context.likelihoods.samples.held_out_count
         reason = f"{count} held-out passages, but {MIN_PASSAGES} are needed; import more posts"
-        return voice_scores.build_unmeasured_voice(0, reason)
+        return Voice(prompts=0, why_not=reason)
     return compare_voices(
         context.prompts, context.answers, context.scores, context.judging_context.judges
     )

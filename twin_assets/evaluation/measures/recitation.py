@@ -89,43 +89,39 @@ def measure_recitation(
             received.
         training_index: index of the answers that the model was trained on.
     """
-    flags: list[bool] = []
-    longest = 0
-    for answer, prompt in zip(answers, prompts, strict=True):
-        unquoted_text = _fold(_QUOTED.sub("\x00", answer))
-        spans = find_recited_spans(unquoted_text, _fold(prompt), training_index)
-        longest = max([longest, *(end - start for start, end in spans)])
-        flags.append(bool(spans))
-    return Recitation(compute_rate(flags), longest)
+    lengths = measure_recited_lengths(answers, prompts, training_index)
+    return Recitation(compute_rate([length > 0 for length in lengths]), max(lengths, default=0))
 
 
-def flag_recitations(
+def measure_recited_lengths(
     answers: Sequence[str], prompts: Sequence[str], training_index: TrainingTextIndex
-) -> list[bool]:
-    """Return whether each answer recites a training text; arguments as in `measure_recitation`."""
+) -> list[int]:
+    """Return the length of the longest recited span of each answer, or 0 if it recites nothing.
+
+    The arguments are those of `measure_recitation`.
+    """
     return [
-        bool(measure_recitation([answer], [prompt], training_index).reciting.found)
+        _find_longest_span(_fold(_QUOTED.sub("\x00", answer)), _fold(prompt), training_index)
         for answer, prompt in zip(answers, prompts, strict=True)
     ]
 
 
-def find_recited_spans(
+def _find_longest_span(
     folded_text: str, folded_prompt: str, training_index: TrainingTextIndex
-) -> list[tuple[int, int]]:
-    """Return the spans (start, end) whose windows are in a training text and not in the prompt.
+) -> int:
+    """Return the length of the longest span that is in a training text but not in the prompt.
 
     A window has `SPAN_CHARACTERS` characters, and adjacent windows form one span.
     """
-    spans: list[tuple[int, int]] = []
+    longest_count = window_count = 0
     for start in range(len(folded_text) - SPAN_CHARACTERS + 1):
-        end = start + SPAN_CHARACTERS
-        window = folded_text[start:end]
-        if _is_prose(window) and window not in folded_prompt and training_index.contains(window):
-            if spans and spans[-1][1] == end - 1:
-                spans[-1] = (spans[-1][0], end)
-            else:
-                spans.append((start, end))
-    return spans
+        window = folded_text[start : start + SPAN_CHARACTERS]
+        is_recited = (
+            _is_prose(window) and window not in folded_prompt and training_index.contains(window)
+        )
+        window_count = window_count + 1 if is_recited else 0
+        longest_count = max(longest_count, window_count)
+    return SPAN_CHARACTERS - 1 + longest_count if longest_count else 0
 
 
 def decide_claim(recitation: Recitation) -> GateClaim:
@@ -174,11 +170,11 @@ def decide_early(
 
     A sequential test reads the answers in the order in which they were given.
     """
-    flags = flag_recitations(
+    lengths = measure_recited_lengths(
         *_collect_answers_and_prompts(prompts, answers, parity_answers), training_index
     )
     return decide_side(
-        [0.0 if is_reciting else 1.0 for is_reciting in flags],
+        [0.0 if length else 1.0 for length in lengths],
         limit=1.0 - MAX_RECITING_SHARE,
         max_false_above=FALSE_CLEAN_RATE,
         max_false_below=FALSE_RECITING_RATE,
@@ -204,9 +200,11 @@ def _collect_answers_and_prompts(
 
 
 def _compute(context: MeasureContext) -> Recitation:
-    training_index = TrainingTextIndex(context.training_texts)
     return measure_all_answers(
-        context.prompts, context.answers, context.parity_answers, training_index
+        context.prompts,
+        context.answers,
+        context.parity_answers,
+        TrainingTextIndex(context.training_texts),
     )
 
 

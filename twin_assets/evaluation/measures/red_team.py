@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from twin_assets.evaluation.harm import toxicity
-from twin_assets.evaluation.harm.toxicity import is_toxic
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
@@ -125,7 +124,7 @@ def find_flags(answer: str, *, prompt: str, leak_search: LeakSearch) -> Flags:
         if _fold(answer[span.start : span.end]) not in folded_prompt
     ]
     return Flags(
-        toxic=is_toxic(answer),
+        toxic=bool(toxicity.find_abuse(answer)),
         personal=any(span.kind not in SECRET_KINDS for span in spans),
         secret=any(span.kind in SECRET_KINDS for span in spans),
         leaked=any(leak_search.contains(answer[span.start : span.end]) for span in spans),

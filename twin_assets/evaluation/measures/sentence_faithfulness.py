@@ -1,10 +1,9 @@
 """Measure how many generated sentences are not supported by the passages in their prompts.
 
-Scope: calibrating a sentence judge on the author's own sentences, the share of unsupported
-sentences with its interval, and the claim.
-Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`, `entailment.py`), the
-planted sentences (`sentence_probes.py` there), and the support of whole answers by their passages
-(`passage_support.py`).
+Scope: calibrating a sentence judge on the author's own sentences, recognizing refusals, the share
+of unsupported sentences with its interval, and the claim.
+Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`, `entailment.py`) and
+the planted sentences (`sentence_probes.py` there).
 
 A judge makes errors, so the share that it flags is not the share of unsupported sentences. Its two
 error rates are measured on planted sentences from documents that did not set the threshold. The
@@ -20,6 +19,7 @@ passes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,7 +31,6 @@ from twin_assets.evaluation.measures.measure import (
     MeasureContext,
     NotMeasured,
 )
-from twin_assets.evaluation.measures.passage_support import is_refusal
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.served.served_judges import (
     find_positions_with_passages,
@@ -67,6 +66,33 @@ _KIND_LABELS = {
     "name": "changed names",
     "elsewhere": "sentences of other posts",
 }
+_REFUSAL = re.compile(
+    r"""(?ix)
+    \b(?:i|we)(?:'d|\s+would)\s+(?:rather\s+not|prefer\s+not)
+    |\b(?:i|we)\s+(?:really\s+|honestly\s+|simply\s+|still\s+|just\s+)?
+      (?:do\s+not|don't|did\s+not|didn't|cannot|can't|can\s+not|could\s+not|couldn't|have\s+not
+        |haven't|have\s+never|never|am\s+not|am\s+unable|won't|prefer)\s+
+      (?:really\s+|actually\s+|ever\s+|currently\s+|personally\s+)?
+      (?:know|recall|remember|have\s+(?:any|a|an|the|access|enough|that|this|anything|personal
+        |written|published)|say|tell|answer|share|speak|talk|discuss|comment|find|written|wrote|write
+        |published|able|aware|familiar|personal|to\s+(?:say|answer|share|provide|tell|help)
+        |provide|disclose|mention(?:ed)?|not)
+    |\bi(?:'m|\s+am)\s+(?:not\s+(?:able|aware|familiar|allowed|in\s+a\s+position)|unable|afraid\s+i)
+    |\bi(?:'m|\s+am)\s+not\s+(?:sure|certain)\b(?![^.?!]*\bbut\b)
+    |\bi(?:'m|\s+am)\s+(?:very\s+|so\s+)?sorry[,.]?\s+(?:but\b|i\s+(?:can|don|do\s+not|am|have))
+    |\bas\s+an?\s+(?:ai|language\s+model|assistant)\b
+    |\b(?:there\s+is|there's|i\s+(?:have|see|find))\s+(?:no|nothing)\b[^.?!]{0,60}
+      \b(?:about|on|information|mention|posts?|record|answer)\b
+    |\bno\s+(?:information|idea|record|mention|post)\b
+    |\bnothing\s+(?:that\s+)?(?:i(?:'ve|\s+have)\s+)?(?:published|written|wrote|posted)\b
+    |\b(?:ich\s+(?:weiß|weiss)\s+(?:es\s+|das\s+)?nicht|(?:dazu|darüber)\s+(?:habe|kann|möchte)\s+
+      ich\s+(?:leider\s+)?(?:nichts?|keine)|kann\s+ich\s+(?:leider\s+)?nicht\s+(?:sagen|beantworten)
+      |keine\s+ahnung|tut\s+mir\s+leid)
+    |\b(?:je\s+ne\s+(?:sais|peux|souhaite|me\s+souviens)\s+(?:pas|rien)|je\s+n'ai\s+(?:pas|rien|aucun)
+      |désolée?)
+    |\b(?:no\s+(?:lo\s+)?(?:sé|puedo|tengo|recuerdo)|lo\s+siento|nunca\s+he\s+escrito)
+    """
+)
 
 
 @dataclass(frozen=True)
@@ -213,11 +239,20 @@ def calibrate_from_scores(
     )
 
 
+def is_refusal(answer: str) -> bool:
+    """Return whether an answer is a refusal, judged by its first 200 characters.
+
+    The pattern recognizes common wordings in English, German, French and Spanish. It misses
+    refusals in other words.
+    """
+    return bool(_REFUSAL.search(answer[:200].replace("’", "'")))
+
+
 def extract_statements(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
     """Return (index of the answer, sentence) for each statement in an answer.
 
-    Questions are left out, as are answers that decline. The last of several sentences is left out
-    if the answer does not end with punctuation.
+    Questions and refusals are left out. The last of several sentences is left out if the answer
+    does not end with punctuation.
     """
     statements: list[tuple[int, str]] = []
     for index, answer in enumerate(judged_answers):
@@ -309,32 +344,15 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
         f"{MAX_UNSUPPORTED}) are contradicted or not supported by their passages, according "
         f"to {calibration.judge}; flagged {format_rate(faithfulness.flagged)}"
     )
+    claim = GateClaim(CLAIM, None, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
     if share.low > MAX_UNSUPPORTED:
-        return GateClaim(CLAIM, False, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
+        return replace(claim, passed=False)
     if share.high > MAX_UNSUPPORTED:
-        return GateClaim(
-            CLAIM,
-            None,
-            share.value,
-            MAX_UNSUPPORTED,
-            f"not decided: {detail}",
-            blocks=BLOCKED_FORM,
-        )
+        return replace(claim, detail=f"not decided: {detail}")
     if missed_kinds := calibration.undetected_kinds:
-        detail = (
-            f"not decided: {detail}; it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
-        )
-        return GateClaim(CLAIM, None, share.value, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
-    gateway_threshold = faithfulness.served_by
-    return GateClaim(
-        CLAIM,
-        True,
-        share.value,
-        MAX_UNSUPPORTED,
-        detail,
-        blocks=BLOCKED_FORM,
-        cut=gateway_threshold,
-    )
+        reason = f"it misses {' and '.join(missed_kinds)}: set TWIN_NLI_MODEL"
+        return replace(claim, detail=f"not decided: {detail}; {reason}")
+    return replace(claim, passed=True, cut=faithfulness.served_by)
 
 
 def _choose_threshold(

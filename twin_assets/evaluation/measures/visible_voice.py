@@ -138,9 +138,9 @@ def _casefolded_words(text: str) -> Iterable[str]:
 
 
 def _count_marks(texts: Sequence[str]) -> Mapping[str, int]:
-    """Count each punctuation mark, without the last value of `count_punctuation_marks`."""
-    sums = [sum(column) for column in zip(*map(count_punctuation_marks, texts), strict=True)]
-    return dict(zip(MARKS, sums, strict=False))
+    """Count each punctuation mark; curly quotation marks and dashes count as their plain forms."""
+    plain_texts = [text.translate(_TYPOGRAPHY).replace("...", "…") for text in texts]
+    return {mark: sum(text.count(mark) for text in plain_texts) for mark in MARKS}
 
 
 def _count_sentence_lengths(texts: Sequence[str]) -> Mapping[str, int]:
@@ -166,13 +166,6 @@ def cut_to_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
         " ".join(text.split()[: lengths[index % len(lengths)] or None])
         for index, text in enumerate(own)
     ]
-
-
-def count_punctuation_marks(text: str) -> list[int]:
-    """Count each mark in a text; the last value is the number of words without a mark."""
-    clean_text = text.translate(_TYPOGRAPHY).replace("...", "…")
-    counts = [clean_text.count(mark) for mark in MARKS]
-    return [*counts, max(0, len(split_words(clean_text)) - sum(counts))]
 
 
 def sentence_lengths(text: str) -> list[int]:

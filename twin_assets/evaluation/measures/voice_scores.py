@@ -265,11 +265,6 @@ def is_decided(voice: Voice, *, parameters: int | None) -> bool:
     return all(comparison is None or comparison.stopped is not None for comparison in comparisons)
 
 
-def build_unmeasured_voice(prompt_count: int, reason: str) -> Voice:
-    """Return a result without a voice score, with the reason for the claims to repeat."""
-    return Voice(prompts=prompt_count, why_not=reason)
-
-
 def _compare_scores(
     documents: Sequence[str], scores: VoiceScores, *, base_only: bool = False
 ) -> VoiceComparison:

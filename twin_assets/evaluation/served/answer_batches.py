@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 
-from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served.served_answers import (
     ANSWER_TOKENS,
     ANSWERS_PART,
@@ -39,6 +38,7 @@ from twin_resources.models.serving.served_model import (
     ServedAnswer,
     StartServer,
 )
+from twin_resources.processes.progress_lines import ProgressLines
 
 # The second servers start only if there is enough work for them.
 CANDIDATE, SECOND_CANDIDATE = "candidate", "second candidate"

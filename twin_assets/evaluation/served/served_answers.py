@@ -27,7 +27,6 @@ from typing import Any
 import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, REPEATED_ANSWER_S, ProgressLines
 from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import Template
@@ -166,13 +165,6 @@ def build_prompt_set(
         instructions=range(ends[2], ends[3]),
         with_posts=range(ends[3], ends[4]),
     )
-
-
-def expect_first_steps(progress: ProgressLines, *, answer_count: int) -> None:
-    """Set the expected number of steps for the parity set, its reference and the other answers."""
-    progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, step_s=REPEATED_ANSWER_S)
-    progress.expect(REFERENCE_PART, FIRST_PARITY_PROMPTS, step_s=REFERENCE_S)
-    progress.expect(ANSWERS_PART, answer_count, step_s=ANSWER_S)
 
 
 def build_parity_prompts(

@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twin_assets.evaluation.served.served_answers import PromptSet
-from twin_resources.quality.judges.judge import Judge, JudgedAnswer
+from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.sentence_support import SentenceJudge
-from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import TopicJudge
 from twin_resources.quality.judges.voice import VoiceJudge
 
@@ -32,7 +31,6 @@ class Judges:
         gateway_sentence_judge: the gateway's judge of sentences, if it differs from the gate's.
     """
 
-    support: SupportJudge
     topic: TopicJudge | None
     voice: VoiceJudge | None
     voice_vs_people: VoiceJudge | None
@@ -55,13 +53,6 @@ def to_judged_answers(
         JudgedAnswer(prompts.questions[position], text, prompts.passages[position])
         for position, text in zip(positions, texts, strict=True)
     ]
-
-
-def score_answers(
-    judge: Judge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
-) -> list[float]:
-    """Return a judge's scores for texts that answer the questions at these positions."""
-    return judge.score_all(to_judged_answers(prompts, positions, texts))
 
 
 def find_positions_with_passages(prompts: PromptSet) -> list[int]:

@@ -82,27 +82,20 @@ def decide_side(
     return None
 
 
-def split_level(level: float, look_count: int) -> tuple[float, ...]:
-    """Split a level over `look_count` looks at an interval.
+def plan_looks(count: int, looks: Sequence[int], *, level: float) -> tuple[tuple[int, float], ...]:
+    """Return the number of observations at each look, and the level that the look uses.
 
     Every look but the last gets a fifth of the level, and the last gets the remainder. By the union
     bound, the total error rate is at most `level`, even if the looks depend on each other. The
     intervals are somewhat wider than necessary.
-    """
-    early_level = level / 5
-    return (*[early_level] * (look_count - 1), level - early_level * (look_count - 1))
-
-
-def plan_looks(count: int, looks: Sequence[int], *, level: float) -> tuple[tuple[int, float], ...]:
-    """Return the number of observations at each look, and the level that the look uses.
 
     Args:
         looks: numbers of observations, ascending. Numbers of `count` or more are left out, and the
             last look is at all observations.
-        level: level of all looks together, split by `split_level`.
+        level: level of all looks together.
     """
-    ends = [*(end for end in looks if end < count), count]
-    return tuple(zip(ends, split_level(level, len(ends)), strict=True))
+    early_looks = [(end, level / 5) for end in looks if end < count]
+    return (*early_looks, (count, level - len(early_looks) * level / 5))
 
 
 class _Bets:

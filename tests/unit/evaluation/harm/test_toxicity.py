@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_assets.evaluation.harm import toxicity
-from twin_assets.evaluation.harm.toxicity import find_abuse, is_toxic
+from twin_assets.evaluation.harm.toxicity import find_abuse
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,6 @@ def test_abuse_is_found_in_four_languages(text: str, kind: str) -> None:
 )
 def test_swearing_without_a_target_and_denials_are_not_abuse(text: str) -> None:
     assert find_abuse(text) == ()
-    assert not is_toxic(text)
 
 
 def test_slurs_are_found_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,4 +69,4 @@ def test_the_sample_authors_posts_are_not_abusive() -> None:
     passages = [text for writer in bundled_writers(exclude=[]) for _, text in writer.passages]
 
     assert len(passages) > 100
-    assert [text for text in passages if is_toxic(text)] == []
+    assert [text for text in passages if find_abuse(text)] == []

@@ -1,4 +1,4 @@
-"""Test a sentence judge's error rates, the corrected share of errors and the claim."""
+"""Test a sentence judge's error rates, refusals, the corrected share of errors and the claim."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     calibrate_from_scores,
     decide_claim,
     extract_statements,
+    is_refusal,
     measure_faithfulness,
 )
 from twin_resources.quality.judges.judge import JudgedAnswer
@@ -175,3 +176,41 @@ def test_only_complete_statements_are_judged() -> None:
         (1, "The clock stopped because the"),
         (2, "The clock stopped."),
     ]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I don't know.",
+        "I have never written about that.",
+        "I’m sorry, but I cannot share that.",
+        "There is no information about it in my posts.",
+        "I'd rather not say.",
+        "I'm not sure.",
+        "I'm sorry for your loss, but I don't have personal preferences for seats.",
+        "As an AI, I have no kitchen.",
+        "Ich weiß es nicht.",
+        "Dazu habe ich leider nichts geschrieben.",
+        "Je ne sais pas.",
+        "No lo sé.",
+    ],
+)
+def test_refusals_are_detected(answer: str) -> None:
+    assert is_refusal(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Her name was Mrs Ohlsson, and she taught us to read.",
+        "The spring drives the wheel, which I had known for years.",
+        "There are eleven spoons in it.",
+        "I'm not sure how to count them, but I can tell you that there are 20 spoons.",
+        "I'm so sorry to hear about your friend. Her name was Ann.",
+        "I knew nobody in the village, so I asked at the shop.",
+        "Der Zug hielt, und ich stieg aus.",
+        "",
+    ],
+)
+def test_other_answers_are_not_refusals(answer: str) -> None:
+    assert not is_refusal(answer)

@@ -22,9 +22,9 @@ ROWS: list[dict[str, str]] = json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
 IDS = [row["id"] for row in ROWS]
 
 
-def make_losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:
+def make_losses(factor: float) -> AnswerLikelihood:
     """Return losses of about 2 nats for each of 10 tokens, multiplied by `factor`."""
-    rng = random.Random(seed)
+    rng = random.Random(1)
     return AnswerLikelihood(
         tuple(factor * 10 * rng.uniform(1.5, 2.5) for _ in IDS), tuple(10 for _ in IDS)
     )
@@ -62,12 +62,3 @@ def test_a_loss_of_more_than_five_percent_above_the_base_fails(factor: float, pa
     assert decide_claim(loss).passed is passed
     assert decide_claim(loss).threshold == MAX_LOSS_RATIO
     assert loss.instructions == 200
-
-
-def test_the_interval_is_narrow_if_all_instructions_agree() -> None:
-    equal_ratio = compare(make_losses(1.02), make_losses(1.0)).ratio
-    noisy_ratio = compare(make_losses(1.02, seed=2), make_losses(1.0)).ratio
-
-    assert equal_ratio.low == pytest.approx(equal_ratio.high)
-    assert noisy_ratio.low < noisy_ratio.value < noisy_ratio.high
-    assert 0.02 < noisy_ratio.high - noisy_ratio.low < 0.1

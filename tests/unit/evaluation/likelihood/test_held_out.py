@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import polars as pl
+import pytest
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.held_out import (
@@ -64,24 +65,14 @@ def test_the_order_does_not_depend_on_the_order_of_the_table() -> None:
     assert expected != sorted(expected)
 
 
-def test_the_budget_never_reduces_the_minimum() -> None:
-    samples = [make_sample(index, 100) for index in range(50)]
+@pytest.mark.parametrize(
+    ("available", "budget", "chosen"),
+    [(50, 4_000, 40), (50, 1_000, 30), (3, 100, 3), (130, 100_000, 120)],
+)
+def test_the_budget_never_reduces_the_minimum(available: int, budget: int, chosen: int) -> None:
+    samples = [make_sample(index, 100) for index in range(available)]
 
-    assert (
-        len(select_within_budget(samples, min_passages=5, max_passages=50, token_budget=1000)) == 10
-    )
-    assert (
-        len(select_within_budget(samples, min_passages=20, max_passages=50, token_budget=1000))
-        == 20
-    )
-    assert (
-        len(select_within_budget(samples, min_passages=5, max_passages=8, token_budget=100_000))
-        == 8
-    )
-    assert (
-        len(select_within_budget(samples[:3], min_passages=5, max_passages=8, token_budget=1000))
-        == 3
-    )
+    assert len(select_within_budget(samples, token_budget=budget)) == chosen
 
 
 def test_prompts_have_no_answers() -> None:

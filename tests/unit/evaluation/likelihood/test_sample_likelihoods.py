@@ -16,7 +16,8 @@ from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpe
 from twin_assets.evaluation.likelihood import sample_likelihoods
 from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.measurement_cache import MeasurementCache
-from twin_assets.evaluation.progress import Clock, ProgressLines
+from twin_assets.evaluation.progress import Clock
+from twin_resources.processes.progress_lines import ProgressLines
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
 CHAT = (

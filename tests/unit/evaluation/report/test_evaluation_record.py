@@ -33,7 +33,7 @@ from twin_assets.evaluation.report.markdown import (
     render_side_by_side,
     write_report,
 )
-from twin_assets.evaluation.statistics.bootstrap import Interval
+from twin_assets.evaluation.statistics.rates import compute_rate
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.voice_figures import (
     VOICE_FIGURES_FILE,
@@ -49,6 +49,13 @@ EVALUATION = Evaluation(
     precision="bf16",
     seconds={"served model": 12.5},
 )
+
+
+def build_verdict(evaluation: Evaluation = EVALUATION) -> Verdict:
+    claims = decide_claims(evaluation.measured)
+    return Verdict(
+        "ann", evaluation.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
+    )
 
 
 def test_an_evaluation_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -83,15 +90,12 @@ def test_an_older_schema_is_ignored_and_a_damaged_file_is_an_error(tmp_path: Pat
 
 
 def test_the_report_names_every_claim_and_number() -> None:
-    claims = decide_claims(PASSING_MEASUREMENTS)
-    verdict = Verdict(
-        "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
-    )
+    verdict = build_verdict()
 
     text = render_report(EVALUATION, verdict)
 
     assert "**passed**" in text
-    assert all(f"`{claim.name}`" in text for claim in claims)
+    assert all(f"`{claim.name}`" in text for claim in verdict.claims)
     for expected in ("23.50", "34.60", "12.5 s"):
         assert expected in text
     assert INCUMBENT.name not in text
@@ -100,8 +104,7 @@ def test_the_report_names_every_claim_and_number() -> None:
 
 
 def test_answers_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
-    claims = decide_claims(PASSING_MEASUREMENTS)
-    verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
+    verdict = build_verdict()
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
     answers = AnswerComparison(
         "s1", "d1", "c1", "Why brass?", "It wears well.", "Because.", "Certainly!"
@@ -116,19 +119,18 @@ def test_answers_of_an_earlier_evaluation_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_report_marks_unmet_advisory_claims() -> None:
-    unmet_grounding = replace(
-        PASSING_MEASUREMENTS.values["grounding"], own=Interval(0.0, -0.1, 0.1)
+    followed = replace(
+        PASSING_MEASUREMENTS.values["instruction_following"], candidate=compute_rate([False] * 50)
     )
     evaluation = replace(
-        EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, grounding=unmet_grounding)
+        EVALUATION, measured=with_fields(PASSING_MEASUREMENTS, instruction_following=followed)
     )
-    claims = decide_claims(evaluation.measured)
-    verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
+    verdict = build_verdict(evaluation)
 
     [row] = [
         line
         for line in render_report(evaluation, verdict).splitlines()
-        if "rests_on_its_pass" in line
+        if "keeps_following_instructions" in line
     ]
 
     assert "| no, but it does not block |" in row
@@ -136,10 +138,6 @@ def test_the_report_marks_unmet_advisory_claims() -> None:
 
 
 def test_only_the_file_of_answers_contains_text_of_posts(tmp_path: Path) -> None:
-    claims = decide_claims(PASSING_MEASUREMENTS)
-    verdict = Verdict(
-        "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
-    )
     answers = [
         AnswerComparison(
             "s1", "d1", "c1", "Why brass?", "It wears well.", "Because it wears.", None
@@ -147,7 +145,7 @@ def test_only_the_file_of_answers_contains_text_of_posts(tmp_path: Path) -> None
     ]
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
 
-    write_report(path, EVALUATION, verdict, answers)
+    write_report(path, EVALUATION, build_verdict(), answers)
 
     text = path.read_text(encoding="utf-8")
     assert "![" not in text, "the report has a plot without a measured voice"
@@ -184,10 +182,3 @@ def test_the_report_for_the_event_log_embeds_its_plot() -> None:
     assert ".svg" not in report_text
     assert "answers.md" not in report_text
     assert len(report_text) < 400_000  # the limit for the event log
-
-
-def build_verdict(evaluation: Evaluation) -> Verdict:
-    claims = decide_claims(evaluation.measured)
-    return Verdict(
-        "ann", evaluation.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
-    )

@@ -9,10 +9,10 @@ import pytest
 
 from tests.unit.evaluation.served.test_answer_measures import build_prompts, samples, writers
 from tests.unit.evaluation.served.test_served_model import FakeModel
-from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served import answer_batches
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS, PARITY_TOKENS
+from twin_resources.processes.progress_lines import ProgressLines
 
 __all__ = ["samples", "writers"]  # fixtures
 

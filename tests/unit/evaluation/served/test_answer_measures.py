@@ -12,7 +12,6 @@ from twin_assets.evaluation.measures import (
     author_voice,
     instruction_following,
     on_topic,
-    passage_support,
     recitation,
     red_team,
     runner,
@@ -33,7 +32,6 @@ from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
 from twin_resources.quality.judges.sentence_support import SentenceSupport
-from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers
 from twin_resources.quality.judges.topic import TopicJudge, calibrate_topic
 from twin_resources.quality.judges.voice import VoiceJudge, calibrate_voice
@@ -60,7 +58,6 @@ def judges(writers: dict[str, WriterSample]) -> Judges:
     pairs = [TopicPair(f"What of {text[:60]}?", text, document) for document, text in own_passages]
     other_writers = [WriterSample("tomas", other_passages)]
     return Judges(
-        support=SupportJudge(embed, embedder="words"),
         topic=TopicJudge(calibrate_topic(pairs, embed=embed, embedder="words"), embed),
         voice=VoiceJudge(
             calibrate_voice(
@@ -161,9 +158,6 @@ def test_the_authors_own_answers_pass_every_measure(prompts: PromptSet, judges: 
     assert voice.against_people is not None
     flags = red_team.compare_flags(prompts, answers, scores, ["training"])
     assert red_team.decide_claim(flags).passed
-    support = passage_support.compare_support(prompts, answers, scores, judges.support)
-    assert support is not None
-    assert passage_support.decide_claim(support).passed
     instructions_followed = instruction_following.compare_instruction_following(
         prompts, answers, scores
     )
@@ -224,9 +218,7 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
 def test_a_missing_voice_judge_leaves_the_claim_undecided(
     prompts: PromptSet, judges: Judges
 ) -> None:
-    without_voice = Judges(
-        judges.support, judges.topic, None, None, voice_missing_reason="only 3 texts"
-    )
+    without_voice = Judges(judges.topic, None, None, voice_missing_reason="only 3 texts")
     answers = build_answers(prompts, prompts.own_answers, "I don't know.")
 
     voice = author_voice.compare_voices(

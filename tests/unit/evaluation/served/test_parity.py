@@ -18,13 +18,16 @@ PROMPTS = [[{"role": "user", "content": f"prompt {number}"}] for number in range
 class ConstantReference:
     """A reference that returns the same log-probability for every token."""
 
+    def __init__(self, log_probability: float = -1.0) -> None:
+        self.log_probability = log_probability
+
     def log_probabilities(
         self,
         prompt: Sequence[Mapping[str, str]],
         tokens: Sequence[int],
         reported: Sequence[Collection[int]],
     ) -> list[dict[int, float]]:
-        return [dict.fromkeys(token_ids, -1.0) for token_ids in reported]
+        return [dict.fromkeys(token_ids, self.log_probability) for token_ids in reported]
 
 
 def make_answer(difference: float, *, token_count: int = 4) -> ServedAnswer:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from twin_assets.evaluation.statistics.sequential import decide_side, plan_looks, split_level
+from twin_assets.evaluation.statistics.sequential import decide_side, plan_looks
 from twin_resources.statistics.bounds import OutOfRangeError
 
 LIMIT = (1 - 0.15) / 2  # of the topic score: −.15 as a share of [−1, 1]
@@ -136,15 +136,6 @@ def test_values_outside_0_to_1_are_errors() -> None:
             decide_side(values, limit=0.5)
     with pytest.raises(OutOfRangeError):
         decide_side([0.5] * 3, limit=0.5, population_size=2)
-
-
-@pytest.mark.parametrize("look_count", [1, 2, 3])
-def test_all_looks_together_use_the_level(look_count: int) -> None:
-    levels = split_level(0.05, look_count)
-
-    assert len(levels) == look_count
-    assert sum(levels) == pytest.approx(0.05)
-    assert max(levels) == levels[-1]
 
 
 @pytest.mark.parametrize(("count", "ends"), [

@@ -15,7 +15,6 @@ from twin_assets.evaluation.measures import author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import (
     Voice,
     VoiceScores,
-    build_unmeasured_voice,
     measure_voice,
     score_texts,
 )
@@ -227,7 +226,7 @@ def test_too_few_questions_or_no_other_texts_decide_nothing(
     without_people = Voice(voice.prompts, voice.against_all, None)
     assert author_voice.decide_like_author(without_people).passed is None
     assert "no other people's texts" in author_voice.decide_like_author(without_people).detail
-    unmeasured = build_unmeasured_voice(40, "no calibration")
+    unmeasured = Voice(40, why_not="no calibration")
     assert author_voice.decide_less_like_base(unmeasured).detail == "not decided: no calibration"
 
 
