@@ -11,7 +11,7 @@ If a listing fails, the author's known state is kept.
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -59,13 +59,13 @@ class PostsCursor:
             return cls(int(now), "", {})
         document: dict[str, Any] = json.loads(cursor)
         known_sources = {
-            slug: SourcesState.from_json(sources) for slug, sources in document["authors"].items()
+            slug: SourcesState(**fields) for slug, fields in document["authors"].items()
         }
         return cls(document["epoch"], document["turn"], known_sources)
 
     def to_json(self) -> str:
         """Return the cursor as Dagster stores it."""
-        known_sources = {slug: sources.as_json() for slug, sources in sorted(self.authors.items())}
+        known_sources = {slug: asdict(sources) for slug, sources in sorted(self.authors.items())}
         return json.dumps({"epoch": self.epoch, "turn": self.next_author, "authors": known_sources})
 
 

@@ -71,19 +71,22 @@ class AcceptedPosts:
     def from_documents(cls, accepted: pl.DataFrame) -> AcceptedPosts:
         """Summarize the kept rows of `cleaned_documents`."""
         dates = accepted["published_at"].drop_nulls().sort()
-        questions = [
-            question
+        selections = [
+            select_typical_posts(accepted, count=count)
             for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
-            for question in generate_title_questions(accepted, count=count)
         ]
+        questions = [
+            question for posts in selections for question in generate_title_questions(posts)
+        ]
+        question_ids = pl.concat(selections)["document_id"]
         return cls(
             dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
             dated=dates.len(),
             words=int(accepted["words"].sum()),
             languages=count_values(accepted["language"]),
-            titles=select_typical_posts(accepted)["title"].to_list(),
+            titles=selections[0]["title"].to_list(),
             questions=list(dict.fromkeys(questions)),
-            posts=_select_question_posts(accepted),
+            posts=accepted.filter(pl.col("document_id").is_in(question_ids.implode())),
         )
 
 
@@ -245,17 +248,6 @@ def _read_sources(
         )
     changes = raw_posts_import.count_changes(frame, stored) if stored is not None else None
     return inventory, raw, changes
-
-
-def _select_question_posts(accepted: pl.DataFrame) -> pl.DataFrame:
-    """Return the posts that the questions are about."""
-    question_posts = pl.concat(
-        [
-            select_typical_posts(accepted, count=count)
-            for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
-        ]
-    )
-    return accepted.filter(pl.col("document_id").is_in(question_posts["document_id"].implode()))
 
 
 def get_supported_languages(settings: Settings) -> tuple[str, ...]:

@@ -36,7 +36,8 @@ _TITLE_FORMS = (
         ),
         "What is your advice on {rest}?",
     ),
-    # A dependent clause, such as `What make knows`; with the verb first, it would be a question.
+    # A dependent clause, such as `What the signalman told me`. With a verb after the first
+    # word (`What is a signal`), the title is a question.
     (
         re.compile(
             r"(?!how \S+ (?:is|are)\s)(?!.*\b(?:I|we)\b)(?=(?:what|why|how|where) "
@@ -80,30 +81,28 @@ _GENERIC_QUESTIONS = {
 }
 
 
-def generate_title_questions(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
-    """Return questions about typical posts, spread over the author's years.
+def generate_title_questions(posts: pl.DataFrame) -> list[str]:
+    """Return one question about each post, in its language if it is one of nine, or in English.
 
     Args:
-        documents: kept rows of `cleaned_documents`: `title`, `text`, `words`, `language`,
-            `published_at`, `source_id`.
-        count: the number of questions; fewer are returned if there are fewer titles.
-
-    Returns:
-        Questions in the posts' language if it is one of nine, or else in English.
+        posts: rows of `select_typical_posts`.
     """
-    posts = select_typical_posts(documents, count=count).to_dicts()
     return [
-        question_from_title(
-            str(post["title"]), text=str(post["text"]), language=str(post["language"])
-        )
-        for post in posts
+        question_from_title(title, text=text, language=language)
+        for title, text, language in posts.select("title", "text", "language").iter_rows()
     ]
 
 
 def select_typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
-    """Return posts of typical length with descriptive titles, the earliest first.
+    """Return posts of typical length with descriptive titles, spread over the author's years.
 
-    The first words of a post without a title (LinkedIn, X) serve as its title.
+    The earliest post is first. The first words of a post without a title (LinkedIn, X) serve as its
+    title.
+
+    Args:
+        documents: kept rows of `cleaned_documents`: `title`, `text`, `words`, `language`,
+            `published_at`, `source_id`.
+        count: the number of posts; fewer are returned if there are fewer titles.
     """
     first_words = (
         pl.col("text")

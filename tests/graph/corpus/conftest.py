@@ -118,6 +118,27 @@ def materialize(instance: dg.DagsterInstance, author: Author, tokenizer: None) -
     return run
 
 
+@pytest.fixture
+def import_sources(home: Settings, instance: dg.DagsterInstance) -> Materialize:
+    """Return a function that sets the sources of an author and imports them as `raw_posts`."""
+
+    def run(*sources: Path | str, include: tuple[str, ...] = ()) -> dg.ExecuteInProcessResult:
+        addresses = tuple(map(str, sources))
+        write_author(home, Author(SLUG, "Ada Lovelace", sources=addresses, include=include))
+        instance.add_dynamic_partitions("authors", [SLUG])
+        return dg.materialize(
+            [raw_posts], partition_key=SLUG, instance=instance, resources=RESOURCES
+        )
+
+    return run
+
+
+def find_check(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluation:
+    """Return the only evaluation of a check in a run."""
+    [check] = [check for check in result.get_asset_check_evaluations() if check.check_name == name]
+    return check
+
+
 def get_metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, Any]:
     """Return the metadata of the asset's only materialization."""
     [event] = result.asset_materializations_for_node(asset)

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.corpus.conftest import RESOURCES, SLUG, get_metadata
+from tests.graph.corpus.conftest import SLUG, Materialize, get_metadata
 from tests.unit.corpus.export_files import write_folder, write_zip
 from tests.unit.corpus.sample_exports import (
     EXPORTS,
@@ -23,28 +22,19 @@ from tests.unit.corpus.sample_exports import (
     build_link,
     build_medium_page,
 )
-from twin_assets.corpus.raw_posts import raw_posts
-from twin_resources.authors import Author, write_author
 from twin_resources.erasure.journal import record_forgotten_posts
 from twin_resources.errors import TwinError
-from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 Import = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def import_from(home: Settings, instance: dg.DagsterInstance) -> Import:
+def import_from(import_sources: Materialize) -> Import:
     """Return a function that imports sources as `raw_posts` and returns its metadata."""
 
     def run(*sources: Path | str, include: tuple[str, ...] = ()) -> dict[str, Any]:
-        addresses = tuple(str(source) for source in sources)
-        write_author(home, Author(SLUG, "Ada Lovelace", sources=addresses, include=include))
-        instance.add_dynamic_partitions("authors", [SLUG])
-        result = dg.materialize(
-            [raw_posts], partition_key=SLUG, instance=instance, resources=RESOURCES
-        )
-        return get_metadata(result, "raw_posts")
+        return get_metadata(import_sources(*sources, include=include), "raw_posts")
 
     return run
 

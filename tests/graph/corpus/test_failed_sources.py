@@ -13,19 +13,18 @@ from rich.console import Console
 from twin_cli.commands.preview_report import show_preview
 from twin_cli.commands.progress_display import ProgressDisplay
 
-from tests.graph.corpus.conftest import RESOURCES, SLUG, get_metadata
+from tests.graph.corpus.conftest import SLUG, Materialize, find_check, get_metadata
 from tests.graph.corpus.test_exports import build_feed
 from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.export_files import write_folder
 from tests.unit.corpus.sample_exports import SENTENCE
 from twin_assets.corpus.preview import preview
-from twin_assets.corpus.raw_posts import raw_posts
-from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 PASSWORD = "sesame"
+CHECK = "every_source_was_read"
 
 
 @dataclass
@@ -50,33 +49,8 @@ def server() -> Iterator[FeedServer]:
         yield server
 
 
-class Harness:
-    """One author, whose sources can be imported repeatedly."""
-
-    def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
-        self.home, self.instance = home, instance
-        instance.add_dynamic_partitions("authors", [SLUG])
-
-    def import_sources(self, *sources: str) -> dg.ExecuteInProcessResult:
-        write_author(self.home, Author(SLUG, "Ada", sources=sources))
-        return dg.materialize(
-            [raw_posts], partition_key=SLUG, instance=self.instance, resources=RESOURCES
-        )
-
-
-@pytest.fixture
-def harness(home: Settings, instance: dg.DagsterInstance) -> Harness:
-    return Harness(home, instance)
-
-
-def read_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
-    [evaluation] = result.get_asset_check_evaluations()
-    assert evaluation.check_name == "every_source_was_read"
-    return evaluation
-
-
 def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
-    harness: Harness,
+    import_sources: Materialize,
     server: FeedServer,
     tables: Tables,
     tmp_path: Path,
@@ -84,13 +58,13 @@ def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
 ) -> None:
     notes = write_folder({"a.md": SENTENCE}, tmp_path / "notes")
     sources = (str(notes), server.build_url("1"))
-    assert read_check(harness.import_sources(*sources)).passed
+    assert find_check(import_sources(*sources), CHECK).passed
     stored = tables.read("raw_posts", SLUG, where="source = 'feed'")
     assert stored.height == 2
 
     server.status["1"] = 503
     (notes / "b.md").write_text(f"Another. {SENTENCE}")
-    result = harness.import_sources(*sources)
+    result = import_sources(*sources)
     run_metadata = get_metadata(result, "raw_posts")
     assert run_metadata["posts_added"] == 1
     assert run_metadata["posts_deleted"] == 0
@@ -98,49 +72,49 @@ def test_a_failing_feed_keeps_its_posts_and_blocks_no_source(
     [line] = run_metadata["sources_not_read"]
     assert "/1.xml could not be read (HTTP 503)" in line
     assert PASSWORD not in line
-    check = read_check(result)
+    check = find_check(result, CHECK)
     assert not check.passed
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert not check.blocking
     assert tables.read("raw_posts", SLUG, where="source = 'feed'").equals(stored)
-    assert get_metadata(harness.import_sources(*sources), "raw_posts")["computed"] == 0
+    assert get_metadata(import_sources(*sources), "raw_posts")["computed"] == 0
 
     # A new version reads everything again, and takes posts of the failing feed from the table.
     monkeypatch.setattr("twin_assets.corpus.raw_posts_import.IMPORT_VERSION", "next")
-    assert get_metadata(harness.import_sources(*sources), "raw_posts")["computed"] == 4
+    assert get_metadata(import_sources(*sources), "raw_posts")["computed"] == 4
     rows = tables.read("raw_posts", SLUG, where="source = 'feed' AND problem = ''")
     assert sorted(rows["text"]) == sorted(stored["text"])
 
     server.status["1"] = 200
-    result = harness.import_sources(*sources)
-    assert read_check(result).passed
+    result = import_sources(*sources)
+    assert find_check(result, CHECK).passed
     assert get_metadata(result, "raw_posts")["sources_not_read"] == []
 
 
 def test_if_one_of_two_feeds_fails_no_post_is_deleted(
-    harness: Harness, server: FeedServer, tables: Tables
+    import_sources: Materialize, server: FeedServer, tables: Tables
 ) -> None:
     sources = (server.build_url("1"), server.build_url("5"))
-    harness.import_sources(*sources)
+    import_sources(*sources)
     server.status["1"] = 404
-    run_metadata = get_metadata(harness.import_sources(*sources), "raw_posts")
+    run_metadata = get_metadata(import_sources(*sources), "raw_posts")
     assert (run_metadata["posts"], run_metadata["posts_deleted"]) == (4, 0)
     assert tables.read("raw_posts", SLUG, where="NOT deleted").height == 4
 
 
-def test_only_failing_feeds_are_an_error(harness: Harness, server: FeedServer) -> None:
+def test_only_failing_feeds_are_an_error(import_sources: Materialize, server: FeedServer) -> None:
     server.status |= {"1": 500, "5": 500}
     with pytest.raises(TwinError, match="HTTP 500"):
-        harness.import_sources(server.build_url("1"), server.build_url("5"))
+        import_sources(server.build_url("1"), server.build_url("5"))
 
 
 def test_the_preview_names_failed_sources_and_counts_stored_posts(
-    harness: Harness, server: FeedServer, tmp_path: Path
+    import_sources: Materialize, server: FeedServer, home: Settings, tmp_path: Path
 ) -> None:
     sources = (str(write_folder({"a.md": SENTENCE}, tmp_path / "notes")), server.build_url("1"))
-    harness.import_sources(*sources)
+    import_sources(*sources)
     server.status["1"] = 503
-    result = preview(sources, author="Ada", settings=harness.home)
+    result = preview(sources, author="Ada Lovelace", settings=home)
     assert result.changes == {"added": 0, "edited": 0, "deleted": 0}
     assert result.found == 3
     assert "unreadable" not in result.dropped

@@ -58,22 +58,10 @@ def do_nothing() -> None:
     """Do nothing."""
 
 
-@dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
-def small_import() -> None:
-    """A real run under the real name, without an import."""
-    do_nothing()
-
-
 @dg.op
 def record_posts(context) -> None:  # type: ignore[no-untyped-def]
     """Record a materialization as an import does."""
     context.log_event(dg.AssetMaterialization("raw_posts", partition=context.partition_key))
-
-
-@dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
-def recorded_import() -> None:
-    """A real run that records its posts."""
-    record_posts()
 
 
 @dg.op
@@ -82,13 +70,13 @@ def raise_error() -> None:
     raise ValueError("the server is down")
 
 
-@dg.job(name="import_posts", partitions_def=dg.DynamicPartitionsDefinition(name="authors"))
-def broken_import() -> None:
-    """A real run that fails."""
-    raise_error()
+def build_import(op: dg.OpDefinition) -> dg.JobDefinition:
+    """Return a job with the name of the import, which runs only one op."""
+    authors = dg.DynamicPartitionsDefinition(name="authors")
+    return dg.GraphDefinition("import_posts", node_defs=[op]).to_job(partitions_def=authors)
 
 
-class World:
+class ScheduleRunner:
     """A home with authors, an instance with their partitions, and a clock."""
 
     def __init__(self, home: Settings, instance: dg.DagsterInstance) -> None:
@@ -118,130 +106,136 @@ class World:
         assert isinstance(reason, dg.SkipReason)
         return str(reason.skip_message)
 
-    def launch(self, request: dg.RunRequest, job: dg.JobDefinition = small_import) -> None:
-        job.execute_in_process(
+    def launch(self, request: dg.RunRequest, op: dg.OpDefinition = do_nothing) -> None:
+        build_import(op).execute_in_process(
             partition_key=request.partition_key, tags=dict(request.tags), instance=self.instance,
             raise_on_error=False,
         )  # fmt: skip
 
 
 @pytest.fixture
-def world(home: Settings) -> Iterator[World]:
+def runner(home: Settings) -> Iterator[ScheduleRunner]:
     with dg.instance_for_test() as instance:
-        yield World(home, instance)
+        yield ScheduleRunner(home, instance)
 
 
-def test_a_feed_is_imported_once_per_change(world: World, server: FeedServer) -> None:
-    world.add_author("ann", server.url)
-    first = world.request_run()
-    world.launch(first)
-    assert "imported" in world.skip_reason()
-    assert "nothing new" in world.skip_reason()
+def test_a_feed_is_imported_once_per_change(runner: ScheduleRunner, server: FeedServer) -> None:
+    runner.add_author("ann", server.url)
+    first = runner.request_run()
+    runner.launch(first)
+    assert "imported" in runner.skip_reason()
+    assert "nothing new" in runner.skip_reason()
     assert (server.full_count, server.unchanged_count) == (1, 2)
     server.publish("two")
-    second = world.request_run()
-    world.launch(second)
-    world.skip_reason()
+    second = runner.request_run()
+    runner.launch(second)
+    runner.skip_reason()
     server.publish("one")  # The first content again is another change with another key.
-    third = world.request_run()
+    third = runner.request_run()
     assert len({first.run_key, second.run_key, third.run_key}) == 3
 
 
 @pytest.mark.parametrize(("minutes", "is_known"), [(50, True), (90, False)])
 def test_a_feed_imported_within_the_hour_is_not_imported_again(
-    world: World, server: FeedServer, minutes: int, is_known: bool
+    runner: ScheduleRunner, server: FeedServer, minutes: int, is_known: bool
 ) -> None:
     """As after `twin up`, without an earlier request for the feed."""
-    world.add_author("ann", server.url)
-    world.launch(dg.RunRequest(partition_key="ann"), recorded_import)
-    world.hour = datetime.now(UTC) + timedelta(minutes=minutes - 60)
+    runner.add_author("ann", server.url)
+    runner.launch(dg.RunRequest(partition_key="ann"), record_posts)
+    runner.hour = datetime.now(UTC) + timedelta(minutes=minutes - 60)
     if is_known:
-        assert "nothing has changed since the import" in world.skip_reason()
+        assert "nothing has changed since the import" in runner.skip_reason()
         server.publish("two")
-    assert world.request_run().partition_key == "ann"
+    assert runner.request_run().partition_key == "ann"
 
 
-def test_a_feed_without_validators_is_compared_by_content(world: World, server: FeedServer) -> None:
+def test_a_feed_without_validators_is_compared_by_content(
+    runner: ScheduleRunner, server: FeedServer
+) -> None:
     server.publish("one", etag=False)
-    world.add_author("ann", server.url)
-    world.launch(world.request_run())
-    world.skip_reason()
-    assert "nothing new" in world.skip_reason()
+    runner.add_author("ann", server.url)
+    runner.launch(runner.request_run())
+    runner.skip_reason()
+    assert "nothing new" in runner.skip_reason()
     assert (server.full_count, server.unchanged_count) == (3, 0)
 
 
-def test_a_changed_etag_alone_is_not_a_change(world: World, server: FeedServer) -> None:
-    world.add_author("ann", server.url)
-    world.launch(world.request_run())
-    world.skip_reason()
+def test_a_changed_etag_alone_is_not_a_change(runner: ScheduleRunner, server: FeedServer) -> None:
+    runner.add_author("ann", server.url)
+    runner.launch(runner.request_run())
+    runner.skip_reason()
     server.etag = '"another balancer"'
-    assert "nothing new" in world.skip_reason()
+    assert "nothing new" in runner.skip_reason()
 
 
-def test_a_failing_feed_delays_no_other_author(world: World, server: FeedServer) -> None:
-    world.add_author("ann", server.url, "/a/folder")
-    world.add_author("cleo", "/a/folder")
-    (world.home.authors_dir / "torn.toml").write_text("name = ")
-    request = world.request_run()
+def test_a_failing_feed_delays_no_other_author(runner: ScheduleRunner, server: FeedServer) -> None:
+    runner.add_author("ann", server.url, "/a/folder")
+    runner.add_author("cleo", "/a/folder")
+    (runner.home.authors_dir / "torn.toml").write_text("name = ")
+    request = runner.request_run()
     assert request.partition_key == "ann"
-    world.launch(request)
+    runner.launch(request)
     server.status = 503
-    message = world.skip_reason()
+    message = runner.skip_reason()
     assert "ann: Tried to read the feed" in message
     assert "HTTP 503" in message
     assert "torn: Tried to read the settings" in message
     assert "cleo" not in message
     server.status = 200
-    assert "ann: imported" in world.skip_reason()
+    assert "ann: imported" in runner.skip_reason()
 
 
-def test_a_failing_feed_delays_no_other_feed(world: World, server: FeedServer) -> None:
-    world.add_author("bob", server.url, "http://127.0.0.1:9/feed.xml")
-    world.launch(world.request_run())
-    message = world.skip_reason()
+def test_a_failing_feed_delays_no_other_feed(runner: ScheduleRunner, server: FeedServer) -> None:
+    runner.add_author("bob", server.url, "http://127.0.0.1:9/feed.xml")
+    runner.launch(runner.request_run())
+    message = runner.skip_reason()
     assert "bob: Tried to read the feed http://127.0.0.1/feed.xml" in message
     assert "bob: imported" in message
     server.publish("two")
-    world.launch(world.request_run())
-    world.skip_reason()
+    runner.launch(runner.request_run())
+    runner.skip_reason()
     server.status = 503
-    assert "bob: Tried to read" in world.skip_reason()  # No feed answers, so nothing changes.
+    assert "bob: Tried to read" in runner.skip_reason()  # No feed answers, so nothing changes.
     server.status = 200
-    assert "bob: nothing new" in world.skip_reason()
+    assert "bob: nothing new" in runner.skip_reason()
 
 
-def test_a_failed_import_is_tried_again(world: World, server: FeedServer) -> None:
-    world.add_author("ann", server.url)
+def test_a_failed_import_is_tried_again(runner: ScheduleRunner, server: FeedServer) -> None:
+    runner.add_author("ann", server.url)
     keys = []
     for _ in range(3):
-        request = world.request_run()
+        request = runner.request_run()
         keys.append(request.run_key)
-        world.launch(request, broken_import)
+        runner.launch(request, raise_error)
     assert len(set(keys)) == 3
-    assert "failed 3 times" in world.skip_reason()
-    assert "nothing new" in world.skip_reason()
+    assert "failed 3 times" in runner.skip_reason()
+    assert "nothing new" in runner.skip_reason()
 
 
-def test_a_run_that_never_started_is_requested_again(world: World, server: FeedServer) -> None:
-    world.add_author("ann", server.url)
-    assert world.request_run().run_key == world.request_run().run_key
+def test_a_run_that_never_started_is_requested_again(
+    runner: ScheduleRunner, server: FeedServer
+) -> None:
+    runner.add_author("ann", server.url)
+    assert runner.request_run().run_key == runner.request_run().run_key
 
 
-def test_an_author_without_a_partition_waits_for_one(world: World, server: FeedServer) -> None:
-    write_author(world.home, Author("ann", "ann", sources=(server.url,)))
-    assert "ann: Dagster has no partition 'ann'" in world.skip_reason()
-    world.instance.add_dynamic_partitions("authors", ["ann"])
-    assert world.request_run().partition_key == "ann"
+def test_an_author_without_a_partition_waits_for_one(
+    runner: ScheduleRunner, server: FeedServer
+) -> None:
+    write_author(runner.home, Author("ann", "ann", sources=(server.url,)))
+    assert "ann: Dagster has no partition 'ann'" in runner.skip_reason()
+    runner.instance.add_dynamic_partitions("authors", ["ann"])
+    assert runner.request_run().partition_key == "ann"
 
 
-def test_all_authors_with_sources_are_imported_nightly(world: World) -> None:
-    [reason] = world.tick(import_all_posts_every_night)
+def test_all_authors_with_sources_are_imported_nightly(runner: ScheduleRunner) -> None:
+    [reason] = runner.tick(import_all_posts_every_night)
     assert isinstance(reason, dg.SkipReason)
-    world.add_author("ann", "/a/folder")
-    world.add_author("bob")
-    write_author(world.home, Author("cleo", "cleo", sources=("/another",)))  # no partition
-    (world.home.authors_dir / "torn.toml").write_text("name = ")
-    [request] = world.tick(import_all_posts_every_night)
+    runner.add_author("ann", "/a/folder")
+    runner.add_author("bob")
+    write_author(runner.home, Author("cleo", "cleo", sources=("/another",)))  # no partition
+    (runner.home.authors_dir / "torn.toml").write_text("name = ")
+    [request] = runner.tick(import_all_posts_every_night)
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == "ann"
-    assert request.run_key == f"night:ann:{world.hour.isoformat()}"
+    assert request.run_key == f"night:ann:{runner.hour.isoformat()}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.graph.corpus.test_exports import build_feed
 from tests.graph.sources.conftest import Bucket
 from tests.http_server import Request, Response, http_server
 from tests.unit.corpus.export_files import write_zip
@@ -81,22 +82,13 @@ def test_an_empty_prefix_and_a_missing_bucket_are_errors(bucket: Bucket) -> None
         import_source("s3://a-bucket-that-is-not-there")
 
 
-ITEM = (
-    "<item><title>Post {n}</title><link>https://example.org/{n}</link>"
-    "<guid>https://example.org/{n}</guid>"
-    "<description>&lt;p&gt;Number {n}. {text}&lt;/p&gt;</description></item>"
-)
-
-
 @pytest.fixture
 def feed_address() -> Iterator[tuple[str, list[int]]]:
     """Yield the address of a feed, and the numbers of its posts, which a test may change."""
     numbers = [1, 2]
 
     def answer(_: Request) -> Response:
-        items = "".join(ITEM.format(n=n, text=SENTENCE) for n in numbers)
-        body = '<?xml version="1.0"?><rss version="2.0"><channel><title>x</title>'
-        return Response(f"{body}{items}</channel></rss>")
+        return Response(build_feed(*numbers))
 
     with http_server(answer) as url:
         yield f"{url}/feed.xml", numbers

@@ -93,6 +93,9 @@ def test_a_tar_with_a_header_of_a_mebibyte_is_rejected(tmp_path: Path) -> None:
             with pytest.raises(TwinError, match="a header of"):
                 open_archive(path)
     stream = io.BytesIO(bytes(2 << 20))
+    with pytest.raises(tarfile.ReadError, match="a header of 1,048,577 bytes"):
+        _BoundedReader(stream).read((1 << 20) + 1)
+    assert stream.tell() == 0, "the header was read before its size was checked"
     assert _BoundedReader(stream).read(0) == b""
     with pytest.raises(tarfile.ReadError, match="a header of -512 bytes"):
         _BoundedReader(stream).read(-512)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.export_files import write_folder
 from twin_assets.corpus.importers.folders import SourceScan, scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import Post, read_post
@@ -319,7 +321,7 @@ def test_a_programs_documentation_is_not_a_blog(tmp_path: Path) -> None:
     assert scan_source(tmp_path).site.within == ""
 
 
-def write_eleventy_site(folder: Path, **data: str) -> SourceScan:
+def write_eleventy_site(folder: Path, data_files: Mapping[str, str]) -> SourceScan:
     """Write and scan an 11ty site with two posts without front matter, and data files."""
     write_files(folder, "eleventy.config.js", text="")
     write_files(
@@ -328,8 +330,7 @@ def write_eleventy_site(folder: Path, **data: str) -> SourceScan:
     write_files(
         folder, "posts/c.md", text="---\ntags: [boats]\ndraft: false\ntitle: C\n---\nWords.\n"
     )
-    for name, text in data.items():
-        write_files(folder, name.replace("__", "/").replace("_dot_", "."), text=text)
+    write_folder(data_files, folder)
     return scan_source(folder)
 
 
@@ -338,12 +339,12 @@ def read_from(folder: SourceScan, source_id: str) -> Post:
     return read_post(file.read()[0], source_id=source_id, site=folder.site)
 
 
-@pytest.mark.parametrize("name", ["posts__posts_dot_json", "posts__posts_dot_11tydata_dot_json"])
+@pytest.mark.parametrize("name", ["posts/posts.json", "posts/posts.11tydata.json"])
 def test_a_data_file_gives_front_matter_to_all_posts_of_its_folder(
     tmp_path: Path, name: str
 ) -> None:
     data = '{"draft": true, "date": "2020-03-05", "tags": ["walks"], "author": "Ada Lovelace"}'
-    folder = write_eleventy_site(tmp_path, **{name: data})
+    folder = write_eleventy_site(tmp_path, {name: data})
     assert folder.layout == "blog"
     assert list_ids(tmp_path) == ["posts/a.md", "posts/c.md", "posts/deep/b.md"]
     for source_id in ("posts/a.md", "posts/deep/b.md"):
@@ -357,10 +358,12 @@ def test_a_data_file_gives_front_matter_to_all_posts_of_its_folder(
 def test_the_nearer_data_file_takes_precedence(tmp_path: Path) -> None:
     folder = write_eleventy_site(
         tmp_path,
-        posts__posts_dot_json='{"draft": true, "lang": "de"}',
-        posts__deep__deep_dot_json='{"draft": false}',
-        posts__a_dot_11tydata_dot_json='{"private": true}',
-        posts__other_dot_json='{"draft": true}',
+        {
+            "posts/posts.json": '{"draft": true, "lang": "de"}',
+            "posts/deep/deep.json": '{"draft": false}',
+            "posts/a.11tydata.json": '{"private": true}',
+            "posts/other.json": '{"draft": true}',
+        },
     )
     assert read_from(folder, "posts/deep/b.md").kind == "note"
     assert read_from(folder, "posts/deep/b.md").language == "de"
@@ -369,18 +372,18 @@ def test_the_nearer_data_file_takes_precedence(tmp_path: Path) -> None:
 
 def test_a_data_file_may_set_permalinks(tmp_path: Path) -> None:
     folder = write_eleventy_site(
-        tmp_path, posts__posts_dot_json='{"permalink": false, "title": "T"}'
+        tmp_path, {"posts/posts.json": '{"permalink": false, "title": "T"}'}
     )
     with pytest.raises(UnreadablePostError, match="not_published"):
         read_from(folder, "posts/a.md")
     template = '{"permalink": "/b/{{ page.fileSlug }}/"}'
-    folder = write_eleventy_site(tmp_path, posts__posts_dot_json=template)
+    folder = write_eleventy_site(tmp_path, {"posts/posts.json": template})
     assert read_from(folder, "posts/a.md").url == ""
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"draft": true'])
 def test_an_unreadable_data_file_excludes_its_folder(tmp_path: Path, content: str) -> None:
-    folder = write_eleventy_site(tmp_path, posts__posts_dot_json=content)
+    folder = write_eleventy_site(tmp_path, {"posts/posts.json": content})
     with pytest.raises(UnreadablePostError, match="broken_front_matter"):
         read_from(folder, "posts/a.md")
 

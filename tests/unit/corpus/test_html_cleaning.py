@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.html_fragment import fragment_to_markdown, is_east_asian
+from twin_assets.corpus.html_fragment import fragment_to_markdown
 from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.posts import read_post
@@ -82,14 +82,6 @@ def test_empty_pages_stay_empty(text: str) -> None:
     assert clean_html(text) == ""
 
 
-def test_raw_html_in_markdown_keeps_its_words() -> None:
-    table = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>"
-    assert fragment_to_markdown(table) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
-    assert (
-        fragment_to_markdown("<details><summary>More</summary>Words</details>") == "More\n\nWords"
-    )
-
-
 def test_shortcodes_in_html_are_removed_before_parsing() -> None:
     source = (
         "<p>a {{<figure src='b.png'>}} c</p>{% include d.html e=\"<p>f</p>\" %}<code>{% g %}</code>"
@@ -110,14 +102,6 @@ def test_formulas_are_kept_and_footnote_marks_removed() -> None:
         f"Ten to the sixth, 10⁶, is what {pronoun} counted; $x_1^2$ is $y_2$, isn't it?"
         for pronoun in ("I", "you", "they")
     ]
-
-
-def test_scripts_without_spaces_are_recognized() -> None:
-    assert is_east_asian("文")
-    assert is_east_asian("の")
-    assert not is_east_asian("한")
-    assert not is_east_asian("a")
-    assert not is_east_asian("")
 
 
 tags = st.sampled_from(["p", "div", "span", "a", "pre", "code", "ul", "li", "h1", "td", "b", "!--"])

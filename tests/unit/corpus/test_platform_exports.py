@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.unit.corpus.export_files import Files, write_zip
+from tests.unit.corpus.importers.platform_rows import SHARES_HEAD
 from tests.unit.corpus.sample_exports import (
     EXPORTS,
     LINKEDIN,
@@ -21,13 +21,14 @@ from tests.unit.corpus.sample_exports import (
     TEXT_BY_OTHERS,
     build_link,
 )
+from twin_assets.corpus.exports import read_exports
 from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
+from twin_assets.corpus.importers.record import ExportRecord
 from twin_resources.authors import OPT_INS
 
-IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
+IMPORTERS = {module.NAME: module.IMPORTER for module in (linkedin, medium, substack)}
 
 
 def read_export(
@@ -35,17 +36,9 @@ def read_export(
 ) -> tuple[list[ExportRecord], dict[str, int]]:
     """Return the included records, and how many rows were skipped for each reason."""
     with open_archive(write_zip(files, folder / "export.zip")) as archive:
-        outcomes = list(IMPORTERS[name].read(archive, include=include))
-    records: list[ExportRecord] = []
-    reasons: Counter[str] = Counter()
-    for outcome in outcomes:
-        if isinstance(outcome, SkippedItem):
-            reasons[outcome.reason] += 1
-        elif reason := find_exclusion_reason(outcome, include):
-            reasons[reason] += 1
-        else:
-            records.append(outcome)
-    return records, dict(reasons)
+        exports = read_exports(IMPORTERS[name], [archive], include=include)
+    row_ids = [row_id for row_id, _ in exports.digests()]
+    return [*exports.records(row_ids).values()], dict(exports.exclusion_counts)
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -95,9 +88,6 @@ def test_an_article_has_title_and_date_but_no_head_in_its_text(tmp_path: Path) -
     assert "<h1>" not in article.text
 
 
-CSV_HEADER = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
-
-
 @pytest.mark.parametrize(
     ("commentary", "text"),
     [
@@ -113,7 +103,7 @@ CSV_HEADER = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 )
 def test_commentaries_are_unquoted(commentary: str, text: str) -> None:
     line = f"2023-05-01 12:34:56,{build_link(7)},{commentary},https://x.y/?a,,MEMBER_NETWORK\n"
-    for csv_text in (CSV_HEADER + line, CSV_HEADER + line + line):
+    for csv_text in (SHARES_HEAD + line, SHARES_HEAD + line + line):
         for row in iter_share_rows(csv_text):
             assert row is not None
             assert row["ShareCommentary"] == text

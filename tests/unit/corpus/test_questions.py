@@ -106,7 +106,7 @@ def test_self_explanatory_titles_are_preferred_across_years() -> None:
         "Why do lamps go out?",
     )
     frame = build_documents(*titles, "Untitled thoughts of today")
-    assert generate_title_questions(frame) == [
+    assert generate_title_questions(select_typical_posts(frame)) == [
         "How do I mend a clock?",
         "What is your advice on mending a small boat?",
         "Why do lamps go out?",
@@ -116,13 +116,12 @@ def test_self_explanatory_titles_are_preferred_across_years() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_few_posts_give_few_questions(count: int) -> None:
     frame = build_documents(*(f"Title {n}" for n in range(count)))
-    assert len(generate_title_questions(frame)) == min(count, 3)
-    assert select_typical_posts(frame).height == min(count, 3)
+    assert len(generate_title_questions(select_typical_posts(frame))) == min(count, 3)
 
 
 def test_equal_titles_give_one_question() -> None:
     documents = build_documents("Week notes", "Week notes", "Week notes")
-    assert len(generate_title_questions(documents)) == 1
+    assert len(generate_title_questions(select_typical_posts(documents))) == 1
 
 
 def test_posts_without_titles_are_named_by_their_first_words() -> None:
@@ -137,8 +136,9 @@ def test_posts_without_titles_are_named_by_their_first_words() -> None:
             "source_id": ["a", "b"],
         }
     )
-    assert select_typical_posts(documents)["title"].to_list() == [
+    posts = select_typical_posts(documents)
+    assert posts["title"].to_list() == [
         "The old clock, stopped at noon, was …",
         "A boat needs paint …",
     ]
-    assert len(set(generate_title_questions(documents))) == 2
+    assert len(set(generate_title_questions(posts))) == 2

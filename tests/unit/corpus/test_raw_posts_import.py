@@ -146,16 +146,6 @@ def test_two_sources_with_one_path_stay_two_posts(posts: Path, tmp_path: Path) -
     }
 
 
-def test_dates_without_a_zone_use_the_zone_of_the_site(tmp_path: Path) -> None:
-    folder = tmp_path / "_posts"
-    folder.mkdir()
-    (folder / "2020-07-01-a.md").write_text("Text")
-    (tmp_path / "_config.yml").write_text("timezone: America/New_York\n")
-    inventory = take_inventory([tmp_path])
-    rows = read_rows(build_inventory_frame(inventory), inventory)
-    assert rows["created_at"].dt.strftime("%F %T").to_list() == ["2020-07-01 04:00:00"]
-
-
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,9 +28,8 @@ def read_rejection(text: str, *, site: Site = JEKYLL) -> str:
     return excinfo.value.reason
 
 
-def build_site(layout: str, **files: str) -> Site:
-    texts = {name.replace("__", "/").replace("_dot_", "."): text for name, text in files.items()}
-    return read_site(texts, lambda name: texts[name].encode(), layout=layout)
+def build_site(layout: str, files: Mapping[str, str]) -> Site:
+    return read_site(files, lambda path: files[path].encode(), layout=layout)
 
 
 def test_a_jekyll_configuration_is_read() -> None:
@@ -37,7 +37,7 @@ def test_a_jekyll_configuration_is_read() -> None:
         "url: https://a.example/\ntimezone: Europe/Helsinki\nlang: fi\nfuture: true\n"
         "collections:\n  recipes: {output: true}\n  drafts_of_mine: {output: false}\n  posts: {}\n"
     )
-    site = build_site("jekyll", _config_dot_yml=text)
+    site = build_site("jekyll", {"_config.yml": text})
     assert (site.url, site.timezone) == ("https://a.example/", "Europe/Helsinki")
     assert site.language == "fi"
     assert (site.generator, site.shows_future) == ("jekyll", True)
@@ -47,20 +47,20 @@ def test_a_jekyll_configuration_is_read() -> None:
 @pytest.mark.parametrize(
     "files",
     [
-        {"hugo_dot_toml": 'baseURL = "https://h.example/"\n[languages.fr]\ncontentDir = "c/fr"\n'},
-        {"config_dot_yaml": "baseURL: https://h.example\nlanguages: {FR: {contentDir: c/fr}}\n"},
+        {"hugo.toml": 'baseURL = "https://h.example/"\n[languages.fr]\ncontentDir = "c/fr"\n'},
+        {"config.yaml": "baseURL: https://h.example\nlanguages: {FR: {contentDir: c/fr}}\n"},
         {
-            "hugo_dot_json": '{"baseURL": "https://h.example",'
+            "hugo.json": '{"baseURL": "https://h.example",'
             ' "languages": {"fr": {"contentDir": "c/fr"}}}'
         },
         {
-            "config___default__hugo_dot_toml": 'baseURL = "https://h.example/"\n',
-            "config___default__languages_dot_toml": '[fr]\ncontentDir = "c/fr"\n',
+            "config/_default/hugo.toml": 'baseURL = "https://h.example/"\n',
+            "config/_default/languages.toml": '[fr]\ncontentDir = "c/fr"\n',
         },
     ],
 )
 def test_hugo_configurations_are_read(files: dict[str, str]) -> None:
-    site = build_site("hugo", **files)
+    site = build_site("hugo", files)
     assert (site.url.rstrip("/"), site.generator) == ("https://h.example", "hugo")
     assert site.languages == ("fr",)
     assert site.folders == ("c/fr", "content")
@@ -68,11 +68,11 @@ def test_hugo_configurations_are_read(files: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("text", ["[broken", "just words", "a: " + "[" * 3000, ""])
 def test_a_broken_configuration_is_a_site_without_settings(text: str) -> None:
-    assert build_site("jekyll", _config_dot_yml=text) == JEKYLL
+    assert build_site("jekyll", {"_config.yml": text}) == JEKYLL
 
 
 def test_a_folder_of_notes_keeps_what_looks_like_templates() -> None:
-    assert build_site("notes") == Site()
+    assert build_site("notes", {}) == Site()
     note = read("# A note\n\nWrite {{< ref x >}} or {% include y %}.\n", site=Site())
     assert "{{< ref x >}} or {% include y %}" in note.text
 
@@ -147,7 +147,7 @@ def test_the_language_is_in_the_path(source_id: str, language: str, title: str) 
 )
 def test_jekyll_urls_are_built(permalink: str, post_permalink: str, expected: str | None) -> None:
     text = "url: https://a.example\nbaseurl: /me\ntimezone: America/New_York\n"
-    site = build_site("jekyll", _config_dot_yml=f"{text}permalink: {permalink}\n")
+    site = build_site("jekyll", {"_config.yml": f"{text}permalink: {permalink}\n"})
     own_line = f"permalink: {post_permalink}\n" if post_permalink else ""
     head = f"date: 2020-01-01T03:00:00Z\ncategory: A b\n{own_line}"
     post = read(f"---\n{head}---\nText\n", source_id="_posts/2020-01-01-My-Post.md", site=site)
@@ -168,10 +168,10 @@ def test_jekyll_urls_are_built(permalink: str, post_permalink: str, expected: st
 )
 def test_hugo_urls_are_built(source_id: str, head: str, expected: str) -> None:
     text = 'baseURL = "https://h.example/x/"\ndefaultContentLanguage = "en"\n'
-    site = build_site("hugo", hugo_dot_toml=text + "[languages.en]\n[languages.fr]\n")
+    site = build_site("hugo", {"hugo.toml": text + "[languages.en]\n[languages.fr]\n"})
     post = read(f"---\n{head or 'x: 1'}\n---\nText\n", source_id=source_id, site=site)
     assert post.url == f"https://h.example/x{expected}"
-    other_site = build_site("hugo", hugo_dot_toml=text + '[permalinks]\nposts = "/:year/"\n')
+    other_site = build_site("hugo", {"hugo.toml": text + '[permalinks]\nposts = "/:year/"\n'})
     assert (
         not head
         or head.startswith("url")
@@ -181,7 +181,7 @@ def test_hugo_urls_are_built(source_id: str, head: str, expected: str) -> None:
 
 def test_posts_named_without_their_site_have_its_addresses() -> None:
     site = replace(
-        build_site("jekyll", _config_dot_yml="url: https://a.example\n"), below="_posts/"
+        build_site("jekyll", {"_config.yml": "url: https://a.example\n"}), below="_posts/"
     )
     post = read("See [it]({% post_url a %}).\n", source_id="2020-01-02-a.md", site=site)
     assert (post.url, post.text) == ("https://a.example/2020/01/02/a.html", "See [it]().\n")

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
-from twin_assets.corpus.importers.folders import GENERATED_FOLDERS, display_path
+from twin_assets.corpus.importers.folders import GENERATED_FOLDERS
 from twin_assets.corpus.importers.members import (
     READ_ERRORS,
     Archive,
@@ -21,6 +21,7 @@ from twin_assets.corpus.importers.members import (
 )
 from twin_assets.corpus.importers.zip_and_tar import TarArchive, ZipArchive, open_tar_stream
 from twin_resources.errors import TwinError
+from twin_resources.storage.sources.listing import display_path
 
 
 def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:

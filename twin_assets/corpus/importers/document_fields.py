@@ -16,7 +16,8 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, cast
 
@@ -122,30 +123,28 @@ def read_pdf_fields(body: bytes) -> dict[str, Any]:
     Raises:
         FormatError: the file is damaged.
     """
-    reader = open_pdf(body)
-    properties = reader.metadata
-    title = str(properties.title or "") if properties else ""
-    fields: dict[str, Any] = {"title": title} if title.strip() else {}
-    fields |= make_creator_field(str(properties.author or "") if properties else "")
-    created_at = properties.creation_date if properties else None
-    if created_at is not None:
-        fields["date"] = created_at.isoformat()
-    first_page = str(reader.pages[0].extract_text()) if len(reader.pages) else ""
-    return fields | parse_head_fields(first_page.splitlines())
+    with open_pdf(body) as reader:
+        properties = reader.metadata
+        title = str(properties.title or "") if properties else ""
+        fields: dict[str, Any] = {"title": title} if title.strip() else {}
+        fields |= make_creator_field(str(properties.author or "") if properties else "")
+        created_at = properties.creation_date if properties else None
+        if created_at is not None:
+            fields["date"] = created_at.isoformat()
+        first_page = str(reader.pages[0].extract_text()) if len(reader.pages) else ""
+        return fields | parse_head_fields(first_page.splitlines())
 
 
-def open_pdf(body: bytes) -> Any:
+@contextmanager
+def open_pdf(body: bytes) -> Generator[Any]:
+    """Yield pypdf's reader of a file; errors within the block become a `FormatError`."""
     pypdf: Any = import_module("pypdf")
-    return pypdf.PdfReader(io.BytesIO(body))
-
-
-def list_pdf_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that pypdf raises for a damaged file."""
     errors: Any = import_module("pypdf.errors")
-    return (
-        *(errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError),
-        RecursionError,
-    )
+    damage_errors = (errors.PyPdfError, ValueError, LookupError, TypeError, AttributeError)
+    try:
+        yield pypdf.PdfReader(io.BytesIO(body))
+    except (*damage_errors, RecursionError) as error:
+        raise FormatError(" ".join(str(error).split())[:200]) from error
 
 
 NOTEBOOK_ERRORS = (ValueError, RecursionError, LookupError, TypeError, AttributeError)

@@ -55,7 +55,6 @@ _CUT_OFF = re.compile(
     re.IGNORECASE,
 )
 _ELLIPSIS = re.compile(r"(?:…|\.\.\.)\W*\Z")
-_NO_DETAIL: dict[str, str] = {}
 _HTML = re.compile(r"<[a-zA-Z!/]")
 _MAX_BLURB_WORDS = 120
 """A titled entry with a plain description of at most this many words is a summary, not the post."""
@@ -211,14 +210,14 @@ def _build_source_id(name: str, channel: Any, *, title: str, published: str) -> 
 
 def _read_person_name(element: Any) -> str:
     """Return a person's name, or "" for an e-mail address (as in RSS's `<author>`)."""
-    detail: Any = element.get("author_detail") or _NO_DETAIL
+    detail: Any = element.get("author_detail") or {}
     name = str(detail.get("name") or ("" if detail.get("email") else element.get("author") or ""))
     return "" if "@" in name else " ".join(name.split())
 
 
 def _read_language(element: Any) -> str:
     """Return the `xml:lang` that applies to the title."""
-    detail: Any = element.get("title_detail") or _NO_DETAIL
+    detail: Any = element.get("title_detail") or {}
     return str(detail.get("language") or "")
 
 

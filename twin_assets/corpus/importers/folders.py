@@ -45,6 +45,7 @@ from twin_resources.storage.object_store import (
     read_object,
     split_address,
 )
+from twin_resources.storage.sources.listing import display_path
 
 GENERATED_FOLDERS = frozenset(
     {"_site", "_layouts", "_includes", "_sass", "_data", "_plugins", "layouts", "archetypes"}
@@ -243,16 +244,6 @@ def scan_prefix(source: str) -> SourceScan:
     )
 
 
-def _locate_site(source: Path, source_ids: Sequence[str]) -> tuple[Path, Site]:
-    """Return the root of the imported folder's site, and a `Site` with only `below` and `within`.
-
-    The root is the imported folder itself, a folder above it, or a folder inside it.
-    """
-    root, below = _find_enclosing_site(source)
-    within = "" if below else find_site_folder(source_ids)
-    return root / within, Site(below=below, within=within)
-
-
 def _configure_site(
     location: Site,
     paths: Collection[str],
@@ -271,8 +262,11 @@ def _scan_folder(source: Path) -> SourceScan:
     skips: Counter[str] = Counter()
     unlisted_prefixes: list[str] = []
     candidates = list(_iter_files(source, skipped=skips, unlisted_prefixes=unlisted_prefixes))
-    root, location = _locate_site(source, [source_id for _, source_id, _ in candidates])
-    # Paths are relative to the site: the imported folder may be `_posts` or a folder in `content`.
+    # The imported folder may be the site's root, a folder above it, or a folder below it.
+    root, below = _find_enclosing_site(source)
+    within = "" if below else find_site_folder([source_id for _, source_id, _ in candidates])
+    root, location = root / within, Site(below=below, within=within)
+    # Paths are relative to the site's root.
     paths = [
         location.get_site_path(source_id)
         for _, source_id, _ in candidates
@@ -426,12 +420,6 @@ def _list_section_pages(root: Path, below: str) -> list[str]:
     return [
         f"{folder}/{path.name}" for folder in folders for path in (root / folder).glob("_index.*")
     ]
-
-
-def display_path(path: Path | str) -> str:
-    """Return a path as text that can be stored; bytes that are not UTF-8 become `\\xNN`."""
-    text = os.fspath(path)
-    return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def make_path_identifier(relative: str) -> str:

@@ -129,10 +129,7 @@ def _split_fields(
 ) -> tuple[Mapping[str, Any], str, list[Mapping[str, Any]]]:
     """Return the front matter, the text below it, and the format's own fields."""
     if suffix == "pdf":
-        try:
-            return {}, "", [document_fields.read_pdf_fields(document)]
-        except document_fields.list_pdf_errors() as error:
-            raise FormatError(" ".join(str(error).split())[:200]) from error
+        return {}, "", [document_fields.read_pdf_fields(document)]
     if document:
         return {}, "", [document_fields.read_office_fields(document, suffix)]
     if suffix == "ipynb":

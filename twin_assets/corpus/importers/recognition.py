@@ -23,10 +23,10 @@ from twin_assets.corpus.importers import (
     wordpress,
     x_archive,
 )
-from twin_assets.corpus.importers.folders import display_path
 from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RejectedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_resources.errors import TwinError
+from twin_resources.storage.sources.listing import display_path
 
 IMPORTERS: tuple[Importer, ...] = (
     linkedin.IMPORTER,

@@ -29,7 +29,6 @@ _REPOSITORY_FILE = re.compile(
     r"(?i:readme|(?:un)?licen[cs]e|copying|contributing)(?:[-_.][A-Z][\w.-]*)?"
     r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
 )
-_FIRST_LETTERS = frozenset("RrLlUuCcSANT")  # the first letters of those names
 _HUGO_FILE = re.compile(r"(?:config/_default/)?hugo\.(?:toml|ya?ml|json)")
 _CONFIG_FILE = re.compile(r"(?:config/_default/)?config\.(?:toml|ya?ml|json)")
 
@@ -253,8 +252,7 @@ def _find_hugo_skip_reason(source_id: str, site: Site, bundles: frozenset[str]) 
 def is_repository_file(source_id: str) -> bool:
     """Return whether a file's name shows that it is about its folder (README, LICENSE …)."""
     name = source_id[source_id.rfind("/") + 1 :]
-    # Most names begin with a year, so checking one letter avoids the slower pattern.
-    return name[:1] in _FIRST_LETTERS and bool(_REPOSITORY_FILE.fullmatch(name.split(".", 1)[0]))
+    return bool(_REPOSITORY_FILE.fullmatch(name.split(".", 1)[0]))
 
 
 def is_text_reason(reason: str) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.importers.importer import Importer, RejectedExport
+from twin_assets.corpus.importers.importer import Importer, RejectedExport, read_files
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
@@ -66,12 +66,9 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
     """Yield a record or a skipped item for each row of `posts.csv` and each unlisted page."""
     pages = {match[2]: name for name in archive.names() if (match := _PAGE.fullmatch(name))}
     listed_ids: set[str] = set()
-    for name in archive.names_matching(_POST_LIST) or list(archive.names()):
-        try:
-            body = archive.read(name, max_bytes=_MAX_LIST_BYTES)
-        except MemberError as error:
-            yield SkippedItem(name, error.reason)
-            continue
+
+    def read_list(name: str) -> Iterator[ExportItem]:
+        body = archive.read(name, max_bytes=_MAX_LIST_BYTES)
         # Each invalid byte is replaced, which damages at most a title.
         text = body.decode("utf-8-sig", "replace").replace("\0", "")
         for number, row in _read_rows(text):
@@ -83,6 +80,8 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
             yield _build_post_record(
                 row, identifier, archive, pages.get(identifier, ""), include=include
             )
+
+    yield from read_files(archive.candidates(_POST_LIST), read_list)
     for identifier in sorted(pages.keys() - listed_ids):
         yield SkippedItem(pages[identifier], "not_in_posts_csv")  # no evidence of publication
 

@@ -28,7 +28,6 @@ from twin_assets.corpus.importers.document_fields import (
     NOTEBOOK_ERRORS,
     FormatError,
     has_foreign_suggestions,
-    list_pdf_errors,
     load_notebook,
     open_pdf,
     reject_zip_bomb,
@@ -108,11 +107,8 @@ def _run_pandoc(body: bytes, reader: str) -> str:
 
 def _extract_pdf_text(body: bytes) -> str:
     """Return the text of a PDF with its lines joined; "" if its pages are pictures."""
-    try:
-        pages = [str(page.extract_text()) for page in open_pdf(body).pages]
-    except list_pdf_errors() as error:
-        raise FormatError(" ".join(str(error).split())[:200]) from error
-    return "\n\n".join(_join_lines(page) for page in pages)
+    with open_pdf(body) as reader:
+        return "\n\n".join(_join_lines(str(page.extract_text())) for page in reader.pages)
 
 
 def _join_lines(page: str) -> str:

@@ -14,8 +14,7 @@ a new key. A run that never started (the sensor tick crashed) is retried under t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import decide_step
@@ -43,13 +42,6 @@ class SourcesState:
     attempt: int
     settled: bool
     at: float
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> SourcesState:
-        return cls(**fields)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class ListedFile:
     """One file of a source.
 
     Attributes:
-        name: the absolute path (see `_encode_path`), or `s3://bucket/key`.
+        name: the absolute path (see `display_path`), or `s3://bucket/key`.
         stamp: size and modification time, or ETag.
     """
 
@@ -86,7 +86,7 @@ def list_source(source: str) -> Listing:
     else:
         root = Path(source).expanduser().resolve()
         address, entries = (
-            _encode_path(str(root)),
+            display_path(root),
             list(_list_local_files(root, action=f"list {source}")),
         )
     if not entries:
@@ -182,12 +182,13 @@ def _visit_entry(entry: os.DirEntry[str], pending_folders: list[str]) -> Iterato
 
 def _build_listed_file(path: str, status: os.stat_result) -> ListedFile:
     stamp = f"{status.st_size}:{status.st_mtime_ns}"
-    return ListedFile(_encode_path(path), stamp)
+    return ListedFile(display_path(path), stamp)
 
 
-def _encode_path(path: str) -> str:
-    """Return a path as `raw_posts` stores it, with bytes that are not UTF-8 as `\\xNN`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def display_path(path: Path | str) -> str:
+    """Return a path as text that can be stored; bytes that are not UTF-8 become `\\xNN`."""
+    text = os.fspath(path)
+    return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
 def _listing_error(action: str, error: OSError) -> TwinError:

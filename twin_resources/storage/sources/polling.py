@@ -104,7 +104,7 @@ def load_poll_state(state: State, author: str, *, now: float) -> PollState:
     decision_fields: dict[str, Any] | None = json.loads(row.known)
     return PollState(
         epoch=row.epoch,
-        decision=None if decision_fields is None else SourcesState.from_json(decision_fields),
+        decision=None if decision_fields is None else SourcesState(**decision_fields),
         responses={url: PollResponse(**fields) for url, fields in response_fields.items()},
     )
 
@@ -114,7 +114,7 @@ def save_poll_state(state: State, author: str, poll_state: PollState) -> None:
     row = {
         "author": author,
         "epoch": poll_state.epoch,
-        "known": json.dumps(None if poll_state.decision is None else poll_state.decision.as_json()),
+        "known": json.dumps(poll_state.decision and asdict(poll_state.decision)),
         "answers": json.dumps(
             {url: asdict(response) for url, response in poll_state.responses.items()}
         ),

@@ -17,14 +17,17 @@ from tests.unit.corpus.importers.platform_rows import (
     FEED_HEAD,
     FOLLOWERS,
     RSS_TAIL,
+    SHARES_HEAD,
     WXR_HEAD,
     build_content,
     build_item,
     build_item_xml,
     build_note,
     build_post,
+    build_share,
     build_tweet,
 )
+from tests.unit.corpus.sample_exports import ARTICLE, SENTENCE, build_medium_page
 
 SECRET = "SECRET"
 """A word in each text that must not be imported: drafts, messages, comments, addresses."""
@@ -183,52 +186,34 @@ def build_feed() -> Export:
 def build_linkedin_export() -> Export:
     numbers = count((1_682_944_496_789) << 22, 86_400_000 << 22)
 
-    def build_share(text: str, mark: str = "", visibility: str = "MEMBER_NETWORK") -> Piece:
+    def build_row(text: str, mark: str = "", visibility: str = "MEMBER_NETWORK") -> Piece:
         number = next(numbers)
-        link = f"https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A{number}"
-        quoted = text.replace('"', '""')
-        row = f'2023-05-01 12:34:56,{link},"{quoted}"\n""\n"Second paragraph.",,,{visibility}\n'
-        return Piece(row.encode(), mark, str(number))
+        return Piece(build_share(number, text, visibility).encode(), mark, str(number))
 
-    head = b"Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
-    rows = [build_share(phrase(f"lpost{n}x"), f"lpost{n}x") for n in range(7)]
-    rows.insert(3, build_share(f"{SECRET} for friends", visibility="CONNECTIONS"))
+    def build_article(number: int) -> Piece:
+        mark = f"larticle{number}x"
+        page = ARTICLE.replace("on-clocks-ada-lovelace", f"clocks-{number}")
+        return Piece(page.replace(SENTENCE, phrase(mark)).encode(), mark, f"clocks-{number}")
+
+    rows = [build_row(phrase(f"lpost{n}x"), f"lpost{n}x") for n in range(7)]
+    rows.insert(3, build_row(f"{SECRET} for friends", visibility="CONNECTIONS"))
     return {
-        "Shares.csv": [Piece(head), *rows],
+        "Shares.csv": [Piece(SHARES_HEAD.encode()), *rows],
         "messages.csv": [Piece(f"FROM,TO,CONTENT\nGrace,Ada,{SECRET}\n".encode())],
-    } | {f"Articles/Articles/a{n}.html": [_build_article(n)] for n in range(2)}
-
-
-def _build_article(number: int) -> Piece:
-    mark = f"larticle{number}x"
-    page = f"""<html><head><title>On clocks</title></head><body>
-<h1><a href="https://www.linkedin.com/pulse/clocks-{number}?trk=x">On clocks</a></h1>
-<p class="published">Published on 2022-03-02 10:30</p>
-<div><p>{phrase(mark)}</p></div></body></html>"""
-    return Piece(page.encode(), mark, f"clocks-{number}")
+    } | {f"Articles/Articles/a{n}.html": [build_article(n)] for n in range(2)}
 
 
 def build_medium_export() -> Export:
-    def build_page(number: int, mark: str, text: str, published: bool = True) -> Piece:
-        date = '<time class="dt-published" datetime="2020-01-02T03:04:05Z">a day</time>'
-        ada = '<a href="https://medium.com/@ada" class="p-author h-card">Ada</a>'
-        byline = f"<p>By {ada} on {date}.</p>"
-        body = f"""<!DOCTYPE html><html><head><title>On clocks</title></head><body>
-<article class="h-entry"><header><h1 class="p-name">On clocks {number}</h1></header>
-<section data-field="subtitle" class="p-summary">A subtitle</section>
-<section data-field="body" class="e-content"><p class="graf graf--p">{text}</p></section>
-<footer>{byline if published else ""}<p>Exported from <a href="https://medium.com">Medium</a></p>
-</footer></article></body></html>"""
-        return Piece(body.encode(), mark, f"{number:012x}")
+    def build_story(number: int) -> Piece:
+        mark = f"mstory{number}x"
+        text = f'<p class="graf graf--p">{phrase(mark)}</p>'
+        page = build_medium_page(text, published="2020-01-02T03:04:05Z")
+        return Piece(page.encode(), mark, f"{number:012x}")
 
-    stories = {
-        f"posts/2020-01-02_On-clocks-{n:012x}.html": [
-            build_page(n, f"mstory{n}x", phrase(f"mstory{n}x"))
-        ]
-        for n in range(1, 6)
-    }
+    stories = {f"posts/2020-01-02_On-clocks-{n:012x}.html": [build_story(n)] for n in range(1, 6)}
+    draft = build_medium_page(f"<p>{SECRET} draft</p>")
     return stories | {
-        "posts/draft_Not-yet-bbbbbbbbbbbb.html": [build_page(99, "", f"{SECRET} draft", False)],
+        "posts/draft_Not-yet-bbbbbbbbbbbb.html": [Piece(draft.encode())],
         "ips/ips-1.html": [Piece(f"<p>{SECRET}</p>".encode())],
     }
 

@@ -1,7 +1,7 @@
 """Build rows of platforms' exports with plausible fields, for tests to vary.
 
-Scope: one post each of X, Mastodon, WordPress, Ghost and a feed, and the frame around them. Out of
-scope: whole exports (`marked_exports`, each importer's test).
+Scope: one post each of X, Mastodon, WordPress, Ghost, LinkedIn and a feed, and the frame around
+them. Out of scope: whole exports (`marked_exports`, each importer's test).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ FEED_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <creativeCommons:license>https://creativecommons.org/licenses/by/4.0/</creativeCommons:license>
 """
 RSS_TAIL = "</channel></rss>"
+SHARES_HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 
 
 def build_tweet(number: int, text: str, **fields: Any) -> dict[str, Any]:
@@ -98,6 +99,13 @@ def build_post(number: int, **fields: Any) -> dict[str, Any]:
         "published_at": "2023-02-09T18:05:09.000Z",
         "created_at": "2023-01-01T00:00:00.000Z",
     } | fields
+
+
+def build_share(number: int, commentary: str, visibility: str = "MEMBER_NETWORK") -> str:
+    """Return a row of `Shares.csv` as LinkedIn writes it, quoted line by line."""
+    link = f"https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A{number}"
+    doubled = commentary.replace('"', '""')
+    return f'2023-05-01 12:34:56,{link},"{doubled}"\n""\n"Second paragraph.",,,{visibility}\n'
 
 
 def build_item(number: int, content: str) -> str:

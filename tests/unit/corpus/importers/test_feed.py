@@ -171,12 +171,6 @@ def test_external_entities_are_not_read(tmp_path: Path) -> None:
         assert "root:" not in repr([*feed.read(archive, include=frozenset())])
 
 
-def test_a_feed_beside_pages_is_not_imported(tmp_path: Path) -> None:
-    text = FEED_HEAD + build_item(1, build_content(LONG)) + RSS_TAIL
-    with open_archive(write_folder({"feed.xml": text, "a.html": "<p>x</p>"}, tmp_path)) as archive:
-        assert not feed.IMPORTER.recognizes(archive)
-
-
 @pytest.mark.parametrize("name", ["utf-16", "hex", "rot13", "no-such-codec", "utf-7"])
 def test_a_feed_with_an_unusual_declared_encoding_is_read(name: str, tmp_path: Path) -> None:
     text = FEED_HEAD.replace("UTF-8", name) + build_item(1, build_content(LONG)) + RSS_TAIL

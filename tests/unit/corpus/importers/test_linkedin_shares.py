@@ -8,33 +8,27 @@ import pytest
 
 from tests.unit.corpus.export_files import write_folder
 from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
+from tests.unit.corpus.importers.platform_rows import SHARES_HEAD, build_share
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
 from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 
-HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 SENTENCE = 'The clock says "no" at five.'
+FIRST_ID = 7 << 60
 
 
-def build_share(number: int, commentary: str, visibility: str = "MEMBER_NETWORK") -> str:
-    """Return a row as LinkedIn writes it, quoted line by line."""
-    link = f"https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A{(7 << 60) + number}"
-    doubled = commentary.replace('"', '""')
-    return f'2023-05-01 12:34:56,{link},"{doubled}"\n""\n"Second paragraph.",,,{visibility}\n'
-
-
-PRIVATE = build_share(1, "SECRET for friends.", "CONNECTIONS")
-PUBLIC = build_share(2, SENTENCE)
+PRIVATE = build_share(FIRST_ID + 1, "SECRET for friends.", "CONNECTIONS")
+PUBLIC = build_share(FIRST_ID + 2, SENTENCE)
 
 
 def read(text: str, folder: Path) -> ImporterOutcomes:
-    return read_export(write_folder({"Shares.csv": HEAD + text}, folder), linkedin.IMPORTER)
+    return read_export(write_folder({"Shares.csv": SHARES_HEAD + text}, folder), linkedin.IMPORTER)
 
 
 def read_records(text: str, folder: Path) -> list[ExportRecord]:
     """Read the records of a file that may contain a post more than once."""
-    with open_archive(write_folder({"Shares.csv": HEAD + text}, folder)) as archive:
+    with open_archive(write_folder({"Shares.csv": SHARES_HEAD + text}, folder)) as archive:
         outcomes = list(linkedin.read(archive, include=frozenset()))
     return [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
 
@@ -48,7 +42,7 @@ def list_indexes(row: str, last_text: str) -> list[int]:
 def test_repeated_pieces_reveal_no_private_post(end: int, tmp_path: Path) -> None:
     for start in range(0, len(PUBLIC), 7):
         text = PUBLIC + PRIVATE[:end] + (PUBLIC[start:] + PRIVATE[:end]) * 3 + PRIVATE[end:]
-        records = read_records(text + build_share(3, "The last."), tmp_path)
+        records = read_records(text + build_share(FIRST_ID + 3, "The last."), tmp_path)
         texts = [record.text for record in records if record.visibility == "public"]
         assert "SECRET" not in "\n".join(texts), start
         assert any("The last." in record for record in texts), start
@@ -72,7 +66,7 @@ def test_repeated_pieces_reveal_no_private_post(end: int, tmp_path: Path) -> Non
 def test_an_ambiguous_row_is_malformed(commentary: str) -> None:
     address = "https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7"
     assert list(
-        iter_share_rows(f"{HEAD}2023-05-01 12:34:56,{address},{commentary},,,PUBLIC\n")
+        iter_share_rows(f"{SHARES_HEAD}2023-05-01 12:34:56,{address},{commentary},,,PUBLIC\n")
     ) == [None]
 
 
@@ -86,13 +80,17 @@ def test_an_ambiguous_row_is_malformed(commentary: str) -> None:
     ],
 )
 def test_quotes_and_addresses_in_prose_are_not_ambiguous(text: str, tmp_path: Path) -> None:
-    result = read(build_share(1, text), tmp_path)
+    result = read(build_share(FIRST_ID + 1, text), tmp_path)
     assert result.record.text == f"{text}\n\nSecond paragraph."
     assert not result.skip_reasons
 
 
 def test_rows_that_disagree_about_visibility_are_private(tmp_path: Path) -> None:
-    text = build_share(1, "SECRET once.") + build_share(1, "SECRET twice.", "CONNECTIONS") + PUBLIC
+    text = (
+        build_share(FIRST_ID + 1, "SECRET once.")
+        + build_share(FIRST_ID + 1, "SECRET twice.", "CONNECTIONS")
+        + PUBLIC
+    )
     visibilities = [(record.text[:6], record.visibility) for record in read_records(text, tmp_path)]
     assert visibilities == [("SECRET", "private"), ("SECRET", "private"), ("The cl", "public")]
 
@@ -104,7 +102,7 @@ def test_a_row_that_breaks_off_before_its_last_column_is_malformed(tmp_path: Pat
 
 
 def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> None:
-    row_remainder = build_share(3, "Lost.")[40:]  # from the middle of its address
+    row_remainder = build_share(FIRST_ID + 3, "Lost.")[40:]  # from the middle of its address
     result = read(PUBLIC + row_remainder, tmp_path)
     assert result.record.text.startswith(SENTENCE)
     assert result.reason_counts == {"malformed_row": 1}
@@ -116,9 +114,9 @@ def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "head",
     [
-        HEAD.replace("ShareLink", "ShareLin\\k"),
-        HEAD.replace("SharedUrl,", ""),
-        HEAD.replace("SharedUrl", "Shar\nedUrl"),
+        SHARES_HEAD.replace("ShareLink", "ShareLin\\k"),
+        SHARES_HEAD.replace("SharedUrl,", ""),
+        SHARES_HEAD.replace("SharedUrl", "Shar\nedUrl"),
     ],
 )
 def test_a_file_whose_header_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
@@ -133,18 +131,18 @@ def test_a_file_whose_header_fits_no_row_is_torn(head: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
 def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path: Path) -> None:
-    text = HEAD + build_share(1, "SECRET words.", word) + PUBLIC
+    text = SHARES_HEAD + build_share(FIRST_ID + 1, "SECRET words.", word) + PUBLIC
     folder = write_folder({"Shares.csv": text}, tmp_path)
     result = read_export(folder, linkedin.IMPORTER)
-    assert result.skip_reasons == {f"share:{(7 << 60) + 1}": "unknown_visibility"}
+    assert result.skip_reasons == {f"share:{FIRST_ID + 1}": "unknown_visibility"}
     assert "SECRET" not in result.record.text
     result = read_export(folder, linkedin.IMPORTER, "private")
     assert [record.visibility for record in result.records.values()] == ["private", "public"]
-    assert find_exclusion_reason(result.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
+    assert find_exclusion_reason(result.records[f"share:{FIRST_ID + 1}"], frozenset()) == "private"
 
 
 def test_no_post_is_public_without_a_visibility_column(tmp_path: Path) -> None:
-    text = (HEAD + PUBLIC).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
+    text = (SHARES_HEAD + PUBLIC).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
     result = read_export(write_folder({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
     assert (result.records, result.reason_counts) == ({}, {"unknown_visibility": 1})
 
@@ -153,14 +151,16 @@ def test_a_group_post_is_visible_only_to_members(tmp_path: Path) -> None:
     """The column has `MEMBER_NETWORK` for every post of a group."""
     shares = PUBLIC.replace("share%3A", "groupPost%3A123-")
     [record] = read_records(shares, tmp_path)
-    assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
+    assert (record.source_id, record.visibility) == (f"groupPost:{FIRST_ID + 2}", "followers")
     assert find_exclusion_reason(record, frozenset()) == "followers"
 
 
 def test_mathematical_letters_become_plain_letters(tmp_path: Path) -> None:
     bold = "".join(chr(0x1D5D4 + ord(letter) - ord("A")) for letter in "CLOCKS")
     result = read(
-        build_share(4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"),
+        build_share(
+            FIRST_ID + 4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"
+        ),
         tmp_path,
     )
     assert result.record.text.startswith("CLOCKS are a fine, \u00bd \u2460 hour. #CLOCKS")

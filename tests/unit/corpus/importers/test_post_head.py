@@ -9,7 +9,6 @@ from contextlib import suppress
 from itertools import product
 from random import Random
 from time import process_time
-from typing import get_type_hints
 
 import pytest
 
@@ -23,10 +22,9 @@ from tests.unit.corpus.importers.sample_posts import (
     WORDS,
     build_post,
 )
-from twin_assets.corpus.importers import text_formats
 from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
-from twin_assets.corpus.importers.posts import Post, read_post
+from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.importers.text_formats import is_readable
 from twin_assets.corpus.remediation import find_advice
 
@@ -81,12 +79,6 @@ def describe_outcome(body: bytes, suffix: str) -> str:
     except UnreadablePostError as error:
         return error.reason
     return f"{post.kind} {post.visibility}"
-
-
-def test_a_post_cannot_be_made_without_its_head() -> None:
-    assert get_type_hints(Post)["head"] is PostHead
-    assert get_type_hints(text_formats.convert_to_markdown)["head"] is PostHead
-    assert get_type_hints(read_post_head)["return"] is PostHead
 
 
 @pytest.mark.parametrize("suffix", ["textile", "rst", "adoc", "org", "dj"])
