@@ -11,8 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from twin_assets.corpus.shingles import split_words
@@ -21,9 +20,9 @@ from twin_assets.instructions.instruction_tables import (
     MIN_PASSAGE_WORDS,
     MIN_POST_WORDS,
 )
+from twin_resources.models.quotes.passages import find_line_starts, markdown_parser, trim_span
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 TARGET_WORDS = 60  # a shorter passage includes the next paragraph
@@ -213,17 +212,13 @@ def _is_mostly_letters(plain_text: str) -> bool:
 
 def parse_blocks(text: str) -> list[Block]:
     """Return the top-level blocks of a Markdown text, in order, with their positions."""
-    line_starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
-    tokens = _build_parser().parse(text)
+    line_starts = find_line_starts(text)
+    tokens = markdown_parser().parse(text)
     blocks: list[Block] = []
     for index, token in enumerate(tokens):
         if token.level or token.map is None or token.nesting < 0:
             continue
-        start, end = line_starts[token.map[0]], min(line_starts[token.map[1]], len(text))
-        while end > start and text[end - 1].isspace():
-            end -= 1
-        while start < end and text[start].isspace():
-            start += 1
+        start, end = trim_span(text, line_starts[token.map[0]], line_starts[token.map[1]])
         kind = _KINDS.get(token.type, "other")
         if kind == "paragraph" and _EMPHASIZED_PARAGRAPH.fullmatch(text, start, end):
             kind = "other"  # "*This article was updated.*" describes the post
@@ -267,10 +262,3 @@ def _extract_visible_text(token: Token) -> str:
     if token.type in {"text", "code_inline"}:
         return token.content
     return " " if token.type in {"softbreak", "hardbreak"} else ""
-
-
-@cache
-def _build_parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt
-
-    return MarkdownIt("commonmark").enable("table")

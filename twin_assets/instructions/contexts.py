@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -136,7 +135,7 @@ def find_contexts(
     author: str,
     token_budget: int,
     held_out_documents: Collection[str],
-    vectors: Mapping[str, np.ndarray] = MappingProxyType({}),
+    vectors: Mapping[str, np.ndarray],
 ) -> dict[str, tuple[str, ...]]:
     """Return chunk ids for the prompt of each sample, best first, or none if it gets no context.
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
-from twin_assets.instructions.answer_passages import find_missing_passage_reason, find_passages
+from twin_assets.instructions.answer_passages import find_missing_passage_reason
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Coverage:
 
     documents: int
     with_samples: int
-    without: Mapping[str, int]
+    without: dict[str, int]
     unexplained: int
     lost_drafts: int
     strangers: int
@@ -44,9 +43,6 @@ class Coverage:
     @property
     def is_complete(self) -> bool:
         return not (self.unexplained or self.lost_drafts or self.strangers)
-
-    def metadata(self) -> dict[str, Any]:
-        return {**vars(self), "without": dict(self.without)}
 
 
 def measure_coverage(
@@ -66,10 +62,10 @@ def measure_coverage(
     missing_reasons = Counter({"all_left_out": len((sampled_ids - used_ids) & document_ids)})
     unexplained_count = 0
     for document in sorted(document_ids - sampled_ids):
-        if find_passages(texts[document]):
-            unexplained_count += 1
+        if reason := find_missing_passage_reason(texts[document]):
+            missing_reasons[reason] += 1
         else:
-            missing_reasons[find_missing_passage_reason(texts[document])] += 1
+            unexplained_count += 1
     words = int(documents["words"].sum())
     return Coverage(
         documents=len(document_ids),

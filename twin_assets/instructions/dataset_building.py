@@ -12,7 +12,6 @@ changed are rendered. A run with no new data reads ids, questions and dates, and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,7 @@ from twin_assets.instructions.instruction_tables import (
 )
 from twin_assets.instructions.sample_rows import render_rows
 from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
-from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
 
@@ -47,18 +46,6 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
 DATASET_VERSION = "1"
-
-
-@dataclass(frozen=True)
-class BuildResult:
-    """The changes that one update made to the dataset, and the teacher's result."""
-
-    sync_result: SyncResult
-    teacher_result: TeacherResult | None = None
-
-    def metadata(self) -> dict[str, Any]:
-        teacher_metadata = self.teacher_result.metadata() if self.teacher_result else {}
-        return {**self.sync_result.metadata(), **teacher_metadata}
 
 
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
@@ -129,11 +116,10 @@ def update_dataset(
     *,
     retriever: Retriever,
     teacher: Teacher | None = None,
-    template: Template = DEFAULT_TEMPLATE,
     marks: ControlMarks = COMMON_MARKS,
     log: Callable[[str], object] = lambda _line: None,
-) -> BuildResult:
-    """Bring all tables up to date.
+) -> tuple[SyncResult, TeacherResult | None]:
+    """Bring all tables up to date; return the changes to the dataset, and the teacher's result.
 
     The prompts name the author but contain neither persona nor refused topics, because these
     settings may change without retraining.
@@ -159,19 +145,19 @@ def update_dataset(
             tables, author.slug, teacher=teacher, log=log
         )
     plan = _build_plan(tables, author, document_splits, retriever, teacher_result).with_columns(
-        pl.lit(template.hash).alias("template"), pl.lit(author.name).alias("author_name")
+        pl.lit(DEFAULT_TEMPLATE.hash).alias("template"), pl.lit(author.name).alias("author_name")
     )
     sync_result = tables.sync(
         plan,
         "instruction_dataset",
         author=author.slug,
         key="sample_id",
-        function=lambda rows: render_rows(rows, tables, author.slug, template, marks),
+        function=lambda rows: render_rows(rows, tables, author.slug, marks),
         version=DATASET_VERSION,
         schema=column_types(InstructionDataset),
         row_key="sample_id",
     )
-    return BuildResult(sync_result, teacher_result)
+    return sync_result, teacher_result
 
 
 def _build_plan(

@@ -43,7 +43,7 @@ def instruction_dataset(
     """Questions generated for the author's own passages, rendered as the gateway renders them."""
     author = read_author(settings, context.partition_key)
     missing_teacher = _report_missing_teacher(settings, author, log=context.log.info)
-    build_result = dataset_building.update_dataset(
+    sync_result, teacher_result = dataset_building.update_dataset(
         tables,
         author,
         retriever=retriever.retriever(),
@@ -51,8 +51,9 @@ def instruction_dataset(
         marks=load_home_marks(settings),
         log=context.log.info,
     )
-    metadata = build_result.metadata() | _count_rows(tables, author.slug) | missing_teacher
-    return report_materialization(build_result.sync_result, metadata)
+    teacher_metadata = {"teacher": dict(vars(teacher_result))} if teacher_result else {}
+    metadata = teacher_metadata | _count_rows(tables, author.slug) | missing_teacher
+    return report_materialization(sync_result, metadata)
 
 
 def _report_missing_teacher(
@@ -187,10 +188,8 @@ def covers_every_document(
         "cleaned_documents", author, columns=["document_id", "text"], where=missing_filter
     )
     drafts = tables.read("instruction_drafts", author, columns=["sample_id", "words"])
-    coverage_result = coverage.measure_coverage(rows, drafts, documents, dict(texts.iter_rows()))
-    return dg.AssetCheckResult(
-        passed=coverage_result.is_complete, metadata=coverage_result.metadata()
-    )
+    result = coverage.measure_coverage(rows, drafts, documents, dict(texts.iter_rows()))
+    return dg.AssetCheckResult(passed=result.is_complete, metadata=dict(vars(result)))
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)

@@ -13,9 +13,9 @@ import polars as pl
 
 from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_assets.instructions.instruction_tables import InstructionDataset
-from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
+from twin_resources.prompt.control_marks import ControlMarks
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
-from twin_resources.prompt.templates import Template, render
+from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.storage.tables.rows_by_id import read_by_id
 
 if TYPE_CHECKING:
@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 
 def render_rows(
-    plan: pl.DataFrame,
-    tables: Tables,
-    author: str,
-    template: Template,
-    marks: ControlMarks = COMMON_MARKS,
+    plan: pl.DataFrame, tables: Tables, author: str, marks: ControlMarks
 ) -> pl.DataFrame:
     """Return `InstructionDataset` rows for rows of the plan.
 
@@ -54,7 +50,7 @@ def render_rows(
     messages = [
         [
             *render(
-                template,
+                DEFAULT_TEMPLATE,
                 author_name=row["author_name"],
                 question=row["question"],
                 passages=[passage_by_chunk[chunk_id] for chunk_id in row["context_chunk_ids"]],

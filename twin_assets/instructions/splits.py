@@ -55,8 +55,8 @@ def draw_splits(
     Returns:
         The new draws, oldest document first. A duplicate or near-duplicate gets the split of the
         earlier document. In the first import, the newest tenth of the other dated documents is held
-        out, at least one if there are several. For all other documents, a hash of the id decides,
-        which holds out a tenth of them.
+        out, at least one if there are several. For all other documents, a hash of the id decides;
+        it holds out a tenth of them.
     """
     known_ids = {split_row.document_id for split_row in existing_rows}
     new_documents = sorted(

@@ -52,7 +52,7 @@ class SplitComparison:
 def compare_splits(
     dataset: pl.DataFrame, draws: pl.DataFrame, earlier_versions: Iterable[pl.DataFrame]
 ) -> SplitComparison:
-    """Compare the split of each document; left-out rows and rows of a general set have no split.
+    """Compare the split of each document; left-out and general samples have no split.
 
     Args:
         dataset, draws, earlier_versions: `document_id`, `split`.

@@ -13,9 +13,9 @@ exceeded the budget.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -51,16 +51,13 @@ class TeacherResult:
     """
 
     model: str
-    outcomes: Mapping[str, int]
+    outcomes: dict[str, int]
     requests: int
     usd: float
     usd_in_all: float
     prompt_tokens: int
     answer_tokens: int
     budget_left: float | None
-
-    def metadata(self) -> dict[str, Any]:
-        return {"teacher": {**vars(self), "outcomes": dict(self.outcomes)}}
 
 
 def update_questions(

@@ -19,6 +19,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +148,7 @@ def main() -> int:
     parser.add_argument("--base-model", help="default: TWIN_BASE_MODEL")
     options = parser.parse_args()
     settings = load_settings()
-
-    def log(line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-
+    log = partial(print, file=sys.stderr, flush=True)
     try:
         if options.command == "prepare":
             model = prepare_and_verify(settings, options.base_model, report=log)

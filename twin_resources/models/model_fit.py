@@ -197,34 +197,25 @@ def estimate_training(
     """
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
     tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
-    recipe_and_reason = (recipe, "named") if recipe else (choice.recipe, choice.reason)
-    scale = billions / REFERENCE_BILLIONS
     if on_gpu and choice.ranks:
-        required_gb = required_gpu_memory_gb(billions)
         flops = 6 * billions * 1e9 * tokens
         seconds = flops / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
-        needs = f"{required_gb:.0f} GB of GPU memory"
-        return _build_estimate(True, "GPU, not measured", needs, seconds, recipe_and_reason)
-    required_gb = required_training_memory_gb(billions)
-    seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
-    if not machine["bf16"]:
-        seconds *= SLOWDOWN_WITHOUT_BF16
-    fits = machine["memory_gb"] >= required_gb
-    return _build_estimate(
-        fits, "CPU", f"{required_gb:.0f} GB of memory", seconds, recipe_and_reason
-    )
-
-
-def _build_estimate(
-    fits: bool, device: str, needs: str, seconds: float, recipe: tuple[str, str]
-) -> dict[str, Any]:
+        fits, device = True, "GPU, not measured"
+        needs = f"{required_gpu_memory_gb(billions):.0f} GB of GPU memory"
+    else:
+        scale = billions / REFERENCE_BILLIONS
+        seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
+        seconds *= 1.0 if machine["bf16"] else SLOWDOWN_WITHOUT_BF16
+        required_gb = required_training_memory_gb(billions)
+        fits, device = machine["memory_gb"] >= required_gb, "CPU"
+        needs = f"{required_gb:.0f} GB of memory"
     return {
         "fits": fits,
         "on": device,
         "needs": needs,
         "training_minutes": round(seconds / 60, 1),
-        "recipe": recipe[0],
-        "because": recipe[1],
+        "recipe": recipe or choice.recipe,
+        "because": "named" if recipe else choice.reason,
     }
 
 

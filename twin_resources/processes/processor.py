@@ -1,6 +1,6 @@
-"""Decide whether bf16 is faster than fp32 on this processor, for training, gate and embedder.
+"""Count usable cores, and decide whether bf16 is faster than fp32 on this processor.
 
-Scope: the rule, and the setting that overrides it.
+Scope: the rule for training, gate and embedder, and the setting that overrides it.
 Out of scope: GPUs, the memory that a precision needs (`model_fit.py`), benchmarks (`twin doctor`),
 imports outside the standard library, syntax newer than Python 3.9 (`preflight.py` runs with any
 Python).
@@ -44,3 +44,8 @@ def is_bf16_faster() -> bool:
         re.search(FAST_BF16_FLAGS, cpuinfo)
         or ("AuthenticAMD" in cpuinfo and re.search(AMD_BF16_FLAG, cpuinfo))
     )
+
+
+def count_usable_cores() -> int:
+    """Return the number of cores that this process may use; on macOS all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,6 +23,8 @@ from twin_assets.instructions import instruction_dataset
 from twin_assets.knowledge import chunks, embeddings
 from twin_assets.partitions import authors
 from twin_resources.authors import Author, write_author
+from twin_resources.models.embedder.embedder import Embedder
+from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -57,7 +59,7 @@ class Graph:
         metadata = {key: value.value for key, value in event.materialization.metadata.items()}
         metadata["data_version"] = (event.materialization.tags or {})["dagster/data_version"]
         metadata["evaluations"] = result.get_asset_check_evaluations()
-        return metadata, _read_checks(result)
+        return metadata, read_checks(result)
 
     def check_rows(self, tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
         """Run the dataset's checks on these rows instead of the asset's own."""
@@ -72,10 +74,10 @@ class Graph:
             self.instance,
             raise_on_error=False,
         )
-        return _read_checks(result)
+        return read_checks(result)
 
 
-def _read_checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+def read_checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
 
 
@@ -130,6 +132,11 @@ def twelve_posts(
 @pytest.fixture
 def graph(twelve_posts: FinishedRun) -> Graph:
     return Graph()
+
+
+@pytest.fixture
+def retriever(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
+    return Retriever(load_settings().tables_base, embedder)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from tests.graph.instructions.conftest import FinishedRun
+from tests.graph.instructions.conftest import FinishedRun, read_checks
 from tests.graph.instructions.recorded_traces import build_edit, write_traces
 from tests.materialization import create_instance, materialize_assets
 from tests.stored_rows import store_rows
@@ -32,10 +32,6 @@ def materialize_with_checks(*assets: Any) -> dg.ExecuteInProcessResult:
             instance,
             raise_on_error=False,
         )
-
-
-def read_checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    return {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
 
 
 def materialize() -> dict[str, Any]:

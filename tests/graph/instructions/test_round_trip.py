@@ -9,17 +9,10 @@ from tests.graph.instructions.conftest import ADA, TWELVE_POSTS, FinishedRun
 from twin_assets.instructions import round_trip
 from twin_assets.instructions.dataset_building import update_dataset
 from twin_resources.errors import TwinError
-from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import RetrievalQuery, Retriever
-from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
 
 DOCUMENT_IDS = [f"doc-{number:03d}" for number in TWELVE_POSTS]
-
-
-@pytest.fixture
-def retriever(twelve_posts: FinishedRun, embedder: Embedder) -> Retriever:
-    return Retriever(load_settings().tables_base, embedder)
 
 
 def build_samples(question: str) -> pl.DataFrame:

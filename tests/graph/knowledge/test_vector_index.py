@@ -18,9 +18,8 @@ from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import maintain_vector_index, update_indexes
 from twin_resources.models.retrieval.search import InMemoryTable, RetrievalQuery, search_vectors
 from twin_resources.models.retrieval.vector_index import (
-    IndexPlan,
     IndexState,
-    plan_index,
+    plan_partition_count,
     read_index_state,
 )
 from twin_resources.registry.registry import Registry
@@ -32,12 +31,12 @@ ROW_COUNT = 3_000
 
 
 def test_an_index_is_built_at_a_size_and_rebuilt_after_growth() -> None:
-    assert plan_index(vector_index.MIN_INDEXED_ROWS - 1, None) is None
-    assert plan_index(vector_index.MIN_INDEXED_ROWS, None) == IndexPlan(12)
-    assert plan_index(19_000, IndexState(12, 1)) is None
-    assert plan_index(20_000, IndexState(12, 1)) == IndexPlan(25)
-    assert plan_index(19_000, IndexState(12, vector_index.MAX_SEGMENTS + 1)) == IndexPlan(23)
-    assert plan_index(5_000, IndexState(12, 1)) is None
+    assert plan_partition_count(vector_index.MIN_INDEXED_ROWS - 1, None) is None
+    assert plan_partition_count(vector_index.MIN_INDEXED_ROWS, None) == 12
+    assert plan_partition_count(19_000, IndexState(12, 1)) is None
+    assert plan_partition_count(20_000, IndexState(12, 1)) == 25
+    assert plan_partition_count(19_000, IndexState(12, vector_index.MAX_SEGMENTS + 1)) == 23
+    assert plan_partition_count(5_000, IndexState(12, 1)) is None
 
 
 def build_unit_vectors(row_count: int, *, seed: int) -> np.ndarray:

@@ -204,19 +204,18 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 
 
-def make_family(name: str, folder: Path, texts: list[str], *, spread: float = 1.0) -> Path:
+def make_family(name: str, folder: Path, texts: list[str]) -> Path:
     """Write a transformers folder; the same name gives the same files.
 
     Args:
         folder: folder that is created.
         texts: texts from which the tokenizer is trained.
-        spread: scale of the random weights; 1 as described above.
     """
     from tokenizers import Tokenizer
 
     make_tokenizer(name, folder, texts)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    _write_model(FAMILIES[name], folder, tokenizer, spread=spread)
+    _write_model(FAMILIES[name], folder, tokenizer)
     return folder
 
 
@@ -313,7 +312,7 @@ def _piece_tokenizer(family: Family, special: list[str], texts: list[str]) -> An
     return tokenizer
 
 
-def _write_model(family: Family, folder: Path, tokenizer: Any, *, spread: float) -> None:
+def _write_model(family: Family, folder: Path, tokenizer: Any) -> None:
     import torch
     import transformers
 
@@ -334,11 +333,11 @@ def _write_model(family: Family, folder: Path, tokenizer: Any, *, spread: float)
     torch.manual_seed(7)
     model: Any = transformers.AutoModelForCausalLM.from_config(config)
     for name, weights in model.named_parameters():
-        weights.data = draw_weights(name, weights.data, spread)
+        weights.data = draw_weights(name, weights.data)
     model.to(torch.float16).save_pretrained(folder)
 
 
-def draw_weights(name: str, values: Any, spread: float) -> Any:
+def draw_weights(name: str, values: Any) -> Any:
     """Draw weights: matrices preserve their inputs' scale, and biases are near 0.
 
     The weights of norms vary around their mean.
@@ -351,5 +350,5 @@ def draw_weights(name: str, values: Any, spread: float) -> Any:
     input_size = values.shape[-2] if values.ndim == 3 else values.shape[-1]
     scale = 1.5 if any(part in name for part in ("q_proj", "k_proj", "qkv")) else 1.0
     if "embed" in name or "lm_head" in name:
-        return torch.randn_like(values) * 3.0 * spread / input_size**0.5
-    return torch.randn_like(values) * scale * spread / input_size**0.5
+        return torch.randn_like(values) * 3.0 / input_size**0.5
+    return torch.randn_like(values) * scale / input_size**0.5

@@ -73,10 +73,6 @@ def test_questions_of_a_document_differ_or_are_continuations() -> None:
     assert len(set(questions)) == len(questions) == 1
 
 
-def test_a_question_is_the_same_every_time() -> None:
-    assert write_all_questions() == write_all_questions()
-
-
 def test_the_authors_own_question_is_used() -> None:
     instruction = write_first_question(
         "So why do clocks stop on cold nights? Because oil thickens when it is old."

@@ -25,7 +25,6 @@ def test_documents_without_a_sample_have_a_reason() -> None:
     reasons = {"all_left_out": 1, "no_prose": 1}
     assert coverage == Coverage(3, 1, reasons, unexplained=0, lost_drafts=0, strangers=0, words=0.5)
     assert coverage.is_complete
-    assert coverage.metadata()["without"] == reasons
 
 
 def test_a_document_with_prose_and_no_sample_is_lost() -> None:

@@ -37,6 +37,7 @@ def build_text(*numbers: int) -> str:
 
 def test_answers_are_parts_of_the_text() -> None:
     text = "# Granite\n\n" + build_text(3, 4)
+    assert draft_documents(build_documents("")).is_empty()
     rows = draft_documents(build_documents(text, "")).to_dicts()
     assert [row["answer"] for row in rows] == [PARAGRAPH.format(number=n) for n in (3, 4)]
     for row in rows:
@@ -53,7 +54,3 @@ def test_an_edit_keeps_the_ids_of_other_paragraphs() -> None:
 def test_repeated_paragraphs_have_different_ids() -> None:
     rows = draft_documents(build_documents(build_text(1, 1, 1)))
     assert rows["sample_id"].n_unique() == rows.height == 3
-
-
-def test_no_documents_make_no_drafts() -> None:
-    assert draft_documents(build_documents("")).is_empty()

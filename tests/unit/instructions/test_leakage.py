@@ -53,10 +53,6 @@ def count_leaks(*more: Any) -> dict[str, int]:
     return vars(measure_leaks(pl.DataFrame([*CLEAN_ROWS, *more]), CHUNKS))
 
 
-def test_a_clean_dataset_leaks_nothing() -> None:
-    assert measure_leaks(pl.DataFrame(CLEAN_ROWS), CHUNKS).is_clean
-
-
 @pytest.mark.parametrize(
     ("count", "leak"),
     [
@@ -72,7 +68,7 @@ def test_a_clean_dataset_leaks_nothing() -> None:
     ],
 )
 def test_each_leak_is_counted(count: str, leak: Any) -> None:
-    assert count_leaks()[count] == 0
+    assert not any(count_leaks().values())
     assert count_leaks(leak)[count] == 1
     assert not measure_leaks(pl.DataFrame([*CLEAN_ROWS, leak]), CHUNKS).is_clean
 
@@ -137,10 +133,6 @@ TRAIN = candidate("t", "train", "How do tides and harbours go together?", "one t
 HELD_OUT = candidate("h", "held_out", "What is your point about violins in “Music”?", ANSWER)
 
 
-def test_nothing_is_left_out_without_a_reason() -> None:
-    assert find_left_out_samples([TRAIN, HELD_OUT]) == set()
-
-
 def test_the_training_sample_of_a_leak_is_left_out() -> None:
     near_copy = replace(
         TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?"
@@ -185,6 +177,6 @@ def test_the_oldest_of_samples_with_equal_questions_is_kept() -> None:
 
 
 def test_a_new_sample_changes_no_other() -> None:
-    left_out_before = find_left_out_samples([TRAIN, HELD_OUT])
+    assert find_left_out_samples([TRAIN, HELD_OUT]) == set()
     newer = replace(TRAIN, sample_id="new", published_at=datetime(2030, 1, 1, tzinfo=UTC))
-    assert find_left_out_samples([TRAIN, HELD_OUT, newer]) - left_out_before == {"new"}
+    assert find_left_out_samples([TRAIN, HELD_OUT, newer]) == {"new"}

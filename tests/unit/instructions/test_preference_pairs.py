@@ -221,30 +221,15 @@ HELD_OUT = HeldOutTexts(
 
 
 @pytest.mark.parametrize(
-    ("pair", "reason"),
-    [
-        (("How do you forge the anchor for a ship?", "p", OWN), "held_out_question"),
-        (("Why?", f"{HELD_OUT.prompts['h']}", OWN), "held_out_prompt"),
-        (
-            ("Why?", "p", "It is forged in one heat and cooled in sand for three whole days."),
-            "held_out_text",
-        ),
-        (("Why is the kettle tinned?", "Question: Why is the kettle tinned?", OWN), None),
-    ],
-)
-def test_held_out_samples_are_not_trained_on(
-    pair: tuple[str, str, str], reason: str | None
-) -> None:
-    assert find_leaks({"pair": pair}, HELD_OUT) == ({"pair": reason} if reason else {})
-
-
-@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({}, None),
         ({"question": "How do you forge the anchor for a ship?"}, "held_out_question"),
         ({"messages": [{"content": HELD_OUT.prompts["h"]}]}, "held_out_prompt"),
-        ({"chosen": HELD_OUT.answers[0]}, "held_out_text"),
+        (
+            {"chosen": "It is forged in one heat and cooled in sand for three whole days."},
+            "held_out_text",
+        ),
         ({"context_chunk_ids": ["of a kettle", "of the anchor"]}, "held_out_passage"),
     ],
 )

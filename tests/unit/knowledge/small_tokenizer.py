@@ -31,4 +31,4 @@ def train_tokenizer() -> Tokenizer:
 
 
 def build_small_tokenizer(*, token_limit: int = 64) -> EmbedderTokenizer:
-    return EmbedderTokenizer(train_tokenizer(), token_limit, ("en",), "revision-1")
+    return EmbedderTokenizer(train_tokenizer(), token_limit, "revision-1")

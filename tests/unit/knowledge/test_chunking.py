@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.knowledge.small_tokenizer import build_small_tokenizer
-from twin_assets.corpus import raw_posts_import
-from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
-from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import (
     CHUNK_TOKENS,
     DOCUMENT_COLUMNS,
@@ -233,10 +228,6 @@ def test_another_title_keeps_the_chunk_ids() -> None:
     assert after["heading"].to_list() == ["Another"]
 
 
-def test_an_empty_document_has_no_chunks() -> None:
-    assert chunk_documents(make_documents(""), build_small_tokenizer()).height == 0
-
-
 def test_overlong_and_miscounted_chunks_are_measured() -> None:
     tokenizer = build_small_tokenizer()
     chunks = chunk_documents(make_documents("\n\n".join([SENTENCE] * 9)), tokenizer)
@@ -256,12 +247,3 @@ def test_overlong_and_miscounted_chunks_are_measured() -> None:
     overcounted = chunks[:1].with_columns(pl.lit(65, pl.Int64).alias("token_count"))
     assert measure_chunk_lengths([overcounted], tokenizer)["too_long"] == 1
     assert measure_chunk_lengths([chunks.clear()], tokenizer)["longest"] == 0
-
-
-def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:
-    inventory = take_inventory([shared_posts / "skeeto"])
-    rows = raw_posts_import.read_rows(
-        raw_posts_import.build_inventory_frame(inventory)[:60], inventory
-    )
-    for text in clean_and_quarantine(rows.select(RAW_COLUMNS))[0]["text"]:
-        check_chunks(text, token_limit=256)

@@ -41,11 +41,6 @@ def test_short_paragraphs_are_combined() -> None:
     assert count_words(text) <= MAX_WORDS
 
 
-def test_the_next_paragraph_is_shown_too() -> None:
-    text = f"{PARAGRAPH}\n\nBut never do it by hand."
-    assert set(list_shown_texts(text)) == {text}
-
-
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
     text = " ".join([SENTENCE] * 20)  # 260 words
     passages = split_into_passages(text)

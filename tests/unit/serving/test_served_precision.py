@@ -12,14 +12,11 @@ from tests.unit.evaluation.served.test_parity import ConstantReference
 from tests.unit.test_answer_model import serve_models
 from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.served.parity import Parity, compare
-from twin_resources.models.serving.model_server import (
-    ModelServers,
-    local_engine_name,
-    remote_engine_name,
-)
+from twin_resources.models.serving.model_server import ModelServers, remote_engine_name
 from twin_resources.models.serving.served_model import ServedAnswer, _count_aligned_tokens
 from twin_resources.models.serving.served_precision import (
     external_precision,
+    local_engine_name,
     parse_precision,
     precision_limits,
 )
@@ -57,7 +54,7 @@ def test_the_precision_is_read_from_the_file(
 
 
 def test_an_engine_name_contains_every_precision_except_f16() -> None:
-    assert parse_precision(local_engine_name()) == "f16"
+    assert parse_precision(local_engine_name("f16")) == "f16"
     assert ", weights in" not in local_engine_name("f16")
     assert parse_precision(local_engine_name("q8_0")) == "q8_0"
     assert parse_precision("http://127.0.0.1:8000 0.9") == ""

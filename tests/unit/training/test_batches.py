@@ -166,9 +166,9 @@ def test_each_stage_gets_one_of_two_posts() -> None:
     one_document = [make_sample(index, documents=1) for index in range(8)]
     wide_options: dict[str, Any] = options | {"samples_per_step": 8}
     del options["raw_share"]
-    for posts, plan_options in ((two_samples, options), (one_document, options)):
-        plan = plan_stages(posts, posts, raw_share=0.9, **plan_options)
-        assert (plan.raw_steps, plan) == (0, plan_training(posts, **plan_options))
+    for posts, blocks in ((two_samples,) * 2, (one_document,) * 2, (samples, [])):
+        plan = plan_stages(posts, blocks, raw_share=0.9, **options)
+        assert (plan.raw_steps, plan) == (0, plan_training(posts, **options))
     plan = plan_stages(samples, samples, **wide_options)
     assert (plan.raw_steps, len(plan.steps)) == (0, 1), (
         "four samples of one stage cannot fill a step of eight"
@@ -182,17 +182,6 @@ def test_a_post_without_blocks_is_used_for_questions() -> None:
     plan = plan_stages(samples, blocks, raw_share=0.5, token_budget=100_000, **options)
     used_indices = {index for step in plan.steps for index in step}
     assert used_indices == {*range(8, 40), *range(48, 80), *range(80, 88)}
-
-
-def test_without_raw_posts_the_plan_has_only_samples() -> None:
-    samples = [make_sample(index) for index in range(60)]
-    options: dict[str, Any] = {
-        "token_budget": 2000,
-        "max_epochs": 2,
-        "samples_per_step": 4,
-        "seed": 1,
-    }
-    assert plan_stages(samples, [], raw_share=0.0, **options) == plan_training(samples, **options)
 
 
 def test_samples_take_the_budget_that_posts_do_not_use() -> None:

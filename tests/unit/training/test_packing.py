@@ -52,24 +52,6 @@ def test_packed_losses_equal_those_of_single_samples(model: Any) -> None:
     torch.testing.assert_close(packed, expected, atol=2e-5, rtol=1e-5)
 
 
-def test_samples_without_own_positions_affect_each_other(model: Any) -> None:
-    """Show that the previous test can fail."""
-    tokens = SAMPLES[0].tokens + SAMPLES[1].tokens
-    start = SAMPLES[0].length + SAMPLES[1].answer_start
-    joined_sample = TokenizedSample("joined", "document", tokens, start, len(tokens))
-    leaking_losses = answer_losses(model, [joined_sample], BUCKET).flatten()
-    single_losses = answer_losses(model, [SAMPLES[1]], BUCKET).flatten()
-    assert (leaking_losses - single_losses).abs().max() > 0.05
-
-
-def test_other_samples_in_the_row_change_nothing(model: Any) -> None:
-    original = packed_answer_losses(model, SAMPLES[:2], BUCKET)
-    changed_row = [make_sample("other", 21, 20), SAMPLES[1]]
-    changed = packed_answer_losses(model, changed_row, BUCKET)
-    count = SAMPLES[1].answer_tokens
-    torch.testing.assert_close(original[-count:], changed[-count:], atol=2e-5, rtol=1e-5)
-
-
 def test_the_gradient_equals_that_of_padded_rows(model: Any) -> None:
     gradients: list[list[torch.Tensor]] = []
     for packing in (False, True):

@@ -54,12 +54,6 @@ def test_the_recipe_for_comparison_has_the_published_values() -> None:
     assert recipe.token_budget >= 100_000_000
 
 
-def test_the_recipe_for_a_node_shards_the_weights() -> None:
-    launch = load_launch(load_recipe("llama-3.1-8b-gpu-node").launch)
-    assert launch.device == "cuda"
-    assert launch.deepspeed["zero_optimization"]["stage"] == 3
-
-
 def test_the_documented_steps_add_a_launch_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,11 +82,18 @@ def test_the_documented_steps_add_a_launch_configuration(
     assert added_job.environment == original_job.environment
 
 
-@pytest.mark.parametrize("name", [DEFAULT_RECIPE, "smollm2-135m-demo"])
-def test_the_default_recipe_uses_deepspeed(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "device", "stage"),
+    [
+        (DEFAULT_RECIPE, "cpu", 2),
+        ("smollm2-135m-demo", "cpu", 2),
+        ("llama-3.1-8b-gpu-node", "cuda", 3),  # the ranks of a node share the weights
+    ],
+)
+def test_recipes_use_deepspeed(name: str, device: str, stage: int) -> None:
     launch = load_launch(load_recipe(name).launch)
-    assert launch.device == "cpu"
-    assert launch.deepspeed["zero_optimization"]["stage"] == 2
+    assert launch.device == device
+    assert launch.deepspeed["zero_optimization"]["stage"] == stage
 
 
 def test_an_extending_recipe_changes_only_its_own_values() -> None:
@@ -214,8 +215,10 @@ def test_removed_hyper_parameters_without_effect_are_accepted() -> None:
 def test_preference_tuning_of_full_models_is_an_error() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     validate_recipe_stages(recipe)
+    full_recipe = recipe.model_copy(update={"lora": None})
     with pytest.raises(TwinError, match="lora is null"):
-        validate_recipe_stages(recipe.model_copy(update={"lora": None}))
+        validate_recipe_stages(full_recipe)
+    validate_recipe_stages(full_recipe.drop_preference())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from tests.unit.test_prompt import Passage
 from twin_assets.checkpoints.samples import (
     MIN_RAW_BLOCK_TOKENS,
     drop_passages,
-    strip_messages,
     tokenize_pairs,
     tokenize_posts,
     tokenize_samples,
@@ -89,11 +88,6 @@ def test_excluded_samples_are_counted_by_reason() -> None:
     samples, left_out = tokenize_samples(rows, WordTokenizer(), max_length=40)
     assert len(samples) == 1
     assert left_out == {"too_long": 1, "empty_answer": 1}
-
-
-def test_contents_are_stripped_and_roles_kept() -> None:
-    messages = [{"role": "user", "content": "\n\nhello \n"}]
-    assert strip_messages(messages) == [{"role": "user", "content": "hello"}]
 
 
 def make_pair_row(chosen: str, rejected: str, *, ended: bool = True) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.preparation import prepare_embedder
@@ -20,11 +21,7 @@ def main() -> int:
     parser.add_argument("command", choices=["prepare"])
     parser.add_argument("--home", default=None, help="default: TWIN_HOME, else .twin")
     arguments = parser.parse_args()
-
-    def log(line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-
+    log = partial(print, file=sys.stderr, flush=True)
     try:
         prepare_embedder(load_settings(arguments.home), report=log)
     except TwinError as error:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.engines import Engine, open_engine, open_gpu_engine
+from twin_resources.processes.processor import count_usable_cores
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.weights import embedder_folder
 
@@ -79,13 +79,11 @@ class EmbedderTokenizer:
         tokenizer: tokenizer that neither truncates nor pads; `encode(text).offsets` are character
             offsets in `text`.
         token_limit: longest input of the embedder in tokens, special tokens included.
-        languages: ISO 639-1 codes that the embedder supports; empty if unknown.
         revision: revision of the embedder.
     """
 
     tokenizer: Tokenizer
     token_limit: int
-    languages: tuple[str, ...]
     revision: str
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -100,7 +98,6 @@ class Embedder:
         folder: a folder that `prepare_embedder` published.
         manifest: its manifest.
         threads: CPU threads per call; by default one for each available core, at most 4.
-        precision: OpenVINO's precision, `bf16` or `f32`; by default the faster one.
         engine: `openvino` or `sentence-transformers`; empty for OpenVINO if the folder has it.
         allow_gpu: whether an embedder with an empty `engine` may switch to a GPU after enough
             tokens to justify loading it.
@@ -115,18 +112,13 @@ class Embedder:
         manifest: EmbedderManifest,
         *,
         threads: int | None = None,
-        precision: str = "",
         engine: str = "",
         allow_gpu: bool = False,
     ) -> None:
         self.folder = folder
         self.manifest = manifest
-        self._engine = open_engine(
-            folder,
-            engine,
-            threads=threads or min(MAX_THREADS, _processor_count()),
-            precision=precision,
-        )
+        threads = threads or min(MAX_THREADS, count_usable_cores())
+        self._engine = open_engine(folder, engine, threads=threads)
         self._may_switch_to_gpu = allow_gpu and not engine
         self._embedded_token_count = 0
         self._switch_lock = Lock()
@@ -293,11 +285,6 @@ def _group_into_batches(lengths: Sequence[int], *, max_tokens: int) -> list[list
     ]
 
 
-def _processor_count() -> int:
-    """Return the number of processors that this process may use; on macOS all of them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def find_prepared_embedder(settings: Settings) -> tuple[Path, EmbedderManifest]:
     """Return the folder and the manifest of the configured embedder.
 
@@ -369,4 +356,4 @@ def _read_tokenizer(folder: Path, manifest: EmbedderManifest) -> EmbedderTokeniz
     # MiniLM's file truncates and pads to 128 tokens, which would silently drop half of a long text.
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return EmbedderTokenizer(tokenizer, manifest.token_limit, manifest.languages, manifest.revision)
+    return EmbedderTokenizer(tokenizer, manifest.token_limit, manifest.revision)

@@ -63,15 +63,12 @@ class OpenVinoEngine:
     Args:
         folder: folder of a prepared embedder.
         threads: CPU threads per call.
-        precision: `bf16` or `f32`; empty for the faster one on this CPU.
     """
 
     batch_tokens = 2048  # 8 texts of 256; larger batches were not faster and used more memory
 
-    def __init__(self, folder: Path, *, threads: int, precision: str = "") -> None:
-        self.compiled_model = _load_compiled_model(
-            folder.resolve(), precision or native_precision(), threads
-        )
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        self.compiled_model = _load_compiled_model(folder.resolve(), threads)
         self._request: Any = self.compiled_model.model.create_infer_request()
         self._request_lock = Lock()  # a request holds its own input and output tensors
 
@@ -85,13 +82,13 @@ class OpenVinoEngine:
 
 
 class _CompiledModel:
-    """A model compiled for one precision and number of threads, shared by engines.
+    """A model compiled for a number of threads, shared by engines.
 
     Compiling takes .2 to .8 s and 137 MB, and several resources of a process use the same model.
     The compiled model is therefore kept while any engine uses it. A prepared folder never changes.
     """
 
-    def __init__(self, folder: Path, precision: str, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int) -> None:
         core = import_openvino().Core()
         model = core.read_model(folder / CONVERTED_MODEL_FILE)
         model.add_outputs([_find_token_states(model)])
@@ -99,7 +96,7 @@ class _CompiledModel:
             model,
             "CPU",
             {
-                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_PRECISION_HINT": "bf16" if is_bf16_faster() else "f32",
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
                 # With pinning, each call binds one thread of every process to CPU 0, even if it is
@@ -134,13 +131,13 @@ def _find_token_states(model: Any) -> Any:
     )
 
 
-_compiled_models: WeakValueDictionary[tuple[Path, str, int], _CompiledModel] = WeakValueDictionary()
+_compiled_models: WeakValueDictionary[tuple[Path, int], _CompiledModel] = WeakValueDictionary()
 _compile_lock = Lock()
 
 
-def _load_compiled_model(folder: Path, precision: str, threads: int) -> _CompiledModel:
+def _load_compiled_model(folder: Path, threads: int) -> _CompiledModel:
     """Return a compiled model that this process already uses, or compile a new one."""
-    key = (folder, precision, threads)
+    key = (folder, threads)
     with _compile_lock:  # a second caller waits instead of compiling the model again
         model = _compiled_models.get(key)
         if model is None:
@@ -199,7 +196,7 @@ def can_run(folder: Path, engine: str) -> bool:
     return has_files[engine] if engine else any(has_files.values())
 
 
-def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "") -> Engine:
+def open_engine(folder: Path, engine: str, *, threads: int) -> Engine:
     """Load an engine; `""` means OpenVINO if the folder was converted for it.
 
     Raises:
@@ -213,7 +210,7 @@ def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "")
         )
     if engine == SENTENCE_TRANSFORMERS or not can_run(folder, OPENVINO):
         return SentenceTransformersEngine(folder / ORIGINAL_MODEL_FOLDER)
-    return OpenVinoEngine(folder, threads=threads, precision=precision)
+    return OpenVinoEngine(folder, threads=threads)
 
 
 def open_gpu_engine(folder: Path) -> SentenceTransformersEngine | None:
@@ -221,11 +218,6 @@ def open_gpu_engine(folder: Path) -> SentenceTransformersEngine | None:
     if not can_run(folder, SENTENCE_TRANSFORMERS) or not list_usable_gpus():
         return None
     return SentenceTransformersEngine(folder / ORIGINAL_MODEL_FOLDER)
-
-
-def native_precision() -> str:
-    """Return `bf16` if the processor computes faster with it (1.8 times), else `f32`."""
-    return "bf16" if is_bf16_faster() else "f32"
 
 
 def import_openvino() -> Any:

@@ -42,6 +42,7 @@ from twin_resources.models.embedder.engines import (
     can_run,
     import_openvino,
 )
+from twin_resources.models.hub_model import download_model, hash_model_files
 from twin_resources.processes.gpus import list_usable_gpus
 from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
 from twin_resources.storage.storage_faults import translate_disk_full
@@ -160,7 +161,7 @@ def _source_id(settings: Settings) -> str:
     if settings.embedder == MULTILINGUAL_EMBEDDER:
         return f"{packaged_multilingual.source_version()}/{CONVERSION_VERSION}"
     folder = Path(settings.embedder).expanduser()
-    source = _hash_model_files(folder) if folder.is_dir() else settings.embedder
+    source = _hash_model(folder) if folder.is_dir() else settings.embedder
     return f"{source}/{CONVERSION_VERSION}"
 
 
@@ -187,34 +188,19 @@ def fetch_model(settings: Settings, *, target_folder: Path) -> Path:
     folder = Path(settings.embedder).expanduser()
     if folder.is_dir():
         return folder
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "1_Pooling/*"]
-    try:
-        return Path(
-            snapshot_download(
-                settings.embedder, local_dir=target_folder / "source", allow_patterns=patterns
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise TwinError(
-            f"fetch the embedder {settings.embedder}",
-            found=f"no such folder, and the model hub answered: {error}",
-            next_step=f"set TWIN_EMBEDDER to {EMBEDDED_EMBEDDER}, {MULTILINGUAL_EMBEDDER}, or the "
-            "folder or hub id of a sentence-transformers model",
-        ) from error
+    return download_model(
+        settings.embedder,
+        target_folder / "source",
+        patterns=("*.json", "*.safetensors", "*.txt", "*.model", "README.md", "1_Pooling/*"),
+        action=f"fetch the embedder {settings.embedder}",
+        next_step=f"set TWIN_EMBEDDER to {EMBEDDED_EMBEDDER}, {MULTILINGUAL_EMBEDDER}, or the "
+        "folder or hub id of a sentence-transformers model",
+    )
 
 
-def _hash_model_files(model: Path) -> str:
+def _hash_model(model: Path) -> str:
     """Return the SHA-256 of the files that determine the vectors."""
-    digest = hashlib.sha256()
-    for path in sorted(model.rglob("*")):
-        if path.suffix in {".safetensors", ".json"} and path.is_file():
-            digest.update(path.relative_to(model).as_posix().encode())
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return hash_model_files(model.rglob("*"), model, suffixes={".safetensors", ".json"})
 
 
 def _read_json(path: Path, default: Any) -> Any:
@@ -236,7 +222,7 @@ def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
     """Return the revision, which is the same for both engines: their vectors may share a table."""
     prefix_part = "/".join(prefixes) if any(prefixes) else ""
     return hashlib.sha256(
-        f"{_hash_model_files(model)}/{CONVERSION_VERSION}{prefix_part}".encode()
+        f"{_hash_model(model)}/{CONVERSION_VERSION}{prefix_part}".encode()
     ).hexdigest()[:12]
 
 

@@ -220,21 +220,19 @@ def _group_into_sections(text: str) -> Iterator[list[_Block]]:
 
 def _parse_blocks(text: str) -> Iterator[_Block | None]:
     """Yield the document's paragraphs, list items and code blocks; None ends a section."""
-    line_starts = _find_line_starts(text)
-    tokens = _markdown_parser().parse(text)
+    line_starts = find_line_starts(text)
+    tokens = markdown_parser().parse(text)
     for index, token in enumerate(tokens):
         is_list_item = token.type == "list_item_open" and token.level == 1
         if token.map is None or token.nesting < 0 or (token.level > 0 and not is_list_item):
             continue
         if token.type in {"bullet_list_open", "ordered_list_open"}:
             continue  # the items are the next tokens
-        span = _trim_span(
-            text, line_starts[token.map[0]], line_starts[min(token.map[1], len(line_starts) - 1)]
-        )
+        span = trim_span(text, line_starts[token.map[0]], line_starts[token.map[1]])
         if token.type in {"fence", "code_block"}:
             yield _Block(*span, 0, token.map[1] - token.map[0])
         elif token.type == "paragraph_open" or (is_list_item and not _has_quotation(tokens, index)):
-            span = _trim_span(text, *span, is_list_item=is_list_item)
+            span = trim_span(text, *span, is_list_item=is_list_item)
             prose = text[slice(*span)]
             # a picture or a line of asterisks contains no words
             has_words = any(character.isalpha() for character in _IMAGE.sub("", prose))
@@ -255,18 +253,21 @@ def _has_quotation(tokens: Sequence[object], index: int) -> bool:
 
 
 @cache
-def _markdown_parser() -> MarkdownIt:
+def markdown_parser() -> MarkdownIt:
+    """Return the parser of CommonMark with tables."""
     from markdown_it import MarkdownIt
 
     return MarkdownIt("commonmark").enable("table")
 
 
-def _find_line_starts(text: str) -> list[int]:
+def find_line_starts(text: str) -> list[int]:
+    """Return the offset of each line's first character, and the length of the text."""
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
     return [*starts, len(text)]
 
 
-def _trim_span(text: str, start: int, end: int, *, is_list_item: bool = False) -> tuple[int, int]:
+def trim_span(text: str, start: int, end: int, *, is_list_item: bool = False) -> tuple[int, int]:
+    """Return a span without white space at its ends, and without the marker of a list item."""
     marker = _ITEM_MARKER.match(text, start, end) if is_list_item else None
     start = marker.end() if marker else start
     while start < end and text[start].isspace():
@@ -280,7 +281,7 @@ def _find_sentences(text: str, start: int, end: int, *, language: str) -> list[t
     import sentencex
 
     spans = [
-        _trim_span(text, start + boundary["start_index"], start + boundary["end_index"])
+        trim_span(text, start + boundary["start_index"], start + boundary["end_index"])
         for boundary in sentencex.get_sentence_boundaries(language or "en", text[start:end])
     ]
     return [(begin, stop) for begin, stop in spans if stop > begin]

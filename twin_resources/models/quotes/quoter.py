@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.models.quotes.token_vectors import token_cosines
 from twin_resources.models.retrieval.retrieval import read_embedder_revision, table_identity
+from twin_resources.models.retrieval.search import quote_sql
 from twin_resources.storage.tables.newest_versions import FindVersion, read_newest_version
 
 if TYPE_CHECKING:
@@ -397,9 +398,7 @@ def _read_calibration(table: Any) -> _CalibrationRow | None:
 
 
 def _read_rows(table: Any, document_ids: Sequence[str], columns: Sequence[str]) -> Any:
-    quoted_ids = ", ".join(
-        "'" + document_id.replace("'", "''") + "'" for document_id in document_ids
-    )
+    quoted_ids = ", ".join(map(quote_sql, document_ids))
     return table.search().where(f"document_id IN ({quoted_ids})").select(list(columns)).to_arrow()
 
 

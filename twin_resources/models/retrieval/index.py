@@ -108,12 +108,12 @@ def maintain_vector_index(tables: Tables, author: str) -> str:
     with tables.lease(EMBEDDINGS_TABLE, author) as lease:
         dataset = _open_dataset(tables, author)
         existing_index = vector_index.read_index_state(dataset)
-        plan = vector_index.plan_index(dataset.count_rows(), existing_index)
-        if plan is None:
+        partition_count = vector_index.plan_partition_count(dataset.count_rows(), existing_index)
+        if partition_count is None:
             return "left"
         lease.renew()
         database = lancedb.connect(f"{tables.base_uri}/{author}")
-        vector_index.create_index(database.open_table(EMBEDDINGS_TABLE), plan)
+        vector_index.create_index(database.open_table(EMBEDDINGS_TABLE), partition_count)
         return "rebuilt" if existing_index else "made"
 
 

@@ -11,7 +11,6 @@ is recommended; `bench_retrieval.py --only readers` measures the model in `TWIN_
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
+from twin_resources.models.hub_model import download_model, hash_model_files
 from twin_resources.models.retrieval.title_matching import find_named_titles
 from twin_resources.settings import Settings
 
@@ -33,7 +33,7 @@ RERANKER_VARIABLE = "TWIN_RERANKER"
 MAX_LENGTH_TOKENS = 256
 BATCH_PAIRS = 16
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
+_MODEL_SUFFIXES = (".json", ".safetensors", ".txt", ".model")
 _NEXT_STEP = f"set {RERANKER_VARIABLE} to the folder or hub id of a cross-encoder, or unset it"
 
 
@@ -77,7 +77,7 @@ class Reranker:
             int(getattr(classifier.config, "max_position_embeddings", MAX_LENGTH_TOKENS + 2)) - 2,
         )
         self._lock = Lock()  # a tokenizer that truncates is not thread-safe
-        self.revision = _hash_model_files(model)
+        self.revision = hash_model_files(model.iterdir(), model, suffixes=_MODEL_SUFFIXES)[:16]
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
         """Return the model's raw score of each text as an answer, in any range.
@@ -159,33 +159,19 @@ def reranker_folder(settings: Settings) -> Path:
 
 def _fetch_model(name: str, *, target_folder: Path) -> None:
     """Fetch a model from the hub; its folder appears only when it is complete."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     target_folder.parent.mkdir(parents=True, exist_ok=True)
     partial_folder = Path(tempfile.mkdtemp(dir=target_folder.parent))
     try:
-        snapshot_download(name, local_dir=partial_folder, allow_patterns=list(_FILE_PATTERNS))
+        download_model(
+            name,
+            partial_folder,
+            patterns=[f"*{suffix}" for suffix in _MODEL_SUFFIXES],
+            action=f"fetch the reranker {name}",
+            next_step=_NEXT_STEP,
+        )
         # `.cache` contains the hub client's download metadata.
         shutil.rmtree(partial_folder / ".cache", ignore_errors=True)
         if not target_folder.is_dir():  # another process may have finished first
             partial_folder.replace(target_folder)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise TwinError(
-            f"fetch the reranker {name}",
-            found=f"no such folder, and the model hub answered: {error}",
-            next_step=_NEXT_STEP,
-        ) from error
     finally:
         shutil.rmtree(partial_folder, ignore_errors=True)
-
-
-def _hash_model_files(model: Path) -> str:
-    """Return a hash of the files that determine the scores."""
-    digest = hashlib.sha256()
-    for path in sorted(model.glob("*")):
-        if path.suffix in {".safetensors", ".json", ".txt", ".model"} and path.is_file():
-            digest.update(path.name.encode())
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()[:16]

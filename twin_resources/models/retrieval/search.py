@@ -287,9 +287,7 @@ def read_neighbors(
 def _read_positions(
     table: Any, document_positions: Collection[tuple[str, int]], query: RetrievalQuery
 ) -> list[dict[str, Any]]:
-    document_ids = ", ".join(
-        sorted({_quote_sql(document_id) for document_id, _ in document_positions})
-    )
+    document_ids = ", ".join(sorted({quote_sql(document) for document, _ in document_positions}))
     positions = ", ".join(map(str, sorted({position for _, position in document_positions})))
     # Pairs would need a long OR. These conditions use the index; the caller drops extra rows.
     conditions = [f"document_id IN ({document_ids})", f"position IN ({positions})"]
@@ -333,9 +331,10 @@ def _build_sql_conditions(query: RetrievalQuery) -> list[str]:
         moment = query.published_before.astimezone(UTC).replace(tzinfo=None)
         conditions.append(f"published_at <= timestamp '{moment.isoformat(sep=' ')}'")
     if query.exclude:
-        conditions.append(f"chunk_id NOT IN ({', '.join(map(_quote_sql, query.exclude))})")
+        conditions.append(f"chunk_id NOT IN ({', '.join(map(quote_sql, query.exclude))})")
     return conditions
 
 
-def _quote_sql(text: str) -> str:
+def quote_sql(text: str) -> str:
+    """Return text as an SQL literal, without importing Polars into the gateway."""
     return "'" + text.replace("'", "''") + "'"

@@ -39,13 +39,6 @@ _BUILD_LIMIT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class IndexPlan:
-    """The parameters of an index to create."""
-
-    partition_count: int
-
-
-@dataclass(frozen=True)
 class IndexState:
     """The state of a table's existing index.
 
@@ -58,8 +51,8 @@ class IndexState:
     segment_count: int
 
 
-def plan_index(row_count: int, existing_index: IndexState | None) -> IndexPlan | None:
-    """Plan the index to create now; None if none is needed or the existing one suffices.
+def plan_partition_count(row_count: int, existing_index: IndexState | None) -> int | None:
+    """Return the number of partitions of the index to create now; None if none is needed.
 
     Args:
         row_count: number of rows in the table.
@@ -74,7 +67,7 @@ def plan_index(row_count: int, existing_index: IndexState | None) -> IndexPlan |
         and existing_index.segment_count <= MAX_SEGMENTS
     ):
         return None
-    return IndexPlan(partition_count)
+    return partition_count
 
 
 def read_index_state(dataset: Any) -> IndexState | None:
@@ -89,7 +82,7 @@ def read_index_state(dataset: Any) -> IndexState | None:
     return IndexState(max(int(segment["num_partitions"]) for segment in segments), len(segments))
 
 
-def create_index(table: Any, plan: IndexPlan) -> None:
+def create_index(table: Any, partition_count: int) -> None:
     """Create the index; readers use an existing one until the new one is complete.
 
     Args:
@@ -101,7 +94,7 @@ def create_index(table: Any, plan: IndexPlan) -> None:
         "vector",
         config=IvfRq(
             distance_type="cosine",
-            num_partitions=plan.partition_count,
+            num_partitions=partition_count,
             sample_rate=SAMPLE_RATE,
             max_iterations=MAX_ITERATIONS,
         ),

@@ -93,9 +93,9 @@ class FleetMember:
         if self._process is not None:
             self._process.terminate()
 
-    def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    def stop(self) -> None:
         if self._process is not None:
-            self._process.stop(timeout_s=timeout_s)
+            self._process.stop(timeout_s=STOP_TIMEOUT_S)
             self._process = None
         self.server = None
 

@@ -21,7 +21,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,10 +35,9 @@ from twin_resources.models.serving.loaded_adapters import (
 from twin_resources.models.serving.running_server import RunningServer, authorization_headers
 from twin_resources.models.serving.served_precision import (
     F16,
-    LOCAL_ENGINE,
-    engine_name,
-    external_engine_name,
+    PRECISION_SEPARATOR,
     external_precision,
+    local_engine_name,
 )
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
@@ -356,21 +354,12 @@ def find_remote_server(settings: Settings, alias: str) -> RunningServer:
     return RunningServer(url, alias, key, None, engine)
 
 
-def local_engine_name(precision: str = F16) -> str:
-    """Return the name and version of this home's llama.cpp server.
-
-    Args:
-        precision: precision of the weights, which the name includes unless it is f16.
-    """
-    return engine_name(installed_version(LOCAL_ENGINE), precision)
-
-
 def remote_engine_name(url: str, key: str, precision: str = "") -> str:
     """Return an external server's address, with its version if it has `/version` (vLLM).
 
     Args:
         url: base URL, which ends in `/v1`.
-        precision: configured precision; may be empty.
+        precision: configured precision, which the name includes; may be empty.
     """
     import httpx
 
@@ -385,4 +374,4 @@ def remote_engine_name(url: str, key: str, precision: str = "") -> str:
         server_name = f"{server_name} {response.raise_for_status().json()['version']}"
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         pass  # most servers lack this route, which is not part of OpenAI's API
-    return external_engine_name(server_name, precision)
+    return f"{server_name}{PRECISION_SEPARATOR}{precision}" if precision else server_name

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_resources.atomic_writes import replace_file
+from twin_resources.processes.processor import count_usable_cores
 
 if TYPE_CHECKING:
     from xllamacpp import CommonParams
@@ -125,16 +126,12 @@ def default_thread_count() -> int:
     two cores, two threads took 38 CPU seconds (134 s) for 770 prompt tokens and 100 answer tokens.
     One thread took 6.9 CPU seconds (27 s).
     """
-    return max(1, _core_count() // 2)
+    return max(1, count_usable_cores() // 2)
 
 
 def max_concurrent_servers() -> int:
     """Return how many servers can compute without sharing a core."""
-    return max(1, _core_count() // default_thread_count())
-
-
-def _core_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, count_usable_cores() // default_thread_count())
 
 
 if __name__ == "__main__":

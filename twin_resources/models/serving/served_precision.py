@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,10 @@ def precision_limits(precision: str) -> tuple[float, float]:
     return LIMITS.get(precision, LIMITS[F16])
 
 
-def engine_name(version: str, precision: str) -> str:
-    """Return the engine name of this home's servers, with the precision unless it is f16."""
-    return f"{LOCAL_ENGINE} {version}" + (
-        "" if precision in {F16, ""} else f"{PRECISION_SEPARATOR}{precision}"
-    )
-
-
-def external_engine_name(server: str, precision: str) -> str:
-    """Return the engine name of an external server, with the precision if it is configured."""
-    return f"{server}{PRECISION_SEPARATOR}{precision}" if precision else server
+def local_engine_name(precision: str) -> str:
+    """Return the name and version of this home's llama.cpp server, with a precision except f16."""
+    suffix = "" if precision in {F16, ""} else f"{PRECISION_SEPARATOR}{precision}"
+    return f"{LOCAL_ENGINE} {installed_version(LOCAL_ENGINE)}{suffix}"
 
 
 def external_precision(setting: str, base_folder: str | Path) -> str:

@@ -26,7 +26,6 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
 
 from twin_resources.models.training_launcher.end_reason import signal_name
 
@@ -35,11 +34,7 @@ ERROR_REPORT_DELAY_S = 1.0  # lets the other ranks report their own errors befor
 GRACE_S = 5.0
 
 
-class _ImportAheadModule(Protocol):
-    def import_ahead(self, job: Path) -> None: ...
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Start the ranks, run the job's module in each, and return the exit code.
 
     Returns:
@@ -51,9 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ahead", default="", help="module whose `import_ahead` is called first")
     parser.add_argument("--module", required=True, help="module that each rank runs with --job")
     parser.add_argument("--job", type=Path, required=True)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     if options.ahead:
-        cast(_ImportAheadModule, import_module(options.ahead)).import_ahead(options.job)
+        import_module(options.ahead).import_ahead(options.job)
     module_arguments = [options.module, "--job", str(options.job)]
     if other_thread_names := list_other_threads():
         _log(

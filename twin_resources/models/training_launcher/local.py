@@ -50,7 +50,8 @@ class LocalLauncher:
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        report = on_message or _ignore_message
+        # Without a callback, the messages are only in the log.
+        report: Callable[[Message], None] = on_message or (lambda _message: None)
         output_folder = job.folder / "output"
         log = self._settings.logs_dir / f"training-{job.name}.log"
         # The lock is for the machine, because two concurrent runs take longer than two in sequence.
@@ -118,10 +119,6 @@ def _training_lock(lock: Path, on_message: Callable[[Message], None]) -> Generat
             on_message({"text": "waiting for another training run on this machine to end"})
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
-
-
-def _ignore_message(_message: Message) -> None:
-    """Discard a message for a caller without a callback; the log also contains the message."""
 
 
 def forward_line(line: str, on_message: Callable[[Message], None]) -> None:

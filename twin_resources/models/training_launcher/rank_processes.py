@@ -29,7 +29,7 @@ from twin_resources.processes.process_identity import (
     find_marked_processes,
     find_process,
 )
-from twin_resources.processes.processor import is_bf16_faster
+from twin_resources.processes.processor import count_usable_cores, is_bf16_faster
 
 # `pid:start time` of the launcher; the ranks stop when it exits.
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"
@@ -215,8 +215,7 @@ def build_environment(
     job: TrainingJob, attempt_id: str, *, may_fork: bool = True
 ) -> dict[str, str]:
     """Return the environment of the ranks; `attempt_id` identifies all their processes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = job.threads_per_rank or max(1, (cores or 1) // job.ranks)
+    threads = job.threads_per_rank or max(1, count_usable_cores() // job.ranks)
     this_process = psutil.Process()
     environment = os.environ | {
         "OMP_NUM_THREADS": str(threads),
