@@ -44,14 +44,10 @@ def test_author_file_round_trips(home: Settings) -> None:
         temperature=0.7,
         extra={"note": "kept"},
     )
-    write_author(home, author)
+    path = write_author(home, author)
+    assert "max_tokens" not in path.read_text(), "a default was written"
     assert read_author(home, "jose-nunez") == author
     assert list_authors(home) == [author]
-
-
-def test_defaults_are_not_written(home: Settings) -> None:
-    path = write_author(home, Author(slug="a", name="A"))
-    assert "max_tokens" not in path.read_text()
 
 
 def test_the_error_for_a_missing_or_broken_file_has_advice(home: Settings) -> None:

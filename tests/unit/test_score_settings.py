@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_resources.authors import Author, read_author, read_counted_scores, write_author
-from twin_resources.authors.score_settings import CountedScore, CountedScores, read_scores
+from twin_resources.authors.score_settings import CountedScore, CountedScores
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -126,7 +126,3 @@ def test_one_authors_mistake_does_not_affect_the_others(
     assert "author bob " in bob
     assert "style = 3 is neither a stream" in bob
     assert "author cy " in cy
-
-
-def test_no_score_is_mapped_without_a_table() -> None:
-    assert read_scores({}) == CountedScores()

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 GuardKind = Literal["personal", "secrets", "injection", "words"]
@@ -60,11 +59,10 @@ class Guards:
 
     def get_action(self, kind: GuardKind, place: GuardPlace) -> GuardAction:
         """Return the author's action for a kind in a place, or the default."""
-        return self._overrides_by_place.get((kind, place)) or DEFAULTS[kind][place]
-
-    @cached_property
-    def _overrides_by_place(self) -> Mapping[tuple[GuardKind, GuardPlace], GuardAction]:
-        return {(kind, place): action for kind, place, action in self.overrides}
+        for override in self.overrides:
+            if override[:2] == (kind, place):
+                return override[2]
+        return DEFAULTS[kind][place]
 
 
 DEFAULT_GUARDS = Guards()

@@ -18,7 +18,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 ScoredBy = Literal["reader", "judge"]
@@ -91,15 +90,11 @@ class CountedScores:
 
     def get(self, name: str) -> CountedScore | None:
         """Return the rules for scores of this name, or None if they do not count."""
-        return self._by_name.get(name)
+        return next((score for score in self.scores if score.name == name), None)
 
     def as_table(self) -> dict[str, Any]:
         """Return the same settings as a TOML table."""
         return {score.name: score.as_entry() for score in self.scores}
-
-    @cached_property
-    def _by_name(self) -> Mapping[str, CountedScore]:
-        return {score.name: score for score in self.scores}
 
 
 NO_SCORES = CountedScores()

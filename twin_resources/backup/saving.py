@@ -93,7 +93,12 @@ def _save_tables(
     table_files = FileStore(settings.tables_base)
     with closing(State.open(settings.state_address)) as state:
         tables = Tables(settings.tables_base, state=state)
-        for author, asset in _list_table_names(table_files):
+        names = [
+            (author, asset)
+            for author in store.list_authors_with_tables(table_files.address)
+            for asset in store.list_tables(f"{table_files.address}/{author}")
+        ]
+        for author, asset in names:
             report(f"table {asset} of {author}")
             with tables.lease(asset, author):
                 table = store.open_table(tables.uri(asset, author))
@@ -115,15 +120,6 @@ def _save_tables(
                         for name in table_files.list_files(folder)
                     ),
                 )
-
-
-def _list_table_names(table_files: FileStore) -> list[tuple[str, str]]:
-    """Return the author and the asset of every table."""
-    parts = (name.split("/") for name in table_files.list_files())
-    table_folders = {
-        (part[0], part[1]) for part in parts if len(part) > 2 and part[1].endswith(".lance")
-    }
-    return sorted((author, folder.removesuffix(".lance")) for author, folder in table_folders)
 
 
 def _save_table_file(

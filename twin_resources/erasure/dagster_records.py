@@ -177,8 +177,7 @@ class DagsterRecords:
         return run is None or run.is_finished
 
     def _open_storages(self) -> list[AbstractContextManager[Any]]:
-        if self.dagster is None:
-            return []
+        assert self.dagster is not None
         events: Any = self.dagster.event_log_storage
         runs: Any = self.dagster.run_storage
         schedules: Any = self.dagster.schedule_storage

@@ -76,14 +76,11 @@ class HomeFiles:
 
     def list_unclaimed_files(self) -> Iterator[Path]:
         """Yield the files that no other store claims; skip files that no longer exist."""
-        home, claimed_paths = self.installation.settings.home, self._list_claimed_paths()
-        for folder, subfolders, files in os.walk(home):
-            folder_path = Path(folder)
-            subfolders[:] = [name for name in subfolders if folder_path / name not in claimed_paths]
-            subfolders.sort()
+        for folder, _, files in self._walk():
+            is_home = folder == self.installation.settings.home
             for name in sorted(files):
-                path = folder_path / name
-                is_store = folder_path == home and name.startswith(_STORE_FILES)
+                path = folder / name
+                is_store = is_home and name.startswith(_STORE_FILES)
                 if not is_store and path.is_file() and not path.is_symlink():
                     yield path
 
@@ -91,18 +88,21 @@ class HomeFiles:
         """Yield files and folders named after the author."""
         if not target.is_whole_author:
             return
-        claimed_paths = self._list_claimed_paths()
-        for folder, subfolders, files in os.walk(self.installation.settings.home):
-            folder_path = Path(folder)
-            subfolders[:] = [name for name in subfolders if folder_path / name not in claimed_paths]
+        for folder, subfolders, files in self._walk():
             matching_names = [
                 name for name in (*subfolders, *files) if target.matches_text(Path(name).stem)
             ]
-            yield from (
-                folder_path / name for name in matching_names if (folder_path / name).exists()
-            )
+            yield from (folder / name for name in matching_names if (folder / name).exists())
             # The caller removes a matching folder with its contents.
             subfolders[:] = [name for name in subfolders if name not in matching_names]
+
+    def _walk(self) -> Iterator[tuple[Path, list[str], list[str]]]:
+        """Walk the home as `os.walk` does, without the folders that other stores claim."""
+        claimed_paths = self._list_claimed_paths()
+        for folder, subfolders, files in os.walk(self.installation.settings.home):
+            path = Path(folder)
+            subfolders[:] = sorted(name for name in subfolders if path / name not in claimed_paths)
+            yield path, subfolders, files
 
     def _list_claimed_paths(self) -> set[Path]:
         settings = self.installation.settings

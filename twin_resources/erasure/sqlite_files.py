@@ -59,16 +59,12 @@ def delete_matching_rows(connection: sqlite3.Connection, table: str, target: Era
 
 def row_contains_target(row: tuple[Any, ...], target: ErasureTarget) -> bool:
     """Return whether any value of a row contains the target."""
-    for value in row:
-        if isinstance(value, bytes):
-            if any(
-                target.matches_identifier(text.value) or target.matches_text(text.value)
-                for text in decode_bytes(value)
-            ):
-                return True
-        elif value is not None and target.matches_value(value):
-            return True
-    return False
+    return any(
+        target.matches_value(
+            [text.value for text in decode_bytes(value)] if isinstance(value, bytes) else value
+        )
+        for value in row
+    )
 
 
 def rewrite_database(path: Path) -> None:

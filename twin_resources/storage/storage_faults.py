@@ -16,7 +16,7 @@ import errno
 import os
 import re
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
@@ -201,7 +201,9 @@ def translate_storage_errors(
 def classify_error(error: BaseException, place: str | Path) -> type[StorageError] | None:
     """Return the class of the storage error that caused an error, or None if there is none."""
     local_path = _local_path(place)
-    for cause in _iter_causes(error):
+    driver_error = getattr(error, "orig", None)  # SQLAlchemy wraps the driver's own error
+    causes = [error, driver_error] if isinstance(driver_error, BaseException) else [error]
+    for cause in causes:
         error_class = (
             _classify_errno(cause, local_path)
             or _classify_sqlite(cause, local_path)
@@ -221,14 +223,6 @@ def summarize_error(error: BaseException) -> str:
     return _RUST_SOURCE_LINE.sub("", first_line).removeprefix("External error: ").rstrip(" ,")
 
 
-def _iter_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, then the driver's own error if SQLAlchemy wraps one."""
-    yield error
-    driver_error = getattr(error, "orig", None)
-    if isinstance(driver_error, BaseException):
-        yield driver_error
-
-
 def _classify_errno(error: BaseException, local: Path | None = None) -> type[StorageError] | None:
     if not isinstance(error, OSError) or error.errno is None:
         return None
@@ -243,8 +237,6 @@ def _classify_errno(error: BaseException, local: Path | None = None) -> type[Sto
 
 
 def _classify_sqlite(error: BaseException, local: Path | None) -> type[StorageError] | None:
-    if not isinstance(error, sqlite3.Error):
-        return None
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None

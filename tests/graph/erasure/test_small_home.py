@@ -214,12 +214,6 @@ def test_a_request_with_data_left_in_the_state_is_incomplete(
     installation.state.close()
 
 
-def test_a_home_without_dagster_has_nothing_to_erase(home: Settings) -> None:
-    records = DagsterRecords(Installation.for_settings(home), None)
-    assert (records.end_active_runs(ERASED_AUTHOR), records.erase(ERASED_AUTHOR)) == (0, 0)
-    assert records.find_remaining(ERASED_AUTHOR) == []
-
-
 def test_a_forgotten_reader_may_return(home: Settings) -> None:
     write_author(home, Author("ada", "Ada Wright"))
     installation, reader = Installation.for_settings(home), "0123456789abcdef"

@@ -68,14 +68,6 @@ def get_expected_count(
     return rows if isinstance(trace_store, EmbeddedTraces) else requests
 
 
-def test_a_home_without_the_file_has_nothing_to_erase(home: Settings) -> None:
-    trace_store = EmbeddedTraces(Installation.for_settings(home))
-    target = reader_target(READER)
-    assert list(trace_store.iter_observations()) == []
-    assert trace_store.erase(target) == 0
-    assert trace_store.find_remaining(target) == []
-
-
 def test_erasing_a_reader_deletes_the_readers_traces_and_scores(
     trace_store: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.graph.tables.words import index_full_text, sync_words
-from twin_resources.storage.state.lease import LeaseBusyError
 from twin_resources.storage.tables import maintenance
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
@@ -114,14 +113,6 @@ def test_old_versions_are_removed_and_tagged_ones_stay(
     assert tables.read("words", "mara")["word"].to_list() == ["four"]
     with pytest.raises(Exception, match="choose a tag or version"):
         tables.read("words", "mara", version=middle)
-
-
-def test_maintenance_waits_for_the_writer(tables: Tables) -> None:
-    sync_words(tables, TEXTS)
-    tables.lease_wait_s = 0.1
-    other = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
-    with tables.lease("words", "mara"), pytest.raises(LeaseBusyError):
-        other.compact("words", "mara")
 
 
 def test_the_tables_of_an_author_are_listed(tables: Tables) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import lance
-import lancedb
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -76,13 +74,6 @@ def test_an_input_without_rows_is_computed_once(tables: Tables) -> None:
     assert sync_words(tables, {"c": ""}).computed_count == 1, "a deleted input was remembered"
 
 
-def test_authors_have_separate_tables(tables: Tables) -> None:
-    sync_words(tables, TEXTS, author="mara")
-    sync_words(tables, {"a": "else"}, author="jose")
-    assert tables.read("words", "jose").height == 1
-    assert tables.read("words", "mara").height == 6
-
-
 def test_only_changed_rows_of_a_stored_upstream_are_read(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     input_frames: list[pl.DataFrame] = []
@@ -128,26 +119,6 @@ def test_upstream_rows_that_share_a_key_are_one_input(tables: Tables) -> None:
     sync_words(tables, TEXTS | {"d": "four five"})
     assert sync_counts() == 1
     assert dict(tables.read("counts", "mara").rows()) == {"a": 2, "b": 1, "d": 2}
-
-
-def test_a_row_may_move_to_another_input(tables: Tables) -> None:
-    """After a rename, the row key, which is the content, stays the same, but the input changes."""
-
-    def select_content(rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.select(pl.col("text").alias("content"), "post")
-
-    def sync(texts: dict[str, str]) -> list[str]:
-        schema: dict[str, pl.DataType] = {"content": pl.String()}
-        tables.sync(
-            build_posts(texts), "contents", author="mara", key="post", function=select_content,
-            version="1", schema=schema, row_key="content", batch_rows=1,
-        )  # fmt: skip
-        return tables.read("contents", "mara")["content"].to_list()
-
-    assert sync({"old-name": "text", "other": "else"}) == ["else", "text"]
-    assert sync({"new-name": "text", "other": "else"}) == ["else", "text"]
-    assert sync({"new-name": "else", "other": "text"}) == ["else", "text"]
-    assert sync({"new-name": "else"}) == ["else"]
 
 
 def test_a_changed_schema_rebuilds_the_table_in_one_commit(tables: Tables) -> None:
@@ -269,13 +240,6 @@ def test_nested_columns_and_vectors_are_read_unchanged(tables: Tables) -> None:
         schema=schema, row_key="id",
     )  # fmt: skip
     assert_frame_equal(tables.read("nested", "mara"), frame)
-
-
-def test_lancedb_opens_the_table_by_name(tables: Tables) -> None:
-    sync_words(tables, TEXTS)
-    table = lancedb.connect(f"{tables.base_uri}/mara").open_table("words")
-    assert table.count_rows() == 6
-    assert lance.dataset(tables.uri("words", "mara")).schema.field("word").type == "string"
 
 
 def test_a_sync_after_a_failed_function_computes_the_remaining_batches(tables: Tables) -> None:

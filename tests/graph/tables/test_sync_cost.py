@@ -46,16 +46,11 @@ def scans(texts: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[set[st
     return columns
 
 
-def test_an_unchanged_upstream_is_read_by_key_and_hash(
-    tables: Tables, scans: list[set[str]]
+def test_only_edited_posts_are_read_and_written(
+    tables: Tables, texts: dict[str, str], scans: list[set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sync_copy(tables, Upstream("raw", "mara"), "clean").computed_count == 0
     assert scans == [{"post", "_row_hash"}, {"_input_key", "_input_hash", "_version"}]
-
-
-def test_ten_edited_posts_cost_ten_posts(
-    tables: Tables, texts: dict[str, str], scans: list[set[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
     row_counts: list[int] = []
     take = lance.LanceDataset.take
 

@@ -45,18 +45,23 @@ def sync_slowly(folder: Path, texts: dict[str, str], name: str, barrier: Any) ->
     (folder / f"{name}.done").write_text(f"{report.data_version} {report.computed_count}")
 
 
-def test_two_processes_sync_one_after_the_other(tmp_path: Path) -> None:
-    texts = {f"p{number}": f"w{number} v{number}" for number in range(8)}
-    barrier = PROCESS_CONTEXT.Barrier(2)
+def sync_in_processes(folder: Path, texts_by_name: dict[str, dict[str, str]]) -> None:
+    """Sync each name's texts in a separate process, all at the same time."""
+    barrier = PROCESS_CONTEXT.Barrier(len(texts_by_name))
     processes = [
-        PROCESS_CONTEXT.Process(target=sync_slowly, args=(tmp_path, texts, name, barrier))
-        for name in ("one", "two")
+        PROCESS_CONTEXT.Process(target=sync_slowly, args=(folder, texts, name, barrier))
+        for name, texts in texts_by_name.items()
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
+
+
+def test_two_processes_sync_one_after_the_other(tmp_path: Path) -> None:
+    texts = {f"p{number}": f"w{number} v{number}" for number in range(8)}
+    sync_in_processes(tmp_path, {"one": texts, "two": texts})
     results = [(tmp_path / f"{name}.done").read_text().split() for name in ("one", "two")]
     assert results[0][0] == results[1][0], "the data versions differ"
     assert sorted(computed for _, computed in results) == ["0", "8"], (
@@ -68,17 +73,8 @@ def test_two_processes_sync_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_two_processes_with_different_posts_do_not_overlap(tmp_path: Path) -> None:
-    barrier = PROCESS_CONTEXT.Barrier(2)
     texts_by_name = {name: {f"{name}{n}": f"w{n}" for n in range(6)} for name in ("one", "two")}
-    processes = [
-        PROCESS_CONTEXT.Process(target=sync_slowly, args=(tmp_path, texts, name, barrier))
-        for name, texts in texts_by_name.items()
-    ]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
+    sync_in_processes(tmp_path, texts_by_name)
     spans: dict[str, tuple[float, float]] = {}
     for name in texts_by_name:
         lines = [line.split() for line in (tmp_path / f"{name}.log").read_text().splitlines()]
@@ -91,11 +87,10 @@ def test_two_processes_with_different_posts_do_not_overlap(tmp_path: Path) -> No
 
 def test_the_error_for_a_busy_table_names_its_holder(tmp_path: Path) -> None:
     tables = open_tables(tmp_path, lease_wait_s=0.2)
-    with (
-        tables.state.lease(f"table {tables.uri('words', 'mara')}"),
-        pytest.raises(LeaseBusyError, match=r"words\.lance.*process \d+ on .* has held it"),
-    ):
-        sync_words(tables, {"a": "x"})
+    with tables.state.lease(f"table {tables.uri('words', 'mara')}"):
+        for write in (lambda: sync_words(tables, {}), lambda: tables.compact("words", "mara")):
+            with pytest.raises(LeaseBusyError, match=r"words\.lance.*process \d+ on .* has held"):
+                write()
 
 
 def test_a_writer_without_its_lease_writes_nothing(tmp_path: Path) -> None:

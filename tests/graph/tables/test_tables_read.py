@@ -30,18 +30,6 @@ def test_bookkeeping_columns_are_not_read(word_tables: Tables) -> None:
         word_tables.read("words", "mara", columns=["_row_hash"])
 
 
-def test_rows_are_ordered_by_row_key(word_tables: Tables) -> None:
-    sync_words(word_tables, TEXTS | {"a": "uno dos"})
-    keys = word_tables.read("words", "mara", columns=["word_id"])["word_id"].to_list()
-    assert keys == sorted(keys)
-    assert word_tables.read("words", "mara", columns=["word"])["word"][0] == "uno"
-
-
-def test_a_filter_is_sql(word_tables: Tables) -> None:
-    rows = word_tables.read("words", "mara", columns=["word"], where="length = 3 AND post != 'd'")
-    assert rows["word"].to_list() == ["one", "two"]
-
-
 def test_versions_and_tags_are_read(word_tables: Tables) -> None:
     first = word_tables.tag("words", "mara", "trained")
     sync_words(word_tables, {"a": "x"})
@@ -143,5 +131,6 @@ def test_the_metadata_of_a_sync_has_only_numbers(tables: Tables) -> None:
 def test_bookkeeping_is_stored_as_narrow_columns(word_tables: Tables) -> None:
     schema = lance.dataset(word_tables.uri("words", "mara")).schema
     assert schema.names[-4:] == list(BOOKKEEPING_COLUMNS)
+    assert schema.field("word").type == pa.string()
     assert schema.field("_row_hash").type == pa.binary(32)
     assert schema.field("_input_hash").type == pa.binary(32)

@@ -70,10 +70,3 @@ def test_rows_of_compacted_files_are_verified_again(tables: Tables, state: State
     sync_words(tables, many_texts, batch_rows=2)  # enough fragments for a compaction
     assert verify(tables) == sorted(many_texts.values())
     assert verify(tables) == []
-
-
-def test_all_rows_of_a_rebuilt_table_are_verified(tables: Tables) -> None:
-    sync_words(tables, TEXTS)
-    verify(tables)
-    sync_words(tables, TEXTS, version="2")
-    assert len(verify(tables)) == 5

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from operator import attrgetter
 from typing import Any
 
 import pytest
 
 from tests.erasure_targets import author_target, post_target
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.plan import _contains_target_passage as contains_passage
 
 PATH = "_posts/2019-03-04-the-walk.md"
@@ -69,11 +68,6 @@ def test_a_row_without_passages_does_not_match(row: dict[str, Any]) -> None:
     assert not contains_passage(row, make_erased_post(chunks=frozenset({"c-9", ""})))
 
 
-def test_nested_json_is_searched() -> None:
-    inner = json.dumps({"messages": [{"content": "In March the old\nclock of my uncle stopped"}]})
-    assert make_erased_post().matches_value(json.dumps({"body": inner}))
-
-
 @pytest.mark.parametrize("wrap", [dict.fromkeys, lambda texts: texts])
 def test_letters_escaped_in_json_are_decoded(wrap: Any) -> None:
     target = post_target("ada", "a", "Im März stand die große Uhr über Nacht für immer still")
@@ -103,16 +97,3 @@ def test_letters_escaped_in_json_are_decoded(wrap: Any) -> None:
 )
 def test_an_authors_name_matches_but_not_within_other_names(text: str, is_found: bool) -> None:
     assert ERASED_AUTHOR.matches_text(text) is is_found
-
-
-def test_a_target_round_trips_through_json() -> None:
-    target = make_erased_post(traces=frozenset({TRACE}), checkpoints=frozenset({"c"}))
-    restored = ErasureTarget.from_json(target.subject, target.to_json(), target.fingerprints)
-    fields = attrgetter("ids", "traces", "checkpoints")
-    assert fields(restored) == fields(target)
-    assert restored.matches_text("in march the old clock of my uncle stopped")
-
-
-def test_a_digest_depends_on_the_subject() -> None:
-    assert ErasureSubject("post", "ada", PATH).digest != ErasureSubject("post", "bea", PATH).digest
-    assert len(ErasureSubject("reader", "", "r").digest) == 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,34 +11,30 @@ import pytest
 from tests.erasure_targets import post_target, reader_target
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.manual_steps import list_manual_steps
+from twin_resources.erasure.manual_steps import ManualStep, list_manual_steps
 from twin_resources.erasure.text_fingerprints import empty_fingerprints
 from twin_resources.settings import Settings
 
 
-class StubInstallation:
-    """A stand-in for an installation; only its settings are read."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+def list_steps(settings: Settings, target: ErasureTarget) -> list[ManualStep]:
+    stub: Any = SimpleNamespace(settings=settings)  # only the settings are read
+    return list_manual_steps(stub, target, asked_at=0.0)
 
 
-def list_step_locations(settings: Settings, *shown_to: str) -> list[str]:
-    target = reader_target("0123456789abcdef", shown_to=shown_to)
-    stub: Any = StubInstallation(settings)
-    return [step.what for step in list_manual_steps(stub, target, asked_at=0.0)]
+def list_providers(settings: Settings, *shown_to: str) -> list[str]:
+    steps = list_steps(settings, reader_target("0123456789abcdef", shown_to=shown_to))
+    return [step.what for step in steps if "provider" in step.what]
 
 
 def test_a_provider_is_named_with_its_number_of_answers(home: Settings) -> None:
     paid = home.model_copy(update={"paid_model": "openai/gpt-4o-mini", "judge_model": "x/judge"})
     traces = ("openai/gpt-4o-mini t1", "openai/gpt-4o-mini t2", "old/one t3")
-    providers = [what for what in list_step_locations(paid, *traces) if "provider" in what]
-    assert providers == [
+    assert list_providers(paid, *traces) == [
         "the provider of old/one (1 of these traces were its answers)",  # no longer in the settings
         "the provider of openai/gpt-4o-mini (2 of these traces were its answers)",
         "the provider of x/judge",
     ]
-    assert not [what for what in list_step_locations(home) if "provider" in what]
+    assert list_providers(home) == []
 
 
 @pytest.mark.parametrize(
@@ -53,9 +50,8 @@ def test_the_authors_own_copy_is_named_if_there_is_a_source(
 ) -> None:
     write_author(home, Author("ann", "Ann Bell", sources=("posts",)))
     write_author(home, Author("bob", "Bob Bell"))
-    stub: Any = StubInstallation(home)
-    steps = [step.what for step in list_manual_steps(stub, ErasureTarget(subject), asked_at=0.0)]
-    assert any("own copy" in what for what in steps) == is_named
+    steps = list_steps(home, ErasureTarget(subject))
+    assert any("own copy" in step.what for step in steps) == is_named
 
 
 def test_a_plan_of_an_earlier_release_names_no_provider() -> None:
@@ -70,8 +66,5 @@ def test_a_plan_of_an_earlier_release_names_no_provider() -> None:
 def test_a_published_checkpoint_is_named_with_its_address(home: Settings) -> None:
     published = frozenset({"c1 (https://hub/ann/clocks/1)"})
     target = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}), published=published)
-    stub: Any = StubInstallation(home)
-    [instruction] = [
-        step.how for step in list_manual_steps(stub, target, asked_at=0.0) if "hub" in step.what
-    ]
+    [instruction] = [step.how for step in list_steps(home, target) if "hub" in step.what]
     assert instruction == "delete them there: c1 (https://hub/ann/clocks/1), c2"

@@ -100,7 +100,7 @@ def test_texts_that_others_also_wrote_are_not_fingerprinted(
         plan = _load_or_make_plan(
             installation, journal.find_request(installation.state, number), subject
         )
-        assert (plan.ids, plan.key_hash) == (target.ids, "h")
+        assert (plan.ids, plan.traces, plan.key_hash) == (target.ids, traces, "h")
         assert (plan.fingerprints.runs == target.fingerprints.runs).all()
     assert target.chunks == ({"a-1"} if subject.kind == "post" else set())
     assert target.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())

@@ -15,7 +15,6 @@ from twin_resources.erasure.sqlite_files import (
     delete_matching_rows,
     open_for_erasure,
     rewrite_database,
-    row_contains_target,
 )
 from twin_resources.errors import TwinError
 from twin_resources.storage.storage_faults import DamagedError
@@ -52,13 +51,6 @@ def test_rows_with_plain_compressed_or_json_text_are_deleted(database_path: Path
     assert remaining == [("2019/another-walk.md", b"another"), (None, None)]
     rewrite_database(database_path)
     assert NAME.encode() not in database_path.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("row", "is_found"), [((None, 3), False), ((b"", None), False), ((b"x", NAME), True)]
-)
-def test_any_column_of_a_row_can_match(row: tuple[object, ...], is_found: bool) -> None:
-    assert row_contains_target(row, ERASED_POST) is is_found
 
 
 def test_a_database_blocked_by_a_reader_is_an_error_after_a_wait(

@@ -198,16 +198,6 @@ def test_the_journal_keeps_a_request_and_clears_its_subject_once_closed(
         journal.find_request(state, 99)
 
 
-def test_primary_keys_prevent_duplicate_steps_and_posts(installation: Installation) -> None:
-    journal.open_journal(installation.state)
-    inspector = sa.inspect(installation.state.engine)
-    assert {table.name: inspector.get_pk_constraint(table.name)["constrained_columns"]
-            for table in journal.TABLES} == {
-        "forget_requests": ["number"], "forget_steps": ["request", "place"],
-        "forget_deletions": ["request", "hash"], "forgotten_posts": ["hash"],
-    }  # fmt: skip
-
-
 def test_a_forgotten_post_is_recognized_by_name_and_by_text(installation: Installation) -> None:
     state = installation.state
     assert not journal.read_forgotten_posts(state, "ada").contains_source("2019/a.md")

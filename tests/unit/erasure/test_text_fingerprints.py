@@ -14,7 +14,6 @@ from twin_resources.erasure.text_fingerprints import (
     RUN_LENGTH,
     FingerprintCollector,
     TextFingerprints,
-    empty_fingerprints,
 )
 
 TEXT = "One evening in March the old clock of my uncle stopped at a quarter past nine."
@@ -71,10 +70,6 @@ def test_a_short_title_is_one_run_of_its_own_length() -> None:
     assert fingerprint(" ".join(TEXT.split()[:7])).lengths == (7, RUN_LENGTH)
     assert fingerprint(" ".join(TEXT.split()[:8])).lengths == (RUN_LENGTH,)
     assert fingerprint(TEXT).runs.size == len(TEXT.split()) - RUN_LENGTH + 1
-
-
-def test_empty_fingerprints_match_nothing() -> None:
-    assert not empty_fingerprints().matches(TEXT)
 
 
 def test_the_file_of_fingerprints_does_not_contain_the_text(tmp_path: Path) -> None:

@@ -48,13 +48,6 @@ def read_traces(path: Path) -> list[int]:
     return sorted(int(span.trace_id, 16) for (body,) in bodies for span in read_spans(body))
 
 
-def count_scores(path: Path) -> int:
-    with sqlite3.connect(path) as connection:
-        count = connection.execute("SELECT COUNT(*) FROM waiting WHERE kind = 'score'").fetchone()
-    connection.close()
-    return int(count[0])
-
-
 @pytest.fixture
 def outbox(home: Settings) -> Iterator[Outbox]:
     outbox = Outbox(outbox_path(home))
@@ -75,7 +68,7 @@ def test_an_answer_finished_after_the_erasure_of_its_reader_is_dropped(
     outbox.put_trace(encode_spans(build_span(1, reader=READER), build_span(2)))
     outbox.put_scores([make_vote(1, OTHER, 1.0), make_vote(2, OTHER, 1.0)], automatic=True)
     assert read_traces(outbox.path) == [2]
-    assert count_scores(outbox.path) == 1
+    assert outbox.counts().scores == 1
     assert outbox.counts().traces == 1
     assert store.find_remaining(ERASED_READER) == []
     assert READER not in outbox.path.read_bytes().decode("latin-1")
@@ -160,14 +153,14 @@ def test_rows_that_the_trace_store_refused_are_erased_too(
 def test_a_returning_reader_is_traced_from_then_on(outbox: Outbox, store: OutboxRows) -> None:
     store.erase(ERASED_READER)
     outbox.put_scores([make_vote(3, READER, 1.0)])
-    assert count_scores(outbox.path) == 0
+    assert outbox.counts().scores == 0
     store.limit_tombstones(ERASED_READER, until=NOW.timestamp())
     before, after = NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)
     outbox.put_trace(encode_spans(build_span(1, reader=READER, at=before)))
     outbox.put_trace(encode_spans(build_span(2, reader=READER, at=after)))
     outbox.put_scores([make_vote(1, READER, 1.0), make_vote(2, READER, 1.0)])
     assert read_traces(outbox.path) == [2]
-    assert count_scores(outbox.path) == 1, "the vote on the dropped answer was stored"
+    assert outbox.counts().scores == 1, "the vote on the dropped answer was stored"
 
 
 def test_an_answer_with_a_forgotten_passage_is_never_traced(
@@ -185,7 +178,7 @@ def test_an_answer_with_a_forgotten_passage_is_never_traced(
     )
     outbox.put_scores([make_vote(7, OTHER, 1.0), make_vote(2, OTHER, 1.0)])
     assert read_traces(outbox.path) == [2]
-    assert count_scores(outbox.path) == 1, "a vote on a forgotten trace was stored"
+    assert outbox.counts().scores == 1, "a vote on a forgotten trace was stored"
 
 
 def test_an_answer_of_a_forgotten_author_is_not_traced(outbox: Outbox, store: OutboxRows) -> None:

@@ -151,9 +151,12 @@ def test_a_reader_has_one_vote_per_trace() -> None:
     assert first[0].metadata["twin.authors"] == "ann"
 
 
-async def test_accepted_feedback_is_on_disk(tmp_path: Path) -> None:
+async def test_accepted_feedback_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin_resources.observability.langfuse.outbox.MAX_SCORES", 1)
     path = tmp_path / "outbox.sqlite"
-    outbox = Outbox(path, max_scores=1)
+    outbox = Outbox(path)
     for _ in range(2):
         response = await store_feedback(outbox, READER, encode(thumb="up"))
         item = Outbox(path).get_next_item()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from twin_resources.observability.langfuse import outbox as outbox_module
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
     OutboxCounts,
@@ -77,8 +78,11 @@ def test_a_repeated_export_is_queued_once(outbox: Outbox) -> None:
     assert (outbox.counts().traces, outbox.counts().trace_bytes) == (1, 6)
 
 
-def test_a_full_outbox_drops_its_oldest_traces_and_refuses_new_scores(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "outbox.sqlite", max_trace_bytes=100, max_scores=3)
+def test_a_full_outbox_drops_its_oldest_traces_and_refuses_new_scores(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_TRACE_BYTES", 100)
+    monkeypatch.setattr(outbox_module, "MAX_SCORES", 3)
     outbox.put_scores([make_score("a"), make_score("b")])
     for number in range(12):
         outbox.put_trace(f"trace {number:04d}".encode())
@@ -94,8 +98,11 @@ def test_a_full_outbox_drops_its_oldest_traces_and_refuses_new_scores(tmp_path: 
     assert outbox.counts().scores == 1
 
 
-def test_an_outbox_starts_empty_with_space_for_one_item(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "new" / "folder" / "outbox.sqlite", max_scores=1)
+def test_an_outbox_starts_empty_with_space_for_one_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_SCORES", 1)
+    outbox = Outbox(tmp_path / "new" / "folder" / "outbox.sqlite")
     assert outbox.counts() == OutboxCounts(0, 0, 0, None, 0, 0, 0, 0, "", None)
     outbox.put_scores([make_score("a")])
     assert outbox.counts().scores == 1
@@ -111,7 +118,6 @@ def test_the_database_overwrites_removed_items_and_keeps_commits(tmp_path: Path)
         with outbox._read_connection() as connection:
             values = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas}
         assert values == pragmas
-        assert (outbox._max_trace_bytes, outbox._max_scores) == (256 << 20, 2_000_000)
 
 
 def test_a_failing_item_moves_to_the_end_of_the_queue(outbox: Outbox) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.unit.trace_store.conftest import Store
+from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 
 SERVED_RECORDINGS = (
     *("delete-score", "get-health", "get-projects", "otel-json-empty", "post-score"),
@@ -117,8 +118,6 @@ def rebuild_spans(store: Store, recordings: dict[str, dict[str, Any]]) -> None:
 
 
 def to_nanoseconds(moment: str) -> str:
-    from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
-
     return str(parse_timestamp_ms(moment) * 1_000_000 + 654_321)
 
 

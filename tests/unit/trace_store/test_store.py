@@ -15,7 +15,6 @@ from tests.unit.trace_store.conftest import KEYS, Store
 from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.observability.trace_store.otlp import MAX_EXPORT_BYTES
-from twin_resources.observability.trace_store.queries import parse_observation_query
 from twin_resources.observability.trace_store.trace_tables import SCHEMA_VERSION, TraceTables
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -371,13 +370,6 @@ def test_no_byte_of_a_deleted_trace_stays_in_the_file(store: Store) -> None:
     assert [row["traceId"] for row in store.get("v2/observations")["data"]] == [other]
     assert store.http.delete(f"/api/public/traces/{other}").status_code == 200
     assert store.get("v2/observations")["data"] == []
-
-
-def test_rows_are_read_after_reopening_the_file(store: Store) -> None:
-    store.post_spans(GENERATION_SPAN)
-    reopened = TraceTables(store.tables.path)
-    rows, has_more = reopened.observations(parse_observation_query({}))
-    assert ([row.id for row in rows], has_more) == (["b7ad6b7169203331"], False)
 
 
 def test_a_newer_schema_is_refused_with_a_next_step(tmp_path: Path) -> None:

@@ -119,26 +119,16 @@ def test_filters_select_traces(
     assert [int(row.trace_id, 16) for row in page.rows] == expected
 
 
-def test_all_pages_of_scores_are_searched(store: Store, client: LangfuseClient) -> None:
-    """The only low vote is the oldest of 130, after three pages of scores."""
-    store.post_spans(*(make_span(number) for number in range(1, 131)))
-    for number in range(1, 131):
-        store.now_ms += 10
-        post_score(store, number, "thumbs", float(number > 1))
-    page = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
-    assert [int(row.trace_id, 16) for row in page.rows] == [1]
-
-
-def test_a_trace_with_two_matching_scores_is_listed_once(
+def test_all_pages_of_scores_are_searched_and_each_trace_is_listed_once(
     store: Store, client: LangfuseClient
 ) -> None:
-    """Its two scores are on different pages of scores."""
-    store.post_spans(*(make_span(number) for number in range(1, 51)))
-    for number in (1, *range(2, 51), 1):
+    """The low votes are the two oldest, after three pages of scores, and a newer one on trace 1."""
+    store.post_spans(*(make_span(number) for number in range(1, 131)))
+    for number in (*range(1, 131), 1):
         store.now_ms += 10
-        post_score(store, number, "thumbs", float(number > 1))
+        post_score(store, number, "thumbs", float(number > 2))
     page = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
-    assert [int(row.trace_id, 16) for row in page.rows] == [1]
+    assert [int(row.trace_id, 16) for row in page.rows] == [1, 2]
 
 
 def test_a_trace_is_a_tree_of_its_stored_spans(store: Store, client: LangfuseClient) -> None:

@@ -1,4 +1,4 @@
-"""Test the error for a model to which the hub denies access."""
+"""Test the error for a model that the hub refuses, or for a hub that cannot be reached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[3]
 @contextmanager
 def serve_hub(status: int, code: str) -> Iterator[str]:
     """Serve a hub that answers every request with one status and, like the real hub, gives the
-    reason in a header."""
+    reason in a header. Without a status, no server listens at the address."""
+    if not status:
+        yield "http://127.0.0.1:9"
+        return
     headers = {"X-Error-Code": code} if code else {}
     with http_server(lambda _: Response(b"", status, headers)) as url:
         yield url
@@ -35,11 +38,12 @@ CASES = {
     "403": (403, "", "agree to the terms at {hub}/owner/name"),
     # the response for a private model and for one that does not exist
     "401": (401, "", "if {hub}/owner/name exists and is gated or private"),
+    "no connection": (0, "", "check the id, the network and HF_TOKEN"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_error_explains_how_to_get_access(case: str, home: Settings) -> None:
+def test_the_error_gives_the_next_step(case: str, home: Settings) -> None:
     assert home.base_model  # TWIN_HOME names the fresh home
     status, code, advice = CASES[case]
     with serve_hub(status, code) as address:

@@ -40,8 +40,8 @@ from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 from twin_resources.storage.storage_faults import classify_error, summarize_error
 
 SCHEMA_VERSION = 2  # version 2 added tombstones
-MAX_TRACE_BYTES = 256 * 1024 * 1024
-MAX_SCORES = 2_000_000  # about 1 GB
+MAX_TRACE_BYTES = 256 * 1024 * 1024  # above this size, the oldest waiting traces are dropped
+MAX_SCORES = 2_000_000  # about 1 GB; if so many scores wait, a new one is refused
 # Short, because a reader waits for this write. The page resends a vote that is refused with 503.
 BUSY_TIMEOUT_S = 10.0
 # No reader waits for the relay, so it checkpoints the log; the gateway does so only as a fallback.
@@ -174,8 +174,6 @@ class Outbox:
 
     Args:
         path: the SQLite file; its folder is created.
-        max_trace_bytes: the size above which the oldest traces are dropped.
-        max_scores: the number of waiting scores at which `put_scores` raises an error.
         checkpoint_pages: the number of log pages at which a commit of this process also moves them
             into the file, with an fsync.
 
@@ -187,13 +185,9 @@ class Outbox:
         self,
         path: Path,
         *,
-        max_trace_bytes: int = MAX_TRACE_BYTES,
-        max_scores: int = MAX_SCORES,
         checkpoint_pages: int = RELAY_CHECKPOINT_PAGES,
     ) -> None:
         self.path = path
-        self._max_trace_bytes = max_trace_bytes
-        self._max_scores = max_scores
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         make_private_database(path)
@@ -230,10 +224,10 @@ class Outbox:
         """
         priority = _AUTOMATIC_PRIORITY if automatic else _READER_PRIORITY
         with self._write_transaction("queue a score") as connection:
-            if self._count(connection, "score") >= self._max_scores:
+            if self._count(connection, "score") >= MAX_SCORES:
                 raise OutboxFullError(
                     "queue a score",
-                    found=f"{self._max_scores:,} scores that the trace store has not accepted",
+                    found=f"{MAX_SCORES:,} scores that the trace store has not accepted",
                     next_step="check the trace store and its keys: `twin status`",
                 )
             has_tombstones = tombstones.has_tombstones(connection)
@@ -267,7 +261,7 @@ class Outbox:
                 export = remaining_export
             export_id = hashlib.sha256(export).hexdigest()
             self._put(connection, "trace", export_id, export, priority=_TRACE_PRIORITY)
-            while self._count(connection, "bytes") > self._max_trace_bytes:
+            while self._count(connection, "bytes") > MAX_TRACE_BYTES:
                 oldest_row = connection.execute(
                     "SELECT number, bytes FROM waiting WHERE kind = 'trace' ORDER BY number LIMIT 1"
                 ).fetchone()

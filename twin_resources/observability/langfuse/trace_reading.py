@@ -196,9 +196,14 @@ def read_trace_page(
         return _read_page_by_score(
             client, trace_filter, trace_filter.score, limit=limit, start_cursor=start_cursor
         )
-    parameters = _query_parameters(trace_filter, limit=limit) | (
-        {"cursor": start_cursor} if start_cursor else {}
-    )
+    conditions = _build_conditions(trace_filter)
+    optional_parameters = {
+        "version": trace_filter.version,
+        "filter": json.dumps(conditions) if conditions else "",
+        "cursor": start_cursor,
+    }
+    parameters = {"type": "GENERATION", "fields": LISTED_FIELD_GROUPS, "limit": str(limit)}
+    parameters |= {name: text for name, text in optional_parameters.items() if text}
     observations, cursor = client.page("/api/public/v2/observations", parameters)
     scores = _read_scores(client, [str(row["traceId"]) for row in observations])
     rows = [build_trace_row(row, scores.get(str(row["traceId"]), ())) for row in observations]
@@ -257,17 +262,6 @@ def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()
         degraded=facts.get("twin.degraded", ""),
         scores=tuple(scores),
     )
-
-
-def _query_parameters(trace_filter: TraceFilter, *, limit: int) -> dict[str, str]:
-    parameters = {"type": "GENERATION", "fields": LISTED_FIELD_GROUPS, "limit": str(limit)}
-    conditions = (
-        json.dumps(_build_conditions(trace_filter))
-        if trace_filter.author or trace_filter.route
-        else ""
-    )
-    optional_parameters = {"version": trace_filter.version, "filter": conditions}
-    return parameters | {name: text for name, text in optional_parameters.items() if text}
 
 
 def _build_conditions(

@@ -86,7 +86,8 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     for name, column in _SCORE_COLUMNS.items():
         text = values_by_name.get(name, "")
         if options := _split_list(text.upper() if name == "dataType" else text):
-            conditions.append(_build_in_condition(column, options))
+            placeholders = ", ".join("?" * len(options))
+            conditions.append(Condition(f"{column} IN ({placeholders})", tuple(options)))
     conditions += _build_time_conditions(
         values_by_name, "fromTimestamp", "toTimestamp", "timestamp_ms", issues
     )
@@ -178,10 +179,6 @@ def _select_last_values(parameters: Parameters) -> dict[str, str]:
 
 def _split_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _build_in_condition(column: str, values: Sequence[Any]) -> Condition:
-    return Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values))
 
 
 def _build_time_conditions(

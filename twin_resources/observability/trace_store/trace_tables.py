@@ -29,6 +29,7 @@ from twin_resources.storage.storage_faults import translate_storage_errors
 from twin_resources.wait_limits import MAX_IDLE_S
 
 SCHEMA_VERSION = 1
+MAX_DELETED_TRACES = 500
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
 _BOOLEAN_COLUMNS = {"public", "is_app_root"}
 _NESTED = {"trace": TraceFields, "generation": GenerationFields}
@@ -167,27 +168,23 @@ class TraceTables:
             connection.executemany("DELETE FROM scores WHERE trace_id = ?", keys)
         self._truncate_log()
 
-    def delete_old_traces(self, *, before_ms: int, limit: int = 500) -> int:
-        """Delete the oldest traces that started and arrived before `before_ms`, with their scores.
+    def delete_old_traces(self, *, before_ms: int) -> None:
+        """Delete traces that started and arrived before `before_ms`, with their scores.
 
-        Args:
-            limit: the maximum number of traces, so that the call does not delay other writers.
-
-        Returns:
-            The number of deleted traces.
+        One call deletes at most `MAX_DELETED_TRACES`, the oldest, so that it does not delay other
+        writers.
         """
         rows = (
             self._connection()
             .execute(
                 "SELECT trace_id FROM observations WHERE start_ms < ? GROUP BY trace_id "
                 "HAVING MAX(created_ms) < ? ORDER BY MIN(start_ms) LIMIT ?",
-                (before_ms, before_ms, limit),
+                (before_ms, before_ms, MAX_DELETED_TRACES),
             )
             .fetchall()
         )
         if rows:
             self.delete_traces([row["trace_id"] for row in rows])
-        return len(rows)
 
     def _truncate_log(self) -> None:
         """Move the write-ahead log into the file, because the log still has the deleted pages."""

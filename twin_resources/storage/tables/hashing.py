@@ -44,8 +44,6 @@ def hash_rows(frame: pl.DataFrame) -> pl.Series:
     Raises:
         UnhashableColumnError: a column has a type that a table cannot store (Object).
     """
-    import pyarrow as pa
-
     names = sorted(frame.columns)
     schema_hasher = hashlib.blake2b(digest_size=HASH_BYTES, person=b"twin row 1")
     frame = _normalize(frame.select(names))
@@ -54,7 +52,7 @@ def hash_rows(frame: pl.DataFrame) -> pl.Series:
     if not names:
         return pl.Series("_row_hash", [schema_hasher.digest()] * frame.height, dtype=pl.Binary)
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    rows = _join_bytes(*(_encode(_combine_chunks(table.column(name), pa)) for name in names))
+    rows = _join_bytes(*(_encode(table.column(name).combine_chunks()) for name in names))
     digests: list[bytes] = []
     for encoded_row in rows.to_pylist():
         row_hasher = schema_hasher.copy()
@@ -133,9 +131,7 @@ def _normalize(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _normalize_type(name: str, dtype: pl.DataType) -> pl.DataType:
-    if isinstance(dtype, pl.List):
-        return pl.List(_normalize_type(name, _inner_type(dtype)))
-    if isinstance(dtype, pl.Array):
+    if isinstance(dtype, pl.List | pl.Array):
         return pl.List(_normalize_type(name, _inner_type(dtype)))
     if isinstance(dtype, pl.Struct):
         sorted_fields = sorted(dtype.fields, key=lambda part: part.name)
@@ -168,12 +164,6 @@ def _inner_type(dtype: pl.List | pl.Array) -> pl.DataType:
 
 def _as_instance(dtype: Any) -> pl.DataType:
     return dtype() if isinstance(dtype, type) else dtype
-
-
-def _combine_chunks(column: Any, pa: Any) -> Any:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def _encode(array: Any) -> Any:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state_tables import empty_inputs
 from twin_resources.storage.tables.changes import TableChanges, split_batches
-from twin_resources.storage.tables.hashing import MODULUS, hash_rows
+from twin_resources.storage.tables.hashing import MODULUS, hash_rows, sum_hashes
 from twin_resources.storage.tables.store import (
     BOOKKEEPING_COLUMNS,
     CommitRecord,
@@ -356,9 +356,7 @@ def _record_commit(
 def _update_row_sum(
     row_sum: int, added_hashes: Iterable[bytes], removed_hashes: Iterable[bytes]
 ) -> int:
-    total = row_sum + sum(int.from_bytes(row_hash, "big") for row_hash in added_hashes)
-    total -= sum(int.from_bytes(row_hash, "big") for row_hash in removed_hashes)
-    return total % MODULUS
+    return (row_sum + sum_hashes(added_hashes) - sum_hashes(removed_hashes)) % MODULUS
 
 
 def _record_empty_inputs(

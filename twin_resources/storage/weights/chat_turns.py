@@ -97,14 +97,10 @@ def find_end_tokens(folder: Path, tokenizer: Any, template: AdaptedTemplate) -> 
     return tuple(dict.fromkeys([template.end_of_turn, *tokenizer_end, *texts]))
 
 
-def _build_messages(*roles: str) -> list[dict[str, str]]:
-    texts = {"system": PROBE_SYSTEM, "user": PROBE_QUESTION, "assistant": PROBE_ANSWER}
-    return [{"role": role, "content": texts[role]} for role in roles]
-
-
 def _render(tokenizer: Any, template: str, *roles: str) -> str:
     """Render a conversation as text; after a question, add the template's generation prompt."""
-    messages = _build_messages(*roles)
+    texts = {"system": PROBE_SYSTEM, "user": PROBE_QUESTION, "assistant": PROBE_ANSWER}
+    messages = [{"role": role, "content": texts[role]} for role in roles]
     return tokenizer.apply_chat_template(
         messages,
         chat_template=template,

@@ -26,9 +26,8 @@ from twin_resources.storage.weights.gguf import (
     compute_lora_alpha,
     write_adapter_tensors,
 )
-from twin_resources.storage.weights.gguf_vocabulary import read_vocabulary
-
-REFUSED_EXIT_CODE = 3
+from twin_resources.storage.weights.gguf_converter import REFUSED_EXIT_CODE
+from twin_resources.storage.weights.gguf_vocabulary import write_vocabulary
 
 
 class _ConversionError(Exception):
@@ -85,12 +84,13 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
             for shard in self.gguf_writer.tensors
             if "token_embd.weight" in shard
         )
-        vocabulary = read_vocabulary(
+        write_vocabulary(
+            self.gguf_writer,
             tokenizer,
+            rows=rows,
             end_of_turn=end_of_turn_id,
             fallback=lambda: self.get_vocab_base_pre(tokenizer),
         )
-        vocabulary.add_to(self.gguf_writer, rows=rows)
 
     converter_class = type(
         "Model", (architecture,), {"model_arch": architecture.model_arch, "set_vocab": set_vocab}

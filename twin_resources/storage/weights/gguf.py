@@ -54,20 +54,18 @@ _NUMPY_TYPES = {"F16", "F32", "F64"}  # safetensors' names
 LORA_PREFIX = "base_model.model."
 
 
-def read_config(model: Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Read `config.json` of a model folder, or copy a mapping, as a dictionary.
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read `config.json` of a model folder as a dictionary.
 
     Raises:
         TwinError: the file does not exist.
     """
-    if isinstance(model, Mapping):
-        return dict(model)
-    path = model / "config.json" if model.is_dir() else model
+    path = folder / "config.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TwinError(
-            f"read the model in {model}",
+            f"read the model in {folder}",
             found=f"no file {path}",
             next_step="specify a folder that transformers' save_pretrained wrote",
         ) from error
@@ -126,17 +124,15 @@ def is_supported(model_folder: Path) -> bool:
     return True
 
 
-def write_adapter(
-    adapter_folder: Path, base_config: Path | Mapping[str, Any], out_path: Path
-) -> Path:
+def write_adapter(adapter_folder: Path, base_folder: Path, out_path: Path) -> Path:
     """Write a PEFT LoRA as a GGUF adapter (f32).
 
     Tensors are `blk.N.<name>.weight.lora_a` (r, in) and `.lora_b` (out, r).
 
     Args:
         adapter_folder: adapter_config.json and adapter_model.safetensors, as PEFT saves them.
-        base_config: the base model's folder, or its config.json as a mapping. Its head counts
-            determine the order of the rows.
+        base_folder: the base model's folder. The head counts in its config.json determine the
+            order of the rows.
         out_path: the file to write, renamed from a partial file.
 
     Returns:
@@ -146,7 +142,7 @@ def write_adapter(
         TwinError: llama.cpp does not support a feature of the adapter (DoRA, per-module ranks,
             trained biases …).
     """
-    config = read_config(base_config)
+    config = read_config(base_folder)
     alpha = compute_lora_alpha(adapter_folder)
     namer = _create_gguf_namer(config["num_hidden_layers"])
     tensors: dict[str, Array] = {}

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
@@ -64,65 +63,18 @@ _SPACE = "\u2581"  # represents a space in pieces
 PreTokenizerLookup = Callable[[], str]
 
 
-@dataclass(frozen=True)
-class GgufVocabulary:
-    """The tokenizer's fields in a GGUF file.
-
-    Attributes:
-        model: llama.cpp's name of the tokenizer kind: `gpt2` (bytes) or `llama` (pieces).
-        pre: llama.cpp's name of the pre-tokenizer.
-        tokens, types: tokens and gguf's `TokenType`s, by id.
-        scores: scores of pieces (the highest is merged first); empty for bytes.
-        merges: merges of bytes, in order of priority; empty for pieces.
-        adds_space_prefix: whether llama.cpp adds a space before the text and after each control
-            token.
-        roles: ids by gguf's names: bos, eos, unk, pad and eot (end of turn).
-        chat_template: the chat template, or empty if there is none.
-    """
-
-    model: str
-    pre: str
-    tokens: tuple[str, ...]
-    types: tuple[int, ...]
-    scores: tuple[float, ...]
-    merges: tuple[str, ...]
-    adds_space_prefix: bool
-    roles: Mapping[str, int]
-    chat_template: str
-
-    def add_to(self, writer: GGUFWriter, *, rows: int) -> None:
-        """Write the vocabulary to a GGUF file.
-
-        Args:
-            rows: number of rows of the embedding; unused tokens fill ids that the tokenizer lacks.
-        """
-        from gguf import TokenType
-
-        padding_ids = range(len(self.tokens), rows)
-        writer.add_tokenizer_model(self.model)
-        writer.add_tokenizer_pre(self.pre)
-        writer.add_token_list([*self.tokens[:rows], *(f"[PAD{index}]" for index in padding_ids)])
-        writer.add_token_types([*self.types[:rows], *(int(TokenType.UNUSED) for _ in padding_ids)])
-        if self.scores:
-            writer.add_token_scores([*self.scores[:rows], *(-1e9 for _ in padding_ids)])
-        if self.merges:
-            writer.add_token_merges(list(self.merges))
-        writer.add_add_space_prefix(self.adds_space_prefix)
-        # The template already contains these tokens, and transformers adds no more.
-        writer.add_add_bos_token(False)
-        writer.add_add_eos_token(False)
-        for role, index in self.roles.items():
-            getattr(writer, f"add_{role}_token_id")(index)
-        if self.chat_template:
-            writer.add_chat_template(self.chat_template)
-
-
-def read_vocabulary(
-    tokenizer: Any, *, end_of_turn: int | None, fallback: PreTokenizerLookup | None = None
-) -> GgufVocabulary:
-    """Read a loaded transformers tokenizer.
+def write_vocabulary(
+    writer: GGUFWriter,
+    tokenizer: Any,
+    *,
+    rows: int,
+    end_of_turn: int,
+    fallback: PreTokenizerLookup,
+) -> None:
+    """Write the vocabulary of a loaded transformers tokenizer to a GGUF file.
 
     Args:
+        rows: number of rows of the embedding; unused tokens fill ids that the tokenizer lacks.
         end_of_turn: id of the token that ends an answer.
         fallback: function that names the pre-tokenizer if this module does not know its steps. It
             raises NotImplementedError if it does not know them either.
@@ -130,6 +82,8 @@ def read_vocabulary(
     Raises:
         TwinError: the tokenizer is of neither kind, or its pre-tokenizer is unknown.
     """
+    from gguf import TokenType
+
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise _unsupported_error(
@@ -143,27 +97,33 @@ def read_vocabulary(
     unknown_id = getattr(tokenizer, "unk_token_id", None)
     tokens, types = read_tokens(document, is_sentencepiece=is_sentencepiece, unknown_id=unknown_id)
     merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
-    roles = {
-        name: index
-        for name in ("bos", "eos", "unk", "pad")
-        if (index := getattr(tokenizer, f"{name}_token_id", None)) is not None
-    }
-    if end_of_turn is not None:
-        roles["eot"] = end_of_turn
-        roles.setdefault("eos", end_of_turn)  # llama.cpp's own default is token 11, a comma
-    return GgufVocabulary(
-        model="llama" if is_sentencepiece else "gpt2",
-        pre="default" if is_sentencepiece else pre_tokenizer_name(document, fallback),
-        tokens=tuple(tokens),
-        types=tuple(types),
-        scores=_compute_scores(tokens, merges) if is_sentencepiece else (),
-        merges=()
-        if is_sentencepiece
-        else tuple(" ".join(map(_encode_space, pair)) for pair in merges),
-        adds_space_prefix=is_sentencepiece and _has_space_prefix(document),
-        roles=roles,
-        chat_template=_read_template(tokenizer),
+    padding_ids = range(len(tokens), rows)
+    writer.add_tokenizer_model("llama" if is_sentencepiece else "gpt2")
+    writer.add_tokenizer_pre(
+        "default" if is_sentencepiece else pre_tokenizer_name(document, fallback)
     )
+    writer.add_token_list([*tokens[:rows], *(f"[PAD{index}]" for index in padding_ids)])
+    writer.add_token_types([*types[:rows], *(int(TokenType.UNUSED) for _ in padding_ids)])
+    if is_sentencepiece:
+        scores = _compute_scores(tokens, merges)
+        writer.add_token_scores([*scores[:rows], *(-1e9 for _ in padding_ids)])
+    elif merges:
+        writer.add_token_merges([" ".join(map(_encode_space, pair)) for pair in merges])
+    writer.add_add_space_prefix(is_sentencepiece and _has_space_prefix(document))
+    # The template already contains these tokens, and transformers adds no more.
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
+    roles = {
+        role: index
+        for role in ("bos", "eos", "unk", "pad")
+        if (index := getattr(tokenizer, f"{role}_token_id", None)) is not None
+    }
+    roles["eot"] = end_of_turn
+    roles.setdefault("eos", end_of_turn)  # llama.cpp's own default is token 11, a comma
+    for role, index in roles.items():
+        getattr(writer, f"add_{role}_token_id")(index)
+    if template := _read_template(tokenizer):
+        writer.add_chat_template(template)
 
 
 def read_tokens(

@@ -385,17 +385,14 @@ def _require_complete_weights(model: Path) -> None:
 
 def prepared_folder(settings: Settings, name: str = "") -> Path:
     """Return the folder of a base model's prepared copies (default: the configured base model)."""
-    return settings.weights_dir / _folder_name(name or settings.base_model)
+    folder_name = re.sub(r"[^A-Za-z0-9.]+", "-", name or settings.base_model).strip("-.").lower()
+    return settings.weights_dir / (folder_name or "model")
 
 
 def embedder_folder(settings: Settings) -> Path:
     """Return `<weights_dir>/<embedder>`, which contains its revisions and `current.json`."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "--", settings.embedder).strip("-.")
     return settings.weights_dir / name
-
-
-def _folder_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.").lower() or "model"
 
 
 @contextmanager
