@@ -176,6 +176,17 @@ def test_a_notice_without_an_address_stays_in_the_history(state: State) -> None:
     assert queued_notices(state, author="tomas") == []
 
 
+def test_an_event_that_was_rolled_back_is_not_announced(state: State) -> None:
+    def announce_and_fail() -> None:
+        with state.transaction() as connection:
+            announce(connection, ALARM, at=1.0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        announce_and_fail()
+    assert queued_notices(state) == []
+
+
 def test_the_documented_recipe_for_a_notification_adds_one(
     state: State, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
