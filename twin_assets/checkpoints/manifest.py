@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_assets.checkpoints.job import write_json
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -133,13 +133,7 @@ def read_manifest(folder: Path) -> Manifest:
             found=f"no {MANIFEST_FILE}",
             next_step="materialize fine_tuned_checkpoint for this author",
         ) from error
-    if document["schema"] > SCHEMA_VERSION:
-        raise TwinError(
-            action,
-            found=f"schema version {document['schema']}; this code reads up to {SCHEMA_VERSION}",
-            next_step="update llm-twin",
-        )
-    document.pop("schema")
+    check_schema(action, document.pop("schema"), SCHEMA_VERSION, next_step="update llm-twin")
     return Manifest(**document)
 
 

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 
 SCHEMA_VERSION = 1
 RECORD_NAME = "backup.json"  # written last, so a backup without it is incomplete
@@ -92,13 +92,7 @@ class BackupRecord:
         action = f"read the backup {address}"
         try:
             document: dict[str, Any] = json.loads(text)
-            schema = int(document.pop("schema"))
-            if schema > SCHEMA_VERSION:
-                raise TwinError(
-                    action,
-                    found=f"schema version {schema}; this code reads up to {SCHEMA_VERSION}",
-                    next_step="run the newer llm-twin that made it",
-                )
+            check_schema(action, int(document.pop("schema")), SCHEMA_VERSION)
             tables = [
                 SavedTable(**(table | {"files": _parse_files(table["files"])}))
                 for table in document.pop("tables")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.atomic_writes import replace_file
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 from twin_resources.processes.process_identity import ProcessIdentity
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.wait_limits import MAX_IDLE_S
@@ -108,13 +108,12 @@ def read_endpoints(home: Path) -> Endpoints:
             found=f"{path} is not JSON ({error})",
             next_step="run `twin up`, which rewrites it",
         ) from error
-    if document.get("schema", 0) > SCHEMA_VERSION:
-        raise TwinError(
-            "read the addresses of the stack",
-            found=f"{path} has schema version {document['schema']}; this code reads up to "
-            f"{SCHEMA_VERSION}",
-            next_step="use the newer llm-twin that started the stack",
-        )
+    check_schema(
+        f"read the addresses of the stack in {path}",
+        document.get("schema", 0),
+        SCHEMA_VERSION,
+        next_step="use the newer llm-twin that started the stack",
+    )
     identities: dict[str, dict[str, Any]] = document.pop("pids")
     pids = {name: ProcessIdentity(**fields) for name, fields in identities.items()}
     models = tuple(document.pop("models"))

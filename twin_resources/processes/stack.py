@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from twin_resources.atomic_writes import replace_file
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 from twin_resources.private_files import database_files, restrict_to_owner
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.endpoints import remove_endpoints
@@ -137,13 +137,12 @@ def read_record(settings: Settings) -> StackRecord | None:
         return None
     except json.JSONDecodeError:
         return None  # truncated by a full disk or a power cut; new ports will be chosen
-    if document.get("schema", 0) > SCHEMA_VERSION:
-        raise TwinError(
-            "read the record of the stack",
-            found=f"{path} has schema version {document['schema']}; this code reads up to "
-            f"{SCHEMA_VERSION}",
-            next_step="use the newer llm-twin that started the stack",
-        )
+    check_schema(
+        f"read the record of the stack in {path}",
+        document.get("schema", 0),
+        SCHEMA_VERSION,
+        next_step="use the newer llm-twin that started the stack",
+    )
     supervisor = document.pop("supervisor")
     identity = ProcessIdentity(**supervisor) if supervisor else None
     return StackRecord(supervisor=identity, **document)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 from twin_resources.storage.weights.answer_model import is_remote, split_stored_name
 
 if TYPE_CHECKING:
@@ -169,13 +169,7 @@ def read_policy(path: Path) -> Policy:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        schema_version = int(document["schema"])
-        if schema_version > SCHEMA_VERSION:
-            raise TwinError(
-                f"read the policy {path}",
-                found=f"schema version {schema_version}; this code reads up to {SCHEMA_VERSION}",
-                next_step="run the newer llm-twin that wrote it",
-            )
+        check_schema(f"read the policy {path}", int(document["schema"]), SCHEMA_VERSION)
         authors = {slug: _parse_author_policy(entry) for slug, entry in document["authors"].items()}
         return Policy(document["written_at"], document["gate_version"], authors)
     except FileNotFoundError as error:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin_resources.atomic_writes import replace_file
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 from twin_resources.router.class_table import ClassGain
 from twin_resources.router.features import FeatureScale, Floats
 from twin_resources.router.fixed_sequence import PriceStep, choose_models
@@ -168,12 +168,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
         with np.load(path, allow_pickle=False) as archive:
             arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
         header = cast("dict[str, Any]", json.loads(bytes(arrays["head"]).decode()))
-        if int(header["schema"]) > SCHEMA_VERSION:
-            raise TwinError(
-                f"read the routing policy {path}",
-                found=f"schema version {header['schema']}; this code reads up to {SCHEMA_VERSION}",
-                next_step="run the newer llm-twin that wrote it",
-            )
+        check_schema(f"read the routing policy {path}", int(header["schema"]), SCHEMA_VERSION)
         return _policy_from_arrays(header, arrays)
     except _READ_ERRORS as error:
         raise TwinError(

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 from twin_assets.checkpoints.job import write_json
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.measures.runner import from_fields, to_fields
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 
 SCHEMA_VERSION = 4
 
@@ -92,13 +92,9 @@ def read_evaluation(path: Path) -> Evaluation | None:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    if document["schema"] > SCHEMA_VERSION:
-        raise TwinError(
-            f"read {path}",
-            found=f"schema version {document['schema']}; this code reads up to {SCHEMA_VERSION}",
-            next_step="update llm-twin",
-        )
-    if document.pop("schema") < SCHEMA_VERSION:
+    schema = document.pop("schema")
+    check_schema(f"read {path}", schema, SCHEMA_VERSION, next_step="update llm-twin")
+    if schema < SCHEMA_VERSION:
         return None
     try:
         measurements = from_fields(document["measured"])

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.pausing import PAUSE_SUFFIX, read_pause
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.registry.policy import AuthorPolicy, Policy, read_policy
 from twin_resources.router.policy_file import RoutingPolicy, policy_path, read_routing_policy
@@ -221,13 +221,12 @@ def read_servers(path: Path) -> dict[str, Server]:
         ValueError, KeyError, TypeError: the file has a different structure.
     """
     document: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    if document.get("schema", 0) > SERVERS_SCHEMA_VERSION:
-        raise TwinError(
-            f"read {path}",
-            found=f"schema version {document['schema']}; this code reads up to "
-            f"{SERVERS_SCHEMA_VERSION}",
-            next_step="run the gateway and the model servers from the same release",
-        )
+    check_schema(
+        f"read {path}",
+        document.get("schema", 0),
+        SERVERS_SCHEMA_VERSION,
+        next_step="run the gateway and the model servers from the same release",
+    )
     servers: dict[str, dict[str, Any]] = dict(document["servers"])
     return {
         name: Server(

@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from twin_resources.errors import TwinError
+from twin_resources.errors import check_schema
 from twin_resources.observability.trace_store.observations import (
     GenerationFields,
     Observation,
@@ -74,12 +74,12 @@ class TraceTables:
             make_private_database(path)
             connection = self._connection()
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise TwinError(
-                f"open the trace store {path}",
-                found=f"schema version {version}; this code reads up to {SCHEMA_VERSION}",
-                next_step="update llm-twin, or set a different home with TWIN_HOME",
-            )
+        check_schema(
+            f"open the trace store {path}",
+            version,
+            SCHEMA_VERSION,
+            next_step="update llm-twin, or set a different home with TWIN_HOME",
+        )
         if version < SCHEMA_VERSION:
             connection.executescript(_TABLES)
 

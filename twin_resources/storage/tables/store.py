@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 from twin_resources.storage.object_store import is_object_address, list_folders
 from twin_resources.storage.storage_faults import (
     DamagedError,
@@ -178,12 +178,12 @@ def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
             found="a Lance dataset that this project did not write",
             next_step="move it away, or set a different TWIN_TABLES_URI",
         )
-    if schema_version > SCHEMA_VERSION:
-        raise TwinError(
-            f"open the table {uri}",
-            found=f"schema version {schema_version}; this code reads up to {SCHEMA_VERSION}",
-            next_step="run the newer llm-twin that wrote it, or set a different TWIN_TABLES_URI",
-        )
+    check_schema(
+        f"open the table {uri}",
+        schema_version,
+        SCHEMA_VERSION,
+        next_step="run the newer llm-twin that wrote it, or set a different TWIN_TABLES_URI",
+    )
     return StoredTable(dataset, uri, metadata["twin.row_key"], json.loads(metadata["twin.types"]))
 
 

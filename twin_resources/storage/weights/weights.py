@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from twin_resources.errors import TwinError
+from twin_resources.errors import TwinError, check_schema
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
 from twin_resources.storage.file_store import hash_file
 from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
@@ -206,13 +206,12 @@ def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
     source = _source_id(name)
     for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD_FILE}")):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if record["schema"] > SCHEMA_VERSION:
-            raise TwinError(
-                f"load the base model {name!r}",
-                found=f"schema version {record['schema']} in {path}; "
-                f"this code reads up to {SCHEMA_VERSION}",
-                next_step="update llm-twin, or remove that folder and prepare the model again",
-            )
+        check_schema(
+            f"load the base model {name!r} of {path}",
+            record["schema"],
+            SCHEMA_VERSION,
+            next_step="update llm-twin, or remove that folder and prepare the model again",
+        )
         gguf = path.parent / record["gguf"] if record["gguf"] else None
         folder = path.parent / record["folder"]  # an absolute folder replaces the parent
         is_complete = (folder / "config.json").is_file() and (gguf is None or gguf.is_file())
