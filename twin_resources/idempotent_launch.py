@@ -1,11 +1,12 @@
-"""Decide from Dagster's runs whether to launch, wait or retry: each reason gets exactly one run.
+"""Decide from Dagster's runs whether to launch, wait or retry: each attempt gets at most one run.
 
-Scope: a run to be started, as a value; the decision, as a pure function of the runs with a
-reason's key.
-Out of scope: reasons and their records (retrainings are rows of
-`quality/retraining/retrainings.py`; an import has its sensor's cursor and the row of its feeds,
-`storage/sources/import_decisions.py`; an erasure has its journal), querying Dagster
-(`twin_sensors/dagster_run_records.py`), creating runs (Dagster's daemon creates them).
+Scope: `RunLaunch`, and the decision as a pure function of one attempt's runs.
+Out of scope: querying Dagster (`twin_sensors/dagster_run_records.py`), creating runs (Dagster's
+daemon), and the records of reasons:
+
+- a retraining's row (`quality/retraining/retrainings.py`),
+- an import's decision (`storage/sources/import_decisions.py`) and its sensor's cursor,
+- an erasure's journal (`erasure/journal.py`).
 
 Each component that starts runs automatically gives each reason a key, records it before requesting
 the run, and calls `decide_step` on every check. Dagster never starts two runs for one key of a
@@ -75,7 +76,7 @@ def decide_step(
         now: seconds since the epoch.
         attempt, max_attempts: the attempt's number, from 1, and the maximum number of attempts.
         retry_after_s: the delay between a failure and the next attempt; 0 retries at once,
-            regardless of the clocks.
+            even if the hosts' clocks differ.
         was_seen: whether an earlier check found the attempt's run.
 
     Returns:

@@ -83,7 +83,7 @@ def recall_rows(posts: Sequence[str], *, count_per_group: int) -> list[Row]:
         for group, group_hits in hits.items()
     }
     phone_recalls = [value for group, value in recall.items() if group.startswith("phone")]
-    recall["phone, mean of the four ways"] = statistics.fmean(phone_recalls)
+    recall["phone, mean of all formats"] = statistics.fmean(phone_recalls)
     return [
         bounded_row(f"recall of {group}", value, "", at_least=MIN_RECALL)
         for group, value in recall.items()
@@ -91,9 +91,9 @@ def recall_rows(posts: Sequence[str], *, count_per_group: int) -> list[Row]:
 
 
 def redacted_row(posts: Sequence[str]) -> Row:
-    """Return the row for the share of clean posts in which something was replaced."""
+    """Return the row for the share of clean posts in which something was redacted."""
     redacted_count = sum(bool(redact(post, region=detect_language(post)).counts) for post in posts)
-    name = f"share of {len(posts)} clean posts touched"
+    name = f"share of {len(posts)} clean posts redacted"
     return bounded_row(name, redacted_count / len(posts), "", at_most=MAX_REDACTED_SHARE)
 
 
@@ -130,8 +130,8 @@ def folder_rows(folder: Path, kinds: Sequence[str]) -> list[Row]:
     print()
     return [
         Row(f"texts of {folder.name}", text_count, "texts"),
-        Row("their characters", character_count / 1e6, "million"),
-        Row("texts touched", redacted_count, "texts"),
+        Row("characters", character_count / 1e6, "million"),
+        Row("texts redacted", redacted_count, "texts"),
         *(Row(f"replaced: {kind}", counts[kind], "") for kind in KINDS if kind in kinds),
     ]
 

@@ -13,12 +13,17 @@ import polars as pl
 class PreferenceDataset(dy.Schema):
     """Table `preference_dataset`: two answers to one prompt; the author's is the chosen one.
 
-    `source` is `edit` (the author corrected an answer) or `vote`. A `vote` pair has the author's
-    passage and an answer on the same subject that readers scored low or rejected. Every row names a
-    trace. A `vote` row names the sample, document, chunk and span of the chosen text. In other rows
-    these columns are null. Earlier releases also made `model_answer` pairs. `messages` are the
-    prompt. `rejected_ended` is false if the rejected answer was cut off. `rejected_from` is the
-    checkpoint, or the model version, that wrote it. `voters` are the readers who scored it.
+    Attributes:
+        source: `edit` (the author corrected an answer), or `vote` (the author's passage, and an
+            answer on the same subject that readers scored low or rejected). `model_answer` rows
+            come from earlier releases.
+        trace_id: the rejected answer's trace; null only in `model_answer` rows.
+        sample_id, document_id, chunk_id, start, end: the source of the chosen text; null except in
+            `vote` rows.
+        messages: the prompt.
+        rejected_ended: false if the rejected answer was cut off.
+        rejected_from: the checkpoint, or the model version, that wrote the rejected answer.
+        voters: the readers who scored it.
     """
 
     pair_id = dy.String(primary_key=True, min_length=1)

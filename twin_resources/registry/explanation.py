@@ -1,4 +1,4 @@
-"""Trace an answer back to its sources: model, checkpoint, dataset, chunks and posts.
+"""Find an answer's provenance: model, checkpoint, dataset, chunks and posts.
 
 Scope: looking up a trace's ids in the registry, the manifest and the tables.
 Out of scope: reading each store (`langfuse/client.py`, `registry/registry.py`,
@@ -40,7 +40,7 @@ class ExplainedPassage:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The sources of one answer.
+    """The provenance of one answer.
 
     Attributes:
         trace: the flat metadata that the gateway wrote (`twin.…`).

@@ -30,9 +30,9 @@ from tests.bench.rows import Row, bounded_row
 from tests.bench.training.inputs import BUNDLED_AUTHORS, SHARED_AUTHORS, prepare_inputs
 from tests.live.evaluation.real_candidates import (
     keep_five_posts,
+    move_held_out_to_training,
     register_candidate,
     replace_name,
-    train_on_held_out,
 )
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Recipe
 from twin_assets.corpus.corpus_tables import CleanedDocuments, column_types
@@ -101,7 +101,7 @@ FAULTS = {
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 2, "learning_rate": 2e-3},
     ),
     "the test split": Fault(
-        _change_samples(train_on_held_out), UNMODIFIED_SAMPLES | {"token_budget": 5_000}
+        _change_samples(move_held_out_to_training), UNMODIFIED_SAMPLES | {"token_budget": 5_000}
     ),
 }
 

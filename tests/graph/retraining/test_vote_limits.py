@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
+from twin_cli.commands.console import make_console
 from twin_cli.commands.why_command import print_summary, run_why
 
 from tests.graph.retraining.conftest import LoopWorld, add_new_posts
@@ -154,11 +155,11 @@ def test_why_shows_days_decisions_and_the_use_of_each_vote(
 
 
 def test_why_prints_brackets_literally() -> None:
-    console = Console(file=io.StringIO(), width=200)
+    console = make_console()
     uses = {"[stars]": {"not in [scores]: [stars]": 1}}
-    print_summary({"streams": [], "waits": "", "decisions": [], "scores": uses}, console)
-    assert isinstance(console.file, io.StringIO)
-    assert "not in [scores]: [stars]" in console.file.getvalue()
+    with console.capture() as output:
+        print_summary({"streams": [], "waits": "", "decisions": [], "scores": uses}, console)
+    assert "not in [scores]: [stars]" in output.get()
 
 
 def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(

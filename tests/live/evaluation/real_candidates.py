@@ -1,4 +1,4 @@
-"""Make good and broken candidates of the embedded base model for a bundled author.
+"""Train good and broken candidates from the embedded base model, for a bundled author.
 
 Scope: their data, training and verdicts, with the product's own functions.
 Out of scope: which claim refuses which candidate (`test_broken_candidates.py`).
@@ -73,22 +73,26 @@ class CandidateSpec:
     """The training of a candidate and the data that the gate uses.
 
     Attributes:
-        select_training: function that returns the training samples from both authors' samples.
+        select_training_samples: function that selects the training samples from both authors'
+            samples.
         token_count: number of training tokens.
         recipe_changes: other changes to the demo's recipe.
         fault: a fault from `twin_assets/training/fault_injection.py`; empty for none.
-        select_measured: function that returns the gate's samples from the author's.
+        select_gate_samples: function that selects, from the author's samples, those that the gate
+            uses.
     """
 
-    select_training: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] = lambda own, _other: own
+    select_training_samples: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame] = (
+        lambda own, _other: own
+    )
     token_count: int = 12_000
     recipe_changes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     fault: str = ""
-    select_measured: Callable[[pl.DataFrame], pl.DataFrame] = lambda own: own
+    select_gate_samples: Callable[[pl.DataFrame], pl.DataFrame] = lambda own: own
 
 
 @dataclass(frozen=True)
-class RealHome:
+class CandidateHome:
     """The home in `build/`: prepared weights, tables and registry."""
 
     settings: Settings
@@ -100,7 +104,7 @@ class RealHome:
         own, other = self._read_samples(AUTHOR), self._read_samples(OTHER_AUTHOR)
         self._store(
             "instruction_dataset",
-            candidate.select_training(own, other),
+            candidate.select_training_samples(own, other),
             SAMPLE_SCHEMA,
             key="sample_id",
         )
@@ -116,7 +120,10 @@ class RealHome:
     ) -> dict[str, GateClaim]:
         register_candidate(tuned, AUTHOR, self.settings, self.registry)
         self._store(
-            "instruction_dataset", candidate.select_measured(own), SAMPLE_SCHEMA, key="sample_id"
+            "instruction_dataset",
+            candidate.select_gate_samples(own),
+            SAMPLE_SCHEMA,
+            key="sample_id",
         )
         return run_two_stage_gate(self._build_judging_setup())
 
@@ -225,14 +232,16 @@ def keep_five_posts(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def train_on_held_out(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
+def move_held_out_to_training(own: pl.DataFrame, _other: pl.DataFrame) -> pl.DataFrame:
     """Return the samples with the held-out documents as training data."""
     unchanged = ("left_out", "general")
     new_splits = {"held_out": "train", "train": "left_out"} | {name: name for name in unchanged}
     return own.with_columns(pl.col("split").replace_strict(new_splits))
 
 
-def open_real_home(weights: Path, *, set_variable: Callable[[str, str], None]) -> RealHome:
+def open_candidate_home(
+    weights: Path, *, set_variable: Callable[[str, str], None]
+) -> CandidateHome:
     """Open the home in `build/`, and create it first if it is missing or incomplete.
 
     Args:
@@ -261,10 +270,10 @@ def open_real_home(weights: Path, *, set_variable: Callable[[str, str], None]) -
     return home
 
 
-def _open_home(settings: Settings) -> RealHome:
+def _open_home(settings: Settings) -> CandidateHome:
     state = State.open(settings.state_address)
     registry = Registry(state, policy_path=settings.policy_path)
-    return RealHome(settings, Tables(settings.tables_base, state=state), registry)
+    return CandidateHome(settings, Tables(settings.tables_base, state=state), registry)
 
 
 def _import_samples(folder: Path, set_variable: Callable[[str, str], None]) -> None:

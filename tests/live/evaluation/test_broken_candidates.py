@@ -24,12 +24,12 @@ from tests.live.evaluation.real_candidates import (
     AUTHOR,
     NAMES,
     OTHER_AUTHOR,
+    CandidateHome,
     CandidateSpec,
-    RealHome,
     keep_five_posts,
-    open_real_home,
+    move_held_out_to_training,
+    open_candidate_home,
     replace_name,
-    train_on_held_out,
 )
 from tests.live.evaluation.two_stage_gate import SHORT_GATE_SETTINGS, run_two_stage_gate
 from tests.queued_notices import queued_notices
@@ -177,9 +177,11 @@ def build_passage_samples(passages: Any, *, name: str) -> pl.DataFrame:
 
 
 @pytest.fixture
-def real_home(home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch) -> RealHome:
+def candidate_home(
+    home: Settings, embedder_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> CandidateHome:
     """Open the home in `build/`; the fixture `home` has cleared the settings' variables."""
-    return open_real_home(embedder_weights, set_variable=monkeypatch.setenv)
+    return open_candidate_home(embedder_weights, set_variable=monkeypatch.setenv)
 
 
 def rename_author(own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
@@ -211,7 +213,7 @@ CASES = {
     "good": Case(CandidateSpec(token_count=24_000), {}, BLOCKING),
     "another template": Case(
         # the weights of the good candidate
-        CandidateSpec(token_count=24_000, select_measured=change_template),
+        CandidateSpec(token_count=24_000, select_gate_samples=change_template),
         {"template_hash_matches": False},
         BLOCKING - {"template_hash_matches"},
     ),
@@ -228,13 +230,13 @@ CASES = {
     ),
     "another author": Case(
         # it reads its passages, so it may or may not be on topic: .78 of its answers are
-        CandidateSpec(select_training=rename_author),
+        CandidateSpec(select_training_samples=rename_author),
         {"learns_this_author": False},
         BLOCKING - {"learns_this_author", "stays_on_topic"},
     ),
     "five posts": Case(
         CandidateSpec(
-            select_training=keep_five_posts,
+            select_training_samples=keep_five_posts,
             recipe_changes={"max_epochs": 100, "samples_per_step": 1, "learning_rate": 0.002},
         ),
         {"recites_no_training_text": False, "beats_base_model": False},
@@ -242,7 +244,7 @@ CASES = {
     ),
     # last in the list: its gate asks the base less, and later cases reuse the base's stored answers
     "test split": Case(
-        CandidateSpec(select_training=train_on_held_out, token_count=5_000),
+        CandidateSpec(select_training_samples=move_held_out_to_training, token_count=5_000),
         dict.fromkeys(("beats_base_model", "stays_on_topic", "sounds_less_like_the_base")),
         WEIGHT_INDEPENDENT_CLAIMS | {"keeps_the_basics", "answers_safely"},
     ),
@@ -252,10 +254,12 @@ CASES = {
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", CASES)
-def test_a_real_model_fails_the_claims_about_its_fault(real_home: RealHome, name: str) -> None:
+def test_a_real_model_fails_the_claims_about_its_fault(
+    candidate_home: CandidateHome, name: str
+) -> None:
     case = CASES[name]
 
-    claims = real_home.judge(case.candidate)
+    claims = candidate_home.judge(case.candidate)
 
     details = "\n".join(f"{claim.name} {claim.passed}: {claim.detail}" for claim in claims.values())
     sys.stdout.write(f"{name}\n{details}\n")

@@ -29,7 +29,7 @@ GATE = "gate-1"
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 8}
 READERS_PER_VERSION = 5
-KEY_COUNT = 32  # of 32 keys, fewer than five belong to one version once in 50,000 draws
+KEY_COUNT = 32  # with 32 keys, a version gets fewer than five once in 50,000 draws
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def registry(stack: Stack) -> Iterator[Registry]:
 
 @pytest.fixture(scope="module")
 def readers() -> dict[str, list[str]]:
-    """Return an empty dict for keys by answering version, which the first test fills."""
+    """Return the keys of each version's readers; `traffic` fills the dict on first use."""
     return {}
 
 
 @pytest.fixture
 def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> Traffic:
-    """Return five readers of each version; the readers of the stable version come first."""
+    """Return traffic from five readers of each version, the stable version's readers first."""
     if not readers:
         with contextlib.closing(open_key_store(stack.settings)) as keys:
             new_keys = [
@@ -84,7 +84,7 @@ def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> 
 
 
 @pytest.fixture
-def known_speed(stack: Stack, traffic: Traffic) -> None:
+def baseline_latency(stack: Stack, traffic: Traffic) -> None:
     """Send enough requests to the stable version to measure its usual latency."""
     for _ in range(MIN_ANSWERS):
         stack.post(BODY, key=traffic.keys[0])
@@ -95,8 +95,8 @@ def _get_versions(stack: Stack, keys: list[str]) -> list[str]:
     return [stack.post(BODY, key=key).json().get("twin", {}).get("version") for key in keys]
 
 
-def require_stopped(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
-    """Require the state to which every canary failure must lead."""
+def assert_rolled_back(stack: Stack, registry: Registry, traffic: Traffic, cause: str) -> None:
+    """Check the state to which every canary failure must lead."""
     assert traffic.find_failures() == []
     move = next(move for move in reversed(registry.moves("ann")) if move.version == 2)
     assert (move.from_state, move.to_state, move.actor) == ("canary", "rolled_back", "gateway")
@@ -129,12 +129,12 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
         )
         process = stack.models.pop("ann/v2")
         os.killpg(process.pid, signal.SIGKILL)
-        killed_s = time.monotonic()
-        stopped_s = wait_until_stopped(stack, registry)
+        kill_time = time.monotonic()
+        stop_time = wait_until_stopped(stack, registry)
         time.sleep(2)
     process.stop()
-    require_stopped(stack, registry, traffic, "errors")
-    before_kill = [response for response in traffic.responses if response.ended_s < killed_s]
+    assert_rolled_back(stack, registry, traffic, "errors")
+    before_kill = [response for response in traffic.responses if response.ended_s < kill_time]
     assert {response.version for response in before_kill} == {"v1", "v2"}
     fallen_back = [
         response for response in traffic.responses if "answered" in response.twin["degraded"]
@@ -142,12 +142,12 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
     assert len(fallen_back) >= 5
     assert {response.version for response in fallen_back} == {"v1"}
     # After the decision, the stable version answers without a failed attempt at the canary.
-    after_stop = [response for response in traffic.responses if response.started_s > stopped_s]
+    after_stop = [response for response in traffic.responses if response.started_s > stop_time]
     assert after_stop
     assert {(response.version, response.twin["degraded"]) for response in after_stop} == {
         ("v1", "")
     }
-    record_property("seconds_from_kill_to_policy", round(stopped_s - killed_s, 2))
+    record_property("seconds_from_kill_to_policy", round(stop_time - kill_time, 2))
     record_property("fallen_back", len(fallen_back))
     metadata = stack.trace(fallen_back[-1].twin["trace_id"])["metadata"]
     assert (metadata["twin.version"], metadata["twin.route"]) == ("v1", "stable")
@@ -186,7 +186,7 @@ def test_an_interrupted_stream_is_answered_again(
 
 
 @pytest.mark.drawn(2, of="canaries that fail")
-@pytest.mark.usefixtures("known_speed")
+@pytest.mark.usefixtures("baseline_latency")
 def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     stack: Stack,
     registry: Registry,
@@ -198,18 +198,20 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
         time.sleep(1)
         os.killpg(process.pid, signal.SIGSTOP)
         try:
-            hung_s = time.monotonic()
-            stopped_s = wait_until_stopped(stack, registry)
+            hang_time = time.monotonic()
+            stop_time = wait_until_stopped(stack, registry)
             time.sleep(1)
         finally:
             os.killpg(process.pid, signal.SIGCONT)
-    require_stopped(stack, registry, traffic, "errors")
+    assert_rolled_back(stack, registry, traffic, "errors")
     slowest_s = max(response.ended_s - response.started_s for response in traffic.responses)
-    record_property("seconds_from_hang_to_policy", round(stopped_s - hung_s, 2))
+    record_property("seconds_from_hang_to_policy", round(stop_time - hang_time, 2))
     record_property("slowest_answer_s", round(slowest_s, 1))
-    assert slowest_s < REQUEST_TIMEOUT_S / 2  # only this timeout would end the request otherwise
+    assert (
+        slowest_s < REQUEST_TIMEOUT_S / 2
+    )  # without the breaker, only this timeout would end the request
     assert {
-        response.version for response in traffic.responses if response.started_s > stopped_s
+        response.version for response in traffic.responses if response.started_s > stop_time
     } == {"v1"}
 
 
@@ -241,11 +243,11 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
         wait_until_stopped(stack, registry)
         time.sleep(1)
     process.stop()
-    require_stopped(stack, registry, traffic, "errors")
+    assert_rolled_back(stack, registry, traffic, "errors")
 
 
 @pytest.mark.drawn(2, of="canaries that fail")
-@pytest.mark.usefixtures("known_speed")
+@pytest.mark.usefixtures("baseline_latency")
 def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
     """The canary answers but is stopped most of the time, so it is slow, not broken."""
     pid = stack.models["ann/v2"].pid

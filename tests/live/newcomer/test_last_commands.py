@@ -1,4 +1,4 @@
-"""Test each command of `twin` once, in the order of the rows; the last command ends the stack."""
+"""Run each `Call` of `COMMANDS` once, in order; the last one, `stop`, ends the stack."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from twin_resources.processes.process_identity import find_marked_processes
 from twin_resources.processes.stack import read_record
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
-RUN_HERE = {name: row for name, row in COMMANDS.items() if isinstance(row, Call)}
+CALLS = {name: row for name, row in COMMANDS.items() if isinstance(row, Call)}
 
 
 @pytest.mark.drawn(8)
-@pytest.mark.parametrize("name", [name for name in RUN_HERE if name != "stop"])
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "stop"])
 def test_a_command_works(started_stack: StartedStack, name: str) -> None:
     run_once(started_stack, name)
 
@@ -25,7 +25,7 @@ def test_stop_ends_the_stack(started_stack: StartedStack) -> None:
 
 
 def run_once(started_stack: StartedStack, name: str) -> None:
-    row = RUN_HERE[name]
+    row = CALLS[name]
     questions = started_stack.newcomer.work_dir / "questions.jsonl"
     questions.write_text('{"question": "How do I carry a clock?"}\n')
     values = {"TRACE": started_stack.trace_id, "QUESTIONS": str(questions)}

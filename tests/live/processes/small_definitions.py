@@ -1,4 +1,7 @@
-"""Define a code location with the product's names and steps that take no time."""
+"""Define a small code location with the product's jobs.
+
+Its assets finish at once, except in the partition `slow`.
+"""
 
 import json
 import time

@@ -80,7 +80,7 @@ def test_personal_data_is_replaced_by_its_kind(text: str, expected: str) -> None
         "1990-2000, 2001-02-03, 01/02/2003, from 10 000 000 to 20 000 000",
         "| 256 128 1024 | 512 100 2048 |",
         "18:00 +0100, 1e+10, x = y +1234567",
-        # hashes and identities in code
+        # hashes and identifiers in code
         "sha 4bf92f3577b34da6a3ce929d0e0e4736, the token is short",
         "commit 0c0df888f45f5a11cbb94fca1e2fd7a1f8e3ad44, f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
         # documentation and local addresses

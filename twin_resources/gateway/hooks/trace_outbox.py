@@ -1,6 +1,6 @@
 """Write spans and scores to the outbox in a separate thread.
 
-Scope: the span exporter, and reporting whether answers leave a trace.
+Scope: the span exporter, and reporting whether answers are traced.
 Out of scope: the attributes of a span (`tracing.py`), sending it (`langfuse/relay.py`).
 
 OpenTelemetry's batch processor calls `export` in its own thread every half second and once at the
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OutboxExporter(SpanExporter):
-    """An exporter of spans, and of the scores added since the last export, to the outbox.
+    """Exports spans to the outbox, with the scores added since the last export.
 
     Attributes:
         problem: the reason that answers are not traced now, as a short clause, or empty.
@@ -38,7 +38,7 @@ class OutboxExporter(SpanExporter):
         self.problem = ""
 
     def add_scores(self, scores: Sequence[QueuedScore]) -> None:
-        """Add scores to the next export; returns at once."""
+        """Add scores to the next export without waiting for it."""
         for score in scores:
             self._scores.put(score)
 

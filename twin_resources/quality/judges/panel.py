@@ -131,7 +131,7 @@ class Panel:
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """The claims that a candidate must all win to be promoted; empty if no judge may decide."""
+        """All the claims that a candidate must win to be promoted; empty if no judge may decide."""
         return select_deciding_claims(
             [member.judge.claim for member in self.members if member.is_certified]
         )
@@ -216,7 +216,7 @@ def assemble_panel(
             uses .2 and says so in its output.
 
     Raises:
-        OverLimitError: the account has too little money to certify the general judge.
+        OverLimitError: the account has too low a balance to certify the general judge.
         TwinError: a judge that decides with others is missing, or a judge's model fails.
     """
     panel_judges = assemble_judges(material, dependencies)

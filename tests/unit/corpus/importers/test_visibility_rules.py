@@ -17,31 +17,31 @@ WORDS = "These are words of a walk along the river, and of what stood on its oth
 HIDDEN_POSTS = {
     "draft in words": ("a.md", "---\ndraft: 'Yes'\n---\n", "draft"),
     "draft as a number": ("a.md", "---\nDraft: 1\n---\n", "draft"),
-    "extra of Zola": ("a.md", "+++\n[extra]\ndraft = true\n+++\n", "draft"),
+    "Zola's extra table": ("a.md", "+++\n[extra]\ndraft = true\n+++\n", "draft"),
     "dg-publish false": ("a.md", "---\ndg-publish: false\n---\n", "draft"),
     "status without a space": ("a.md", "---\nstatus:draft\n---\n", "draft"),
     "status of Pelican": ("a.md", "Title: A\nDate: 2020-01-02\nStatus: draft\n\n", "draft"),
     "status of Pelican alone": ("a.md", "Status:draft\n\n", "draft"),
     "status hidden": ("a.md", "Title: A\nStatus: hidden\n\n", "unlisted"),
     "status in HTML": ("a.html", '<meta name="status" content="draft">', "draft"),
-    "visibility of a few": ("a.md", "---\nvisibility: [followers]\n---\n", "followers"),
+    "visible to followers": ("a.md", "---\nvisibility: [followers]\n---\n", "followers"),
     "password": ("a.md", "---\npassword: hunter2\n---\n", "private"),
     "left out of 11ty's lists": (
         "a.md", "---\neleventyExcludeFromCollections: true\n---\n", "unlisted",
     ),
-    "no page of 11ty": ("a.md", "---\npermalink: false\n---\n", "not_published"),
+    "11ty page without a permalink": ("a.md", "---\npermalink: false\n---\n", "not_published"),
     "headless": ("a.md", "---\nheadless: true\n---\n", "not_published"),
     "never rendered": ("a.md", "---\nbuild:\n  render: never\n---\n", "not_published"),
     "rendered nowhere": ("a.md", "---\n_build:\n  render: false\n---\n", "not_published"),
     "never listed": ("a.md", "---\nbuild:\n  list: never\n---\n", "unlisted"),
     "listed nowhere": ("a.md", "---\nbuild:\n  list: false\n---\n", "unlisted"),
-    "date ahead": ("a.md", "---\ndate: 2199-01-01\n---\n", "not_yet_published"),
-    "pubDate ahead": ("a.mdx", "---\npubDate: 'Jan 08 2199'\n---\n", "not_yet_published"),
-    "pubDatetime ahead": ("a.md", "---\npubDatetime: 2199-01-01\n---\n", "not_yet_published"),
-    "publishDate ahead": (
+    "future date": ("a.md", "---\ndate: 2199-01-01\n---\n", "not_yet_published"),
+    "future pubDate": ("a.mdx", "---\npubDate: 'Jan 08 2199'\n---\n", "not_yet_published"),
+    "future pubDatetime": ("a.md", "---\npubDatetime: 2199-01-01\n---\n", "not_yet_published"),
+    "future publishDate": (
         "a.md", "---\ndate: 2019-01-01\npublishDate: 2199-01-01\n---\n", "not_yet_published",
     ),
-    "date ahead in its name": ("2199-01-01-a.md", "", "not_yet_published"),
+    "future date in the file name": ("2199-01-01-a.md", "", "not_yet_published"),
     "expired": ("a.md", "---\nexpiryDate: 2020-01-01\n---\n", "expired"),
     "folder of drafts": ("drafts/a.md", "", "draft"),
     "private folder": ("Private/a.md", "", "private"),
@@ -53,7 +53,7 @@ HIDDEN_POSTS = {
     "unknown key, set to no": ("a.md", "---\npost_published: false\n---\n",
                              "held_back_by_post_published"),
 }  # fmt: skip
-PUBLIC_HEADS = {
+PUBLIC_FRONT_MATTER = {
     "published on a day": "---\npublished: 2019-01-01\n---\n",
     "published": "---\npublished: true\ndraft: false\nprivate: 'no'\nhidden: 0\n---\n",
     "status": "---\nstatus: published\n---\n",
@@ -91,9 +91,9 @@ def test_a_hidden_post_is_counted_and_never_imported(case: str, tmp_path: Path) 
     assert find_advice(reason)
 
 
-@pytest.mark.parametrize("case", PUBLIC_HEADS)
+@pytest.mark.parametrize("case", PUBLIC_FRONT_MATTER)
 def test_public_posts_are_imported(case: str, tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text(PUBLIC_HEADS[case] + WORDS)
+    (tmp_path / "a.md").write_text(PUBLIC_FRONT_MATTER[case] + WORDS)
     [row] = import_rows(tmp_path).to_dicts()
     assert (row["problem"], row["visibility"]) == ("", "public")
     assert WORDS.strip() in row["text"]
@@ -183,7 +183,7 @@ def test_hiding_lines_are_parsed(line: str, field: tuple[str, str] | None) -> No
         ({"status": "drafty"}, ""),
         ({"status": "draft's"}, ""),
         ({"status": " " * 195 + "draft"}, "draft"),
-        ({"status": " " * 196 + "draft"}, ""),  # text of 200 characters is read
+        ({"status": " " * 196 + "draft"}, ""),  # only the first 200 characters are read
         ({"permalink": True}, ""),
         ({"build": "never"}, ""),
         ({"build": {"render": True, "list": True}}, ""),
