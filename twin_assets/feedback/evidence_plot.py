@@ -64,8 +64,7 @@ def compute_day_mean_and_bound(
 ) -> tuple[float, float]:
     """Return the mean of the last day in `evidence`, and the bound of its classes.
 
-    The bound is weighted by the number of values in each class, and is NaN during
-    warm-up.
+    The bound is weighted by the number of values in each class, and is NaN during warm-up.
 
     Args:
         after: sequence number of the last value of the previous day.

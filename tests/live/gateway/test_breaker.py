@@ -41,7 +41,7 @@ def registry(stack: Stack) -> Iterator[Registry]:
     states: tuple[tuple[int, VersionState], ...] = ((1, "stable"), (2, "canary"))
     for number, target in states:
         checkpoint = f"checkpoint-{number}"
-        version = register_version(registry, "ann", checkpoint)
+        version = register_version(registry, "ann", checkpoint, template="", base="", base_gguf="")
         claims = (
             GateClaim("beats_base_model", True, 1.2, 1.0, "perplexity 20 against 24"),
             GateClaim("says_what_the_posts_say", True, 0.1, 0.2, "", blocks="voice"),
@@ -207,9 +207,8 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     slowest_s = max(response.ended_s - response.started_s for response in traffic.responses)
     record_property("seconds_from_hang_to_policy", round(stop_time - hang_time, 2))
     record_property("slowest_answer_s", round(slowest_s, 1))
-    assert (
-        slowest_s < REQUEST_TIMEOUT_S / 2
-    )  # without the breaker, only this timeout would end the request
+    # Without the breaker, only this timeout would end the request.
+    assert slowest_s < REQUEST_TIMEOUT_S / 2
     assert {
         response.version for response in traffic.responses if response.started_s > stop_time
     } == {"v1"}
