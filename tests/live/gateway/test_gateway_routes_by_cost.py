@@ -26,7 +26,7 @@ import httpx
 import polars as pl
 import pytest
 from rich.console import Console
-from twin_cli.commands.answer_history import build_explanation_tree, explain
+from twin_cli.commands.answer_history import run_explain
 from twin_cli.commands.routing_command import build_routing_summary, preview_routing
 
 from tests.free_ports import free_port
@@ -380,8 +380,8 @@ def _billed_nano(cluster: Cluster) -> int:
 
 
 def _render_explanation(cluster: Cluster, trace_id: str) -> str:
-    console = Console(width=200, record=True, file=io.StringIO())
-    explanation = explain(cluster.settings, trace_id)
-    assert explanation.trace["twin.stages"].startswith("choose_model ")
-    console.print(build_explanation_tree(explanation))
-    return console.export_text()
+    console = Console(width=200, file=io.StringIO(), markup=False)
+    with console.capture() as output:
+        run_explain(cluster.settings, trace_id, as_json=False, show_stages=True, console=console)
+    assert "choose_model " in output.get()
+    return output.get()
