@@ -18,7 +18,7 @@ from twin_resources.models.serving.model_server_process import max_concurrent_se
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.negative_probes import NegativeProbe, draw_probes
 from twin_resources.quality.judges.pairs import PROBE, probe_keys, probe_rows
-from twin_resources.statistics import judges as certification
+from twin_resources.statistics import judge_certification
 
 if TYPE_CHECKING:
     from twin_assets.serving.shadow_prompts import ShadowPrompt
@@ -82,7 +82,7 @@ def append_rows(
     last_sequence = int(stored_rows["sequence"].max() or 0)  # pyright: ignore[reportArgumentType]
     drawn_probes = draw_probes(
         list(probes.values()),
-        count=certification.probe_count(len(batch)),
+        count=judge_certification.probe_count(len(batch)),
         batch=digest(identity.id, last_sequence),
         used_probes=probe_keys(probe_rows(stored_rows, **{group: identity.id})),
     )

@@ -41,7 +41,7 @@ from twin_resources.quality.judges.label_rows import (
 )
 from twin_resources.quality.judges.pairs import PROBE, probe_rows, withdrawn_claims
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.statistics import judges as certification
+from twin_resources.statistics import judge_certification
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -238,7 +238,7 @@ class _BatchLabeler:
             for prompt in batch
             for side in ("own", "paid")
         ]
-        probe_count = certification.probe_count(len(batch)) + 1
+        probe_count = judge_certification.probe_count(len(batch)) + 1
         probe_texts = [
             text
             for probe in list(self.panel.probes.values())[:probe_count]

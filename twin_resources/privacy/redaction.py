@@ -19,10 +19,10 @@ from dataclasses import dataclass
 
 from twin_resources.privacy.assignments import find_assignments
 from twin_resources.privacy.credentials import find_credentials
+from twin_resources.privacy.ip_addresses import find_ip_addresses
 from twin_resources.privacy.kinds import KINDS, TextSpan, merge_overlapping
 from twin_resources.privacy.mail_addresses import find_mail_addresses
 from twin_resources.privacy.national_ids import find_national_ids
-from twin_resources.privacy.network_addresses import find_network_addresses
 from twin_resources.privacy.payment import find_cards, find_ibans
 from twin_resources.privacy.phones import find_phones, resolve_regions
 
@@ -82,7 +82,7 @@ def _find_spans(text: str, region: str) -> Iterator[TextSpan]:
     yield from find_credentials(text)
     yield from find_assignments(text)
     yield from find_mail_addresses(text)
-    yield from find_network_addresses(text)
+    yield from find_ip_addresses(text)
     if _FIVE_DIGITS.search(text):  # most posts contain no long number
         yield from find_ibans(text)
         yield from find_cards(text)

@@ -24,7 +24,7 @@ from twin_resources.router.fixed_sequence import (
     find_cheapest_step,
     log_evidence,
 )
-from twin_resources.statistics.judges import has_lost_certificate
+from twin_resources.statistics.judge_certification import has_lost_certificate
 from twin_resources.statistics.promotion import ALPHA, expected_pairs
 
 # The minimum share of questions that an adopted policy moves away from the most expensive model.

@@ -29,7 +29,7 @@ from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.quality.judges.texts import WriterSample, bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC_TABLE
 from twin_resources.quality.judges.voice import VOICE_TABLE, load_or_calibrate_voice
-from twin_resources.statistics import judges as certification
+from twin_resources.statistics import judge_certification
 from twin_resources.storage.tables.tables import Tables
 
 AUTHOR = "mara-lindqvist"
@@ -166,7 +166,9 @@ def test_a_judge_that_detects_no_bad_answer_is_not_certified(
         material.prompts, training_passages=training, other_passages=others
     )
 
-    result = certification.certify(judge_id(judge), judge.claim, probe_differences(judge, probes))
+    result = judge_certification.certify(
+        judge_id(judge), judge.claim, probe_differences(judge, probes)
+    )
 
     assert set(result.counts) == set(PROBE_KINDS)
     assert min(result.counts.values()) >= 40

@@ -14,7 +14,7 @@ from twin_resources.quality.judges.stored_results import CERTIFICATE_TABLE
 from twin_resources.quality.release import trial
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.statistics.judges import JudgeCertificate
+from twin_resources.statistics.judge_certification import JudgeCertificate
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 

@@ -29,7 +29,7 @@ from twin_resources.quality.release.releasing import (
 )
 from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.judges import certify
+from twin_resources.statistics.judge_certification import certify
 from twin_resources.statistics.promotion import PairedDifference
 from twin_resources.storage.tables.tables import Tables
 

@@ -37,7 +37,7 @@ from twin_resources.quality.judges.panel import Panel, PanelJudge, probe_differe
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings
-from twin_resources.statistics import judges as certification
+from twin_resources.statistics import judge_certification
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -82,7 +82,9 @@ def build_panel(judge: OilJudge) -> Panel:
     off_topic = [
         probe for probe in probes if "oil" not in probe.answer and probe.kind in {"off_topic"}
     ]
-    certificate = certification.JudgeCertificate("oil@1", "general", True, {}, {}, "for the test")
+    certificate = judge_certification.JudgeCertificate(
+        "oil@1", "general", True, {}, {}, "for the test"
+    )
     differences = probe_differences(judge, off_topic)
     assert min(differences["off_topic"]) == pytest.approx(0.8)
     return Panel((PanelJudge(judge, certificate, tuple(off_topic)),), notes=())

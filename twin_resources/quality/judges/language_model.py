@@ -2,7 +2,7 @@
 
 Scope: the prompt, the order of a batch, retries, parsing a rating and converting it into a score.
 Out of scope: one request and its cost (`access/paid_completion.py`), permission to send texts to a
-model (`terms.py`), the certificate (`statistics/judges.py`).
+model (`terms.py`), the certificate (`statistics/judge_certification.py`).
 
 The model sees the question, passages and answer, but not the version, route or time. Each request
 contains one answer instead of two, because language models prefer the first of two

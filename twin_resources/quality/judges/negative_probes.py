@@ -1,7 +1,7 @@
 """Create bad answers (negative probes) that a judge must score below the author's own.
 
 Scope: creating probes for an author's held-out prompts, drawing probes for a batch.
-Out of scope: the certificate (`statistics/judges.py`), scoring.
+Out of scope: the certificate (`statistics/judge_certification.py`), scoring.
 
 Each kind has one fault. `shuffled` is the author's answer to a different held-out question (as
 after a wrong join). `off_topic` is the author's passage on a different subject. `another_author` is

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from twin_resources.quality.judges.judge import digest
-from twin_resources.statistics.judges import has_lost_certificate
+from twin_resources.statistics.judge_certification import has_lost_certificate
 from twin_resources.statistics.promotion import PairedDifference
 
 TABLE = "shadow_pairs"

@@ -3,7 +3,7 @@
 Scope: the list of judges, assembling them (also for the gate), certifying each judge on the probes
 of its own claim.
 Out of scope: the measures, creating probes, the statistics of a certificate
-(`statistics/judges.py`), reading the author's tables
+(`statistics/judge_certification.py`), reading the author's tables
 (`twin_assets/evaluation/judging/judge_material.py`).
 """
 # pyright: strict
@@ -34,8 +34,8 @@ from twin_resources.quality.judges.negative_probes import NegativeProbe, create_
 from twin_resources.quality.judges.support import SUPPORT
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE
-from twin_resources.statistics import judges as certification
-from twin_resources.statistics.judges import JudgeCertificate
+from twin_resources.statistics import judge_certification
+from twin_resources.statistics.judge_certification import JudgeCertificate
 from twin_resources.statistics.promotion import NON_INFERIORITY_MARGIN
 
 if TYPE_CHECKING:
@@ -287,7 +287,9 @@ def _certify_judges(
             scores = {probe_kind: [] for probe_kind in kind.probe_kinds} | probe_differences(
                 judge, judge_probes
             )
-            return asdict(certification.certify(judge_id(judge), kind.claim, scores, margin=margin))
+            return asdict(
+                judge_certification.certify(judge_id(judge), kind.claim, scores, margin=margin)
+            )
 
         size_bucket = stored_results.doubling_bucket(len(judge_probes))
         return stored_results.JudgeTask(

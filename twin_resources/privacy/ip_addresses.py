@@ -41,7 +41,7 @@ _PUBLIC_RESOLVERS = frozenset(
 )
 
 
-def find_network_addresses(text: str) -> Iterator[TextSpan]:
+def find_ip_addresses(text: str) -> Iterator[TextSpan]:
     """Yield spans of kind `ip address`; they do not overlap each other."""
     for pattern in (_IPV4, _IPV6):
         for match in pattern.finditer(text):

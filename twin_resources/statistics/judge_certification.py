@@ -78,7 +78,7 @@ def certify(
     }
     is_certified = all(bound >= margin for bound in bounds.values())
     message = ", ".join(
-        f"own above {kind} by at least {bounds[kind]:.2f} ({len(differences[kind])} pairs)"
+        f"own answers at least {bounds[kind]:.2f} above {kind} ({len(differences[kind])} pairs)"
         for kind in bounds
     )
     return JudgeCertificate(

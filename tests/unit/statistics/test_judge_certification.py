@@ -7,7 +7,7 @@ import random
 import pytest
 
 from twin_resources.statistics.bounds import OutOfRangeError
-from twin_resources.statistics.judges import certify, has_lost_certificate, probe_count
+from twin_resources.statistics.judge_certification import certify, has_lost_certificate, probe_count
 
 
 def draw_normal(mean: float, spread: float, count: int, *, seed: int) -> list[float]:
@@ -34,7 +34,7 @@ def test_a_measure_is_certified_on_the_probes_of_its_claim() -> None:
 
 def test_the_reason_has_the_numbers() -> None:
     reason = certify("style", "voice", {"another_author": [0.0] * 50}).reason
-    assert reason.startswith("style may not decide on voice: own above another_author by at")
+    assert reason.startswith("style may not decide on voice: own answers at least ")
     assert reason.endswith("(50 pairs); needed 0.1")
 
 
