@@ -197,7 +197,7 @@ def _build_trace_table(rows: list[TraceRow]) -> Table:
         *("when (UTC)", "twin", "route", "s", "scores"),
         unwrapped_titles={"when (UTC)", "twin", "route", "s"},
     )
-    table.add_column("question", overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("question")  # wraps first, so that times and ids stay whole
     table.add_column("trace", no_wrap=True, min_width=32)
     for row in rows:
         table.add_row(
@@ -208,7 +208,7 @@ def _build_trace_table(rows: list[TraceRow]) -> Table:
             " ".join(
                 format_score(score) for score in row.scores if score.name not in MEASURED_SCORES
             ),
-            " ".join(row.question.split()) or row.error,
+            _shorten(row.question, MAX_LISTED_CHARACTERS) or row.error,
             row.trace_id,
         )
     return table
@@ -224,6 +224,7 @@ def format_score(score: Score) -> str:
 
 TRACE_ARRIVAL_TIMEOUT_S = 8.0  # a new trace is delayed, because the gateway exports in batches
 MAX_SHOWN_CHARACTERS = 160  # of a question, answer or chunk
+MAX_LISTED_CHARACTERS = 60  # of a question in the list of traces
 
 
 def run_explain(
@@ -324,10 +325,7 @@ def _fetch_trace(settings: Settings, trace_id: str) -> dict[str, Any]:
                 time.sleep(0.5)
 
 
-def _shorten(text: str) -> str:
+def _shorten(text: str, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
     single_line = " ".join(text.split())
-    return (
-        single_line
-        if len(single_line) <= MAX_SHOWN_CHARACTERS
-        else single_line[: MAX_SHOWN_CHARACTERS - 1] + "…"
-    )
+    is_short = len(single_line) <= max_characters
+    return single_line if is_short else single_line[: max_characters - 1] + "…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -38,10 +39,10 @@ def run_command(
     for name in ("ann", "bob"):
         write_author(home, Author(slug=name, name=name.title()))
 
-    def run(**options: Any) -> str:
+    def run(*, width: int = 180, **options: Any) -> str:
         stream = io.StringIO()
         defaults = {"author": "", "version": "", "route": "", "score": "", "limit": 20}
-        console = Console(file=stream, width=180)
+        console = Console(file=stream, width=width, soft_wrap=True)
         assert run_traces(home, **defaults | {"as_json": False} | options, console=console) == 0
         return stream.getvalue()
 
@@ -62,6 +63,17 @@ def test_the_table_shows_version_route_feedback_and_id(store: Store, run_command
     assert "edited" in oldest
     assert "latency" not in output
     assert "twin explain" in output
+
+
+def test_a_narrow_table_keeps_times_and_ids_whole(store: Store, run_command: Any) -> None:
+    question = "Would you polish up an antique so it shines the way it did originally, and why?"
+    messages = [{"role": "user", "content": f"Question: {question}"}]
+    store.post_spans(make_span(1, **{"langfuse.observation.input": json.dumps(messages)}))
+    post_score(store, 1, "support", 0.5)
+    output = run_command(width=110)
+    assert re.search(r"^2026-\d\d-\d\d \d\d:\d\d +ann v\d", output, re.MULTILINE), output
+    assert f"{1:032x}" in output
+    assert "support 0.5" in output
 
 
 def test_filters_reach_the_store(store: Store, run_command: Any) -> None:
