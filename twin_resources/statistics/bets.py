@@ -1,7 +1,7 @@
 """Compute the wealth of a bet, the basis of the tests in this package.
 
 Scope: the fractions staked, the factor by which a bet multiplies wealth, and logs of wealth.
-Out of scope: the tests that use it (`detector.py`, `promotion.py`, `judges.py`).
+Out of scope: the tests that use it (`detector.py`, `promotion.py`, `judge_certification.py`).
 Method: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting",
 JRSS B 86 (2024), https://arxiv.org/abs/2010.09686
 

@@ -2,7 +2,7 @@
 
 Scope: the Clopper–Pearson bound for binary values, the betting bound for all others, and the error
 for values out of range.
-Out of scope: the choice of the values (`judges.py`).
+Out of scope: the choice of the values (`judge_certification.py`).
 Sources: Clopper and Pearson, Biometrika 26 (1934); Waudby-Smith and Ramdas (2024), section 4,
 https://arxiv.org/abs/2010.09686.
 """

@@ -1,8 +1,8 @@
 """Decide on a promotion by betting on the differences between candidate and incumbent.
 
 Scope: the two tests, their state, the verdict after each pair, and the expected number of pairs.
-Out of scope: certificates of judges (`judges.py`), the source of pairs (`release_mode.py`,
-`shadow_pairs`), and moving a version (`registry/moves.py`).
+Out of scope: certificates of judges (`judge_certification.py`), the source of pairs
+(`release_mode.py`, `shadow_pairs`), and moving a version (`registry/moves.py`).
 Sources: Waudby-Smith and Ramdas (2024), `bets.py`; testing by betting, Shafer, JRSS A 184 (2021).
 
 d = candidate − incumbent on the same prompt with the same context, z = (1 + d)/2, margin ε:
