@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.case_sampling import choose_seed, find_deselected
 from tests.scratch import put_temporary_files_in_memory
 from twin_resources.settings import Settings, load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
+OTHER_STORES = {"postgresql", "postgresql_url", "s3_endpoint", "bucket"}  # fixtures and cases
 
 # A shell starts background jobs with SIGINT ignored, and then tests of Ctrl-C could never pass.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -37,16 +37,19 @@ def is_short(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis_settings.load_profile("short" if is_short(config) else "long")
-    choose_seed()  # before the workers start
 
 
-@pytest.hookimpl(trylast=True)  # after `-m` has deselected the long tests
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the cases that a short check did not draw."""
-    if is_short(config):
-        deselected = find_deselected(items, choose_seed())
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in deselected])
-        items[:] = [item for item in items if item.nodeid not in deselected]
+@pytest.hookimpl(tryfirst=True)  # before `-m` deselects the long tests
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs PostgreSQL or S3 as long: each starts a server, and few homes have one."""
+    for item in items:
+        cases = getattr(item, "callspec", None)
+        needed = {
+            *getattr(item, "fixturenames", ()),
+            *map(str, cases.params.values() if cases else ()),
+        }
+        if needed & OTHER_STORES:
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(wrapper=True)

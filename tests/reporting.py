@@ -1,13 +1,13 @@
 """Report a test run: each failure immediately, and at the end the counts and the skip reasons.
 
 Scope: the pytest plugin that counts outcomes, and the reasons for which a test may be skipped.
-Out of scope: fixtures (`conftest.py`), the stages of a check (`deploy/checkout/check.py`).
+Out of scope: fixtures (`conftest.py`), the check (`deploy/checkout/check.py`).
 
 A test is skipped when the machine lacks something. A reason that is not listed here fails the run,
 because nobody decided to skip that test. With workers, pytest itself reports even an early failure
 only at the end, after half an hour; this plugin prints the test's name and error immediately.
 
-`twin check` loads the plugin with `-p tests.reporting`. If TWIN_TEST_REPORT is set to a file, the
+`check.sh` loads the plugin with `-p tests.reporting`. If TWIN_TEST_REPORT is set to a file, the
 plugin appends the counts of each run to it as one JSON line.
 """
 
@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.case_sampling import SEED_VARIABLE, choose_seed
 
 # Known skip reasons begin with one of these texts. After a colon, a test names what it needs.
 KNOWN_SKIPS = (
@@ -116,7 +114,6 @@ class OutcomeReport:
             terminalreporter.line(f"{outcome:>8} {self.count(outcome)}")
         for reason, count in sorted(self.reasons.items()):
             terminalreporter.line(f"{count:>12} × {reason}")
-        terminalreporter.line(f"{'':>13}cases drawn with {SEED_VARIABLE}={choose_seed()}")
         longest = sorted(self.seconds_by_file.items(), key=lambda entry: -entry[1])[:MAX_FILES]
         terminalreporter.section("seconds by file")
         for path, seconds in longest:

@@ -1,21 +1,13 @@
-"""Run `twin check`: lint, layers, types, spelling, shell syntax and tests, without GPU or account.
+"""Check the project: lint, types and tests.  bash deploy/check.sh [--long] [PYTEST ARGUMENTS]
 
-Scope: the order of the stages, their durations, and the summary. Static checks run in parallel
-with the first tests.
-Out of scope: the tests, and the permitted reasons to skip one (`tests/reporting.py`).
-
-    twin check [--fast | --no-live | --long] [-n WORKERS] [PYTEST ARGUMENTS]
-    --fast      lint, types, unit tests, and graph tests of changes in the working tree
-    --no-live   all unit and graph tests; no live tests
-    --long      also the tests marked `long`
-    -n WORKERS  number of parallel workers; default 3 if memory allows, else 2. A worker that runs
-                live tests takes up to 4 GB.
-Paths among the pytest arguments select the tests; other arguments are passed to every pytest run.
+Without an argument: lint, layers, types and spelling, the unit and graph tests, and one live stack
+that is asked everything. `--long` adds what is marked `long`: several stacks, PostgreSQL, S3, kills
+in number, other base models, the browser's other pages, a GPU where there is one. Paths among the
+pytest arguments run these tests alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -23,246 +15,119 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("twin_assets", "twin_resources", "twin_sensors")
-PYTEST_NO_TESTS_COLLECTED = 5
-MIN_WORKERS = 2
-# With two workers, two cores are idle for a third of the time in live tests, and a fifth otherwise.
-MAX_WORKERS = 3
-MEMORY_PER_WORKER_BYTES = 4 << 30  # for live tests
-
-Length = Literal["fast", "no-live", "short", "long"]
+NO_TESTS_COLLECTED = 5
+WORKER_BYTES = 4 << 30  # of memory: a worker of live tests takes up to 4 GB with its processes
+WORKERS = ("--dist", "loadfile", "--no-loadscope-reorder")
 
 
-class Stage(NamedTuple):
-    """One command of the check and its name."""
-
-    name: str
-    command: tuple[str, ...]
-
-
-@dataclass
-class CheckOutcome:
-    """The results of the stages so far.
-
-    Attributes:
-        failed_stages: names of the failed stages.
-        stage_durations: one line per stage.
-    """
-
-    counts: Counter[str] = field(default_factory=Counter[str])
-    skip_reasons: Counter[str] = field(default_factory=Counter[str])
-    failed_stages: list[str] = field(default_factory=list[str])
-    stage_durations: list[str] = field(default_factory=list[str])
-
-    def add(self, name: str, started_at: float, *, has_passed: bool) -> None:
-        """Record a stage's duration and result."""
-        verdict, duration = "ok" if has_passed else "FAILED", time.monotonic() - started_at
-        self.stage_durations.append(f"{_format_duration(duration)}  {name}: {verdict}")
-        if not has_passed:
-            self.failed_stages.append(name)
+def list_static_commands() -> dict[str, Sequence[str]]:
+    """Map the name of each check that reads the code without running it to its command."""
+    programs = Path(sys.executable).parent
+    scripts = sorted(str(path) for path in (PROJECT / "deploy").glob("*.sh"))
+    return {
+        "ruff check": (f"{programs}/ruff", "check", "."),
+        "ruff format": (f"{programs}/ruff", "format", "--check", "."),
+        "layers": (f"{programs}/lint-imports",),
+        "types": (f"{programs}/basedpyright",),
+        "spelling": (f"{programs}/codespell", "README.md", "deploy", "tests", *PACKAGES),
+        "shell": ("bash", "-n", *scripts, f"{PROJECT}/.ci/run"),
+        "figures": (sys.executable, f"{PROJECT}/deploy/checkout/figures.py"),
+    }
 
 
-def build_static_stages(project: Path) -> list[Stage]:
-    """Return the stages that read the code without running it."""
-    bin_dir = Path(sys.executable).parent
-    scripts = sorted(str(path) for path in (project / "deploy").glob("*.sh"))
-    return [
-        Stage("ruff check", (str(bin_dir / "ruff"), "check", ".")),
-        Stage("ruff format", (str(bin_dir / "ruff"), "format", "--check", ".")),
-        Stage("layers", (str(bin_dir / "lint-imports"),)),
-        Stage("types", (str(bin_dir / "basedpyright"),)),
-        Stage("spelling", (str(bin_dir / "codespell"), "README.md", "deploy", "tests", *PACKAGES)),
-        Stage("shell", ("bash", "-n", *scripts, str(project / ".ci" / "run"))),
-    ]
+def list_test_runs(arguments: Sequence[str], *, is_long: bool) -> dict[str, Sequence[str]]:
+    """Map the name of each pytest run to its arguments."""
+    if any((PROJECT / argument.split("::")[0]).exists() for argument in arguments):
+        return {"tests": arguments}
+    workers = ("-n", str(count_workers()), *WORKERS, *arguments)
+    if not is_long:
+        # The live stack waits most of the time, so it is asked beside the other tests.
+        return {"tests": (*workers, "tests/live/whole", "tests/graph", "tests/unit")}
+    return {
+        "unit and graph": (*workers, "tests/graph", "tests/unit"),
+        "live": (*workers, "tests/live"),
+        "gpu": (*arguments, "tests/gpu"),  # alone on the GPU
+    }
 
 
-def build_pytest_stages(
-    arguments: Sequence[str],
-    length: Length,
-    *,
-    changed_tests: Iterable[str] = (),
-    worker_count: int | None = None,
-    default_worker_count: int = MIN_WORKERS,
-) -> list[Stage]:
-    """Return the pytest runs: unit and graph tests, live tests, and GPU tests.
+def count_workers() -> int:
+    """Return 3 where the memory suffices: with 2, two cores are idle for a fifth of the time."""
+    import psutil
 
-    Each worker runs whole files, graph tests first, because a file that takes ten seconds at the
-    end would leave the other worker idle. In live tests, a worker runs the groups defined by
-    `tests/live/conftest.py`.
-
-    Args:
-        arguments: pytest's arguments; paths among them select the tests.
-        changed_tests: graph tests that run with the unit tests if `length` is "fast".
-        worker_count: number of workers, or None for `default_worker_count`. If it is None, tests
-            selected by path run in one process.
-        default_worker_count: number of workers that the memory allows (`count_workers`).
-    """
-    base_command = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q")
-    base_command += ("--durations=10", "--durations-min=10")  # list slow tests
-    if length != "long":
-        base_command += ("-m", "not long")
-    paths = [item for item in arguments if (PROJECT / item.split("::")[0]).exists()]
-    other_arguments = [item for item in arguments if item not in paths]
-    parallel_options = ("-n", str(worker_count or default_worker_count))
-    parallel_options += ("--dist", "loadfile", "--no-loadscope-reorder")
-    if paths:
-        path_options = parallel_options if worker_count else ()
-        return [Stage("tests", (*base_command, *path_options, *other_arguments, *paths))]
-    parallel_command = (*base_command, *parallel_options, *other_arguments)
-    if length == "fast":
-        return [
-            Stage("unit and changed graph", (*parallel_command, *changed_tests, "tests/unit")),
-        ]
-    stages = [
-        Stage("unit and graph", (*parallel_command, "tests/graph", "tests/unit")),
-        Stage("live", (*parallel_command, "tests/live")),
-        Stage("gpu", (*base_command, *other_arguments, "tests/gpu")),  # alone on the GPU
-    ]
-    return stages[:1] if length == "no-live" else stages
+    return 3 if psutil.virtual_memory().available >= 4 * WORKER_BYTES else 2
 
 
-def find_changed_graph_tests(project: Path) -> list[str]:
-    """Return the test of the asset graph, and the folders of graph tests for uncommitted changes.
-
-    For example, a change in `twin_assets/corpus/…` selects `tests/graph/corpus`. Without git, only
-    the test of the asset graph is returned.
-    """
-    command = ("git", "-C", str(project), "status", "--porcelain", "-z", "--untracked-files=all")
-    completed = subprocess.run(command, capture_output=True, text=True, check=False)
-    names = {part for path in completed.stdout.split("\0") for part in Path(path).parts}
-    folders = sorted((project / "tests" / "graph").glob("*/"))
-    return [
-        "tests/graph/test_asset_graph.py",
-        *(f"tests/graph/{path.name}" for path in folders if path.name in names),
-    ]
-
-
-def count_workers(available_bytes: int) -> int:
-    """Return `MAX_WORKERS` if the memory suffices for one more worker, else `MIN_WORKERS`."""
-    required_bytes = (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES
-    return MAX_WORKERS if available_bytes >= required_bytes else MIN_WORKERS
-
-
-def run_static_stage(stage: Stage, outcome: CheckOutcome) -> bool:
-    """Run one static stage and return whether it passed; print its output only if it failed."""
+def run_static_check(name: str, command: Sequence[str]) -> tuple[str, float, bool]:
     started_at = time.monotonic()
-    completed = subprocess.run(
-        stage.command, cwd=PROJECT, capture_output=True, text=True, check=False
-    )
+    completed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     has_passed = completed.returncode == 0
-    outcome.add(stage.name, started_at, has_passed=has_passed)
-    if not has_passed:
+    if not has_passed or name == "figures":
         sys.stdout.write(completed.stdout + completed.stderr)
-    _log(f"{stage.name}: {'ok' if has_passed else 'FAILED'}")
-    return has_passed
+        sys.stdout.flush()
+    return name, time.monotonic() - started_at, has_passed
 
 
-def pytest_environment(report: Path) -> dict[str, str]:
-    """Return the environment of a test run, which appends its counts to `report`."""
-    # One thread per worker, because two workers with two threads each are slower than one worker.
-    environment = os.environ | {"TWIN_TEST_REPORT": str(report), "OMP_NUM_THREADS": "1"}
-    # Waiting threads must not spin, because three workers share two cores.
-    environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    # The tests start hundreds of processes; without bytecode, each compiles its imports again.
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    return environment
-
-
-def run_pytest_stage(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
-    """Run one pytest stage, forward its output and return whether it ran any test."""
-    name, command = stage
-    _log(name)
+def run_tests(
+    name: str, arguments: Sequence[str], *, is_long: bool, counts: Counter[str]
+) -> tuple[str, float, bool]:
+    """Run pytest and add its outcomes and reasons to skip to `counts`."""
+    command = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q"]
+    command += ["--durations=10", "--durations-min=10", *([] if is_long else ["-m", "not long"])]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     started_at = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
-        exit_code = subprocess.run(
-            command, cwd=cwd, env=pytest_environment(report), check=False
+        environment["TWIN_TEST_REPORT"] = str(report)
+        code = subprocess.run(
+            [*command, *arguments], cwd=PROJECT, env=environment, check=False
         ).returncode
-        lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
-    earlier_failure_count = outcome.counts["failed"]
-    for line in lines:
-        counts = json.loads(line)
-        outcome.skip_reasons.update(counts.pop("reasons"))
-        outcome.counts.update(counts)
-    has_passed = exit_code in {0, PYTEST_NO_TESTS_COLLECTED}
-    if not has_passed and outcome.counts["failed"] == earlier_failure_count:
-        outcome.counts["failed"] += 1  # an aborted run counts as one failure
-    outcome.add(name, started_at, has_passed=has_passed)
-    return exit_code != PYTEST_NO_TESTS_COLLECTED
+        for line in report.read_text(encoding="utf-8").splitlines() if report.exists() else ():
+            outcomes = json.loads(line)
+            counts.update({f"skipped: {why}": n for why, n in outcomes.pop("reasons").items()})
+            counts.update(outcomes)
+    return name, time.monotonic() - started_at, code in {0, NO_TESTS_COLLECTED}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the stages; return 0 if all passed and at least one test ran.
-
-    Args:
-        argv: arguments after `twin check`.
-    """
-    parser = argparse.ArgumentParser(prog="twin check", allow_abbrev=False)
-    lengths = parser.add_mutually_exclusive_group()
-    for name in ("fast", "no-live", "long"):
-        lengths.add_argument(f"--{name}", dest="length", action="store_const", const=name)
-    parser.set_defaults(length="short")
-    workers_help = "number of parallel workers; default 3 if memory allows, else 2"
-    parser.add_argument(
-        "-n", dest="workers", type=_positive_integer, metavar="WORKERS", help=workers_help
-    )
-    options, arguments = parser.parse_known_args(argv)
-    import psutil  # imported here so that `check.sh --help` works before the installation
-
-    started_at, outcome = time.monotonic(), CheckOutcome()
-    stages = build_pytest_stages(
-        arguments,
-        options.length,
-        changed_tests=find_changed_graph_tests(PROJECT) if options.length == "fast" else (),
-        worker_count=options.workers,
-        default_worker_count=count_workers(psutil.virtual_memory().available),
-    )
-    with ThreadPoolExecutor() as pool:  # the block waits, because live tests need both cores
-        static_results = [
-            pool.submit(run_static_stage, stage, outcome) for stage in build_static_stages(PROJECT)
+def main(arguments: Sequence[str]) -> int:
+    """Run all checks; return 0 if each passed and at least one test ran."""
+    if "--help" in arguments:
+        sys.stdout.write(__doc__ or "")
+        return 0
+    is_long = "--long" in arguments
+    runs = list_test_runs([item for item in arguments if item != "--long"], is_long=is_long)
+    started_at, counts = time.monotonic(), Counter[str]()
+    with ThreadPoolExecutor(1) as pool:  # one after the other, beside the tests
+        static: list[Future[tuple[str, float, bool]]] = [
+            pool.submit(run_static_check, name, command)
+            for name, command in list_static_commands().items()
         ]
-        ran_tests = run_pytest_stage(stages[0], outcome, cwd=PROJECT)
-    outcome.counts["failed"] += sum(not stage.result() for stage in static_results)
-    for stage in stages[1:]:
-        ran_tests |= run_pytest_stage(stage, outcome, cwd=PROJECT)
-    if not ran_tests:
-        outcome.counts["failed"] += 1
-        outcome.failed_stages.append("no test was selected")
-    _log(f"all stages: {_format_duration(time.monotonic() - started_at)}")
-    lines = list(outcome.stage_durations)
-    lines += [f"skipped {count} × {why}" for why, count in sorted(outcome.skip_reasons.items())]
-    lines += [f"FAILED: {name}" for name in outcome.failed_stages]
-    sys.stdout.writelines(f"  {line}\n" for line in lines)
-    passed_count, failed_count, skipped_count = (
-        outcome.counts[status] for status in ("passed", "failed", "skipped")
+        results = [
+            run_tests(name, run, is_long=is_long, counts=counts) for name, run in runs.items()
+        ]
+    results = [future.result() for future in static] + results
+    for name, seconds, has_passed in results:
+        minutes = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+        sys.stdout.write(f"  {minutes}  {name}: {'ok' if has_passed else 'FAILED'}\n")
+    sys.stdout.writelines(
+        f"  {reason} ({count})\n"
+        for reason, count in sorted(counts.items())
+        if reason.startswith("skipped: ")
     )
-    sys.stdout.write(f"{passed_count} passed, {failed_count} failed, {skipped_count} skipped\n")
-    return 1 if failed_count or outcome.failed_stages else 0
-
-
-def _positive_integer(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a number of workers; pass a positive integer"
-        )
-    return int(text)
-
-
-def _log(text: str) -> None:
-    sys.stdout.write(f"check  {text}\n")
-    sys.stdout.flush()
-
-
-def _format_duration(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    total = int(time.monotonic() - started_at)
+    sys.stdout.write(
+        f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped"
+        f" in {total // 60}:{total % 60:02d}\n"
+    )
+    if not counts["passed"]:
+        sys.stdout.write("FAILED: no test was run\n")
+    return 0 if counts["passed"] and all(passed for _, _, passed in results) else 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

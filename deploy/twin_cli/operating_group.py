@@ -6,14 +6,11 @@ Out of scope: their work (`twin_cli/commands/`).
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from twin_cli.arguments import OPERATE, AuthorName, command_decorator, format_example
+from twin_cli.arguments import OPERATE, AuthorName, command_decorator
 
 commands = typer.Typer()
 command = command_decorator(commands, OPERATE)
@@ -103,26 +100,3 @@ def logs(
     ] = 50,
 ) -> None:
     """Print the log of one of the stack's programs."""
-
-
-@commands.command(
-    rich_help_panel=OPERATE,
-    epilog=format_example("twin check --fast"),
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "help_option_names": [],
-    },
-)
-def check(context: typer.Context) -> int:
-    """Run lint, type checks and tests; takes `--fast`, `--no-live`, `--long` and pytest options."""
-    script = Path(__file__).resolve().parents[1] / "checkout" / "check.py"
-    if not script.is_file():
-        wants_help = "--help" in context.args
-        if wants_help:
-            typer.echo(context.get_help())
-        typer.echo(
-            "`twin check` works only in a checkout: run deploy/check.sh there", err=not wants_help
-        )
-        return 0 if wants_help else 1
-    return subprocess.run([sys.executable, str(script), *context.args], check=False).returncode

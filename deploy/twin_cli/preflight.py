@@ -368,7 +368,7 @@ def format_report(report: Report, *, verbose: bool = True) -> str:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments of `twin up` or `twin check` that affect this check."""
+    """Parse the arguments of `twin up` or `check.sh` that affect this check."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--verbose", action="store_true", help="also print passed checks")

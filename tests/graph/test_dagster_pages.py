@@ -142,6 +142,7 @@ HEADERS_BY_SOURCE = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", HEADERS_BY_SOURCE)
 @pytest.mark.parametrize("send", SENDERS, ids=lambda send: send.__name__)
 def test_a_cross_origin_page_changes_nothing(

@@ -199,6 +199,7 @@ def test_dagster_knows_former_runs_and_assets(tables: Tables, instance: dg.Dagst
     assert sensor.selector_id == selector.get_id()
 
 
+@pytest.mark.long
 def test_the_next_cleaning_changes_no_document_and_a_second_one_nothing(
     former_home: Settings, tables: Tables, instance: dg.DagsterInstance
 ) -> None:

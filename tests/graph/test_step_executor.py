@@ -73,6 +73,7 @@ def run_two_steps(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
     return processes, values | {"data": (output.tags or {})["dagster/data_version"]}
 
 
+@pytest.mark.long
 def test_a_step_in_its_own_process_reads_the_previous_steps_output(
     passed_home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

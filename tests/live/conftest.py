@@ -104,8 +104,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return GroupScheduling(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` deselects the long tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Start the longest tests first when workers share the tests."""
+    """Mark all live tests but those of the one stack as long; start the longest tests first."""
+    for item in items:
+        if item.path.is_relative_to(LIVE) and not item.path.is_relative_to(LIVE / "whole"):
+            item.add_marker(pytest.mark.long)
     if hasattr(config, "workerinput"):
         items.sort(key=_position)
 

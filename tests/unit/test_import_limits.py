@@ -47,6 +47,7 @@ def find_loaded_modules(module: str) -> set[str]:
     return set(completed.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.long
 def test_definitions_load_no_heavy_package() -> None:
     loaded = find_loaded_modules("twin_assets.definitions")
     assert loaded.isdisjoint(HEAVY_PACKAGES), sorted(loaded.intersection(HEAVY_PACKAGES))
@@ -58,6 +59,7 @@ GATEWAY_PARENT = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("modules", "forbidden"),
     [
@@ -77,6 +79,7 @@ def test_a_module_imports_no_forbidden_library(modules: str, forbidden: set[str]
     assert forbidden.isdisjoint(find_loaded_modules(modules))
 
 
+@pytest.mark.long
 def test_a_public_name_loads_only_its_own_module() -> None:
     code = (
         "import sys; from twin_assets import cleaned_documents;"

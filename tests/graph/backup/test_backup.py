@@ -186,7 +186,7 @@ def test_secrets_are_saved_on_request(full_home: Settings, tmp_path: Path) -> No
     assert (restored.home / "secrets.json").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.drawn(1, of="backups elsewhere")
+@pytest.mark.long
 def test_a_backup_moves_from_sqlite_to_postgresql_and_back(
     full_home: Settings, tmp_path: Path, postgresql_url: str
 ) -> None:
@@ -207,6 +207,7 @@ def test_a_backup_moves_from_sqlite_to_postgresql_and_back(
     assert compute_hashes(returned) == hashes_after_change
 
 
+@pytest.mark.long
 def test_a_restored_home_is_complete_if_its_weights_cannot_be_shared(
     full_home: Settings,
     tmp_path: Path,
@@ -232,7 +233,7 @@ def test_a_restored_home_is_complete_if_its_weights_cannot_be_shared(
         )
 
 
-@pytest.mark.drawn(1, of="backups elsewhere")
+@pytest.mark.long
 def test_a_backup_is_stored_on_s3_and_restored(
     full_home: Settings, postgresql_url: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +284,7 @@ def backup_path(full_home: Settings, tmp_path: Path) -> str:
     return str(tmp_path / "twin.tar")
 
 
+@pytest.mark.long
 def test_a_restore_overwrites_nothing(
     full_home: Settings, backup_path: str, postgresql_url: str, tmp_path: Path
 ) -> None:
@@ -342,7 +344,7 @@ def test_an_incomplete_backup_restores_nothing(
     assert not list(full_home.home.parent.glob("*.restoring"))
 
 
-@pytest.mark.drawn(1, of="backups elsewhere")
+@pytest.mark.long
 def test_a_home_is_saved_while_others_write_to_it(full_home: Settings, tmp_path: Path) -> None:
     """Tables, state and outbox are each saved as they were at one moment; no writer fails."""
     stop_event, write_counts = threading.Event(), [0]

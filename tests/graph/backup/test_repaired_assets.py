@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from rich.console import Console
 from twin_cli.commands.operating import run_repair
 
@@ -33,6 +34,7 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_lost_posts_and_documents_are_restored(
     former_home: Settings, instance: dg.DagsterInstance
 ) -> None:

@@ -109,6 +109,7 @@ def test_the_event_log_has_statistics_but_no_text(
     assert "clockmail" not in events
 
 
+@pytest.mark.long
 def test_a_row_is_checked_once_per_contract_version(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_row_is_checked_once_per_contract_version(
     assert count_checked_rows() == (4, 4)
 
 
+@pytest.mark.long
 def test_an_invalid_row_is_reported_by_every_run(
     materialize: Materialize, posts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def test_added_edited_and_deleted_posts_propagate(
     assert get_metadata(third, "raw_posts")["posts_deleted"] == 0
 
 
+@pytest.mark.long
 def test_ten_new_posts_compute_ten_documents(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
@@ -127,6 +128,7 @@ def test_ten_new_posts_compute_ten_documents(
         assert after["bytes_written"] < before["bytes_written"] / 2, name
 
 
+@pytest.mark.long
 def test_a_restored_post_is_imported_again(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
@@ -180,6 +182,7 @@ def test_unusable_posts_have_reasons_and_affect_no_other(
     assert "Größe" in rows["text"][0]
 
 
+@pytest.mark.long
 def test_an_unreadable_file_keeps_its_last_import(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
@@ -232,6 +235,7 @@ def test_overlong_chunks_fail_the_check(
     assert check.metadata["too_long"].value == 3
 
 
+@pytest.mark.long
 def test_tokens_of_a_chunk_are_counted_again_once(materialize: Materialize, posts: Path) -> None:
     def count_chunks() -> tuple[Any, Any]:
         check = find_evaluation(materialize(), "no_chunk_is_truncated")
@@ -247,6 +251,7 @@ def test_tokens_of_a_chunk_are_counted_again_once(materialize: Materialize, post
     assert 0 < counted == all_chunks - chunks
 
 
+@pytest.mark.long
 def test_two_sources_form_one_corpus(
     materialize: Materialize, tables: Tables, posts: Path, home: Settings, tmp_path: Path
 ) -> None:

@@ -221,7 +221,7 @@ def _run_after_kills(experiment: KillExperiment, kill_count: int) -> Iterator[Re
         yield RecoveryResult(kill, was_killed, differences)
 
 
-@pytest.mark.drawn(2, of="kills in the graph")
+@pytest.mark.long
 @pytest.mark.timeout(1_200)
 def test_four_kills_do_not_change_the_result(experiment: KillExperiment) -> None:
     results = list(_run_after_kills(experiment, 4))

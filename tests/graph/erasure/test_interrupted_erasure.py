@@ -38,7 +38,7 @@ def assert_finished(used_home: UsedHome, number: int) -> None:
     assert not list((home / "forgetting").glob("marks-*"))
 
 
-@pytest.mark.drawn(2, of="kills in the graph")
+@pytest.mark.long
 def test_a_request_interrupted_before_every_step_finishes(used_home: UsedHome) -> None:
     installation = used_home.installation
     number = journal.open_request(installation.state, POST, asked_by="test")
@@ -60,7 +60,7 @@ def test_a_request_interrupted_before_every_step_finishes(used_home: UsedHome) -
     assert_finished(used_home, number)
 
 
-@pytest.mark.drawn(2, of="kills in the graph")
+@pytest.mark.long
 def test_a_request_killed_in_the_tables_and_before_closing_finishes(used_home: UsedHome) -> None:
     installation = used_home.installation
     number = journal.open_request(installation.state, POST, asked_by="test")

@@ -49,6 +49,7 @@ def get_run_keys(instance: dg.DagsterInstance) -> list[str | None]:
     return [request.run_key for request in result.run_requests or []]
 
 
+@pytest.mark.long
 def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
     used_home: UsedHome, embedder: Embedder
 ) -> None:
@@ -145,6 +146,7 @@ def test_run_keys_are_unique_and_dagster_retries_crashed_workers(used_home: Used
         assert get_run_keys(dagster) == [f"forget:{number}:3", f"forget:{author_request}:0"]
 
 
+@pytest.mark.long
 def test_the_command_works_without_a_stack(
     used_home: UsedHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +191,7 @@ def test_both_ids_printed_by_explain_identify_the_post(used_home: UsedHome) -> N
         assert resolve_subject(used_home.settings, post=name, author="", reader="") == (POST, "")
 
 
+@pytest.mark.long
 def test_the_readmes_command_forgets_a_post_by_its_document_id(used_home: UsedHome) -> None:
     [post_names] = [
         post for post in list_posts(used_home.installation, AUTHOR) if post.source_id == POST_ID

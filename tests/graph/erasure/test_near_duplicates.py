@@ -30,6 +30,7 @@ def copy_path(used_home: UsedHome) -> Iterator[Path]:
     path.unlink()
 
 
+@pytest.mark.long
 def test_the_remaining_row_loses_only_its_link(used_home: UsedHome, copy_path: Path) -> None:
     assert copy_path.is_file()
     installation = used_home.installation

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.graph.erasure.conftest import AUTHOR, POST_ID, UsedHome, run_assets
 from tests.graph.erasure.planted_words import POST_WORD, QUESTION_WORD, find_files_with
 from twin_assets.checkpoints.manifest import write_pointer
@@ -64,6 +66,7 @@ def test_a_forgotten_post_is_in_no_file(used_home: UsedHome) -> None:
     assert POST_ID not in result.read_text()
 
 
+@pytest.mark.long
 def test_the_next_import_does_not_restore_the_post(used_home: UsedHome) -> None:
     forget(used_home, ErasureSubject("post", AUTHOR, POST_ID))
     with used_home.dagster() as dagster:

@@ -17,7 +17,7 @@ from tests.recipes import import_recipe
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.drawn(1, of="a measure of the recipe")
+@pytest.mark.long
 def test_an_added_measure_decides_and_is_reported(tmp_path: Path) -> None:
     follow_the_recipe(tmp_path / "with")
 

@@ -51,6 +51,7 @@ def materialize(author: str = "ann") -> tuple[dict[str, Any], bool]:
     return values | {"data_version": (event.tags or {})["dagster/data_version"]}, check.passed
 
 
+@pytest.mark.long
 def test_a_second_snapshot_changes_nothing(
     filled_ledger: LedgerEnvironment, home: Settings
 ) -> None:

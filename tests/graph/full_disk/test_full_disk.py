@@ -57,6 +57,7 @@ def sync(tables: Tables, post_count: int) -> SyncResult:
 
 
 # No space; space for the state but not for Lance's files; space for some batches.
+@pytest.mark.long
 @pytest.mark.parametrize("free_bytes", [0, 16_384, 400_000])
 def test_a_sync_on_a_full_disk_keeps_whole_batches_and_resumes(
     disk: SmallDisk, tables: Tables, free_bytes: int

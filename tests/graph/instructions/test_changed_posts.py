@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import polars as pl
+import pytest
 
 from tests.graph.instructions.conftest import TWELVE_POSTS, FinishedRun, Graph
 from tests.graph.instructions.generated_posts import (
@@ -33,6 +34,7 @@ def test_only_samples_of_new_posts_are_computed(
     assert unaffected_rows.equals(old_rows)
 
 
+@pytest.mark.long
 def test_an_edited_post_keeps_its_split_and_its_other_samples(graph: Graph, tables: Tables) -> None:
     old_rows = tables.read("instruction_dataset", "ada")
     text = build_post(4)
@@ -74,6 +76,7 @@ def test_a_deleted_post_is_removed_from_all_prompts(graph: Graph, tables: Tables
     assert metadata["computed"] == 0
 
 
+@pytest.mark.long
 def test_a_training_context_that_became_held_out_is_searched_again(
     graph: Graph, tables: Tables
 ) -> None:

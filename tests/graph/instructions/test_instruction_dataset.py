@@ -56,6 +56,7 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     assert chunks["text"][0].strip() in user["content"]
 
 
+@pytest.mark.long
 def test_a_second_run_computes_nothing_and_uses_no_teacher_without_consent(
     graph: Graph, twelve_posts: FinishedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_second_run_computes_nothing_and_uses_no_teacher_without_consent(
     assert all(checks.values())
 
 
+@pytest.mark.long
 def test_each_check_fails_on_a_dataset_that_violates_it(graph: Graph, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada")
     train = rows.filter(pl.col("split") == "train")
@@ -167,6 +169,7 @@ def test_a_document_that_changed_its_split_fails_the_check(graph: Graph, tables:
         assert checks["no_leakage_across_splits"] is is_valid
 
 
+@pytest.mark.long
 def test_short_posts_yield_samples_and_posts_without_prose_are_reported(
     graph: Graph, tables: Tables
 ) -> None:

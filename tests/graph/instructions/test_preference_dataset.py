@@ -44,6 +44,7 @@ def materialize() -> dict[str, Any]:
     return metadata | {"version": (event.tags or {})["dagster/data_version"]}
 
 
+@pytest.mark.long
 def test_without_feedback_there_are_no_pairs(twelve_posts: FinishedRun) -> None:
     assert materialize()["dagster/row_count"] == 0
 
@@ -164,6 +165,7 @@ def check_rows(tables: Tables, rows: pl.DataFrame) -> dict[str, bool]:
     return read_checks(materialize_with_checks(replacement))
 
 
+@pytest.mark.long
 def test_every_check_fails_on_violating_pairs(twelve_posts: FinishedRun, tables: Tables) -> None:
     samples = tables.read("instruction_dataset", "ada", where="split = 'train'").to_dicts()
     low = {

@@ -94,6 +94,7 @@ def test_a_teacher_writes_only_questions(
     assert tables.read("instruction_dataset", "ada").equals(by_template)
 
 
+@pytest.mark.long
 def test_only_edited_passages_are_requested_again(
     retriever: Retriever, tables: Tables, server: TeacherServer, graph: Graph
 ) -> None:
@@ -125,7 +126,6 @@ OUTCOMES = {
 }
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
 def test_a_bad_reply_affects_one_sample(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_bad_reply_affects_one_sample(
     assert count_sources(tables)["template"] == len(faults) - len(failed_answers)
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
+@pytest.mark.long
 def test_a_second_try_can_succeed(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
@@ -177,7 +177,6 @@ def test_a_second_try_can_succeed(
     assert get_usage(result).requests == 2 * rows
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
 def test_the_budget_is_never_exceeded(
     retriever: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
@@ -207,7 +206,6 @@ def test_the_budget_is_never_exceeded(
     assert get_usage(result).usd_in_all == pytest.approx(rows * REPLY_USD, abs=1e-6)
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
 def test_unusable_replies_are_charged(server: TeacherServer, state: State) -> None:
     budget = create_budget(state, 1.0)
     kinds = {"a": fake.EMPTY, "b": fake.HANG, "c": "500"}
@@ -235,7 +233,7 @@ def test_a_priced_teacher_needs_a_budget_and_a_budget_a_price(
     assert create_teacher(UNPRICED).ask(prompts)[0].outcome == "written"
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
+@pytest.mark.long
 @pytest.mark.parametrize(("status", "max_requests"), [("401", 4), ("404", 4), ("500", 36)])
 def test_a_teacher_that_refuses_every_request_is_abandoned(
     retriever: Retriever, tables: Tables, server: TeacherServer, status: str, max_requests: int
@@ -249,7 +247,7 @@ def test_a_teacher_that_refuses_every_request_is_abandoned(
     assert count_sources(tables).keys() == {"teacher"}
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
+@pytest.mark.long
 def test_a_teacher_with_only_unusable_replies_is_abandoned(
     retriever: Retriever, tables: Tables, server: TeacherServer, state: State
 ) -> None:
@@ -265,7 +263,7 @@ def test_a_teacher_with_only_unusable_replies_is_abandoned(
     assert rows - 43 <= len(server.passages) <= rows - 40
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
+@pytest.mark.long
 def test_questions_written_before_a_failure_are_kept(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
@@ -281,7 +279,7 @@ def test_questions_written_before_a_failure_are_kept(
     assert len(server.passages) == rows - questions.height
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
+@pytest.mark.long
 def test_an_unreachable_teacher_is_reported(
     retriever: Retriever, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +298,7 @@ update_dataset(open_tables(load_settings()), ADA, retriever=None, teacher=Teache
 """
 
 
-@pytest.mark.drawn(2, of="kills in the graph")
+@pytest.mark.long
 def test_a_killed_run_is_resumed(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
@@ -327,7 +325,7 @@ def test_a_killed_run_is_resumed(
     assert count_sources(tables) == {"teacher": rows.height}
 
 
-@pytest.mark.drawn(3, of="teachers that fail")
+@pytest.mark.long
 def test_another_teacher_leaves_questions_pending(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:

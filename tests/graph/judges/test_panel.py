@@ -65,6 +65,7 @@ def build_panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> 
     return assemble_panel(material, JudgeDependencies(tables, embedder.embed, embedder.revision))
 
 
+@pytest.mark.long
 def test_each_built_in_judge_is_certified_once_for_its_claim(
     material: JudgeMaterial, tables: Tables, embedder: Embedder
 ) -> None:

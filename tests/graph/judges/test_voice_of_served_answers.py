@@ -47,6 +47,7 @@ def other_author(shared_posts: Path) -> list[tuple[str, str]]:
     return read_passages(shared_posts / "jbranchaud-til", 8)
 
 
+@pytest.mark.long
 def test_a_tuned_model_sounds_more_like_the_author_than_another_human(
     author: list[tuple[str, str]], other_author: list[tuple[str, str]]
 ) -> None:

@@ -67,7 +67,7 @@ def original(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -
     )
 
 
-@pytest.mark.drawn(1, of="embedding engines")
+@pytest.mark.long
 def test_both_engines_agree_with_sentence_transformers(
     home_with_embedder: Settings, embedder: Embedder, original: Path, tmp_path: Path
 ) -> None:
@@ -120,7 +120,7 @@ def test_both_engines_are_prepared_in_one_revision(
     assert (converted.embed(texts) * torch_embedder.embed(texts)).sum(axis=1).min() >= 0.9999
 
 
-@pytest.mark.drawn(1, of="embedding engines")
+@pytest.mark.long
 def test_large_batches_are_computed_on_the_gpu(
     home_with_embedder: Settings, original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +166,7 @@ def test_a_vector_depends_on_neither_its_neighbors_nor_the_thread(embedder: Embe
     assert np.array_equal(embedder.embed(texts[::-1])[::-1], batch)
 
 
-@pytest.mark.drawn(1, of="embedding engines")
+@pytest.mark.long
 def test_embedders_of_one_process_share_one_compiled_model(
     home_with_embedder: Settings, embedder: Embedder
 ) -> None:

@@ -93,7 +93,7 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
         yield settings, load_embedder(settings)
 
 
-@pytest.mark.drawn(1, of="embedding engines")
+@pytest.mark.long
 def test_vectors_equal_those_of_the_package(german: tuple[Settings, Embedder]) -> None:
     _, embedder = german
     package = E5(num_threads=1)
@@ -109,7 +109,7 @@ def test_vectors_equal_those_of_the_package(german: tuple[Settings, Embedder]) -
     assert len(embedder.embed_question("Salz?")[1]) == embedder.count_tokens(["Salz?"])[0] - 2
 
 
-@pytest.mark.drawn(1, of="embedding engines")
+@pytest.mark.long
 def test_questions_are_answered_by_the_marked_sentence(german: tuple[Settings, Embedder]) -> None:
     settings, embedder = german
     retriever = Retriever(settings.tables_base, embedder)

@@ -46,6 +46,7 @@ def canary_registry(registry: Registry) -> Registry:
     return registry
 
 
+@pytest.mark.long
 def test_a_better_canary_is_promoted_early(canary_registry: Registry) -> None:
     add_canary_votes(
         canary_registry, stable=0.8, candidate=0.9, round_count=400, reader_count=10_000

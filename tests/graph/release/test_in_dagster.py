@@ -260,6 +260,7 @@ def test_an_authors_error_is_reported_and_its_correction_continues_the_trial(
     assert registry.get(AUTHOR, 2).state == "stable", "the finding was lost"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mistake", ['name = ["', 'sources = "one"'])
 def test_another_authors_invalid_file_does_not_stop_a_trial(
     registry: Registry, instance: dg.DagsterInstance, home: Settings, mistake: str
@@ -275,6 +276,7 @@ def test_another_authors_invalid_file_does_not_stop_a_trial(
     assert "aaa.toml" in message
 
 
+@pytest.mark.long
 def test_the_job_rolls_back_with_its_reason(
     registry: Registry, instance: dg.DagsterInstance, home: Settings
 ) -> None:

@@ -247,6 +247,7 @@ def run_ten_releases(registry: Registry, *, worse_by: float) -> float:
     return total_loss[stable.version]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("worse_by", [0.08, 0.03])
 def test_successive_small_losses_are_stopped(registry: Registry, worse_by: float) -> None:
     """The rollback bet detects a loss of .08; the final mean stops a loss of .03."""

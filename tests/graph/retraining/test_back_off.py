@@ -44,7 +44,7 @@ def train_at_the_next_alarm(world: LoopWorld, outcome: VersionState | None) -> i
     raise AssertionError("no alarm started a training in 200 days")
 
 
-@pytest.mark.drawn(1)
+@pytest.mark.long
 @pytest.mark.parametrize("outcome", [None, "rolled_back", "parked"])
 def test_each_training_without_a_release_doubles_the_wait(
     world: LoopWorld, outcome: VersionState | None
@@ -54,6 +54,7 @@ def test_each_training_without_a_release_doubles_the_wait(
     assert later_waits == [7, 14, 28]
 
 
+@pytest.mark.long
 def test_a_promotion_resets_the_wait(world: LoopWorld) -> None:
     assert [train_at_the_next_alarm(world, "rolled_back") for _ in range(3)] == [1, 7, 14]
     assert train_at_the_next_alarm(world, "stable") == 28, "the wait before the promotion changed"
@@ -81,6 +82,7 @@ def test_the_wait_is_shown_and_does_not_delay_a_persons_request(world: LoopWorld
     assert len(run_request_tick(world.services(), now=world.now).launches) == 1
 
 
+@pytest.mark.long
 def test_a_wait_recorded_by_a_fast_clock_starts_when_the_clock_is_right(world: LoopWorld) -> None:
     train_at_the_next_alarm(world, "rolled_back")
     with world.state.transaction() as connection:

@@ -138,6 +138,7 @@ def test_cooldown_and_budget_keep_an_alarm_open(world: LoopWorld) -> None:
     assert [launch.run_key for launch in world.tick().launches] == ["quality:ada:v1:thumbs:1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("authors", [("ada", "bob"), ("ada", "bob", "cleo")])
 def test_alarms_of_three_authors_within_two_days_are_one_incident(
     world: LoopWorld, authors: tuple[str, ...]
@@ -238,6 +239,7 @@ def test_values_of_one_day_do_not_arm_the_detector(world: LoopWorld) -> None:
     assert (read_evidence(world).value_count, read_evidence(world).is_armed) == (400, False)
 
 
+@pytest.mark.long
 def test_alarms_do_not_depend_on_how_often_ticks_run(world: LoopWorld) -> None:
     """One author's days are checked daily, and the other's all at once."""
     world.rules = replace(world.rules, groups_by_day=True)
@@ -259,6 +261,7 @@ def test_alarms_do_not_depend_on_how_often_ticks_run(world: LoopWorld) -> None:
     )
 
 
+@pytest.mark.long
 def test_an_alarm_without_a_release_resets_the_floor(world: LoopWorld) -> None:
     """Without a better version, later votes become the comparison, and a further fall is detected.
 
@@ -278,6 +281,7 @@ def test_an_alarm_without_a_release_resets_the_floor(world: LoopWorld) -> None:
     assert world.tick(days=8).launches != (), "no training after seven days"
 
 
+@pytest.mark.long
 def test_a_changed_tolerance_applies_to_the_next_values(world: LoopWorld) -> None:
     world.add_good("ada", 700)
     world.tick()
@@ -315,6 +319,7 @@ def test_a_lowered_floor_discards_earlier_values(world: LoopWorld) -> None:
     assert read_evidence(world).floors["short"] < 0.2  # not the former floor of v1
 
 
+@pytest.mark.long
 def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None:
     """After a rollback, v1 is compared only with current votes."""
     world.add_good("ada", 700)
@@ -337,6 +342,7 @@ def test_a_lowered_floor_applies_to_a_restored_version(world: LoopWorld) -> None
     assert evidence.floors["short"] < 0.5
 
 
+@pytest.mark.long
 def test_one_authors_invalid_settings_do_not_block_another_author(world: LoopWorld) -> None:
     def limits(author: str) -> RetrainingLimits:
         if author == "ada":

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld
@@ -43,6 +44,7 @@ def tick_with_new_scores(world: LoopWorld, names: Sequence[str]) -> tuple[Any, f
     return tick, time.process_time() - start
 
 
+@pytest.mark.long
 def test_a_tick_costs_in_proportion_to_its_authors(world: LoopWorld) -> None:
     names = [f"author-{number:03d}" for number in range(MANY_AUTHORS)]
     add_authors(world, names[:FEW_AUTHORS])

@@ -39,6 +39,7 @@ def alarm_world(world: LoopWorld) -> LoopWorld:
     return world
 
 
+@pytest.mark.long
 def test_a_run_lost_before_its_launch_is_requested_again(alarm_world: LoopWorld) -> None:
     assert [launch.run_key for launch in alarm_world.tick().launches] == [KEY]  # not launched
 
@@ -86,7 +87,7 @@ def _run_daemon(home: str, storage: str, start: object, queue: object) -> None:
     queue.put(launches)  # type: ignore[attr-defined]
 
 
-@pytest.mark.drawn(2, of="kills in the graph")
+@pytest.mark.long
 def test_two_daemons_in_processes_launch_one_run(alarm_world: LoopWorld, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     start, queue = context.Event(), context.Queue()
@@ -135,6 +136,7 @@ def settle_another_fall(world: LoopWorld) -> None:
     world.add_bad("ada", 40)
 
 
+@pytest.mark.long
 def test_after_three_failures_nothing_is_trained_until_the_dataset_changes(
     alarm_world: LoopWorld,
 ) -> None:

@@ -271,11 +271,13 @@ def run_loops(first_seed: int, *, loop_count: int = 6, step_count: int = 10) -> 
 FAULT_SEEDS = (1,)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", FAULT_SEEDS)
 def test_random_loops_with_seeds_that_found_a_fault(number: int) -> None:
     run_loops(number)
 
 
+@pytest.mark.long
 def test_random_loops_with_a_new_seed() -> None:
     """Each test run draws a new seed. Add a seed that fails to `FAULT_SEEDS`."""
     number = secrets.randbelow(10**9)

@@ -172,7 +172,6 @@ def run_daemon(home: Path, crash_at: str = "") -> int:
     return process.returncode
 
 
-@pytest.mark.drawn(2, of="kills in the graph")
 @pytest.mark.parametrize(
     "crash_at",
     [

@@ -65,6 +65,7 @@ def trained_version(inputs: TrainingInputsResource, tables: Tables) -> ModelVers
     return build_version(checkpoint="c1", folder=str(folder), template=manifest.template)
 
 
+@pytest.mark.long
 def test_unchanged_inputs_equal_those_of_the_version(
     inputs: TrainingInputsResource, trained_version: ModelVersion
 ) -> None:
@@ -84,6 +85,7 @@ def test_posts_outside_the_dataset_are_new(
     assert inputs.measure_growth(trained_version) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
+@pytest.mark.long
 def test_posts_added_to_the_dataset_after_training_are_new(
     inputs: TrainingInputsResource, trained_version: ModelVersion, tables: Tables, graph: Graph
 ) -> None:

@@ -79,6 +79,7 @@ def regular_votes(day: int) -> list[tuple[str, float]]:
     return [(f"r{number}", float(rng.random() < 0.8)) for number in rng.sample(range(40), 30)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("key_count", "days"), [(12, 50), (60, 1), (300, 1), (300, 30)], ids=str)
 def test_votes_of_free_keys_start_no_training(world: LoopWorld, key_count: int, days: int) -> None:
     """In simulations without limits, such keys caused trainings in 33 to 37 of 40 homes."""
@@ -162,6 +163,7 @@ def test_why_prints_brackets_literally() -> None:
     assert "not in [scores]: [stars]" in output.get()
 
 
+@pytest.mark.long
 def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
     worlds: tuple[LoopWorld, LedgerEnvironment],
 ) -> None:

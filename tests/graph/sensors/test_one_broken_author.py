@@ -319,15 +319,14 @@ TICKS: dict[str, Tick] = {
     "learn_routing_every_night": run_learning,
 }
 FAULTS = (
-    delete_partition,
+    pytest.param(delete_partition, marks=pytest.mark.long),
     truncate_author_file,
     pytest.param(replace_author_file_with_folder, marks=pytest.mark.long),
-    empty_table_manifests,
+    pytest.param(empty_table_manifests, marks=pytest.mark.long),
     pytest.param(delete_table_data, marks=pytest.mark.long),
 )
 
 
-@pytest.mark.drawn(12)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 @pytest.mark.parametrize("tick", TICKS)
 def test_one_broken_author_does_not_block_the_others(
@@ -351,6 +350,7 @@ def test_a_second_code_location_starts_no_run_twice(
     assert run_nightly_import(world)[0] >= INTACT_AUTHORS
 
 
+@pytest.mark.long
 def test_a_requested_run_that_cannot_start_is_reported_and_kept(world: ThreeAuthorHome) -> None:
     delete_partition(world)
     for slug in ("bob", "bob"):  # two requests are one run
@@ -395,6 +395,7 @@ def test_one_authors_unreadable_trace_does_not_block_other_scores(world: ThreeAu
     assert f"1 could not be read ({2:032x}: HTTP 500: a row that cannot be read)" in message
 
 
+@pytest.mark.long
 def test_an_unreadable_table_does_not_block_the_tidying_of_others(world: ThreeAuthorHome) -> None:
     tables = world.loop.tables
     for slug in AUTHORS:

@@ -181,6 +181,7 @@ def paid_home(state: State, home: Settings, monkeypatch: pytest.MonkeyPatch) -> 
     return load_settings()
 
 
+@pytest.mark.long
 def test_labels_are_bought_at_night_while_needed_and_affordable(
     paid_home: Settings, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:

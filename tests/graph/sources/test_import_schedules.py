@@ -119,6 +119,7 @@ def runner(home: Settings) -> Iterator[ScheduleRunner]:
         yield ScheduleRunner(home, instance)
 
 
+@pytest.mark.long
 def test_a_feed_is_imported_once_per_change(runner: ScheduleRunner, server: FeedServer) -> None:
     runner.add_author("ann", server.url)
     first = runner.request_run()
@@ -135,6 +136,7 @@ def test_a_feed_is_imported_once_per_change(runner: ScheduleRunner, server: Feed
     assert len({first.run_key, second.run_key, third.run_key}) == 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("minutes", "is_known"), [(50, True), (90, False)])
 def test_a_feed_imported_within_the_hour_is_not_imported_again(
     runner: ScheduleRunner, server: FeedServer, minutes: int, is_known: bool
@@ -160,6 +162,7 @@ def test_a_feed_without_validators_is_compared_by_content(
     assert (server.full_count, server.unchanged_count) == (3, 0)
 
 
+@pytest.mark.long
 def test_a_changed_etag_alone_is_not_a_change(runner: ScheduleRunner, server: FeedServer) -> None:
     runner.add_author("ann", server.url)
     runner.launch(runner.request_run())
@@ -185,6 +188,7 @@ def test_a_failing_feed_delays_no_other_author(runner: ScheduleRunner, server: F
     assert "ann: imported" in runner.skip_reason()
 
 
+@pytest.mark.long
 def test_a_failing_feed_delays_no_other_feed(runner: ScheduleRunner, server: FeedServer) -> None:
     runner.add_author("bob", server.url, "http://127.0.0.1:9/feed.xml")
     runner.launch(runner.request_run())
@@ -200,6 +204,7 @@ def test_a_failing_feed_delays_no_other_feed(runner: ScheduleRunner, server: Fee
     assert "bob: nothing new" in runner.skip_reason()
 
 
+@pytest.mark.long
 def test_a_failed_import_is_tried_again(runner: ScheduleRunner, server: FeedServer) -> None:
     runner.add_author("ann", server.url)
     keys = []

@@ -140,6 +140,7 @@ def test_posts_imported_by_twin_up_are_not_imported_again(world: World, folder: 
     assert world.request_run().partition_key == "ann"
 
 
+@pytest.mark.long
 def test_posts_imported_by_twin_import_are_not_imported_again(world: World, folder: Path) -> None:
     """The time of the newest file shows neither a new post nor a deleted one."""
     world.add_author("ann", folder)
@@ -189,6 +190,7 @@ def test_a_running_import_delays_the_next_one(world: World, folder: Path) -> Non
     assert world.request_run().partition_key == "ann"
 
 
+@pytest.mark.long
 def test_a_failed_import_is_tried_three_times(world: World, folder: Path) -> None:
     world.add_author("ann", folder)
     keys: set[str | None] = set()
@@ -284,6 +286,7 @@ def test_an_overlong_tick_is_resumed(
     assert partitions == ["bob", "cleo", "ann"]
 
 
+@pytest.mark.long
 def test_a_tick_requests_at_most_ten_runs(world: World, folder: Path) -> None:
     slugs = [f"author-{number:02d}" for number in range(25)]
     for slug in slugs:

@@ -61,6 +61,7 @@ def test_an_object_is_read_as_it_was_listed(bucket: Bucket) -> None:
         read_object(source, entry)
 
 
+@pytest.mark.long
 def test_a_client_is_shared_within_an_environment(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,7 @@ def sum_bills(folder: Path) -> float:
     )
 
 
+@pytest.mark.long
 def test_four_processes_and_a_kill_exceed_no_limit(
     state: State, store_url: str, tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def list_data_files(tables: Tables) -> set[str]:
     return {path.name for path in Path(tables.uri("words", "mara"), "data").iterdir()}
 
 
+@pytest.mark.long
 def test_many_segments_of_an_index_are_merged(tables: Tables) -> None:
     import lancedb
 

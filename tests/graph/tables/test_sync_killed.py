@@ -26,7 +26,7 @@ def read_rows(folder: Path) -> list[tuple[str, str]]:
     return Tables(str(folder / "tables"), state=state).read("words", "mara").rows()
 
 
-@pytest.mark.drawn(2, of="kills in the graph")
+@pytest.mark.long
 # A new function version rewrites every row at the same boundaries, so every third is enough.
 @pytest.mark.parametrize(("version", "boundary_step"), [("1", 1), ("2", 3)])
 def test_a_sync_killed_at_a_boundary_is_repeatable(

@@ -81,6 +81,7 @@ def assert_equals_rebuild(
     assert report.row_count == expected.height
 
 
+@pytest.mark.long
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, min_size=1, max_size=6))
 def test_any_sequence_of_edits_equals_a_rebuild(
@@ -114,6 +115,7 @@ def test_any_sequence_of_edits_equals_a_rebuild(
         state.close()
 
 
+@pytest.mark.long
 def test_many_small_syncs_keep_few_fragments_and_tagged_versions(tables: Tables) -> None:
     texts = {"p0": "word0"}
     sync(tables, texts, "1", 10, split_words)
@@ -129,6 +131,7 @@ def test_many_small_syncs_keep_few_fragments_and_tagged_versions(tables: Tables)
     assert sync(tables, texts, "1", 10, split_words).computed_count == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("batch_rows", [3, 90])
 def test_batches_of_any_size_produce_the_same_table(tables: Tables, batch_rows: int) -> None:
     texts = {f"post {number}": f"w{number}" for number in range(200)}

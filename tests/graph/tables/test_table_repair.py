@@ -147,6 +147,7 @@ def repair(home: Settings, *, is_confirmed: bool) -> tuple[int, str]:
     return code, output.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("any_home", "fault"),
     [*(("folder", fault) for fault in FAULTS), ("bucket", truncate_newest_rows_and_manifest)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lance
 import polars as pl
+import pytest
 
 from tests.graph.tables.words import sync_words
 from twin_resources.storage.state.state import State
@@ -62,6 +63,7 @@ def test_a_row_written_without_a_sync_is_verified(tables: Tables) -> None:
     assert verify(tables) == ["forged"]
 
 
+@pytest.mark.long
 def test_rows_of_compacted_files_are_verified_again(tables: Tables, state: State) -> None:
     texts = {str(number): f"word{number}" for number in range(2)}
     sync_words(tables, texts)

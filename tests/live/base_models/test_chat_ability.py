@@ -25,7 +25,6 @@ def test_the_embedded_base_chats(home: Settings) -> None:
     assert ability.faulty_answer_count <= 1, ability.faults
 
 
-@pytest.mark.drawn(1, of="models of other kinds")
 def test_a_model_that_cannot_chat_is_prepared_with_a_warning(
     home: Settings, texts: list[str], tmp_path: Path
 ) -> None:

@@ -58,7 +58,6 @@ def train(home: Settings, base: BaseModel) -> Path:
     return job.output_folder
 
 
-@pytest.mark.drawn(1, of="models of other kinds")
 @pytest.mark.parametrize(
     "family",
     [name if name in SHORT else pytest.param(name, marks=pytest.mark.long) for name in FAMILIES],
@@ -129,7 +128,6 @@ def test_an_adapter_that_llama_cpp_cannot_load_is_merged(
     assert result.largest < PARITY_LARGEST
 
 
-@pytest.mark.drawn(1, of="models of other kinds")
 def test_layers_with_other_names_than_llamas_get_an_adapter(
     tmp_path: Path, texts: list[str]
 ) -> None:

@@ -1,8 +1,7 @@
 """Test that simultaneous commands, a full disk and killed processes lose nothing in a home.
 
-The full disk has 64 MB. In the long form (`-m long`) another program keeps a core busy, and kills
-continue for TWIN_CHAOS_MINUTES, by default 10. In the short form, the other tests of `twin check`
-keep the cores busy. The seed and each random choice are printed.
+The full disk has 64 MB. Another program keeps a core busy, and kills continue for
+TWIN_CHAOS_MINUTES, by default 10. The seed and each random choice are printed.
 """
 
 from __future__ import annotations
@@ -183,7 +182,6 @@ def require_one_stable_version(home: ChaosHome) -> None:
         assert ([policy_version.version] if policy_version else []) == untainted
 
 
-@pytest.mark.drawn(2, of="long flows")
 @pytest.mark.parametrize("rounds", [1, pytest.param(len(FREE_BYTES), marks=pytest.mark.long)])
 def test_a_full_disk_is_reported_and_loses_nothing(chaos: ChaosHome, rounds: int) -> None:
     if chaos.disk is None:

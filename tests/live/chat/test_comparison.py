@@ -17,7 +17,7 @@ from tests.live.chat.conftest import (
     wait_until_free,
 )
 
-pytestmark = [needs_browser, pytest.mark.drawn(3, of="the comparison page")]
+pytestmark = needs_browser
 
 
 @pytest.fixture

@@ -87,7 +87,6 @@ def find_violations(tab: Any) -> list[str]:
     ]
 
 
-@pytest.mark.drawn(1, of="the layout")
 def test_no_tab_has_accessibility_violations_or_overflow(
     sized_tab: Any,
     stored_traces: httpx.Client,  # noqa: F811
@@ -113,7 +112,6 @@ def test_no_tab_has_accessibility_violations_or_overflow(
     assert sized_tab.evaluate(OVERFLOWING_JS) == []
 
 
-@pytest.mark.drawn(1, of="the layout")
 @pytest.mark.parametrize("sized_tab", [(390, "light")], indirect=True, ids=str)
 def test_the_question_box_does_not_move_and_the_question_stays_visible(
     sized_tab: Any, slow_gateway: SlowGateway

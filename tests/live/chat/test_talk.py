@@ -8,8 +8,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import pytest
-
 from tests.live.chat.conftest import (
     ANSWERS,
     NOTES,
@@ -26,7 +24,7 @@ from tests.live.chat.conftest import (
 )
 from tests.live.chat.slow_gateway import MARKED, QUOTED, TUNED, UNSUPPORTED
 
-pytestmark = [needs_browser, pytest.mark.drawn(8, of="the chat page")]
+pytestmark = needs_browser
 NOTICE = "#notice .twin-notice"
 
 

@@ -139,7 +139,6 @@ def forget(used_home: UsedHome, subject: ErasureSubject) -> Path:
     return result
 
 
-@pytest.mark.drawn(1, of="homes in PostgreSQL")
 def test_erased_subjects_are_in_no_row_no_page_and_no_file(
     used_home: UsedHome, postgresql_url: str
 ) -> None:

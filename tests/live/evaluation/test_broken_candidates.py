@@ -112,7 +112,6 @@ def test_non_finite_weights_are_refused(measured_home: GateHome) -> None:
     assert gate_home.registry.get("ada", 1).state == "refused"
 
 
-@pytest.mark.drawn(2, of="long flows")
 def test_the_control_detects_another_authors_data(measured_home: GateHome) -> None:
     gate_home = measured_home
     [writer] = [sample for sample in bundled_writers(exclude=[]) if sample.name == AUTHOR]

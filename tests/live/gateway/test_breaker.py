@@ -116,7 +116,6 @@ def wait_until_stopped(stack: Stack, registry: Registry) -> float:
     return time.monotonic()
 
 
-@pytest.mark.drawn(2, of="canaries that fail")
 def test_a_killed_canary_is_stopped_and_no_request_is_lost(
     stack: Stack,
     registry: Registry,
@@ -153,7 +152,6 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
     assert (metadata["twin.version"], metadata["twin.route"]) == ("v1", "stable")
 
 
-@pytest.mark.drawn(2, of="canaries that fail")
 def test_an_interrupted_stream_is_answered_again(
     stack: Stack, registry: Registry, traffic: Traffic
 ) -> None:
@@ -185,7 +183,6 @@ def test_an_interrupted_stream_is_answered_again(
     assert metadata["twin.version"] == "v1"
 
 
-@pytest.mark.drawn(2, of="canaries that fail")
 @pytest.mark.usefixtures("baseline_latency")
 def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     stack: Stack,
@@ -214,7 +211,6 @@ def test_a_canary_that_hangs_is_stopped_and_no_request_is_lost(
     } == {"v1"}
 
 
-@pytest.mark.drawn(1, of="gateways that end or start")
 # the quick suite terminates the gateway here and kills it in `test_gateway_feedback.py`
 @pytest.mark.parametrize(
     "signum", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
@@ -245,7 +241,6 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
     assert_rolled_back(stack, registry, traffic, "errors")
 
 
-@pytest.mark.drawn(2, of="canaries that fail")
 @pytest.mark.usefixtures("baseline_latency")
 def test_a_slow_canary_is_stopped(stack: Stack, registry: Registry, traffic: Traffic) -> None:
     """The canary answers but is stopped most of the time, so it is slow, not broken."""

@@ -122,7 +122,6 @@ def test_a_refused_row_does_not_end_the_batch(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize("status", [401, 500])
 def test_a_failing_gateway_ends_the_batch_and_keeps_its_answers(
     tmp_path: Path, status: int

@@ -198,7 +198,6 @@ def restarted_stack(stack: Stack) -> Iterator[Stack]:
         stack.start_gateway()
 
 
-@pytest.mark.drawn(1, of="gateways that end or start")
 # the quick suite kills the gateway here and terminates it in `test_breaker.py`
 @pytest.mark.parametrize(
     "signum", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]

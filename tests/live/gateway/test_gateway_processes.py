@@ -38,7 +38,6 @@ def stack(
         yield stack
 
 
-@pytest.mark.drawn(1, of="gateways that end or start")
 @pytest.mark.parametrize(
     ("processes", "rounds"),
     [(2, 1), pytest.param(4, 100, marks=[pytest.mark.long, pytest.mark.timeout(7200)])],

@@ -242,7 +242,6 @@ def test_the_reported_range_contains_the_true_saving(
     assert cluster.settled_nano() == cluster.provider.bill.nano
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize("failure", ["429", "500", "broken", "cut"])
 def test_a_failing_provider_is_replaced_and_paid_at_most_once(
     cluster: Cluster, asked_count: int, failure: str

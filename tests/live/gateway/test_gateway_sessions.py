@@ -89,7 +89,6 @@ def test_every_step_of_a_programs_session_is_answered(stack: Stack, program: Pro
         assert (twin["answer"], twin["front_desk"]) == ("quote", ""), step
 
 
-@pytest.mark.drawn(3)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_after_a_disconnect_the_question_is_answered_again(stack: Stack, program: Program) -> None:
     body = program.make_body(
@@ -122,7 +121,6 @@ def test_a_program_may_refer_to_earlier_answers(stack: Stack, program: Program) 
         turns, fields = [*earlier_turns, {}], dict(reference)
 
 
-@pytest.mark.drawn(3)
 @pytest.mark.parametrize(
     "program", [program for program in PROGRAMS if program.title], ids=lambda program: program.name
 )

@@ -77,7 +77,6 @@ def daemons_are_healthy(host: Host) -> bool:
     return all(status["healthy"] for status in health["allDaemonStatuses"] if status["required"])
 
 
-@pytest.mark.drawn(2, of="long flows")
 def test_the_tasks_start_on_empty_disks(
     hosts: dict[str, Host], tasks: dict[str, dict[str, Any]]
 ) -> None:

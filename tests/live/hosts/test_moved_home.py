@@ -48,7 +48,6 @@ def read_data_versions(settings: Settings) -> dict[str, str]:
         return {asset: tables.data_version(asset, "ann") for asset in tables.list_assets("ann")}
 
 
-@pytest.mark.drawn(2, of="long flows")
 def test_a_home_moves_from_one_host_to_several(
     old_host: Host, hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

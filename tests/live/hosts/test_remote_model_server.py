@@ -77,7 +77,6 @@ def start_gate(host: Host, number: int) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.drawn(2, of="long flows")
 def test_a_gate_asks_its_candidate_on_another_hosts_model_server(
     hosts: tuple[Host, Host, Host, BaseWithAdapters],
 ) -> None:

@@ -70,7 +70,6 @@ def materialize(host: Host, name: str) -> Mapping[str, Any]:
     return result["metadata"]
 
 
-@pytest.mark.drawn(2, of="long flows")
 def test_import_training_and_gate_run_on_hosts_with_empty_disks(
     four_hosts: list[Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

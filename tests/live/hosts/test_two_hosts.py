@@ -130,7 +130,6 @@ def roll_back_from_another_computer(host: Host) -> None:
     assert [check["verdict"] for check in checks if check["name"] == "gateway"] == ["ok"]
 
 
-@pytest.mark.drawn(2, of="long flows")
 def test_a_release_and_a_rollback_reach_a_host_with_an_empty_folder(
     hosts: tuple[Host, Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,7 +88,6 @@ def run(
     return completed
 
 
-@pytest.mark.drawn(1, of="the wheel")
 def test_the_snippet_prints_a_polars_table_and_no_warning(site: Path, tmp_path: Path) -> None:
     assert (site / "twin_assets" / "py.typed").is_file()  # needed by type checkers
     snippet = next(block for block in read_blocks("python") if "write_author" in block)
@@ -103,7 +102,6 @@ def test_the_snippet_prints_a_polars_table_and_no_warning(site: Path, tmp_path: 
     assert "Warning" not in completed.stderr, completed.stderr[-3000:]
 
 
-@pytest.mark.drawn(1, of="the wheel")
 def test_another_dagster_project_uses_the_assets_with_its_resources(
     site: Path, tmp_path: Path
 ) -> None:

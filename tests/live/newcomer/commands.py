@@ -42,7 +42,6 @@ COMMANDS: Mapping[str, Call | OtherTest] = {
     "backup": OtherTest("tests/graph/backup/test_backup.py"),
     "restore": OtherTest("tests/graph/backup/test_backup.py"),
     "repair": OtherTest("tests/graph/backup/test_repaired_assets.py"),
-    "check": Call(("check", "--fast"), code=1, output="run deploy/check.sh there"),
     "status": Call(("status", "--json"), output='"running": true'),
     "ask": Call(("ask", "How do I carry a clock?", "--json"), output='"trace_id"'),
     "batch": Call(("batch", "QUESTIONS", "--out", "answers.jsonl"), output="1 answer in "),

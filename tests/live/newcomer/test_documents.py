@@ -27,7 +27,6 @@ def test_a_documented_line_works(
     assert row.output in completed.stdout, completed.stdout
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize(
     "number", range(len(PYTHON_BLOCKS)), ids=[name for name, _ in PYTHON_BLOCKS]
 )

@@ -13,7 +13,6 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 CALLS = {name: row for name, row in COMMANDS.items() if isinstance(row, Call)}
 
 
-@pytest.mark.drawn(8)
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "stop"])
 def test_a_command_works(started_stack: StartedStack, name: str) -> None:
     run_once(started_stack, name)

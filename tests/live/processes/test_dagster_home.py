@@ -59,7 +59,6 @@ def test_programs_that_start_together_create_the_databases_once(home: Settings) 
     assert count_heads(home.home) == [1, 1]
 
 
-@pytest.mark.drawn(1, of="runs that are cut short")
 def test_the_databases_of_a_killed_start_are_completed(home: Settings) -> None:
     write_home(home)
     runs_database = home.home / "dagster" / "history" / "runs.db"

@@ -235,7 +235,6 @@ def test_an_error_contains_dagsters_message(dagster: DagsterHTTP) -> None:
         dagster.read_run("00000000-0000-0000-0000-000000000000")
 
 
-@pytest.mark.drawn(1, of="runs that are cut short")
 def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
@@ -255,7 +254,6 @@ def test_a_run_with_a_killed_worker_is_retried_and_the_retry_followed(
     assert "worker died" in read_output(display)
 
 
-@pytest.mark.drawn(1, of="runs that are cut short")
 def test_a_run_that_an_erasure_ended_is_restarted(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
@@ -392,7 +390,6 @@ def test_ending_the_stack_cancels_the_runs_first(
     assert not dagster.is_up()
 
 
-@pytest.mark.drawn(1, of="runs that are cut short")
 def test_the_next_start_cancels_a_run_that_a_crash_interrupted(
     tmp_path: Path, process_logs: Path, display: ProgressDisplay
 ) -> None:

@@ -42,7 +42,6 @@ def set_answer_model(
     )
 
 
-@pytest.mark.drawn(1, of="models of other kinds")
 def test_a_folder_replaces_an_external_answer_model(
     prepared_home: Settings,
     model: TinyModel,

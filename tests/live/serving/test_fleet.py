@@ -195,7 +195,6 @@ def test_a_version_that_cannot_start_does_not_affect_others(
     assert "bob/v8" in fleet.servers()
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_server_outlives_the_fleet(
     signal_number: signal.Signals,

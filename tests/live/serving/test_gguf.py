@@ -141,7 +141,6 @@ def test_a_missing_adapter_is_detected(home: Settings, model: TinyModel) -> None
     assert result.mean > PARITY_MEAN
 
 
-@pytest.mark.drawn(2)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_supported_shapes_match(
     shape: str, home: Settings, model: TinyModel, tmp_path: Path

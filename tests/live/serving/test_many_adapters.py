@@ -87,7 +87,6 @@ def read_log_probabilities(response: dict[str, Any]) -> dict[str, float]:
     return {entry["token"]: round(entry["logprob"], 3) for entry in token["top_logprobs"]}
 
 
-@pytest.mark.drawn(1, of="many adapters")
 @pytest.mark.parametrize(
     ("author_count", "swap_count"), [(8, 2), pytest.param(200, 20, marks=pytest.mark.long)]
 )

@@ -43,7 +43,6 @@ def post_scores(store: RunningStore) -> None:
         assert http.post("/api/public/scores", json=scores).status_code == 202
 
 
-@pytest.mark.drawn(1, of="runs that are cut short")
 def test_the_next_process_completes_the_ledger_of_a_killed_one(
     tmp_path: Path, store: RunningStore, process_logs: Path
 ) -> None:

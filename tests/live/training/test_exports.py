@@ -75,7 +75,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> C
     )
 
 
-@pytest.mark.drawn(2)
 @pytest.mark.parametrize(
     ("export_format", "dtype", "file"),
     [
@@ -115,7 +114,6 @@ def test_each_format_of_an_adapter_answers_like_the_checkpoint(
     assert result.size_bytes >= (output_folder / file).stat().st_size
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize("export_format", ["merged", "gguf"])
 def test_a_full_model_is_exported(
     export_format: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
@@ -140,7 +138,6 @@ def test_a_full_model_has_no_adapter_to_export(
     assert list(tmp_path.glob("*export*")) == []
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize("export_format", ["adapter", "merged", "gguf-adapter", "gguf"])
 def test_an_export_with_different_answers_is_not_kept(
     export_format: Any,

@@ -124,7 +124,6 @@ def test_with_another_thread_each_rank_does_its_own_imports(tmp_path: Path) -> N
     assert "no fork because of the threads" in errors
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize(
     ("action", "ignore_sigterm", "message"),
     [
@@ -190,7 +189,6 @@ def test_the_imports_start_no_thread(make_job: Callable[..., TrainingJob]) -> No
     assert result.stdout.splitlines()[-1] == "[] True"
 
 
-@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize("launch", ["cpu-zero2", pytest.param("cpu-ddp", marks=pytest.mark.long)])
 def test_forked_ranks_give_the_same_weights_in_fewer_cpu_seconds(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str

@@ -49,7 +49,6 @@ def write_changed_manifest(checkpoint: Path, folder: Path, **changes: Any) -> Pa
     return folder
 
 
-@pytest.mark.drawn(2, of="ways to the same weights")
 def test_the_manifest_gives_the_same_weights(
     checkpoint: Path, home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,7 +88,6 @@ def train_undisturbed(
     return train
 
 
-@pytest.mark.drawn(1, of="killed trainings")
 def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
     home: Settings, make_job: Callable[..., TrainingJob], train_undisturbed: Callable[..., Path]
 ) -> None:

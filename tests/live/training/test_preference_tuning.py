@@ -56,7 +56,6 @@ def adapter(
         return LocalLauncher(home).run(job) / "adapter"
 
 
-@pytest.mark.drawn(1, of="killed trainings")
 @pytest.mark.parametrize(
     ("launch", "stage"),
     [

@@ -146,7 +146,6 @@ def test_a_published_model_gives_the_same_answers_in_an_empty_home(
     assert all(len(answer.tokens) == 16 for answer in answers)
 
 
-@pytest.mark.drawn(1, of="what a hub refuses")
 @pytest.mark.parametrize(
     ("consent", "token", "message"),
     [("", "hf_test", "no consent"), ("2026-01-02: by mail", "hf_wrong", "the model hub answered")],
@@ -163,7 +162,6 @@ def test_nothing_is_sent_without_consent_or_a_token(
     assert list(home.home.glob("publish-*")) == []
 
 
-@pytest.mark.drawn(1, of="what a hub refuses")
 def test_a_public_repository_requires_the_option_public(
     home: Settings, hub: ModelHub, checkpoint: Path
 ) -> None:

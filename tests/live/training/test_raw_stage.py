@@ -36,7 +36,6 @@ def write_posts(tables: Tables, numbers: Iterable[int] = range(7)) -> None:
     store_rows(tables, POSTS, "ann", rows, key="document_id")
 
 
-@pytest.mark.drawn(2, of="ways to the same weights")
 def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
     write_author_with_recipe: Callable[..., tuple[Author, Settings]],
     tables: Tables,
@@ -74,7 +73,6 @@ def test_the_manifest_of_a_raw_stage_gives_the_same_weights(
     assert "instead of 0 in cleaned_documents of ann" in capsys.readouterr().err
 
 
-@pytest.mark.drawn(2, of="ways to the same weights")
 def test_without_eligible_posts_samples_use_the_whole_budget(
     write_author_with_recipe: Callable[..., tuple[Author, Settings]],
     tables: Tables,

@@ -41,7 +41,6 @@ def find_listening_addresses(job: TrainingJob) -> set[str]:
     }
 
 
-@pytest.mark.drawn(1, of="killed trainings")
 def test_a_killed_rank_resumes_bit_for_bit(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
@@ -92,7 +91,6 @@ def test_a_killed_rank_resumes_bit_for_bit(
     assert listening_addresses <= {"127.0.0.1", "::1"}
 
 
-@pytest.mark.drawn(1, of="killed trainings")
 def test_a_cancelled_training_run_leaves_no_process_and_resumes(
     home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
@@ -129,7 +127,6 @@ def make_poisoned_model(tiny_model: Path, folder: Path, value: float) -> Path:
     return folder
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize(
     ("value", "message"),
     [(float("nan"), "a loss of NaN or inf"), (1e25, "a gradient norm of NaN or inf")],
@@ -175,7 +172,6 @@ def test_the_error_explains_why_no_sample_is_usable(
 FORBIDDEN_MODULES = {"polars", "lancedb", "lance", "dagster", "pyarrow", "pandas", "sqlalchemy"}
 
 
-@pytest.mark.drawn(1)
 @pytest.mark.parametrize(("launch", "stage"), [("cpu-single", 0), ("cpu-zero2", 2)])
 def test_a_single_rank_imports_no_tables_and_no_dagster(
     home: Settings, make_job: Callable[..., TrainingJob], launch: str, stage: int

@@ -35,7 +35,6 @@ def ann(write_author_with_recipe: Callable[..., tuple[Author, Settings]]) -> Set
     return settings
 
 
-@pytest.mark.drawn(1, of="models of other kinds")
 def test_a_full_model_is_served_as_trained(ann: Settings) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ann"])

@@ -40,7 +40,6 @@ def write_fp32_launch(name: str, folder: Path) -> str:
     return str(path)
 
 
-@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize(
     ("lora", "names"),
     [
@@ -89,7 +88,6 @@ def test_two_ranks_have_the_loss_curve_of_one_process(
     assert len(weight_counts) == 1
 
 
-@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize(
     "name",
     ["cpu-zero2", *(pytest.param(n, marks=pytest.mark.long) for n in ("cpu-ddp", "cpu-zero3"))],
@@ -121,7 +119,6 @@ def test_packed_rows_have_the_loss_curve_of_padded_rows(
     assert results["packed"].effective["micro_batch_size"] > 1
 
 
-@pytest.mark.drawn(2, of="ways to the same weights")
 @pytest.mark.parametrize(
     ("name", "changes"),
     [

@@ -1,10 +1,8 @@
-"""Run one stack from posts to a tuned answer and a forgotten post; the tests read its outputs.
+"""Run one stack from posts to a forgotten post and ask it everything; the tests read its outputs.
 
-Scope: the commands of a new user, run once in a network without a route to the outside.
-Out of scope: assertions about the outputs (the tests).
-
-Everything is real: supervisor, Dagster's webserver and daemon, trace store, fleet, gateway, two
-DeepSpeed ranks, gate, release. Only the model is small.
+The script types every command of the README's table, once, in a network without a route to the
+outside. Everything is real: supervisor, Dagster's webserver and daemon, trace store, fleet,
+gateway, page, two DeepSpeed ranks, gate, release. Only the model is small.
 """
 
 from __future__ import annotations
@@ -32,31 +30,45 @@ TWIN = Path(sys.executable).with_name("twin")
 # One script, because attempts of background processes are recorded only while the command runs.
 SCRIPT = r"""
 cd "$WORK"
-"$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach || exit 11
-"$TWIN" status --wait --timeout 300; echo "verdict $?"
-"$TWIN" ask "What does the fox eat?" || exit 12
-trace=$("$PYTHON" "$ASK") || exit 14
-"$TWIN" explain "$trace" --json > explained.json \
-  || "$TWIN" explain "$trace" --json > explained.json || exit 15
-"$TWIN" doctor --json > doctor.json || { cat doctor.json; exit 29; }
+twin() { "$TWIN" "$@"; }
+twin up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach || exit 11
+twin status --wait --timeout 300; echo "verdict $?"
+twin ask "What does the fox eat?" || exit 12
+trace=$("$PYTHON" "$ASK" trace_id) || exit 14
+twin explain "$trace" --json > explained.json \
+  || twin explain "$trace" --json > explained.json || exit 15
+twin feedback "$trace" --up || exit 16
+twin open > open.log || exit 34
+link=$(grep -o 'http://[^ ]*' open.log)
+"$PYTHON" -m tests.live.whole.page_visit "$link" "$QUESTION" . || exit 35
+"$PYTHON" "$KILL_GATEWAY" || exit 36
+twin ask "Who sings first at dawn?" > answer_after_kill.log || exit 37
+twin doctor --json > doctor.json || { cat doctor.json; exit 29; }
 cp -p "$TWIN_HOME/endpoints.json" endpoints.json
-"$TWIN" up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach > again.log || exit 17
+twin up "$POSTS" --author "José Núñez" --base-model "$TINY" --detach > again.log || exit 17
 "$PYTHON" "$TURN_OFF" || exit 33
 printf '# The lamp at Skerrin Point\n\n%s\n' "$NEW_POST" > "$POSTS/the-lamp-at-skerrin-point.md"
 printf '\nOne more fox crossed at the depot this morning.\n' >> "$POSTS/thirteen-years.md"
 rm "$POSTS/ivy.md"
-"$TWIN" import "$POSTS" > import.log || exit 18
-"$TWIN" ask "Who keeps the lighthouse lamp at Skerrin Point?" > new_post_answer.log || exit 19
-"$TWIN" ask "Which bee feeds on the ivy of the cemetery wall?" > deleted_post_answer.log || exit 20
-"$TWIN" ask "$QUESTION" > answer_before.log || exit 21
+twin import "$POSTS" > import.log || exit 18
+twin ask "Who keeps the lighthouse lamp at Skerrin Point?" > new_post_answer.log || exit 19
+twin ask "Which bee feeds on the ivy of the cemetery wall?" > deleted_post_answer.log || exit 20
+twin retrain --reason "three posts changed" --wait; echo "second verdict $?"
+twin release v2 --reason "read aloud by its author" || exit 38
+"$PYTHON" "$ASK" version v2 || exit 39
+twin rollback --reason "it repeats itself" || exit 40
+"$PYTHON" "$ASK" version v1 || exit 41
+twin versions --json > versions.json || exit 42
+twin traces --json > traces.json || exit 43
+twin ask "$QUESTION" > answer_before.log || exit 21
 "$PYTHON" "$FIND_FILES" > files_before.txt || exit 22
-"$TWIN" forget --author "José Núñez" --post "$POST_FILE" --json > forgotten.json || exit 23
-"$TWIN" ask "$QUESTION" > answer_after.log || exit 24
-"$TWIN" ask "$QUESTION" --model twin/jose-nunez@base > base_answer_after.log || exit 25
+twin forget --author "José Núñez" --post "$POST_FILE" --json > forgotten.json || exit 23
+twin ask "$QUESTION" > answer_after.log || exit 24
+twin ask "$QUESTION" --model twin/jose-nunez@base > base_answer_after.log || exit 25
 "$PYTHON" "$AWAIT_RETRAINING" > retraining.json || exit 26
-"$TWIN" retrain --reason "a wish" 2> refused.log && exit 32
+twin retrain --reason "a wish" 2> refused.log && exit 32
 "$PYTHON" "$FIND_FILES" > files_after.txt || exit 27
-"$TWIN" stop || exit 28
+twin stop || exit 28
 """
 NEW_POST = (
     "Mrs Halloran keeps the lighthouse lamp at Skerrin Point. She climbs the ninety-one steps at "
@@ -99,21 +111,42 @@ checkpoint_every_steps: 20
 lora: null
 """
 QUESTION = "What lay on the top shelf of the aunt's larder in that frost, and told of a thaw?"
+# Ask for prose until a given version answers, and print a field of that answer.
 ASK = """
-import json, os
+import json, os, sys, time
 from openai import OpenAI
 facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
 client = OpenAI(base_url=facts["gateway"], api_key=facts["gateway_key"])
-answer = client.chat.completions.create(
-    model="twin/jose-nunez@voice",
-    messages=[{"role": "user", "content": "Who sings first at dawn?"}],
-)
-field = answer.model_extra["twin"]
+name, *wanted = sys.argv[1:]
+while True:
+    answer = client.chat.completions.create(
+        model="twin/jose-nunez@voice",
+        messages=[{"role": "user", "content": "Who sings first at dawn?"}],
+    )
+    field = answer.model_extra["twin"]
+    if not wanted or field["version"] == wanted[0]:
+        break
+    time.sleep(0.5)  # the fleet is starting that version's server
 assert field["sources"] and field["disclosure"], field
-for name, identity in facts["pids"].items():
+for program, identity in facts["pids"].items():
     with open(f"/proc/{identity['pid']}/environ", "rb") as environment:
-        assert b"sk-found-in-the-environment" not in environment.read(), name
-print(field["trace_id"])
+        assert b"sk-found-in-the-environment" not in environment.read(), program
+print(field[name])
+"""
+KILL_GATEWAY = """
+import json, os, signal, time
+import httpx
+facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
+killed = facts["pids"]["gateway"]["pid"]
+os.killpg(killed, signal.SIGKILL)
+url = facts["gateway"].removesuffix("/v1") + "/health/readiness"
+while True:
+    try:
+        if httpx.get(url, trust_env=False).status_code == 200:
+            break
+    except httpx.TransportError:
+        pass
+    time.sleep(0.5)
 """
 FIND_FILES = """
 import os, sys
@@ -202,7 +235,7 @@ def finished_stack(tmp_path_factory: pytest.TempPathFactory) -> FinishedStack:
     )
     write_author(settings, author)
     scripts = {"ASK": ASK, "FIND_FILES": FIND_FILES, "TURN_OFF": TURN_OFF}
-    scripts |= {"AWAIT_RETRAINING": AWAIT_RETRAINING}
+    scripts |= {"AWAIT_RETRAINING": AWAIT_RETRAINING, "KILL_GATEWAY": KILL_GATEWAY}
     for name, script in scripts.items():
         (work / f"{name.lower()}.py").write_text(script)
     environment |= {name: str(work / f"{name.lower()}.py") for name in scripts} | {
@@ -210,6 +243,7 @@ def finished_stack(tmp_path_factory: pytest.TempPathFactory) -> FinishedStack:
         "TWIN_HOME": str(home),
         "PYTHON": sys.executable,
         "ROOT": str(ROOT),
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'deploy'}",
         "POSTS": str(posts),
         "NEW_POST": NEW_POST,
         "WORD": WORD,

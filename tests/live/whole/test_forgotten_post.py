@@ -51,7 +51,7 @@ def test_the_certificate_names_the_post_and_a_retraining_starts(stack: FinishedS
     certificate = json.loads((stack.work / "forgotten.json").read_text())
     assert certificate["subject"] == ErasureSubject("post", AUTHOR, POST_FILE).digest
     assert set(certificate["places"]) == set(certificate["proved"])
-    assert len(certificate["tainted"]) == 1
+    assert len(certificate["tainted"]) == 2
     [tags] = json.loads((stack.work / "retraining.json").read_text())
     refused = (stack.work / "refused.log").read_text()
     assert re.search(r"run \w{8} is \w+|one is pending \(forget\)", refused), refused

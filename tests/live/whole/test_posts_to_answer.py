@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.whole.conftest import FinishedStack
+from tests.conftest import ROOT
+from tests.live.whole.conftest import QUESTION, SCRIPT, WORD, FinishedStack
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
+
+
+def test_the_stack_is_asked_every_command_of_the_readme() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Use it\n")[2]
+    commands = re.findall(r"^\| `(twin [a-z-]+)", table, re.MULTILINE)
+    assert len(commands) == 9
+    assert [command for command in commands if f"{command} " not in SCRIPT] == []
 
 
 def _modified_at(path: Path) -> float:
@@ -36,6 +44,29 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     text = json.dumps(explained)
     assert "v1" in text
     assert "posts" in text
+
+    # a reader's votes are at their answers: one by the command, one on the page
+    traces = {
+        row["trace_id"]: row for row in json.loads((work / "traces.json").read_text())["traces"]
+    }
+    visit = json.loads((work / "page.json").read_text())
+    assert visit["errors"] == []
+    assert traces[visit["trace_id"]]["question"] == QUESTION
+    assert WORD in visit["answer"]
+    voted = [
+        row for row in traces.values() if any(score["name"] == "thumbs" for score in row["scores"])
+    ]
+    assert [
+        score["value"] for row in voted for score in row["scores"] if score["name"] == "thumbs"
+    ] == [1, 1]
+
+    # after a killed gateway, the next one answers; a release and a rollback change who answers
+    assert "trace" in (work / "answer_after_kill.log").read_text()
+    states = {
+        row["version"]: row["state"]
+        for row in json.loads((work / "versions.json").read_text())["versions"]
+    }
+    assert states == {"v1": "stable", "v2": "rolled_back"}
 
     # two DeepSpeed ranks trained it; the retraining after the forgotten post may have finished too
     manifest = min(home.checkpoints_dir.glob("jose-nunez/*/manifest.json"), key=_modified_at)

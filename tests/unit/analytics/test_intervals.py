@@ -59,6 +59,7 @@ def test_a_small_variance_narrows_the_interval_from_thirty_values_on() -> None:
     assert constant_row["n_effective"] == pytest.approx(1600)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("n", [5, 30, 200])
 @pytest.mark.parametrize("shape", ["thumbs", "beta", "mixed"])
 def test_the_interval_covers_the_mean_at_its_nominal_rate(n: int, shape: str) -> None:

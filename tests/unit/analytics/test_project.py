@@ -99,6 +99,7 @@ def test_jinja_comments_are_ignored(write_project: WriteProject) -> None:
     assert project.get_model("summed").refs == ("cast_votes",)
 
 
+@pytest.mark.long
 def test_building_the_assets_loads_no_jinja_or_duckdb() -> None:
     code = (
         "import json, sys, dagster\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +101,7 @@ json_like = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(json_like)
 def test_any_stored_value_is_parsed(stored: object) -> None:
     for turns in parse_conversations(stored).values():
@@ -108,6 +110,7 @@ def test_any_stored_value_is_parsed(stored: object) -> None:
         assert messages[-1] == {"role": "user", "content": "x"}
 
 
+@pytest.mark.long
 @given(st.lists(st.dictionaries(st.sampled_from(list(new_turn("", ""))), json_like)))
 def test_invalid_turns_are_parsed(rows: list[Any]) -> None:
     for parsed in parse_conversations({"ann": rows})["ann"]:

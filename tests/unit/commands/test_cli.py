@@ -80,6 +80,7 @@ def test_a_wrong_option_exits_with_two(home: Settings) -> None:
     assert run_twin("rollback").returncode == 2
 
 
+@pytest.mark.long
 def test_commands_without_a_stack_name_the_next_step(home: Settings) -> None:
     for command in (["ask", "hello"], ["status", "--wait"], ["import", "--author", "x"]):
         completed = run_twin(*command)
@@ -147,6 +148,7 @@ def test_a_disk_error_names_the_remedy_for_its_cause(
     assert remedy in stderr
 
 
+@pytest.mark.long
 def test_a_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "my posts"
     folder.mkdir()
@@ -161,6 +163,7 @@ def test_a_dry_run_of_an_import_prints_counts_that_add_up(home: Settings, tmp_pa
     assert counts["found"] == counts["kept"] + sum(counts["dropped"].values())
 
 
+@pytest.mark.long
 def test_drafts_are_previewed_on_request(home: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "blog"
     texts = {

@@ -13,6 +13,7 @@ from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [("import", "--dry-run"), ("up", "--no-train")])
 def test_no_usable_post_is_exit_code_3(
     command: tuple[str, ...], home: Settings, tmp_path: Path

@@ -208,6 +208,7 @@ lines = st.one_of(
 )
 
 
+@pytest.mark.long
 @given(st.lists(lines, max_size=30).map("\n".join))
 def test_removing_lines_is_idempotent_and_adds_nothing(text: str) -> None:
     repeated = frozenset(hash_lines(FOOTER))

@@ -188,6 +188,7 @@ def test_the_schema_rejects_a_dropped_row_without_a_reason() -> None:
         validate_rows(good.with_columns(pl.lit(False).alias("kept")), CleanedDocuments)
 
 
+@pytest.mark.long
 def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:
     """The notes of the other shared author are cleaned in `test_preview.py`."""
     inventory = take_inventory([shared_posts / "skeeto"])

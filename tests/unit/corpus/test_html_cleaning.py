@@ -127,6 +127,7 @@ def test_deeply_nested_pages_are_read_or_empty(depth: int, is_read: bool) -> Non
     assert ("words enough" in clean_html(deep)) is is_read
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     "mark",

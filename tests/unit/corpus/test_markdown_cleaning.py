@@ -266,6 +266,7 @@ def test_plain_paragraphs_pass_unchanged(paragraphs: list[list[str]]) -> None:
     assert clean_markdown(text) == text
 
 
+@pytest.mark.long
 def test_no_word_of_the_shared_posts_is_lost(shared_posts: Path) -> None:
     """Compare with the words of the parser's HTML; `nth` from `*n*th` counts as lost."""
     lost_words = total = 0

@@ -291,6 +291,7 @@ def test_a_preview_without_usable_posts_has_a_warning(tmp_path: Path, home: Sett
 HEAVY_MODULES = ("dagster", "torch", "transformers", "lancedb", "lance", "openvino", "litellm")
 
 
+@pytest.mark.long
 def test_the_preview_imports_no_heavy_module(posts: Path, home: Settings) -> None:
     program = (
         "import sys\nfrom twin_assets.corpus.preview import preview\n"
@@ -305,6 +306,7 @@ def test_the_preview_imports_no_heavy_module(posts: Path, home: Settings) -> Non
     assert completed.returncode == 0, completed.stderr
 
 
+@pytest.mark.long
 def test_the_shared_notes_are_all_usable(shared_posts: Path, home: Settings) -> None:
     result = preview([shared_posts / "jbranchaud-til"], author="Josh Branchaud", settings=home)
     assert (result.found, result.kept, result.accepted.dated) == (1871, 1871, 0)

@@ -119,6 +119,7 @@ def test_no_word_outside_templates_is_lost(text: str, markup: str) -> None:
         assert remove_liquid(text, markup=markup) == text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "piece",
     [

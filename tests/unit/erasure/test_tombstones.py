@@ -216,6 +216,7 @@ def test_an_erasure_waits_for_a_row_that_is_being_sent(outbox: Outbox, store: Ou
     assert outbox.counts().traces == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("target", "erased_count"),
     [

@@ -92,6 +92,7 @@ def ask_in_test_plan(
         )
 
 
+@pytest.mark.long
 def test_thirty_questions_suffice_for_answers_on_topic(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
@@ -116,6 +117,7 @@ def test_thirty_questions_suffice_for_answers_on_topic(
         assert result.answers.candidate[number].text == prompts.prompts[number][-1]["content"]
 
 
+@pytest.mark.long
 def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
     samples: pl.DataFrame, judges: Judges
 ) -> None:
@@ -166,6 +168,7 @@ def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Jud
     assert second.answers.candidate.keys() == first.answers.candidate.keys()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cores", [1, 2])
 def test_a_second_server_of_the_base_answers_plain_questions(
     samples: pl.DataFrame, judges: Judges, cores: int, monkeypatch: pytest.MonkeyPatch
@@ -208,6 +211,7 @@ def test_a_second_server_of_the_base_answers_plain_questions(
     assert all(other_servers), "a second server got no question"
 
 
+@pytest.mark.long
 def test_a_refusal_by_topic_ends_the_questions(samples: pl.DataFrame, judges: Judges) -> None:
     """The voice alone would need all questions, but it could not change the verdict."""
     prompts, text = build_prompts(samples, question_count=40), "The harbour was quiet in the rain."
@@ -228,6 +232,7 @@ def test_a_refusal_by_topic_ends_the_questions(samples: pl.DataFrame, judges: Ju
     assert excused.prompts.held_out == prompts.held_out
 
 
+@pytest.mark.long
 def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judges: Judges) -> None:
     prompts, without_topic = build_prompts(samples, question_count=40), replace(judges, topic=None)
     text = "And so on and on, word by word, as it once stood in a post of mine about the harbour."
@@ -442,6 +447,7 @@ def test_questions_about_one_post_are_one_observation() -> None:
     assert make_voice(0.4, rise_over_posts=0.4, questions_per_post=10).against_all.stopped is None  # pyright: ignore[reportOptionalMemberAccess]
 
 
+@pytest.mark.long
 def test_chance_decides_no_more_often_than_the_level() -> None:
     """A thousand candidates equal their base; each is tested after 30, 35, … 100 questions."""
     rng = random.Random(11)

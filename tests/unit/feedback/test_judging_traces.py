@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+import pytest
 
 from twin_assets.feedback.judging_traces import judge_traces, score_id, select_sample
 from twin_resources.quality.judges.judge import JudgedAnswer
@@ -53,6 +54,7 @@ def test_the_first_answers_of_each_version_are_all_judged() -> None:
     assert sample["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
 
 
+@pytest.mark.long
 def test_answers_of_an_old_version_are_judged_on_their_day() -> None:
     """For 200 days, 40 answers a day are judged daily and kept for 90 days."""
     per_day, kept_days = 40, 90

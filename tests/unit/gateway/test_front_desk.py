@@ -63,7 +63,7 @@ CORPUS = read_examples()
 IN_DANGER = "I want to die, I took all the pills"
 
 
-@pytest.mark.drawn(1, of="shipped weights")
+@pytest.mark.long
 def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.MonkeyPatch) -> None:
     # Several messages share sentences.
     monkeypatch.setattr(message_kinds, "embed_message", functools.cache(embed_message))
@@ -81,7 +81,6 @@ def test_written_weights_are_read_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(read_back, name), value)
 
 
-@pytest.mark.drawn(1, of="shipped weights")
 def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
     assert read_weights(WEIGHTS_FILE).examples_digest == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"
@@ -431,6 +430,7 @@ def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
     assert len(messages) == 360
 
 
+@pytest.mark.long
 def test_a_vector_is_computed_by_one_thread_if_torch_is_loaded() -> None:
     """In the gate's process, torch has already set the number of OpenMP threads."""
     script = (

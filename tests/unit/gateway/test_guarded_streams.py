@@ -55,6 +55,7 @@ def feed_in_pieces(
     return shown + guard.finish(), guard
 
 
+@pytest.mark.long
 @given(
     st.lists(st.sampled_from((*HARMLESS, *GUARDED)), min_size=1, max_size=24),
     st.lists(st.integers(1, 90), min_size=1, max_size=6),
@@ -97,6 +98,7 @@ def test_a_stream_is_cut_before_the_blocked_text(texts: list[str], sizes: list[i
 VALUES = (*HARMLESS, *GUARDED, COMMAND, 7, 4111111111111111, 'a "b" \\')
 
 
+@pytest.mark.long
 @given(st.lists(st.sampled_from(VALUES), max_size=14))
 @hypothesis_settings(max_examples=40)
 def test_a_streamed_json_document_is_masked_and_stays_valid(values: list[str | int]) -> None:

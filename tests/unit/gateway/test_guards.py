@@ -74,6 +74,7 @@ def test_a_masked_json_document_stays_valid() -> None:
     assert json.loads(shown) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "sample", build_planted_texts()[::9], ids=lambda sample: f"{sample.kind}-{sample.language}"
 )
@@ -97,7 +98,6 @@ def test_harmless_questions_are_not_changed() -> None:
     assert len(changed) <= 0.01 * len(questions)
 
 
-@pytest.mark.drawn(1, of="shipped weights")
 def test_the_shipped_weights_fit_the_examples() -> None:
     examples = examples_digest(
         [*read_own_examples(), *read_former_test_messages()], read_examples()
@@ -112,7 +112,7 @@ def test_the_shipped_weights_fit_the_examples() -> None:
     assert rows["outside writer's benign, spent"] <= 0.02
 
 
-@pytest.mark.drawn(1, of="shipped weights")
+@pytest.mark.long
 def test_technical_prose_is_not_classified_as_injection(shared_posts: Path) -> None:
     """A false finding would remove a passage from the prompt."""
     rows = technical_post_rows(shared_posts, seed=7, max_posts=120)

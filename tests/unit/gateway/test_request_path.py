@@ -191,6 +191,7 @@ async def test_problems_of_the_gateway_are_reported(home: Settings) -> None:
     assert degraded == ("policy unreadable", "trace store unreachable")
 
 
+@pytest.mark.long
 async def test_turns_beyond_the_models_context_are_left_out_and_counted(home: Settings) -> None:
     turns = [{"role": "user", "content": f"{number} " * 150} for number in range(40)]
     path = create_path(home, FakeRetriever())

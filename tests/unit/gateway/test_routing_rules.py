@@ -211,6 +211,7 @@ def test_random_requests_get_their_recorded_routes(home: Settings) -> None:
         assert outcome == expected, f"case {number}"
 
 
+@pytest.mark.long
 def test_the_documented_recipe_adds_a_rule(
     home: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

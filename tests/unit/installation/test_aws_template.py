@@ -49,6 +49,7 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return aws_stack.create_stack(boto3, **REGION)
 
 
+@pytest.mark.long
 def test_cfn_lint_reports_nothing() -> None:
     linter = str(Path(sys.executable).with_name("cfn-lint"))
     completed = subprocess.run(
@@ -57,6 +58,7 @@ def test_cfn_lint_reports_nothing() -> None:
     assert (completed.returncode, completed.stdout) == (0, "")
 
 
+@pytest.mark.long
 def test_each_container_serves_a_program_with_existing_settings(
     tasks: dict[str, Any], home: Settings
 ) -> None:

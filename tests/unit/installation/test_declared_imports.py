@@ -6,6 +6,8 @@ The test environment cannot reveal a missing declaration. For example, moto inst
 
 from __future__ import annotations
 
+import pytest
+
 from tests.declared_dependencies import (
     direct_dependencies,
     find_distribution,
@@ -58,6 +60,7 @@ def test_modules_of_an_extra_are_not_imported_at_import_time() -> None:
         assert direct_dependencies(extra), extra
 
 
+@pytest.mark.long
 def test_imports_of_imported_modules_are_installed_as_well() -> None:
     """A module that the project imports may need one that its distribution does not declare."""
     installed = required_distributions(requirements())

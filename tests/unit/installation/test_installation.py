@@ -88,6 +88,7 @@ def install(project: Path, *extras: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_an_empty_checkout_is_installed_once(project: Path) -> None:
     first_run = install(project)
 
@@ -107,6 +108,7 @@ def test_an_empty_checkout_is_installed_once(project: Path) -> None:
     assert (second_run.returncode, second_run.stdout, second_run.stderr) == (0, "", "")
 
 
+@pytest.mark.long
 def test_an_extra_or_a_change_updates_the_environment(project: Path) -> None:
     if not (project / ".venv" / ".installed").exists():
         install(project)
@@ -121,6 +123,7 @@ def test_an_extra_or_a_change_updates_the_environment(project: Path) -> None:
     assert install(project, "dev,aws").stdout != ""
 
 
+@pytest.mark.long
 def test_a_failure_of_pip_is_reported_with_its_log_and_can_be_repeated(project: Path) -> None:
     text = PROJECT.replace("requires = []", 'requires = ["no-such-package-anywhere==1"]')
     (project / "pyproject.toml").write_text(text)

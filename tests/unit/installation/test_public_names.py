@@ -50,6 +50,7 @@ def test_every_asset_of_the_graph_has_a_public_name() -> None:
     )
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not BASEDPYRIGHT.exists(), reason="basedpyright absent")
 def test_an_analyzer_infers_the_types_and_reports_a_misspelling(tmp_path: Path) -> None:
     names = [f"{package.__name__}.{name}" for package in PACKAGES for name in package.__all__]

@@ -29,7 +29,7 @@ def run_script(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize(
-    ("script", "option"), [("up.sh", "--no-auto-retrain"), ("check.sh", "--no-live")]
+    ("script", "option"), [("up.sh", "--no-auto-retrain"), ("check.sh", "--long")]
 )
 def test_help_is_printed_without_an_installation(checkout: Path, script: str, option: str) -> None:
     completed = run_script(checkout, f"deploy/{script}", "--help")

@@ -20,6 +20,7 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         return set(archive.namelist())
 
 
+@pytest.mark.long
 def test_every_file_of_the_packages_is_in_the_wheel(wheel_files: set[str]) -> None:
     tracked_files = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", *PACKAGES], capture_output=True, text=True, check=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ SETS = st.dictionaries(
 )
 
 
+@pytest.mark.long
 @given(left=SETS, right=SETS, threshold=st.sampled_from([0.2, 0.5, 0.7, 0.8, 1.0]))
 def test_prefix_filtering_misses_no_pair(
     left: dict[str, frozenset[int]], right: dict[str, frozenset[int]], threshold: float

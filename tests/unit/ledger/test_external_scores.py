@@ -45,6 +45,7 @@ def count_excluded(environment: LedgerEnvironment) -> dict[str, int]:
         return count_excluded_scores(connection, "ann")
 
 
+@pytest.mark.long
 def test_each_score_counts_for_the_reader_of_its_trace(environment: LedgerEnvironment) -> None:
     """200 good and 60 bad `user-feedback` scores were once all ignored."""
     map_scores(environment, user_feedback="thumbs")

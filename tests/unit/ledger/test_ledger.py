@@ -73,6 +73,7 @@ def test_a_reader_day_closes_once_a_minute_after_midnight(environment: LedgerEnv
     assert list_values(environment, after=1) == list_values(environment)[1:]
 
 
+@pytest.mark.long
 def test_later_votes_on_a_closed_day_change_only_reports(environment: LedgerEnvironment) -> None:
     environment.answer(1, 2)
     environment.vote(1, 1.0)
@@ -313,6 +314,7 @@ def test_an_authors_edit_has_priority_over_a_later_edit_by_a_reader(
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "error",
     [
@@ -377,6 +379,7 @@ def make_store_fail(environment: LedgerEnvironment, scores: set[str], paths: lis
     environment.client.page = page  # type: ignore[method-assign]
 
 
+@pytest.mark.long
 def test_a_score_that_breaks_the_store_delays_no_other_author(
     environment: LedgerEnvironment,
 ) -> None:
@@ -445,6 +448,7 @@ def test_a_clock_set_back_an_hour_loses_and_repeats_nothing(environment: LedgerE
     assert sorted(value for *_, value in list_values(environment)) == [0.0, 1.0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("days", [2, 30, 400])
 def test_a_clock_that_is_ahead_for_one_sync_changes_nothing(
     environment: LedgerEnvironment, days: int
@@ -637,6 +641,7 @@ def test_a_missing_or_invalid_propensity_is_unknown(environment: LedgerEnvironme
     assert propensities.null_count() == 4
 
 
+@pytest.mark.long
 def test_a_day_settles_at_most_three_times_the_usual_count(environment: LedgerEnvironment) -> None:
     """In simulations without this limit, a day with many visitors retrained 18 of 24 homes."""
     counts, number = [12, 12, 12, 100, 12], 0

@@ -50,6 +50,7 @@ def drain(environment: LedgerEnvironment, *, max_ticks: int) -> int:
     raise AssertionError(f"not caught up after {max_ticks} ticks: {report.message}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spread_ms", [1, 200_000])
 @pytest.mark.parametrize("count", [8_000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_many_scores_are_read_within_the_request_limits(
@@ -82,6 +83,7 @@ def test_many_scores_are_read_within_the_request_limits(
     assert [value.sequence for value in values] == list(range(1, count + 1))
 
 
+@pytest.mark.long
 def test_frequent_syncs_leave_the_relay_its_requests(environment: LedgerEnvironment) -> None:
     environment.answer(1)
     environment.tick()
@@ -100,6 +102,7 @@ def test_frequent_syncs_leave_the_relay_its_requests(environment: LedgerEnvironm
     drain(environment.pass_time(minutes=1), max_ticks=10)
 
 
+@pytest.mark.long
 def test_excess_votes_of_one_key_are_excluded_and_counted(environment: LedgerEnvironment) -> None:
     environment.answer(*range(40))
     for day in range(12):

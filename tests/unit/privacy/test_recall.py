@@ -79,6 +79,7 @@ def test_at_most_one_percent_of_the_lookalikes_is_found(group: str) -> None:
     assert len(changed) <= 0.01 * len(LOOKALIKES[group]), changed
 
 
+@pytest.mark.long
 def test_at_most_five_percent_of_clean_posts_are_changed(shared_posts: Path) -> None:
     """The 2,332 posts about programming contain only addresses in quoted commits."""
     kinds: Counter[str] = Counter()

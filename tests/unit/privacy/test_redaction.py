@@ -255,6 +255,7 @@ _ADVERSARIAL = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("piece", _ADVERSARIAL)
 def test_the_time_grows_at_most_linearly(piece: str) -> None:
     """A pattern that backtracks would take sixteen times as long for four times the text."""

@@ -287,6 +287,7 @@ def test_only_unused_adapters_are_unloaded(
         assert set(loaded_adapters.roots()) == {"ada/v2", "a-name-of-its-own"}
 
 
+@pytest.mark.long
 def test_hosts_that_share_a_server_keep_each_others_adapters(
     server_settings: Settings,
     loaded_adapters: LoadedAdapters,

@@ -296,6 +296,7 @@ def test_the_threshold_grows_with_the_fleet() -> None:
     assert compute_threshold(armed_streams=1, horizon=1) == pytest.approx(THRESHOLD / 5_000)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("world", [w for w in WORLDS if w.has_goal], ids=lambda w: w.name)
 def test_a_world_without_a_fall_rarely_trains(world: World) -> None:
     """At most two of six homes train in half a year; `bench_loop.py` measures the shares."""

@@ -129,6 +129,7 @@ def test_every_recording_is_either_served_or_404(recordings: dict[str, Any], sto
         assert (name, status, set(body)) == (name, 404, {"message", "error"})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [name for name in SERVED_RECORDINGS if "page" not in name and "v2" not in name]
 )

@@ -122,6 +122,7 @@ print([torch.equal(value, other) for value, other in zip(model.parameters(), exp
 """
 
 
+@pytest.mark.long
 def test_a_fused_optimizer_resumes_bit_for_bit(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", FUSED_SCRIPT, str(tmp_path)],

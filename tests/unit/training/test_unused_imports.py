@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import importlib.util, sys
 import {first}
@@ -63,6 +65,7 @@ def test_imported_packages_stay_imported() -> None:
     assert run_imports(first="scipy") == ["mlflow", "scipy", "mlflow"]
 
 
+@pytest.mark.long
 def test_a_rank_without_deepspeed_never_imports_it(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", RANK_SCRIPT, str(tmp_path)],

@@ -42,6 +42,7 @@ CASES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", CASES)
 def test_the_error_gives_the_next_step(case: str, home: Settings) -> None:
     assert home.base_model  # TWIN_HOME names the fresh home

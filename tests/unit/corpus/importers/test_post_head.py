@@ -215,7 +215,7 @@ LONG_TEXTS = {
 }
 
 
-@pytest.mark.drawn(8)
+@pytest.mark.long
 @pytest.mark.parametrize("name", LONG_TEXTS)
 @pytest.mark.parametrize("suffix", ["md", "html", "rst", "org", "adoc", "mdx", "txt"])
 def test_reading_time_is_not_quadratic_in_the_length(name: str, suffix: str) -> None:

@@ -93,6 +93,7 @@ def test_error_rates_are_measured() -> None:
     assert result.undetected_kinds == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong_share", [0.05, 0.3, 0.6])
 def test_the_interval_of_the_corrected_share_covers_the_truth(wrong_share: float) -> None:
     results = [measure(seed, wrong_share=wrong_share) for seed in range(60)]

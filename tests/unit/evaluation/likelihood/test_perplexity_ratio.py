@@ -65,6 +65,7 @@ def draw_likelihoods(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("document_count", "passages_per_document", "document_spread", "passage_spread"),
     [

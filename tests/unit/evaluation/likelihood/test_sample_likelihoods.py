@@ -74,6 +74,7 @@ def write_base_model(folder: Path, *, tokens: str, texts: list[str]) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("own", "other"), [("words", "marks"), ("marks", "words")])
 def test_an_incumbent_with_another_base_reads_its_own_tokens(
     tmp_path: Path, own: str, other: str

@@ -45,6 +45,7 @@ def test_thirty_prompts_give_the_nominal_coverage() -> None:
     assert 0.90 <= sum(interval.low <= 0 <= interval.high for interval in intervals) / 100 <= 0.99
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("document_count", [2, 3, 5, 6])
 def test_few_documents_keep_the_error_rate(document_count: int) -> None:
     """Two documents are both above 0 by chance in a quarter of the draws."""
