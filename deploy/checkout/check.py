@@ -22,8 +22,8 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("twin_assets", "twin_resources", "twin_sensors")
 NO_TESTS_COLLECTED = 5
-WORKER_BYTES = 4 << 30  # of memory: a worker of live tests takes up to 4 GB with its processes
-WORKERS = ("--dist", "loadfile", "--no-loadscope-reorder")
+# A third worker would import and collect everything once more, and wait for the same two cores.
+WORKERS = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def list_static_commands() -> dict[str, Sequence[str]]:
@@ -45,7 +45,7 @@ def list_test_runs(arguments: Sequence[str], *, is_long: bool) -> dict[str, Sequ
     """Map the name of each pytest run to its arguments."""
     if any((PROJECT / argument.split("::")[0]).exists() for argument in arguments):
         return {"tests": arguments}
-    workers = ("-n", str(count_workers()), *WORKERS, *arguments)
+    workers = (*WORKERS, *arguments)
     if not is_long:
         # The live stack waits most of the time, so it is asked beside the other tests.
         return {"tests": (*workers, "tests/live/whole", "tests/graph", "tests/unit")}
@@ -54,13 +54,6 @@ def list_test_runs(arguments: Sequence[str], *, is_long: bool) -> dict[str, Sequ
         "live": (*workers, "tests/live"),
         "gpu": (*arguments, "tests/gpu"),  # alone on the GPU
     }
-
-
-def count_workers() -> int:
-    """Return 3 where the memory suffices: with 2, two cores are idle for a fifth of the time."""
-    import psutil
-
-    return 3 if psutil.virtual_memory().available >= 4 * WORKER_BYTES else 2
 
 
 def run_static_check(name: str, command: Sequence[str]) -> tuple[str, float, bool]:
@@ -79,6 +72,7 @@ def run_tests(
     """Run pytest and add its outcomes and reasons to skip to `counts`."""
     command = [sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q"]
     command += ["--durations=10", "--durations-min=10", *([] if is_long else ["-m", "not long"])]
+    # A thread a worker: two workers with two threads each are slower than one.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
     started_at = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
