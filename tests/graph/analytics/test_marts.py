@@ -103,6 +103,7 @@ def test_quality_counts_each_reader_once_a_day(
     assert judged["high"] > 0.9
 
 
+@pytest.mark.long
 def test_cost_covers_all_authors_and_counts_unpriced_answers(
     write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
@@ -128,6 +129,7 @@ def test_cost_covers_all_authors_and_counts_unpriced_answers(
     assert all(read_checks(result).values())
 
 
+@pytest.mark.long
 def test_cost_leaves_out_authors_without_answers(
     write_interactions: WriteInteractions, materialize: Materialize, tables: Tables
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_missing_upstream_table_is_named(materialize: Materialize) -> None:
         materialize("requests", author="ada")
 
 
+@pytest.mark.long
 def test_tables_of_all_authors_load_without_a_partition(
     write_interactions: WriteInteractions, materialize: Materialize
 ) -> None:

@@ -177,6 +177,7 @@ def test_a_restore_into_nothing_has_the_same_hashes(full_home: Settings, tmp_pat
     assert b"sk-twin" not in file.read_bytes()
 
 
+@pytest.mark.long
 def test_secrets_are_saved_on_request(full_home: Settings, tmp_path: Path) -> None:
     file = tmp_path / "twin.tar"
     assert back_up(full_home, str(file), secrets=True, report=ignore).has_secrets
@@ -262,6 +263,7 @@ def test_a_backup_is_stored_on_s3_and_restored(
     assert compute_hashes(returned) == before
 
 
+@pytest.mark.long
 def test_the_commands_work_as_documented(full_home: Settings, tmp_path: Path) -> None:
     before, file = compute_hashes(full_home), str(tmp_path / "twin.tar")
     runner = CliRunner()
@@ -304,6 +306,7 @@ def test_a_restore_overwrites_nothing(
     assert compute_hashes(full_home) == before
 
 
+@pytest.mark.long
 def test_a_second_restore_into_the_same_home_is_refused(
     full_home: Settings, backup_path: str
 ) -> None:

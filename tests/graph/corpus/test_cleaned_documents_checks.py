@@ -51,6 +51,7 @@ def test_remaining_buttons_fail_the_check_and_stop_the_chunks(
     assert not result.asset_materializations_for_node("document_chunks")
 
 
+@pytest.mark.long
 def test_an_invalid_row_fails_the_check_and_stops_the_chunks(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ def test_an_invalid_row_fails_the_check_and_stops_the_chunks(
     assert not result.asset_materializations_for_node("document_chunks")
 
 
+@pytest.mark.long
 def test_a_quarantined_row_is_explained_and_counted(
     materialize: Materialize, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:

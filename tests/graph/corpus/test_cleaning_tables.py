@@ -73,6 +73,7 @@ def read_reasons(tables: Tables) -> dict[str, str]:
     return {name: row["dropped_because"] for name, row in read_documents(tables).items()}
 
 
+@pytest.mark.long
 def test_a_cross_post_is_merged_into_the_longest_copy(clean: Clean, tables: Tables) -> None:
     posts = build_posts("clock", "boat", "lamp")
     clean(posts)
@@ -93,6 +94,7 @@ def test_a_cross_post_is_merged_into_the_longest_copy(clean: Clean, tables: Tabl
     assert read_documents(tables)["clock.md"]["copies"] == []
 
 
+@pytest.mark.long
 def test_an_edit_creates_and_removes_a_copy(clean: Clean, tables: Tables) -> None:
     posts = build_posts("clock", "boat")
     copy = build_post(posts["clock.md"]["text"] + " And so on and on.", url="https://b.example")
@@ -129,6 +131,7 @@ def test_copies_of_copies_refer_to_the_kept_post(clean: Clean, tables: Tables) -
 FOOTER = "\n\nAnn builds clocks in Bern, and she answers every letter."
 
 
+@pytest.mark.long
 def test_a_line_in_five_posts_is_removed_from_all(clean: Clean, tables: Tables) -> None:
     four_posts = build_posts("clock", "boat", "lamp", "kite", footer=FOOTER) | build_posts("tram")
     clean(four_posts)
@@ -252,6 +255,7 @@ def check_claims(
 MENU = "Send this on Copy the link Facebook E-mail Mastodon Print"
 
 
+@pytest.mark.long
 def test_a_document_that_breaks_a_claim_is_quarantined(clean: Clean, tables: Tables) -> None:
     posts = build_posts("clock", "boat", "lamp", "kite", "tram", "bell")
     valid_text = posts["boat.md"]["text"]

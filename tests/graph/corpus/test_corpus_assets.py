@@ -57,6 +57,7 @@ def test_first_import_fills_the_three_tables(materialize: Materialize, tables: T
         assert find_evaluation(result, check).passed, check
 
 
+@pytest.mark.long
 def test_a_second_run_computes_and_writes_nothing(
     materialize: Materialize, tables: Tables, instance: dg.DagsterInstance
 ) -> None:
@@ -196,6 +197,7 @@ def test_an_unreadable_file_keeps_its_last_import(
     assert read_versions(tables) == before
 
 
+@pytest.mark.long
 def test_a_missing_source_is_an_error_and_deletes_nothing(
     materialize: Materialize, tables: Tables, posts: Path
 ) -> None:
@@ -220,6 +222,7 @@ def test_a_lost_post_fails_the_check_and_stops_the_chunks(
     assert not result.asset_materializations_for_node("document_chunks")
 
 
+@pytest.mark.long
 def test_overlong_chunks_fail_the_check(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +272,7 @@ def test_two_sources_form_one_corpus(
     assert read_reasons(tables)["notes/_posts/2019-05-01-clock.md"] == "deleted_at_the_source"
 
 
+@pytest.mark.long
 def test_a_frame_is_loaded_by_partition(
     materialize: Materialize, instance: dg.DagsterInstance
 ) -> None:

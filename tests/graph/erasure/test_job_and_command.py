@@ -86,6 +86,7 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
     installation.state.close()
 
 
+@pytest.mark.long
 def test_the_sensor_abandons_a_request_after_five_runs(used_home: UsedHome) -> None:
     installation = used_home.installation
     number = journal.open_request(installation.state, POST, asked_by="test")

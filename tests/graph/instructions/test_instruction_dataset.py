@@ -154,6 +154,7 @@ def test_a_constant_question_fails_the_check(graph: Graph, tables: Tables, quest
     assert checks["coverage"]
 
 
+@pytest.mark.long
 def test_a_document_that_changed_its_split_fails_the_check(graph: Graph, tables: Tables) -> None:
     rows = tables.read("instruction_dataset", "ada")
     document_id = rows.filter(pl.col("split") == "held_out")["document_id"][0]

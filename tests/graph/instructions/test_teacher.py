@@ -126,6 +126,7 @@ OUTCOMES = {
 }
 
 
+@pytest.mark.long
 def test_a_bad_reply_affects_one_sample(
     retriever: Retriever, tables: Tables, server: TeacherServer
 ) -> None:

@@ -76,6 +76,7 @@ def test_few_readers_can_roll_back_a_worse_canary(canary_registry: Registry) -> 
     assert states(canary_registry) == ["stable", "rolled_back"]
 
 
+@pytest.mark.long
 def test_few_readers_cannot_promote_a_better_canary(canary_registry: Registry) -> None:
     add_canary_votes(canary_registry, stable=0.8, candidate=0.9, round_count=400, reader_count=20)
     result = run_release_round(canary_registry, CANARY, now=DAY_S)

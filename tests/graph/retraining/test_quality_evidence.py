@@ -35,6 +35,7 @@ def watched_world(world: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> LoopWorl
     return world
 
 
+@pytest.mark.long
 def test_numbers_plot_and_alarms_are_shown(watched_world: LoopWorld) -> None:
     metadata = materialize(watched_world, "ada")
 

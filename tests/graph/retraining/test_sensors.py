@@ -172,6 +172,7 @@ def run_daemon(home: Path, crash_at: str = "") -> int:
     return process.returncode
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "crash_at",
     [

@@ -214,6 +214,7 @@ def test_labels_are_bought_at_night_while_needed_and_affordable(
     assert run_learning_tick("ann") == ([], "ann: the budget for labels is used up")
 
 
+@pytest.mark.long
 def test_the_reason_for_buying_no_labels_is_reported(
     paid_home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,6 +157,7 @@ def test_posts_imported_by_twin_import_are_not_imported_again(world: World, fold
     world.request_run()
 
 
+@pytest.mark.long
 def test_two_code_locations_of_one_home_start_one_import(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

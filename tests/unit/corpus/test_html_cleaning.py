@@ -113,6 +113,7 @@ pieces = st.one_of(
 )
 
 
+@pytest.mark.long
 @settings(deadline=None)
 @given(st.lists(pieces, max_size=40).map("".join), st.booleans())
 def test_any_tags_are_cleaned(text: str, is_page: bool) -> None:

@@ -142,6 +142,7 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
     )
 
 
+@pytest.mark.long
 def test_stored_scores_of_the_base_are_reused(samples: pl.DataFrame, judges: Judges) -> None:
     prompts, base = build_prompts(samples.head(12), question_count=40), FakeModel()
     without_voice = replace(judges, voice=None, voice_vs_people=None)
@@ -256,6 +257,7 @@ def test_a_refusal_by_recitation_ends_the_questions(samples: pl.DataFrame, judge
         assert is_decided(prompts, recited.answers, judging_context, **arguments) is is_over, side
 
 
+@pytest.mark.long
 def test_all_of_a_few_questions_are_asked(samples: pl.DataFrame, judges: Judges) -> None:
     twelve_prompts = build_prompts(samples, question_count=12)
     result = ask_in_test_plan(

@@ -98,6 +98,7 @@ def test_harmless_questions_are_not_changed() -> None:
     assert len(changed) <= 0.01 * len(questions)
 
 
+@pytest.mark.long
 def test_the_shipped_weights_fit_the_examples() -> None:
     examples = examples_digest(
         [*read_own_examples(), *read_former_test_messages()], read_examples()

@@ -110,6 +110,7 @@ def test_an_empty_stream_costs_its_prompt(budget: PaidBudget) -> None:
     assert call.settle_empty() == pytest.approx(count_tokens(MESSAGES) * PROMPT_USD + ANSWER_USD)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_implausible_usage_is_replaced_by_an_estimate(
     budget: PaidBudget, *, stream: bool

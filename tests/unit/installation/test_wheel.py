@@ -29,6 +29,7 @@ def test_every_file_of_the_packages_is_in_the_wheel(wheel_files: set[str]) -> No
     assert {name.removeprefix("deploy/") for name in tracked_files} - links - wheel_files == set()
 
 
+@pytest.mark.long
 def test_the_bundled_authors_and_their_posts_are_in_the_wheel(wheel_files: set[str]) -> None:
     samples = ROOT / "deploy" / "samples"
     posts = {

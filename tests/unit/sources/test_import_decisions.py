@@ -74,6 +74,7 @@ def test_a_change_is_given_up_after_repeated_failures() -> None:
     assert decide_after_check(decision.state, "c").should_launch
 
 
+@pytest.mark.long
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
 def test_a_key_is_never_launched_for_two_states(steps: list[tuple[str, str]]) -> None:
     """This includes a folder that returns to an earlier state; Dagster never runs a key twice."""
