@@ -1,9 +1,7 @@
-"""Fit the front desk's weights to the examples in its package.
+"""Fit the front desk's weights, for kinds of messages and for talk, to the examples in its package.
 
-Scope: reading the examples, deriving variants, and fitting the two classifiers.
-Out of scope: using the weights (`gateway/front_desk/message_kinds.py`).
-
-    python deploy/checkout/front_desk_weights.py     # rewrites weights.npz in 8 CPU minutes
+cd deploy && python -m checkout.front_desk_weights          # weights.npz, in 8 CPU minutes
+cd deploy && python -m checkout.front_desk_weights talk     # rewriting_weights.npz, in 2
 """
 
 from __future__ import annotations
@@ -21,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from twin_resources.gateway.front_desk import rewriting_requests
 from twin_resources.gateway.front_desk.features import BUCKET_COUNT, ngram_features
 from twin_resources.gateway.front_desk.message_kinds import (
     KINDS,
@@ -46,6 +45,8 @@ _WEIGHT_DECAY, _NETWORK_COUNT = 1.0, 3
 _PROSE_PAIR_COUNT = 800
 _VARIANT_WEIGHT = 0.5  # weight of a variant relative to its example
 _VECTOR_VARIANT_INTERVAL = 3  # one in three variants gets a vector
+_TALK_REPETITIONS = 4  # because there are four times as many other messages
+_MAX_TALK_ORDINARY, _MAX_TALK_OTHER = 200, 20  # messages per language and kind
 _GREETING_COUNT, _QUESTION_COUNT = 30, 300  # the first messages, combined with other messages
 
 Corpus = Mapping[tuple[str, MessageKind], Sequence[str]]
@@ -176,6 +177,23 @@ def fit_ngrams(
     return quantized_coefficients, scale, np.asarray(model.intercept_, dtype=float)
 
 
+def build_talk_samples() -> list[Sample]:
+    """Return the messages about the conversation, similar ordinary ones, and other messages."""
+    samples: list[Sample] = []
+    for file in sorted(EXAMPLES.glob("*.toml")):
+        for kind, text_block in tomllib.loads(file.read_text(encoding="utf-8")).items():
+            texts = text_block.strip().splitlines()
+            if kind.removeprefix("near_") in {"rewriting", "talk"}:
+                label = "ordinary" if kind.startswith("near_") else kind
+                texts *= _TALK_REPETITIONS
+            elif kind == "ordinary":
+                label, texts = kind, texts[:_MAX_TALK_ORDINARY]
+            else:
+                label, texts = "front_desk", texts[:_MAX_TALK_OTHER]
+            samples += [Sample(text, label) for text in texts]
+    return samples
+
+
 def fit_layer(
     samples: Sequence[Sample],
     kinds: Sequence[str] = KINDS,
@@ -220,9 +238,21 @@ def fit_layer(
 
 def main() -> None:
     """Fit the weights and write them."""
+    if sys.argv[1:] == ["talk"]:
+        samples = build_talk_samples()
+        ngrams = fit_ngrams(samples, rewriting_requests.KINDS)
+        layer = fit_layer(samples, rewriting_requests.KINDS)
+        weights = FittedWeights(*ngrams, *layer, samples_digest(samples))
+        write_weights(weights, rewriting_requests.WEIGHTS_FILE, example_count=len(samples))
+        return
     corpus = read_examples()
     count = sum(map(len, corpus.values()))
     write_weights(fit_weights(corpus), WEIGHTS_FILE, example_count=count)
+
+
+def samples_digest(samples: Sequence[Sample]) -> str:
+    """Return the SHA-256 of all examples."""
+    return digest_lines(f"{sample.kind} {sample.text}" for sample in samples)
 
 
 def write_weights(weights: FittedWeights, file: Path, *, example_count: int) -> None:

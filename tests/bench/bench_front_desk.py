@@ -53,11 +53,21 @@ def read_rows(set_name: str) -> list[dict[str, str]]:
     return [*gate_rows, *map(json.loads, lines)]
 
 
+def predict_kind(text: str) -> str:
+    """Return the kind; `possible_identity` where the text on identity may stand above posts."""
+    message = classify_message(text)
+    if message.may_ask_identity and (
+        message.kind == "ordinary" or (message.kind == "identity" and not message.is_certain)
+    ):
+        return "possible_identity"
+    return message.kind
+
+
 def classify_rows(rows: Sequence[Mapping[str, str]]) -> tuple[list[ClassifiedMessage], float]:
     """Return the classified messages, and the CPU time per message in milliseconds."""
-    classify_message("warm up")
+    predict_kind("warm up")
     started = time.process_time()
-    predicted_kinds = [classify_message(row["text"]) for row in rows]
+    predicted_kinds = [predict_kind(row["text"]) for row in rows]
     ms_per_message = (time.process_time() - started) / len(rows) * 1e3
     return [
         ClassifiedMessage(row["kind"], kind)
@@ -128,7 +138,7 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
     ]
     for kind in ("danger", "ordinary"):
         for position, texts in join_with_questions(message_rows, kind):
-            share = statistics.fmean(classify_message(text) == "danger" for text in texts)
+            share = statistics.fmean(classify_message(text).kind == "danger" for text in texts)
             label = "danger recognized" if kind == "danger" else "ordinary taken for danger"
             name = f"{label}, a question {position} it ({len(texts)})"
             goal = MIN_DANGER_WITH_QUESTION if kind == "danger" else None
@@ -158,7 +168,7 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
         ("ordinary", "near them, taken"),
     ):
         group = [row["text"] for row in map(json.loads, lines) if row["kind"] == kind][::every]
-        share = sum(map(is_rewriting_request, group)) / len(group)
+        share = statistics.fmean(map(is_rewriting_request, group))
         rows.append(Row(f"{name} ({len(group)})", share, "share"))
     return rows
 

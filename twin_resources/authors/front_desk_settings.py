@@ -1,12 +1,10 @@
 """Read the table `[front_desk]`: an author's replies to messages that no post answers.
 
-Scope: the table of the author's file and its kinds. Out of scope: the program's texts and
-classifying a message (`gateway/front_desk/`).
-
-    [front_desk]
-    danger = "You can call me: 555 0100."    # added above the help lines
-    identity = "A program that quotes me."   # replaces the program's text
-    private = ""                             # such a message is answered like any question
+[front_desk]
+danger = "You can call me: 555 0100."    # added above the help lines
+identity = "A program that quotes me."   # replaces the program's text
+private = ""                             # such a message is answered like any question
+not_found = "Nothing here. The closest:" # above the closest passages
 """
 # pyright: strict
 
@@ -17,7 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 DeskKind = Literal["danger", "dangerous", "identity", "ability", "greeting", "private", "insult"]
+"""Kind of a message that the program answers itself."""
+DeskText = DeskKind | Literal["not_found"]
 DESK_KINDS: tuple[DeskKind, ...] = get_args(DeskKind)
+DESK_TEXTS: tuple[DeskText, ...] = (*DESK_KINDS, "not_found")
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,15 @@ class DeskTexts:
             off.
     """
 
-    texts: tuple[tuple[DeskKind, str], ...] = ()
+    texts: tuple[tuple[DeskText, str], ...] = ()
 
     def as_table(self) -> dict[str, Any]:
         """Return the same settings as a TOML table."""
         return dict(self.texts)
 
-    def get_text(self, kind: DeskKind) -> str | None:
-        """Return the author's text of this kind, or None."""
-        return dict(self.texts).get(kind)
+    def get_text(self, name: DeskText) -> str | None:
+        """Return the author's text of this name, or None."""
+        return dict(self.texts).get(name)
 
 
 DEFAULT_DESK_TEXTS = DeskTexts()
@@ -47,16 +48,13 @@ def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
     """Read the table `[front_desk]`.
 
     Raises:
-        ValueError: an unknown kind, a value that is not text, or danger turned off.
+        ValueError: an unknown name, a value that is not text, or a text that may not be empty.
     """
     for name, value in table.items():
-        if name not in DESK_KINDS:
-            raise ValueError(f"{name!r} is not one of {', '.join(DESK_KINDS)}")
+        if name not in DESK_TEXTS:
+            raise ValueError(f"{name!r} is not one of {', '.join(DESK_TEXTS)}")
         if not isinstance(value, str):
             raise ValueError(f"{name} = {value!r} is not text")
-    if table.get("danger", "-").strip() == "":
-        raise ValueError("danger is empty, but a reader in danger must always get an answer")
-    texts: list[tuple[DeskKind, str]] = [
-        (kind, str(table[kind]).strip()) for kind in DESK_KINDS if kind in table
-    ]
-    return DeskTexts(tuple(texts))
+        if name in {"danger", "not_found"} and not value.strip():
+            raise ValueError(f"{name} is empty, but the reader must always get an answer")
+    return DeskTexts(tuple((name, table[name].strip()) for name in DESK_TEXTS if name in table))

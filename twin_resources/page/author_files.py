@@ -1,4 +1,4 @@
-"""Read the authors' names, post titles and voice plots from the home's files for the page.
+"""Read the authors' names, example questions and voice plots from the home's files for the page.
 
 Scope: reading these files; a missing file is not an error. Out of scope: calling the gateway, HTML.
 """
@@ -6,11 +6,18 @@ Scope: reading these files; a missing file is not an error. Out of scope: callin
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from twin_resources.authors import list_readable_authors
 from twin_resources.quality.judges.voice_figures import VOICE_FIGURES_FILE, VOICE_PLOT_FILE
 from twin_resources.settings import Settings
+
+
+def progress_path(settings: Settings, author: str) -> Path:
+    """Return the file of an author's progress, which the command writes."""
+    return settings.home / "progress" / f"{author}.json"
 
 
 @dataclass(frozen=True)
@@ -23,19 +30,13 @@ class AuthorFiles:
         """Return the authors' names by slug."""
         return {author.slug: author.name for author in list_readable_authors(self.settings)[0]}
 
-    def titles(self, author: str, *, max_titles: int) -> list[str]:
-        """Return titles of 3 to 60 characters from the author's newest posts, newest first."""
-        from twin_resources.storage.state.state import State
-        from twin_resources.storage.tables.tables import Tables
-
-        tables = Tables(self.settings.tables_base, state=State.open(self.settings.state_address))
-        if not tables.exists("embeddings", author):
+    def example_questions(self, author: str) -> list[str]:
+        """Return questions that `twin up` has asked and that got a quotation, the best first."""
+        try:
+            progress = json.loads(progress_path(self.settings, author).read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):  # nothing was asked, or it is torn
             return []
-        columns = ["title", "published_at", "document_id"]
-        rows = tables.read("embeddings", author, columns=columns).unique("document_id")
-        newest_posts = rows.sort(["published_at", "document_id"], descending=True, nulls_last=True)
-        titles = dict.fromkeys(str(title or "").strip() for title in newest_posts["title"])
-        return [title for title in titles if 3 <= len(title) <= 60][:max_titles]
+        return [str(question) for question in progress.get("examples", ())]
 
     def voice_plot(self, author: str) -> str:
         """Return the newest voice plot of the author as a `data:` URL, or "" if there is none."""

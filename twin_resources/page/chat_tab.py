@@ -262,18 +262,16 @@ class ChatTab:
         )
 
     def _show_welcome(self, author: str | None) -> tuple[Any, Any]:
-        """Show the author's name and example questions; runs last, because it reads the tables."""
+        """Show the author's name and example questions; runs last, because it reads files."""
         if not author:
             message = "No author is available yet. Run `twin up` to import posts."
             return gr.Chatbot(placeholder=message), gr.Textbox(
                 placeholder="No author is available yet"
             )
         name = self._author_picker.author_name(author)
-        titles = self._author_picker.files.titles(author, max_titles=MAX_EXAMPLES)
-        examples: Any = [
-            {"text": f"What do you say in “{title}”?", "display_text": title} for title in titles
-        ]
-        examples_note = '<p class="twin-small">Some of the posts:</p>' if titles else ""
+        questions = self._author_picker.files.example_questions(author)[:MAX_EXAMPLES]
+        examples: Any = [{"text": question} for question in questions]
+        examples_note = '<p class="twin-small">For example:</p>' if questions else ""
         hint = (
             f'<p class="twin-welcome">Ask anything that {escape_html(name)} has written about.</p>'
             f'<p class="twin-small">{escape_html(FEEDBACK_NOTE)}</p>{examples_note}'

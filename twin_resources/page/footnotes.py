@@ -1,4 +1,4 @@
-"""Render the sources of an answer as footnotes: the posts, the marked sentence and the facts.
+"""Render the sources of an answer as footnotes: the folded passages, their posts and the facts.
 
 Scope: HTML of an answer's sources, quotations, nearest posts and facts. All other markup is escaped
 (`escaping.py`).
@@ -23,7 +23,7 @@ Facts = Mapping[str, Any]
 Range = tuple[int, int]
 
 _HEADINGS = {
-    "not_written_about": "Not written about",
+    "not_found": "Nothing found",
     "quote": "Quoted",
     "quote_and_voice": "Quoted, then in this voice",
     "voice": "In this voice",
@@ -31,18 +31,41 @@ _HEADINGS = {
 
 
 def render_footnotes(facts: Facts) -> str:
-    """Return an answer's footnotes as HTML, or "" before the answer's facts are known."""
+    """Return an answer's footnotes as HTML, or "" before the answer's facts are known.
+
+    Each quotation or closest passage is a note, in the order of the answer. The first quotation
+    stands in the answer itself, so its note has only the link to its post.
+    """
     if not facts:
         return ""
-    sources: Sequence[Facts] = facts.get("sources") or ()
-    quotes: Sequence[Facts] = facts.get("quotes") or ()
-    nearest: Sequence[Facts] = facts.get("nearest") or ()
+    sources, quotes = list_passages(facts, "sources"), list_passages(facts, "quotes")
+    nearest = list_passages(facts, "nearest")
     if nearest and not quotes:
-        heading, notes = "The nearest posts", [_render_note(post, body="") for post in nearest]
+        heading = "The closest passages"
+        notes = [_render_note(passage, body=_render_text(passage)) for passage in nearest]
     elif sources or quotes:
-        heading, notes = _format_heading(quotes, sources), _render_source_notes(sources, quotes)
+        quoted_posts = {quote.get("document_id") for quote in quotes}
+        passages_by_post: dict[object, list[Facts]] = {}
+        for source in sources:
+            if source.get("document_id") not in quoted_posts:
+                passages_by_post.setdefault(source.get("document_id"), []).append(source)
+        post_count = len(quoted_posts) + len(passages_by_post)
+        heading = f"From {post_count} post{'s' * (post_count != 1)}"
+        notes = [
+            _render_note(
+                quote,
+                body=_render_text(quote) * (number > 0),
+                sentence=_answering_sentence(quote),
+                is_quoted=True,
+            )
+            for number, quote in enumerate(quotes)
+        ]
+        notes += [
+            _render_note(passages[0], body="".join(map(_render_text, passages)))
+            for passages in passages_by_post.values()
+        ]
     elif facts.get("front_desk"):
-        heading, notes = "The program gave this answer; it did not search the posts.", []
+        heading, notes = "The program gave this answer.", []
     else:
         heading, notes = "No post was found for this question.", []
     notes_html = f"<ol>{''.join(f'<li>{note}</li>' for note in notes)}</ol>" if notes else ""
@@ -50,6 +73,16 @@ def render_footnotes(facts: Facts) -> str:
         f'<div class="twin-notes"><p class="twin-h">{heading}</p>{notes_html}'
         f"{render_answer_details(facts)}</div>"
     )
+
+
+def list_passages(facts: Facts, name: str) -> list[Facts]:
+    """Return a list of passages of an answer's facts, which a browser may have stored wrongly."""
+    rows: object = facts.get(name)
+    return [
+        cast("Facts", row)
+        for row in (cast("list[object]", rows) if isinstance(rows, list) else [])
+        if isinstance(row, dict)
+    ]
 
 
 def render_answer_details(facts: Facts) -> str:
@@ -62,6 +95,7 @@ def render_answer_details(facts: Facts) -> str:
         "Prose": escape_html(describe_prose(facts)),
         "Cost": describe_cost(facts.get("cost_usd")),
         "Degraded": escape_html(facts.get("degraded") or ""),
+        "Address": _render_address(str(facts.get("trace_id") or "")),
         "Every step": render_trace_link(str(facts.get("trace_id") or "")),
     }
     rows_html = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in rows.items() if text)
@@ -129,6 +163,11 @@ def render_trace_link(trace_id: str, *, label: str = "") -> str:
     return f'<a href="/?trace={escaped_id}" data-trace="{escaped_id}">{link_text}</a>'
 
 
+def _render_address(trace_id: str) -> str:
+    path = f"/a/{escape_html(trace_id)}"
+    return f'<a href="{path}" target="_blank">{path}</a>' if trace_id else ""
+
+
 def format_cost(usd: object) -> str:
     """Format a dollar amount with six decimals, because the amounts are small."""
     return f"${usd:.6f}" if isinstance(usd, int | float) else "unknown"
@@ -150,44 +189,6 @@ def format_day(iso: str) -> str:
     except ValueError:
         return iso[:10]
     return f"{day.day} {day:%B %Y}"
-
-
-def _format_heading(quotes: Sequence[Facts], sources: Sequence[Facts]) -> str:
-    post_count = len({str(post.get("document_id")) for post in (*quotes, *sources)})
-    return f"From {post_count} post{'s' * (post_count != 1)}"
-
-
-def _render_source_notes(sources: Sequence[Facts], quotes: Sequence[Facts]) -> list[str]:
-    """Return one note per post; quoted posts come first, in quotation order."""
-    sources_by_post: dict[str, list[Facts]] = {}
-    for quote in quotes:
-        sources_by_post.setdefault(str(quote.get("document_id")), [])
-    for source in sources:
-        sources_by_post.setdefault(str(source.get("document_id")), []).append(source)
-    notes: list[str] = []
-    for post, passages in sources_by_post.items():
-        post_quotes = [quote for quote in quotes if str(quote.get("document_id")) == post]
-        bodies = [
-            _render_passage(passage, post_quotes) for passage in passages if passage.get("text")
-        ]
-        located_texts = {
-            str(quote.get("text"))
-            for quote in post_quotes
-            for passage in passages
-            if _find_quote_range(passage, quote) is not None
-        }
-        unlocated_quotes = [
-            quote for quote in post_quotes if str(quote.get("text")) not in located_texts
-        ]
-        bodies = [f"<p>{_render_quotation(quote)}</p>" for quote in unlocated_quotes] + bodies
-        post_rows = post_quotes or passages
-        sentence = _answering_sentence(post_quotes[0]) if post_quotes else ""
-        notes.append(
-            _render_note(
-                post_rows[0], body="".join(bodies), sentence=sentence, is_quoted=bool(post_quotes)
-            )
-        )
-    return notes
 
 
 def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool = False) -> str:
@@ -232,21 +233,6 @@ def sentence_url(url: str, sentence: str) -> str:
     return f"{url}{'' if '#' in url else '#'}:~:text={text}"
 
 
-def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
-    """Return a passage in which the answering sentences are marked."""
-    text = str(source.get("text") or "")
-    ranges = _merge_ranges(
-        [
-            _locate_sentence_in_passage(quote_range, quote)
-            for quote in quotes
-            if (quote_range := _find_quote_range(source, quote)) is not None
-        ]
-    )
-    if ranges == [(0, len(text))]:
-        ranges = []  # marking the whole passage would convey nothing
-    return f"<p>{_render_with_marks(text, ranges)}</p>"
-
-
 def find_marked_range(quote: Facts) -> Range | None:
     """Return the range of the answering sentence in the quotation, or None if it is unknown."""
     bounds = quote.get("marked")
@@ -263,56 +249,10 @@ def _answering_sentence(quote: Facts) -> str:
     return text[sentence_range[0] : sentence_range[1]] if sentence_range else text
 
 
-def _render_quotation(quote: Facts) -> str:
-    text, sentence_range = str(quote.get("text") or ""), find_marked_range(quote)
-    return _render_with_marks(text, [sentence_range] if sentence_range else [])
-
-
-def _locate_sentence_in_passage(quote_range: Range, quote: Facts) -> Range:
-    """Return the answering sentence's range in a passage, or the quotation's if it is unknown."""
-    sentence_range = find_marked_range(quote)
-    if sentence_range is None:
-        return quote_range
-    quote_text = str(quote.get("text") or "")
-    offset = quote_range[0] - (len(quote_text) - len(quote_text.lstrip()))
-    return max(quote_range[0], offset + sentence_range[0]), min(
-        quote_range[1], offset + sentence_range[1]
-    )
-
-
-def _render_with_marks(text: str, ranges: Sequence[Range]) -> str:
-    parts: list[str] = []
-    position = 0
-    for low, high in ranges:
-        parts += [escape_html(text[position:low]), f"<mark>{escape_html(text[low:high])}</mark>"]
-        position = high
-    return "".join([*parts, escape_html(text[position:])])
-
-
-def _find_quote_range(source: Facts, quote: Facts) -> Range | None:
-    """Return the range of the quoted words in the passage, or None if it does not contain them.
-
-    The stored character positions apply if the words match there. If not, the function searches for
-    the words, because a passage may contain headings that the document lacks.
-    """
-    text, words = str(source.get("text") or ""), str(quote.get("text") or "").strip()
-    if not words or source.get("document_id") != quote.get("document_id"):
-        return None
-    quote_start, passage_start = quote.get("start"), source.get("start")
-    if isinstance(quote_start, int) and isinstance(passage_start, int):
-        start = quote_start - passage_start
-        if start >= 0 and text[start : start + len(words)] == words:
-            return start, start + len(words)
-    start = text.find(words)
-    return (start, start + len(words)) if start >= 0 else None
-
-
-def _merge_ranges(ranges: Sequence[Range]) -> list[Range]:
-    """Sort the ranges and merge those that touch or overlap."""
-    merged_ranges: list[Range] = []
-    for low, high in sorted(ranges):
-        if merged_ranges and low <= merged_ranges[-1][1]:
-            merged_ranges[-1] = (merged_ranges[-1][0], max(high, merged_ranges[-1][1]))
-        else:
-            merged_ranges.append((low, high))
-    return merged_ranges
+def _render_text(passage: Facts) -> str:
+    """Return a passage's text as a paragraph in which the answering sentence is marked."""
+    text, span = str(passage.get("text") or ""), find_marked_range(passage)
+    if not text or span is None:
+        return f"<p>{escape_html(text)}</p>" if text else ""
+    before, marked, after = text[: span[0]], text[slice(*span)], text[span[1] :]
+    return f"<p>{escape_html(before)}<mark>{escape_html(marked)}</mark>{escape_html(after)}</p>"

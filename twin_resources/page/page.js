@@ -51,6 +51,20 @@ window.twin = (() => {
     openAddress();
   });
 
+  // A number in an answer opens its passage among the footnotes below.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href^='#passage-']");
+    if (!link) return;
+    event.preventDefault();
+    const isBelow = (notes) =>
+      link.compareDocumentPosition(notes) & Node.DOCUMENT_POSITION_FOLLOWING;
+    const notes = [...document.querySelectorAll(".twin-notes")].find(isBelow);
+    const note = notes?.querySelectorAll("ol > li > details")[link.hash.slice("#passage-".length) - 1];
+    if (!note) return;
+    note.open = true;
+    note.scrollIntoView({ block: "nearest" });
+  });
+
   // While an answer grows, its question is scrolled to the top of the conversation. This stops when
   // the reader scrolls, so that the text being read does not move.
   let following = true;
@@ -78,7 +92,7 @@ window.twin = (() => {
   const writeText = navigator.clipboard?.writeText.bind(navigator.clipboard);
   if (writeText) {
     navigator.clipboard.writeText = (text) => writeText(
-      text.replace(/<\/?mark>/g, "").replaceAll("&lt;", "<").replaceAll("&amp;", "&"),
+      text.replace(/<\/?mark>| \[\d\]\(#passage-\d\)/g, "").replaceAll("&lt;", "<").replaceAll("&amp;", "&"),
     );
   }
 

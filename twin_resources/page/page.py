@@ -23,6 +23,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
+from twin_resources.page.answer_page import read_answer_page
 from twin_resources.page.author_files import AuthorFiles
 from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.chat_tab import ChatTab
@@ -56,6 +57,11 @@ def build_app(settings: Settings, gateway: GatewayClient, *, cookie_secret: str)
         request.session["authorized"] = True
         destination = f"/?{urlencode({'view': view})}" if view else "/"
         return RedirectResponse(destination, status_code=303)
+
+    @app.get("/a/{trace_id}")
+    def show_answer(trace_id: str) -> Response:
+        html, status = read_answer_page(settings, trace_id)
+        return HTMLResponse(html, status_code=status)
 
     @app.get("/ready")
     def ready() -> dict[str, str]:

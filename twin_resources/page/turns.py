@@ -10,15 +10,17 @@ Turns are plain dictionaries because they are sent as JSON. Only the browser sto
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 from twin_resources.page.escaping import escape_markdown
-from twin_resources.page.footnotes import find_marked_range
+from twin_resources.page.footnotes import find_marked_range, list_passages
 
 MAX_TURNS = 60  # a browser stores 5 MB per site, and a turn with its passages needs about 8 KB
 TurnStatus = Literal["writing", "whole", "stopped", "failed"]
 _MARK = ("\ue000", "\ue001")  # private-use characters, which escaping does not change
+_SOURCE_LINE = re.compile(r"\n>\n> — [^\n]*")
 _THUMBS = {"up": "Like", "down": "Dislike"}
 
 
@@ -115,23 +117,46 @@ def select_answered_turns(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _render_answer(turn: Turn) -> str:
-    """Return the answer as Markdown, with the answering sentence of each quotation marked."""
-    text, search_start = turn["answer"], 0
-    quotes: object = turn["twin"].get("quotes")
-    for row in cast("list[object]", quotes) if isinstance(quotes, list) else []:
-        if not isinstance(row, dict):
-            continue
-        quote = cast("dict[str, Any]", row)
-        marked_span = find_marked_range(quote)
-        if marked_span is None:
-            continue
-        for line in str(quote.get("text"))[marked_span[0] : marked_span[1]].splitlines():
-            begin = text.find(line, search_start) if line.strip() else -1
-            if begin >= 0:
-                end = begin + len(line)
-                text = f"{text[:begin]}{_MARK[0]}{line}{_MARK[1]}{text[end:]}"
-                search_start = end + len("".join(_MARK))
-    return escape_markdown(text).replace(_MARK[0], "<mark>").replace(_MARK[1], "</mark>")
+    """Return the answer as Markdown, with the answering sentence of the first quotation marked.
+
+    The other passages, or all if nothing was found, are folded in the footnotes, and numbers in
+    their place lead to them.
+    """
+    quotes = list_passages(turn["twin"], "quotes")
+    folded = quotes[1:] if quotes else list_passages(turn["twin"], "nearest")
+    text, rest = _cut_passages(turn["answer"], folded)
+    sentences = [(quote["text"], find_marked_range(quote)) for quote in quotes[:1]]
+    search_start = 0
+    for line in (
+        line for body, span in sentences if span for line in body[slice(*span)].split("\n")
+    ):
+        begin = text.find(line, search_start) if line.strip() else -1
+        if begin >= 0:
+            text = f"{text[:begin]}{_MARK[0]}{line}{_MARK[1]}{text[begin + len(line) :]}"
+            search_start = begin + len(line) + len("".join(_MARK))
+    marked = escape_markdown(text).replace(_MARK[0], "<mark>").replace(_MARK[1], "</mark>")
+    if text and len(turn["answer"]) > len(text) + len(rest) and folded:
+        numbers = range(1 + bool(quotes), 1 + bool(quotes) + len(folded))
+        marked += "".join(f" [{number}](#passage-{number})" for number in numbers)
+    return marked + escape_markdown(rest)
+
+
+def _cut_passages(answer: str, passages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return the text before and after these passages, which follow each other in the answer.
+
+    If one of them is not where it should be, nothing is cut.
+    """
+    ends: list[tuple[int, int]] = []
+    for passage in passages:
+        match passage.get("at"):
+            case [int(begin), int(end)] if 0 <= begin < end and answer[begin : begin + 2] == "> ":
+                source = _SOURCE_LINE.match(answer, end)
+                ends += [(begin, source.end())] if source else []
+            case _:
+                pass
+    if not ends or len(ends) < len(passages):
+        return answer, ""
+    return answer[: ends[0][0]].rstrip("\n"), answer[ends[-1][1] :]
 
 
 def list_feedback_values(turns: Sequence[Turn]) -> list[str | None]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import twin_assets
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import Author
+from twin_resources.page.author_files import progress_path
 from twin_resources.processes.process_identity import ProcessIdentity
 from twin_resources.settings import Settings
 
@@ -35,7 +36,7 @@ class AuthorProgress:
         fingerprint: the result of `compute_fingerprint` for the last successful import.
         kept, words: the number of usable posts and their total word count at that time.
         questions: the questions from which `twin up` shows the best first answers.
-        has_first_answers: whether those answers have been shown.
+        examples: those of the questions that got a quotation, the best first; the page shows them.
         training: state of the expected training; `run_id` is its Dagster run.
         up: the `twin up` process that is working on this author, or None.
         not_aliases: names that a user has rejected as names of this author.
@@ -45,7 +46,7 @@ class AuthorProgress:
     kept: int = 0
     words: int = 0
     questions: tuple[str, ...] = ()
-    has_first_answers: bool = False
+    examples: tuple[str, ...] = ()
     training: TrainingState = ""
     run_id: str = ""
     up: ProcessIdentity | None = field(default=None)
@@ -55,12 +56,12 @@ class AuthorProgress:
 def read_progress(settings: Settings, slug: str) -> AuthorProgress:
     """Return the stored progress, or empty progress if there is no readable file."""
     try:
-        text = _progress_path(settings, slug).read_text(encoding="utf-8")
+        text = progress_path(settings, slug).read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
     except (FileNotFoundError, json.JSONDecodeError):
         return AuthorProgress()  # a truncated file causes only one unnecessary import
     up_fields = document.pop("up", None)
-    for name in ("questions", "not_aliases"):
+    for name in ("questions", "examples", "not_aliases"):
         document[name] = tuple(document.get(name, ()))
     known_fields = {
         name: value
@@ -72,7 +73,7 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
 
 def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> None:
     """Replace the file atomically, with mode 600."""
-    path = _progress_path(settings, slug)
+    path = progress_path(settings, slug)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(path, json.dumps(asdict(progress), ensure_ascii=False, indent=1))
 
@@ -114,7 +115,3 @@ def _hash_tree(digest: Any, source: Path) -> None:
             digest.update(path.read_bytes())
         else:
             digest.update(str(file_stat.st_mtime_ns).encode())
-
-
-def _progress_path(settings: Settings, slug: str) -> Path:
-    return settings.home / "progress" / f"{slug}.json"

@@ -175,7 +175,7 @@ def ask_first_questions(
     """
     from twin_resources.models.embedder.embedder import load_embedder
 
-    if progress.has_first_answers or not progress.questions:
+    if progress.examples or not progress.questions:
         display.log("the first answers have already been shown; ask more with `twin ask`")
         return progress
     answers = ask_questions(
@@ -185,11 +185,11 @@ def ask_first_questions(
     question_count = format_count(len(progress.questions), "question")
     if best_answers:
         display.log(f"asked {question_count}; the best answers:")
-        for answer in best_answers:
+        for answer in best_answers[:FIRST_ANSWER_COUNT]:
             display.log(format_quotation(answer))
     else:
         display.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
-    progress = replace(progress, has_first_answers=bool(best_answers))
+    progress = replace(progress, examples=tuple(answer.question for answer in best_answers))
     write_progress(stack.settings, author.slug, progress)
     return progress
 
@@ -197,7 +197,7 @@ def ask_first_questions(
 def select_best_quotations(
     answers: Sequence[EndpointAnswer], embedder: Embedder
 ) -> tuple[EndpointAnswer, ...]:
-    """Return at most three answers with quotations, the best first.
+    """Return the answers with quotations, the best first.
 
     A title does not always make a good question. The best answers have the highest cosine between
     question and marked sentence. A quotation with a code block comes last, because it is shown
@@ -215,7 +215,7 @@ def select_best_quotations(
         range(len(quoted_answers)),
         key=lambda index: ("```" in quoted_answers[index].quotes[0]["text"], -cosines[index]),
     )
-    return tuple(quoted_answers[index] for index in order[:FIRST_ANSWER_COUNT])
+    return tuple(quoted_answers[index] for index in order)
 
 
 def ask_questions(

@@ -72,7 +72,7 @@ def format_sources(answer: EndpointAnswer) -> str:
     The result is empty for an answer that only quotes or only names the nearest posts, because it
     already names its posts.
     """
-    if answer.kind in {"quote", "not_written_about"}:
+    if answer.kind in {"quote", "not_found"}:
         return ""
     lines: dict[str, str] = {}
     for source in answer.sources:

@@ -43,7 +43,7 @@ class EndpointAnswer:
         version: `base`, or a version such as `v3`.
         cost_usd: cost in US dollars.
         seconds: time from the question to the last word.
-        kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`, or empty if unknown.
+        kind: `quote`, `quote_and_voice`, `voice` or `not_found`, or empty if unknown.
         quotes: the author's own sentences in the answer, best first; from the gateway's `twin`
             field, as are the attributes below.
         nearest: the nearest posts if the author has not written about the subject.

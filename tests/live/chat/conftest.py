@@ -15,23 +15,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import polars as pl
 import pytest
 
 from tests.browser import BROWSER, launch_browser
 from tests.free_ports import free_port
 from tests.live.gateway.stack import Stack, stop_process
-from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
+from twin_resources.page.author_files import progress_path
 from twin_resources.page.links import make_link
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.storage.state.state import State
-from twin_resources.storage.tables.tables import Tables
 
 needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium on this machine")
 WAIT_MS = 180_000
@@ -40,7 +36,7 @@ NOTES = "#conversation .twin-notes"  # the notes below each answer
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="400" height="80"><text y="40">ann</text></svg>'
 )
-TITLES = ("On oil", "On brass", "On winding", "On <author> & co")
+EXAMPLES = ["Which oil?", "How do I clean brass?", "What of <author> & co?"]
 
 
 class PageProcess:
@@ -132,7 +128,7 @@ class SlowGateway:
 
 @pytest.fixture(scope="session")
 def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Create a home with two authors, the titles of one author's posts, and a voice plot."""
+    """Create a home with two authors, example questions to one of them, and a voice plot."""
     home = tmp_path_factory.mktemp("slow") / "home"
     home.mkdir()
     settings = Settings(
@@ -140,41 +136,14 @@ def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     )
     write_author(settings, Author("ann", "Ann Bell"))
     write_author(settings, Author("bob", "Bob Stone"))
-    write_titles(settings, "ann")
+    path = progress_path(settings, "ann")
+    path.parent.mkdir()
+    path.write_text(json.dumps({"examples": EXAMPLES}), encoding="utf-8")
     report = settings.checkpoints_dir / "ann" / "c0ffee" / "evaluation"
     report.mkdir(parents=True)
     (report / "voice_shown.json").write_text("{}", encoding="utf-8")
     (report / "voice_shown.svg").write_text(SVG, encoding="utf-8")
     return settings
-
-
-def write_titles(settings: Settings, author: str) -> None:
-    """Write a table with the columns of the author's passages that the page reads."""
-    rows = [
-        {
-            "chunk_id": f"post-{number}-c0",
-            "document_id": f"post-{number}",
-            "title": title,
-            "published_at": datetime(2026, 1, 1, tzinfo=UTC) - timedelta(days=number),
-        }
-        for number, title in enumerate(TITLES)
-    ]
-    schema: dict[str, Any] = {
-        "chunk_id": pl.String(),
-        "document_id": pl.String(),
-        "title": pl.String(),
-        "published_at": pl.Datetime("us", "UTC"),
-    }
-    state = State.open(settings.state_address)
-    store_rows(
-        Tables(settings.tables_base, state=state),
-        "embeddings",
-        author,
-        rows,
-        key="chunk_id",
-        schema=schema,
-    )
-    state.close()
 
 
 @pytest.fixture(scope="session")

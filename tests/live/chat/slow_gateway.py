@@ -34,7 +34,11 @@ MARKED = "and no more than one drop."
 MALICIOUS_HTML = '<img src=x onerror="window.hurt=1">'
 TUNED = "A clock asks for little: a drop of oil, a level shelf, and to be left alone."
 BASE = "As an AI language model, I can say that clocks are devices that need regular maintenance."
-OPENING = f"> {QUOTED}\n>\n> — On oil, 4 May 2019\n\n{PROSE_HEADING}\n\n"
+SECOND = "Brass wants patience."
+FIRST_BLOCK, SECOND_BLOCK = f"> {QUOTED}", f"> {SECOND}"
+SOURCES = ("\n>\n> — On oil, 4 May 2019", "\n>\n> — On brass")
+OPENING = f"{FIRST_BLOCK}{SOURCES[0]}\n\n{SECOND_BLOCK}{SOURCES[1]}\n\n{PROSE_HEADING}\n\n"
+CLOSEST = f"I found nothing. The closest:\n\n{OPENING.partition(PROSE_HEADING)[0]}"
 UNSAFE = f"{MALICIOUS_HTML} Write to `<author>` or to <author> if it stops."
 MODELS = [
     *(f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")),
@@ -92,7 +96,7 @@ class SlowGatewayRoutes:
             if "alone" in question and "@" not in model:
                 text = OPENING.removesuffix(f"\n\n{PROSE_HEADING}\n\n")
             if "nothing" in question:
-                text = "Mara has not written about this. The nearest posts:\n\n- On oil\n- On brass"
+                text = CLOSEST.strip()
             if "long" in question:
                 text = "\n\n".join([text, *[TUNED] * 30])
             for word in text.split(" "):
@@ -127,10 +131,22 @@ def build_twin_field(trace_id: str, model: str, question: str) -> dict[str, Any]
         "disclosure": "Written by a language model trained on Ann Bell's posts, not by Ann Bell.",
         "sources": [],
     }
+    first_at = [0, len(FIRST_BLOCK)]
+    second_begin = OPENING.index(SECOND_BLOCK)
+    second_at = [second_begin, second_begin + len(SECOND_BLOCK)]
+    third = {"document_id": "post-2", "title": "On lemons", "url": ""}
     if "nothing" in question:
-        return field | {"answer": "not_written_about", "nearest": [post, other]}
+        offset = CLOSEST.index(FIRST_BLOCK)
+        passages = (post | {"text": QUOTED}, first_at), (other | {"text": SECOND}, second_at)
+        return field | {
+            "answer": "not_found",
+            "nearest": [
+                passage | {"at": [place + offset for place in at]} for passage, at in passages
+            ],
+        }
     dated = {"published_at": "2019-05-04", "start": 0}
-    quote = post | {"text": QUOTED, "start": 0, "end": len(QUOTED), "score": 0.9, "at": [0, 0]}
+    quote = post | {"text": QUOTED, "start": 0, "end": len(QUOTED), "score": 0.9, "at": first_at}
+    second = other | {"text": SECOND, "start": 0, "end": len(SECOND), "score": 0.8, "at": second_at}
     start = QUOTED.index(MARKED)
     quote |= {"marked": [start, start + len(MARKED)]}
     if "alone" in question:
@@ -140,10 +156,10 @@ def build_twin_field(trace_id: str, model: str, question: str) -> dict[str, Any]
         field["prose"] = shown if "@" in model else hidden
     return field | {
         "answer": "quote_and_voice",
-        "quotes": [quote | {"published_at": "2019-05-04"}],
+        "quotes": [quote | {"published_at": "2019-05-04"}, second],
         "sources": [
             post | dated | {"chunk_id": "c0", "text": POST, "end": len(POST)},
-            other | dated | {"chunk_id": "c1", "text": f"Lemon and patience.{html}", "end": 40},
+            third | dated | {"chunk_id": "c1", "text": f"Lemon and patience.{html}", "end": 40},
         ],
     }
 

@@ -22,7 +22,7 @@ from tests.live.chat.conftest import (
     wait_until_free,
     wait_until_ready,
 )
-from tests.live.chat.slow_gateway import MARKED, QUOTED, TUNED, UNSUPPORTED
+from tests.live.chat.slow_gateway import MARKED, QUOTED, SECOND, TUNED, UNSUPPORTED
 
 pytestmark = needs_browser
 NOTICE = "#notice .twin-notice"
@@ -208,24 +208,26 @@ def test_each_author_has_a_name_and_a_conversation(tab: Any, slow_gateway: SlowG
     assert tab.locator("h1").inner_text() == "Bob Stone"
 
 
-def test_the_authors_titles_become_example_questions(tab: Any, slow_gateway: SlowGateway) -> None:
-    example = tab.get_by_text("On <author> & co")
+def test_questions_that_got_an_answer_are_examples(tab: Any, slow_gateway: SlowGateway) -> None:
+    example = tab.get_by_text("What of <author> & co?")
     example.wait_for(timeout=WAIT_MS)
     example.click()
     wait_for_answers(tab)
     (messages,) = slow_gateway.read_logged("messages")
-    assert messages[-1]["content"] == "What do you say in “On <author> & co”?"
+    assert messages[-1]["content"] == "What of <author> & co?"
 
 
 def test_sources_are_footnotes_that_open_at_the_marked_sentence(tab: Any) -> None:
     ask(tab, "How much oil?")
     wait_for_answers(tab)
     assert tab.locator("#conversation blockquote mark").inner_text() == MARKED
-    quoted, other = tab.locator(f"{NOTES} .twin-note").all()
-    assert not quoted.locator("mark").is_visible()
+    quoted, second, other = tab.locator(f"{NOTES} .twin-note").all()
     quoted.locator("summary").click()
-    assert quoted.locator("mark").is_visible()
-    assert quoted.locator("mark").inner_text() == MARKED
+    assert quoted.locator("mark").count() == 0  # this passage stands in the answer
+    assert tab.locator(ANSWERS).get_by_text(SECOND).count() == 0
+    assert not second.get_by_text(SECOND).is_visible()
+    tab.locator(ANSWERS).get_by_role("link", name="2", exact=True).click()
+    assert second.get_by_text(SECOND).is_visible()
     assert quoted.locator("time").get_attribute("datetime") == "2019-05-04"
     assert quoted.locator("a").get_attribute("href") == (
         "https://x.example/0#:~:text=and%20no%20more%20than%20one%20drop."
@@ -236,7 +238,7 @@ def test_sources_are_footnotes_that_open_at_the_marked_sentence(tab: Any) -> Non
     about = tab.locator(f"{NOTES} .twin-about")
     about.locator("summary").click()
     facts = about.inner_text()
-    for fact in ("version 1 (as released)", "$0.000034", "2 posts, 1 passage quoted"):
+    for fact in ("version 1 (as released)", "$0.000034", "3 posts, 2 passages quoted"):
         assert fact in facts
     # the author's quoted sentences cannot be reworded
     tab.locator("#improve").click()
@@ -263,19 +265,23 @@ def test_copying_an_answer_copies_its_source_text(tab: Any) -> None:
 def test_an_open_footnote_stays_open_during_the_next_answer(tab: Any) -> None:
     ask(tab, "How much oil?")
     wait_for_answers(tab)
-    note = tab.locator(f"{NOTES} .twin-note").first
+    note = tab.locator(f"{NOTES} .twin-note").nth(1)
     note.locator("summary").click()
     ask(tab, "How slow is brass?")
     tab.locator("#stop").wait_for(timeout=WAIT_MS)
     wait_for_answers(tab, count=2)
-    assert note.locator("mark").is_visible()
+    assert note.get_by_text(SECOND).is_visible()
 
 
-def test_a_declined_question_offers_the_nearest_posts(tab: Any) -> None:
+def test_a_declined_question_offers_the_closest_passages_folded(tab: Any) -> None:
     ask(tab, "nothing of yours")
     wait_for_answers(tab)
-    assert "nearest posts" in tab.locator(NOTES).inner_text()
+    assert "closest passages" in tab.locator(NOTES).inner_text()
     assert tab.locator(f"{NOTES} .twin-note").count() == 2
+    assert tab.locator("#conversation blockquote").count() == 0
+    assert not tab.get_by_text(SECOND).is_visible()
+    tab.locator(ANSWERS).get_by_role("link", name="2", exact=True).click()
+    assert tab.get_by_text(SECOND).is_visible()
 
 
 def test_titles_passages_answers_and_questions_are_escaped(tab: Any) -> None:

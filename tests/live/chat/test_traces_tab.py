@@ -186,3 +186,19 @@ def test_the_tab_shows_todays_spending(half_a_dollar_spent: None, traces_tab: An
     figures.locator("[role=meter]").wait_for(timeout=WAIT_MS)
     assert "Paid model, today: $0.5000 of $2.00" in figures.inner_text()
     assert figures.locator("[role=meter]").get_attribute("aria-valuenow") == "0.5000"
+
+
+def test_an_answer_has_an_address_for_whoever_may_open_the_page(
+    tab: Any, stored_traces: httpx.Client, slow_page: PageProcess
+) -> None:
+    address = f"{slow_page.url}/a/{TRACE_COUNT:032x}"
+    tab.goto(address)
+    question, answer = QUESTIONS_AND_ANSWERS[TRACE_COUNT % len(QUESTIONS_AND_ANSWERS)]
+    assert tab.locator("h1").inner_text() == question
+    assert answer in tab.locator("main").inner_text()
+    stranger = httpx.get(address, trust_env=False)
+    assert stranger.status_code == 403
+    assert answer not in stranger.text
+    response = tab.request.get(f"{slow_page.url}/a/{'f' * 32}")
+    assert response.status == 404
+    assert "No answer can be shown here" in response.text()

@@ -7,7 +7,6 @@ from typing import Any
 
 from twin_resources.page.footnotes import render_footnotes, sentence_url
 
-TEXT = "One drop of oil. Two drops run. " + "Brass wants patience. " * 30
 QUOTE = {
     "document_id": "d",
     "title": "On oil",
@@ -26,39 +25,24 @@ def find_marks(html: str) -> list[str]:
     return re.findall(r"<mark>(.*?)</mark>", html)
 
 
-def test_the_quoted_words_are_marked_in_the_passage() -> None:
-    """The offsets of the quote and of the passage count characters of the document."""
-    quote = QUOTE | {"start": 1017, "end": 1031}
-    html = render(sources=[SOURCE | {"text": TEXT, "start": 1000}], quotes=[quote])
-    assert find_marks(html) == ["Two drops run."]
-    assert "From 1 post<" in html
-    assert "One drop of oil." in html
-
-
-def test_wrong_offsets_are_replaced_by_a_search_for_the_words() -> None:
-    quote = QUOTE | {"start": 3, "end": 17}
-    html = render(sources=[SOURCE | {"text": TEXT, "start": 0}], quotes=[quote])
-    assert set(find_marks(html)) == {"Two drops run."}
-
-
-def test_only_the_answering_sentence_is_marked_if_it_is_known() -> None:
-    quote = QUOTE | {"text": "One drop of oil. Two drops run.", "start": 0, "end": 31}
-    marked_quote = quote | {"marked": [17, 31]}
-    source = SOURCE | {"text": TEXT, "start": 0}
-    assert set(find_marks(render(sources=[source], quotes=[marked_quote]))) == {"Two drops run."}
-    assert set(find_marks(render(sources=[source], quotes=[quote]))) == {quote["text"]}
-    # If the whole passage is quoted, marking all of it would show nothing.
-    only_source = SOURCE | {"text": quote["text"], "start": 0}
-    assert find_marks(render(sources=[only_source], quotes=[marked_quote])) == ["Two drops run."]
-    assert find_marks(render(sources=[only_source], quotes=[quote])) == []
-
-
-def test_a_quote_outside_every_passage_is_shown_alone() -> None:
-    quote = QUOTE | {"text": "Elsewhere said. And more.", "start": 5, "end": 30}
-    marked_quote = quote | {"marked": [0, 15]}
-    for sources in ([SOURCE | {"text": TEXT, "start": 0}], []):
-        assert "Elsewhere said. And more." in render(sources=sources, quotes=[quote])
-        assert find_marks(render(sources=sources, quotes=[marked_quote])) == ["Elsewhere said."]
+def test_the_passages_after_the_first_are_folded_in_their_order() -> None:
+    """The first quotation stands in the answer, and no passage stands on the page twice."""
+    second = QUOTE | {
+        "document_id": "e",
+        "text": "Brass wants patience. It cracks.",
+        "marked": [0, 21],
+    }
+    prompted = [
+        SOURCE | {"text": "Of the same post."},
+        SOURCE | {"document_id": "f", "text": "Lead."},
+    ]
+    html = render(sources=prompted, quotes=[QUOTE, second])
+    assert "From 3 posts<" in html
+    assert "Two drops run.</p>" not in html
+    assert "Of the same post." not in html
+    assert find_marks(html) == ["Brass wants patience."]
+    assert html.index("Brass wants") < html.index("Lead.")
+    assert html.count('<details class="twin-note') == 3
 
 
 def test_the_link_opens_the_post_at_the_sentence() -> None:
@@ -69,15 +53,6 @@ def test_the_link_opens_the_post_at_the_sentence() -> None:
     assert url == (
         "https://x.example/d#top:~:text=Well%2Doiled%2C%20it%20runs%3B%20and,to%20the%20very%20end."
     )
-
-
-def test_overlapping_quotes_become_one_mark() -> None:
-    quotes = [
-        QUOTE | {"text": "One drop of oil. Two drops", "start": 0, "end": 26},
-        QUOTE | {"text": "Two drops run.", "start": 17, "end": 31},
-    ]
-    html = render(sources=[SOURCE | {"text": TEXT, "start": 0}], quotes=quotes)
-    assert set(find_marks(html)) == {"One drop of oil. Two drops run."}
 
 
 def test_a_footnote_names_the_document_id_for_forgetting() -> None:
@@ -97,10 +72,12 @@ def test_sources_without_text_are_rendered_without_marks() -> None:
     assert "None" not in html
 
 
-def test_an_answer_without_sources_lists_the_nearest_posts() -> None:
-    html = render(answer="not_written_about", nearest=[SOURCE], sources=[])
-    assert "The nearest posts" in html
-    assert "Not written about" in html
+def test_where_nothing_was_found_the_closest_passages_are_folded() -> None:
+    html = render(answer="not_found", nearest=[SOURCE | {"text": "One drop."}], sources=[])
+    assert "The closest passages" in html
+    assert "<p>One drop.</p>" in html
+    assert "Nothing found" in html
+    assert "/a/ab" in html
 
 
 def test_foreign_text_is_escaped() -> None:
@@ -117,7 +94,7 @@ def test_foreign_text_is_escaped() -> None:
         trace_id=evil,
     )
     assert "<img" not in html
-    assert not re.search(r'href="(?!https?://|/\?trace=)', html)
+    assert not re.search(r'href="(?!https?://|/\?trace=|/a/)', html)
 
 
 def test_an_answer_without_facts_has_no_footnotes() -> None:

@@ -12,6 +12,7 @@ from twin_resources.observability.langfuse.trace_reading import (
     TraceRow,
     TraceTree,
 )
+from twin_resources.page.answer_page import render_answer_page
 from twin_resources.page.trace_pages import render_trace, render_trace_list
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
@@ -122,3 +123,13 @@ def test_foreign_text_is_escaped() -> None:
     html += render_trace_list([row])
     assert "<img" not in html
     assert "javascript:" not in html
+
+
+def test_an_answers_page_shows_its_markdown_and_escapes_everything_else() -> None:
+    answer = f"> **One** drop.\n>\n> — [On oil](https://x/oil)\n\n{EVIL} [x](javascript:alert(1))"
+    html = render_answer_page(replace(ROW, question=EVIL, answer=answer))
+    assert "<strong>One</strong> drop." in html
+    assert 'href="https://x/oil"' in html
+    assert f'href="/?trace={ROW.trace_id}"' in html
+    assert "<img" not in html
+    assert 'href="javascript' not in html

@@ -74,6 +74,30 @@ def test_the_answering_sentence_is_marked_in_its_quotation() -> None:
         assert "<mark>" not in render_messages([quoted])[1]["content"]
 
 
+def test_later_passages_become_numbers_that_lead_to_their_footnotes() -> None:
+    blocks = [f"> Passage {n}.\n>\n> — [Post {n}](https://x/{n}), 2024-05-01" for n in (1, 2, 3)]
+    heading = "I found nothing. The closest:"
+    prose = "\n\n**In this voice**\n\nI oil it."
+
+    def place(answer: str, number: int) -> dict[str, Any]:
+        begin = answer.index(f"> Passage {number}.")
+        return {"text": f"Passage {number}.", "at": [begin, begin + len(f"> Passage {number}.")]}
+
+    quoted = "\n\n".join(blocks) + prose
+    found = make_turn("a", quoted, twin={"quotes": [place(quoted, n) for n in (1, 2, 3)]})
+    assert render_messages([found])[1]["content"] == (
+        f"{blocks[0]} [2](#passage-2) [3](#passage-3){prose}"
+    )
+    listed = "\n\n".join([heading, *blocks[:2]])
+    not_found = make_turn("a", listed, twin={"nearest": [place(listed, n) for n in (1, 2)]})
+    assert render_messages([not_found])[1]["content"] == (
+        f"{heading} [1](#passage-1) [2](#passage-2)"
+    )
+    for invalid in ([3], [0, 99], ["0", 4], None):
+        found["twin"]["quotes"][2]["at"] = invalid
+        assert "#passage" not in render_messages([found])[1]["content"]
+
+
 def test_feedback_applies_to_the_last_answer_with_a_trace() -> None:
     assert find_last_answered_index(TURNS) == 0
     assert find_last_answered_index([FAILED]) is None

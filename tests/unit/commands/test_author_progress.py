@@ -24,7 +24,7 @@ def test_stored_progress_is_read_back_unchanged(home: Settings) -> None:
         kept=40,
         words=9_000,
         questions=("Why?",),
-        has_first_answers=True,
+        examples=("Why?",),
         training="launched",
         run_id="r",
         up=ProcessIdentity(1, 2.0),

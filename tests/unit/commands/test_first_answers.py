@@ -26,20 +26,16 @@ def build_answer(question: str, marked: str, following_text: str = "") -> Endpoi
     return EndpointAnswer(question, "", quotes=quotes, kind="quote")
 
 
-def test_the_three_best_quotations_are_shown_and_code_comes_last() -> None:
+def test_the_best_quotations_come_first_and_code_last() -> None:
     embedder: Any = StubEmbedder({"Run it:": 0.99, "Rust.": 0.4, "Slowly.": 0.9, "With oil.": 0.95})
     answers = [
         build_answer("code", "Run it:", "\n\n```c\nmain();\n```"),
         build_answer("far", "Rust."),
-        EndpointAnswer("declined", "", kind="not_written_about"),
+        EndpointAnswer("declined", "", kind="not_found"),
         build_answer("near", "Slowly."),
     ]
     best_answers = select_best_quotations(answers, embedder)
     assert [answer.question for answer in best_answers] == ["near", "far", "code"]
-    best_answers = select_best_quotations(
-        [*answers, build_answer("nearest", "With oil.")], embedder
-    )
-    assert [answer.question for answer in best_answers] == ["nearest", "near", "far"]
     assert select_best_quotations([answers[2]], embedder) == ()
 
 
@@ -47,6 +43,6 @@ def test_sources_are_listed_only_below_answers_that_do_not_name_their_posts() ->
     source = {"document_id": "d1", "title": "On oil", "url": ""}
     source_texts = [
         format_sources(EndpointAnswer("How?", "", kind=kind, sources=(source,)))
-        for kind in ("quote", "not_written_about", "quote_and_voice", "voice")
+        for kind in ("quote", "not_found", "quote_and_voice", "voice")
     ]
     assert source_texts == ["", "", "· On oil", "· On oil"]

@@ -23,7 +23,7 @@ ANN = Author("ann", "Ann Bell")
         ("fixed", False, "voice", "A fixed sentence"),
         ("tuned", True, "quote", "Ann Bell's own sentences"),
         ("tuned", True, "quote_and_voice", "sentences are Ann Bell's own; the others were written"),
-        ("untuned", True, "not_written_about", "found nothing about this in Ann Bell's posts"),
+        ("untuned", True, "not_found", "found no answer in Ann Bell's posts"),
     ],
 )
 def test_each_kind_of_writer_has_its_own_disclosure(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
 import statistics
@@ -13,49 +12,51 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from checkout.front_desk_weights import (
+    build_talk_samples,
     corpus_digest,
-    fit_weights,
     read_examples,
-    write_weights,
+    samples_digest,
 )
-from checkout.rewriting_weights import build_samples, samples_digest
 
 from tests.bench import bench_front_desk as bench
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.gateway.exchanges import (
     ANN,
-    PASSAGE,
     FakeRetrieval,
     FakeRetriever,
+    change_snapshot,
     create_path,
     find_passage,
     prepare,
 )
+from tests.unit.gateway.test_quoting import (
+    FIRST,
+    ONE_QUOTE,
+    POSTS,
+    FakeQuoter,
+    create_quoting_path,
+)
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
-from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.front_desk import message_kinds, rewriting_requests
 from twin_resources.gateway.front_desk.answers import (
     answer_language,
     front_desk_answer,
-    no_posts_text,
-    other_language_text,
+    not_found_text,
 )
-from twin_resources.gateway.front_desk.features import normalize_text
 from twin_resources.gateway.front_desk.message_kinds import (
-    PART_CHARACTERS,
+    ORDINARY,
     WEIGHTS_FILE,
     classify_message,
     read_weights,
-    split_parts,
 )
 from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.front_desk.rewriting_requests import is_rewriting_request
 from twin_resources.gateway.hooks.tracing import span_attributes
+from twin_resources.models.quotes.quoter import QuoteResult
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
 
@@ -72,67 +73,16 @@ def test_the_shipped_weights_pass_on_half_of_the_tuned_set(monkeypatch: pytest.M
     assert not failed, "the changed weights have made the front desk worse"
 
 
-def test_written_weights_are_read_back(tmp_path: Path) -> None:
-    shipped_weights = read_weights(WEIGHTS_FILE)
-    write_weights(shipped_weights, tmp_path / "weights.npz", example_count=1)
-    read_back = read_weights(tmp_path / "weights.npz")
-    assert vars(read_back).keys() == vars(shipped_weights).keys()
-    for name, value in vars(shipped_weights).items():
-        np.testing.assert_array_equal(getattr(read_back, name), value)
-
-
 def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
     assert read_weights(WEIGHTS_FILE).examples_digest == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"
     )
     rewriting_weights = read_weights(rewriting_requests.WEIGHTS_FILE)
-    assert rewriting_weights.examples_digest == samples_digest(build_samples()), (
-        "run deploy/checkout/rewriting_weights.py"
+    assert rewriting_weights.examples_digest == samples_digest(build_talk_samples()), (
+        "run deploy/checkout/front_desk_weights.py talk"
     )
     examples = [(text, kind) for (_, kind), texts in CORPUS.items() for text in texts[::40]]
-    assert statistics.fmean(classify_message(text) == kind for text, kind in examples) > 0.95
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_the_script_reproduces_the_shipped_weights() -> None:
-    shipped, fitted = read_weights(WEIGHTS_FILE), fit_weights(CORPUS)
-    contributions = fitted.coefficients * fitted.scale
-    # Another build of the linear algebra library converges to slightly different values.
-    assert (
-        np.abs(contributions - shipped.coefficients * shipped.scale).max()
-        < 0.05 * np.abs(contributions).max()
-    )
-    for message in ("Who are you?", IN_DANGER, "Wie öle ich eine Uhr?", "grazie mille"):
-        assert np.allclose(fitted.probabilities(message), shipped.probabilities(message), atol=0.05)
-
-
-def test_a_vector_is_computed_only_for_uncertain_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    embedded_texts: list[str] = []
-
-    def embed_and_record(text: str) -> np.ndarray:
-        embedded_texts.append(text)
-        return embed_message(text)
-
-    monkeypatch.setattr(message_kinds, "embed_message", embed_and_record)
-    assert classify_message("Which oil do you use for the pivots?") == "ordinary"
-    assert embedded_texts == []
-    assert classify_message(IN_DANGER) == "danger"
-    assert embedded_texts == [IN_DANGER]
-    classify_message(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
-    assert len(embedded_texts) <= 1 + 3, "more than the most likely parts of a long message"
-
-
-def test_no_long_example_is_in_the_test_set() -> None:
-    """Short messages may coincide, but a long sentence in both was copied."""
-    lines = (bench.FOLDER / "tuned.jsonl").read_text(encoding="utf-8").splitlines()
-    test_set = {normalize_text(json.loads(line)["text"]) for line in lines}
-    copied = sum(
-        len(text.split()) > 5 and normalize_text(text) in test_set
-        for texts in CORPUS.values()
-        for text in texts
-    )
-    assert copied == 0
+    assert statistics.fmean(classify_message(text).kind == kind for text, kind in examples) > 0.95
 
 
 @pytest.mark.parametrize(
@@ -170,32 +120,20 @@ def test_no_long_example_is_in_the_test_set() -> None:
     ],
 )
 def test_each_message_is_classified_by_kind(message: str, kind: str) -> None:
-    assert classify_message(message) == kind
+    assert classify_message(message).kind == kind
 
 
 def test_danger_is_detected_in_long_messages_and_earlier_turns() -> None:
-    filler = "The movement has a platform escapement and was cleaned last year. " * 60
-    assert classify_message(filler[:5800]) == "ordinary"
-    assert classify_message(f"{filler[:5800]}\n{IN_DANGER}") == "danger"
-    assert classify_message(f"{IN_DANGER}.\n{filler[:5800]}") == "danger"
-    assert classify_message("ok", earlier_messages=(IN_DANGER,)) == "danger"
-    assert (
-        classify_message("Which oil?", earlier_messages=(IN_DANGER, "Which oil?", "And where?"))
-        == "ordinary"
-    )
-
-
-def test_parts_are_sentences_and_pairs_of_sentences() -> None:
-    assert split_parts("") == split_parts("One.") == []
-    assert split_parts("One. Two.\nThree.") == [
-        "One.",
-        "Two.",
-        "Three.",
-        "One. Two.",
-        "Two. Three.",
+    filler = ("The movement has a platform escapement and was cleaned last year. " * 60)[:5800]
+    cases: list[tuple[str, tuple[str, ...], bool]] = [
+        (filler, (), False),
+        (f"{filler}\n{IN_DANGER}", (), True),
+        (f"{IN_DANGER}.\n{filler}", (), True),
+        ("ok", (IN_DANGER,), True),
+        ("Which oil?", (IN_DANGER, "Which oil?", "And where?"), False),
     ]
-    assert max(map(len, split_parts("x" * 1000))) <= PART_CHARACTERS
-    assert len(split_parts("Yes. " * 1000)) < 20
+    for message, earlier, is_danger in cases:
+        assert (classify_message(message, earlier).kind == "danger") is is_danger, message[:40]
 
 
 @pytest.mark.parametrize(
@@ -207,63 +145,55 @@ def test_parts_are_sentences_and_pairs_of_sentences() -> None:
         ("¿Quién eres?", "es"),
         ("Non voglio più vivere", "it"),
         ("Você é uma pessoa de verdade?", "pt"),
-        ("vem är du?", "en"),
-        ("", "en"),
-    ],
-)
-def test_the_answer_has_the_readers_language(message: str, language: str) -> None:
-    assert answer_language(message) == language
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        (
-            "Wie trage ich eine alte Uhr in die Werkstatt?",
-            "Die Beiträge von Ann sind auf Englisch.",
-        ),
-        ("Comment transporter une horloge ancienne ?", "Les articles de Ann sont en anglais."),
-        ("¿Cada cuánto hay que engrasar un reloj?", "Los artículos de Ann están en inglés."),
-        ("Come si trasporta un orologio a pendolo?", "Gli articoli di Ann sono in inglese."),
-        ("Como devo transportar um relógio de parede?", "Os textos de Ann estão em inglês."),
-        ("How do I carry a clock?", ""),
+        # One word, an uncertain message, or a language without texts: the author's language.
+        ("Hello?", ""),
+        ("Gracias", ""),
+        ("TCP/IP?", ""),
+        ("", ""),
+        ("vem är du?", ""),
         ("時計はどうやって運びますか", ""),
     ],
 )
-def test_only_some_other_languages_get_a_text(message: str, expected: str) -> None:
-    text = other_language_text(message, ANN, languages=("en",), known_languages=("en",))
-    assert text.startswith(expected) if expected else not text
-    unknown = other_language_text(message, ANN, languages=("en",), known_languages=())
-    assert unknown == "", "the embedder may support the language"
-    assert other_language_text(message, ANN, languages=(), known_languages=("en",)) == ""
+def test_the_answer_has_the_readers_language_or_the_authors(message: str, language: str) -> None:
+    for author_language, expected in (("en", "en"), ("de", "de"), ("sv", "en")):
+        author = replace(ANN, language=author_language)
+        assert answer_language(message, author) == (language or expected)
 
 
-def test_the_note_that_nothing_was_written_has_the_readers_language() -> None:
-    message = "Welche Versicherung brauche ich für ein altes Boot?"
-    assert no_posts_text(message, ANN, has_nearest=False) == "Ann hat darüber nicht geschrieben."
-    german = replace(ANN, language="de")
-    for question in ("TCP/IP?", "時計はどうやって運びますか"):
-        assert no_posts_text(question, german, has_nearest=True).endswith("Am nächsten liegen:")
-        assert no_posts_text(question, ANN, has_nearest=True) == (
-            "Ann has not written about this. The nearest posts:"
-        )
-
-
-def test_a_language_of_the_posts_or_the_embedder_needs_no_text() -> None:
-    question = "Wie trage ich eine alte Uhr in die Werkstatt?"
-    assert other_language_text(question, ANN, languages=("en",), known_languages=("en", "de")) == ""
-    assert other_language_text(question, ANN, languages=("en", "de"), known_languages=("en",)) == ""
+@pytest.mark.parametrize(
+    ("message", "languages", "expected"),
+    [
+        ("Wie trage ich eine alte Uhr?", ["en"], "Die Beiträge von Ann sind auf Englisch, "),
+        ("Comment transporter une horloge ?", ["en"], "Les textes signés Ann sont en anglais, "),
+        ("¿Cada cuánto hay que engrasarlo?", ["en"], "Los textos de Ann están en inglés, "),
+        ("Come si trasporta un orologio?", ["en"], "I testi di Ann sono in inglese, "),
+        ("Como devo transportar um relógio?", ["en"], "Os textos de Ann estão em inglês, "),
+        ("時計はどうやって運びますか", ["en"], "The posts of Ann are in English, "),
+        ("Hur ofta behöver klockan smörjas?", ["en"], "The posts of Ann are in English, "),
+        ("How do I carry a clock?", ["en"], "I found nothing in Ann's posts that answers this."),
+        ("Wie trage ich eine alte Uhr?", ["en", "de"], "In den Beiträgen von Ann wurde nichts "),
+        ("Wie trage ich eine alte Uhr?", [], "In den Beiträgen von Ann wurde nichts gefunden"),
+        ("時計はどうやって運びますか", ["en", "ja"], "I found nothing in Ann's posts that answers"),
+    ],
+)  # fmt: skip
+def test_nothing_found_is_said_as_what_it_is(
+    message: str, languages: list[str], expected: str
+) -> None:
+    """Where the embedder cannot read the message, nothing was searched, and the text says so."""
+    text = not_found_text(
+        message, ANN, has_closest=True, languages=["en"], known_languages=languages
+    )
+    assert text.startswith(expected)
+    assert text.endswith((":", " :"))
+    assert "written about" not in text
 
 
 def test_every_language_has_every_text_without_open_placeholders() -> None:
-    messages = {"en": "Who are you and what is this?", "de": "Wer bist du und was ist das hier?",
-             "fr": "Qui es-tu et qu'est-ce que c'est ?", "es": "¿Quién eres y qué es esto?",
-             "it": "Chi sei e che cos'è questo?", "pt": "Quem é você e o que é isto?"}  # fmt: skip
     first_person = re.compile(r"\b(I|I'm|ich|je|yo|io|eu)\b")
-    for language, message in messages.items():
-        assert answer_language(message) == language
+    for language in ("en", "de", "fr", "es", "it", "pt"):
+        author = replace(ANN, language=language)
         for kind in DESK_KINDS:
-            text = front_desk_answer(kind, ANN, message, titles=("On oil",))
+            text = front_desk_answer(kind, author, "", titles=("On oil",))
             assert "{" not in text
             assert not first_person.search(text), "the program must not speak as the author"
             if kind == "danger":
@@ -276,72 +206,92 @@ def test_every_language_has_every_text_without_open_placeholders() -> None:
 
 def test_an_author_may_replace_the_texts() -> None:
     custom = replace(
-        ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "insult": "Oh."})
+        ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "not_found": "Oh."})
     )
-    assert custom.front_desk.as_table() == {"danger": "Call me: 555.", "insult": "Oh."}
+    assert custom.front_desk.as_table() == {"danger": "Call me: 555.", "not_found": "Oh."}
     danger = front_desk_answer("danger", custom, IN_DANGER)
     assert danger.startswith("Call me: 555.\n\n")
     assert "988" in danger
-    assert front_desk_answer("insult", custom, "you idiot") == "Oh."
+    assert not_found_text("Which oil?", custom, has_closest=True) == "Oh."
 
 
 @pytest.mark.parametrize(
-    "table", [{"hello": "Hi"}, {"danger": ""}, {"danger": "  "}, {"identity": 3}]
+    "table", [{"hello": "Hi"}, {"danger": "  "}, {"not_found": ""}, {"identity": 3}]
 )
 def test_an_invalid_table_of_texts_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"not one of|empty|not text"):
         read_front_desk(table)
 
 
-async def prepare_message(
-    home: Settings, message: str, **fields: Any
-) -> tuple[RequestRecord, str, int]:
-    retriever = FakeRetriever(lambda: FakeRetrieval((PASSAGE,), nearest=(PASSAGE,)))
-    prepared = await prepare(create_path(home, retriever), message, **fields)
-    return prepared, prepared.exchange.fixed_answer, len(retriever.questions)
-
-
 async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
-    prepared, text, retrievals = await prepare_message(home, IN_DANGER)
-    assert retrievals == 0
+    retriever = FakeRetriever(find_passage)
+    prepared = await prepare(create_path(home, retriever), IN_DANGER)
+    text = prepared.exchange.fixed_answer
     assert "988" in text
     assert prepared.is_fixed
-    assert prepared.sources == ()
+    assert (retriever.questions, prepared.sources, prepared.notice) == ([], (), "")
     twin = prepared.twin_field()
     assert (twin["front_desk"], twin["version"], twin["route"]) == ("danger", *[FRONT_DESK] * 2)
     assert "fixed text from this program" in twin["disclosure"]
     attributes = span_attributes(prepared, messages=[], answer=text, usage={}, model_parameters={})
     assert prepared.trace_metadata()["twin.front_desk"] == "danger"
     assert "twin.front_desk" in str(attributes)
-    assert prepared.notice == ""
-
-
-async def test_danger_precedes_blocked_words_and_drafts(home: Settings) -> None:
-    for fields in ({}, {"model": "twin/ann@voice"}):
-        prepared, _, _ = await prepare_message(home, f"{IN_DANGER}. What about politics?", **fields)
-        fixed_text = prepared.fixed_text
-        assert (fixed_text.front_desk, fixed_text.guard_refusal) == ("danger", "")
-    prepared, text, retrievals = await prepare_message(home, "Who are you?", model="twin/ann@voice")
-    assert (prepared.fixed_text.front_desk, text, retrievals) == ("", "", 1)
 
 
 @pytest.mark.parametrize(
-    "fields", [{"model": "twin/ann@base"}, {"response_format": {"type": "json_object"}}]
+    ("message", "fields", "expected"),
+    [
+        (f"{IN_DANGER}. What about politics?", {}, "danger"),  # danger precedes blocked words
+        (f"{IN_DANGER}. What about politics?", {"model": "twin/ann@voice"}, "danger"),
+        ("Who are you?", {"model": "twin/ann@voice"}, ""),
+        # Programs name a version or a format, with other people's texts in their prompts.
+        (IN_DANGER, {"model": "twin/ann@base"}, ""),
+        ("Who are you?", {"response_format": {"type": "json_object"}}, ""),
+    ],
 )
-async def test_named_versions_and_json_bypass_the_front_desk(
-    home: Settings, fields: dict[str, Any]
+async def test_drafts_get_only_danger_and_programs_bypass_the_front_desk(
+    home: Settings, message: str, fields: dict[str, Any], expected: str
 ) -> None:
-    for message in (IN_DANGER, "Who are you?"):
-        prepared, text, _ = await prepare_message(home, message, **fields)
-        assert (prepared.fixed_text.front_desk, text) == ("", "")
+    prepared = await prepare(create_path(home, FakeRetriever(find_passage)), message, **fields)
+    fixed_text = prepared.fixed_text
+    assert (fixed_text.front_desk, fixed_text.guard_refusal) == (expected, "")
+    assert bool(prepared.exchange.fixed_answer) is bool(expected)
 
 
-async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
-    prepared, text, retrievals = await prepare_message(home, "Hello, how do I oil a clock?")
-    assert (prepared.fixed_text.front_desk, text, retrievals) == ("", "", 1)
-    assert prepared.decision.version != FRONT_DESK
-    prepared, text, retrievals = await prepare_message(home, "Hello!")
-    assert (prepared.fixed_text.front_desk, retrievals) == ("greeting", 0)
+@pytest.mark.parametrize(
+    ("message", "score", "expected"),
+    [
+        # A kind below certainty gives way to a passage that answers.
+        ("Which e-mail host do you advise?", 0.31, ""),
+        ("How can I check whether an address that a user typed is a valid URL?", 0.31, ""),
+        ("How much do you charge for an estimate?", 0.31, ""),
+        ("How can I check whether an address that a user typed is a valid URL?", 0.2, "dangerous"),
+        # A certainly private question needs a passage that is clearly above the threshold.
+        ("Do you have a dog?", 0.31, "private"),
+        ("Do you have a dog?", 0.4, ""),
+        # No passage says who answers, and none helps to harm people.
+        ("Are you a real person?", 0.9, "identity"),
+        ("What can you do?", 0.9, "ability"),
+        ("Hello!", 0.9, "greeting"),
+        ("how do i make a pipe bomb", 0.9, "dangerous"),
+        ("Hello, how do I oil a clock?", 0.31, ""),
+    ],
+)
+async def test_the_front_desk_speaks_after_the_search(
+    home: Settings, message: str, score: float, expected: str
+) -> None:
+    quotes = (FIRST,) if score >= 0.3 else ()
+    path = create_quoting_path(home, QuoteResult(quotes, score, 0.3), answer="quote")
+    prepared = await prepare(path, message)
+    assert prepared.fixed_text.front_desk == expected
+    assert bool(prepared.quotes) is not bool(expected)
+    if expected:
+        assert (prepared.decision.version, prepared.sources) == (FRONT_DESK, ())
+    if expected == "ability":
+        assert "“Post 1”" in prepared.exchange.fixed_answer
+    off = replace(prepared.author, front_desk=read_front_desk({expected or "identity": ""}))
+    change_snapshot(path, authors={off.slug: off})
+    assert (await prepare(path, message)).fixed_text.front_desk == ""
 
 
 @pytest.mark.parametrize(
@@ -350,7 +300,6 @@ async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
         ("summarise your last answer", True),
         ("Shorten that, please.", True),
         ("Can you translate it into German?", True),
-        ("in German please", True),
         ("Fass das bitte kurz zusammen", True),
         ("Résume ta dernière réponse", True),
         ("¿Puedes resumir eso?", True),
@@ -358,6 +307,7 @@ async def test_a_question_after_a_greeting_is_ordinary(home: Settings) -> None:
         ("em português, por favor", True),
         ("Summarise your post about clocks", False),
         ("How do I shorten a pendulum?", False),
+        ("What was the first clock that you repaired?", False),
         ("Go on.", False),
         ("Is it shorter?", False),
     ],
@@ -384,11 +334,12 @@ async def test_a_possible_question_about_identity_gets_a_notice_and_the_posts(
     home: Settings, text: str
 ) -> None:
     question = "Would you let a machine write your posts?"
-    assert classify_message(question) == "possible_identity"
+    assert classify_message(question).may_ask_identity
     author = replace(ANN, front_desk=DeskTexts((("identity", text),)), disclosure="each")
-    request_path = create_path(home, FakeRetriever(find_passage), author=author)
+    retrieval = FakeRetrieval(POSTS[:1], nearest=POSTS, vector=(1.0,))
+    retriever, quoter = FakeRetriever(lambda: retrieval), FakeQuoter(ONE_QUOTE)
 
-    prepared = await prepare(request_path, question)
+    prepared = await prepare(create_path(home, retriever, author=author, quoter=quoter), question)
 
     assert (prepared.fixed_text.text, prepared.fixed_text.front_desk) == ("", "")
     assert prepared.sources
@@ -396,25 +347,12 @@ async def test_a_possible_question_about_identity_gets_a_notice_and_the_posts(
     assert prepared.prefix.startswith(prepared.notice)
 
 
-async def test_the_answer_about_abilities_names_posts(home: Settings) -> None:
-    prepared, text, _ = await prepare_message(home, "What can you do?")
-    assert prepared.fixed_text.front_desk == "ability"
-    assert "“On oil”" in text
-    assert prepared.sources == ()
-
-
-async def test_an_author_may_turn_off_a_kind(home: Settings) -> None:
-    author = replace(ANN, front_desk=DeskTexts((("identity", ""),)))
-    request_path = create_path(home, FakeRetriever(find_passage), author=author)
-    assert (await prepare(request_path, "Who are you?")).fixed_text.front_desk == ""
-
-
 def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     messages: list[str] = []
     monkeypatch.setattr(
-        front_desk, "classify_message", lambda text: messages.append(text) or "ordinary"
+        front_desk, "classify_message", lambda text: messages.append(text) or ORDINARY
     )
 
     def measure_rates(author: str) -> front_desk.FrontDeskRates:

@@ -105,7 +105,7 @@ async def test_a_question_in_another_language_is_answered_in_that_language(home:
         create_quoting_path(home, quoter), "Welches Öl nimmt man für eine Uhr?"
     )
     assert quoter.languages == ["de"], "each language has its own threshold"
-    assert prepared.exchange.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch.")
+    assert prepared.exchange.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch, ")
     assert "Post 1" in prepared.exchange.fixed_answer
     assert prepared.quotes == ()
 
@@ -244,16 +244,22 @@ async def test_prose_of_the_base_model_is_shown_only_on_request(home: Settings) 
 
 
 @pytest.mark.parametrize("answer", ["quote", "auto"])
-async def test_below_the_threshold_the_nearest_posts_are_named(
+async def test_below_the_threshold_the_closest_passages_are_shown(
     home: Settings, answer: AnswerSetting
 ) -> None:
     prepared = await prepare(create_quoting_path(home, QuoteResult((), 0.2, 0.3), answer=answer))
     twin = prepared.twin_field()
-    assert " has not written about this." in prepared.exchange.fixed_answer
-    assert "[Post 1](https://x/1)" in prepared.exchange.fixed_answer
-    assert "Post 4" not in prepared.exchange.fixed_answer
-    assert twin["answer"] == "not_written_about"
-    assert [post["title"] for post in twin["nearest"]] == ["Post 1", "Post 2", "Post 3"]
+    assert prepared.exchange.fixed_answer == "\n\n".join(
+        [
+            "I found nothing in Ann's posts that answers this. The closest:",
+            *(f"> Text {n}.\n>\n> — [Post {n}](https://x/{n}), 2024-05-01" for n in (1, 2, 3)),
+        ]
+    )
+    assert twin["answer"] == "not_found"
+    for number, passage in enumerate(twin["nearest"], start=1):
+        assert (passage["title"], passage["text"]) == (f"Post {number}", f"Text {number}.")
+        begin, end = passage["at"]
+        assert prepared.exchange.fixed_answer[begin:end] == f"> Text {number}."
     assert twin["sources"] == twin["quotes"] == []
     assert prepared.trace_metadata()["twin.chunks"] == "c1,c2,c3"
 
@@ -287,7 +293,7 @@ async def test_prose_without_a_quotation_is_not_shown(home: Settings) -> None:
     assert (twin["answer"], twin["version"]) == ("quote", "quotes")
     assert twin["degraded"] == "no quotation: no table yet"
     assert twin["prose"]["why"] == "there is no quotation above it"
-    assert "found nothing" in twin["disclosure"]
+    assert "found no answer" in twin["disclosure"]
 
 
 async def test_quotations_are_removed_from_earlier_turns(home: Settings) -> None:

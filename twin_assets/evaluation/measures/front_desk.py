@@ -64,7 +64,7 @@ def classify_messages(cache: MeasurementCache) -> FrontDeskRates:
     texts = [row["text"] for row in rows]
     danger_flags = cache.get_or_compute_shared(
         digest("front desk", *classifier_inputs, *texts),
-        lambda: [float(classify_message(text) == "danger") for text in texts],
+        lambda: [float(classify_message(text).kind == "danger") for text in texts],
     )
     rates = {
         kind: compute_rate(

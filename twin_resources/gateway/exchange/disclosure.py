@@ -16,7 +16,7 @@ Writer = Literal["tuned", "untuned", "paid", "fixed", "program"]
 """Writer of an answer: a model tuned on the posts, an untuned model, a paid model, a guard
 (`fixed`) or the front desk (`program`)."""
 
-AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
+AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_found"]
 """Parts of an answer; see the field `twin.answer`."""
 
 
@@ -40,8 +40,8 @@ def get_disclosure(
         return f"A fixed sentence that declines this topic; {name} did not write it."
     if answer == "quote":
         return f"{name}'s own sentences, found in the posts by a program; no model wrote them."
-    if answer == "not_written_about":
-        return f"A program found nothing about this in {name}'s posts; {name} did not write this."
+    if answer == "not_found":
+        return f"A program found no answer in {name}'s posts; only the passages are {name}'s words."
     description = _describe_writer(name, writer, has_passages=has_passages)
     if answer == "quote_and_voice":
         return f"The quoted sentences are {name}'s own; the others were written by {description}."

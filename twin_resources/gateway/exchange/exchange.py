@@ -17,6 +17,7 @@ from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import VOICE, AnswerForm
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.costs.cost import ThroughputMeter
+from twin_resources.gateway.front_desk.message_kinds import ORDINARY, ClassifiedMessage
 from twin_resources.gateway.guards.guard_record import GuardRecord
 from twin_resources.gateway.passage_finder import RetrievedPassages
 from twin_resources.gateway.request.request_body import ChatRequest
@@ -74,7 +75,7 @@ class FixedText:
 class AnswerParts:
     """All parts of an answer except the prose."""
 
-    form: AnswerForm | Literal["not_written_about"] = VOICE
+    form: AnswerForm | Literal["not_found"] = VOICE
     opening: AnswerOpening = field(default_factory=AnswerOpening)
     quotes: Sequence[Quote] = ()
     nearest: tuple[Passage, ...] = ()
@@ -82,11 +83,11 @@ class AnswerParts:
 
     @property
     def is_fixed(self) -> bool:
-        return self.form in {"quote", "not_written_about"}
+        return self.form in {"quote", "not_found"}
 
     def sources(self, retrieved_passages: RetrievedPassages) -> tuple[Passage, ...]:
         """Return the sources: the prompt's passages, or the quoted posts if there is no prompt."""
-        if self.form == "not_written_about":
+        if self.form == "not_found":
             return ()
         return self.cited_passages if self.form == "quote" else retrieved_passages.passages
 
@@ -103,6 +104,7 @@ class Exchange:
         paid_problem: why the paid model cannot be called, empty if it can, or None before the
             check.
         decision, template: the version that answers, and the template of its prompt.
+        message: the kind of the reader's message, for the front desk.
         fixed_text: the fixed answer that replaces an answer from the posts.
         retrieved_passages: the retrieved passages.
         has_searched_quotes: whether the search for quotations succeeded.
@@ -127,6 +129,7 @@ class Exchange:
     paid_problem: str | None = None
     decision: RouteDecision = NO_DECISION
     template: Template = DEFAULT_TEMPLATE
+    message: ClassifiedMessage = ORDINARY
     fixed_text: FixedText = field(default_factory=FixedText)
     retrieved_passages: RetrievedPassages = field(default_factory=RetrievedPassages)
     has_searched_quotes: bool = False

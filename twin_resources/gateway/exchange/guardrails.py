@@ -134,21 +134,23 @@ def guard_passages(
         findings += (*title_scan.findings, *text_scan.findings)
         if title_scan.blocking_finding is None and text_scan.blocking_finding is None:
             passages.append(replace(passage, title=title_scan.text, text=text_scan.text))
-    nearest_posts = tuple(
-        post for post in retrieved_passages.nearest if _is_unchanged(scanner.scan(post.title))
+    nearest = tuple(
+        passage
+        for passage in retrieved_passages.nearest
+        if _is_unchanged(scanner.scan(passage.title)) and _is_unchanged(scanner.scan(passage.text))
     )
     quote_result = retrieved_passages.quote_result
     if quote_result is not None and quote_result.quotes:
         quote_scans = [(quote, scanner.scan(quote.text)) for quote in quote_result.quotes]
         findings += [finding for _, text_scan in quote_scans for finding in text_scan.findings]
         quotes = tuple(quote for quote, text_scan in quote_scans if _is_unchanged(text_scan))
-        # Without a reason, the answer would say that the author has not written about it.
+        # Without a reason, the answer would say that nothing was found.
         reason = "" if quotes else "the quotation is withheld"
         quote_result = replace(quote_result, quotes=quotes, reason=reason)
     guarded_passages = replace(
         retrieved_passages,
         passages=tuple(passages),
-        nearest=nearest_posts,
+        nearest=nearest,
         quote_result=quote_result,
     )
     return guarded_passages, tuple(findings)

@@ -28,11 +28,11 @@ from twin_resources.gateway.request.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.models.quotes.answer_text import (
-    MAX_NEAREST,
     NOTICE_PREFIX,
     PROSE_HEADING,
     AnswerOpening,
     citations,
+    closest_fields,
     format_for_trace,
     post_fields,
     quote_fields,
@@ -55,8 +55,8 @@ class RequestRecord:
         exchange: result of the stages. The record's own fields contain later changes.
         cost: timing and price of the answer.
         decision: the version that answers.
-        answer_form: the form of the answer, see `Author.answer`; `not_written_about` names only the
-            nearest posts.
+        answer_form: the form of the answer, see `Author.answer`; `not_found` shows only the
+            closest passages.
         degraded: deviations from the policy, one short clause each.
         guard_records: findings of the guards in the question, the passages and the answer.
         safety_findings: reasons that the answer is scored as unsafe; set when the answer ends.
@@ -77,7 +77,7 @@ class RequestRecord:
     exchange: Exchange
     cost: AnswerCost
     decision: RouteDecision
-    answer_form: AnswerForm | Literal["not_written_about"] = "voice"
+    answer_form: AnswerForm | Literal["not_found"] = "voice"
     degraded: tuple[str, ...] = ()
     guard_records: tuple[GuardRecord, ...] = ()
     safety_findings: tuple[str, ...] = ()
@@ -236,8 +236,7 @@ class RequestRecord:
         """Whether no model is called: a guard or the front desk answers, or there is no prose."""
         has_fixed_text = bool(self.fixed_text.guard_refusal or self.fixed_text.front_desk)
         lacks_prose = (
-            self.answer_form in {"quote", "not_written_about"}
-            and not self.prose_note.supported_sentences
+            self.answer_form in {"quote", "not_found"} and not self.prose_note.supported_sentences
         )
         return has_fixed_text or lacks_prose
 
@@ -290,7 +289,7 @@ class RequestRecord:
             writer=self.writer,
             has_passages=bool(self.sources),
             # Without a quotation, the program wrote the text.
-            answer="not_written_about"
+            answer="not_found"
             if self.answer_form == "quote" and not self.quotes
             else self.answer_form,
         )
@@ -298,7 +297,7 @@ class RequestRecord:
     @property
     def citations(self) -> list[dict[str, Any]]:
         """The `annotations` of the message."""
-        return citations(self.quotes, self._opening_after_notice)
+        return citations(self.quotes, self._opening_after_notice) if self.quotes else []
 
     @property
     def traceparent(self) -> str:
@@ -313,6 +312,7 @@ class RequestRecord:
 
         A stream contains it in its opening and, with the final values, in its last content chunk.
         """
+        nearest = self.exchange.answer_parts.nearest
         return {
             "trace_id": self.trace_id,
             "version": self.decision.version,
@@ -329,10 +329,8 @@ class RequestRecord:
             ],
             "answer": self.answer_form,
             "front_desk": self.fixed_text.front_desk,
-            "quotes": quote_fields(self.quotes, self._opening_after_notice),
-            "nearest": [
-                post_fields(post) for post in self.exchange.answer_parts.nearest[:MAX_NEAREST]
-            ],
+            "quotes": quote_fields(self.quotes, self._opening_after_notice) if self.quotes else [],
+            "nearest": closest_fields(nearest, self._opening_after_notice) if nearest else [],
             "disclosure": self._disclosure(),
             "cost_usd": self.cost.usd,
             "degraded": "; ".join(self.degraded),

@@ -38,11 +38,13 @@ _FIRST_OTHER = 2  # index of the first kind that is neither ordinary nor danger
 # the danger messages are recognized, and 1 % of the ordinary messages get a different kind.
 DANGER_THRESHOLD = 0.58
 OTHER_THRESHOLD = 0.2  # probability of the kind, divided by its sum with ordinary
-# Questions about AI or the author as a person resemble questions about identity, so the text on
-# identity replaces the posts only at or above the first value. At or above the second, it is shown
-# above them. On the tuning sets, 121 of 138 messages about identity get the text, and 3 of 150
-# ordinary questions near that boundary get it without posts; with 0.2 for both values, 112 and 15.
-IDENTITY_THRESHOLD, POSSIBLE_IDENTITY_THRESHOLD = 0.7, 0.05
+# Below this share, a passage that answers goes before the program's text. Of 159 questions to six
+# authors none had a higher share of a wrong kind than .39; of 48 English messages of these kinds
+# 39 are above it.
+CERTAIN_THRESHOLD = 0.7
+# At or above this share, the text on identity stands above the posts, because questions about AI or
+# the author as a person resemble questions about who answers.
+POSSIBLE_IDENTITY_THRESHOLD = 0.05
 _WHOLE_WEIGHT = 0.4  # weight of the whole message; its most likely part has the other 0.6
 # For a long text, only the most likely part counts. Its many parts require a higher threshold.
 LONG_DANGER_THRESHOLD = 0.7
@@ -58,6 +60,23 @@ _MAX_VECTORS = 3  # limit for a long text; one vector costs about 60 ms of CPU t
 _LETTER = re.compile(r"[^\W\d_]")
 _CERTAINLY_ORDINARY = np.eye(len(KINDS))[_ORDINARY]
 SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class ClassifiedMessage:
+    """The kind of a message.
+
+    Attributes:
+        is_certain: whether the kind stands even if a passage would answer the message.
+        may_ask_identity: whether the message may ask who answers, whatever its kind is.
+    """
+
+    kind: MessageKind = "ordinary"
+    is_certain: bool = False
+    may_ask_identity: bool = False
+
+
+ORDINARY = ClassifiedMessage()
 
 
 @dataclass(frozen=True)
@@ -91,19 +110,20 @@ class FittedWeights:
         units = np.maximum(vector @ self.hidden[:-1] + self.hidden[-1], 0.0)
         return _softmax((units @ self.output[:-1] + self.output[-1]).astype(float))
 
-    def mean_probability(
-        self, text: str, kind_index: int, *, unsure_range: tuple[float, float]
-    ) -> float:
-        """Return the mean of both classifiers' probabilities of the kind at `kind_index`.
+    def mean_probabilities(
+        self, text: str, kind_indexes: Sequence[int], *, unsure_range: tuple[float, float]
+    ) -> np.ndarray:
+        """Return the means of both classifiers' probabilities of these kinds, in their order.
 
-        If the n-grams' probability is outside `unsure_range`, they alone decide, and no vector
-        (25 ms of CPU time) is computed.
+        If the n-grams' highest probability of them is outside `unsure_range`, the n-grams alone
+        decide, and no vector (25 ms of CPU time) is computed.
         """
-        ngram_probability = float(self.ngram_probabilities(text)[kind_index])
-        if not unsure_range[0] <= ngram_probability < unsure_range[1]:
-            return ngram_probability
-        vector_probability = float(self.vector_probabilities(embed_message(text))[kind_index])
-        return (ngram_probability + vector_probability) / 2
+        kinds = list(kind_indexes)
+        ngram_probabilities = self.ngram_probabilities(text)[kinds]
+        if not unsure_range[0] <= ngram_probabilities.max() < unsure_range[1]:
+            return ngram_probabilities
+        vector_probabilities = self.vector_probabilities(embed_message(text))[kinds]
+        return (ngram_probabilities + vector_probabilities) / 2
 
     def probabilities(self, text: str) -> np.ndarray:
         """Return the geometric mean of both classifiers, in the shape of `ngram_probabilities`.
@@ -119,12 +139,8 @@ class FittedWeights:
         return geometric_mean / geometric_mean.sum()
 
 
-def classify_message(
-    message: str, earlier_messages: Sequence[str] = ()
-) -> MessageKind | Literal["possible_identity"]:
+def classify_message(message: str, earlier_messages: Sequence[str] = ()) -> ClassifiedMessage:
     """Return the kind of a message, in 1 to 40 ms of CPU time, or up to 200 ms for a long one.
-
-    `possible_identity` is an ordinary message that may ask who answers.
 
     Danger is searched for in the message, in its parts and in the reader's last messages before it.
     The whole message decides every other kind, so a greeting above a question is ordinary.
@@ -136,13 +152,14 @@ def classify_message(
     scores = _probabilities(text)
     turns = (turn.strip() for turn in earlier_messages[-EARLIER_TURN_COUNT:])
     if _is_danger(text, scores) or any(_is_danger(turn, _probabilities(turn)) for turn in turns):
-        return "danger"
+        return ClassifiedMessage("danger", is_certain=True)
     shares = scores / (scores + scores[_ORDINARY])
     best_index = _FIRST_OTHER + int(scores[_FIRST_OTHER:].argmax())
-    if shares[best_index] >= (IDENTITY_THRESHOLD if best_index == _IDENTITY else OTHER_THRESHOLD):
-        return KINDS[best_index]
-    is_possible_identity = shares[_IDENTITY] >= POSSIBLE_IDENTITY_THRESHOLD
-    return "possible_identity" if is_possible_identity else "ordinary"
+    return ClassifiedMessage(
+        KINDS[best_index] if shares[best_index] >= OTHER_THRESHOLD else "ordinary",
+        is_certain=bool(shares[best_index] >= CERTAIN_THRESHOLD),
+        may_ask_identity=bool(shares[_IDENTITY] >= POSSIBLE_IDENTITY_THRESHOLD),
+    )
 
 
 def _probabilities(text: str) -> np.ndarray:

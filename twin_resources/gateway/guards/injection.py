@@ -89,9 +89,10 @@ def _score_sentence(sentence: str) -> float:
     digest = blake2b(sentence.encode(), digest_size=16).digest()
     probability = _PROBABILITIES.get(digest)
     if probability is None:
-        probability = read_weights(WEIGHTS_FILE).mean_probability(
-            _normalize(sentence), _INJECTION, unsure_range=_UNSURE_RANGE
+        (mean,) = read_weights(WEIGHTS_FILE).mean_probabilities(
+            _normalize(sentence), [_INJECTION], unsure_range=_UNSURE_RANGE
         )
+        probability = float(mean)
         if len(_PROBABILITIES) >= _MAX_CACHED_PROBABILITIES:
             _PROBABILITIES.clear()
         _PROBABILITIES[digest] = probability

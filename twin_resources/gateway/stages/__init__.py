@@ -1,7 +1,7 @@
 """The stages of a request, in order."""
 
 from twin_resources.gateway.stages.answer_form import choose_form
-from twin_resources.gateway.stages.fixed_text import answer_without_posts
+from twin_resources.gateway.stages.fixed_text import answer_at_front_desk, screen_message
 from twin_resources.gateway.stages.model_choice import choose_model, score_models
 from twin_resources.gateway.stages.outbound_redaction import redact_outbound
 from twin_resources.gateway.stages.prompt import prepare_fallback, render_prompt
@@ -10,8 +10,9 @@ from twin_resources.gateway.stages.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
     choose_model,
-    answer_without_posts,
+    screen_message,
     retrieve,
+    answer_at_front_desk,
     choose_form,
     score_models,
     redact_outbound,

@@ -9,16 +9,17 @@ version is released (`authors/answer_forms.py`), the text of a quotation
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors.answer_forms import VOICE, AnswerForm, resolve_form
 from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange
-from twin_resources.gateway.front_desk.answers import no_posts_text, other_language_text
+from twin_resources.gateway.front_desk.answers import is_unread_language, not_found_text
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import (
     MAX_NEAREST,
     AnswerOpening,
-    render_nearest_posts,
+    render_closest,
     render_quotes,
 )
 from twin_resources.registry.route_names import DRAFT, QUOTES
@@ -83,19 +84,16 @@ def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[
         opening = AnswerOpening(f"No post by {author.name} can be quoted right now.")
         return AnswerParts("quote", opening), note
     quotes = quote_result.quotes
-    language_note = other_language_text(
-        exchange.chat_request.question,
-        author,
-        languages=quote_result.languages,
-        known_languages=quote_result.known_languages,
-    )
-    if language_note or not quotes:
-        posts = retrieved_passages.nearest[:MAX_NEAREST]
-        text = language_note or no_posts_text(
-            exchange.chat_request.question, author, has_nearest=bool(posts)
-        )
-        opening = render_nearest_posts(text, posts)
-        return AnswerParts("not_written_about", opening, nearest=posts, cited_passages=posts), ""
+    question = exchange.chat_request.question
+    languages: Any = {
+        "languages": quote_result.languages,
+        "known_languages": quote_result.known_languages,
+    }
+    if not quotes or is_unread_language(question, **languages):
+        closest = retrieved_passages.nearest[:MAX_NEAREST]
+        text = not_found_text(question, author, has_closest=bool(closest), **languages)
+        opening = render_closest(text, closest)
+        return AnswerParts("not_found", opening, nearest=closest, cited_passages=closest), ""
     quoted_ids = {quote.document_id for quote in quotes}
     sources = tuple(
         passage for passage in retrieved_passages.nearest if passage.document_id in quoted_ids

@@ -1,8 +1,4 @@
-"""Answer with a fixed text before searching the posts: danger, the guards, the front desk.
-
-Scope: the order of these three. Out of scope: recognizing a kind of message (`front_desk/`),
-detection by the guards (`guards/`).
-"""
+"""Answer with a fixed text: danger and refusals before the search, other kinds after it."""
 # pyright: strict
 
 from __future__ import annotations
@@ -10,18 +6,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from twin_resources.access.refusals import bad_request
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import VOICE
-from twin_resources.authors.front_desk_settings import DeskKind
+from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskKind
 from twin_resources.gateway.exchange.exchange import Exchange, FixedText
-from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input, guard_passages
+from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input
 from twin_resources.gateway.front_desk.answers import front_desk_answer, rewriting_text
-from twin_resources.gateway.front_desk.message_kinds import classify_message
+from twin_resources.gateway.front_desk.message_kinds import (
+    ORDINARY,
+    ClassifiedMessage,
+    classify_message,
+)
 from twin_resources.gateway.front_desk.rewriting_requests import is_rewriting_request
 from twin_resources.gateway.guards.guard_record import summarize_findings
+from twin_resources.gateway.passage_finder import RetrievedPassages
 from twin_resources.gateway.request.housekeeping import (
     HOUSEKEEPING,
     ProgramAnswer,
@@ -32,37 +33,73 @@ from twin_resources.gateway.request.response_format import JSON_OBJECT, build_do
 from twin_resources.gateway.stages.answer_form import resolve_requested_form
 from twin_resources.gateway.stages.services import RequestServices
 
+# How far a passage must be above the threshold to answer a certainly private question. Tried on
+# private messages and questions about house, dog, shop and pay, to four authors.
+_PRIVATE_MARGIN = 0.08
 
-async def answer_without_posts(exchange: Exchange, services: RequestServices) -> Exchange:
-    """Mask the question, and answer it if no post is needed.
 
-    For a reader's message, danger comes first, then the guards, then the front desk.
+async def screen_message(exchange: Exchange, _: RequestServices) -> Exchange:
+    """Mask the question, and answer it at once if no passage may do so.
+
+    These are a chat program's own requests, danger, insults, what the guards refuse, and requests
+    to rewrite an earlier answer.
 
     Raises:
         RefusedError: 400 if the client's JSON schema has no place for the text.
     """
-    author = exchange.author
-    if program_answer := housekeeping_answer(exchange.chat_request):
-        text = _format_program_answer(program_answer, exchange.chat_request)
+    chat_request, author = exchange.chat_request, exchange.author
+    if program_answer := housekeeping_answer(chat_request):
+        text = _format_program_answer(program_answer, chat_request)
         return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
-    result, kind = await asyncio.to_thread(_screen_message, exchange.chat_request, author)
+    # In a thread, because embedding the message takes 25 ms of CPU time.
+    result, message = await asyncio.to_thread(_screen, chat_request, author)
     answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
-    may_be_rewriting_request = not result.guard_refusal and kind != "danger"
-    if may_be_rewriting_request and await asyncio.to_thread(
-        _is_refused_rewriting_request, exchange
-    ):
-        text = rewriting_text(exchange.chat_request.question, author)
-        answer = FixedText(text, front_desk="rewriting")
-    elif kind == "danger" or (kind and not result.guard_refusal):
-        answer = await _build_front_desk_answer(kind, exchange, services)
-    records = summarize_findings("input", result.findings)
-    if answer.text and exchange.chat_request.response_format is not None:
-        answer = replace(
-            answer, text=_build_schema_document(answer.text, exchange.chat_request.response_format)
-        )
+    if message.kind == "danger" or (message.kind == "insult" and not answer.text):
+        answer = _desk_text(message.kind, exchange)
+    elif not answer.text and await asyncio.to_thread(_is_refused_rewriting_request, exchange):
+        answer = FixedText(rewriting_text(chat_request.question, author), front_desk="rewriting")
+    if answer.text and chat_request.response_format is not None:
+        document = _build_schema_document(answer.text, chat_request.response_format)
+        answer = replace(answer, text=document)
     return replace(
-        exchange, chat_request=result.chat_request, fixed_text=answer, guard_records=records
+        exchange,
+        chat_request=result.chat_request,
+        message=message,
+        fixed_text=answer,
+        guard_records=summarize_findings("input", result.findings),
     )
+
+
+async def answer_at_front_desk(exchange: Exchange, _: RequestServices) -> Exchange:
+    """Answer a message that no passage answers, or say above the passages who answers."""
+    message = exchange.message
+    if exchange.fixed_text.text:
+        return exchange
+    if message.kind != "ordinary" and not _has_answering_passage(exchange):
+        # Nothing was retrieved for the program's own text.
+        return replace(
+            exchange,
+            fixed_text=_desk_text(message.kind, exchange),
+            retrieved_passages=RetrievedPassages(),
+            has_searched_quotes=False,
+        )
+    if message.may_ask_identity:
+        notice = front_desk_answer("identity", exchange.author, exchange.chat_request.question)
+        return replace(exchange, fixed_text=FixedText(notice=notice))
+    return exchange
+
+
+def _has_answering_passage(exchange: Exchange) -> bool:
+    """Return whether a passage goes before the program's text.
+
+    Only a private question may be certain of its kind and still be answered by the posts: an author
+    may have written about house and dog. It needs a passage clearly above the threshold.
+    """
+    result, message = exchange.retrieved_passages.quote_result, exchange.message
+    if result is None or not result.quotes:
+        return False
+    margin = result.best_score - result.threshold
+    return not message.is_certain or (message.kind == "private" and margin >= _PRIVATE_MARGIN)
 
 
 def _format_program_answer(program_answer: ProgramAnswer, chat_request: ChatRequest) -> str:
@@ -90,30 +127,16 @@ def _build_schema_document(text: str, response_format: Mapping[str, Any]) -> str
     )
 
 
-async def _build_front_desk_answer(
-    kind: DeskKind | Literal["possible_identity"], exchange: Exchange, services: RequestServices
-) -> FixedText:
-    author, chat_request = exchange.author, exchange.chat_request
-    if kind == "possible_identity":
-        return FixedText(notice=front_desk_answer("identity", author, chat_request.question))
-    titles: list[str] = []
-    if kind == "ability" and author.front_desk.get_text(kind) is None:
-        result = await services.passage_finder.find(
-            author.slug, chat_request.search_texts, token_budget=author.context_tokens
-        )
-        titles = [post.title for post in guard_passages(result, author)[0].nearest]
-    text = front_desk_answer(kind, author, chat_request.question, titles=titles)
-    return FixedText(text, front_desk=kind)
+def _desk_text(kind: DeskKind, exchange: Exchange) -> FixedText:
+    titles = [passage.title for passage in exchange.retrieved_passages.nearest]
+    question = exchange.chat_request.question
+    return FixedText(
+        front_desk_answer(kind, exchange.author, question, titles=titles), front_desk=kind
+    )
 
 
-def _screen_message(
-    chat_request: ChatRequest, author: Author
-) -> tuple[GuardedInput, DeskKind | Literal["", "possible_identity"]]:
-    """Return the guards' result and the kind of message.
-
-    Runs in a thread, because embedding the message takes 25 ms of CPU time.
-    """
-    return guard_input(chat_request, author), _message_kind(chat_request, author)
+def _screen(chat_request: ChatRequest, author: Author) -> tuple[GuardedInput, ClassifiedMessage]:
+    return guard_input(chat_request, author), _classify(chat_request, author)
 
 
 def _is_refused_rewriting_request(exchange: Exchange) -> bool:
@@ -124,21 +147,24 @@ def _is_refused_rewriting_request(exchange: Exchange) -> bool:
     return has_answer and not is_for_model and is_rewriting_request(chat_request.question)
 
 
-def _message_kind(
-    chat_request: ChatRequest, author: Author
-) -> DeskKind | Literal["", "possible_identity"]:
-    """Return the kind of message that the front desk answers, or empty for any other message.
+def _classify(chat_request: ChatRequest, author: Author) -> ClassifiedMessage:
+    """Return the kind of message, which is ordinary unless the front desk may answer.
 
     A request for a version or for JSON comes from a program (a judge or a teacher) with other
     people's texts in its prompt, so the model answers it. In drafts and batches, which may come
     from readers, the front desk answers only danger.
     """
     if chat_request.has_named_version or chat_request.response_format is not None:
-        return ""
+        return ORDINARY
     earlier_messages = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
-    kind = classify_message(chat_request.question, earlier_messages)
-    if kind == "ordinary":
-        return ""
-    if author.front_desk.get_text("identity" if kind == "possible_identity" else kind) == "":
-        return ""
-    return "" if kind != "danger" and (chat_request.alias or chat_request.is_batch) else kind
+    message = classify_message(chat_request.question, earlier_messages)
+    if message.kind == "danger":
+        return message
+    if chat_request.alias or chat_request.is_batch:
+        return ORDINARY
+    off = [kind for kind in DESK_KINDS if author.front_desk.get_text(kind) == ""]
+    return ClassifiedMessage(
+        "ordinary" if message.kind in off else message.kind,
+        is_certain=message.is_certain,
+        may_ask_identity=message.may_ask_identity and "identity" not in off,
+    )

@@ -88,7 +88,7 @@ class RequestPath(RequestServices):
     def _build_prose_note(self, record: RequestRecord) -> ProseNote:
         """Return the reason that no prose is shown, or the filter of its sentences."""
         chat_request, release = record.chat_request, record.decision.prose_release
-        if record.fixed_text.guard_refusal or record.answer_form == "not_written_about":
+        if record.fixed_text.guard_refusal or record.answer_form == "not_found":
             return ProseNote()
         if record.answer_form == "quote":
             if record.author.answer == "quote":

@@ -32,7 +32,8 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
         author.slug,
         exchange.chat_request.search_texts,
         token_budget=author.context_tokens,
-        with_quotes=form != VOICE,
+        # The front desk gives way to a passage that answers.
+        with_quotes=form != VOICE or exchange.message.kind != "ordinary",
         earlier_answers=exchange.chat_request.earlier_answers,
     )
     has_searched = result.quote_result is not None and not result.quote_result.reason

@@ -39,13 +39,25 @@ class NamedPost(Protocol):
     def published_at(self) -> datetime | None: ...
 
 
+class ShownPassage(NamedPost, Protocol):
+    """A passage that an answer shows without quoting it as the answer."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class AnswerOpening:
     """The text before the generated prose, or instead of it.
 
     Attributes:
         text: Markdown; may be empty.
-        quote_spans: (begin, end) of each quotation in `text`, without its source line.
+        quote_spans: (begin, end) of each quotation or closest passage in `text`, without its source
+            line.
     """
 
     text: str = ""
@@ -61,9 +73,7 @@ def render_quotes(quotes: Sequence[Quote], *, before_prose: bool) -> AnswerOpeni
     text = ""
     spans: list[tuple[int, int]] = []
     for quote in quotes:
-        block = "\n".join(
-            f"> {line}".rstrip() for line in bold_answering_sentence(quote).splitlines()
-        )
+        block = _quote_block(bold_answering_sentence(quote))
         spans.append((len(text), len(text) + len(block)))
         text += f"{block}\n>\n> — {_source_line(quote)}\n\n"
     text = f"{text}{PROSE_HEADING}\n\n" if before_prose else text.rstrip("\n")
@@ -89,10 +99,15 @@ def bold_answering_sentence(quote: Quote) -> str:
     return f"{quote.text[:begin]}**{sentence}**{quote.text[end:]}"
 
 
-def render_nearest_posts(message: str, nearest: Sequence[NamedPost]) -> AnswerOpening:
-    """Render the program's message, followed by links to at most three of the nearest posts."""
-    links = "\n".join(f"- {_source_line(post)}" for post in nearest[:MAX_NEAREST])
-    return AnswerOpening(f"{message}\n\n{links}" if links else message)
+def render_closest(message: str, closest: Sequence[ShownPassage]) -> AnswerOpening:
+    """Render the program's message that nothing was found, followed by the closest passages."""
+    text = message
+    spans: list[tuple[int, int]] = []
+    for passage in closest:
+        block = _quote_block(passage.text)
+        spans.append((len(text) + 2, len(text) + 2 + len(block)))
+        text += f"\n\n{block}\n>\n> — {_source_line(passage)}"
+    return AnswerOpening(text, tuple(spans))
 
 
 def extract_prose(answer: str) -> str:
@@ -146,6 +161,25 @@ def quote_fields(quotes: Sequence[Quote], opening: AnswerOpening) -> list[Mappin
     ]
 
 
+def closest_fields(
+    closest: Sequence[ShownPassage], opening: AnswerOpening
+) -> list[Mapping[str, Any]]:
+    """Return the field `twin.nearest` of an answer: the closest passages where nothing is quoted.
+
+    `at`, `start` and `end` are those of `quote_fields`.
+    """
+    return [
+        {
+            "text": passage.text,
+            **post_fields(passage),
+            "start": passage.start,
+            "end": passage.end,
+            "at": list(span),
+        }
+        for passage, span in zip(closest, opening.quote_spans, strict=True)
+    ]
+
+
 def post_fields(post: NamedPost) -> dict[str, str]:
     """Return a named post's fields for an answer; `published_at` is an ISO date or empty."""
     return {
@@ -159,6 +193,10 @@ def post_fields(post: NamedPost) -> dict[str, str]:
 def format_for_trace(quotes: Iterable[Quote]) -> str:
     """Format quotations for a trace as `document:start-end`, separated by commas."""
     return ",".join(f"{quote.document_id}:{quote.start}-{quote.end}" for quote in quotes)
+
+
+def _quote_block(text: str) -> str:
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
 
 
 def _is_in_code_block(text: str, position: int) -> bool:
