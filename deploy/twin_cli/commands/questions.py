@@ -46,7 +46,7 @@ class EndpointAnswer:
         kind: `quote`, `quote_and_voice`, `voice` or `not_found`, or empty if unknown.
         quotes: the author's own sentences in the answer, best first; from the gateway's `twin`
             field, as are the attributes below.
-        nearest: the nearest posts if the author has not written about the subject.
+        nearest: the closest passages if nothing was found.
         release, prose, draft: the version's released forms, the gate's result for its prose, and
             why this answer is a draft.
     """

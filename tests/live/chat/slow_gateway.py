@@ -4,7 +4,7 @@ Scope: its answers, and a log of requests and of readers who left. Out of scope:
 can show (`test_chat_page.py` uses one).
 
 Words in the question control the answer: `slow` writes a word every 0.25 s, `long` an answer of
-several screens, `alone` only quotations, `nothing` a list of the nearest posts, and `spite` HTML
+several screens, `alone` only quotations, `nothing` the closest passages, and `spite` HTML
 that the page must escape. `fail` refuses, and `stuck` never starts an answer. Run it as a process:
 `python slow_gateway.py PORT LOG`. It writes a line of JSON to LOG for every request and every
 reader who left. A `.delay` file beside LOG contains the seconds that the list of models takes.

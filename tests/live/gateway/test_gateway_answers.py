@@ -93,7 +93,8 @@ def test_the_authors_own_sentences_open_the_answer(stack: Stack) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_question_without_related_posts_uses_no_model(stack: Stack, stream: bool) -> None:
     text, twin = read_answer(stack, "Which vaccines do I need for Peru?", stream=stream)
-    assert " has not written about this. The nearest posts:" in text
+    assert text.startswith("I found nothing in ")
+    assert " that answers this. The closest:\n\n> " in text
     assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("not_found", "quotes", 0)
     assert len(twin["nearest"]) == 3
     assert twin["sources"] == twin["quotes"] == []

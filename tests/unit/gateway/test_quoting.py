@@ -1,4 +1,4 @@
-"""Test the forms of an answer: quotations, prose below them, or the nearest posts."""
+"""Test the forms of an answer: quotations, prose below them, or the closest passages."""
 
 from __future__ import annotations
 
