@@ -1,8 +1,6 @@
 """Render the sources of an answer as footnotes: the folded passages, their posts and the facts.
 
-Scope: HTML of an answer's sources, quotations, closest passages and facts. All other markup is escaped
-(`escaping.py`).
-Out of scope: computing these values (the gateway's `twin` field), widgets (`chat_tab.py`).
+All markup in texts is escaped. The values are those of the gateway's field `twin`.
 """
 # pyright: strict
 

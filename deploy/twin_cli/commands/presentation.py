@@ -69,8 +69,8 @@ def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> 
 def format_sources(answer: EndpointAnswer) -> str:
     """Return one line for each post that supports the prose, in the order of first use.
 
-    The result is empty for an answer that only quotes or only shows the closest passages, because it
-    already names its posts.
+    The result is empty for an answer that only quotes or only shows the closest passages, because
+    it already names its posts.
     """
     if answer.kind in {"quote", "not_found"}:
         return ""
