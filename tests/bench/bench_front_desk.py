@@ -23,7 +23,7 @@ from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_assets.evaluation.measures.front_desk import MESSAGES_FILE
 from twin_resources.authors.front_desk_settings import DESK_KINDS
 from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_message
-from twin_resources.gateway.front_desk.rewriting_requests import is_rewriting_request
+from twin_resources.gateway.front_desk.rewriting_requests import classify_talk_message
 
 FOLDER = Path(__file__).with_name("front_desk")
 IDENTITY_KINDS = ("identity", "possible_identity")
@@ -168,7 +168,7 @@ def measure(set_name: str, *, every: int = 1) -> list[Row]:
         ("ordinary", "near them, taken"),
     ):
         group = [row["text"] for row in map(json.loads, lines) if row["kind"] == kind][::every]
-        share = statistics.fmean(map(is_rewriting_request, group))
+        share = statistics.fmean(classify_talk_message(text) == "rewriting" for text in group)
         rows.append(Row(f"{name} ({len(group)})", share, "share"))
     return rows
 

@@ -24,7 +24,6 @@ from tests.bench import bench_front_desk as bench
 from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.gateway.exchanges import (
     ANN,
-    FakeRetrieval,
     FakeRetriever,
     change_snapshot,
     create_path,
@@ -33,14 +32,11 @@ from tests.unit.gateway.exchanges import (
 )
 from tests.unit.gateway.test_quoting import (
     FIRST,
-    ONE_QUOTE,
-    POSTS,
-    FakeQuoter,
     create_quoting_path,
 )
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import front_desk
-from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
+from twin_resources.authors.front_desk_settings import DESK_KINDS, read_front_desk
 from twin_resources.gateway.front_desk import message_kinds, rewriting_requests
 from twin_resources.gateway.front_desk.answers import (
     answer_language,
@@ -54,7 +50,7 @@ from twin_resources.gateway.front_desk.message_kinds import (
     read_weights,
 )
 from twin_resources.gateway.front_desk.message_vectors import embed_message
-from twin_resources.gateway.front_desk.rewriting_requests import is_rewriting_request
+from twin_resources.gateway.front_desk.rewriting_requests import classify_talk_message
 from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.models.quotes.quoter import QuoteResult
 from twin_resources.registry.route_names import FRONT_DESK
@@ -104,18 +100,10 @@ def test_the_shipped_weights_were_fitted_to_the_examples() -> None:
         # Questions about the posts as a whole. None of these is a training example.
         ("What should I read first here?", "ability"),
         ("Worum geht es in deinen Texten?", "ability"),
-        ("Tes articles parlent de quoi ?", "ability"),
-        ("¿Qué debería leer primero aquí?", "ability"),
-        ("Di cosa trattano i tuoi testi?", "ability"),
-        ("De que tratam os seus textos?", "ability"),
         ("Which post is about the cuckoo clock?", "ordinary"),
         ("what should I read about arenas first", "ordinary"),
-        ("Quale testo parla delle lontre?", "ordinary"),
         # Requests to continue are not greetings. None of these is a training example.
         ("please go on", "ordinary"),
-        ("bitte weiter", "ordinary"),
-        ("la suite, s'il te plaît", "ordinary"),
-        ("sigue adelante", "ordinary"),
         ("continua, por favor", "ordinary"),
     ],
 )
@@ -297,54 +285,63 @@ async def test_the_front_desk_speaks_after_the_search(
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("summarise your last answer", True),
-        ("Shorten that, please.", True),
-        ("Can you translate it into German?", True),
-        ("Fass das bitte kurz zusammen", True),
-        ("Résume ta dernière réponse", True),
-        ("¿Puedes resumir eso?", True),
-        ("Riassumi la tua ultima risposta", True),
-        ("em português, por favor", True),
-        ("Summarise your post about clocks", False),
-        ("How do I shorten a pendulum?", False),
-        ("What was the first clock that you repaired?", False),
-        ("Go on.", False),
-        ("Is it shorter?", False),
+        ("summarise your last answer", "rewriting"),
+        ("Shorten that, please.", "rewriting"),
+        ("Can you translate it into German?", "rewriting"),
+        ("Fass das bitte kurz zusammen", "rewriting"),
+        ("Résume ta dernière réponse", "rewriting"),
+        ("¿Puedes resumir eso?", "rewriting"),
+        ("Riassumi la tua ultima risposta", "rewriting"),
+        ("em português, por favor", "rewriting"),
+        ("What was the first question I asked you?", "talk"),
+        ("which of your posts did that come from?", "talk"),
+        ("Wie lautete meine allererste Frage?", "talk"),
+        ("C'était quoi, ma première question ?", "talk"),
+        ("¿Qué fue lo primero que pregunté?", "talk"),
+        ("Summarise your post about clocks", ""),
+        ("How do I shorten a pendulum?", ""),
+        ("What was the first clock that you repaired?", ""),
+        ("Go on.", ""),
+        ("Is it shorter?", ""),
+        ("And before that?", ""),
     ],
 )
-def test_a_request_to_rewrite_an_answer_is_recognized(message: str, expected: bool) -> None:
-    assert is_rewriting_request(message) is expected
+def test_a_message_about_the_conversation_is_recognized(message: str, expected: str) -> None:
+    assert classify_talk_message(message) == expected
 
 
-async def test_a_request_to_rewrite_says_what_the_twin_does_with_an_answer(home: Settings) -> None:
-    retriever = FakeRetriever(find_passage)
-    path = create_path(home, retriever, author=replace(ANN, answer="quote"))
-    turns = ("How do I oil a clock?", "> One drop.", "in German please")
-    prepared = await prepare(path, *turns)
-    assert (prepared.fixed_text.front_desk, len(retriever.questions)) == ("rewriting", 0)
-    assert "word for word" in prepared.exchange.fixed_answer
-    first = await prepare(path, "Shorten that.")
-    assert first.fixed_text.front_desk == "", "there is no earlier answer"
-    draft = await prepare(path, *turns, model="twin/ann@voice")
+async def test_the_conversation_itself_answers_what_is_asked_about_it(home: Settings) -> None:
+    turns = (
+        "Which oil?", "> **One drop.** No more.\n>\n> — [On oil](https://x/1), 2024-05-01",
+        "And the\ncase?", "I found nothing in Ann's posts that answers this.",
+        "What was my first question?",
+    )  # fmt: skip
+    prepared = await prepare(create_quoting_path(home, answer="quote"), *turns)
+    assert prepared.exchange.fixed_answer == (
+        "Asked in this conversation so far:\n\n"
+        "1. “Which oil?”  \n   One drop. No more. — [On oil](https://x/1), 2024-05-01\n"
+        "2. “And the case?”"
+    )
+    assert prepared.fixed_text.front_desk == "talk"
+    path = create_quoting_path(home, answer="quote")
+    rewritten = await prepare(path, *turns[:2], "in German please")
+    assert rewritten.fixed_text.front_desk == "rewriting"
+    assert "word for word" in rewritten.exchange.fixed_answer
+    for message in (turns[-1], "Shorten that."):
+        first = await prepare(path, message)
+        assert first.fixed_text.front_desk == "", "there is no conversation yet"
+    draft = await prepare(path, *turns[:2], "Shorten that.", model="twin/ann@voice")
     assert draft.fixed_text.front_desk == "", "a model writes a draft"
 
 
-@pytest.mark.parametrize("text", ["", "This is not me."])
 async def test_a_possible_question_about_identity_gets_a_notice_and_the_posts(
-    home: Settings, text: str
+    home: Settings,
 ) -> None:
-    question = "Would you let a machine write your posts?"
-    assert classify_message(question).may_ask_identity
-    author = replace(ANN, front_desk=DeskTexts((("identity", text),)), disclosure="each")
-    retrieval = FakeRetrieval(POSTS[:1], nearest=POSTS, vector=(1.0,))
-    retriever, quoter = FakeRetriever(lambda: retrieval), FakeQuoter(ONE_QUOTE)
-
-    prepared = await prepare(create_path(home, retriever, author=author, quoter=quoter), question)
-
+    path = create_quoting_path(home, answer="quote")
+    prepared = await prepare(path, "Would you let a machine write your posts?")
     assert (prepared.fixed_text.text, prepared.fixed_text.front_desk) == ("", "")
-    assert prepared.sources
-    assert prepared.notice.startswith("ⓘ This is not me.\n\n" if text else "ⓘ Written by")
-    assert prepared.prefix.startswith(prepared.notice)
+    assert prepared.quotes
+    assert prepared.notice.startswith("ⓘ Ann is not writing here. ")
 
 
 def test_a_front_desk_that_misses_danger_fails_and_is_measured_once(

@@ -58,7 +58,7 @@ class FixedText:
     Attributes:
         text: the answer, or empty if the answer comes from the posts.
         front_desk: the kind of message that the program answers itself, or empty. `rewriting` is a
-            request to rewrite an earlier answer.
+            request to rewrite an earlier answer, `talk` a question about the conversation.
         guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
             At most one of `front_desk` and `guard_refusal` is set.
         notice: statement of who answers, shown above an answer from the posts; empty unless the
@@ -66,7 +66,7 @@ class FixedText:
     """
 
     text: str = ""
-    front_desk: DeskKind | Literal["", "housekeeping", "rewriting"] = ""
+    front_desk: DeskKind | Literal["", "housekeeping", "rewriting", "talk"] = ""
     guard_refusal: str = ""
     notice: str = ""
 

@@ -8,6 +8,7 @@ for the author.
 from __future__ import annotations
 
 import re
+import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -24,6 +25,9 @@ _MAX_CHARACTERS = 1000  # of a message, for the language detector
 # Of 667 English messages of several words none was taken for another language at this score (2 at
 # .7), and 679 of 780 in the five others were recognized. Lower case made "risotto" Italian.
 _MIN_CONFIDENCE = 0.8
+_MAX_TALK_CHARACTERS = 200
+# The first quotation of an earlier answer, below a sentence on who answers.
+_QUOTATION = re.compile(r"(?:ⓘ [^\n]*\n\n)?> (?P<text>.*?)\n>\n> — (?P<source>[^\n]*)", re.DOTALL)
 # A word, or a character of a script that puts no spaces between words.
 _WORD = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")
 
@@ -55,6 +59,26 @@ def front_desk_answer(
 def rewriting_text(message: str, author: Author) -> str:
     """Return the reply to a request to rewrite an earlier answer."""
     return _texts(message, author)["rewriting"].replace("{author}", author.name)
+
+
+def talk_text(message: str, author: Author, history: Sequence[Mapping[str, str]]) -> str:
+    """Return the questions of a conversation, each with the passage that answered it first.
+
+    Args:
+        history: earlier turns, oldest first, as `{"role", "content"}`.
+    """
+    texts = _texts(message, author)
+    lines: list[str] = []
+    for turn in history:
+        content = " ".join(turn["content"].split())
+        if turn["role"] == "user":
+            question = textwrap.shorten(content, _MAX_TALK_CHARACTERS, placeholder=" …")
+            lines.append(f"{len(lines) + 1}. {texts['quoted'].replace('{title}', question)}")
+        elif lines and (answer := _QUOTATION.match(turn["content"])):
+            passage = " ".join(answer["text"].replace("\n> ", " ").replace("*", "").split())
+            passage = textwrap.shorten(passage, _MAX_TALK_CHARACTERS, placeholder=" …")
+            lines[-1] += f"  \n   {passage} — {answer['source']}"
+    return "\n".join([texts["talk"], "", *lines])
 
 
 def not_found_text(

@@ -14,13 +14,16 @@ from twin_resources.authors.answer_forms import VOICE
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskKind
 from twin_resources.gateway.exchange.exchange import Exchange, FixedText
 from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input
-from twin_resources.gateway.front_desk.answers import front_desk_answer, rewriting_text
+from twin_resources.gateway.front_desk.answers import front_desk_answer, rewriting_text, talk_text
 from twin_resources.gateway.front_desk.message_kinds import (
     ORDINARY,
     ClassifiedMessage,
     classify_message,
 )
-from twin_resources.gateway.front_desk.rewriting_requests import is_rewriting_request
+from twin_resources.gateway.front_desk.rewriting_requests import (
+    TalkKind,
+    classify_talk_message,
+)
 from twin_resources.gateway.guards.guard_record import summarize_findings
 from twin_resources.gateway.passage_finder import RetrievedPassages
 from twin_resources.gateway.request.housekeeping import (
@@ -41,8 +44,8 @@ _PRIVATE_MARGIN = 0.08
 async def screen_message(exchange: Exchange, _: RequestServices) -> Exchange:
     """Mask the question, and answer it at once if no passage may do so.
 
-    These are a chat program's own requests, danger, insults, what the guards refuse, and requests
-    to rewrite an earlier answer.
+    These are a chat program's own requests, danger, insults, what the guards refuse, and messages
+    about the conversation itself.
 
     Raises:
         RefusedError: 400 if the client's JSON schema has no place for the text.
@@ -56,8 +59,14 @@ async def screen_message(exchange: Exchange, _: RequestServices) -> Exchange:
     answer = FixedText(result.guard_refusal, guard_refusal=result.guard_refusal)
     if message.kind == "danger" or (message.kind == "insult" and not answer.text):
         answer = _desk_text(message.kind, exchange)
-    elif not answer.text and await asyncio.to_thread(_is_refused_rewriting_request, exchange):
-        answer = FixedText(rewriting_text(chat_request.question, author), front_desk="rewriting")
+    elif not answer.text and (kind := await asyncio.to_thread(_talk_kind, exchange)):
+        question, history = chat_request.question, result.chat_request.history
+        text = (
+            talk_text(question, author, history)
+            if kind == "talk"
+            else rewriting_text(question, author)
+        )
+        answer = FixedText(text, front_desk=kind)
     if answer.text and chat_request.response_format is not None:
         document = _build_schema_document(answer.text, chat_request.response_format)
         answer = replace(answer, text=document)
@@ -139,12 +148,13 @@ def _screen(chat_request: ChatRequest, author: Author) -> tuple[GuardedInput, Cl
     return guard_input(chat_request, author), _classify(chat_request, author)
 
 
-def _is_refused_rewriting_request(exchange: Exchange) -> bool:
-    """Return whether a reader requests a rewrite of an earlier answer and no model may write it."""
+def _talk_kind(exchange: Exchange) -> TalkKind:
+    """Return the kind of a message about earlier answers that no model may answer."""
     chat_request = exchange.chat_request
     is_for_model = bool(chat_request.alias) or resolve_requested_form(exchange)[0] == VOICE
-    has_answer = bool(chat_request.earlier_answers)
-    return has_answer and not is_for_model and is_rewriting_request(chat_request.question)
+    if is_for_model or not chat_request.earlier_answers:
+        return ""
+    return classify_talk_message(chat_request.question)
 
 
 def _classify(chat_request: ChatRequest, author: Author) -> ClassifiedMessage:
