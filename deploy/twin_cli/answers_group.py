@@ -29,7 +29,7 @@ def ask(
     """Ask the twin and print its answer, sources, cost and trace id."""
 
 
-@command("questions.run_batch", "twin batch questions.jsonl --out answers.jsonl", json=True)
+@command("batch.run_batch", "twin batch questions.jsonl --out answers.jsonl", json=True)
 def batch(
     questions: Annotated[
         Path,

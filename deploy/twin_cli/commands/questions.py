@@ -1,7 +1,7 @@
-"""Run `twin ask` and `twin batch`: send questions to the endpoint as any other client does.
+"""Run `twin ask`: send a question to the endpoint as any other client does.
 
-Scope: one question with the official `openai` client, a file of questions, and the output.
-Out of scope: retrieval, prompts and routing (the gateway), and the batch (`gateway/batches`).
+Scope: one question with the official `openai` client, and the output.
+Out of scope: retrieval, prompts and routing (the gateway).
 Source: https://github.com/openai/openai-python
 """
 # pyright: strict
@@ -10,22 +10,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from twin_cli.commands.presentation import format_sources
-from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
-from twin_resources.gateway.batches.batch_run import BatchTotals, answer_questions
-from twin_resources.gateway.batches.questions import InvalidRow, read_questions
 from twin_resources.processes.endpoints import find_gateway
-from twin_resources.processes.wording import format_count
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
 from twin_resources.wait_limits import MAX_WORKING_S
@@ -255,97 +249,3 @@ def build_answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, An
     document = asdict(answer) | {"model": model, "seconds": round(answer.seconds, 3)}
     document["answer"] = document.pop("kind")
     return document
-
-
-INCOMPLETE_EXIT_CODE = 3  # some rows have no answer
-MAX_SHOWN_INVALID_ROWS = 5
-
-
-def run_batch(
-    settings: Settings,
-    questions: Path,
-    out: Path,
-    *,
-    author: str,
-    model: str,
-    max_concurrent: int,
-    as_json: bool,
-    console: Console,
-) -> int:
-    """Answer a file of questions; return 0, or 3 if a row is invalid or refused.
-
-    Args:
-        model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.
-
-    Raises:
-        TwinError: a file cannot be read or written, no stack is running, or the gateway stops
-            responding. The same command then resumes the batch.
-    """
-    check_output_path(out)
-    rows, invalid_rows = read_questions(questions)
-    (url, key), model = find_gateway(settings), complete_model(settings, author, model)
-    display = ProgressDisplay(console)
-    if not as_json:
-        for invalid_row in invalid_rows[:MAX_SHOWN_INVALID_ROWS]:
-            display.log(f"{invalid_row.location} is skipped: {invalid_row.reason}", style="yellow")
-        if len(invalid_rows) > MAX_SHOWN_INVALID_ROWS:
-            display.log(f"and {len(invalid_rows) - MAX_SHOWN_INVALID_ROWS} more", style="yellow")
-    with closing(Journal(out)) as journal:
-        with display.bar("batch") as bar, display.report_waits():
-
-            def report(progress: BatchTotals, row: AnswerRow) -> None:
-                remaining_s = (
-                    bar.elapsed_s
-                    / (progress.answered + progress.failed)
-                    * (progress.questions - progress.finished_rows)
-                )
-                if row["error"] and not as_json:
-                    display.log(f"{row['id']}: {row['error']}", style="yellow")
-                bar.update(
-                    f"{progress.finished_rows}/{progress.questions}, ${progress.cost_usd:.4f}",
-                    done=float(progress.finished_rows),
-                    total=float(progress.questions),
-                    remaining_s=remaining_s,
-                )
-
-            totals = answer_questions(
-                rows,
-                journal,
-                url=url,
-                key=key,
-                model=model,
-                concurrency=max_concurrent,
-                on_row=report,
-            )
-        journal.finish(row.fingerprint(model) for row in rows)
-    if as_json:
-        console.print_json(data=_summary_document(totals, invalid_rows, out))
-    else:
-        display.log(_summary_line(totals, out))
-    return INCOMPLETE_EXIT_CODE if invalid_rows or totals.failed else 0
-
-
-def _summary_document(
-    totals: BatchTotals, invalid_rows: Sequence[InvalidRow], out: Path
-) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        ("kept" if name == "already_answered" else name): value
-        for name, value in asdict(totals).items()
-    }
-    document["broken"] = [{"place": row.location, "found": row.reason} for row in invalid_rows]
-    return document | {"out": str(out)}
-
-
-def _summary_line(totals: BatchTotals, out: Path) -> str:
-    details = [f"{format_count(totals.answered, 'answer')} in {out}"]
-    if totals.already_answered:
-        details.append(f"{totals.already_answered} from an earlier run")
-    if totals.failed:
-        details.append(f"{totals.failed} refused (column `error`)")
-    routes = ", ".join(f"{name} {count}" for name, count in sorted(totals.routes.items()))
-    if routes:
-        details.append(f"by route: {routes}")
-    details.append(f"${totals.cost_usd:.6f}")
-    if totals.unpriced:
-        details.append(f"unknown cost of {format_count(totals.unpriced, 'answer')}")
-    return "; ".join(details)

@@ -45,7 +45,9 @@ COMMAND_PAIRS: Mapping[str, CommandPair | str] = {
     "keys": _twice(
         *("keys", "add", "two at once", "--author", SLUG, "--json"), refusal="a key with the label"
     ),
-    "batch": _twice("batch", "QUESTIONS", "--out", "OUT", refusal="another command is working on"),
+    "batch": _twice(
+        "batch", "QUESTIONS", "--out", "OUT", refusal="another command is working on it"
+    ),
     "pause": CommandPair(
         ("pause", SLUG, *REASON), ("pause", SLUG, "--resume"), refusal="it is not paused"
     ),

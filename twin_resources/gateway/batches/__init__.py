@@ -1,1 +1,0 @@
-"""Answer the questions of a file through the gateway, and resume an interrupted batch."""
