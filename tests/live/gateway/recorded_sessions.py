@@ -1,7 +1,7 @@
 """Requests that twelve chat programs send over a whole conversation, in each program's format.
 
-Scope: a program's turns by API, its parameters, and how it attaches a document and requests a
-title. Out of scope: the gateway's responses (`test_gateway_sessions.py`).
+Scope: a program's turns by API, its parameters, and how it attaches a document.
+Out of scope: the gateway's responses (`test_gateway_sessions.py`).
 
 The formats come from the programs' sources; the texts are this project's.
 """
@@ -15,12 +15,6 @@ from typing import Any
 OIL, BRASS = "How much oil does a clock need?", "How is old brass cleaned?"
 DOCUMENT = "The station at Elm Road has four platforms and a waiting room. " * 300
 PICTURE = "data:image/png;base64,iVBORw0KGgo="
-TITLE_SCHEMA = {
-    "type": "object",
-    "properties": {"title": {"type": "string"}},
-    "required": ["title"],
-    "additionalProperties": False,
-}
 Turn = dict[str, Any]
 Reference = tuple[list[Turn], Mapping[str, Any]]
 
@@ -33,8 +27,6 @@ class Program:
         name: the program's name.
         path: path of the API below `/v1/`.
         default_fields: fields that it sends with every question.
-        title: system message, last message and other fields of its request for a title, or None
-            if it requests none.
         attach: function that builds a message from a question and a document.
         make_reference: function that builds a reference to an answer from its response and the
             earlier turns, or None for a program that sends all turns again.
@@ -43,7 +35,6 @@ class Program:
     name: str
     default_fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     path: str = "chat/completions"
-    title: tuple[str, str, Mapping[str, Any]] | None = None
     attach: Callable[[str, str], str] = lambda question, document: f"{document}\n\n{question}"
     make_reference: Callable[[Turn, list[Turn]], Reference] | None = None
 
@@ -110,77 +101,32 @@ TOOL = {
     "type": "function",
     "function": {"name": "look", "parameters": {"type": "object", "properties": {}}},
 }
-_JSON_TITLE = {
-    "response_format": {
-        "type": "json_schema",
-        "json_schema": {"name": "title", "strict": True, "schema": TITLE_SCHEMA},
-    }
-}
-_TITLE_TOOL = {
-    "tools": [
-        {"type": "function", "function": {"name": "title", "parameters": dict(TITLE_SCHEMA)}}
-    ],
-    "tool_choice": {"type": "function", "function": {"name": "title"}},
-}
-_TITLE_REQUEST = "Write a short title for this conversation. Reply with the title and nothing else."
 PROGRAMS = (
     Program(
         "Open WebUI",
         {**_STREAM, "temperature": 0.3, "reasoning": {"effort": "low"}},
-        title=(
-            "",
-            '### Task:\nName the chat.\n### Output:\nJSON format: { "title": "a title" }\n'
-            f"<chat_history>\nUSER: {OIL}\nASSISTANT: One drop.\n</chat_history>",
-            {"max_completion_tokens": 1000},
-        ),
         attach=_wrap_in_tags,
     ),
     Program(
         "LibreChat",
         {**_STREAM, "n": 1, "user": "665f1c0e9b1d8a0012345678", "tools": [TOOL]},
-        title=(
-            "",
-            f"Give a title of at most five words for the conversation.\nUser: {OIL}\nAI: One drop.",
-            _JSON_TITLE,
-        ),
     ),
     Program(
         "LobeChat",
         {**_STREAM, "frequency_penalty": 0, "presence_penalty": 0, "top_p": 1},
-        title=(
-            "Summarize the conversation into a title of ten words. Output only the title.",
-            f"user: {OIL}\nassistant: One drop.",
-            {},
-        ),
         attach=_put_question_first,
     ),
     Program(
         "Jan",
         {"stream": True, "top_k": 40, "min_p": 0.05, "repeat_penalty": 1.1, "cache_prompt": True},
-        title=(
-            "",
-            f"Summarize in a 10-word Title. Give the title only. Here is the message: {OIL}",
-            {},
-        ),
     ),
     Program(
         "NextChat",
         {**_STREAM, "presence_penalty": 0, "frequency_penalty": 0, "top_p": 1},
-        title=(
-            "",
-            "Please write a title of four words for our conversation, without any lead-in, "
-            "punctuation or quotation marks.",
-            {"stream": False},
-        ),
     ),
     Program(
         "Cherry Studio",
         {**_STREAM, "enable_thinking": False, "chat_template_kwargs": {"enable_thinking": False}},
-        title=(
-            "Summarize the user's conversation into a title within ten words, no punctuation.",
-            f'[{{"role":"user","content":"{OIL}"}}]',
-            {},
-        ),
         attach=_put_question_first,
     ),
     Program(
@@ -190,39 +136,25 @@ PROGRAMS = (
     Program(
         "Continue",
         {"stream": True, "max_tokens": 4096, "tools": [TOOL], "tool_choice": "auto"},
-        title=("", f"{_TITLE_REQUEST} No punctuation.", {"stream": False}),
         attach=_put_question_first,
     ),
     Program(
         "AI SDK, chat",
         dict(_STREAM),
-        title=(
-            "You will write a short title based on the first message of a chat; "
-            "do not use quotes or colons.",
-            OIL,
-            {},
-        ),
     ),
     Program(
         "AI SDK, Responses",
         {"stream": True, "include": ["reasoning.encrypted_content"]},
         path="responses",
         make_reference=_refer_by_item,
-        title=(
-            "",
-            f"{_TITLE_REQUEST}\nUser: {OIL}",
-            {"text": {"format": {"type": "json_schema", "name": "t", "schema": TITLE_SCHEMA}}},
-        ),
     ),
     Program(
         "LangChain",
         {"temperature": 0.7, "n": 1, "tools": [TOOL], "parallel_tool_calls": True},
-        title=("", f"{_TITLE_REQUEST}\nUser: {OIL}", _TITLE_TOOL),
     ),
     Program(
         "openai for Python, Responses",
         path="responses",
-        title=(_TITLE_REQUEST, OIL, {}),
         make_reference=_refer_by_response,
     ),
 )

@@ -121,20 +121,13 @@ def test_a_program_may_refer_to_earlier_answers(stack: Stack, program: Program) 
         turns, fields = [*earlier_turns, {}], dict(reference)
 
 
-@pytest.mark.parametrize(
-    "program", [program for program in PROGRAMS if program.title], ids=lambda program: program.name
-)
-def test_a_title_request_is_not_a_readers_question_and_keeps_its_format(
-    stack: Stack, program: Program
-) -> None:
-    assert program.title is not None
-    system, last, fields = program.title
-    turns = [program.make_turn("system", system)] if system else []
-    if OIL not in last:
-        turns += [program.make_turn("user", OIL), program.make_turn("assistant", "One drop.")]
-    text, twin = send(
-        stack, program, program.make_body([*turns, program.make_turn("user", last)], **fields)
+def test_a_title_request_is_not_a_readers_question(stack: Stack) -> None:
+    open_web_ui = PROGRAMS[0]
+    request = (
+        '### Task:\nName the chat.\n### Output:\nJSON format: { "title": "a title" }\n'
+        f"<chat_history>\nUSER: {OIL}\nASSISTANT: One drop.\n</chat_history>"
     )
-    is_json = bool({"response_format", "tools", "text"} & fields.keys()) or "JSON" in last
-    assert (json.loads(text)["title"] if is_json else text) == "How much oil does a clock"
+    turns = [open_web_ui.make_turn("user", request)]
+    text, twin = send(stack, open_web_ui, open_web_ui.make_body(turns, max_completion_tokens=1000))
+    assert json.loads(text) == {"title": "How much oil does a clock"}
     assert (twin["front_desk"], twin["sources"]) == ("housekeeping", [])

@@ -1,4 +1,4 @@
-"""Test the answers to requests that chat programs send on their own, with default prompts."""
+"""The answers to requests that chat programs send on their own."""
 
 from __future__ import annotations
 
@@ -45,86 +45,6 @@ def test_a_task_gets_the_requested_json(question: str, expected: dict[str, Any])
 
 
 @pytest.mark.parametrize(
-    ("question", "system"),
-    [
-        (
-            "Provide a concise, 5-word-or-less title for the conversation, in its language. Only "
-            f"return the title itself.\n\nConversation:\nUser: {QUESTION}\nAI: One drop.",
-            "",
-        ),
-        (
-            f"user: {QUESTION}\nassistant: One drop.",
-            "Name this conversation with a short title. Output only the title, without quotes.",
-        ),
-        (f"Summarize in a 10-word Title. Give the title only. Here is the message: {QUESTION}", ""),
-        (
-            f'[{{"role":"user","content":"{QUESTION}"}},{{"role":"assistant","content":"One."}}]',
-            "Summarize the user's conversation into a title within ten words, no punctuation.",
-        ),
-        (
-            QUESTION,
-            "Write a title based on the first message of a chat. Do not use quotes or colons.",
-        ),
-        (QUESTION, "You are a title generator. You output only a thread title."),
-    ],
-)
-def test_a_title_consists_of_the_readers_first_words(question: str, system: str) -> None:
-    assert answer_program(question, system=system) == TITLE
-
-
-@pytest.mark.parametrize(
-    "instruction",
-    [
-        "Please write a four-word title for our conversation, without quotation marks.",
-        "Suggest a short title for this chat. Reply with the title and nothing else.",
-        "Generate a title of 3 to 7 words for this conversation, omitting punctuation.",
-    ],
-)
-def test_a_title_may_be_requested_after_the_conversation(instruction: str) -> None:
-    assert answer_program(instruction, QUESTION, "One drop.") == TITLE
-
-
-TITLE_INSTRUCTIONS = {
-    "ar": "اكتب عنوان المحادثة بدون علامات ترقيم",
-    "cs": "Napiš název té konverzace, třemi až pěti slovy, bez interpunkce.",
-    "da": "Find en overskrift til samtalen uden tegnsætning.",
-    "de": "Gib unserem Gespräch einen Titel aus vier Wörtern, ohne Satzzeichen.",
-    "es": "Pon un título a la conversación, sin puntuación ni comillas.",
-    "fr": "Donne un titre de quatre mots à la discussion, sans ponctuation.",
-    "id": "Beri judul untuk percakapan ini, tanpa tanda baca.",
-    "it": "Scrivi un titolo di 5 parole per la conversazione, senza punteggiatura.",
-    "ja": "この会話のタイトルを句読点なしで書いてください",
-    "ko": "대화의 제목을 문장 부호 없이 쓰세요",
-    "no": "Lag en tittel på fem ord, uten tegnsetting.",
-    "pt": "Dê um título à nossa conversa, sem pontuação.",
-    "ru": "Придумай заголовок беседы без знаков препинания.",
-    "tr": "Sohbet için noktalama işareti kullanmadan bir başlık yaz.",
-    "vi": "Đặt tiêu đề cho cuộc trò chuyện, không dùng dấu câu.",
-    "zh": "给这段对话起一个十字以内的标题，不要标点",
-}
-
-
-@pytest.mark.parametrize("instruction", TITLE_INSTRUCTIONS.values(), ids=TITLE_INSTRUCTIONS)
-def test_a_title_may_be_requested_in_any_supported_language(instruction: str) -> None:
-    turns = f"user: {QUESTION}\nassistant: One drop.\n"
-    assert answer_program(f"{turns}\n{instruction}") == TITLE
-    long_request = (
-        turns + "assistant: " + "One drop of oil on each pivot. " * 150 + f"\n\n{instruction}"
-    )
-    assert answer_program(long_request) == TITLE, "after a long conversation"
-    messages_json = f'[{{"role": "user", "mainText": "{QUESTION}"}}]'
-    assert answer_program(messages_json, system=instruction) == TITLE
-
-
-def test_a_translated_task_is_recognized_by_its_tag_and_json() -> None:
-    instruction = format_task("Gib Schlagworte", '{ "tags": ["a"] }').replace(
-        "### Task:", "### Aufgabe:"
-    )
-    assert json.loads(answer_program(instruction)) == {"tags": ["General"]}
-    assert answer_program(instruction.replace("chat_history", "history")) == ""
-
-
-@pytest.mark.parametrize(
     ("instruction", "expected"),
     [
         ('Reply with JSON like {"follow_ups": []}', '{"follow_ups": []}'),
@@ -137,24 +57,11 @@ def test_a_program_may_mark_its_request_as_a_task(instruction: str, expected: st
 
 
 @pytest.mark.parametrize(
-    "instruction",
-    [
-        "Summarize this conversation briefly, to use as a prompt for later context.",
-        "Fasse unser Gespräch kurz zusammen, als Kontext für später, in 200 Zeichen.",
-        "Résume la discussion pour servir de contexte, en 200 mots.",
-        "请总结这段对话，作为之后的上下文",
-    ],
-)
-def test_a_summary_repeats_the_readers_questions(instruction: str) -> None:
-    assert answer_program(instruction, QUESTION) == f"The reader asked: {QUESTION}"
-
-
-@pytest.mark.parametrize(
     ("schema", "question", "expected"),
     [
         (
             None,
-            "Write a title for the conversation.\nUser: " + QUESTION,
+            format_task("Name it", '{ "title": "" }'),
             {"title": "How much oil does"},
         ),
         (
@@ -194,30 +101,13 @@ async def test_a_forced_schema_is_followed(
         "What is the title of your first post?",
         "Which title would you give a talk about clocks?",
         "### Task: tell me how to oil a clock",
-        "Tell me about the conversation you had with the clockmaker.",
-        "What would be a good title for the conversation between Socrates and Phaedrus?",
-        "Which title did you give the talk on clocks, without the subtitle?",
-        "Give me only the title of your newest post.",
-        "Please summarize your posts on oil in 200 words or less.",
-        "Can you name the conversation partner of your post on brass?",
-        "Welches Thema hatte dein Gespräch mit dem Uhrmacher, in fünf Wörtern?",
-        "Quel est le titre de ta discussion sur le laiton ?",
-        "¿Por qué tu título no lleva puntuación?",
-        "你和钟表匠的对话主题是什么？",
-        "Fasse dein Gespräch mit dem Uhrmacher zusammen.",
-        "### Frage:\\nWie oft ölt man eine Uhr?",
+        "Please write a four-word title for our conversation, without quotation marks.",
+        "### Frage:\nWie oft ölt man eine Uhr?",
         '### Task:\nAnswer.\n<context>{"title": "Elm Road"}</context>\nHow is brass cleaned?',
     ],
 )
 def test_a_readers_question_is_not_housekeeping(question: str) -> None:
     assert answer_program(question) == ""
-
-
-def test_a_system_message_about_titles_is_not_housekeeping() -> None:
-    system = "You answer as the author of a blog with the title Springs, without quotation marks. "
-    suffix = "Later in this conversation, write a title for the chat where a reader asks for one."
-    assert answer_program(QUESTION, system=system) == ""
-    assert answer_program(QUESTION, system=system * 4 + suffix) == ""
 
 
 def test_a_task_for_a_named_model_is_answered_by_that_model() -> None:
