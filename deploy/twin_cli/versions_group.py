@@ -93,15 +93,9 @@ def export(
         str,
         typer.Option("--dtype", help="The dtype of merged weights: float16, bfloat16 or float32."),
     ] = "float16",
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify/--no-verify", help="Compare the export's answers with the checkpoint's."
-        ),
-    ] = True,
     author: AuthorName = "",
 ) -> None:
-    """Export a version for vLLM, transformers or llama.cpp and verify its answers."""
+    """Export a version for vLLM, transformers or llama.cpp."""
 
 
 @command("publishing_command.run_publish", "twin publish v2 --to jane/clocks", json=True)

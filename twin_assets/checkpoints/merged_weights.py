@@ -1,6 +1,6 @@
 """Merge an adapter into its base model and write one transformers folder.
 
-Scope: merging. Out of scope: using the folder (`published_weights.py`, `serving/export`).
+Scope: merging. Out of scope: using the folder (`published_weights.py`, `serving/export.py`).
 
 The adapter is added in float32, and the sum is rounded once. Adding it in bfloat16 makes the error
 of served log-probabilities five times larger.

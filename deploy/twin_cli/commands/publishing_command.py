@@ -1,7 +1,7 @@
 """Run `twin publish`: publish a version on a model hub.
 
 Scope: choosing the version, the author's consent, the order of the steps, and the record.
-Out of scope: the export (`versions.py`), and the card and upload (`twin_assets/serving/export/`).
+Out of scope: the export, the card and the upload (`twin_assets/serving/export.py`).
 """
 # pyright: strict
 
@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import tempfile
-from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.versions import choose_version_to_export, read_newest_verdicts, write_export
-from twin_resources.authors import Author
+from twin_cli.commands.versions import choose_version_to_export, read_newest_verdicts
 from twin_resources.authors.consent import consent_instructions, find_consent_date
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.settings import Settings
+
+if TYPE_CHECKING:
+    from twin_assets.serving.export import Format
 
 
 def run_publish(
@@ -30,7 +31,7 @@ def run_publish(
     *,
     author: str,
     repository: str,
-    export_format: str,
+    export_format: Format,
     public: bool,
     as_json: bool,
     console: Console,
@@ -41,7 +42,7 @@ def run_publish(
         TwinError: the version must not be published (it is tainted, or the consent or the verdict
             is missing), the export fails or contains a path of this machine, or the hub refuses.
     """
-    from twin_assets.serving.export import publishing
+    from twin_assets.serving import export as publishing
 
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
@@ -60,18 +61,18 @@ def run_publish(
     settings.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.home, prefix="publish-") as temporary_folder:
         export = Path(temporary_folder) / "export"
-        write_export(
-            settings,
-            model,
-            export,
-            export_format=export_format,
-            dtype="float16",
-            verify=True,
-            console=console,
+        publishing.export(
+            Path(model.folder), export, export_format=export_format, settings=settings
         )
-        _write_card(export, chosen_author, consented_on, model, verdict)
-        publishing.ensure_no_private_folders(export, [settings.home, Path(model.base), Path.home()])
-        address = publishing.upload(export, repository, public=public, tag=f"v{model.version}")
+        base = Path(model.base)
+        publishing.write_card(export, chosen_author, model.version, verdict, base, consented_on)
+        address = publishing.upload(
+            export,
+            repository,
+            public=public,
+            tag=f"v{model.version}",
+            private_to=[settings.home, base, Path.home()],
+        )
     record = {"checkpoint": model.checkpoint, "repository": repository, "revision": address}
     with (settings.home / "published.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")  # one write, so processes can write in parallel
@@ -83,25 +84,3 @@ def run_publish(
         f"{chosen_author.name} v{model.version} as {export_format}: {address} ({visibility})"
     )
     return 0
-
-
-def _write_card(
-    export: Path, author: Author, consented_on: date, model: ModelVersion, verdict: Verdict
-) -> None:
-    from twin_assets.serving.export import model_card, publishing
-
-    base_name = json.loads((export / "export.json").read_text(encoding="utf-8"))["base"]["name"]
-    base, card = model_card.base_hub_name(base_name), Path(model.base) / "README.md"
-    published_version = model_card.PublishedVersion(
-        author=author.name,
-        language=author.language,
-        consent_date=consented_on,
-        version=model.version,
-        base=base,
-        license=model_card.read_license(card.read_text(encoding="utf-8") if card.exists() else ""),
-        export=publishing.replace_base_folder(export, base=base),
-        verdict=verdict,
-    )
-    (export / publishing.CARD_FILE_NAME).write_text(
-        model_card.render_model_card(published_version), encoding="utf-8"
-    )

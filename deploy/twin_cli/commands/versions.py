@@ -1,16 +1,13 @@
 """Run `twin versions`, `twin rollback`, `twin release` and `twin export`.
 
 Scope: the tables, manual moves, choosing the version, and reporting an export.
-Out of scope: the moves (`twin_resources/registry/`), and writing an export (`python -m
-twin_assets.serving.export.export_checkpoint`, which loads torch).
+Out of scope: the moves (`twin_resources/registry/`), writing an export (`twin_assets`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import getpass
-import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +18,6 @@ from rich.console import Console
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.presentation import build_versions_table
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.subprocesses import run_module
 from twin_resources.authors import Author
 from twin_resources.authors.consent import (
     consent_instructions,
@@ -35,9 +31,9 @@ from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
+    from twin_assets.serving.export import Dtype, Format
     from twin_resources.registry.registry import ModelVersion, Move, Registry, Verdict
 
-EXPORT_MODULE = "twin_assets.serving.export.export_checkpoint"
 _VERSION_FIELDS = (
     *("kind", "state", "forced", "tainted", "checkpoint", "folder", "base", "dataset_version"),
     "created_at",
@@ -251,10 +247,9 @@ def run_export(
     version: str,
     *,
     author: str,
-    export_format: str,
+    export_format: Format,
     output_folder: Path | None,
-    dtype: str,
-    verify: bool,
+    dtype: Dtype,
     as_json: bool,
     console: Console,
 ) -> int:
@@ -270,26 +265,23 @@ def run_export(
         TwinError: the version does not exist or must not be exported (tainted), or the export
             failed.
     """
+    from twin_assets.serving.export import export
+
     chosen_author = choose_author(settings, author)
     model = choose_version_to_export(open_registry(settings), chosen_author.slug, version)
     name = f"{chosen_author.slug}-v{model.version}-{export_format}"
     folder = (output_folder or Path(name)).expanduser().resolve()
-    export_result = write_export(
-        settings,
-        model,
-        folder,
-        export_format=export_format,
-        dtype=dtype,
-        verify=verify,
-        console=console,
+    record = export(
+        Path(model.folder), folder, export_format=export_format, dtype=dtype, settings=settings
     )
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if as_json:
-        console.print_json(data={"version": model.version, **export_result})
+        document = {"version": model.version, "folder": str(folder), "bytes": size}
+        console.print_json(data=document | record)
         return 0
     console.print(
         f"{chosen_author.name} v{model.version} ({model.state}) as {export_format}, "
-        f"{export_result['bytes'] / 1e6:,.1f} MB: {export_result['folder']}\n"
-        f"log-probabilities compared with the checkpoint's: {export_result['said']}"
+        f"{size / 1e6:,.1f} MB: {folder}"
     )
     if model.state != "stable":
         console.print("this is not the version that answers readers")
@@ -323,51 +315,3 @@ def choose_version_to_export(registry: Registry, author: str, version: str) -> M
             next_step="export a later version; the next retraining creates one",
         )
     return model
-
-
-def write_export(
-    settings: Settings,
-    model: ModelVersion,
-    folder: Path,
-    *,
-    export_format: str,
-    dtype: str,
-    verify: bool,
-    console: Console,
-) -> dict[str, Any]:
-    """Export a version in a separate process, which loads torch, and return its result.
-
-    Raises:
-        TwinError: the export failed; the error contains the process's message.
-    """
-    arguments = [EXPORT_MODULE, model.folder, str(folder)]
-    arguments += ["--format", export_format, "--dtype", dtype]
-
-    def log(line: str) -> None:
-        if line.startswith(("writing ", "comparing ")):
-            console.print(line, style="dim")
-
-    arguments += [] if verify else ["--no-verify"]
-    return parse_module_result(run_module(settings, *arguments, on_stderr_line=log))
-
-
-def parse_module_result(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Parse a module's result from its last line, because libraries print warnings before it.
-
-    Raises:
-        TwinError: the module ended without a result, or it reported an error.
-    """
-    try:
-        export_result: dict[str, Any] = json.loads(result.stdout.strip().rpartition("\n")[2])
-    except json.JSONDecodeError as error:
-        raise TwinError(
-            "export the version",
-            found=result.stderr or f"exit code {result.returncode} without a result",
-            next_step="report this with the version's manifest.json",
-        ) from error
-    if "error" in export_result:
-        error_fields = export_result["error"]
-        raise TwinError(
-            error_fields["tried"], found=error_fields["found"], next_step=error_fields["next_step"]
-        )
-    return export_result

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from subprocess import CompletedProcess
 
 import pytest
 from rich.console import Console
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.versions import parse_module_result, run_export
+from twin_cli.commands.versions import run_export
 
 from tests.model_versions import register_version
 from twin_resources.authors import Author, write_author
@@ -37,7 +36,6 @@ def export(home: Settings, version: str, output_folder: Path) -> int:
         export_format="adapter",
         output_folder=output_folder,
         dtype="float16",
-        verify=False,
         as_json=False,
         console=Console(file=io.StringIO(), width=200),
     )
@@ -77,7 +75,7 @@ def write_checkpoint(folder: Path, base: Path) -> Path:
     return folder
 
 
-def test_a_missing_base_model_is_reported_with_the_modules_message(
+def test_a_missing_base_model_is_reported(
     home: Settings, registry: Registry, tmp_path: Path
 ) -> None:
     register(registry, write_checkpoint(tmp_path / "one", tmp_path / "gone"))
@@ -101,19 +99,6 @@ def test_the_exported_adapter_has_the_checkpoints_files(
 
     assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == b"weights"
     record = json.loads((tmp_path / "out" / "export.json").read_text(encoding="utf-8"))
-    assert record["agreement"] is None  # `verify` is off
+    assert record["checkpoint"] == "one"
     with pytest.raises(TwinError, match="exists"):
         export(home, "v1", tmp_path / "out")
-
-
-def test_the_result_of_a_module_is_its_last_line() -> None:
-    """DeepSpeed, which PEFT imports, warns on standard output."""
-    noise = "[WARNING] Setting accelerator to CPU.\n"
-    assert parse_module_result(CompletedProcess([], 0, noise + '{"folder": "/out"}\n', "")) == {
-        "folder": "/out"
-    }
-    with pytest.raises(TwinError, match="out of memory"):
-        parse_module_result(CompletedProcess([], 1, noise, "out of memory"))
-    error = {"tried": "export", "found": "no space", "next_step": "free some"}
-    with pytest.raises(TwinError, match="no space"):
-        parse_module_result(CompletedProcess([], 2, noise + json.dumps({"error": error}), ""))

@@ -19,9 +19,10 @@ from twin_assets.checkpoints.published_weights import copy_weights, find_weights
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Launch, LoraShape, load_recipe
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
-from twin_assets.serving.export.exporting import export
+from twin_assets.serving.export import export
 from twin_resources.models.base_model import prepare_and_verify
 from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.models.serving.serving_parity import verify_serving_parity
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.weights import RECORD_FILE, BaseModel
 
@@ -78,12 +79,8 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     parity_result = parity.compare(
         parity.ReferenceModel(base.folder, weights.adapter), PROMPTS, answers, repeated
     )
-    export_result = export(
-        write_published_manifest(checkpoint, base.folder),
-        tmp_path / "export",
-        export_format="gguf",
-        settings=home,
-    )
+    published = write_published_manifest(checkpoint, base.folder)
+    export(published, tmp_path / "export", export_format="gguf", settings=home)
 
     [record] = home.weights_dir.glob(f"*/*/{RECORD_FILE}")
     proof = json.loads(record.read_text(encoding="utf-8"))["proof"]
@@ -98,8 +95,8 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     limit_factor = LIMIT_FACTORS.get(family, 1)
     assert parity_result.mean < limit_factor * PARITY_MEAN
     assert parity_result.largest < limit_factor * PARITY_LARGEST
-    assert export_result.agreement is not None
-    assert export_result.agreement.is_within_tolerance
+    exported = tmp_path / "export" / "model.gguf"
+    verify_serving_parity(home, base.folder, exported, adapter=weights.adapter)
 
 
 @pytest.mark.long
