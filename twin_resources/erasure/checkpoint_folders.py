@@ -6,8 +6,9 @@ requesting a rebuild. Out of scope: the rules for tainted versions (`registry/mo
 `retraining_requested`).
 
 Weights cannot be searched for a text, so a tainted version is never served again. The adapters are
-deleted. The manifest, which contains hashes and numbers, stays so that earlier answers can be
-explained. If a checkpoint's dataset is unreadable, the checkpoint counts as trained on the text.
+unloaded from the server at `TWIN_MODEL_SERVER_URL` and deleted. The manifest, which contains hashes
+and numbers, stays so that earlier answers can be explained. If a checkpoint's dataset is
+unreadable, the checkpoint counts as trained on the text.
 """
 # pyright: strict
 
@@ -26,6 +27,7 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
+from twin_resources.models.serving.loaded_adapters import AdapterServer
 from twin_resources.quality.retraining import retrainings
 
 ACTOR, REASON = "forget", "it was trained on data that has since been forgotten"
@@ -41,6 +43,12 @@ class Checkpoints:
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
+        settings = self.installation.settings
+        if settings.model_server_url:
+            author_folder = settings.checkpoints_dir / target.author
+            own = author_folder.glob("*") if target.is_whole_author else ()
+            checkpoints = target.checkpoints | {folder.name for folder in own}
+            AdapterServer(settings).unload_checkpoints(checkpoints)
         if target.is_whole_author:
             folder = self.installation.settings.checkpoints_dir / target.author
             count = sum(path.is_file() for path in folder.rglob("*"))

@@ -111,7 +111,8 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     [parity] = [claim for claim in judged.verdict.claims if claim.name == "served_model_matches"]
     assert (parity.passed, parity.threshold) == (True, 0.1)
     assert "served in bf16" in parity.detail
-    assert {"ada/v1": folder} in loaded_during_gate
+    first_name = f"ada/v1-{first.checkpoint[:8]}"
+    assert {first_name: folder} in loaded_during_gate
     assert server.adapter_paths() == {}
 
     # after the release, it is loaded from the checkpoint's own folder
@@ -119,15 +120,17 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
         remote_home.registry, "ada", gate_version=GATE_VERSION, mode="gate", actor="released_model"
     )
     assert fleet.step() == {"base", "ada/v1"}
-    assert server.adapter_paths() == {"ada/v1": folder}
+    assert server.adapter_paths() == {first_name: folder}
     published = fleet.document()["servers"]["ada/v1"]
-    assert (published["url"], published["alias"]) == (settings.model_server_url, "ada/v1")
+    assert (published["url"], published["alias"]) == (settings.model_server_url, first_name)
     assert published["engine"].endswith(", weights in bf16")
 
     # during the successor's gate, the released version is asked too and stays loaded
     remote_home.train_candidate("ada", steps=2, seed=5)
     remote_home.registry.move("ada", 2, "refused", actor="test", reason="trained for two steps")
-    for version in (first, remote_home.registry.get("ada", 2)):
+    second = remote_home.registry.get("ada", 2)
+    second_name = f"ada/v2-{second.checkpoint[:8]}"
+    for version in (first, second):
         [answer] = served_model.query_temporary_servers(
             partial(ModelServers(settings).serve_version, version),
             [[{"role": "user", "content": "Hi"}]],
@@ -135,10 +138,10 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
             max_tokens=2,
         )
         assert len(answer.log_probabilities[0]) == served_model.TOP_LOGPROBS
-    assert set(server.adapter_paths()) == {"ada/v1"}
+    assert set(server.adapter_paths()) == {first_name}
     remote_home.registry.move("ada", 2, "stable", actor="test", reason="by hand", force=True)
     assert fleet.step() == {"base", "ada/v2"}
-    assert set(server.adapter_paths()) == {"ada/v1", "ada/v2"}, (
+    assert set(server.adapter_paths()) == {first_name, second_name}, (
         "the old version was unloaded while a stream may still run"
     )
 
@@ -146,4 +149,4 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     remote_home.registry.rollback("ada", 1, actor="test", reason="worse")
     assert fleet.step() == {"base", "ada/v1"}
     assert fleet.step(after_s=loaded_adapters.UNLOAD_DELAY_S) == {"base", "ada/v1"}
-    assert set(server.adapter_paths()) == {"ada/v1"}
+    assert set(server.adapter_paths()) == {first_name}

@@ -67,18 +67,17 @@ class ManyAuthors:
             {name: torch.randn(w.shape, generator=generator) / 4 for name, w in weights.items()},
             adapter / "adapter_model.safetensors",
         )
-        register_version(
-            self.registry, author, f"{author}-{number}", folder=str(folder), base=str(self.base)
-        )
+        checkpoint = f"{crc32(f'{author}-{number}'.encode()):08x}"
+        register_version(self.registry, author, checkpoint, folder=str(folder), base=str(self.base))
         for state in ("refused", "stable"):
             self.registry.move(
                 author, number, state, actor="a person", reason="a test's own",
                 force=state == "stable",
             )  # fmt: skip
-        return f"{author}/v{number}"
+        return f"{author}/v{number}-{checkpoint}"
 
     def find_adapter(self, name: str) -> Path:
-        author, number = name.split("/v")
+        author, number = name.rpartition("-")[0].split("/v")
         return self.settings.checkpoints_dir / author / f"c{number}" / "adapter"
 
 

@@ -28,19 +28,16 @@ from typing import Any
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.adapter_routes import list_models
 from twin_resources.models.serving.external_server import ExternalMember
 from twin_resources.models.serving.fleet_member import (
     FleetMember,
     RequiredServer,
     log,
-    retry_delay_s,
 )
 from twin_resources.models.serving.loaded_adapters import (
     FleetAdapters,
-    RequestedAdapters,
     not_offered_error,
-    peft_folder,
+    required_adapters,
 )
 from twin_resources.models.serving.model_server import remote_engine_name
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
@@ -80,18 +77,6 @@ def required_servers(policy: Policy | None) -> dict[str, RequiredServer]:
     return servers
 
 
-def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
-    """Return the PEFT folders that an external server must load, by version key.
-
-    A version without a folder has None; the server must already offer it by name.
-    """
-    return {
-        key: peft_folder(served_version.folder)
-        for key, served_version in _iter_served_versions(policy)
-        if not served_version.is_elsewhere
-    }
-
-
 def _is_same_author(key: str, other_key: str) -> bool:
     """Return whether two keys belong to versions of the same author."""
     return key.rpartition("/")[0] == other_key.rpartition("/")[0]
@@ -110,7 +95,7 @@ class Fleet:
         self._base_checked_at = self._remote_checked_at = float("-inf")
         self._remote_servers: dict[str, RunningServer] = {}
         self._remote_problems: dict[str, str] = {}
-        self._adapters = FleetAdapters(settings, log=log, retry_delay_s=retry_delay_s)
+        self._adapters = FleetAdapters(settings, log=log)
         self._problems: dict[str, str] = {}
         self._published_document: dict[str, Any] | None = None
 
@@ -119,7 +104,7 @@ class Fleet:
         self._follow_policy()
         servers = required_servers(self._policy)
         if self._settings.model_server_url:
-            self._update_remote_servers(required_adapters(self._policy))
+            self._update_remote_servers()
             servers = {key: server for key, server in servers.items() if server.address}
         self._update_members(servers)
         self._publish()
@@ -137,7 +122,6 @@ class Fleet:
                 member.stop()
             self.members.clear()
             self._remote_servers.clear()
-            self._adapters.close()
             self._publish()
 
     def _follow_policy(self) -> None:
@@ -206,32 +190,34 @@ class Fleet:
             self._base_server = RequiredServer(str(gguf))
             self._problems.pop(BASE, None)
 
-    def _update_remote_servers(self, versions: Mapping[str, Path | None]) -> None:
+    def _update_remote_servers(self) -> None:
         now = self._clock()
         if now - self._remote_checked_at < REMOTE_CHECK_INTERVAL_S:
             return
         self._remote_checked_at = now
         settings, url = self._settings, self._settings.model_server_url.rstrip("/")
-        secret, previous_keys = settings.model_server_key, set(self._remote_servers)
+        secret, previous_servers = settings.model_server_key, self._remote_servers
         self._remote_servers, self._remote_problems = {}, {}
+        adapters = required_adapters(self._policy)
+        names = {BASE: settings.base_model} | {key: name for key, (name, _) in adapters.items()}
         try:
-            self._remote_problems |= self._adapters.step(versions, now)
-            offered_names = set(list_models(url, secret))
+            offered, problems = self._adapters.step(dict(adapters.values()), now)
         except TwinError as error:
-            self._remote_problems = dict.fromkeys([BASE, *versions], str(error))
+            self._remote_problems = dict.fromkeys(names, str(error))
             return
         engine = remote_engine_name(url, secret, settings.model_server_precision)
-        for key in (BASE, *versions):
-            alias = settings.base_model if key == BASE else key
-            if alias not in offered_names:
-                problem = str(not_offered_error(alias, url, offered_names))
-                self._remote_problems.setdefault(key, problem)
-            elif key not in self._remote_problems:
-                self._remote_servers[key] = RunningServer(url, alias, secret, None, engine)
-        for key in (previous_keys - {BASE, *versions}) & offered_names:
+        for key, name in names.items():
+            if name in offered:
+                self._remote_servers[key] = RunningServer(url, name, secret, None, engine)
+            else:
+                problem = problems.get(name) or str(not_offered_error(name, url, offered))
+                self._remote_problems[key] = problem
+        for key in previous_servers.keys() - names.keys():
             # The old version stays published until the author's new versions answer.
-            if any(_is_same_author(key, name) for name in self._remote_problems):
-                self._remote_servers[key] = RunningServer(url, key, secret, None, engine)
+            if previous_servers[key].alias in offered and any(
+                _is_same_author(key, other_key) for other_key in self._remote_problems
+            ):
+                self._remote_servers[key] = previous_servers[key]
 
     def _publish(self) -> None:
         members = [member for member in self.members.values() if member.draining_since is None]
@@ -272,11 +258,6 @@ def main() -> int:
     settings = load_settings()
     if (follower := create_follower(settings)) is not None:
         threading.Thread(target=follower.run, args=(stop,), name="follower", daemon=True).start()
-        if settings.model_server_url:
-            requested_adapters = RequestedAdapters(settings, log=log)
-            threading.Thread(
-                target=requested_adapters.run, args=(stop,), name="requested adapters", daemon=True
-            ).start()
     Fleet(settings).run(stop)
     return 0
 

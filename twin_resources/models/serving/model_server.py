@@ -31,6 +31,7 @@ from twin_resources.models.serving.loaded_adapters import (
     AdapterServer,
     not_offered_error,
     peft_folder,
+    served_name,
 )
 from twin_resources.models.serving.running_server import RunningServer, authorization_headers
 from twin_resources.models.serving.served_precision import (
@@ -332,11 +333,11 @@ class ModelServers:
         if version.is_answer_model and split_stored_name(version.base)[0]:
             return nullcontext(find_external_server(self._settings, version.base))
         alias = f"{version.author}/v{version.version}"
+        adapter = peft_folder(version.folder)
+        if self._settings.model_server_url:
+            alias = served_name(version.author, version.version, version.checkpoint, adapter)
         return self.serve(
-            version.base_gguf or None,
-            version.adapter_gguf,
-            alias=alias,
-            adapter=peft_folder(version.folder),
+            version.base_gguf or None, version.adapter_gguf, alias=alias, adapter=adapter
         )
 
 
