@@ -63,18 +63,10 @@ class _StateStoreResource(_HomeResource):
 
 
 class SettingsResource(_HomeResource):
-    """The settings of this home, after it has fetched what a run or tick needs from other hosts."""
+    """The settings of this home."""
 
-    def create_resource(self, context: dg.InitResourceContext) -> Settings:
-        from twin_resources.registry.host_sync import prepare_run
-        from twin_resources.registry.shared_files import fetch_author_files
-
-        settings = self.settings()
-        if context.dagster_run is None:  # a tick reads no weights
-            fetch_author_files(settings)
-        else:
-            prepare_run(settings, context.dagster_run.tags.get("dagster/partition", ""))
-        return settings
+    def create_resource(self, context: dg.InitResourceContext) -> Settings:  # noqa: ARG002
+        return self.settings()
 
 
 class StateResource(_StateStoreResource):

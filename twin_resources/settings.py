@@ -9,7 +9,6 @@ measured values. The secrets are in a separate file (`secrets.json`, mode 600; s
 from __future__ import annotations
 
 import contextlib
-import hmac
 import json
 import os
 import secrets
@@ -27,7 +26,6 @@ from twin_resources.errors import TwinError
 
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
-MIN_SECRET_CHARACTERS = 32  # minimum length of TWIN_HOME_SECRET
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
 
 _SETTINGS_MADE_CONSTANT = (
@@ -140,9 +138,6 @@ class Settings(Constants):
     home: Path = Path(".twin")  # the folder for everything that is written
     tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
     state_url: str = ""  # SQLAlchemy URL; default: SQLite in <home>/state.sqlite
-    store_uri: str = ""  # folder or s3://… for checkpoints and weights that hosts share
-    # Gives all hosts the same two keys; 32 characters or more. `new,old` accepts the old keys too.
-    home_secret: str = Field(default="", repr=False)
     base_model: str = EMBEDDED_BASE_MODEL  # the bundled model, a Hugging Face id, or a path
     embedder: str = EMBEDDED_EMBEDDER  # the bundled model, multilingual-e5-small, an id, or a path
     # Empty: OpenVINO where it reproduces the model, and a GPU, if there is one, for work that
@@ -296,9 +291,19 @@ class Settings(Constants):
         return self.home / "policy.json"
 
     @property
+    def host_dir(self) -> Path:
+        """Folder of what one host alone uses; where hosts share the home, a local disk."""
+        return self.home / "host"
+
+    @property
+    def has_shared_state(self) -> bool:
+        """Whether other hosts may use this home's state store."""
+        return bool(self.state_url) and not self.state_url.startswith("sqlite")
+
+    @property
     def servers_path(self) -> Path:
         """File that lists the running model servers; the fleet writes it, the gateway reads it."""
-        return self.home / "servers.json"
+        return self.host_dir / "servers.json"
 
     @property
     def has_paid_route(self) -> bool:
@@ -336,42 +341,21 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The keys of one home, which are never logged.
-
-    Attributes:
-        previous: the keys of a secret that is being replaced, which are still accepted.
-    """
+    """The keys of one home, which are never logged."""
 
     gateway_master_key: str
     gateway_key: str
     traces_public_key: str
     traces_secret_key: str
-    previous: Secrets | None = None
 
     def __repr__(self) -> str:
         return "Secrets(…)"
 
 
 def load_secrets(settings: Settings) -> Secrets:
-    """Derive the keys from `TWIN_HOME_SECRET`, or read `secrets.json`.
-
-    Without either, `secrets.json` is created with mode 600.
-
-    Raises:
-        TwinError: the secret is too short, there are more than two, or hosts share the home and
-            new keys would be valid on this host alone.
-    """
-    if settings.home_secret:
-        return _derive_secrets(settings.home_secret)
+    """Read `secrets.json`, which the first call creates with mode 600."""
     path = settings.home / "secrets.json"
     if not path.exists():
-        if settings.store_uri:
-            raise TwinError(
-                "create this home's keys",
-                found="TWIN_STORE_URI is set (hosts share this home), but TWIN_HOME_SECRET is not",
-                next_step="set TWIN_HOME_SECRET to the same random text on every host, for example "
-                "to the output of `openssl rand -hex 32`",
-            )
         generated_keys = {
             "gateway_master_key": "sk-twin-admin-" + secrets.token_urlsafe(32),
             "gateway_key": "sk-twin-" + secrets.token_urlsafe(32),
@@ -392,26 +376,3 @@ def load_secrets(settings: Settings) -> Secrets:
             os.link(partial_path, path)
         partial_path.unlink()
     return Secrets(**json.loads(path.read_text(encoding="utf-8")))
-
-
-def _derive_secrets(home_secret: str) -> Secrets:
-    newest, *older = (part.strip() for part in home_secret.split(","))
-    if len(older) > 1 or min(map(len, (newest, *older))) < MIN_SECRET_CHARACTERS:
-        raise TwinError(
-            "read TWIN_HOME_SECRET",
-            found="more than two secrets, or one that is shorter than "
-            f"{MIN_SECRET_CHARACTERS} characters",
-            next_step="set it to a random text, for example the output of `openssl rand -hex 32`; "
-            "to replace a secret, set `new,old`",
-        )
-
-    def derive(name: str) -> str:
-        return hmac.digest(newest.encode(), name.encode(), "sha256").hex()
-
-    return Secrets(
-        gateway_master_key="sk-twin-admin-" + derive("gateway_master_key"),
-        gateway_key="sk-twin-" + derive("gateway_key"),
-        traces_public_key="pk-lf-" + derive("traces_public_key")[:32],
-        traces_secret_key="sk-lf-" + derive("traces_secret_key"),
-        previous=_derive_secrets(older[0]) if older else None,
-    )

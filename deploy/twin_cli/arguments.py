@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from twin_resources.errors import TwinError
-
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
@@ -83,8 +81,6 @@ def command_decorator(
                     if name in accepted_parameters
                 }
                 settings = load_home_settings(home)
-                if settings.state_url and target not in COMMANDS_WITHOUT_FETCH:
-                    fetch_author_files(settings)
                 return run(settings, **values, **injected_arguments)
 
             signature = inspect.signature(function, eval_str=True)
@@ -117,7 +113,6 @@ DECLARED_ARGUMENTS: dict[str, set[str]] = {}
 
 
 # The program of `twin serve` fetches the author files itself.
-COMMANDS_WITHOUT_FETCH = {"serving_command.run_serve"}
 
 
 def load_command_function(target: str) -> Callable[..., int]:
@@ -132,16 +127,6 @@ def load_home_settings(home: Path | None) -> Settings:
     from twin_resources.settings import load_settings
 
     return restore_last_settings(load_settings(home))
-
-
-def fetch_author_files(settings: Settings) -> None:
-    """Copy the shared author files; if the state store fails, warn and keep the old copies."""
-    from twin_resources.registry import shared_files
-
-    try:
-        shared_files.fetch_author_files(settings)
-    except TwinError as error:
-        typer.echo(f"warning: the author files may be outdated: {error.found}", err=True)
 
 
 def _create_console() -> Any:

@@ -19,14 +19,12 @@ import typer
 
 from twin_cli import (
     answers_group,
-    authors_group,
     keys_group,
     operating_group,
     posts_group,
     stack_group,
     versions_group,
 )
-from twin_cli.contexts import apply_context
 from twin_resources.errors import TwinError
 
 PACKAGE_NAME = "llm-twin"
@@ -44,7 +42,6 @@ for group in (
     versions_group,
     operating_group,
     keys_group,
-    authors_group,
 ):
     app.add_typer(group.commands)  # without a name, so the commands are top-level
 
@@ -66,14 +63,8 @@ def twin(
             help="Print the versions of the program, Python and the platform.",
         ),
     ] = False,
-    context: Annotated[
-        str,
-        typer.Option("--context", help="Use the deployment whose settings are in NAME.env."),
-    ] = "",
 ) -> None:
     """Define the options that precede a command's name."""
-    if context:
-        apply_context(context)
 
 
 def format_version_line() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +12,6 @@ from pydantic import ValidationError
 from twin_resources.errors import TwinError
 from twin_resources.settings import (
     CONSTANTS,
-    MIN_SECRET_CHARACTERS,
     PACES,
     REMOVED_SETTINGS,
     Settings,
@@ -29,43 +27,6 @@ def test_secrets_are_private_and_survive_a_race(home: Settings) -> None:
     path = home.home / "secrets.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert loaded[0].gateway_key not in repr(loaded[0])
-
-
-def test_hosts_with_the_same_secret_have_the_same_keys(home: Settings, tmp_path: Path) -> None:
-    old, new = "o" * MIN_SECRET_CHARACTERS, "n" * MIN_SECRET_CHARACTERS
-    first = load_secrets(home.model_copy(update={"home_secret": old}))
-    other_host = Settings(home=tmp_path / "other", home_secret=old)
-    assert load_secrets(other_host) == first
-    assert not (home.home / "secrets.json").exists()
-    assert old not in repr(other_host)
-    keys = dataclasses.astuple(first)[:4]
-    assert len(set(keys)) == 4
-    assert not any(old in key for key in keys)
-
-    replaced = load_secrets(home.model_copy(update={"home_secret": f"{new}, {old}"}))
-    assert replaced.previous == first
-    assert replaced == dataclasses.replace(
-        load_secrets(home.model_copy(update={"home_secret": new})), previous=first
-    )
-
-
-def test_hosts_that_share_a_home_create_no_keys_of_their_own(home: Settings) -> None:
-    shared = home.model_copy(update={"store_uri": "s3://bucket/store"})
-    with pytest.raises(TwinError, match="set TWIN_HOME_SECRET to the same random text"):
-        load_secrets(shared)
-    assert not (home.home / "secrets.json").exists()
-    assert load_secrets(shared.model_copy(update={"home_secret": "s" * MIN_SECRET_CHARACTERS}))
-    own = load_secrets(home)
-    assert load_secrets(shared) == own, "a host that had keys before it shared its home keeps them"
-
-
-@pytest.mark.parametrize(
-    "secret", ["a few letters", "a" * 31, ",".join("abc" * 40 for _ in range(3))]
-)
-def test_short_secrets_and_more_than_two_are_refused(home: Settings, secret: str) -> None:
-    with pytest.raises(TwinError, match="TWIN_HOME_SECRET") as excinfo:
-        load_secrets(home.model_copy(update={"home_secret": secret}))
-    assert secret not in str(excinfo.value)
 
 
 def test_paid_route_needs_model_and_budget(monkeypatch: pytest.MonkeyPatch) -> None:

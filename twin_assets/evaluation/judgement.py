@@ -323,22 +323,11 @@ def _send_experiment(
 
 
 def _find_candidate(author: str, checkpoints_dir: Path, registry: Registry) -> ModelVersion:
-    """Return the version that was trained last, on this host or, in a shared home, on another.
+    """Return the version that was trained last.
 
     Raises:
         TwinError: nothing was trained here, or the registry lacks the checkpoint.
     """
-    pointer = checkpoints_dir / "candidate.json"
-    trained_here_at = pointer.stat().st_mtime if pointer.exists() else 0.0
-    tuned_versions = [
-        version
-        for version in registry.versions(author)
-        if version.kind == "tuned" and not version.tainted
-    ]
-    if registry.state.is_shared and tuned_versions:
-        newest = max(tuned_versions, key=lambda version: version.version)
-        if datetime.fromisoformat(newest.created_at).timestamp() > trained_here_at:
-            return newest
     checkpoint = read_pointer(checkpoints_dir, "candidate")["checkpoint"]
     version = registry.find_by_checkpoint(checkpoint, author=author)
     if version is None:

@@ -20,8 +20,6 @@ from twin_assets.training.preference_tuning import TunedCandidate, tune_on_prefe
 from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import TrainingDiedError, TrainingLauncher
-from twin_resources.models.training_launcher.shared_state import remove_shared_states
-from twin_resources.registry.host_sync import share_weights
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -100,7 +98,7 @@ def preference_tuned_checkpoint(
         launcher = ProgressReportingLauncher(context, training)
         candidate = tune_on_preferences(author, settings=settings, tables=tables, launcher=launcher)
     path = _write_candidate_pointer(candidate, settings.checkpoints_dir / author.slug)
-    version = _register(candidate, author.slug, registry, settings)
+    version = _register(candidate, author.slug, registry)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(candidate.manifest.checkpoint),
         metadata=_version_metadata(version, candidate, path),
@@ -120,14 +118,10 @@ def _write_candidate_pointer(candidate: TunedCandidate, folder: Path) -> Path:
     )
 
 
-def _register(
-    candidate: TunedCandidate, author: str, registry: Registry, settings: Settings
-) -> ModelVersion:
-    """Register the candidate as a version, after sharing its weights with other hosts."""
+def _register(candidate: TunedCandidate, author: str, registry: Registry) -> ModelVersion:
+    """Register the candidate as a version."""
     manifest, folder = candidate.manifest, candidate.folder
     weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
-    share_weights(settings, str(folder), weights.model_gguf)
-    remove_shared_states(settings, author)
     return registry.register(
         author=author,
         checkpoint=manifest.checkpoint,

@@ -320,7 +320,7 @@ def _run(folder: Path, work: Path | None, base: Path | None) -> int:
             work=work_folder.resolve(),
             tables=Tables(settings.tables_base, state=state),
             # this repetition must not continue from a state that another host stored
-            launcher=LocalLauncher(settings.model_copy(update={"store_uri": ""})),
+            launcher=LocalLauncher(settings),
             base=base,
             on_message=_print_message,
         )

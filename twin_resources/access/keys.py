@@ -370,7 +370,6 @@ def _list_home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
     return (
         (secrets.gateway_master_key, "admin", "admin key of this home"),
         (secrets.gateway_key, "reader", "gateway key of this home"),
-        *(_list_home_keys(secrets.previous) if secrets.previous else ()),
     )
 
 

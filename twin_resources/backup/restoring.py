@@ -24,14 +24,7 @@ from twin_resources.backup.backup_record import BackupRecord, SavedTable
 from twin_resources.backup.state_rows import move_paths, replace_paths, restore_state, sqlite_file
 from twin_resources.errors import TwinError
 from twin_resources.registry.empty_store_check import has_rows
-from twin_resources.registry.host_sync import share_versions
 from twin_resources.registry.registry import Registry
-from twin_resources.registry.shared_files import (
-    has_shared_state,
-    read_author_files,
-    read_stored_files,
-    store_files,
-)
 from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.state.database_files import find_databases
 from twin_resources.storage.state.state import State
@@ -51,8 +44,7 @@ Report = Callable[[str], object]
 def restore(settings: Settings, address: str, *, report: Report = print) -> BackupRecord:
     """Create the home of these settings from a backup.
 
-    The home's folder, the location of its tables and its state store must be empty. If other hosts
-    share the state store, they also get the author files, the pauses and the weights.
+    The home's folder, the location of its tables and its state store must be empty.
 
     Args:
         report: function called with one line per step.
@@ -74,34 +66,8 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
                 raise
     report("state store and policy")
     with closing(State.open(settings.state_address)) as state:
-        registry = Registry(state, policy_path=settings.policy_path)
-        registry.publish()
-        if has_shared_state(settings):
-            _share_with_hosts(settings, state, registry, report=report)
+        Registry(state, policy_path=settings.policy_path).publish()
     return record
-
-
-def _share_with_hosts(
-    settings: Settings, state: State, registry: Registry, *, report: Report
-) -> None:
-    """Give other hosts the author files, pauses and weights of a home that was on one host.
-
-    Rows from the backup are kept: a file of this home may be an older copy of its row.
-    """
-    files = read_author_files(settings.authors_dir)
-    store_files(state, files, row_names=files.keys() - read_stored_files(state).keys())
-    if not settings.store_uri:
-        return
-    try:
-        for name in share_versions(settings, registry):
-            report(f"stored: {name}")
-    except TwinError as error:
-        raise TwinError(
-            f"store the weights of {settings.home} for other hosts",
-            found=error.found,
-            next_step=f"the home itself is restored; run `twin authors apply "
-            f"{settings.authors_dir}` once {settings.store_uri} can be written",
-        ) from error
 
 
 @contextmanager

@@ -38,7 +38,7 @@ SECRETS = "secrets.json"
 # Folders and files that the next start recreates, that belong to running processes, or that contain
 # the demo's home.
 _EXCLUDED_FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
-_EXCLUDED_FILES = frozenset({"endpoints.json", "env", "policy.json", "servers.json"})
+_EXCLUDED_FILES = frozenset({"endpoints.json", "env", "policy.json"})
 _EXCLUDED_SUFFIXES = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
 
 Report = Callable[[str], object]
@@ -167,6 +167,7 @@ def _list_files(settings: Settings, *, secrets: bool) -> Iterator[Path]:
         for name in sorted(names):
             path = folder / name
             is_excluded = name.endswith(_EXCLUDED_SUFFIXES) or (is_top and name in _EXCLUDED_FILES)
+            is_excluded |= (folder.name, name) == ("host", "servers.json")
             if is_excluded or (name == SECRETS and is_top and not secrets) or not path.is_file():
                 continue
             yield path

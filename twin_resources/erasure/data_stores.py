@@ -17,7 +17,6 @@ from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.home_files import HomeFiles
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.outbox_rows import OutboxRows
-from twin_resources.erasure.shared_store import SharedStore
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.trace_store import make_trace_store
 
@@ -40,7 +39,6 @@ def list_stores(
         make_trace_store(installation, request),
         LanceTables(installation),
         Checkpoints(installation),
-        SharedStore(installation),
         dagster,
         HomeFiles(installation),
         StateStore(installation),

@@ -34,7 +34,7 @@ from twin_resources.erasure.sqlite_files import (
 )
 
 FORGETTING_FOLDER = "forgetting"  # fingerprints of open requests, and certificates: only hashes
-_STORE_FILES = ("state.sqlite", "outbox.sqlite", "traces.sqlite")
+_STORE_FILES = ("state.sqlite", "host/outbox.sqlite", "traces.sqlite")
 _LINE_FILE_SUFFIXES = (".log", ".txt", ".out", ".err", ".conf", ".yaml", ".yml", ".env", ".jsonl")
 _SQLITE = b"SQLite format 3\x00"
 
@@ -77,10 +77,10 @@ class HomeFiles:
     def list_unclaimed_files(self) -> Iterator[Path]:
         """Yield the files that no other store claims; skip files that no longer exist."""
         for folder, _, files in self._walk():
-            is_home = folder == self.installation.settings.home
             for name in sorted(files):
                 path = folder / name
-                is_store = is_home and name.startswith(_STORE_FILES)
+                own_name = path.relative_to(self.installation.settings.home).as_posix()
+                is_store = own_name.startswith(_STORE_FILES)
                 if not is_store and path.is_file() and not path.is_symlink():
                     yield path
 

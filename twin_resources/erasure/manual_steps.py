@@ -83,9 +83,9 @@ def _iter_steps(
             "let the archive expire, or make a new base backup and delete the older ones",
         )
         yield (
-            "the disks of other hosts with this state store",
-            f"delete {_list_copied_checkpoints(target)} there; an outbox there may send its data "
-            "later, so run `twin forget` again once `twin status` on each host shows it empty",
+            "the outboxes of other hosts (`host/` in the home)",
+            "each may send its data later, so run `twin forget` again once `twin status` on each "
+            "host shows it empty",
         )
     answer_counts = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
     models = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
@@ -145,11 +145,3 @@ def _list_copied_adapters(target: ErasureTarget) -> str:
     return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published_ids)]) or (
         "all that were copied"
     )
-
-
-def _list_copied_checkpoints(target: ErasureTarget) -> str:
-    """Return the checkpoints that another host may have fetched, as paths in its home."""
-    author_folder = {f"checkpoints/{target.author}"} if target.is_whole_author else set[str]()
-    return ", ".join(
-        sorted(author_folder | {f"checkpoints/*/{checkpoint}" for checkpoint in target.checkpoints})
-    ) or ("nothing")

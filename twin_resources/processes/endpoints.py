@@ -121,12 +121,12 @@ def read_endpoints(home: Path) -> Endpoints:
 
 
 def find_gateway(settings: Settings) -> tuple[str, str]:
-    """Return the URL and the key of this home's stack, or of the deployment to which it belongs.
+    """Return the URL and the key of this home's stack, or of a host that shares this home.
 
     Raises:
         TwinError: no stack is running, and hosts do not share this home; see also `read_endpoints`.
     """
-    if settings.home_secret and not endpoints_path(settings.home).exists():
+    if settings.has_shared_state and not endpoints_path(settings.home).exists():
         url = settings.gateway_url or urls(settings)["gateway"]
         return url, load_secrets(settings).gateway_key
     endpoints = read_endpoints(settings.home)

@@ -130,13 +130,6 @@ class Registry:
         is_relative = self.state.is_shared and path.startswith(home)
         return HOME_PREFIX + path.removeprefix(home) if is_relative else path
 
-    def make_paths_relative(self, version: ModelVersion) -> None:
-        """Replace this host's paths in a version's row with paths relative to the home."""
-        paths = {name: getattr(version, name) for name in PATH_COLUMNS}
-        with self.state.transaction() as connection:
-            values = {name: path and self._to_stored_path(path) for name, path in paths.items()}
-            rows.update_version(connection, version, **values)
-
     def _with_local_paths(self, version: ModelVersion) -> ModelVersion:
         """Return the version with this home's paths."""
         paths = {name: str(getattr(version, name)) for name in PATH_COLUMNS}

@@ -25,7 +25,6 @@ from twin_resources.authors import Author, write_author
 from twin_resources.authors.consent import external_use_instructions, find_external_use_refusal
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import KEY_VARIABLE, NamedModel, resolve_name
 
@@ -89,9 +88,7 @@ def sync_answer_model(
     except TwinError as error:
         if previous_model != author.answer_model:
             # Without this, every later start would try the failed model again.
-            share_file(
-                settings, write_author(settings, replace(author, answer_model=previous_model))
-            )
+            write_author(settings, replace(author, answer_model=previous_model))
             raise
         display.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
         return find_answer_model(registry, author.slug)

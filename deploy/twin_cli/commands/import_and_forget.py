@@ -48,7 +48,6 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
-from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
 from twin_resources.storage.state.state import State
@@ -95,7 +94,7 @@ def run_import(
     )
     if dry_run:
         return preview_exit_code(preview)
-    if has_shared_state(settings) and find_stack(settings) is None:
+    if settings.has_shared_state and find_stack(settings) is None:
         _leave_import_to_other_hosts(settings, subject, display)
         return preview_exit_code(preview)
     stack = require_stack(settings)

@@ -27,7 +27,6 @@ from twin_resources.backup.saving import back_up
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
-from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
 from twin_resources.storage.state.database_files import check_database, find_databases
@@ -264,10 +263,9 @@ def run_pause(
                 found="it is not paused",
                 next_step="see `twin status` for the reason why it does not answer",
             )
-        share_file(settings, pause_path(settings, slug), is_deleted=True)
         console.print(f"{slug} will answer again within a second")
         return 0
-    share_file(settings, pause_author(settings, slug, reason=reason))
+    pause_author(settings, slug, reason=reason)
     console.print(
         f"{slug} is paused {read_pause(pause_path(settings, slug))}; "
         f"the gateway responds with 503 within a second. To resume: twin pause {slug} --resume"

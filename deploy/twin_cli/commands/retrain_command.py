@@ -31,7 +31,6 @@ from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.manual_triggers import request_retraining
 from twin_resources.quality.retraining.retrainings import Retraining, RetrainingRequest
 from twin_resources.quality.retraining.run_records import KEY_TAG
-from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -56,7 +55,7 @@ def run_retrain(
     if not reason:
         raise TwinError("retrain", found="no reason", next_step='pass a reason: --reason "…"')
     # Another host of a deployment may run Dagster, but a run is followed on its own host.
-    needs_stack = wait or not has_shared_state(settings)
+    needs_stack = wait or not settings.has_shared_state
     stack = require_stack(settings) if needs_stack else find_stack(settings)
     chosen_author = choose_author(settings, author)
     dagster = None if stack is None else DagsterHTTP.for_home(stack.settings)

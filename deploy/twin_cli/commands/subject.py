@@ -23,7 +23,6 @@ from twin_resources.authors import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import read_record
-from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
 
@@ -119,7 +118,7 @@ def add_opt_ins(subject: SelectedAuthor, include: Sequence[str]) -> SelectedAuth
 def save_subject(settings: Settings, subject: SelectedAuthor) -> None:
     """Write the author's file if it is new or has changed."""
     if subject.is_new or read_author(settings, subject.slug) != subject.author:
-        share_file(settings, write_author(settings, subject.author))
+        write_author(settings, subject.author)
 
 
 def choose_author(settings: Settings, name: str = "") -> Author:

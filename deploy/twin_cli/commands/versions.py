@@ -27,7 +27,6 @@ from twin_resources.authors.consent import (
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
-from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -191,7 +190,7 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
     if stack is None:
         effect = (
             "every host of the deployment follows this within seconds"
-            if has_shared_state(settings)
+            if settings.has_shared_state
             else "no stack is running; this applies at the next start"
         )
         console.print(effect)

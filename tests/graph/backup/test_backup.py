@@ -26,7 +26,6 @@ from tests.graph.s3 import make_s3_client, set_s3_environment
 from tests.graph.tables.words import sync_words
 from tests.graph.test_former_home import former_home
 from tests.json_examples import read_json_example, shape
-from tests.model_versions import register_version
 from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.access.account_rows import account_tables
 from twin_resources.access.keys import key_tables
@@ -44,7 +43,6 @@ from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.quality.ledger.ledger_tables import metadata as ledger_tables
 from twin_resources.registry.policy import Policy, read_policy
 from twin_resources.registry.registry import Registry
-from twin_resources.registry.shared_files import read_author_files, read_stored_files
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.database_files import check_database
 from twin_resources.storage.state.state import State
@@ -109,7 +107,7 @@ def compute_hashes(settings: Settings) -> dict[str, Any]:
                     key=repr,
                 )
                 for table in metadata.sorted_tables
-                if table.name not in {"leases", "ended_leases", "shared_files"}
+                if table.name not in {"leases", "ended_leases"}
             }
         registry = Registry(state, policy_path=settings.policy_path)
         registry_versions = [mask(vars(item)) for item in registry.versions(AUTHOR)]
@@ -206,32 +204,6 @@ def test_a_backup_moves_from_sqlite_to_postgresql_and_back(
     returned = new_home(full_home, "back-again")
     restore(returned, str(tmp_path / "two.tar"), report=ignore)
     assert compute_hashes(returned) == hashes_after_change
-
-
-@pytest.mark.long
-def test_a_restored_home_is_complete_if_its_weights_cannot_be_shared(
-    full_home: Settings,
-    tmp_path: Path,
-    postgresql_url: str,
-    s3_endpoint: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    set_s3_environment(monkeypatch, s3_endpoint)
-    checkpoint = full_home.checkpoints_dir / AUTHOR / "abcd"
-    with closing(State.open(full_home.state_address)) as state:
-        registry = Registry(state, policy_path=full_home.policy_path)
-        register_version(registry, AUTHOR, "abcd", folder=str(checkpoint))
-    back_up(full_home, str(tmp_path / "one.tar"), report=ignore)
-    server = new_home(
-        full_home, "shared", state_url=postgresql_url, store_uri="s3://no-such-bucket/store"
-    )
-    with pytest.raises(TwinError, match="the home itself is restored; run `twin authors apply"):
-        restore(server, str(tmp_path / "one.tar"), report=ignore)
-    assert compute_hashes(server)["tables"] == compute_hashes(full_home)["tables"]
-    with closing(State.open(postgresql_url)) as state:
-        assert (
-            set(read_stored_files(state)) == set(read_author_files(full_home.authors_dir)) != set()
-        )
 
 
 @pytest.mark.long

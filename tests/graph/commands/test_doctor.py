@@ -238,14 +238,6 @@ def test_a_broken_sqlite_state_is_reported(home: Settings) -> None:
     assert get_verdict(stores.check_state(broken_home)) == "fail"
 
 
-def test_hosts_with_separate_keys_are_reported(home: Settings) -> None:
-    shared_home = home.model_copy(update={"store_uri": "s3://bucket/store"})
-    finding = next(iter(stores.check_state(shared_home)))
-    assert (finding.name, finding.verdict) == ("keys", "warn")
-    home_with_secret = shared_home.model_copy(update={"home_secret": "s" * 40})
-    assert "keys" not in [finding.name for finding in stores.check_state(home_with_secret)]
-
-
 def test_an_account_ahead_of_the_clock_is_reported(home: Settings) -> None:
     with closing(State.open(home.state_address)) as state:
         for days, verdicts in ((0, ["ok"]), (3, ["ok", "warn"])):

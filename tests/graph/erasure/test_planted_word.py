@@ -35,14 +35,20 @@ def test_the_words_are_in_every_store_before_erasure(used_home: UsedHome) -> Non
         "instruction_drafts.lance",
         "instruction_dataset.lance",
         "traces.sqlite",
-        "outbox.sqlite",
+        "host/outbox.sqlite",
         "samples.json",
         "dagster/history/runs/",
         "compute_logs",
     ):
         assert name in matching_paths, matching_paths
     paths = " ".join(find_files_with(used_home.settings.home, QUESTION_WORD))
-    for name in ("traces.sqlite", "state.sqlite", "outbox.sqlite", "interactions", "gateway.log"):
+    for name in (
+        "traces.sqlite",
+        "state.sqlite",
+        "host/outbox.sqlite",
+        "interactions",
+        "gateway.log",
+    ):
         assert name in paths, paths
 
 

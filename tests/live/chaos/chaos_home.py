@@ -199,7 +199,9 @@ class ChaosHome:
     def find_missing_votes(self) -> set[str]:
         """Return the expected votes in neither trace store nor outbox, except erased votes."""
         with (
-            closing(sqlite3.connect(self.settings.home / "outbox.sqlite", timeout=60)) as outbox,
+            closing(
+                sqlite3.connect(self.settings.host_dir / "outbox.sqlite", timeout=60)
+            ) as outbox,
             closing(sqlite3.connect(self.settings.home / "traces.sqlite", timeout=60)) as store,
         ):
             # the outbox first, because votes move from there to the store

@@ -1,4 +1,4 @@
-"""Provide two hosts with separate disks that share a PostgreSQL database and a bucket (moto)."""
+"""Provide two hosts that share a home, a PostgreSQL database and a bucket (moto)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def shared(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
 
 @pytest.fixture
 def hosts(tmp_path: Path, shared: dict[str, str]) -> Iterator[tuple[Host, Host]]:
-    pair = Host(tmp_path / "a", shared), Host(tmp_path / "b", shared)
+    first = Host(tmp_path / "a", shared)
+    pair = first, Host(tmp_path / "b", shared, first)
     yield pair
     for host in pair:
         host.stop()

@@ -1,10 +1,7 @@
-"""Simulate a host with an empty folder, an environment, and processes started there.
+"""Simulate hosts that share one home: an environment, and processes started there.
 
-Scope: starting, calling and ending processes. Out of scope: state that hosts share (fixtures of
-`conftest.py`), assertions.
-
-A process has only the variables that are named here, and its home and working directory belong to
-the host. It gets all other state from PostgreSQL and the bucket.
+The first host works in the shared home itself. Every other one has a view of it, in which only the
+folder `host` is its own, as where a local disk is mounted there.
 """
 
 from __future__ import annotations
@@ -42,9 +39,7 @@ def shared_environment(s3_endpoint: str, postgresql_url: str) -> dict[str, str]:
         "AWS_ALLOW_HTTP": "true",
         "TWIN_STATE_URL": postgresql_url,
         "TWIN_TABLES_URI": f"s3://{bucket}/tables",
-        "TWIN_STORE_URI": f"s3://{bucket}/store",
-        "TWIN_HOME_SECRET": "a secret that all hosts of a test share",
-        "TWIN_BASE_MODEL": "tiny",  # a folder on the host that prepares it, only a name elsewhere
+        "TWIN_BASE_MODEL": "tiny",
     }
 
 
@@ -55,15 +50,27 @@ class Host:
     Attributes:
         folder: the host's folder, which is created empty.
         shared: the environment variables of all hosts.
+        first: the host whose home this one shares; None for the first.
     """
 
     folder: Path
     shared: Mapping[str, str]
+    first: Host | None = None
     port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
+        home = self.folder / "home"
+        home.mkdir()
+        if self.first is not None:
+            shared_home = self.first.folder / "home"
+            load_secrets(self.first.settings)
+            for name in ("authors", "checkpoints", "weights", "work", "logs", "dagster"):
+                (shared_home / name).mkdir(exist_ok=True)
+                (home / name).symlink_to(shared_home / name)
+            for name in ("policy.json", "secrets.json"):
+                (home / name).symlink_to(shared_home / name)
 
     @property
     def environment(self) -> dict[str, str]:

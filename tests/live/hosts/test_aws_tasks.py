@@ -36,7 +36,6 @@ def tasks(s3_endpoint: str) -> dict[str, dict[str, Any]]:
 def secrets(postgresql_url: str) -> dict[str, str]:
     return {
         "TWIN_STATE_URL": postgresql_url,
-        "TWIN_HOME_SECRET": "a secret that Secrets Manager generates",
         "LANGFUSE_PUBLIC_KEY": "pk-lf-test",
         "LANGFUSE_SECRET_KEY": "sk-lf-test",
     }
@@ -46,19 +45,22 @@ def secrets(postgresql_url: str) -> dict[str, str]:
 def hosts(
     tasks: dict[str, dict[str, Any]], secrets: Mapping[str, str], s3_endpoint: str, tmp_path: Path
 ) -> Iterator[dict[str, Host]]:
-    """Create a host with an empty disk for each task; on AWS, a role provides the credentials."""
+    """Create a host of one home for each task; on AWS, a role provides the credentials."""
     credentials = {
         "AWS_ENDPOINT": s3_endpoint, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": KEY,
         "AWS_ALLOW_HTTP": "true",
     }  # fmt: skip
     with ExitStack() as stack:
         hosts: dict[str, Host] = {}
-        for name, task in tasks.items():
+        for name in ("worker", "answers"):
+            task = tasks[name]
             environment = aws_stack.task_environment(task["containerDefinitions"][0], secrets)
             ports = {"TWIN_DAGSTER_PORT": str(free_port())}
-            hosts[name] = Host(tmp_path / name, environment | credentials | ports)
+            hosts[name] = Host(
+                tmp_path / name, environment | credentials | ports, hosts.get("worker")
+            )
             stack.callback(hosts[name].stop)
-        bucket = environment["TWIN_STORE_URI"].removeprefix("s3://").partition("/")[0]
+        bucket = environment["TWIN_TABLES_URI"].removeprefix("s3://").partition("/")[0]
         buckets = make_s3_client(s3_endpoint).list_buckets()["Buckets"]
         assert bucket in {existing["Name"] for existing in buckets}
         yield hosts
@@ -77,7 +79,7 @@ def daemons_are_healthy(host: Host) -> bool:
     return all(status["healthy"] for status in health["allDaemonStatuses"] if status["required"])
 
 
-def test_the_tasks_start_on_empty_disks(
+def test_the_tasks_start_in_an_empty_home(
     hosts: dict[str, Host], tasks: dict[str, dict[str, Any]]
 ) -> None:
     answers, worker = hosts["answers"], hosts["worker"]
@@ -102,10 +104,6 @@ def test_the_tasks_start_on_empty_disks(
     answers.wait(lambda: answers.readiness()[0] == 503)
     answers.wait(lambda: answers.readiness()[1]["problems"] == [])
     assert answers.readiness()[1]["status"] == "waiting for an author and a model server"
-    authors = worker.folder / "authors"
-    authors.mkdir()
-    (authors / "ann.toml").write_text('name = "Ann Bell"\n')
-    apply = worker.run("twin_cli", "authors", "apply", str(authors), "--yes")
-    assert "ann" in apply.stdout + apply.stderr
+    (worker.settings.authors_dir / "ann.toml").write_text('name = "Ann Bell"\n')
     answers.wait(lambda: answers.readiness()[1]["authors"] == ["ann"])
     worker.wait(webserver.is_location_loaded)

@@ -56,7 +56,6 @@ COMMANDS: Mapping[str, Call | OtherTest] = {
     "publish": Call(("publish", "v2", "--to", "a/b"), code=1, output="versions of this author"),
     "logs": Call(("logs", "gateway"), output="mara-lindqvist"),
     "serve": OtherTest("tests/live/hosts/test_two_hosts.py"),
-    "authors": OtherTest("tests/graph/commands/test_authors_command.py"),
     "keys": OtherTest("tests/live/newcomer/test_documents.py"),
     "pause": OtherTest("tests/live/newcomer/test_documents.py"),
     "routing": OtherTest("tests/live/newcomer/test_documents.py"),

@@ -23,7 +23,6 @@ from tests.live.training.conftest import (
     LONG_ENOUGH,
     ImportedProcesses,
     fork_trainings,
-    write_training_job,
 )
 from tests.live.training.running_ranks import (
     assert_same_training,
@@ -42,7 +41,6 @@ from twin_resources import dagster_resources
 from twin_resources.authors import Author
 from twin_resources.models.training_launcher import OWNER_VARIABLE, LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
-from twin_resources.storage.shared_folders import SharedFolders
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
@@ -111,39 +109,6 @@ def test_a_killed_launcher_leaves_no_rank_and_training_resumes(
     (resumed_at,) = read_result(output / "result.json").resumed_at
     assert resumed_at >= CHECKPOINT_INTERVAL
     assert_same_training(output, train_undisturbed(**LONG_ENOUGH))
-
-
-@pytest.mark.long
-def test_a_training_run_of_a_lost_machine_continues_on_another_host(
-    home: Settings, tiny_model: Path, tmp_path: Path, train_undisturbed: Callable[..., Path]
-) -> None:
-    changes: dict[str, Any] = dict(LONG_ENOUGH)
-    job = write_training_job(home, tiny_model, "lost", **changes)
-    store = tmp_path / "store"
-    environment = os.environ | {"TWIN_STORE_URI": str(store)}
-    command = [sys.executable, "-c", LAUNCH_SCRIPT, str(job.folder / "job.json")]
-    launcher = subprocess.Popen(command, env=environment)
-    try:
-        wait_for(lambda: SharedFolders(home.home, str(store)).list_folders("work/lost/state"))
-    finally:
-        launcher.kill()
-        launcher.wait()
-    assert not (job.folder / "output").exists(), "the training ended before the kill"
-    wait_for(lambda: not find_ranks(job))
-    other_host = home.model_copy(update={"home": tmp_path / "other", "store_uri": str(store)})
-    texts: list[str] = []
-
-    output = LocalLauncher(other_host).run(
-        write_training_job(other_host, tiny_model, "lost", **changes),
-        on_message=lambda message: texts.append(str(message.get("text", ""))),
-    )
-
-    (resumed_at,) = read_result(output / "result.json").resumed_at
-    assert resumed_at >= CHECKPOINT_INTERVAL
-    assert f"resuming from a stored state: work/lost/state/step-{resumed_at:06}" in texts
-    assert_same_training(output, train_undisturbed(**changes))
-    (newest,) = SharedFolders(home.home, str(store)).list_folders("work/lost/state")
-    assert int(newest.rpartition("-")[2]) >= resumed_at, "an older state was not deleted"
 
 
 @pytest.mark.long

@@ -23,9 +23,8 @@ OMITTED_PARAMETERS = {"help", "install_completion", "show_completion"}
 COMMAND_HEAD = """# The command
 
 *Reference.* Generated from the program's help by `python -m tests.unit.documents.references`. A
-test compares the two. `twin COMMAND --help` prints the same text. `twin --context NAME COMMAND`
-uses the deployment whose settings are in `NAME.env` ([Deployment](deployment.md)). For `--json`,
-see [JSON of the commands](json.md).
+test compares the two. `twin COMMAND --help` prints the same text. For `--json`, see [JSON of the
+commands](json.md).
 
 Exit codes: 0 success, 1 failure, 2 invalid option, 130 interrupted. `twin up` and
 `twin status --wait` return 3 for a refused version and 4 for a failed training run. `twin up` and

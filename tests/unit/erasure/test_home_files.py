@@ -114,8 +114,8 @@ def test_files_of_other_stores_are_unchanged(files: HomeFiles, tmp_path: Path) -
         write_file(home, name, ERASED_TEXT)
         for name in (
             "weights/base/notes.txt", "checkpoints/ada/c1/report.txt", "dagster/history.txt",
-            "forgetting/1.txt", "posts/2019.txt", "tables/ada/notes.txt", "outbox.sqlite-wal",
-            "traces.sqlite",
+            "forgetting/1.txt", "posts/2019.txt", "tables/ada/notes.txt", "traces.sqlite",
+            "host/outbox.sqlite-wal",
         )
     ]  # fmt: skip
     outside = tmp_path / "outside.txt"

@@ -41,20 +41,6 @@ def test_the_keys_of_the_home_are_found_without_the_store(home: Settings) -> Non
     assert (len(admin.reader), len(keys.key_id_from_hash("ab" * 32))) == (16, 16)
 
 
-def test_the_keys_of_a_secret_that_is_being_replaced_are_accepted(home: Settings) -> None:
-    old, new = ("o" * 40, "n" * 40)
-    old_keys = load_secrets(home.model_copy(update={"home_secret": old}))
-    for secret, is_accepted in ((f"{new},{old}", True), (new, False)):
-        replaced = load_secrets(home.model_copy(update={"home_secret": secret}))
-        keyring = keys.Keyring(replaced, open_state=lambda: keys.open_key_store(home))
-        assert keyring.find(f"Bearer {replaced.gateway_key}").role == "reader"
-        authorization = f"Bearer {old_keys.gateway_master_key}"
-        if is_accepted:
-            assert keyring.find(authorization).role == "admin"
-        else:
-            assert require_refusal(keyring, authorization).status == 401
-
-
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic abc", "sk-twin-x"])
 def test_a_missing_key_is_refused(home: Settings, authorization: str) -> None:
     error = require_refusal(keys.open_keyring(home), authorization)

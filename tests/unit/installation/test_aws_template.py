@@ -72,6 +72,9 @@ def test_each_container_serves_a_program_with_existing_settings(
         for container in task["containerDefinitions"]:
             assert container["command"] == ["serve", container["name"]]
             assert container["name"] in programs
+            assert [mount["containerPath"] for mount in container["mountPoints"]] == [
+                "/twin", "/twin/host",
+            ]  # fmt: skip
             secrets = {entry["name"]: entry.get("valueFrom", "") for entry in container["secrets"]}
             environments.append(aws_stack.task_environment(container, secrets))
     assert set(environments[0]) <= known_variables
@@ -97,12 +100,17 @@ def test_roles_have_only_named_actions(resources: dict[str, Any]) -> None:
         actions = [actions] if isinstance(actions, str) else actions
         assert not any("*" in action for action in actions), actions
         if statement["Resource"] == "*":
-            assert actions == ["ecr:GetAuthorizationToken"], "this action needs a resource"
+            assert all(
+                action == "ecr:GetAuthorizationToken" or action.startswith("ssmmessages:")
+                for action in actions
+            ), "this action needs a resource"
 
 
 def test_data_outlives_the_stack_and_only_the_balancer_is_public(resources: dict[str, Any]) -> None:
     assert resources["Bucket"]["DeletionPolicy"] == "Retain"
     assert all(resources["Bucket"]["Properties"]["PublicAccessBlockConfiguration"].values())
+    assert resources["Home"]["DeletionPolicy"] == "Retain"
+    assert resources["Home"]["Properties"]["Encrypted"] is True
     assert resources["Database"]["DeletionPolicy"] == "Snapshot"
     assert resources["Database"]["Properties"]["StorageEncrypted"] is True
     ingress = {
@@ -112,6 +120,7 @@ def test_data_outlives_the_stack_and_only_the_balancer_is_public(resources: dict
     }
     assert ingress == {
         "LoadBalancerGroup": ["0.0.0.0/0"], "HostGroup": [None], "DatabaseGroup": [None],
+        "HomeGroup": [None],
     }  # fmt: skip
     assert resources["Logs"]["Properties"]["RetentionInDays"] <= 90
 

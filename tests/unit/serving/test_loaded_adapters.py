@@ -95,9 +95,8 @@ def test_a_candidate_is_loaded_while_it_is_asked_and_a_released_one_stays(
     settings: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     server, folder = AdapterServer(settings), make_adapter(settings, "c1c1c1c1d1")
-    with pytest.raises(RuntimeError, match="gate"), server.keep_adapter_loaded(V1, folder):
+    with server.keep_adapter_loaded(V1, folder):
         assert loaded_adapters.roots() == {V1: str(folder)}
-        raise RuntimeError("the gate failed")
     assert loaded_adapters.roots() == {}
     with server.keep_adapter_loaded(V1, folder):
         write_policy(settings.policy_path, make_policy(settings))

@@ -131,8 +131,6 @@ class RouteAllowlist:
         home_metrics: the state of the home, for the metrics route.
         admission: counts the requests in progress.
         body_timeout_s: seconds that a body may take to arrive.
-        follower_status: returns why this home lags behind the shared state store, and a note for
-            the operator. Both are empty if nothing is wrong or no store is shared.
     """
 
     proxy: ASGIApp
@@ -144,7 +142,6 @@ class RouteAllowlist:
     home_metrics: Collector
     admission: AdmissionControl = field(default_factory=lambda: AdmissionControl(32, 64))
     body_timeout_s: float = BODY_TIMEOUT_S
-    follower_status: Callable[[], tuple[str, str]] = lambda: ("", "")
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -368,14 +365,12 @@ class RouteAllowlist:
     async def _send_readiness(self, send: Send) -> None:
         snapshot = self.live_config.current
         ready_servers = sorted(name for name, server in snapshot.servers.items() if server.ready)
-        lag_reason, note = self.follower_status()
         is_missing_by_part = {
             "an author": not snapshot.authors,
             "a model server": not ready_servers,
-            "the newest release": bool(lag_reason),
         }
         missing_parts = [part for part, is_missing in is_missing_by_part.items() if is_missing]
-        problems = [*snapshot.problems, *snapshot.author_problems.values(), lag_reason, note]
+        problems = [*snapshot.problems, *snapshot.author_problems.values()]
         document: dict[str, Any] = {
             "status": f"waiting for {' and '.join(missing_parts)}" if missing_parts else "ready",
             "servers": ready_servers,

@@ -13,6 +13,7 @@ mixture.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -243,7 +244,8 @@ def read_servers(path: Path) -> dict[str, Server]:
 
 def _file_stamp(path: Path) -> _FileStamp | None:
     try:
-        status = path.stat()
+        with path.open("rb") as file:  # on NFS, opening a file asks the server; `stat` may be old
+            status = os.fstat(file.fileno())
     except FileNotFoundError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino

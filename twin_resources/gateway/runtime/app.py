@@ -55,6 +55,5 @@ def application() -> ASGIApp:
         home_metrics=process.home_metrics,
         admission=process.admission,
         responses=process.responses,
-        follower_status=process.follower_status,
     )
     return allow_origins(allowlist, settings.allowed_origins)

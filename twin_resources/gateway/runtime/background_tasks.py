@@ -109,7 +109,6 @@ class BackgroundTasks:
         throughput_path: file for the measured tokens per second, which `routing_policy` reads.
         flush: writes waiting spans and settlements when the server ends.
         purge_responses: deletes stored answers that are to be erased or are too old.
-        sync_from_stores: updates the home from the stores that hosts share; None if none is shared.
         gc_scheduler: schedules garbage collection.
     """
 
@@ -120,7 +119,6 @@ class BackgroundTasks:
     throughput_path: Path
     flush: Callable[[], None]
     purge_responses: Callable[[], Coroutine[Any, Any, None]]
-    sync_from_stores: Callable[[], None] | None = None
     gc_scheduler: GcScheduler = field(default_factory=GcScheduler)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
@@ -130,9 +128,6 @@ class BackgroundTasks:
         if self.paid_model:
             router.upsert_deployment(build_paid_deployment(self.paid_model))
         servers = RouterServers(router)
-        if self.sync_from_stores is not None:
-            poll_stores = self.sync_from_stores
-            self._run_every(POLL_SECONDS, lambda: asyncio.to_thread(poll_stores))
         self._reload_files(servers)
         self._run_every(POLL_SECONDS, lambda: self._reload_files(servers))
         self._run_every(POLL_SECONDS, self._update_trace_problem)

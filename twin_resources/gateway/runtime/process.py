@@ -38,7 +38,6 @@ from twin_resources.observability.langfuse.outbox import (
     Outbox,
     outbox_path,
 )
-from twin_resources.registry.host_sync import create_follower
 from twin_resources.settings import load_settings
 from twin_resources.storage.state.state import State
 
@@ -82,13 +81,7 @@ def _flush() -> None:
     trace_logger.flush()
 
 
-def follower_status() -> tuple[str, str]:
-    """Return why this home lags behind the state store, and a note for the operator."""
-    return (follower.lag_reason, follower.problems) if follower else ("", "")
-
-
 settings = load_settings()
-follower = create_follower(settings)
 outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
 keyring = open_keyring(settings)
@@ -120,5 +113,4 @@ background_tasks = BackgroundTasks(
     throughput_path=settings.home / "gateway" / "throughput.json",
     flush=_flush,
     purge_responses=lambda: responses.purge_responses(outbox),
-    sync_from_stores=follower.poll_once if follower else None,
 )

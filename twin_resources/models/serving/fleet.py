@@ -17,6 +17,7 @@ The file contains keys, so only its owner can read it (mode 600). Each write rep
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -42,7 +43,6 @@ from twin_resources.models.serving.loaded_adapters import (
 from twin_resources.models.serving.model_server import remote_engine_name
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.registry.host_sync import create_follower
 from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weights import load_base_model
@@ -127,7 +127,8 @@ class Fleet:
     def _follow_policy(self) -> None:
         path = self._settings.policy_path
         try:
-            status = path.stat()
+            with path.open("rb") as file:  # on NFS, opening a file asks the server
+                status = os.fstat(file.fileno())
         except FileNotFoundError:
             return  # before the first release; an existing policy is never deleted
         file_identity = (status.st_mtime_ns, status.st_ino)
@@ -256,8 +257,6 @@ def main() -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
     settings = load_settings()
-    if (follower := create_follower(settings)) is not None:
-        threading.Thread(target=follower.run, args=(stop,), name="follower", daemon=True).start()
     Fleet(settings).run(stop)
     return 0
 

@@ -25,7 +25,6 @@ from twin_resources.models.training_launcher.rank_processes import (
     follow_log,
     run_ranks,
 )
-from twin_resources.models.training_launcher.shared_state import share_state
 from twin_resources.models.training_launcher.training_job import (
     Message,
     TrainingDiedError,
@@ -63,8 +62,7 @@ class LocalLauncher:
             log.parent.mkdir(parents=True, exist_ok=True)
             if output_folder.is_dir():
                 return output_folder
-            with share_state(job.folder, self._settings, report):
-                return self._run_attempts(job, log, report, environment or {})
+            return self._run_attempts(job, log, report, environment or {})
 
     def _run_attempts(
         self,

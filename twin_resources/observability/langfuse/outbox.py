@@ -155,7 +155,7 @@ def score_id(*parts: str) -> str:
 
 def outbox_path(settings: Settings) -> Path:
     """Return the path of a home's outbox."""
-    return settings.home / "outbox.sqlite"
+    return settings.host_dir / "outbox.sqlite"
 
 
 @contextmanager

@@ -125,17 +125,6 @@ model_versions = sa.Table(
     sa.UniqueConstraint("author", "checkpoint"),
 )
 
-# Files of a home, by path, that all hosts of this store share (`registry/shared_files.py`).
-# `revision` orders all changes.
-shared_files = sa.Table(
-    "shared_files",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("content", sa.Text, nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("written_at", sa.Text, nullable=False),
-)
-
 verdicts = sa.Table(
     "verdicts",
     metadata,

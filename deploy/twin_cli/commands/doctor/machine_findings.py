@@ -28,7 +28,7 @@ from twin_resources.processes.gpus import list_gpus
 from twin_resources.settings import Settings
 
 PACKAGE_NAME = "llm-twin"
-PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "servers.json")
+PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "host/servers.json")
 
 
 def check_system(_settings: Settings) -> Iterator[DoctorFinding]:
@@ -133,8 +133,6 @@ def check_keys(
     elif private_files:
         names = ", ".join(path.name for path in private_files)
         yield ok("keys", f"{names}: readable by their owner only")
-    elif settings.home_secret:
-        yield ok("keys", "derived from TWIN_HOME_SECRET")
     else:
         yield ok("keys", "none yet; the first start creates them")
     for model in list_external_models(settings):

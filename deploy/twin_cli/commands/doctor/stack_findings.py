@@ -164,11 +164,7 @@ def check_gateway(settings: Settings, stack: Stack | None) -> Iterator[DoctorFin
     if response.status_code == 200:
         yield ok("gateway", f"{address}, {len(response.json()['data'])} models for this key")
     elif response.status_code == 401:
-        remedy = (
-            "its keys differ from secrets.json; run `twin stop` and `twin up`"
-            if stack is not None
-            else "set TWIN_HOME_SECRET to the value on the gateway's host"
-        )
+        remedy = "its keys differ from secrets.json; start it again with this home"
         yield fail("gateway", f"{address} refuses this home's key", remedy)
     else:
         yield fail("gateway", f"{address}: HTTP {response.status_code}", "see `twin logs gateway`")

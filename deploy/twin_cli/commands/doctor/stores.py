@@ -36,7 +36,7 @@ MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes ind
 
 
 def check_state(settings: Settings) -> Iterator[DoctorFinding]:
-    """Check the state store, SQLite or PostgreSQL, and whether all hosts have the same keys."""
+    """Check the state store, SQLite or PostgreSQL."""
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -48,7 +48,6 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_VERSION, schema_versions
 
-    yield from _check_shared_keys(settings)
     remedy = "set TWIN_STATE_URL to postgresql+psycopg2://user:password@host/database, or unset it"
     try:
         url = sa.make_url(settings.state_address)
@@ -97,15 +96,6 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
         yield warn("account", message, remedy)
 
 
-def _check_shared_keys(settings: Settings) -> Iterator[DoctorFinding]:
-    if settings.store_uri and not settings.home_secret:
-        yield warn(
-            "keys",
-            "several hosts can share this home, but each host generates its own keys",
-            "set the same TWIN_HOME_SECRET on every host",
-        )
-
-
 def check_tables(settings: Settings) -> Iterator[DoctorFinding]:
     """Check the storage of the Lance tables, a folder or S3."""
     folder = Path(settings.tables_base)
@@ -127,8 +117,6 @@ def _check_bucket(settings: Settings) -> Iterator[DoctorFinding]:
     from twin_resources.storage.object_store import endpoint_from_environment, probe_prefix
 
     listing = probe_prefix(settings.tables_base, timeout_s=TIMEOUT_S)
-    if settings.store_uri.startswith(S3_SCHEME):
-        listing += f", {probe_prefix(settings.store_uri, timeout_s=TIMEOUT_S)}"
     endpoint = endpoint_from_environment(os.environ)
     endpoint_suffix = f" at {endpoint}" if endpoint else ""
     try:
