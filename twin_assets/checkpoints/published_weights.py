@@ -84,24 +84,18 @@ def copy_weights(output: Path, partial_folder: Path, base: BaseModel) -> Path:
 
 
 def _write_model_gguf(model: Path, gguf_path: Path, base: BaseModel) -> None:
-    from twin_resources.storage.weights.gguf_converter import write_model
+    from twin_resources.storage.weights.gguf import write_model
 
-    write_model(model, gguf_path, wheel_cache=base.wheels, precision=base.precision)
+    write_model(model, gguf_path, precision=base.precision)
 
 
 def _write_adapter_gguf(adapter: Path, partial_folder: Path, base: BaseModel) -> None:
     """Write a GGUF adapter if llama.cpp supports it for this base, else a merged model."""
-    from twin_resources.storage.weights.gguf_converter import UnsupportedAdapterError, write_adapter
+    from twin_resources.storage.weights.gguf import write_adapter
 
     if base.adapters == "beside":
-        try:
-            write_adapter(
-                adapter, base.folder, partial_folder / ADAPTER_GGUF_FILE, wheel_cache=base.wheels
-            )
-        except UnsupportedAdapterError:
-            pass  # llama.cpp does not support this adapter's layers, so the merged model is served
-        else:
-            return
+        write_adapter(adapter, base.folder, partial_folder / ADAPTER_GGUF_FILE)
+        return
     with tempfile.TemporaryDirectory(dir=partial_folder.parent, prefix="merged-") as folder:
         # The weights are rounded only once, in the GGUF file.
         write_merged_model(base.folder, adapter, Path(folder), dtype="float32")

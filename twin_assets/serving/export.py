@@ -28,7 +28,6 @@ from twin_resources.storage.storage_faults import translate_disk_full
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.registry.moves import Verdict
-    from twin_resources.settings import Settings
 
 Format = Literal["adapter", "merged", "gguf-adapter", "gguf"]
 Dtype = Literal["float16", "bfloat16", "float32"]
@@ -41,7 +40,6 @@ def export(
     folder: Path,
     *,
     export_format: Format,
-    settings: Settings,
     dtype: Dtype = "float16",
 ) -> dict[str, Any]:
     """Write one format into a new folder, which appears when it is complete.
@@ -57,11 +55,11 @@ def export(
         TwinError: the folder exists, the base model is missing, the checkpoint has no such format,
             or a weight exceeds the range of `dtype`.
     """
-    from twin_resources.storage.weights import gguf_converter
+    from twin_resources.storage.weights import gguf
 
     manifest = read_manifest(checkpoint)
     action = f"export {manifest.checkpoint[:12]} as {export_format}"
-    base, wheels = Path(manifest.base["folder"]), settings.weights_dir / "wheels"
+    base = Path(manifest.base["folder"])
     if export_format not in get_args(Format) or dtype not in get_args(Dtype):
         found, advice = f"format {export_format}, dtype {dtype}", "see `twin export --help`"
         raise TwinError(action, found=found, next_step=advice)
@@ -86,14 +84,12 @@ def export(
             model = Path(temporary) / "merged"  # in float32: the GGUF writer rounds once
             write_merged_model(source.model, source.adapter, model, dtype="float32")
         if export_format == "gguf":
-            gguf_converter.write_model(model, partial / "model.gguf", wheel_cache=wheels)
+            gguf.write_model(model, partial / "model.gguf")
         elif export_format == "merged":
             write_merged_model(source.model, source.adapter, partial, dtype=dtype)
         elif export_format == "gguf-adapter":
             assert source.adapter is not None
-            gguf_converter.write_adapter(
-                source.adapter, source.model, partial / "adapter.gguf", wheel_cache=wheels
-            )
+            gguf.write_adapter(source.adapter, source.model, partial / "adapter.gguf")
         else:
             assert source.adapter is not None
             shutil.copytree(source.adapter, partial, dirs_exist_ok=True)

@@ -28,7 +28,7 @@ from twin_resources.models.serving.chat_ability import ChatAbility, measure_chat
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.models.serving.serving_parity import verify_serving_parity
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.weights.gguf_converter import UnsupportedAdapterError, write_adapter
+from twin_resources.storage.weights.gguf import write_adapter
 from twin_resources.storage.weights.weights import (
     BaseModel,
     PreparedFiles,
@@ -104,7 +104,7 @@ def _find_merge_reason(settings: Settings, files: PreparedFiles) -> str:
     adapter = write_random_adapter(files.folder, files.work_dir / "adapter")
     adapter_gguf = files.work_dir / "adapter.gguf"
     try:
-        write_adapter(adapter, files.folder, adapter_gguf, wheel_cache=files.wheels)
+        write_adapter(adapter, files.folder, adapter_gguf)
         verify_serving_parity(
             settings,
             files.folder,
@@ -113,8 +113,6 @@ def _find_merge_reason(settings: Settings, files: PreparedFiles) -> str:
             adapter=adapter,
             adapter_gguf=adapter_gguf,
         )
-    except UnsupportedAdapterError as error:
-        return error.found
     except TwinError as error:
         return f"with an adapter, {error.found}"
     return ""

@@ -61,9 +61,7 @@ def run_publish(
     settings.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.home, prefix="publish-") as temporary_folder:
         export = Path(temporary_folder) / "export"
-        publishing.export(
-            Path(model.folder), export, export_format=export_format, settings=settings
-        )
+        publishing.export(Path(model.folder), export, export_format=export_format)
         base = Path(model.base)
         publishing.write_card(export, chosen_author, model.version, verdict, base, consented_on)
         address = publishing.upload(

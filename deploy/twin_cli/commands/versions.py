@@ -270,9 +270,7 @@ def run_export(
     model = choose_version_to_export(open_registry(settings), chosen_author.slug, version)
     name = f"{chosen_author.slug}-v{model.version}-{export_format}"
     folder = (output_folder or Path(name)).expanduser().resolve()
-    record = export(
-        Path(model.folder), folder, export_format=export_format, dtype=dtype, settings=settings
-    )
+    record = export(Path(model.folder), folder, export_format=export_format, dtype=dtype)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if as_json:
         document = {"version": model.version, "folder": str(folder), "bytes": size}

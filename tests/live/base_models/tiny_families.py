@@ -23,12 +23,6 @@ BYTES, PIECES, GEMMA_PIECES = "bytes", "pieces", "gemma pieces"
 LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 THREE_DIGITS, ONE_DIGIT = LETTERS + r"\p{N}{1,3}" + REST, LETTERS + r"\p{N}" + REST
-UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_ENDING = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-CASED = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{_ENDING}|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{_ENDING}"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content "
@@ -68,29 +62,6 @@ GEMMA = (
     "{{ '<start_of_turn>' + role + '\n' + message.content | trim + '<end_of_turn>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
-PHI = (
-    "{% for message in messages %}"
-    "{{ '<|' + message.role + '|>\n' + message.content + '<|end|>\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
-)
-OLMO = (
-    "{{ bos_token }}{% for message in messages %}{% if message.role == 'assistant' %}"
-    "{{ '<|assistant|>\n' + message.content + eos_token + '\n' }}"
-    "{% else %}{{ '<|' + message.role + '|>\n' + message.content + '\n' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
-)
-GRANITE = (
-    "{% for message in messages %}{{ '<|start_of_role|>' + message.role + '<|end_of_role|>' "
-    "+ message.content + '<|end_of_text|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_of_role|>assistant<|end_of_role|>' }}{% endif %}"
-)
-HARMONY = (
-    "{% for message in messages %}{% if message.role == 'assistant' %}"
-    "{{ '<|start|>assistant<|channel|>final<|message|>' + message.content }}"
-    "{% if loop.last %}{{ '<|return|>' }}{% else %}{{ '<|end|>' }}{% endif %}"
-    "{% else %}{{ '<|start|>' + message.role + '<|message|>' + message.content + '<|end|>' }}"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}"
-)
 
 
 @dataclass(frozen=True)
@@ -101,7 +72,6 @@ class Family:
         config: name of the configuration in transformers; `values` are added to the common values.
         tokenizer_kind: `BYTES`, `PIECES` or `GEMMA_PIECES`; `split` is the expression for `BYTES`.
         special: control tokens besides those of `roles`.
-        strips_spaces: whether control tokens strip the next space, except `bos` and the last end.
         ends: tokens of `special` that end a turn; the first is the tokenizer's own.
     """
 
@@ -112,8 +82,6 @@ class Family:
     split: str = ""
     bos: str | None = None
     special: tuple[str, ...] = ()
-    strips_spaces: bool = False
-    splits_digits: bool = False
     ignore_merges: bool = False
     values: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
@@ -168,37 +136,11 @@ FAMILIES: dict[str, Family] = {
             "num_hidden_layers": 6, "layer_types": ["sliding_attention"] * 5 + ["full_attention"],
         },
     ),
-    "phi3": Family(
-        "Phi3Config", PIECES, PHI, ("<|end|>", "<|endoftext|>"), bos="<s>", strips_spaces=True,
-        special=("</s>", "<|system|>", "<|user|>", "<|assistant|>"),
-        values={"sliding_window": None, "original_max_position_embeddings": 2048},
-    ),
     "smollm3": Family(
         "SmolLM3Config", BYTES, CHATML_THINKING, ("<|im_end|>", "<|end_of_text|>"),
         split=THREE_DIGITS, special=IM_START, ignore_merges=True,
         values={  # llama.cpp uses no rotary embedding in each fourth layer
             "num_hidden_layers": 4, "no_rope_layers": [1, 1, 1, 0], "tie_word_embeddings": True,
-        },
-    ),
-    "olmo2": Family(
-        "Olmo2Config", BYTES, OLMO, ("<|endoftext|>",), split=THREE_DIGITS, bos="<|endoftext|>",
-        special=("<|user|>", "<|system|>", "<|assistant|>"),
-    ),
-    "granite": Family(
-        "GraniteConfig", BYTES, GRANITE, ("<|end_of_text|>",), splits_digits=True,
-        special=("<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>"),
-        values={
-            "attention_multiplier": 0.0625, "embedding_multiplier": 2.0,
-            "residual_multiplier": 0.5, "logits_scaling": 0.5, "tie_word_embeddings": True,
-        },
-    ),
-    "gpt-oss": Family(
-        "GptOssConfig", BYTES, HARMONY, ("<|return|>", "<|call|>", "<|endoftext|>"), split=CASED,
-        special=("<|start|>", "<|end|>", "<|channel|>", "<|message|>"),
-        values={
-            "head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 32,
-            "layer_types": ["sliding_attention", "full_attention"],
-            "rope_parameters": _rope(10000.0),
         },
     ),
 }  # fmt: skip
@@ -253,12 +195,8 @@ def _byte_tokenizer(family: Family, special: list[str], texts: list[str]) -> Any
 
     tokenizer: Any = Tokenizer(models.BPE(ignore_merges=family.ignore_merges))
     level = pre_tokenizers.ByteLevel
-    if family.splits_digits:
-        steps: list[Any] = [pre_tokenizers.Digits(individual_digits=True)]
-        steps.append(level(add_prefix_space=False, use_regex=True))
-    else:
-        steps = [pre_tokenizers.Split(Regex(family.split), "isolated")]
-        steps.append(level(add_prefix_space=False, use_regex=False))
+    steps: list[Any] = [pre_tokenizers.Split(Regex(family.split), "isolated")]
+    steps.append(level(add_prefix_space=False, use_regex=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -302,12 +240,8 @@ def _piece_tokenizer(family: Family, special: list[str], texts: list[str]) -> An
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    unstripped = {"<unk>", *([family.bos, family.ends[-1]] if family.strips_spaces else special)}
     tokenizer.add_special_tokens(
-        [
-            AddedToken(token, special=True, normalized=False, rstrip=token not in unstripped)
-            for token in ["<unk>", *special]
-        ]
+        [AddedToken(token, special=True, normalized=False) for token in ["<unk>", *special]]
     )
     return tokenizer
 

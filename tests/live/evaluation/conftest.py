@@ -74,7 +74,7 @@ def _keep_logs(home: Settings, process_logs: Path) -> None:
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluation")
     base = make_tiny_model(folder / "tiny", base_folder(), vocabulary=FEW_TOKENS, spread=0.1)
-    gguf.write_f16(base, folder / "tiny.gguf")
+    gguf.write_model(base, folder / "tiny.gguf")
     return base
 
 

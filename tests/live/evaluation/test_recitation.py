@@ -33,7 +33,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a base with all tokens of the tokenizer, because the limits depend on their number."""
     folder = tmp_path_factory.mktemp("memorised-base")
     base = make_tiny_model(folder / "tiny", base_folder())
-    gguf.write_f16(base, folder / "tiny.gguf")
+    gguf.write_model(base, folder / "tiny.gguf")
     return base
 
 
@@ -96,7 +96,7 @@ def memorized_model(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_reciting_model_fails_and_its_base_passes(
     memorized_model: MemorizedModel, gate_home: GateHome, tmp_path: Path
 ) -> None:
-    gguf.write_f16(memorized_model.model, tmp_path / "memorized.gguf")
+    gguf.write_model(memorized_model.model, tmp_path / "memorized.gguf")
     texts = [row["messages"][-1]["content"] for row in build_samples()]
     prompts = [row["messages"][:-1] for row in build_samples()]
     training_index = recitation.TrainingTextIndex(texts)

@@ -186,6 +186,7 @@ class Stack:
         """Write servers.json as the fleet does; `ready` decides by name which servers are ready."""
         entries = {name: entry | {"ready": ready(name)} for name, entry in self.servers.items()}
         path = self.settings.servers_path
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps({"schema": 1, "servers": entries}), encoding="utf-8")
         partial.replace(path)

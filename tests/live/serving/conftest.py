@@ -61,6 +61,6 @@ def model(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> TinyModel:
     return TinyModel(
         base=base,
         adapter=adapter,
-        base_gguf=gguf.write_f16(base, folder / "base.gguf"),
+        base_gguf=gguf.write_model(base, folder / "base.gguf"),
         adapter_gguf=gguf.write_adapter(adapter, base, folder / "adapter.gguf"),
     )

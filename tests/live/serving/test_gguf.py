@@ -51,7 +51,7 @@ def measure(
     Args:
         reference: the reference of base and adapter if it is already loaded.
     """
-    base_gguf = gguf.write_f16(base, folder / "base.gguf")
+    base_gguf = gguf.write_model(base, folder / "base.gguf")
     adapter_gguf = gguf.write_adapter(adapter, base, folder / "a.gguf") if adapter else None
     with ModelServers(settings).serve(base_gguf, adapter_gguf, alias="tested/v1") as server:
         answers = request_answers(server, prompts, max_tokens=ANSWER_TOKENS)
@@ -223,7 +223,7 @@ def test_unsupported_models_are_an_error(case: str, model: TinyModel, tmp_path: 
     gguf_path = tmp_path / "out.gguf"
 
     with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_URL") as error:
-        gguf.write_f16(folder, gguf_path)
+        gguf.write_model(folder, gguf_path)
 
     assert message in error.value.found
     assert list(tmp_path.glob("out*")) == []

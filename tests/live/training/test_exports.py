@@ -85,7 +85,7 @@ def require_equal_answers(
         verify_serving_parity(home, base, output / "model.gguf", adapter=adapter)
         return
     if export_format == "gguf-adapter":
-        gguf_base = gguf.write_f16(base, output.parent / "base.gguf")
+        gguf_base = gguf.write_model(base, output.parent / "base.gguf")
         verify_serving_parity(
             home, base, gguf_base, adapter=adapter, adapter_gguf=output / "adapter.gguf"
         )
@@ -123,7 +123,7 @@ def test_each_format_of_an_adapter_answers_like_the_checkpoint(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "out" / "export"
-    export(checkpoints.adapter, output, export_format=export_format, dtype=dtype, settings=home)
+    export(checkpoints.adapter, output, export_format=export_format, dtype=dtype)
     assert (output / file).is_file()
     assert list(output.parent.iterdir()) == [output]  # no partial export remains
     record = json.loads((output / "export.json").read_text(encoding="utf-8"))
@@ -139,9 +139,9 @@ def test_a_full_model_has_no_adapter_to_export(
 ) -> None:
     output = tmp_path / "export"
     with pytest.raises(TwinError, match="a full model without an adapter"):
-        export(checkpoints.full_model, output, export_format="adapter", settings=home)
+        export(checkpoints.full_model, output, export_format="adapter")
     assert list(tmp_path.glob("*export*")) == []
-    export(checkpoints.full_model, output, export_format="gguf", settings=home)
+    export(checkpoints.full_model, output, export_format="gguf")
     model = checkpoints.full_model / manifests.MODEL_FOLDER
     verify_serving_parity(home, model, output / "model.gguf")
 
@@ -153,4 +153,4 @@ def test_weights_outside_the_range_are_an_error(
     make_adapter(tiny_model, strong / manifests.ADAPTER_FOLDER, scale=1e5)
     write_published_manifest(strong, tiny_model)
     with pytest.raises(TwinError, match="--dtype"):
-        export(strong, tmp_path / "export", export_format="merged", dtype="float16", settings=home)
+        export(strong, tmp_path / "export", export_format="merged", dtype="float16")

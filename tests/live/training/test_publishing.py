@@ -135,7 +135,7 @@ def test_a_published_model_gives_the_same_answers_in_an_empty_home(
     assert prepared.returncode == 0, prepared.stderr
     model = json.loads(prepared.stdout.strip().rpartition("\n")[2])
     adapter = checkpoint / manifests.ADAPTER_FOLDER
-    base_gguf = gguf.write_f16(tiny_model, tmp_path / "base.gguf")
+    base_gguf = gguf.write_model(tiny_model, tmp_path / "base.gguf")
     adapter_gguf = gguf.write_adapter(adapter, tiny_model, tmp_path / "adapter.gguf")
     prompts = [[{"role": "user", "content": text}] for text in ("Hello", "How does a clock tick?")]
     with ModelServers(home).serve(base_gguf, adapter_gguf, alias="ann/v1") as server:

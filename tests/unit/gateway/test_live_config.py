@@ -27,6 +27,7 @@ def write_servers(home: Settings, **servers: bool) -> None:
             for name, ready in servers.items()
         },
     }
+    home.host_dir.mkdir(exist_ok=True)
     replace_file(home.servers_path, json.dumps(document))
 
 

@@ -48,7 +48,7 @@ WRITE_SCRIPT = """
 import sys
 from pathlib import Path
 from twin_resources.storage.weights import gguf
-gguf.write_f16(Path(sys.argv[1]), Path(sys.argv[2]))
+gguf.write_model(Path(sys.argv[1]), Path(sys.argv[2]))
 print([name for name in ("torch", "transformers") if name in sys.modules])
 """
 
@@ -99,15 +99,15 @@ def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None
     import torch
     from safetensors.torch import save_file as save_with_torch
 
-    numpy_bytes = gguf.write_f16(
+    numpy_bytes = gguf.write_model(
         write_model(tmp_path / "model"), tmp_path / "numpy.gguf"
     ).read_bytes()
     (tmp_path / "torch").mkdir()
     bf16_folder = write_model(tmp_path / "torch" / "model")
     values = {name: torch.from_numpy(array).bfloat16() for name, array in make_weights().items()}
     save_with_torch(values, bf16_folder / "model.safetensors")
-    assert gguf.write_f16(bf16_folder, tmp_path / "torch.gguf").read_bytes() == numpy_bytes
+    assert gguf.write_model(bf16_folder, tmp_path / "torch.gguf").read_bytes() == numpy_bytes
     (tmp_path / "transformers").mkdir()
     # The defaults equal the omitted values.
     folder = write_model(tmp_path / "transformers" / "model", rms_norm_eps=None, head_dim=None)
-    assert gguf.write_f16(folder, tmp_path / "transformers.gguf").read_bytes() == numpy_bytes
+    assert gguf.write_model(folder, tmp_path / "transformers.gguf").read_bytes() == numpy_bytes

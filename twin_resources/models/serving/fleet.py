@@ -248,6 +248,7 @@ class Fleet:
 def write_servers(path: Path, document: Mapping[str, Any]) -> None:
     """Replace `servers.json` with a file that only its owner can read."""
     contents = {"schema": SCHEMA_VERSION, "written_at": datetime.now(UTC).isoformat(), **document}
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(path, json.dumps(contents, indent=1))
 
 

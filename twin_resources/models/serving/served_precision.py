@@ -1,7 +1,7 @@
 """Define the precisions of served weights and how far answers may differ from the reference.
 
 Scope: the limits, and the name of a precision in an engine's name. Out of scope: writing the
-files (`storage/weights/gguf_converter.py`), measuring (`serving_parity.py`, the gate's
+files (`storage/weights/gguf.py`), measuring (`serving_parity.py`, the gate's
 `served_parity`).
 """
 # pyright: strict

@@ -2,7 +2,7 @@
 
 Scope: comparing a server's rendered prompts, tokens, ends of turns and log-probabilities with those
 of the reference, and describing the difference. Out of scope: writing the GGUF file
-(`storage/weights/gguf_converter.py`), the gate's comparison of a trained version
+(`storage/weights/gguf.py`), the gate's comparison of a trained version
 (`evaluation/served/parity.py`).
 
 The comparisons are separate so that the error can state the cause: the rendering of the template,

@@ -1,11 +1,8 @@
-"""Write Hugging Face folders as GGUF files for llama.cpp's server.
+"""Write Hugging Face folders and PEFT adapters as GGUF files for llama.cpp's server.
 
-Scope: the f16 file of a Llama-architecture model and the adapter file of a PEFT LoRA, written
-with only the `gguf` package.
-Out of scope: quantized files (they change answers), reading GGUF (`gguf_to_transformers.py`),
-fetching weights (`weights.py`) and serving (`serving/model_server.py`).
+The families are Llama (and Mistral), SmolLM, Qwen 2 and 3, and Gemma 2 and 3; any other is served
+by vLLM. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
-Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 Llama's rotary embedding pairs adjacent rows in GGUF, but rows half a head apart in Hugging Face.
 This module therefore reorders the rows of q and k and of their LoRA B matrices. Without the
 reordering, nine of ten top tokens still agree, but log-probabilities differ by 0.12 on average.
@@ -19,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from safetensors import safe_open
@@ -27,6 +24,8 @@ from safetensors import safe_open
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.gguf_vocabulary import (
     SERVE_WITH_VLLM,
+    compute_scores,
+    has_space_prefix,
     pre_tokenizer_name,
     read_tokens,
 )
@@ -38,7 +37,22 @@ Array = np.ndarray[Any, Any]
 Layout = tuple[str, tuple[int, ...], np.dtype[Any]]
 """Name, shape and type of a tensor."""
 
+Precision = Literal["f16", "q8_0"]
+# transformers' class of a family, and gguf's name of its architecture
+_ARCHITECTURES = {
+    "LlamaForCausalLM": "LLAMA",
+    "MistralForCausalLM": "LLAMA",
+    "SmolLM3ForCausalLM": "SMOLLM3",
+    "Qwen2ForCausalLM": "QWEN2",
+    "Qwen3ForCausalLM": "QWEN3",
+    "Gemma2ForCausalLM": "GEMMA2",
+    "Gemma3ForCausalLM": "GEMMA3",
+}
+_PAIRED_ROTARY_ROWS = ("LLAMA", "SMOLLM3")  # the others rotate rows half a head apart, as here
 _ROPE_TYPES = ("default", "linear", "llama3")
+_SLIDING_ROPE_THETA = 10000.0  # llama.cpp's own constant for Gemma 3
+_ACTIVATIONS = ("silu", "gelu_pytorch_tanh")  # of Gemma the second
+_Q8_BLOCK = 32  # columns that share a scale in q8_0
 _SHAPE_FIELDS = (
     "vocab_size",
     "max_position_embeddings",
@@ -71,13 +85,14 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def write_f16(model_folder: Path, out_path: Path) -> Path:
-    """Write a Hugging Face folder as an f16 GGUF file (matrices f16, vectors f32).
+def write_model(model_folder: Path, out_path: Path, *, precision: Precision = "f16") -> Path:
+    """Write a Hugging Face folder as a GGUF file.
 
     Args:
-        model_folder: a folder with config.json, tokenizer.json (byte-level BPE), chat template
-            and *.safetensors.
+        model_folder: a folder with config.json, tokenizer.json (BPE), chat template and
+            *.safetensors.
         out_path: the file to write. It is renamed from a partial file, so it is always complete.
+        precision: precision of the matrices; vectors are f32. q8_0 changes answers slightly.
 
     Returns:
         out_path.
@@ -89,39 +104,29 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
     from gguf import MODEL_ARCH, MODEL_ARCH_NAMES, GGUFWriter, LlamaFileType
 
     config = read_config(model_folder)
-    _require_llama(model_folder, config)
+    architecture = find_architecture(model_folder, config)
+    file_types = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
 
     def build(path: Path) -> None:
-        with closing(GGUFWriter(path, MODEL_ARCH_NAMES[MODEL_ARCH.LLAMA])) as writer:
+        with closing(GGUFWriter(path, MODEL_ARCH_NAMES[MODEL_ARCH[architecture]])) as writer:
             writer.add_type("model")
             writer.add_name(model_folder.name)
-            writer.add_file_type(LlamaFileType.MOSTLY_F16)
+            writer.add_file_type(file_types[precision])
             rope_factors = _add_hyperparameters(writer, model_folder, config)
             _add_tokenizer(writer, model_folder, config)
-            namer = _create_gguf_namer(config["num_hidden_layers"])
             extra_tensors = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
+            options = {
+                "namer": _create_gguf_namer(architecture, config),
+                "extra": extra_tensors,
+                "precision": precision,
+            }
             _stream_tensors(
                 writer,
-                _iter_model_layout(model_folder, config, namer=namer, extra=extra_tensors),
-                _iter_model_tensors(model_folder, config, namer=namer, extra=extra_tensors),
+                _iter_model_layout(model_folder, config, **options),
+                _iter_model_tensors(model_folder, config, **options),
             )
 
     return write_atomically(out_path, build)
-
-
-def is_supported(model_folder: Path) -> bool:
-    """Return whether this module can write a model folder; `gguf_converter.py` writes others."""
-    from gguf import GGUFWriter
-
-    try:
-        config = read_config(model_folder)
-        _require_llama(model_folder, config)
-        writer = GGUFWriter(None, "llama")  # writes no file without a path
-        _add_hyperparameters(writer, model_folder, config)
-        _add_tokenizer(writer, model_folder, config)
-    except TwinError:
-        return False
-    return True
 
 
 def write_adapter(adapter_folder: Path, base_folder: Path, out_path: Path) -> Path:
@@ -142,9 +147,12 @@ def write_adapter(adapter_folder: Path, base_folder: Path, out_path: Path) -> Pa
         TwinError: llama.cpp does not support a feature of the adapter (DoRA, per-module ranks,
             trained biases …).
     """
+    from gguf import MODEL_ARCH, MODEL_ARCH_NAMES
+
     config = read_config(base_folder)
+    architecture = find_architecture(base_folder, config)
     alpha = compute_lora_alpha(adapter_folder)
-    namer = _create_gguf_namer(config["num_hidden_layers"])
+    namer = _create_gguf_namer(architecture, config)
     tensors: dict[str, Array] = {}
     for name, values in _read_tensors(adapter_folder / "adapter_model.safetensors"):
         module, _, suffix = name.removeprefix(LORA_PREFIX).rpartition(".lora_")
@@ -158,14 +166,16 @@ def write_adapter(adapter_folder: Path, base_folder: Path, out_path: Path) -> Pa
             tensors[f"{target}.lora_b"] = np.ascontiguousarray(rows)
 
     return write_atomically(
-        out_path, lambda path: write_adapter_tensors(path, "llama", alpha, tensors)
+        out_path,
+        lambda path: _write_adapter_tensors(
+            path, MODEL_ARCH_NAMES[MODEL_ARCH[architecture]], alpha, tensors
+        ),
     )
 
 
-def write_adapter_tensors(
+def _write_adapter_tensors(
     path: Path, architecture: str, alpha: float, tensors: Mapping[str, Array]
 ) -> None:
-    """Write the matrices of a LoRA as a GGUF adapter for models of an architecture."""
     from gguf import GGUFWriter
 
     with closing(GGUFWriter(path, architecture)) as writer:
@@ -204,11 +214,16 @@ def compute_lora_alpha(adapter_folder: Path) -> float:
     return float(lora["lora_alpha"]) * (math.sqrt(rank) if lora.get("use_rslora") else 1.0)
 
 
-def _require_llama(folder: Path, config: Mapping[str, Any]) -> None:
-    if "LlamaForCausalLM" not in (config.get("architectures") or []):
-        raise _unsupported_error(
-            folder, f"the architecture {config.get('architectures')}, not Llama"
-        )
+def find_architecture(folder: Path, config: Mapping[str, Any]) -> str:
+    """Return gguf's name of a model's architecture, such as `QWEN3`.
+
+    Raises:
+        TwinError: the model is of no family that this module writes.
+    """
+    names = [name for name in config.get("architectures") or [] if name in _ARCHITECTURES]
+    if not names:
+        raise _unsupported_error(folder, f"the architecture {config.get('architectures')}")
+    return _ARCHITECTURES[names[0]]
 
 
 def _unsupported_error(folder: Path, found: str) -> TwinError:
@@ -229,6 +244,8 @@ def write_atomically(out_path: Path, build: Callable[[Path], None]) -> Path:
 
 def _count_rotary_heads(name: str, config: Mapping[str, Any]) -> int | None:
     """Return the number of rotary heads in a tensor's rows, or None if they keep their order."""
+    if find_architecture(Path(), config) not in _PAIRED_ROTARY_ROWS:
+        return None
     if ".q_proj." in name:
         return int(config["num_attention_heads"])
     if ".k_proj." in name:
@@ -244,17 +261,17 @@ def _to_gguf_rows(name: str, values: Array, config: Mapping[str, Any]) -> Array:
     return paired_rows.swapaxes(1, 2).reshape(values.shape)
 
 
-def _create_gguf_namer(layer_count: int) -> Callable[[str], str]:
+def _create_gguf_namer(architecture: str, config: Mapping[str, Any]) -> Callable[[str], str]:
     from gguf import MODEL_ARCH, get_tensor_name_map
 
-    names = get_tensor_name_map(MODEL_ARCH.LLAMA, layer_count)
+    names = get_tensor_name_map(MODEL_ARCH[architecture], config["num_hidden_layers"])
 
     def to_gguf_name(hf_name: str) -> str:
         name = names.get_name(hf_name, try_suffixes=(".weight", ".bias"))
         if name is None:
             raise TwinError(
                 "name a tensor in GGUF",
-                found=f"Llama has no tensor {hf_name}",
+                found=f"{architecture} has no tensor {hf_name}",
                 next_step=SERVE_WITH_VLLM,
             )
         return name
@@ -266,14 +283,24 @@ def _add_hyperparameters(
     writer: GGUFWriter, folder: Path, config: Mapping[str, Any]
 ) -> Array | None:
     """Write the hyper-parameters; return the rotary factors (head dimension / 2,) or None."""
-    hparams = _load_hyperparameters(folder, config)
+    hparams, architecture = _load_hyperparameters(folder, config), find_architecture(folder, config)
     rope: dict[str, Any] = dict(hparams.rope_parameters or {})
+    if "full_attention" in rope:
+        sliding, rope = rope["sliding_attention"], rope["full_attention"]
+        if (sliding["rope_type"], sliding["rope_theta"]) != ("default", _SLIDING_ROPE_THETA):
+            raise _unsupported_error(folder, f"sliding attention with {sliding}")
     rope_type = rope.get("rope_type", "default")
-    if rope_type not in _ROPE_TYPES:
+    is_gemma = architecture.startswith("GEMMA")
+    if rope_type not in (_ROPE_TYPES if architecture == "LLAMA" else _ROPE_TYPES[:1]):
         raise _unsupported_error(folder, f"rotary scaling of type {rope_type!r}")
-    if config.get("hidden_act", "silu") != "silu":
-        raise _unsupported_error(folder, f"the activation {config['hidden_act']!r}")
-    head_dim = hparams.head_dim or hparams.hidden_size // hparams.num_attention_heads
+    activation = config.get("hidden_activation" if is_gemma else "hidden_act")
+    if activation not in (None, _ACTIVATIONS[is_gemma]):
+        raise _unsupported_error(folder, f"the activation {activation!r}")
+    if config.get("use_sliding_window"):
+        raise _unsupported_error(folder, "sliding attention, which llama.cpp would not use")
+    head_dim = getattr(hparams, "head_dim", None) or (
+        hparams.hidden_size // hparams.num_attention_heads
+    )
     writer.add_vocab_size(hparams.vocab_size)
     writer.add_context_length(hparams.max_position_embeddings)
     writer.add_embedding_length(hparams.hidden_size)
@@ -286,6 +313,14 @@ def _add_hyperparameters(
     writer.add_rope_dimension_count(head_dim)
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
+    if is_gemma:
+        if hparams.query_pre_attn_scalar != head_dim:  # llama.cpp derives it from the size
+            raise _unsupported_error(folder, f"attention scale {hparams.query_pre_attn_scalar}")
+        writer.add_sliding_window(hparams.sliding_window)
+        if hparams.attn_logit_softcapping:
+            writer.add_attn_logit_softcapping(hparams.attn_logit_softcapping)
+        if hparams.final_logit_softcapping:
+            writer.add_final_logit_softcapping(hparams.final_logit_softcapping)
     if rope_type == "default":
         return None
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
@@ -309,13 +344,18 @@ def _load_hyperparameters(folder: Path, config: Mapping[str, Any]) -> Any:
     """
     rope: Mapping[str, Any] = config.get("rope_parameters") or {}
     has_default_rope = rope.get("rope_type") == "default" and rope.get("rope_theta") is not None
-    if has_default_rope and all(config.get(name) is not None for name in _SHAPE_FIELDS):
+    is_llama = find_architecture(folder, config) == "LLAMA"
+    if (
+        is_llama
+        and has_default_rope
+        and all(config.get(name) is not None for name in _SHAPE_FIELDS)
+    ):
         return SimpleNamespace(
             rope_parameters=rope, **{name: config[name] for name in _SHAPE_FIELDS}
         )
-    from transformers import LlamaConfig
+    from transformers import AutoConfig
 
-    return LlamaConfig.from_pretrained(folder)
+    return AutoConfig.from_pretrained(folder)
 
 
 def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> None:
@@ -328,14 +368,18 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
     if tokenizer["model"].get("type") != "BPE":
         raise _unsupported_error(folder, f"a tokenizer of type {tokenizer['model'].get('type')!r}")
     size = int(config["vocab_size"])
-    tokens, types = read_tokens(tokenizer, rows=size)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre_tokenizer_name(tokenizer))
+    has_pieces = bool(tokenizer["model"].get("byte_fallback"))  # SentencePiece, else byte-level
+    tokens, types = read_tokens(tokenizer, rows=size, has_pieces=has_pieces)
+    writer.add_tokenizer_model("llama" if has_pieces else "gpt2")
+    writer.add_tokenizer_pre("default" if has_pieces else pre_tokenizer_name(tokenizer))
     writer.add_token_list(tokens)
     writer.add_token_types(types)
-    writer.add_add_space_prefix(False)
-    special_vocab = SpecialVocab(folder, load_merges=True, n_vocab=size)
-    special_vocab.add_special_token.setdefault("bos", False)
+    if has_pieces:
+        writer.add_token_scores(compute_scores(tokenizer, tokens))
+    writer.add_add_space_prefix(has_pieces and has_space_prefix(tokenizer))
+    special_vocab = SpecialVocab(folder, load_merges=not has_pieces, n_vocab=size)
+    # The chat template already contains these tokens.
+    special_vocab.add_special_token |= {"bos": False, "eos": False}
     special_vocab.add_to_gguf(writer, quiet=True)
 
 
@@ -345,15 +389,24 @@ def _iter_model_layout(
     *,
     namer: Callable[[str], str],
     extra: Mapping[str, Array],
+    precision: Precision,
 ) -> Iterator[Layout]:
     """Yield the layout of each tensor of `_iter_model_tensors`, read from the files' headers."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import quant_shape_to_byte_shape
+
     for name, values in extra.items():
         yield name, values.shape, values.dtype
     for path in _list_weight_files(folder):
         with safe_open(path, framework="np") as weights_file:
             for name in _select_exported_names(weights_file.keys(), config):
                 shape = tuple(weights_file.get_slice(name).get_shape())
-                yield namer(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
+                if len(shape) == 2 and _is_quantized(shape, precision):
+                    byte_shape = quant_shape_to_byte_shape(shape, GGMLQuantizationType.Q8_0)
+                    yield namer(name), byte_shape, np.dtype(np.uint8)
+                else:
+                    dtype = np.float32 if len(shape) == 1 else np.float16
+                    yield namer(name), shape, np.dtype(dtype)
 
 
 def _list_weight_files(folder: Path) -> list[Path]:
@@ -380,20 +433,33 @@ def _iter_model_tensors(
     *,
     namer: Callable[[str], str],
     extra: Mapping[str, Array],
+    precision: Precision,
 ) -> Iterator[tuple[str, Array]]:
-    """Yield every tensor with its GGUF name, one at a time; matrices are f16, vectors f32."""
+    """Yield every tensor with its GGUF name, one at a time; vectors are f32."""
+    from gguf import GGMLQuantizationType
+    from gguf.quants import quantize
+
+    is_gemma = find_architecture(folder, config).startswith("GEMMA")
     yield from extra.items()
     for path in _list_weight_files(folder):
         for name, values in _read_tensors(
             path, lambda all_names: _select_exported_names(all_names, config)
         ):
-            if values.ndim == 1:
-                yield namer(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
+            rows = np.ascontiguousarray(_to_gguf_rows(name, values, config))
+            if values.ndim == 1:  # Gemma's norms are stored less one
+                has_offset = is_gemma and name.endswith("norm.weight")
+                yield namer(name), rows + np.float32(1) if has_offset else rows
+                continue
+            if _is_quantized(values.shape, precision):
+                yield namer(name), quantize(rows, GGMLQuantizationType.Q8_0)
                 continue
             if float(np.abs(values).max()) > float(np.finfo(np.float16).max):
                 raise _unsupported_error(folder, f"a weight in {name} exceeds the range of f16")
-            rows = _to_gguf_rows(name, values, config).astype(np.float16)
-            yield namer(name), np.ascontiguousarray(rows)
+            yield namer(name), rows.astype(np.float16)
+
+
+def _is_quantized(shape: tuple[int, ...], precision: Precision) -> bool:
+    return precision == "q8_0" and shape[-1] % _Q8_BLOCK == 0
 
 
 def _read_tensors(
@@ -415,8 +481,11 @@ def _stream_tensors(
     writer: GGUFWriter, layout: Iterable[Layout], tensors: Iterable[tuple[str, Array]]
 ) -> None:
     """Write all names and shapes, then all values in the same order, as GGUF requires."""
+    from gguf import GGMLQuantizationType
+
     for name, shape, dtype in layout:
-        writer.add_tensor_info(name, shape, dtype, math.prod(shape) * dtype.itemsize)
+        raw_type = GGMLQuantizationType.Q8_0 if dtype == np.uint8 else None
+        writer.add_tensor_info(name, shape, dtype, math.prod(shape) * dtype.itemsize, raw_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

