@@ -50,7 +50,7 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
         "TWIN_ANCHOR_SHARE": "unset it; the trial of a new version compares both versions",
         "TWIN_ROUTING_EXPLORED": "unset it; questions are no longer routed at random, and "
         "`twin routing` shows the labels of both models",
-        "TWIN_SIMULATED_PROVIDER_PORT": "unset it; `twin demo-loop` has no paid model",
+        "TWIN_SIMULATED_PROVIDER_PORT": "unset it; the demo of the loop has no paid model",
         "TWIN_REFERENCE_ADAPTER": "unset it; no such adapter is trained, and the home's folder "
         "`reference_adapters` and its `training/reference-*` may be deleted",
         "TWIN_STYLE_MODEL": "unset it; the gate's report has the voice score and its plot",

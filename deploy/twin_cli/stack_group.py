@@ -1,4 +1,4 @@
-"""Declare the stack commands `up`, `demo-loop`, `status` and `stop`.
+"""Declare the stack commands `up`, `status` and `stop`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).
@@ -76,9 +76,6 @@ Gateways = Annotated[
         help="Number of gateway processes behind the endpoint, 350 MB each; saved.",
     ),
 ]
-DemoLoop = Annotated[
-    bool, typer.Option("--demo-loop", help="Run `twin demo-loop`; only --home applies.")
-]
 
 
 @command("up_command.run_up_command", 'twin up path/to/posts --author "First Last"')
@@ -97,7 +94,6 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     train: Train = True,
     retrain: Retrain = False,
     auto_retrain: AutoRetrain = None,
-    demo_loop: DemoLoop = False,
     gateways: Gateways = None,
     gateway_port: Port = None,
     dagster_port: Port = None,
@@ -105,11 +101,6 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     chat_port: Port = None,
 ) -> None:
     """Import posts, train a twin and serve it behind one endpoint."""
-
-
-@command("demo.loop.run_demo", "twin demo-loop", name="demo-loop")
-def demonstrate() -> None:
-    """Run the loop once in a separate home: staged scores fall, and a retraining restores them."""
 
 
 @command("status.run_status", "twin status --wait", json=True)
@@ -130,7 +121,7 @@ def status(
 
 @commands.command(rich_help_panel=START, epilog=format_example("twin stop"))
 def stop(home: Home = None) -> int:
-    """End all processes of the stack, and without --home also those of the demo."""
+    """End all processes of the stack."""
     from twin_cli.commands.stopping import run_stop
 
-    return run_stop(load_home_settings(home), log=typer.echo, with_demo=home is None)
+    return run_stop(load_home_settings(home), log=typer.echo)

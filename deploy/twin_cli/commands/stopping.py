@@ -19,7 +19,6 @@ from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 from twin_resources.wait_limits import MAX_IDLE_S
 
-DEMO_FOLDER = "demo"  # folder of the demo's home inside a home (`demo/home.py`)
 WEBSERVER_TIMEOUT_S = 20.0  # during training, a response takes seconds
 
 
@@ -73,17 +72,11 @@ def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
             log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
 
 
-def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: bool = False) -> int:
-    """Run `twin stop`; return the exit code.
-
-    Args:
-        with_demo: whether to end the demo's stack too, whose home is in this home.
-    """
-    demo_home = settings.home / DEMO_FOLDER
-    for home in (settings.home, *([demo_home] if with_demo and demo_home.is_dir() else [])):
-        result = end_stack(settings.model_copy(update={"home": home}), log=log)
-        if result.was_running or result.ended_count:
-            log(f"the stack of {home} is stopped")
-        elif home != demo_home:
-            log(f"no stack of {home} was running")
+def run_stop(settings: Settings, *, log: Callable[[str], object]) -> int:
+    """Run `twin stop`; return the exit code."""
+    result = end_stack(settings, log=log)
+    if result.was_running or result.ended_count:
+        log(f"the stack of {settings.home} is stopped")
+    else:
+        log(f"no stack of {settings.home} was running")
     return 0

@@ -64,7 +64,6 @@ COMMAND_PAIRS: Mapping[str, CommandPair | str] = {
     "chat": _twice("chat"),
     "stop": _twice("stop"),
     "up": "the first test starts two at once",
-    "demo-loop": "needs another home and half an hour; tests/live/whole/test_demo_loop.py",
     "export": "writes into a new folder; tests/live/training/test_exports.py",
     "publish": "the hub orders its commits; tests/live/training/test_publishing.py",
     "check": "runs tests, without a home",

@@ -38,7 +38,6 @@ class OtherTest:
 # The commands are run in this order. The stack has no trained version, as some of them report.
 COMMANDS: Mapping[str, Call | OtherTest] = {
     "up": Call(("up", "--dry-run"), output="since the last import: 0 added"),
-    "demo-loop": OtherTest("tests/live/whole/test_demo_loop.py"),
     "backup": OtherTest("tests/graph/backup/test_backup.py"),
     "restore": OtherTest("tests/graph/backup/test_backup.py"),
     "repair": OtherTest("tests/graph/backup/test_repaired_assets.py"),

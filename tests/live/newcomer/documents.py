@@ -48,7 +48,6 @@ NOT_TYPED = (
 # tests/unit/installation/test_up_sh.py, and here with the installed wheel.
 LINES: Mapping[str, Line | OtherTest] = {
     "bash deploy/up.sh": Line('bash "$ROOT/deploy/up.sh" --help', output="`--author`"),
-    "bash deploy/up.sh --demo-loop": OtherTest("tests/live/whole/test_demo_loop.py"),
     "twin serve models &": OtherTest("tests/live/hosts/test_two_hosts.py"),
     "twin serve gateway": OtherTest("tests/live/hosts/test_two_hosts.py"),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons"': OtherTest(

@@ -1,8 +1,7 @@
-"""Test a complete run of `twin demo-loop`, which takes an hour or more on two cores."""
+"""A complete run of the demo of the loop, which takes an hour or more on two cores."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,30 +14,16 @@ from tests.free_ports import free_port
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(6000)]
 
 
-def test_the_demo_completes_the_loop_once(tmp_path: Path, process_logs: Path) -> None:
+def test_the_demo_closes_the_loop_once(tmp_path: Path, process_logs: Path) -> None:
     ports = {f"TWIN_{name}_PORT": str(free_port()) for name in ("GATEWAY", "DAGSTER", "TRACES")}
-    environment = os.environ | ports
-    twin = Path(sys.executable).with_name("twin")
     log = process_logs / "demo-loop.log"
-    try:
-        with log.open("wb") as stream:
-            demo = subprocess.run(
-                [twin, "demo-loop", "--home", tmp_path],
-                env=environment,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                check=False,
-                timeout=5400,
-            )
-        receipt = json.loads((tmp_path / "demo" / "receipt.json").read_text())
-        assert receipt["missing"] == []
-        output = "".join(log.read_text().split())  # a line may be wrapped
-        assert receipt["settings"]
-        for name, value in receipt["settings"].items():
-            assert f"{name}={value}".replace(" ", "") in output, "a setting was not printed"
-        assert demo.returncode == 0, log.read_text()[-3000:]
-    finally:
-        stopped = subprocess.run(
-            [twin, "stop", "--home", tmp_path / "demo"], env=environment, check=False, timeout=120
+    with log.open("wb") as stream:
+        demo = subprocess.run(
+            [sys.executable, "-m", "tests.demo_loop", str(tmp_path / "home")],
+            env=os.environ | ports,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=5400,
         )
-    assert stopped.returncode == 0
+    assert demo.returncode == 0, log.read_text()[-3000:]
