@@ -96,6 +96,7 @@ class Event:
         numbers: the whole numbers in the materialization's metadata.
         check: the name of an evaluated asset check, or empty.
         passed: the check's result.
+        is_warning: whether the check, if it failed, stops nothing (severity WARN).
     """
 
     kind: str
@@ -106,6 +107,7 @@ class Event:
     asset: str = ""
     check: str = ""
     passed: bool | None = None
+    is_warning: bool = False
     numbers: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
@@ -152,6 +154,7 @@ def parse_event(row: Mapping[str, Any]) -> Event:
         asset="/".join(asset_key.get("path", ())),
         check=evaluation.get("checkName", ""),
         passed=evaluation.get("success"),
+        is_warning=evaluation.get("severity") == "WARN",
         numbers={
             entry["label"]: entry["intValue"]
             for entry in row.get("metadataEntries") or ()

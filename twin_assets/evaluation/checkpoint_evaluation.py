@@ -3,10 +3,10 @@
 Scope: the asset, its blocking checks, its metadata; the parts shared with `evaluation_report`.
 Out of scope: judging (`judgement.py`) and releasing (`released_model`).
 
-The checks use the evaluation of exactly this checkpoint. A failed check stops the release in the
-same run; the stored verdict prevents a release in any other run. For a first model,
-`evaluation_report` decides some claims later. Until then, their checks pass and are marked as
-undecided.
+The checks use the evaluation of exactly this checkpoint. A check passes only if its claim is met.
+A failed check of severity ERROR stops the release in the same run; the stored verdict prevents a
+release in any other run. A failed check of severity WARN stops no release: the claim is advisory,
+holds back only prose, or `evaluation_report` decides it later, as it does for a first model.
 """
 
 import dagster as dg
@@ -126,10 +126,10 @@ def build_result(
 
 
 def build_undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
-    """Return a passing check for a claim that is decided after a first model's release."""
+    """Return a warning for a claim that is decided after a first model's release."""
     return dg.AssetCheckResult(
         check_name=name,
-        passed=True,
+        passed=False,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"not decided yet: {REPORT_ASSET} decides it after the release, and withdraws "
         "the model if it is not met",
@@ -152,10 +152,10 @@ def build_claim_check(
     """Return a claim as a check.
 
     Args:
-        is_advisory: whether the claim is advisory and cannot prevent a release. The check then
-            passes, and reports the finding in its description and metadata.
-        answer: the author's `answer` setting. A claim that blocks prose fails for authors who want
-            only prose, and is advisory for all others, who get quotations instead.
+        is_advisory: whether the claim is advisory and cannot prevent a release. A claim that is not
+            met is then a warning.
+        answer: the author's `answer` setting. A claim that blocks prose is an error for authors who
+            want only prose, and a warning for all others, who get quotations instead.
     """
     status = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     detail = claim.detail.removeprefix("not decided: ")
@@ -166,7 +166,7 @@ def build_claim_check(
     message = f"{reason}; {status}: {detail}"
     return dg.AssetCheckResult(
         check_name=claim.name,
-        passed=is_advisory or claim.passed is True,
+        passed=claim.passed is True,
         severity=dg.AssetCheckSeverity.WARN if is_advisory else dg.AssetCheckSeverity.ERROR,
         description=message if is_advisory else claim.detail,
         metadata={

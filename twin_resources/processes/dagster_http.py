@@ -253,7 +253,7 @@ class DagsterHTTP:
                   ... on ErrorEvent { error { message errorChain { error { message } } } }
                   ... on MaterializationEvent { assetKey { path }
                     metadataEntries { label ... on IntMetadataEntry { intValue } } }
-                  ... on AssetCheckEvaluationEvent { evaluation { checkName success } } } }
+                  ... on AssetCheckEvaluationEvent { evaluation { checkName success severity } } } }
                 ... on Error { message } } }""",
             {"id": run_id, "after": cursor},
             action=f"read the log of the run {run_id}",

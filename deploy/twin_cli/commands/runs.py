@@ -251,6 +251,8 @@ class _RunReporter:
             self._display.log_detail(f"{asset} done in {format_duration(duration_s)}")
         elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
             self.failures.append(event.errors[-1])
+        elif event.check and not event.passed and event.is_warning:
+            self._display.log_detail(f"check not met, which stops nothing: {event.check}")
         elif event.check and not event.passed:
             self._display.log(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
             self.failed_checks.append(event.check)

@@ -1,4 +1,4 @@
-"""Test claims as asset checks: a claim that is not met fails its check unless it is advisory."""
+"""Test claims as asset checks: only a claim that is met passes; an advisory one warns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_claim_about_prose_fails_only_for_answers_in_prose(answer: AnswerSetti
 
     check = build_claim_check(claim, "c" * 64, answer=answer)
 
-    assert check.passed is (answer != "voice")
+    assert not check.passed
     is_error = answer == "voice"
     expected = dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
     assert check.severity is expected
@@ -49,12 +49,12 @@ def test_a_claim_about_prose_never_blocks_a_release() -> None:
 @pytest.mark.parametrize(
     ("met", "text"), [(True, "; met: "), (False, "; not met: "), (None, "; not decided: ")]
 )
-def test_an_advisory_claim_passes_and_reports_its_result(met: bool | None, text: str) -> None:
+def test_an_advisory_claim_passes_only_when_it_is_met(met: bool | None, text: str) -> None:
     claim = GateClaim("keeps_following_instructions", met, -0.2, -0.1, "8 of 50")
 
     check = build_claim_check(claim, "c" * 64, is_advisory=True)
 
-    assert check.passed
+    assert check.passed is (met is True)
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert check.description is not None
     assert f"advisory for a small base model{text}8 of 50" == check.description

@@ -217,6 +217,7 @@ def read_run(pages: Pages, run_id: str) -> RunRecord:
                 event.asset_check_evaluation_data.check_name
                 for event in checks
                 if not event.asset_check_evaluation_data.passed
+                and event.asset_check_evaluation_data.severity.value == "ERROR"
             ],
             processes_started=sum(
                 event.event_type_value == "STEP_WORKER_STARTING" for event in events

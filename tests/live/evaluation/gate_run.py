@@ -44,7 +44,7 @@ class GateRun:
         return [
             check.check_name
             for check in self.read_checks("checkpoint_evaluation")
-            if not check.passed
+            if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
         ]
 
     def read_checks(self, asset: str) -> list[dg.AssetCheckEvaluation]:

@@ -105,6 +105,7 @@ def test_results_are_printed_and_only_failed_checks_are_named() -> None:
             make_event("MaterializationEvent", step="released_model", asset="released_model"),
             make_event("AssetCheckEvaluationEvent", check="beats_base_model", passed=True),
             make_event("AssetCheckEvaluationEvent", check="is_served", passed=False),
+            make_event("AssetCheckEvaluationEvent", check="says_it", passed=False, is_warning=True),
         ):
             reporter.process_event(event)
 
@@ -112,6 +113,7 @@ def test_results_are_printed_and_only_failed_checks_are_named() -> None:
     assert [re.sub(r"^\S+  ", "", line) for line in lines] == [
         "released model done in 0:00",
         "check failed: is served",
+        "check not met, which stops nothing: says_it",
     ]
     assert reporter.failed_checks == ["is_served"]
 
