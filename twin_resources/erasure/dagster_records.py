@@ -5,8 +5,9 @@ them. Out of scope: jobs and sensors (`twin_sensors`); no other module of this p
 
 No asset writes a post's text into an event, but an exception may quote one, and authors' names are
 partition keys and tags. A run that contains erased data is deleted with its events and logs; for an
-erased author, all runs are deleted. Ticks that name the target are deleted; Dagster rebuilds an
-asset's cached state. API: `DagsterInstance.delete_run`; other rows are deleted through the
+erased author, all runs are deleted. Ticks that name the target are deleted, and so is what a sensor
+logged in a tick; Dagster rebuilds an asset's cached state. Last, every file of the instance that
+still contains the target is cleaned, so `erase` reaches all that `find_remaining` reads. API: `DagsterInstance.delete_run`; other rows are deleted through the
 storages' SQLAlchemy connections, for SQLite and PostgreSQL. On PostgreSQL, each table is then
 rewritten under a lock (https://www.postgresql.org/docs/15/sql-vacuum.html).
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,14 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.scheduler.instigation import TickData
+from dagster._serdes import deserialize_value
 
 from twin_resources.dagster_runs import ENDED_BY_TAG, ERASURE_TAG_VALUE, IN_PROGRESS_STATUSES
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.erasure.home_files import clean_file
 from twin_resources.erasure.postgresql_tables import rewrite_tables
 from twin_resources.erasure.sqlite_files import rewrite_database
 from twin_resources.errors import TwinError
@@ -107,6 +111,10 @@ class DagsterRecords:
         ):
             self.dagster.delete_dynamic_partition(PARTITIONS_NAME, target.author)
             erased_count += 1
+        # before the ticks, whose rows name the logs
+        for log_key in list(self._find_tick_logs_with_target(target)):
+            self.dagster.compute_log_manager.delete_logs(log_key=log_key)
+            erased_count += 1
         engines: list[sa.Engine] = []
         for connection_context in self._open_storages():
             with connection_context as connection:
@@ -119,6 +127,9 @@ class DagsterRecords:
             rewrite_tables(engines[0], sorted(existing_tables & (_TABLES | {"runs"})))
         for path in sorted(self._folder.rglob("*.db")):
             rewrite_database(path)
+        for path in self._find_files_with_target(target):
+            clean_file(path, target)
+            erased_count += 1
         return erased_count
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
@@ -131,11 +142,38 @@ class DagsterRecords:
             for connection_context in self._open_storages():
                 with connection_context as connection:
                     locations += _find_tables_with_target(connection, target)
-        for path in sorted(path for path in self._folder.rglob("*") if path.is_file()):
-            is_log = path.name.endswith(("-wal", "-shm", "-journal"))  # read with their database
-            file_locations = [] if is_log else find_in_file(path, target)
-            locations += [f"{path.relative_to(self._folder)}: {item}" for item in file_locations]
+        locations += [f"tick {'/'.join(key)}" for key in self._find_tick_logs_with_target(target)]
+        for path, location in self._find_files_with_target(target).items():
+            locations.append(f"{path.relative_to(self._folder)}: {location}")
         return locations
+
+    def _find_files_with_target(self, target: ErasureTarget) -> dict[Path, str]:
+        """Return the instance's files that contain the target, each with the first location."""
+        locations: dict[Path, str] = {}
+        for path in sorted(path for path in self._folder.rglob("*") if path.is_file()):
+            if path.name.endswith(("-wal", "-shm", "-journal")):
+                continue  # read with their database
+            for location in find_in_file(path, target):
+                locations[path] = location
+        return locations
+
+    def _find_tick_logs_with_target(self, target: ErasureTarget) -> Iterator[Sequence[str]]:
+        """Yield the keys of ticks' logs that contain the target, wherever logs are stored."""
+        assert self.dagster is not None
+        storage: Any = self.dagster.schedule_storage
+        with storage.connect() as connection:
+            bodies = connection.execute(sa.text("SELECT tick_body FROM job_ticks")).scalars().all()
+        for body in bodies:
+            log_key = deserialize_value(body, TickData).log_key
+            if log_key is None:  # the tick logged nothing
+                continue
+            logs = self.dagster.compute_log_manager.get_log_data(log_key)
+            if any(
+                target.matches_text(log.decode("utf-8", errors="replace"))
+                for log in (logs.stdout, logs.stderr)
+                if log
+            ):
+                yield log_key
 
     def _find_runs_with_target(self, target: ErasureTarget) -> Iterator[str]:
         assert self.dagster is not None

@@ -58,7 +58,7 @@ class HomeFiles:
             if training_folder is not None:
                 erased_count += _remove_path(training_folder)
             else:
-                _clean_file(path, target)
+                clean_file(path, target)
                 erased_count += 1
         return erased_count
 
@@ -136,7 +136,12 @@ def _remove_path(path: Path) -> int:
     return 1
 
 
-def _clean_file(path: Path, target: ErasureTarget) -> None:
+def clean_file(path: Path, target: ErasureTarget) -> None:
+    """Remove the target's rows, entries or lines from a file, or the file if it has none of them.
+
+    Raises:
+        TwinError: another process blocks a database for three minutes.
+    """
     with path.open("rb") as stream:
         head = stream.read(len(_SQLITE))
     if head == _SQLITE:

@@ -31,6 +31,8 @@ from twin_resources.access.account import SpendingAccount
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import Author, write_author
+from twin_resources.erasure import journal
+from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.state.state import State
@@ -433,3 +435,20 @@ def test_a_crashed_stack_is_distinguished_from_a_stack_that_never_ran(home: Sett
     replace_file(home.home / "supervisor" / "stack.json", json.dumps(record))
     finding = get_only(stack_findings.check_stack(home, None))
     assert (finding.verdict, finding.remedy) == ("fail", "run `twin up` to recover it")
+
+
+# Erasures
+
+
+def test_an_erasure_that_has_not_ended_is_said_first(home: Settings) -> None:
+    subjects = [ErasureSubject("author", "ada", "ada"), ErasureSubject("reader", "", "0" * 16)]
+    with closing(State.open(home.state_address)) as state:
+        numbers = [journal.open_request(state, subject, asked_by="test") for subject in subjects]
+        with state.lease(f"forget {numbers[1]}"):
+            first, second, *_ = run_checks(home)
+        assert (first.name, first.verdict, second.verdict) == ("forgetting", "fail", "warn")
+        assert "'ada' has not ended" in first.found
+        assert "`twin forget --author ada`" in first.remedy
+        for number in numbers:
+            journal.close_request(state, number, "certificate.json")
+    assert "forgetting" not in {finding.name for finding in run_checks(home)}

@@ -10,11 +10,14 @@ from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.instigation_logger import InstigationLogger
+from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.scheduler.instigation import TickData, TickStatus
 from dagster._core.test_utils import create_run_for_test
 
 from tests.erasure_targets import author_target, post_target
@@ -87,6 +90,45 @@ def test_all_runs_of_an_author_and_no_others_are_erased(
     assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "bea's asset was erased"
     assert dagster.get_dynamic_partitions("authors") == ["bea"]
     assert records.find_remaining(ERASED_AUTHOR) == []
+
+
+@pytest.mark.parametrize("has_logs_elsewhere", [False, True])
+def test_what_a_sensor_logged_about_an_author_is_erased_and_other_ticks_stay(
+    home: Settings, tmp_path: Path, has_logs_elsewhere: bool
+) -> None:
+    """Of three authors one is forgotten; ticks and their logs name all of them."""
+    logs = tmp_path / "logs" if has_logs_elsewhere else home.home / "dagster" / "logs"
+    (home.home / "dagster").mkdir()
+    (home.home / "dagster" / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\n"
+        "compute_logs: {module: dagster._core.storage.local_compute_log_manager,"
+        f" class: LocalComputeLogManager, config: {{base_dir: {logs}}}}}\n"
+    )
+    with dg.DagsterInstance.from_config(str(home.home / "dagster")) as dagster:
+        for number, author in enumerate(("ada", "bea", "cleo")):
+            log_key = ["__repository__", "quality_dropped", str(number)]
+            with InstigationLogger(log_key, dagster) as log:
+                log.info(f"no evidence of a fall for {author}, reason in authors/{author}.toml")
+            dagster.create_tick(
+                TickData(
+                    *("origin", "quality_dropped", InstigatorType.SENSOR, TickStatus.SKIPPED),
+                    timestamp=float(number + 1),
+                    skip_reason="no author has one",
+                    log_key=log_key,
+                )
+            )
+        purged = home.home / "dagster" / "logs" / "__repository__" / "judges" / "9.err"
+        purged.parent.mkdir(parents=True, exist_ok=True)
+        purged.write_text('{"msg": "bea waits"}\n{"msg": "ada waits"}\n')
+        records = DagsterRecords(Installation.for_settings(home), dagster)
+        assert records.find_remaining(ERASED_AUTHOR)
+
+        records.erase(ERASED_AUTHOR)
+
+        assert records.find_remaining(ERASED_AUTHOR) == []
+        assert purged.read_text() == '{"msg": "bea waits"}\n'
+        remaining_logs = "".join(path.read_text() for path in logs.rglob("*.err"))
+        assert [name in remaining_logs for name in ("ada", "bea", "cleo")] == [False, True, True]
 
 
 def test_only_active_runs_of_the_author_are_ended(

@@ -47,6 +47,7 @@ def run_checks(settings: Settings) -> list[DoctorFinding]:
     effective_settings = settings if stack is None else stack.settings
     is_running = stack is not None
     checks: list[tuple[str, Callable[[], Iterable[DoctorFinding]]]] = [
+        ("forgetting", lambda: stores.check_erasures(effective_settings)),
         ("system", lambda: machine_findings.check_system(effective_settings)),
         ("packages", lambda: machine_findings.check_packages(effective_settings)),
         ("GPU", lambda: machine_findings.check_gpu(effective_settings)),

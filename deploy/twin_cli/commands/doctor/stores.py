@@ -1,4 +1,4 @@
-"""Check the stores for `twin doctor`: state, tables, traces and the outbox.
+"""Check the stores for `twin doctor`: unfinished erasures, state, tables, traces and the outbox.
 
 Scope: one short request to each store, which changes no data in the home.
 Out of scope: the stores, and the wording of their errors, which are printed unchanged.
@@ -33,6 +33,42 @@ from twin_resources.storage.storage_faults import (
 
 S3_SCHEME = "s3://"
 MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes indicate a fault
+
+
+def check_erasures(settings: Settings) -> Iterator[DoctorFinding]:
+    """Name every `twin forget` that has not ended: its subject is erased in part."""
+    import sqlalchemy as sa
+
+    from twin_resources.erasure import journal
+    from twin_resources.storage.state.lease import prune_leases
+    from twin_resources.storage.state.state import State
+
+    url = sa.make_url(settings.state_address)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    with translate_storage_errors("read the erasure journal", settings.home):
+        if not sa.inspect(engine).has_table(journal.requests.name):
+            return
+        state = State(engine)
+        unfinished_requests = journal.list_unfinished_requests(state)
+        running_leases = prune_leases(state, "forget ") if unfinished_requests else []
+    for request in unfinished_requests:
+        subject = request.subject
+        assert subject is not None  # only a finished request has none
+        asked_on = datetime.fromtimestamp(request.asked_at, UTC).date().isoformat()
+        message = f"request {request.number} of {asked_on} to forget the {request.kind} "
+        message += f"{subject.name!r} has not ended: some of the data is erased and some remains"
+        if f"forget {request.number}" in running_leases:
+            yield warn("forgetting", f"{message}; it is running", "check again in a minute")
+            continue
+        arguments = {
+            "author": f"--author {subject.author}",
+            "post": f"--author {subject.author} --post {subject.name!r}",
+            "reader": f"--reader {subject.name}",
+        }[request.kind]
+        remedy = f"run `twin forget {arguments}`, which continues and names what remains"
+        yield fail("forgetting", message, remedy)
 
 
 def check_state(settings: Settings) -> Iterator[DoctorFinding]:
