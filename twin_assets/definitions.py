@@ -9,6 +9,7 @@ Tests replace a resource through `build_defs(resources=…)`.
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,8 @@ from twin_assets.step_executor import read_step_execution
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_assets.training import checkpoints
 from twin_resources import dagster_resources
+from twin_resources.processes.parent_death import end_with_parent
+from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import load_settings
 from twin_sensors import (
     canary_verdict,
@@ -180,5 +183,9 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     ).map_resolved_asset_specs(func=complete_spec)
 
 
+# Every process of a run loads this module, and nothing else of ours before the run begins. Without
+# this, the runs of a killed code server would train on beside their own retries.
+if INSTANCE_VARIABLE in os.environ:
+    end_with_parent()
 defs = build_defs()
 gc.set_threshold(*_thresholds)

@@ -47,7 +47,7 @@ def run_module(
         instance: the stack's instance id, with which `twin stop` finds this process.
         on_stderr_line: called in a thread with each new line of standard error.
     """
-    command = [sys.executable, "-m", *arguments]
+    command = [sys.executable, "-m", "twin_resources.processes.parent_death", *arguments]
     process = subprocess.Popen(
         command,
         cwd=find_working_folder(),

@@ -34,6 +34,7 @@ from twin_resources.processes.programs import (
     StackEndedError,
     ensure_alive,
     ensure_program_works,
+    find_working_folder,
     wait_until,
 )
 from twin_resources.processes.stack import (
@@ -49,10 +50,25 @@ from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
 
-# Starts an orphaned child in another process group and session, as a trainer's launcher does.
+# Starts an orphaned child in another process group and session, as a trainer's launcher does. The
+# child listens on a port.
 ESCAPING_PROGRAM = (
-    "import os, time; pid = os.fork(); "
-    "(os.setsid(), os.fork() and os._exit(0)) if pid == 0 else None; time.sleep(600)"
+    "import os, socket, sys, time; pid = os.fork(); "
+    "(os.setsid(), os.fork() and os._exit(0)) if pid == 0 else None; "
+    "server = socket.create_server(('127.0.0.1', int(sys.argv[1]))) if pid == 0 else None; "
+    "time.sleep(600)"
+)
+# Has a child that listens on the port, in the program's own group or in another session; the latter
+# ends itself with its parent. Neither child can be told anything by a killed parent.
+CHILD_CODE = (
+    "import socket, sys, time; "
+    "from twin_resources.processes.parent_death import end_with_parent; "
+    "end_with_parent() if sys.argv[2] == 'session' else None; "
+    "server = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(600)"
+)
+PARENT_CODE = (
+    "import subprocess, sys; command = [sys.executable, '-c', *sys.argv[1:]]; "
+    "subprocess.run(command, check=True, start_new_session=sys.argv[3] == 'session')"
 )
 
 SLEEP_COMMAND = (sys.executable, "-c", "import sys, time; time.sleep(float(sys.argv[1]))")
@@ -71,7 +87,8 @@ def make_programs(settings: Settings) -> Sequence[Program]:
     web = (sys.executable, "-m", "http.server", str(settings.gateway_port), "--bind", "127.0.0.1")
     return [
         Program("web", web, settings.home, start_s=0),
-        Program("trainer", (sys.executable, "-c", ESCAPING_PROGRAM), settings.home, start_s=0),
+        Program("trainer", (sys.executable, "-c", ESCAPING_PROGRAM, str(settings.dagster_port)),
+                settings.home, start_s=0),
         Program("later", (sys.executable, "-c", "import time; time.sleep(600)"), settings.home,
                 autostart=False, start_s=0),
     ]  # fmt: skip
@@ -135,6 +152,33 @@ def test_a_program_starts_on_request_and_is_restarted_after_a_kill(settings: Set
     assert eventually(lambda: stack.supervisor.states()["later"].pid not in {0, pid})
 
 
+@pytest.mark.parametrize("place", ["group", "session"])
+def test_the_successor_of_a_killed_program_gets_its_port(settings: Settings, place: str) -> None:
+    port = str(settings.gateway_port)
+    arguments = (sys.executable, "-c", PARENT_CODE, CHILD_CODE, port, place)
+
+    def make_parent(settings: Settings) -> Sequence[Program]:
+        return [Program("gateway", arguments, find_working_folder(), start_s=1)]
+
+    stack = start_stack(settings, programs=make_parent)
+    assert eventually(lambda: is_listening(settings.host, settings.gateway_port))
+    parent = psutil.Process(stack.supervisor.states()["gateway"].pid)
+    [child] = parent.children()
+    parent.kill()
+    assert eventually(lambda: stack.supervisor.states()["gateway"].pid not in {0, parent.pid})
+    assert eventually(lambda: is_listening(settings.host, settings.gateway_port))
+    assert not child.is_running()
+    log = (stack.supervisor.logs / "supervisor.log").read_text()
+    assert log.count("exited: gateway") == 1, "the successor failed, because its port was in use"
+
+    os.kill(stack.identity.pid, signal.SIGKILL)
+    os.waitpid(stack.identity.pid, 0)
+    assert eventually(lambda: not is_listening(settings.host, settings.gateway_port))
+    survivors = find_marked_processes(stack.record.instance)
+    # A child in the group that does not watch its parent is the next start's to end.
+    assert len(survivors) == (1 if place == "group" else 0)
+
+
 def test_a_second_start_is_refused_and_the_next_stack_keeps_the_ports(settings: Settings) -> None:
     stack = start_stack(settings, programs=make_programs)
     with pytest.raises(TwinError, match="already running"):
@@ -155,9 +199,10 @@ def test_a_start_after_a_crash_ends_the_remaining_processes(settings: Settings) 
     with pytest.raises(StackEndedError, match="died"):
         ensure_alive(crashed_stack)
     remaining = find_marked_processes(crashed_stack.record.instance)
-    assert len(remaining) == 3
-    port = str(settings.gateway_port)
-    checks = check_ports(settings, None, environ={"TWIN_GATEWAY_PORT": port})
+    assert not is_listening(settings.host, settings.gateway_port)
+    assert len(remaining) == 1, "only the process in a session of its own outlives the supervisor"
+    port = str(settings.dagster_port)
+    checks = check_ports(settings, None, environ={"TWIN_DAGSTER_PORT": port})
     [port_check] = [check for check in checks if port in check.found and check.verdict != "ok"]
     assert port_check.verdict == "warn"
     assert "a process of the previous stack" in port_check.found
@@ -165,7 +210,7 @@ def test_a_start_after_a_crash_ends_the_remaining_processes(settings: Settings) 
     stack = start_stack(settings, programs=make_programs, report=lines.append)
     assert find_marked_processes(crashed_stack.record.instance) == []
     assert any("ended without `twin stop`" in line for line in lines)
-    assert any("3 processes" in line for line in lines)
+    assert any("1 process" in line for line in lines)
     assert eventually(lambda: stack.supervisor.states()["web"].state == "RUNNING")
 
 
@@ -352,13 +397,26 @@ def test_doctor_and_logs_name_the_program_that_does_not_start(
         code = "raise SystemExit('no such model: x')"
         failing = Program("models", (sys.executable, "-c", code), Path("/"), retries=0, start_s=1)
         chat = Program("chat", SLEEP_COMMAND, settings.home, autostart=False)
-        return [web, failing, chat]
+        # ends twice at once, and then is "starting" for an hour
+        again = (
+            "import pathlib, sys, time; tries = pathlib.Path(sys.argv[1]); "
+            "tries.write_text(tries.read_text() + '.' if tries.exists() else '.'); "
+            "time.sleep(600) if len(tries.read_text()) > 2 else sys.exit('the port is in use')"
+        )
+        command = (sys.executable, "-c", again, str(settings.home / "tries"))
+        repeated = Program("relay", command, settings.home, start_s=3600)
+        return [web, failing, repeated, chat]
 
     stack = start_stack(settings, programs=make_test_programs)
     assert eventually(lambda: stack.supervisor.states()["models"].state == "FATAL")
     assert eventually(lambda: "Serving" in read_tail(stack.supervisor.logs / "web.log"))
     checks = {check.name: check for check in check_stack(settings, find_stack(settings))}
-    assert set(checks) == {"stack", "programs", "models"}, "chat only starts on request"
+    assert set(checks) == {"stack", "programs", "models", "relay"}, "chat only starts on request"
+    assert eventually(lambda: (settings.home / "tries").read_text() == "...")
+    [relay] = [check for check in check_stack(settings, stack) if check.name == "relay"]
+    assert relay.verdict == "fail"
+    assert relay.found.startswith("STARTING again after exit status 1")
+    assert "the port is in use" in relay.found
     assert (checks["stack"].verdict, checks["programs"].found) == ("ok", "web")
     assert checks["models"].verdict == "fail"
     assert "no such model: x" in checks["models"].found

@@ -56,7 +56,7 @@ LOG_TAIL_LINES = 8
 class ServerProcess:
     """A llama.cpp server process in its own process group.
 
-    The process exits when its parent has exited, so a killed parent leaves no server behind.
+    The process ends with its parent, so a killed parent leaves no server behind.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ServerProcess:
         self._port_file = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}.json"
         command = [sys.executable, "-m", "twin_resources.models.serving.model_server_process"]
         command += ["--base", str(base_gguf), "--alias", alias]
-        command += ["--port-file", str(self._port_file), "--parent", str(os.getpid())]
+        command += ["--port-file", str(self._port_file)]
         command += ["--prompt-cache-mib", str(settings.prompt_cache_mib)]
         if adapter_gguf is not None:
             command += ["--adapter", str(adapter_gguf)]

@@ -4,7 +4,7 @@ Scope: the server's parameters and its process.
 Out of scope: starting and monitoring it (`model_server.py`, `fleet.py`).
 
 The HTTP server runs in native threads (https://github.com/xorbitsai/xllamacpp). This process waits
-for SIGTERM or for its parent to exit.
+for SIGTERM, and ends with its parent.
 """
 # pyright: reportAttributeAccessIssue=false
 # (xllamacpp is a compiled module without type stubs)
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_resources.atomic_writes import replace_file
+from twin_resources.processes.parent_death import end_with_parent
 from twin_resources.processes.processor import count_usable_cores
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def build_server_parameters(
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT arrives or the parent process exits."""
+    """Serve until SIGTERM or SIGINT arrives; a killed parent ends this process at once."""
+    end_with_parent()  # before the model is loaded, which takes minutes where memory is short
     parser = argparse.ArgumentParser(
         prog="python -m twin_resources.models.serving.model_server_process"
     )
@@ -84,7 +86,6 @@ def main() -> int:
     parser.add_argument("--adapter", type=Path)
     parser.add_argument("--alias", required=True)
     parser.add_argument("--port-file", type=Path, required=True)
-    parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--prompt-cache-mib", type=int, default=64)
     parser.add_argument("--threads", type=int, default=default_thread_count())
     options = parser.parse_args()
@@ -111,9 +112,7 @@ def main() -> int:
     address = server.listening_address
     ready = {"port": int(address.rsplit(":", 1)[1]), "pid": os.getpid()}
     replace_file(options.port_file, json.dumps(ready))
-    # A killed parent sends no signal, but its children then get another parent.
-    while not stop.wait(0.5) and os.getppid() == options.parent:
-        pass
+    stop.wait()
     options.port_file.unlink(missing_ok=True)
     del server  # this closes the port and joins the native threads
     return 0

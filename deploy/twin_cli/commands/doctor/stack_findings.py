@@ -46,7 +46,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[DoctorFindi
     for name, state in stack.supervisor.states().items():
         if state.state == "RUNNING":
             running_programs.append(name)
-        elif state.state == "STARTING":
+        elif state.state == "STARTING" and not state.stopped_at:
             yield warn(name, "starting", "check again in a few seconds")
         elif state.state == "STOPPED" and name in ON_DEMAND:
             continue
@@ -55,6 +55,8 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[DoctorFindi
         else:
             last_log_line = read_tail(state.log, lines=1)
             message = f"; last log line: {last_log_line}" if last_log_line else ""
+            if last_exit := stack.supervisor.last_exit(name):
+                message = f" again after {last_exit}{message}"
             remedy = f"see `twin logs {name}`, correct the cause, then `twin stop` and `twin up`"
             yield fail(name, f"{state.state}{message}", remedy)
     yield ok("programs", ", ".join(running_programs) or "none is running")
