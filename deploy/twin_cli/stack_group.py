@@ -65,7 +65,12 @@ Consent = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Exit after the first answers.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print every step and measurement.")]
-Train = Annotated[bool, typer.Option("--train/--no-train", help="Train if no version exists.")]
+Train = Annotated[
+    bool | None,
+    typer.Option(
+        "--train/--no-train", help="Train if no version exists and the author has agreed; saved."
+    ),
+]
 Retrain = Annotated[bool, typer.Option("--retrain", help="Train even if a version exists.")]
 Gateways = Annotated[
     int | None,
@@ -91,7 +96,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     dry_run: DryRun = False,
     detach: Detach = False,
     verbose: Verbose = False,
-    train: Train = True,
+    train: Train = None,
     retrain: Retrain = False,
     auto_retrain: AutoRetrain = None,
     gateways: Gateways = None,

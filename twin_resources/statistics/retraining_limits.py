@@ -35,12 +35,14 @@ class RetrainingLimits:
 
     Attributes:
         automatic: `--auto-retrain`; off by default outside the demo.
+        missing_consent: why the author's consent is missing; empty if it is recorded.
         cooldown_days: the minimum time between the starts of an author's training runs.
         runs_a_month, hours_a_month: budgets, or None for no limit.
         new_posts, new_pairs: the numbers since the last training run that start another run.
     """
 
     automatic: bool = False
+    missing_consent: str = ""
     cooldown_days: float = 1.0
     runs_a_month: int | None = 8
     hours_a_month: float | None = 40.0
@@ -74,7 +76,7 @@ def find_blocking_limit(
 ) -> str | None:
     """Return why a training run for this cause must not start now, or None if it may start.
 
-    The limit of one run at a time applies to every cause. Forget requests and a person's requests
+    One run at a time, and no run without consent, applies to every cause. Forget requests and a person's requests
     do not wait for cooldown, budget or `--auto-retrain`.
 
     Args:
@@ -82,6 +84,8 @@ def find_blocking_limit(
     """
     if usage.in_flight_run_id:
         return f"run {usage.in_flight_run_id} is in flight"
+    if limits.missing_consent:
+        return f"nothing is trained without the author's consent: {limits.missing_consent}"
     if cause in {"forget", "by_hand"}:
         return None
     if not limits.automatic:

@@ -21,7 +21,9 @@ from twin_resources.page.author_files import progress_path
 from twin_resources.processes.process_identity import ProcessIdentity
 from twin_resources.settings import Settings
 
-TrainingState = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
+TrainingState = Literal[
+    "", "expected", "launched", "too_small", "not_wanted", "no_consent", "finished"
+]
 
 # Files that are compared by content, not only by size and modification time.
 TEXT_SUFFIXES = frozenset((".md", ".markdown", ".mdx", ".html", ".htm", ".txt", ".toml", ".yaml"))
@@ -37,7 +39,8 @@ class AuthorProgress:
         kept, words: the number of usable posts and their total word count at that time.
         questions: the questions from which `twin up` shows the best first answers.
         examples: those of the questions that got a quotation, the best first; the page shows them.
-        training: state of the expected training; `run_id` is its Dagster run.
+        training: state of the expected training; `run_id` is its Dagster run. `not_wanted` keeps
+            the choice `--no-train` for the next `twin up`.
         up: the `twin up` process that is working on this author, or None.
         not_aliases: names that a user has rejected as names of this author.
     """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from twin_cli.commands.author_progress import AuthorProgress, read_progress
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import FollowedRun, find_run_in_flight, follow_run
-from twin_resources.authors import read_author
+from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import find_consent_date, missing_consent_reason
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
@@ -261,8 +261,8 @@ def wait_for_outcome(
         recorded_outcome = read_recorded_outcome(settings, author)
         if recorded_outcome is not None:
             return recorded_outcome
-        if progress.training in {"too_small", "not_wanted"}:
-            return build_untrained_outcome(progress)
+        if progress.training in {"too_small", "not_wanted", "no_consent"}:
+            return build_untrained_outcome(progress, read_author(settings, author))
         if progress.up is None or find_process(progress.up) is None:
             raise TwinError(
                 f"wait for the training of {author}",
@@ -278,13 +278,17 @@ def wait_for_outcome(
         time.sleep(1.0)
 
 
-TRAINING_DISABLED_REASON = "no training was requested (--no-train)"
+TRAINING_DISABLED_REASON = "training is off: --no-train was chosen, and the choice is kept"
+NO_CONSENT_REASON = "nothing is trained without the author's consent"
 
 
-def build_untrained_outcome(progress: AuthorProgress) -> TrainingOutcome:
+def build_untrained_outcome(progress: AuthorProgress, author: Author) -> TrainingOutcome:
     """Return the outcome, with its reason, for an author for whom no training was started."""
     if progress.training == "not_wanted":
         return TrainingOutcome(OutcomeCode.REFUSED, reasons=(TRAINING_DISABLED_REASON,))
+    if progress.training == "no_consent":
+        reason = f"{NO_CONSENT_REASON}: {missing_consent_reason(author)}"
+        return TrainingOutcome(OutcomeCode.REFUSED, reasons=(reason,))
     posts, words = format_count(progress.kept, "usable post"), format_count(progress.words, "word")
     reason = f"the corpus is too small: {posts}, {words}"
     return TrainingOutcome(OutcomeCode.REFUSED, reasons=(reason,))

@@ -22,6 +22,11 @@ from twin_cli.commands.services import require_stack
 from twin_cli.commands.subject import choose_author
 from twin_cli.commands.versions import current_actor
 from twin_resources.authors import Author
+from twin_resources.authors.consent import (
+    consent_instructions,
+    find_consent_date,
+    missing_consent_reason,
+)
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
@@ -48,8 +53,8 @@ def run_retrain(
         wait: whether to follow the run until the gate's verdict (0 tuned, 3 refused, 4 failed).
 
     Raises:
-        TwinError: no stack is running, a retraining is already in flight, or none was started
-            in time.
+        TwinError: no stack is running, the author's consent is missing, a retraining is already in
+            flight, or none was started in time.
     """
     reason = reason.strip()
     if not reason:
@@ -58,6 +63,12 @@ def run_retrain(
     needs_stack = wait or not settings.has_shared_state
     stack = require_stack(settings) if needs_stack else find_stack(settings)
     chosen_author = choose_author(settings, author)
+    if find_consent_date(chosen_author) is None:
+        raise TwinError(
+            f"retrain {chosen_author.name}",
+            found=f"nothing is trained without consent: {missing_consent_reason(chosen_author)}",
+            next_step=consent_instructions(chosen_author),
+        )
     dagster = None if stack is None else DagsterHTTP.for_home(stack.settings)
     with closing(State.open(settings.state_address)) as state:
         ensure_no_retraining_in_flight(chosen_author, dagster=dagster, state=state)

@@ -64,8 +64,8 @@ def add_consent(
     else:
         log(f"no consent yet: {missing_consent_reason(author)}")
         log(
-            "until then, a version that passes the gate is not released, and no post is sent to a "
-            "model on another machine; released versions keep answering"
+            "until then, nothing is trained or released, and no post is sent to a model on another "
+            "machine; questions are answered with quotations, and released versions keep answering"
         )
         log(consent_instructions(author))
         return subject

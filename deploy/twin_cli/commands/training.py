@@ -19,6 +19,7 @@ from twin_cli.commands.author_progress import (
 )
 from twin_cli.commands.outcome import (
     CONSENT_WAIT,
+    NO_CONSENT_REASON,
     RELEASE_ASSET,
     RETRAIN,
     TRAINING_DISABLED_REASON,
@@ -34,6 +35,8 @@ from twin_cli.commands.presentation import format_verdict
 from twin_cli.commands.preview_report import MIN_WORDS, has_enough_text
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.runs import follow_run, launch_or_join
+from twin_resources.authors import Author
+from twin_resources.authors.consent import find_consent_date
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
@@ -48,8 +51,9 @@ class TrainingPlan:
 
     Attributes:
         state: `expected`, or the reason not to train: the user declined (`not_wanted`), the corpus
-            is `too_small`, or a verdict already exists (`finished`; importing posts does not by
-            itself start a retraining). `twin status --wait` reads it from the author's progress.
+            is `too_small`, no consent is recorded (`no_consent`), or a verdict already exists
+            (`finished`; importing posts does not by itself start a retraining). `twin status
+            --wait` reads it from the author's progress.
         outcome: the outcome if nothing is trained, else None.
     """
 
@@ -58,23 +62,36 @@ class TrainingPlan:
 
 
 def plan_training(
-    settings: Settings, author: str, progress: AuthorProgress, *, is_enabled: bool, is_forced: bool
+    settings: Settings,
+    author: Author,
+    progress: AuthorProgress,
+    *,
+    is_enabled: bool | None,
+    is_forced: bool,
 ) -> TrainingPlan:
     """Decide whether to train this author's model now.
 
     Args:
         progress: the author's progress, with this preview's numbers of posts and words.
-        is_enabled: False with `--no-train`.
+        is_enabled: True with `--train`, False with `--no-train`, None to keep the last choice.
         is_forced: True with `--retrain`, which trains even if a verdict exists.
     """
-    recorded_outcome = read_recorded_outcome(settings, author)
+    if is_enabled is None:
+        is_enabled = is_forced or progress.training != "not_wanted"
+    recorded_outcome = read_recorded_outcome(settings, author.slug)
     is_judged = recorded_outcome is not None and recorded_outcome.code is not OutcomeCode.FAILED
     if is_judged and not is_forced:
         return TrainingPlan("finished", recorded_outcome)
-    if is_enabled and has_enough_text(progress.kept, progress.words):
-        return TrainingPlan("expected")
-    state: TrainingState = "too_small" if is_enabled else "not_wanted"
-    return TrainingPlan(state, build_untrained_outcome(replace(progress, training=state)))
+    state: TrainingState = "expected"
+    if not is_enabled:
+        state = "not_wanted"
+    elif not has_enough_text(progress.kept, progress.words):
+        state = "too_small"
+    elif find_consent_date(author) is None:
+        state = "no_consent"
+    if state == "expected":
+        return TrainingPlan(state)
+    return TrainingPlan(state, build_untrained_outcome(replace(progress, training=state), author))
 
 
 def start_training(stack: Stack, author: str, *, display: ProgressDisplay) -> str:
@@ -130,7 +147,10 @@ def report_outcome(outcome: TrainingOutcome, *, display: ProgressDisplay) -> Non
         display.log("next: nothing; the trial continues automatically, see `twin versions`")
         return
     summary = "not released" if outcome.code is OutcomeCode.REFUSED else "the training failed"
-    if outcome.reasons == (TRAINING_DISABLED_REASON,):
+    if any(
+        reason.startswith((TRAINING_DISABLED_REASON, NO_CONSENT_REASON))
+        for reason in outcome.reasons
+    ):
         summary = "not trained"
     display.log(
         f"{summary}: {outcome.fallback_description} will keep answering", style="bold yellow"
@@ -197,10 +217,10 @@ def format_next_step(outcome: TrainingOutcome) -> str:
     """Return the line that names the next step after an outcome that is not a success."""
     if outcome.code is OutcomeCode.FAILED:
         return "next: correct the cause and run `twin up --retrain`"
-    if any(CONSENT_WAIT in reason for reason in outcome.reasons):
+    if any(CONSENT_WAIT in reason or NO_CONSENT_REASON in reason for reason in outcome.reasons):
         return "next: ask the author, then `twin up --consent`"
     if outcome.reasons == (TRAINING_DISABLED_REASON,):
-        return "next: run `twin up` without --no-train to train"
+        return "next: run `twin up --train` to train"
     if outcome.verdict is None:
         return (
             f"next: add posts ({MIN_WORDS:,} words are needed) and run `twin up` again; "

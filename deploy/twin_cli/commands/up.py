@@ -114,7 +114,7 @@ class UpOptions:
     dry_run: bool = False
     detach: bool = False
     verbose: bool = False
-    train: bool = True
+    train: bool | None = None  # None keeps the earlier choice
     retrain: bool = False
     auto_retrain: bool | None = None  # None keeps the earlier value
     gateways: int | None = None  # None keeps the earlier value
@@ -127,8 +127,9 @@ def run_up(
     """Run the stages and return the exit code.
 
     The code is 0 if the model is tuned, if it trains in the background (`--detach`), or if training
-    was declined (`--no-train`). It is 3 if the gate refuses the model, the corpus is too small or
-    no post is usable, 4 if import or training fails, and 130 if it is interrupted earlier.
+    was declined (`--no-train`). It is 3 if the gate refuses the model, the author's consent is
+    missing, the corpus is too small or no post is usable, 4 if import or training fails, and 130 if
+    it is interrupted earlier.
 
     Raises:
         TwinError: a stage failed before anything was served. All processes that this call started
@@ -213,7 +214,7 @@ class _UpCommand:
         subject = self._save_subject(subject)
         plan = plan_training(
             self.settings,
-            subject.slug,
+            subject.author,
             progress,
             is_enabled=self.options.train,
             is_forced=self.options.retrain,

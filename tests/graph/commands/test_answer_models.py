@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.answer_models import require_consent, sync_answer_model
-from twin_cli.commands.author_progress import AuthorProgress
+from twin_cli.commands.author_progress import AuthorProgress, TrainingState
 from twin_cli.commands.outcome import OutcomeCode, open_registry, read_recorded_outcome
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.status import collect_status
@@ -27,6 +27,7 @@ from twin_resources.storage.weights.answer_model import parse_name
 
 NAME = "http://127.0.0.1:9/v1#large"
 ADA = Author("ada", "Ada", answer_model=NAME, consent="2026-01-01: by mail")
+AGREED, NOT_AGREED = ADA, replace(ADA, consent="")
 
 
 @pytest.fixture
@@ -71,9 +72,46 @@ def test_an_answer_model_does_not_count_as_a_training(
 ) -> None:
     assert read_recorded_outcome(settings, "ada") is None
     plan = plan_training(
-        settings, "ada", AuthorProgress(kept=50, words=20_000), is_enabled=True, is_forced=False
+        settings, AGREED, AuthorProgress(kept=50, words=20_000), is_enabled=True, is_forced=False
     )
     assert plan.state == "expected"
+
+
+@pytest.mark.parametrize(
+    ("author", "former", "is_enabled", "is_forced", "state", "said"),
+    [
+        # the choice is kept until another one is made
+        (AGREED, "not_wanted", None, False, "not_wanted", "the choice is kept"),
+        (AGREED, "", False, False, "not_wanted", "the choice is kept"),
+        (AGREED, "not_wanted", True, False, "expected", ""),
+        (AGREED, "not_wanted", None, True, "expected", ""),
+        (AGREED, "no_consent", None, False, "expected", ""),
+        (AGREED, "", None, False, "expected", ""),
+        # nothing is trained without consent, whatever is asked for
+        (NOT_AGREED, "", None, False, "no_consent", "no line `consent` in authors/ada.toml"),
+        (NOT_AGREED, "", True, True, "no_consent", "twin up --consent"),
+        (NOT_AGREED, "not_wanted", None, False, "not_wanted", "twin up --train"),
+    ],
+)
+def test_nothing_is_trained_unasked_or_without_consent(
+    settings: Settings,
+    registry: Registry,
+    author: Author,
+    former: TrainingState,
+    is_enabled: bool | None,
+    is_forced: bool,
+    state: TrainingState,
+    said: str,
+) -> None:
+    progress = AuthorProgress(kept=50, words=20_000, training=former)
+    plan = plan_training(settings, author, progress, is_enabled=is_enabled, is_forced=is_forced)
+    assert plan.state == state
+    assert (plan.outcome is None) is (state == "expected")
+    if plan.outcome is not None:
+        console = create_console()
+        report_outcome(plan.outcome, display=ProgressDisplay(console))
+        assert "not trained: quotations from the posts will keep answering" in read_output(console)
+        assert said in read_output(console)
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def world(home: Settings) -> Iterator[LoopWorld]:
 def loop_world(home: Settings) -> Generator[LoopWorld]:
     """Open a new home with two authors, each with a stable version."""
     for slug in ("ada", "bob"):
-        write_author(home, Author(slug, slug.title()))
+        write_author(home, Author(slug, slug.title(), consent="2026-01-01: by mail"))
     with open_world(home) as world:
         for slug in ("ada", "bob"):
             world.release(slug, f"{slug}-1")

@@ -49,6 +49,7 @@ from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 Value = TypeVar("Value")
+CONSENT = "2026-01-01: by mail"
 DAGSTER_PAGES = "twin_resources.page.dagster_pages"
 
 
@@ -289,7 +290,7 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     settings = stack.settings
-    write_author(settings, Author("ada", "Ada"))
+    write_author(settings, Author("ada", "Ada", consent=CONSENT))
     dagster.add_author("ada")
     state = State.open(settings.state_address)
     with ThreadPoolExecutor(1) as threads:
@@ -322,7 +323,7 @@ def test_retrain_waits_for_the_run(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     settings = stack.settings
-    write_author(settings, Author("cleo", "Cleo"))
+    write_author(settings, Author("cleo", "Cleo", consent=CONSENT))
     dagster.add_author("cleo")
     write_endpoints(
         Endpoints(
@@ -373,7 +374,7 @@ def test_retrain_fails_at_once_while_its_sensor_is_off(
     dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay
 ) -> None:
     stop_sensor(dagster.url, REQUEST_SENSOR, key=load_secrets(stack.settings).gateway_master_key)
-    write_author(stack.settings, Author("bo", "Bo"))
+    write_author(stack.settings, Author("bo", "Bo", consent=CONSENT))
     dagster.add_author("bo")
     with pytest.raises(TwinError, match=rf"the sensor {REQUEST_SENSOR}, which starts it, is off"):
         run_retrain(stack.settings, author="bo", reason="a wish", wait=False, display=display)

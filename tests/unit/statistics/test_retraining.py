@@ -157,6 +157,13 @@ def test_erasures_and_requests_wait_only_for_a_run() -> None:
     assert find_blocking_limit("new_posts", usage, RetrainingLimits(), now=NOW) is not None
 
 
+def test_no_cause_starts_a_training_without_consent() -> None:
+    limits = RetrainingLimits(automatic=True, missing_consent="no line `consent`")
+    for cause in PRIORITY:
+        limit = find_blocking_limit(cause, TrainingUsage(), limits, now=NOW)
+        assert limit == "nothing is trained without the author's consent: no line `consent`"
+
+
 def test_each_alarm_training_without_a_release_doubles_the_wait() -> None:
     waits = [
         next_alarm_training_at(TrainingUsage(unreleased_trainings=count)) / DAY_S

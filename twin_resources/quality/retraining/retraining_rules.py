@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twin_resources.authors import Author
+from twin_resources.authors.consent import find_consent_date, missing_consent_reason
 from twin_resources.settings import Settings
 from twin_resources.statistics import detector
 from twin_resources.statistics.retraining_limits import RetrainingLimits
@@ -53,12 +54,13 @@ def rules_from_settings(settings: Settings) -> LoopRules:
 
 
 def limits_for_author(settings: Settings, author: Author) -> RetrainingLimits:
-    """Return the limits of an author's retrainings.
+    """Return the limits of an author's retrainings, none of which start without consent.
 
     The author's own `auto_retrain` setting takes precedence.
     """
     return RetrainingLimits(
         automatic=settings.auto_retrain if author.auto_retrain is None else author.auto_retrain,
+        missing_consent="" if find_consent_date(author) else missing_consent_reason(author),
         cooldown_days=settings.retrain_cooldown_days,
         runs_a_month=settings.retrain_runs_a_month,
         hours_a_month=settings.retrain_hours_a_month,
