@@ -1,6 +1,7 @@
 """Declare the commands for model versions.
 
-They are `versions`, `retrain`, `rollback`, `release`, `lower-floor`, `export` and `publish`.
+They are `versions`, `retrain`, `rollback`, `release`, `hold`, `lower-floor`, `export` and
+`publish`.
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).
 """
@@ -62,6 +63,15 @@ def release(
     author: AuthorName = "",
 ) -> None:
     """Release a version that the gate refused; it is marked as forced."""
+
+
+@command("versions.run_hold", 'twin hold v2 --reason "its prose invents names"')
+def hold(
+    version: Annotated[str, typer.Argument(help="The stable version, such as v2.")],
+    reason: Reason = ...,  # pyright: ignore[reportArgumentType]
+    author: AuthorName = "",
+) -> None:
+    """Take back a release of the stable version's prose."""
 
 
 @command(

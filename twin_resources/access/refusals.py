@@ -10,6 +10,7 @@ Shape of an error: https://platform.openai.com/docs/guides/error-codes
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -64,12 +65,35 @@ class RefusedError(TwinError):
             return {}
         return {"retry-after": str(self.retry_after_s)}
 
+    @property
+    def is_operator_fault(self) -> bool:
+        """Whether only the operator can remove the cause; a pause tells its own reason."""
+        return self.status >= 500 and self.code != "author_paused"
+
+    @property
+    def client_message(self) -> str:
+        """What the client reads: one sentence where only the operator could use the whole text."""
+        if not self.is_operator_fault:
+            return str(self)
+        wait = f"in {self.retry_after_s} s" if self.retry_after_s else "in a minute"
+        failure = (
+            "Your feedback could not be stored"
+            if self.code.startswith("outbox")
+            else "The twin cannot answer right now"
+        )
+        return f"{failure}; please try again {wait}."
+
+    def log_operator_fault(self) -> None:
+        """Write the whole text, which the client does not read, to the log."""
+        if self.is_operator_fault:
+            sys.stderr.write(f"{self.code}: {self}\n")
+
     def body(self) -> dict[str, dict[str, str | None]]:
         """Return the JSON document from which the `openai` client reads its message."""
         default_type = "invalid_request_error" if self.status < 500 else "server_error"
         return {
             "error": {
-                "message": str(self),
+                "message": self.client_message,
                 "type": _ERROR_TYPES.get(self.status, default_type),
                 "param": self.param or None,
                 "code": self.code,

@@ -7,9 +7,9 @@ No asset writes a post's text into an event, but an exception may quote one, and
 partition keys and tags. A run that contains erased data is deleted with its events and logs; for an
 erased author, all runs are deleted. Ticks that name the target are deleted, and so is what a sensor
 logged in a tick; Dagster rebuilds an asset's cached state. Last, every file of the instance that
-still contains the target is cleaned, so `erase` reaches all that `find_remaining` reads. API: `DagsterInstance.delete_run`; other rows are deleted through the
-storages' SQLAlchemy connections, for SQLite and PostgreSQL. On PostgreSQL, each table is then
-rewritten under a lock (https://www.postgresql.org/docs/15/sql-vacuum.html).
+still contains the target is cleaned, so `erase` reaches all that `find_remaining` reads. API:
+`DagsterInstance.delete_run`; other rows are deleted through the storages' SQLAlchemy connections,
+for SQLite and PostgreSQL. On PostgreSQL, each table is then rewritten under a lock (https://www.postgresql.org/docs/15/sql-vacuum.html).
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ and prompts.
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from openai.types.model import Model as OpenAIModel
 
 Message = Mapping[str, str]
+_TRIED = re.compile(r"^Tried to .*?\. Found: ", re.DOTALL)  # what a `TwinError` begins with
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,11 @@ class GatewayClient:
         except httpx.HTTPError as error:
             raise _gateway_error("send your feedback", error) from error
         if not response.is_success:
-            raise TwinError(
-                "send your feedback", found=response.text[:300], next_step="see `twin logs gateway`"
+            sys.stderr.write(f"feedback: HTTP {response.status_code}: {response.text[:300]}\n")
+            raise GatewayError(
+                "send your feedback",
+                found="Your feedback could not be stored; please try again in a minute.",
+                next_step="see `twin logs gateway`",
             )
 
 
@@ -190,11 +196,21 @@ async def _read_next_piece(answer: AsyncGenerator[PartialAnswer]) -> PartialAnsw
     return await anext(answer, None)
 
 
-def _gateway_error(action: str, error: Exception) -> TwinError:
+class GatewayError(TwinError):
+    """A failed call of the gateway; `found` is one sentence for the reader of the page."""
+
+
+def _gateway_error(action: str, error: Exception) -> GatewayError:
+    """Return the error for the reader, and log the whole text for the operator."""
     body: Any = getattr(error, "body", None)
     document: dict[str, Any] = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-    message = str(document.get("message") or error)
-    return TwinError(action, found=message, next_step="see `twin status` and `twin logs gateway`")
+    sys.stderr.write(f"{action}: {type(error).__name__}: {document.get('message') or error}\n")
+    message = str(document.get("message") or "The twin does not answer; try again in a minute.")
+    return GatewayError(
+        action,
+        found=_TRIED.sub("", message).replace(" Next: ", " Please "),
+        next_step="see `twin status` and `twin logs gateway`",
+    )
 
 
 def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:

@@ -15,6 +15,30 @@ window.twin = (() => {
     if (value) following = true;
     else requestAnimationFrame(scrollOnce);
   };
+  // A question that the server has not received goes back into its box, before what was typed since.
+  const unsent = {};
+  const restoreQuestion = (name) => {
+    const box = questionBox(name);
+    const text = [unsent[name], box.value].filter(Boolean).join("\n");
+    delete unsent[name];
+    Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
+    box.dispatchEvent(new Event("input", { bubbles: true })); // Gradio reads the box at this event
+    setBusy(name, false);
+  };
+  const send = window.fetch.bind(window);
+  window.fetch = async (...request) => {
+    const isQuestion = String(request[0]?.url ?? request[0]).includes("/queue/join");
+    const names = isQuestion ? Object.keys(unsent) : [];
+    try {
+      const response = await send(...request);
+      if (response.ok) names.forEach((name) => delete unsent[name]);
+      else names.forEach(restoreQuestion);
+      return response;
+    } catch (error) {
+      names.forEach(restoreQuestion);
+      throw error;
+    }
+  };
   let ready = false;
   let sendWhenReady = ""; // the box whose question was sent before the authors were loaded
   const questionBox = (name) => document.querySelector(boxes[name].question);
@@ -103,7 +127,11 @@ window.twin = (() => {
       requestAnimationFrame(scrollOnce);
       if (sendWhenReady) document.querySelector(boxes[sendWhenReady].send).click();
     },
-    submitQuestion: (text, name = "talk") => { setBusy(name, true); return ["", text]; },
+    submitQuestion: (text, name = "talk") => {
+      setBusy(name, true);
+      unsent[name] = text;
+      return ["", text];
+    },
     startAnswer: () => setBusy("talk", true),
     finishAnswer: (name = "talk") => setBusy(name, false),
     // Called when a tab is selected; an address that names a trace is kept.

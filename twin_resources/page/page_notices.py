@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from twin_resources.errors import TwinError
 from twin_resources.page.escaping import escape_html
+from twin_resources.page.gateway_client import GatewayError
 
 
 def render_notice(text: str, *, is_error: bool = False) -> str:
@@ -21,5 +22,7 @@ def render_notice(text: str, *, is_error: bool = False) -> str:
 
 
 def render_error_notice(error: TwinError) -> str:
-    """Return a notice of an error with its cause and the next step."""
+    """Return a notice of an error: its cause, and the next step if the page's owner can take it."""
+    if isinstance(error, GatewayError):
+        return render_notice(error.found, is_error=True)
     return render_notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", is_error=True)

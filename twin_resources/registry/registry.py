@@ -213,6 +213,28 @@ class Registry:
         self.publish()
         return move
 
+    def hold_prose(self, author: str, version: int, *, actor: str, reason: str) -> Move:
+        """Take `force_prose` back: from now on, the gate alone decides about the stable prose.
+
+        Raises:
+            MoveRefusedError: the version is not stable, or nobody forced its prose.
+        """
+        model = self.get(author, version)
+        if model.state != "stable" or not self.prose_release(model).forced:
+            raise MoveRefusedError(
+                f"hold the prose of v{version} of {author}",
+                found="nobody released its prose by hand"
+                if model.state == "stable"
+                else f"its state is {model.state}",
+                next_step="nothing needs to be done; `twin versions` lists the moves",
+            )
+        with self.state.transaction() as connection:
+            move = rows.record_move(
+                connection, model, "stable", actor=actor, reason=reason, forced=False
+            )
+        self.publish()
+        return move
+
     # Verdicts
 
     def record_verdict(self, verdict: Verdict) -> None:
@@ -253,20 +275,22 @@ class Registry:
     def prose_release(self, version: ModelVersion) -> ProseRelease:
         """Return whether a version's prose is released, and whether a person forced the version.
 
-        The newest verdict of the version's checkpoint, under any gate version, decides.
+        The newest verdict of the version's checkpoint, under any gate version, decides. Of the
+        moves by hand, the newest decides: a forced release, or a hold (from stable to stable).
         """
-        is_forced_move = (
+        is_by_hand = (
             (moves.c.author == version.author)
             & (moves.c.version == version.version)
             & (moves.c.to_state == "stable")
-            & moves.c.forced
+            & (moves.c.forced | (moves.c.from_state == "stable"))
         )
+        newest_by_hand = sa.select(moves.c.forced).where(is_by_hand).order_by(moves.c.number.desc())
         with self.state.read_transaction() as connection:
             statement = sa.select(verdicts).where(verdicts.c.checkpoint == version.checkpoint)
             verdict_row = rows.newest_verdict(connection, statement)
-            is_forced = connection.execute(sa.select(moves.c.number).where(is_forced_move)).first()
+            is_forced = bool(connection.execute(newest_by_hand.limit(1)).scalar())
         release = verdict_row.prose_release if verdict_row else ProseRelease()
-        return replace(release, forced=is_forced is not None)
+        return replace(release, forced=is_forced)
 
     def gate_version(self) -> str:
         """Return the gate version of the newest verdict; empty without a verdict."""

@@ -76,8 +76,8 @@ def find_blocking_limit(
 ) -> str | None:
     """Return why a training run for this cause must not start now, or None if it may start.
 
-    One run at a time, and no run without consent, applies to every cause. Forget requests and a person's requests
-    do not wait for cooldown, budget or `--auto-retrain`.
+    One run at a time, and no run without consent, applies to every cause. Forget requests and a
+    person's requests do not wait for cooldown, budget or `--auto-retrain`.
 
     Args:
         now: seconds since the epoch. If the clock was set back, no time counts as passed.

@@ -8,6 +8,7 @@ Out of scope: the permitted content of feedback (`gateway/api/feedback.py`), rea
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -16,7 +17,6 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from twin_cli.commands.presentation import make_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
@@ -141,7 +141,18 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
 
 
 PAGE_SIZE = 100
-MEASURED_SCORES = ("latency_s", "cost_usd")  # the table shows only other scores, which are feedback
+READERS_SCORES = ("thumbs", "output", "comparison")  # `--json` has the others
+# The columns of `twin traces`, with the terminal's width from which each is shown. Together, the
+# least widths are below 80.
+_TRACE_COLUMNS: Mapping[str, Mapping[str, int]] = {
+    "when (UTC)": {"from_width": 0, "min_width": 16},
+    "twin": {"from_width": 100, "min_width": 12},
+    "route": {"from_width": 120, "min_width": 8},
+    "s": {"from_width": 100, "min_width": 4},
+    "feedback": {"from_width": 0, "min_width": 9},
+    "question": {"from_width": 0, "min_width": 16, "ratio": 1},
+    "trace": {"from_width": 0, "min_width": 32},
+}
 
 
 def run_traces(
@@ -171,8 +182,10 @@ def run_traces(
     if as_json:
         console.print_json(data={"traces": [asdict(row) for row in rows]})
     elif rows:
-        console.print(_build_trace_table(rows))
-        console.print("to see one in full: twin explain TRACE", style="dim")
+        console.print(_build_trace_table(rows, width=console.width))
+        console.print(
+            "to see one in full: twin explain TRACE; all scores: twin traces --json", style="dim"
+        )
     else:
         console.print("no trace matches")
     return 0
@@ -192,25 +205,34 @@ def _read_rows(client: LangfuseClient, trace_filter: TraceFilter, *, limit: int)
     return rows[:limit]
 
 
-def _build_trace_table(rows: list[TraceRow]) -> Table:
-    table = make_table(
-        *("when (UTC)", "twin", "route", "s", "scores"),
-        unwrapped_titles={"when (UTC)", "twin", "route", "s"},
-    )
-    table.add_column("question")  # wraps first, so that times and ids stay whole
-    table.add_column("trace", no_wrap=True, min_width=32)
+def _build_trace_table(rows: list[TraceRow], *, width: int) -> Table:
+    """Return one line an answer at any width; `--json` has what a narrow terminal cuts off.
+
+    The time, the trace's id and what readers said stay whole at 80 columns and more.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", width=width)
+    for title, options in _TRACE_COLUMNS.items():
+        if width >= options["from_width"]:
+            table.add_column(
+                title,
+                no_wrap=True,
+                overflow="ellipsis",
+                ratio=options.get("ratio"),
+                min_width=options["min_width"],
+            )
     for row in rows:
-        table.add_row(
-            row.at[:16].replace("T", " "),
-            f"{row.author} {row.version}".strip(),
-            row.route,
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-            " ".join(
-                format_score(score) for score in row.scores if score.name not in MEASURED_SCORES
+        cells = {
+            "when (UTC)": row.at[:16].replace("T", " "),
+            "twin": f"{row.author} {row.version}".strip(),
+            "route": row.route,
+            "s": "" if row.seconds is None else f"{row.seconds:.1f}",
+            "feedback": " ".join(
+                format_score(score) for score in row.scores if score.name in READERS_SCORES
             ),
-            _shorten(row.question, MAX_LISTED_CHARACTERS) or row.error,
-            row.trace_id,
-        )
+            "question": _shorten(row.question, MAX_SHOWN_CHARACTERS) or row.error,
+            "trace": row.trace_id,
+        }
+        table.add_row(*(cells[str(column.header)] for column in table.columns))
     return table
 
 
@@ -224,7 +246,6 @@ def format_score(score: Score) -> str:
 
 TRACE_ARRIVAL_TIMEOUT_S = 8.0  # a new trace is delayed, because the gateway exports in batches
 MAX_SHOWN_CHARACTERS = 160  # of a question, answer or chunk
-MAX_LISTED_CHARACTERS = 60  # of a question in the list of traces
 
 
 def run_explain(

@@ -1,4 +1,4 @@
-"""Run `twin versions`, `twin rollback`, `twin release` and `twin export`.
+"""Run `twin versions`, `twin rollback`, `twin release`, `twin hold` and `twin export`.
 
 Scope: the tables, manual moves, choosing the version, and reporting an export.
 Out of scope: the moves (`twin_resources/registry/`), writing an export (`twin_assets`).
@@ -19,6 +19,7 @@ from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.presentation import build_versions_table
 from twin_cli.commands.subject import choose_author
 from twin_resources.authors import Author
+from twin_resources.authors.answer_forms import VOICE
 from twin_resources.authors.consent import (
     consent_instructions,
     find_consent_date,
@@ -147,10 +148,8 @@ def run_release(
     registry = open_registry(settings)
     state = registry.get(chosen_author.slug, number).state
     if state == "stable":
-        return _report_move(
-            settings,
-            registry.force_prose(chosen_author.slug, number, actor=current_actor(), reason=reason),
-            console,
+        return _release_stable_prose(
+            settings, chosen_author, registry, number, reason=reason, console=console
         )
     if state == "shadow":
         trial_reason = f"an operator ended its trial: {reason}"
@@ -161,6 +160,55 @@ def run_release(
         chosen_author.slug, number, "stable", actor=current_actor(), reason=reason, force=True
     )
     return _report_move(settings, move, console)
+
+
+def _release_stable_prose(
+    settings: Settings,
+    author: Author,
+    registry: Registry,
+    number: int,
+    *,
+    reason: str,
+    console: Console,
+) -> int:
+    """Release the prose of the version that answers, and say what that changes for readers."""
+    model, version = f"twin/{author.slug}", f"v{number}"
+    release = registry.prose_release(registry.get(author.slug, number))
+    if release.forced or not release.why_not:
+        by = "by hand" if release.forced else "by the gate"
+        console.print(f"nothing changes: {version} answers, and its prose is released {by}")
+    else:
+        move = registry.force_prose(author.slug, number, actor=current_actor(), reason=reason)
+        _report_move(settings, move, console)
+    if release.why_not and author.answer == VOICE:
+        console.print(f"{model} answers in prose, of which the gate says: {release.why_not}")
+    elif release.why_not:
+        console.print(
+            f"readers of {model} see no difference: it quotes, because the author's `answer` is "
+            f'{author.answer}; for prose, write answer = "{VOICE}" in authors/{author.slug}.toml'
+        )
+    if release.why_not:
+        console.print(f"to take it back: twin hold {version} --reason TEXT")
+    return 0
+
+
+def run_hold(
+    settings: Settings, version: str, *, author: str, reason: str, console: Console
+) -> int:
+    """Take back a release of the stable version's prose; return the exit code.
+
+    Raises:
+        TwinError: the version does not exist or is not stable, or nobody released its prose.
+    """
+    chosen_author, number = choose_author(settings, author), parse_version_number(version)
+    registry = open_registry(settings)
+    move = registry.hold_prose(chosen_author.slug, number, actor=current_actor(), reason=reason)
+    _report_move(settings, move, console)
+    console.print(
+        f"the gate alone decides about the prose of v{number} again: "
+        + registry.prose_release(registry.get(chosen_author.slug, number)).description
+    )
+    return 0
 
 
 def release_consented_version(settings: Settings, author: str) -> list[Move]:

@@ -57,6 +57,7 @@ COMMAND_PAIRS: Mapping[str, CommandPair | str] = {
     ),
     "repair": _twice("repair", "--yes"),
     "lower-floor": _twice("lower-floor", *REASON),
+    "hold": _twice("hold", "v1", *REASON, refusal="nobody released|its state is|versions of"),
     "rollback": _twice("rollback", *REASON, refusal="retired version|may move to"),
     "release": _twice("release", "v3", *REASON, refusal="may move to"),
     "retrain": _twice("retrain", *REASON, refusal="request 1 is waiting|one is pending|run .* is"),

@@ -43,6 +43,21 @@ def test_text_typed_while_an_answer_streams_is_kept(tab: Any, slow_gateway: Slow
     assert slow_gateway.read_logged("messages")[1][-1]["content"] == "And what of brass?"
 
 
+def test_a_question_without_network_goes_back_into_its_box(
+    tab: Any, slow_gateway: SlowGateway
+) -> None:
+    tab.context.set_offline(True)
+    ask(tab, "How slow is oil?")
+    wait_until_free(tab)
+    assert question_box(tab).input_value() == "How slow is oil?"
+    assert slow_gateway.read_logged("asked") == []
+    tab.context.set_offline(False)
+    press_enter(tab)
+    wait_for_answers(tab)
+    assert question_box(tab).input_value() == ""
+    assert slow_gateway.read_logged("messages")[0][-1]["content"] == "How slow is oil?"
+
+
 def test_an_early_question_is_sent_once_the_authors_are_loaded(
     slow_page: PageProcess, slow_gateway: SlowGateway, browser: Any
 ) -> None:

@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Call | OtherTest] = {
     "versions": OtherTest("tests/live/newcomer/test_documents.py"),
     "rollback": Call(("rollback", *REASON), code=1, output="no retired version"),
     "lower-floor": Call(("lower-floor", *REASON), output="values so far no longer count"),
+    "hold": Call(("hold", "v2", *REASON), code=1, output="versions of this author: none"),
     "release": Call(("release", "v2", *REASON), code=1, output="versions of this author: none"),
     "export": Call(("export", "v2", "--format", "gguf"), code=1, output="versions of this author"),
     "publish": Call(("publish", "v2", "--to", "a/b"), code=1, output="versions of this author"),

@@ -65,15 +65,25 @@ def test_the_table_shows_version_route_feedback_and_id(store: Store, run_command
     assert "twin explain" in output
 
 
-def test_a_narrow_table_keeps_times_and_ids_whole(store: Store, run_command: Any) -> None:
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_each_answer_is_one_line_whose_time_id_and_vote_are_whole(
+    store: Store, run_command: Any, width: int
+) -> None:
     question = "Would you polish up an antique so it shines the way it did originally, and why?"
     messages = [{"role": "user", "content": f"Question: {question}"}]
-    store.post_spans(make_span(1, **{"langfuse.observation.input": json.dumps(messages)}))
-    post_score(store, 1, "support", 0.5)
-    output = run_command(width=110)
-    assert re.search(r"^2026-\d\d-\d\d \d\d:\d\d +ann v\d", output, re.MULTILINE), output
-    assert f"{1:032x}" in output
-    assert "support 0.5" in output
+    spans = [make_span(n, **{"langfuse.observation.input": json.dumps(messages)}) for n in (1, 2)]
+    store.post_spans(*spans)
+    for name in ("thumbs", "support", "quote_score", "judge:topic@26fd8413b998", "latency_s"):
+        post_score(store, 1, name, 0.5)
+    header, *lines, last = run_command(width=width).splitlines()
+    assert len(lines) == 2
+    assert all(len(line) <= width for line in (header, *lines))
+    for number, line in zip((2, 1), lines, strict=True):
+        assert re.match(r"2026-\d\d-\d\d \d\d:\d\d ", line)
+        assert line.rstrip().endswith(f"{number:032x}")
+        assert ("thumbs 0.5" in line) is (number == 1)
+    assert ("ann v" in lines[0]) is (width >= 100)
+    assert "twin traces --json" in last
 
 
 def test_filters_reach_the_store(store: Store, run_command: Any) -> None:

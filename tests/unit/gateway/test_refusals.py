@@ -6,6 +6,10 @@ import pytest
 
 from twin_resources.access.refusals import RefusedError
 
+NO_ANSWER = "The twin cannot answer right now; please try again"
+NOT_STORED = "Your feedback could not be stored; please try again"
+TEXT = "Tried to answer with twin/x@voice. Found: the server 'x' is dead. Next: run `twin status`."
+
 
 @pytest.mark.parametrize(
     ("status", "error_type"),
@@ -27,4 +31,33 @@ def test_the_error_type_depends_on_the_status(status: int, error_type: str) -> N
     error = refusal.body()["error"]
     assert error["type"] == error_type
     assert (error["code"], error["param"]) == ("a_word", "model")
-    assert error["message"] == str(refusal)
+    assert error["message"] == refusal.client_message
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "retry_after_s", "message"),
+    [
+        (503, "model_server_failed", None, f"{NO_ANSWER} in a minute."),
+        (503, "provider_failed", 7, f"{NO_ANSWER} in 7 s."),
+        (500, "gateway_failed", None, f"{NO_ANSWER} in a minute."),
+        (503, "outbox_full", None, f"{NOT_STORED} in a minute."),
+        (503, "author_paused", None, TEXT),
+        (400, "bad_request", None, TEXT),
+        (429, "key_limit", None, TEXT),
+    ],
+)  # fmt: skip
+def test_a_client_reads_one_sentence_where_only_the_operator_can_act(
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    code: str,
+    retry_after_s: int | None,
+    message: str,
+) -> None:
+    refusal = RefusedError(
+        *(status, code), tried="answer with twin/x@voice", found="the server 'x' is dead",
+        next_step="run `twin status`", retry_after_s=retry_after_s,
+    )  # fmt: skip
+    assert refusal.body()["error"]["message"] == message
+    refusal.log_operator_fault()
+    logged = capsys.readouterr().err
+    assert logged == ("" if message == TEXT else f"{code}: {TEXT}\n")

@@ -38,7 +38,8 @@ async def send_json(
 
 
 async def send_refusal(send: Send, error: RefusedError) -> None:
-    """Send a refusal with the headers that its status requires."""
+    """Send a refusal with the headers that its status requires, and log an operator's fault."""
+    error.log_operator_fault()
     headers = error.headers()
     if error.status in {408, 413}:
         # The rest of the body is not read; without this header, the connection would wait for it.
@@ -50,4 +51,5 @@ async def send_refusal(send: Send, error: RefusedError) -> None:
 
 def failure_events(error: RefusedError) -> bytes:
     """Return the last events of a stream that broke off: the error and the end marker."""
+    error.log_operator_fault()
     return encode_event(error.body()) + DONE_EVENT

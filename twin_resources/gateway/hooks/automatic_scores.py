@@ -1,7 +1,8 @@
 """Compute the scores that the gateway itself measures for an answer's trace.
 
-Scope: names, ids and values of the scores. These are the answer's support by its passages, seconds,
-US dollars, the best quotation's score and threshold, and the findings of the guards.
+Scope: names, ids and values of the scores. These are the support of an answer's prose by its
+passages (quotations are the author's own words and are not judged), seconds, US dollars, the best
+quotation's score and threshold, and the findings of the guards.
 Out of scope: feedback from readers (`feedback.py`), judges, which also read the question.
 
 Support is lexical: it detects invented names, and numbers of four or more digits, but not faulty
@@ -17,6 +18,7 @@ from typing import Any
 
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.guards.guard_record import guard_scores
+from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
@@ -24,6 +26,7 @@ SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"
 # A separate environment, so that queries for scores of readers and judges exclude these.
 ENVIRONMENT = "measured"
+WRITTEN_FORMS = ("voice", "quote_and_voice")
 _LONGER_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
 
 
@@ -70,9 +73,9 @@ def automatic_scores(
         latency_s: seconds from the call of the model to the end of the answer.
     """
     support_share, quote_result = None, record.quote_result
-    if record.sources:
+    if record.sources and record.answer_form in WRITTEN_FORMS:
         passages = extract_passages(messages, template=record.template)
-        support_share = lexical_support(answer, passages)
+        support_share = lexical_support(extract_prose(answer), passages)
     values = {
         SUPPORT: support_share,
         LATENCY: latency_s,

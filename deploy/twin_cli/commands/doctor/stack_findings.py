@@ -192,9 +192,29 @@ def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Doc
         yield warn(
             "model server", f"starting: {', '.join(starting_names)}", "check again in a minute"
         )
-    ready_names = [name for name, server in servers.items() if server.get("ready")]
+    ready_names: list[str] = []
+    for name, server in servers.items():
+        if not server.get("ready"):
+            continue
+        if _is_healthy(str(server["url"])):
+            ready_names.append(name)
+        else:
+            message = f"{name} does not answer at {server['url']}"
+            yield fail("model server", message, "see `twin logs models`")
     if ready_names:
         yield ok("model server", ", ".join(ready_names))
+
+
+def _is_healthy(url: str) -> bool:
+    import httpx
+
+    try:
+        response = httpx.get(
+            f"{url.removesuffix('/v1')}/health", timeout=MAX_IDLE_S, trust_env=False
+        )
+    except httpx.TransportError:
+        return False
+    return response.status_code == 200
 
 
 def _check_named_server(settings: Settings) -> Iterator[DoctorFinding]:
