@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from twin_assets.corpus.raw_posts import raw_posts
     from twin_assets.definitions import build_defs, default_resources, defs
     from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
+    from twin_assets.evaluation.claims_on_request import claims_on_request
     from twin_assets.evaluation.evaluation_report import evaluation_report
     from twin_assets.feedback.interactions import interactions
     from twin_assets.feedback.judged_interactions import judged_interactions
@@ -50,6 +51,7 @@ __all__ = [
     "authors",
     "build_defs",
     "checkpoint_evaluation",
+    "claims_on_request",
     "cleaned_documents",
     "default_resources",
     "defs",
@@ -77,6 +79,7 @@ _MODULES = {
     "cleaned_documents": "corpus.cleaned_documents",
     "document_chunks": "knowledge.chunks",
     "embeddings": "knowledge.embeddings",
+    "claims_on_request": "evaluation.claims_on_request",
     "evaluation_report": "evaluation.evaluation_report",
     "fine_tuned_checkpoint": "training.checkpoints",
     "instruction_dataset": "instructions.instruction_dataset",

@@ -49,6 +49,14 @@ retrain_twin = dg.define_asset_job(
     # `TWIN_STEPS_APART` selects the executor, which determines whether the steps share a process.
 )
 
+measure_claims_on_request = dg.define_asset_job(
+    "measure_claims_on_request",
+    selection=dg.AssetSelection.assets("claims_on_request"),
+    description="Measure what prevents no release: general abilities, the voice against other "
+    "people, and the front desk. Only a person starts it; it runs at the lowest priority.",
+    executor_def=dg.in_process_executor,
+)
+
 learn_routing = dg.define_asset_job(
     "learn_routing",
     selection=dg.AssetSelection.assets("interactions", "routing_labels", "routing_policy"),

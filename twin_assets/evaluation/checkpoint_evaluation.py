@@ -48,7 +48,7 @@ from twin_resources.storage.tables.tables import Tables
             blocking=not rule.blocks,
             partitions_def=authors,
         )
-        for rule in gate.RULES.values()
+        for rule in map(gate.RULES.__getitem__, gate.CLAIMS)
     ],
     kinds={"pytorch"},
 )
@@ -90,31 +90,22 @@ def build_judging_setup(
 def build_result(
     judged_evaluation: JudgedEvaluation, *, answer: AnswerSetting
 ) -> dg.MaterializeResult:
-    """Return the asset's result with a check for every claim: decided, advisory or undecided.
+    """Return the asset's result with a check for every claim that can refuse a version.
 
     Args:
         answer: the author's `answer` setting.
     """
     verdict = judged_evaluation.verdict
-    advisory_claims = (
-        gate.decide_advisory_claims(judged_evaluation.evaluation.measured)
-        if judged_evaluation.is_full_gate
-        else ()
-    )
-    decided_names = {claim.name for claim in (*verdict.claims, *advisory_claims)}
+    decided_names = {claim.name for claim in verdict.claims}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(
             f"{judged_evaluation.evaluation.rests_on[:32]}-{verdict.outcome}"
         ),
-        metadata=_build_metadata(judged_evaluation),
+        metadata=build_metadata(judged_evaluation),
         check_results=[
             *(
                 build_claim_check(claim, verdict.checkpoint, answer=answer)
                 for claim in verdict.claims
-            ),
-            *(
-                build_claim_check(claim, verdict.checkpoint, is_advisory=True)
-                for claim in advisory_claims
             ),
             *(
                 build_undecided_check(name, verdict.checkpoint)
@@ -152,14 +143,14 @@ def build_claim_check(
     """Return a claim as a check.
 
     Args:
-        is_advisory: whether the claim is advisory and cannot prevent a release. A claim that is not
-            met is then a warning.
+        is_advisory: whether the claim was measured on request and cannot prevent a release. A claim
+            that is not met is then a warning.
         answer: the author's `answer` setting. A claim that blocks prose is an error for authors who
             want only prose, and a warning for all others, who get quotations instead.
     """
     status = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     detail = claim.detail.removeprefix("not decided: ")
-    reason = "advisory for a small base model"
+    reason = "measured on request, prevents no release"
     if claim.blocks and answer != VOICE:
         is_advisory = True
         reason = f"advisory: it blocks only prose, and this author's `answer` is {answer}"
@@ -181,7 +172,7 @@ def build_claim_check(
     )
 
 
-def _build_metadata(
+def build_metadata(
     judged_evaluation: JudgedEvaluation,
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """Return figures and links without post text, because the event log is permanent."""

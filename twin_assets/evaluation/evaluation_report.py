@@ -7,6 +7,9 @@ The first verdict (`sequential_plan.FIRST_VERDICT`) releases a first model befor
 measures are taken. This asset then measures and decides every claim. A failed check does not stop
 the run. It withdraws the release (stable → refused) and records the reason in the history and in a
 notice. If the whole gate was decided before the release, this asset has nothing to do.
+
+It runs after readers get answers, on a machine that a person uses, at the lowest priority. The
+servers and processes that it starts inherit this priority.
 """
 
 import dagster as dg
@@ -17,6 +20,7 @@ from twin_assets.evaluation.judgement import REPORT_ASSET, complete_evaluation
 from twin_assets.partitions import authors
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.processes.priority import lower_own_priority
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -31,7 +35,7 @@ from twin_resources.storage.tables.tables import Tables
         dg.AssetCheckSpec(
             rule.name, asset=REPORT_ASSET, description=rule.description, partitions_def=authors
         )
-        for rule in gate.RULES.values()
+        for rule in map(gate.RULES.__getitem__, gate.CLAIMS)
     ],
     kinds={"pytorch"},
 )
@@ -44,5 +48,7 @@ def evaluation_report(
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
     """Every claim of the gate about the newest checkpoint, with report, plots and answers."""
+    if lower_own_priority():
+        context.log.info("the report is measured at the lowest priority; its lines say how long")
     setup = build_judging_setup(context, settings, tables, registry, model_server, embedder)
     return build_result(complete_evaluation(setup), answer=setup.profile.answer)

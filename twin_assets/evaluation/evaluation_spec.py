@@ -111,11 +111,9 @@ class JudgingContext:
         writer_samples: other people's texts, for the control.
         chunk_texts: texts of the author's chunks by id.
         base_answers: answers of the base model to training questions, for comparing habits.
-        base_parameters: number of the base model's parameters, or None if unknown.
     """
 
     judges: Judges
     writer_samples: Sequence[WriterSample] = field(repr=False)
     chunk_texts: Mapping[str, str] = field(repr=False)
     base_answers: Sequence[str] = field(repr=False)
-    base_parameters: int | None = None

@@ -1,6 +1,6 @@
 """Evaluate the gate: the claims that a checkpoint must meet, and the verdict.
 
-Scope: the deciding claims, the advisory claims, and the outcome.
+Scope: the deciding claims, the claims on request, and the outcome.
 Out of scope: measures with their claims and thresholds (`measures/`, one file each), measuring
 (`measurement.py`), storing the verdict (`registry/`), and moving a version.
 Method: deploy/docs/architecture.md, The gate. An undecided claim prevents a release, as does a
@@ -9,7 +9,8 @@ claim that is not met. For adding a measure, see deploy/docs/contributing.md.
 The first part of the gate (`FIRST_CLAIMS`) releases a first model that does no harm and has learned
 something. The alternative is the base model, so claims about the size of the improvement can wait.
 The other claims are decided after the release, which is withdrawn if one of them is not met. If
-there is a stable version, the whole gate is decided before a release.
+there is a stable version, the whole gate is decided before a release. Claims that have never
+refused a version alone are measured only on request (`claims_on_request.py`).
 """
 # pyright: strict
 
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, voice_scores
+from twin_assets.evaluation.measures import MEASURES, held_out_perplexity
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, Measurements
 from twin_resources.registry.moves import GateClaim
 
@@ -28,27 +29,22 @@ from twin_resources.registry.moves import GateClaim
 # another gate version releases nothing. A removed claim needs no new version: a candidate
 # that met all claims also met the remaining ones, and `judgement.py` drops the removed claim when
 # it reuses a stored verdict.
-GATE_VERSION = "gate-13"
+GATE_VERSION = "gate-14"
 
 RULES: Mapping[str, ClaimRule[Any]] = {
     rule.name: rule for measure in MEASURES for rule in measure.claims
 }
-CLAIMS = tuple(RULES)
+# Claims of the asset `claims_on_request`, which prevent no release.
+CLAIMS_ON_REQUEST = tuple(name for name, rule in RULES.items() if rule.is_on_request)
+# Claims that can refuse a version.
+CLAIMS = tuple(name for name, rule in RULES.items() if not rule.is_on_request)
 # Claims decided before a first model answers readers; `evaluation_report` decides the others.
 FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.is_in_first_verdict)
-# No small base model has met these claims, so they are advisory for small base models.
-ADVISORY_FOR_SMALL_BASES = frozenset(
-    name for name, rule in RULES.items() if rule.is_advisory_for_small_bases
-)
 
 
 def decide_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
     """Return every claim that can prevent a release, in the order of `CLAIMS`."""
-    return tuple(
-        claim
-        for claim in _decide_all(measurements)
-        if claim.name not in _advisory_names(measurements)
-    )
+    return tuple(claim for claim in _decide_all(measurements) if claim.name in CLAIMS)
 
 
 def decide_first_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
@@ -61,11 +57,11 @@ def is_full_gate(claims: Sequence[GateClaim]) -> bool:
     return any(claim.name not in FIRST_CLAIMS for claim in claims)
 
 
-def decide_advisory_claims(measurements: Measurements) -> tuple[GateClaim, ...]:
-    """Return the claims that cannot prevent a release, because no small base model meets them."""
-    return tuple(
-        claim for claim in _decide_all(measurements) if claim.name in _advisory_names(measurements)
-    )
+def decide_claims_on_request(measurements: Measurements) -> tuple[GateClaim, ...]:
+    """Return the claims that prevent no release; empty if nobody asked for them."""
+    if not measurements.has_claims_on_request:
+        return ()
+    return tuple(claim for claim in _decide_all(measurements) if claim.name in CLAIMS_ON_REQUEST)
 
 
 def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
@@ -116,9 +112,3 @@ def _replace_non_finite(claim: GateClaim) -> GateClaim:
 
 def _finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _advisory_names(measurements: Measurements) -> frozenset[str]:
-    parameters = measurements.base_parameters
-    is_small = parameters is not None and parameters < voice_scores.MIN_BLOCKING_PARAMETERS
-    return ADVISORY_FOR_SMALL_BASES if is_small else frozenset()

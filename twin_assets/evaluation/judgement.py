@@ -30,10 +30,10 @@ from twin_assets.evaluation.evaluation_spec import (
     ServerStarters,
 )
 from twin_assets.evaluation.gate import (
+    CLAIMS,
     GATE_VERSION,
-    RULES,
-    decide_advisory_claims,
     decide_claims,
+    decide_claims_on_request,
     decide_first_claims,
     decide_outcome,
     is_full_gate,
@@ -55,7 +55,6 @@ from twin_assets.evaluation.report.markdown import write_report
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.models.model_fit import billions_of_parameters
 from twin_resources.models.serving.served_model import StartServer
 from twin_resources.quality.judges.entailment import load_entailment
 from twin_resources.quality.judges.texts import merge_by_writer
@@ -73,6 +72,7 @@ if TYPE_CHECKING:
 DATASET = "instruction_dataset"
 EVALUATION_ASSET = "checkpoint_evaluation"
 REPORT_ASSET = "evaluation_report"
+ON_REQUEST_ASSET = "claims_on_request"
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,17 @@ def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
     return result
 
 
-def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
+def complete_evaluation(
+    setup: JudgingSetup, *, has_claims_on_request: bool = False
+) -> JudgedEvaluation:
     """Apply the whole gate to a candidate with a first verdict, or return the stored evaluation.
 
     A version that has only a first verdict and does not pass becomes `refused`, and the base model
     answers again. A version that has ever passed the whole gate stays stable, as does a version
     released by hand against the gate.
+
+    Args:
+        has_claims_on_request: whether also to measure the claims that prevent no release.
 
     Raises:
         TwinError: as for `judge_candidate`, or nothing has been judged yet.
@@ -179,10 +184,21 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
             next_step="materialize checkpoint_evaluation, which gives the first verdict",
         )
     result = _find_stored_evaluation(version, verdicts[-1])
-    if result is None or not result.is_full_gate:
+    if (
+        result is None
+        or not result.is_full_gate
+        or (has_claims_on_request and not result.evaluation.measured.has_claims_on_request)
+    ):
         spec = _build_spec(setup, version, incumbent)
         inputs_hash = spec.inputs_hash(incumbent.checkpoint if incumbent else "", GATE_VERSION)
-        result = _measure_and_judge(setup, version, spec, inputs_hash, is_first_verdict=False)
+        result = _measure_and_judge(
+            setup,
+            version,
+            spec,
+            inputs_hash,
+            is_first_verdict=False,
+            has_claims_on_request=has_claims_on_request,
+        )
     has_passed = any(
         is_full_gate(verdict.claims) and verdict.outcome == "passed" for verdict in verdicts
     )
@@ -236,7 +252,7 @@ def _find_stored_evaluation(
         return None
     if inputs_hash is not None and evaluation.rests_on != inputs_hash:
         return None
-    claims = tuple(claim for claim in verdict.claims if claim.name in RULES)
+    claims = tuple(claim for claim in verdict.claims if claim.name in CLAIMS)
     if decide_outcome(claims) != verdict.outcome:
         return None
     verdict = replace(verdict, claims=claims)
@@ -250,6 +266,7 @@ def _measure_and_judge(
     inputs_hash: str,
     *,
     is_first_verdict: bool,
+    has_claims_on_request: bool = False,
 ) -> JudgedEvaluation:
     author, servers = setup.author, setup.servers
     starters = ServerStarters(
@@ -263,13 +280,18 @@ def _measure_and_judge(
     evaluation, side_by_side = measure_checkpoint(
         spec,
         is_first_verdict=is_first_verdict,
+        has_claims_on_request=has_claims_on_request,
         inputs_hash=inputs_hash,
         starters=starters,
         cache=MeasurementCache(
             setup.tables, author, setup.settings.home / "cache" / "measurements"
         ),
         load_judging_context=lambda: _build_judging_context(
-            setup, spec, starters.base, is_first_verdict=is_first_verdict
+            setup,
+            spec,
+            starters.base,
+            is_first_verdict=is_first_verdict,
+            has_claims_on_request=has_claims_on_request,
         ),
         log=setup.log,
     )
@@ -312,7 +334,7 @@ def _send_experiment(
             verdict,
             side_by_side,
             inputs_hash=evaluation.rests_on,
-            advisory_claims=decide_advisory_claims(evaluation.measured),
+            advisory_claims=decide_claims_on_request(evaluation.measured),
         )
     except TwinError as error:
         setup.log(f"the experiment was not sent to Langfuse: {error}")
@@ -376,7 +398,12 @@ def _build_spec(
 
 
 def _build_judging_context(
-    setup: JudgingSetup, spec: EvaluationSpec, serve_base: StartServer, *, is_first_verdict: bool
+    setup: JudgingSetup,
+    spec: EvaluationSpec,
+    serve_base: StartServer,
+    *,
+    is_first_verdict: bool,
+    has_claims_on_request: bool,
 ) -> JudgingContext:
     """Return the judges and the texts for an evaluation.
 
@@ -396,7 +423,6 @@ def _build_judging_context(
             log=setup.log,
         )
     nli_model, nli_folder = spec.nli_model, setup.settings.weights_dir / "entailment"
-    billions = billions_of_parameters(str(spec.base.base_folder))
     judges = calibrate_judges(
         material,
         tables,
@@ -405,6 +431,7 @@ def _build_judging_context(
         if nli_model
         else None,
         kinds=(TOPIC,) if is_first_verdict else (TOPIC, VOICE),
+        has_people_judge=has_claims_on_request,
     )
     return JudgingContext(
         judges=judges,
@@ -413,7 +440,6 @@ def _build_judging_context(
         ),
         chunk_texts=read_chunk_texts(tables, author),
         base_answers=material.base_answers,
-        base_parameters=None if billions is None else round(billions * 1e9),
     )
 
 

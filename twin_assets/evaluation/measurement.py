@@ -31,6 +31,7 @@ from twin_assets.evaluation.measures.measure import MeasureContext
 from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, REPEATED_ANSWER_S, Clock
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.sequential_plan import (
+    EVERY_CLAIM,
     FIRST_VERDICT,
     FULL_GATE,
     BaseScoresFunction,
@@ -58,6 +59,7 @@ def measure_checkpoint(
     spec: EvaluationSpec,
     *,
     is_first_verdict: bool,
+    has_claims_on_request: bool,
     inputs_hash: str,
     starters: ServerStarters,
     cache: MeasurementCache,
@@ -69,6 +71,7 @@ def measure_checkpoint(
     Args:
         is_first_verdict: whether to measure only what a first verdict needs
             (`sequential_plan.FIRST_VERDICT`).
+        has_claims_on_request: whether somebody asked for the claims that prevent no release.
         inputs_hash: hash of the inputs, for the record.
         starters: functions that start the servers of candidate and base.
         cache: earlier gates' measurements of the base and the stable version.
@@ -85,8 +88,13 @@ def measure_checkpoint(
     clock, progress = Clock(), ProgressLines(log)
     with clock.time_part("judges"):
         judging_context = load_judging_context()
+    stage = FIRST_VERDICT if is_first_verdict else FULL_GATE
     inputs = _prepare_inputs(
-        spec, judging_context, cache, engine=starters.engine, is_first_verdict=is_first_verdict
+        spec,
+        judging_context,
+        cache,
+        engine=starters.engine,
+        stage=EVERY_CLAIM if has_claims_on_request else stage,
     )
     if len(inputs.likelihood_samples.held_out) < MIN_PASSAGES:
         passage_count = inputs.likelihood_samples.held_out_count
@@ -95,7 +103,9 @@ def measure_checkpoint(
         inputs, judging_context, starters, clock=clock, progress=progress
     )
     with clock.time_part("scores of answers"):
-        measurements = runner.compute_measures(context, inputs.stage.measures)
+        measurements = runner.compute_measures(
+            context, inputs.stage.measures, has_claims_on_request=has_claims_on_request
+        )
     cache.store(keep_unrequested=is_first_verdict)
     evaluation = Evaluation(
         checkpoint=spec.checkpoint,
@@ -138,33 +148,31 @@ def _prepare_inputs(
     cache: MeasurementCache,
     *,
     engine: str,
-    is_first_verdict: bool,
+    stage: GateStage,
 ) -> _PreparedInputs:
     passages = held_out.select_held_out_samples(spec.dataset, trained_on=spec.trained_on)
     training_rows = held_out.shuffle_by_hash(spec.dataset.filter(pl.col("split") == "train"))
     likelihood_samples = _collect_samples(
-        spec, passages, judging_context.writer_samples, is_first_verdict=is_first_verdict
+        spec, passages, judging_context.writer_samples, stage=stage
     )
     if len(likelihood_samples.held_out) < MIN_PASSAGES:
         passages = passages.head(0)
     training_texts = training_rows["answer"].to_list()
     return _PreparedInputs(
         spec,
-        FIRST_VERDICT if is_first_verdict else FULL_GATE,
+        stage,
         passages,
         training_rows,
         likelihood_samples,
         LikelihoodCache(cache, perplexity.choose_evaluation_precision()),
-        _build_prompts(
-            spec, passages, training_rows, judging_context, is_first_verdict=is_first_verdict
-        ),
+        _build_prompts(spec, passages, training_rows, judging_context, stage=stage),
         _make_base_scores_builder(
             spec,
             judging_context,
             cache,
             training_texts,
             engine=engine,
-            is_first_verdict=is_first_verdict,
+            stage=stage,
         ),
     )
 
@@ -240,12 +248,13 @@ def _collect_samples(
     passages: pl.DataFrame,
     writer_samples: Sequence[WriterSample],
     *,
-    is_first_verdict: bool = False,
+    stage: GateStage = EVERY_CLAIM,
 ) -> LikelihoodSamples:
     """Tokenize the samples whose likelihoods the models compute.
 
-    A first verdict needs only held-out passages. The whole gate needs the other samples even if
-    there are too few passages to decide.
+    A first verdict needs only held-out passages, and the whole gate the author's and other people's
+    passages without context, even if there are too few passages to decide. The rest is read on
+    request.
     """
     tokenizer = RowTokenizer(spec.base.base_folder)
     template = find_template(spec.template)
@@ -272,7 +281,7 @@ def _collect_samples(
         held_out_count=len(chosen_samples),
         other_writers=tuple(writer.name for writer in writer_samples),
     )
-    if not is_first_verdict:
+    if stage is not FIRST_VERDICT:
         likelihood_samples = replace(
             likelihood_samples,
             own=tuple(tokenizer.tokenize(author_control.build_own_rows(passages, template))),
@@ -281,6 +290,10 @@ def _collect_samples(
                     author_control.build_other_rows(passages, writer_samples, template)
                 )
             ),
+        )
+    if stage is EVERY_CLAIM:
+        likelihood_samples = replace(
+            likelihood_samples,
             general=tuple(tokenizer.tokenize(general_instructions.build_rows())),
             choices=tuple(tokenizer.tokenize(common_knowledge.build_rows())),
         )
@@ -293,19 +306,19 @@ def _build_prompts(
     training: pl.DataFrame,
     judging_context: JudgingContext,
     *,
-    is_first_verdict: bool = False,
+    stage: GateStage = EVERY_CLAIM,
 ) -> PromptSet:
-    """Return the prompts of all measures, without instructions and posts for a first verdict."""
+    """Return the prompts of the stage's measures."""
     pairs = held_out.select_training_pairs(spec.dataset)
     prompts = served_answers.build_prompt_set(
         passages,
         pl.concat([training, passages], how="diagonal"),
         template=find_template(spec.template),
         chunk_texts=judging_context.chunk_texts,
-        posts=() if is_first_verdict else posts_in_prompt.select_posts(pairs),
+        posts=() if stage is FIRST_VERDICT else posts_in_prompt.select_posts(pairs),
         max_questions=spec.max_questions,
     )
-    return replace(prompts, instructions=range(0)) if is_first_verdict else prompts
+    return prompts if stage is EVERY_CLAIM else replace(prompts, instructions=range(0))
 
 
 def _make_base_scores_builder(
@@ -315,7 +328,7 @@ def _make_base_scores_builder(
     training_texts: Sequence[str],
     *,
     engine: str,
-    is_first_verdict: bool = False,
+    stage: GateStage = EVERY_CLAIM,
 ) -> BaseScoresFunction:
     """Return a function that requests the necessary scores of the base's answers.
 
@@ -330,8 +343,8 @@ def _make_base_scores_builder(
 
     def build_base_scores(prompts: PromptSet, answers: PromptAnswers) -> BaseScores:
         scores, judges = BaseScores(cache, key_inputs, prompts.prompts), judging_context.judges
-        if not is_first_verdict:
-            runner.request_base_scores(scores, prompts, judges)
+        if stage is not FIRST_VERDICT:
+            runner.request_base_scores(scores, prompts, judges, stage.measures)
             return scores
         if not answers.candidate.keys() >= {*prompts.held_out, *prompts.red_team}:
             return scores  # the necessary scores depend on these answers

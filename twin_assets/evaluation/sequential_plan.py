@@ -17,8 +17,9 @@ The plan begins with harm and with whether the candidate has learned anything:
 
 Without a stable version, the base model answers readers until the gate has released one. For a
 first verdict (`FIRST_VERDICT`), the plan therefore stops after step 4, looks earlier, and asks the
-base only if its answers can change a claim. The whole gate (`FULL_GATE`) runs all steps; if it does
-not pass, the release is withdrawn. A first verdict never counts as the whole gate
+base only if its answers can change a claim. The whole gate (`FULL_GATE`) also reads the texts of
+its own measures; if it does not pass, the release is withdrawn. Only on request (`EVERY_CLAIM`) are
+the instructions asked and the general texts read. A first verdict never counts as the whole gate
 (`gate.is_full_gate`).
 
 A candidate refused by steps 1 to 3 is asked only `min_questions` questions, for the report. A
@@ -91,6 +92,11 @@ class GateStage:
     questions_per_step: int
 
 
+def is_on_request(measure: Measure[Any]) -> bool:
+    """Return whether all claims of a measure are measured only when somebody asks for them."""
+    return bool(measure.claims) and all(rule.is_on_request for rule in measure.claims)
+
+
 FIRST_VERDICT = GateStage(
     tuple(
         measure for measure in MEASURES if any(rule.is_in_first_verdict for rule in measure.claims)
@@ -99,7 +105,13 @@ FIRST_VERDICT = GateStage(
     min_questions=8,
     questions_per_step=4,
 )
-FULL_GATE = GateStage(MEASURES, looks=(30, 60), min_questions=30, questions_per_step=5)
+FULL_GATE = GateStage(
+    tuple(measure for measure in MEASURES if not is_on_request(measure)),
+    looks=(30, 60),
+    min_questions=30,
+    questions_per_step=5,
+)
+EVERY_CLAIM = replace(FULL_GATE, measures=MEASURES)
 LOOKS_LEVEL = 0.05  # error rate of all looks together
 
 # Requests the necessary scores of the base's answers, given the answers so far.
@@ -342,7 +354,7 @@ def is_decided(
         return False
     if judges.voice is None:
         return True
-    return voice_scores.is_decided(voice, parameters=judging_context.base_parameters)
+    return voice_scores.is_decided(voice)
 
 
 def _ask(

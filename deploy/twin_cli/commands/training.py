@@ -121,7 +121,10 @@ def train(stack: Stack, author: str, *, display: ProgressDisplay) -> TrainingOut
         display.log(f"see {dagster.url}/runs/{followed_run.run.run_id}")
     record_finished(stack.settings, author)
     if followed_run.is_unfinished:
-        display.log("the rest of the report follows; if a claim fails, the release is reverted")
+        display.log(
+            "the rest of the report follows at the lowest priority, and `twin status` says how "
+            "long it takes; if a claim fails, the release is reverted"
+        )
     return outcome
 
 

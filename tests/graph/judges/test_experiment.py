@@ -18,8 +18,8 @@ from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import PASSING_MEASUREMENTS
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
-    decide_advisory_claims,
     decide_claims,
+    decide_claims_on_request,
     decide_outcome,
 )
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison
@@ -117,7 +117,7 @@ def send(
         VERDICT,
         answers,
         inputs_hash="r" * 64,
-        advisory_claims=decide_advisory_claims(PASSING_MEASUREMENTS),
+        advisory_claims=decide_claims_on_request(PASSING_MEASUREMENTS),
     )
 
 
@@ -179,7 +179,7 @@ def test_claims_become_scores_and_a_second_upload_replaces_them(
     assert {score["datasetRunId"] for score in first} == {experiment.experiments["candidate"]}
     passed = {item["name"]: item["value"] for item in first if item.get("dataType") == "BOOLEAN"}
     assert passed == {
-        claim.name: 1 for claim in (*CLAIMS, *decide_advisory_claims(PASSING_MEASUREMENTS))
+        claim.name: 1 for claim in (*CLAIMS, *decide_claims_on_request(PASSING_MEASUREMENTS))
     }
     numbers = {item["name"]: item["value"] for item in first if item.get("dataType") != "BOOLEAN"}
     assert numbers["beats_base_model.value"] == pytest.approx(0.68)

@@ -16,7 +16,7 @@ SHORT_GATE_SETTINGS = {"evaluation_tokens": 6000, "evaluation_questions": 30}
 
 
 def run_two_stage_gate(setup: JudgingSetup) -> dict[str, GateClaim]:
-    """Return all claims of the full gate by name, including the advisory claims.
+    """Return all claims of the full gate by name, including those on request.
 
     The full gate must reach the same decision as the first verdict on every claim in it. A version
     that fails it must not stay released.
@@ -31,14 +31,14 @@ def run_two_stage_gate(setup: JudgingSetup) -> dict[str, GateClaim]:
     is_released = _is_stable(setup, first_evaluation.verdict.checkpoint)
     assert is_released is (first_evaluation.verdict.outcome == "passed")
 
-    full_evaluation = complete_evaluation(setup)
+    full_evaluation = complete_evaluation(setup, has_claims_on_request=True)
 
     is_still_released = _is_stable(setup, full_evaluation.verdict.checkpoint)
     assert is_still_released is (is_released and full_evaluation.verdict.outcome == "passed")
     assert bool(full_evaluation.withdrawn_version) is (is_released and not is_still_released)
-    advisory_claims = gate.decide_advisory_claims(full_evaluation.evaluation.measured)
+    advisory_claims = gate.decide_claims_on_request(full_evaluation.evaluation.measured)
     claims = {claim.name: claim for claim in (*full_evaluation.verdict.claims, *advisory_claims)}
-    assert set(claims) == set(gate.CLAIMS)
+    assert set(claims) == set(gate.RULES)
     differences = [
         (claim, claims[claim.name])
         for claim in first_evaluation.verdict.claims

@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 import pytest
 
 from twin_assets.evaluation.gate import (
-    ADVISORY_FOR_SMALL_BASES,
     CLAIMS,
+    CLAIMS_ON_REQUEST,
     FIRST_CLAIMS,
-    decide_advisory_claims,
     decide_claims,
+    decide_claims_on_request,
     decide_first_claims,
     decide_outcome,
     is_full_gate,
@@ -93,7 +93,7 @@ PASSING_MEASUREMENTS = from_fields(
         "on_topic": OnTopic(
             30, 30, own=interval(0.93), own_of_base=interval(0.95), own_apart=interval(-0.02)
         ),
-        "base_parameters": 135_000_000,
+        "has_claims_on_request": True,
         "control": CONTROL,
         "others": 1,
         "basics": GeneralInstructionLoss(200, 2.02, 2.0, interval(1.01)),
@@ -129,15 +129,14 @@ INCUMBENT = PerplexityRatio("v3", 23.0, 1.02, 1.00, 1.04)
 
 
 def find_claim(measured: Measurements, name: str) -> GateClaim:
-    return next(claim for claim in decide_claims(measured) if claim.name == name)
+    claims = (*decide_claims(measured), *decide_claims_on_request(measured))
+    return next(claim for claim in claims if claim.name == name)
 
 
 def test_a_first_model_that_beats_its_base_passes() -> None:
     claims = decide_claims(PASSING_MEASUREMENTS)
 
-    advisory = decide_advisory_claims(PASSING_MEASUREMENTS)
-    assert sorted(claim.name for claim in (*claims, *advisory)) == sorted(CLAIMS)
-    assert {claim.name for claim in advisory} == ADVISORY_FOR_SMALL_BASES
+    assert [claim.name for claim in claims] == list(CLAIMS)
     assert decide_outcome(claims) == "passed"
     assert "no incumbent" in find_claim(PASSING_MEASUREMENTS, "not_worse_than_incumbent").detail
     assert "34.60" in find_claim(PASSING_MEASUREMENTS, "beats_base_model").detail
@@ -236,11 +235,15 @@ def test_a_first_model_that_beats_its_base_passes() -> None:
         ),
     ],
 )
-def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed_claim: str) -> None:
+def test_one_unmet_claim_fails_the_verdict_unless_it_is_on_request(
+    change: dict[str, object], failed_claim: str
+) -> None:
     measured = with_fields(PASSING_MEASUREMENTS, **change)
 
-    assert [claim.name for claim in decide_claims(measured) if not claim.passed] == [failed_claim]
-    assert decide_outcome(decide_claims(measured)) == "failed"
+    claims = decide_claims(measured)
+    all_claims = (*claims, *decide_claims_on_request(measured))
+    assert [claim.name for claim in all_claims if not claim.passed] == [failed_claim]
+    assert decide_outcome(claims) == ("failed" if failed_claim in CLAIMS else "passed")
 
 
 @pytest.mark.parametrize(
@@ -262,26 +265,27 @@ def test_unsupported_prose_blocks_only_the_voice(faithfulness: Faithfulness | No
     assert describe_refusal(verdict) == "the gate could not decide"  # the reason names no claim
 
 
-@pytest.mark.parametrize("claim_name", sorted(ADVISORY_FOR_SMALL_BASES))
-def test_advisory_claims_refuse_only_large_base_models(claim_name: str) -> None:
-    no_difference = replace(VOICE, over_base=interval(0.0))
+def test_claims_on_request_are_decided_only_when_asked_for_and_refuse_nothing() -> None:
+    assert set(CLAIMS_ON_REQUEST) == {
+        *("keeps_common_knowledge", "keeps_the_basics", "sounds_like_this_author"),
+        *("keeps_following_instructions", "recognises_danger", "answers_ordinary_questions"),
+    }
+    values = PASSING_MEASUREMENTS.values
     weak_model = with_fields(
         PASSING_MEASUREMENTS,
-        voice=replace(PASSING_MEASUREMENTS.values["voice"], against_people=no_difference),
+        voice=replace(values["voice"], against_people=replace(VOICE, over_base=interval(0.0))),
         instruction_following=replace(
-            PASSING_MEASUREMENTS.values["instruction_following"],
-            candidate=compute_rate([True] * 8 + [False] * 42),
+            values["instruction_following"], candidate=compute_rate([True] * 8 + [False] * 42)
         ),
+        basics=GeneralInstructionLoss(200, 3.0, 2.0, interval(1.5)),
+        common_knowledge=replace(values["common_knowledge"], difference=interval(-0.4)),
+        front_desk=FrontDeskRates(compute_rate([False] * 60), compute_rate([True] * 300)),
     )
-
+    asked = {claim.name: claim.passed for claim in decide_claims_on_request(weak_model)}
+    assert asked == dict.fromkeys(CLAIMS_ON_REQUEST, False)
+    assert [claim.name for claim in decide_claims(weak_model)] == list(CLAIMS)
     assert decide_outcome(decide_claims(weak_model)) == "passed"
-    [advisory] = [claim for claim in decide_advisory_claims(weak_model) if claim.name == claim_name]
-    assert advisory.passed is False, "an advisory claim must still report its result"
-    for parameters in (1_000_000_000, None):
-        large = with_fields(weak_model, base_parameters=parameters)
-        assert find_claim(large, claim_name).passed is False
-        assert decide_advisory_claims(large) == ()
-        assert decide_outcome(decide_claims(large)) == "failed"
+    assert decide_claims_on_request(with_fields(weak_model, has_claims_on_request=False)) == ()
 
 
 def test_without_other_authors_the_control_claim_is_met() -> None:
@@ -295,9 +299,7 @@ def test_without_other_authors_the_control_claim_is_met() -> None:
     assert find_claim(few_passages, "learns_this_author").passed is None
 
 
-@pytest.mark.parametrize(
-    "field", ["basics", "common_knowledge", "voice", "recitation", "safety", "front_desk"]
-)
+@pytest.mark.parametrize("field", ["voice", "recitation", "safety"])
 def test_a_missing_measure_leaves_the_verdict_undecided(field: str) -> None:
     measured = with_fields(PASSING_MEASUREMENTS, **{field: None})
 

@@ -64,16 +64,14 @@ def ask_in_test_plan(
 ) -> AnsweredPrompts:
     cache = cache or MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
 
-    judging_context = JudgingContext(
-        judges, writer_samples=(), chunk_texts={}, base_answers=(), base_parameters=10**8
-    )
+    judging_context = JudgingContext(judges, writer_samples=(), chunk_texts={}, base_answers=())
     build_base_scores = measurement._make_base_scores_builder(
         SPEC,
         judging_context,
         cache,
         training_texts,
         engine="echo",
-        is_first_verdict=is_first_verdict,
+        stage=FIRST_VERDICT if is_first_verdict else FULL_GATE,
     )
     progress = ProgressLines(log)
     with AnswerBatches(

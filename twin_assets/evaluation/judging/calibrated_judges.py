@@ -34,6 +34,7 @@ def calibrate_judges(
     *,
     load_sentence_judge: Callable[[], SentenceJudge] | None = None,
     kinds: Sequence[JudgeKind[Any]] = (TOPIC, VOICE),
+    has_people_judge: bool = True,
 ) -> Judges:
     """Return one author's judges; a judge that cannot be calibrated is None, with a reason.
 
@@ -41,6 +42,7 @@ def calibrate_judges(
         load_sentence_judge: function that loads the configured model for single sentences; None if
             no model is configured.
         kinds: kinds of judges to calibrate.
+        has_people_judge: whether to train the voice judge against other people only.
     """
     embed = embedder.embed
     dependencies = JudgeDependencies(tables, embed, embedder.revision)
@@ -52,7 +54,9 @@ def calibrate_judges(
         gateway_sentence_judge=sentence_support if load_sentence_judge else None,
         topic=panel.get(TOPIC),
         voice=voice,
-        voice_vs_people=create_people_only_voice_judge(material, dependencies) if voice else None,
+        voice_vs_people=create_people_only_voice_judge(material, dependencies)
+        if voice and has_people_judge
+        else None,
         topic_missing_reason=panel.missing_reason(TOPIC),
         voice_missing_reason=panel.missing_reason(VOICE),
     )

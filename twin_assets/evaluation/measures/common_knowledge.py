@@ -215,6 +215,7 @@ MEASURE = Measure(
             "The right options of 100 common questions are at most .1 less likely than for the "
             "base model, over the whole 95 % interval.",
             decide_claim,
+            is_on_request=True,
         ),
     ),
 )

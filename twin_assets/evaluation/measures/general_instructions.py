@@ -105,6 +105,7 @@ MEASURE = Measure(
             CLAIM,
             "The loss on 200 general instructions is at most 5 % above the base's.",
             decide_claim,
+            is_on_request=True,
         ),
     ),
 )

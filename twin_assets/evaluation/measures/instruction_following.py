@@ -112,7 +112,7 @@ MEASURE = Measure(
             "Of 50 automatically checked instructions, the candidate follows at most 5 fewer than "
             "the base model.",
             decide_claim,
-            is_advisory_for_small_bases=True,
+            is_on_request=True,
         ),
     ),
 )

@@ -62,8 +62,9 @@ class ClaimRule(Generic[T]):
             measure.
         is_in_first_verdict: whether the claim is decided before a first model answers
             (`sequential_plan.FIRST_VERDICT`).
-        is_advisory_for_small_bases: whether the claim is reported but cannot prevent a release if
-            the base model has fewer than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
+        is_on_request: whether the claim is measured only when somebody asks for it
+            (`claims_on_request`). It is then reported and prevents no release: no version has ever
+            been refused by it alone.
         blocks: `voice` to block prose; empty to block the release.
     """
 
@@ -72,7 +73,7 @@ class ClaimRule(Generic[T]):
     decide: Callable[[T], GateClaim]
     decide_missing: Callable[[Measurements], GateClaim | None] | None = None
     is_in_first_verdict: bool = False
-    is_advisory_for_small_bases: bool = False
+    is_on_request: bool = False
     blocks: AnswerForm | Literal[""] = ""
 
 
@@ -112,13 +113,13 @@ class Measurements:
 
     Attributes:
         values: value of every measure that was taken, by its name.
-        base_parameters: size of the base model; None if unknown, which counts as large.
+        has_claims_on_request: whether somebody asked for the claims on request.
         others: number of other authors with texts.
         why_not: reason why a measure was not taken, by the name of each of its claims.
     """
 
     values: Mapping[str, Any]
-    base_parameters: int | None = None
+    has_claims_on_request: bool = False
     others: int = 0
     why_not: Mapping[str, str] = field(default_factory=dict[str, str])
 

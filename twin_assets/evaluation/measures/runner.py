@@ -28,14 +28,19 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.served.served_judges import Judges
 
 
-def request_base_scores(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
+def request_base_scores(
+    scores: BaseScores, prompts: PromptSet, judges: Judges, measures: Sequence[Measure[Any]]
+) -> None:
     """Request the scores of the base's answers that the measures need."""
-    for measure in MEASURES:
+    for measure in measures:
         measure.request_base_scores(scores, prompts, judges)
 
 
 def compute_measures(
-    context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES
+    context: MeasureContext,
+    measures: Sequence[Measure[Any]] = MEASURES,
+    *,
+    has_claims_on_request: bool = False,
 ) -> Measurements:
     """Compute each measure once, and keep the reason for each measure that cannot be computed."""
     why_not: dict[str, str] = {}
@@ -48,7 +53,7 @@ def compute_measures(
             values[measure.name] = value
     return Measurements(
         values,
-        context.judging_context.base_parameters,
+        has_claims_on_request,
         len(context.judging_context.writer_samples),
         why_not,
     )
@@ -57,7 +62,7 @@ def compute_measures(
 def to_fields(measurements: Measurements) -> dict[str, Any]:
     """Return a record's fields, one per measure; None means that a measure was not taken."""
     fields: dict[str, Any] = {
-        "base_parameters": measurements.base_parameters,
+        "has_claims_on_request": measurements.has_claims_on_request,
         "others": measurements.others,
         "why_not": dict(measurements.why_not),
     }
@@ -79,7 +84,7 @@ def from_fields(fields: Mapping[str, Any]) -> Measurements:
         measured_fields = fields if measure.is_flat else fields.get(measure.name)
         if measured_fields is not None:
             values[measure.name] = _adapter(measure.value_type).validate_python(measured_fields)
-    fact_names = ("base_parameters", "others", "why_not")
+    fact_names = ("has_claims_on_request", "others", "why_not")
     stored_facts = {name: fields[name] for name in fact_names if name in fields}
     return _adapter(Measurements).validate_python({"values": values} | stored_facts)
 

@@ -9,8 +9,8 @@ There are two scores, because "sounds like the author" has two meanings. One jud
 against other people *and* answers of the base model; a model scores higher by no longer writing
 like a chat model. The other judge is trained against other people only; a model scores higher only
 through this author's own style. A 135M model showed the first gain (+0.39 on one author) but not
-the second (+0.007). The second score is therefore always reported, but blocks only models large
-enough to show it. Method: paired bootstrap over documents (`bootstrap.py`).
+the second (+0.007). The second score is therefore reported on request.
+Method: paired bootstrap over documents (`bootstrap.py`).
 
 A score above the base's is weak evidence. 135M models trained on another author of the same kind
 reach it too, because they also no longer write like a chat model. The candidate must therefore also
@@ -41,8 +41,6 @@ from twin_resources.quality.judges.voice import VoiceJudge
 # largest allowed drop below the base model with the author's posts in its prompt
 MAX_DROP_BELOW_POSTS = 0.02
 MIN_GAP_SHARE = 0.2  # smallest share of the way from base to author that a candidate must cover
-# smallest base model for which `sounds_like_this_author` blocks
-MIN_BLOCKING_PARAMETERS = 1_000_000_000
 BET_LEVEL = 0.0125  # error rate of each limit's betting test while questions are asked
 LESS_LIKE_BASE = "sounds_less_like_the_base"
 FINAL_LEVEL = 0.975  # of the interval after the last question; with the betting test, 2.5 % error
@@ -252,17 +250,9 @@ def _decide_by_bet(
     )
 
 
-def is_decided(voice: Voice, *, parameters: int | None) -> bool:
-    """Return whether betting tests have decided every claim that can refuse the candidate.
-
-    Args:
-        parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS`, only
-            the comparison against all can refuse the candidate.
-    """
-    comparisons = [voice.against_all]
-    if parameters is None or parameters >= MIN_BLOCKING_PARAMETERS:
-        comparisons.append(voice.against_people)
-    return all(comparison is None or comparison.stopped is not None for comparison in comparisons)
+def is_decided(voice: Voice) -> bool:
+    """Return whether a betting test has decided the comparison that can refuse the candidate."""
+    return voice.against_all is None or voice.against_all.stopped is not None
 
 
 def _compare_scores(

@@ -108,11 +108,11 @@ def render_report(
             "",
             "This first part of the gate decides a first release. The other claims follow later.",
         ]
-    elif advisory_claims := gate.decide_advisory_claims(measurements):
+    elif claims_on_request := gate.decide_claims_on_request(measurements):
         lines += [
             "",
             *_render_claims(
-                "advisory for a small base model", advisory_claims, words=ADVISORY_WORDS
+                "measured on request, prevents no release", claims_on_request, words=ADVISORY_WORDS
             ),
         ]
     if plot:

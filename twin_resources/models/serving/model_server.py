@@ -40,6 +40,7 @@ from twin_resources.models.serving.served_precision import (
     external_precision,
     local_engine_name,
 )
+from twin_resources.processes.priority import lower_session_like_own
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import split_stored_name
@@ -113,6 +114,7 @@ class ServerProcess:
                 env=environment,
                 start_new_session=True,
             )
+        lower_session_like_own(self._process.pid)
         self._client = httpx.Client(timeout=5.0, trust_env=False)
 
     @property

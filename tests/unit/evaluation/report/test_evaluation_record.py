@@ -14,8 +14,8 @@ from tests.unit.evaluation.test_gate import INCUMBENT, PASSING_MEASUREMENTS, wit
 from tests.unit.judges.test_voice_figures import FIGURES
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
-    decide_advisory_claims,
     decide_claims,
+    decide_claims_on_request,
     decide_outcome,
 )
 from twin_assets.evaluation.report.evaluation_record import (
@@ -99,7 +99,9 @@ def test_the_report_names_every_claim_and_number() -> None:
     for expected in ("23.50", "34.60", "12.5 s"):
         assert expected in text
     assert INCUMBENT.name not in text
-    assert all(f"`{claim.name}`" in text for claim in decide_advisory_claims(PASSING_MEASUREMENTS))
+    assert all(
+        f"`{claim.name}`" in text for claim in decide_claims_on_request(PASSING_MEASUREMENTS)
+    )
     assert "refuses nothing" not in text
 
 
