@@ -7,7 +7,9 @@ If in doubt, a post counts as the author's. This covers a byline that is empty, 
 name, and one that contains the author's name and another name. Further names of the author belong
 in `aliases` in the author's settings.
 
-The owner of an account may sign with a handle. A handle on most posts of a source is therefore the
+The owner of an account may sign with a handle: initials with the surname (116 of one author's 258
+posts), the address before the @, or another word. The first two are the author's unless another
+person of the same posts has them. Another handle on most posts of a source is therefore the
 author's if no post there has the author's own name. A full name always names a person, and a shared
 family name proves nothing. Without these rules, 49 of 76 articles imported under one name were kept
 although another person wrote them. All 11 articles by two people called Ruiz were kept too.
@@ -34,6 +36,7 @@ _ROLE_NAMES = frozenset(
 _TRANSLATED_BY = re.compile(r"[,;(]*\s*\btranslated by\b[:\s]*", re.IGNORECASE)
 _NAME_SEPARATOR = re.compile(r"\s*(?:,|;|&|\+|/|\band\b|\bund\b|\bet\b|\by\b|\bmit\b|\bwith\b)\s*")
 _NOT_A_NAME = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNORECASE)
+_LOCAL_PART = re.compile(r"([^\s<>()@,;:]+)@[^\s<>()@,;:]+")
 _UNSPACED_SCRIPTS = re.compile(
     "[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )
@@ -88,7 +91,46 @@ def find_foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[
     """
     if not names:
         return set()
-    return {byline for byline in bylines if not is_own_byline(byline, tuple(names))}
+    handles = _find_own_handles(bylines, tuple(names))
+    return {
+        byline
+        for byline in bylines
+        if not is_own_byline(byline, tuple(names))
+        and not (is_possible_handle(byline) and _join_words(byline) in handles)
+    }
+
+
+def _find_own_handles(bylines: Collection[str], names: tuple[str, ...]) -> set[str]:
+    """Return the account names of the author that no other person of these bylines has.
+
+    They are the initials with the surname, and what stands before the @ of an address that is among
+    `names` or beside one of them (`Farid Zakaria <fmzakari@a.example>`).
+    """
+    own_handles, other_handles = set[str](), set[str]()
+    for name in names:
+        own_handles |= _make_handles(_split_name(_NOT_A_NAME.sub(" ", name)))
+    for text in (*names, *bylines):
+        is_own = text in names or is_named_author(text, names)
+        (own_handles if is_own else other_handles).update(
+            _join_words(local_part) for local_part in _LOCAL_PART.findall(text)
+        )
+    for byline in bylines:
+        for words in _parse_byline_names(byline):
+            if not _may_name_author(" ".join(words), names):
+                other_handles |= _make_handles(words)
+    return own_handles - other_handles - {""}
+
+
+def _make_handles(words: Sequence[str]) -> set[str]:
+    """Return `fzakaria` and, of three words or more, `fmzakaria`; empty for a single word."""
+    if len(words) < 2:
+        return set()
+    initials = "".join(word[0] for word in words[:-1])
+    return {initials[0] + words[-1], initials + words[-1]}
+
+
+def _join_words(text: str) -> str:
+    return "".join(_split_name(_NOT_A_NAME.sub(" ", text)))
 
 
 def is_own_byline(byline: str, names: tuple[str, ...]) -> bool:

@@ -51,6 +51,29 @@ def test_variants_of_the_authors_name_are_own_bylines(byline: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "bylines", "foreign"),
+    [
+        (("Farid Zakaria",), ["fzakaria", "FZakaria", "@fzakaria", "Farid Zakaria"], set()),
+        (("Farid M. Zakaria",), ["fmzakaria", "fzakaria"], set()),
+        (("Farid Zakaria",), ["farid", "jdoe", "zakariah", "gzakaria"],
+         {"jdoe", "zakariah", "gzakaria"}),
+        # another person of the same posts has the name
+        (("Farid Zakaria",), ["fzakaria", "Fatima Zakaria"], {"fzakaria", "Fatima Zakaria"}),
+        (("Farid Zakaria",), ["fzakaria", "Ann Lee <fzakaria@a.example>"],
+         {"fzakaria", "Ann Lee <fzakaria@a.example>"}),
+        # the address before the @, beside the author's name or among the names
+        (("Farid Zakaria",), ["Farid Zakaria <fmz@a.example>", "fmz", "amz"], {"amz"}),
+        (("Farid Zakaria", "fmz@a.example"), ["fmz", "amz"], {"amz"}),
+        (("Farid",), ["fzakaria"], {"fzakaria"}),
+    ],
+)  # fmt: skip
+def test_initials_with_surname_and_the_address_are_the_authors_unless_another_has_them(
+    names: tuple[str, ...], bylines: list[str], foreign: set[str]
+) -> None:
+    assert find_foreign_bylines(bylines, names) == foreign
+
+
+@pytest.mark.parametrize(
     "byline",
     [
         *("Ann Lee", "Ann Núñez", "A. L.", "José Lee", "Guest Ann Lee", "李", "Nuñezito"),
