@@ -1,12 +1,11 @@
-"""Describe this machine, report whether the platform can run on it, and estimate the durations.
+"""Describe this machine, and report whether the platform can run on it.
 
 The check runs before any download.
 
 Scope: inspection of the system, Python, the compiler, memory, disk and GPU.
-Out of scope: the needs of a model (`model_fit.py`), the duration of a first run (`forecast.py`),
-the choice of ports (`processes/ports.py`), installation (`deploy/install.sh`), imports from outside
-the standard library, and syntax newer than Python 3.9. A user with an older Python must see a
-message instead of a SyntaxError.
+Out of scope: the needs of a model (`model_fit.py`), the choice of ports (`processes/ports.py`),
+installation (`deploy/install.sh`), imports from outside the standard library, and syntax newer than
+Python 3.9. A user with an older Python must see a message instead of a SyntaxError.
 
     python3 -I deploy/twin_cli/preflight.py [--json] [--verbose] [--base-model ID|PATH]
         [--embedder ID] [--recipe NAME] [--answer-model ID|PATH|ADDRESS] [--home DIR]
@@ -33,7 +32,6 @@ if not __package__:  # run as an isolated file (-I): the project is not yet on t
     _DEPLOY = Path(__file__).resolve().parents[1]
     sys.path[:0] = [str(_DEPLOY), str(_DEPLOY.parent)]
 
-from twin_cli import forecast
 from twin_resources.models.model_fit import (
     RECIPES,
     REFERENCE_BILLIONS,
@@ -141,7 +139,7 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     billions = billions_of_parameters(model)
     if billions is None:
         message = f"{model}: neither a folder with *.safetensors nor a size in its name"
-        return [_note("base model", message, "its memory use and training time are unknown")]
+        return [_note("base model", message, "its memory use is unknown")]
     estimate = estimate_training(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch finds none here"
@@ -149,9 +147,8 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     license = "" if model == EMBEDDED_MODEL else describe_license(model)
     if estimate["fits"]:
         description = (
-            f"{model}, {format_size(billions)}, fits: {estimate['needs']}; training takes about "
-            f"{estimate['training_minutes']:.0f} minutes ({estimate['on']}) with recipe "
-            f"{estimate['recipe']} ({estimate['because']})"
+            f"{model}, {format_size(billions)}, fits: {estimate['needs']}; it trains on the "
+            f"{estimate['on']} with recipe {estimate['recipe']} ({estimate['because']})"
         )
         return [_ok("base model", f"{description}; {license}" if license else description)]
     message = f"{model} needs {estimate['needs']}, and this machine has {machine['memory_gb']} GB"
@@ -324,21 +321,15 @@ def build_report(
         "findings": findings,
         "download_gb": download_gb,
         "disk_gb": round(project_gb + home_gb, 1),
-        "forecast": forecast.forecast_durations(
-            machine,
-            billion_parameters=billions_of_parameters(options.base_model) or REFERENCE_BILLIONS,
-            recipe=options.recipe,
-            word_count=forecast.estimate_word_count(options.posts),
-            is_installed=is_installed,
-            core_speed=forecast.measure_core_speed(),
-            uses_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
-        ),
         "seconds": round(time.monotonic() - started_at, 2),
     }
 
 
 def format_report(report: Report, *, verbose: bool = True) -> str:
-    """Return the report as text: findings, requirements, forecast, and reasons to stop.
+    """Return the report as text: findings, requirements, and reasons to stop.
+
+    It names no duration: forecasts from a machine's cores were wrong by half. The training and the
+    gate say how long they take once they have measured their own first steps.
 
     Args:
         verbose: whether to include findings without problems.
@@ -357,7 +348,6 @@ def format_report(report: Report, *, verbose: bool = True) -> str:
         f"{machine['memory_gb']} GB of memory, {gpu_text}",
         f"  download: about {report['download_gb']:.1f} GB; "
         f"disk use afterwards: about {report['disk_gb']:.1f} GB",
-        forecast.format_forecast(report["forecast"]),
     ]
     lines += [
         f"Cannot continue. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."

@@ -1,4 +1,4 @@
-"""Measure a new user's first run: times to results, longest silence, accuracy of the forecast.
+"""Measure a new user's first run: times to results, longest silence, accuracy of the time left.
 
     python tests/bench/bench_first_run.py --full --install [--report] [--json FILE]
     python tests/bench/bench_first_run.py --full [--posts FOLDER --author NAME] [--json FILE]
@@ -118,7 +118,7 @@ def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
 
 
 def timing_rows(first_run: FirstRun, options: argparse.Namespace) -> list[Row]:
-    """Return rows for the times to results, the longest silence, and the forecasts' accuracy."""
+    """Return rows for the times to results, and the longest silence."""
     missing = float("inf")
     start_s = first_run.installed_at or 0.0 if options.install else 0.0
     rows = [bounded_row("installed at", start_s, "s")] if options.install else []
@@ -141,10 +141,6 @@ def timing_rows(first_run: FirstRun, options: argparse.Namespace) -> list[Row]:
             bounded_row("tuned model after installation", released - start_s, "s", at_most=900),
             bounded_row("time left, largest error after a quarter", worst, "ratio", at_most=1.5),
         ]
-    rows += [
-        bounded_row(f"forecast: {name}, off by", ratio, "ratio", at_most=4 / 3)
-        for name, ratio in first_run.forecast_ratios(with_installation=options.install).items()
-    ]
     if first_run.reported_at is not None:
         rows.append(bounded_row("report complete at", first_run.reported_at, "s"))
     return rows

@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 MAX_SILENCE_S = 15.0
-# asset → its name in the forecast
-PHASES = {"fine tuned checkpoint": "training_s", "checkpoint evaluation": "gate_s"}
+PHASES = ("fine tuned checkpoint", "checkpoint evaluation")  # assets whose duration is reported
 STAGE_LINE = re.compile(r"^\[(\d)/6\] ")
 QUOTATION_LINE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+asked \d+ questions; the best answers:")
 SENTENCE_LINE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+from .*:$")
@@ -20,13 +19,6 @@ TIME_LEFT_LINE = re.compile(
     r"^\s+[\d:]+\s+(?P<asset>[a-z ]+?)  .*?(?P<elapsed>\d+(?::\d+)+), about "
     r"(?P<left>\d+(?::\d+)+) left"
 )
-FORECAST_PATTERNS = {
-    "installed": re.compile(r"installed at (\d+(?::\d+)+)"),
-    "first quotation": re.compile(r"first quotation at (\d+(?::\d+)+)"),
-    "training_s": re.compile(r"training takes (\d+(?::\d+)+)"),
-    "gate_s": re.compile(r"the gate (\d+(?::\d+)+)"),
-    "tuned model": re.compile(r"the tuned model answers at (\d+(?::\d+)+)"),
-}
 
 
 def parse_clock(clock: str) -> float:
@@ -47,7 +39,6 @@ class FirstRun:
         line_count: number of printed lines.
         durations_s: printed duration of each asset in the training run.
         time_left_s: asset → (seconds since its start, seconds left according to its progress bar).
-        forecast_s: the forecast's seconds, by name.
     """
 
     installed_at: float | None = None
@@ -61,7 +52,6 @@ class FirstRun:
     time_left_s: dict[str, list[tuple[float, float]]] = field(
         default_factory=dict[str, list[tuple[float, float]]]
     )
-    forecast_s: dict[str, float] = field(default_factory=dict[str, float])
     _last_line_at: float = 0.0
 
     def add_line(self, line: str, *, elapsed_s: float) -> None:
@@ -69,10 +59,6 @@ class FirstRun:
         self.longest_silence_s = max(self.longest_silence_s, elapsed_s - self._last_line_at)
         self._last_line_at = elapsed_s
         self.line_count += 1
-        if "expected: " in line and not self.forecast_s:
-            for name, pattern in FORECAST_PATTERNS.items():
-                if match := pattern.search(line):
-                    self.forecast_s[name] = parse_clock(match[1])
         if STAGE_LINE.match(line) and self.installed_at is None:
             self.installed_at = elapsed_s
         if SENTENCE_LINE.match(line) and self.first_sentence_at is None:
@@ -100,25 +86,6 @@ class FirstRun:
                 if elapsed_s >= duration_s / 4 and actual >= duration_s / 10:
                     worst = max(worst, _ratio(left, actual))
         return worst
-
-    def forecast_ratios(self, *, with_installation: bool) -> dict[str, float]:
-        """Return the ratio between forecast and actual time, for each part that has both."""
-        actual = {
-            name: self.durations_s[asset]
-            for asset, name in PHASES.items()
-            if asset in self.durations_s
-        }
-        if self.first_quotation_at is not None:
-            actual["first quotation"] = self.first_quotation_at
-        if self.released_at is not None:
-            actual["tuned model"] = self.released_at
-        if with_installation and self.installed_at is not None:
-            actual["installed"] = self.installed_at
-        return {
-            name.removesuffix("_s"): _ratio(self.forecast_s[name], actual[name])
-            for name in actual
-            if name in self.forecast_s
-        }
 
 
 def _ratio(first: float, second: float) -> float:

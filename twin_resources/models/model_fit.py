@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any
 
 REFERENCE_BILLIONS = 0.135  # parameters of the measured model
-TRAINING_CPU_S = 600.0
 SLOWDOWN_WITHOUT_BF16 = 2.6
 RANKS = 2
-GPU_SUSTAINED_FLOPS = 20e12  # a low estimate, not measured
 TRAINING_TOKENS, TOKENS_WITHOUT_BF16, GPU_TRAINING_TOKENS = 100_000, 70_000, 2_000_000
 SMALL_MODEL_RECIPE, RECIPE_WITHOUT_BF16 = "smollm2-135m-cpu", "smollm2-135m-cpu-fp32"
 RECIPES = {  # maximum number of training tokens, and whether the recipe needs a GPU
@@ -184,28 +182,23 @@ def required_serving_memory_gb(weights: float, *, trained_billions: float | None
 def estimate_training(
     billions: float, machine: dict[str, Any], *, recipe: str = ""
 ) -> dict[str, Any]:
-    """Estimate the memory and the training time of a model on a machine.
+    """Estimate the memory that a model's training needs on a machine, and choose the recipe.
 
     Args:
         billions: billions of parameters.
         machine: `cores`, `memory_gb`, `bf16`, `gpus` as (name, GB).
-        recipe: name of a recipe; empty to choose one. If the name is not in `RECIPES`, the tokens
-            and the device of the chosen recipe are used.
+        recipe: name of a recipe; empty to choose one. If the name is not in `RECIPES`, the device
+            of the chosen recipe is used.
 
     Returns:
-        `fits`, `on` (CPU or GPU), `needs` (text), `training_minutes`, `recipe`, and `because`.
+        `fits`, `on` (CPU or GPU), `needs` (text), `recipe`, and `because`.
     """
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
-    tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
+    _, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
     if on_gpu and choice.ranks:
-        flops = 6 * billions * 1e9 * tokens
-        seconds = flops / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
-        fits, device = True, "GPU, not measured"
+        fits, device = True, "GPU"
         needs = f"{required_gpu_memory_gb(billions):.0f} GB of GPU memory"
     else:
-        scale = billions / REFERENCE_BILLIONS
-        seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
-        seconds *= 1.0 if machine["bf16"] else SLOWDOWN_WITHOUT_BF16
         required_gb = required_training_memory_gb(billions)
         fits, device = machine["memory_gb"] >= required_gb, "CPU"
         needs = f"{required_gb:.0f} GB of memory"
@@ -213,7 +206,6 @@ def estimate_training(
         "fits": fits,
         "on": device,
         "needs": needs,
-        "training_minutes": round(seconds / 60, 1),
         "recipe": recipe or choice.recipe,
         "because": "named" if recipe else choice.reason,
     }

@@ -2,7 +2,7 @@
 
 Scope: estimates for steps of one kind, and for several parts with different kinds of steps.
 Out of scope: displaying the time (`commands/progress_display.py`), defining a step
-(`evaluation/progress.py`, `training/train.py`), forecasting a whole first run (`forecast.py`).
+(`evaluation/progress.py`, `training/train.py`).
 
 A mean over all steps reported "1:09:37 left" four minutes before it reported "2:08", because the
 first step of a training run compiles and warms up. The estimate therefore omits the first step and

@@ -1,7 +1,7 @@
 """Format counted nouns and durations in messages.
 
 Scope: singular and plural forms, minutes and hours. Out of scope: whole sentences, imports from
-outside the standard library, and syntax newer than Python 3.9 (`forecast.py` runs with any Python).
+outside the standard library, and syntax newer than Python 3.9, which `preflight.py` must avoid.
 """
 # pyright: strict
 
