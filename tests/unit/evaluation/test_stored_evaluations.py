@@ -273,13 +273,14 @@ class Candidates(EvaluatedAuthor):
     Attributes:
         measurements: version and kind (whether a first verdict) of each measurement.
         inputs_hash: the inputs of the last measurement.
+        was_asked: whether the last measurement included the claims on request.
     """
 
     def __init__(self, home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(home)
         self.outcome: Outcome = "passed"
         self.measurements: list[tuple[int, bool]] = []
-        self.inputs_hash = ""
+        self.inputs_hash, self.was_asked = "", False
         rows = [
             dict.fromkeys(SAMPLE_SCHEMA)
             | {"sample_id": f"s{number}", "document_id": f"d{number}", "split": split}
@@ -293,9 +294,10 @@ class Candidates(EvaluatedAuthor):
 
     def _measure_and_judge(
         self, _setup: object, version: Any, _spec: object, inputs_hash: str, *,
-        is_first_verdict: bool,
+        is_first_verdict: bool, has_claims_on_request: bool = False,
     ) -> JudgedEvaluation:  # fmt: skip
         self.measurements.append((version.version, is_first_verdict))
+        self.was_asked = has_claims_on_request
         self.inputs_hash = inputs_hash
         claims = (decide_first_claims if is_first_verdict else decide_claims)(PASSING_MEASUREMENTS)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
@@ -331,6 +333,19 @@ class Candidates(EvaluatedAuthor):
 @pytest.fixture
 def candidates(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Candidates:
     return Candidates(home, monkeypatch)
+
+
+def test_claims_on_request_are_measured_only_when_asked_for(candidates: Candidates) -> None:
+    unasked = with_fields(PASSING_MEASUREMENTS, has_claims_on_request=False)
+    candidates.store(unasked, is_first_verdict=False)
+    candidates.release()
+    complete_evaluation(candidates.setup)
+    assert candidates.measurements == []
+    complete_evaluation(candidates.setup, has_claims_on_request=True)
+    assert (candidates.measurements, candidates.was_asked) == ([(1, False)], True)
+    candidates.store(PASSING_MEASUREMENTS, is_first_verdict=False)
+    complete_evaluation(candidates.setup, has_claims_on_request=True)
+    assert (candidates.measurements, candidates.state) == ([(1, False)], "stable")
 
 
 def test_a_first_candidate_gets_a_first_verdict_and_a_later_one_the_full_gate(
