@@ -57,5 +57,5 @@ def test_an_advisory_claim_passes_only_when_it_is_met(met: bool | None, text: st
     assert check.passed is (met is True)
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert check.description is not None
-    assert f"advisory for a small base model{text}8 of 50" == check.description
+    assert f"measured on request, prevents no release{text}8 of 50" == check.description
     assert check.metadata["met"].value is (met is True)
