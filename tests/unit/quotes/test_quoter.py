@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -80,6 +81,28 @@ def test_quotations_are_separate_passages() -> None:
         (passage.document_id, passage.start) for passage in passages[:MAX_QUOTES]
     ]
     assert result.best_score == 0.6
+
+
+def test_no_text_is_shown_twice() -> None:
+    """Passages overlap, and a shown one goes on into the next."""
+    text = "\n\n".join(f"{letter} {LONG[:380]}" for letter in "ABCDEFGH")
+    parts = [text.index(f"{letter} ") for letter in "ABCDEFGH"]
+    passages = tuple(
+        Passage(
+            f"c{n}", "d", "", "", None, text[start:end].strip(), 1.0, 50, n, start,
+            start + len(text[start:end].strip()), evidence=0.6,
+        )
+        for n, (start, end) in enumerate([(parts[0], parts[2]), (parts[1], parts[4])])
+    )  # fmt: skip
+    for ranked in (passages, passages[::-1]):
+        result = choose_quotes(
+            RetrievalResult((), None, ranked=ranked),
+            lambda passage: passages[passage.position + 1 :],
+        )
+        shown = sorted((quote.start, quote.end) for quote in result.quotes)
+        assert all(first[1] <= second[0] for first, second in itertools.pairwise(shown))
+        for quote in result.quotes:
+            assert text[quote.start : quote.end] == quote.text
 
 
 def test_without_evidence_nothing_is_quoted() -> None:

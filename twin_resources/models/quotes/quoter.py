@@ -100,8 +100,9 @@ def choose_quotes(
         ):
             if len(quotes) == MAX_QUOTES:
                 break
-            if not any(_covers_half(quote, passage) for quote in quotes):
-                quotes.append(_build_quote(passage, read_following(passage)))
+            neighbors = [quote for quote in quotes if quote.document_id == passage.document_id]
+            if not any(_covers_half(quote, passage) for quote in neighbors):
+                quotes.append(_build_quote(passage, read_following(passage), neighbors))
     return QuoteResult(
         tuple(quotes),
         best_evidence,
@@ -117,13 +118,22 @@ def _normalize(text: str) -> str:
 
 def _covers_half(quote: Quote, passage: Passage) -> bool:
     shared = min(quote.end, passage.end) - max(quote.start, passage.start)
-    return quote.document_id == passage.document_id and 2 * shared > passage.end - passage.start
+    return 2 * shared > passage.end - passage.start
 
 
-def _build_quote(passage: Passage, following: Sequence[Passage]) -> Quote:
-    text = continue_text(passage, following)
-    end = passage.start + len(text)
-    if passage.fence:
+def _build_quote(
+    passage: Passage, following: Sequence[Passage], neighbors: Sequence[Quote]
+) -> Quote:
+    """Return the continued passage without what other quotations of its post already show."""
+    text, start = continue_text(passage, following), passage.start
+    for quote in neighbors:
+        if quote.start <= start < quote.end:
+            shown = text[quote.end - start :]
+            start, text = quote.end + len(shown) - len(shown.lstrip()), shown.lstrip()
+        elif start < quote.start < start + len(text):
+            text = text[: quote.start - start].rstrip()
+    end = start + len(text)
+    if passage.fence and start == passage.start:
         text = f"{passage.fence}\n{text}"
     if len(_FENCE_LINE.findall(text)) % 2:
         mark = _FENCE_LINE.search(text)
@@ -134,7 +144,7 @@ def _build_quote(passage: Passage, following: Sequence[Passage]) -> Quote:
         title=passage.title,
         url=passage.url,
         published_at=passage.published_at,
-        start=passage.start,
+        start=start,
         end=end,
         score=passage.cosine,
     )

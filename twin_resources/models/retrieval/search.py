@@ -4,7 +4,7 @@
 
 Cosines are on the default embedder's scale (`Embedder.to_common_scale`). BM25 is that of Lance's
 full-text index of title and text, stemmed and without stop words. On 99 tuning questions the first
-passage was useful for .66, with the cosine alone for .53; the best paragraph inside, the post's
+passage was useful for .64, with the cosine alone for .53; the best paragraph inside, the post's
 best passage, the title's cosine, centered vectors, late interaction of tokens (Khattab and Zaharia
 2020) and relevance feedback added nothing on both sets of questions. A post that the question names
 by its title comes first.
