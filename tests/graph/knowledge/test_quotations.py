@@ -23,6 +23,7 @@ from twin_resources.gateway.passage_finder import RetrievedPassages, create_pass
 from twin_resources.models.embedder.embedder import Embedder, find_prepared_embedder, load_embedder
 from twin_resources.models.quotes.answer_text import render_quotes
 from twin_resources.models.quotes.quoter import MAX_QUOTES, MIN_EVIDENCE
+from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.processes.progress_lines import SyncProgressLogger
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
@@ -186,6 +187,7 @@ def test_old_vectors_answer_until_the_new_embedder_is_complete(
     before = ask(settings, "How do I carry a clock?")
     progress = SyncProgressLogger(lambda _: None, "again")
     passages.update_embeddings(tables, MARA, new_embedder, progress=progress)
+    update_indexes(tables, MARA, language="en")
     after = ask(settings, "How do I carry a clock?")
     assert (before.embedder, after.embedder) == (embedder.revision, new_embedder.revision)
     assert before.quote_result is not None

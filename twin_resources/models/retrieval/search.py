@@ -258,9 +258,9 @@ def rank_candidates(
 
 def build_passage(row: Mapping[str, Any], *, score: float = 0.0, evidence: float = 0.0) -> Passage:
     """Return a row of `embeddings` as a passage."""
-    fields = {name: row[name] for name in _COLUMNS}
+    fields: dict[str, Any] = {name: row[name] for name in _COLUMNS}
     return Passage(
-        **fields | {"title": row["title"] or "", "url": row["url"] or ""},
+        **{**fields, "title": row["title"] or "", "url": row["url"] or ""},
         score=score,
         cosine=float(row.get("cosine", 0.0)),
         evidence=evidence,
