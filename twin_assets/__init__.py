@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     from twin_assets.feedback.quality_evidence import quality_evidence
     from twin_assets.instructions.instruction_dataset import instruction_dataset
     from twin_assets.instructions.preference_dataset import preference_dataset
-    from twin_assets.knowledge.chunks import document_chunks
     from twin_assets.knowledge.embeddings import embeddings
-    from twin_assets.knowledge.passage_embeddings import passage_embeddings
-    from twin_assets.knowledge.quote_calibration import quote_calibration
     from twin_assets.partitions import authors
     from twin_assets.serving.released_model import released_model
     from twin_assets.serving.routing_labels import routing_labels
@@ -55,18 +52,15 @@ __all__ = [
     "cleaned_documents",
     "default_resources",
     "defs",
-    "document_chunks",
     "embeddings",
     "evaluation_report",
     "fine_tuned_checkpoint",
     "instruction_dataset",
     "interactions",
     "judged_interactions",
-    "passage_embeddings",
     "preference_dataset",
     "preference_tuned_checkpoint",
     "quality_evidence",
-    "quote_calibration",
     "raw_posts",
     "released_model",
     "routing_labels",
@@ -77,7 +71,6 @@ _MODULES = {
     "authors": "partitions",
     "checkpoint_evaluation": "evaluation.checkpoint_evaluation",
     "cleaned_documents": "corpus.cleaned_documents",
-    "document_chunks": "knowledge.chunks",
     "embeddings": "knowledge.embeddings",
     "claims_on_request": "evaluation.claims_on_request",
     "evaluation_report": "evaluation.evaluation_report",
@@ -88,12 +81,10 @@ _MODULES = {
     "preference_dataset": "instructions.preference_dataset",
     "preference_tuned_checkpoint": "training.checkpoints",
     "quality_evidence": "feedback.quality_evidence",
-    "quote_calibration": "knowledge.quote_calibration",
     "raw_posts": "corpus.raw_posts",
     "released_model": "serving.released_model",
     "routing_labels": "serving.routing_labels",
     "routing_policy": "serving.routing_policy",
-    "passage_embeddings": "knowledge.passage_embeddings",
     "shadow_pairs": "serving.shadow_pairs",
     "build_defs": "definitions",
     "default_resources": "definitions",

@@ -21,9 +21,7 @@ from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts
 from twin_assets.feedback.judged_interactions import COLUMNS as JUDGED_COLUMNS
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.instructions.preference_schema import PreferenceDataset
-from twin_assets.knowledge.chunking import DocumentChunks
-from twin_assets.knowledge.quotable_rows import PassageEmbeddings
-from twin_assets.knowledge.quote_calibration_rows import calibration_columns
+from twin_assets.knowledge.passages import Passages
 from twin_resources.quality.judges.label_rows import COLUMNS as LABEL_COLUMNS
 from twin_resources.quality.judges.pairs import COLUMNS as PAIR_COLUMNS
 from twin_resources.quality.ledger import interactions_frame
@@ -31,7 +29,7 @@ from twin_resources.quality.ledger import interactions_frame
 CONTRACTS: Mapping[str, type[dy.Schema]] = {
     "raw_posts": RawPosts,
     "cleaned_documents": CleanedDocuments,
-    "document_chunks": DocumentChunks,
+    "embeddings": Passages,
     "instruction_dataset": InstructionDataset,
     "preference_dataset": PreferenceDataset,
 }
@@ -65,16 +63,9 @@ def build_table_schemas() -> dict[str, dg.TableSchema]:
     return {name: to_table_schema(contract) for name, contract in CONTRACTS.items()} | {
         "embeddings": dg.TableSchema(
             [
-                *to_table_schema(DocumentChunks).columns,
-                dg.TableColumn("indexed_text", "String", description="heading and text"),
+                *to_table_schema(Passages).columns,
                 *embedding_columns,
             ]
-        ),
-        "passage_embeddings": dg.TableSchema(
-            [*to_table_schema(PassageEmbeddings).columns, *embedding_columns]
-        ),
-        "quote_calibration": _schema_from_types(
-            {**calibration_columns(1), "mean": "Array(Float32)"}  # the vector length varies
         ),
         "interactions": _schema_from_types(interactions_frame.interaction_columns()),
         "judged_interactions": _schema_from_types(JUDGED_COLUMNS),

@@ -14,8 +14,8 @@ from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, column_
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.instructions.instruction_dataset import instruction_dataset
 from twin_assets.instructions.instruction_tables import InstructionDataset
-from twin_assets.knowledge.chunking import DocumentChunks
-from twin_assets.knowledge.chunks import document_chunks
+from twin_assets.knowledge.embeddings import embeddings
+from twin_assets.knowledge.passages import Passages
 from twin_assets.partitions import authors
 from twin_resources.storage.tables.tables import BATCH_ROWS, Tables
 
@@ -76,7 +76,7 @@ def build_contract_check(
 
 raw_posts_keep_their_contract = build_contract_check(raw_posts, RawPosts)
 cleaned_documents_keep_their_contract = build_contract_check(cleaned_documents, CleanedDocuments)
-document_chunks_keep_their_contract = build_contract_check(document_chunks, DocumentChunks)
+embeddings_keep_their_contract = build_contract_check(embeddings, Passages)
 instruction_dataset_keeps_its_contract = build_contract_check(
     instruction_dataset, InstructionDataset
 )

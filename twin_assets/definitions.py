@@ -28,12 +28,7 @@ from twin_assets.evaluation import checkpoint_evaluation, claims_on_request, eva
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
-from twin_assets.knowledge import (
-    chunks,
-    embeddings,
-    passage_embeddings,
-    quote_calibration,
-)
+from twin_assets.knowledge import embeddings
 from twin_assets.serving import (
     released_model,
     routing_labels,
@@ -66,10 +61,7 @@ from twin_sensors import (
 ASSET_MODULES = (
     raw_posts,
     cleaned_documents,
-    chunks,
     embeddings,
-    passage_embeddings,
-    quote_calibration,
     instruction_dataset,
     interactions,
     judged_interactions,

@@ -11,10 +11,7 @@ import dagster as dg
 IMPORT_ASSETS = (
     "raw_posts",
     "cleaned_documents",
-    "document_chunks",
     "embeddings",
-    "passage_embeddings",
-    "quote_calibration",
 )
 RETRAIN_ASSETS = (
     "instruction_dataset",

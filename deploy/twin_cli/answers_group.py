@@ -112,4 +112,4 @@ def explain(
         typer.Option("--stages", help="Print the duration and changes of each request stage."),
     ] = False,
 ) -> None:
-    """Trace an answer back to its model, checkpoint, dataset, chunks and posts."""
+    """Trace an answer back to its model, checkpoint, dataset, passages and posts."""

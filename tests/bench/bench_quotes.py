@@ -3,11 +3,12 @@
     python tests/bench/bench_quotes.py --quick|--full [--half tuned|held_out] [--json FILE]
 
 `--quick` asks the tuned half of one bundled author's questions, `--full` the held-out halves of all
-five authors (those of the shared authors only if ../shared/data exists). The posts go through the
-production path: import, cleaning, chunks, passages, calibration. Questions go through the gateway's
-retriever and quoter. A passage is useful when it contains a sentence that was listed in advance
-(tests/bench/reader_questions). The peer is a chat with retrieval alone, which shows the nearest
-chunk of 128 tokens. CPU time is that of retrieval and quoting for one question.
+five authors (those of the shared authors only if ../shared/data exists), and the questions that
+stand beside the shared posts. The posts go through the production path; questions go through the
+gateway's finder. A passage is useful when it contains a sentence that was listed in advance
+(tests/bench/reader_questions). Peers, in the same run: the cosine of the same passages alone, BM25
+of the same passages alone, and the tutorial: MiniLM at its 256 tokens over 1,000 characters with an
+overlap of 200, without titles. CPU time is that of finding the passages for one question.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import lancedb
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.questions.questions import posts_folder
 from tests.bench.reader_questions.question_files import (
     BUNDLED,
+    HANDED_OVER,
     SHARED,
     AskedQuestion,
     Conversation,
@@ -40,16 +45,23 @@ from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.gateway.passage_finder import PassageFinder, RetrievedPassages
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.models.quotes.answer_text import render_quotes
-from twin_resources.models.quotes.quoter import Quote, Quoter
+from twin_resources.models.quotes.quoter import Quote
 from twin_resources.models.retrieval.retrieval import Retriever
+from twin_resources.models.retrieval.search import InMemoryTable, RetrievalQuery
 from twin_resources.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from twin_resources.models.embedder.embedder import Embedder
 
 MIN_USEFUL = {1: 0.55, 2: 0.70, 3: 0.80}  # share of questions, by number of quotations
 MIN_FOREIGN_DECLINED, MAX_OWN_DECLINED, MAX_WRONG_TURNS, MAX_CPU_MS = 0.90, 0.05, 0.30, 150.0
+SHORT_WORDS = 10
+COSINE, TUTORIAL, WORDS = "cosine alone", "tutorial", "BM25 alone"
+TUTORIAL_CHARACTERS, TUTORIAL_OVERLAP, TUTORIAL_TOKENS = 1_000, 200, 256
 
 
 def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
-    """Import these authors' posts into a new home, up to the calibration of quotations."""
+    """Import these authors' posts into a new home, up to the passages."""
     os.environ["TWIN_HOME"] = str(home)
     import dagster as dg
 
@@ -66,8 +78,7 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
         write_author(settings, Author(slug=slug, name=slug, sources=(str(posts_folder(slug)),)))
         dg.materialize(
             [
-                assets.raw_posts, assets.cleaned_documents, assets.document_chunks,
-                assets.embeddings, assets.passage_embeddings, assets.quote_calibration,
+                assets.raw_posts, assets.cleaned_documents, assets.embeddings,
             ],
             partition_key=slug,
             instance=instance,
@@ -77,16 +88,101 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
     return settings
 
 
+Shown = tuple[str, str]  # document id and text of a passage
+
+
 @dataclass(frozen=True)
 class Answer:
-    """The passages found for a question, best first, and the CPU time of finding them."""
+    """The passages found for a question, best first, and the CPU time of finding them.
+
+    Attributes:
+        peers: the first three passages of each peer.
+    """
 
     passages: RetrievedPassages
     cpu_ms: float
+    peers: dict[str, list[Shown]] = field(default_factory=dict[str, list[Shown]])
 
     @property
     def quotes(self) -> tuple[Quote, ...]:
         return self.passages.quote_result.quotes if self.passages.quote_result else ()
+
+    @property
+    def shown(self) -> list[Shown]:
+        return [(quote.document_id, quote.text) for quote in self.quotes]
+
+
+class Peers:
+    """The peers' rankings for one author."""
+
+    def __init__(self, settings: Settings, author: str, embedder: Embedder) -> None:
+        database = lancedb.connect(f"{settings.tables_base}/{author}")
+        self._embedder = embedder
+        self._table = InMemoryTable(database.open_table("embeddings"))
+        rows: Any = database.open_table("cleaned_documents").search().where("kept")
+        self._chunks: list[Shown] = [
+            (row["document_id"], chunk)
+            for row in rows.select(["document_id", "text"]).limit(100_000).to_list()
+            for chunk in split_like_the_tutorial(row["text"])
+        ]
+        self._vectors = self._embed_truncated([text for _, text in self._chunks])
+
+    def _embed_truncated(self, texts: list[str]) -> np.ndarray:
+        """Embed the first 256 tokens of each text, as sentence-transformers does."""
+        encodings = self._embedder.tokenizer.encode_batch(texts, add_special_tokens=False)
+        limit = TUTORIAL_TOKENS - self._embedder.tokenizer.num_special_tokens_to_add(False)
+        return self._embedder.embed(
+            [
+                text[: encoding.offsets[limit - 1][1]] if len(encoding.ids) > limit else text
+                for text, encoding in zip(texts, encodings, strict=True)
+            ]
+        )
+
+    def rank(self, question: str, vector: np.ndarray) -> dict[str, list[Shown]]:
+        rows = self._table.find_candidates(RetrievalQuery(question), vector)
+        ranked: dict[str, list[Shown]] = {}
+        for name, column in ((COSINE, "cosine"), (WORDS, "lexical")):
+            taken: list[dict[str, Any]] = []
+            for row in sorted(rows, key=lambda row: -row[column]):
+                overlaps = (
+                    row["document_id"] == other["document_id"]
+                    and row["start"] < other["end"]
+                    and other["start"] < row["end"]
+                    for other in taken
+                )
+                if len(taken) < 3 and not any(overlaps):
+                    taken.append(row)
+            ranked[name] = [(row["document_id"], row["text"]) for row in taken]
+        best = np.argsort(-(self._vectors @ vector), kind="stable")[:3]
+        return ranked | {TUTORIAL: [self._chunks[index] for index in best]}
+
+
+def split_like_the_tutorial(
+    text: str, separators: Sequence[str] = ("\n\n", "\n", " ")
+) -> list[str]:
+    """Split at the first separator that gives short enough parts, and join them with an overlap."""
+    if len(text) <= TUTORIAL_CHARACTERS:
+        return [text] if text.strip() else []
+    if not separators:
+        step = TUTORIAL_CHARACTERS - TUTORIAL_OVERLAP
+        return [text[at : at + TUTORIAL_CHARACTERS] for at in range(0, len(text), step)]
+    chunks: list[str] = []
+    parts: list[str] = []
+    for part in text.split(separators[0]):
+        if len(part) > TUTORIAL_CHARACTERS:
+            chunks += [separators[0].join(parts)] * bool(parts)
+            chunks += split_like_the_tutorial(part, separators[1:])
+            parts = []
+            continue
+        if parts and len(separators[0].join([*parts, part])) > TUTORIAL_CHARACTERS:
+            chunks.append(separators[0].join(parts))
+            while parts and (
+                len(separators[0].join(parts)) > TUTORIAL_OVERLAP
+                or len(separators[0].join([*parts, part])) > TUTORIAL_CHARACTERS
+            ):
+                parts.pop(0)
+        parts.append(part)
+    return chunks + [separators[0].join(parts)] * bool(parts)
 
 
 class QuoteFinder:
@@ -95,11 +191,21 @@ class QuoteFinder:
     def __init__(self, settings: Settings) -> None:
         from twin_resources.models.embedder.embedder import load_embedder
 
-        embedder = load_embedder(settings, threads=1, allow_gpu=False)
+        self._settings = settings
+        self._embedder = load_embedder(settings, threads=1, allow_gpu=False)
         self._passage_finder = PassageFinder(
-            lambda: Retriever(settings.tables_base, embedder),
-            lambda retriever: Quoter(settings.tables_base, retriever.embedder_revision),
+            lambda: Retriever(settings.tables_base, self._embedder)
         )
+        self._peers: dict[str, Peers] = {}
+
+    def ask_with_peers(self, author: str, question: str) -> Answer:
+        """Return the answer to a question, and what the peers find for it."""
+        if author not in self._peers:
+            self._peers[author] = Peers(self._settings, author, self._embedder)
+        answer = self.ask(author, [question])
+        vector = answer.passages.vector
+        assert vector is not None
+        return replace(answer, peers=self._peers[author].rank(question, vector))
 
     def ask(self, author: str, turns: Sequence[str]) -> Answer:
         """Return the answer to the last of a reader's turns."""
@@ -143,14 +249,25 @@ def question_rows(
     groups = {name: [pair for pair in answered if pair[0].author == name] for name in authors}
     if len(groups) > 1:
         groups["all authors"] = list(answered)
+    groups[f"at most {SHORT_WORDS} words"] = [
+        pair for pair in answered if len(pair[0].question.split()) <= SHORT_WORDS
+    ]
     rows: list[Row] = []
     for name, pairs in groups.items():
         own = [pair for pair in pairs if pair[0].kind == "own"]
         foreign = [pair for pair in pairs if pair[0].kind == "foreign"]
+        if not own:
+            continue
 
-        def is_useful(question: AskedQuestion, quotes: Sequence[Quote]) -> bool:
-            return any(
-                question.answered_by(sources[quote.document_id], quote.text) for quote in quotes
+        def useful_share(
+            find_shown: Callable[[Answer], list[Shown]], count: int, own: Sequence[Any] = own
+        ) -> float:
+            return statistics.mean(
+                any(
+                    question.answered_by(sources[document], text)
+                    for document, text in find_shown(answer)[:count]
+                )
+                for question, answer in own
             )
 
         def share(
@@ -158,21 +275,19 @@ def question_rows(
         ) -> float:
             return statistics.mean(holds(question, answer) for question, answer in pairs)
 
-        def is_first_chunk_useful(question: AskedQuestion, answer: Answer) -> bool:
-            return any(
-                question.answered_by(sources[chunk.document_id], chunk.text)
-                for chunk in answer.passages.nearest[:1]
-            )
-
-        peers = {"first chunk": share(is_first_chunk_useful)}
         for count, goal in MIN_USEFUL.items():
-            value = share(lambda question, answer, n=count: is_useful(question, answer.quotes[:n]))
+            value = useful_share(lambda answer: answer.shown, count)
+            peers = {
+                peer: useful_share(lambda answer, peer=peer: answer.peers[peer], count)
+                for peer in (COSINE, TUTORIAL, WORDS)
+            }
             row_name = f"{half}: {name}: useful passage among {count}, of {len(own)} own questions"
             rows.append(bounded_row(row_name, value, "share", at_least=goal, peers=peers))
-            peers = {}
         declined = share(lambda _, answer: not answer.quotes)
         row_name = f"{half}: {name}: own questions declined"
         rows.append(bounded_row(row_name, declined, "share", at_most=MAX_OWN_DECLINED))
+        if not foreign:
+            continue
         declined = share(lambda _, answer: not answer.quotes, foreign)
         row_name = f"{half}: {name}: foreign questions declined, of {len(foreign)}"
         rows.append(bounded_row(row_name, declined, "share", at_least=MIN_FOREIGN_DECLINED))
@@ -214,14 +329,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     available = [slug for slug in (*BUNDLED, *SHARED) if posts_folder(slug).is_dir()]
     slugs = available if options.full else available[:1]
     half: Half = options.half or ("held_out" if options.full else "tuned")
+    handed_over = [slug for slug in HANDED_OVER * options.full if posts_folder(slug).is_dir()]
+    for slug in set(HANDED_OVER) - set(handed_over):
+        why = f"no {posts_folder(slug)}" if options.full else "with --full"
+        sys.stdout.write(f"left out, the questions to {slug}: {why}\n")
     with tempfile.TemporaryDirectory() as scratch:
-        settings = import_posts(Path(scratch), slugs)
-        finder, sources = QuoteFinder(settings), read_source_paths(settings, slugs)
-        questions = [question for slug in slugs for question in read_asked_questions(slug, half)]
-        answered = [
-            (question, finder.ask(question.author, [question.question])) for question in questions
-        ]
-        rows = question_rows(answered, sources, half=half)
+        settings = import_posts(Path(scratch), [*slugs, *handed_over])
+        finder, sources = QuoteFinder(settings), read_source_paths(settings, [*slugs, *handed_over])
+        rows: list[Row] = []
+        for name, authors in ((half, slugs), ("handed_over", handed_over)):
+            questions = [q for slug in authors for q in read_asked_questions(slug, name)]
+            answered = [(q, finder.ask_with_peers(q.author, q.question)) for q in questions]
+            rows += question_rows(answered, sources, half=name) if answered else []
         rows.append(turn_row(read_conversations(slugs, half), finder, sources, half=half))
     return print_results(rows, options.json, operator=_operator)
 

@@ -32,10 +32,10 @@ import numpy as np
 from tests.bench.knowledge import corpus, readers
 from tests.bench.knowledge.tables import create_tables, open_passages, write_passages
 from tests.bench.rows import Row, bounded_row, create_parser, run_parts
-from twin_assets.knowledge.embedding import embedding_columns
+from twin_assets.knowledge.passages import passage_columns
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import maintain_vector_index
-from twin_resources.models.retrieval.search import RetrievalQuery, search_vectors
+from twin_resources.models.retrieval.search import RetrievalQuery, find_candidates
 from twin_resources.settings import Settings
 
 QUERY_COUNT = 100
@@ -56,7 +56,7 @@ def measure_size(base: np.ndarray, queries: np.ndarray, size: int, *, has_goals:
     """Return rows for recall and queries per CPU second with `size` vectors."""
     vectors = corpus.generate_vectors(base, size)
     exact = corpus.find_exact_nearest(vectors, queries, NEAREST_COUNT)
-    schema = dict(embedding_columns(vectors.shape[1]))
+    schema = dict(passage_columns(vectors.shape[1]))
     label = f"{size:,} vectors"
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def measure_size(base: np.ndarray, queries: np.ndarray, size: int, *, has_goals:
         del parts
 
         def search_table(query: np.ndarray) -> list[int]:
-            hits = search_vectors(table, RetrievalQuery(""), query)
+            hits = find_candidates(table, RetrievalQuery(""), query)
             return [int(row["chunk_id"]) for row in hits[:NEAREST_COUNT]]
 
         table = open_passages(tables)
@@ -108,7 +108,7 @@ def create_size_part(size: int, *, has_goals: bool) -> Part:
     """Return the part that measures `size` vectors."""
 
     def measure(home: Settings, *, quick: bool) -> list[Row]:
-        vectors = corpus.embed_chunk_texts(700 if quick else 2500, home)
+        vectors = corpus.embed_passage_texts(700 if quick else 2500, home)
         base, queries = vectors[:-QUERY_COUNT], vectors[-QUERY_COUNT:]
         return measure_size(base, queries, size, has_goals=has_goals or quick)
 

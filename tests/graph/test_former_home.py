@@ -131,8 +131,7 @@ def test_author_and_tables_can_be_read(former_home: Settings, tables: Tables) ->
     assert set(column_types(CleanedDocuments)) <= set(documents.columns)
     rows = tables.read("instruction_dataset", "ada")
     assert set(column_types(InstructionDataset)) <= set(rows.columns)
-    chunks = set(tables.read("document_chunks", "ada")["chunk_id"])
-    assert chunks == set(tables.read("embeddings", "ada")["chunk_id"])
+    chunks = set(tables.read("embeddings", "ada")["chunk_id"])
     assert rows.height > 0
     assert set(rows["context_chunk_ids"].explode().drop_nulls()) <= chunks
 
@@ -249,7 +248,7 @@ def test_a_home_from_before_the_names_changed_opens(
     ):
         tables = Tables(home.tables_base, state=state)
         assert tables.read("cleaned_documents", slug).filter("kept").height == POST_COUNT - 1
-        for key in ("raw_posts", "cleaned_documents", "embeddings", "passage_embeddings"):
+        for key in ("raw_posts", "cleaned_documents", "embeddings"):
             event = instance.get_latest_materialization_event(dg.AssetKey(key))
             assert event is not None
             assert event.asset_materialization is not None

@@ -38,7 +38,7 @@ from twin_resources.storage.tables.tables import Tables
 @dg.asset(
     group_name="evaluation",
     partitions_def=authors,
-    deps=[DATASET, "document_chunks", "preference_tuned_checkpoint"],
+    deps=[DATASET, "embeddings", "preference_tuned_checkpoint"],
     check_specs=[
         dg.AssetCheckSpec(
             rule.name,

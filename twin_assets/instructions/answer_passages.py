@@ -1,7 +1,7 @@
 """Find the passages of a document that can be an answer: whole paragraphs of the author's prose.
 
 Scope: reading Markdown blocks and choosing among them. Out of scope: questions
-(`back_translation.py`), chunks for retrieval (`knowledge/chunking.py`, bounded by tokens instead).
+(`back_translation.py`), passages for retrieval (`knowledge/passages.py`, bounded by characters).
 Blocks: CommonMark with tables, https://spec.commonmark.org/0.31.2/, parsed by markdown-it-py.
 """
 # pyright: strict
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,9 @@ from twin_assets.instructions.instruction_tables import (
     MIN_PASSAGE_WORDS,
     MIN_POST_WORDS,
 )
-from twin_resources.models.quotes.passages import find_line_starts, markdown_parser, trim_span
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 TARGET_WORDS = 60  # a shorter passage includes the next paragraph
@@ -65,6 +66,13 @@ class AnswerPassage:
     heading: str
     plain_text: str
     word_count: int
+
+
+@cache
+def _markdown_parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable("table")
 
 
 def find_passages(text: str) -> list[AnswerPassage]:
@@ -212,13 +220,15 @@ def _is_mostly_letters(plain_text: str) -> bool:
 
 def parse_blocks(text: str) -> list[Block]:
     """Return the top-level blocks of a Markdown text, in order, with their positions."""
-    line_starts = find_line_starts(text)
-    tokens = markdown_parser().parse(text)
+    line_starts = [0, *(match.end() for match in re.finditer("\n", text)), len(text)]
+    tokens = _markdown_parser().parse(text)
     blocks: list[Block] = []
     for index, token in enumerate(tokens):
         if token.level or token.map is None or token.nesting < 0:
             continue
-        start, end = trim_span(text, line_starts[token.map[0]], line_starts[token.map[1]])
+        block = text[line_starts[token.map[0]] : line_starts[token.map[1]]]
+        start = line_starts[token.map[0]] + len(block) - len(block.lstrip())
+        end = line_starts[token.map[0]] + len(block.rstrip())
         kind = _KINDS.get(token.type, "other")
         if kind == "paragraph" and _EMPHASIZED_PARAGRAPH.fullmatch(text, start, end):
             kind = "other"  # "*This article was updated.*" describes the post

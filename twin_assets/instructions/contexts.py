@@ -68,7 +68,7 @@ def find_own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         drafts: `sample_id`, `document_id`, `start`, `end`.
-        chunks: `chunk_id`, `document_id`, `start`, `end` of `document_chunks`.
+        chunks: `chunk_id`, `document_id`, `start`, `end` of `embeddings`.
 
     Returns:
         `sample_id`, `chunk_id` (the chunk with the largest part of the answer), `own_chunks` (all
@@ -93,7 +93,7 @@ def find_own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
         raise TwinError(
             "find the chunk of each sample",
             found=f"{drafts.height - chunk_ids.height} answers outside every chunk",
-            next_step="materialize document_chunks and embeddings first",
+            next_step="materialize embeddings first",
         )
     return chunk_ids
 

@@ -189,7 +189,7 @@ def _build_plan(
     if teacher_result is not None:
         draft_rows = _apply_teacher_questions(draft_rows, tables, slug, teacher_result.model)
     chunks = tables.read(
-        "document_chunks",
+        "embeddings",
         slug,
         columns=["chunk_id", "document_id", "start", "end", "published_at", "token_count"],
     )

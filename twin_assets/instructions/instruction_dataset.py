@@ -125,7 +125,7 @@ def no_leakage_across_splits(
     columns = ["sample_id", "document_id", "split", "question", "answer", "messages"]
     leaks = leakage.measure_leaks(
         tables.read("instruction_dataset", author, columns=[*columns, "context_chunk_ids"]),
-        tables.read("document_chunks", author, columns=["chunk_id", "document_id"]),
+        tables.read("embeddings", author, columns=["chunk_id", "document_id"]),
     )
     split_comparison = stored_splits.compare_stored_splits(tables, author)
     if leaks.is_clean and split_comparison.is_unchanged:
@@ -157,7 +157,7 @@ def prompt_renders_fully(
     )
     result = prompt_rendering.check_rendering(
         rows,
-        tables.read("document_chunks", author, columns=["chunk_id", "title", "text"]),
+        tables.read("embeddings", author, columns=["chunk_id", "title", "text"]),
         tables.read(
             "cleaned_documents",
             author,
@@ -218,5 +218,5 @@ def _check_provenance(tables: Tables, author: str) -> dataset_claims.ProvenanceE
         tables.read(
             "instruction_dataset", author, columns=["sample_id", *columns, "context_chunk_ids"]
         ),
-        tables.read("document_chunks", author, columns=columns),
+        tables.read("embeddings", author, columns=columns),
     )

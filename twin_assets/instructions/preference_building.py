@@ -49,13 +49,13 @@ def update_preferences(
     """Bring the table up to date; return the result, and counts of used and left-out pairs.
 
     Raises:
-        TableNotFoundError: instruction_dataset or document_chunks was never materialized.
+        TableNotFoundError: instruction_dataset or embeddings was never materialized.
     """
     columns = ["sample_id", "document_id", "start", "end", "template"]
     train = tables.read(SAMPLES_TABLE, author.slug, columns=columns, where="split = 'train'")
     template = str(train["template"][0]) if train.height else ""
     columns = ["chunk_id", "document_id", "start", "end"]
-    chunks = tables.read("document_chunks", author.slug, columns=columns)
+    chunks = tables.read("embeddings", author.slug, columns=columns)
     own_chunks = contexts.find_own_chunks(train, chunks) if train.height else pl.DataFrame()
     traces = _read_traces(tables, author.slug)
     passages = _read_shown_passages(tables, author.slug, train, own_chunks, traces)
@@ -168,7 +168,7 @@ def _render_pairs(
     passage_by_chunk = {
         chunk_id: PromptPassage(*row)
         for chunk_id, *row in tables.read(
-            "document_chunks",
+            "embeddings",
             author.slug,
             columns=columns,
             where=sql_in_filter("chunk_id", chunk_ids),
@@ -221,7 +221,7 @@ def read_held_out(tables: Tables, author: str) -> HeldOutTexts:
     ).to_dicts()
     documents = {row["document_id"] for row in rows}
     chunks = tables.read(
-        "document_chunks",
+        "embeddings",
         author,
         columns=["chunk_id"],
         where=sql_in_filter("document_id", documents),

@@ -105,7 +105,7 @@ def check_sources(
 
     Args:
         dataset: `source`, `trace_id`, `document_id`, `chunk_id`, `start`, `end`.
-        chunks: `chunk_id`, `document_id`, `start`, `end` of `document_chunks`.
+        chunks: `chunk_id`, `document_id`, `start`, `end` of `embeddings`.
         traces: `trace_id`.
     """
     trace_ids = set(traces["trace_id"].to_list())

@@ -67,7 +67,7 @@ def every_pair_names_its_source(
     chunk_columns = ["chunk_id", "document_id", "start", "end"]
     claim = claims.check_sources(
         tables.read(preference_building.PAIRS_TABLE, author, columns=columns),
-        tables.read("document_chunks", author, columns=chunk_columns),
+        tables.read("embeddings", author, columns=chunk_columns),
         _read_traces(tables, author, ["trace_id"]),
     )
     return _check_result(claim)

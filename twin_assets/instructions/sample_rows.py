@@ -44,7 +44,7 @@ def render_rows(
     passage_by_chunk = {
         chunk_id: PromptPassage(*row)
         for chunk_id, *row in read_by_id(
-            tables, "document_chunks", author, "chunk_id", chunk_ids, ["chunk_id", *SHOWN_COLUMNS]
+            tables, "embeddings", author, "chunk_id", chunk_ids, ["chunk_id", *SHOWN_COLUMNS]
         ).iter_rows()
     }
     messages = [

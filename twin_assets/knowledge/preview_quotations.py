@@ -1,9 +1,5 @@
 """Choose a few of the author's sentences that answer questions, before anything is stored.
 
-Scope: choosing sentences among the posts of a preview. Out of scope: finding posts and declining
-(`twin_resources/models/quotes/quoter.py`, after the import), the questions
-(`corpus/title_questions.py`).
-
 Readers would not ask a question that only names a post (`question_from_title`). The preview
 therefore shows the post's title as a topic above one of its sentences. It selects the passage
 nearest to the question, then that passage's nearest sentence. Nearness is the cosine after the mean
@@ -24,8 +20,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.corpus.title_questions import extract_quoted_title
-from twin_assets.knowledge.quotable_rows import DOCUMENT_COLUMNS, embed_passages
-from twin_resources.models.quotes.passages import build_embedded_text
+from twin_assets.knowledge.passages import (
+    DOCUMENT_COLUMNS,
+    embed_passages,
+    remove_link_targets,
+    split_into_passages,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,8 +86,7 @@ def choose_preview_quotations(
     ]
     chosen_passages = passages[list(dict.fromkeys(passage_indices))]
     sentences = _embed_sentences(
-        passages.filter(pl.col("document_id").is_in(chosen_passages["document_id"].implode())),
-        short_posts,
+        short_posts.filter(pl.col("document_id").is_in(chosen_passages["document_id"].implode())),
         embedder,
     )
     texts = dict(short_posts.select("document_id", "text").iter_rows())
@@ -97,15 +96,15 @@ def choose_preview_quotations(
         post_sentences = sentences.filter(pl.col("document_id") == passage["document_id"])
         candidates = _select_standalone(
             post_sentences,
-            passage["searched_start"],
-            passage["searched_end"],
+            passage["start"],
+            passage["end"],
             texts[passage["document_id"]],
         )
         if not candidates.height:
             continue
         index = _find_nearest_row(queries[question_index], candidates)
         start, end = candidates.select("start", "end").row(index)
-        text = build_embedded_text("", texts[passage["document_id"]][start:end])
+        text = remove_link_targets(texts[passage["document_id"]][start:end])
         heading = f"On “{topics[question_index]}”:" if topics[question_index] else question
         quotation = PreviewQuotation(heading, text, str(passage["title"]))
         quotations.setdefault(text, (question_index, quotation))
@@ -127,25 +126,29 @@ def _rank_quotations(
     return [quotations[index][1] for index in order]
 
 
-def _embed_sentences(
-    passages: pl.DataFrame, documents: pl.DataFrame, embedder: Embedder
-) -> pl.DataFrame:
-    """Embed each sentence of the passages once; return `document_id`, `start`, `end`, `vector`."""
-    sentences = (
-        passages.select("document_id", "title", "sentences")
-        .explode("sentences")
-        .unnest("sentences")
-        .unique(["document_id", "start"], keep="first", maintain_order=True)
-    )
-    text_by_document = dict(documents.select("document_id", "text").iter_rows())
-    texts = [
-        build_embedded_text(title or "", text_by_document[document][start:end])
-        for document, title, start, end in sentences.select(
-            "document_id", "title", "start", "end"
-        ).iter_rows()
-    ]
+def _embed_sentences(documents: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
+    """Embed each prose sentence of the posts; return `document_id`, `start`, `end`, `vector`."""
+    import sentencex
+
+    rows: list[tuple[str, int, int]] = []
+    texts: list[str] = []
+    for document in documents.to_dicts():
+        text, language = document["text"], document["language"] or "en"
+        paragraphs = dict.fromkeys(
+            span
+            for passage in split_into_passages(text, language=language)
+            for span in passage.prose
+        )
+        for start, end in paragraphs:
+            for sentence in sentencex.get_sentence_boundaries(language, text[start:end]):
+                words = sentence["text"].strip()
+                begin = text.find(words, start + sentence["start_index"])
+                if words and not words.startswith(("#", ">", "|")):
+                    rows.append((document["document_id"], begin, begin + len(words)))
+                    texts.append(f"{document['title'] or ''}\n{remove_link_targets(words)}".strip())
     vectors = embedder.embed(texts)
-    return sentences.with_columns(
+    columns = {"document_id": pl.String, "start": pl.Int64, "end": pl.Int64}
+    return pl.DataFrame(rows, schema=columns, orient="row").with_columns(
         pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
     )
 

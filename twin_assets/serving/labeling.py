@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from twin_assets.knowledge.chunking import indexed_text
 from twin_assets.serving.judged_batches import append_rows
 from twin_assets.serving.shadow_prompts import ShadowPrompt, index_by_id, render_prompt
 from twin_resources.access.paid_completion import Completion
@@ -330,7 +329,7 @@ class _BatchLabeler:
             )
             questions.append(prompt.question)
             passages.append(
-                tuple(indexed_text(passage.title, passage.text) for passage in prompt.passages)
+                tuple(f"{passage.title}\n\n{passage.text}".strip() for passage in prompt.passages)
             )
             paid_replies.append(reply)
         vectors = np.asarray(self.sources.embed(questions), np.float32)

@@ -49,7 +49,7 @@ def read_prompts(tables: Tables, author: str, *, min_prompts: int) -> list[Shado
     return select_prompts(
         read_interactions(tables, author),
         tables.read("instruction_dataset", author),
-        index_passages(tables.read("document_chunks", author)),
+        index_passages(tables.read("embeddings", author, columns=["chunk_id", *SHOWN_COLUMNS])),
         min_prompts=min_prompts,
     )
 
@@ -129,7 +129,7 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
 
 
 def index_passages(chunks: pl.DataFrame) -> dict[str, PromptPassage]:
-    """Return the passages in `document_chunks` by chunk id."""
+    """Return the passages in `embeddings` by chunk id."""
     rows = chunks.select("chunk_id", *SHOWN_COLUMNS).iter_rows()
     return {chunk_id: PromptPassage(*row) for chunk_id, *row in rows}
 

@@ -73,7 +73,8 @@ class Author:
         language: ISO 639-1 code, or empty to detect it from the corpus.
         temperature, max_tokens: sampling parameters of an answer.
         context_tokens: limit in tokens for the passages in a prompt, in training and in serving. A
-            full chunk needs 128. Larger models benefit from more. A change creates a new dataset.
+            full passage needs about 230. Larger models benefit from more. A change creates a new
+            dataset.
         disclosure: where the reader sees that a model wrote the answer: `field` (only in
             `twin.disclosure`), `first` (also above the first answer of a conversation) or `each`
             (above every answer). Any other text is the author's own sentence and replaces the

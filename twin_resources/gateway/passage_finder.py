@@ -1,9 +1,5 @@
 """Retrieve passages for a request in threads, behind a bounded queue.
 
-Scope: the threads, the queue, and the reasons that an answer has no passages.
-Out of scope: finding passages (`retrieval/retrieval.py`), rendering them
-(`prompt/templates.py`), choosing quotations (`quotes/quoter.py`).
-
 Under load, a question waits in the queue, or is refused if the queue is full. There is no time
 limit: with a limit of 3 s, 603 of 780 answers had no passages, all with status 200.
 """
@@ -17,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -25,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
-from twin_resources.gateway.front_desk.answers import confident_language
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.newest_versions import NewestVersions, read_newest_version
@@ -33,8 +28,8 @@ from twin_resources.storage.tables.newest_versions import NewestVersions, read_n
 if TYPE_CHECKING:
     import numpy as np
 
-    from twin_resources.models.quotes.quoter import Quoter, QuoteResult
-    from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
+    from twin_resources.models.quotes.quoter import QuoteResult
+    from twin_resources.models.retrieval.retrieval import Passage, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
 # About four times the limit of one model server; each question takes 8 to 17 ms of CPU time.
@@ -78,20 +73,19 @@ class RetrievedPassages:
 
 @dataclass
 class PassageFinder:
-    """A finder of passages and quotations that opens its retriever and quoter when first used.
+    """A finder of passages and quotations that opens its retriever when first used.
 
     Attributes:
         open_retriever: opens the retriever. If it raises, it is called again after some seconds.
-        open_quoter: opens the quoter for the retriever's embedder; None disables quotations.
+        choose_quotes: chooses the quotations; None means `quoter.choose_quotes`.
         max_waiting: maximum number of questions that wait or are processed; more are refused.
     """
 
     open_retriever: Callable[[], Retriever]
-    open_quoter: Callable[[Retriever], Quoter] | None = None
+    choose_quotes: Callable[..., QuoteResult] | None = None
     max_waiting: int = MAX_WAITING
     _waiting_count: int = 0
     _mean_seconds: float = 0.0  # moving average of the duration of a question
-    _quoter: Quoter | None = None
     _retriever: Retriever | None = None
     _failed_at: float = -_RETRY_S
     _lock: Lock = field(default_factory=Lock)
@@ -195,63 +189,31 @@ class PassageFinder:
         with_quotes: bool,
         earlier_answers: str = "",
     ) -> RetrievedPassages:
+        from twin_resources.models.quotes.quoter import choose_quotes
+
         retriever = self._open_retriever()
         results: list[RetrievedPassages] = []
         for search_text in search_texts:
-            retrieval = retriever.retrieve(
-                author, search_text, token_budget=token_budget, with_tokens=with_quotes
-            )
-            quote_retriever = retriever if with_quotes else None
+            retrieval = retriever.retrieve(author, search_text, token_budget=token_budget)
+            reason = "" if retrieval.passages else retrieval.reason
+            quote_result = None
+            if with_quotes and retrieval.vector is not None:
+                read_following = partial(retriever.read_following, author)
+                quote_result = (self.choose_quotes or choose_quotes)(
+                    retrieval, read_following, shown_text=earlier_answers
+                )
             results.append(
-                self._build_result(author, search_text, retrieval, quote_retriever, earlier_answers)
+                RetrievedPassages(
+                    retrieval.passages,
+                    f"no passages: {reason}" if reason else "",
+                    retrieval.nearest,
+                    quote_result,
+                    vector=retrieval.vector,
+                    embedder=retrieval.embedder,
+                )
             )
         # If results tie, `max` returns the first, which is for the question alone.
         return max(results, key=RetrievedPassages.ranking_key)
-
-    def _build_result(
-        self,
-        author: str,
-        search_text: str,
-        retrieval: RetrievalResult,
-        quote_retriever: Retriever | None,
-        earlier_answers: str,
-    ) -> RetrievedPassages:
-        reason = "" if retrieval.passages else retrieval.reason
-        missing_reason = f"no passages: {reason}" if reason else ""
-        passages = RetrievedPassages(
-            retrieval.passages,
-            missing_reason,
-            retrieval.nearest,
-            vector=retrieval.vector,
-            embedder=retrieval.embedder,
-        )
-        if (
-            quote_retriever is None
-            or self.open_quoter is None
-            or reason
-            or retrieval.vector is None
-        ):
-            return passages
-        if self._quoter is None:
-            self._quoter = self.open_quoter(quote_retriever)
-        document_ids = [passage.document_id for passage in retrieval.nearest]
-        revision, vector, tokens = retrieval.embedder, retrieval.vector, retrieval.tokens
-        # While a home is re-embedded, chunks and paragraphs may have different embedders.
-        calibrated_revision = self._quoter.get_calibrated_revision(author)
-        if calibrated_revision != revision and (
-            embedder := quote_retriever.get_embedder(calibrated_revision)
-        ):
-            revision, (vector, tokens) = calibrated_revision, embedder.embed_question(search_text)
-        quote_result = self._quoter.quote(
-            author,
-            vector,
-            document_ids,
-            tokens=tokens,
-            embedder=revision,
-            shown_text=earlier_answers,
-            language=confident_language(search_text),
-        )
-        return replace(passages, quote_result=quote_result)
 
     def _open_retriever(self) -> Retriever:
         with self._lock:
@@ -293,9 +255,4 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
             find_version=find_version,
         )
 
-    def open_quoter(retriever: Retriever) -> Quoter:
-        from twin_resources.models.quotes.quoter import Quoter
-
-        return Quoter(settings.tables_base, retriever.embedder_revision, find_version=find_version)
-
-    return PassageFinder(open_retriever, open_quoter)
+    return PassageFinder(open_retriever)

@@ -6,6 +6,7 @@ All markup in texts is escaped. The values are those of the gateway's field `twi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, cast
@@ -14,11 +15,10 @@ from urllib.parse import quote as percent_encode
 from twin_resources.page.escaping import escape_html, http_url_or_empty
 from twin_resources.page.plain_names import translate_route, translate_version
 
-MAX_FULL_SENTENCE_WORDS = 12  # a link to a longer sentence contains only its first and last words
+MAX_FULL_SENTENCE_WORDS = 12  # a link to a longer text contains only its first and last words
 FRAGMENT_END_WORDS = 4  # number of first words and of last words in such a link
 
 Facts = Mapping[str, Any]
-Range = tuple[int, int]
 
 _HEADINGS = {
     "not_found": "Nothing found",
@@ -53,7 +53,7 @@ def render_footnotes(facts: Facts) -> str:
             _render_note(
                 quote,
                 body=_render_text(quote) * (number > 0),
-                sentence=_answering_sentence(quote),
+                text=str(quote.get("text") or ""),
                 is_quoted=True,
             )
             for number, quote in enumerate(quotes)
@@ -189,7 +189,7 @@ def format_day(iso: str) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
-def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool = False) -> str:
+def _render_note(post: Facts, *, body: str, text: str = "", is_quoted: bool = False) -> str:
     title = escape_html(post.get("title") or post.get("document_id") or "a post")
     published_at = str(post.get("published_at") or "")
     date_html = (
@@ -200,7 +200,7 @@ def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool 
     )
     url = http_url_or_empty(str(post.get("url") or ""))
     link = (
-        f'<a href="{escape_html(sentence_url(url, sentence))}" target="_blank" '
+        f'<a href="{escape_html(passage_url(url, text))}" target="_blank" '
         f'rel="noopener noreferrer">Read the post</a> · '
         if url
         else ""
@@ -213,12 +213,13 @@ def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool 
     )
 
 
-def sentence_url(url: str, sentence: str) -> str:
-    """Return a URL that opens a page at this sentence in browsers that support text fragments.
+def passage_url(url: str, text: str) -> str:
+    """Return a URL that opens a page at the first paragraph of a passage.
 
-    Other browsers open the top of the page. Source: https://wicg.github.io/scroll-to-text-fragment/
+    Browsers without text fragments open the top of the page. Source:
+    https://wicg.github.io/scroll-to-text-fragment/
     """
-    words = sentence.split()
+    words = re.sub(r"[*_`>#]", "", text.strip().partition("\n")[0]).split()
     if not words:
         return url
     parts = (
@@ -227,30 +228,10 @@ def sentence_url(url: str, sentence: str) -> str:
         else [" ".join(words[:FRAGMENT_END_WORDS]), " ".join(words[-FRAGMENT_END_WORDS:])]
     )
     # Hyphens, commas and ampersands are syntax in text fragments.
-    text = ",".join(percent_encode(part, safe="").replace("-", "%2D") for part in parts)
-    return f"{url}{'' if '#' in url else '#'}:~:text={text}"
-
-
-def find_marked_range(quote: Facts) -> Range | None:
-    """Return the range of the answering sentence in the quotation, or None if it is unknown."""
-    bounds = quote.get("marked")
-    values = cast("list[object]", list(bounds)) if isinstance(bounds, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
-    match values:
-        case [int(begin), int(end)] if 0 <= begin < end <= len(str(quote.get("text") or "")):
-            return begin, end
-        case _:
-            return None
-
-
-def _answering_sentence(quote: Facts) -> str:
-    text, sentence_range = str(quote.get("text") or ""), find_marked_range(quote)
-    return text[sentence_range[0] : sentence_range[1]] if sentence_range else text
+    fragment = ",".join(percent_encode(part, safe="").replace("-", "%2D") for part in parts)
+    return f"{url}{'' if '#' in url else '#'}:~:text={fragment}"
 
 
 def _render_text(passage: Facts) -> str:
-    """Return a passage's text as a paragraph in which the answering sentence is marked."""
-    text, span = str(passage.get("text") or ""), find_marked_range(passage)
-    if not text or span is None:
-        return f"<p>{escape_html(text)}</p>" if text else ""
-    before, marked, after = text[: span[0]], text[slice(*span)], text[span[1] :]
-    return f"<p>{escape_html(before)}<mark>{escape_html(marked)}</mark>{escape_html(after)}</p>"
+    text = str(passage.get("text") or "")
+    return f"<p>{escape_html(text)}</p>" if text else ""

@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 from twin_resources.page.escaping import escape_markdown
-from twin_resources.page.footnotes import find_marked_range, list_passages
+from twin_resources.page.footnotes import list_passages
 
 MAX_TURNS = 60  # a browser stores 5 MB per site, and a turn with its passages needs about 8 KB
 TurnStatus = Literal["writing", "whole", "stopped", "failed"]
-_MARK = ("\ue000", "\ue001")  # private-use characters, which escaping does not change
 _SOURCE_LINE = re.compile(r"\n>\n> — [^\n]*")
 _THUMBS = {"up": "Like", "down": "Dislike"}
 
@@ -117,7 +116,7 @@ def select_answered_turns(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _render_answer(turn: Turn) -> str:
-    """Return the answer as Markdown, with the answering sentence of the first quotation marked.
+    """Return the answer as Markdown with its first quotation.
 
     The other passages, or all if nothing was found, are folded in the footnotes, and numbers in
     their place lead to them.
@@ -125,20 +124,11 @@ def _render_answer(turn: Turn) -> str:
     quotes = list_passages(turn["twin"], "quotes")
     folded = quotes[1:] if quotes else list_passages(turn["twin"], "nearest")
     text, rest = _cut_passages(turn["answer"], folded)
-    sentences = [(quote["text"], find_marked_range(quote)) for quote in quotes[:1]]
-    search_start = 0
-    for line in (
-        line for body, span in sentences if span for line in body[slice(*span)].split("\n")
-    ):
-        begin = text.find(line, search_start) if line.strip() else -1
-        if begin >= 0:
-            text = f"{text[:begin]}{_MARK[0]}{line}{_MARK[1]}{text[begin + len(line) :]}"
-            search_start = begin + len(line) + len("".join(_MARK))
-    marked = escape_markdown(text).replace(_MARK[0], "<mark>").replace(_MARK[1], "</mark>")
+    shown = escape_markdown(text)
     if text and len(turn["answer"]) > len(text) + len(rest) and folded:
         numbers = range(1 + bool(quotes), 1 + bool(quotes) + len(folded))
-        marked += "".join(f" [{number}](#passage-{number})" for number in numbers)
-    return marked + escape_markdown(rest)
+        shown += "".join(f" [{number}](#passage-{number})" for number in numbers)
+    return shown + escape_markdown(rest)
 
 
 def _cut_passages(answer: str, passages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

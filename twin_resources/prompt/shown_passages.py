@@ -1,11 +1,4 @@
-"""Join consecutive chunks of a post into one passage for a prompt.
-
-Scope: the fields of a chunk that a prompt shows, and joining consecutive chunks.
-Out of scope: choosing chunks (`retrieval/selection.py`), the texts around them (`templates.py`).
-
-Chunks are small so that each vector represents one thought. The prompt shows the chosen part of a
-post under a single title, not under a title for each chunk of 128 tokens.
-"""
+"""Join consecutive passages of a post, which overlap, into one for a prompt, under one title."""
 # pyright: strict
 
 from __future__ import annotations
@@ -17,7 +10,7 @@ from typing import Protocol
 
 
 class Excerpt(Protocol):
-    """The fields of a chunk that a prompt shows, and its position, as in `retrieval.Passage`."""
+    """The fields of a passage that a prompt shows, and its position."""
 
     @property
     def document_id(self) -> str: ...
@@ -36,15 +29,15 @@ class Excerpt(Protocol):
 
 
 SHOWN_COLUMNS = ("document_id", "title", "text", "published_at", "position", "start", "end")
-"""Columns of `document_chunks`, in the order of `PromptPassage`'s fields."""
+"""Columns of `embeddings`, in the order of `PromptPassage`'s fields."""
 
 
 @dataclass(frozen=True)
 class PromptPassage:
-    """One chunk or several consecutive chunks of a post, as a prompt shows them.
+    """One passage or several consecutive ones of a post, as a prompt shows them.
 
     Attributes:
-        position: position of the last chunk in its post, starting at 0.
+        position: position of the last passage in its post, starting at 0.
         start, end: character range in the cleaned document.
     """
 
@@ -63,10 +56,11 @@ def join_passages(passages: Iterable[Excerpt]) -> list[PromptPassage]:
     for passage in passages:
         previous_passage = joined_passages[-1] if joined_passages else None
         if previous_passage is not None and _is_continuation(previous_passage, passage):
-            gap = _make_gap_text(passage.start - previous_passage.end)
+            gap = passage.start - previous_passage.end
+            text = passage.text[-gap:] if gap <= 0 else _make_gap_text(gap) + passage.text
             joined_passages[-1] = replace(
                 previous_passage,
-                text=f"{previous_passage.text}{gap}{passage.text}",
+                text=f"{previous_passage.text}{text}",
                 position=passage.position,
                 end=passage.end,
             )
@@ -82,11 +76,9 @@ def _is_continuation(previous: PromptPassage, passage: Excerpt) -> bool:
 
 
 def _make_gap_text(length: int) -> str:
-    """Return white space for a gap of `length` characters between two chunks.
+    """Return white space for a gap of `length` characters between two passages.
 
     A gap of one character was a space or a line break. In Markdown, a line break can replace a
     space, but a space cannot replace a line break. A longer gap was usually an empty line.
     """
-    if length <= 0:
-        return ""
     return "\n" if length == 1 else "\n\n"

@@ -109,7 +109,7 @@ def load_passages(
     """Return chunks with their documents and posts, in the given order."""
     if not chunk_ids:
         return ()
-    chunks = _read_rows_by_key(tables, "document_chunks", author, "chunk_id", chunk_ids)
+    chunks = _read_rows_by_key(tables, "embeddings", author, "chunk_id", chunk_ids)
     documents = _read_rows_by_key(
         tables,
         "cleaned_documents",

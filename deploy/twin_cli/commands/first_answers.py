@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, write_progress
-from twin_cli.commands.presentation import find_marked_sentence, format_passage, format_quotation
+from twin_cli.commands.presentation import format_passage, format_quotation
 from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.questions import EndpointAnswer, ask, make_client
 from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_or_join
@@ -29,9 +29,8 @@ from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
-    from twin_resources.models.embedder.embedder import Embedder
 
-QUOTABLE_ASSET = "quote_calibration"  # once it exists, quotations can answer questions
+QUOTABLE_ASSET = "embeddings"  # once it exists, quotations can answer questions
 FIRST_ANSWER_COUNT = 3  # answers shown on the screen
 
 
@@ -173,15 +172,13 @@ def ask_first_questions(
 
     If they have been shown before, no question is asked, because the answers are unchanged.
     """
-    from twin_resources.models.embedder.embedder import load_embedder
-
     if progress.examples or not progress.questions:
         display.log("the first answers have already been shown; ask more with `twin ask`")
         return progress
     answers = ask_questions(
         endpoints, progress.questions, model=f"twin/{author.slug}", display=display
     )
-    best_answers = select_best_quotations(answers, load_embedder(stack.settings, allow_gpu=False))
+    best_answers = select_best_quotations(answers)
     question_count = format_count(len(progress.questions), "question")
     if best_answers:
         display.log(f"asked {question_count}; the best answers:")
@@ -194,28 +191,18 @@ def ask_first_questions(
     return progress
 
 
-def select_best_quotations(
-    answers: Sequence[EndpointAnswer], embedder: Embedder
-) -> tuple[EndpointAnswer, ...]:
+def select_best_quotations(answers: Sequence[EndpointAnswer]) -> tuple[EndpointAnswer, ...]:
     """Return the answers with quotations, the best first.
 
     A title does not always make a good question. The best answers have the highest cosine between
-    question and marked sentence. A quotation with a code block comes last, because it is shown
-    without line breaks.
+    question and passage. A quotation with a code block comes last, because it is shown without line
+    breaks.
     """
-    quoted_answers = [answer for answer in answers if answer.quotes]
-    if not quoted_answers:
-        return ()
-    questions = embedder.embed([answer.question for answer in quoted_answers], are_questions=True)
-    sentences = embedder.embed(
-        [find_marked_sentence(answer.quotes[0]) for answer in quoted_answers]
-    )
-    cosines = [float(pair[0] @ pair[1]) for pair in zip(questions, sentences, strict=True)]
-    order = sorted(
-        range(len(quoted_answers)),
-        key=lambda index: ("```" in quoted_answers[index].quotes[0]["text"], -cosines[index]),
-    )
-    return tuple(quoted_answers[index] for index in order)
+
+    def sort_key(answer: EndpointAnswer) -> tuple[bool, float]:
+        return "```" in answer.quotes[0]["text"], -float(answer.quotes[0]["score"])
+
+    return tuple(sorted((answer for answer in answers if answer.quotes), key=sort_key))
 
 
 def ask_questions(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -36,18 +36,9 @@ def format_quotation(answer: EndpointAnswer) -> str:
     """
     first_quote = answer.quotes[0]
     text = str(first_quote["text"])
-    marked_start, marked_end = first_quote.get("marked") or (0, 0)
-    if marked_end > MAX_SHOWN_CHARACTERS:
-        text = f"… {text[marked_start:]}"
     post = str(first_quote.get("title") or first_quote.get("document_id"))
     date = f", {first_quote['published_at']}" if first_quote.get("published_at") else ""
     return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
-
-
-def find_marked_sentence(quote: Mapping[str, Any]) -> str:
-    """Return the answering sentence of a quotation, or its whole text if none is marked."""
-    text = str(quote["text"])
-    return text[slice(*quote["marked"])] if quote.get("marked") else text
 
 
 def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:

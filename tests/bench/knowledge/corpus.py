@@ -1,4 +1,4 @@
-"""Create the data of the retrieval benchmarks: documents, their chunks, many vectors.
+"""Create the data of the retrieval benchmarks: documents, many vectors.
 
 Scope: creating the data, which is the same in every run. Out of scope: measuring.
 """
@@ -6,6 +6,7 @@ Scope: creating the data, which is the same in every run. Out of scope: measurin
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from tests.prepared_embedder import prepare_weights
 from twin_assets.corpus import raw_posts_import
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_and_quarantine
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.knowledge.chunking import DOCUMENT_COLUMNS, chunk_documents, limit_to_chunk_tokens
-from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
+from twin_assets.knowledge.passages import split_into_passages
+from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.settings import Settings, load_settings
 
 _NEIGHBOR_COUNT = 30
@@ -44,15 +45,8 @@ def clean_documents(author: str) -> pl.DataFrame:
     return cleaned.with_columns(pl.Series("hash", hashes)).sort("hash")
 
 
-def chunk(cleaned: pl.DataFrame, home: Settings) -> pl.DataFrame:
-    """Return rows of `document_chunks` for cleaned documents."""
-    return chunk_documents(
-        cleaned.select(DOCUMENT_COLUMNS), limit_to_chunk_tokens(load_tokenizer(home))
-    )
-
-
-def embed_chunk_texts(count: int, home: Settings) -> np.ndarray:
-    """Return chunk vectors of both shared authors, float32 of shape (count, dimension).
+def embed_passage_texts(count: int, home: Settings) -> np.ndarray:
+    """Return passage vectors of both shared authors, float32 of shape (count, dimension).
 
     They are kept in `build/`.
     """
@@ -64,12 +58,18 @@ def embed_chunk_texts(count: int, home: Settings) -> np.ndarray:
     texts = [
         text
         for author in SHARED_AUTHORS
-        for text in chunk(clean_documents(author).head(per_author), home)["text"].head(per_author)
+        for text in list(_iter_passage_texts(clean_documents(author).head(per_author)))[:per_author]
     ]
     vectors = embedder.embed(texts[:count])
     path.parent.mkdir(exist_ok=True)
     np.save(path, vectors)
     return vectors
+
+
+def _iter_passage_texts(documents: pl.DataFrame) -> Iterator[str]:
+    for text in documents["text"]:
+        for passage in split_into_passages(text):
+            yield text[passage.start : passage.end]
 
 
 def generate_vectors(base: np.ndarray, count: int) -> np.ndarray:
@@ -120,7 +120,8 @@ def build_passages(vectors: np.ndarray, start: int, schema: dict[str, pl.DataTyp
         "position": 0,
         "start": 0,
         "end": 7,
-        "heading": "",
+        "fence": "",
+        "language": "en",
         "text": [f"passage {row_id}" for row_id in ids],
         "indexed_text": [f"passage {row_id}" for row_id in ids],
         "token_count": 4,

@@ -30,17 +30,15 @@ from tests.bench.questions.questions import (
     read_shared_questions,
 )
 from tests.bench.rows import Row, bounded_row
-from twin_assets.knowledge.embedding import embed_chunks
+from twin_assets.knowledge import passages as product
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.models.retrieval.retrieval import MAX_PASSAGES, Retriever
 from twin_resources.models.retrieval.search import (
-    Passage,
     RetrievalQuery,
-    search,
-    search_full_text,
-    search_vectors,
+    build_passage,
+    find_candidates,
 )
 from twin_resources.models.retrieval.selection import select_hits
 from twin_resources.settings import Settings
@@ -69,7 +67,7 @@ def shown_rows(home: Settings, *, quick: bool) -> list[Row]:
         documents = corpus.clean_documents(author)
         questions = label_questions(author, documents)
         with tempfile.TemporaryDirectory() as folder:
-            passages = embed_passages(author, documents, home, embedder)
+            passages = embed_passages(author, documents, embedder)
             tables = create_tables(folder)
             write_passages(tables, [passages], embedder.dimension)
             update_indexes(tables, "bench", language="en")
@@ -120,17 +118,15 @@ def label_questions(author: str, documents: pl.DataFrame) -> list[LabeledQuestio
     ]
 
 
-def embed_passages(
-    author: str, documents: pl.DataFrame, home: Settings, embedder: Embedder
-) -> pl.DataFrame:
+def embed_passages(author: str, documents: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
     """Return rows of `embeddings`; embedding takes minutes, so they are kept in `build/`."""
-    chunks = corpus.chunk(documents, home)
-    digest = hashlib.sha256(embedder.revision.encode())
-    digest.update(chunks.write_json().encode())
+    documents = documents.select(product.DOCUMENT_COLUMNS)
+    digest = hashlib.sha256(f"{embedder.revision} {product.PASSAGES_VERSION}".encode())
+    digest.update(documents.write_json().encode())
     path = corpus.ROOT / "build" / f"bench-passages-{author}-{digest.hexdigest()[:16]}.parquet"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
-        embed_chunks(chunks, embedder).write_parquet(path)
+        product.embed_passages(documents, embedder).write_parquet(path)
     return pl.read_parquet(path)
 
 
@@ -138,38 +134,19 @@ def score_question(
     question: LabeledQuestion, table: Any, retriever: Retriever, embedder: Embedder
 ) -> dict[str, bool]:
     """Return whether each of the three rankings shows a post that answers the question."""
-    query, vector = RetrievalQuery(question.question), embedder.embed([question.question])[0]
-    rankings = {
-        HYBRID: search(table, query, vector, cache=None),
-        VECTORS: [to_passage(row) for row in search_vectors(table, query, vector)],
-        WORDS: [to_passage(row) for row in search_full_text(table, query)],
+    vector = embedder.embed([question.question], are_questions=True)[0]
+    rows = find_candidates(table, RetrievalQuery(question.question), vector)
+    shown = {
+        name: select_hits(
+            [build_passage(row) for row in sorted(rows, key=lambda row: -row[column])],
+            limit=MAX_PASSAGES,
+            token_budget=CONTEXT_TOKENS,
+        )
+        for name, column in ((VECTORS, "cosine"), (WORDS, "lexical"))
     }
-    shown: dict[str, Sequence[Passage]] = {
-        name: select_hits(ranked, limit=MAX_PASSAGES, token_budget=CONTEXT_TOKENS)
-        for name, ranked in rankings.items()
-    }
-    # The product's own selection; it adds neighboring chunks, but only of posts that are shown
-    # anyway.
     shown[HYBRID] = retriever.retrieve("bench", question.question).passages
     relevant = question.relevant_ids
-    return {
-        name: any(passage.document_id in relevant for passage in shown[name]) for name in rankings
-    }
-
-
-def to_passage(row: dict[str, Any]) -> Passage:
-    """Return a search result's row as a passage without a score."""
-    return Passage(
-        chunk_id=row["chunk_id"],
-        document_id=row["document_id"],
-        title=row["title"] or "",
-        url=row["url"] or "",
-        published_at=row["published_at"],
-        text=row["text"],
-        score=0.0,
-        token_count=int(row["token_count"]),
-        position=int(row["position"]),
-    )
+    return {name: any(passage.document_id in relevant for passage in shown[name]) for name in shown}
 
 
 def shown_row(author: str, half: Half, scores: Sequence[dict[str, bool]]) -> Row:

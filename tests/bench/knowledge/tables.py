@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.knowledge.embedding import embedding_columns
+from twin_assets.knowledge.passages import passage_columns
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -25,7 +25,7 @@ def write_passages(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int)
         key="chunk_id",
         function=lambda frame: frame,
         version="1",
-        schema=embedding_columns(dimension),
+        schema=passage_columns(dimension),
         row_key="chunk_id",
         batch_rows=20_000,
     )

@@ -60,7 +60,8 @@ class SharedQuestion:
 
 def posts_folder(author: str) -> Path:
     """Return the folder of a shared or bundled author's posts."""
-    return (SHARED_DATA / "posts" if author in SHARED_AUTHORS else SAMPLES) / author
+    sample = SAMPLES / author
+    return sample if sample.is_dir() else SHARED_DATA / "posts" / author
 
 
 def authors() -> list[str]:

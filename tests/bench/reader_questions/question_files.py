@@ -1,7 +1,4 @@
-"""Read the questions and conversations in this folder, and match passages to their answers.
-
-Scope: reading the files, matching passages. Out of scope: asking the questions.
-"""
+"""Read the questions and conversations in this folder, and match passages to their answers."""
 
 from __future__ import annotations
 
@@ -12,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.bench.questions.questions import SHARED_DATA
+
 FOLDER = Path(__file__).parent
 BUNDLED = ("mara-lindqvist", "oona-petrie", "tomas-okafor")
 SHARED = ("skeeto", "jbranchaud-til")
+HANDED_OVER = ("drew-devault",)
+"""Authors whose questions stand beside the shared posts, and may be tuned on."""
 
-Half = Literal["tuned", "held_out"]
+Half = Literal["tuned", "held_out", "handed_over"]
 _DROPPED_CHARACTERS = str.maketrans("", "", "*_`[]“”\"’'‘")
 
 
@@ -66,22 +67,34 @@ def strip_markup(text: str) -> str:
 
 
 def read_asked_questions(author: str, half: Half) -> list[AskedQuestion]:
-    """Return an author's questions in a half, in the file's order."""
+    """Return an author's questions in a half, in the file's order.
+
+    Raises:
+        FileNotFoundError: the shared data are absent (`TWIN_SHARED_DATA`).
+    """
+    folder = SHARED_DATA / "questions" if half == "handed_over" else FOLDER
+    name = f"{author}.jsonl" if half == "handed_over" else f"{author}.{half}.jsonl"
     return [
-        AskedQuestion(row["id"], author, row["kind"], row["question"], _to_passages(row["answers"]))
-        for row in _read_rows(f"{author}.{half}.jsonl")
+        AskedQuestion(
+            row["id"], author, row["kind"], row["question"], _to_passages(row.get("answers") or [])
+        )
+        for row in _read_rows(folder / name)
     ]
 
 
 def read_conversations(authors: Sequence[str], half: Half) -> list[Conversation]:
     """Return the conversations with these authors in a half."""
-    rows = [*_read_rows(f"talks.bundled.{half}.jsonl"), *_read_rows(f"talks.shared.{half}.jsonl")]
+    rows = [
+        row
+        for kind in ("bundled", "shared")
+        for row in _read_rows(FOLDER / f"talks.{kind}.{half}.jsonl")
+    ]
     return [
         Conversation(
             row["id"],
             row["author"],
             tuple(row["turns"]),
-            tuple(_to_passages(turn) for turn in row["answers"]),
+            tuple(_to_passages(turn) for turn in row.get("answers") or []),
         )
         for row in rows
         if row["author"] in authors
@@ -92,5 +105,5 @@ def _to_passages(rows: Sequence[dict[str, str]]) -> tuple[UsefulPassage, ...]:
     return tuple(UsefulPassage(row["post"], row["pattern"]) for row in rows)
 
 
-def _read_rows(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (FOLDER / name).read_text("utf-8").splitlines()]
+def _read_rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]

@@ -161,10 +161,9 @@ def _materialize() -> None:
     from twin_assets.corpus.raw_posts import raw_posts
     from twin_assets.definitions import default_resources
     from twin_assets.instructions.instruction_dataset import instruction_dataset
-    from twin_assets.knowledge.chunks import document_chunks
     from twin_assets.knowledge.embeddings import embeddings
 
-    assets = [raw_posts, cleaned_documents, document_chunks, embeddings, instruction_dataset]
+    assets = [raw_posts, cleaned_documents, embeddings, instruction_dataset]
     slug = only_author(load_settings())
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", [slug])

@@ -44,7 +44,7 @@ CHUNK = {
 @pytest.fixture
 def corpus(tables: Tables) -> Tables:
     chunks = [CHUNK, CHUNK | {"chunk_id": "c'2"}]
-    store_rows(tables, "document_chunks", "ada", chunks, key="chunk_id")
+    store_rows(tables, "embeddings", "ada", chunks, key="chunk_id")
     document = {"document_id": "d1", "source_id": "a.md"}
     store_rows(tables, "cleaned_documents", "ada", [document], key="document_id")
     post = {"source_id": "a.md", "path": "/posts/a.md", "url": "http://x/a", "deleted": False}
@@ -65,7 +65,7 @@ def test_an_answer_is_explained_from_the_remaining_tables(tables: Tables) -> Non
     [unknown] = load_passages(tables, "ada", ["c1"])
     assert (unknown.chunk_id, unknown.document_id) == ("c1", "")
 
-    store_rows(tables, "document_chunks", "ada", [CHUNK], key="chunk_id")
+    store_rows(tables, "embeddings", "ada", [CHUNK], key="chunk_id")
     [passage] = load_passages(tables, "ada", ["c1"])
     assert (passage.title, passage.text, passage.source_id) == ("It's a clock", "Words", "")
 

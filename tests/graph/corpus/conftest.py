@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from tests.unit.knowledge.small_tokenizer import train_tokenizer
+from tests.prepared_embedder import link_weights
 from twin_assets.contract_checks import (
     cleaned_documents_keep_their_contract,
     raw_posts_keep_their_contract,
@@ -23,23 +21,32 @@ from twin_assets.corpus.cleaned_documents import (
     every_import_is_kept_or_explained,
 )
 from twin_assets.corpus.raw_posts import raw_posts
-from twin_assets.knowledge.chunks import document_chunks, no_chunk_is_truncated
+from twin_assets.knowledge.embeddings import (
+    embeddings,
+    every_passage_is_searchable,
+    passages_are_verbatim,
+)
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_resources import SettingsResource, TablesResource
-from twin_resources.models.embedder.embedder import EmbedderManifest, embedder_folder
+from twin_resources.dagster_resources import (
+    EmbedderResource,
+    SettingsResource,
+    TablesResource,
+)
 from twin_resources.settings import Settings
 
 SLUG = "jose-nunez"
-ASSETS = [raw_posts, cleaned_documents, document_chunks]
+ASSETS = [raw_posts, cleaned_documents, embeddings]
 CHECKS = [
     raw_posts_keep_their_contract,
     every_import_is_kept_or_explained,
     cleaned_documents_keep_their_contract,
     claims_of_cleaned_documents,
-    no_chunk_is_truncated,
+    every_passage_is_searchable,
+    passages_are_verbatim,
 ]
 RESOURCES = {
+    "embedder": EmbedderResource(),
     "settings": SettingsResource(),
     "tables": TablesResource(),
     "tables_io": TablesIOManager(),
@@ -91,19 +98,11 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def tokenizer(home: Settings) -> None:
-    """Write the tokenizer of a prepared embedder, the only one of its files that chunking needs."""
-    manifest = EmbedderManifest(home.embedder, "revision-1", 8, 64, 0, ("en",), "test", 1.0)
-    folder = embedder_folder(home) / manifest.revision
-    folder.mkdir(parents=True)
-    train_tokenizer().save(str(folder / "tokenizer.json"))
-    (folder / "embedder.json").write_text(json.dumps(asdict(manifest)), encoding="utf-8")
-    (folder.parent / "current.json").write_text(json.dumps({"revision": manifest.revision}))
-
-
-@pytest.fixture
-def materialize(instance: dg.DagsterInstance, author: Author, tokenizer: None) -> Materialize:
+def materialize(
+    instance: dg.DagsterInstance, author: Author, home: Settings, embedder_weights: Path
+) -> Materialize:
     """Return a function that runs the three assets and their checks for the author."""
+    link_weights(embedder_weights, home)
 
     def run(*, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         instance.add_dynamic_partitions("authors", [author.slug])

@@ -23,10 +23,9 @@ import openvino  # noqa: F401
 import trafilatura  # noqa: F401
 
 from tests.graph.corpus.conftest import ASSETS, CHECKS, RESOURCES, SLUG, get_metadata
-from twin_assets.knowledge.embeddings import embeddings, every_chunk_is_searchable
 from twin_resources.dagster_resources import EmbedderResource, RetrieverResource
 
-CHAIN = [*ASSETS, embeddings]
+CHAIN = ASSETS
 QUESTION = "What became of the boat?"
 
 
@@ -43,7 +42,7 @@ def run_chain(home: Path, report_path: Path, run_count: int) -> None:
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions("authors", [SLUG])
             result = dg.materialize(
-                [*CHAIN, *CHECKS, every_chunk_is_searchable],
+                [*CHAIN, *CHECKS],
                 partition_key=SLUG,
                 instance=instance,
                 resources=resources,

@@ -48,7 +48,7 @@ def test_remaining_buttons_fail_the_check_and_stop_the_chunks(
     assert failed_check.metadata["quarantined"].value == 1
     assert "TWIN_MOST_QUARANTINED" in (failed_check.description or "")
     assert not result.success
-    assert not result.asset_materializations_for_node("document_chunks")
+    assert not result.asset_materializations_for_node("embeddings")
 
 
 @pytest.mark.long
@@ -67,7 +67,7 @@ def test_an_invalid_row_fails_the_check_and_stops_the_chunks(
     assert not check.passed
     assert check.metadata["bad_rows"].value == 3
     assert check.metadata["by_rule"].value == {"kept_rows_have_words_and_a_language": 3}
-    assert not result.asset_materializations_for_node("document_chunks")
+    assert not result.asset_materializations_for_node("embeddings")
 
 
 @pytest.mark.long

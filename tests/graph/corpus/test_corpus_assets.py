@@ -1,10 +1,9 @@
-"""Test `raw_posts`, `cleaned_documents` and `document_chunks` on real tables, run by Dagster."""
+"""Test `raw_posts`, `cleaned_documents` and `embeddings` on real tables, run by Dagster."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -12,13 +11,12 @@ import pytest
 
 from tests.graph.corpus.conftest import ASSETS, RESOURCES, SLUG, Materialize, get_metadata, narrate
 from twin_assets.corpus import cleaning
-from twin_assets.knowledge import chunking
+from twin_assets.knowledge import passages
 from twin_resources.authors import Author, write_author
-from twin_resources.models.embedder.embedder import EmbedderTokenizer
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
-ASSET_NAMES = ("raw_posts", "cleaned_documents", "document_chunks")
+ASSET_NAMES = ("raw_posts", "cleaned_documents", "embeddings")
 
 
 def count_computed(result: dg.ExecuteInProcessResult) -> dict[str, object]:
@@ -47,13 +45,13 @@ def test_first_import_fills_the_three_tables(materialize: Materialize, tables: T
     assert raw.schema["created_at"] == pl.Datetime("us", "UTC")
     documents = tables.read("cleaned_documents", SLUG)
     assert documents["kept"].all()
-    chunks = tables.read("document_chunks", SLUG)
+    chunks = tables.read("embeddings", SLUG)
     texts = dict(documents.select("document_id", "text").rows())
     assert chunks.height > 3
-    assert max(chunks["token_count"]) <= 64
+    assert max(chunks["text"].str.len_chars()) <= passages.MAX_CHARACTERS
     for chunk in chunks.to_dicts():
         assert texts[chunk["document_id"]][chunk["start"] : chunk["end"]] == chunk["text"]
-    for check in ("every_import_is_kept_or_explained", "no_chunk_is_truncated"):
+    for check in ("every_import_is_kept_or_explained", "passages_are_verbatim"):
         assert find_evaluation(result, check).passed, check
 
 
@@ -97,11 +95,10 @@ def test_added_edited_and_deleted_posts_propagate(
     assert read_chunk_ids(tables, "On the clock") == set()
     assert read_chunk_ids(tables, "A kite")
     assert read_chunk_ids(tables, "On the lamp") == lamp_chunks
-    texts = tables.read("document_chunks", SLUG)["text"].str.join(" ")[0]
+    texts = tables.read("embeddings", SLUG)["text"].str.join(" ")[0]
     assert "new boat" in texts
     assert "old boat" not in texts
-    # The first paragraph of the edited post did not change, so its chunks keep their names.
-    assert read_chunk_ids(tables, "On the boat") & boat_chunks
+    assert not read_chunk_ids(tables, "On the boat") & boat_chunks
     assert find_evaluation(result, "every_import_is_kept_or_explained").passed
 
     third = materialize()
@@ -219,39 +216,21 @@ def test_a_lost_post_fails_the_check_and_stops_the_chunks(
     assert not check.passed
     assert check.metadata["missing"].value == 1
     assert not result.success
-    assert not result.asset_materializations_for_node("document_chunks")
+    assert not result.asset_materializations_for_node("embeddings")
 
 
 @pytest.mark.long
-def test_overlong_chunks_fail_the_check(
+def test_lost_text_fails_the_check(
     materialize: Materialize, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cut_nothing(
-        text: str, tokenizer: EmbedderTokenizer, *, heading: str
-    ) -> list[chunking.Chunk]:
-        return [chunking.Chunk(0, len(text), text, tokenizer.count_tokens([text])[0])]
-
-    monkeypatch.setattr(chunking, "cut_text", cut_nothing)
+    split = passages.split_into_passages
+    monkeypatch.setattr(
+        passages, "split_into_passages", lambda text, **options: split(text, **options)[:1]
+    )
     result = materialize(raise_on_error=False)
-    check = find_evaluation(result, "no_chunk_is_truncated")
+    check = find_evaluation(result, "passages_are_verbatim")
     assert not check.passed
-    assert check.metadata["too_long"].value == 3
-
-
-@pytest.mark.long
-def test_tokens_of_a_chunk_are_counted_again_once(materialize: Materialize, posts: Path) -> None:
-    def count_chunks() -> tuple[Any, Any]:
-        check = find_evaluation(materialize(), "no_chunk_is_truncated")
-        assert check.passed
-        return check.metadata["counted_again"].value, check.metadata["chunks"].value
-
-    counted, chunks = count_chunks()
-    assert counted == chunks > 4
-    assert count_chunks() == (0, chunks)
-    text = f"{narrate('letter')}\n"
-    (posts / "_posts" / "2022-01-01-letter.md").write_text(text, encoding="utf-8")
-    counted, all_chunks = count_chunks()
-    assert 0 < counted == all_chunks - chunks
+    assert check.metadata["incomplete_posts"].value == 3
 
 
 @pytest.mark.long
@@ -284,7 +263,7 @@ def test_a_frame_is_loaded_by_partition(
 
 
 def read_chunk_ids(tables: Tables, title: str) -> set[str]:
-    chunks = tables.read("document_chunks", SLUG, columns=["chunk_id", "title"])
+    chunks = tables.read("embeddings", SLUG, columns=["chunk_id", "title"])
     return set(chunks.filter(pl.col("title") == title)["chunk_id"])
 
 

@@ -34,7 +34,7 @@ from twin_assets.checkpoints.manifest import compute_checkpoint_hash, write_mani
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.feedback import interactions
 from twin_assets.instructions import instruction_dataset
-from twin_assets.knowledge import chunks, embeddings
+from twin_assets.knowledge import embeddings
 from twin_resources.access import keys
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.dagster_records import DagsterRecords
@@ -49,8 +49,8 @@ from twin_resources.settings import Settings, load_settings
 
 GATE = "gate-1"
 POST_ID = "_posts/2019-03-04-the-forgotten-walk.md"
-MODULES = [raw_posts, cleaned_documents, chunks, embeddings, instruction_dataset, interactions]
-ASSETS = ("raw_posts", "cleaned_documents", "document_chunks", "embeddings", "instruction_dataset")
+MODULES = [raw_posts, cleaned_documents, embeddings, instruction_dataset, interactions]
+ASSETS = ("raw_posts", "cleaned_documents", "embeddings", "instruction_dataset")
 KEYS = Keys("pk-lf-test", "sk-lf-test")
 SUBJECTS = ("clock", "boat", "lamp", "oven", "kite", "wheel")
 
@@ -248,7 +248,7 @@ def register_checkpoint(settings: Settings) -> str:
 def answer_questions(settings: Settings, reader: str) -> None:
     """Store six answers: 1 and 6 show the post; 2, 3, 6 are the reader's; 5 and 6 are queued."""
     installation = Installation.for_settings(settings)
-    rows = installation.tables.read("document_chunks", AUTHOR).to_dicts()
+    rows = installation.tables.read("embeddings", AUTHOR).to_dicts()
     forgotten_row = next(row for row in rows if POST_WORD in row["text"])
     other_row = next(row for row in rows if POST_WORD not in row["text"])
     at = datetime.now(UTC) - timedelta(hours=1)

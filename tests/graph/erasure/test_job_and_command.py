@@ -177,9 +177,7 @@ def test_both_ids_printed_by_explain_identify_the_post(used_home: UsedHome) -> N
     installation = used_home.installation
     [post_names] = [post for post in list_posts(installation, AUTHOR) if post.source_id == POST_ID]
     row_filter = f"document_id = '{post_names.document_id}'"
-    chunks = installation.tables.read(
-        "document_chunks", AUTHOR, columns=["chunk_id"], where=row_filter
-    )
+    chunks = installation.tables.read("embeddings", AUTHOR, columns=["chunk_id"], where=row_filter)
     passages = load_passages(installation.tables, AUTHOR, chunks["chunk_id"].to_list())
     trace = {"twin.author": AUTHOR}
     output = io.StringIO()

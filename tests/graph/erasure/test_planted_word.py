@@ -30,7 +30,6 @@ def test_the_words_are_in_every_store_before_erasure(used_home: UsedHome) -> Non
     for name in (
         "raw_posts.lance",
         "cleaned_documents.lance",
-        "document_chunks.lance",
         "embeddings.lance",
         "instruction_drafts.lance",
         "instruction_dataset.lance",

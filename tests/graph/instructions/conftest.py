@@ -20,7 +20,7 @@ from tests.materialization import create_instance, materialize_assets
 from tests.prepared_embedder import link_weights
 from tests.stored_rows import store_rows
 from twin_assets.instructions import instruction_dataset
-from twin_assets.knowledge import chunks, embeddings
+from twin_assets.knowledge import embeddings
 from twin_assets.partitions import authors
 from twin_resources.authors import Author, write_author
 from twin_resources.models.embedder.embedder import Embedder
@@ -34,10 +34,10 @@ TWELVE_POSTS = range(12)
 
 
 class Graph:
-    """Chunks, embeddings and dataset of one author in a real Dagster instance."""
+    """Embeddings and dataset of one author in a real Dagster instance."""
 
     def __init__(self) -> None:
-        modules = [chunks, embeddings, instruction_dataset]
+        modules = [embeddings, instruction_dataset]
         self.definitions = [
             *dg.load_assets_from_modules(modules),
             *dg.load_asset_checks_from_modules(modules),
@@ -50,8 +50,8 @@ class Graph:
         )
 
     def materialize(self) -> tuple[dict[str, Any], dict[str, bool]]:
-        """Run three assets; return the dataset's metadata, with `evaluations`, and its checks."""
-        names = ("document_chunks", "embeddings", "instruction_dataset")
+        """Run two assets; return the dataset's metadata, with `evaluations`, and its checks."""
+        names = ("embeddings", "instruction_dataset")
         result = self.execute(dg.AssetSelection.assets(*names))
         assert result.success
         event = result.get_asset_materialization_events()[-1]

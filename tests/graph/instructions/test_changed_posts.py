@@ -81,7 +81,7 @@ def test_a_training_context_that_became_held_out_is_searched_again(
     graph: Graph, tables: Tables
 ) -> None:
     rows = tables.read("instruction_dataset", "ada")
-    chunks = tables.read("document_chunks", "ada", columns=["chunk_id", "published_at"])
+    chunks = tables.read("embeddings", "ada", columns=["chunk_id", "published_at"])
     held_out = (
         rows.filter(pl.col("split") == "held_out").select("chunk_id").join(chunks, on="chunk_id")
     )

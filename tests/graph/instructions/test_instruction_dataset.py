@@ -33,7 +33,7 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
         "no_context_gives_the_answer_away",
         "prompt_renders_fully",
         "coverage",
-        "every_chunk_is_searchable",
+        "every_passage_is_searchable",
     } <= checks.keys()
     assert metadata["splits"]["train"] >= 150
     assert metadata["splits"]["held_out"] >= 40
@@ -50,7 +50,7 @@ def test_posts_become_samples(home_with_embedder: Settings) -> None:
     assert user["content"].endswith(f"Question: {sample['question']}")
     assert answer == {"role": "assistant", "content": sample["answer"]}
     chunks = tables.read(
-        "document_chunks", "ada", where=f"chunk_id = '{sample['context_chunk_ids'][0]}'"
+        "embeddings", "ada", where=f"chunk_id = '{sample['context_chunk_ids'][0]}'"
     )
     assert f"[1] {chunks['title'][0]}" in user["content"]
     assert chunks["text"][0].strip() in user["content"]
@@ -193,5 +193,5 @@ def test_short_posts_yield_samples_and_posts_without_prose_are_reported(
 def test_outdated_embeddings_are_an_error(home_with_embedder: Settings, embedder: Embedder) -> None:
     tables = open_tables(home_with_embedder)
     store_documents(tables, build_documents(range(3)))
-    with pytest.raises(TwinError, match="document_chunks"):
+    with pytest.raises(TwinError, match="embeddings"):
         update_dataset(tables, ADA, retriever=Retriever(home_with_embedder.tables_base, embedder))

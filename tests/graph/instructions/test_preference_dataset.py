@@ -54,7 +54,7 @@ def test_the_authors_edits_become_pairs_in_the_recorded_prompt(
 ) -> None:
     contexts = tables.read("instruction_dataset", "ada", where="split = 'train'")
     columns = ["chunk_id", "document_id"]
-    document_by_chunk = dict(tables.read("document_chunks", "ada", columns=columns).iter_rows())
+    document_by_chunk = dict(tables.read("embeddings", "ada", columns=columns).iter_rows())
     # Chunks of two posts, because adjacent chunks of one post form one passage.
     shown_chunks = next(
         list(by_post.values())[:2]
@@ -148,9 +148,7 @@ def test_passages_of_held_out_posts_are_not_in_the_prompt(
     assert materialize()["sources"] == {"edit": 1}
     (row,) = tables.read("preference_dataset", "ada").to_dicts()
     assert row["context_chunk_ids"] == [training]
-    (text,) = tables.read("document_chunks", "ada", where=f"chunk_id = '{held_out}'")[
-        "text"
-    ].to_list()
+    (text,) = tables.read("embeddings", "ada", where=f"chunk_id = '{held_out}'")["text"].to_list()
     assert text.strip() not in row["messages"][-1]["content"]
     assert "\n\n[2] " not in row["messages"][-1]["content"]
 

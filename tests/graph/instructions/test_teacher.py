@@ -110,7 +110,7 @@ def test_only_edited_passages_are_requested_again(
 
 
 def _select_chunks_and_vectors() -> dg.AssetSelection:
-    return dg.AssetSelection.assets("document_chunks", "embeddings")
+    return dg.AssetSelection.assets("embeddings")
 
 
 OUTCOMES = {

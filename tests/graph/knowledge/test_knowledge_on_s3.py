@@ -16,7 +16,7 @@ from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import Retriever
-from twin_resources.models.retrieval.search import RetrievalQuery, search_vectors
+from twin_resources.models.retrieval.search import RetrievalQuery, find_candidates
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -56,6 +56,6 @@ def test_maintenance_and_the_vector_index_work_on_s3(
     assert s3_tables.data_version("embeddings", "ada") == version
     chunk_ids = [
         row["chunk_id"]
-        for row in search_vectors(open_table(s3_tables), RetrievalQuery(""), vectors[5])
+        for row in find_candidates(open_table(s3_tables), RetrievalQuery(""), vectors[5])
     ]
     assert chunk_ids[0] == "c5"

@@ -12,10 +12,9 @@ import polars as pl
 import pytest
 from lancedb.background_loop import BackgroundEventLoop
 
+from tests.stored_passages import build_passages, store_passages
 from tests.stored_rows import store_rows
 from tests.unit.judges.test_entailment import write_cross_encoder
-from twin_assets.knowledge.chunking import chunk_columns
-from twin_assets.knowledge.embedding import embed_chunks
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import retrieval
@@ -35,7 +34,7 @@ POSTS = {
 }
 
 
-def build_chunks(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
+def build_rows(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
     rows: list[dict[str, Any]] = [
         {
             "chunk_id": f"{name}-0",
@@ -43,26 +42,15 @@ def build_chunks(posts: dict[str, str], embedder: Embedder) -> pl.DataFrame:
             "title": name.title(),
             "url": f"https://example.org/{name}",
             "published_at": None if name == "undated" else datetime(2010 + index, 6, 1, tzinfo=UTC),
-            "position": 0,
-            "start": 0,
-            "end": len(text),
-            "heading": name.title(),
             "text": text,
-            "token_count": embedder.count_tokens([text])[0],
         }
         for index, (name, text) in enumerate(posts.items())
     ]
-    return pl.DataFrame(rows, schema=dict(chunk_columns()))
+    return build_passages(rows, embedder)
 
 
 def store_posts(tables: Tables, author: str, posts: dict[str, str], embedder: Embedder) -> None:
-    store_chunks(tables, author, build_chunks(posts, embedder), embedder)
-
-
-def store_chunks(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Embedder) -> None:
-    rows = embed_chunks(chunks, embedder)
-    store_rows(tables, "embeddings", author, rows, key="chunk_id")
-    update_indexes(tables, author, language="en")
+    store_passages(tables, author, build_rows(posts, embedder))
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +92,10 @@ def test_a_post_is_found_by_its_title(
         "queues": "The wait in a queue is long; the longer the wait, the longer the queue.",
     }
     titles = {"the-long-wait": "The long wait"}
-    chunks = build_chunks(posts, embedder).with_columns(
-        *(
-            pl.col("document_id").replace_strict(titles, default=pl.col(name)).alias(name)
-            for name in ("title", "heading")
-        )
+    rows = build_rows(posts, embedder).with_columns(
+        pl.col("document_id").replace_strict(titles, default=pl.col("title")).alias("title")
     )
-    store_chunks(tables, "ada", chunks, embedder)
+    store_passages(tables, "ada", rows)
     for question in ("Can you tell me more about “The Long Wait”?", "the long wait"):
         assert find_documents(own_retriever, question)[0] == "the-long-wait"
     assert find_documents(own_retriever, "How long is the wait in a queue?", limit=1) == ["queues"]
@@ -209,10 +194,7 @@ def test_a_new_version_of_the_table_is_used_immediately(
 def test_unindexed_rows_are_found(
     own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
-    rows = embed_chunks(
-        build_chunks(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder),
-        embedder,
-    )
+    rows = build_rows(POSTS | {"zymurgy": "Zymurgy is the study of fermentation."}, embedder)
     store_rows(tables, "embeddings", "ada", rows, key="chunk_id")
     assert find_documents(own_retriever, "zymurgy", limit=1) == ["zymurgy"]
 
@@ -243,9 +225,7 @@ def test_vectors_of_another_embedder_are_not_searched(
     own_retriever: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     assert find_documents(own_retriever, "Who is Bertha?", limit=1) == ["bread"]
-    rows = embed_chunks(build_chunks(POSTS, embedder), embedder).with_columns(
-        embedder=pl.lit("old")
-    )
+    rows = build_rows(POSTS, embedder).with_columns(embedder=pl.lit("old"))
     store_rows(tables, "embeddings", "ada", rows, key="chunk_id")
     result = own_retriever.retrieve("ada", "Who is Bertha?")
     assert result.passages == ()
@@ -323,19 +303,8 @@ DIARY = (
 )
 
 
-def build_diary_chunks(embedder: Embedder) -> pl.DataFrame:
-    """Return the chunks of `POSTS`, and of one more post that has four chunks."""
-    names = [f"day{index}" for index in range(len(DIARY))]
-    days = build_chunks(dict(zip(names, DIARY, strict=True)), embedder).with_columns(
-        pl.lit("diary").alias("document_id"),
-        pl.int_range(pl.len()).cast(pl.Int64).alias("position"),
-        pl.lit(datetime(2015, 6, 1, tzinfo=UTC)).dt.cast_time_unit("us").alias("published_at"),
-    )
-    return pl.concat([build_chunks(POSTS, embedder), days])
-
-
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_neighbors_of_a_hit_are_shown(
+def test_the_passages_that_follow_are_read(
     own_retriever: Retriever,
     tables: Tables,
     embedder: Embedder,
@@ -344,28 +313,26 @@ def test_neighbors_of_a_hit_are_shown(
 ) -> None:
     if not in_memory:
         monkeypatch.setattr(retrieval, "MIN_INDEXED_ROWS", 0)
-    store_chunks(tables, "ada", build_diary_chunks(embedder), embedder)
-    question = "What did the goat eat?"
+    days = build_rows({f"day{index}": text for index, text in enumerate(DIARY)}, embedder)
+    days = days.with_columns(
+        pl.lit("diary").alias("document_id"),
+        pl.int_range(pl.len()).cast(pl.Int64).alias("position"),
+    )
+    store_passages(tables, "ada", pl.concat([build_rows(POSTS, embedder), days]))
+    result = own_retriever.retrieve("ada", "What did the goat eat?", limit=1)
+    assert [passage.chunk_id for passage in result.passages] == ["day1-0"]
+    following = own_retriever.read_following("ada", result.passages[0])
+    assert [passage.text for passage in following] == list(DIARY[2:])
+    assert own_retriever.read_following("ada", following[-1]) == []
 
-    def retrieve_chunks(**options: Any) -> list[str]:
-        result = own_retriever.retrieve("ada", question, limit=1, **options)
-        assert len({passage.score for passage in result.passages}) <= 1
-        return [passage.chunk_id for passage in result.passages]
 
-    assert retrieve_chunks() == ["day0-0", "day1-0", "day2-0"]
-    # The budget includes neighbors: first the following one, then the preceding one.
-    tokens = dict(zip(range(4), embedder.count_tokens(DIARY), strict=True))
-    assert retrieve_chunks(token_budget=tokens[1] + tokens[2]) == ["day1-0", "day2-0"]
-    assert retrieve_chunks(token_budget=tokens[1]) == ["day1-0"]
-    # Excluded chunks are not shown as neighbors either.
-    assert retrieve_chunks(exclude=["day2-0"]) == ["day0-0", "day1-0"]
-    assert retrieve_chunks(published_before=datetime(2014, 1, 1, tzinfo=UTC))[0] != "day1-0"
-    # Adjacent hits are shown once, in the order of the post.
-    passages = own_retriever.retrieve("ada", question, limit=10, token_budget=1000).passages
-    assert len({passage.chunk_id for passage in passages}) == len(passages)
-    days = [passage.chunk_id for passage in passages if passage.document_id == "diary"]
-    assert days == sorted(days)
-    assert {"day0-0", "day1-0", "day2-0"} <= {*days}, "a hit or neighbor is missing"
+def test_a_word_of_one_post_is_evidence(retriever: Retriever) -> None:
+    """No passage is near the question, but one has its rare word."""
+    evidence = [
+        max(passage.evidence for passage in retriever.retrieve("ada", question).ranked)
+        for question in ("What does Bertha eat?", "What does Harold eat?")
+    ]
+    assert evidence[0] > evidence[1] + 0.1
 
 
 def test_the_reranker_decides_the_order(
@@ -375,10 +342,11 @@ def test_the_reranker_decides_the_order(
     reranking_retriever = Retriever(tables.base_uri, embedder, reranker=reranker)
     question = "Which birds come after the flood because of dust?"
     result = reranking_retriever.retrieve("ada", question, limit=10, token_budget=1000)
-    texts = [f"{passage.title}\n\n{passage.text}" for passage in result.passages]
-    scores = reranker.score(question, texts)
+    scores = [passage.score for passage in result.passages]
     assert scores == sorted(scores, reverse=True)
-    assert [passage.score for passage in result.passages] == pytest.approx(scores, abs=1e-5)
+    plain_order = [passage.chunk_id for passage in own_retriever.retrieve(
+        "ada", question, limit=10, token_budget=1000).passages]  # fmt: skip
+    assert [passage.chunk_id for passage in result.passages] != plain_order
     assert result.nearest[0].document_id == result.passages[0].document_id
     assert {passage.chunk_id for passage in result.passages} == {f"{name}-0" for name in POSTS}
     # A context found without the reranker has another revision.

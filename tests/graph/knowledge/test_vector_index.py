@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from tests.stored_rows import store_rows
-from twin_assets.knowledge.embedding import embedding_columns
+from twin_assets.knowledge.passages import passage_columns
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.models.retrieval import vector_index
 from twin_resources.models.retrieval.index import maintain_vector_index, update_indexes
-from twin_resources.models.retrieval.search import InMemoryTable, RetrievalQuery, search_vectors
+from twin_resources.models.retrieval.search import InMemoryTable, RetrievalQuery, find_candidates
 from twin_resources.models.retrieval.vector_index import (
     IndexState,
     plan_partition_count,
@@ -50,7 +50,7 @@ def build_unit_vectors(row_count: int, *, seed: int) -> np.ndarray:
 
 def build_rows(vectors: np.ndarray) -> pl.DataFrame:
     names = [f"c{number}" for number in range(len(vectors))]
-    schema = dict(embedding_columns(DIMENSION))
+    schema = dict(passage_columns(DIMENSION))
     rows: dict[str, Any] = {
         "chunk_id": names,
         "document_id": names,
@@ -62,7 +62,8 @@ def build_rows(vectors: np.ndarray) -> pl.DataFrame:
         "position": 0,
         "start": 0,
         "end": 4,
-        "heading": "",
+        "fence": "",
+        "language": "en",
         "text": [f"word{number}" for number in range(len(vectors))],
         "indexed_text": [f"word{number}" for number in range(len(vectors))],
         "token_count": 3,
@@ -97,8 +98,8 @@ def measure_recall(tables: Tables, query: RetrievalQuery) -> float:
     memory = InMemoryTable(table)
     shares: list[float] = []
     for vector in build_unit_vectors(30, seed=9):
-        exact = {row["chunk_id"] for row in memory.search_vectors(query, vector)}
-        candidates = {row["chunk_id"] for row in search_vectors(table, query, vector)}
+        exact = {row["chunk_id"] for row in memory.find_candidates(query, vector)}
+        candidates = {row["chunk_id"] for row in find_candidates(table, query, vector)}
         assert len(candidates) == len(exact)
         shares.append(len(candidates & exact) / len(exact))
     return float(np.mean(shares))
@@ -142,7 +143,7 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
     assert read_index_state(open_table(tables).to_lance()) == IndexState(60, 2)
     chunk_ids = [
         row["chunk_id"]
-        for row in search_vectors(open_table(tables), RetrievalQuery(""), vectors[-1])
+        for row in find_candidates(open_table(tables), RetrievalQuery(""), vectors[-1])
     ]
     assert chunk_ids[0] == f"c{ROW_COUNT + 9}"
     assert measure_recall(tables, RetrievalQuery("")) >= 0.95
@@ -177,7 +178,7 @@ def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     tables.forget("embeddings", "ada", ["c7"])
     chunk_ids = [
         row["chunk_id"]
-        for row in search_vectors(open_table(tables), RetrievalQuery(""), vectors[7])
+        for row in find_candidates(open_table(tables), RetrievalQuery(""), vectors[7])
     ]
     assert chunk_ids
     assert "c7" not in chunk_ids

@@ -30,7 +30,6 @@ from twin_resources.models.quotes.answer_text import PROSE_HEADING
 
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
-MARKED = "and no more than one drop."
 MALICIOUS_HTML = '<img src=x onerror="window.hurt=1">'
 TUNED = "A clock asks for little: a drop of oil, a level shelf, and to be left alone."
 BASE = "As an AI language model, I can say that clocks are devices that need regular maintenance."
@@ -147,8 +146,6 @@ def build_twin_field(trace_id: str, model: str, question: str) -> dict[str, Any]
     dated = {"published_at": "2019-05-04", "start": 0}
     quote = post | {"text": QUOTED, "start": 0, "end": len(QUOTED), "score": 0.9, "at": first_at}
     second = other | {"text": SECOND, "start": 0, "end": len(SECOND), "score": 0.8, "at": second_at}
-    start = QUOTED.index(MARKED)
-    quote |= {"marked": [start, start + len(MARKED)]}
     if "alone" in question:
         field["draft"] = {"why": UNSUPPORTED} if "@" in model else None
         shown = {"shown": True, "why": "", "model": "", "judged": False}

@@ -114,9 +114,7 @@ class GateHome:
             "start",
             "end",
         )
-        store_rows(
-            self.tables, "document_chunks", author, rows, key="chunk_id", schema=CHUNK_SCHEMA
-        )
+        store_rows(self.tables, "embeddings", author, rows, key="chunk_id", schema=CHUNK_SCHEMA)
 
     def train_candidate(
         self,

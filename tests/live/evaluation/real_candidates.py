@@ -180,8 +180,8 @@ class CandidateHome:
             columns = [pl.col(name).cast(dtype) for name, dtype in SAMPLE_SCHEMA.items()]
             path = self.settings.home / f"{author}.samples.parquet"
             rows.select(columns).sort("sample_id").write_parquet(path)
-        chunks = source_tables.read("document_chunks", AUTHOR)
-        self._store("document_chunks", chunks, CHUNK_SCHEMA, key="chunk_id")
+        chunks = source_tables.read("embeddings", AUTHOR)
+        self._store("embeddings", chunks, CHUNK_SCHEMA, key="chunk_id")
 
 
 def register_candidate(
@@ -284,14 +284,13 @@ def _import_samples(folder: Path, set_variable: Callable[[str, str], None]) -> N
     from twin_assets.corpus.raw_posts import raw_posts
     from twin_assets.definitions import default_resources
     from twin_assets.instructions.instruction_dataset import instruction_dataset
-    from twin_assets.knowledge.chunks import document_chunks
     from twin_assets.knowledge.embeddings import embeddings
 
     settings = load_settings(folder)
     folder.mkdir()
     (folder / "weights").symlink_to(folder.parent / "weights")
     set_variable("TWIN_HOME", str(folder))
-    assets = [raw_posts, cleaned_documents, document_chunks, embeddings, instruction_dataset]
+    assets = [raw_posts, cleaned_documents, embeddings, instruction_dataset]
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", list(NAMES))
         for slug, name in NAMES.items():

@@ -17,9 +17,9 @@ from typing import Any
 
 import polars as pl
 
-from tests.live.gateway.stack import build_chunks, store_embeddings
 from tests.model_versions import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
+from tests.stored_passages import build_passages, store_passages
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.authors.front_desk_settings import read_front_desk
@@ -86,10 +86,9 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
     state = State.open(settings.state_address)
     tables = Tables(settings.tables_base, state=state)
     chunks = _create_chunks(embedder)
-    store_rows(tables, "document_chunks", AUTHOR, chunks, key="chunk_id")
     _write_posts(tables)
     store_rows(tables, "instruction_dataset", AUTHOR, _create_samples(), key="sample_id")
-    store_embeddings(tables, AUTHOR, chunks, embedder)
+    store_passages(tables, AUTHOR, chunks)
     registry = Registry(state, policy_path=settings.policy_path)
     register_version(
         registry,
@@ -142,7 +141,7 @@ def _create_chunks(embedder: Embedder) -> pl.DataFrame:
         }
         for number, (document, text) in enumerate(_load_passages())
     ]
-    return build_chunks(chunks, embedder)
+    return build_passages(chunks, embedder)
 
 
 def _create_samples() -> pl.DataFrame:

@@ -18,19 +18,15 @@ from typing import Any
 
 import httpx
 import openai
-import polars as pl
 import psutil
 
 from tests.free_ports import free_port
 from tests.prepared_embedder import link_weights
 from tests.simulated_provider.paid_provider import PaidProvider
-from twin_assets.knowledge import embedding, quotable_rows, quote_calibration_rows
-from twin_assets.knowledge.chunking import chunk_columns
+from tests.stored_passages import build_passages, store_passages
 from twin_resources.authors import Author, list_author_slugs, write_author
 from twin_resources.authors.answer_forms import ProseRelease
-from twin_resources.models.embedder.embedder import Embedder, load_embedder
-from twin_resources.models.quotes import quoter
-from twin_resources.models.retrieval.index import update_indexes
+from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -403,93 +399,19 @@ def read_server_metrics(server: ServerProcess) -> dict[str, int]:
 
 
 def embed_passages(settings: Settings, author: str) -> None:
-    """Fill the author's tables of embeddings and quotations as the assets do."""
-    embedder = load_embedder(settings)
+    """Fill the author's table of passages as the asset does; a passage is a whole post."""
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
-    chunks = [
+    rows = [
         {
             "chunk_id": f"post-{number}-c{number}",
             "document_id": f"post-{number}",
             "title": title,
             "url": f"https://clocks.example/{number}",
-            "position": 0,
             "text": text,
         }
         for number, (title, text) in enumerate(PASSAGES)
     ]
-    store_embeddings(tables, author, build_chunks(chunks, embedder), embedder)
-    _embed_quotations(tables, embedder, author)
-
-
-def build_chunks(rows: Sequence[Mapping[str, Any]], embedder: Embedder) -> pl.DataFrame:
-    """Return rows of `document_chunks`, each of which is a whole document without a date."""
-    counts = embedder.count_tokens([row["text"] for row in rows])
-    return pl.DataFrame(
-        [
-            {**row, "published_at": None, "start": 0, "end": len(row["text"])}
-            | {"heading": row["title"], "token_count": count}
-            for row, count in zip(rows, counts, strict=True)
-        ],
-        schema=dict(chunk_columns()),
-    )
-
-
-def store_embeddings(tables: Tables, author: str, chunks: pl.DataFrame, embedder: Embedder) -> None:
-    """Fill the author's table `embeddings` and its indexes as the asset does."""
-    tables.sync(
-        chunks,
-        "embeddings",
-        author=author,
-        key="chunk_id",
-        function=lambda changed: embedding.embed_chunks(changed, embedder),
-        version="1",
-        schema=embedding.embedding_columns(embedder.dimension),
-        row_key="chunk_id",
-    )
-    update_indexes(tables, author, language="en")
-
-
-def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
-    """Fill the author's tables of quotations as the assets do, from the same posts."""
-    documents = pl.DataFrame(
-        [
-            {
-                "document_id": f"post-{number}",
-                "title": title,
-                "url": f"https://clocks.example/{number}",
-                "published_at": None,
-                "language": "en",
-                "text": text,
-                "kept": True,
-            }
-            for number, (title, text) in enumerate(PASSAGES)
-        ],
-        schema_overrides={"published_at": pl.Datetime("us", "UTC")},
-    )
-    tables.sync(
-        documents,
-        quoter.PASSAGES_TABLE,
-        author=author,
-        key="document_id",
-        function=lambda changed: quotable_rows.embed_passages(changed, embedder),
-        version="1",
-        schema=quotable_rows.passage_columns(embedder.dimension),
-        row_key="passage_id",
-    )
-    quoter.update_index(tables, author)
-    passages = tables.read(quoter.PASSAGES_TABLE, author)
-    tables.sync(
-        pl.DataFrame({"author": [author]}),
-        quoter.CALIBRATION_TABLE,
-        author=author,
-        key="author",
-        function=lambda _: quote_calibration_rows.compute_calibration_row(
-            author, passages, embedder
-        ),
-        version="1",
-        schema=quote_calibration_rows.calibration_columns(embedder.dimension),
-        row_key="author",
-    )
+    store_passages(tables, author, build_passages(rows, load_embedder(settings)))
 
 
 @contextmanager

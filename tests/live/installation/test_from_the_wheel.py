@@ -139,10 +139,10 @@ def test_another_dagster_project_uses_the_assets_with_its_resources(
     assert lines["from"].startswith(str(site)), "the working tree was imported"
     assert lines["assets"].split() == [
         "cleaned_documents",
-        "document_chunks",
+        "embeddings",
         "raw_posts",
         "words_by_post",
     ]
     assert lines["posts"] == "40"
-    assert (home / "tables" / "mara" / "document_chunks.lance").is_dir()
+    assert (home / "tables" / "mara" / "embeddings.lance").is_dir()
     assert not (tmp_path / "elsewhere").exists()

@@ -185,7 +185,7 @@ def write_posts(tables: Tables, *, count: int) -> None:
     ]
     for asset, key, table_rows in (
         ("cleaned_documents", "document_id", documents),
-        ("document_chunks", "chunk_id", chunks),
+        ("embeddings", "chunk_id", chunks),
         ("instruction_dataset", "sample_id", samples),
     ):
         frame = pl.DataFrame(

@@ -1,11 +1,11 @@
-"""Test the footnotes of an answer: marks, links, and sources without text (older gateways)."""
+"""Test the footnotes of an answer: passages, links, and sources without text (older gateways)."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from twin_resources.page.footnotes import render_footnotes, sentence_url
+from twin_resources.page.footnotes import passage_url, render_footnotes
 
 QUOTE = {
     "document_id": "d",
@@ -21,16 +21,11 @@ def render(**facts: Any) -> str:
     return render_footnotes({"trace_id": "ab", "version": "v1", "cost_usd": 0.1} | facts)
 
 
-def find_marks(html: str) -> list[str]:
-    return re.findall(r"<mark>(.*?)</mark>", html)
-
-
 def test_the_passages_after_the_first_are_folded_in_their_order() -> None:
     """The first quotation stands in the answer, and no passage stands on the page twice."""
     second = QUOTE | {
         "document_id": "e",
         "text": "Brass wants patience. It cracks.",
-        "marked": [0, 21],
     }
     prompted = [
         SOURCE | {"text": "Of the same post."},
@@ -40,16 +35,16 @@ def test_the_passages_after_the_first_are_folded_in_their_order() -> None:
     assert "From 3 posts<" in html
     assert "Two drops run.</p>" not in html
     assert "Of the same post." not in html
-    assert find_marks(html) == ["Brass wants patience."]
+    assert "<p>Brass wants patience. It cracks.</p>" in html
     assert html.index("Brass wants") < html.index("Lead.")
     assert html.count('<details class="twin-note') == 3
 
 
-def test_the_link_opens_the_post_at_the_sentence() -> None:
+def test_the_link_opens_the_post_at_the_passage() -> None:
     html = render(sources=[], quotes=[QUOTE])
     assert 'href="https://x.example/d#:~:text=Two%20drops%20run."' in html
-    long = "Well-oiled, it runs; " + "and so on " * 10 + "to the very end."
-    url = sentence_url("https://x.example/d#top", long)
+    long = "*Well-oiled*, it runs; " + "and so on " * 10 + "to the very end.\n\nAnother."
+    url = passage_url("https://x.example/d#top", long)
     assert url == (
         "https://x.example/d#top:~:text=Well%2Doiled%2C%20it%20runs%3B%20and,to%20the%20very%20end."
     )
@@ -65,10 +60,9 @@ def test_quoted_posts_come_first() -> None:
     assert html.index("On oil") < html.index("On brass")
 
 
-def test_sources_without_text_are_rendered_without_marks() -> None:
+def test_sources_without_text_are_named() -> None:
     html = render(sources=[SOURCE])
     assert "On oil" in html
-    assert "<mark>" not in html
     assert "None" not in html
 
 

@@ -62,18 +62,6 @@ def test_votes_are_listed_in_the_order_of_answers() -> None:
     assert list_feedback_values(turns) == ["Like", "Like", "Dislike", None]
 
 
-def test_the_answering_sentence_is_marked_in_its_quotation() -> None:
-    quote = {"text": "One drop. Two <drops> run.\nMore runs too.", "marked": [10, 40]}
-    answer = "> One drop. Two <drops> run.\n> More runs too.\n>\n> — On oil"
-    quoted = make_turn("a", answer, twin={"quotes": [quote]})
-    assert render_messages([quoted])[1]["content"] == (
-        "> One drop. <mark>Two &lt;drops> run.</mark>\n> <mark>More runs too</mark>.\n>\n> — On oil"
-    )
-    for invalid in ([3], [5, 4], [0, 999], ["0", 4], None):
-        quoted["twin"]["quotes"][0]["marked"] = invalid
-        assert "<mark>" not in render_messages([quoted])[1]["content"]
-
-
 def test_later_passages_become_numbers_that_lead_to_their_footnotes() -> None:
     blocks = [f"> Passage {n}.\n>\n> — [Post {n}](https://x/{n}), 2024-05-01" for n in (1, 2, 3)]
     heading = "I found nothing. The closest:"

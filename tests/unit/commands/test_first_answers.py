@@ -4,39 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from twin_cli.commands.first_answers import select_best_quotations
 from twin_cli.commands.presentation import format_sources
 from twin_cli.commands.questions import EndpointAnswer
 
 
-class StubEmbedder:
-    """An embedder that returns a fixed vector for each text."""
-
-    def __init__(self, cosines: dict[str, float]) -> None:
-        self._cosines = cosines
-
-    def embed(self, texts: list[str], *, are_questions: bool = False) -> np.ndarray:
-        return np.array([[1.0 if are_questions else self._cosines[text]] for text in texts])
-
-
-def build_answer(question: str, marked: str, following_text: str = "") -> EndpointAnswer:
-    text = f"Well. {marked}{following_text}"
-    quotes: tuple[dict[str, Any], ...] = ({"text": text, "marked": [6, 6 + len(marked)]},)
+def build_answer(question: str, score: float, text: str = "Well.") -> EndpointAnswer:
+    quotes: tuple[dict[str, Any], ...] = ({"text": text, "score": score},)
     return EndpointAnswer(question, "", quotes=quotes, kind="quote")
 
 
 def test_the_best_quotations_come_first_and_code_last() -> None:
-    embedder: Any = StubEmbedder({"Run it:": 0.99, "Rust.": 0.4, "Slowly.": 0.9, "With oil.": 0.95})
     answers = [
-        build_answer("code", "Run it:", "\n\n```c\nmain();\n```"),
-        build_answer("far", "Rust."),
+        build_answer("code", 0.99, "Run it:\n\n```c\nmain();\n```"),
+        build_answer("far", 0.4),
         EndpointAnswer("declined", "", kind="not_found"),
-        build_answer("near", "Slowly."),
+        build_answer("near", 0.9),
     ]
-    best_answers = select_best_quotations(answers, embedder)
+    best_answers = select_best_quotations(answers)
     assert [answer.question for answer in best_answers] == ["near", "far", "code"]
-    assert select_best_quotations([answers[2]], embedder) == ()
+    assert select_best_quotations([answers[2]]) == ()
 
 
 def test_sources_are_listed_only_below_answers_that_do_not_name_their_posts() -> None:

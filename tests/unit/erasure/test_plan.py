@@ -46,7 +46,7 @@ def installation(home: Settings) -> Iterator[Installation]:
         store_rows(installation.tables, "raw_posts", author, rows, key="source_id")
     sources = [("a-1", "a.md"), ("b-1", "b.md")]
     rows = [{"chunk_id": chunk, "document_id": post, "text": OWN_TEXT} for chunk, post in sources]
-    store_rows(installation.tables, "document_chunks", "ann", rows, key="chunk_id")
+    store_rows(installation.tables, "embeddings", "ann", rows, key="chunk_id")
     ledger.open_tables(installation.state)
     questions = {
         "t1": ("ann", "r1", QUESTION, "c-1"), "t2": ("ann", "r1", SHARED_QUESTION, ""),

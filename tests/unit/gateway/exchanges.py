@@ -44,8 +44,10 @@ class FakeRetrieval:
     nearest: tuple[Passage, ...] = ()
     vector: Any = None
     reason: str = ""
-    tokens: Any = None
     embedder: str = "made"
+    ranked: tuple[Passage, ...] = ()
+    languages: tuple[str, ...] = ()
+    known_languages: tuple[str, ...] = ()
 
 
 def find_passage() -> FakeRetrieval:
@@ -62,13 +64,14 @@ class FakeRetriever:
         self.questions: list[tuple[str, str]] = []
         self.token_budget = 0
 
-    def retrieve(
-        self, author: str, question: str, *, token_budget: int, with_tokens: bool
-    ) -> FakeRetrieval:
-        del with_tokens
+    def retrieve(self, author: str, question: str, *, token_budget: int) -> FakeRetrieval:
         self.questions.append((author, question))
         self.token_budget = token_budget
         return self.find_passages()
+
+    def read_following(self, author: str, passage: Passage) -> list[Passage]:
+        del author, passage
+        return []
 
 
 def served_version(version: int = 3, checkpoint: str = "hash3", **fields: Any) -> ServedVersion:
@@ -106,7 +109,7 @@ def create_path(
     defaults: dict[str, Any] = {"policy": policy_with_stable(), "servers": servers}
     live_config.current = Snapshot({author.slug: author}, **defaults | fields)
     open_retriever: Any = retriever if callable(retriever) else lambda: retriever
-    finder = PassageFinder(open_retriever, None if quoter is None else lambda _: quoter)
+    finder = PassageFinder(open_retriever, quoter)
     return RequestPath(live_config, finder, usd_per_hour=0.02, **options)
 
 

@@ -22,9 +22,7 @@ class BlockedRetriever:
         self.may_continue = Event()
         self.texts: list[str] = []
 
-    def retrieve(
-        self, author: str, text: str, *, token_budget: int, with_tokens: bool
-    ) -> RetrievalResult:
+    def retrieve(self, author: str, text: str, *, token_budget: int) -> RetrievalResult:
         del author, token_budget
         self.texts.append(text)
         self.may_continue.wait()

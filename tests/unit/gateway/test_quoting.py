@@ -22,11 +22,7 @@ from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, AnswerSetting, ProseRelease
 from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
 from twin_resources.gateway.stages.request_path import RequestPath
-from twin_resources.models.quotes.answer_text import (
-    PROSE_HEADING,
-    bold_answering_sentence,
-    extract_prose,
-)
+from twin_resources.models.quotes.answer_text import PROSE_HEADING, extract_prose
 from twin_resources.models.quotes.quoter import Quote, QuoteResult
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.registry.policy import AuthorPolicy, Policy
@@ -49,33 +45,17 @@ ONE_QUOTE = QuoteResult((FIRST,), 0.7, 0.3)
 
 
 class FakeQuoter:
-    """A quoter that returns one result and records the arguments of its calls."""
+    """Chooses the same quotations for each question, and records what it was given."""
 
     def __init__(self, result: QuoteResult) -> None:
         self.result = result
         self.documents: list[Sequence[str]] = []
         self.shown_texts: list[str] = []
-        self.languages: list[str] = []
 
-    def get_calibrated_revision(self, author: str) -> str:
-        del author
-        return FakeRetrieval.embedder
-
-    def quote(
-        self,
-        author: str,
-        question: Any,
-        documents: Sequence[str],
-        *,
-        tokens: Any,
-        embedder: str,
-        shown_text: str,
-        language: str,
-    ) -> QuoteResult:
-        del author, question, tokens, embedder
-        self.documents.append(documents)
+    def __call__(self, retrieval: Any, read_following: Any, *, shown_text: str) -> QuoteResult:
+        del read_following
+        self.documents.append([post.document_id for post in retrieval.nearest])
         self.shown_texts.append(shown_text)
-        self.languages.append(language)
         return self.result
 
 
@@ -104,37 +84,9 @@ async def test_a_question_in_another_language_is_answered_in_that_language(home:
     prepared = await prepare(
         create_quoting_path(home, quoter), "Welches Öl nimmt man für eine Uhr?"
     )
-    assert quoter.languages == ["de"], "each language has its own threshold"
     assert prepared.exchange.fixed_answer.startswith("Die Beiträge von Ann sind auf Englisch, ")
     assert "Post 1" in prepared.exchange.fixed_answer
     assert prepared.quotes == ()
-
-
-async def test_the_sentence_that_answers_is_bold_and_the_quotation_stays_as_it_is(
-    home: Settings,
-) -> None:
-    marked = (0, len("Oil dries in eight years."))
-    one_line = replace(FIRST, text=QUOTED_TEXT.replace("\n", " "), marked=marked)
-    prepared = await prepare(create_quoting_path(home, QuoteResult((one_line,), 0.71, 0.3)))
-    assert prepared.prefix.startswith("> **Oil dries in eight years.** Then it stops.\n")
-    (quote,) = prepared.twin_field()["quotes"]
-    assert (quote["text"], quote["marked"]) == (one_line.text, list(marked))
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("It alone answers.", "It alone answers."),
-        ("Not *much* oil. It dries.", "Not *much* oil."),
-        ("Over two\nlines. It dries.", "Over two\nlines."),
-        ("See:\n```\nrm x\n```", "rm x"),
-        ("Two things:\n- Oil it.\n- Wind it.", "- Oil it."),
-    ],
-)
-def test_a_sentence_is_not_bold_if_markdown_would_misread_it(text: str, sentence: str) -> None:
-    start = text.index(sentence)
-    quote = replace(SECOND, text=text, marked=(start, start + len(sentence)))
-    assert bold_answering_sentence(quote) == text
 
 
 async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> None:
@@ -153,7 +105,7 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
     assert twin["version"] == "v3"
     first, second = twin["quotes"]
     assert first == {
-        "text": QUOTED_TEXT, "marked": None, "document_id": "d2", "title": "Post 2",
+        "text": QUOTED_TEXT, "document_id": "d2", "title": "Post 2",
         "url": "https://x/2", "published_at": "2024-05-01", "start": 10, "end": 50,
         "score": 0.7123, "at": [0, 44],
     }  # fmt: skip

@@ -77,7 +77,7 @@ def test_the_chunk_of_a_sample_contains_most_of_its_answer() -> None:
     own_chunks = find_own_chunks(drafts, chunks).sort("sample_id")
     assert own_chunks["chunk_id"].to_list() == ["two", "one"]
     assert own_chunks["own_chunks"].to_list() == [["two", "one"], ["one"]]
-    with pytest.raises(TwinError, match="document_chunks"):
+    with pytest.raises(TwinError, match="embeddings"):
         find_own_chunks(drafts, chunks.filter(pl.col("chunk_id") == "three"))
 
 

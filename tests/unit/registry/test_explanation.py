@@ -94,7 +94,7 @@ def test_passages_keep_their_order_and_have_document_and_post(home: Settings, st
         chunk | {"chunk_id": "c2", "document_id": "d2", "url": "https://x/2"},
         chunk | {"chunk_id": "c3", "document_id": "d3", "url": ""},
     ]
-    store_rows(tables, "document_chunks", "ann", chunks, key="chunk_id")
+    store_rows(tables, "embeddings", "ann", chunks, key="chunk_id")
     documents = [{"document_id": f"d{n}", "source_id": f"s{n}"} for n in (1, 2)]
     store_rows(tables, "cleaned_documents", "ann", documents, key="document_id")
     posts = [

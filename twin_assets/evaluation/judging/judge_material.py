@@ -35,7 +35,7 @@ from twin_resources.storage.state.failure_isolation import isolate_failure
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-DATASET, CHUNKS_TABLE = "instruction_dataset", "document_chunks"
+DATASET, CHUNKS_TABLE = "instruction_dataset", "embeddings"
 BASE_ANSWERS_TABLE = "base_answers"
 # 60 answers of 60 tokens take about 105 s on one core, once per author and base model
 BASE_QUESTION_COUNT = 60

@@ -1,9 +1,4 @@
-"""Embed text as unit vectors, for chunking, tables, training data and the gateway.
-
-Scope: loading an embedder prepared by `preparation.py`, its tokenizer, and `embed`.
-Out of scope: computing a batch (`engines.py`), splitting documents into chunks
-(`twin_assets/knowledge/chunking.py`), storing vectors (the `embeddings` asset), searching them
-(`retrieval/retrieval.py`).
+"""Embed text as unit vectors, for tables, training data and the gateway.
 
 Method: sentence-transformers' mean (or first-token) pooling and L2 norm,
 https://arxiv.org/abs/1908.10084. OpenVINO computes them without torch, in bfloat16 if that is
@@ -21,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.engines import Engine, open_engine, open_gpu_engine
@@ -31,13 +26,15 @@ from twin_resources.storage.weights.weights import embedder_folder
 
 if TYPE_CHECKING:
     import numpy as np
-    from tokenizers import Encoding, Tokenizer
+    from tokenizers import Tokenizer
 
 SCHEMA_VERSION = 1
 BUCKET_TOKENS = 16  # multiples of 64 reduced the speed by 15 % for chunks and by half for questions
 # sentence-transformers takes 11 s to load; four threads embed about this many tokens in that time.
 GPU_MIN_TOKENS = 200_000
 MAX_THREADS = 4
+# Mean and standard deviation of the cosines of unrelated questions under all-MiniLM-L6-v2.
+COMMON_MEAN, COMMON_SPREAD = 0.054, 0.081
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,8 @@ class EmbedderManifest:
         question_prefix, passage_prefix: prefixes that the model requires; may be empty.
         agreement: smallest cosine between this embedder and transformers in fp32, measured at
             preparation.
+        unrelated_mean, unrelated_spread: mean and standard deviation of the cosines of unrelated
+            questions, measured at preparation.
     """
 
     embedder: str
@@ -66,6 +65,8 @@ class EmbedderManifest:
     languages: tuple[str, ...]
     source: str
     agreement: float
+    unrelated_mean: float = COMMON_MEAN
+    unrelated_spread: float = COMMON_SPREAD
     question_prefix: str = ""
     passage_prefix: str = ""
     schema: int = SCHEMA_VERSION
@@ -160,7 +161,6 @@ class Embedder:
         *,
         are_questions: bool = False,
         progress: Callable[[int, int], object] | None = None,
-        on_tokens: Callable[[int, np.ndarray], object] | None = None,
     ) -> np.ndarray:
         """Embed texts.
 
@@ -169,9 +169,6 @@ class Embedder:
                 and gets the mean of their vectors, so nothing is truncated.
             are_questions: whether to use the question prefix instead of the passage prefix.
             progress: called with (completed batches, total batches) after each batch.
-            on_tokens: called with a text's index and its tokens' states in the last layer, float32
-                of shape (t, dimension), without special tokens and the prefix. For a text that is
-                split, these are the states of its first window.
 
         Returns:
             float32 of shape (n, dimension), each row of norm 1, in the order of the texts.
@@ -192,27 +189,24 @@ class Embedder:
             for row, window in enumerate(batch):
                 ids[row, : len(window.ids)] = window.ids
                 mask[row, : len(window.ids)] = 1
-            pooled_vectors, states = engine(ids, mask)
-            np.add.at(vectors, [window.text_index for window in batch], pooled_vectors)
-            if on_tokens is not None:
-                for window, window_states in zip(batch, states, strict=True):
-                    if window.is_first:
-                        on_tokens(window.text_index, window_states[window.content_positions])
+            np.add.at(vectors, [window.text_index for window in batch], engine(ids, mask))
             if progress is not None:
                 progress(number, len(batches))
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors / np.maximum(norms, 1e-12)
 
-    def embed_question(self, question: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return a question's vector, (dimension,), and its token vectors, (t, dimension)."""
-        tokens: dict[int, np.ndarray] = {}
-        vectors = self.embed([question], are_questions=True, on_tokens=tokens.__setitem__)
-        return vectors[0], tokens[0]
+    def to_common_scale(self, cosine: float) -> float:
+        """Return a cosine as the default embedder would give it, so that limits fit all embedders.
+
+        Cosines of unrelated texts are about 0 under MiniLM and .8 under E5.
+        """
+        deviations = (cosine - self.manifest.unrelated_mean) / self.manifest.unrelated_spread
+        return COMMON_MEAN + COMMON_SPREAD * deviations
 
     def _select_engine(self, token_count: int) -> Engine:
         """Return the engine for a call with this many tokens: the GPU engine if the total is large.
 
-        Tokens are counted across calls, because an import embeds a thousand chunks at a time.
+        Tokens are counted across calls, because an import embeds a thousand posts at a time.
         """
         with self._switch_lock:
             self._embedded_token_count += token_count
@@ -224,52 +218,27 @@ class Embedder:
     def _split_into_windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
         """Split each text into windows within the limit; only the first contains the prefix."""
         tokenizer = self.tokenizer
-        # The prefix's trailing space belongs to the text's first token.
-        prefix_length = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
         texts = [prefix + text for text in texts] if prefix else texts
         content_token_limit = self.token_limit - tokenizer.num_special_tokens_to_add(False)
         windows: list[_Window] = []
         for text_index, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
             if len(encoding.ids) <= self.token_limit:
-                windows.append(_build_window(text_index, encoding, prefix_length=prefix_length))
+                windows.append(_Window(text_index, encoding.ids))
                 continue
             full_encoding = tokenizer.encode(texts[text_index], add_special_tokens=False)
             full_encoding.truncate(content_token_limit)
-            for number, piece in enumerate((full_encoding, *full_encoding.overflowing)):
-                window = tokenizer.post_process(piece)
-                windows.append(
-                    _build_window(
-                        text_index, window, prefix_length=prefix_length, is_first=not number
-                    )
-                )
+            windows += [
+                _Window(text_index, tokenizer.post_process(piece).ids)
+                for piece in (full_encoding, *full_encoding.overflowing)
+            ]
         return windows
 
 
-@dataclass(frozen=True)
-class _Window:
-    """The part of a text that is embedded at once.
-
-    Attributes:
-        text_index: index of the text.
-        ids: token ids, special tokens included.
-        content_positions: positions of the tokens that are neither special nor part of the prefix.
-        is_first: whether this is the text's first window.
-    """
+class _Window(NamedTuple):
+    """The part of a text that is embedded at once: the text's index and the token ids."""
 
     text_index: int
     ids: list[int]
-    content_positions: list[int]
-    is_first: bool
-
-
-def _build_window(
-    text_index: int, encoding: Encoding, *, prefix_length: int, is_first: bool = True
-) -> _Window:
-    special_mask = encoding.special_tokens_mask
-    positions = [index for index, is_special in enumerate(special_mask) if not is_special]
-    return _Window(
-        text_index, encoding.ids, positions[prefix_length:] if is_first else positions, is_first
-    )
 
 
 def _group_into_batches(lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:

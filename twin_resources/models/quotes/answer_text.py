@@ -22,7 +22,6 @@ PROSE_HEADING = "**In this voice**"
 MAX_NEAREST = 3
 NOTICE_PREFIX = "ⓘ "
 """Prefix of the paragraph above an answer that states who wrote it."""
-_UNSAFE_FOR_BOLD = re.compile(r"[*`\n]|__|\A\s|\s\Z|\A[-+#>|]|\A\d+[.)]\s")
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
 
 
@@ -73,30 +72,11 @@ def render_quotes(quotes: Sequence[Quote], *, before_prose: bool) -> AnswerOpeni
     text = ""
     spans: list[tuple[int, int]] = []
     for quote in quotes:
-        block = _quote_block(bold_answering_sentence(quote))
+        block = _quote_block(quote.text)
         spans.append((len(text), len(text) + len(block)))
         text += f"{block}\n>\n> — {_source_line(quote)}\n\n"
     text = f"{text}{PROSE_HEADING}\n\n" if before_prose else text.rstrip("\n")
     return AnswerOpening(text, tuple(spans))
-
-
-def bold_answering_sentence(quote: Quote) -> str:
-    """Return the quotation with the answering sentence in bold.
-
-    The text is unchanged if it consists of that sentence, or if Markdown would misread the bold
-    markup. This happens in a code block, or if the sentence contains line breaks or other markup.
-    """
-    if quote.marked is None:
-        return quote.text
-    begin, end = quote.marked
-    sentence = quote.text[begin:end]
-    if (
-        sentence == quote.text
-        or _UNSAFE_FOR_BOLD.search(sentence)
-        or _is_in_code_block(quote.text, begin)
-    ):
-        return quote.text
-    return f"{quote.text[:begin]}**{sentence}**{quote.text[end:]}"
 
 
 def render_closest(message: str, closest: Sequence[ShownPassage]) -> AnswerOpening:
@@ -145,12 +125,10 @@ def quote_fields(quotes: Sequence[Quote], opening: AnswerOpening) -> list[Mappin
     """Return the field `twin.quotes` of an answer.
 
     `at` is a range of characters in the answer, and `start` and `end` are offsets in the post.
-    `marked` is the range of the answering sentence in `text`, or null.
     """
     return [
         {
             "text": quote.text,
-            "marked": list(quote.marked) if quote.marked else None,
             **post_fields(quote),
             "start": quote.start,
             "end": quote.end,
@@ -197,11 +175,6 @@ def format_for_trace(quotes: Iterable[Quote]) -> str:
 
 def _quote_block(text: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
-
-
-def _is_in_code_block(text: str, position: int) -> bool:
-    """Return whether a fenced code block is open at this position."""
-    return len(re.findall(r"^[ \t]*(?:```|~~~)", text[:position], re.MULTILINE)) % 2 == 1
 
 
 def _source_line(post: NamedPost) -> str:

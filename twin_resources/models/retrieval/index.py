@@ -1,11 +1,7 @@
 """Create and update the retrieval indexes: full text, ids, and vectors of large tables.
 
-Scope: creating and updating the indexes under the table's lease. Lance scans rows that are not
-indexed yet, so a search also finds them, but more slowly.
-Out of scope: searching (`search.py`), writing rows and merging files (`tables/`), the parameters
-of a vector index (`vector_index.py`).
-
-Full-text index: BM25, https://lance.org/format/table/index/scalar/fts/
+Lance scans rows that are not indexed yet, so a search also finds them, but more slowly. Full-text
+index: BM25, https://lance.org/format/table/index/scalar/fts/
 """
 # pyright: strict
 

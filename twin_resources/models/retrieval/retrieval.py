@@ -1,9 +1,4 @@
-"""Retrieve an author's passages for a question by fused vector and full-text search.
-
-Scope: the search that the gateway, the training data and the evaluation share, with exactly the
-same results.
-Out of scope: filling the table (the `embeddings` asset), the prompt around the passages
-(`prompt/templates.py`).
+"""Retrieve an author's passages for a question, for the gateway, the training data and the gate.
 
 Each author's passages are in a separate table, so a search needs no filter by author.
 """
@@ -28,10 +23,12 @@ from twin_resources.models.retrieval.search import (
     InMemoryTable,
     Passage,
     RetrievalQuery,
-    read_neighbors,
-    search,
+    build_passage,
+    find_candidates,
+    rank_candidates,
+    read_positions,
 )
-from twin_resources.models.retrieval.selection import add_neighbors, select_hits
+from twin_resources.models.retrieval.selection import select_hits
 from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
 from twin_resources.storage.tables.newest_versions import FindVersion, read_newest_version
 
@@ -44,9 +41,11 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.reranker import Reranker
 
 EMBEDDINGS_TABLE = "embeddings"
-MAX_PASSAGES = 6  # a budget of 400 tokens allows three full chunks, or more short posts
+MAX_PASSAGES = 6  # a budget of 400 tokens allows one or two full passages, or more short posts
 MAX_NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
+FOLLOWING_PASSAGES = 2
+MIN_LANGUAGE_SHARE = 0.02  # the language detector makes errors on short posts
 _MANY_QUERIES = 32  # from this number on, reading all vectors of a large table once is cheaper
 # Tables that are too small for a vector index are kept in memory (up to 30 MB each). Reading one
 # again takes 40 ms. Only the most recently used tables are kept.
@@ -58,32 +57,38 @@ class RetrievalResult:
     """The passages retrieved for a question.
 
     Attributes:
-        passages: passages within the token budget, best first; adjacent passages of a post are
-            grouped in the post's order.
+        passages: passages for a prompt, within the token budget, best first.
         vector: the question's vector, float32 of shape (dimension,), which the router also uses;
             None if there was no table to search, because the question is then not embedded.
         reason: why the search was not possible; empty if it succeeded.
-        nearest: the best passage of each top-ranked post, even if it does not fit the budget; at
-            most `MAX_NEAREST_POSTS`.
+        ranked: all candidates, best first.
         embedder: revision that made the vector; empty without a vector.
-        tokens: the question's token vectors, float32 of shape (tokens, dimension); None if they
-            were not requested.
+        languages: ISO 639-1 codes of the author's posts, most frequent first.
+        known_languages: ISO 639-1 codes that the embedder supports; empty if unknown.
     """
 
     passages: tuple[Passage, ...]
     vector: np.ndarray | None
     reason: str = ""
-    nearest: tuple[Passage, ...] = ()
+    ranked: tuple[Passage, ...] = ()
     embedder: str = ""
-    tokens: np.ndarray | None = None
+    languages: tuple[str, ...] = ()
+    known_languages: tuple[str, ...] = ()
+
+    @property
+    def nearest(self) -> tuple[Passage, ...]:
+        """The best passage of each of the first `MAX_NEAREST_POSTS` posts."""
+        best_by_post: dict[str, Passage] = {}
+        for passage in self.ranked:
+            best_by_post.setdefault(passage.document_id, passage)
+        return tuple(best_by_post.values())[:MAX_NEAREST_POSTS]
 
 
 class Retriever:
     """Searches authors' `embeddings` tables; safe to call from several threads.
 
     Every search reads the newest version of the table. A small table is kept in memory until it
-    changes. With 4,400 chunks, a query costs 12 CPU ms on a busy machine; embedding the question
-    takes half of that.
+    changes.
 
     Args:
         tables_base: folder or `s3://` prefix; the table is
@@ -138,13 +143,10 @@ class Retriever:
         published_before: datetime | None = None,
         exclude: Collection[str] = (),
         token_budget: int = CONTEXT_TOKENS,
-        with_tokens: bool = False,
     ) -> RetrievalResult:
         """Find passages for one question; see `retrieve_many`."""
         query = RetrievalQuery(question, published_before, exclude)
-        return self.retrieve_many(
-            author, [query], limit=limit, token_budget=token_budget, with_tokens=with_tokens
-        )[0]
+        return self.retrieve_many(author, [query], limit=limit, token_budget=token_budget)[0]
 
     def retrieve_many(
         self,
@@ -153,18 +155,15 @@ class Retriever:
         *,
         limit: int = MAX_PASSAGES,
         token_budget: int = CONTEXT_TOKENS,
-        with_tokens: bool = False,
     ) -> list[RetrievalResult]:
         """Find passages for each query; the questions are embedded together to save time.
 
         Args:
             author: slug.
             queries: the questions and their filters.
-            limit: maximum number of hits for a query, without their neighbors.
-            token_budget: maximum number of tokens in a query's passages. If a passage does not fit,
-                the next best is tried. The neighbors of hits use the remaining tokens.
-            with_tokens: whether to return the questions' token vectors; if so, no query may have a
-                vector.
+            limit: maximum number of a query's `passages`.
+            token_budget: maximum number of tokens in a query's `passages`. If a passage does not
+                fit, the next best is tried.
 
         Returns:
             One result for each query, in order. If the table or its embedder is missing, the result
@@ -173,21 +172,12 @@ class Retriever:
         Raises:
             TwinError: `author` is not a slug.
         """
-        if not _SLUG.fullmatch(author):
-            raise TwinError(
-                f"search the posts of author {author!r}",
-                found="the name is not a slug of lower-case letters, digits and hyphens",
-                next_step="use the name that `twin status` shows",
-            )
         open_table = self._get_table(author)
         if isinstance(open_table, str):
             # Embedding costs 8 CPU ms per question, and an author without a table may get many.
             return [RetrievalResult((), None, open_table) for _ in queries]
-        tokens: dict[int, np.ndarray] = {}
-        vectors = _embed_queries(
-            queries, open_table.embedder, tokens.__setitem__ if with_tokens else None
-        )
-        cache = open_table.cache
+        embedder, cache = open_table.embedder, open_table.cache
+        vectors = _embed_queries(queries, embedder)
         # An existing index is used, because training data must match the gateway's results.
         if (
             cache is None
@@ -197,23 +187,44 @@ class Retriever:
         ):
             cache = InMemoryTable(open_table.table)
         results: list[RetrievalResult] = []
-        for index, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
-            ranked_passages = search(open_table.table, query, vector, cache=cache)
+        for query, vector in zip(queries, vectors, strict=True):
+            ranked = rank_candidates(
+                query,
+                cache.find_candidates(query, vector)
+                if cache
+                else find_candidates(open_table.table, query, vector),
+                row_count=open_table.row_count,
+                to_common_scale=embedder.to_common_scale,
+            )
             if self._reranker:
-                ranked_passages = self._reranker.rerank(query.question, ranked_passages)
-            hits = select_hits(ranked_passages, limit=limit, token_budget=token_budget)
-            neighbors_by_hit = read_neighbors(open_table.table, hits, query, cache=cache)
-            passages = add_neighbors(hits, neighbors_by_hit, token_budget=token_budget)
+                ranked = self._reranker.rerank(query.question, ranked)
             results.append(
                 RetrievalResult(
-                    passages,
+                    select_hits(ranked, limit=limit, token_budget=token_budget),
                     vector,
-                    nearest=_best_passage_per_post(ranked_passages),
-                    embedder=open_table.embedder.revision,
-                    tokens=tokens.get(index),
+                    ranked=tuple(ranked),
+                    embedder=embedder.revision,
+                    languages=open_table.languages,
+                    known_languages=embedder.languages,
                 )
             )
         return results
+
+    def read_following(self, author: str, passage: Passage) -> list[Passage]:
+        """Return the `FOLLOWING_PASSAGES` passages after a passage in its post, in order."""
+        open_table = self._get_table(author)
+        if isinstance(open_table, str):  # erased since the search
+            return []
+        positions = {
+            (passage.document_id, passage.position + step)
+            for step in range(1, FOLLOWING_PASSAGES + 1)
+        }
+        rows = (
+            open_table.cache.read_positions(positions)
+            if open_table.cache
+            else read_positions(open_table.table, positions)
+        )
+        return [build_passage(row) for row in sorted(rows, key=lambda row: row["position"])]
 
     def embed_questions(self, questions: Sequence[str]) -> np.ndarray:
         """Embed questions as a search does, as float32 of shape (n, dimension)."""
@@ -230,7 +241,17 @@ class Retriever:
         return self._embedders[revision]
 
     def _get_table(self, author: str) -> _OpenTable | str:
-        """Return the author's table at its newest version, or the reason why it is unavailable."""
+        """Return the author's table at its newest version, or the reason why it is unavailable.
+
+        Raises:
+            TwinError: `author` is not a slug.
+        """
+        if not _SLUG.fullmatch(author):
+            raise TwinError(
+                f"search the posts of author {author!r}",
+                found="the name is not a slug of lower-case letters, digits and hyphens",
+                next_step="use the name that `twin status` shows",
+            )
         identity = table_identity(self._tables_base, author, EMBEDDINGS_TABLE)
         if identity is None:
             return f"author {author} has no {EMBEDDINGS_TABLE} yet"
@@ -280,7 +301,15 @@ class Retriever:
             )
         cache = InMemoryTable(table) if row_count < MIN_INDEXED_ROWS else None
         has_vector_index = VECTOR_INDEX in {index.name for index in table.list_indices()}
-        return _OpenTable(table, version, identity, row_count, cache, has_vector_index, embedder)
+        counts = table.to_lance().to_table(columns=["language"])["language"].value_counts()
+        languages = tuple(
+            row["values"]
+            for row in sorted(counts.to_pylist(), key=lambda row: -row["counts"])
+            if row["values"] and row["counts"] >= MIN_LANGUAGE_SHARE * row_count
+        )
+        return _OpenTable(
+            table, version, identity, row_count, cache, has_vector_index, embedder, languages
+        )
 
 
 def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None:
@@ -300,15 +329,6 @@ def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None
     return status.st_ino, status.st_ctime_ns  # an inode number alone may be reused
 
 
-def _best_passage_per_post(ranked_passages: Sequence[Passage]) -> tuple[Passage, ...]:
-    """Return the best passage of each of the top-ranked posts."""
-    best_by_post: dict[str, Passage] = {}
-    for passage in ranked_passages:
-        if len(best_by_post) < MAX_NEAREST_POSTS:
-            best_by_post.setdefault(passage.document_id, passage)
-    return tuple(best_by_post.values())
-
-
 @dataclass(frozen=True)
 class _OpenTable:
     """A table as it was last opened.
@@ -320,6 +340,7 @@ class _OpenTable:
         cache: the rows if there are few, else None.
         has_vector_index: whether the table has a vector index.
         embedder: the embedder that made the vectors.
+        languages: ISO 639-1 codes of the posts, most frequent first.
     """
 
     table: Any
@@ -329,6 +350,7 @@ class _OpenTable:
     cache: InMemoryTable | None
     has_vector_index: bool
     embedder: Embedder
+    languages: tuple[str, ...] = ()
 
     @property
     def newest_version(self) -> int:
@@ -336,16 +358,12 @@ class _OpenTable:
         return self.cache.dataset.latest_version if self.cache else self.table.version
 
 
-def _embed_queries(
-    queries: Sequence[RetrievalQuery],
-    embedder: Embedder,
-    on_tokens: Callable[[int, np.ndarray], object] | None,
-) -> list[np.ndarray]:
+def _embed_queries(queries: Sequence[RetrievalQuery], embedder: Embedder) -> list[np.ndarray]:
     """Return each query's vector; questions without one are embedded together."""
     new_questions = [query.question for query in queries if query.vector is None]
     new_vectors: Iterator[np.ndarray] = iter(())
     if new_questions:
-        new_vectors = iter(embedder.embed(new_questions, are_questions=True, on_tokens=on_tokens))
+        new_vectors = iter(embedder.embed(new_questions, are_questions=True))
     return [next(new_vectors) if query.vector is None else query.vector for query in queries]
 
 
