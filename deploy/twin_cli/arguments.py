@@ -141,7 +141,9 @@ def fetch_author_files(settings: Settings) -> None:
     try:
         shared_files.fetch_author_files(settings)
     except TwinError as error:
-        typer.echo(f"warning: the author files may be outdated: {error.found}", err=True)
+        from twin_cli.commands.console import echo
+
+        echo(f"warning: the author files may be outdated: {error.found}", err=True)
 
 
 def _create_console() -> Any:
@@ -156,8 +158,14 @@ def _create_display() -> Any:
     return ProgressDisplay()
 
 
+def _find_echo() -> Any:
+    from twin_cli.commands.console import echo
+
+    return echo
+
+
 INJECTED_ARGUMENTS: dict[str, Callable[[], Any]] = {
     "console": _create_console,
     "display": _create_display,
-    "log": lambda: typer.echo,
+    "log": _find_echo,
 }

@@ -30,6 +30,7 @@ from twin_resources.registry.shared_files import (
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.weights.weights import RECORD_FILE, embedder_folder, prepared_folder
 
@@ -60,7 +61,7 @@ class Follower:
             return
         previous_status = (self.lag_reason, self.problems)
         try:
-            self._state = self._state or State.open(self._settings.state_address)
+            self._state = self._state or open_home_state(self._settings)
             change_token, notes = read_change_token(self._state), list[str]()
             if change_token != self._change_token:
                 self.lag_reason = "a change in the state store is being applied"
@@ -135,7 +136,7 @@ def prepare_run(settings: Settings, author: str) -> None:
     follower.poll_once()
     failures = [follower.lag_reason] if follower.lag_reason else []
     if author and settings.store_uri:
-        with closing(State.open(settings.state_address)) as state:
+        with closing(open_home_state(settings)) as state:
             versions = Registry(state, policy_path=settings.policy_path).versions(author)
         versions = [version for version in versions if not version.tainted]
         for version in versions:

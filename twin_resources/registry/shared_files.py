@@ -24,6 +24,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.pausing import PAUSE_SUFFIX
 from twin_resources.registry.rows import utc_now
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import (
     model_versions,
@@ -111,14 +112,14 @@ def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> N
         return
     name = f"authors/{path.name}"
     desired_files = {} if is_deleted else {name: path.read_text(encoding="utf-8")}
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         store_files(state, desired_files, row_names=[name])
 
 
 def fetch_author_files(settings: Settings) -> None:
     """Update this home's author files and pauses from their rows, if hosts share the store."""
     if has_shared_state(settings):
-        with closing(State.open(settings.state_address)) as state:
+        with closing(open_home_state(settings)) as state:
             update_files(settings.home, read_stored_files(state))
 
 

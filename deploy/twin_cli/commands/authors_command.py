@@ -29,7 +29,7 @@ from twin_resources.registry.shared_files import (
     store_files,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 
 def run_apply(
@@ -62,7 +62,7 @@ def run_apply(
             action, found="no *.toml file", next_step="name the folder that contains the files"
         )
     _validate_files(settings, new_files)
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         stored_texts = _omit_pauses(read_stored_files(state))
         file_changes = compare_files(stored_texts, new_files)
         for change_kind, names in (

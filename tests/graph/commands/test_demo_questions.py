@@ -8,7 +8,7 @@ from twin_cli.commands.demo.reader import MIN_QUESTIONS, read_held_out_questions
 from tests.stored_rows import store_rows
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 NAMES = ("wheel", "rope", "tide", "lamp", "bell", "spring", "pulley", "weight", "escapement",
@@ -27,7 +27,7 @@ def write_dataset(home: Settings, *, held_out_count: int) -> None:
         for split, names in (("train", NAMES), ("held_out", NAMES[:held_out_count]))
         for name in names
     ]
-    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    tables = Tables(home.tables_base, state=open_home_state(home))
     store_rows(tables, "instruction_dataset", "ada", rows, key="sample_id")
 
 

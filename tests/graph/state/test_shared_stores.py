@@ -49,6 +49,7 @@ from twin_resources.storage.shared_folders import (
     FolderNotStoredError,
     SharedFolders,
 )
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.weights.weights import RECORD_FILE, embedder_folder, prepared_folder
 
@@ -358,7 +359,7 @@ def test_the_candidate_is_the_newest_training_of_all_hosts(
         pointer.touch()
         os.utime(pointer, (time.time() + 60, time.time() + 60))
         assert _find_candidate("ann", checkpoints, registry).version == 1, "trained again here"
-    with closing(State.open(home.state_address)) as state:
+    with closing(open_home_state(home)) as state:
         local = Registry(state, policy_path=home.policy_path)
         register_version(local, "ann", "c1")
         register_version(local, "ann", "c2")

@@ -32,11 +32,12 @@ from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.registry.host_sync import prepare_run
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 settings = load_settings()
 prepare_run(settings, "ann")
-with closing(State.open(settings.state_address)) as state:
+with closing(open_home_state(settings)) as state:
     version = Registry(state, policy_path=settings.policy_path).get("ann", int(sys.argv[1]))
 with ModelServers(settings).serve_version(version) as server:
     body = json.loads(sys.argv[2]) | {"model": server.alias}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twin_resources.errors import TwinError
+from twin_resources.untrusted_json import parse_untrusted_json
 
 # Fields of the request that a row may set. Other fields (a label, a date) are ignored.
 OPTION_FIELDS = ("max_tokens", "temperature", "top_p", "seed", "stop", "response_format", "user")
@@ -118,9 +119,9 @@ def _read_lines(path: Path, action: str) -> Iterator[tuple[str, Row | str]]:
         if not line.strip():
             continue
         try:
-            row: Any = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield f"line {number}", f"invalid JSON: {error.msg} at character {error.pos + 1}"
+            row: Any = parse_untrusted_json(line)
+        except ValueError as error:
+            yield f"line {number}", f"invalid JSON: {error}"
             continue
         is_object = isinstance(row, dict)
         yield f"line {number}", cast(Row, row) if is_object else "not a JSON object"

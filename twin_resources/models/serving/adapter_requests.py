@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.lease import Lease, hold_lease, prune_leases
 from twin_resources.storage.state.state import State
 
@@ -36,7 +37,7 @@ def request_adapter(settings: Settings, name: str) -> Generator[None]:
     if not has_shared_state(settings):
         yield
         return
-    with closing(State.open(settings.state_address)) as state, _hold(state, _REQUEST_PREFIX, name):
+    with closing(open_home_state(settings)) as state, _hold(state, _REQUEST_PREFIX, name):
         yield
 
 
@@ -59,7 +60,7 @@ def wait_for_other_host(settings: Settings, is_loaded: Callable[[], bool]) -> bo
     """
     if not has_shared_state(settings):
         return False
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         idle_since = time.monotonic()
         while not is_loaded():
             if prune_leases(state, _LOAD_PREFIX):

@@ -45,6 +45,7 @@ from twin_resources.registry.host_sync import fetch_version
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import has_shared_state
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 # After this delay, streams that started before their version was replaced have ended. vLLM keeps
@@ -205,7 +206,7 @@ class AdapterServer:
         if not has_shared_state(self._settings):
             return False
         author, _, number = name.rpartition("/v")
-        with closing(State.open(self._settings.state_address)) as state:
+        with closing(open_home_state(self._settings)) as state:
             if name in requested_names(state):
                 return True
             versions = Registry(state, policy_path=self._settings.policy_path).versions(author)
@@ -253,7 +254,7 @@ class RequestedAdapters:
         Raises:
             TwinError: the state store cannot be read.
         """
-        self._state = self._state or State.open(self._settings.state_address)
+        self._state = self._state or open_home_state(self._settings)
         names = requested_names(self._state)
         for name in self._leases.keys() - names:
             lease = self._leases.pop(name)

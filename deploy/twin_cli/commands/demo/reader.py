@@ -105,10 +105,10 @@ def read_held_out_questions(settings: Settings, author: str) -> list[HeldOutQues
     Raises:
         TwinError: there is no dataset, or it has fewer than `MIN_QUESTIONS` such questions.
     """
-    from twin_resources.storage.state.state import State
+    from twin_resources.storage.state.home_state import open_home_state
     from twin_resources.storage.tables.tables import Tables
 
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         frame = Tables(settings.tables_base, state=state).read(
             "instruction_dataset",
             author,
