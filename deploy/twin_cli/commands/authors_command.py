@@ -16,7 +16,7 @@ from rich.console import Console
 
 from twin_cli.commands.terminal_questions import confirm
 from twin_resources.atomic_writes import replace_file
-from twin_resources.authors import list_authors
+from twin_resources.authors import list_author_slugs, read_author
 from twin_resources.authors.pausing import PAUSE_SUFFIX
 from twin_resources.errors import TwinError
 from twin_resources.registry.host_sync import share_versions
@@ -97,4 +97,6 @@ def _validate_files(settings: Settings, files: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(prefix="twin-authors-") as temporary_folder:
         for name, text in files.items():
             replace_file(Path(temporary_folder, name), text)
-        list_authors(settings.model_copy(update={"home": Path(temporary_folder)}))
+        copy = settings.model_copy(update={"home": Path(temporary_folder)})
+        for slug in list_author_slugs(copy):
+            read_author(copy, slug)
