@@ -39,7 +39,7 @@ from twin_cli.commands.subject import (
 from twin_cli.commands.terminal_questions import add_aliases, is_interactive_terminal
 from twin_cli.commands.versions import current_actor
 from twin_resources.access.keys import reader_id_for_key
-from twin_resources.authors import list_authors
+from twin_resources.authors import list_author_slugs
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
 from twin_resources.erasure.erasure_target import ErasureSubject
@@ -50,7 +50,7 @@ from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 if TYPE_CHECKING:
     from twin_resources.erasure.dagster_records import DagsterRecords
@@ -185,7 +185,7 @@ def run_forget(
                 console.print(f"{store}: {len(locations) or 'nothing'}")
             console.print("nothing was changed")
         return 0
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         request_number = journal.open_request(
             state, subject, asked_by=current_actor(), key_hash=key_hash
         )
@@ -231,7 +231,7 @@ def resolve_subject(
         slugs = [_find_known_slug(settings, author)] if author else []
         installation = Installation.for_settings(settings)
         with closing(installation.state):
-            authors = slugs or [known_author.slug for known_author in list_authors(settings)]
+            authors = slugs or list_author_slugs(settings)
             return find_post(installation, post, authors), ""
     if author and not reader:
         slug = _find_known_slug(settings, author)
@@ -245,7 +245,7 @@ def resolve_subject(
 
 def _find_known_slug(settings: Settings, author: str) -> str:
     """Return the author's slug, even if an open request has already deleted the author's file."""
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         slugs_being_erased = {
             request.subject.author
             for request in journal.list_unfinished_requests(state)

@@ -26,7 +26,7 @@ from twin_resources.models.quotes.quoter import MAX_QUOTES, MIN_EVIDENCE
 from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.processes.progress_lines import SyncProgressLogger
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 MARA = "mara-lindqvist"
@@ -112,7 +112,7 @@ def imported_home(
 
 @pytest.fixture
 def tables(imported_home: Settings) -> Iterator[Tables]:
-    with closing(State.open(imported_home.state_address)) as state:
+    with closing(open_home_state(imported_home)) as state:
         yield Tables(imported_home.tables_base, state=state)
 
 

@@ -27,6 +27,7 @@ from twin_resources.observability.trace_store.json_values import (
     parse_timestamp_ms,
 )
 from twin_resources.observability.trace_store.observations import Observation
+from twin_resources.untrusted_json import parse_untrusted_json
 
 Parameters = Mapping[str, Sequence[str]]  # all values of each name, in order
 
@@ -163,7 +164,7 @@ def _build_cursor_conditions(
         return []
     text = values_by_name["cursor"].replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        position = json.loads(base64.b64decode(text + "=" * (-len(text) % 4)))
+        position = parse_untrusted_json(base64.b64decode(text + "=" * (-len(text) % 4)))
         timestamp, *ids = (position[field] for field in columns_by_field)
         values = (parse_timestamp_ms(timestamp), *map(str, ids))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -194,7 +195,7 @@ def _build_time_conditions(
         if values_by_name.get(name):
             try:
                 timestamp_ms = parse_timestamp_ms(values_by_name[name])
-            except (ValueError, OverflowError):
+            except ValueError:
                 issues.append(_build_issue(name, f"{values_by_name[name]!r} is not a date"))
             else:
                 conditions.append(Condition(f"{column} {operator} ?", (timestamp_ms,)))

@@ -32,6 +32,11 @@ from twin_resources.storage.storage_faults import (
 )
 
 S3_SCHEME = "s3://"
+_DATABASE_CONTENTS = {
+    "traces.sqlite": "answers, votes and scores",
+    "outbox.sqlite": "votes and answers that waited, and marks of erased answers",
+    "state.sqlite": "keys, versions and the list of erased posts",
+}
 MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes indicate a fault
 
 
@@ -77,10 +82,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     from twin_resources.access.account_rows import newest_day, spending
-    from twin_resources.registry.empty_store_check import (
-        check_policy_lists_no_version,
-        check_store_belongs_to_home,
-    )
+    from twin_resources.storage.state.home_state import check_home_state
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_VERSION, schema_versions
 
@@ -91,7 +93,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
         name = "PostgreSQL" if backend == "postgresql" else "state"
         display_url = url.render_as_string(hide_password=True)
         if backend == "sqlite" and not Path(url.database or "").exists():
-            check_policy_lists_no_version(settings.policy_path, store_address=display_url)
+            check_home_state(settings, None)
             yield ok(name, f"no database yet; the first start creates {url.database}")
             return
         timeout_options = (
@@ -109,7 +111,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
             translate_storage_errors("open the state store", display_url),
             engine.connect() as connection,
         ):
-            check_store_belongs_to_home(settings, State(engine))
+            check_home_state(settings, State(engine))
             if not sa.inspect(connection).has_table(schema_versions.name):
                 yield ok(name, f"{display_url} responds; the first start creates its tables")
                 return
@@ -137,9 +139,9 @@ def check_tables(settings: Settings) -> Iterator[DoctorFinding]:
     folder = Path(settings.tables_base)
     if settings.tables_base.startswith(S3_SCHEME):
         yield from _check_bucket(settings)
-    elif not folder.exists():
+    elif not folder.exists() and not _list_written_tables(settings):
         yield ok("tables", f"none yet in {folder}")
-    elif os.access(folder, os.W_OK | os.X_OK):
+    elif not folder.exists() or os.access(folder, os.W_OK | os.X_OK):
         intact_count, damaged_tables = _open_all_tables(settings)
         yield from damaged_tables
         yield ok("tables", f"{format_count(intact_count, 'table')} in {folder}, opened and intact")
@@ -212,21 +214,57 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[DoctorFinding]]:
 
     base, intact_count = settings.tables_base, 0
     damaged_tables: list[DoctorFinding] = []
-    for author in sorted({*list_author_slugs(settings), *list_authors_with_tables(base)}):
-        for asset in list_tables(f"{base}/{author}"):
-            try:
-                table = open_table(f"{base}/{author}/{asset}.lance")
-                if table is not None:
-                    check_table(table)
-                    if indexes := find_damaged_indexes(table):
-                        detail = f"its indexes {', '.join(indexes)}"
-                        raise DamagedError.for_place(table.uri, "open its indexes", detail)
-                    intact_count += 1
-            except TwinError as error:
-                damaged_tables.append(
-                    fail("tables", f"{asset} of {author}: {error.found}", error.next_step)
+    slugs = set(list_author_slugs(settings))
+    written_tables = {
+        (author, asset)
+        for author, asset in _list_written_tables(settings)
+        if author in slugs or author.startswith("_")
+    }
+    stored_tables = {
+        (author, asset)
+        for author in sorted({*slugs, *list_authors_with_tables(base)})
+        for asset in list_tables(f"{base}/{author}")
+    }
+    for author, asset in sorted(written_tables | stored_tables):
+        try:
+            table = open_table(f"{base}/{author}/{asset}.lance")
+            if table is None and (author, asset) in written_tables:
+                remedy = (
+                    f"`twin import --author {author}` computes what follows from the posts "
+                    "again, `twin retrain` a dataset; all else comes from `twin restore`"
                 )
+                message = f"{asset} of {author}: it was written here, and is missing now"
+                damaged_tables.append(fail("tables", message, remedy))
+            if table is not None:
+                check_table(table)
+                if indexes := find_damaged_indexes(table):
+                    detail = f"its indexes {', '.join(indexes)}"
+                    raise DamagedError.for_place(table.uri, "open its indexes", detail)
+                intact_count += 1
+        except TwinError as error:
+            damaged_tables.append(
+                fail("tables", f"{asset} of {author}: {error.found}", error.next_step)
+            )
     return intact_count, damaged_tables
+
+
+def _list_written_tables(settings: Settings) -> set[tuple[str, str]]:
+    """Return the tables in the state store's memory; `check_state` says if it cannot be read."""
+    import sqlalchemy as sa
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.newest_versions import list_written_tables
+
+    try:
+        url = sa.make_url(settings.state_address)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+            return set()
+        return list_written_tables(
+            State(sa.create_engine(url, poolclass=sa.NullPool)), settings.tables_base
+        )
+    except (SQLAlchemyError, TwinError):
+        return set()
 
 
 def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
@@ -236,7 +274,20 @@ def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
     excluded_folders = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
     intact_count = 0
     faults_by_type: dict[type[StorageError], list[StorageError]] = {}
-    for path in find_databases(settings.home, excluded=excluded_folders):
+    paths = list(find_databases(settings.home, excluded=excluded_folders))
+    lost_paths = [path for path in paths if not path.stat().st_size]
+    lost_paths += [path for path in _list_expected_databases(settings) if not path.exists()]
+    for path in lost_paths:
+        content = _DATABASE_CONTENTS.get(path.name, "its records")
+        yield fail(
+            "databases",
+            f"{path} is {'empty' if path.exists() else 'missing'}, although its program has run: "
+            f"{content} are lost",
+            "restore the last backup (`twin restore FILE --home NEW`), or go on without them",
+        )
+    for path in paths:
+        if path in lost_paths:
+            continue
         try:
             check_database(path)
             intact_count += 1
@@ -253,6 +304,14 @@ def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
     yield ok(
         "databases", f"{format_count(intact_count, 'SQLite file')} in the home, opened and intact"
     )
+
+
+def _list_expected_databases(settings: Settings) -> list[Path]:
+    """Return the SQLite files of programs with a log; each creates its own when it starts."""
+    from twin_resources.observability.langfuse.outbox import outbox_path
+
+    paths = {"relay": outbox_path(settings), "traces": settings.home / "traces.sqlite"}
+    return [path for name, path in paths.items() if (settings.logs_dir / f"{name}.log").exists()]
 
 
 def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:
@@ -297,6 +356,10 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFind
     yield ok(
         name, f"{store.host}, version {health.get('version', 'unknown')}, project {project_names}"
     )
+    if unreadable_rows := health.get("unreadableRows"):
+        count = format_count(len(unreadable_rows), "row")
+        message = f"{count} cannot be read and were left out, such as {unreadable_rows[0]}"
+        yield warn(name, message, "see `twin logs traces`; a backup may have them (`twin restore`)")
 
 
 def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:
