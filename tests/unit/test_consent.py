@@ -81,7 +81,7 @@ def test_twin_up_asks_once_records_the_date_and_explains_a_missing_consent() -> 
         ask_consent(is_interactive=True, typed=["maybe", "why", "2026-11-21"]),
     ):
         assert refused[0] == ""
-        assert "is not released" in refused[1][1]
+        assert "nothing is trained or released" in refused[1][1]
         assert "twin up --consent" in refused[1][2]
 
 

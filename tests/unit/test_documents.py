@@ -176,7 +176,11 @@ def test_named_classes_exist(path: Path) -> None:
     assert [name for name in named - known if not hasattr(dg, name) and not hasattr(pl, name)] == []
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in DOCUMENTS if path.name != "changelog.md"],  # it names what was removed
+    ids=lambda path: path.name,
+)
 def test_named_commands_and_variables_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     commands = set(re.findall(r"`twin ([a-z][\w-]*)", text))

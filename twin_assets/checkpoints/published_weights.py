@@ -2,7 +2,7 @@
 
 Scope: detecting which of the two a folder contains, copying it there, and the files for serving.
 Out of scope: the manifest and the folder's name (`manifest.py`), other export formats
-(`exporting.py`).
+(`export.py`).
 """
 # pyright: strict
 

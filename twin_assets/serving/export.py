@@ -134,7 +134,9 @@ def write_card(
         fields = json.loads(config.read_text(encoding="utf-8"))
         write_json(config, fields | {"base_model_name_or_path": name})
     base_card = base / "README.md"
-    license = ModelCard.load(base_card).data.license if base_card.exists() else None
+    license = (
+        ModelCard.load(base_card).data.to_dict().get("license") if base_card.exists() else None
+    )
     data = ModelCardData(
         language=author.language,
         license=license or "other",

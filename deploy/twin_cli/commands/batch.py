@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -128,7 +128,7 @@ def read_requests(path: Path, model: str) -> tuple[list[Row], list[tuple[str, st
             messages: Any = fields.get("messages")
             if messages is None and str(fields["question"]).strip():
                 messages = [{"role": "user", "content": str(fields["question"])}]
-            if messages[-1]["role"] != "user" or not messages[-1]["content"]:
+            if not messages or messages[-1]["role"] != "user" or not messages[-1]["content"]:
                 raise ValueError("the last message is not the user's")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             reason = f"neither a question nor messages that end with the user's ({error})"
@@ -213,7 +213,7 @@ def ask_all(
         def ask(request: Row) -> Row:
             row: Row = dict(zip(("id", "model", "question"), _identity(request), strict=True))
             try:
-                completion: Any = client.chat.completions.create(
+                completion: Any = cast("Any", client.chat.completions).create(
                     model=request["model"],
                     messages=request["messages"],
                     metadata={BATCH_METADATA_KEY: "true"},
@@ -223,7 +223,8 @@ def ask_all(
                 if error.status_code not in REFUSALS:
                     raise
                 return row | {"error": error.message}
-            twin: Row = (completion.model_extra or {}).get("twin") or {}
+            extra: Row = completion.model_extra or {}
+            twin: Row = extra.get("twin") or {}
             return row | {
                 "answer": (completion.choices[0].message.content or "").strip(),
                 "kind": twin.get("answer") or "",

@@ -168,7 +168,6 @@ def test_commands_distinguish_an_answer_model(settings: Settings, registry: Regi
                 export_format="gguf",
                 output_folder=None,
                 dtype="float16",
-                verify=True,
                 as_json=False,
                 console=create_console(),
             )

@@ -81,10 +81,11 @@ def test_a_lost_database_is_said(home: Settings, name: str, loss: str) -> None:
     TraceTables(home.home / "traces.sqlite")
     [finding] = run_check("databases", lambda: stores.check_databases(home))
     assert finding.verdict == "ok"
-    for file in home.home.glob(f"{name}*"):
+    folder = outbox_path(home).parent if name == "outbox.sqlite" else home.home
+    for file in folder.glob(f"{name}*"):
         file.unlink()
     if loss == "emptied":
-        (home.home / name).touch()
+        (folder / name).touch()
     failure, summary = run_check("databases", lambda: stores.check_databases(home))
     assert (failure.verdict, summary.verdict) == ("fail", "ok")
     assert name in failure.found

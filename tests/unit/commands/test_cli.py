@@ -54,7 +54,7 @@ def test_every_command_exists() -> None:
         r"^\W*\s([a-z][a-z-]*)  +\S", run_twin("--help").stdout, re.MULTILINE
     )
     assert " ".join(sorted(listed_commands)) == (
-        "ask backup batch chat doctor explain export feedback forget "
+        "ask backup batch chat doctor explain export feedback forget hold "
         "import keys logs lower-floor open pause publish release repair restore retrain rollback "
         "routing serve status stop traces up versions why"
     )

@@ -23,9 +23,7 @@ OPTIONAL = {
     "pypandoc": "formats",
     "pypdf": "formats",
 }
-UNDECLARED = {
-    "conversion": "the local converter, downloaded as a wheel and imported from its folder",
-}
+UNDECLARED = {}
 # Declared but not imported by the project, with the reason.
 USED_INDIRECTLY = {
     "dagster-aws": "deploy/dagster.prod.yaml names its classes",

@@ -248,4 +248,6 @@ def _file_stamp(path: Path) -> _FileStamp | None:
             status = os.fstat(file.fileno())
     except FileNotFoundError:
         return None
+    except OSError:  # a folder or an unreadable file, which `read` then reports
+        status = path.stat()
     return status.st_mtime_ns, status.st_size, status.st_ino

@@ -37,7 +37,7 @@ def served_name(author: str, version: int, checkpoint: str, folder: Path | None)
 def required_adapters(policy: Policy | None) -> dict[str, tuple[str, Path | None]]:
     """Return the name on the server and the PEFT folder of each version in use, by `jane/v3`."""
     adapters: dict[str, tuple[str, Path | None]] = {}
-    for author, entry in (policy.authors if policy else {}).items():
+    for author, entry in policy.authors.items() if policy else ():
         for served in (entry.stable, entry.canary):
             if served is not None and not served.is_elsewhere:
                 folder = peft_folder(served.folder)

@@ -177,9 +177,7 @@ def _prepare_files(
     if gguf is not None and verify is not None and not (is_embedded and precision == "f16"):
         work_dir = partial / "proof"
         work_dir.mkdir()
-        verification = verify(
-            PreparedFiles(model, gguf, precision, end_tokens, _wheels_folder(settings), work_dir)
-        )
+        verification = verify(PreparedFiles(model, gguf, precision, end_tokens, work_dir))
         shutil.rmtree(work_dir)
     revision = compute_revision(model)
     is_inside = model.is_relative_to(partial)

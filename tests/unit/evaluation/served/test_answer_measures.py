@@ -9,6 +9,7 @@ from tests.unit.evaluation.served.test_base_scores import EmptyTables
 from tests.unit.judges.word_vectors import embed
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import (
+    MEASURES,
     author_voice,
     instruction_following,
     on_topic,
@@ -118,7 +119,7 @@ def build_answers(prompts: PromptSet, held_out: list[str], text: str) -> PromptA
 def request_scores(prompts: PromptSet, judges: Judges) -> BaseScores:
     cache = MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
     scores = BaseScores(cache, ["base"], prompts.prompts)
-    runner.request_base_scores(scores, prompts, judges)
+    runner.request_base_scores(scores, prompts, judges, MEASURES)
     return scores
 
 
