@@ -60,7 +60,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
         context.add_output_metadata(obj.metadata())
 
     def _tables(self) -> Tables:
-        from twin_resources.storage.state.state import State
+        from twin_resources.storage.state.home_state import open_home_state
 
         settings = load_settings(self.home or None)
-        return Tables(settings.tables_base, state=State.open(settings.state_address))
+        return Tables(settings.tables_base, state=open_home_state(settings))

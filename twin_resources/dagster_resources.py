@@ -45,13 +45,9 @@ class _StateStoreResource(_HomeResource):
     """A resource whose object uses the state store through its own connections."""
 
     def _open_state(self) -> State:
-        from twin_resources.registry.empty_store_check import check_store_belongs_to_home
-        from twin_resources.storage.state.state import State
+        from twin_resources.storage.state.home_state import open_home_state
 
-        settings = self.settings()
-        state = State.open(settings.state_address)
-        check_store_belongs_to_home(settings, state)
-        return state
+        return open_home_state(self.settings())
 
     def _build(self, state: State) -> Any:
         raise NotImplementedError

@@ -141,8 +141,14 @@ def _create_display() -> Any:
     return ProgressDisplay()
 
 
+def _find_echo() -> Any:
+    from twin_cli.commands.console import echo
+
+    return echo
+
+
 INJECTED_ARGUMENTS: dict[str, Callable[[], Any]] = {
     "console": _create_console,
     "display": _create_display,
-    "log": lambda: typer.echo,
+    "log": _find_echo,
 }

@@ -130,9 +130,11 @@ def main() -> None:
 
 
 def _print_error(action: str, *, found: str, next_step: str) -> None:
-    typer.secho(f"Could not {action}.", err=True, fg="red", bold=True)
-    typer.echo(f"  found: {found}", err=True)
-    typer.echo(f"  next:  {next_step}", err=True)
+    from twin_cli.commands.console import echo, printable
+
+    typer.secho(printable(f"Could not {action}."), err=True, fg="red", bold=True)
+    echo(f"  found: {found}", err=True)
+    echo(f"  next:  {next_step}", err=True)
 
 
 def _suggest_next_step(error: OSError) -> str:

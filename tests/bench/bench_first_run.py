@@ -33,7 +33,7 @@ from tests.bench.rows import Row, bounded_row, create_parser, print_results
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
 from twin_resources.slugs import make_slug
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 ROOT = Path(__file__).resolve().parents[2]
 GIGABYTE = 1e9
@@ -153,7 +153,7 @@ def timing_rows(first_run: FirstRun, options: argparse.Namespace) -> list[Row]:
 def wait_for_report(home: Path, options: argparse.Namespace) -> float:
     """Wait until the verdict of the whole gate is stored; return the monotonic time then."""
     settings = load_settings(home)
-    registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+    registry = Registry(open_home_state(settings), policy_path=settings.policy_path)
     from twin_assets.evaluation.gate import is_full_gate
 
     deadline = time.monotonic() + MAX_REPORT_WAIT_S
@@ -183,7 +183,7 @@ def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
     """Return the row for the candidate's perplexity relative to the base, from the verdict."""
     settings = load_settings(home)
     slug = make_slug(options.author)
-    registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+    registry = Registry(open_home_state(settings), policy_path=settings.policy_path)
     verdict = registry.latest_verdict(slug)
     if verdict is None:
         return [Row("verdict", 0, "none", 1, holds=False)]

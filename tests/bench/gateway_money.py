@@ -37,7 +37,7 @@ from tests.simulated_provider.provider_answers import Behavior
 from twin_resources.access.account import open_account
 from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.keys import KeyLimits, add_key, open_key_store
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 MODEL = "openai/gpt-4o-mini"
 LIMIT_USD = 0.0001
@@ -167,7 +167,7 @@ def _body(kind: str, *, stream: bool) -> dict[str, Any]:
 
 def _sum_accounts(stack: Stack, column: str) -> int:
     """Return the sum of a column over the account's rows, in nano-dollars."""
-    with closing(State.open(stack.settings.state_address)) as state:
+    with closing(open_home_state(stack.settings)) as state:
         return sum(int(row[column]) for row in open_account(stack.settings, state).list_spending())
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.prepared_embedder import link_weights, prepare_weights
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -33,7 +33,7 @@ def home_with_embedder(home: Settings, embedder_weights: Path, embedder: Embedde
 
 @pytest.fixture
 def tables(home: Settings) -> Tables:
-    return Tables(home.tables_base, state=State.open(home.state_address))
+    return Tables(home.tables_base, state=open_home_state(home))
 
 
 @pytest.fixture(scope="session")

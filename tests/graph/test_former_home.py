@@ -49,6 +49,7 @@ from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -99,7 +100,7 @@ def replace_in_database(path: Path, old_folder: str, new_folder: str) -> None:
 
 @pytest.fixture
 def state(former_home: Settings) -> Iterator[State]:
-    state = State.open(former_home.state_address)
+    state = open_home_state(former_home)
     yield state
     state.close()
 
@@ -244,7 +245,7 @@ def test_a_home_from_before_the_names_changed_opens(
     policy = read_policy(home.policy_path).authors[slug]
     workspace = write_dagster_home(home, DAGSTER_YAML, code_socket=code_socket(home))
     with (
-        closing(State.open(home.state_address)) as state,
+        closing(open_home_state(home)) as state,
         dg.DagsterInstance.from_config(str(workspace.parent)) as instance,
     ):
         tables = Tables(home.tables_base, state=state)

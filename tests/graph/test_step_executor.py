@@ -21,7 +21,7 @@ from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 ROOT = Path(__file__).parents[2]
 PRODUCTION_STEPS = ROOT / "deploy" / "steps.prod.yaml"
@@ -41,7 +41,7 @@ def retrain_twin(steps_apart: str) -> dg.JobDefinition:
 def passed_home(home: Settings) -> Settings:
     """Return the settings of a home in which a candidate has passed the gate."""
     write_author(home, Author("ada", "Ada", consent="2020-01-01: a test's own"))
-    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
+    registry = Registry(open_home_state(home), policy_path=home.policy_path)
     register_version(
         registry, "ada", "c1", folder="/checkpoints/c1", adapter_gguf="/checkpoints/c1/adapter.gguf"
     )

@@ -27,6 +27,7 @@ from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 README = Path(__file__).parents[2] / "README.md"
@@ -63,7 +64,7 @@ async def read_answer_facts(home: Settings) -> tuple[Mapping[str, Any], Mapping[
 
 
 async def test_a_release_has_the_same_description_everywhere(home: Settings) -> None:
-    with closing(State.open(home.state_address)) as state:
+    with closing(open_home_state(home)) as state:
         registry, verdict = release_without_prose(state, home)
         twin, entry = await read_answer_facts(home)
         table = build_versions_table(registry.versions("ann"), {"c1": verdict}, [])

@@ -271,10 +271,10 @@ def _open_stored_tables(settings: Settings, slug: str) -> Generator[Tables | Non
     ):
         yield None  # without an import, no state store is opened or created
         return
-    from twin_resources.storage.state.state import State
+    from twin_resources.storage.state.home_state import open_home_state
     from twin_resources.storage.tables.tables import Tables
 
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         yield Tables(settings.tables_base, state=state)
 
 

@@ -34,6 +34,7 @@ from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings, load_settings
 from twin_resources.statistics.retraining import TrainingFingerprint
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import load_base_model
@@ -55,7 +56,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         settings = load_settings(self.home or None)
         recipe = choose_author_recipe(read_author(settings, author), settings).recipe
         base = load_base_model(settings)
-        with closing(State.open(settings.state_address)) as state:
+        with closing(open_home_state(settings)) as state:
             tables = Tables(settings.tables_base, state=state)
             parts = [tables.data_version(fine_tuning.DATASET, author) or "none"]
             pending_documents = _find_pending_documents(tables, author)
@@ -88,7 +89,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         """Implement `TrainingInputs.measure_growth`."""
         settings = load_settings(self.home or None)
         manifest = read_manifest(Path(version.folder))
-        with closing(State.open(settings.state_address)) as state:
+        with closing(open_home_state(settings)) as state:
             tables = Tables(settings.tables_base, state=state)
             pending_documents = _find_pending_documents(tables, version.author)
             new_document_ids = set(pending_documents.filter("kept", "unseen")["key"].to_list())

@@ -306,7 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(folder: Path, work: Path | None, base: Path | None) -> int:
-    from twin_resources.storage.state.state import State
+    from twin_resources.storage.state.home_state import open_home_state
     from twin_resources.storage.tables.tables import Tables
 
     settings: Settings = load_settings()
@@ -314,7 +314,7 @@ def _run(folder: Path, work: Path | None, base: Path | None) -> int:
     work_folder = work or settings.work_dir / "training" / f"repeat-{manifest.training[:16]}"
     for line in list_environment_differences(manifest):
         _print_line(f"changed since that run: {line}")
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         repetition = repeat_training(
             folder,
             work=work_folder.resolve(),

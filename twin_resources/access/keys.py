@@ -29,6 +29,7 @@ import sqlalchemy as sa
 from twin_resources.access.refusals import RefusedError, refuse_if_store_fails
 from twin_resources.errors import TwinError
 from twin_resources.settings import Secrets, Settings, load_secrets
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 Role = Literal["admin", "author", "monitor", "reader", "site"]
@@ -134,7 +135,7 @@ class Key:
 
 def open_key_store(settings: Settings) -> State:
     """Open the state store of this home, with the tables of `key_tables`."""
-    state = State.open(settings.state_address)
+    state = open_home_state(settings)
     with state.transaction() as connection:
         key_tables.create_all(connection)
     return state

@@ -23,10 +23,10 @@ from twin_resources.backup.backup_format import BackupReader, open_backup_reader
 from twin_resources.backup.backup_record import BackupRecord, SavedTable
 from twin_resources.backup.state_rows import move_paths, replace_paths, restore_state, sqlite_file
 from twin_resources.errors import TwinError
-from twin_resources.registry.empty_store_check import has_rows
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.state.database_files import find_databases
+from twin_resources.storage.state.home_state import has_rows, open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.table_integrity import check_table
@@ -65,7 +65,7 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
                 shutil.rmtree(staging)
                 raise
     report("state store and policy")
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         Registry(state, policy_path=settings.policy_path).publish()
     return record
 

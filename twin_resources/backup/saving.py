@@ -26,7 +26,7 @@ from twin_resources.backup.state_rows import save_state, sqlite_file
 from twin_resources.errors import TwinError
 from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.state.database_files import copy_database, find_databases
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import MARKER_NAME, check_home_state, open_home_state
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.table_integrity import check_table
 from twin_resources.storage.tables.tables import Tables
@@ -38,7 +38,7 @@ SECRETS = "secrets.json"
 # Folders and files that the next start recreates, that belong to running processes, or that contain
 # the demo's home.
 _EXCLUDED_FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
-_EXCLUDED_FILES = frozenset({"endpoints.json", "env", "policy.json"})
+_EXCLUDED_FILES = frozenset({"endpoints.json", "env", MARKER_NAME, "policy.json"})
 _EXCLUDED_SUFFIXES = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
 
 Report = Callable[[str], object]
@@ -59,11 +59,13 @@ def back_up(
     """
     file = sqlite_file(settings.state_address)
     if file is not None and not file.exists():
+        check_home_state(settings, None)
         raise TwinError(
             f"back up {settings.home}",
             found=f"no state store at {file}",
             next_step="specify the home (`--home`, TWIN_HOME), or start it once with `twin up`",
         )
+    open_home_state(settings).close()  # a lost store must not replace a good backup
     with (
         open_backup_writer(address) as writer,
         tempfile.TemporaryDirectory(prefix="twin-backup-") as folder,
@@ -91,7 +93,7 @@ def _save_tables(
     settings: Settings, writer: BackupWriter, scratch: Path, report: Report
 ) -> Iterator[SavedTable]:
     table_files = FileStore(settings.tables_base)
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         tables = Tables(settings.tables_base, state=state)
         names = [
             (author, asset)

@@ -31,10 +31,10 @@ class Installation:
     def for_settings(cls, settings: Settings) -> Installation:
         """Return the installation of a home."""
         from twin_resources.registry.registry import Registry
-        from twin_resources.storage.state.state import State
+        from twin_resources.storage.state.home_state import open_home_state
         from twin_resources.storage.tables.tables import Tables
 
-        state = State.open(settings.state_address)
+        state = open_home_state(settings)
         tables = Tables(settings.tables_base, state=state)
         return cls(settings, state, tables, Registry(state, policy_path=settings.policy_path))
 

@@ -62,8 +62,7 @@ class StateStore:
         ):
             for table in _reflect_tables(connection):
                 erased_count += _erase_from_table(connection, table, target)
-        erased_author = target.author if target.is_whole_author else ""
-        self.installation.registry.publish(erased_author=erased_author)
+        self.installation.registry.publish()
         self.rewrite()
         return erased_count
 

@@ -27,7 +27,7 @@ from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
 from twin_resources.gateway.front_desk.answers import confident_language
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.newest_versions import NewestVersions, read_newest_version
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
     """Return a finder of passages in the tables of a home, with the home's embedder."""
     find_version = read_newest_version
     if "://" in settings.tables_base:
-        find_version = NewestVersions(lambda: State.open(settings.state_address)).find_version
+        find_version = NewestVersions(lambda: open_home_state(settings)).find_version
 
     def open_retriever() -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder, load_revision

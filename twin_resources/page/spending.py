@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from twin_resources.access.account import open_account
 from twin_resources.page.escaping import escape_html
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def read_spending(settings: Settings) -> list[BudgetSpending]:
 
     Entries with neither a budget nor spending are omitted.
     """
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         account = open_account(settings, state)
         paid = account.sum_spending(purpose="answer").usd
         teacher = account.sum_spending(period="month", purpose="teacher").usd

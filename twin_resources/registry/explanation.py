@@ -68,7 +68,7 @@ def explain_answer(settings: Settings, langfuse_trace: Mapping[str, Any]) -> Exp
         TwinError: the trace was not written by a gateway of this project.
     """
     from twin_resources.registry.registry import Registry
-    from twin_resources.storage.state.state import State
+    from twin_resources.storage.state.home_state import open_home_state
     from twin_resources.storage.tables.tables import Tables
 
     metadata = {
@@ -84,7 +84,7 @@ def explain_answer(settings: Settings, langfuse_trace: Mapping[str, Any]) -> Exp
         )
     generations = [row for row in langfuse_trace["observations"] if row.get("type") == "GENERATION"]
     generation: Mapping[str, Any] = generations[0] if generations else {}
-    state = State.open(settings.state_address)
+    state = open_home_state(settings)
     model, manifest = _load_version_and_manifest(
         Registry(state, policy_path=settings.policy_path),
         metadata.get("twin.checkpoint", ""),

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.observability.notifications import announce
 from twin_resources.registry import rows
-from twin_resources.registry.empty_store_check import check_store_has_versions
 from twin_resources.registry.move_checks import MoveRefusedError, check_incumbent, check_move
 from twin_resources.registry.moves import (
     STATES_NEEDING_PASS,
@@ -78,9 +77,6 @@ class Registry:
 
         A known checkpoint that is retired or rolled back becomes a candidate again, unless it is an
         answer model. Its paths are updated, because the home may have moved.
-
-        Raises:
-            EmptyStateStoreError: the policy lists versions, but the store has none.
         """
         paths = {
             "folder": self._to_stored_path(folder),
@@ -88,7 +84,6 @@ class Registry:
             "base": self._to_stored_path(base),
             "base_gguf": self._to_stored_path(base_gguf),
         }
-        check_store_has_versions(self.state, self.policy_path)
         with self.state.transaction() as connection:
             existing_version = rows.find_version(connection, author=author, checkpoint=checkpoint)
             if existing_version is None:
@@ -387,20 +382,12 @@ class Registry:
         with self.state.read_transaction() as connection:
             return {row.author: row.table for row in connection.execute(sa.select(routing))}
 
-    def publish(self, *, erased_author: str = "") -> Policy:
+    def publish(self) -> Policy:
         """Write the policy object from the current registry and routing table.
 
         This takes the writers' lock, so that the file never reverts to an older state.
-
-        Args:
-            erased_author: the author whose versions were erased; the policy may then be empty.
-
-        Raises:
-            EmptyStateStoreError: the policy lists versions, and the registry has no rows.
         """
         with self.state.transaction():
-            if not erased_author:
-                check_store_has_versions(self.state, self.policy_path)
             policy = build_policy(self, self.routing())
             if not policy_file_matches(self.policy_path, policy):
                 write_policy(self.policy_path, policy)

@@ -27,7 +27,7 @@ from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.warm_up import describe_warm_up
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 
 def format_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -46,7 +46,7 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
     rules, now = rules_from_settings(settings), time.time()
     lines_by_author: dict[str, tuple[str, ...]] = {}
     with (
-        closing(State.open(settings.state_address)) as state,
+        closing(open_home_state(settings)) as state,
         state.read_transaction() as connection,
     ):
         if not sa.inspect(connection).has_table(scores.name):

@@ -50,7 +50,7 @@ from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 if TYPE_CHECKING:
     from twin_resources.erasure.dagster_records import DagsterRecords
@@ -185,7 +185,7 @@ def run_forget(
                 console.print(f"{store}: {len(locations) or 'nothing'}")
             console.print("nothing was changed")
         return 0
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         request_number = journal.open_request(
             state, subject, asked_by=current_actor(), key_hash=key_hash
         )
@@ -245,7 +245,7 @@ def resolve_subject(
 
 def _find_known_slug(settings: Settings, author: str) -> str:
     """Return the author's slug, even if an open request has already deleted the author's file."""
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         slugs_being_erased = {
             request.subject.author
             for request in journal.list_unfinished_requests(state)

@@ -7,7 +7,6 @@ Out of scope: writing and rotating logs (`processes/supervisor.py`), and a run's
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -30,7 +29,8 @@ def run_logs(
 
     Args:
         line_count: maximum number of lines, from the end.
-        follow: whether `tail -F` replaces this process until Ctrl-C ends it.
+        follow: whether to go on until Ctrl-C, through a rotation.
+        log: prints one line; a line may quote what a reader wrote.
 
     Raises:
         TwinError: the log does not exist, or no program has run here yet.
@@ -58,10 +58,14 @@ def run_logs(
         )
     command = ["tail", "-n", str(line_count), str(path)]
     if follow:
-        # -F follows the file name and so reads the new log after a rotation. `tail` replaces this
-        # process, so that ending `twin logs` also ends `tail`.
-        os.execvp("tail", [*command, "-F"])
-    return subprocess.run(command, check=False).returncode
+        command.append("-F")  # follows the name, and so reads the new log after a rotation
+    with subprocess.Popen(command, stdout=subprocess.PIPE, errors="replace") as tail:
+        try:
+            for line in tail.stdout or ():
+                log(line.removesuffix("\n"))
+        finally:
+            tail.terminate()  # GNU tail also ends when nothing reads its pipe any more
+    return 0 if follow else tail.returncode
 
 
 def find_logs(settings: Settings) -> dict[str, Path]:

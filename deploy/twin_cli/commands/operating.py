@@ -30,7 +30,7 @@ from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
 from twin_resources.storage.state.database_files import check_database, find_databases
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.storage_faults import DamagedError
 from twin_resources.storage.tables.store import list_authors_with_tables, list_tables
 from twin_resources.storage.tables.table_repair import TableRepair, plan_repair, repair_table
@@ -140,7 +140,7 @@ def run_repair(
         if not as_json:
             console.print("nothing was changed; use --yes to repair")
         return 1
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         tables = Tables(settings.tables_base, state=state)
         for (author, asset), plan in damage.tables.items():
             with tables.lease(asset, author) as lease:

@@ -73,15 +73,12 @@ def open_registry(settings: Settings) -> Registry:
     """Return this home's registry; its moves rewrite the policy that the gateway reads.
 
     Raises:
-        EmptyStateStoreError: the configured store contains no data of this home.
+        LostStateError: the configured store is not this home's.
     """
-    from twin_resources.registry.empty_store_check import check_store_belongs_to_home
     from twin_resources.registry.registry import Registry
-    from twin_resources.storage.state.state import State
+    from twin_resources.storage.state.home_state import open_home_state
 
-    state = State.open(settings.state_address)
-    check_store_belongs_to_home(settings, state)
-    return Registry(state, policy_path=settings.policy_path)
+    return Registry(open_home_state(settings), policy_path=settings.policy_path)
 
 
 def find_answer_model(registry: Registry, author: str) -> ModelVersion | None:

@@ -32,6 +32,7 @@ from twin_resources.quality.retraining.manual_triggers import request_retraining
 from twin_resources.quality.retraining.retrainings import Retraining, RetrainingRequest
 from twin_resources.quality.retraining.run_records import KEY_TAG
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 REQUEST_SENSOR = "retraining_requested"
@@ -59,7 +60,7 @@ def run_retrain(
     stack = require_stack(settings) if needs_stack else find_stack(settings)
     chosen_author = choose_author(settings, author)
     dagster = None if stack is None else DagsterHTTP.for_home(stack.settings)
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         ensure_no_retraining_in_flight(chosen_author, dagster=dagster, state=state)
         request_number = request_retraining(
             state, chosen_author.slug, asked_by=current_actor(), reason=reason, now=time.time()

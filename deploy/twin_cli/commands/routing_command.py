@@ -49,7 +49,7 @@ from twin_resources.router.policy_file import RoutingPolicy, policy_path, read_r
 from twin_resources.router.routing_decision import choose_model, question_features
 from twin_resources.settings import Settings
 from twin_resources.statistics.promotion import expected_pairs
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.rows_by_id import sql_in_filter
 from twin_resources.storage.tables.tables import Tables
 
@@ -306,7 +306,7 @@ def _read_answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
 ) -> tuple[RoutedAnswers, RoutedAnswers, Payback]:
     """Return this month's answers, those under the current policy, and the payback of labels."""
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         ledger_tables.open_tables(state)
         month = month_start()
         with state.read_transaction() as connection:
@@ -385,7 +385,7 @@ def _compute_break_even_utilization(settings: Settings, tokens_per_second: float
 def _read_question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
     """Return the labeled questions by id, from readers' questions and training samples."""
     questions: dict[str, str] = {}
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         tables = Tables(settings.tables_base, state=state)
         for asset, key in (("interactions", "trace_id"), ("instruction_dataset", "sample_id")):
             if label_ids and tables.exists(asset, author):

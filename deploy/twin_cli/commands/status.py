@@ -305,9 +305,9 @@ def _read_policy(settings: Settings) -> Policy | None:
     """Return the policy of a state store outside the home, if it answers, else of the file."""
     if settings.state_url:
         from twin_resources.registry.registry import Registry
-        from twin_resources.storage.state.state import State
+        from twin_resources.storage.state.home_state import open_home_state
 
-        with suppress(TwinError), closing(State.open(settings.state_address)) as state:
+        with suppress(TwinError), closing(open_home_state(settings)) as state:
             registry = Registry(state, policy_path=settings.policy_path)
             return build_policy(registry, registry.routing())
     return read_policy(settings.policy_path) if settings.policy_path.exists() else None

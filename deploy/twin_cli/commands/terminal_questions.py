@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import read_progress, write_progress
+from twin_cli.commands.console import printable
 from twin_cli.commands.preview_report import run_preview, show_preview
 from twin_cli.commands.subject import SelectedAuthor, read_folder_consent
 from twin_resources.authors import Author
@@ -102,7 +103,7 @@ def ask_yes_or_no(
     """
     try:
         for _ in range(MAX_ATTEMPTS):
-            answer = " ".join(read_line(question).split()).casefold()
+            answer = " ".join(read_line(printable(question)).split()).casefold()
             if answer in _YES | _NO:
                 return answer in _YES
             question = f"{answer[:20]!r} is not an answer; type yes or no. {retry_question} [no]: "

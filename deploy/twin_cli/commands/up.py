@@ -38,7 +38,7 @@ from twin_cli.commands.machine_stage import (
     resolve_recipe_name,
     show_machine,
 )
-from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome, open_registry
+from twin_cli.commands.outcome import OutcomeCode, TrainingOutcome
 from twin_cli.commands.page_commands import create_page_link
 from twin_cli.commands.presentation import format_endpoints
 from twin_cli.commands.preview_report import (
@@ -88,6 +88,7 @@ from twin_resources.processes.stack import (
 )
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Secrets, Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.weights.answer_model import NO_MODEL, resolve_name
 
 if TYPE_CHECKING:
@@ -409,10 +410,8 @@ class _UpCommand:
             recipe=self.options.recipe,
         )
         find_trace_store(self.settings, Secrets("", "", "", ""))  # refuses incomplete settings
-        # Without a database driver or server, every process would fail. With an empty store, every
-        # version would be missing.
-        if self.settings.state_url or self.settings.policy_path.exists():
-            open_registry(self.settings).state.close()
+        # Without a database driver or server, every process would fail. A lost store is refused.
+        open_home_state(self.settings).close()
 
     def _preview_posts(self) -> tuple[SelectedAuthor, AuthorProgress]:
         self.display.begin_stage(2, "preview")

@@ -30,7 +30,7 @@ from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import DaySum
 from twin_resources.statistics.retraining_limits import DAY_S, format_date
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 PLOTTED_DAYS = 90
 _BAR_CHARACTERS = "▁▂▃▄▅▆▇█"
@@ -44,7 +44,7 @@ def run_why(settings: Settings, author: str, *, as_json: bool, console: Console)
     """
     chosen_author = choose_author(settings, author)
     with (
-        closing(State.open(settings.state_address)) as state,
+        closing(open_home_state(settings)) as state,
         state.read_transaction() as connection,
     ):
         summary = build_summary(

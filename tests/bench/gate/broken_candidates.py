@@ -59,7 +59,7 @@ from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 OTHER_AUTHORS = {"skeeto": "jbranchaud-til", "jbranchaud-til": "skeeto", "mara-lindqvist": "skeeto"}
@@ -138,7 +138,7 @@ class _HomeCopy:
     @classmethod
     def copy_of(cls, good: JudgedCandidate, folder: Path) -> _HomeCopy:
         settings = copy_home(good, folder)
-        state = State.open(settings.state_address)
+        state = open_home_state(settings)
         registry = Registry(state, policy_path=settings.policy_path)
         tables = Tables(settings.tables_base, state=state)
         return cls(read_author(settings, good.author), settings, tables, registry)
@@ -201,7 +201,7 @@ def _read_other_author(size: GateBenchmarkSize) -> TrainingTables:
     """Return the other author's tables under this author's name."""
     other = OTHER_AUTHORS[size.author]
     home = prepare_inputs(size.with_author(other).training).home
-    rows = _read(Tables(home.tables_base, state=State.open(home.state_address)), other)
+    rows = _read(Tables(home.tables_base, state=open_home_state(home)), other)
     names = AUTHOR_NAMES[other], AUTHOR_NAMES[size.author]
     return {**rows, DATASET: replace_name(rows[DATASET], *names)}
 

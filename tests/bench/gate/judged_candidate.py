@@ -41,7 +41,7 @@ from twin_resources.authors import read_author, write_author
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.weights.weights import prepare_base_model
 
 CACHE_DIR = ROOT / "build" / "bench-gate"
@@ -103,7 +103,7 @@ def copy_home(judged: JudgedCandidate, home: Path) -> Settings:
 def read_judged_candidate(settings: Settings, author: str) -> JudgedCandidate:
     """Return the candidate of a home in which `run_assets` has run."""
     folder = Path(read_pointer(settings.checkpoints_dir / author, "candidate")["folder"])
-    registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
+    registry = Registry(open_home_state(settings), policy_path=settings.policy_path)
     verdict = registry.verdict(folder.name, GATE_VERSION)
     evaluation = read_evaluation(evaluation_path(folder, GATE_VERSION))
     if verdict is None or evaluation is None:

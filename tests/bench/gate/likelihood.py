@@ -40,7 +40,7 @@ from twin_resources.quality.judges.texts import (
     split_for_probes,
 )
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -65,7 +65,7 @@ def likelihood_rows(size: GateBenchmarkSize) -> list[Row]:
 def _likelihood_rows(
     settings: Settings, size: GateBenchmarkSize, folder: Path, manifest: Manifest
 ) -> list[Row]:
-    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+    tables = Tables(settings.tables_base, state=open_home_state(settings))
     dataset = tables.read(DATASET, size.author, where=AUTHOR_ROWS_CONDITION)
     weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
     base = EvaluatedModel("base model", manifest.base["revision"], Path(manifest.base["folder"]))

@@ -28,7 +28,7 @@ from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, UNMODIFIED_SAMPLES, R
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_resources.authors import Author, list_author_slugs, write_author
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -83,7 +83,7 @@ def prepare_inputs(size: BenchmarkSize) -> TrainingInputs:
     from transformers import AutoTokenizer
 
     home, base = _prepare_home(size), _prepare_model(tiny=size.use_tiny_model)
-    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    tables = Tables(home.tables_base, state=open_home_state(home))
     columns = ["sample_id", "document_id", "split", "messages"]
     rows = tables.read("instruction_dataset", size.author, columns=columns)
     tokenizer = AutoTokenizer.from_pretrained(base)

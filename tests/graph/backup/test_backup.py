@@ -45,6 +45,7 @@ from twin_resources.registry.policy import Policy, read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.database_files import check_database
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import DamagedError, DiskFullError
 from twin_resources.storage.tables.tables import Tables
@@ -57,7 +58,7 @@ AUTHOR = "ada"
 def full_home(former_home: Settings) -> Settings:
     """Add keys, an account, a journal, a checkpoint, weights and a score to the former home."""
     load_secrets(former_home)
-    with closing(State.open(former_home.state_address)) as state:
+    with closing(open_home_state(former_home)) as state:
         journal.open_journal(state)
         number = journal.open_request(
             state, ErasureSubject("reader", "", "0" * 16), asked_by="test"
@@ -92,7 +93,7 @@ def compute_hashes(settings: Settings) -> dict[str, Any]:
         text = json.dumps(value, default=str).replace(base, "BASE")
         return json.loads(re.sub(rf"{re.escape(home)}(?![\w.-])", "HOME", text))
 
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         tables = Tables(base, state=state)
         versions = {
             asset: (tables.data_version(asset, AUTHOR), tables.lance_version(asset, AUTHOR))
@@ -326,7 +327,7 @@ def test_a_home_is_saved_while_others_write_to_it(full_home: Settings, tmp_path:
 
     def write() -> None:
         outbox = Outbox(outbox_path(full_home))
-        with closing(State.open(full_home.state_address)) as state:
+        with closing(open_home_state(full_home)) as state:
             tables = Tables(full_home.tables_base, state=state)
             while not stop_event.is_set():
                 number = write_counts[0]
@@ -351,7 +352,7 @@ def test_a_home_is_saved_while_others_write_to_it(full_home: Settings, tmp_path:
     for number in range(3):
         restored = new_home(full_home, f"restored-{number}")
         restore(restored, str(tmp_path / f"{number}.tar"), report=ignore)
-        with closing(State.open(restored.state_address)) as state:
+        with closing(open_home_state(restored)) as state:
             rows = Tables(restored.tables_base, state=state).read("words", "mara")
         assert rows.height in range(2, 15)
         check_database(outbox_path(restored))

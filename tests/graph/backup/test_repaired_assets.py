@@ -13,7 +13,7 @@ from twin_cli.commands.operating import run_repair
 from tests.graph.test_former_home import former_home, instance
 from twin_assets.definitions import defs
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 __all__ = ["former_home", "instance"]  # fixtures
@@ -47,7 +47,7 @@ def test_lost_posts_and_documents_are_restored(
     assert (
         run_repair(former_home, is_confirmed=True, as_json=False, console=Console(quiet=True)) == 0
     )
-    with closing(State.open(former_home.state_address)) as state:
+    with closing(open_home_state(former_home)) as state:
         tables = Tables(former_home.tables_base, state=state)
         assert tables.exists(ASSETS[0], AUTHOR)
         assert tables.read(ASSETS[1], AUTHOR).height == 0, "not restored to its empty first version"

@@ -33,6 +33,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import Author, write_author
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
 from twin_resources.settings import Settings, load_secrets, load_settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
@@ -231,7 +232,7 @@ def test_broken_author_files_and_folders_are_reported(home: Settings, tmp_path: 
 
 
 def test_a_broken_sqlite_state_is_reported(home: Settings) -> None:
-    State.open(home.state_address).close()
+    open_home_state(home).close()
     assert "schema" in get_only(stores.check_state(home)).found
     broken_home = home.model_copy(update={"state_url": f"sqlite:///{home.home / 'broken.sqlite'}"})
     (home.home / "broken.sqlite").write_bytes(b"no database" * 500)
@@ -239,7 +240,7 @@ def test_a_broken_sqlite_state_is_reported(home: Settings) -> None:
 
 
 def test_an_account_ahead_of_the_clock_is_reported(home: Settings) -> None:
-    with closing(State.open(home.state_address)) as state:
+    with closing(open_home_state(home)) as state:
         for days, verdicts in ((0, ["ok"]), (3, ["ok", "warn"])):
             ahead = time.time() + days * 86_400
             account = SpendingAccount(state, SpendingLimits(), clock=lambda ahead=ahead: ahead)

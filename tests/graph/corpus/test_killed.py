@@ -27,7 +27,7 @@ from tests.graph.corpus.corpus_process import run_chain
 from tests.prepared_embedder import link_weights
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 SEED = 20_261_120
@@ -74,7 +74,7 @@ class HomeContent:
     def read(cls, home: Settings) -> HomeContent:
         import lance
 
-        state = State.open(home.state_address)
+        state = open_home_state(home)
         tables = Tables(home.tables_base, state=state)
         contents: dict[str, tuple[str | None, int, str]] = {}
         for path in sorted(Path(home.tables_base, SLUG).glob("*.lance")):

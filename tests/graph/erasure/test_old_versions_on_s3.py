@@ -20,7 +20,7 @@ from twin_resources.erasure.object_versions import LocalFolder, VersionedBucket,
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 BUCKET = "twin-tables"
@@ -42,7 +42,7 @@ def installation(
     home: Settings, s3_endpoint: str, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
     set_s3_environment(monkeypatch, s3_endpoint)
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     tables = Tables(f"s3://{BUCKET}/twin", state=state)
     yield Installation(home, state, tables, Registry(state, policy_path=home.policy_path))
     state.close()

@@ -21,6 +21,7 @@ from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.settings import Settings
 from twin_resources.storage.state.database_files import check_database, copy_database
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import (
     DamagedError,
@@ -78,7 +79,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 def tables(home: Settings) -> Tables:
     """Return an author's tables in three versions; the last has a file of deleted rows."""
     write_author(home, Author(slug="mara", name="Mara Lind"))
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     tables = Tables(home.tables_base, state=state, lease_wait_s=1)
     for count in (5, 10, 20):
         sync(tables, count)
@@ -265,7 +266,7 @@ def test_a_database_in_use_by_another_process_is_locked(
 ) -> None:
     monkeypatch.setattr("twin_resources.storage.state.state._BUSY_TIMEOUT_S", 1)
     monkeypatch.setattr("twin_resources.storage.state.database_files._BUSY_TIMEOUT_S", 1)
-    State.open(home.state_address).close()
+    open_home_state(home).close()
     script = (
         "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
         "c.execute('BEGIN EXCLUSIVE'); print('held', flush=True); sys.stdin.read()"
@@ -276,13 +277,13 @@ def test_a_database_in_use_by_another_process_is_locked(
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(LockedError, match="another program is using") as error:
-            State.open(home.state_address)
+            open_home_state(home)
         assert error.value.next_step == LockedError.remedy
         with pytest.raises(LockedError):
             check_database(home.home / "state.sqlite")
     finally:
         holder.communicate("")
-    State.open(home.state_address).close()
+    open_home_state(home).close()
     check_database(home.home / "state.sqlite")
 
 
@@ -292,7 +293,7 @@ def test_a_missing_database_is_reported_as_unreachable(tmp_path: Path) -> None:
 
 
 def test_a_copy_of_a_database_has_only_committed_rows(home: Settings) -> None:
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     with state.lease("before"), state.transaction() as connection:
         from twin_resources.storage.state.state_tables import routing
 

@@ -17,7 +17,7 @@ from tests.unit.ledger.conftest import environment as make_environment
 from twin_assets.feedback.interactions import interactions, no_text_of_a_reader_holds_personal_data
 from twin_assets.feedback.redaction import find_personal_data, redact_personal_data
 from twin_resources.settings import PACES, Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 environment = make_environment  # the fixture
@@ -29,7 +29,7 @@ def filled_ledger(
 ) -> Iterator[LedgerEnvironment]:
     """Yield a ledger that has read a trace store, which is now unavailable."""
     monkeypatch.setenv("TWIN_TRACES_PORT", "9")  # nothing listens on this port
-    environment.state = State.open(home.state_address)
+    environment.state = open_home_state(home)
     environment.set_time(datetime.now(UTC) - timedelta(hours=1)).answer(1, 2, 3)
     environment.answer(4, author="bob")
     environment.vote(1, 1.0)
@@ -60,7 +60,7 @@ def test_a_second_snapshot_changes_nothing(
     assert (first["dagster/row_count"], first["with_votes"], first["with_edits"]) == (3, 1, 1)
     assert first["readers"] == 2
     assert "trace store unreachable" in first["sync"]
-    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    tables = Tables(home.tables_base, state=open_home_state(home))
     frame = tables.read("interactions", "ann").sort("trace_id")
     assert frame["trace_id"].to_list() == [to_trace_id(number) for number in (1, 2, 3)]
     assert frame["vote"].to_list() == [0.5, None, None]

@@ -26,7 +26,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 ADA = Author(slug="ada", name="Ada Wright")
@@ -99,7 +99,7 @@ class FinishedRun:
 
 
 def open_tables(settings: Settings) -> Tables:
-    return Tables(settings.tables_base, state=State.open(settings.state_address))
+    return Tables(settings.tables_base, state=open_home_state(settings))
 
 
 @pytest.fixture(scope="session")

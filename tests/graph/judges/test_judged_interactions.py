@@ -20,7 +20,7 @@ from twin_resources.quality.ledger.interactions_frame import interaction_columns
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -52,7 +52,7 @@ def store(tables: Tables, name: str, rows: list[dict[str, Any]], schema: Any) ->
 
 
 def release_version(home: Settings) -> None:
-    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
+    registry = Registry(open_home_state(home), policy_path=home.policy_path)
     version = register_version(registry, "ann", "c1", folder="/c", dataset_version="d" * 64).version
     verdict = Verdict("ann", "c1", GATE_VERSION, "passed", (), "2026-05-01T00:00:00+00:00")
     registry.record_verdict(verdict)

@@ -18,7 +18,7 @@ from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.models.retrieval.search import RetrievalQuery, search_vectors
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -28,7 +28,7 @@ def s3_tables(s3_endpoint: str, home: Settings, monkeypatch: pytest.MonkeyPatch)
     set_s3_environment(monkeypatch, s3_endpoint)
     bucket = "knowledge"
     make_s3_client(s3_endpoint).create_bucket(Bucket=bucket)
-    return Tables(f"s3://{bucket}/{home.home.parent.name}", state=State.open(home.state_address))
+    return Tables(f"s3://{bucket}/{home.home.parent.name}", state=open_home_state(home))
 
 
 def test_passages_on_s3_are_found(s3_tables: Tables, embedder: Embedder) -> None:

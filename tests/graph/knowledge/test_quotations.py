@@ -47,7 +47,7 @@ from twin_resources.models.quotes.quoter import (
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.processes.progress_lines import SyncProgressLogger
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 MARA = "mara-lindqvist"
@@ -135,7 +135,7 @@ def imported_home(
 
 @pytest.fixture
 def tables(imported_home: Settings) -> Iterator[Tables]:
-    with closing(State.open(imported_home.state_address)) as state:
+    with closing(open_home_state(imported_home)) as state:
         yield Tables(imported_home.tables_base, state=state)
 
 
@@ -366,7 +366,7 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
             ONE_POST.with_columns(**{name: pl.lit(value) for name, value in second_post.items()}),
         ]
     )
-    with closing(State.open(home_with_embedder.state_address)) as state:
+    with closing(open_home_state(home_with_embedder)) as state:
         tables = Tables(home_with_embedder.tables_base, state=state)
         passages = quotable_rows.embed_passages(posts, embedder)
         row = quote_calibration_rows.compute_calibration_row("ann", passages, embedder)

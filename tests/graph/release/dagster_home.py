@@ -15,7 +15,7 @@ from twin_resources.quality.release import trial
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.statistics.judge_certification import JudgeCertificate
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 JUDGES = {"topic": "topic@1", "voice": "voice@1"}
@@ -28,7 +28,7 @@ def create_registry(home: Settings, *, release_mode: str = "shadow") -> Registry
             AUTHOR, "Mara", release_mode=release_mode, consent="2020-01-01: the test's own author"
         ),
     )
-    return Registry(State.open(home.state_address), policy_path=home.policy_path)
+    return Registry(open_home_state(home), policy_path=home.policy_path)
 
 
 def write_certificates(tables: Tables, *, revision: str = "1") -> None:

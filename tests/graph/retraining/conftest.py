@@ -30,6 +30,7 @@ from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.statistics.retraining_limits import RetrainingLimits
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import upsert
 from twin_resources.storage.tables.tables import Tables
@@ -251,7 +252,7 @@ def loop_world(home: Settings) -> Generator[LoopWorld]:
 @contextmanager
 def open_world(home: Settings) -> Generator[LoopWorld]:
     """Open a home, new or with a history."""
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     registry = Registry(state, policy_path=home.policy_path)
     ledger_tables.open_tables(state)
     with create_instance("ada", "bob") as instance:

@@ -28,6 +28,7 @@ from twin_resources.quality.ledger.ledger_tables import open_tables, traces
 from twin_resources.registry.moves import VersionKind, VersionState
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import PACES, Settings, load_settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.learning_schedule import build_learning_schedules, learn_routing_every_night
@@ -60,7 +61,7 @@ def record_answer(state: State, author: str, at: datetime, *, route: str = "") -
 @pytest.fixture
 def state(home: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[State]:
     monkeypatch.setenv("TWIN_HOME", str(home.home))
-    store = State.open(home.state_address)
+    store = open_home_state(home)
     yield store
     store.close()
 

@@ -38,7 +38,7 @@ from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings
 from twin_resources.statistics import judge_certification
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 MODEL = "openai/gpt-4o-mini"
@@ -137,7 +137,7 @@ class LabelBuyer:
     ) -> None:
         self.tables = tables
         limits = SpendingLimits(purposes={"label": SpendingLimit(usd_per_month=usd_per_month)})
-        self.account = SpendingAccount(State.open(home.state_address), limits)
+        self.account = SpendingAccount(open_home_state(home), limits)
         self.judge = OilJudge()
         self.panel = build_panel(self.judge)
         self.own_answer_count = 0
@@ -270,7 +270,7 @@ def provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PaidPr
 def create_buyer_with_paid_judge(home: Settings, tables: Tables, *, usd: float) -> LabelBuyer:
     buyer = LabelBuyer(home, tables)
     limits = SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=usd)})
-    account = SpendingAccount(State.open(home.state_address), limits)
+    account = SpendingAccount(open_home_state(home), limits)
     judge = LanguageModelJudge(
         MODEL, terms=JudgeTerms(PurposeBudget(account, "judge", author="ada"))
     )

@@ -22,14 +22,14 @@ from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 
 @pytest.fixture
 def registry(home: Settings) -> Registry:
     for slug in ("ada", "bob"):
         write_author(home, Author(slug, slug.title(), consent="2020-01-01: the test's own author"))
-    return Registry(State.open(home.state_address), policy_path=home.policy_path)
+    return Registry(open_home_state(home), policy_path=home.policy_path)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.router.policy_file import policy_path, read_routing_policy
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 PAID = "gpt-4o-mini"
@@ -50,7 +50,7 @@ def test_before_a_release_the_base_answers(home: Settings, instance: dg.DagsterI
 
 
 def test_a_released_version_answers(home: Settings, instance: dg.DagsterInstance) -> None:
-    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
+    registry = Registry(open_home_state(home), policy_path=home.policy_path)
     version = register_version(registry, "ada", "c1", folder="/c1")
     before = materialize(instance, "ada")
     registry.move("ada", version.version, "refused", actor="test", reason="to force it")
@@ -67,7 +67,7 @@ def stable_checkpoint(
     """Configure a paid model, make a version of Ada stable, and return its checkpoint."""
     monkeypatch.setenv("TWIN_PAID_MODEL", PAID)
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "1")
-    registry = Registry(State.open(home.state_address), policy_path=home.policy_path)
+    registry = Registry(open_home_state(home), policy_path=home.policy_path)
     register_version(registry, "ada", "c1")
     registry.move("ada", 1, "refused", actor="test", reason="to force it")
     registry.move("ada", 1, "stable", actor="test", reason="by hand", force=True)
@@ -98,7 +98,7 @@ def store_labels(home: Settings, own: str, *, count: int, failed_probe_count: in
         scores = [{"claim": name, "own": 0.9, "paid": 0.1} for name in ("topic", "voice")]
         rows.append(probe | {**row, "reader": "", "scores": scores})
     frame = pl.DataFrame(rows, schema=dict(label_rows.COLUMNS))
-    Tables(home.tables_base, state=State.open(home.state_address)).sync(
+    Tables(home.tables_base, state=open_home_state(home)).sync(
         frame.select(list(label_rows.IDENTITY_COLUMNS)),
         label_rows.TABLE,
         author="ada",

@@ -23,7 +23,7 @@ from tests.json_examples import read_json_example, shape
 from twin_resources.settings import Settings
 from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.object_store import is_object_address, remove_objects
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.store import open_table
 from twin_resources.storage.tables.table_repair import plan_repair
 from twin_resources.storage.tables.tables import Tables
@@ -43,7 +43,7 @@ def word_tables(home: Settings) -> Tables:
 
 
 def create_word_tables(home: Settings) -> Tables:
-    tables = Tables(home.tables_base, state=State.open(home.state_address), lease_wait_s=1)
+    tables = Tables(home.tables_base, state=open_home_state(home), lease_wait_s=1)
     for texts in VERSION_TEXTS:
         sync_words(tables, texts)
     return tables

@@ -29,7 +29,7 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.stack import find_stack
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 TWIN = Path(sys.executable).with_name("twin")
@@ -192,7 +192,7 @@ class ChaosHome:
 
     def read_stored_titles(self) -> set[str]:
         """Return the titles of the posts in the table `raw_posts`."""
-        with closing(State.open(self.settings.state_address)) as state:
+        with closing(open_home_state(self.settings)) as state:
             tables = Tables(self.settings.tables_base, state=state)
             return set(tables.read("raw_posts", SLUG)["title"].to_list())
 

@@ -34,7 +34,7 @@ from twin_resources.processes.stack import find_stack
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.weights.weights import load_base_model
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
@@ -84,7 +84,7 @@ def test_two_simultaneous_starts_succeed(chaos: ChaosHome) -> None:
 def register_versions(home: ChaosHome) -> None:
     """Register the base model as three versions: retired, stable, and refused."""
     gguf = str(load_base_model(home.settings).gguf)
-    with closing(State.open(home.settings.state_address)) as state:
+    with closing(open_home_state(home.settings)) as state:
         registry = Registry(state, policy_path=home.settings.policy_path)
         for number in (1, 2, 3):
             checkpoint = f"{number:064x}"
@@ -171,7 +171,7 @@ def require_one_stable_version(home: ChaosHome) -> None:
 
     A version trained on a forgotten post must not be in the file.
     """
-    with closing(State.open(home.settings.state_address)) as state:
+    with closing(open_home_state(home.settings)) as state:
         registry = Registry(state, policy_path=home.settings.policy_path)
         stable = [version for version in registry.versions(SLUG) if version.state == "stable"]
         assert len(stable) <= 1

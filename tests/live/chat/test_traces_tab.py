@@ -15,7 +15,7 @@ from tests.unit.trace_store.conftest import encode_attributes
 from tests.unit.trace_store.test_trace_reading import make_span
 from twin_resources.access.account import open_account
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 pytestmark = needs_browser
 TRACE_COUNT = 30
@@ -175,7 +175,7 @@ def test_urls_open_the_list_and_a_trace(
 @pytest.fixture
 def half_a_dollar_spent(slow_home: Settings) -> None:
     """Book $0.50 just before the test, because "today" ends at midnight."""
-    state = State.open(slow_home.state_address)
+    state = open_home_state(slow_home)
     account = open_account(slow_home, state)
     account.settle(account.reserve(purpose="answer", author="ann", key="", max_usd=0.5), 0.5)
     state.close()

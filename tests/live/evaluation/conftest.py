@@ -32,7 +32,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state_tables import (
     model_versions,
     moves,
@@ -186,7 +186,7 @@ def embedder_weights() -> Path:
 
 
 def open_gate_home(home: Settings, base: Path) -> GateHome:
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     return GateHome(
         settings=home,
         tables=Tables(home.tables_base, state=state),

@@ -41,6 +41,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
@@ -261,7 +262,7 @@ def open_candidate_home(
         prepare_base_model(home.settings)
         _import_samples(folder / "imported", set_variable)
         imported = load_settings(folder / "imported")
-        home.copy_data(Tables(imported.tables_base, state=State.open(imported.state_address)))
+        home.copy_data(Tables(imported.tables_base, state=open_home_state(imported)))
         write_author(
             home.settings,
             Author(AUTHOR, NAMES[AUTHOR], consent="2020-01-01: the test's own author"),
@@ -271,7 +272,7 @@ def open_candidate_home(
 
 
 def _open_home(settings: Settings) -> CandidateHome:
-    state = State.open(settings.state_address)
+    state = open_home_state(settings)
     registry = Registry(state, policy_path=settings.policy_path)
     return CandidateHome(settings, Tables(settings.tables_base, state=state), registry)
 

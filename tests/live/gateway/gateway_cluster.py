@@ -24,7 +24,7 @@ from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 TWIN = f"twin/{AUTHOR}"
 
@@ -101,7 +101,7 @@ class Cluster:
         return answer.json()["twin"]
 
     def account(self) -> SpendingAccount:
-        return open_account(self.settings, State.open(self.settings.state_address))
+        return open_account(self.settings, open_home_state(self.settings))
 
     def settled_nano(self) -> int:
         """Wait until all calls have ended; return the nano-dollars spent on answers and labels."""

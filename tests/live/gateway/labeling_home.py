@@ -28,7 +28,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import RECORD_FILE
 
@@ -83,7 +83,7 @@ def prepare_home(settings: Settings, model: Path, embedder: Embedder) -> None:
             consent="2020-01-01: an invented author",
         ),
     )
-    state = State.open(settings.state_address)
+    state = open_home_state(settings)
     tables = Tables(settings.tables_base, state=state)
     chunks = _create_chunks(embedder)
     store_rows(tables, "document_chunks", AUTHOR, chunks, key="chunk_id")

@@ -36,7 +36,7 @@ from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 START_S = 300.0  # long, because other processes may use the same cores
@@ -405,7 +405,7 @@ def read_server_metrics(server: ServerProcess) -> dict[str, int]:
 def embed_passages(settings: Settings, author: str) -> None:
     """Fill the author's tables of embeddings and quotations as the assets do."""
     embedder = load_embedder(settings)
-    tables = Tables(settings.tables_base, state=State.open(settings.state_address))
+    tables = Tables(settings.tables_base, state=open_home_state(settings))
     chunks = [
         {
             "chunk_id": f"post-{number}-c{number}",

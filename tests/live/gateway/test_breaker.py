@@ -22,7 +22,7 @@ from twin_resources.gateway.hooks.breaker import MIN_ANSWERS
 from twin_resources.registry.moves import GateClaim, Verdict, VersionState
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 pytestmark = pytest.mark.live
 GATE = "gate-1"
@@ -35,7 +35,7 @@ KEY_COUNT = 32  # with 32 keys, a version gets fewer than five once in 50,000 dr
 @pytest.fixture
 def registry(stack: Stack) -> Iterator[Registry]:
     """Yield a registry with v1 as stable and v2 as a canary that answers half of the readers."""
-    state = State.open(stack.settings.state_address)
+    state = open_home_state(stack.settings)
     registry = Registry(state, policy_path=stack.settings.policy_path)
     registry.set_routing("ann", {"canary_share": 0.5})
     states: tuple[tuple[int, VersionState], ...] = ((1, "stable"), (2, "canary"))

@@ -35,7 +35,7 @@ from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.settings import load_secrets
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 pytestmark = pytest.mark.live
 MEASURED_SCORES = {SUPPORT, LATENCY, COST, QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS}
@@ -84,7 +84,7 @@ def test_votes_edits_and_measurements_reach_the_ledger(stack: Stack) -> None:
     assert 0 <= measured_scores["support"] <= 1
     assert measured_scores["latency_s"] > 0
     assert measured_scores["cost_usd"] > 0
-    state = State.open(stack.settings.state_address)
+    state = open_home_state(stack.settings)
     with LangfuseClient.from_settings(stack.settings) as client:
         ledger = Ledger(state, client, LedgerRules(lag_s=0, requests_per_minute=600))
         report = ledger.sync(datetime.now(UTC))

@@ -34,7 +34,7 @@ from twin_resources.authors import read_author, write_author
 from twin_resources.authors.guard_settings import Guards
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
 from twin_resources.registry.route_names import PAID
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 pytestmark = pytest.mark.live
 MODEL = "openai/gpt-4o-mini"
@@ -62,7 +62,7 @@ class SpendingMeter:
 
     def _account(self) -> SpendingAccount:
         settings = self.stack.settings.model_copy(update={"paid_budget_per_day": BUDGET_USD})
-        return open_account(settings, State.open(settings.state_address))
+        return open_account(settings, open_home_state(settings))
 
     def _settled_nano(self) -> int:
         return sum(int(row["nano"]) for row in self._account().list_spending())

@@ -44,7 +44,7 @@ from twin_resources.authors import read_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.registry.route_names import PAID
 from twin_resources.router.policy_file import policy_path, read_routing_policy
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 pytestmark = pytest.mark.live
@@ -177,7 +177,7 @@ def test_labels_are_bought_for_the_questions_of_readers(
     assert purchase["claims"] == ["topic", "voice"], purchase["certificates"]
     assert purchase["labels"] == purchase["new_labels"] == cluster.size.label_count
     assert purchase["withdrawn"] == []
-    tables = Tables(cluster.settings.tables_base, state=State.open(cluster.settings.state_address))
+    tables = Tables(cluster.settings.tables_base, state=open_home_state(cluster.settings))
     labels = tables.read("routing_labels", AUTHOR).filter(pl.col("source") != "plant")
     assert set(labels["source"]) == {"recorded"}
     assert labels["reader"].n_unique() == cluster.size.label_count

@@ -16,7 +16,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.authors.pausing import pause_author
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state_tables import metadata
 from twin_resources.storage.tables.tables import Tables
 
@@ -35,7 +35,7 @@ def old_host(tmp_path: Path, shared: dict[str, str]) -> Iterator[Host]:
 
 def count_rows(settings: Settings) -> dict[str, int]:
     count = sa.select(sa.func.count())
-    with closing(State.open(settings.state_address)) as state, state.read_transaction() as conn:
+    with closing(open_home_state(settings)) as state, state.read_transaction() as conn:
         return {
             table.name: conn.execute(count.select_from(table)).scalar_one()
             for table in metadata.sorted_tables
@@ -43,7 +43,7 @@ def count_rows(settings: Settings) -> dict[str, int]:
 
 
 def read_data_versions(settings: Settings) -> dict[str, str]:
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         tables = Tables(settings.tables_base, state=state)
         return {asset: tables.data_version(asset, "ann") for asset in tables.list_assets("ann")}
 
@@ -55,7 +55,7 @@ def test_a_home_moves_from_one_host_to_several(
     embed_passages(old_host.settings, "bo")
     write_author(old_host.settings, Author("bo", "Bo Hill"))
     pause_author(old_host.settings, "bo", reason="a test's own")
-    with closing(State.open(old_host.settings.state_address)) as state:
+    with closing(open_home_state(old_host.settings)) as state:
         registry = Registry(state, policy_path=old_host.settings.policy_path)
         add_version(old_host, registry, 1)
         release(registry, 1)

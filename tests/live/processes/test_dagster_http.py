@@ -45,6 +45,7 @@ from twin_resources.processes.supervisor import Program
 from twin_resources.quality.retraining import retrainings
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.statistics.retraining import TrainingFingerprint
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -291,7 +292,7 @@ def test_a_retraining_is_requested_with_a_reason_and_refused_while_another_is_ac
     settings = stack.settings
     write_author(settings, Author("ada", "Ada"))
     dagster.add_author("ada")
-    state = State.open(settings.state_address)
+    state = open_home_state(settings)
     with ThreadPoolExecutor(1) as threads:
         command = threads.submit(
             run_retrain, settings, author="Ada", reason="new posts ", wait=False, display=display
@@ -330,7 +331,7 @@ def test_retrain_waits_for_the_run(
             traces="", traces_public_key="", traces_secret_key="", logs="", pids={},
         )
     )  # fmt: skip
-    state = State.open(settings.state_address)
+    state = open_home_state(settings)
     with ThreadPoolExecutor(1) as threads:
         command = threads.submit(
             run_retrain, settings, author="cleo", reason="a recipe", wait=True, display=display

@@ -19,7 +19,7 @@ from twin_resources.models.serving.fleet import REMOTE_CHECK_INTERVAL_S, Fleet
 from twin_resources.models.serving.loaded_adapters import UNLOAD_DELAY_S
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 pytestmark = pytest.mark.live
 REQUEST_BODY = {
@@ -112,7 +112,7 @@ def test_each_name_answers_with_its_own_adapter(
             distinct.add(str(expected))
         assert len(distinct) == len(names), "two adapters give the same answer"
 
-    with closing(State.open(settings.state_address)) as state:
+    with closing(open_home_state(settings)) as state:
         registry = Registry(state, policy_path=settings.policy_path)
         many_authors = ManyAuthors(settings, registry, base)
         names = [many_authors.release(f"author-{number}") for number in range(author_count)]

@@ -23,7 +23,7 @@ from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import TrainingJob, rank_processes
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import prepare_base_model
 
@@ -137,7 +137,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def tables(home: Settings) -> Iterator[Tables]:
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     yield Tables(home.tables_base, state=state)
     state.close()
 

@@ -19,7 +19,7 @@ from twin_assets.training.checkpoints import fine_tuned_checkpoint, preference_t
 from twin_resources import dagster_resources
 from twin_resources.authors import Author
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("quick_starts")]
@@ -62,7 +62,7 @@ def ann(write_author_with_recipe: Callable[..., tuple[Author, Settings]]) -> Set
 def write_dataset(
     home: Settings, *, count: int, samples: list[dict[str, Any]] | None = None
 ) -> None:
-    tables = Tables(home.tables_base, state=State.open(home.state_address))
+    tables = Tables(home.tables_base, state=open_home_state(home))
     frame = pl.DataFrame(
         [
             row | {"split": "held_out" if index % 10 == 9 else "train", "template": "abc"}

@@ -20,7 +20,7 @@ from twin_resources.quality.ledger.routed_answers import count_routed_answers, m
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
 from twin_resources.router.policy_file import policy_path, write_routing_policy
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 CANARY_ANSWER_COUNT = 20  # answers of the version on trial
 
@@ -50,7 +50,7 @@ def run_routing_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any
 
 def store_answers(home: Settings, *rows: tuple[str, str, str]) -> None:
     """Store one answer of this month in the ledger for each (route, class, degraded)."""
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     ledger_tables.open_tables(state)
     with state.transaction() as connection:
         for number, (route, prompt_class, degraded) in enumerate(rows):
@@ -140,7 +140,7 @@ def test_a_policy_shows_classes_frontier_and_savings(
     assert run(["routing", "--author", "ann", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == []
     with (
-        closing(State.open(paid_home.state_address)) as state,
+        closing(open_home_state(paid_home)) as state,
         state.read_transaction() as connection,
     ):
         counts = count_routed_answers(connection, "mara", since=month_start())

@@ -8,8 +8,8 @@ import re
 from typing import Any
 
 import pytest
-from rich.console import Console
 from twin_cli.commands.answer_history import run_traces
+from twin_cli.commands.console import SafeConsole
 
 from tests.json_examples import read_json_example, shape
 from tests.unit.trace_store.conftest import KEYS, Store
@@ -42,7 +42,7 @@ def run_command(
     def run(*, width: int = 180, **options: Any) -> str:
         stream = io.StringIO()
         defaults = {"author": "", "version": "", "route": "", "score": "", "limit": 20}
-        console = Console(file=stream, width=width, soft_wrap=True)
+        console = SafeConsole(file=stream, width=width, soft_wrap=True)
         assert run_traces(home, **defaults | {"as_json": False} | options, console=console) == 0
         return stream.getvalue()
 

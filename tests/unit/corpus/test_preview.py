@@ -27,7 +27,7 @@ from twin_assets.corpus.remediation import ADVICE_BY_REASON
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 VERBS = ("mend", "paint", "carry", "hide", "polish", "weigh", "sell", "draw", "shake", "lose")
@@ -244,7 +244,7 @@ def test_a_post_that_breaks_a_claim_is_counted_and_named(posts: Path, home: Sett
 def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Settings) -> None:
     write_author(home, Author("jose", "José", sources=(str(posts),)))
     inventory = take_inventory([posts])
-    Tables(home.tables_base, state=State.open(home.state_address)).sync(
+    Tables(home.tables_base, state=open_home_state(home)).sync(
         raw_posts_import.build_inventory_frame(inventory),
         "raw_posts",
         author="jose",

@@ -27,7 +27,7 @@ from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path, sending_lock
 from twin_resources.observability.langfuse.tombstones import read_spans
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 READER, OTHER = "0123456789abcdef", "fedcba9876543210"
 ERASED_READER = reader_target(READER)
@@ -230,7 +230,7 @@ def test_stored_responses_of_gateways_are_erased(
     home: Settings, outbox: Outbox, store: OutboxRows, target: ErasureTarget, erased_count: int
 ) -> None:
     """Erasing a post deletes the answer that showed it and every conversation with that answer."""
-    responses = RecentResponses(lambda: State.open(home.state_address))
+    responses = RecentResponses(lambda: open_home_state(home))
 
     def answer(trace: str, *, author: str = AUTHOR, reader: str = READER, after: str = "") -> None:
         body: dict[str, Any] = {"model": f"twin/{author}@base", "input": "What?"}

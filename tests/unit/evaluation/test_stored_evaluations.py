@@ -46,7 +46,7 @@ from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim, Outcome, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 CHECKPOINT = "c" * 64
@@ -62,7 +62,7 @@ class EvaluatedAuthor:
     """An author with a registered candidate; tests store its evaluation and its verdict."""
 
     def __init__(self, home: Settings) -> None:
-        state = State.open(home.state_address)
+        state = open_home_state(home)
         self.registry = Registry(state, policy_path=home.policy_path)
         self.folder = home.checkpoints_dir / "ada" / "c"
         self.lines: list[str] = []

@@ -29,6 +29,7 @@ from twin_resources.access.spending_limits import (
     limits_from_settings,
 )
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -48,7 +49,7 @@ class Clock:
 
 @pytest.fixture
 def state(home: Settings) -> Iterator[State]:
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     yield state
     state.close()
 

@@ -33,7 +33,7 @@ from twin_resources.quality.ledger.ledger_tables import FeedState, store_feed
 from twin_resources.quality.retraining import alarm_records, score_watch
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import StreamEvidence
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 __all__ = ["app"]  # the fixture
 MONITORING = ROOT / "deploy" / "monitoring"
@@ -54,7 +54,7 @@ def read_metric(text: str, name: str, **labels: str) -> float:
 @pytest.fixture
 def home_metrics(home: Settings) -> HomeMetrics:
     """Return the metrics of a home with a queued score, an open alarm and a spending limit."""
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     ledger_tables.open_tables(state)
     evidence = StreamEvidence("ann", "thumbs", "v1", 200, 20, 0, {"": 0.7, "short": 0.6}, 130.0)
     with state.transaction() as connection:

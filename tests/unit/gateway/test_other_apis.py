@@ -23,6 +23,7 @@ from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.request.request_body import admit_body, read_question
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 CITATION = {"url": "https://x/oil", "title": "On oil", "start_index": 0, "end_index": 9}
@@ -147,7 +148,7 @@ def test_a_request_may_refer_to_an_earlier_answer(home: Settings, stream: bool) 
 
     Another gateway process of the home answers it.
     """
-    gateways = [RecentResponses(lambda: State.open(home.state_address)) for _ in range(2)]
+    gateways = [RecentResponses(lambda: open_home_state(home)) for _ in range(2)]
     first = responses_request(recent=gateways[0], stream=stream)
     if stream:
         convert_events(first, CHUNKS)
@@ -188,7 +189,7 @@ def test_a_conversation_is_reassembled_and_each_text_is_stored_once() -> None:
 def test_a_reference_to_an_expired_answer_is_reported_as_ignored(home: Settings) -> None:
     now = [0.0]
     recent = RecentResponses(
-        lambda: State.open(home.state_address), max_characters=800, clock=lambda: now[0]
+        lambda: open_home_state(home), max_characters=800, clock=lambda: now[0]
     )
     outbox = Outbox(home.home / "outbox.sqlite")
 

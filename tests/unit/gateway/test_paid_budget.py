@@ -24,7 +24,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 MODEL = "openai/gpt-4o-mini"
 PROMPT_USD, ANSWER_USD = 150e-9, 600e-9
@@ -34,7 +34,7 @@ MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 
 @pytest.fixture
 def account(home: Settings) -> Iterator[SpendingAccount]:
-    state = State.open(home.state_address)
+    state = open_home_state(home)
     yield SpendingAccount(state, SpendingLimits(home=SpendingLimit(usd_per_day=1.0)))
     state.close()
 
@@ -213,7 +213,7 @@ DAY_S, CENT_USD = 86_400.0, 0.01
 def test_the_remaining_budget_is_that_of_the_tightest_limit(
     home: Settings, limits: SpendingLimits, left_usd: float | None, seconds: float | None
 ) -> None:
-    with contextlib.closing(State.open(home.state_address)) as state:
+    with contextlib.closing(open_home_state(home)) as state:
         clock = Clock(BEFORE_MIDNIGHT)
         account = SpendingAccount(state, limits, clock=clock)
         budget = PaidBudget(account, model=MODEL)
@@ -235,7 +235,7 @@ def test_the_remaining_budget_is_that_of_the_tightest_limit(
 
 def test_the_remaining_budget_excludes_reservations_and_resets_at_midnight(home: Settings) -> None:
     limits = SpendingLimits(purposes={"answer": SpendingLimit(usd_per_day=0.03)})
-    with contextlib.closing(State.open(home.state_address)) as state:
+    with contextlib.closing(open_home_state(home)) as state:
         clock = Clock(BEFORE_MIDNIGHT)
         account = SpendingAccount(state, limits, clock=clock)
         budget = PaidBudget(account, model=MODEL)
@@ -252,7 +252,7 @@ def test_the_remaining_budget_excludes_reservations_and_resets_at_midnight(home:
 def test_no_call_is_paid_if_the_account_cannot_be_written(
     budget: PaidBudget, home: Settings
 ) -> None:
-    with State.open(home.state_address).transaction() as connection:
+    with open_home_state(home).transaction() as connection:
         connection.execute(sa.text("DROP TABLE account_reservations"))
     with pytest.raises(RefusedError) as excinfo:
         reserve_call(budget)

@@ -28,7 +28,7 @@ from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.runtime.home_metrics import HomeMetrics
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 
 class FakeTasks:
@@ -68,7 +68,7 @@ def app(home: Settings) -> RouteAllowlist:
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True)
     live_config.current = Snapshot({"ann": Author("ann", "Ann")}, None, {"base": server})
     outbox = Outbox(home.home / "outbox.sqlite")
-    responses = RecentResponses(lambda: State.open(home.state_address))
+    responses = RecentResponses(lambda: open_home_state(home))
     metrics = HomeMetrics(home, live_config, outbox)
     return RouteAllowlist(
         echo_proxy, open_keyring(home), live_config, FakeTasks(), outbox, responses, metrics

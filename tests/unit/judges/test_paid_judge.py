@@ -25,6 +25,7 @@ from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.language_model import PROMPT, LanguageModelJudge
 from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms, determine_judge_terms
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
 MODEL = "openai/gpt-4o-mini"
@@ -66,7 +67,7 @@ def judge_setup(
     provider.start()
     monkeypatch.setenv("OPENAI_API_BASE", provider.url)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    with contextlib.closing(State.open(home.state_address)) as state:
+    with contextlib.closing(open_home_state(home)) as state:
         yield PaidJudgeSetup(provider, state)
     provider.end()
 
@@ -167,7 +168,7 @@ def test_a_judge_needs_consent_and_a_budget(
     refusal: str,
 ) -> None:
     settings = home.model_copy(update={"judge_model": model, "judge_budget_per_month": budget})
-    with contextlib.closing(State.open(home.state_address)) as state:
+    with contextlib.closing(open_home_state(home)) as state:
         terms = determine_judge_terms(settings, author, state, environ=environ)
     assert (refusal in terms.refusal_reason, bool(terms.refusal_reason)) == (True, bool(refusal))
     assert (terms.budget is not None) == (model == MODEL and not refusal)
@@ -191,7 +192,7 @@ def test_a_priced_model_without_a_budget_is_never_called(judge_setup: PaidJudgeS
 
 
 def test_a_home_without_a_judge_has_no_terms(home: Settings) -> None:
-    with contextlib.closing(State.open(home.state_address)) as state:
+    with contextlib.closing(open_home_state(home)) as state:
         assert determine_judge_terms(home, Author("ada", "Ada"), state) is FREE_TERMS
 
 

@@ -15,6 +15,7 @@ from twin_resources.errors import TwinError
 from twin_resources.registry.explanation import ExplainedPassage, Explanation, explain_answer
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -26,7 +27,7 @@ PROMPT = [
 
 @pytest.fixture
 def state(home: Settings) -> Iterator[State]:
-    with closing(State.open(home.state_address)) as store:
+    with closing(open_home_state(home)) as store:
         yield store
 
 

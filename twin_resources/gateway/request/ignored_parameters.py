@@ -106,9 +106,7 @@ def _read_reader(body: Mapping[str, Any]) -> str:
         value = body.get(name)
         if value is None or value == "":
             continue
-        # An unpaired surrogate cannot be hashed as UTF-8.
-        is_valid = isinstance(value, str) and len(value) <= MAX_READER_CHARACTERS
-        if not is_valid or any("\ud800" <= character <= "\udfff" for character in value):
+        if not isinstance(value, str) or len(value) > MAX_READER_CHARACTERS:
             raise bad_request(
                 name,
                 found=f"{name} = {value!r}"[:80],

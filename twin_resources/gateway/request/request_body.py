@@ -13,7 +13,6 @@ Keys: https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, read
 from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.gateway.request.response_format import read_response_format
 from twin_resources.registry.route_names import DRAFT, TASK
+from twin_resources.untrusted_json import parse_untrusted_json
 
 ALLOWED_KEYS = frozenset(
     {
@@ -151,8 +151,8 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     if len(raw) > MAX_BODY_BYTES:
         raise body_too_large_refusal(len(raw))
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5,000 digits
+        document = parse_untrusted_json(raw)
+    except ValueError as error:
         raise bad_request(
             "", found=f"invalid JSON ({error})", next_step="send a JSON object in UTF-8"
         ) from error
@@ -327,12 +327,6 @@ def _read_messages(value: object) -> _Conversation:
                 next_step="send text; a twin reads no images, audio or files",
             )
         ignored_parts |= dict.fromkeys(other_types)
-        if any("\ud800" <= character <= "\udfff" for character in content):
-            raise bad_request(
-                "messages",
-                found=f"an unpaired surrogate in message {position}",
-                next_step="send text that can be encoded as UTF-8",
-            )
         if role in {"system", "developer"}:
             system.append(content)
         elif role == "assistant" and position > question_position:

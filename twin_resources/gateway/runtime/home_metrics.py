@@ -34,7 +34,7 @@ from twin_resources.quality.retraining import score_watch
 from twin_resources.quality.retraining.alarm_records import oldest_open_alarms
 from twin_resources.quality.retraining.retraining_rules import rules_from_settings
 from twin_resources.settings import Settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 Metrics = Iterator[GaugeMetricFamily | CounterMetricFamily]
 
@@ -101,7 +101,7 @@ class HomeMetrics(Collector):
 
     def _read_quality(self) -> Metrics:
         with (
-            closing(State.open(self.settings.state_address)) as state,
+            closing(open_home_state(self.settings)) as state,
             state.read_transaction() as connection,
         ):
             if not sa.inspect(connection).has_table(scores.name):
@@ -151,7 +151,7 @@ class HomeMetrics(Collector):
         )
 
     def _read_spending(self) -> Metrics:
-        with closing(State.open(self.settings.state_address)) as state:
+        with closing(open_home_state(self.settings)) as state:
             rows = open_account(self.settings, state).list_spending(period="day")
         nano_dollars: Counter[tuple[str, str]] = Counter()
         for row in rows:

@@ -39,7 +39,7 @@ from twin_resources.observability.langfuse.outbox import (
     outbox_path,
 )
 from twin_resources.settings import load_settings
-from twin_resources.storage.state.state import State
+from twin_resources.storage.state.home_state import open_home_state
 
 
 def _is_own_server(address: str) -> bool:
@@ -56,7 +56,7 @@ def _roll_back(author: str, version: int, reason: str) -> None:
     """Roll a version back in the registry if it is still a canary."""
     from twin_resources.registry.registry import Registry
 
-    with contextlib.closing(State.open(settings.state_address)) as state:
+    with contextlib.closing(open_home_state(settings)) as state:
         registry = Registry(state, policy_path=settings.policy_path)
         if registry.get(author, version).state == "canary":
             registry.move(author, version, "rolled_back", actor=ACTOR, reason=reason)
@@ -65,7 +65,7 @@ def _roll_back(author: str, version: int, reason: str) -> None:
 def _create_paid_budget() -> PaidBudget | None:
     if not settings.has_paid_route:
         return None
-    account = open_account(settings, State.open(settings.state_address))
+    account = open_account(settings, open_home_state(settings))
     return PaidBudget(account, model=settings.paid_model)
 
 
@@ -104,7 +104,7 @@ watch = CanaryWatch(live_config, _roll_back)
 plugin = TwinPlugin(request_path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = create_authenticator(keyring)
-responses = RecentResponses(lambda: State.open(settings.state_address), _author_language)
+responses = RecentResponses(lambda: open_home_state(settings), _author_language)
 background_tasks = BackgroundTasks(
     request_path=request_path,
     trace_problem=lambda: exporter.problem,

@@ -10,12 +10,12 @@ Source of the grammar: `filter` of https://api.reference.langfuse.com, Observati
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
+from twin_resources.untrusted_json import parse_untrusted_json
 
 
 class RequestRefusedError(Exception):
@@ -51,8 +51,8 @@ def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], lis
     if not text:
         return set(), []
     try:
-        entries = json.loads(text)
-    except json.JSONDecodeError as error:
+        entries = parse_untrusted_json(text)
+    except ValueError as error:
         message = "Invalid JSON in filter parameter"
         raise RequestRefusedError(400, message, "InvalidRequestError") from error
     if not isinstance(entries, list):

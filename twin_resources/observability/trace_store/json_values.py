@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from twin_resources.untrusted_json import parse_untrusted_json
+
 MAX_SAFE_INTEGER = 2**53 - 1  # larger integers lose digits in JavaScript, so they stay text
 
 
@@ -86,18 +88,9 @@ def _parse_float(digits: str) -> float | int | str:
     return json_number(value) if math.isfinite(value) and len(significant_digits) <= 15 else digits
 
 
-def _reject_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
-
-
 def parse_stored_text(text: str) -> Any:
     """Return stored metadata as the API does: parsed if the text is JSON, else unchanged."""
     try:
-        return json.loads(
-            text,
-            parse_int=_parse_integer,
-            parse_float=_parse_float,
-            parse_constant=_reject_constant,
-        )
+        return parse_untrusted_json(text, parse_int=_parse_integer, parse_float=_parse_float)
     except ValueError:
         return text

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
-import json
 import os
 import secrets
 import socket
@@ -52,6 +51,7 @@ from twin_resources.observability.trace_store.observation_documents import PROJE
 from twin_resources.observability.trace_store.otlp import ExportRefusedError, read_export
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.settings import load_secrets, load_settings
+from twin_resources.untrusted_json import parse_untrusted_json
 
 API_VERSION = "4.16.0"  # this store reproduces recorded responses of this server version
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -182,11 +182,10 @@ async def _read_body(request: Request) -> bytes:
 
 async def _read_json_body(request: Request) -> Any:
     try:
-        return json.loads(await _read_body(request))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RequestRefusedError(
-            400, "Invalid JSON in request body", "InvalidRequestError"
-        ) from error
+        return parse_untrusted_json(await _read_body(request))
+    except ValueError as error:
+        message = f"Invalid JSON in request body: {error}"
+        raise RequestRefusedError(400, message, "InvalidRequestError") from error
 
 
 def _query_parameters(request: Request) -> dict[str, list[str]]:
@@ -199,7 +198,9 @@ async def _get_description(_request: Request) -> Response:
 
 async def _get_health(request: Request) -> Response:
     await run_in_threadpool(request.app.state.tables.check_readable)
-    return JSONResponse({"status": "OK", "version": API_VERSION})
+    health = {"status": "OK", "version": API_VERSION}
+    names = sorted(request.app.state.tables.unreadable_rows)
+    return JSONResponse(health | ({"unreadableRows": names} if names else {}))
 
 
 async def _get_projects(_request: Request) -> Response:

@@ -11,7 +11,7 @@ checked against recorded responses of Langfuse 4.16.0.
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from twin_resources.observability.trace_store.json_values import (
     to_text,
 )
 from twin_resources.observability.trace_store.otlp import OtlpSpan
+from twin_resources.untrusted_json import parse_untrusted_json
 
 _TYPES = (
     *("span", "generation", "event", "embedding", "agent"),
@@ -149,7 +150,7 @@ def _read_trace_fields(attributes: Mapping[str, Any], resource: Mapping[str, Any
 
 def _read_generation_fields(attributes: Mapping[str, Any], type_name: str) -> GenerationFields:
     has_prompt = type_name == "GENERATION"  # only a generation is linked to a prompt
-    prompt_version = attributes.get("langfuse.observation.prompt.version")
+    prompt_version = str(attributes.get("langfuse.observation.prompt.version") or "")
     return GenerationFields(
         model=str(attributes.get("langfuse.observation.model.name") or ""),
         model_parameters=_parse_object(attributes.get("langfuse.observation.model.parameters"))
@@ -159,7 +160,9 @@ def _read_generation_fields(attributes: Mapping[str, Any], type_name: str) -> Ge
         prompt_name=str(attributes.get("langfuse.observation.prompt.name") or "")
         if has_prompt
         else "",
-        prompt_version=int(prompt_version) if has_prompt and prompt_version else None,
+        prompt_version=int(prompt_version)
+        if has_prompt and re.fullmatch(r"[0-9]{1,9}", prompt_version)
+        else None,
     )
 
 
@@ -187,7 +190,7 @@ def _read_completion_ms(attributes: Mapping[str, Any]) -> int | None:
         return None
     try:
         return parse_timestamp_ms(timestamp.strip('"'))  # older SDKs quote the value twice
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -205,8 +208,8 @@ def _parse_object(value: Any) -> dict[str, Any] | None:
     if not value:
         return None
     try:
-        parsed = json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError:
+        parsed = parse_untrusted_json(to_text(value))
+    except ValueError:
         return None
     return cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
 
@@ -216,9 +219,11 @@ def _parse_counts(attribute: Any) -> dict[str, float]:
     counts: dict[str, float] = {}
     for name, value in (_parse_object(attribute) or {}).items():
         try:
-            counts[name] = float(value)
-        except (TypeError, ValueError):
+            count = float(value)
+        except (TypeError, ValueError, OverflowError):
             continue  # a label, not a count
+        if math.isfinite(count):
+            counts[name] = count
     return counts if not counts or "total" in counts else counts | {"total": sum(counts.values())}
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
+from twin_resources.untrusted_json import parse_untrusted_json
 
 if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -169,8 +169,8 @@ def _read_json(body: bytes) -> list[OtlpSpan]:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     try:
-        export = json.loads(body)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        export = parse_untrusted_json(body)
+    except ValueError as error:
         raise ExportRefusedError("Failed to parse OTel JSON Trace") from error
     try:
         message = ParseDict(_encode_ids_as_base64(export), ExportTraceServiceRequest(), True)

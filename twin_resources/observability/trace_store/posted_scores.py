@@ -59,7 +59,7 @@ class ScoreRow:
 class _PostedScore(BaseModel):
     """The schema of a posted score; other fields are ignored."""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     value: float | str

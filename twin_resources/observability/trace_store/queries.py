@@ -27,6 +27,7 @@ from twin_resources.observability.trace_store.json_values import (
     parse_timestamp_ms,
 )
 from twin_resources.observability.trace_store.observations import Observation
+from twin_resources.untrusted_json import parse_untrusted_json
 
 Parameters = Mapping[str, Sequence[str]]  # all values of each name, in order
 
@@ -163,10 +164,10 @@ def _build_cursor_conditions(
         return []
     text = values_by_name["cursor"].replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        position = json.loads(base64.b64decode(text + "=" * (-len(text) % 4)))
+        position = parse_untrusted_json(base64.b64decode(text + "=" * (-len(text) % 4)))
         timestamp, *ids = (position[field] for field in columns_by_field)
         values = (parse_timestamp_ms(timestamp), *map(str, ids))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         message = "Invalid cursor format"
         raise RequestRefusedError(400, message, "InvalidRequestError") from error
     columns = ", ".join(columns_by_field.values())

@@ -7,13 +7,16 @@ Out of scope: HTTP, parsing requests (`queries.py`).
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
+import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twin_resources.errors import check_schema
 from twin_resources.observability.trace_store.observations import (
@@ -26,8 +29,10 @@ from twin_resources.observability.trace_store.queries import TraceQuery
 from twin_resources.private_files import make_private_database
 from twin_resources.storage.state.write_ahead import enable_write_ahead_log
 from twin_resources.storage.storage_faults import translate_storage_errors
+from twin_resources.untrusted_json import parse_untrusted_json
 from twin_resources.wait_limits import MAX_IDLE_S
 
+Record = TypeVar("Record")
 SCHEMA_VERSION = 1
 MAX_DELETED_TRACES = 500
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
@@ -68,6 +73,7 @@ class TraceTables:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.unreadable_rows = set[str]()
         self._local = threading.local()
         path.parent.mkdir(parents=True, exist_ok=True)
         with translate_storage_errors(f"open the trace store {path}", path):
@@ -88,6 +94,7 @@ class TraceTables:
         if connection is None:
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=MAX_IDLE_S)
             connection.row_factory = sqlite3.Row
+            connection.text_factory = lambda data: data.decode("utf-8", "replace")
             enable_write_ahead_log(connection, timeout_s=MAX_IDLE_S)
             # A power cut may lose the last seconds of data, but it does not damage the file.
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -133,26 +140,39 @@ class TraceTables:
 
     def observations(self, query: TraceQuery) -> tuple[list[Observation], bool]:
         """Return one page, newest first, and whether another page follows."""
-        rows, has_more = self._page("observations", query, "start_ms DESC, trace_id DESC, id DESC")
-        return [_decode_observation(row) for row in rows], has_more
+        order = "start_ms DESC, trace_id DESC, id DESC"
+        return self._page("observations", query, order, _decode_observation)
 
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
         """Return one page, newest first, and whether another page follows."""
-        rows, has_more = self._page("scores", query, "timestamp_ms DESC, id DESC")
-        return [ScoreRow(**_decode_row(row)) for row in rows], has_more
+        return self._page("scores", query, "timestamp_ms DESC, id DESC", _decode_score)
 
-    def _page(self, table: str, query: TraceQuery, order: str) -> tuple[list[sqlite3.Row], bool]:
+    def _page(
+        self, table: str, query: TraceQuery, order: str, decode: Callable[[sqlite3.Row], Record]
+    ) -> tuple[list[Record], bool]:
+        """Return the readable rows of one page; the next page follows the last of them.
+
+        One damaged row must not hide the others: it is left out, and named in `unreadable_rows`.
+        """
         where = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
         values = [value for condition in query.conditions for value in condition.values]
-        rows = (
-            self._connection()
-            .execute(
-                f"SELECT * FROM {table} WHERE {where} ORDER BY {order} LIMIT ?",
-                (*values, query.limit + 1),
-            )
-            .fetchall()
-        )
-        return rows[: query.limit], len(rows) > query.limit
+        sql = f"SELECT * FROM {table} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
+        for offset in count(0, max(query.limit, 1)):
+            limits = (query.limit + 1, offset)
+            rows = self._connection().execute(sql, (*values, *limits)).fetchall()
+            has_more = len(rows) > query.limit
+            records: list[Record] = []
+            for row in rows[: query.limit]:
+                try:
+                    records.append(decode(row))
+                except (ValueError, TypeError) as error:
+                    name = f"{table[:-1]} {row['id']}"
+                    if name not in self.unreadable_rows:
+                        print(f"trace store: {name} cannot be read: {error}", file=sys.stderr)  # noqa: T201
+                    self.unreadable_rows.add(name)
+            if records or not has_more or not query.limit:
+                return records, has_more
+        raise AssertionError("`count` has no end")
 
     def delete_score(self, score_id: str) -> None:
         """Delete one score if it exists."""
@@ -209,9 +229,18 @@ def _encode_row(record: Observation | ScoreRow, names: Sequence[str]) -> tuple[A
     )
 
 
+def _decode_score(row: sqlite3.Row) -> ScoreRow:
+    score = ScoreRow(**_decode_row(row))
+    if not isinstance(score.timestamp_ms, int):
+        raise TypeError(f"its time is {score.timestamp_ms!r}")
+    if not math.isfinite(score.value):  # SQLite stores NaN as NULL, which is a TypeError
+        raise ValueError(f"its value is {score.value}")
+    return score
+
+
 def _decode_row(row: sqlite3.Row) -> dict[str, Any]:
     return {
-        name: json.loads(row[name]) if name in _JSON_COLUMNS else row[name]
+        name: parse_untrusted_json(row[name]) if name in _JSON_COLUMNS else row[name]
         for name in row.keys()  # noqa: SIM118 - iterating a Row gives its values
     }
 

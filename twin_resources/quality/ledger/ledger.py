@@ -33,6 +33,7 @@ from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settlement import DayClosing, settle
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.lease import Lease, LeaseBusyError
 from twin_resources.storage.state.state import State
 
@@ -119,7 +120,7 @@ class Ledger:
     @classmethod
     def from_settings(cls, settings: Settings) -> Ledger:
         """Open a home's ledger with the trace store that its settings name."""
-        state = State.open(settings.state_address)
+        state = open_home_state(settings)
         return cls.for_home(settings, state, LangfuseClient.from_settings(settings))
 
     @classmethod

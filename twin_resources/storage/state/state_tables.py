@@ -49,12 +49,14 @@ def _alarm_key() -> list[sa.Column[str] | sa.Column[int]]:
     return [*_primary_key("author", "stream", "version"), number]
 
 
-# `number` is the schema version of a store: this one (`state`) or the `ledger`.
+# `number` is the schema version of a store: this one (`state`) or the `ledger`. `home` identifies
+# the state store, as does `home.json` in each home that uses it (`home_state.py`).
 schema_versions = sa.Table(
     "schema_number",
     metadata,
     sa.Column("store", sa.String(32), primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("home", sa.String(32), nullable=False, server_default=""),
 )
 
 leases = sa.Table(
@@ -299,6 +301,7 @@ notices = sa.Table(
 
 # Columns that a later release added to a table.
 ADDED_COLUMNS = (
+    schema_versions.c.home,
     model_versions.c.kind,
     trials.c.paired_at,
     lowered_floors.c.stream,

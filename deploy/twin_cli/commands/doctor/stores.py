@@ -41,10 +41,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     from twin_resources.access.account_rows import newest_day, spending
-    from twin_resources.registry.empty_store_check import (
-        check_policy_lists_no_version,
-        check_store_belongs_to_home,
-    )
+    from twin_resources.storage.state.home_state import check_home_state
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_VERSION, schema_versions
 
@@ -55,7 +52,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
         name = "PostgreSQL" if backend == "postgresql" else "state"
         display_url = url.render_as_string(hide_password=True)
         if backend == "sqlite" and not Path(url.database or "").exists():
-            check_policy_lists_no_version(settings.policy_path, store_address=display_url)
+            check_home_state(settings, None)
             yield ok(name, f"no database yet; the first start creates {url.database}")
             return
         timeout_options = (
@@ -73,7 +70,7 @@ def check_state(settings: Settings) -> Iterator[DoctorFinding]:
             translate_storage_errors("open the state store", display_url),
             engine.connect() as connection,
         ):
-            check_store_belongs_to_home(settings, State(engine))
+            check_home_state(settings, State(engine))
             if not sa.inspect(connection).has_table(schema_versions.name):
                 yield ok(name, f"{display_url} responds; the first start creates its tables")
                 return
@@ -261,6 +258,10 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFind
     yield ok(
         name, f"{store.host}, version {health.get('version', 'unknown')}, project {project_names}"
     )
+    if unreadable_rows := health.get("unreadableRows"):
+        count = format_count(len(unreadable_rows), "row")
+        message = f"{count} cannot be read and were left out, such as {unreadable_rows[0]}"
+        yield warn(name, message, "see `twin logs traces`; a backup may have them (`twin restore`)")
 
 
 def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:
