@@ -375,4 +375,12 @@ def load_secrets(settings: Settings) -> Secrets:
         with contextlib.suppress(FileExistsError):
             os.link(partial_path, path)
         partial_path.unlink()
-    return Secrets(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return Secrets(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise TwinError(
+            "read this home's keys",
+            found=f"{path} is empty or damaged",
+            next_step="restore it from a backup with `--secrets`, or delete it; the next start "
+            "makes new keys, which the owner's programs need",
+        ) from error

@@ -34,7 +34,7 @@ def _has_auto_retrain_enabled(path: Path) -> bool:
     """
     try:
         return tomllib.loads(path.read_text("utf-8")).get("auto_retrain") is True
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError):
         return False
 
 

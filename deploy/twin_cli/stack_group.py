@@ -122,6 +122,7 @@ def status(
 @commands.command(rich_help_panel=START, epilog=format_example("twin stop"))
 def stop(home: Home = None) -> int:
     """End all processes of the stack."""
+    from twin_cli.commands.console import echo
     from twin_cli.commands.stopping import run_stop
 
-    return run_stop(load_home_settings(home), log=typer.echo)
+    return run_stop(load_home_settings(home), log=echo)

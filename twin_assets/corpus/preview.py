@@ -24,7 +24,7 @@ from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.reconciliation import count_dropped_by_reason, count_values, sum_counts
 from twin_assets.corpus.remediation import find_advice
 from twin_assets.corpus.title_questions import generate_title_questions, select_typical_posts
-from twin_resources.authors import Author, list_authors
+from twin_resources.authors import Author, list_readable_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
@@ -221,7 +221,9 @@ def preview(
 
 def _find_author(name: str, settings: Settings) -> Author:
     """Return the home's author with this name, or else a new author, whose slug is empty for ""."""
-    matches = (author for author in list_authors(settings) if name and author.name == name)
+    matches = (
+        author for author in list_readable_authors(settings)[0] if name and author.name == name
+    )
     return next(matches, None) or Author(make_slug(name) if name else "", name)
 
 

@@ -146,8 +146,8 @@ def read_author(settings: Settings, slug: str) -> Author:
             found=f"no file {path}",
             next_step="run `twin up PATH --author NAME` or write the file",
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        is_text = isinstance(error, ValueError)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
+        is_text = not isinstance(error, OSError)
         raise TwinError(
             f"read the settings of author {slug!r}",
             found=f"{path}: {error}",
@@ -202,18 +202,12 @@ def list_author_slugs(settings: Settings) -> list[str]:
     return sorted(path.stem for path in settings.authors_dir.glob("*.toml"))
 
 
-def list_authors(settings: Settings) -> list[Author]:
-    """Read every author of this home, sorted by slug.
-
-    Raises:
-        TwinError: see `read_author`. A caller that must tolerate invalid files uses
-            `list_readable_authors`.
-    """
-    return [read_author(settings, slug) for slug in list_author_slugs(settings)]
-
-
 def list_readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
-    """Return the authors of this home, and an error line for each invalid file."""
+    """Return the authors of this home, and an error line for each invalid file.
+
+    There is no function that raises for any of them: one author's mistake must not stop another's
+    work. Whoever needs one author reads that one (`read_author`).
+    """
     authors: list[Author] = []
     errors: list[str] = []
     for slug in list_author_slugs(settings):
@@ -237,7 +231,7 @@ def read_counted_scores(settings: Settings) -> dict[str, CountedScores]:
             text = (settings.authors_dir / f"{slug}.toml").read_text(encoding="utf-8")
             if "scores" in text:
                 scores_by_author[slug] = read_scores(tomllib.loads(text).get("scores", {}))
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
             _LOG.warning("[scores] of author %s cannot be read, so none counts: %s", slug, error)
     return scores_by_author
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twin_resources.atomic_writes import replace_file
-from twin_resources.authors import list_authors
+from twin_resources.authors import list_author_slugs, list_readable_authors
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
@@ -37,6 +38,7 @@ FORGETTING_FOLDER = "forgetting"  # fingerprints of open requests, and certifica
 _STORE_FILES = ("state.sqlite", "host/outbox.sqlite", "traces.sqlite")
 _LINE_FILE_SUFFIXES = (".log", ".txt", ".out", ".err", ".conf", ".yaml", ".yml", ".env", ".jsonl")
 _SQLITE = b"SQLite format 3\x00"
+_QUOTED_PATH = re.compile(r"""["'](/[^"'\n]+)["']""")
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,13 @@ class HomeFiles:
         }
         if "://" not in settings.tables_base:
             claimed_paths.add(Path(settings.tables_base))
-        for author in list_authors(settings):
-            claimed_paths |= {Path(source) for source in author.sources}
+        authors, _ = list_readable_authors(settings)
+        claimed_paths |= {Path(source) for author in authors for source in author.sources}
+        for slug in set(list_author_slugs(settings)) - {author.slug for author in authors}:
+            # An invalid file still names its sources, and a source is never changed.
+            file = settings.authors_dir / f"{slug}.toml"
+            text = file.read_text("utf-8", errors="replace") if file.is_file() else ""
+            claimed_paths |= {Path(path) for path in _QUOTED_PATH.findall(text)}
         return claimed_paths
 
     def _find_training_folder(self, path: Path) -> Path | None:

@@ -30,7 +30,7 @@ from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE as PASSAGES
 from twin_resources.quality.judges.panel import STORED_TABLES
 from twin_resources.storage.tables import store
-from twin_resources.storage.tables.newest_versions import lease_name
+from twin_resources.storage.tables.newest_versions import forget_written_tables, lease_name
 from twin_resources.storage.tables.store import StoredTable
 from twin_resources.wait_limits import MAX_WORKING_S
 
@@ -238,6 +238,7 @@ class LanceTables:
             with tables.state.lease(lease_name(tables.uri(asset, author)), wait_s=MAX_WORKING_S):
                 self._storage.remove(f"{author}/{asset}.lance/")
         self._storage.remove(f"{author}/")
+        forget_written_tables(tables.state, [tables.uri(asset, author) for asset in assets])
         return len(assets)
 
     def _find_stale_indexes(self, author: str) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from twin_resources.authors import list_authors
+from twin_resources.authors import list_readable_authors
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
 
@@ -101,7 +101,9 @@ def _iter_steps(
             "deadline. Each trace records what was sent to the provider (twin.provider_saw)",
         )
     if target.subject.kind == "post" and any(
-        author.sources for author in list_authors(settings) if author.slug == target.author
+        author.sources
+        for author in list_readable_authors(settings)[0]
+        if author.slug == target.author
     ):
         yield (
             "the author's own copy in the sources of the posts",

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.authors import list_authors, read_author
+from twin_resources.authors import list_author_slugs, read_author
 from twin_resources.erasure.checkpoint_folders import find_trained_checkpoints
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
@@ -61,9 +61,9 @@ def plan_erasure(
                 for text in _read_post_texts(installation, subject.author, asset=asset):
                     collector.add(text)
         _fingerprint_requests(installation, target, collector)
-        for author in list_authors(installation.settings):
-            if author.slug != subject.author:
-                for text in _read_post_texts(installation, author.slug):
+        for slug in list_author_slugs(installation.settings):
+            if slug != subject.author:
+                for text in _read_post_texts(installation, slug):
                     collector.exclude_shared(text)
         target = replace(target, fingerprints=collector.fingerprints())
     target = replace(target, authors=_find_authors(installation, target))

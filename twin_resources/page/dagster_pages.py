@@ -29,7 +29,6 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -39,10 +38,16 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twin_resources.page.links import DAGSTER_PAGE, allowed_hosts, use_link
+from twin_resources.page.links import (
+    DAGSTER_PAGE,
+    SAFE_METHODS,
+    allowed_hosts,
+    cookie_name,
+    refuse_origin,
+    use_link,
+)
 from twin_resources.settings import Settings, load_secrets, load_settings
 
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 HEALTH_PATH = "/server_info"  # returns only versions, so it needs no access check
 ACCESS_DENIED_HTML = (
     "<h1>Dagster's pages open with a link</h1><p>Run <code>twin open dagster</code> on the machine "
@@ -63,7 +68,7 @@ def add_access_guard(app: Starlette, settings: Settings) -> Starlette:
     app.add_middleware(
         SessionMiddleware,
         secret_key=cookie_secret,
-        session_cookie="twin-dagster",
+        session_cookie=cookie_name(settings, DAGSTER_PAGE),
         same_site="strict",
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(settings))
@@ -104,17 +109,12 @@ class DagsterGuard:
         if connection.url.path == "/open" and method == "GET":
             return self._open_link(connection)
         origin = connection.headers.get("origin")
-        if origin is not None and not _is_same_origin(origin, connection):
-            return PlainTextResponse(
-                f"pages from {origin} may not send requests to this Dagster", status_code=403
-            )
-        if not self._has_admin_key(connection):
-            if not connection.session.get(DAGSTER_PAGE):
-                return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
-            if method not in SAFE_METHODS and origin is None:
-                return PlainTextResponse(
-                    "a browser must send an Origin header with a request that changes data", 403
-                )
+        refusal = refuse_origin(method, origin=origin, host=connection.headers.get("host", ""))
+        has_admin_key = self._has_admin_key(connection)
+        if refusal and not (has_admin_key and origin is None):  # a program sends no origin
+            return PlainTextResponse(refusal, status_code=403)
+        if not has_admin_key and not connection.session.get(DAGSTER_PAGE):
+            return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
         if method in SAFE_METHODS and connection.url.path == "/graphql" and connection.query_params:
             return PlainTextResponse("use POST", status_code=405, headers={"allow": "POST"})
         return None
@@ -131,11 +131,6 @@ class DagsterGuard:
         # The path must be on this server; `//host` and `/\host` are addresses of other machines.
         is_local_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
         return RedirectResponse(path if is_local_path else "/", status_code=303)
-
-
-def _is_same_origin(origin: str, connection: HTTPConnection) -> bool:
-    """Return whether the origin has this server's host and port."""
-    return urlsplit(origin).netloc == connection.headers.get("host", "")
 
 
 def _deny_framing(send: Send) -> Send:

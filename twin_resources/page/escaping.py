@@ -1,8 +1,6 @@
 """Escape untrusted text so that a browser does not interpret it as markup.
 
-Scope: escaping for HTML and for Markdown. Out of scope: choosing the texts (`footnotes.py`,
-`turns.py`).
-Source: CommonMark on code spans and fenced blocks, https://spec.commonmark.org/0.31.2/#code-spans
+Source: CommonMark on code spans and code blocks, https://spec.commonmark.org/0.31.2/#code-spans
 """
 # pyright: strict
 
@@ -11,16 +9,17 @@ from __future__ import annotations
 import html
 import re
 
-# Fences come first, because a backtick inside a fenced block does not start a code span. An
-# unclosed fence extends to the end of the text.
-_MARKDOWN = re.compile(
-    r"(?:^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z))"
-    r"|\\[!-/:-@\[-`{-~]"  # a backslash escape; Markdown shows `\<` as `<`
-    r"|(?:(?P<span>(?<!`)`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)(?P=span)(?!`))"
+from markdown_it import MarkdownIt
+
+_BLOCKS = MarkdownIt("commonmark", {"html": False})
+_SPAN_OR_SIGN = re.compile(
+    r"\\[!-/:-@\[-`{-~]"  # a backslash escape; Markdown shows `\<` as `<`
+    r"|(?:(?P<span>(?<!`)`+)(?!`)(?P<code>(?:(?!\n[ \t]*\n).)+?)(?<!`)(?P=span)(?!`))"
     r"|(?P<sign>[<&])",
-    re.MULTILINE | re.DOTALL,
+    re.DOTALL,
 )
 _HTML_ENTITIES = {"<": "&lt;", "&": "&amp;"}
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 
 
 def escape_html(text: object) -> str:
@@ -29,11 +28,60 @@ def escape_html(text: object) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Escape Markdown so that `<author>` appears as text; code stays unchanged.
+    """Escape Markdown so that `<author>` appears as text; code looks as before.
 
-    Inside code, Markdown shows `<` literally and would also show an entity literally.
+    No `<` of the text is left outside a code block that every Markdown parser sees as one: the
+    blocks that a parser finds are written again as closed fences at the start of a line (in a
+    quotation, after its `>`), and all else is escaped. A fence inside a list therefore ends it.
     """
-    return _MARKDOWN.sub(lambda match: _HTML_ENTITIES.get(match["sign"] or "", match[0]), text)
+    text = re.sub(r"\r\n?", "\n", text)
+    lines, position, quote_depth = text.split("\n"), 0, 0
+    # Gradio reads `$$ … $$` as mathematics before it looks for fences, and shows it unescaped.
+    build_block = _build_html_block if "$$" in text else _build_fence
+    parts: list[str] = []
+    for token in _BLOCKS.parse(text):
+        if token.type in {"blockquote_open", "blockquote_close"}:
+            quote_depth += token.nesting
+        elif token.type in {"fence", "code_block"} and token.map:
+            begin, end = token.map
+            parts += [_escape_text("\n".join(lines[position:begin]))] if begin > position else []
+            block = build_block(token.content, token.info)
+            parts += [("> " * quote_depth + line).rstrip() for line in ("", *block, "")]
+            position = end
+    parts += [_escape_text("\n".join(lines[position:]))] if lines[position:] else []
+    return "\n".join(parts)
+
+
+def _build_fence(code: str, info: str) -> list[str]:
+    language = re.match(r"[\w.+#-]*", info.strip())
+    if info.strip() and not (language and language[0]):
+        code = f"{info.strip()}\n{code}"  # no language, so the reader sees it
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return [
+        f"{ticks}{language[0] if language else ''}",
+        *code.removesuffix("\n").split("\n"),
+        ticks,
+    ]
+
+
+def _build_html_block(code: str, _info: str) -> list[str]:
+    return f"<pre><code>{escape_html(code)}</code></pre>".split("\n")
+
+
+def _escape_text(text: str) -> str:
+    return _SPAN_OR_SIGN.sub(_escape_match, text)
+
+
+def _escape_match(match: re.Match[str]) -> str:
+    if match["sign"]:
+        return _HTML_ENTITIES[match["sign"]]
+    code: str | None = match["code"]
+    if code is None or not ("<" in code or "&" in code):
+        return match[0]
+    # Between backticks an entity would be shown literally, and a parser that sees no code span here
+    # would see a tag.
+    escaped = _PUNCTUATION.sub(lambda sign: _HTML_ENTITIES.get(sign[0], f"\\{sign[0]}"), code)
+    return f"<code>{escaped}</code>"
 
 
 def http_url_or_empty(url: str) -> str:

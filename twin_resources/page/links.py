@@ -26,6 +26,7 @@ from twin_resources.settings import Settings
 
 KEY_LABEL_PREFIX = "chat page"
 LINK_LIFETIME_S = 600.0
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 DAGSTER_PAGE = "dagster"  # kind of link that opens Dagster's pages instead of the chat page
 
 
@@ -60,8 +61,11 @@ def load_page_access(settings: Settings) -> PageAccess:
     """
     path = link_folder(settings) / "pass.json"
     if path.exists():
-        saved_access = PageAccess(**json.loads(path.read_text(encoding="utf-8")))
-        if _is_key_valid(settings, saved_access.key):
+        try:
+            saved_access = PageAccess(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            saved_access = None  # emptied; a new key and a new link are made
+        if saved_access is not None and _is_key_valid(settings, saved_access.key):
             return saved_access
     with closing(open_key_store(settings)) as state:
         label = f"{KEY_LABEL_PREFIX} {random_source.token_hex(3)}"  # labels must be unique
@@ -85,6 +89,30 @@ def _is_key_valid(settings: Settings, key: str) -> bool:
 def allowed_hosts(settings: Settings) -> list[str]:
     """Return the host names that a browser may use to request a page of this home."""
     return ["127.0.0.1", "localhost", settings.host]
+
+
+def cookie_name(settings: Settings, page_kind: str) -> str:
+    """Return the name of a page's cookie, which holds the home.
+
+    A browser sends a cookie to every port of a host, so two homes' pages need two names.
+    """
+    return f"twin-{page_kind}-{_digest(str(settings.home))[:12]}"
+
+
+def refuse_origin(method: str, *, origin: str | None, host: str) -> str:
+    """Return why a request with a page's cookie is refused for its origin; empty if it is not.
+
+    Any page on this machine shares the cookie's site, so `SameSite` does not keep its requests out.
+
+    Args:
+        method: the HTTP method; empty for a websocket.
+        origin, host: the request's headers; None without an origin.
+    """
+    if origin is not None and origin.partition("://")[2] != host:
+        return f"pages from {origin} may not send requests to this page"
+    if origin is None and method not in SAFE_METHODS:
+        return "a browser must send an Origin header with a request that changes data"
+    return ""
 
 
 def make_link(settings: Settings, page_url: str, *, view: str = "", page_kind: str = "chat") -> str:

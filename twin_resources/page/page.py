@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from gradio.themes import Base
 from gradio.themes.utils import colors, sizes
 from starlette.middleware.sessions import SessionMiddleware
@@ -29,7 +29,7 @@ from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.chat_tab import ChatTab
 from twin_resources.page.comparison_tab import ComparisonTab
 from twin_resources.page.gateway_client import GatewayClient
-from twin_resources.page.links import allowed_hosts, use_link
+from twin_resources.page.links import allowed_hosts, cookie_name, refuse_origin, use_link
 from twin_resources.page.traces_tab import TracesTab
 from twin_resources.settings import Settings
 
@@ -37,7 +37,7 @@ PAGE_FOLDER = Path(__file__).parent
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self'; frame-ancestors 'none'"
+    "connect-src 'self'; frame-ancestors 'none'; form-action 'none'; base-uri 'none'"
 )
 ACCESS_DENIED_HTML = (
     "<h1>This page opens with a link</h1><p>Run <code>twin open</code> on the machine that runs "
@@ -73,6 +73,9 @@ def build_app(settings: Settings, gateway: GatewayClient, *, cookie_secret: str)
     ) -> Response:
         if request.url.path not in {"/open", "/ready"} and not request.session.get("authorized"):
             return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
+        origin, host = request.headers.get("origin"), request.headers.get("host", "")
+        if refusal := refuse_origin(request.method, origin=origin, host=host):
+            return PlainTextResponse(refusal, status_code=403)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = CONTENT_POLICY
         response.headers["Referrer-Policy"] = "no-referrer"
@@ -81,7 +84,10 @@ def build_app(settings: Settings, gateway: GatewayClient, *, cookie_secret: str)
     # The last middleware is outermost, so the cookie is read before the check uses it. The host
     # check rejects another site's name that resolves to this machine (DNS rebinding).
     app.add_middleware(
-        SessionMiddleware, secret_key=cookie_secret, session_cookie="twin-chat", same_site="strict"
+        SessionMiddleware,
+        secret_key=cookie_secret,
+        session_cookie=cookie_name(settings, "chat"),
+        same_site="strict",
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(settings))
     script = (PAGE_FOLDER / "page.js").read_text(encoding="utf-8")

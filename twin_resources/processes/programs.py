@@ -176,10 +176,9 @@ def is_server_ready(settings: Settings, version: str) -> bool:
     """
     try:
         document: dict[str, Any] = json.loads(settings.servers_path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return False
-    server: dict[str, Any] = document.get("servers", {}).get(version) or {}
-    return bool(server.get("ready"))
+        return bool((document["servers"].get(version) or {}).get("ready"))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # the fleet writes a missing or damaged list again
 
 
 def wait_until(stack: Stack, poll: Callable[[], Result | None], *, program: str) -> Result:

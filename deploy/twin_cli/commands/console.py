@@ -21,7 +21,7 @@ from rich.text import Text
 
 PIPED_WIDTH = 110  # columns; rich's default of 80 is too narrow for three columns of text
 
-# What a terminal obeys instead of showing: C0 and C1 controls except tab and line feed (ESC, CSI and
+# What a terminal obeys instead of showing: C0 and C1 controls except tab and line feed (ESC, CSI,
 # OSC clear the screen, set titles, write to the clipboard), marks that reverse or hide text (bidi
 # controls, tags), other line ends, and halves of surrogate pairs, which no stream can encode.
 _UNPRINTABLE = re.compile(

@@ -39,7 +39,7 @@ from twin_cli.commands.subject import (
 from twin_cli.commands.terminal_questions import add_aliases, is_interactive_terminal
 from twin_cli.commands.versions import current_actor
 from twin_resources.access.keys import reader_id_for_key
-from twin_resources.authors import list_authors
+from twin_resources.authors import list_author_slugs
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
 from twin_resources.erasure.erasure_target import ErasureSubject
@@ -231,7 +231,7 @@ def resolve_subject(
         slugs = [_find_known_slug(settings, author)] if author else []
         installation = Installation.for_settings(settings)
         with closing(installation.state):
-            authors = slugs or [known_author.slug for known_author in list_authors(settings)]
+            authors = slugs or list_author_slugs(settings)
             return find_post(installation, post, authors), ""
     if author and not reader:
         slug = _find_known_slug(settings, author)

@@ -17,7 +17,8 @@ from twin_resources.authors import (
     OPT_INS,
     SAMPLES_DIR,
     Author,
-    list_authors,
+    list_author_slugs,
+    list_readable_authors,
     read_author,
     write_author,
 )
@@ -65,17 +66,18 @@ def choose_subject(
     Raises:
         TwinError: the folder is missing, or the posts' author is unknown.
     """
-    known_authors = {author.slug: author for author in list_authors(settings)}
+    slugs = list_author_slugs(settings)
     if path is None:
-        slug = make_slug(name) if name else _last_author_slug(settings, known_authors)
-        if slug in known_authors:
-            return _known_subject(known_authors[slug])
+        slug = make_slug(name) if name else _last_author_slug(settings, slugs)
+        if slug in slugs:
+            return _known_subject(read_author(settings, slug))
         location = find_sample_folder(slug)
     else:
         location = resolve_location(path)
     source = resolve_source(location)
     author_file = _read_author_file(location)
-    owners = [author for author in known_authors.values() if source in author.sources]
+    authors, _ = list_readable_authors(settings)
+    owners = [author for author in authors if source in author.sources]
     display_name = name or author_file.get("name", "") or (owners[0].name if owners else "")
     if not display_name and allow_unnamed:
         return SelectedAuthor(
@@ -88,10 +90,13 @@ def choose_subject(
             next_step='add --author "First Last"',
         )
     slug = make_slug(display_name)
-    author = known_authors.get(slug) or _new_author(slug, display_name, author_file)
+    if slug in slugs:
+        author = read_author(settings, slug)
+    else:
+        author = _new_author(slug, display_name, author_file)
     if source not in author.sources:
         author = replace(author, sources=(*author.sources, source))
-    return SelectedAuthor(author=author, location=location, is_new=slug not in known_authors)
+    return SelectedAuthor(author=author, location=location, is_new=slug not in slugs)
 
 
 def add_opt_ins(subject: SelectedAuthor, include: Sequence[str]) -> SelectedAuthor:
@@ -130,23 +135,22 @@ def choose_author(settings: Settings, name: str = "") -> Author:
     Raises:
         TwinError: the author does not exist, or there are several and none was named.
     """
-    known_authors = {author.slug: author for author in list_authors(settings)}
+    slugs = list_author_slugs(settings)
     if name:
-        slug = name if name in known_authors else make_slug(name)
-        if slug in known_authors:
-            return known_authors[slug]
+        slug = name if name in slugs else make_slug(name)
+        if slug in slugs:
+            return read_author(settings, slug)
         raise TwinError(
             f"find the author {name!r}",
-            found=f"this home has {', '.join(sorted(known_authors)) or 'no author'}",
+            found=f"this home has {', '.join(slugs) or 'no author'}",
             next_step="name one of them, or run `twin up PATH --author NAME`",
         )
-    last_slug = _last_author_slug(settings, known_authors)
-    if last_slug:
-        return known_authors[last_slug]
+    if last_slug := _last_author_slug(settings, slugs):
+        return read_author(settings, last_slug)
     raise TwinError(
         "choose an author",
-        found=f"{settings.home} has {', '.join(sorted(known_authors)) or 'no author'}",
-        next_step="name one with --author" if known_authors else "run `twin up`",
+        found=f"{settings.home} has {', '.join(slugs) or 'no author'}",
+        next_step="name one with --author" if slugs else "run `twin up`",
     )
 
 
@@ -213,11 +217,11 @@ def _known_subject(author: Author) -> SelectedAuthor:
     return SelectedAuthor(author=author, location=location, is_new=False)
 
 
-def _last_author_slug(settings: Settings, known_authors: dict[str, Author]) -> str:
+def _last_author_slug(settings: Settings, slugs: Sequence[str]) -> str:
     record = read_record(settings)
-    if record is not None and record.author in known_authors:
+    if record is not None and record.author in slugs:
         return record.author
-    return next(iter(known_authors)) if len(known_authors) == 1 else ""
+    return slugs[0] if len(slugs) == 1 else ""
 
 
 def read_folder_consent(folder: Path) -> str:
@@ -232,7 +236,7 @@ def _read_author_file(folder: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TwinError(
             f"read the author of the posts in {folder}",
             found=f"{path}: {error}",

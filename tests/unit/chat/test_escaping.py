@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from markdown_it import MarkdownIt
 
@@ -48,9 +50,69 @@ def test_text_escaped_by_the_gateway_stays_escaped() -> None:
     assert "— &lt;author&gt; &amp; \\&lt;b&gt;" in html
 
 
-def test_code_is_not_escaped() -> None:
-    assert "`a<b && c`" in escape_markdown("`a<b && c` <d>")
-    assert escape_markdown("```c\n#include <stdio.h>\n```").count("<stdio.h>") == 1
+# The Markdown of an answer, and the code and text that a reader sees.
+CODE: dict[str, tuple[str, str]] = {
+    "a span": ("`a<b && c*d*`", "<code>a&lt;b &amp;&amp; c*d*</code>"),
+    "a span without signs": ("`a_b_c`", "<code>a_b_c</code>"),
+    "a fence": ("```c\n#include <stdio.h>\n```", '<code class="language-c">#include &lt;stdio.h'),
+    "a fence in a quotation": (
+        "> a\n>\n> ```c\n> x<y>\n> ```",
+        "<blockquote>\n<p>a</p>\n<pre><code",
+    ),
+    "an indented block": ("a\n\n    x <y>\n\nb", "<pre><code>x &lt;y&gt;\n</code></pre>"),
+    "backticks in a fence": ("~~~~\n```\nx\n```\n~~~~", "<pre><code>```\nx\n```\n</code></pre>"),
+    "a list goes on": ("1. a\n\n   ```\n   x\n   ```\n2. b", '<ol start="2">\n<li>b</li>'),
+    "blank lines in code": ("```\na\n\n\nb\n```", "<pre><code>a\n\n\nb\n</code></pre>"),
+    "mathematics": ("$$x$$\n\n```\na <b>\n```", "<pre><code>a &lt;b&gt;\n</code></pre>"),
+}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_code_looks_like_code(name: str) -> None:
+    text, html = CODE[name]
+    assert html in MarkdownIt("commonmark", {"html": True}).render(escape_markdown(text))
+
+
+FORM = "<form action=https://evil.example><input></form>"
+HOSTILE = {
+    "a fence in a list": f"- ```\n{FORM}",
+    "a fence in a list, closed": f"- ```\n  x\n  ```\n{FORM}",
+    "a fence in a list, too little indented": f"1. a\n   ```\n{FORM}\n   ```",
+    "a backtick in the info": f"```a`b\n{FORM}\n```",
+    "a backtick in the info, at the end": f"``` ```\n{FORM}\n```",
+    "a fence in a nested list": f"- - ```\n{FORM}\n- ```\n{FORM}",
+    "a fence in a quotation that ends": f"> ```\n{FORM}\n",
+    "a span over two blocks": f"`a\n- b {FORM} `",
+    "a span over a heading": f"`a\n# {FORM} `",
+    "a span over a rule": f"``a\n***\n{FORM} ``",
+    "a span over a table": f"a|`b\n-|-\n{FORM}|`",
+    "a longer closing fence": f"````\nx\n`````\n{FORM}\n````",
+    "tildes closed by backticks": f"~~~\nx\n```\n~~~\n{FORM}",
+    "an indented paragraph": f"a\n    {FORM}",
+    "mathematics around a fence": f"$$\n```\n{FORM}\n```\n$$",
+    "an HTML block": f"<pre>\n```\n</pre>{FORM}\n```",
+    "a comment": f"<!--\n```\n-->{FORM}\n```",
+    "CDATA": f"<![CDATA[\n```\n]]>{FORM}\n```",
+    "other line ends": f"```\r{FORM}\r```\r\n{FORM}",
+    "tabs": f"-\t```\n\t{FORM}\n{FORM}",
+    "a fence indented by four": f"    ```\n{FORM}\n    ```",
+    "NUL": f"`\0` ```\n{FORM}",
+    "a definition": f"[a]: <`\n{FORM} `>",
+}
+
+
+@pytest.mark.parametrize("options", ["commonmark", "js-default"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_markup_reaches_the_document(name: str, options: str) -> None:
+    escaped = escape_markdown(HOSTILE[name])
+    html = MarkdownIt(options, {"html": True}).render(escaped)
+    assert "<form" not in html
+    assert "<input" not in html
+    # What no parser can take for code has no tag at all: a closed fence at the start of a line.
+    outside = re.sub(r"(?ms)^((?:> )*)(`{3,})[\w.+#-]*\n.*?^\1\2$", "", escaped)
+    assert "<form" not in outside
+    if "$$" in HOSTILE[name]:
+        assert "<form" not in escaped
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ class Fleet:
         self._adapters = FleetAdapters(settings, log=log)
         self._problems: dict[str, str] = {}
         self._published_document: dict[str, Any] | None = None
+        self._published_stamp: tuple[int, int, int] | None = None
 
     def step(self) -> None:
         """Follow the policy once and publish the changes."""
@@ -240,9 +241,19 @@ class Fleet:
             },
             "problems": problems | self._problems | self._remote_problems,
         }
-        if document != self._published_document:
-            write_servers(self._settings.servers_path, document)
-            self._published_document = document
+        path = self._settings.servers_path
+        if document != self._published_document or _file_stamp(path) != self._published_stamp:
+            write_servers(path, document)
+            self._published_document, self._published_stamp = document, _file_stamp(path)
+
+
+def _file_stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when somebody replaces or empties a file; None without the file."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def write_servers(path: Path, document: Mapping[str, Any]) -> None:

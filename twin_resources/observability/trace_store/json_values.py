@@ -31,11 +31,15 @@ def parse_timestamp_ms(text: str) -> int:
     """Convert ISO 8601 (UTC if no zone is given) to Unix milliseconds, rounded down.
 
     Raises:
-        ValueError: the text is not a date.
+        ValueError: the text is not a date, or its year in UTC is not one of 1 to 9999.
     """
     timestamp = datetime.fromisoformat(text.strip())
     if timestamp.tzinfo is None:
         timestamp = timestamp.replace(tzinfo=UTC)
+    try:
+        timestamp = timestamp.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is no date in UTC") from error
     return math.floor(timestamp.timestamp() * 1000 + 1e-6)
 
 

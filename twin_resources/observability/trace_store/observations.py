@@ -190,7 +190,7 @@ def _read_completion_ms(attributes: Mapping[str, Any]) -> int | None:
         return None
     try:
         return parse_timestamp_ms(timestamp.strip('"'))  # older SDKs quote the value twice
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
 
 

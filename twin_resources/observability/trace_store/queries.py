@@ -167,7 +167,7 @@ def _build_cursor_conditions(
         position = parse_untrusted_json(base64.b64decode(text + "=" * (-len(text) % 4)))
         timestamp, *ids = (position[field] for field in columns_by_field)
         values = (parse_timestamp_ms(timestamp), *map(str, ids))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         message = "Invalid cursor format"
         raise RequestRefusedError(400, message, "InvalidRequestError") from error
     columns = ", ".join(columns_by_field.values())
@@ -195,7 +195,7 @@ def _build_time_conditions(
         if values_by_name.get(name):
             try:
                 timestamp_ms = parse_timestamp_ms(values_by_name[name])
-            except (ValueError, OverflowError):
+            except ValueError:
                 issues.append(_build_issue(name, f"{values_by_name[name]!r} is not a date"))
             else:
                 conditions.append(Condition(f"{column} {operator} ?", (timestamp_ms,)))

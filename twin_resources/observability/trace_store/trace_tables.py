@@ -231,8 +231,6 @@ def _encode_row(record: Observation | ScoreRow, names: Sequence[str]) -> tuple[A
 
 def _decode_score(row: sqlite3.Row) -> ScoreRow:
     score = ScoreRow(**_decode_row(row))
-    if not isinstance(score.timestamp_ms, int):
-        raise TypeError(f"its time is {score.timestamp_ms!r}")
     if not math.isfinite(score.value):  # SQLite stores NaN as NULL, which is a TypeError
         raise ValueError(f"its value is {score.value}")
     return score

@@ -13,7 +13,7 @@ a reader sends a request to S3 only after a write, or during one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -39,6 +39,29 @@ def read_newest_version(_uri: str, read_version: Callable[[], int]) -> int:
 def lease_name(uri: str) -> str:
     """Return the name of the lease that every writer of a table needs."""
     return f"table {uri}"
+
+
+def list_written_tables(state: State, base_uri: str) -> set[tuple[str, str]]:
+    """Return the author and asset of each table under a base address that was ever written here.
+
+    Every writer creates the table under its lease, and the store keeps the lease's last holder. A
+    table that is missing now was therefore lost, unless `forget_written_tables` was called.
+    """
+    prefix = lease_name(f"{base_uri.rstrip('/')}/")
+    with state.read_transaction() as connection:
+        if not sa.inspect(connection).has_table(ended_leases.name):
+            return set()
+        has_prefix = ended_leases.c.name.startswith(prefix, autoescape=True)
+        names = connection.execute(sa.select(ended_leases.c.name).where(has_prefix)).scalars()
+        paths = [name.removeprefix(prefix).removesuffix(".lance").split("/") for name in names]
+    return {(path[0], path[1]) for path in paths if len(path) == 2}
+
+
+def forget_written_tables(state: State, uris: Collection[str]) -> None:
+    """Forget that these tables, which were deleted on purpose, were ever written."""
+    with state.transaction() as connection:
+        names = list(map(lease_name, uris))
+        connection.execute(sa.delete(ended_leases).where(ended_leases.c.name.in_(names)))
 
 
 @dataclass

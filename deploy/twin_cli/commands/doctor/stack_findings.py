@@ -178,11 +178,15 @@ def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Doc
         return
     try:
         document = json.loads(settings.servers_path.read_text(encoding="utf-8"))
+        servers: dict[str, dict[str, Any]] = dict(document.get("servers", {}))
+        problems: dict[str, str] = dict(document.get("problems", {}))
     except FileNotFoundError:
         yield warn("model server", "none has started yet", "see `twin logs models`")
         return
-    servers: dict[str, dict[str, Any]] = document.get("servers", {})
-    problems: dict[str, str] = document.get("problems", {})
+    except (ValueError, TypeError, AttributeError):
+        message = f"{settings.servers_path} cannot be read; the fleet writes it again"
+        yield warn("model server", message, "check again in a minute; see `twin logs models`")
+        return
     for name, problem in problems.items():
         yield fail("model server", f"{name}: {problem}", "see `twin logs models`")
     starting_names = [name for name, server in servers.items() if not server.get("ready")]

@@ -32,6 +32,11 @@ from twin_resources.storage.storage_faults import (
 )
 
 S3_SCHEME = "s3://"
+_DATABASE_CONTENTS = {
+    "traces.sqlite": "answers, votes and scores",
+    "outbox.sqlite": "votes and answers that waited, and marks of erased answers",
+    "state.sqlite": "keys, versions and the list of erased posts",
+}
 MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes indicate a fault
 
 
@@ -173,21 +178,56 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[DoctorFinding]]:
 
     base, intact_count = settings.tables_base, 0
     damaged_tables: list[DoctorFinding] = []
-    for author in sorted({*list_author_slugs(settings), *list_authors_with_tables(base)}):
-        for asset in list_tables(f"{base}/{author}"):
-            try:
-                table = open_table(f"{base}/{author}/{asset}.lance")
-                if table is not None:
-                    check_table(table)
-                    if indexes := find_damaged_indexes(table):
-                        detail = f"its indexes {', '.join(indexes)}"
-                        raise DamagedError.for_place(table.uri, "open its indexes", detail)
-                    intact_count += 1
-            except TwinError as error:
-                damaged_tables.append(
-                    fail("tables", f"{asset} of {author}: {error.found}", error.next_step)
+    slugs = set(list_author_slugs(settings))
+    written_tables = {
+        (author, asset)
+        for author, asset in _list_written_tables(settings)
+        if author in slugs or author.startswith("_")
+    }
+    stored_tables = {
+        (author, asset)
+        for author in sorted({*slugs, *list_authors_with_tables(base)})
+        for asset in list_tables(f"{base}/{author}")
+    }
+    for author, asset in sorted(written_tables | stored_tables):
+        try:
+            table = open_table(f"{base}/{author}/{asset}.lance")
+            if table is None and (author, asset) in written_tables:
+                remedy = (
+                    f"`twin import --author {author}` computes what follows from the posts "
+                    "again, `twin retrain` a dataset; all else comes from `twin restore`"
                 )
+                message = f"{asset} of {author}: it was written here, and is missing now"
+                damaged_tables.append(fail("tables", message, remedy))
+            if table is not None:
+                check_table(table)
+                if indexes := find_damaged_indexes(table):
+                    detail = f"its indexes {', '.join(indexes)}"
+                    raise DamagedError.for_place(table.uri, "open its indexes", detail)
+                intact_count += 1
+        except TwinError as error:
+            damaged_tables.append(
+                fail("tables", f"{asset} of {author}: {error.found}", error.next_step)
+            )
     return intact_count, damaged_tables
+
+
+def _list_written_tables(settings: Settings) -> set[tuple[str, str]]:
+    """Return the tables in the state store's memory; `check_state` says if it cannot be read."""
+    import sqlalchemy as sa
+
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.newest_versions import list_written_tables
+
+    try:
+        url = sa.make_url(settings.state_address)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+            return set()
+        return list_written_tables(
+            State(sa.create_engine(url, poolclass=sa.NullPool)), settings.tables_base
+        )
+    except (sa.exc.SQLAlchemyError, TwinError):
+        return set()
 
 
 def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
@@ -197,7 +237,20 @@ def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
     excluded_folders = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
     intact_count = 0
     faults_by_type: dict[type[StorageError], list[StorageError]] = {}
-    for path in find_databases(settings.home, excluded=excluded_folders):
+    paths = list(find_databases(settings.home, excluded=excluded_folders))
+    lost_paths = [path for path in paths if not path.stat().st_size]
+    lost_paths += [path for path in _list_expected_databases(settings) if not path.exists()]
+    for path in lost_paths:
+        content = _DATABASE_CONTENTS.get(path.name, "its records")
+        yield fail(
+            "databases",
+            f"{path} is {'empty' if path.exists() else 'missing'}, although the stack has run: "
+            f"{content} are lost",
+            "restore the last backup (`twin restore FILE --home NEW`), or go on without them",
+        )
+    for path in paths:
+        if path in lost_paths:
+            continue
         try:
             check_database(path)
             intact_count += 1
@@ -214,6 +267,17 @@ def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
     yield ok(
         "databases", f"{format_count(intact_count, 'SQLite file')} in the home, opened and intact"
     )
+
+
+def _list_expected_databases(settings: Settings) -> list[Path]:
+    """Return the SQLite files that the programs of a stack create when they first start."""
+    from twin_resources.observability.langfuse.outbox import outbox_path
+    from twin_resources.processes.stack import read_record
+
+    if read_record(settings) is None:
+        return []
+    traces = [] if settings.has_real_langfuse else [settings.home / "traces.sqlite"]
+    return [outbox_path(settings), *traces]
 
 
 def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:
