@@ -68,11 +68,16 @@ def _refuse_constant(constant: str) -> float:
 
 def _measure_depth(document: object) -> int:
     depth, level = 0, [document]
-    while containers := [item for item in level if isinstance(item, dict | list)]:
-        depth += 1
-        level = [
-            item
-            for container in cast("list[dict[str, object] | list[object]]", containers)
-            for item in (container.values() if isinstance(container, dict) else container)
-        ]
+    while level:
+        next_level: list[object] = []
+        has_container = False
+        for item in level:
+            if isinstance(item, dict):
+                next_level += cast("dict[str, object]", item).values()
+            elif isinstance(item, list):
+                next_level += cast("list[object]", item)
+            else:
+                continue
+            has_container = True
+        depth, level = depth + has_container, next_level
     return depth
