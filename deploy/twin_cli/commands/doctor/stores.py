@@ -103,9 +103,9 @@ def check_tables(settings: Settings) -> Iterator[DoctorFinding]:
     folder = Path(settings.tables_base)
     if settings.tables_base.startswith(S3_SCHEME):
         yield from _check_bucket(settings)
-    elif not folder.exists():
+    elif not folder.exists() and not _list_written_tables(settings):
         yield ok("tables", f"none yet in {folder}")
-    elif os.access(folder, os.W_OK | os.X_OK):
+    elif not folder.exists() or os.access(folder, os.W_OK | os.X_OK):
         intact_count, damaged_tables = _open_all_tables(settings)
         yield from damaged_tables
         yield ok("tables", f"{format_count(intact_count, 'table')} in {folder}, opened and intact")
@@ -244,7 +244,7 @@ def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
         content = _DATABASE_CONTENTS.get(path.name, "its records")
         yield fail(
             "databases",
-            f"{path} is {'empty' if path.exists() else 'missing'}, although the stack has run: "
+            f"{path} is {'empty' if path.exists() else 'missing'}, although its program has run: "
             f"{content} are lost",
             "restore the last backup (`twin restore FILE --home NEW`), or go on without them",
         )
@@ -270,14 +270,11 @@ def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
 
 
 def _list_expected_databases(settings: Settings) -> list[Path]:
-    """Return the SQLite files that the programs of a stack create when they first start."""
+    """Return the SQLite files of programs with a log; each creates its own when it starts."""
     from twin_resources.observability.langfuse.outbox import outbox_path
-    from twin_resources.processes.stack import read_record
 
-    if read_record(settings) is None:
-        return []
-    traces = [] if settings.has_real_langfuse else [settings.home / "traces.sqlite"]
-    return [outbox_path(settings), *traces]
+    paths = {"relay": outbox_path(settings), "traces": settings.home / "traces.sqlite"}
+    return [path for name, path in paths.items() if (settings.logs_dir / f"{name}.log").exists()]
 
 
 def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:

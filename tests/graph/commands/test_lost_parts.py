@@ -1,0 +1,92 @@
+"""Test that doctor knows what must exist: tables and databases that were written and are gone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from twin_cli.commands.doctor import stores
+from twin_cli.commands.doctor.findings import DoctorFinding, run_check
+
+from tests.stored_rows import store_rows
+from twin_resources.authors import Author, write_author
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.observability.trace_store.trace_tables import TraceTables
+from twin_resources.settings import Settings
+from twin_resources.storage.tables.newest_versions import (
+    forget_written_tables,
+    list_written_tables,
+)
+from twin_resources.storage.tables.tables import Tables
+
+ASSETS = ("raw_posts", "cleaned_documents", "embeddings")
+
+
+@pytest.fixture
+def written_home(home: Settings, tables: Tables) -> Settings:
+    """Return a home with three tables each of two authors."""
+    for slug in ("ann", "bob"):
+        write_author(home, Author(slug=slug, name=slug.title()))
+        for asset in ASSETS:
+            store_rows(tables, asset, slug, [{"id": "1", "text": "a"}], key="id")
+    return home
+
+
+def _check_tables(home: Settings) -> tuple[list[DoctorFinding], DoctorFinding]:
+    *failures, summary = run_check("tables", lambda: stores.check_tables(home))
+    return failures, summary
+
+
+@pytest.mark.parametrize("asset", ASSETS)
+def test_a_deleted_table_is_missed(written_home: Settings, tables: Tables, asset: str) -> None:
+    assert _check_tables(written_home)[0] == []
+    shutil.rmtree(tables.uri(asset, "ann"))
+    [failure], summary = _check_tables(written_home)
+    assert failure.verdict == "fail"
+    assert failure.found.startswith(f"{asset} of ann: ")
+    assert "twin import --author ann" in failure.remedy
+    assert "5 tables" in summary.found
+    store_rows(tables, asset, "ann", [{"id": "1", "text": "a"}], key="id")
+    assert _check_tables(written_home)[0] == []
+
+
+def test_all_tables_of_an_author_or_home_are_missed(written_home: Settings) -> None:
+    shutil.rmtree(Path(written_home.tables_base) / "ann")
+    assert len(_check_tables(written_home)[0]) == len(ASSETS)
+    shutil.rmtree(written_home.tables_base)
+    failures = [
+        finding
+        for finding in run_check("tables", lambda: stores.check_tables(written_home))
+        if finding.verdict == "fail"
+    ]
+    assert len(failures) == 2 * len(ASSETS)
+
+
+def test_an_erased_authors_tables_are_not_missed(written_home: Settings, tables: Tables) -> None:
+    shutil.rmtree(Path(written_home.tables_base) / "ann")
+    forget_written_tables(tables.state, [tables.uri(asset, "ann") for asset in ASSETS])
+    assert _check_tables(written_home)[0] == []
+    written = list_written_tables(tables.state, written_home.tables_base)
+    assert written == {("bob", asset) for asset in ASSETS}
+
+
+@pytest.mark.parametrize("loss", ["deleted", "emptied"])
+@pytest.mark.parametrize("name", ["traces.sqlite", "outbox.sqlite"])
+def test_a_lost_database_is_said(home: Settings, name: str, loss: str) -> None:
+    home.logs_dir.mkdir()
+    for program in ("relay", "traces"):
+        (home.logs_dir / f"{program}.log").write_text("started\n")
+    Outbox(outbox_path(home)).close()
+    TraceTables(home.home / "traces.sqlite")
+    [finding] = run_check("databases", lambda: stores.check_databases(home))
+    assert finding.verdict == "ok"
+    for file in home.home.glob(f"{name}*"):
+        file.unlink()
+    if loss == "emptied":
+        (home.home / name).touch()
+    failure, summary = run_check("databases", lambda: stores.check_databases(home))
+    assert (failure.verdict, summary.verdict) == ("fail", "ok")
+    assert name in failure.found
+    assert "twin restore" in failure.remedy
+    assert summary.found.startswith("1 SQLite file")
