@@ -176,7 +176,8 @@ def is_server_ready(settings: Settings, version: str) -> bool:
     """
     try:
         document: dict[str, Any] = json.loads(settings.servers_path.read_text(encoding="utf-8"))
-        return bool((document["servers"].get(version) or {}).get("ready"))
+        servers: dict[str, dict[str, Any]] = document["servers"]
+        return bool(servers.get(version, {}).get("ready"))
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return False  # the fleet writes a missing or damaged list again
 

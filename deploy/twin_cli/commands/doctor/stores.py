@@ -215,6 +215,7 @@ def _open_all_tables(settings: Settings) -> tuple[int, list[DoctorFinding]]:
 def _list_written_tables(settings: Settings) -> set[tuple[str, str]]:
     """Return the tables in the state store's memory; `check_state` says if it cannot be read."""
     import sqlalchemy as sa
+    from sqlalchemy.exc import SQLAlchemyError
 
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.newest_versions import list_written_tables
@@ -226,7 +227,7 @@ def _list_written_tables(settings: Settings) -> set[tuple[str, str]]:
         return list_written_tables(
             State(sa.create_engine(url, poolclass=sa.NullPool)), settings.tables_base
         )
-    except (sa.exc.SQLAlchemyError, TwinError):
+    except (SQLAlchemyError, TwinError):
         return set()
 
 
