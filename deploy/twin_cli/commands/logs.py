@@ -63,9 +63,10 @@ def run_logs(
         try:
             for line in tail.stdout or ():
                 log(line.removesuffix("\n"))
-        finally:
-            tail.terminate()  # GNU tail also ends when nothing reads its pipe any more
-    return 0 if follow else tail.returncode
+        except BaseException:  # Ctrl-C, which may reach only this process
+            tail.terminate()
+            raise
+    return tail.returncode
 
 
 def find_logs(settings: Settings) -> dict[str, Path]:
