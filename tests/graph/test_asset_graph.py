@@ -138,7 +138,9 @@ def test_every_table_has_the_columns_of_its_contract() -> None:
     )
     for name, contract in CONTRACTS.items():
         columns = {column.name: column for column in schemas[name].columns}
-        assert list(columns) == contract.column_names()
+        # The vectors' length is known only in a prepared home, so no contract has it.
+        vectors = ["embedder", "vector"] if name == "embeddings" else []
+        assert list(columns) == [*contract.column_names(), *vectors]
         description = load_specs()[name].description or ""
         assert description.endswith(inspect.getdoc(contract) or "?")
         (key,) = contract.primary_key()

@@ -13,6 +13,7 @@ import pytest
 from tests.prepared_embedder import link_weights
 from twin_assets.contract_checks import (
     cleaned_documents_keep_their_contract,
+    embeddings_keep_their_contract,
     raw_posts_keep_their_contract,
 )
 from twin_assets.corpus.cleaned_documents import (
@@ -44,6 +45,7 @@ CHECKS = [
     claims_of_cleaned_documents,
     every_passage_is_searchable,
     passages_are_verbatim,
+    embeddings_keep_their_contract,
 ]
 RESOURCES = {
     "embedder": EmbedderResource(),
