@@ -183,7 +183,8 @@ def test_dagster_knows_former_runs_and_assets(tables: Tables, instance: dg.Dagst
     keys = repository.asset_graph.get_all_asset_keys()
     former_keys = set(instance.all_asset_keys())
     assert dg.AssetKey("instruction_dataset") in former_keys
-    assert former_keys - keys <= {dg.AssetKey("sentence_embeddings")}, "only this asset was removed"
+    removed = ("sentence_embeddings", "document_chunks", "passage_embeddings", "quote_calibration")
+    assert former_keys - keys <= {dg.AssetKey(name) for name in removed}, "nothing else was removed"
     for key in ("raw_posts", "cleaned_documents", "instruction_dataset"):
         event = instance.get_latest_materialization_event(dg.AssetKey(key))
         assert event is not None

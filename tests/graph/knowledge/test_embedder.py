@@ -100,7 +100,7 @@ def test_both_engines_are_prepared_in_one_revision(
     torch_first = settings.model_copy(update={"embedder_engine": "sentence-transformers"})
     folder = prepare_embedder(torch_first)
     assert not (folder / "model.xml").exists()
-    texts = ["Why?", "The tide tables were printed every winter in the harbour office. " * 30]
+    texts = ["Why?", "The tide tables were printed every winter in the harbour office. " * 60]
     torch_embedder = load_embedder(torch_first)
     assert torch_embedder.embed(texts).shape == (2, 384)
     # Both engines share a revision, so either can add vectors to the table.
@@ -196,7 +196,7 @@ def test_vectors_are_unit_float32(embedder: Embedder) -> None:
 
 
 def test_text_beyond_the_token_limit_affects_the_vector(embedder: Embedder) -> None:
-    long = "The tide tables were printed every winter in the harbour office. " * 30
+    long = "The tide tables were printed every winter in the harbour office. " * 60
     assert embedder.count_tokens([long])[0] > embedder.token_limit
     extended_text = long + "Suddenly everything is about garbage collection in Lisp. " * 8
     question = embedder.embed(["garbage collection in Lisp"])[0]
@@ -206,7 +206,7 @@ def test_text_beyond_the_token_limit_affects_the_vector(embedder: Embedder) -> N
 
 def test_the_tokenizer_counts_what_the_model_reads(home_with_embedder: Settings) -> None:
     tokenizer = load_tokenizer(home_with_embedder)
-    assert tokenizer.token_limit == 256
+    assert tokenizer.token_limit == 512
     assert find_prepared_embedder(home_with_embedder)[1].languages == ("en",)
     # MiniLM's own file truncates to 128 and pads to 128.
     assert tokenizer.count_tokens(["word " * 500, "a"]) == [502, 3]
@@ -261,28 +261,13 @@ def test_sentence_transformers_runs_a_model_with_further_layers(
     folder = prepare_embedder(settings)
     assert not (folder / "model.xml").exists()
     embedder = load_embedder(settings)
-    assert (embedder.dimension, embedder.token_limit) == (16, 256)
+    assert (embedder.dimension, embedder.token_limit) == (16, 512)
     texts = build_texts(6)
     reference = SentenceTransformer(
         str(tmp_path / "with-dense"), device="cpu", local_files_only=True
     )
     expected = reference.encode(texts, normalize_embeddings=True)
     assert (embedder.embed(texts) * expected).sum(axis=1).min() >= 0.9999
-
-
-def test_a_converted_model_without_token_vectors_is_refused_quickly(
-    tmp_path: Path,
-) -> None:
-    openvino = engines.import_openvino()
-    from openvino import opset13
-
-    parameter = opset13.parameter([-1, 4], np.float32)
-    layer = parameter
-    for _ in range(200):  # 2 ** 200 paths through the graph
-        layer = opset13.add(layer, layer)
-    openvino.save_model(openvino.Model([layer], [parameter]), tmp_path / "model.xml")
-    with pytest.raises(TwinError, match="TWIN_EMBEDDER_ENGINE=sentence-transformers"):
-        OpenVinoEngine(tmp_path, threads=1)
 
 
 def test_a_model_folder_is_prepared_with_its_weights_and_limit(

@@ -38,12 +38,6 @@ def test_a_first_answer_shows_a_quotation_and_its_post() -> None:
         "  “To polish is to *remove*.”",
         "   — On [bold]clocks[/], 2019-10-20",
     ]
-    text = "x" * (MAX_SHOWN_CHARACTERS - 4) + ". Why so? Polish it never."
-    marked_start = text.index("Polish")
-    marked_answer = EndpointAnswer(
-        "How?", "", quotes=({"text": text, "title": "On", "marked": [marked_start, len(text)]},)
-    )
-    assert format_quotation(marked_answer).splitlines()[1] == "  “… Polish it never.”"
     untitled_answer = EndpointAnswer("How?", "", quotes=({"text": "Slowly.", "document_id": "d1"},))
     assert format_quotation(untitled_answer).endswith("— d1")
 

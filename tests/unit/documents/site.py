@@ -45,7 +45,10 @@ def copy_pages(folder: Path) -> Path:
     shutil.copy(RESULTS, folder / "measurements.md")
     for page in folder.glob("*.md"):
         text = re.sub(r"\((?:\.\./\.\./)?tests/bench/RESULTS\.md", "(measurements.md", _read(page))
-        page.write_text(indent_blocks(text.replace("(deploy/docs/", "(")), encoding="utf-8")
+        page.write_text(
+            indent_blocks(text.replace("(deploy/docs/", "(").replace("(../../deploy/docs/", "(")),
+            encoding="utf-8",
+        )
     return folder
 
 

@@ -259,8 +259,9 @@ def rank_candidates(
 def build_passage(row: Mapping[str, Any], *, score: float = 0.0, evidence: float = 0.0) -> Passage:
     """Return a row of `embeddings` as a passage."""
     fields: dict[str, Any] = {name: row[name] for name in _COLUMNS}
+    fields |= {"title": row["title"] or "", "url": row["url"] or ""}
     return Passage(
-        **{**fields, "title": row["title"] or "", "url": row["url"] or ""},
+        **fields,
         score=score,
         cosine=float(row.get("cosine", 0.0)),
         evidence=evidence,

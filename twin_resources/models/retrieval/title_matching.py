@@ -1,7 +1,7 @@
 """Find the posts that a question names by title.
 
 Scope: normalizing titles and questions, and finding the titles in a question, longest first.
-Out of scope: searching, and the score of a named post (`fusion.py`).
+Out of scope: searching, and the score of a named post (`search.py`).
 
 Search alone often ranks a named post below similar ones. For 7 % of 940 short notes
 (jbranchaud-til), a question with the title did not find the note first. Another note contained the
