@@ -47,7 +47,7 @@ def main() -> None:
     """Run `python -m supervisor.supervisord` with the same arguments."""
     supervisor_pid = os.getpid()
 
-    def set_group_and_end(_self: options.ServerOptions) -> None:
+    def set_group_and_end(self: options.ServerOptions) -> None:  # noqa: ARG001 - a method
         os.setpgrp()
         kill_with_parent(supervisor_pid)
 
