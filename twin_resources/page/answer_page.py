@@ -7,7 +7,7 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.trace_reading import TraceRow, build_trace_tree
 from twin_resources.page.escaping import escape_html
-from twin_resources.page.trace_pages import format_time
+from twin_resources.page.trace_pages import format_time, render_prose_frame
 from twin_resources.settings import Settings
 
 _STYLE = """
@@ -17,6 +17,9 @@ h1 { font-size: 1.5rem; line-height: 1.25; }
 blockquote { margin: 1rem 0; padding-left: 1rem; border-left: 3px solid #0f766e; }
 pre { overflow-x: auto; font-size: .85em; }
 a { color: #0f766e; }
+.twin-prose { margin: 1rem 0; padding: .75rem 1rem; border: 1px dashed #a8a29e; }
+.twin-prose { border-radius: 8px; font: 16px/1.55 system-ui, sans-serif; }
+.twin-prose-label { margin: 0; font-weight: 600; font-size: 14px; }
 p.facts { font: 14px/1.5 system-ui, sans-serif; color: #57534e; }
 @media (prefers-color-scheme: dark) {
   body { background: #1c1917; color: #e7e5e4; }
@@ -43,6 +46,8 @@ def render_answer_page(row: TraceRow) -> str:
 
     # Without HTML, the answer's own markup is shown as text; unsafe links are not made.
     answer = MarkdownIt("commonmark", {"html": False}).render(row.answer)
+    if row.prose_label:
+        answer = render_prose_frame(row.prose_label, answer)
     trace = f'<a href="/?trace={escape_html(row.trace_id)}">Every step</a>'
     facts = f'<p class="facts">{escape_html(format_time(row.at))} · {trace}</p>'
     return _render_page(row.question, answer + facts)

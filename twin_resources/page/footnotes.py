@@ -23,8 +23,8 @@ Facts = Mapping[str, Any]
 _HEADINGS = {
     "not_found": "Nothing found",
     "quote": "Quoted",
-    "quote_and_voice": "Quoted, then in this voice",
-    "voice": "In this voice",
+    "quote_and_voice": "Quoted, then written by a program",
+    "voice": "Written by a program",
 }
 
 

@@ -58,6 +58,8 @@ def _render_list_item(row: TraceRow) -> str:
     )
     question = escape_html(_shorten(row.question) or "(no text)")
     answer = escape_html(_shorten(_MARKDOWN.sub("", row.answer)))
+    if row.prose_label:
+        answer = f"<b>{escape_html(row.prose_label)}:</b> {answer}"
     version, route = translate_version(row.version), translate_route(row.route)
     error_html = f'<p class="twin-bad-word">{escape_html(row.error)}</p>' if row.error else ""
     facts = (
@@ -127,9 +129,7 @@ def render_trace(
         '<p><a href="/?view=traces" data-list="yes">← All traces</a></p>',
         f"<h2>{escape_html(row.question or 'A trace without a question')}</h2>",
         f'<p class="twin-small">{subtitle}</p>',
-        f'<blockquote class="twin-answer">{escape_html(row.answer)}</blockquote>'
-        if row.answer
-        else "",
+        _render_trace_answer(row),
         _render_scores(row.scores),
         _render_section("Decided by", _render_definitions(_collect_decision_facts(tree))),
         _render_passages(explanation.passages) if explanation is not None else "",
@@ -137,6 +137,25 @@ def render_trace(
         _render_section("Steps", f'<ul class="twin-tree">{_render_steps(tree.steps)}</ul>'),
     ]
     return f'<article class="twin-trace">{"".join(parts)}</article>'
+
+
+def _render_trace_answer(row: TraceRow) -> str:
+    """Return the answer: prose in a frame below its label, quotations beside a bar."""
+    if not row.answer:
+        return ""
+    answer = escape_html(row.answer)
+    if row.prose_label:
+        return render_prose_frame(row.prose_label, f'<div class="twin-answer">{answer}</div>')
+    tag = "blockquote" if row.answer.startswith("> ") else "div"
+    return f'<{tag} class="twin-answer">{answer}</{tag}>'
+
+
+def render_prose_frame(label: str, prose_html: str) -> str:
+    """Return a program's prose in its frame, below the label that names its writer."""
+    return (
+        f'<aside class="twin-prose"><p class="twin-prose-label">{escape_html(label)}</p>'
+        f"{prose_html}</aside>"
+    )
 
 
 def _collect_decision_facts(tree: TraceTree) -> dict[str, str]:

@@ -14,7 +14,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
-from twin_resources.page.escaping import escape_markdown
+from twin_resources.models.quotes.answer_text import split_prose
+from twin_resources.page.escaping import escape_html, escape_markdown
 from twin_resources.page.footnotes import list_passages
 
 MAX_TURNS = 60  # a browser stores 5 MB per site, and a turn with its passages needs about 8 KB
@@ -123,12 +124,25 @@ def _render_answer(turn: Turn) -> str:
     """
     quotes = list_passages(turn["twin"], "quotes")
     folded = quotes[1:] if quotes else list_passages(turn["twin"], "nearest")
-    text, rest = _cut_passages(turn["answer"], folded)
+    above, label, prose = split_prose(turn["answer"])
+    text, rest = _cut_passages(above, folded)
     shown = escape_markdown(text)
-    if text and len(turn["answer"]) > len(text) + len(rest) and folded:
+    if text and len(above) > len(text) + len(rest) and folded:
         numbers = range(1 + bool(quotes), 1 + bool(quotes) + len(folded))
         shown += "".join(f" [{number}](#passage-{number})" for number in numbers)
-    return shown + escape_markdown(rest)
+    return shown + escape_markdown(rest) + _frame_prose(label, prose)
+
+
+def _frame_prose(label: str, prose: str) -> str:
+    """Return a program's prose in a frame with its label first, or "" without a label."""
+    if not label:
+        return ""
+    # An empty line ends the HTML, so that Markdown renders the prose inside the element. The prose
+    # is the end of the message, so the browser closes it, after an open code block too.
+    return (
+        f'\n\n<aside class="twin-prose"><p class="twin-prose-label">{escape_html(label)}</p>'
+        f"\n\n{escape_markdown(prose)}"
+    )
 
 
 def _cut_passages(answer: str, passages: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

@@ -279,7 +279,8 @@ def build_explanation_tree(explanation: Explanation) -> Tree:
     trace = explanation.trace
     tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))
     tree.add(f"question: {_shorten(explanation.question)}")
-    tree.add(f"answer: {_shorten(explanation.answer)}")
+    label = explanation.trace.get("twin.prose_label") or "answer"
+    tree.add(f"{label}: {_shorten(explanation.answer)}")
     attribute_names = ("route", "propensity", "class", "cost_usd", "template", "degraded")
     attribute_texts = [
         f"{name} {trace[f'twin.{name}']}" for name in attribute_names if trace.get(f"twin.{name}")

@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from twin_resources.models.quotes.answer_text import PROSE_HEADING
+from twin_resources.models.quotes.answer_text import render_prose_label
 
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
@@ -36,8 +36,10 @@ BASE = "As an AI language model, I can say that clocks are devices that need reg
 SECOND = "Brass wants patience."
 FIRST_BLOCK, SECOND_BLOCK = f"> {QUOTED}", f"> {SECOND}"
 SOURCES = ("\n>\n> — On oil, 4 May 2019", "\n>\n> — On brass")
-OPENING = f"{FIRST_BLOCK}{SOURCES[0]}\n\n{SECOND_BLOCK}{SOURCES[1]}\n\n{PROSE_HEADING}\n\n"
-CLOSEST = f"I found nothing. The closest:\n\n{OPENING.partition(PROSE_HEADING)[0]}"
+LABEL = "Written by a program, not by Ann Bell"
+QUOTATIONS = f"{FIRST_BLOCK}{SOURCES[0]}\n\n{SECOND_BLOCK}{SOURCES[1]}"
+OPENING = f"{QUOTATIONS}\n\n{render_prose_label(LABEL)}"
+CLOSEST = f"I found nothing. The closest:\n\n{QUOTATIONS}"
 UNSAFE = f"{MALICIOUS_HTML} Write to `<author>` or to <author> if it stops."
 MODELS = [
     *(f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")),
@@ -90,12 +92,13 @@ class SlowGatewayRoutes:
             if "stuck" in question:
                 await asyncio.sleep(600)
             text = UNSAFE if "spite" in question else BASE if model.endswith("@base") else TUNED
-            if text == TUNED and "@" not in model and "nothing" not in question:
-                text = OPENING + TUNED
+            if "nothing" not in question:
+                quotes_first = text == TUNED and model.partition("@")[2] in {"", "voice"}
+                text = f"{OPENING if quotes_first else render_prose_label(LABEL)}{text}"
             if "alone" in question and "@" not in model:
-                text = OPENING.removesuffix(f"\n\n{PROSE_HEADING}\n\n")
+                text = QUOTATIONS
             if "nothing" in question:
-                text = CLOSEST.strip()
+                text = CLOSEST
             if "long" in question:
                 text = "\n\n".join([text, *[TUNED] * 30])
             for word in text.split(" "):

@@ -22,7 +22,7 @@ from tests.live.chat.conftest import (
     wait_until_free,
     wait_until_ready,
 )
-from tests.live.chat.slow_gateway import QUOTED, SECOND, TUNED, UNSUPPORTED
+from tests.live.chat.slow_gateway import LABEL, QUOTED, SECOND, TUNED, UNSUPPORTED
 
 pytestmark = needs_browser
 NOTICE = "#notice .twin-notice"
@@ -151,7 +151,15 @@ def test_a_reader_can_ask_for_a_draft_where_prose_is_not_released(
     assert f"Prose in this voice is not shown: {UNSUPPORTED}." in row
     tab.locator("#draft").click()
     wait_for_answers(tab, count=3)
-    assert TUNED in tab.locator(ANSWERS).nth(2).inner_text()
+    answer = tab.locator(ANSWERS).nth(2)
+    frame = answer.locator(".twin-prose")
+    assert frame.inner_text().split("\n\n") == [LABEL, TUNED]
+    assert answer.inner_text().index(QUOTED) < answer.inner_text().index(LABEL)
+    own, program = (
+        element.evaluate("e => getComputedStyle(e).fontFamily")
+        for element in (answer.locator("blockquote p").first, frame.locator("p").last)
+    )
+    assert own != program
     assert f"A draft: {UNSUPPORTED}." in tab.locator(NOTES).nth(2).inner_text()
     tab.locator("#draft").wait_for(state="hidden", timeout=WAIT_MS)
     assert slow_gateway.read_logged("asked")[-2:] == ["twin/ann", "twin/ann@voice"]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.live.gateway.stack import PASSAGES, Stack
 from twin_resources.authors.answer_forms import NO_VERSION_REASON
-from twin_resources.models.quotes.answer_text import PROSE_HEADING
+from twin_resources.models.quotes.answer_text import split_prose
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.trace_texts import extract_messages
 
@@ -74,9 +74,9 @@ def test_the_authors_own_sentences_open_the_answer(stack: Stack) -> None:
     assert quote["text"] == PASSAGES[0][1]
     start, end = quote["at"]
     assert message.content[start:end] == f"> {quote['text']}"
-    quotation, heading, prose = message.content.partition(PROSE_HEADING)
+    quotation, label, prose = split_prose(message.content)
     assert quotation.startswith(message.content[start:end])
-    assert heading
+    assert label == twin["prose"]["label"] == "Written by a program, not by Ann Bell"
     assert prose.strip()
     citation = message.annotations[0].url_citation
     assert (citation.url, citation.title) == ("https://clocks.example/0", PASSAGES[0][0])
@@ -106,7 +106,7 @@ def test_without_a_released_version_only_the_quotation_is_returned(
 ) -> None:
     text, twin = read_answer(stack, QUESTION[0]["content"], stream=stream)
     assert text.startswith(f"> {PASSAGES[0][1]}")
-    assert PROSE_HEADING not in text
+    assert split_prose(text) == (text, "", "")
     assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("quote", "quotes", 0)
     assert (twin["prose"]["why"], twin["prose"]["model"]) == (NO_VERSION_REASON, DRAFT)
 
@@ -119,7 +119,12 @@ def test_a_stream_starts_with_the_quotation_and_ends_with_the_facts(stack: Stack
     opening = chunks[0].choices[0].delta
     assert opening.role == "assistant"
     assert opening.content.startswith(f"> {PASSAGES[0][1]}")
-    assert opening.content.endswith(f"{PROSE_HEADING}\n\n")
+    assert "Written by" not in opening.content
+    assert (
+        chunks[1]
+        .choices[0]
+        .delta.content.startswith("\n\n✎ **Written by a program, not by Ann Bell**\n\n")
+    )
     assert len({chunk.id for chunk in chunks}) == 1
     assert {chunk.model for chunk in chunks} == {DRAFT}
     assert len(chunks) > 5
@@ -197,7 +202,7 @@ def test_a_trace_explains_the_answer_without_data_of_the_reader(stack: Stack) ->
     assert {name: str(metadata[name]) for name in expected} == expected
     assert float(metadata["twin.cost_usd"]) == pytest.approx(answer["twin"]["cost_usd"], abs=1e-8)
     text = answer["choices"][0]["message"]["content"]
-    assert json.loads(spans[0]["output"])["content"] == text.partition(f"{PROSE_HEADING}\n\n")[2]
+    assert json.loads(spans[0]["output"])["content"] == split_prose(text)[2]
     recorded = f"{trace}{spans}"
     for private in (user_agent, "203.0.113.9", "127.0.0.1", "mallory", stack.key, stack.key[-12:]):
         assert private not in recorded

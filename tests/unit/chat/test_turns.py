@@ -65,7 +65,11 @@ def test_votes_are_listed_in_the_order_of_answers() -> None:
 def test_later_passages_become_numbers_that_lead_to_their_footnotes() -> None:
     blocks = [f"> Passage {n}.\n>\n> — [Post {n}](https://x/{n}), 2024-05-01" for n in (1, 2, 3)]
     heading = "I found nothing. The closest:"
-    prose = "\n\n**In this voice**\n\nI oil it."
+    prose = "\n\n✎ **Written by a program, not by <A>**\n\nI <b> it."
+    framed = (
+        '\n\n<aside class="twin-prose"><p class="twin-prose-label">'
+        "Written by a program, not by &lt;A&gt;</p>\n\nI &lt;b> it."
+    )
 
     def place(answer: str, number: int) -> dict[str, Any]:
         begin = answer.index(f"> Passage {number}.")
@@ -74,7 +78,7 @@ def test_later_passages_become_numbers_that_lead_to_their_footnotes() -> None:
     quoted = "\n\n".join(blocks) + prose
     found = make_turn("a", quoted, twin={"quotes": [place(quoted, n) for n in (1, 2, 3)]})
     assert render_messages([found])[1]["content"] == (
-        f"{blocks[0]} [2](#passage-2) [3](#passage-3){prose}"
+        f"{blocks[0]} [2](#passage-2) [3](#passage-3){framed}"
     )
     listed = "\n\n".join([heading, *blocks[:2]])
     not_found = make_turn("a", listed, twin={"nearest": [place(listed, n) for n in (1, 2)]})

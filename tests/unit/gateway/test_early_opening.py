@@ -23,10 +23,8 @@ from twin_resources.gateway.api.preparation import (
 from twin_resources.gateway.exchange.exchange import FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
-from twin_resources.models.quotes.answer_text import PROSE_HEADING
 
 QUOTATION = "> One drop of oil."
-OPENING = f"{QUOTATION}\n\n{PROSE_HEADING}\n\n"
 PROSE = b'data: {"choices": [{"delta": {"content": "So."}}]}\n\n'
 Respond = Callable[[Send], Awaitable[None]]
 
@@ -120,7 +118,7 @@ async def test_the_opening_precedes_the_answer_with_one_response_start() -> None
     assert headers[b"x-twin-trace-id"] == record.trace_id.encode()
     assert headers[b"content-type"].startswith(b"text/event-stream")
     first, second = read_events(messages)
-    assert first["choices"][0]["delta"] == {"role": "assistant", "content": OPENING}
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": QUOTATION}
     assert first["twin"]["trace_id"] == record.trace_id
     assert first["model"] == "twin/ann"
     assert second["choices"][0]["delta"] == {"content": "So."}
@@ -139,7 +137,7 @@ async def test_a_failed_model_leaves_the_quotation_and_is_reported(include_usage
     assert last["twin"]["degraded"] == "no prose: the model server 'base' does not answer"
     assert [chunk["usage"]["total_tokens"] for chunk in usage_chunks] == [0] * include_usage
     assert messages[-1]["body"].endswith(b"data: [DONE]\n\n")
-    assert log == [OPENING]
+    assert log == [QUOTATION]
     assert record.cost.is_ended
 
 
@@ -161,7 +159,7 @@ async def test_a_reader_who_disconnects_at_the_quotation_is_logged() -> None:
     await is_waiting.wait()
     request.cancel()
     await asyncio.wait({request})
-    assert log == [OPENING]
+    assert log == [QUOTATION]
     assert (record.decision.version, record.degraded) == ("quotes", (DISCONNECT_NOTE,))
     assert record.cost.is_ended
 
@@ -177,7 +175,7 @@ async def test_a_disconnect_reported_by_litellm_is_not_a_model_failure() -> None
 
     messages, log = await send_request(record, send_disconnect)
     assert len(messages) == 2
-    assert (record.degraded, log) == ((DISCONNECT_NOTE,), [OPENING])
+    assert (record.degraded, log) == ((DISCONNECT_NOTE,), [QUOTATION])
 
 
 def create_quotes_only_record(**body_fields: Any) -> RequestRecord:

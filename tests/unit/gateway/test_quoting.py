@@ -22,7 +22,7 @@ from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, AnswerSetting, ProseRelease
 from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
 from twin_resources.gateway.stages.request_path import RequestPath
-from twin_resources.models.quotes.answer_text import PROSE_HEADING, extract_prose
+from twin_resources.models.quotes.answer_text import PROSE_MARK, extract_prose
 from twin_resources.models.quotes.quoter import Quote, QuoteResult
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.registry.policy import AuthorPolicy, Policy
@@ -97,8 +97,7 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
     assert prepared.prefix == (
         "> Oil dries in eight years.\n> Then it stops.\n>\n"
         "> — [Post 2](https://x/2), 2024-05-01\n\n"
-        "> Not *much* oil.\n>\n> — An \\[odd\\] one\n\n"
-        f"{PROSE_HEADING}\n\n"
+        "> Not *much* oil.\n>\n> — An \\[odd\\] one"
     )
     twin = prepared.twin_field()
     assert twin["answer"] == "quote_and_voice"
@@ -130,7 +129,7 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
 async def test_an_answer_of_quotations_calls_no_model(home: Settings) -> None:
     prepared = await prepare(create_quoting_path(home, answer="quote"))
     assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
-    assert PROSE_HEADING not in prepared.exchange.fixed_answer
+    assert PROSE_MARK not in prepared.exchange.fixed_answer
     assert prepared.prefix == ""
     assert prepared.is_fixed
     # A vote on this answer counts for no model.
@@ -153,8 +152,8 @@ async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
     twin = prepared.twin_field()
     assert (twin["answer"], twin["version"], twin["draft"]) == ("quote", "quotes", None)
     assert twin["prose"] == {
-        "shown": False, "why": FAILED.why_not, "model": "twin/ann@voice", "judged": False,
-        "sentences": 0, "left_out": 0,
+        "shown": False, "label": "", "why": FAILED.why_not, "model": "twin/ann@voice",
+        "judged": False, "sentences": 0, "left_out": 0,
     }  # fmt: skip
     assert twin["release"] == "quotations alone: 92 % of sentences unsupported, limit 20 %"
     if answer == "voice":
@@ -176,14 +175,17 @@ async def test_a_draft_is_marked_prose_below_the_quotations(
     path = create_quoting_path(home, answer="quote", prose=prose)
     prepared = await prepare(path, model="twin/ann@voice")
     assert prepared.exchange.fixed_answer == ""
-    assert prepared.prefix.endswith(f"\n\n{PROSE_HEADING}\n\n")
+    label = "Written by a program, not by Ann"
+    assert prepared.prefix.endswith("— [Post 2](https://x/2), 2024-05-01")
+    assert prepared.heading == f"\n\n✎ **{label}**\n\n"
     twin = prepared.twin_field()
     assert (twin["answer"], twin["version"], twin["route"]) == (
         "quote_and_voice", "v3", "alias:voice",
     )  # fmt: skip
     assert twin["draft"] == {"why": prose.why_not or NOT_JUDGED}
-    assert twin["prose"]["shown"]
+    assert (twin["prose"]["shown"], twin["prose"]["label"]) == (True, label)
     assert not twin["prose"]["judged"]
+    assert prepared.trace_metadata()["twin.prose_label"] == label
 
 
 async def test_prose_of_the_base_model_is_shown_only_on_request(home: Settings) -> None:
@@ -250,7 +252,8 @@ async def test_prose_without_a_quotation_is_not_shown(home: Settings) -> None:
 
 async def test_quotations_are_removed_from_earlier_turns(home: Settings) -> None:
     path = create_quoting_path(home)
-    answer = (await prepare(path)).prefix + "I oil it myself."
+    record = await prepare(path)
+    answer = f"{record.prefix}{record.heading}I oil it myself."
     assert extract_prose(answer) == "I oil it myself."
     assert extract_prose("I oil it myself.") == "I oil it myself."
     assert extract_prose("> A reader's own quotation") == ""

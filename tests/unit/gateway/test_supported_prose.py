@@ -19,7 +19,7 @@ from twin_resources.gateway.exchange.answer_ending import (
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import ProseNote, SupportedSentenceFilter
 from twin_resources.gateway.passage_finder import PassageFinder
-from twin_resources.models.quotes.answer_text import PROSE_HEADING, extract_prose
+from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.quality.judges.judge import cache_embeddings
 from twin_resources.quality.judges.sentence_support import SentenceSupport
 
@@ -32,6 +32,7 @@ ALSO_SUPPORTED = "Brass ages in the damp air of a kitchen."
 OPPOSITE = "Turn the hands backwards."
 INVENTED = "Whisky on Wednesdays mends springs faster than patience."
 THRESHOLD = 0.6
+LABEL_LINE = "✎ **Written by a program, not by Ann**\n\n"
 
 
 def create_judged_record(**body: Any) -> RequestRecord:
@@ -71,7 +72,7 @@ async def test_an_unsupported_sentence_is_left_out_and_counted(stream: bool) -> 
     text = f"{SUPPORTED} {OPPOSITE} {ALSO_SUPPORTED} Is that not so?"
     if stream:
         pieces = await stream_prose(record, text)
-        assert pieces[0].startswith(f"\n\n{PROSE_HEADING}\n\nA clock")
+        assert pieces[0].startswith(f"\n\n{LABEL_LINE}A clock")
         assert len(pieces) > 1, "the first sentence is sent before the last is complete"
         shown = extract_prose(record.prefix + "".join(pieces))
     else:
@@ -105,7 +106,7 @@ async def test_prose_is_dropped_if_less_than_half_is_supported(stream: bool) -> 
 async def test_a_stream_starts_once_half_of_its_sentences_are_supported() -> None:
     record = create_judged_record(stream=True)
     pieces = await stream_prose(record, f"{INVENTED} {SUPPORTED} {ALSO_SUPPORTED}")
-    assert "".join(pieces) == f"\n\n{PROSE_HEADING}\n\n{SUPPORTED} {ALSO_SUPPORTED}"
+    assert "".join(pieces) == f"\n\n{LABEL_LINE}{SUPPORTED} {ALSO_SUPPORTED}"
 
 
 async def test_a_sentence_without_a_claim_is_kept_or_dropped_with_the_previous_one() -> None:
@@ -123,8 +124,8 @@ async def test_an_answer_without_claims_is_dropped() -> None:
 async def test_prose_without_a_judge_is_not_changed() -> None:
     record = create_judged_record(stream=True)
     record.prose_note = ProseNote(draft_reason="so")
-    assert "".join(await stream_prose(record, INVENTED)) == INVENTED
-    assert record.prefix == f"> Quoted.\n\n{PROSE_HEADING}\n\n"
+    assert "".join(await stream_prose(record, INVENTED)) == f"\n\n{LABEL_LINE}{INVENTED}"
+    assert record.prefix == "> Quoted."
     assert record.twin_field()["draft"] == {"why": "so"}
 
 

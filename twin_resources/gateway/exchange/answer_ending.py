@@ -119,10 +119,13 @@ def stream_supported_sentences(
 async def stream_with_heading(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """Yield a stream's chunks with the heading of judged prose before its first word."""
-    is_judged, has_heading = record.prose_note.supported_sentences is not None, False
+    """Yield a stream's chunks with the line that names the writer before the first word of prose.
+
+    The line is sent with that word, so that no label stands above nothing.
+    """
+    has_heading = False
     async for chunk in chunks:
-        for choice in chunk.choices if is_judged else ():
+        for choice in chunk.choices:
             if choice.delta is not None and choice.delta.content and not has_heading:
                 choice.delta.content, has_heading = f"{record.heading}{choice.delta.content}", True
             if choice.finish_reason and not has_heading:

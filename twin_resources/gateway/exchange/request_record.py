@@ -23,19 +23,20 @@ from twin_resources.gateway.costs.answer_cost import AnswerCost
 from twin_resources.gateway.exchange.disclosure import Writer, get_disclosure, has_disclosure_above
 from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.supported_prose import ProseNote
+from twin_resources.gateway.front_desk.answers import prose_label
 from twin_resources.gateway.guards.guard_record import GuardRecord
 from twin_resources.gateway.request.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.models.quotes.answer_text import (
     NOTICE_PREFIX,
-    PROSE_HEADING,
     AnswerOpening,
     citations,
     closest_fields,
     format_for_trace,
     post_fields,
     quote_fields,
+    render_prose_label,
 )
 from twin_resources.models.quotes.quoter import Quote, QuoteResult
 from twin_resources.models.serving.served_precision import parse_precision
@@ -243,14 +244,24 @@ class RequestRecord:
     @property
     def prefix(self) -> str:
         """The text sent before the generated prose or before a fixed text."""
-        if self.prose_note.supported_sentences is not None:
-            return self.notice + self.opening.text
-        return self.notice + self.opening.text * bool(self.heading) + self.heading
+        has_opening = (
+            self.answer_form == "quote_and_voice" or self.prose_note.supported_sentences is not None
+        )
+        return self.notice + self.opening.text * has_opening
 
     @property
     def heading(self) -> str:
-        """The heading between quotations and prose, or empty unless the answer has both."""
-        return f"\n\n{PROSE_HEADING}\n\n" if self.answer_form == "quote_and_voice" else ""
+        """The line that precedes the first word of prose and names its writer, or empty."""
+        label = self.prose_label
+        if not label or self.chat_request.response_format is not None:
+            return ""
+        return "\n\n" * bool(self.opening.text) + render_prose_label(label)
+
+    @property
+    def prose_label(self) -> str:
+        """Whose words the prose of the answer is, in the reader's language; empty without prose."""
+        has_prose = not self.is_fixed and self.answer_form in {"voice", "quote_and_voice"}
+        return prose_label(self.chat_request.question, self.author) if has_prose else ""
 
     @property
     def draft_model(self) -> str:
@@ -337,9 +348,7 @@ class RequestRecord:
             "ignored": list(self.ignored),
             "released_for": list(self.decision.prose_release.forms),
             "release": self.decision.prose_release.description,
-            "prose": self.prose_note.fields(
-                is_shown=self.answer_form in {"voice", "quote_and_voice"}
-            ),
+            "prose": self.prose_note.fields(label=self.prose_label),
             "draft": {"why": self.prose_note.draft_reason}
             if self.prose_note.draft_reason
             else None,
@@ -368,6 +377,7 @@ class RequestRecord:
             "twin.classifier": CLASSIFIER,
             "twin.template": self.template,
             "twin.answer": self.answer_form,
+            "twin.prose_label": self.prose_label,
             "twin.quotes": format_for_trace(self.quotes),
             "twin.chunks": ",".join(self._chunk_ids()),
             "twin.cost_usd": "" if self.cost.usd is None else f"{self.cost.usd:.9f}",

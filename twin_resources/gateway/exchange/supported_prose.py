@@ -45,11 +45,16 @@ class ProseNote:
     draft_reason: str = ""
     supported_sentences: SupportedSentenceFilter | None = field(default=None, repr=False)
 
-    def fields(self, *, is_shown: bool) -> dict[str, Any]:
-        """Return the field `twin.prose`."""
-        sentences = self.supported_sentences
+    def fields(self, *, label: str) -> dict[str, Any]:
+        """Return the field `twin.prose`.
+
+        Args:
+            label: the sentence that says whose words the prose is; empty if none is shown.
+        """
+        sentences, is_shown = self.supported_sentences, bool(label)
         return {
             "shown": is_shown,
+            "label": label,
             "why": "" if is_shown else self.hidden_reason,
             "model": "" if is_shown else self.draft_model,
             "judged": sentences is not None,

@@ -61,6 +61,11 @@ def rewriting_text(message: str, author: Author) -> str:
     return _texts(message, author)["rewriting"].replace("{author}", author.name)
 
 
+def prose_label(message: str, author: Author) -> str:
+    """Return the label above prose that a model wrote: whose words these are."""
+    return _texts(message, author)["prose"].replace("{author}", " ".join(author.name.split()))
+
+
 def talk_text(message: str, author: Author, history: Sequence[Mapping[str, str]]) -> str:
     """Return the questions of a conversation, each with the passage that answered it first.
 

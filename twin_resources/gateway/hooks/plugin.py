@@ -379,15 +379,15 @@ def _count_chunk(record: RequestRecord, paid_call: PaidCall, chunk: Any) -> None
 
 
 def _add_opening(record: RequestRecord, response: Any) -> Any:
-    """Return a copy of the answer with the text before the generated prose, and its citations.
+    """Return a copy of the answer with the quotations and the label above its prose.
 
     The trace is written from the model's own response, which the feedback loop judges.
     """
-    if not (record.quotes or record.prefix):
+    heading = record.heading if response.choices and response.choices[0].message.content else ""
+    if not (record.quotes or record.prefix or heading):
         return response
     response_copy = response.model_copy(deep=True)
     message = response_copy.choices[0].message
-    heading = record.heading if record.prose_note.supported_sentences is not None else ""
     message.content = f"{record.prefix}{heading}{message.content or ''}"
     if record.quotes:
         message.annotations = record.citations

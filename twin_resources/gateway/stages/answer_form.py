@@ -98,6 +98,4 @@ def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[
     sources = tuple(
         passage for passage in retrieved_passages.nearest if passage.document_id in quoted_ids
     )
-    return AnswerParts(
-        target_form, render_quotes(quotes, before_prose=False), quotes, cited_passages=sources
-    ), ""
+    return AnswerParts(target_form, render_quotes(quotes), quotes, cited_passages=sources), ""

@@ -18,10 +18,12 @@ from typing import Any, Protocol
 
 from twin_resources.models.quotes.quoter import Quote
 
-PROSE_HEADING = "**In this voice**"
+PROSE_MARK = "✎ "
+"""Prefix of the line above a program's prose that states whose words follow."""
 MAX_NEAREST = 3
 NOTICE_PREFIX = "ⓘ "
 """Prefix of the paragraph above an answer that states who wrote it."""
+_PROSE_LABEL = re.compile(rf"^{PROSE_MARK}\*\*(?P<label>[^\n]+)\*\*(?:\n\n|\Z)", re.MULTILINE)
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
 
 
@@ -63,20 +65,15 @@ class AnswerOpening:
     quote_spans: tuple[tuple[int, int], ...] = ()
 
 
-def render_quotes(quotes: Sequence[Quote], *, before_prose: bool) -> AnswerOpening:
-    """Render the quotations, each followed by its post and date.
-
-    Args:
-        before_prose: whether generated prose follows under `PROSE_HEADING`.
-    """
+def render_quotes(quotes: Sequence[Quote]) -> AnswerOpening:
+    """Render the quotations, each followed by its post and date."""
     text = ""
     spans: list[tuple[int, int]] = []
     for quote in quotes:
         block = _quote_block(quote.text)
         spans.append((len(text), len(text) + len(block)))
         text += f"{block}\n>\n> — {_source_line(quote)}\n\n"
-    text = f"{text}{PROSE_HEADING}\n\n" if before_prose else text.rstrip("\n")
-    return AnswerOpening(text, tuple(spans))
+    return AnswerOpening(text.rstrip("\n"), tuple(spans))
 
 
 def render_closest(message: str, closest: Sequence[ShownPassage]) -> AnswerOpening:
@@ -98,10 +95,24 @@ def extract_prose(answer: str) -> str:
     """
     if answer.startswith(NOTICE_PREFIX):
         answer = answer.partition("\n\n")[2]
-    if not answer.startswith("> "):
-        return answer
-    _, separator, prose = answer.partition(f"\n\n{PROSE_HEADING}\n\n")
-    return prose if separator else ""
+    above, label, prose = split_prose(answer)
+    return prose if label or above.startswith("> ") else above
+
+
+def render_prose_label(label: str) -> str:
+    """Render the line that stands above a program's prose and states whose words follow."""
+    return f"{PROSE_MARK}**{' '.join(label.split())}**\n\n"
+
+
+def split_prose(answer: str) -> tuple[str, str, str]:
+    """Return an answer's text above the prose, the label, and the prose.
+
+    Without a label, the label and the prose are empty.
+    """
+    label = _PROSE_LABEL.search(answer)
+    if label is None:
+        return answer, "", ""
+    return answer[: label.start()].rstrip("\n"), label["label"], answer[label.end() :]
 
 
 def citations(quotes: Sequence[Quote], opening: AnswerOpening) -> list[dict[str, Any]]:

@@ -126,6 +126,7 @@ class TraceRow:
         error: the reason for a failure; empty if the answer succeeded.
         degraded: why the answer is of lower quality than usual; empty if it is not.
         scores: the scores of the answer, newest first.
+        prose_label: whose words the answer is, if a model wrote it; otherwise empty.
     """
 
     trace_id: str
@@ -142,6 +143,7 @@ class TraceRow:
     error: str
     degraded: str
     scores: tuple[Score, ...] = ()
+    prose_label: str = ""
 
 
 @dataclass(frozen=True)
@@ -261,6 +263,7 @@ def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()
         error=str(observation.get("statusMessage") or "failed") if is_failed else "",
         degraded=facts.get("twin.degraded", ""),
         scores=tuple(scores),
+        prose_label=facts.get("twin.prose_label", ""),
     )
 
 
