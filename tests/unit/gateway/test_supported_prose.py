@@ -88,14 +88,17 @@ async def test_an_unsupported_sentence_is_left_out_and_counted(stream: bool) -> 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_prose_is_dropped_if_less_than_half_is_supported(stream: bool) -> None:
     record = create_judged_record(stream=stream)
-    text = f"{INVENTED} {OPPOSITE} {SUPPORTED}"
+    text = (
+        f"{SUPPORTED} {OPPOSITE} {INVENTED}" if not stream else f"{INVENTED} {OPPOSITE} {SUPPORTED}"
+    )
     if stream:
         assert await stream_prose(record, text) == [], "the heading is not sent either"
     else:
         assert await filter_answer(record, text) == ""
     twin = record.twin_field()
     assert (twin["answer"], twin["version"], twin["route"]) == ("quote", "quotes", "quotes")
-    assert twin["prose"]["why"] == "2 of 3 sentences are unsupported"
+    lost = "2 of 3 sentences are unsupported"
+    assert twin["prose"]["why"] == (f"{lost}, the first among them" if stream else lost)
     assert twin["prose"]["model"] == "twin/ann@voice"
     assert record.shown_text == record.prefix == "> Quoted.", (
         "the trace contains the text that the reader received"
@@ -103,10 +106,19 @@ async def test_prose_is_dropped_if_less_than_half_is_supported(stream: bool) -> 
     assert not record.is_fixed, "a model was called, so the answer has a cost"
 
 
-async def test_a_stream_starts_once_half_of_its_sentences_are_supported() -> None:
-    record = create_judged_record(stream=True)
-    pieces = await stream_prose(record, f"{INVENTED} {SUPPORTED} {ALSO_SUPPORTED}")
-    assert "".join(pieces) == f"\n\n{LABEL_LINE}{SUPPORTED} {ALSO_SUPPORTED}"
+@pytest.mark.parametrize("first", [INVENTED, OPPOSITE, "Yes.", "No, the clock never wants oil."])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_that_loses_its_first_sentence_is_not_shown(
+    first: str, stream: bool
+) -> None:
+    record = create_judged_record(stream=stream)
+    text = f"{first} {SUPPORTED} {ALSO_SUPPORTED}"
+    shown = (
+        "".join(await stream_prose(record, text)) if stream else await filter_answer(record, text)
+    )
+    assert shown == ""
+    why = record.twin_field()["prose"]["why"]
+    assert why == "1 of 3 sentences are unsupported, the first among them"
 
 
 async def test_a_sentence_without_a_claim_is_kept_or_dropped_with_the_previous_one() -> None:

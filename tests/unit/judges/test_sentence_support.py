@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.judges.word_vectors import embed
+from twin_resources.quality.judges.repeated_words import find_departure
 from twin_resources.quality.judges.sentence_probes import (
     SENTENCE_ERROR_KINDS,
     create_probe_sentences,
@@ -97,3 +98,30 @@ def test_nothing_is_supported_without_passages_or_content_words() -> None:
     judge = SentenceSupport(embed, embedder="words")
 
     assert judge.score([("The clock stopped.", ()), ("It is.", PASSAGE)]) == [0.0, 0.0]
+
+
+SAID = (
+    "Old oil does not go away. A weight pulls as hard at the bottom as at the top. You should buy "
+    "nothing in the first year. I make more from this than I thought. You do not need a level.",
+)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "departure"),
+    [
+        ("Old oil doesn't go away.", ""),
+        ("No, you do not need a level.", ""),
+        ("Old oil goes away.", "turned: away"),
+        ("A weight does not pull as hard at the bottom as at the top.", "turned: pull"),
+        ("I make less from this than I thought.", "turned: less"),
+        ("Yes, you need a level.", "turned: level"),
+        ("Yes, you do not need a level.", "reply: yes"),
+        ("No.", "reply: no"),
+        ("A weight pulls the great wheel twice a day.", "new: great, wheel, twice, day"),
+        ("You should buy nothing in the first 2 years.", "new: 2"),
+    ],
+)
+def test_what_a_sentence_says_that_its_passages_do_not_is_found(
+    sentence: str, departure: str
+) -> None:
+    assert find_departure(sentence, SAID) == departure

@@ -190,10 +190,7 @@ class RequestRecord:
         """Record that too few sentences are supported, so that only the quotations are shown."""
         sentences = self.prose_note.supported_sentences
         if sentences is not None:
-            removed_count = sentences.claim_count - sentences.kept_count
-            self._record_as_quotation(
-                f"{removed_count} of {sentences.claim_count} sentences are unsupported"
-            )
+            self._record_as_quotation(sentences.describe_loss())
             self.shown_text = self.opening.text
 
     def _record_as_quotation(self, reason: str) -> None:

@@ -6,8 +6,9 @@ Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
 `says_what_the_posts_say`), whether prose is shown at all (`authors/answer_forms.py`).
 
 As in the evaluation gate, questions and sentences without a content word make no claim and are not
-judged. They are kept or dropped with the sentence before them. Shown text cannot be withdrawn, so a
-stream shows nothing while fewer than half of its sentences are kept.
+judged; they are kept or dropped with the sentence before them. A "yes" or "no" alone is a claim
+that nothing supports. An answer whose first claim is unsupported is not shown. Shown text cannot be
+withdrawn, so a stream shows nothing while fewer than half of its sentences are kept.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.gateway.exchange.stop_criteria import last_sentence_end
+from twin_resources.quality.judges.repeated_words import is_reply
 from twin_resources.quality.judges.support import distinctive_words, sentence_spans
 
 if TYPE_CHECKING:
@@ -90,11 +92,19 @@ class SupportedSentenceFilter:
         self._text = ""
         self._pending = ""  # kept text, not shown while fewer than half of the sentences are kept
         self._is_previous_kept = False  # whether the previous sentence was kept
+        self._is_first_kept = True  # whether the first sentence that makes a claim was kept
 
     @property
     def has_enough_support(self) -> bool:
-        """Whether at least one sentence, and at least half of the sentences, are kept."""
-        return self.kept_count > 0 and self.kept_count >= MIN_KEPT_SHARE * self.claim_count
+        """Whether the first sentence, and at least half of the sentences, are kept."""
+        is_mostly_kept = self.kept_count >= MIN_KEPT_SHARE * self.claim_count
+        return self.kept_count > 0 and self._is_first_kept and is_mostly_kept
+
+    def describe_loss(self) -> str:
+        """Return why the answer is not shown, in one clause."""
+        removed_count = self.claim_count - self.kept_count
+        lost = f"{removed_count} of {self.claim_count} sentences are unsupported"
+        return lost if self._is_first_kept else f"{lost}, the first among them"
 
     async def feed(self, text: str, *, is_final: bool = False) -> str:
         """Add text and return the part that can be shown now.
@@ -115,6 +125,7 @@ class SupportedSentenceFilter:
                 self.claim_count += 1
                 self._is_previous_kept = next(scores) >= self._threshold
                 self.kept_count += self._is_previous_kept
+                self._is_first_kept &= self._is_previous_kept or self.claim_count > 1
             if self._is_previous_kept:
                 self._pending += span
             elif "\n\n" in span and self._pending:
@@ -129,4 +140,5 @@ class SupportedSentenceFilter:
 
 
 def _is_claim(sentence: str) -> bool:
-    return bool(distinctive_words(sentence)) and not sentence.rstrip().endswith("?")
+    has_words = bool(distinctive_words(sentence)) or is_reply(sentence)
+    return has_words and not sentence.rstrip().endswith("?")
