@@ -136,6 +136,12 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     Args:
         recipe: the recipe's name, or empty to derive it from the model and the machine.
     """
+    if model.casefold().endswith(".gguf"):
+        message = f"{model} is a GGUF file, which can be served but not trained"
+        remedy = (
+            f"`twin up --answer-model {model}`, or --base-model with the hub id that it is from"
+        )
+        return [_stop("base model", message, remedy)]
     billions = billions_of_parameters(model)
     if billions is None:
         message = f"{model}: neither a folder with *.safetensors nor a size in its name"

@@ -224,7 +224,7 @@ class QuoteFinder:
             answer = Answer(passages, 1000 * (time.process_time() - started))
             if number == len(turns):
                 return answer
-            text = render_quotes(answer.quotes, before_prose=False).text or "Nothing was found."
+            text = render_quotes(answer.quotes).text or "Nothing was found."
             messages.append({"role": "assistant", "content": text})
         raise ValueError("a conversation has at least one turn")
 

@@ -143,7 +143,7 @@ def test_a_question_is_answered_by_the_authors_own_passages(
     for quote in result.quotes:
         assert texts[quote.document_id][quote.start : quote.end] == quote.text
 
-    opening = render_quotes(result.quotes, before_prose=True).text
+    opening = render_quotes(result.quotes).text
     further = ask(imported_home, "How do I carry a clock?", earlier_answers=opening).quote_result
     assert further is not None
     assert further.quotes

@@ -192,6 +192,16 @@ def test_the_size_of_a_model_is_read_from_its_name_or_its_files(tmp_path: Path) 
     assert model_fit.billions_of_parameters(str(tmp_path)) == pytest.approx(1e-6)
 
 
+def test_a_gguf_file_is_no_base_model(tmp_path: Path) -> None:
+    file = tmp_path / "q-0.5B.gguf"
+    file.write_bytes(b"GGUF")
+    finding = preflight.check_base_model(str(file), LAPTOP)[0]
+    assert finding["verdict"] == "stop"
+    assert "can be served but not trained" in finding["found"]
+    assert f"twin up --answer-model {file}" in finding["next_step"]
+    assert run("--base-model", str(file), home=tmp_path)[0] == 1
+
+
 def test_a_model_that_is_too_large_stops(tmp_path: Path) -> None:
     finding = preflight.check_base_model("org/model-70B", LAPTOP)[0]
     assert (finding["verdict"], "--base-model" in finding["next_step"]) == ("stop", True)

@@ -182,7 +182,7 @@ def find_departure(sentence: str, passages: Sequence[str]) -> str:
 
 def _numbers(text: str) -> frozenset[str]:
     """Return the numbers of a text in digits."""
-    words = (number.casefold() for number in _NUMBER.findall(text))
+    words = [match[0].casefold() for match in _NUMBER.finditer(text)]
     return frozenset(_NUMBER_WORDS.get(word, word) for word in words)
 
 
