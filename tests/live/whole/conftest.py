@@ -141,7 +141,7 @@ import json, os, signal, time
 import httpx
 facts = json.load(open(os.path.join(os.environ["TWIN_HOME"], "endpoints.json")))
 killed = facts["pids"]["gateway"]["pid"]
-os.killpg(killed, signal.SIGKILL)
+os.kill(killed, signal.SIGKILL)
 url = facts["gateway"].removesuffix("/v1") + "/health/readiness"
 while True:
     try:
