@@ -17,13 +17,27 @@ window.twin = (() => {
   };
   // A question that the server has not received goes back into its box, before what was typed since.
   const unsent = {};
-  const restoreQuestion = (name) => {
+  const fillBox = (name, text) => {
     const box = questionBox(name);
-    const text = [unsent[name], box.value].filter(Boolean).join("\n");
-    delete unsent[name];
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, text);
     box.dispatchEvent(new Event("input", { bubbles: true })); // Gradio reads the box at this event
+  };
+  const restoreQuestion = (name) => {
+    fillBox(name, [unsent[name], questionBox(name).value].filter(Boolean).join("\n"));
+    delete unsent[name];
     setBusy(name, false);
+  };
+  // Gradio reloads the page as soon as a lost connection is back; what is in a box outlives that.
+  window.addEventListener("pagehide", () => {
+    for (const name of Object.keys(boxes)) {
+      sessionStorage.setItem(`twin-box-${name}`, unsent[name] ?? questionBox(name)?.value ?? "");
+    }
+  });
+  const refillBoxes = () => {
+    for (const name of Object.keys(boxes)) {
+      const text = sessionStorage.getItem(`twin-box-${name}`);
+      if (text && questionBox(name) && !questionBox(name).value) fillBox(name, text);
+    }
   };
   const send = window.fetch.bind(window);
   window.fetch = async (...request) => {
@@ -124,6 +138,7 @@ window.twin = (() => {
     ready: () => {
       ready = true;
       document.body.dataset.ready = "yes";
+      refillBoxes();
       requestAnimationFrame(scrollOnce);
       if (sendWhenReady) document.querySelector(boxes[sendWhenReady].send).click();
     },

@@ -51,7 +51,10 @@ def test_a_question_without_network_goes_back_into_its_box(
     wait_until_free(tab)
     assert question_box(tab).input_value() == "How slow is oil?"
     assert slow_gateway.read_logged("asked") == []
-    tab.context.set_offline(False)
+    with tab.expect_navigation(timeout=WAIT_MS):  # Gradio reloads the page
+        tab.context.set_offline(False)
+    wait_until_ready(tab)
+    assert question_box(tab).input_value() == "How slow is oil?"
     press_enter(tab)
     wait_for_answers(tab)
     assert question_box(tab).input_value() == ""
