@@ -9,16 +9,13 @@ The gate's version is defined in the asset package, which this package does not 
 """
 
 import time
-from datetime import UTC, datetime
 
 import dagster as dg
 
 from twin_resources.authors import list_readable_authors
 from twin_resources.authors.consent import find_consent_date, missing_consent_reason
 from twin_resources.dagster_history import newest_metadata
-from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.release.release_tick import ReleaseNotice, has_canary, run_release_tick
+from twin_resources.quality.release.release_tick import ReleaseNotice, run_release_tick
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -29,7 +26,7 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="canary_verdict",
-        description="Ends decided trials: every minute, it reads the scores of each version on "
+        description="Ends decided trials: every minute, it reads the pairs of each version on "
         "trial and promotes, rolls back or parks the version according to the evidence.",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -43,7 +40,6 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
         """Promote, roll back or park each version on trial, according to its evidence."""
         # An error in one file affects only that author.
         authors, problems = list_readable_authors(settings)
-        ledger_problem = _sync_ledger(settings, registry) if has_canary(registry) else ""
         tick = run_release_tick(
             registry,
             tables,
@@ -61,7 +57,7 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
             min_prompts=settings.trial_prompts,
         )
         lines = [f"{author}: {line}" for author, line in tick.messages.items()]
-        message = "\n".join([*lines, *problems, *filter(None, [ledger_problem])])
+        message = "\n".join([*lines, *problems])
         return dg.SensorResult(
             skip_reason=message or "no version is on trial",
             asset_events=[to_materialization(notice) for notice in tick.notices],
@@ -80,9 +76,3 @@ def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         "released_model", description=notice.description, metadata=metadata, partition=notice.author
     )
-
-
-def _sync_ledger(settings: Settings, registry: Registry) -> str:
-    """Synchronize the ledger; return the problem that occurred, or an empty string."""
-    with LangfuseClient.from_settings(settings) as client:
-        return Ledger.for_home(settings, registry.state, client).sync(datetime.now(UTC)).problem

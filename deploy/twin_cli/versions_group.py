@@ -61,6 +61,13 @@ def release(
     ],
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
+    share: Annotated[
+        str,
+        typer.Option(
+            "--share",
+            help="The share of the readers, such as 10%; it is taken back on errors.",
+        ),
+    ] = "",
 ) -> None:
     """Release a version that the gate refused; it is marked as forced."""
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from twin_resources.gateway.costs.cost import ThroughputMeter
-from twin_resources.registry.policy import CANARY_SHARE
 
 SCHEMA_VERSION = 1
 
@@ -36,7 +35,6 @@ def build_routing_table(*, paid_model: str, paid_budget_per_day: float | None) -
         "schema": SCHEMA_VERSION,
         "default": "self_hosted",
         "paid": None,
-        "canary_share": CANARY_SHARE,
     }
     if paid_model and paid_budget_per_day is not None:
         table["paid"] = {

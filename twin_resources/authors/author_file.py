@@ -45,7 +45,7 @@ FREQUENCY_PENALTY = 0.4  # without a penalty, a small model repeats one sentence
 REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "base_model": "set it for the home: `twin up --base-model`, or TWIN_BASE_MODEL",
-        "canary_share": "remove it: a canary answers a tenth of the requests",
+        "canary_share": "remove it, and use `twin release --share`",
         "disclosure_sentence": "write the sentence into `disclosure`",
         "fall_tolerance": "set TWIN_FALL_TOLERANCE for the home",
         "frequency_penalty": "remove it: it is 0.4, as in the gate; a request may override it",
@@ -84,7 +84,7 @@ class Author:
         answer_model: a larger model that answers with the author's posts until a tuned version
             beats it in a trial: a folder, a GGUF file, a hub id, or an OpenAI-compatible address
             (`https://…/v1#model`). It takes effect with the next `twin up`. Empty for none.
-        release_mode: `gate`, `shadow`, `canary`, or `auto` to choose by measurement
+        release_mode: `gate`, `shadow`, or `auto` to choose by measurement
             (architecture.md).
         auto_retrain: overrides `Settings.auto_retrain` unless None.
         answer: the form of an answer from `twin/<author>`. `auto` and `quote_and_voice`: the

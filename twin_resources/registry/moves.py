@@ -24,7 +24,7 @@ VersionState = Literal[
     "candidate", "shadow", "canary", "stable", "retired", "refused", "parked", "rolled_back"
 ]
 Outcome = Literal["passed", "failed", "not_decided"]
-ReleaseMode = Literal["gate", "shadow", "canary"]
+ReleaseMode = Literal["gate", "shadow"]
 Finding = Literal["promote", "roll_back", "undecided", "exhausted"]
 VersionKind = Literal["tuned", "answer_model"]
 """`tuned` on the author's posts, or an `answer_model` that the author named to answer until a tuned
@@ -35,9 +35,9 @@ version beats it."""
 # successor's move. The gate may release a version after its first part; if the version then fails a
 # later part, it is refused although it is stable.
 AUTOMATIC_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
-    "candidate": frozenset({"shadow", "canary", "stable", "refused", "parked", "rolled_back"}),
-    "shadow": frozenset({"canary", "stable", "refused", "parked", "rolled_back"}),
-    "canary": frozenset({"stable", "refused", "parked", "rolled_back"}),
+    "candidate": frozenset({"shadow", "stable", "refused", "parked", "rolled_back"}),
+    "shadow": frozenset({"stable", "refused", "parked", "rolled_back"}),
+    "canary": frozenset({"refused", "parked", "rolled_back"}),
     "stable": frozenset({"refused"}),
 }
 MANUAL_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
@@ -45,8 +45,9 @@ MANUAL_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "parked": frozenset({"candidate"}),
 }
 FORCED_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
-    "refused": frozenset({"stable"}),
-    "parked": frozenset({"stable"}),
+    "refused": frozenset({"canary", "stable"}),
+    "parked": frozenset({"canary", "stable"}),
+    "canary": frozenset({"stable"}),
 }
 # The gate evaluates weights that were trained here, so only a person can release an answer model.
 # A person can also withdraw it without a successor.
@@ -236,7 +237,7 @@ def required_moves(
         versions: all versions of the author.
         verdicts: checkpoint hash → its newest verdict. A verdict of another gate version is
             ignored.
-        evidence: version number → the result of its shadow pairs or canary.
+        evidence: version number → the result of its shadow pairs.
         gate_version: the gate's current version.
         mode: the author's release mode; against an answer model, `gate` means `shadow`.
 
@@ -347,7 +348,7 @@ def _trial_moves(
     Args:
         decided_versions: the versions that already move because their trial has ended.
     """
-    trial_versions = [version for version in versions if version.state in {"shadow", "canary"}]
+    trial_versions = [version for version in versions if version.state == "shadow"]
     # The newest version was trained on more data than older versions on trial.
     if older_versions := [other for other in trial_versions if other.version < newest.version]:
         reason = f"undecided, and superseded by v{newest.version}"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.registry import Registry
 
 SCHEMA_VERSION = 1
-CANARY_SHARE = 0.1  # share of requests, unless the routing table has `canary_share`
+SHARE = "canary_share"  # entry of the routing table: a ramp's share of the requests
 
 
 class PolicyMissingError(TwinError):
@@ -75,7 +75,7 @@ class AuthorPolicy:
 
     Attributes:
         stable: the stable version; None if the base model with retrieval answers.
-        canary: the version on canary trial, or None.
+        canary: the version on a ramp, or None.
         weights: arm ("stable", "canary") → share of requests. The shares sum to 1; the mapping is
             empty without a stable version.
         routing: the routing table from the asset `routing_policy` and the loop.
@@ -125,7 +125,7 @@ def _build_author_policy(
     canary = served_by_state.get("canary") if stable else None
     weights: dict[str, float] = {"stable": 1.0} if stable else {}
     if canary:
-        share = min(max(float(routing.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
+        share = min(max(float(routing.get(SHARE, 0.0)), 0.0), 1.0)
         weights = {"stable": 1.0 - share, "canary": share}
     return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing))
 

@@ -33,7 +33,13 @@ from twin_resources.registry.moves import (
     required_moves,
 )
 from twin_resources.registry.notices import build_notice
-from twin_resources.registry.policy import Policy, build_policy, policy_file_matches, write_policy
+from twin_resources.registry.policy import (
+    SHARE,
+    Policy,
+    build_policy,
+    policy_file_matches,
+    write_policy,
+)
 from twin_resources.storage.state.state_tables import (
     model_versions,
     moves,
@@ -141,8 +147,8 @@ class Registry:
             return sorted(authors)
 
     def authors_on_trial(self) -> list[str]:
-        """Return the authors with a version in a shadow or canary trial."""
-        is_on_trial = model_versions.c.state.in_(["shadow", "canary"])
+        """Return the authors with a version on trial."""
+        is_on_trial = model_versions.c.state == "shadow"
         statement = sa.select(model_versions.c.author).where(is_on_trial).distinct()
         with self.state.read_transaction() as connection:
             return sorted(connection.execute(statement).scalars())
@@ -340,6 +346,10 @@ class Registry:
                             actor=actor,
                             reason=former_reason,
                         )
+                    elif former_version.state == "canary" and former_version.version != version:
+                        rows.change_state(  # a ramp was against the former stable version
+                            connection, former_version, "parked", actor=actor, reason=former_reason
+                        )
             if force:
                 rows.update_version(connection, model, forced=True)
             applied_move = rows.change_state(
@@ -395,9 +405,12 @@ class Registry:
     # Policy
 
     def set_routing(self, author: str, table: Mapping[str, Any]) -> Policy:
-        """Store an author's routing table, and write the policy."""
+        """Store an author's routing table, and write the policy; the share of a ramp is kept."""
         with self.state.transaction() as connection:
-            row = {"author": author, "table": dict(table), "written_at": rows.utc_now()}
+            query = sa.select(routing.c.table).where(routing.c.author == author)
+            share = (connection.execute(query).scalar() or {}).get(SHARE)
+            kept = {} if share is None else {SHARE: share}
+            row = {"author": author, "table": kept | dict(table), "written_at": rows.utc_now()}
             upsert(connection, routing, [row])
         return self.publish()
 

@@ -13,7 +13,6 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from twin_resources.quality.release import trial_rows
-from twin_resources.quality.release.release_mode import MAX_CANARY_DAYS
 from twin_resources.quality.release.releasing import MAX_IDLE_DAYS
 from twin_resources.quality.retraining import alarm_records, retrainings, score_watch
 from twin_resources.registry import rows as registry_rows
@@ -90,8 +89,6 @@ def _describe_trial(connection: sa.Connection, author: str) -> str:
         f"waiting for v{trial.version}, on trial as {trial.mode} against v{trial.incumbent}, "
         f"{pairs} pairs"
     )
-    if trial.mode == "canary":
-        return f"{status_text}; decided by {format_date(began_at + MAX_CANARY_DAYS * DAY_S)}"
     deadline = format_date(max(began_at, last_paired_at or 0.0) + MAX_IDLE_DAYS * DAY_S)
     return f"{status_text}; parked on {deadline} unless a pair arrives first"
 

@@ -8,6 +8,7 @@ Out of scope: the moves (`twin_resources/registry/`), writing an export (`twin_a
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,10 +29,12 @@ from twin_resources.authors.consent import (
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
+from twin_resources.registry.policy import SHARE
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_assets.serving.export import Dtype, Format
+    from twin_resources.registry.moves import VersionState
     from twin_resources.registry.registry import ModelVersion, Move, Registry, Verdict
 
 _VERSION_FIELDS = (
@@ -127,12 +130,15 @@ def run_rollback(
 
 
 def run_release(
-    settings: Settings, version: str, *, author: str, reason: str, console: Console
+    settings: Settings, version: str, *, author: str, reason: str, share: str, console: Console
 ) -> int:
-    """Release a refused, parked or shadow version manually; return the exit code.
+    """Release a version manually, for all readers or a share of them; return the exit code.
 
     The release is marked `forced` and ends a shadow trial. For the stable version, only the prose
     is released. A release needs consent; a rollback does not, as its version was released before.
+
+    Args:
+        share: a share such as `10%`; empty for all readers.
 
     Raises:
         TwinError: the version does not exist or is not in one of these states, or the author has
@@ -151,13 +157,24 @@ def run_release(
         return _release_stable_prose(
             settings, chosen_author, registry, number, reason=reason, console=console
         )
+    if share:
+        percent = float(share.removesuffix("%")) if re.fullmatch(r"\d+(\.\d+)?%", share) else 0.0
+        if not 0.0 < percent < 100.0:
+            found, advice = f"the share {share!r}", "pass one such as `--share 10%`"
+            raise TwinError(f"release v{number}", found=found, next_step=advice)
+        routing = registry.routing().get(chosen_author.slug, {})
+        registry.set_routing(chosen_author.slug, routing | {SHARE: percent / 100.0})
+        if state == "canary":
+            console.print(f"v{number} answers {share} of the readers within seconds")
+            return 0
     if state == "shadow":
         trial_reason = f"an operator ended its trial: {reason}"
         registry.move(
             chosen_author.slug, number, "parked", actor=current_actor(), reason=trial_reason
         )
+    target: VersionState = "canary" if share else "stable"
     move = registry.move(
-        chosen_author.slug, number, "stable", actor=current_actor(), reason=reason, force=True
+        chosen_author.slug, number, target, actor=current_actor(), reason=reason, force=True
     )
     return _report_move(settings, move, console)
 

@@ -201,7 +201,7 @@ def test_the_documented_recipe_for_a_notification_adds_one(
     register(registry, "h2")
     judge(registry, "h2")
 
-    reconcile_all(registry, mode="canary")
+    reconcile_all(registry, mode="shadow")
 
     [started, promoted] = queued_notices(state)
     assert promoted.event == "promoted"

@@ -1,4 +1,4 @@
-"""Put versions on trial in a registry, and create pairs and votes, for release tests."""
+"""Put versions on trial in a registry, and create pairs, for release tests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-
 from tests.model_versions import register_version
 from tests.unit.registry.comparison_claims import make_stable_claims
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial
 from twin_resources.quality.release.release_mode import ModeChoice
 from twin_resources.quality.release.releasing import ReleaseRequest, ReleaseRound, release
@@ -20,11 +17,9 @@ from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.promotion import PairedDifference
-from twin_resources.storage.state.state_tables import upsert
 
 AUTHOR = "mara"
-SHADOW = ModeChoice("shadow", "shadow: a test", 60.0, 0.0)
-CANARY = ModeChoice("canary", "canary: a test", 60.0, 3.0)
+SHADOW = ModeChoice("shadow", "shadow: a test", 60.0)
 BOTH_CLAIMS = ("topic", "voice")
 
 
@@ -116,29 +111,3 @@ def draw_pairs(
         }
 
     return [PairedDifference(number, draw_differences()) for number in range(1, count + 1)]
-
-
-def add_votes(
-    registry: Registry, version: str, values: Sequence[float], *, reader_count: int = 10_000
-) -> None:
-    """Add settled votes (thumbs) to the ledger, one per reader and day."""
-    ledger_tables.open_tables(registry.state)
-    with registry.state.transaction() as connection:
-        last_sequence = ledger_tables.find_last_sequence(connection, AUTHOR)
-        rows = [
-            {
-                "author": AUTHOR,
-                "sequence": last_sequence + number,
-                "stream": "thumbs",
-                "version": version,
-                "prompt_class": "how",
-                "value": value,
-                "unit": f"reader {(last_sequence + number) % reader_count}",
-                "day": (last_sequence + number) // reader_count,
-                "settled_ms": 1_000,
-            }
-            for number, value in enumerate(values, start=1)
-        ]
-        connection.execute(sa.insert(ledger_tables.settled), rows)
-        row = {"author": AUTHOR, "last": last_sequence + len(values)}
-        upsert(connection, ledger_tables.sequences, [row])

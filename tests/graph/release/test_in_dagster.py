@@ -12,7 +12,7 @@ from tests.graph.release.dagster_home import (
     write_certificates,
     write_shadow_pairs,
 )
-from tests.graph.release.releases import AUTHOR, add_votes, register_passed_candidate
+from tests.graph.release.releases import AUTHOR, register_passed_candidate
 from tests.materialization import create_instance, materialize_assets
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.released_model import released_model
@@ -178,18 +178,14 @@ def test_auto_mode_without_recorded_prompts_is_the_gate(
     assert "only 0 of 300 prompts" in metadata["mode_because"]
 
 
-def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Settings) -> None:
-    registry = create_registry(home, release_mode="canary")
-    prepare_trial(registry, instance, home)
+def test_the_sensor_decides_a_trial_once(instance: dg.DagsterInstance, home: Settings) -> None:
+    registry = create_registry(home)
+    tables = prepare_trial(registry, instance, home)
     materialize(instance)
-    assert registry.get(AUTHOR, 2).state == "canary"
+    assert registry.get(AUTHOR, 2).state == "shadow"
     first = run_tick(instance)
     assert first.asset_events == []
-    assert str(first.skip_reason).count("canary: 0 of about") == 1
-    assert "trace store" in str(first.skip_reason), "the trace store was not read for a canary"
-    for _ in range(60):
-        add_votes(registry, "v1", [1.0] * 3)
-        add_votes(registry, "v2", [0.0])
+    write_shadow_pairs(registry, tables, [-0.5] * 60)
 
     second = run_tick(instance, first.cursor)
 
@@ -213,7 +209,7 @@ def test_the_sensor_decides_a_canary_once(instance: dg.DagsterInstance, home: Se
 def test_a_rollback_by_the_circuit_breaker_is_reported_once(
     instance: dg.DagsterInstance, home: Settings, reporter: str
 ) -> None:
-    registry = create_registry(home, release_mode="canary")
+    registry = create_registry(home)
     prepare_trial(registry, instance, home)
     materialize(instance)
     registry.move(AUTHOR, 2, "rolled_back", actor="gateway", reason="errors: 5 of its 5 requests")
@@ -253,7 +249,7 @@ def test_an_authors_error_is_reported_and_its_correction_continues_the_trial(
     author_file.write_text('name = "Mara"\nrelease_mode = "sometimes"\n', encoding="utf-8")
     message = str(run_tick(instance).skip_reason)
     assert "nothing decided" in message
-    assert "set release_mode to one of auto, gate, shadow, canary" in message
+    assert "set release_mode to one of auto, gate, shadow" in message
     corrected = 'name = "Mara"\nrelease_mode = "shadow"\nconsent = "2020-01-01"\n'
     author_file.write_text(corrected, encoding="utf-8")
     run_tick(instance)

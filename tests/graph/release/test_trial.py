@@ -25,7 +25,6 @@ from twin_resources.quality.release.release_tick import ReleaseTick, run_release
 from twin_resources.quality.release.releasing import (
     ReleaseRound,
     choose_mode_against_answer_model,
-    resolve_mode,
 )
 from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.registry import Registry
@@ -83,7 +82,7 @@ def terms_against_answer_model(registry: Registry) -> TrialTerms:
 
 def test_only_a_better_candidate_replaces_an_answer_model(registry: Registry) -> None:
     start_trial_against_answer_model(registry)
-    gate = ModeChoice("gate", "gate: no judge", 0.0, 0.0)
+    gate = ModeChoice("gate", "gate: no judge", 0.0)
     assert run_release_round(registry, gate).moves[-1].to_state == "shadow"
     terms = terms_against_answer_model(registry)
     equal_pairs = draw_pairs(lambda number: 0.7, registry, count=200)
@@ -134,21 +133,10 @@ def test_a_parked_version_must_be_matched_in_each_claim(registry: Registry) -> N
 def test_replacing_an_answer_model_requires_a_trial(registry: Registry) -> None:
     start_trial_against_answer_model(registry)
     stable = registry.get("mara", 2)
-    uncertified = TrialFeasibility(
-        (), prompt_count=0, canary_values_per_day=0.0, canary_reader_count=0
-    )
-    choice = choose_mode_against_answer_model(
-        resolve_mode("auto", uncertified), uncertified, stable
-    )
+    choice = choose_mode_against_answer_model(TrialFeasibility((), prompt_count=0), stable)
     assert choice.mode == "shadow"
     assert "v2 answers at the author's request (Qwen/Large)" in choice.reason
     assert "no judge is certified" in choice.reason
-    readers = TrialFeasibility(
-        ("topic",), prompt_count=0, canary_values_per_day=50.0, canary_reader_count=90
-    )
-    canary = choose_mode_against_answer_model(resolve_mode("canary", readers), readers, stable)
-    assert canary.mode == "canary"
-    assert 0 < canary.expected_days < 14
 
 
 def test_a_worse_candidate_is_rolled_back(registry: Registry) -> None:

@@ -141,7 +141,6 @@ def test_only_undecided_shadow_trials_continue(state: State, home: Settings) -> 
     start_trial("bob", "tuned", "shadow")
     schedule = compare_versions_every_hour
     register_passed_version(registry, "cat", "before", "shadow")  # without a stable version
-    start_trial("dan", "tuned", "canary")
     requests = run_tick("ann", "bob", "cat", "dan", schedule=schedule).run_requests or ()
     assert {request.partition_key for request in requests} == {"ann", "bob"}
     running = run_tick("ann", "bob", schedule=schedule, busy_author="ann", job="compare_versions")

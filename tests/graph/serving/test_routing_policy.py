@@ -44,7 +44,7 @@ def test_before_a_release_the_base_answers(home: Settings, instance: dg.DagsterI
     assert (metadata["answers"], metadata["weights"]) == ("base", {"base": 1.0})
     policy = read_policy(home.policy_path)
     assert policy.authors["ada"].routing == {
-        "schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.1,
+        "schema": 1, "default": "self_hosted", "paid": None,
     }  # fmt: skip
     assert "bob" not in policy.authors
 

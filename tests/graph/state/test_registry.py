@@ -226,7 +226,7 @@ def test_a_release_without_a_passed_verdict_is_refused(
         judge(registry, "h1", outcome)
     judge(registry, "another checkpoint")
     judge(registry, "h1", gate="gate-0")
-    for to_state in ("stable", "shadow", "canary"):
+    for to_state in ("stable", "shadow"):
         with pytest.raises(
             MoveRefusedError, match="no PASSED verdict of gate gate-1 for checkpoint h1"
         ):
@@ -305,18 +305,23 @@ def test_a_parked_version_becomes_a_candidate_by_hand(registry: Registry) -> Non
     assert read_states(registry) == ["candidate"]
 
 
-def test_a_canary_is_served_beside_the_stable_version_until_decided(registry: Registry) -> None:
+def test_a_ramp_is_served_beside_the_stable_version_until_it_ends(registry: Registry) -> None:
     release(registry, "h1")
     register(registry, "h2")
     judge(registry, "h2")
-    reconcile_all(registry, mode="canary")
-    author = read_policy(registry.policy_path).authors["mara"]
+    reconcile_all(registry, mode="shadow")
+    registry.move("mara", 2, "parked", actor="jo", reason="a ramp instead")
+    registry.set_routing("mara", {"canary_share": 0.1})
+    registry.move("mara", 2, "canary", actor="jo", reason="carefully", force=True)
+    author = registry.set_routing("mara", {"paid": None}).authors["mara"]  # each night
     assert author.canary is not None
     assert author.canary.version == 2
     assert author.weights == {"stable": 0.9, "canary": 0.1}
-    reconcile_all(registry, mode="canary", v2=TrialResult("roll_back", "D = 21 after 33 pairs"))
-    assert read_states(registry) == ["stable", "rolled_back"]
-    assert read_policy(registry.policy_path).authors["mara"].canary is None
+    reconcile_all(registry, mode="shadow")
+    assert read_states(registry) == ["stable", "canary"], "nothing but an error ends a ramp"
+    registry.move("mara", 2, "stable", actor="jo", reason="it holds", force=True)
+    assert read_states(registry) == ["retired", "stable"]
+    assert read_policy(registry.policy_path).authors["mara"].weights == {"stable": 1.0}
 
 
 def test_a_tainted_stable_version_is_no_longer_served(registry: Registry) -> None:

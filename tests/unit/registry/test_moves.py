@@ -89,9 +89,7 @@ def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("mode", "to_state"), [("gate", "shadow"), ("shadow", "shadow"), ("canary", "canary")]
-)
+@pytest.mark.parametrize(("mode", "to_state"), [("gate", "shadow"), ("shadow", "shadow")])
 def test_a_candidate_against_an_answer_model_always_goes_on_trial(
     mode: ReleaseMode, to_state: str
 ) -> None:
@@ -106,9 +104,7 @@ def test_an_answer_model_never_moves_automatically() -> None:
         assert decide(make_version(1, state, kind="answer_model")) == []
 
 
-@pytest.mark.parametrize(
-    ("mode", "to_state"), [("gate", "stable"), ("shadow", "shadow"), ("canary", "canary")]
-)
+@pytest.mark.parametrize(("mode", "to_state"), [("gate", "stable"), ("shadow", "shadow")])
 def test_the_release_mode_determines_a_later_candidates_state(
     mode: ReleaseMode, to_state: str
 ) -> None:
@@ -152,10 +148,7 @@ def test_the_gate_alone_releases_only_a_candidate_that_is_no_worse(
     assert (move.version, move.to_state, move.incumbent) == (2, to_state, 1)
     assert reason in move.reason
     versions = (make_version(1, "stable"), make_version(2))
-    for mode in ("shadow", "canary"):
-        assert decide(*versions, verdicts=[verdict], mode=mode) == [(2, mode)], (
-            "a trial must decide"
-        )
+    assert decide(*versions, verdicts=[verdict], mode="shadow") == [(2, "shadow")]
     first_version = decide(make_version(2), verdicts=[verdict])
     assert first_version == [(2, "stable")], "a first version needs no comparison"
     tainted = make_version(1, "stable", tainted=True)
@@ -167,7 +160,7 @@ def test_the_gate_alone_releases_only_a_candidate_that_is_no_worse(
 @pytest.mark.parametrize("finding", ["undecided", None])
 def test_the_newest_candidate_replaces_the_one_on_trial(finding: Finding | None) -> None:
     """Without this rule, later candidates would wait for a trial that never ends."""
-    versions = [make_version(1, "stable"), make_version(2, "canary"), make_version(3)]
+    versions = [make_version(1, "stable"), make_version(2, "shadow"), make_version(3)]
     evidence = {2: TrialResult(finding, "31 of about 180 pairs")} if finding else {}
     verdicts = [make_verdict(2), make_verdict(3)]
     moves = required_moves(
@@ -175,28 +168,28 @@ def test_the_newest_candidate_replaces_the_one_on_trial(finding: Finding | None)
         {item.checkpoint: item for item in verdicts},
         evidence,
         gate_version=GATE,
-        mode="canary",
+        mode="shadow",
     )
     assert [(move.version, move.to_state) for move in moves] == [(2, "parked")]
     assert moves[0].reason == "undecided, and superseded by v3"
     versions_after = apply_moves(versions, moves)
-    assert decide(*versions_after, verdicts=verdicts, evidence=evidence, mode="canary") == [
-        (3, "canary")
+    assert decide(*versions_after, verdicts=verdicts, evidence=evidence, mode="shadow") == [
+        (3, "shadow")
     ]
 
 
 def test_a_decided_trial_is_not_superseded() -> None:
-    versions = (make_version(1, "stable"), make_version(2, "canary"), make_version(3))
+    versions = (make_version(1, "stable"), make_version(2, "shadow"), make_version(3))
     evidence = {2: TrialResult("promote", "U = 21")}
     moves = decide(
-        *versions, verdicts=[make_verdict(2), make_verdict(3)], evidence=evidence, mode="canary"
+        *versions, verdicts=[make_verdict(2), make_verdict(3)], evidence=evidence, mode="shadow"
     )
     assert moves == [(2, "stable")]
 
 
 def test_a_candidate_without_a_passed_gate_supersedes_no_trial() -> None:
-    versions = (make_version(1, "stable"), make_version(2, "canary"), make_version(3))
-    assert decide(*versions, verdicts=[make_verdict(2)], mode="canary") == []
+    versions = (make_version(1, "stable"), make_version(2, "shadow"), make_version(3))
+    assert decide(*versions, verdicts=[make_verdict(2)], mode="shadow") == []
 
 
 def test_the_newer_of_two_passed_candidates_is_released_and_the_older_parked() -> None:
@@ -216,19 +209,17 @@ def test_the_newer_of_two_passed_candidates_is_released_and_the_older_parked() -
         ("undecided", None),
     ],
 )
-@pytest.mark.parametrize("state", ["shadow", "canary"])
 @pytest.mark.parametrize(
-    ("kind", "mode", "incumbent"), [("tuned", "canary", None), ("answer_model", "gate", 1)]
+    ("kind", "mode", "incumbent"), [("tuned", "shadow", None), ("answer_model", "gate", 1)]
 )
 def test_the_finding_of_a_trial_determines_its_end(
     kind: VersionKind,
     mode: ReleaseMode,
     incumbent: int | None,
-    state: VersionState,
     finding: Finding,
     to_state: str | None,
 ) -> None:
-    versions = (make_version(1, "stable", kind=kind), make_version(2, state))
+    versions = (make_version(1, "stable", kind=kind), make_version(2, "shadow"))
     evidence = {2: TrialResult(finding, "31 of about 180 pairs", incumbent)}
     moves = decide(*versions, verdicts=[make_verdict(2)], evidence=evidence, mode=mode)
     assert moves == ([(2, to_state)] if to_state else [])
@@ -236,9 +227,9 @@ def test_the_finding_of_a_trial_determines_its_end(
 
 def test_evidence_promotes_only_a_version_that_passed_the_current_gate() -> None:
     evidence = {2: TrialResult("promote", "U = 21")}
-    versions = (make_version(1, "stable"), make_version(2, "canary"))
+    versions = (make_version(1, "stable"), make_version(2, "shadow"))
     old_verdicts = [make_verdict(2, gate="gate-2")]
-    assert decide(*versions, verdicts=old_verdicts, evidence=evidence, mode="canary") == []
+    assert decide(*versions, verdicts=old_verdicts, evidence=evidence, mode="shadow") == []
 
 
 def test_a_tainted_candidate_is_refused_even_after_a_pass() -> None:

@@ -14,7 +14,6 @@ from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.answer_cost import AnswerCost
 from twin_resources.gateway.costs.cost import ThroughputMeter
 from twin_resources.gateway.exchange.request_record import Fallback, RequestRecord
-from twin_resources.gateway.hooks.breaker import Breaker
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Server
@@ -104,7 +103,9 @@ def test_a_failing_canary_is_stopped_and_rolled_back(live_config: LiveConfig) ->
     run_in_loop(send_requests, watch, until=lambda: registry.moves)
     ((author, version, reason),) = registry.moves
     assert (author, version) == ("ann", 2)
-    assert reason.startswith("errors: 5 of its 5 requests failed where the stable version answered")
+    assert reason.startswith(
+        "errors: 5 of its last 5 requests failed where the stable version answered"
+    )
 
 
 def test_a_canary_stays_stopped_while_the_rollback_fails(
@@ -142,40 +143,8 @@ def test_requests_without_an_answer_do_not_count(live_config: LiveConfig) -> Non
     for _ in range(20):
         watch.count_request(make_failed_request(), is_answered=False)
         watch.count_request(make_request(CANARY), is_answered=False)
-    assert watch.breakers == {}
+    assert watch.errors == {}
     assert get_canary(live_config) is not None
-
-
-def test_slow_answers_are_compared_with_the_stable_version(live_config: LiveConfig) -> None:
-    registry = FakeRegistry()
-    watch = CanaryWatch(live_config, registry)
-
-    def send_requests() -> None:
-        for _ in range(40):
-            watch.count_request(make_request(STABLE, seconds=1.0), is_answered=True)
-        assert watch.timeout_s("ann") == 6.0
-        for _ in range(20):
-            watch.count_request(make_request(CANARY, seconds=2.9), is_answered=True)
-        assert get_canary(live_config) is not None
-        for _ in range(8):
-            watch.count_request(make_request(CANARY, seconds=3.1), is_answered=True)
-
-    run_in_loop(send_requests, watch, until=lambda: registry.moves)
-    assert "requests took longer than 3 s" in registry.moves[0][2]
-
-
-def test_safety_findings_in_answers_stop_a_canary(live_config: LiveConfig) -> None:
-    registry = FakeRegistry()
-    watch = CanaryWatch(live_config, registry)
-    leaking_request = make_request(CANARY)
-    leaking_request.safety_findings = ("api_key",)
-
-    def send_requests() -> None:
-        for _ in range(6):
-            watch.count_findings(leaking_request)
-
-    run_in_loop(send_requests, watch, until=lambda: registry.moves)
-    assert registry.moves[0][2].startswith("safety: 6 of its 6 requests")
 
 
 def test_the_request_record_names_the_fallback_that_answered() -> None:
@@ -186,13 +155,11 @@ def test_the_request_record_names_the_fallback_that_answered() -> None:
     assert record.degraded == ("canary failed: answered by stable",)
 
 
-def test_a_returning_canary_gets_a_new_breaker(live_config: LiveConfig) -> None:
-    registry = FakeRegistry()
-    watch = CanaryWatch(live_config, registry)
-
-    def send_requests() -> None:
-        for _ in range(5):
+def test_errors_long_ago_do_not_stop_a_canary(live_config: LiveConfig) -> None:
+    watch = CanaryWatch(live_config, FakeRegistry())
+    for _ in range(10):
+        for _ in range(4):
             watch.count_request(make_failed_request(), is_answered=True)
-
-    run_in_loop(send_requests, watch, until=lambda: registry.moves and not watch.breakers)
-    assert watch.breakers.get("ann/v2", Breaker()).tripped_cause is None
+        for _ in range(20):
+            watch.count_request(make_request(CANARY), is_answered=True)
+    assert get_canary(live_config) is not None

@@ -15,7 +15,7 @@ from twin_resources.gateway.runtime.background_tasks import write_throughput
 @pytest.mark.parametrize(("model", "budget"), [("", None), ("openai/gpt-4o", None), ("", 2.0)])
 def test_a_paid_route_requires_a_model_and_a_budget(model: str, budget: float | None) -> None:
     table = build_routing_table(paid_model=model, paid_budget_per_day=budget)
-    assert table == {"schema": 1, "default": "self_hosted", "paid": None, "canary_share": 0.1}
+    assert table == {"schema": 1, "default": "self_hosted", "paid": None}
 
 
 def test_a_paid_route_is_reached_only_by_its_alias() -> None:

@@ -1,12 +1,9 @@
-"""Watch the requests of canaries and stop a failing canary at once.
+"""Watch the requests of a version on a ramp, and take it back when it fails.
 
-Scope: converting finished requests to values for the breaker, and executing its decision.
-Out of scope: the test (`breaker.py`), LiteLLM's hooks (`plugin.py`), changing the version's state
-(`registry/registry.py`; the actor is `gateway`).
-
-A canary is stopped in two steps. First, this process sends it no further requests. Then the
-registry rolls the canary back and rewrites the policy for the other processes. If the second step
-fails (a locked store, a full disk), it is retried every second, and the first step stays in effect.
+It is taken back at its fifth error among its last twenty requests. An error is a request that it
+did not answer, or not within `TIMEOUT_S`, and that the stable version answered; a machine that is
+down thus takes nothing back. First this process sends it no further requests. Then the registry
+rolls it back and rewrites the policy for the other processes, which is retried until it succeeds.
 Each gateway process watches its own requests.
 """
 # pyright: strict
@@ -15,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -24,83 +21,54 @@ from sqlalchemy.exc import DatabaseError
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.hooks.breaker import Breaker, Cause, StableAnswer, StableWindow
-from twin_resources.gateway.routing.decision import RouteDecision
 
 ACTOR = "gateway"
 RETRY_INTERVAL_S = 1.0
-# A canary may take twice the time after which it counts as slow; then the stable version answers.
-TIMEOUT_FACTOR = 2.0
+TIMEOUT_S = 30.0  # then the stable version answers
+MAX_ERRORS, WATCHED_REQUESTS = 5, 20
 # Called with (author, version, reason); rolls the version back in the registry and blocks.
 RollbackCallback = Callable[[str, int, str], None]
 
 
 @dataclass
 class CanaryWatch:
-    """The breakers of one gateway process.
+    """The last outcomes of each version on a ramp, in one gateway process.
 
     Attributes:
-        live_config: removes a stopped canary from its snapshot.
-        roll_back: rolls the canary back in the registry.
-        clock: returns monotonic seconds.
-        breakers: breakers by server key of the canary.
-        windows: windows of the stable version by author.
+        live_config: removes a version that is taken back from its snapshot.
+        roll_back: rolls the version back in the registry.
+        errors: by server key, whether each of the last requests was an error.
     """
 
     live_config: LiveConfig
     roll_back: RollbackCallback
-    clock: Callable[[], float] = time.monotonic
-    breakers: dict[str, Breaker] = field(default_factory=dict[str, Breaker])
-    windows: dict[str, StableWindow] = field(default_factory=dict[str, StableWindow])
+    errors: dict[str, deque[bool]] = field(default_factory=dict[str, deque[bool]])
     _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-
-    def timeout_s(self, author: str) -> float:
-        """Return the seconds after which the stable version answers in place of the canary."""
-        return TIMEOUT_FACTOR * self._window(author).slow_threshold_s()
 
     def count_request(self, record: RequestRecord, *, is_answered: bool) -> None:
         """Count a finished request.
 
         Args:
-            record: the record of the request.
             is_answered: whether an answer was sent, by any version.
         """
-        author, seconds = record.chat_request.author, record.cost.seconds
-        first_decision = record.replaced_decision or record.decision
-        if record.is_fixed or not is_answered:
+        decision = record.replaced_decision or record.decision
+        if record.is_fixed or not is_answered or decision.route != "canary":
             return  # a fixed sentence, a disconnect, or a question that no version could answer
-        if first_decision.route == "stable":
-            window = self._window(author)
-            self.windows[author] = window.with_answer(StableAnswer(self.clock(), seconds))
-        elif first_decision.route == "canary" and record.fallback is not None:
-            has_failed = record.replaced_decision is not None
-            self._count_outcome(record, first_decision, "errors", is_bad=has_failed)
-            if not has_failed:
-                is_slow = seconds > self._window(author).slow_threshold_s()
-                self._count_outcome(record, first_decision, "latency", is_bad=is_slow)
-
-    def count_findings(self, record: RequestRecord) -> None:
-        """Count the findings of `safety.py` in an answer."""
-        author, is_unsafe = record.chat_request.author, bool(record.safety_findings)
-        if record.decision.route == "canary" and record.fallback is not None:
-            self._count_outcome(record, record.decision, "safety", is_bad=is_unsafe)
-        elif record.decision.route == "stable" and is_unsafe:
-            self.windows[author] = self._window(author).with_newest_unsafe()
-
-    def _count_outcome(
-        self, record: RequestRecord, canary: RouteDecision, cause: Cause, *, is_bad: bool
-    ) -> None:
-        key, author = canary.server_key, record.chat_request.author
-        old_breaker = self.breakers.get(key, Breaker())
-        new_breaker = old_breaker.with_outcome(cause, is_bad, stable=self._window(author))
-        self.breakers[key] = new_breaker
-        if old_breaker.tripped_cause is None and new_breaker.tripped_cause is not None:
+        if record.fallback is None:
+            return  # a client that named the version decides nothing for the other readers
+        key = decision.server_key
+        errors = self.errors.setdefault(key, deque(maxlen=WATCHED_REQUESTS))
+        errors.append(record.replaced_decision is not None)
+        if sum(errors) == MAX_ERRORS and errors[-1]:
+            reason = (
+                f"errors: {MAX_ERRORS} of its last {len(errors)} requests failed where the stable "
+                "version answered"
+            )
             self.live_config.stop_canary(key)
-            sys.stderr.write(f"canary {key} is stopped: {new_breaker.reason}\n")
+            sys.stderr.write(f"canary {key} is stopped: {reason}\n")
+            version = int(decision.version.removeprefix("v"))
             task = asyncio.get_running_loop().create_task(
-                self._roll_back(
-                    key, author, int(canary.version.removeprefix("v")), new_breaker.reason
-                )
+                self._roll_back(key, record.chat_request.author, version, reason)
             )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -115,8 +83,5 @@ class CanaryWatch:
                 )
                 await asyncio.sleep(RETRY_INTERVAL_S)
             else:
-                self.breakers.pop(key, None)  # a later canary of this key starts afresh
+                self.errors.pop(key, None)  # a later canary of this key starts afresh
                 return
-
-    def _window(self, author: str) -> StableWindow:
-        return self.windows.get(author, StableWindow())

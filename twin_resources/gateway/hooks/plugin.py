@@ -38,7 +38,7 @@ from twin_resources.gateway.exchange.answer_ending import (
 from twin_resources.gateway.exchange.exchange import Fallback
 from twin_resources.gateway.exchange.guardrails import guard_answer, guard_stream
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.hooks.canary_watch import CanaryWatch
+from twin_resources.gateway.hooks.canary_watch import TIMEOUT_S, CanaryWatch
 from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.gateway.hooks.field_stripping import strip_internal_fields
 from twin_resources.gateway.hooks.prefetch import PrefetchStream
@@ -105,7 +105,7 @@ class TwinPlugin(CustomLogger):
         if record.fallback is not None:
             timeout_s = ROUTED_TIMEOUT_S
             if record.decision.route == "canary":
-                timeout_s = self.watch.timeout_s(record.chat_request.author)
+                timeout_s = TIMEOUT_S
             elif record.decision.is_elsewhere:
                 timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow, and its speed is unknown
             _add_fallback(data, record.fallback, timeout_s)

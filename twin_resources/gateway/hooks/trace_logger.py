@@ -142,7 +142,6 @@ class TraceLogger(CustomLogger):
     ) -> None:
         scores = automatic_scores(record, answer=answer, messages=messages, latency_s=latency_s)
         self._exporter.add_scores(scores)
-        self._plugin.watch.count_findings(record)
 
     def _write_span(
         self,

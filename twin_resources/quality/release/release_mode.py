@@ -1,17 +1,16 @@
 """Choose a candidate's release mode from measurements, and evaluate the evidence of its trial.
 
-Scope: the choice of mode with its reason, the paired values of a canary, the rule that parks a
-trial, and the description of a trial's progress.
+Scope: the choice of mode with its reason, the rule that parks a trial, and the description of a
+trial's progress.
 Out of scope: the test (`statistics/promotion.py`), the moves (`registry/moves.py`).
-Method: `statistics/promotion.py`. A version is parked if the trial is undecided when the prompts or
-days are used up. Parking does not show that the version is worse.
+Method: `statistics/promotion.py`. A version is parked if the trial is undecided when the prompts
+are used up. Parking does not show that the version is worse.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, ReleaseMode, TrialResult
@@ -19,7 +18,6 @@ from twin_resources.statistics.bets import log_mean_wealth
 from twin_resources.statistics.promotion import (
     DEFAULT_SPREAD,
     NON_INFERIORITY_MARGIN,
-    PairedDifference,
     PairEvidence,
     estimate_trial_pairs,
     expected_pairs,
@@ -27,11 +25,8 @@ from twin_resources.statistics.promotion import (
     mean_difference,
     mean_lower_bound,
 )
-from twin_resources.statistics.warm_up import format_days
 
 MIN_PROMPTS = 300
-MAX_CANARY_DAYS = 14.0
-MIN_READERS = 30
 GATE_REQUIREMENT = (
     "the gate must show that a version is no worse than the stable one: the upper end of its "
     f"perplexity ratio's interval is at most {MAX_RATIO_TO_INCUMBENT:g}"
@@ -45,17 +40,12 @@ class TrialFeasibility:
     Attributes:
         certified_claims: the claims with a certified judge (`judges/panel.py`).
         prompt_count: the number of recorded prompts that can be replayed.
-        canary_values_per_day: the settled votes per day that a canary would get, which is the
-            measured rate × the canary's share of traffic.
-        canary_reader_count: the number of distinct readers expected in a canary.
         margin: ε.
         min_prompts: the number of prompts that a shadow needs. The demo needs only 60 and says so.
     """
 
     certified_claims: tuple[str, ...]
     prompt_count: int
-    canary_values_per_day: float
-    canary_reader_count: int
     margin: float = NON_INFERIORITY_MARGIN
     min_prompts: int = MIN_PROMPTS
 
@@ -66,17 +56,15 @@ class ModeChoice:
 
     Attributes:
         expected_pairs: the pairs needed to promote an equal model; 0 in mode `gate`.
-        expected_days: the duration of a canary, infinite without scores; 0 in the other modes.
     """
 
     mode: ReleaseMode
     reason: str
     expected_pairs: float
-    expected_days: float
 
 
 def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
-    """Choose a shadow if certified judges have enough prompts, else a short canary, else the gate.
+    """Choose a shadow if certified judges have enough prompts, else the gate.
 
     In mode `gate`, the gate is stricter than before a trial (`moves.compare_with_incumbent`).
     """
@@ -87,54 +75,13 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
             f"shadow: a certified judge of {claims} and {feasibility.prompt_count:,} prompts to "
             f"replay; the trial may end earlier if the version proves better or worse"
         )
-        return ModeChoice("shadow", reason, pairs, 0.0)
+        return ModeChoice("shadow", reason, pairs)
     judge_note = (
         f"only {feasibility.prompt_count:,} of {feasibility.min_prompts:,} prompts to replay"
         if feasibility.certified_claims
         else "no certified judge"
     )
-    rate = feasibility.canary_values_per_day
-    days = pairs / rate if rate > 0.0 else math.inf
-    duration_text = (
-        f"about {format_days(days)}" if math.isfinite(days) else "forever (no reader gives scores)"
-    )
-    if days <= MAX_CANARY_DAYS and feasibility.canary_reader_count >= MIN_READERS:
-        reason = (
-            f"canary: {judge_note}; about {pairs:.0f} reader-days at {rate:.3g} a day, "
-            f"{duration_text}"
-        )
-        return ModeChoice("canary", reason, pairs, days)
-    gate_reason = (
-        f"a canary would take {duration_text}; the limit is {MAX_CANARY_DAYS:.0f} days"
-        if days > MAX_CANARY_DAYS
-        else f"a canary would get {feasibility.canary_reader_count} of {MIN_READERS} readers needed"
-    )
-    return ModeChoice("gate", f"gate: {judge_note}; {gate_reason}; {GATE_REQUIREMENT}", 0.0, 0.0)
-
-
-def pair_canary_values(
-    values: Sequence[tuple[int, str, str, float]], *, candidate: str, incumbent: str, claim: str
-) -> list[PairedDifference]:
-    """Return each canary value minus the mean of the incumbent's unused values of the same class.
-
-    Each incumbent value is used once, for the next canary value of its class. A canary value
-    without an unused incumbent value gives no pair. A pair has the sequence number of its canary
-    value, so that a replayed pair is recognized.
-
-    Args:
-        values: the settled values of one author and stream in order, for both versions: sequence
-            number, version, class and value.
-        claim: the name of the claim that the stream measures.
-    """
-    unused_values: dict[str, list[float]] = {}
-    pairs: list[PairedDifference] = []
-    for sequence, version, prompt_class, value in values:
-        if version == incumbent:
-            unused_values.setdefault(prompt_class, []).append(value)
-        elif version == candidate and (incumbent_values := unused_values.pop(prompt_class, [])):
-            difference = value - math.fsum(incumbent_values) / len(incumbent_values)
-            pairs.append(PairedDifference(sequence, {claim: max(-1.0, min(1.0, difference))}))
-    return pairs
+    return ModeChoice("gate", f"gate: {judge_note}; {GATE_REQUIREMENT}", 0.0)
 
 
 def evaluate_evidence(
@@ -142,16 +89,13 @@ def evaluate_evidence(
     *,
     mode: ReleaseMode,
     is_exhausted: bool,
-    reader_count: int | None = None,
     is_certified: bool = True,
 ) -> TrialResult:
     """Return the result of a trial from its evidence, for `moves.required_moves`.
 
     Args:
-        is_exhausted: whether the prompts are used up or 14 canary days have passed. It is true only
-            once, because the trial then ends.
-        reader_count: the number of distinct canary readers, or None if judges decide. Fewer than
-            30 readers may only veto.
+        is_exhausted: whether the prompts are used up. It is true only once, because the trial then
+            ends.
         is_certified: whether every judge still has its certificate. Otherwise, the trial is not
             decided.
     """
@@ -167,23 +111,13 @@ def evaluate_evidence(
     verdict = final_verdict(evidence) if is_exhausted else evidence.verdict
     if verdict == "roll_back":
         return TrialResult("roll_back", f"{mode}: worse than the stable version; {bets_text}")
-    has_too_few_readers = reader_count is not None and reader_count < MIN_READERS
-    if verdict == "promote" and not has_too_few_readers:
+    if verdict == "promote":
         reason = f"{mode}: {_describe_win(evidence)}, after {evidence.pairs} pairs; {bets_text}"
         return TrialResult("promote", reason)
-    readers_note = ""
-    if has_too_few_readers:
-        readers_note = f"; {reader_count} of {MIN_READERS} readers needed to promote"
     if is_exhausted:
-        mean_note = (
-            f"; {_describe_mean(evidence)}"
-            if evidence.is_not_worse and not has_too_few_readers
-            else ""
-        )
-        return TrialResult(
-            "exhausted", f"{mode}: parked, {progress}; {bets_text}{mean_note}{readers_note}"
-        )
-    return TrialResult("undecided", f"{mode}: {progress}; {bets_text}{readers_note}")
+        mean_note = f"; {_describe_mean(evidence)}" if evidence.is_not_worse else ""
+        return TrialResult("exhausted", f"{mode}: parked, {progress}; {bets_text}{mean_note}")
+    return TrialResult("undecided", f"{mode}: {progress}; {bets_text}")
 
 
 def _describe_win(evidence: PairEvidence) -> str:

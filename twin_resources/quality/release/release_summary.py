@@ -60,8 +60,6 @@ def mode_metadata(choice: ModeChoice) -> dict[str, Any]:
     entries: dict[str, Any] = {"release_mode": choice.mode, "mode_because": choice.reason}
     if choice.expected_pairs:
         entries["expected_pairs"] = round(choice.expected_pairs)
-    if choice.expected_days and math.isfinite(choice.expected_days):
-        entries["expected_days"] = round(choice.expected_days, 1)
     return entries
 
 

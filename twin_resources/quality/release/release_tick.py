@@ -50,13 +50,6 @@ class ReleaseTick:
     newest_move_number: int
 
 
-def has_canary(registry: Registry) -> bool:
-    """Return whether any author has a canary. Without one, the sensor need not read scores."""
-    authors = registry.authors_on_trial()
-    candidates = (trial.candidate_on_trial(registry.state, author) for author in authors)
-    return any(candidate is not None and candidate.mode == "canary" for candidate in candidates)
-
-
 def run_release_tick(
     registry: Registry,
     tables: Tables,

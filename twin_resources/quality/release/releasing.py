@@ -10,23 +10,19 @@ Method: deploy/docs/architecture.md.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.release import canary_days, release_mode, trial
+from twin_resources.quality.release import release_mode, trial
 from twin_resources.quality.release.release_mode import (
     GATE_REQUIREMENT,
-    MAX_CANARY_DAYS,
     MIN_PROMPTS,
     ModeChoice,
 )
 from twin_resources.quality.release.replays import Replays, read_replays
-from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.quality.release.trial_feasibility import measure_feasibility
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move, ReleaseMode, TrialResult
@@ -36,12 +32,13 @@ from twin_resources.statistics.promotion import (
     NON_INFERIORITY_MARGIN,
     expected_pairs,
 )
+from twin_resources.storage.state.state import State
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 AUTO = "auto"
-MODES = (AUTO, "gate", "shadow", "canary")
+MODES = (AUTO, "gate", "shadow")
 MAX_IDLE_DAYS = 14.0  # a shadow without a new pair for this long is parked
 _DAY_S = 86_400.0
 
@@ -72,7 +69,7 @@ class ReleaseRequest:
         requested_mode: `Author.release_mode`.
         replay_metadata: the metadata of the newest `shadow_pairs`, which names a trial whose
             prompts are used up.
-        margin: ε of a canary; a shadow's ε is in the terms of its pairs.
+        margin: ε of the trial.
         min_prompts: the number of prompts that a shadow trial needs.
         withheld_reason: see `registry.reconcile`.
     """
@@ -121,34 +118,22 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
     mode = cast("ReleaseMode", requested_mode)
     if mode == "gate":
         reason += f"; {GATE_REQUIREMENT}"
-    return ModeChoice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
+    return ModeChoice(mode, reason, 0.0 if mode == "gate" else pairs)
 
 
 def choose_mode_against_answer_model(
-    choice: ModeChoice, feasibility: release_mode.TrialFeasibility, stable: ModelVersion
+    feasibility: release_mode.TrialFeasibility, stable: ModelVersion
 ) -> ModeChoice:
-    """Choose a trial while an answer model is stable, because only a better version replaces it.
-
-    The trial is a shadow unless readers can decide it.
-
-    Args:
-        choice: the mode that would apply with any other stable version.
-    """
-    mode: ReleaseMode = "shadow" if choice.mode == "gate" else choice.mode
+    """Choose a trial while an answer model is stable, because only a better version replaces it."""
     pairs = expected_pairs(DEFAULT_SPREAD, margin=0.0)
     reason = (
-        f"{mode}: v{stable.version} answers at the author's request ({stable.base}), and only a "
+        f"shadow: v{stable.version} answers at the author's request ({stable.base}), and only a "
         f"version that wins a trial replaces it; if it is better by {NON_INFERIORITY_MARGIN:g}, "
         f"that takes about {pairs:.0f} pairs"
     )
-    if not feasibility.certified_claims and mode == "shadow":
+    if not feasibility.certified_claims:
         reason += "; no judge is certified yet to decide the trial"
-    days = (
-        pairs / feasibility.canary_values_per_day
-        if feasibility.canary_values_per_day > 0.0
-        else math.inf
-    )
-    return ModeChoice(mode, reason, pairs, days if mode == "canary" else 0.0)
+    return ModeChoice("shadow", reason, pairs)
 
 
 def release(
@@ -183,9 +168,7 @@ def release(
     candidate = trial.candidate_on_trial(state, author)
     if candidate is None:
         return ReleaseRound(choice, tuple(moves), previous_trial)
-    latest_trial = advance_trial(
-        registry, candidate, now=now, replays=replays, margin=request.margin
-    )
+    latest_trial = advance_trial(registry.state, candidate, now=now, replays=replays)
     finding = idle_trial_finding(registry, candidate, latest_trial, now=now)
     if finding is None and latest_trial is not None and latest_trial.finding.finding != "undecided":
         finding = latest_trial.finding
@@ -204,12 +187,12 @@ def measure_and_release(
     """
     author, margin = request.author, request.margin
     feasibility = measure_feasibility(
-        registry, tables, author, now=request.now, margin=margin, min_prompts=request.min_prompts
+        tables, author, margin=margin, min_prompts=request.min_prompts
     )
     choice = resolve_mode(request.requested_mode, feasibility)
     stable = registry.stable_version(author)
     if stable is not None and stable.is_answer_model:
-        choice = choose_mode_against_answer_model(choice, feasibility, stable)
+        choice = choose_mode_against_answer_model(feasibility, stable)
     return release(registry, request, choice=choice, replays=request.read_replays(registry, tables))
 
 
@@ -227,10 +210,8 @@ def advance_trial_or_release(
     candidate = trial.candidate_on_trial(registry.state, request.author)
     if candidate is None:
         return None
-    replays = request.read_replays(registry, tables) if candidate.mode == "shadow" else None
-    stored_trial = advance_trial(
-        registry, candidate, now=request.now, replays=replays, margin=request.margin
-    )
+    replays = request.read_replays(registry, tables)
+    stored_trial = advance_trial(registry.state, candidate, now=request.now, replays=replays)
     is_undecided = stored_trial is None or stored_trial.finding.finding == "undecided"
     if is_undecided and not idle_trial_finding(registry, candidate, stored_trial, now=request.now):
         return stored_trial
@@ -238,52 +219,22 @@ def advance_trial_or_release(
 
 
 def advance_trial(
-    registry: Registry,
-    candidate: CandidateOnTrial,
-    *,
-    now: float,
-    replays: Replays | None,
-    margin: float,
+    state: State, candidate: CandidateOnTrial, *, now: float, replays: Replays | None
 ) -> StoredTrial | None:
     """Start the trial if needed, and add new pairs to it.
 
-    Without replays or a certified judge, return the shadow's stored trial, or None if it has none.
+    Without replays or a certified judge, return the stored trial, or None if there is none.
     """
-    state = registry.state
-    if candidate.mode == "shadow":
-        if replays is None or not replays.belongs_to(candidate) or not replays.terms.claims:
-            return trial.current_trial(state, candidate.author)
-        stored_trial = trial.get_or_start_trial(state, candidate, replays.terms, now=now)
-        return trial.add_pairs(
-            state,
-            stored_trial,
-            replays.pairs,
-            now=now,
-            is_exhausted=replays.is_exhausted,
-            is_certified=replays.is_certified,
-        )
-    ledger_tables.open_tables(state)
-    with state.read_transaction() as connection:
-        last_sequence = ledger_tables.find_last_sequence(connection, candidate.author)
-    incumbent = registry.get(candidate.author, candidate.incumbent)
-    terms = TrialTerms(
-        (canary_days.CLAIM,),
-        judges="readers",
-        margin=trial.margin_for_incumbent(incumbent, margin),
-        is_incumbent_ungated=trial.is_ungated(registry, incumbent),
-    )
-    stored_trial = trial.get_or_start_trial(
-        state, candidate, terms, now=now, after_sequence=last_sequence
-    )
-    votes = canary_days.read_canary_days(state, stored_trial)
-    is_over = now - stored_trial.began_at >= MAX_CANARY_DAYS * _DAY_S
+    if replays is None or not replays.belongs_to(candidate) or not replays.terms.claims:
+        return trial.current_trial(state, candidate.author)
+    stored_trial = trial.get_or_start_trial(state, candidate, replays.terms, now=now)
     return trial.add_pairs(
         state,
         stored_trial,
-        votes.pairs,
+        replays.pairs,
         now=now,
-        is_exhausted=is_over,
-        reader_count=votes.reader_count,
+        is_exhausted=replays.is_exhausted,
+        is_certified=replays.is_certified,
     )
 
 
@@ -297,9 +248,7 @@ def idle_trial_finding(
     Args:
         stored_trial: the version's trial, or None if it has not started.
     """
-    if candidate.mode != "shadow" or (
-        stored_trial is not None and stored_trial.finding.finding != "undecided"
-    ):
+    if stored_trial is not None and stored_trial.finding.finding != "undecided":
         return None
     entry_move = next(
         move for move in registry.moves(candidate.author) if move.number == candidate.entered

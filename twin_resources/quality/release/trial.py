@@ -1,8 +1,8 @@
 """Store a candidate's trial between ticks. Each pair is used once, and each verdict is final.
 
 Scope: starting a trial, and adding pairs and the finding to it in one transaction.
-Out of scope: the test (`statistics/promotion.py`), the source of pairs (`canary_days.py`,
-`replays.py`), moving the version (`releasing.py`).
+Out of scope: the test (`statistics/promotion.py`), the source of pairs (`replays.py`),
+moving the version (`releasing.py`).
 Method: deploy/docs/architecture.md; the derivation is in `statistics/promotion.py`.
 
 The state depends only on the ordered pairs. If a process dies after storing the finding and before
@@ -103,14 +103,12 @@ def get_or_start_trial(
     terms: TrialTerms,
     *,
     now: float,
-    after_sequence: int = 0,
 ) -> StoredTrial:
     """Return the trial on these terms, starting it if necessary.
 
     Args:
         candidate: the result of `candidate_on_trial`.
         now: seconds since the epoch.
-        after_sequence: the author's last sequence number in the ledger; a canary uses later values.
 
     Raises:
         OutOfRangeError: see `promotion.start_test`.
@@ -129,7 +127,6 @@ def get_or_start_trial(
         candidate=candidate,
         judges=terms.judges,
         began_at=now,
-        after_sequence=after_sequence,
         evidence=evidence,
         finding=TrialResult(
             "undecided", f"{candidate.mode}: no pair yet", incumbent=candidate.incumbent
@@ -148,7 +145,6 @@ def add_pairs(
     *,
     now: float,
     is_exhausted: bool,
-    reader_count: int | None = None,
     is_certified: bool = True,
 ) -> StoredTrial:
     """Add pairs to a trial, store it with its finding in one transaction, and return it.
@@ -160,7 +156,7 @@ def add_pairs(
         trial: identifies the trial; its newest stored state is used.
         pairs: the pairs in order, with a difference for each claim and veto.
         now: seconds since the epoch, stored as the time of the newest pair if there is a new pair.
-        is_exhausted, reader_count, is_certified: see `release_mode.evaluate_evidence`.
+        is_exhausted, is_certified: see `release_mode.evaluate_evidence`.
 
     Raises:
         OutOfRangeError: a difference is missing or outside [−1, 1].
@@ -183,7 +179,6 @@ def add_pairs(
             evidence,
             mode=stored_trial.candidate.mode,
             is_exhausted=is_exhausted,
-            reader_count=reader_count,
             is_certified=is_certified,
         )
         finding = replace(result, incumbent=stored_trial.candidate.incumbent)

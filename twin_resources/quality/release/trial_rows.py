@@ -19,7 +19,7 @@ from twin_resources.registry.moves import Finding, ModelVersion, TrialResult
 from twin_resources.statistics.promotion import PairEvidence
 from twin_resources.storage.state.state_tables import trials
 
-TrialMode = Literal["shadow", "canary"]
+TrialMode = Literal["shadow"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,6 @@ class StoredTrial:
         number: the position in the order of all trials in the state store.
         judges: the judges as `name@revision` in order.
         began_at: seconds since the epoch.
-        after_sequence: the ledger's last sequence number at the start; the trial uses later values.
         evidence: the evidence after the last pair.
         finding: the result that follows from the evidence; final once it is not `undecided`.
         paired_at: when a new pair was last added, in seconds since the epoch, or None.
@@ -56,7 +55,6 @@ class StoredTrial:
     candidate: CandidateOnTrial
     judges: str
     began_at: float
-    after_sequence: int
     evidence: PairEvidence
     finding: TrialResult
     paired_at: float | None = None
@@ -76,7 +74,7 @@ def compared_versions(connection: sa.Connection, author: str) -> ComparedVersion
         version.version: version for version in registry_rows.list_versions(connection, author)
     }
     candidate = candidate_on_trial(connection, author)
-    if candidate is not None and candidate.mode == "shadow":
+    if candidate is not None:
         return ComparedVersions(
             version_by_number[candidate.version], version_by_number[candidate.incumbent]
         )
@@ -97,7 +95,7 @@ def candidate_on_trial(connection: sa.Connection, author: str) -> CandidateOnTri
     """Return the version on trial, or None; there is at most one (`required_moves`)."""
     versions = registry_rows.list_versions(connection, author)
     stable = next((version for version in versions if version.state == "stable"), None)
-    on_trial_versions = [version for version in versions if version.state in {"shadow", "canary"}]
+    on_trial_versions = [version for version in versions if version.state == "shadow"]
     if stable is None or not on_trial_versions:
         return None
     version = on_trial_versions[-1]
@@ -107,8 +105,7 @@ def candidate_on_trial(connection: sa.Connection, author: str) -> CandidateOnTri
         for move in history
         if move.version == version.version and move.to_state == version.state
     ][-1]
-    mode: TrialMode = "shadow" if version.state == "shadow" else "canary"
-    return CandidateOnTrial(author, version.version, mode, entry_move.number, stable.version)
+    return CandidateOnTrial(author, version.version, "shadow", entry_move.number, stable.version)
 
 
 def trial_key(
@@ -163,7 +160,6 @@ def insert_trial(connection: sa.Connection, key: str, trial: StoredTrial) -> Sto
         **vars(trial.candidate),
         judges=trial.judges,
         began_at=trial.began_at,
-        after_sequence=trial.after_sequence,
         **_state_columns(trial),
     )
     return _trial_from_row(connection.execute(statement.returning(trials)).one())
@@ -192,7 +188,6 @@ def _trial_from_row(row: sa.Row[Any]) -> StoredTrial:
         candidate=candidate,
         judges=row.judges,
         began_at=row.began_at,
-        after_sequence=row.after_sequence,
         evidence=PairEvidence.from_json(row.evidence),
         finding=TrialResult(finding, row.reason, incumbent=row.incumbent),
         paired_at=row.paired_at,

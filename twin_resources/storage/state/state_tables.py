@@ -178,7 +178,6 @@ trials = sa.Table(
     sa.Column("anchor", sa.Integer),
     sa.Column("judges", sa.Text, nullable=False),
     sa.Column("began_at", sa.Double, nullable=False),
-    sa.Column("after_sequence", sa.BigInteger, nullable=False),
     sa.Column("evidence", sa.Text, nullable=False),
     sa.Column("finding", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
