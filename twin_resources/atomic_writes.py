@@ -1,6 +1,5 @@
-"""Replace a file atomically: readers see the complete old or new file.
+"""Replace a file atomically, and read whether it was replaced.
 
-Scope: one function, which is safe for concurrent threads and processes.
 Out of scope: the contents of files, files that are created once and kept (`weights/`, `backup/`).
 """
 # pyright: strict
@@ -9,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -37,3 +37,14 @@ def replace_file(path: Path, content: str | bytes) -> Path:
         partial_path.unlink(missing_ok=True)
         raise
     return path
+
+
+def read_status(path: Path) -> os.stat_result:
+    """Return a file's status as its server has it; on NFS, `stat` alone may be a minute old.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    with suppress(OSError), path.open("rb"):  # an open file's status is asked of the server
+        pass
+    return path.stat()

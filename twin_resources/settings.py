@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from pydantic import Field
@@ -27,48 +26,6 @@ from twin_resources.errors import TwinError
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
-
-_SETTINGS_MADE_CONSTANT = (
-    "ALARM_HORIZON ALARM_RATE BASELINE_VALUES EVALUATION_QUESTIONS "
-    "EVALUATION_TOKENS MARGIN PROMPT_CACHE_MIB READER_DAYS "
-    "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
-)
-_MULTI_MACHINE_SETTINGS = "RAY_ADDRESS TRAIN_BACKEND TRAIN_MACHINES TRAIN_MEETING"
-# Name → instruction for the operator. Without this check, a removed variable would be ignored
-# silently.
-REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "TWIN_ALARM_CONTROL": "unset it; the trial of a new version decides whether it is better",
-        **dict.fromkeys(
-            ("TWIN_GENERAL_SET", "TWIN_GENERAL_SHARE"),
-            "unset it; only the author's own posts are training data",
-        ),
-        **dict.fromkeys(
-            ("TWIN_BASELINE_VALUES_LATER", "TWIN_KEPT_ANSWERS"),
-            "unset it; answers are now compared with those of the last weeks",
-        ),
-        "TWIN_ANCHOR_SHARE": "unset it; the trial of a new version compares both versions",
-        "TWIN_ROUTING_EXPLORED": "unset it; questions are no longer routed at random, and "
-        "`twin routing` shows the labels of both models",
-        "TWIN_SIMULATED_PROVIDER_PORT": "unset it; the demo of the loop has no paid model",
-        "TWIN_REFERENCE_ADAPTER": "unset it; no such adapter is trained, and the home's folder "
-        "`reference_adapters` and its `training/reference-*` may be deleted",
-        "TWIN_STYLE_MODEL": "unset it; the gate's report has the voice score and its plot",
-        **dict.fromkeys(
-            (f"TWIN_{name}" for name in _SETTINGS_MADE_CONSTANT.split()),
-            "unset it; it is a constant now (`Constants` in settings.py)",
-        ),
-        "TWIN_RETRAIN_HOURS_A_MONTH": "unset it; TWIN_RETRAIN_RUNS_A_MONTH limits an author's "
-        "trainings, which may take at most 40 hours a month",
-        "TWIN_RETRAIN_COOLDOWN_DAYS": "unset it; an author's trainings start at least a day apart",
-        "TWIN_RETRAIN_NEW_PAIRS": "unset it; 200 new pairs start a training, and "
-        "TWIN_RETRAIN_NEW_POSTS is the number of posts that starts one",
-        **dict.fromkeys(
-            (f"TWIN_{name}" for name in _MULTI_MACHINE_SETTINGS.split()),
-            "unset it; one machine trains, and TWIN_STEPS_APART can choose another one",
-        ),
-    }
-)
 
 
 class Constants(BaseSettings):
@@ -318,7 +275,7 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
     """Read the environment; `home` overrides `TWIN_HOME`. The home's path becomes absolute.
 
     Raises:
-        TwinError: the environment sets a removed setting (`REMOVED_SETTINGS`) or an unknown pace.
+        TwinError: the environment sets an unknown pace.
     """
     pace = os.environ.get("TWIN_PACE", "")
     if pace not in PACES:
@@ -327,13 +284,6 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
             found=f"TWIN_PACE = {pace!r}",
             next_step=f"unset it, or set it to {' or '.join(filter(None, PACES))}",
         )
-    for name, instruction in REMOVED_SETTINGS.items():
-        if os.environ.get(name):
-            raise TwinError(
-                "read the settings",
-                found=f"{name}, a setting that this release no longer has",
-                next_step=instruction,
-            )
     values: dict[str, Any] = {} if home is None else {"home": Path(home)}
     settings = Settings(**values)
     return settings.model_copy(update={"home": settings.home.expanduser().resolve()})

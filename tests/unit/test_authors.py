@@ -64,8 +64,6 @@ def test_the_error_for_a_missing_or_broken_file_has_advice(home: Settings) -> No
         (b'sources = "/one/path"', "sources is '/one/path'"),
         (b'name = "A"\nsources = [1]', "sources.0 is 1"),
         (b"name = 3", "name is 3"),
-        (b"canary_share = 0.2", "a canary answers a tenth"),
-        (b'refused_topics = ["war"]', "block_list"),
         (b'temperature = "hot"', "temperature is 'hot'"),
         (b'auto_retrain = "yes"', "auto_retrain is 'yes'"),
         ('name = "José"'.encode("latin-1"), "correct the TOML, and save it as UTF-8"),

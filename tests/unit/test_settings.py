@@ -13,7 +13,6 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import (
     CONSTANTS,
     PACES,
-    REMOVED_SETTINGS,
     Settings,
     load_secrets,
     load_settings,
@@ -46,19 +45,6 @@ def test_an_unknown_pace_is_refused_with_the_valid_ones(monkeypatch: pytest.Monk
     monkeypatch.setenv("TWIN_PACE", "quick")
     with pytest.raises(TwinError, match="demo"):
         load_settings()
-
-
-@pytest.mark.parametrize("name", sorted(REMOVED_SETTINGS))
-def test_a_removed_setting_is_refused_with_an_instruction(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, "")
-    load_settings()
-    monkeypatch.setenv(name, "0.1")
-    with pytest.raises(TwinError, match=name) as excinfo:
-        load_settings()
-    assert excinfo.value.next_step == REMOVED_SETTINGS[name]
-    assert name.removeprefix("TWIN_").lower() not in Settings.model_fields.keys() - CONSTANTS
 
 
 def test_a_constant_depends_on_the_pace_but_not_on_a_variable(

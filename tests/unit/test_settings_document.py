@@ -15,7 +15,7 @@ from checkout.settings_document import DOCUMENT, NOT_SETTINGS, environment_varia
 from tests.recipes import read_code_blocks
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.settings import CONSTANTS, REMOVED_SETTINGS, Settings
+from twin_resources.settings import CONSTANTS, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +39,7 @@ def test_every_variable_in_the_code_is_in_the_document() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             used |= set(re.findall(r"\bTWIN_[A-Z][A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8")))
     known = {environment_variable(name) for name in Settings.model_fields}
-    known |= {*NOT_SETTINGS, *REMOVED_SETTINGS}
+    known |= {*NOT_SETTINGS}
 
     assert used - known == set()
 

@@ -32,18 +32,6 @@ from twin_resources.models.model_fit import SMALL_MODEL_RECIPE
 
 _MODULE_FOLDER = Path(__file__).parent
 DEFAULT_RECIPE = SMALL_MODEL_RECIPE
-FIELDS_ADDED_LATER = (  # fields that the oldest manifests lack
-    *("attention", "gradient_checkpointing", "packing", "fewest_steps"),
-    *("raw_share", "loss_chunk", "without_passages"),
-)
-# Removed fields, with the values that are accepted in older manifests because they had no effect.
-REMOVED_FIELDS: dict[str, tuple[Any, ...]] = {
-    "liger": ("auto", False),
-    "prompt_weight": (0.0,),
-    "raw_order": ("first", "mixed"),
-    "questions_a_conversation": (1,),
-    "row_tokens": (None,),
-}
 UNMODIFIED_SAMPLES: dict[str, Any] = {  # train on each sample as stored in the dataset
     "raw_share": 0.0,
     "without_passages": 0.0,
@@ -163,12 +151,11 @@ class Recipe(_StrictModel):
 
     @classmethod
     def from_manifest(cls, values: Mapping[str, Any]) -> Recipe:
-        """Read a manifest's recipe, which may contain hyper-parameters that no longer exist.
+        """Read a manifest's recipe.
 
         Raises:
-            TwinError: a removed hyper-parameter had an effect.
+            TwinError: it is not a recipe of this release.
         """
-        values = _drop_removed_fields(values)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -250,28 +237,8 @@ def recipe_hash(recipe: Mapping[str, Any]) -> str:
 
     Hyper-parameters that older manifests lack are excluded while they have their default value.
     """
-    values: dict[str, Any] = {"preference": None} | _drop_removed_fields(recipe)
-    for name in FIELDS_ADDED_LATER:
-        if values.get(name) == Recipe.model_fields[name].default:
-            values.pop(name, None)
+    values: dict[str, Any] = {"preference": None} | dict(recipe)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _drop_removed_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest's recipe without the removed hyper-parameters that had no effect."""
-    values = {
-        name: value
-        for name, value in recipe.items()
-        if name not in REMOVED_FIELDS or value not in REMOVED_FIELDS[name]
-    }
-    if preference := values.get("preference"):
-        values["preference"] = {
-            name: value
-            for name, value in preference.items()
-            # the pairs made with `answers` are part of the dataset's version
-            if name not in {"answers", "answer_tokens"} and (name, value) != ("rpo_alpha", 0.0)
-        }
-    return values
 
 
 def load_recipe(name_or_path: str) -> Recipe:

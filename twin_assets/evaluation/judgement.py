@@ -30,7 +30,6 @@ from twin_assets.evaluation.evaluation_spec import (
     ServerStarters,
 )
 from twin_assets.evaluation.gate import (
-    CLAIMS,
     GATE_VERSION,
     decide_claims,
     decide_claims_on_request,
@@ -52,7 +51,6 @@ from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.report.experiment import send_experiment
 from twin_assets.evaluation.report.markdown import write_report
-from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.served_model import StartServer
@@ -238,9 +236,6 @@ def _find_stored_evaluation(
 ) -> JudgedEvaluation | None:
     """Return the stored evaluation behind a verdict, or None if there is none.
 
-    A verdict of an earlier release may contain claims that no longer exist. It is returned without
-    them, or not at all if they alone decided it.
-
     Args:
         inputs_hash: hash of the inputs that the evaluation must have used, or None for any.
     """
@@ -252,10 +247,6 @@ def _find_stored_evaluation(
         return None
     if inputs_hash is not None and evaluation.rests_on != inputs_hash:
         return None
-    claims = tuple(claim for claim in verdict.claims if claim.name in CLAIMS)
-    if decide_outcome(claims) != verdict.outcome:
-        return None
-    verdict = replace(verdict, claims=claims)
     return JudgedEvaluation(evaluation, verdict, path.with_suffix(".md"), is_newly_measured=False)
 
 
@@ -384,7 +375,7 @@ def _build_spec(
         base=EvaluatedModel("base model", revision, Path(version.base)),
         incumbent=compared_models[0],
         template=version.template,
-        dataset=tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION),
+        dataset=tables.read(DATASET, author),
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(training_documents),
         token_budget=settings.evaluation_tokens,

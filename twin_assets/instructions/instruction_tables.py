@@ -11,7 +11,6 @@ import polars as pl
 
 MIN_PASSAGE_WORDS = 40
 MAX_PASSAGE_WORDS = 160
-AUTHOR_ROWS_CONDITION = "split != 'general'"
 """SQL condition for the rows of `instruction_dataset` that are the author's own."""
 MIN_POST_WORDS = 10  # words of a post that is an answer as a whole; cleaning drops shorter posts
 
@@ -80,7 +79,6 @@ class InstructionDataset(dy.Schema):
     """Table `instruction_dataset`: supervised fine-tuning samples in chat form.
 
     `split` is the document's split, or `left_out` for a sample that would leak across splits.
-    Earlier releases mixed in samples of a general instruction set, with the split `general`.
     `messages` are the gateway's, with the answer as the last one.
     `context_chunk_ids` are the passages in the prompt, best first. `retrieval` names the search
     that found them, and `template` is the prompt template's hash. `instruction_source` is
@@ -90,7 +88,7 @@ class InstructionDataset(dy.Schema):
     sample_id = dy.String(primary_key=True, min_length=1)
     document_id = dy.String(min_length=1)
     chunk_id = dy.String(min_length=1)
-    split = dy.Enum(["train", "held_out", "left_out", "general"])
+    split = dy.Enum(["train", "held_out", "left_out"])
     question = dy.String(min_length=1)
     answer = dy.String(min_length=1)
     start = dy.Int64(min=0)

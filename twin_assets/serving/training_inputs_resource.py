@@ -23,7 +23,6 @@ from twin_assets.checkpoints.author_recipe import choose_author_recipe
 from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.instructions.drafts import DRAFTS_VERSION
-from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_assets.instructions.teacher_questions import count_pending_questions
 from twin_assets.training import fine_tuning, preference_tuning
 from twin_assets.training.publishing import training_code_hash
@@ -156,7 +155,6 @@ def _read_document_ids(tables: Tables, author: str, *, tag: str | None = None) -
         fine_tuning.DATASET,
         author,
         columns=["document_id"],
-        where=AUTHOR_ROWS_CONDITION,
         version=tag,
     )
     return set(rows["document_id"].to_list())

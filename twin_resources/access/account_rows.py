@@ -41,7 +41,6 @@ reservations = sa.Table(
     sa.Column("author", sa.String(200), nullable=False),
     sa.Column("key", sa.String(64), nullable=False),
     sa.Column("nano", sa.BigInteger, nullable=False),
-    sa.Column("idempotency_key", sa.Text, nullable=False, default=""),  # of earlier releases
     sa.Column("status", sa.String(8), nullable=False),  # open, settled, released, overdue
     sa.Column("deadline", sa.Double, nullable=False),
     sa.Column("settled_nano", sa.BigInteger),

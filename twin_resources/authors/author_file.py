@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import logging
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -41,20 +39,6 @@ OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 # twice as many tokens before each reply.
 CONTEXT_TOKENS = 400
 FREQUENCY_PENALTY = 0.4  # without a penalty, a small model repeats one sentence to the end
-# Removed setting → its replacement. Without this table, such a setting would be ignored silently.
-REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
-    {
-        "base_model": "set it for the home: `twin up --base-model`, or TWIN_BASE_MODEL",
-        "canary_share": "remove it, and use `twin release --share`",
-        "disclosure_sentence": "write the sentence into `disclosure`",
-        "fall_tolerance": "set TWIN_FALL_TOLERANCE for the home",
-        "frequency_penalty": "remove it: it is 0.4, as in the gate; a request may override it",
-        "persona": "remove it: the system prompt is made from the name",
-        "presidio_model": "remove it, and remove names and places from the posts themselves",
-        "refused_topics": 'block the words: set `block_list = ["…"]` in `[guards]` (privacy.md)',
-    }
-)
-
 _LOG = logging.getLogger(__name__)
 _TABLE_READERS = {"front_desk": read_front_desk, "guards": read_guards, "scores": read_scores}
 
@@ -135,8 +119,8 @@ def read_author(settings: Settings, slug: str) -> Author:
     """Read one author's file.
 
     Raises:
-        TwinError: the file is missing or is not valid TOML, sets a removed setting
-            (`REMOVED_SETTINGS`), or has a value of the wrong type.
+        TwinError: the file is missing or is not valid TOML, or has a value of the
+            wrong type.
     """
     path = settings.authors_dir / f"{slug}.toml"
     try:
@@ -156,12 +140,6 @@ def read_author(settings: Settings, slug: str) -> Author:
             if is_text
             else "make it a file that this user may read",
         ) from error
-    if removed_settings := [name for name in REMOVED_SETTINGS if name in document]:
-        raise TwinError(
-            f"read the settings of author {slug!r}",
-            found=f"{path}: {removed_settings[0]}, which this release does not have",
-            next_step=REMOVED_SETTINGS[removed_settings[0]],
-        )
     known_names = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
     values = {name: document[name] for name in known_names if name in document}
     for name in ("aliases", "sources", "include"):

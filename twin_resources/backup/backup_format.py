@@ -1,10 +1,7 @@
-"""Write and read the bytes of a backup: a tar file, or objects under a prefix.
-
-Scope: writing and reading both formats. Out of scope: choosing the contents (`saving.py`).
+"""Write and read the bytes of a backup, a tar file.
 
 Contents are named by their SHA-256, so equal contents are stored once. The record is written last,
-and a tar file gets its name last, so a backup is either complete or absent. Under a prefix with an
-earlier backup, only new contents are written.
+and the file gets its name last, so a backup is either complete or absent.
 """
 # pyright: strict
 
@@ -23,7 +20,7 @@ from typing import IO
 
 from twin_resources.backup.backup_record import RECORD_NAME, BackupRecord, SavedFile
 from twin_resources.errors import TwinError
-from twin_resources.storage.file_store import FileStore, hash_file
+from twin_resources.storage.file_store import hash_file
 from twin_resources.storage.object_store import is_object_address
 from twin_resources.storage.storage_faults import translate_storage_errors
 
@@ -128,11 +125,7 @@ def open_backup_writer(address: str) -> Generator[BackupWriter]:
     Raises:
         TwinError: a file with that name exists, or the backup cannot be written.
     """
-    if is_object_address(address):
-        store = FileStore(address)
-        yield BackupWriter(store.store_file, set(store.list_files(_CONTENTS_FOLDER)))
-        return
-    path = Path(address).expanduser()
+    path = _local_path(address, "write")
     if path.exists():
         raise _already_exists_error(path)
     partial_path = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -148,6 +141,16 @@ def open_backup_writer(address: str) -> Generator[BackupWriter]:
             _publish(partial_path, path)
     finally:
         partial_path.unlink(missing_ok=True)
+
+
+def _local_path(address: str, verb: str) -> Path:
+    if is_object_address(address):
+        raise TwinError(
+            f"{verb} the backup {address}",
+            found="an address instead of a file",
+            next_step="name a file, and copy it with `aws s3 cp`",
+        )
+    return Path(address).expanduser()
 
 
 def _add_to_tar(tar: tarfile.TarFile, name: str, file: Path) -> None:
@@ -182,12 +185,7 @@ def open_backup_reader(address: str) -> Generator[BackupReader]:
     Raises:
         TwinError: there is no such file.
     """
-    if is_object_address(address):
-        store = FileStore(address)
-        store.list_files()  # `open_file` opens only files that were listed
-        yield BackupReader(address, store.open_file)
-        return
-    path = Path(address).expanduser()
+    path = _local_path(address, "read")
     try:
         tar = tarfile.open(path, mode="r:")  # noqa: SIM115 - closed below
     except (OSError, tarfile.TarError) as error:

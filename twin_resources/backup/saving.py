@@ -47,7 +47,7 @@ Report = Callable[[str], object]
 def back_up(
     settings: Settings, address: str, *, secrets: bool = False, report: Report = print
 ) -> BackupRecord:
-    """Save a home, which may be running, to a tar file or under `s3://bucket/prefix`.
+    """Save a home, which may be running, to a tar file.
 
     Args:
         secrets: whether to include `secrets.json`; anyone who can read the backup then has the

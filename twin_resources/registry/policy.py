@@ -145,12 +145,10 @@ def _build_served_version(version: ModelVersion, registry: Registry) -> ServedVe
 
 
 def _parse_served_version(entry: Mapping[str, Any]) -> ServedVersion:
-    # A policy file of an earlier release lacks `prose`. Until it is rewritten, only quotations are
-    # shown.
-    prose = dict(entry.get("prose") or {})
+    prose = dict(entry["prose"])
     if prose.get("cut"):
         prose["cut"] = SentenceThreshold(**prose["cut"])
-    fields = {name: entry[name] for name in entry if name not in {"prose", "released_for"}}
+    fields = {name: entry[name] for name in entry if name != "prose"}
     return ServedVersion(**fields, prose=ProseRelease(**prose))
 
 

@@ -408,8 +408,8 @@ class Registry:
         """Store an author's routing table, and write the policy; the share of a ramp is kept."""
         with self.state.transaction() as connection:
             query = sa.select(routing.c.table).where(routing.c.author == author)
-            share = (connection.execute(query).scalar() or {}).get(SHARE)
-            kept = {} if share is None else {SHARE: share}
+            stored: dict[str, Any] = connection.execute(query).scalar() or {}
+            kept = {SHARE: stored[SHARE]} if SHARE in stored else {}
             row = {"author": author, "table": kept | dict(table), "written_at": rows.utc_now()}
             upsert(connection, routing, [row])
         return self.publish()

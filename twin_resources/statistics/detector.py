@@ -60,13 +60,6 @@ MAX_BETWEEN_DAY_VARIANCE, MAX_WEEKLY_RATIO = 0.1**2, 4.0
 MIN_WITHIN_DAY_VARIANCE = 0.05**2
 ONE_STREAM_THRESHOLD = 180.0
 FloatArray = NDArray[np.float64]
-# Fields whose keys in stored evidence and alarms are older than their names.
-_STORED_KEYS = {
-    "value_count": "seen", "baseline_count": "compared", "floors": "held_to", "floor": "baseline",
-    "likelihood_ratio": "e_value", "recent_count": "values", "start_day": "before",
-    "values_since_fall": "bets",
-}  # fmt: skip
-_FIELD_NAMES = {key: name for name, key in _STORED_KEYS.items()}
 
 
 def compute_threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
@@ -144,16 +137,14 @@ class StreamEvidence:
 
     def to_json(self) -> str:
         """Return one line of JSON, from which `from_json` restores an equal value."""
-        return json.dumps(to_stored(self), allow_nan=False)
+        return json.dumps(asdict(self), allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> StreamEvidence | None:
-        """Restore the evidence that `to_json` wrote; None if a different detector wrote it."""
+    def from_json(cls, text: str) -> StreamEvidence:
+        """Restore the evidence that `to_json` wrote."""
         document: dict[str, Any] = json.loads(text)
-        if "held_to" not in document:
-            return None
-        falls = tuple(Fall(**from_stored(fall)) for fall in document.pop("falls"))
-        return cls(**from_stored(document), falls=falls)
+        falls = tuple(Fall(**fall) for fall in document.pop("falls"))
+        return cls(**document, falls=falls)
 
 
 @dataclass(frozen=True)
@@ -186,19 +177,6 @@ class Alarm:
             f"(threshold {self.threshold:,.0f}), {self.values_since_fall:,} values since the fall "
             "began"
         )
-
-
-def to_stored(record: StreamEvidence | Alarm) -> dict[str, Any]:
-    """Return the record as a JSON object with its stored keys."""
-    return asdict(
-        record,
-        dict_factory=lambda items: {_STORED_KEYS.get(name, name): value for name, value in items},
-    )
-
-
-def from_stored(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a record by name, from the JSON object that `to_stored` made."""
-    return {_FIELD_NAMES.get(key, key): value for key, value in document.items()}
 
 
 @dataclass(frozen=True)

@@ -143,20 +143,16 @@ class PairEvidence:
 
     @classmethod
     def from_json(cls, text: str) -> PairEvidence:
-        """Restore the state that `to_json` wrote.
-
-        For a state stored before B and the sums existed, both start now. Its bets against a third
-        version are dropped.
-        """
+        """Restore the state that `to_json` wrote."""
         document: dict[str, Any] = json.loads(text)
-        document["better"] = tuple(document.get("better", INITIAL_LOG_WEALTH))
-        document["sums"] = tuple(document.get("sums", _NO_SUMS))
+        for name in ("better", "sums"):
+            document[name] = tuple(document[name])
         for name in ("up", "down"):
             document[name] = {claim: tuple(logs) for claim, logs in document[name].items()}
         for name in ("claims", "vetoes"):
             document[name] = tuple(document[name])
         document["highest"] = {name: document["highest"][name] for name in document["up"]}
-        return cls(**{name: document[name] for name in cls.__dataclass_fields__})
+        return cls(**document)
 
 
 def start_test(

@@ -30,7 +30,6 @@ from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSampl
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import author_control
 from twin_assets.evaluation.progress import Clock
-from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.processes.progress_lines import ProgressLines
 from twin_resources.prompt.templates import find_template
 from twin_resources.quality.judges.texts import (
@@ -66,7 +65,7 @@ def _likelihood_rows(
     settings: Settings, size: GateBenchmarkSize, folder: Path, manifest: Manifest
 ) -> list[Row]:
     tables = Tables(settings.tables_base, state=open_home_state(settings))
-    dataset = tables.read(DATASET, size.author, where=AUTHOR_ROWS_CONDITION)
+    dataset = tables.read(DATASET, size.author)
     weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
     base = EvaluatedModel("base model", manifest.base["revision"], Path(manifest.base["folder"]))
     candidate = EvaluatedModel("candidate", manifest.checkpoint, weights.model, weights.adapter)

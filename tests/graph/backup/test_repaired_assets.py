@@ -10,13 +10,12 @@ import pytest
 from rich.console import Console
 from twin_cli.commands.operating import run_repair
 
-from tests.graph.test_former_home import former_home, instance
+from tests.graph.erasure.conftest import UsedHome, used_home, used_home_folders
 from twin_assets.definitions import defs
-from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
-__all__ = ["former_home", "instance"]  # fixtures
+__all__ = ["used_home", "used_home_folders"]  # fixtures
 AUTHOR, ASSETS = "ada", ("raw_posts", "cleaned_documents")
 
 
@@ -35,20 +34,17 @@ def materialize(instance: dg.DagsterInstance) -> dict[str, str]:
 
 
 @pytest.mark.long
-def test_lost_posts_and_documents_are_restored(
-    former_home: Settings, instance: dg.DagsterInstance
-) -> None:
+def test_lost_posts_and_documents_are_restored(used_home: UsedHome) -> None:
+    settings, instance = used_home.settings, used_home.dagster()
     before = materialize(instance)
     assert set(before) == set(ASSETS)
-    posts, documents = (Path(former_home.tables_base, AUTHOR, f"{name}.lance") for name in ASSETS)
+    posts, documents = (Path(settings.tables_base, AUTHOR, f"{name}.lance") for name in ASSETS)
     min((posts / "_versions").glob("*.manifest")).write_bytes(b"")
     for file in (documents / "data").iterdir():
         file.unlink()
-    assert (
-        run_repair(former_home, is_confirmed=True, as_json=False, console=Console(quiet=True)) == 0
-    )
-    with closing(open_home_state(former_home)) as state:
-        tables = Tables(former_home.tables_base, state=state)
+    assert run_repair(settings, is_confirmed=True, as_json=False, console=Console(quiet=True)) == 0
+    with closing(open_home_state(settings)) as state:
+        tables = Tables(settings.tables_base, state=state)
         assert tables.exists(ASSETS[0], AUTHOR)
         assert tables.read(ASSETS[1], AUTHOR).height == 0, "not restored to its empty first version"
         assert materialize(instance) == before

@@ -23,7 +23,6 @@ from tests.graph.state.lease_holder import (
     increment_number,
     open_when_all_are_ready,
 )
-from twin_resources.registry import rows
 from twin_resources.storage.state.lease import (
     LeaseBusyError,
     LeaseLostError,
@@ -104,45 +103,6 @@ def test_reopening_keeps_the_rows(state: State, store_url: str) -> None:
     reopened = State.open(store_url)
     assert read_tables(reopened) == [{"n": 5}]
     reopened.close()
-
-
-def test_a_store_of_an_earlier_release_gains_the_new_column(state: State, store_url: str) -> None:
-    old_columns = [
-        "author", "version", "checkpoint", "state", "tainted", "forced", "folder", "adapter_gguf",
-        "base", "base_gguf", "template", "dataset_version", "created_at",
-    ]  # fmt: skip
-    with state.transaction() as connection:
-        connection.execute(sa.text("ALTER TABLE model_versions DROP COLUMN kind"))
-        values = "'mara', 1, 'h1', 'stable', :no, :no, '/c', NULL, '/b', '/g', 't', 'd', '2026'"
-        statement = f"INSERT INTO model_versions ({', '.join(old_columns)}) VALUES ({values})"
-        connection.execute(sa.text(statement), {"no": False})
-    state.close()
-    for _ in range(2):  # the second opening changes nothing
-        reopened = State.open(store_url)
-        with reopened.read_transaction() as connection:
-            [version] = rows.list_versions(connection, "mara")
-            # The columns of the earlier release still exist.
-            names = sa.text(f"SELECT {', '.join(old_columns)} FROM model_versions")
-            assert connection.execute(names).one().state == "stable"
-        reopened.close()
-        assert (version.version, version.state, version.kind) == (1, "stable", "tuned")
-
-
-@pytest.mark.parametrize("table", ["gateway_answers", "provider_batch_rows"])
-def test_a_table_of_an_earlier_release_is_dropped(store_url: str, table: str) -> None:
-    """Both contained the texts of readers and authors."""
-    state = State.open(store_url)
-    with state.transaction() as connection:
-        insert_row(connection, 1)
-        connection.execute(sa.text(f"CREATE TABLE {table} (answer TEXT)"))
-        connection.execute(sa.text(f"INSERT INTO {table} VALUES ('One drop of oil.')"))
-    state.close()
-    for _ in range(2):
-        reopened = State.open(store_url)
-        with reopened.read_transaction() as connection:
-            assert table not in sa.inspect(connection).get_table_names()
-        assert read_tables(reopened) == [{"n": 1}]
-        reopened.close()
 
 
 def test_several_processes_may_open_an_empty_store_at_once(store_url: str) -> None:

@@ -18,10 +18,8 @@ from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.evaluation.test_gate import FIRST_MEASUREMENTS, PASSING_MEASUREMENTS, with_fields
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
-from twin_assets.evaluation.checkpoint_evaluation import build_result
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
 from twin_assets.evaluation.gate import (
-    CLAIMS,
     GATE_VERSION,
     decide_claims,
     decide_first_claims,
@@ -43,7 +41,7 @@ from twin_assets.evaluation.report.evaluation_record import (
 from twin_assets.evaluation.report.experiment import SentExperiment
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import GateClaim, Outcome, Verdict
+from twin_resources.registry.moves import Outcome, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
@@ -391,47 +389,6 @@ def test_unchanged_inputs_are_not_measured_again(
     result = candidates.judge()
     assert (result.is_newly_measured, candidates.measurements) == (False, [])
     assert candidates.lines == ["v1 was already evaluated on the same inputs: passed"]
-
-
-def store_with_removed_claims(candidates: Candidates, *, passed: bool) -> Verdict:
-    """Store an evaluation with claims of earlier releases; return the verdict without them."""
-    candidates.store_current(is_first_verdict=False)
-    removed = (
-        GateClaim("beats_other_authors_adapter", True, 0.9, 1.0, "perplexity −10 %"),
-        GateClaim("rests_on_its_passages", passed, -0.05, -0.15, "support .50"),
-    )
-    verdict = candidates.registry.verdict(CHECKPOINT, GATE_VERSION)
-    assert verdict is not None
-    claims = (*verdict.claims, *removed)
-    stored = replace(verdict, claims=claims, outcome=decide_outcome(claims))
-    candidates.registry.record_verdict(stored)
-    path = evaluation_path(candidates.folder, GATE_VERSION)
-    record = json.loads(path.read_text(encoding="utf-8"))
-    record["measured"] |= {
-        "beside_other_authors": {"passages": 48, "adapter": "a" * 64, "of": ["oona-petrie"]},
-        "grounding": {"answers": 30, "own": {"value": 0.2, "low": 0.1, "high": 0.3}},
-        "why_not": {removed[0].name: "there is no adapter of other authors"},
-    }
-    path.write_text(json.dumps(record), encoding="utf-8")
-    return verdict
-
-
-def test_stored_claims_that_no_longer_exist_are_ignored(candidates: Candidates) -> None:
-    verdict = store_with_removed_claims(candidates, passed=True)
-    candidates.release()
-    result = candidates.judge()
-    assert (candidates.measurements, candidates.state) == ([], "stable")
-    assert result.verdict == verdict
-    names = {check.check_name for check in build_result(result, answer="auto").check_results or ()}
-    assert names == set(CLAIMS)
-
-
-def test_a_refusal_by_only_a_removed_claim_is_measured_again(
-    candidates: Candidates,
-) -> None:
-    store_with_removed_claims(candidates, passed=False)
-    complete_evaluation(candidates.setup)
-    assert candidates.measurements == [(1, False)]
 
 
 def test_a_candidate_after_a_stable_version_needs_the_full_gate_against_it(

@@ -18,7 +18,6 @@ from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.interactions_frame import filter_reader_interactions
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.ledger.ledger_tables import SCHEMA_VERSION
 from twin_resources.quality.ledger.ledger_writer import LedgerWriter
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.retraining.alarm_records import count_excluded_scores
@@ -586,32 +585,6 @@ def test_a_newer_ledger_is_refused(environment: LedgerEnvironment) -> None:
         connection.execute(sa.text("UPDATE schema_number SET number = 9 WHERE store = 'ledger'"))
     with pytest.raises(StateError, match="schema version 9"):
         Ledger(environment.state, environment.client)
-
-
-def test_an_older_ledger_is_upgraded(environment: LedgerEnvironment) -> None:
-    """The older ledger lacks the columns for servers, batches and streams."""
-    environment.answer(1)
-    environment.vote(1, 1.0)
-    environment.vote(1, 0.5, name="judge:topic@p1", reader="judge")
-    environment.tick()
-    with environment.state.transaction() as connection:
-        connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN server"))
-        connection.execute(sa.text("ALTER TABLE ledger_traces DROP COLUMN batch"))
-        connection.execute(sa.text("ALTER TABLE ledger_scores DROP COLUMN stream"))
-        connection.execute(sa.text("UPDATE schema_number SET number = 1 WHERE store = 'ledger'"))
-    assert environment.ledger().interactions("ann")["votes"].to_list() == [1]
-    environment.answer(2, server="llama 2", batch="true")
-    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
-    assert sorted(stream for _, stream, _ in list_values(environment)) == [
-        "judge:topic@p1",
-        "thumbs",
-    ]
-    assert environment.ledger().interactions("ann")["batch"].to_list() == [False, True]
-    with environment.state.read_transaction() as connection:
-        servers = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
-        assert [str(row.server) for row in servers] == ["", "llama 2"]
-        number = "SELECT number FROM schema_number WHERE store = 'ledger'"
-        assert connection.execute(sa.text(number)).scalar() == SCHEMA_VERSION
 
 
 def test_batch_and_front_desk_answers_do_not_count_as_readers_answers(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -139,21 +138,6 @@ def test_worse_candidates_are_rarely_promoted_and_most_of_the_gain_remains() -> 
     )
     gain, best_gain = float(np.sum(quality[promoted])), float(np.sum(quality[quality > 0]))
     assert gain >= 0.9 * best_gain
-
-
-def test_a_state_of_an_older_release_continues() -> None:
-    """B and the sums start with the next pair, the anchor is ignored, and won claims stay won."""
-    evidence = add_pairs([0.05, -0.05] * 60)
-    stored = json.loads(evidence.to_json())
-    del stored["better"], stored["sums"]
-    stored |= {"anchored": True, "up_anchor": {"topic": [0.0] * 8}}
-    state = PairEvidence.from_json(json.dumps(stored))
-    assert (state.up, state.highest, state.pairs) == (evidence.up, evidence.highest, 120)
-    assert mean_difference(state) == (0.0, math.inf)
-    assert final_verdict(state) == "undecided"
-    for number in range(121, 221):
-        state = add_pair(state, PairedDifference(number, {"topic": 0.01 if number % 2 else -0.01}))
-    assert final_verdict(state) == "promote"
 
 
 @given(differences)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.authors import FREQUENCY_PENALTY, SAMPLES_DIR, list_author_slugs
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server_process import max_concurrent_servers
@@ -85,7 +84,7 @@ def read_judge_material(
         TableNotFoundError: the dataset was never materialized.
         TwinError: the base model cannot be served.
     """
-    dataset = tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION)
+    dataset = tables.read(DATASET, author)
     chunks = read_chunk_texts(tables, author)
     prompts = [
         AuthorAnswer(
@@ -153,7 +152,7 @@ def _read_other_writers(
     for slug in sorted(find_authors_with_dataset(tables, other_slugs, log=log)):
         with isolate_failure(f"without the texts of {slug}", log):
             columns = ["sample_id", "document_id", "answer"]
-            rows = tables.read(DATASET, slug, columns=columns, where=AUTHOR_ROWS_CONDITION)
+            rows = tables.read(DATASET, slug, columns=columns)
             sampled_rows = held_out.shuffle_by_hash(rows).head(MAX_PASSAGES_PER_AUTHOR)
             passages = tuple(sampled_rows.select("document_id", "answer").iter_rows())
             writers.append(WriterSample(slug, passages))

@@ -13,12 +13,12 @@ mixture.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from twin_resources.atomic_writes import read_status
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.pausing import PAUSE_SUFFIX, read_pause
 from twin_resources.errors import TwinError, check_schema
@@ -244,8 +244,7 @@ def read_servers(path: Path) -> dict[str, Server]:
 
 def _file_stamp(path: Path) -> _FileStamp | None:
     try:
-        with path.open("rb") as file:  # on NFS, opening a file asks the server; `stat` may be old
-            status = os.fstat(file.fileno())
+        status = read_status(path)
     except FileNotFoundError:
         return None
     except OSError:  # a folder or an unreadable file, which `read` then reports

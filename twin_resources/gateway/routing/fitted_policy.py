@@ -75,9 +75,6 @@ def find_lapse_reason(
     """Return why an author's policy is not used for this question, or empty if it is."""
     entry = snapshot.get_author_policy(chat_request.author)
     checkpoint = entry.stable.checkpoint if entry and entry.stable else ""
-    model_count = len(policy.models)  # `len(…) > 2` would make the type checker narrow `models`
-    if model_count > 2:
-        return "the policy's labels compare three models, as an earlier release did"
     if policy.models[0].model != checkpoint:
         return "the policy's labels are for another version"
     if policy.models[-1].model != paid_model:

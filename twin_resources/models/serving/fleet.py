@@ -17,7 +17,6 @@ The file contains keys, so only its owner can read it (mode 600). Each write rep
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import threading
@@ -27,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twin_resources.atomic_writes import replace_file
+from twin_resources.atomic_writes import read_status, replace_file
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.external_server import ExternalMember
 from twin_resources.models.serving.fleet_member import (
@@ -128,8 +127,7 @@ class Fleet:
     def _follow_policy(self) -> None:
         path = self._settings.policy_path
         try:
-            with path.open("rb") as file:  # on NFS, opening a file asks the server
-                status = os.fstat(file.fileno())
+            status = read_status(path)
         except FileNotFoundError:
             return  # before the first release; an existing policy is never deleted
         file_identity = (status.st_mtime_ns, status.st_ino)

@@ -29,7 +29,6 @@ SCORE_TYPE = pl.Struct(
         "judge": pl.String(),
         "candidate": pl.Float64(),
         "incumbent": pl.Float64(),
-        "anchor": pl.Float64(),  # score of a third version, in rows of earlier releases
     }
 )
 # Columns that identify a row. Each combination is computed once.
@@ -39,7 +38,6 @@ IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "trial": pl.String(),
     "candidate": pl.String(),
     "incumbent": pl.String(),
-    "anchor": pl.String(),
     "source": pl.String(),
     "prompt_id": pl.String(),
     "plant": pl.String(),  # the kind of a negative probe; empty in other rows
@@ -76,7 +74,6 @@ class JudgedComparison:
             "trial": self.id,
             "candidate": self.candidate,
             "incumbent": self.incumbent,
-            "anchor": "",
             "source": source,
             "prompt_id": prompt_id,
             "plant": probe_kind,

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.storage.state.state import State, StateError, add_missing_columns
+from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import schema_versions, upsert
 
 MAX_SPAN_MS = 90 * 86_400_000
@@ -161,10 +161,10 @@ def store_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
 
 
 def open_tables(state: State) -> None:
-    """Create the ledger's missing tables, and upgrade older ones.
+    """Create the ledger's missing tables.
 
     Raises:
-        StateError: a newer version of this code wrote them.
+        StateError: another version of this code wrote them.
     """
     number = schema_versions.c.number
     with state.transaction() as connection:
@@ -173,31 +173,13 @@ def open_tables(state: State) -> None:
         if stored_number is None:
             row = {"store": "ledger", "number": SCHEMA_VERSION}
             connection.execute(sa.insert(schema_versions).values(**row))
-        elif stored_number > SCHEMA_VERSION:
+        elif stored_number != SCHEMA_VERSION:
             raise StateError(
                 "open the ledger",
-                found=f"schema version {stored_number}; this code reads up to {SCHEMA_VERSION}",
-                next_step="run the newer llm-twin that wrote it",
+                found=f"schema version {stored_number}; this code reads {SCHEMA_VERSION}",
+                next_step="run the llm-twin that wrote it, or make the home anew",
             )
-        elif stored_number < SCHEMA_VERSION:
-            _upgrade(connection)
         metadata.create_all(connection)
-
-
-def _upgrade(connection: sa.Connection) -> None:
-    """Upgrade the tables to the current schema version.
-
-    Version 1 had no `server` on a trace; its rows keep an empty one. Code for version 2 would read
-    comparisons as votes. Version 3 treated batch answers as answers to readers. Version 4
-    identified streams by the scores' names, and would settle every vote in one stream.
-    """
-    add_missing_columns(connection, (traces.c.server, traces.c.batch, scores.c.stream))
-    set_stream = sa.update(scores).where(
-        scores.c.kind.in_(("vote", "judge")), scores.c.stream == ""
-    )
-    connection.execute(set_stream.values(stream=scores.c.name))
-    set_number = sa.update(schema_versions).where(schema_versions.c.store == "ledger")
-    connection.execute(set_number.values(number=SCHEMA_VERSION))
 
 
 def find_last_sequence(connection: sa.Connection, author: str) -> int:

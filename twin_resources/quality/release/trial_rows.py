@@ -112,8 +112,7 @@ def trial_key(
     candidate: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]
 ) -> str:
     """Return the key with which a repeated `get_or_start_trial` finds the stored trial."""
-    # Earlier releases stored a third version where None is now.
-    return json.dumps([*vars(candidate).values(), None, judges, margin, list(claims)])
+    return json.dumps([*vars(candidate).values(), judges, margin, list(claims)])
 
 
 def newest_trial(connection: sa.Connection, candidate: CandidateOnTrial) -> StoredTrial | None:
@@ -124,7 +123,6 @@ def newest_trial(connection: sa.Connection, candidate: CandidateOnTrial) -> Stor
         trials.c.version == candidate.version,
         trials.c.entered == candidate.entered,
         trials.c.incumbent == candidate.incumbent,
-        trials.c.anchor.is_(None),
     )
 
 

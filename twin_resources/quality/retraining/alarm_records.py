@@ -10,7 +10,7 @@ therefore responds to each fall only once, even if other data is lost.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.quality.ledger.scores import NOT_MAPPED
-from twin_resources.statistics.detector import Alarm, StreamEvidence, from_stored, to_stored
+from twin_resources.statistics.detector import Alarm, StreamEvidence
 from twin_resources.statistics.retraining import INCIDENT_WINDOW_S, RetrainingDecision
 from twin_resources.statistics.retraining_limits import DAY_S
 from twin_resources.storage.state.state_tables import alarms
@@ -92,7 +92,7 @@ def record_alarm(
     connection.execute(
         sa.insert(alarms).values(
             **{name: getattr(alarm, name) for name in ALARM_KEY_COLUMNS},
-            evidence=to_stored(alarm),
+            evidence=asdict(alarm),
             raised_at=at,
             status="open",
             **dict.fromkeys(DECISION_COLUMNS, ""),
@@ -242,6 +242,4 @@ def close_open_alarms(connection: sa.Connection, author: str, *, message: str, a
 
 def _record_from_row(row: sa.RowMapping) -> AlarmRecord:
     values = {name: row[name] for name in ("raised_at", *DECISION_COLUMNS)}
-    return AlarmRecord(
-        Alarm(**from_stored(row["evidence"])), is_open=row["status"] == "open", **values
-    )
+    return AlarmRecord(Alarm(**row["evidence"]), is_open=row["status"] == "open", **values)

@@ -214,8 +214,7 @@ def current_evidence(
     )
     evidence_by_author: dict[str, list[StreamEvidence]] = {}
     for slug, text in rows:
-        if (evidence := StreamEvidence.from_json(text)) is not None:
-            evidence_by_author.setdefault(str(slug), []).append(evidence)
+        evidence_by_author.setdefault(str(slug), []).append(StreamEvidence.from_json(text))
     return evidence_by_author
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,8 +85,6 @@ class State:
             with state.transaction() as connection:
                 _check_schema_version(connection, redacted_url)
                 state_tables.metadata.create_all(connection)
-                add_missing_columns(connection, state_tables.ADDED_COLUMNS)
-                _drop_retired_tables(connection)
         except DatabaseError as error:
             engine.dispose()
             raise StateError(
@@ -193,27 +191,6 @@ def _create_engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
-
-
-def add_missing_columns(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
-    """Add the columns of later releases to their tables, with the default value in existing rows.
-
-    Older code can still read such a table, because it selects columns by name. The schema version
-    therefore does not change.
-    """
-    for column in columns:
-        table = column.table.name
-        names = {description["name"] for description in sa.inspect(connection).get_columns(table)}
-        if column.name not in names:
-            definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-            connection.execute(sa.text(f"ALTER TABLE {table} ADD COLUMN {definition}"))
-
-
-def _drop_retired_tables(connection: sa.Connection) -> None:
-    """Drop tables that no code reads, because readers' data must not outlive its use."""
-    existing_tables = sa.inspect(connection).get_table_names()
-    for name in state_tables.RETIRED_TABLES.intersection(existing_tables):
-        connection.execute(sa.text(f"DROP TABLE {name}"))
 
 
 def _check_schema_version(connection: sa.Connection, redacted_url: str) -> None:

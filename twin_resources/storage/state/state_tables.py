@@ -32,12 +32,6 @@ DAGSTER_TABLES = frozenset(
 )
 
 
-# Tables of earlier releases. Opening the store drops them.
-RETIRED_TABLES = frozenset(
-    {"control_scores", "controls", "gateway_answers", "provider_batch_rows", "provider_batches"}
-)
-
-
 def _primary_key(*names: str) -> list[sa.Column[str]]:
     """Return text columns with these names as a primary key."""
     return [sa.Column(name, sa.Text, primary_key=True) for name in names]
@@ -175,7 +169,6 @@ trials = sa.Table(
     sa.Column("entered", sa.Integer, nullable=False),
     sa.Column("mode", sa.String(16), nullable=False),
     sa.Column("incumbent", sa.Integer, nullable=False),
-    sa.Column("anchor", sa.Integer),
     sa.Column("judges", sa.Text, nullable=False),
     sa.Column("began_at", sa.Double, nullable=False),
     sa.Column("evidence", sa.Text, nullable=False),
@@ -296,18 +289,6 @@ notices = sa.Table(
     sa.Column("sent_to", sa.JSON, nullable=False),
     sa.Column("problem", sa.Text, nullable=False),
     sa.Column("done", sa.Boolean, nullable=False),
-)
-
-# Columns that a later release added to a table.
-ADDED_COLUMNS = (
-    schema_versions.c.home,
-    model_versions.c.kind,
-    trials.c.paired_at,
-    lowered_floors.c.stream,
-    leases.c.boot,
-    leases.c.expires_monotonic,
-    leases.c.ttl_s,
-    retrainings.c.made,
 )
 
 
