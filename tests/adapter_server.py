@@ -59,7 +59,7 @@ class BaseWithAdapters:
                 yield self.model
                 return
             if not self.loaded:  # PEFT's layers have no adapter left and change nothing
-                yield self._peft_model.get_base_model()
+                yield self._peft_model.base_model.model
                 return
             with self._peft_model.disable_adapter():
                 yield self._peft_model
