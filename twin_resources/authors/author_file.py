@@ -34,10 +34,10 @@ from twin_resources.settings import Settings
 SAMPLES_DIR = Path(__file__).resolve().parent / "samples"
 OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 """Kinds of posts that an import omits unless the author's settings include them."""
-# Limit for a prompt's passages in tokens of the embedder, enough for four passages of the usual
-# size. With 700, a training sample of 770 tokens had 100 left for the answer, and the model read
-# twice as many tokens before each reply.
-CONTEXT_TOKENS = 400
+# Limit for a prompt's passages in tokens of the embedder, enough for two passages of 1,000
+# characters. With 700, a training sample of 770 tokens had 100 left for the answer, and the model
+# read twice as many tokens before each reply.
+CONTEXT_TOKENS = 480
 FREQUENCY_PENALTY = 0.4  # without a penalty, a small model repeats one sentence to the end
 _LOG = logging.getLogger(__name__)
 _TABLE_READERS = {"front_desk": read_front_desk, "guards": read_guards, "scores": read_scores}

@@ -109,10 +109,11 @@ READER_PREFIX = "(reader) "
 """Prefix of a reader's line that imitates the prompt's own markup."""
 
 DEFAULT_TEMPLATE = Template(
-    id="excerpts-then-question-1",
+    id="excerpts-then-question-2",
     system=(
         "You answer readers in the voice of {author}, from what {author} has published. "
-        "Write plain prose in the first person."
+        "Write plain prose in the first person. Where passages are given, repeat what they say "
+        "with as few changes as you can, and add nothing."
     ),
     persona="{persona}",
     refusal="Decline to speak about: {topics}.",
