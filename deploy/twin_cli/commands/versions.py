@@ -130,7 +130,7 @@ def run_rollback(
 
 
 def run_release(
-    settings: Settings, version: str, *, author: str, reason: str, share: str, console: Console
+    settings: Settings, version: str, *, author: str, reason: str, console: Console, share: str = ""
 ) -> int:
     """Release a version manually, for all readers or a share of them; return the exit code.
 
