@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -59,12 +59,6 @@ class RetrievedPassages:
     vector: np.ndarray | None = field(default=None, compare=False)
     embedder: str = ""
 
-    def ranking_key(self) -> tuple[bool, float]:
-        """Return the key that ranks results: by whether they have quotations, then by closeness."""
-        if self.quote_result is None:
-            return False, self.closeness
-        return bool(self.quote_result.quotes), self.quote_result.best_score
-
     @property
     def closeness(self) -> float:
         """Cosine similarity of the best passage in the prompt; 0 without passages."""
@@ -100,17 +94,17 @@ class PassageFinder:
         *,
         token_budget: int,
         with_quotes: bool = False,
-        earlier_answers: str = "",
+        earlier_answers: tuple[str, ...] = (),
     ) -> RetrievedPassages:
         """Find passages for a question; a failure is reported in the result's `missing_reason`.
 
         Args:
             author: slug of the author.
-            search_texts: see `ChatRequest.search_texts`; the closest of their results is used.
+            search_texts: see `ChatRequest.search_texts`.
             token_budget: limit on the tokens of all passages (`Author.context_tokens`).
             with_quotes: whether to choose quotations too.
-            earlier_answers: earlier answers of the conversation; posts that they quote are ranked
-                last.
+            earlier_answers: earlier answers of the conversation, oldest first, which change the
+                ranking (`follow_ups.py`).
 
         Raises:
             RefusedError: 429 if the queue is full.
@@ -187,33 +181,38 @@ class PassageFinder:
         *,
         token_budget: int,
         with_quotes: bool,
-        earlier_answers: str = "",
+        earlier_answers: tuple[str, ...] = (),
     ) -> RetrievedPassages:
         from twin_resources.models.quotes.quoter import choose_quotes
+        from twin_resources.models.retrieval.follow_ups import rank_follow_up
+        from twin_resources.models.retrieval.retrieval import MAX_PASSAGES
+        from twin_resources.models.retrieval.selection import select_hits
 
         retriever = self._open_retriever()
-        results: list[RetrievedPassages] = []
-        for search_text in search_texts:
-            retrieval = retriever.retrieve(author, search_text, token_budget=token_budget)
-            reason = "" if retrieval.passages else retrieval.reason
-            quote_result = None
-            if with_quotes and retrieval.vector is not None:
-                read_following = partial(retriever.read_following, author)
-                quote_result = (self.choose_quotes or choose_quotes)(
-                    retrieval, read_following, shown_text=earlier_answers
-                )
-            results.append(
-                RetrievedPassages(
-                    retrieval.passages,
-                    f"no passages: {reason}" if reason else "",
-                    retrieval.nearest,
-                    quote_result,
-                    vector=retrieval.vector,
-                    embedder=retrieval.embedder,
-                )
+        retrievals = [
+            retriever.retrieve(author, text, token_budget=token_budget) for text in search_texts
+        ]
+        # If they tie, `max` returns the first, which is for the question alone.
+        retrieval = max(retrievals, key=lambda result: result.evidence)
+        if earlier_answers or len(retrievals) > 1:
+            ranked = rank_follow_up(
+                search_texts[0], [result.ranked for result in retrievals], earlier_answers
             )
-        # If results tie, `max` returns the first, which is for the question alone.
-        return max(results, key=RetrievedPassages.ranking_key)
+            passages = select_hits(ranked, limit=MAX_PASSAGES, token_budget=token_budget)
+            retrieval = replace(retrieval, ranked=ranked, passages=passages)
+        reason = "" if retrieval.passages else retrieval.reason
+        quote_result = None
+        if with_quotes and retrieval.vector is not None:
+            read_following = partial(retriever.read_following, author)
+            quote_result = (self.choose_quotes or choose_quotes)(retrieval, read_following)
+        return RetrievedPassages(
+            retrieval.passages,
+            f"no passages: {reason}" if reason else "",
+            retrieval.nearest,
+            quote_result,
+            vector=retrieval.vector,
+            embedder=retrieval.embedder,
+        )
 
     def _open_retriever(self) -> Retriever:
         with self._lock:

@@ -19,7 +19,6 @@ from twin_resources.storage.object_store import (
     is_object_address,
     list_objects,
     open_object,
-    remove_objects,
     write_object,
 )
 from twin_resources.storage.storage_faults import translate_storage_errors
@@ -77,18 +76,6 @@ class FileStore:
         with translate_storage_errors(f"write {target}", self.address):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
-
-    def remove_folder(self, folder: str) -> None:
-        """Delete all files below a folder; a versioned bucket keeps their old versions.
-
-        Raises:
-            TwinError: there is no permission to delete.
-        """
-        if is_object_address(self.address):
-            remove_objects(f"{self.address}/{folder}")
-            return
-        with translate_storage_errors(f"delete {folder}", self.address):
-            shutil.rmtree(Path(self.address, folder))
 
 
 def hash_file(file: Path) -> str:

@@ -22,7 +22,6 @@ from twin_resources.models.embedder.embedder import (
     embedder_folder,
     find_prepared_embedder,
     load_embedder,
-    load_tokenizer,
 )
 from twin_resources.models.embedder.engines import OpenVinoEngine
 from twin_resources.models.embedder.preparation import (
@@ -51,12 +50,6 @@ def build_texts(count: int) -> list[str]:
         + f" {index}"
         for index in range(count)
     ]
-
-
-def measure_token_agreement(left: np.ndarray, right: np.ndarray) -> float:
-    """Return the smallest cosine between the vectors of the same token."""
-    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(((left * right).sum(axis=1) / lengths).min())
 
 
 @pytest.fixture(scope="module")
@@ -204,14 +197,13 @@ def test_text_beyond_the_token_limit_affects_the_vector(embedder: Embedder) -> N
     assert extended_vector @ question > vector @ question + 0.05
 
 
-def test_the_tokenizer_counts_what_the_model_reads(home_with_embedder: Settings) -> None:
-    tokenizer = load_tokenizer(home_with_embedder)
-    assert tokenizer.token_limit == 512
-    assert find_prepared_embedder(home_with_embedder)[1].languages == ("en",)
+def test_the_tokenizer_counts_what_the_model_reads(embedder: Embedder) -> None:
+    assert embedder.token_limit == 512
+    assert embedder.languages == ("en",)
     # MiniLM's own file truncates to 128 and pads to 128.
-    assert tokenizer.count_tokens(["word " * 500, "a"]) == [502, 3]
+    assert embedder.count_tokens(["word " * 500, "a"]) == [502, 3]
     text = "Don't  panic."
-    encoding = tokenizer.tokenizer.encode(text, add_special_tokens=False)
+    encoding = embedder.tokenizer.encode(text, add_special_tokens=False)
     assert [text[start:end] for start, end in encoding.offsets] == ["Don", "'", "t", "panic", "."]
 
 

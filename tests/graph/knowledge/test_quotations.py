@@ -116,7 +116,9 @@ def tables(imported_home: Settings) -> Iterator[Tables]:
         yield Tables(imported_home.tables_base, state=state)
 
 
-def ask(home: Settings, question: str, *, earlier_answers: str = "") -> RetrievedPassages:
+def ask(
+    home: Settings, question: str, *, earlier_answers: tuple[str, ...] = ()
+) -> RetrievedPassages:
     finder = create_passage_finder(home)
     return asyncio.run(
         finder.find(
@@ -144,7 +146,7 @@ def test_a_question_is_answered_by_the_authors_own_passages(
         assert texts[quote.document_id][quote.start : quote.end] == quote.text
 
     opening = render_quotes(result.quotes).text
-    further = ask(imported_home, "How do I carry a clock?", earlier_answers=opening).quote_result
+    further = ask(imported_home, "How do I carry a clock?", earlier_answers=(opening,)).quote_result
     assert further is not None
     assert further.quotes
     assert further.quotes[0].text not in {quote.text for quote in result.quotes}

@@ -49,6 +49,13 @@ class FakeRetrieval:
     languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        self.ranked = self.ranked or self.passages
+
+    @property
+    def evidence(self) -> float:
+        return max((passage.evidence for passage in self.ranked), default=0.0)
+
 
 def find_passage() -> FakeRetrieval:
     return FakeRetrieval((PASSAGE,))

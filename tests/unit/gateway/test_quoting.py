@@ -50,12 +50,10 @@ class FakeQuoter:
     def __init__(self, result: QuoteResult) -> None:
         self.result = result
         self.documents: list[Sequence[str]] = []
-        self.shown_texts: list[str] = []
 
-    def __call__(self, retrieval: Any, read_following: Any, *, shown_text: str) -> QuoteResult:
+    def __call__(self, retrieval: Any, read_following: Any) -> QuoteResult:
         del read_following
         self.documents.append([post.document_id for post in retrieval.nearest])
-        self.shown_texts.append(shown_text)
         return self.result
 
 
@@ -300,12 +298,3 @@ async def test_a_fallback_needs_released_prose(home: Settings, is_released: bool
     prepared = await prepare(path)
     assert (prepared.answer_form, prepared.decision.version) == ("quote_and_voice", "v4")
     assert (prepared.fallback is not None) is is_released
-
-
-async def test_the_quoter_gets_the_quotations_of_earlier_answers(home: Settings) -> None:
-    quoter = FakeQuoter(ONE_QUOTE)
-    path = create_quoting_path(home, quoter)
-    await prepare(path)
-    await prepare(path, "Which oil?", "> Oil dries.", "Go on.")
-    assert quoter.shown_texts[0] == ""
-    assert set(quoter.shown_texts[1:]) == {"> Oil dries."}

@@ -112,17 +112,6 @@ def test_without_evidence_nothing_is_quoted() -> None:
     assert choose_quotes(RetrievalResult((), None), lambda _: ()).quotes == ()
 
 
-def test_what_the_reader_has_seen_comes_last() -> None:
-    passages = tuple(build_passages(LONG, 300, 300))
-    seen = "\n".join(f"> {line}" for line in passages[0].text.splitlines())
-    result = choose_quotes(
-        RetrievalResult((), None, ranked=passages), lambda _: (), shown_text=seen
-    )
-    assert [quote.start for quote in result.quotes] == [
-        passages[1].start, passages[2].start, passages[0].start,
-    ]  # fmt: skip
-
-
 def test_a_passage_within_code_has_its_fences() -> None:
     [passage] = build_passages("x = 1\ny = 2")
     passage = replace(passage, fence="```py")

@@ -127,9 +127,9 @@ class ChatRequest:
         return tuple(dict.fromkeys((_message_search_text(self.question), self.search_text)))
 
     @property
-    def earlier_answers(self) -> str:
-        """The earlier answers of the conversation, as the client sent them."""
-        return "\n".join(turn["content"] for turn in self.history if turn["role"] == "assistant")
+    def earlier_answers(self) -> tuple[str, ...]:
+        """The earlier answers of the conversation, oldest first, as the client sent them."""
+        return tuple(turn["content"] for turn in self.history if turn["role"] == "assistant")
 
     @property
     def has_named_version(self) -> bool:

@@ -72,26 +72,6 @@ class EmbedderManifest:
     schema: int = SCHEMA_VERSION
 
 
-@dataclass(frozen=True)
-class EmbedderTokenizer:
-    """The embedder's tokenizer and limit, without its model, for chunking and counting.
-
-    Attributes:
-        tokenizer: tokenizer that neither truncates nor pads; `encode(text).offsets` are character
-            offsets in `text`.
-        token_limit: longest input of the embedder in tokens, special tokens included.
-        revision: revision of the embedder.
-    """
-
-    tokenizer: Tokenizer
-    token_limit: int
-    revision: str
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count each text's tokens, special tokens included, as in `token_limit`."""
-        return [len(encoding.ids) for encoding in self.tokenizer.encode_batch_fast(list(texts))]
-
-
 class Embedder:
     """A prepared embedder in memory; safe to call from several threads.
 
@@ -125,13 +105,15 @@ class Embedder:
         self._switch_lock = Lock()
 
     @cached_property
-    def _embedder_tokenizer(self) -> EmbedderTokenizer:
-        return _read_tokenizer(self.folder, self.manifest)
-
-    @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer, which neither truncates nor pads."""
-        return self._embedder_tokenizer.tokenizer
+        """The tokenizer, which neither truncates nor pads; offsets are in characters."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        # MiniLM's file truncates and pads to 128 tokens, which would drop half of a long text.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
 
     @property
     def token_limit(self) -> int:
@@ -153,7 +135,7 @@ class Embedder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count each text's tokens, special tokens included."""
-        return self._embedder_tokenizer.count_tokens(texts)
+        return [len(encoding.ids) for encoding in self.tokenizer.encode_batch_fast(list(texts))]
 
     def embed(
         self,
@@ -307,22 +289,3 @@ def load_revision(settings: Settings, revision: str) -> Embedder | None:
         if document["schema"] <= SCHEMA_VERSION:
             return Embedder(file.parent, _parse_manifest(document), threads=1)
     return None
-
-
-def load_tokenizer(settings: Settings) -> EmbedderTokenizer:
-    """Load only the embedder's tokenizer and limit, in about 0.05 s, without OpenVINO.
-
-    Raises:
-        TwinError: the embedder has not been prepared.
-    """
-    return _read_tokenizer(*find_prepared_embedder(settings))
-
-
-def _read_tokenizer(folder: Path, manifest: EmbedderManifest) -> EmbedderTokenizer:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    # MiniLM's file truncates and pads to 128 tokens, which would silently drop half of a long text.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return EmbedderTokenizer(tokenizer, manifest.token_limit, manifest.revision)

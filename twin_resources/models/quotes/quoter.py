@@ -24,7 +24,6 @@ MAX_QUOTES = 3
 # shown while the whole stays within the first limit, and while it ends in half a thought within the
 # second. Of 39 questions to a programmer, 29 first passages are useful instead of 27.
 MAX_SHOWN, MAX_UNFINISHED = 1_500, 2_000
-_QUOTATION_MARKUP = re.compile(r"[>*\s]+")
 _HEADING = re.compile(r"#{1,6} [^\n]*")
 _EMPTY_LINE = re.compile(r"\n[ \t]*\n")
 _BEFORE_EMPTY_LINE = re.compile(r"(?=\n[ \t]*\n)")
@@ -81,23 +80,16 @@ class QuoteResult:
 def choose_quotes(
     retrieval: RetrievalResult,
     read_following: Callable[[Passage], Sequence[Passage]],
-    *,
-    shown_text: str = "",
 ) -> QuoteResult:
     """Return at most `MAX_QUOTES` passages, if any passage answers the question.
 
     Args:
         retrieval: the result of the search.
         read_following: returns the next passages of a passage's post, in order.
-        shown_text: text that the reader has already seen; passages in it come last.
     """
-    best_evidence = max((passage.evidence for passage in retrieval.ranked), default=0.0)
     quotes: list[Quote] = []
-    if best_evidence >= MIN_EVIDENCE:
-        shown = _normalize(shown_text)
-        for passage in sorted(
-            retrieval.ranked, key=lambda item: bool(shown) and _normalize(item.text) in shown
-        ):
+    if retrieval.evidence >= MIN_EVIDENCE:
+        for passage in retrieval.ranked:
             if len(quotes) == MAX_QUOTES:
                 break
             neighbors = [quote for quote in quotes if quote.document_id == passage.document_id]
@@ -105,15 +97,10 @@ def choose_quotes(
                 quotes.append(_build_quote(passage, read_following(passage), neighbors))
     return QuoteResult(
         tuple(quotes),
-        best_evidence,
+        retrieval.evidence,
         languages=retrieval.languages,
         known_languages=retrieval.known_languages,
     )
-
-
-def _normalize(text: str) -> str:
-    """Replace quotation markup (`>`, asterisks) and white space with single spaces."""
-    return _QUOTATION_MARKUP.sub(" ", text).strip()
 
 
 def _covers_half(quote: Quote, passage: Passage) -> bool:

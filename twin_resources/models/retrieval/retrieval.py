@@ -76,6 +76,11 @@ class RetrievalResult:
     known_languages: tuple[str, ...] = ()
 
     @property
+    def evidence(self) -> float:
+        """Evidence of the passage that has the most; 0 without passages."""
+        return max((passage.evidence for passage in self.ranked), default=0.0)
+
+    @property
     def nearest(self) -> tuple[Passage, ...]:
         """The best passage of each of the first `MAX_NEAREST_POSTS` posts."""
         best_by_post: dict[str, Passage] = {}
