@@ -25,6 +25,7 @@ from twin_resources.gateway.costs.home_counts import (
 )
 from twin_resources.observability.langfuse.connection import find_trace_store
 from twin_resources.processes.child_environment import child_environment
+from twin_resources.processes.parent_death import PARENT_VARIABLE
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import Settings, load_secrets, load_settings
 
@@ -77,6 +78,7 @@ def main() -> int:
             clean_environment,
         )
     os.environ.update(clean_environment)
+    os.environ[PARENT_VARIABLE] = str(os.getpid())  # workers end with this process
     try:
         find_trace_store(settings, load_secrets(settings))
         check_port(settings.host, settings.gateway_port)

@@ -7,7 +7,7 @@ outlives `exec`. A child of a program with threads watches its parent's pidfd in
 exists (macOS), a child asks each second who its parent is, and the children of a killed supervisor
 are ended by the next `twin up`.
 
-`python -m twin_resources.processes.parent_death MODULE ARGUMENTS` runs a module in this way.
+`python -m twin_resources.processes.parent_death PID MODULE ARGUMENTS` runs a module in this way.
 """
 # pyright: strict
 
@@ -23,19 +23,30 @@ import threading
 import time
 from contextlib import suppress
 
+from twin_resources.processes.process_identity import INSTANCE_VARIABLE
+
+PARENT_VARIABLE = "TWIN_PARENT_PID"  # with which a server tells its workers who their parent is
 _PR_SET_PDEATHSIG = 1
 _INIT_PID = 1
 
 
-def end_with_parent() -> None:
-    """Kill this process when its present parent ends; may be called from any thread.
+def end_with_parent(parent: int = 0) -> None:
+    """Kill this process when its parent ends; may be called from any thread.
+
+    Args:
+        parent: the parent's pid, if the caller knows it. Without it, a parent that ended before
+            this call is recognized in a stack alone, where no program is the first process; in a
+            container, the parent may be.
 
     Raises:
         SystemExit: the parent has ended already.
     """
-    parent = os.getppid()
-    if parent <= _INIT_PID:
-        return  # a container's only program, whose parent is the container
+    is_known = bool(parent)
+    parent = parent or os.getppid()
+    if parent <= _INIT_PID and not is_known:
+        if os.environ.get(INSTANCE_VARIABLE):
+            raise SystemExit("the parent process has ended")
+        return
     pidfd = None
     if sys.platform == "linux":
         with suppress(OSError):  # it has ended, or the kernel has no pidfds
@@ -69,6 +80,6 @@ def kill_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    end_with_parent()
-    del sys.argv[0]
+    end_with_parent(int(sys.argv[1]))
+    del sys.argv[:2]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

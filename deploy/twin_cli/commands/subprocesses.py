@@ -47,7 +47,8 @@ def run_module(
         instance: the stack's instance id, with which `twin stop` finds this process.
         on_stderr_line: called in a thread with each new line of standard error.
     """
-    command = [sys.executable, "-m", "twin_resources.processes.parent_death", *arguments]
+    runner = ("twin_resources.processes.parent_death", str(os.getpid()))
+    command = [sys.executable, "-m", *runner, *arguments]
     process = subprocess.Popen(
         command,
         cwd=find_working_folder(),

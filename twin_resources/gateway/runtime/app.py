@@ -18,7 +18,7 @@ from twin_resources.gateway.config.proxy_config import proxy_environment, write_
 from twin_resources.gateway.runtime.gc_schedule import disable_collection
 from twin_resources.gateway.runtime.log_redaction import remove_exception_text
 from twin_resources.observability.langfuse.connection import find_trace_store
-from twin_resources.processes.parent_death import end_with_parent
+from twin_resources.processes.parent_death import PARENT_VARIABLE, end_with_parent
 from twin_resources.settings import load_secrets, load_settings
 
 
@@ -27,7 +27,8 @@ def application() -> ASGIApp:
 
     Changes `os.environ`, because LiteLLM reads its variables when it is imported.
     """
-    end_with_parent()  # a worker of a killed server would keep the port
+    # a worker of a killed server would keep the port
+    end_with_parent(int(os.environ.pop(PARENT_VARIABLE, "0")))
     faulthandler.enable()  # logs the traceback of a crash in native code
     settings = load_settings()
     secrets = load_secrets(settings)

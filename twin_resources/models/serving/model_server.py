@@ -97,7 +97,7 @@ class ServerProcess:
         self._port_file = folder / f"{name}-{os.getpid()}-{secrets.token_hex(4)}.json"
         command = [sys.executable, "-m", "twin_resources.models.serving.model_server_process"]
         command += ["--base", str(base_gguf), "--alias", alias]
-        command += ["--port-file", str(self._port_file)]
+        command += ["--port-file", str(self._port_file), "--parent", str(os.getpid())]
         command += ["--prompt-cache-mib", str(settings.prompt_cache_mib)]
         if adapter_gguf is not None:
             command += ["--adapter", str(adapter_gguf)]

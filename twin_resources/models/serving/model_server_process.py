@@ -78,7 +78,6 @@ def build_server_parameters(
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT arrives; a killed parent ends this process at once."""
-    end_with_parent()  # before the model is loaded, which takes minutes where memory is short
     parser = argparse.ArgumentParser(
         prog="python -m twin_resources.models.serving.model_server_process"
     )
@@ -86,9 +85,11 @@ def main() -> int:
     parser.add_argument("--adapter", type=Path)
     parser.add_argument("--alias", required=True)
     parser.add_argument("--port-file", type=Path, required=True)
+    parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--prompt-cache-mib", type=int, default=64)
     parser.add_argument("--threads", type=int, default=default_thread_count())
     options = parser.parse_args()
+    end_with_parent(options.parent)  # before the model is loaded: long where memory is short
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
