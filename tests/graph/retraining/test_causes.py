@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from tests.graph.retraining.conftest import LoopWorld, add_new_posts
 from tests.queued_notices import queued_notices
@@ -22,7 +21,6 @@ from twin_resources.quality.retraining.score_watch import current_evidence, lowe
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.retraining_limits import RetrainingLimits
-from twin_resources.storage.state.state_tables import watches
 
 
 def test_a_persons_request_ignores_the_limits(world: LoopWorld) -> None:
@@ -208,28 +206,6 @@ def read_evidence(world: LoopWorld, author: str = "ada") -> StreamEvidence:
     with world.state.read_transaction() as connection:
         [evidence] = current_evidence(connection)[author]
     return evidence
-
-
-def test_alarms_of_a_former_detector_are_kept(world: LoopWorld) -> None:
-    """The rows of an earlier detector are recomputed, and its alarms stay as they were."""
-    add_new_posts(world).add_good("ada", 200)
-    world.add_bad("ada", 47)
-    world.queue(world.tick().launches)
-    world.add_good("ada", 30)
-    world.tick()
-    with world.state.transaction() as connection:
-        alarms_before = alarm_records.list_alarms(connection, "ada")
-        [evidence] = current_evidence(connection)["ada"]
-        row = sa.update(watches).where(watches.c.author == "ada")
-        connection.execute(row.values(watch='{"floor": {}, "baseline": null, "detector": {}}'))
-        assert current_evidence(connection) == {}
-
-    ticks = [world.tick() for _ in range(4)]
-
-    assert [tick.launches for tick in ticks] == [()] * 4
-    with world.state.read_transaction() as connection:
-        assert alarm_records.list_alarms(connection, "ada") == alarms_before
-    assert read_evidence(world) == evidence
 
 
 def test_values_of_one_day_do_not_arm_the_detector(world: LoopWorld) -> None:
