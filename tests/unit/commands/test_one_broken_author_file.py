@@ -29,7 +29,6 @@ BROKEN: dict[str, bytes] = {
     "a wrong type": b"name = 3\n",
     "a table instead of a list": b'name = "Bob"\n[sources]\nx = 1\n',
     "nested too deeply": b"sources = " + b"[" * 5000,
-    "a removed setting": b"canary_share = 0.1\n",
     "bad scores": b'name = "Bob"\n[scores]\nthumbs = 7\n',
     "JSON": b'{"name": "Bob"}',
 }
