@@ -29,6 +29,7 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 NOT_SETTINGS: Mapping[str, str] = {
     "TWIN_INSTANCE": "marks every process of a running stack, so that `twin stop` finds it",
     "TWIN_GATEWAY_COUNTS": "file with the counters that the processes of one gateway share",
+    "TWIN_PARENT_PID": "process id of a server's parent: its workers end with that process",
     "TWIN_MODEL": "model name for the examples, in `.twin/env`",
     "TWIN_TRACES_URL": "address of the embedded trace store, in `.twin/env`",
     "TWIN_TRACES_PUBLIC_KEY": "public key of the embedded trace store, also in `.twin/env`",

@@ -105,6 +105,7 @@ def measure_recall(tables: Tables, query: RetrievalQuery) -> float:
     return float(np.mean(shares))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small_index")
 def test_the_index_finds_the_same_rows_as_a_scan(tables: Tables) -> None:
     vectors = build_unit_vectors(ROW_COUNT, seed=1)
@@ -153,6 +154,7 @@ def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None
     assert measure_recall(tables, RetrievalQuery("")) >= 0.95
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small_index")
 def test_erasing_a_post_keeps_the_recall_of_the_index(tables: Tables, home: Settings) -> None:
     vectors = build_unit_vectors(ROW_COUNT, seed=1)
@@ -170,6 +172,7 @@ def test_erasing_a_post_keeps_the_recall_of_the_index(tables: Tables, home: Sett
         assert lance_tables.find_remaining(post) == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("small_index")
 def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     vectors = build_unit_vectors(ROW_COUNT, seed=1)

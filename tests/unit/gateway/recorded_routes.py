@@ -40,7 +40,7 @@ from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
-from twin_resources.router.policy_file import PricedModel, RoutingPolicy
+from twin_resources.router.policy_file import RoutingPolicy
 from twin_resources.settings import Settings, load_settings
 
 RECORDED_ROUTES = Path(__file__).with_name("recorded_routes.json")
@@ -73,11 +73,10 @@ class Case:
 @cache
 def _fitted_policies() -> Mapping[str, RoutingPolicy]:
     policy = fitted_policy(sample_questions(400, seed=0))
-    larger_model = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
-    three_models = (policy.models[0], larger_model, policy.models[1])
+    earlier_models = (replace(policy.models[0], model="earlier"), *policy.models[1:])
     return {
         "plain": policy,
-        "of three": replace(policy, models=three_models),
+        "of an earlier version": replace(policy, models=earlier_models),
         "of another": replace(policy, embedder="older"),
     }
 
