@@ -21,7 +21,7 @@ from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.terminal_questions import confirm
 from twin_resources.authors import list_author_slugs
 from twin_resources.authors.pausing import pause_author, pause_path, read_pause, resume_author
-from twin_resources.backup.backup_record import BackupRecord
+from twin_resources.backup.record import BackupRecord
 from twin_resources.backup.restoring import restore
 from twin_resources.backup.saving import back_up
 from twin_resources.errors import TwinError
@@ -84,7 +84,7 @@ def _print_record(
             "made_at": record.made_at,
             "secrets": record.has_secrets,
             "bytes": record.bytes,
-            "files": len(record.files),
+            "files": len(record.sha256),
             "tables": [
                 {name: getattr(table, name) for name in ("author", "asset", "rows", "data_version")}
                 for table in record.tables
@@ -93,7 +93,7 @@ def _print_record(
         console.print_json(data=document)
         return
     contents = (
-        f"{format_count(len(record.tables), 'table')}, {format_count(len(record.files), 'file')}"
+        f"{format_count(len(record.tables), 'table')}, {format_count(len(record.sha256), 'file')}"
     )
     console.print(f"{message}: {contents}, the state store; {record.bytes / 1e6:,.1f} MB")
 
