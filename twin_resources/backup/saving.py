@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 SECRETS = "secrets.json"
 # Folders and files that the next start recreates, that belong to running processes, or that contain
 # the demo's home.
-_EXCLUDED_FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
+_EXCLUDED_FOLDERS = frozenset(
+    {"cache", "chat", "demo", "gateway", "locks", "logs", "supervisor", "work"}
+)
 _EXCLUDED_FILES = frozenset({"endpoints.json", "env", MARKER_NAME, "policy.json"})
 _EXCLUDED_SUFFIXES = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
 

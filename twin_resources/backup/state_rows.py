@@ -1,7 +1,7 @@
 """Copy the state store to a SQLite file, and back into SQLite or PostgreSQL.
 
 Scope: copying rows between databases, and replacing paths in them after a home has moved.
-Out of scope: the meaning of rows. Leases are omitted, because they belong to processes.
+Out of scope: the meaning of rows.
 Method: SQLAlchemy reflects the tables in the database, which covers every part of the project.
 Tables that the state store creates keep their own definition.
 """
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from twin_resources.storage.state.database_files import copy_database
 from twin_resources.storage.state.state import State
-from twin_resources.storage.state.state_tables import DAGSTER_TABLES, LEASE_TABLES
+from twin_resources.storage.state.state_tables import DAGSTER_TABLES
 
 _ROWS_PER_INSERT = 1_000
 _CAST = re.compile(r"::[\w ]+(\(\d+\))?")  # a PostgreSQL cast in a default
@@ -44,8 +44,6 @@ def save_state(address: str, path: Path) -> None:
         ):
             copy_rows(source_connection, target_connection)
     with closing(sqlite3.connect(path)) as connection, connection:
-        for table in LEASE_TABLES:
-            connection.execute(f"DELETE FROM {table.name}")
         connection.execute("PRAGMA journal_mode = DELETE")
 
 
@@ -97,8 +95,7 @@ def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
 
 def _reflect_schema(connection: sa.Connection) -> sa.MetaData:
     schema = sa.MetaData()
-    excluded_names = DAGSTER_TABLES | {table.name for table in LEASE_TABLES}
-    schema.reflect(connection, only=lambda name, _: name not in excluded_names)
+    schema.reflect(connection, only=lambda name, _: name not in DAGSTER_TABLES)
     return schema
 
 

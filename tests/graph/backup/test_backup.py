@@ -113,7 +113,7 @@ def compute_hashes(settings: Settings) -> dict[str, Any]:
                     key=repr,
                 )
                 for table in metadata.sorted_tables
-                if table.name not in {"leases", "ended_leases"}
+                if table.name != "written_tables"  # each check of a table adds to it
             }
         registry = Registry(state, policy_path=settings.policy_path)
         registry_versions = [mask(vars(item)) for item in registry.versions(AUTHOR)]

@@ -12,9 +12,9 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import routing
 
 
-def hold_until_killed(url: str, signal_file: Path, ttl_s: float) -> None:
+def hold_until_killed(url: str, signal_file: Path) -> None:
     """Acquire the lease `table`, create the file `signal_file`, and keep the lease."""
-    with State.open(url).lease("table", ttl_s=ttl_s):
+    with State.open(url).lease("table"):
         signal_file.touch()
         time.sleep(600)
 

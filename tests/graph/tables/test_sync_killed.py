@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import multiprocessing
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
 BEFORE = {"a": "one two", "b": "three four", "c": "", "d": "five", "e": "six seven", "f": "eight"}
-LEASE_S: float = inspect.signature(State.lease).parameters["ttl_s"].default
 # Words of b, e and f move, c gets a word, d loses its word, f is deleted, g is new.
 AFTER = {"a": "uno four", "b": "seven", "c": "three", "d": "", "e": "six", "g": "eight nine"}
 
@@ -58,10 +55,7 @@ def test_a_sync_killed_at_a_boundary_is_repeatable(
         assert run_sync(killed_folder, boundary) == -signal.SIGKILL, boundary
         reverted_folder = tmp_path / f"set-back-{boundary}"
         shutil.copytree(killed_folder, reverted_folder)
-        start_time = time.monotonic()
         report = sync(killed_folder, AFTER, version)
-        elapsed = time.monotonic() - start_time
-        assert elapsed < LEASE_S, "the sync waited for the killed holder's lease"
         assert report.data_version == expected.data_version, boundary
         assert read_rows(killed_folder) == read_rows(undisturbed_folder), boundary
         assert sync(killed_folder, AFTER, version).computed_count == 0, boundary

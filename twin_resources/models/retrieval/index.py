@@ -66,7 +66,7 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
     with tables.lease(EMBEDDINGS_TABLE, author) as lease:
         dataset = _open_dataset(tables, author)
         index_names = {index.name for index in dataset.describe_indices()}
-        lease.renew()
+        lease.check()
         if full_text_index not in index_names:
             options: dict[str, Any] = (
                 {"language": stemmer_language}
@@ -83,7 +83,7 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
             if column not in index_names:
                 dataset.create_scalar_index(column, "BTREE", name=column)
         if index_names & {full_text_index, vector_index.VECTOR_INDEX, *SCALAR_INDEX_COLUMNS}:
-            lease.renew()
+            lease.check()
             # The rows become a new segment; `tables/maintenance.py` merges many segments.
             dataset.optimize.optimize_indices(num_indices_to_merge=0)
         return tuple(sorted({index.name for index in dataset.describe_indices()}))
@@ -107,7 +107,7 @@ def maintain_vector_index(tables: Tables, author: str) -> str:
         partition_count = vector_index.plan_partition_count(dataset.count_rows(), existing_index)
         if partition_count is None:
             return "left"
-        lease.renew()
+        lease.check()
         database = lancedb.connect(f"{tables.base_uri}/{author}")
         vector_index.create_index(database.open_table(EMBEDDINGS_TABLE), partition_count)
         return "rebuilt" if existing_index else "made"

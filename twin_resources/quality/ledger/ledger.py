@@ -147,14 +147,13 @@ class Ledger:
             no exception.
 
         Raises:
-            LeaseLostError: this process paused so long that another one took over. Nothing was
-                written after that.
+            LeaseLostError: the lock of this process is gone. Nothing was written after that.
         """
         start = time.monotonic()
         report = SyncReport()
         now_ms = int(now.timestamp() * 1000)
         try:
-            with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
+            with self.state.lease(LEASE, wait_s=0) as lease:
                 report.problem = sync_steps.check_clock(
                     self.state, now_ms, trust_after_ms=int(self.rules.clock_trust_s * 1000)
                 )

@@ -71,7 +71,7 @@ class LedgerWriter:
         Raises:
             LeaseLostError: another process took the lease.
         """
-        self.lease.renew()
+        self.lease.check()
         with self.state.transaction() as connection:
             yield connection
 

@@ -16,8 +16,8 @@ from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import (
     DAGSTER_TABLES,
-    LEASE_TABLES,
     schema_versions,
+    written_tables,
 )
 from twin_resources.storage.storage_faults import translate_storage_errors
 
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 MARKER_NAME = "home.json"
 # Tables whose rows do not belong to a home.
-_TABLES_WITHOUT_HOME_DATA = (
-    DAGSTER_TABLES | {schema_versions.name} | {table.name for table in LEASE_TABLES}
-)
+_TABLES_WITHOUT_HOME_DATA = DAGSTER_TABLES | {schema_versions.name, written_tables.name}
 
 
 class LostStateError(StateError):
@@ -87,7 +85,7 @@ def check_home_state(settings: Settings, state: State | None) -> str:
 
 
 def has_rows(state: State) -> bool:
-    """Return whether any table of the store has rows, except the schema version and leases."""
+    """Return whether any table of the store has rows, except its version and the list of tables."""
     with state.read_transaction() as connection:
         metadata = sa.MetaData()
         metadata.reflect(connection, only=lambda name, _: name not in _TABLES_WITHOUT_HOME_DATA)

@@ -1,4 +1,4 @@
-"""Open the transactional state store, which holds leases, the registry and table bookkeeping.
+"""Open the transactional state store, which holds the registry and table bookkeeping.
 
 Scope: opening SQLite or PostgreSQL, the schema version, transactions, `State.lease`.
 Out of scope: data rows (Lance, `tables/`), the meaning of registry rows (`registry/`).
@@ -139,20 +139,18 @@ class State:
     def now(self, connection: sa.Connection) -> float:
         """Return the seconds since 1970 on the clock that all users of this store share.
 
-        PostgreSQL serves many machines, so its own clock decides when a lease ends.
+        PostgreSQL serves many machines, so its own clock decides.
         """
         if connection.dialect.name == "postgresql":
             statement = sa.text("SELECT extract(epoch FROM clock_timestamp())")
             return float(connection.execute(statement).scalar_one())
         return time.time()
 
-    def lease(
-        self, name: str, *, ttl_s: float = 60.0, wait_s: float = 30.0
-    ) -> AbstractContextManager[Lease]:
+    def lease(self, name: str, *, wait_s: float = 30.0) -> AbstractContextManager[Lease]:
         """Hold the lease `name` during a `with` block; see `hold_lease`."""
         from twin_resources.storage.state.lease import hold_lease
 
-        return hold_lease(self, name, ttl_s=ttl_s, wait_s=wait_s)
+        return hold_lease(self, name, wait_s=wait_s)
 
     def close(self) -> None:
         """Close the pooled connections; the next use opens new ones."""

@@ -1,8 +1,8 @@
 """Define the SQL tables of the state store and its schema version.
 
-Scope: the SQL tables of leases, inputs that produced no rows, verified files, model versions,
-verdicts, state changes of versions (moves) and trials, and those of the retraining loop (stream
-evidence, alarms, retrainings, notices). `upsert` writes rows of any table.
+Scope: the SQL tables of written Lance tables, inputs that produced no rows, verified files, model
+versions, verdicts, state changes of versions (moves) and trials, and those of the retraining loop
+(stream evidence, alarms, retrainings, notices). `upsert` writes rows of any table.
 Out of scope: queries (`state.py`, `lease.py`, `registry/registry.py` and others) and Lance tables.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
@@ -53,33 +53,15 @@ schema_versions = sa.Table(
     sa.Column("home", sa.String(32), nullable=False, server_default=""),
 )
 
-leases = sa.Table(
-    "leases",
+# The tables that were written here, and by whom. Readers use it to detect that a table may have
+# changed (`newest_versions.py`).
+written_tables = sa.Table(
+    "written_tables",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("holder", sa.String(32), nullable=False),
-    sa.Column("machine", sa.Text, nullable=False),
-    sa.Column("pid", sa.Integer, nullable=False),
-    sa.Column("process_started", sa.Text, nullable=False),
-    sa.Column("acquired_at", sa.Double, nullable=False),
-    sa.Column("expires_at", sa.Double, nullable=False),
-    # The monotonic expiry time is valid only within the same boot; see `lease.py`.
-    sa.Column("boot", sa.Text, nullable=False, server_default=""),
-    sa.Column("expires_monotonic", sa.Double),
-    sa.Column("ttl_s", sa.Double),
+    sa.Column("table_uri", sa.Text, primary_key=True),
+    sa.Column("last_writer", sa.String(32), nullable=False, server_default=""),
+    sa.Column("writer", sa.String(32), nullable=False),  # empty if none is at work
 )
-
-# The last holder of each ended lease. Readers use it to detect that a table may have changed
-# (`newest_versions.py`).
-ended_leases = sa.Table(
-    "ended_leases",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("holder", sa.String(32), nullable=False),
-)
-
-LEASE_TABLES = (leases, ended_leases)
-"""Tables about running processes, which a backup leaves out."""
 
 # Inputs for which a table's function returned no row, so no row can store their hash.
 empty_inputs = sa.Table(

@@ -86,7 +86,7 @@ def compact_fragments(progress: SyncProgress, lease: Lease) -> None:
     fragments = table.dataset.get_fragments()
     if sum(item.physical_rows < ROWS_PER_FRAGMENT for item in fragments) > MAX_SMALL_FRAGMENTS:
         record = read_record(table)
-        lease.renew()
+        lease.check()
         existing_files = _file_sizes(table)
         table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
         table, record_bytes = commit_without_rows(
@@ -109,7 +109,7 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     the vector index, because Lance would merge its partitions into a few large ones.
     """
     record = read_record(table)
-    lease.renew()
+    lease.check()
     compaction = table.dataset.optimize.compact_files(
         target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MAX_ROWS_PER_COMPACTION
     )
@@ -122,12 +122,12 @@ def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     }
     merged_indexes = sorted(name for name, count in segment_counts.items() if count > MAX_SEGMENTS)
     for name in merged_indexes:
-        lease.renew()
+        lease.check()
         table.dataset.optimize.optimize_indices(
             index_names=[name], num_indices_to_merge=segment_counts[name]
         )
         table = open_newest_version(table)
-    lease.renew()
+    lease.check()
     cleanup = table.dataset.cleanup_old_versions(
         KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False
     )
@@ -178,7 +178,7 @@ def ensure_index(table: StoredTable, column: str, lease: Lease) -> StoredTable:
     New rows become a separate segment. Merging it immediately would rewrite the index. `compact`
     merges segments if there are many.
     """
-    lease.renew()
+    lease.check()
     if any(
         column in index.field_names and index.index_type.lower() == "btree"
         for index in table.dataset.describe_indices()
@@ -200,7 +200,7 @@ def forget(
     row_filter = _key_filter(table, keys)
     rows = read_columns(table, [table.row_key, "_row_hash"], where=row_filter)
     record = read_record(table)
-    lease.renew()
+    lease.check()
     if updates is not None and updates.height:
         table, record = _replace_rows(table, updates, record)
         row_filter += f" OR {_key_filter(table, updates[table.row_key].to_list())}"

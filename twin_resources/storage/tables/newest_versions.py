@@ -1,29 +1,30 @@
 """Find a table's newest version without a request to S3 if the table cannot have changed.
 
 Scope: caching the version of each table until another process may have written to it.
-Out of scope: the leases that every write needs (`storage/state/lease.py`), opening a table (its
-readers).
+Out of scope: opening a table (its readers).
 
 To find the newest version, S3 must list the table's versions. That takes tens of milliseconds, and
-a question needs four of these requests. The state store records who last held a table's lease, so
-a reader sends a request to S3 only after a write, or during one.
+a question needs four of these requests. The state store records who writes a table and who wrote it
+last, so a reader sends a request to S3 only after a write, or during one.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+import uuid
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
-from twin_resources.storage.state.state_tables import ended_leases, leases
+from twin_resources.storage.state.state_tables import upsert, written_tables
+from twin_resources.storage.storage_faults import StorageError
 
-# An older release on another host does not record the end of a lease, so the version is read from
-# S3 at least this often.
+# Another program may write to the bucket, so the version is read from S3 at least this often.
 MAX_UNCHECKED_S = 60.0
 
 
@@ -41,27 +42,51 @@ def lease_name(uri: str) -> str:
     return f"table {uri}"
 
 
+@contextmanager
+def record_write(state: State, uri: str) -> Generator[None]:
+    """Record in the state store that this process writes a table, and then that it has written it.
+
+    Until the end is recorded, a reader looks at the table itself.
+
+    Raises:
+        StorageError: the begin cannot be recorded.
+    """
+    writer = uuid.uuid4().hex
+    with state.transaction() as connection:
+        upsert(connection, written_tables, [{"table_uri": uri, "writer": writer}])
+    try:
+        yield
+    finally:
+        # The error raised in the block may have the same cause (a full disk) and must be seen.
+        with suppress(StorageError), state.transaction() as connection:
+            connection.execute(
+                sa.update(written_tables)
+                .where(written_tables.c.table_uri == uri)
+                .values(last_writer=writer, writer="")
+            )
+
+
 def list_written_tables(state: State, base_uri: str) -> set[tuple[str, str]]:
     """Return the author and asset of each table under a base address that was ever written here.
 
-    Every writer creates the table under its lease, and the store keeps the lease's last holder. A
-    table that is missing now was therefore lost, unless `forget_written_tables` was called.
+    A table that is missing now was therefore lost, unless `forget_written_tables` was called.
     """
-    prefix = lease_name(f"{base_uri.rstrip('/')}/")
+    prefix, uri = f"{base_uri.rstrip('/')}/", written_tables.c.table_uri
     with state.read_transaction() as connection:
-        if not sa.inspect(connection).has_table(ended_leases.name):
+        if not sa.inspect(connection).has_table(written_tables.name):
             return set()
-        has_prefix = ended_leases.c.name.startswith(prefix, autoescape=True)
-        names = connection.execute(sa.select(ended_leases.c.name).where(has_prefix)).scalars()
-        paths = [name.removeprefix(prefix).removesuffix(".lance").split("/") for name in names]
+        is_here = (uri.startswith(prefix, autoescape=True), written_tables.c.last_writer != "")
+        uris = connection.execute(sa.select(uri).where(*is_here)).scalars()
+        paths = [uri.removeprefix(prefix).removesuffix(".lance").split("/") for uri in uris]
     return {(path[0], path[1]) for path in paths if len(path) == 2}
 
 
 def forget_written_tables(state: State, uris: Collection[str]) -> None:
     """Forget that these tables, which were deleted on purpose, were ever written."""
     with state.transaction() as connection:
-        names = list(map(lease_name, uris))
-        connection.execute(sa.delete(ended_leases).where(ended_leases.c.name.in_(names)))
+        connection.execute(
+            sa.delete(written_tables).where(written_tables.c.table_uri.in_(list(uris)))
+        )
 
 
 @dataclass
@@ -101,15 +126,14 @@ class NewestVersions:
         return version
 
     def _read_last_writer(self, uri: str) -> str | None:
-        """Return the last lease holder; None during a write or if the store cannot be read."""
-        name = lease_name(uri)
-        last_holder = sa.select(ended_leases.c.holder).where(ended_leases.c.name == name)
-        holder_count = sa.select(sa.func.count()).where(leases.c.name == name)
-        columns = (last_holder.scalar_subquery(), holder_count.scalar_subquery())
+        """Return the last writer; None during a write or if the store cannot be read."""
+        writers = sa.select(written_tables.c.writer, written_tables.c.last_writer)
         try:
             self._state = self._state or self.open_state()
             with self._state.read_transaction() as connection:
-                row = connection.execute(sa.select(*columns)).one()
+                row = connection.execute(writers.where(written_tables.c.table_uri == uri)).first()
         except TwinError:
             return None  # the version is then read from the table's storage
-        return None if row[1] else str(row[0] or "")
+        if row is None:
+            return ""
+        return None if row.writer else str(row.last_writer)

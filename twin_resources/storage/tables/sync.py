@@ -118,7 +118,7 @@ def apply_changes(
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, known_empty_keys)
     _delete_removed_inputs(task, progress, changes.removed_keys, lease)
     if progress.record.function_version != task.version or not progress.record.exact:
-        lease.renew()
+        lease.check()
         record = CommitRecord(progress.record.row_sum, progress.record.row_count, task.version)
         _record_commit(progress, commit_without_rows(progress.table, record), record)
     delete_empty_inputs(lease.state, table.uri, changes.removed_empty_keys)
@@ -154,7 +154,7 @@ def rebuild(
         progress.computed_count += batch.height
         progress.written_count += rows.height
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, set())
-    lease.renew()
+    lease.check()
     _record_commit(
         progress,
         replace_all_rows(table, schema, staged_fragments, record=progress.record),
@@ -302,7 +302,7 @@ def _write_batch(
         progress.record.row_count + len(input_by_row) - len(replaced_hashes) - len(stale_rows),
         task.version if is_last else None,
     )
-    lease.renew()
+    lease.check()
     arrow_rows = to_arrow(rows, progress.table.dataset.schema)
     _record_commit(
         progress,
@@ -339,7 +339,7 @@ def _delete_removed_inputs(
             progress.record.row_count - len(batch),
             task.version if is_last else None,
         )
-        lease.renew()
+        lease.check()
         _record_commit(progress, delete_rows(progress.table, batch, record=record), record)
         _unindex_rows(progress, batch)
         progress.deleted_count += len(batch)

@@ -121,7 +121,7 @@ def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
     Raises:
         StorageError: the table cannot be written, or is still damaged.
     """
-    lease.renew()
+    lease.check()
     # The restored version may contain rows of inputs that are recorded as having none, so these
     # records are deleted.
     delete_empty_inputs(state, plan.uri, read_empty_inputs(state, plan.uri)["_input_key"].to_list())

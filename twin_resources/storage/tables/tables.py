@@ -22,7 +22,7 @@ from twin_resources.storage.tables import maintenance, store, sync, verified_fil
 from twin_resources.storage.tables.changes import find_changes, hash_inputs
 from twin_resources.storage.tables.hashing import hash_rows
 from twin_resources.storage.tables.maintenance import CompactionResult, DeletedRows
-from twin_resources.storage.tables.newest_versions import lease_name
+from twin_resources.storage.tables.newest_versions import lease_name, record_write
 from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
 from twin_resources.storage.tables.verified_files import UnverifiedRows
 from twin_resources.wait_limits import MAX_WORKING_S
@@ -351,6 +351,7 @@ class Tables:
         with (
             translate_storage_errors(f"write {asset} of {author}", uri),
             self.state.lease(lease_name(uri), wait_s=self.lease_wait_s) as lease,
+            record_write(self.state, uri),
         ):
             yield lease
 

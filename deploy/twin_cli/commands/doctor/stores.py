@@ -45,7 +45,7 @@ def check_erasures(settings: Settings) -> Iterator[DoctorFinding]:
     import sqlalchemy as sa
 
     from twin_resources.erasure import journal
-    from twin_resources.storage.state.lease import prune_leases
+    from twin_resources.storage.state.lease import is_leased
     from twin_resources.storage.state.state import State
 
     url = sa.make_url(settings.state_address)
@@ -57,14 +57,13 @@ def check_erasures(settings: Settings) -> Iterator[DoctorFinding]:
             return
         state = State(engine)
         unfinished_requests = journal.list_unfinished_requests(state)
-        running_leases = prune_leases(state, "forget ") if unfinished_requests else []
     for request in unfinished_requests:
         subject = request.subject
         assert subject is not None  # only a finished request has none
         asked_on = datetime.fromtimestamp(request.asked_at, UTC).date().isoformat()
         message = f"request {request.number} of {asked_on} to forget the {request.kind} "
         message += f"{subject.name!r} has not ended: some of the data is erased and some remains"
-        if f"forget {request.number}" in running_leases:
+        if is_leased(state, f"forget {request.number}"):
             yield warn("forgetting", f"{message}; it is running", "check again in a minute")
             continue
         arguments = {
