@@ -262,7 +262,7 @@ def _keep_original(
         dimension=engine.dimension,
         token_limit=_read_token_limit(model, engine.token_limit),
     )
-    manifest = _measure_unrelated(Embedder(target_folder, manifest, engine=SENTENCE_TRANSFORMERS))
+    manifest = _measure_scale(Embedder(target_folder, manifest, engine=SENTENCE_TRANSFORMERS))
     _write_manifest(target_folder, manifest)
     return manifest
 
@@ -282,8 +282,8 @@ def _read_token_limit(model: Path, declared_limit: int) -> int:
     return max(declared_limit, min(MAX_POSITIONS, positions))
 
 
-def _measure_unrelated(embedder: Embedder) -> EmbedderManifest:
-    """Return the manifest with the cosines of questions on unrelated subjects."""
+def _measure_scale(embedder: Embedder) -> EmbedderManifest:
+    """Return the manifest with the mean cosines of unrelated and of identical texts."""
     import numpy as np
 
     file = resources.files("twin_resources.models.embedder") / "unrelated_questions.txt"
@@ -292,8 +292,8 @@ def _measure_unrelated(embedder: Embedder) -> EmbedderManifest:
     others = cosines[~np.eye(len(questions), dtype=bool)]
     return replace(
         embedder.manifest,
-        unrelated_mean=float(others.mean()),
-        unrelated_spread=float(others.std()),
+        unrelated=float(others.mean()),
+        identical=float(np.diag(cosines).mean()),
     )
 
 
@@ -443,7 +443,7 @@ def _convert(
             found=f"the cosine of its vectors to the original ones is only {agreement:.5f}",
             next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
         )
-    manifest = replace(_measure_unrelated(Embedder(target_folder, manifest)), agreement=agreement)
+    manifest = replace(_measure_scale(Embedder(target_folder, manifest)), agreement=agreement)
     _write_manifest(target_folder, manifest)
     return manifest
 
