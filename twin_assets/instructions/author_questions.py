@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from twin_assets.instructions.question_wordings import WORDINGS
-from twin_assets.instructions.stop_words import load_stop_words
+from twin_resources.models.retrieval.stop_words import load_stop_words
 
 _ENGLISH = WORDINGS["en"]
 _MIN_WORDS, _MAX_WORDS = 4, 14  # number of words in a question

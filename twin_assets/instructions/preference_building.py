@@ -27,7 +27,7 @@ from twin_assets.instructions.preference_pairs import (
     select_indexes_within_share,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
-from twin_assets.instructions.stop_words import load_stop_words
+from twin_resources.models.retrieval.stop_words import load_stop_words
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
 from twin_resources.prompt.templates import find_template, render
 from twin_resources.registry.route_names import FRONT_DESK

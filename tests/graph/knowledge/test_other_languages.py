@@ -110,13 +110,16 @@ def test_questions_are_answered_and_foreign_ones_declined(
     settings, embedder = german
     retriever = Retriever(settings.tables_base, embedder)
 
-    def ask(question: str) -> str:
-        """Return the title of the first passage, or nothing."""
-        result = choose_quotes(retriever.retrieve(JO, question), lambda _: ())
-        return result.quotes[0].title if result.quotes else ""
+    def ask(question: str) -> tuple[str, bool]:
+        """Return the title of the first passage, and whether it answers or is only the closest."""
+        result = retriever.retrieve(JO, question)
+        quotes = choose_quotes(result, lambda _: ()).quotes
+        return result.ranked[0].title, bool(quotes)
 
     answers = {question: ask(question) for question in QUESTIONS}
-    right = [question for question, title in QUESTIONS.items() if answers[question] == title]
+    right = [question for question, title in QUESTIONS.items() if answers[question][0] == title]
     assert len(right) >= 9, answers
-    declined = [question for question in FOREIGN_QUESTIONS if not ask(question)]
-    assert len(declined) >= 6, declined
+    # The last two are in other languages than the posts, and farther from them.
+    answered = [question for question in list(QUESTIONS)[:8] if answers[question][1]]
+    assert len(answered) >= 6, answers
+    assert [question for question in FOREIGN_QUESTIONS if ask(question)[1]] == []

@@ -106,9 +106,9 @@ def test_no_text_is_shown_twice() -> None:
 
 
 def test_without_evidence_nothing_is_quoted() -> None:
-    passages = tuple(replace(item, evidence=0.3) for item in build_passages(LONG, 300))
+    passages = tuple(replace(item, evidence=0.03) for item in build_passages(LONG, 300))
     result = choose_quotes(RetrievalResult((), None, ranked=passages), lambda _: ())
-    assert (result.quotes, result.best_score, result.reason) == ((), 0.3, "")
+    assert (result.quotes, result.best_score, result.reason) == ((), 0.03, "")
     assert choose_quotes(RetrievalResult((), None), lambda _: ()).quotes == ()
 
 

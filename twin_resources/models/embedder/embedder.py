@@ -33,7 +33,8 @@ BUCKET_TOKENS = 16  # multiples of 64 reduced the speed by 15 % for chunks and b
 # sentence-transformers takes 11 s to load; four threads embed about this many tokens in that time.
 GPU_MIN_TOKENS = 200_000
 MAX_THREADS = 4
-COMMON_UNRELATED = 0.054  # mean cosine of unrelated questions under all-MiniLM-L6-v2
+# Mean and standard deviation of the cosines of unrelated questions under all-MiniLM-L6-v2.
+COMMON_UNRELATED, COMMON_SPREAD = 0.054, 0.081
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from twin_resources.models.retrieval.search import (
     read_positions,
 )
 from twin_resources.models.retrieval.selection import select_hits
+from twin_resources.models.retrieval.stop_words import load_stop_words
 from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
 from twin_resources.storage.tables.newest_versions import FindVersion, read_newest_version
 
@@ -183,6 +184,7 @@ class Retriever:
             return [RetrievalResult((), None, open_table) for _ in queries]
         embedder, cache = open_table.embedder, open_table.cache
         vectors = _embed_queries(queries, embedder)
+        stop_words = load_stop_words(open_table.languages[0] if open_table.languages else "")
         # An existing index is used, because training data must match the gateway's results.
         if (
             cache is None
@@ -199,6 +201,7 @@ class Retriever:
                 if cache
                 else find_candidates(open_table.table, query, vector),
                 row_count=open_table.row_count,
+                stop_words=stop_words,
                 to_common_scale=embedder.to_common_scale,
             )
             if self._reranker:

@@ -1,15 +1,14 @@
-"""Load the stop words (function words) of a language.
+"""The stop words (function words) of a language: justext's lists.
 
-Scope: the lists. Out of scope: recognizing content words (`author_questions.py`).
-Lists: justext, https://github.com/miso-belica/jusText
+https://github.com/miso-belica/jusText
 """
 # pyright: strict
 
 from __future__ import annotations
 
 from functools import cache
-from importlib import import_module
-from typing import Any
+from importlib.util import find_spec
+from pathlib import Path
 
 _LANGUAGES = {
     "da": "Danish",
@@ -36,11 +35,13 @@ def load_stop_words(language: str) -> frozenset[str]:
 
     The English list also has words that name no subject in a question ("thing", "example", "way").
     """
-    justext: Any = import_module("justext")  # it has no type information
     name = _LANGUAGES.get("en" if language in {"", "und"} else language)
-    if name is None:
+    package = find_spec("justext")
+    if name is None or package is None or package.origin is None:
         return frozenset()
-    words = {word.lower() for word in justext.get_stoplist(name)}
+    # The gateway reads the file, because an import of justext brings lxml.
+    file = Path(package.origin).parent / "stoplists" / f"{name}.txt"
+    words = {word.strip().lower() for word in file.read_text(encoding="utf-8").splitlines()}
     if name == "English":
         words |= set(_EXTRA_ENGLISH_WORDS.split())
     return frozenset(words)
