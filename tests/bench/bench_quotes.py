@@ -53,8 +53,8 @@ from twin_resources.settings import Settings, load_settings
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
 
-MIN_USEFUL = {1: 0.55, 2: 0.70, 3: 0.80}  # share of questions, by number of quotations
-MIN_FOREIGN_DECLINED, MAX_OWN_DECLINED, MAX_WRONG_TURNS, MAX_CPU_MS = 0.90, 0.05, 0.30, 150.0
+MIN_USEFUL = {1: 0.64, 2: 0.76, 3: 0.82}  # share of questions, by number of quotations
+MIN_FOREIGN_DECLINED, MAX_OWN_DECLINED, MAX_WRONG_TURNS, MAX_CPU_MS = 0.95, 0.05, 0.30, 150.0
 SHORT_WORDS = 10
 COSINE, TUTORIAL, WORDS = "cosine alone", "tutorial", "BM25 alone"
 TUTORIAL_CHARACTERS, TUTORIAL_OVERLAP, TUTORIAL_TOKENS = 1_000, 200, 256
