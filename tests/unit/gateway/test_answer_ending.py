@@ -110,7 +110,7 @@ async def test_an_answer_that_starts_again_may_repeat_the_first_text(
 ) -> None:
     """The stable version replaces a canary, and any other version starts again itself."""
     stable = RouteDecision("ann/v1", "v1", "c", "", "stable", 1.0)
-    fallback = Fallback(stable, "t", [], ThroughputMeter()) if has_fallback else None
+    fallback = Fallback(stable, "t", [], ThroughputMeter(), 77) if has_fallback else None
     record = create_record(stream=True, fallback=fallback)
     once = "".join(f"word{number} " for number in range(40)).strip() + ". "
 

@@ -21,11 +21,15 @@ def count_words(text: str) -> int:
 @given(st.lists(st.text(alphabet="ab ", max_size=80), max_size=12), st.integers(0, 300))
 def test_the_newest_turns_that_fit_are_kept_whole(contents: list[str], context: int) -> None:
     turns = [{"role": "user", "content": text} for text in contents]
-    kept_turns, dropped_turns = fit_history(
+    kept_turns, dropped_turns, answer_tokens = fit_history(
         turns, prompt=PROMPT, context_tokens=context, answer_tokens=50, count_tokens=count_words
     )
     assert list(kept_turns) == turns[dropped_turns:]
-    fixed_tokens = 3 + TURN_OVERHEAD_TOKENS + 32 + min(50, context // 2)
+    prompt_tokens = 3 + TURN_OVERHEAD_TOKENS + 32
+    assert 1 <= answer_tokens <= 50
+    if context > prompt_tokens:
+        assert prompt_tokens + answer_tokens <= context, "vLLM refuses such a request"
+    fixed_tokens = prompt_tokens + answer_tokens
 
     def total_tokens(selected_turns: list[dict[str, str]]) -> int:
         return fixed_tokens + sum(
@@ -46,7 +50,7 @@ def test_a_very_long_turn_is_not_tokenized() -> None:
         return count_words(text)
 
     long_turn = [{"role": "user", "content": "a" * 200_000}]
-    kept_turns, dropped_turns = fit_history(
+    kept_turns, dropped_turns, _ = fit_history(
         long_turn,
         prompt=PROMPT,
         context_tokens=4096,

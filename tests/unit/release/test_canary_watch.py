@@ -26,7 +26,7 @@ CANARY = RouteDecision("ann/v2", "v2", "h2", "", "canary", 0.1)
 
 def make_request(decision: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
     is_canary = decision.route == "canary"
-    fallback = Fallback(STABLE, "t1", [], ThroughputMeter()) if is_canary else None
+    fallback = Fallback(STABLE, "t1", [], ThroughputMeter(), 77) if is_canary else None
     cost = AnswerCost(0.02, ThroughputMeter(), seconds=seconds)
     return RequestRecord(create_exchange(fallback=fallback), cost, decision)
 

@@ -43,12 +43,14 @@ class Fallback:
     Attributes:
         messages: the prompt, rendered with the version's own template.
         meter: throughput of its machine.
+        max_tokens: maximum length of its answer, which fits into its context.
     """
 
     decision: RouteDecision
     template: str
     messages: Sequence[Mapping[str, str]]
     meter: ThroughputMeter
+    max_tokens: int
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,6 @@ class Exchange:
         guard_records: findings of the guards.
         ignored_parameters: client parameters without effect.
         notes: deviations from the intended behavior, one clause each.
-        history: the earlier turns that the model can read.
         messages: the rendered prompt.
         sampling: the author's default sampling parameters, overridden by the client's.
         fallback: the version that answers if the chosen one fails; None if there is no such
@@ -139,7 +140,6 @@ class Exchange:
     guard_records: tuple[GuardRecord, ...] = ()
     ignored_parameters: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    history: Sequence[Mapping[str, str]] = ()
     messages: Sequence[Mapping[str, str]] = ()
     sampling: Mapping[str, Any] = field(default_factory=dict[str, Any])
     fallback: Fallback | None = None

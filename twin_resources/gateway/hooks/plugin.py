@@ -257,8 +257,10 @@ class TwinPlugin(CustomLogger):
                 raise
             server_key = record.decision.server_key
             sys.stderr.write(f"the stream of {server_key} broke off: {type(error).__name__}\n")
+            sampling = record.exchange.sampling
             if fallback is not None:  # also if the broken stream was the fallback's own
                 messages = fallback.messages
+                sampling = {**sampling, "max_tokens": fallback.max_tokens}
             if fallback is not None and uses_fallback:
                 record.record_fallback(
                     f"{record.decision.route} broke off: answered again by "
@@ -275,7 +277,7 @@ class TwinPlugin(CustomLogger):
                 response_format=record.chat_request.response_format,
                 litellm_call_id=record.call_id,  # with traceparent, identifies its span
                 proxy_server_request={"headers": {"traceparent": record.traceparent}},
-                **record.exchange.sampling,
+                **sampling,
             )
             streams.append(new_stream)
             separator = "\n\n" if has_text else ""
@@ -431,6 +433,7 @@ def _add_fallback(data: dict[str, Any], fallback: Fallback, timeout_s: float) ->
         {
             "model": fallback.decision.server_key,
             "messages": [dict(message) for message in fallback.messages],
+            "max_tokens": fallback.max_tokens,
             "num_retries": RETRIES,
             "timeout": REQUEST_TIMEOUT_S,
         }

@@ -69,19 +69,27 @@ def fit_history(
     context_tokens: int,
     answer_tokens: int,
     count_tokens: TokenCounter,
-) -> tuple[Sequence[Mapping[str, str]], int]:
-    """Return the newest turns that fit with a prompt and its answer, and the number dropped.
+) -> tuple[Sequence[Mapping[str, str]], int, int]:
+    """Return the newest turns that fit with a prompt and its answer, and what was cut.
+
+    vLLM refuses a prompt that leaves no room for `max_tokens`; llama.cpp ends the answer there.
 
     Args:
         turns: the turns, oldest first.
         prompt: the prompt rendered without the turns.
         context_tokens: context of the model, prompt and answer together.
         answer_tokens: maximum length of the answer; at most half of the context is reserved for it.
+
+    Returns:
+        The turns, the number dropped, and the maximum length of the answer that fits, at least 1.
     """
-    remaining_tokens = context_tokens - min(answer_tokens, context_tokens // 2) - _RESERVED_TOKENS
-    remaining_tokens -= sum(
-        count_tokens(message["content"]) + TURN_OVERHEAD_TOKENS for message in prompt
-    )
+    free_tokens = context_tokens - _RESERVED_TOKENS - TURN_OVERHEAD_TOKENS * len(prompt)
+    # A token has at least one byte, so a short prompt without turns fits uncounted.
+    if not turns and answer_tokens + sum(len(m["content"].encode()) for m in prompt) <= free_tokens:
+        return turns, 0, answer_tokens
+    free_tokens -= sum(count_tokens(message["content"]) for message in prompt)
+    answer_tokens = max(1, min(answer_tokens, max(context_tokens // 2, 0), free_tokens))
+    remaining_tokens = free_tokens - answer_tokens
     dropped_count = len(turns)
     while dropped_count:
         text = turns[dropped_count - 1]["content"]
@@ -92,4 +100,4 @@ def fit_history(
         if remaining_tokens < 0:
             break
         dropped_count -= 1
-    return turns[dropped_count:], dropped_count
+    return turns[dropped_count:], dropped_count, answer_tokens

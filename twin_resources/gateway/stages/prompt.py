@@ -39,17 +39,18 @@ async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchan
     note, truncation_note = _build_system_note(request, author)
     ignored_parameters = (SYSTEM_MESSAGES,) if request.system and not note else ()
     sampling = _sampling_parameters(request, author)
-    history, dropped_count = _fit_history(exchange, services, sampling)
+    messages, dropped_count, max_tokens = _render_in_context(
+        exchange, services, exchange.decision.server_key, exchange.template, sampling["max_tokens"]
+    )
     notes = [truncation_note] if truncation_note else []
     if dropped_count and not exchange.is_answered:
         notes.append(f"{dropped_count} earlier turns were left out")
     return replace(
         exchange,
-        sampling=sampling,
+        sampling=sampling | {"max_tokens": max_tokens},
         ignored_parameters=(*exchange.ignored_parameters, *ignored_parameters),
         notes=(*exchange.notes, *notes),
-        history=history,
-        messages=_render(exchange, services, exchange.template, history),
+        messages=messages,
     )
 
 
@@ -70,9 +71,15 @@ async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exc
         exchange.retrieved_passages,
     )
     original_exchange = replace(exchange, chat_request=request, retrieved_passages=passages)
-    messages = _render(original_exchange, services, template, exchange.history)
+    messages, _, max_tokens = _render_in_context(
+        original_exchange,
+        services,
+        fallback_decision.server_key,
+        template,
+        exchange.sampling["max_tokens"],
+    )
     recorded_decision = decision_for_statistics(fallback_decision, request)
-    fallback = Fallback(recorded_decision, template.hash, messages, meter)
+    fallback = Fallback(recorded_decision, template.hash, messages, meter, max_tokens)
     return replace(exchange, fallback=fallback)
 
 
@@ -101,32 +108,39 @@ def _render(
     )
 
 
-def _fit_history(
-    exchange: Exchange, services: RequestServices, sampling: Mapping[str, Any]
-) -> tuple[Sequence[Mapping[str, str]], int]:
-    """Return the turns that fit into the context with the prompt, and the number dropped.
+def _render_in_context(
+    exchange: Exchange,
+    services: RequestServices,
+    server_key: str,
+    template: Template,
+    max_tokens: int,
+) -> tuple[list[dict[str, str]], int, int]:
+    """Return the prompt with the turns that fit into a server's context.
 
-    An assistant's turn is reduced to its prose.
+    Returns:
+        The prompt, the number of turns dropped, and the `max_tokens` that fit. An assistant's turn
+        is reduced to its prose.
     """
-    if not exchange.chat_request.history:
-        return (), 0
     turns = [
         turn
         if turn["role"] == "user"
         else {"role": "assistant", "content": extract_prose(turn["content"])}
         for turn in exchange.chat_request.history
     ]
-    server_key = exchange.decision.server_key
     is_paid = server_key == PAID
     server_context = exchange.snapshot.get_server(server_key).context
     context_tokens = PAID_CONTEXT_TOKENS if is_paid else server_context
-    return fit_history(
+    prompt = _render(exchange, services, template, ())
+    history, dropped_count, max_tokens = fit_history(
         [turn for turn in turns if turn["content"]],
-        prompt=_render(exchange, services, exchange.template, ()),
+        prompt=prompt,
         context_tokens=context_tokens or services.base_context or DEFAULT_CONTEXT_TOKENS,
-        answer_tokens=sampling["max_tokens"],
+        answer_tokens=max_tokens,
         count_tokens=token_counter("" if is_paid else services.base_folder),
     )
+    if history:
+        prompt = _render(exchange, services, template, history)
+    return prompt, dropped_count, max_tokens
 
 
 def _build_system_note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:

@@ -40,7 +40,6 @@ from twin_resources.models.serving.loaded_adapters import (
     required_adapters,
 )
 from twin_resources.models.serving.model_server import remote_engine_name
-from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings
@@ -208,7 +207,9 @@ class Fleet:
         engine = remote_engine_name(url, secret, settings.model_server_precision)
         for key, name in names.items():
             if name in offered:
-                self._remote_servers[key] = RunningServer(url, name, secret, None, engine)
+                self._remote_servers[key] = RunningServer(
+                    url, name, secret, None, engine, offered[name].context
+                )
             else:
                 problem = problems.get(name) or str(not_offered_error(name, url, offered))
                 self._remote_problems[key] = problem
@@ -232,8 +233,8 @@ class Fleet:
                     "ready": True,
                     "pid": server.pid,
                     "engine": server.engine,
-                    # For an external server, the gateway looks up the base model's context length.
-                    "context": CONTEXT_TOKENS if server.pid is not None else 0,
+                    # 0: the gateway looks up the base model's context length
+                    "context": server.context,
                 }
                 for key, server in (servers | self._remote_servers).items()
             },

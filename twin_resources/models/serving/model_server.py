@@ -33,6 +33,7 @@ from twin_resources.models.serving.loaded_adapters import (
     peft_folder,
     served_name,
 )
+from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.running_server import RunningServer, authorization_headers
 from twin_resources.models.serving.served_precision import (
     F16,
@@ -145,7 +146,9 @@ class ServerProcess:
                 return None
         except httpx.TransportError:
             return None
-        return RunningServer(f"{url}/v1", self.alias, self.key, self.pid, self._engine)
+        return RunningServer(
+            f"{url}/v1", self.alias, self.key, self.pid, self._engine, CONTEXT_TOKENS
+        )
 
     def wait_until_ready(self) -> RunningServer:
         """Wait for a healthy response as long as the process makes progress.
@@ -354,7 +357,7 @@ def find_remote_server(settings: Settings, alias: str) -> RunningServer:
     if alias not in offered_models:
         raise not_offered_error(alias, url, offered_models)
     engine = remote_engine_name(url, key, settings.model_server_precision)
-    return RunningServer(url, alias, key, None, engine)
+    return RunningServer(url, alias, key, None, engine, offered_models[alias].context)
 
 
 def remote_engine_name(url: str, key: str, precision: str = "") -> str:

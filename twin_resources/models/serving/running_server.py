@@ -19,6 +19,7 @@ class RunningServer:
         key: bearer token; may be empty.
         pid: process id on this machine, or None for an external server.
         engine: name and version of the inference engine; a different engine may change the answers.
+        context: tokens of prompt and answer together; 0 if an external server does not report it.
     """
 
     url: str
@@ -26,6 +27,7 @@ class RunningServer:
     key: str
     pid: int | None
     engine: str
+    context: int = 0
 
     @property
     def headers(self) -> dict[str, str]:
