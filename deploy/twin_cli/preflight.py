@@ -32,6 +32,7 @@ if not __package__:  # run as an isolated file (-I): the project is not yet on t
     _DEPLOY = Path(__file__).resolve().parents[1]
     sys.path[:0] = [str(_DEPLOY), str(_DEPLOY.parent)]
 
+from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import (
     RECIPES,
     REFERENCE_BILLIONS,
@@ -304,11 +305,17 @@ def build_report(
     """
     started_at = time.monotonic()
     home = Path(options.home).expanduser()
+    findings = check_system() + check_python() + check_compiler()
+    try:
+        gpus = list_usable_gpus()
+    except TwinError as error:
+        gpus = []
+        findings.append(_stop("GPU", error.found, error.next_step))
     machine = {
         "cores": count_usable_cores(),
         "memory_gb": read_memory_gb(),
         "bf16": is_bf16_faster(),
-        "gpus": list_usable_gpus(),
+        "gpus": gpus,
     }
     if is_installed is None:
         is_installed = (project / ".venv" / ".installed").exists()
@@ -316,7 +323,6 @@ def build_report(
     download_gb, project_gb, home_gb = estimate_required_gb(
         options, machine, is_installed=is_installed, is_prepared=is_prepared
     )
-    findings = check_system() + check_python() + check_compiler()
     findings += check_base_model(options.base_model, machine, recipe=options.recipe)
     findings += check_answer_model(options.answer_model, options.base_model, machine)
     findings += check_reranker(options.reranker) + check_posts(options.other_arguments)

@@ -13,10 +13,16 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 
+from twin_resources.errors import TwinError
+
 COMMAND = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
 MIB = 1.048576e6
 TIMEOUT_S = 60.0
 CPU_BUILD_SUFFIX = "+cpu"  # suffix of torch builds that cannot use a GPU
+CPU_BUILD_REMEDY = (
+    "install torch without an index of CPU builds (`pip install --force-reinstall torch`), or set "
+    "CUDA_VISIBLE_DEVICES to nothing to do without the card"
+)
 
 Gpu = tuple[str, float]
 
@@ -40,15 +46,31 @@ def list_gpus() -> list[Gpu]:
 
 
 def list_usable_gpus() -> list[Gpu]:
-    """Return the GPUs of `list_gpus`, or none if the installed torch was built without CUDA.
+    """Return the GPUs of `list_gpus`.
 
     Before torch is installed, all GPUs count, because the build with CUDA will be installed.
+
+    Raises:
+        TwinError: the installed torch was built without CUDA, so that training and imports would
+            run on the processor of a machine whose GPU is paid for.
     """
     try:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
         version = ""
-    return [] if version.endswith(CPU_BUILD_SUFFIX) else list_gpus()
+    gpus = list_gpus()
+    if gpus and version.endswith(CPU_BUILD_SUFFIX):
+        raise TwinError(
+            "use the GPU",
+            found=f"{describe_gpus(gpus)}, which torch {version} cannot use",
+            next_step=CPU_BUILD_REMEDY,
+        )
+    return gpus
+
+
+def describe_gpus(gpus: Sequence[Gpu]) -> str:
+    """Return names and memory sizes for a message."""
+    return ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in gpus)
 
 
 def _select_visible_gpus(gpus_by_uuid: Mapping[str, Gpu], names: Sequence[str]) -> Iterator[Gpu]:

@@ -16,6 +16,7 @@ import pytest
 from twin_cli import preflight
 
 from twin_resources.models import model_fit
+from twin_resources.processes import gpus
 
 ROOT = Path(__file__).resolve().parents[3]
 LAPTOP: dict[str, Any] = {"cores": 2, "memory_gb": 16.0, "bf16": True, "gpus": []}
@@ -157,6 +158,19 @@ def test_a_reranker_without_its_folder_stops(tmp_path: Path) -> None:
     assert f"no such folder: {tmp_path / 'none'}" in preflight.format_report(report)
     assert "TWIN_RERANKER" in preflight.format_report(report)
     assert preflight.check_reranker("") == []
+
+
+def test_a_card_that_torch_cannot_use_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "list_gpus", lambda: [("NVIDIA A10G", 24.1)])
+    monkeypatch.setattr(gpus.metadata, "version", lambda _name: "2.13.0+cpu")
+    options = preflight.parse_arguments(["--home", str(tmp_path / "home")])
+    report = preflight.build_report(options, tmp_path, is_installed=True)
+    assert not report["go_on"]
+    assert "NVIDIA A10G (24 GB), which torch 2.13.0+cpu cannot use" in preflight.format_report(
+        report
+    )
 
 
 def test_an_answer_model_must_fit_in_memory(tmp_path: Path) -> None:

@@ -140,6 +140,11 @@ def test_hidden_gpus_do_not_count(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [name for name, _ in gpu_module.list_gpus()] == names
-    for version, count in (("2.9.0+cpu", 0), ("2.9.0+cu129", len(names))):
-        monkeypatch.setattr(gpu_module.metadata, "version", lambda _name, v=version: v)
-        assert len(gpu_module.list_usable_gpus()) == count
+    monkeypatch.setattr(gpu_module.metadata, "version", lambda _name: "2.9.0+cu129")
+    assert len(gpu_module.list_usable_gpus()) == len(names)
+    monkeypatch.setattr(gpu_module.metadata, "version", lambda _name: "2.9.0+cpu")
+    if names:
+        with pytest.raises(TwinError, match=r"which torch 2\.9\.0\+cpu cannot use"):
+            gpu_module.list_usable_gpus()
+    else:
+        assert gpu_module.list_usable_gpus() == []

@@ -24,7 +24,7 @@ from twin_resources.access.configured_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import list_author_slugs, list_readable_authors
 from twin_resources.processes.child_environment import list_external_models, list_provider_prefixes
-from twin_resources.processes.gpus import list_gpus
+from twin_resources.processes.gpus import describe_gpus, list_usable_gpus
 from twin_resources.settings import Settings
 
 PACKAGE_NAME = "llm-twin"
@@ -93,22 +93,13 @@ def read_project_requirements(root: Path = Path(twin_resources.__file__).parents
 
 def check_gpu(_settings: Settings) -> Iterator[DoctorFinding]:
     """List the GPUs, and check whether the installed torch can use them."""
-    gpus = list_gpus()
+    gpus = list_usable_gpus()  # the error about a torch without CUDA is a finding too
     torch_version = metadata.version("torch")
-    if not gpus:
+    if gpus:
+        yield ok("GPU", f"{describe_gpus(gpus)}, torch {torch_version}")
+    else:
         cores = preflight.count_usable_cores()
         yield ok("GPU", f"none: {cores} cores train and answer (torch {torch_version})")
-        return
-    gpu_names = ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in gpus)
-    if torch_version.endswith("+cpu"):
-        yield warn(
-            "GPU",
-            f"{gpu_names}, which torch {torch_version} cannot use",
-            "install a CUDA build of torch: run `pip install --force-reinstall torch` without the "
-            "CPU wheel index",
-        )
-    else:
-        yield ok("GPU", f"{gpu_names}, torch {torch_version}")
 
 
 def check_disk(settings: Settings) -> Iterator[DoctorFinding]:
