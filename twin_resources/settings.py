@@ -124,7 +124,7 @@ class Settings(Constants):
     model_server_home: str = ""
     # Precision in which that server computes (vLLM: --dtype). It determines how far its answers may
     # differ in the gate. Empty: bf16 if the base model's configuration names it, else fp16.
-    model_server_precision: Literal["", "fp16", "bf16"] = ""
+    model_server_precision: Literal["", "fp32", "fp16", "bf16"] = ""
     # API key of an answer model at an address (`twin up --answer-model`).
     answer_model_key: str = ""
     # Precision of the weights of our servers. q8_0 takes half the space and answers slightly

@@ -222,7 +222,7 @@ def check_parity_until_decided(
         progress.expect(served_answers.SERVED_PART, 2 * asked_count, step_s=REPEATED_ANSWER_S)
         progress.expect(served_answers.REFERENCE_PART, compared_count, step_s=REFERENCE_S)
         with clock.time_part("served model"):
-            new_answers = batches.ask_twice(batch)
+            new_answers = batches.ask_twice([reference.strip(prompt) for prompt in batch])
         answers = CandidateAnswers(
             [*answers.prompts, *new_answers.prompts],
             [*answers.first_answers, *new_answers.first_answers],

@@ -65,6 +65,13 @@ class ReferenceModel:
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self._head = OutputHead(self._model)
 
+    def strip(self, prompt: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+        """Return a prompt as training rendered it, without surrounding blanks and control tokens.
+
+        The server must get the same prompt, because it strips nothing.
+        """
+        return strip_messages(prompt, self._marks)
+
     def log_probabilities(
         self,
         prompt: Sequence[Mapping[str, str]],
@@ -82,7 +89,7 @@ class ReferenceModel:
         if not tokens:
             return []
         prompt_tokens = self._tokenizer.apply_chat_template(
-            strip_messages(prompt, self._marks),
+            self.strip(prompt),
             tokenize=True,
             add_generation_prompt=True,
             return_dict=False,

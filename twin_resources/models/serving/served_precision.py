@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 F16 = "f16"
-FP16, BF16 = "fp16", "bf16"
+FP32, FP16, BF16 = "fp32", "fp16", "bf16"
 LOCAL_ENGINE, PRECISION_SEPARATOR = "xllamacpp", ", weights in "  # parts of an engine name
 # Limits on the mean and the largest difference in log-probability, in nats. f16 and q8_0 are the
-# precisions of stored weights; the computation uses fp32. fp16 and bf16 are precisions of the
+# precisions of stored weights; the computation uses fp32. fp32, fp16 and bf16 are precisions of the
 # computation (`--dtype` of an external server). f16 represents a bf16 model almost exactly, so a
 # difference indicates a bug. q8_0 changes a weight by at most 1/254 of the largest in its block of
 # 32. On 960 values, SmolLM2-135M differs by .0061 and .046 in fp16, and by .054 and .49 in bf16
 # (`deploy/docs/deployment.md`). Adapter rows in the wrong order cause a mean difference of .12.
 LIMITS: Mapping[str, tuple[float, float]] = {
     F16: (0.01, 0.05),
+    FP32: (0.01, 0.05),
     FP16: (0.02, 0.15),
     BF16: (0.1, 0.6),
     "q8_0": (0.05, 0.5),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from twin_assets.checkpoints.samples import strip_messages
 from twin_assets.evaluation.served import parity
 from twin_resources.models.serving.served_model import ServedAnswer
 
@@ -20,6 +21,9 @@ class ConstantReference:
 
     def __init__(self, log_probability: float = -1.0) -> None:
         self.log_probability = log_probability
+
+    def strip(self, prompt: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+        return strip_messages(prompt)
 
     def log_probabilities(
         self,
