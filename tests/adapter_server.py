@@ -1,21 +1,21 @@
-"""An OpenAI-compatible server with vLLM's routes for LoRA adapters, for tests only.
+"""A server with vLLM's routes for LoRA adapters, whose tokens transformers and PEFT compute.
 
-Scope: vLLM's documented interface, computed by transformers and PEFT in a chosen precision, with
-the statuses and messages of vLLM 0.11. Out of scope: vLLM's scheduling and kernels.
-
-It replaces vLLM where there is no GPU to run it. Answers, log-probabilities and adapters are real.
-Requests are processed one at a time.
+Everything else it says is what vLLM 0.32.0 answered (`vllm_answers.json`). It has no cache, no
+eviction and one request at a time; `tests/live/serving/test_vllm.py` runs vLLM itself.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-VERSION = "0.11.0+stand-in"
+from tests.vllm_answers import MISSING, NAME, read_answers
+
+RECORDED_VALUES = {"name": NAME, "missing": MISSING, "model": "nobody"}
 
 
 class BaseWithAdapters:
@@ -130,65 +130,62 @@ def create_app(adapters: BaseWithAdapters, *, key: str, updatable: bool) -> Any:
     from fastapi import FastAPI, Request
     from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-    app = FastAPI()
+    app, answers = FastAPI(), read_answers()
 
-    def error_response(status: int, error_type: str, message: str) -> Response:
-        error = {"message": message, "type": error_type, "param": None, "code": status}
-        return JSONResponse({"error": error}, status)
+    def recorded(case: str, **values: str) -> Response:
+        """Return vLLM's answer to a case, about these values instead of the recorded ones."""
+        answer = answers[case]
+        text = answer["body"] if isinstance(answer["body"], str) else json.dumps(answer["body"])
+        for name, value in values.items():
+            text = text.replace(RECORDED_VALUES[name], value)
+        if isinstance(answer["body"], str):
+            return PlainTextResponse(text, answer["status"])
+        return JSONResponse(json.loads(text), answer["status"])
 
     @app.middleware("http")
     async def require_key(request: Request, call_next: Any) -> Any:
         is_authorized = not key or request.headers.get("authorization") == f"Bearer {key}"
         if request.url.path.startswith("/v1") and not is_authorized:
-            return JSONResponse({"error": "Unauthorized"}, 401)
+            return recorded("models without a key")
         return await call_next(request)
 
     @app.get("/version")
-    def version() -> dict[str, str]:
-        return {"version": VERSION}
+    def version() -> Response:
+        return recorded("version")
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
-        base = {"id": adapters.name, "root": str(adapters.base), "parent": None}
-        loaded = [
-            {"id": name, "root": path, "parent": adapters.name}
-            for name, (_, path) in adapters.loaded.items()
-        ]
-        cards = [{"object": "model", "owned_by": "vllm"} | card for card in (base, *loaded)]
-        return {"object": "list", "data": cards}
+        listing = answers["models with an adapter"]["body"]
+        base, adapter = listing["data"]
+        cards = [base | {"id": adapters.name, "root": str(adapters.base)}]
+        for name, (_, path) in adapters.loaded.items():
+            cards.append(adapter | {"id": name, "root": path, "parent": adapters.name})
+        return listing | {"data": cards}
 
     @app.post("/v1/chat/completions")
     def chat(body: dict[str, Any]) -> Any:
         if body["model"] not in {adapters.name, *adapters.loaded}:
-            return error_response(
-                404, "NotFoundError", f"The model `{body['model']}` does not exist."
-            )
+            return recorded("chat with an unknown model", model=body["model"])
         with adapters.lock:
             return adapters.chat(body)
 
     def load(body: dict[str, Any]) -> Any:
-        name, path = body.get("lora_name"), body.get("lora_path")
-        if not name or not path:
-            message = "Both 'lora_name' and 'lora_path' must be provided."
-            return error_response(400, "InvalidUserInput", message)
+        name, path = str(body["lora_name"]), str(body["lora_path"])
         with adapters.lock:
             if name in adapters.loaded:
-                message = f"The lora adapter '{name}' has already been loaded."
-                return error_response(400, "InvalidUserInput", message)
+                return recorded("load again", name=name)
             if not (Path(path) / "adapter_config.json").is_file():
-                message = f"Loading lora {name} failed: No adapter found for {path}"
-                return error_response(404, "NotFoundError", message)
+                return recorded("load a missing folder", name=name, missing=path)
             adapters.load(name, path)
-        return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
+        return recorded("load", name=name)
 
     def unload(body: dict[str, Any]) -> Any:
-        name = body.get("lora_name")
+        name = str(body["lora_name"])
         with adapters.lock:
             if name not in adapters.loaded:
-                message = f"The lora adapter '{name}' cannot be found."
-                return error_response(404, "NotFoundError", message)
+                return recorded("unload again", name=name)
             adapters.unload(name)
-        return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
+        return recorded("unload", name=name)
 
     if updatable:
         app.post("/v1/load_lora_adapter")(load)

@@ -16,11 +16,14 @@ TEMPLATE = ROOT / "deploy" / "aws" / "twin.yaml"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:langfuse-abcdef"
 
 
-def create_stack(session: Any, **arguments: Any) -> dict[str, dict[str, Any]]:
+def create_stack(
+    session: Any, *, model_server_image: str = "", **arguments: Any
+) -> dict[str, dict[str, Any]]:
     """Create the stack; return its task definitions by family, without the prefix `twin-`.
 
     Args:
         session: the boto3 module or a boto3 session.
+        model_server_image: image of the vLLM server; without one, the hosts answer themselves.
         arguments: passed to each client.
     """
     certificate = session.client("acm", **arguments).request_certificate(DomainName="twin.example")
@@ -31,6 +34,7 @@ def create_stack(session: Any, **arguments: Any) -> dict[str, dict[str, Any]]:
         "LangfuseKeysArn": SECRET,
         "AlarmEmail": "operator@example.org",
         "BaseModel": "tiny",
+        "ModelServerImage": model_server_image,
     }
     session.client("cloudformation", **arguments).create_stack(
         StackName="twin",

@@ -20,7 +20,13 @@ FEW_TOKENS = 4096  # a twelfth of the real vocabulary
 
 
 def make_tiny_model(
-    folder: Path, tokenizer_from: Path, *, seed: int = 7, vocabulary: int = 0, spread: float = 0.02
+    folder: Path,
+    tokenizer_from: Path,
+    *,
+    seed: int = 7,
+    vocabulary: int = 0,
+    spread: float = 0.02,
+    heads: int = 4,
 ) -> Path:
     """Write a transformers folder: 2 layers of width 64 and 3.2 M weights, mostly the embedding.
 
@@ -32,6 +38,7 @@ def make_tiny_model(
         spread: standard deviation of the weights. The output layer is the embedding, which
             adapters do not change, so with 0.02 all tokens remain about equally likely after
             training.
+        heads: the number of attention heads, of width 64 / `heads`; vLLM needs at least 32.
     """
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -48,8 +55,8 @@ def make_tiny_model(
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
         max_position_embeddings=2048,
         rope_parameters={"rope_theta": 10000.0, "rope_type": "default"},
         tie_word_embeddings=True,

@@ -43,21 +43,17 @@ class Checkpoints:
 
     def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        settings = self.installation.settings
-        if settings.model_server_url:
-            author_folder = settings.checkpoints_dir / target.author
-            own = author_folder.glob("*") if target.is_whole_author else ()
-            checkpoints = target.checkpoints | {folder.name for folder in own}
-            AdapterServer(settings).unload_checkpoints(checkpoints)
+        erased_count = 0
+        for author in self._list_authors(target):  # first, so that the fleet loads none again
+            erased_count += self._taint_versions(author, target)
+        for name in self._find_loaded(target):
+            AdapterServer(self.installation.settings).unload(name)
         if target.is_whole_author:
             folder = self.installation.settings.checkpoints_dir / target.author
             count = sum(path.is_file() for path in folder.rglob("*"))
             if folder.is_dir():
                 shutil.rmtree(folder)
             return count
-        erased_count = 0
-        for author in self._list_authors(target):
-            erased_count += self._taint_versions(author, target)
         for folder in self._find_folders(target):
             for path in _list_weight_files(folder):
                 path.unlink()
@@ -70,7 +66,8 @@ class Checkpoints:
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
-        locations = [
+        locations = [f"{name} on the model server" for name in self._find_loaded(target)]
+        locations += [
             f"{path.parent.name}: weights"
             for checkpoint_folder in self._find_folders(target)
             for path in _list_weight_files(checkpoint_folder)
@@ -87,6 +84,21 @@ class Checkpoints:
         for path in self._find_reports(target):
             locations += [f"{path.name}: {location}" for location in find_in_file(path, target)]
         return locations
+
+    def _find_loaded(self, target: ErasureTarget) -> list[str]:
+        """Return the target's adapters on the server at `TWIN_MODEL_SERVER_URL`.
+
+        vLLM reads an adapter from its folder again when memory is short, and a missing folder ends
+        it for all authors.
+        """
+        if not self.installation.settings.model_server_url:
+            return []
+        if not target.checkpoints and not target.is_whole_author:
+            return []
+        author = target.author if target.is_whole_author else ""
+        return AdapterServer(self.installation.settings).find_loaded(
+            target.checkpoints, author=author
+        )
 
     def _list_authors(self, target: ErasureTarget) -> list[str]:
         return [target.author] if target.author else self.installation.registry.authors()
@@ -113,10 +125,11 @@ class Checkpoints:
         state, registry = self.installation.state, self.installation.registry
         tainted_count = 0
         for version in registry.versions(author):
-            if version.checkpoint in target.checkpoints and not version.tainted:
+            is_target = target.is_whole_author or version.checkpoint in target.checkpoints
+            if is_target and not version.tainted:
                 registry.taint(author, version.version, actor=ACTOR, reason=REASON)
                 tainted_count += 1
-        if any(
+        if not target.is_whole_author and any(
             version.checkpoint in target.checkpoints
             and version.state in {"stable", "shadow", "canary", "candidate"}
             for version in registry.versions(author)

@@ -7,6 +7,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,6 +29,7 @@ from tests.http_server import Request, Response, http_server
 from tests.json_examples import read_json_example, shape
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.trace_store_process import start_trace_store
+from tests.vllm_answers import BASE, read_answers
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.atomic_writes import replace_file
@@ -34,6 +37,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
+from twin_resources.processes import gpus
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
@@ -153,12 +157,16 @@ def test_a_checkout_is_checked_against_its_own_requirements(tmp_path: Path) -> N
 def test_a_gpu_that_torch_cannot_use_is_reported(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_findings, "list_gpus", list)
-    assert get_only(machine_findings.check_gpu(home)).found.startswith("none: ")
-    monkeypatch.setattr(machine_findings, "list_gpus", lambda: [("NVIDIA H200", 139.0)])
-    for torch, expected in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
+    def check() -> DoctorFinding:
+        return get_only(run_check("GPU", lambda: machine_findings.check_gpu(home)))
+
+    monkeypatch.setattr(gpus, "list_gpus", list)
+    assert check().found.startswith("none: ")
+    monkeypatch.setattr(gpus, "list_gpus", lambda: [("NVIDIA H200", 139.0)])
+    for torch, expected in (("2.13.0+cpu", "fail"), ("2.13.0+cu129", "ok")):
         monkeypatch.setattr(metadata, "version", lambda _name, torch=torch: torch)
-        assert get_verdict(machine_findings.check_gpu(home)) == expected
+        assert check().verdict == expected
+        assert "NVIDIA H200 (139 GB)" in check().found
 
 
 def test_a_full_disk_is_reported(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,6 +386,75 @@ def respond_as_model_server(request: Request) -> Response:
     body = bodies.get(request.path) if request.method == "GET" else None
     is_load = request.path == "/v1/load_lora_adapter" and request.headers.get("authorization")
     return Response(body or b"", 200 if body else 405 if is_load else 404)
+
+
+def test_a_vllm_server_without_its_proxy_fails(home: Settings) -> None:
+    """The server answers as vLLM 0.32.0 did; behind the proxy, only its guarded routes are left."""
+    write_author(home, Author("ada", "Ada"))
+    folder = home.checkpoints_dir / "ada" / "c1" / "adapter"
+    answers, is_behind_proxy = read_answers(), True
+    models = answers["models with an adapter"]["body"]
+    models["data"][1]["root"] = str(folder)
+
+    def respond(request: Request) -> Response:
+        if "authorization" in request.headers:
+            is_list = request.path == "/v1/models"
+            answer = answers["models" if is_list else "load route asked with GET"]
+            return Response(models if is_list else answer["body"], answer["status"])
+        if request.path.startswith("/v1/"):
+            return Response(**refused)
+        if is_behind_proxy:
+            return Response(status=404)
+        answer = answers.get(f"open {request.path}", answers["no such route"])
+        return Response(answer["body"], answer["status"])
+
+    answer = answers["models without a key"]
+    refused: dict[str, Any] = {"content": answer["body"], "status": answer["status"]}
+    with http_server(respond) as url:
+        settings = home.model_copy(
+            update={
+                "model_server_url": f"{url}/v1", "model_server_key": "sk", "base_model": BASE
+            }
+        )  # fmt: skip
+        [_, gone] = stack_findings.check_model_servers(settings, None)
+        assert (gone.verdict, str(folder) in gone.found) == ("fail", True)
+        folder.mkdir(parents=True)
+        assert get_verdict(stack_findings.check_model_servers(settings, None)) == "ok"
+        is_behind_proxy = False
+        [_, opened] = stack_findings.check_model_servers(settings, None)
+        assert opened.verdict == "fail"
+        assert "use /adapters, /invocations, /tokenize, /detokenize, /generative_" in opened.found
+        is_behind_proxy, refused = True, {"status": 400}
+        [_, keyless] = stack_findings.check_model_servers(settings, None)
+        assert "/v1/chat/completions, /v1/load_lora_adapter, without a key" in keyless.found
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [("--max-loras 8 --max-cpu-loras=3", 3), ("--max-loras 3", 3), ("", 1)],
+)
+def test_too_few_adapters_in_vllms_memory_are_reported(
+    home: Settings, options: str, expected: int
+) -> None:
+    """The process stands for vLLM, whose options only its command line tells."""
+    for slug in ("ada", "bob"):
+        write_author(home, Author(slug, slug.title()))
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()", "vllm"]
+    command += ["--served-model-name", "my-model", "--enable-lora"]
+    with (
+        subprocess.Popen([*command, *options.split()], stdin=subprocess.PIPE) as process,
+        http_server(respond_as_model_server) as url,
+    ):
+        settings = home.model_copy(
+            update={
+                "model_server_url": f"{url}/v1", "model_server_key": "sk", "base_model": "my-model"
+            }
+        )  # fmt: skip
+        findings = list(stack_findings.check_model_servers(settings, None))
+        process.communicate()
+    assert findings[-1].verdict == "warn"
+    assert f"keeps {expected} adapters for 2 authors" in findings[-1].found
+    assert "--max-cpu-loras 4" in findings[-1].remedy
 
 
 @pytest.fixture

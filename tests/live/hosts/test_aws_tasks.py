@@ -36,6 +36,7 @@ def tasks(s3_endpoint: str) -> dict[str, dict[str, Any]]:
 def secrets(postgresql_url: str) -> dict[str, str]:
     return {
         "TWIN_STATE_URL": postgresql_url,
+        "TWIN_MODEL_SERVER_KEY": "",
         "LANGFUSE_PUBLIC_KEY": "pk-lf-test",
         "LANGFUSE_SECRET_KEY": "sk-lf-test",
     }

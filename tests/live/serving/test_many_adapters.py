@@ -50,7 +50,7 @@ class ManyAuthors:
         self.settings, self.registry, self.base = settings, registry, base
         self.template = make_adapter(base, settings.work_dir / "template", scale=0.5)
 
-    def release(self, author: str) -> str:
+    def release(self, author: str, *, seed: int = 0) -> str:
         """Register and release a new version; return its name on the server."""
         import torch
         from safetensors.torch import load_file, save_file
@@ -62,12 +62,12 @@ class ManyAuthors:
         config = (self.template / "adapter_config.json").read_bytes()
         (adapter / "adapter_config.json").write_bytes(config)
         weights = load_file(self.template / "adapter_model.safetensors")
-        generator = torch.Generator().manual_seed(crc32(folder.as_posix().encode()))
+        generator = torch.Generator().manual_seed(crc32(f"{folder} {seed}".encode()))
         save_file(
             {name: torch.randn(w.shape, generator=generator) / 4 for name, w in weights.items()},
             adapter / "adapter_model.safetensors",
         )
-        checkpoint = f"{crc32(f'{author}-{number}'.encode()):08x}"
+        checkpoint = f"{crc32(f'{author}-{number}-{seed}'.encode()):08x}"
         register_version(self.registry, author, checkpoint, folder=str(folder), base=str(self.base))
         for state in ("refused", "stable"):
             self.registry.move(

@@ -41,10 +41,14 @@ def resources() -> dict[str, Any]:
     return yaml.load(aws_stack.TEMPLATE.read_text(encoding="utf-8"), _Loader)["Resources"]
 
 
-@pytest.fixture
-def tasks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+@pytest.fixture(autouse=True)
+def _aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
+
+
+@pytest.fixture
+def tasks() -> dict[str, Any]:
     with mock_aws():
         return aws_stack.create_stack(boto3, **REGION)
 
@@ -86,6 +90,37 @@ def test_each_container_serves_a_program_with_existing_settings(
     assert worker_programs == programs - {"chat"}, "the worker starts other programs"
 
 
+@pytest.mark.long
+def test_a_model_server_is_reached_by_its_named_routes_alone() -> None:
+    with mock_aws():
+        image = f"vllm/vllm-openai@sha256:{'0' * 64}"
+        served = aws_stack.create_stack(boto3, model_server_image=image, **REGION)
+        balancers = boto3.client("elbv2", **REGION)
+        [balancer] = [
+            item
+            for item in balancers.describe_load_balancers()["LoadBalancers"]
+            if item["Scheme"] == "internal"
+        ]
+        [listener] = balancers.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])[
+            "Listeners"
+        ]
+        rules = balancers.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
+    [default] = [rule for rule in rules if rule["IsDefault"]]
+    [named] = [rule for rule in rules if not rule["IsDefault"]]
+    assert default["Actions"][0]["FixedResponseConfig"]["StatusCode"] == "404"
+    assert named["Conditions"][0]["PathPatternConfig"]["Values"] == [
+        "/v1/*", "/health", "/version",
+    ]  # fmt: skip
+    [vllm] = served["vllm"]["containerDefinitions"]
+    assert vllm["command"][:3] == ["tiny", "--served-model-name", "tiny"]
+    assert [entry["name"] for entry in vllm["secrets"]] == ["VLLM_API_KEY"]
+    for container in served["answers"]["containerDefinitions"]:
+        secrets = {entry["name"]: "a secret" for entry in container["secrets"]}
+        environment = aws_stack.task_environment(container, secrets)
+        assert environment["TWIN_MODEL_SERVER_URL"] == f"http://{balancer['DNSName']}:8000/v1"
+        assert environment["TWIN_MODEL_SERVER_KEY"] == "a secret"
+
+
 def test_roles_have_only_named_actions(resources: dict[str, Any]) -> None:
     roles = [resource for resource in resources.values() if resource["Type"] == "AWS::IAM::Role"]
     statements = [
@@ -120,7 +155,7 @@ def test_data_outlives_the_stack_and_only_the_balancer_is_public(resources: dict
     }
     assert ingress == {
         "LoadBalancerGroup": ["0.0.0.0/0"], "HostGroup": [None], "DatabaseGroup": [None],
-        "HomeGroup": [None],
+        "HomeGroup": [None], "ModelBalancerGroup": [None], "ModelServerGroup": [None],
     }  # fmt: skip
     assert resources["Logs"]["Properties"]["RetentionInDays"] <= 90
 

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.adapter_server import serve_adapters
+from tests.erasure_targets import author_target
+from tests.model_versions import register_version
+from twin_resources.erasure.checkpoint_folders import Checkpoints
+from twin_resources.erasure.data_store import Installation
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.loaded_adapters import (
@@ -21,7 +25,13 @@ from twin_resources.models.serving.loaded_adapters import (
     peft_folder,
     required_adapters,
 )
-from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
+from twin_resources.registry.policy import (
+    AuthorPolicy,
+    Policy,
+    ServedVersion,
+    read_policy,
+    write_policy,
+)
 from twin_resources.settings import Settings
 
 KEY = "sk-there"
@@ -169,7 +179,8 @@ def test_the_fleet_loads_what_is_required_and_unloads_what_was_replaced(
     loaded_adapters.load("a-name-of-its-own", "/elsewhere")
     assert fleet.step({V1: first, "ada/v9": None}, 0.0)[1].keys() == {"ada/v9"}
     loaded_adapters.unload(V1)  # the server restarted
-    assert fleet.step({V1: first}, 5.0) == ({"a-base", "a-name-of-its-own", V1}, {})
+    offered, problems = fleet.step({V1: first}, 5.0)
+    assert (set(offered), problems) == ({"a-base", "a-name-of-its-own", V1}, {})
     fleet.step({V2: second}, 10.0)
     fleet.step({V1: first}, 20.0)  # it comes back before the delay, and stays
     fleet.step({V1: first}, 20.0 + UNLOAD_DELAY_S)
@@ -178,10 +189,40 @@ def test_the_fleet_loads_what_is_required_and_unloads_what_was_replaced(
     assert lines.count(f"{V1} is loaded") == 2
 
 
-def test_an_erased_checkpoint_is_unloaded_before_its_files_go(
+def test_the_adapters_of_a_checkpoint_and_of_an_author_are_found(
     settings: Settings, loaded_adapters: LoadedAdapters
 ) -> None:
     for name in (V1, V2):
         loaded_adapters.load(name, "/checkpoints")
-    AdapterServer(settings).unload_checkpoints(["c1c1c1c1d1"])
-    assert set(loaded_adapters.roots()) == {V2}
+    server = AdapterServer(settings)
+    assert server.find_loaded(["c1c1c1c1d1"]) == [V1]
+    assert server.find_loaded([], author="ada") == [V1, V2]
+    assert server.find_loaded([], author="ad") == []
+
+
+def test_a_forgotten_authors_adapters_are_unloaded_before_their_files_go(
+    settings: Settings, loaded_adapters: LoadedAdapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM reads a folder again when memory is short, and a missing one ends it for all authors."""
+    installation = Installation.for_settings(settings)
+    folder = make_adapter(settings, "c1c1c1c1d1").parent
+    register_version(installation.registry, "ada", "c1c1c1c1d1", folder=str(folder))
+    installation.registry.move("ada", 1, "stable", actor="t", reason="t", force=True)
+    required = required_adapters(read_policy(settings.policy_path))
+    assert required == {"ada/v1": (V1, folder / "adapter")}
+    FleetAdapters(settings, log=lambda _line: None).step(dict(required.values()), 0.0)
+    unloaded_with_files: list[bool] = []
+    unload = loaded_adapters.unload
+
+    def unload_and_look(name: str) -> None:
+        unloaded_with_files.append(folder.exists())
+        unload(name)
+
+    monkeypatch.setattr(loaded_adapters, "unload", unload_and_look)
+    checkpoints, target = Checkpoints(installation), author_target("ada")
+    assert f"{V1} on the model server" in checkpoints.find_remaining(target)
+    checkpoints.erase(target)
+    assert (checkpoints.find_remaining(target), folder.exists()) == ([], False)
+    assert unloaded_with_files == [True]
+    assert required_adapters(read_policy(settings.policy_path)) == {}, "the fleet loads it again"
+    installation.state.close()

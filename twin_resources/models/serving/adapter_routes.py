@@ -9,8 +9,9 @@ Interface: https://docs.vllm.ai/en/latest/features/lora/ ("Dynamically serving L
     POST /v1/unload_lora_adapter   {"lora_name"}; 404: no such adapter
 
 `root` is the path from which an adapter was loaded, as given in the request. `parent` is the
-adapter's base model, or null for a base model. Other OpenAI-compatible servers omit both. The POST
-routes exist only with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
+adapter's base model, or null for a base model. `max_model_len` is the context of a base model, or
+null for an adapter. Other OpenAI-compatible servers omit all three. The POST routes exist only with
+`VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
 """
 # pyright: strict
 
@@ -26,6 +27,9 @@ from twin_resources.models.serving.running_server import authorization_headers
 if TYPE_CHECKING:
     import httpx
 
+# Routes that answer, load or tell without vLLM's key, which guards those under /v1 alone (0.32.0).
+UNGUARDED_ROUTES = ("/adapters", "/invocations", "/tokenize", "/detokenize", "/generative_scoring")
+GUARDED_ROUTES = ("/v1/chat/completions", "/v1/load_lora_adapter")
 LOAD_ROUTE, UNLOAD_ROUTE = "load_lora_adapter", "unload_lora_adapter"
 # The server reads the adapter from disk and copies it to the GPU: 340 MB for 8B at rank 64.
 LOAD_TIMEOUT_S = 60.0
@@ -42,12 +46,15 @@ class OfferedModel:
     Attributes:
         name: value of `model` in a request.
         root: path from which the model was loaded; empty if the server does not report it.
-        parent: an adapter's base model; empty for a base model or if the server does not report it.
+        context: tokens of prompt and answer together; an adapter has its base model's; 0 if the
+            server does not report it.
+        is_adapter: whether the server reports a base model of it.
     """
 
     name: str
     root: str = ""
-    parent: str = ""
+    context: int = 0
+    is_adapter: bool = False
 
 
 class RouteMissingError(TwinError):
@@ -72,9 +79,13 @@ def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Off
         )
         response.raise_for_status()
         entries: list[dict[str, Any]] = response.json()["data"]
+        contexts = {str(entry["id"]): int(entry.get("max_model_len") or 0) for entry in entries}
         models = [
             OfferedModel(
-                str(entry["id"]), str(entry.get("root") or ""), str(entry.get("parent") or "")
+                str(entry["id"]),
+                str(entry.get("root") or ""),
+                contexts[str(entry["id"])] or contexts.get(str(entry.get("parent")), 0),
+                is_adapter=bool(entry.get("parent")),
             )
             for entry in entries
         ]
@@ -109,6 +120,32 @@ def can_load_adapters(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
             next_step="read that server's log",
         ) from error
     return response.status_code == 405
+
+
+def find_open_routes(url: str, *, timeout_s: float = 10.0) -> list[str]:
+    """Return the routes of a server that do not refuse an empty request without a key.
+
+    An empty body asks for nothing: an open route answers it with 400, 405 or 422.
+
+    Raises:
+        TwinError: the server does not answer.
+    """
+    import httpx
+
+    root, open_routes = url.removesuffix("/v1"), list[str]()
+    with httpx.Client(timeout=timeout_s, trust_env=False) as client:
+        for route in (*GUARDED_ROUTES, *UNGUARDED_ROUTES):
+            try:
+                status = client.post(f"{root}{route}", content=b"").status_code
+            except httpx.HTTPError as error:
+                raise TwinError(
+                    f"ask {root}{route} without a key",
+                    found=f"{type(error).__name__}: {error}",
+                    next_step="read that server's log",
+                ) from error
+            if status not in {401, 403, 404}:
+                open_routes.append(route)
+    return open_routes
 
 
 def load_adapter(url: str, key: str, *, name: str, path: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
+from twin_resources.models.serving.adapter_routes import OfferedModel
 from twin_resources.registry.policy import Policy, read_policy
 from twin_resources.settings import Settings
 
@@ -63,9 +64,9 @@ class AdapterServer:
         self._url = settings.model_server_url.rstrip("/")
         self._key = settings.model_server_key
 
-    def list_names(self) -> set[str]:
-        """Return the names that the server offers."""
-        return set(adapter_routes.list_models(self._url, self._key))
+    def list_models(self) -> dict[str, OfferedModel]:
+        """Return the models that the server offers, by name."""
+        return adapter_routes.list_models(self._url, self._key)
 
     def load(self, name: str, folder: Path | None) -> None:
         """Load an adapter that the server does not offer yet.
@@ -78,7 +79,7 @@ class AdapterServer:
             TwinError: the server does not answer, or refuses.
         """
         if folder is None:
-            raise not_offered_error(name, self._url, self.list_names())
+            raise not_offered_error(name, self._url, self.list_models())
         path, server_home = str(folder), self._settings.model_server_home
         if server_home and folder.is_relative_to(self._settings.home):
             relative_path = folder.relative_to(self._settings.home).as_posix()
@@ -86,7 +87,7 @@ class AdapterServer:
         try:
             adapter_routes.load_adapter(self._url, self._key, name=name, path=path)
         except TwinError:
-            if name not in self.list_names():  # of two requests at once, one is refused
+            if name not in self.list_models():  # of two requests at once, one is refused
                 raise
 
     def unload(self, name: str) -> None:
@@ -97,16 +98,19 @@ class AdapterServer:
         """
         adapter_routes.unload_adapter(self._url, self._key, name=name)
 
-    def unload_checkpoints(self, checkpoints: Iterable[str]) -> None:
-        """Unload the adapters of checkpoints whose files are about to be deleted.
+    def find_loaded(self, checkpoints: Iterable[str], *, author: str = "") -> list[str]:
+        """Return the names of the checkpoints' adapters, and of all adapters of an author.
 
         Raises:
-            TwinError: the server does not answer, or could not unload one.
+            TwinError: the server does not answer.
         """
         suffixes = tuple(f"-{checkpoint[:8]}" for checkpoint in checkpoints)
-        for name in sorted(self.list_names()) if suffixes else ():
-            if name.endswith(suffixes):
-                self.unload(name)
+        return [
+            name
+            for name, model in sorted(self.list_models().items())
+            if model.is_adapter
+            and (name.endswith(suffixes) or (author and name.startswith(f"{author}/v")))
+        ]
 
     @contextmanager
     def keep_adapter_loaded(self, name: str, folder: Path | None) -> Generator[None]:
@@ -115,7 +119,7 @@ class AdapterServer:
         Raises:
             TwinError: the server does not answer, or refuses to load it.
         """
-        if name not in self.list_names():
+        if name not in self.list_models():
             self.load(name, folder)
         try:
             yield
@@ -141,7 +145,7 @@ class FleetAdapters:
 
     def step(
         self, required: Mapping[str, Path | None], now: float
-    ) -> tuple[set[str], dict[str, str]]:
+    ) -> tuple[dict[str, OfferedModel], dict[str, str]]:
         """Load what is missing, and unload what has not been required for `UNLOAD_DELAY_S`.
 
         Args:
@@ -149,18 +153,19 @@ class FleetAdapters:
             now: reading of a monotonic clock in seconds.
 
         Returns:
-            The names that the server now offers, and why each other one could not be loaded.
+            The models that the server now offers by name, and why each other one could not be
+            loaded.
 
         Raises:
             TwinError: the server does not answer.
         """
-        offered, problems = self._server.list_names(), dict[str, str]()
+        offered, problems = self._server.list_models(), dict[str, str]()
         for name, folder in required.items():
             if name in offered:
                 continue
             try:
                 self._server.load(name, folder)
-                offered.add(name)
+                offered = self._server.list_models()
                 self._log(f"{name} is loaded")
             except TwinError as error:
                 problems[name] = str(error)
@@ -177,7 +182,7 @@ class FleetAdapters:
             try:
                 if name in offered:
                     self._server.unload(name)
-                    offered.remove(name)
+                    del offered[name]
                     self._log(f"{name} is unloaded")
                 del self._unused_since[name]
             except TwinError as error:

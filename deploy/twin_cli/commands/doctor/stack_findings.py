@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
+from pathlib import PurePosixPath
 from typing import Any
 
 import psutil
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, DoctorFinding, fail, ok, warn
+from twin_resources.authors import list_author_slugs
 from twin_resources.processes.endpoints import READY, read_endpoint_state, urls
 from twin_resources.processes.ports import describe_port_holder, is_free, is_listening
 from twin_resources.processes.process_identity import find_marked_processes
@@ -23,6 +26,7 @@ from twin_resources.processes.programs import NOT_AUTOSTARTED, ON_DEMAND
 from twin_resources.processes.stack import SERVICES, Stack, read_record
 from twin_resources.processes.supervisor import read_tail
 from twin_resources.settings import Settings, load_secrets
+from twin_resources.storage.weights.answer_model import is_remote
 from twin_resources.wait_limits import MAX_IDLE_S
 
 PROGRAM_BY_SERVICE = {"gateway": "gateway", "dagster": "dagster-webserver", "traces": "traces"}
@@ -225,6 +229,7 @@ def _check_named_server(settings: Settings) -> Iterator[DoctorFinding]:
     from twin_resources.models.serving.adapter_routes import (
         ENABLE_ADAPTERS_STEP,
         can_load_adapters,
+        find_open_routes,
         list_models,
     )
 
@@ -241,3 +246,49 @@ def _check_named_server(settings: Settings) -> Iterator[DoctorFinding]:
     if not can_load_adapters(url, settings.model_server_key, timeout_s=TIMEOUT_S):
         remedy = f"{ENABLE_ADAPTERS_STEP}, or load each version there manually"
         yield warn("model server", f"{url} does not load adapters on request", remedy)
+    if open_routes := find_open_routes(url, timeout_s=TIMEOUT_S):
+        remedy = "give it a key and put the proxy of deploy/docs/deployment.md before it"
+        message = f"{url} lets anybody use {', '.join(open_routes)}, without a key"
+        yield fail("model server", message, remedy)
+    missing_folders = [
+        f"{model.name} ({model.root})"
+        for model in offered_names.values()
+        if not _has_adapter_folder(settings, model.root)
+    ]
+    if missing_folders:
+        message = f"{url} holds adapters whose folders are gone: {', '.join(missing_folders)}"
+        remedy = "restart that server, because reading such a folder again ends it"
+        yield fail("model server", message, remedy)
+    author_count = len(list_author_slugs(settings))
+    held_count = _read_local_adapter_limit(settings.base_model) if not is_remote(url) else None
+    if held_count is not None and held_count < 2 * author_count:
+        message = f"vLLM on this machine keeps {held_count} adapters for {author_count} authors"
+        remedy = f"start it with --max-cpu-loras {2 * author_count} or more"
+        yield warn("model server", message, remedy)
+
+
+def _has_adapter_folder(settings: Settings, root: str) -> bool:
+    """Return whether a folder exists from which the server loaded an adapter of this home."""
+    server_home = settings.model_server_home or str(settings.home)
+    path = PurePosixPath(root)
+    if not path.is_relative_to(PurePosixPath(server_home) / settings.checkpoints_dir.name):
+        return True  # a base model, or an adapter of its operator
+    return (settings.home / path.relative_to(server_home)).is_dir()
+
+
+def _read_local_adapter_limit(model: str) -> int | None:
+    """Return how many adapters vLLM keeps in memory, if it serves the model on this machine.
+
+    Its API does not say it. By default, it keeps as many as a batch may use.
+    """
+    limits: list[int] = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or ())
+        if "vllm" in command and "--enable-lora" in command and model in command:
+            named = [
+                int(value)
+                for option in ("--max-cpu-loras", "--max-loras")
+                for value in re.findall(rf"{option}[ =](\d+)", command)
+            ]
+            limits.append(named[0] if named else 1)
+    return min(limits, default=None)
