@@ -1,4 +1,4 @@
-"""Test how names of answer models are resolved, and which errors invalid names cause."""
+"""Test how names of answer models are read, and which errors invalid names cause."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.http_server import Request, Response, http_server
 from twin_resources.errors import TwinError
-from twin_resources.storage.weights.answer_model import (
-    list_model_ids,
-    parse_name,
-    resolve_name,
-    split_stored_name,
-)
+from twin_resources.models.serving.model_server import find_external_server
+from twin_resources.settings import Settings
+from twin_resources.storage.weights.answer_model import is_remote, parse_name, split_stored_name
 from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE_KEY
 
 
@@ -38,14 +36,6 @@ def serve_models(
         yield f"{url}/v1"
 
 
-def refusal(name: str, *, key: str = "") -> TwinError:
-    """Resolve a name that is refused, and return the error, which must name a next step."""
-    with pytest.raises(TwinError) as excinfo:
-        resolve_name(name, key=key)
-    assert excinfo.value.next_step
-    return excinfo.value
-
-
 def write_chat_folder(folder: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
@@ -60,92 +50,79 @@ def write_gguf(path: Path, *, has_template: bool = True) -> Path:
     return path
 
 
-def test_four_kinds_of_names_are_distinguished(tmp_path: Path) -> None:
-    folder, gguf_path = write_chat_folder(tmp_path / "model"), write_gguf(tmp_path / "m.gguf")
-    assert resolve_name(str(folder)).kind == "folder"
-    assert resolve_name(str(gguf_path)).kind == "gguf"
-    assert resolve_name("Qwen/Qwen2.5-7B-Instruct").kind == "hub"
+def test_paths_become_absolute_and_an_address_is_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, gguf = write_chat_folder(tmp_path / "model"), write_gguf(tmp_path / "m.gguf")
+    assert (parse_name("model"), parse_name("m.gguf")) == (str(folder), str(gguf))
+    assert parse_name("Qwen/Qwen2.5-7B-Instruct") == "Qwen/Qwen2.5-7B-Instruct"
     remote = parse_name("https://models.example/v1/#large/one")
-    assert (remote.kind, remote.name) == ("address", "https://models.example/v1#large/one")
-    assert split_stored_name(remote.name) == ("https://models.example/v1", "large/one")
+    assert remote == "https://models.example/v1#large/one"
+    assert split_stored_name(remote) == ("https://models.example/v1", "large/one")
     assert split_stored_name(str(folder)) == ("", "")
 
 
-def test_a_relative_folder_becomes_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((name, "not a folder, a file") for name in ("nowhere", "./no/such", "a b/c", "x/y.gguf")),
+        ("https://me:key@models.example/v1", "set its key in TWIN_ANSWER_MODEL_KEY"),
+        ("https://x.example/v1?k=1", "set its key in TWIN_ANSWER_MODEL_KEY"),
+        ("notes.txt", "is not a GGUF file"),
+        ("base.gguf", "no chat template"),
+        ("no-config", "no config.json"),
+        ("no-weights", r"no \*\.safetensors"),
+        ("no-template", "no chat template"),
+    ],
+)
+def test_what_is_no_chat_model_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
 ) -> None:
-    write_chat_folder(tmp_path / "model")
     monkeypatch.chdir(tmp_path)
-    assert resolve_name("model").name == str((tmp_path / "model").resolve())
-
-
-@pytest.mark.parametrize("name", ["nowhere", "./no/such", "/no/such.gguf", "a b/c", "x/y.gguf"])
-def test_an_unknown_name_is_refused(name: str) -> None:
-    error = refusal(name)
-    assert "not a folder, a file" in error.found
-    assert "https://…/v1" in error.next_step
-
-
-@pytest.mark.parametrize("name", ["https://me:key@models.example/v1", "https://x.example/v1?k=1"])
-def test_an_address_with_a_key_is_refused(name: str) -> None:
-    assert "TWIN_ANSWER_MODEL_KEY" in refusal(name).next_step
-
-
-def test_an_incomplete_folder_is_refused_with_the_missing_file(tmp_path: Path) -> None:
-    folder = write_chat_folder(tmp_path / "model")
-    (folder / "chat_template.jinja").unlink()
-    assert "no chat template" in refusal(str(folder)).found
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert "no *.safetensors" in refusal(str(folder)).found
-    (folder / "config.json").unlink()
-    assert "no config.json" in refusal(str(folder)).found
-
-
-def test_a_file_without_a_chat_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("GGML")
-    assert "is not a GGUF file" in refusal(str(tmp_path / "notes.txt")).found
-    base_model = write_gguf(tmp_path / "base.gguf", has_template=False)
-    assert "no chat template" in refusal(str(base_model)).found
-
-
-def test_an_address_needs_a_model_id_only_if_it_lists_several() -> None:
-    with serve_models("large") as url:
-        resolved = resolve_name(url)
-        assert (resolved.name, resolved.is_remote) == (f"{url}#large", False)
-    with serve_models("large", "small") as url:
-        error = refusal(url)
-        assert "2 models: large, small" in error.found
-        assert f"{url}#large" in error.next_step
-        assert resolve_name(f"{url}#small").model == "small"
-        assert "it offers large, small" in refusal(f"{url}#medium").found
-    with serve_models() as url:
-        assert refusal(url).found == "it offers no model"
-
-
-def test_the_error_for_a_missing_or_wrong_key_names_the_variable() -> None:
-    with serve_models("large", key="sk-right") as url:
-        assert refusal(url).found == "it returned 401 without a key"
-        error = refusal(url, key="sk-wrong")
-        assert error.found == "it returned 401 with the key from TWIN_ANSWER_MODEL_KEY"
-        assert "sk-wrong" not in str(error)
-        assert list_model_ids(url, "sk-right") == ["large"]
-
-
-def test_an_incompatible_address_is_refused() -> None:
-    with serve_models("large") as url:
-        root = url.removesuffix("/v1")
-        error = refusal(root)
-        assert "404" in error.found
-        assert url in error.next_step
-    with serve_models(body=b"<html>") as url:
-        assert "JSONDecodeError" in refusal(url).found
-    with serve_models(body=b'{"data": [1]}') as url:
-        assert "TypeError" in refusal(url).found
-    assert "Connection refused" in refusal(url).found  # the server has stopped
+    write_gguf(tmp_path / "base.gguf", has_template=False)
+    for folder, file in (
+        ("no-config", "config.json"),
+        ("no-weights", "model.safetensors"),
+        ("no-template", "chat_template.jinja"),
+    ):
+        (write_chat_folder(tmp_path / folder) / file).unlink()
+    with pytest.raises(TwinError, match=expected):
+        parse_name(name)
 
 
 @pytest.mark.parametrize(
-    ("url", "is_remote"),
+    ("ids", "suffix", "options", "expected"),
+    [
+        (["large"], "", {}, "large"),
+        (["large", "small"], "#small", {}, "small"),
+        (["large"], "", {"key": "sk-right"}, "large"),
+        (["large", "small"], "", {}, "it offers large, small. Next: name one of its models: "),
+        (["large", "small"], "#medium", {}, "it offers large, small"),
+        ([], "", {}, "it offers no model"),
+        (["large"], "", {"key": "sk-other"}, "401 .*export TWIN_ANSWER_MODEL_KEY with a key"),
+        (["large"], "/no", {}, "404 .*up to and including /v1"),
+        ([], "", {"body": b"<html>"}, "JSONDecodeError"),
+        ([], "", {"body": b'{"data": [1]}'}, "Error"),
+    ],
+)
+def test_an_address_answers_for_the_one_model_that_it_offers_or_names(
+    home: Settings, ids: list[str], suffix: str, options: dict[str, Any], expected: str
+) -> None:
+    settings = home.model_copy(update={"answer_model_key": "sk-right"})
+    with serve_models(*ids, **options) as url:
+        if expected in ids:
+            server = find_external_server(settings, url + suffix)
+            assert (server.url, server.alias, server.key) == (url, expected, "sk-right")
+            return
+        with pytest.raises(TwinError, match=expected) as error:
+            find_external_server(settings, url + suffix)
+    assert "sk-right" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
     [
         ("http://127.0.0.1:8000/v1", False),
         ("http://localhost/v1", False),
@@ -155,5 +132,5 @@ def test_an_incompatible_address_is_refused() -> None:
         ("http://10.0.0.2/v1", True),
     ],
 )
-def test_an_address_outside_this_machine_is_remote(url: str, is_remote: bool) -> None:
-    assert parse_name(url).is_remote is is_remote
+def test_an_address_outside_this_machine_is_remote(url: str, expected: bool) -> None:
+    assert is_remote(url) is expected

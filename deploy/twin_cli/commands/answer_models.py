@@ -1,8 +1,4 @@
-"""Prepare the answer model that the author's file names, in stage 3 of `twin up`.
-
-Scope: preparing the model, testing it with one token, registering it and removing it.
-Out of scope: the permitted names (`answer_model.py`), replacing the model (`release/`) and serving
-it (`serving/fleet.py`).
+"""Prepare, test, register and remove the answer model of an author's file, in `twin up`.
 
 The answer model is a version like any other, so the same code compares, traces and rolls it back.
 A person's choice makes it stable, and only a version that wins a trial against it replaces it.
@@ -13,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,27 +22,26 @@ from twin_resources.authors.consent import external_use_instructions, find_exter
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.answer_model import KEY_VARIABLE, NamedModel, resolve_name
+from twin_resources.storage.weights.answer_model import is_remote, parse_name, split_stored_name
 
 if TYPE_CHECKING:
+    from twin_resources.registry.moves import VersionState
     from twin_resources.registry.registry import ModelVersion, Registry
 
-PROMOTION_REASON = "the author's answer model, until a tuned version has beaten it"
-REMOVAL_REASON = "the author no longer names an answer model"
-PROBE_ALIAS = "answer-model"
 
+def resolve_name(settings: Settings, text: str) -> str:
+    """Return a model's stored name; an address is completed with its model.
 
-@dataclass(frozen=True)
-class ServedWeights:
-    """The weights or the address of an answer model, ready to be served.
-
-    Attributes:
-        checkpoint: SHA-256 (hex) that identifies these weights, or this address and model.
-        gguf: the file for this home's server, or empty for an address.
+    Raises:
+        TwinError: see `parse_name` and `find_external_server`.
     """
+    from twin_resources.models.serving.model_server import find_external_server
 
-    checkpoint: str
-    gguf: str
+    name = parse_name(text)
+    if not split_stored_name(name)[0]:
+        return name
+    server = find_external_server(settings, name)
+    return f"{server.url}#{server.alias}"
 
 
 def sync_answer_model(
@@ -74,17 +69,18 @@ def sync_answer_model(
     """
     registry = open_registry(settings)
     try:
-        if not author.answer_model:
-            _remove_answer_model(registry, author, display=display)
-            return None
-        return _register_answer_model(
-            registry,
-            settings,
-            author,
-            previous_model=previous_model,
-            instance=instance,
-            display=display,
-        )
+        if author.answer_model:
+            return _register_answer_model(
+                registry, settings, author, previous_model, instance=instance, display=display
+            )
+        version = find_answer_model(registry, author.slug)
+        if version is not None:
+            _move(registry, version, "retired", "the author no longer names an answer model")
+            display.log(
+                f"v{version.version}, {version.base}, no longer answers; the base model with "
+                "retrieval answers instead"
+            )
+        return None
     except TwinError as error:
         if previous_model != author.answer_model:
             # Without this, every later start would try the failed model again.
@@ -96,84 +92,7 @@ def sync_answer_model(
         registry.state.close()
 
 
-def _remove_answer_model(registry: Registry, author: Author, *, display: ProgressDisplay) -> None:
-    answer_model = find_answer_model(registry, author.slug)
-    if answer_model is None:
-        return
-    registry.move(
-        author.slug,
-        answer_model.version,
-        "retired",
-        actor=current_actor(),
-        reason=REMOVAL_REASON,
-        force=True,
-    )
-    display.log(
-        f"v{answer_model.version}, {answer_model.base}, no longer answers; the base model with "
-        "retrieval answers instead"
-    )
-
-
-def _register_answer_model(
-    registry: Registry,
-    settings: Settings,
-    author: Author,
-    *,
-    previous_model: str,
-    instance: str,
-    display: ProgressDisplay,
-) -> ModelVersion | None:
-    stable_version = registry.stable_version(author.slug)
-    named_model = resolve_name(author.answer_model, key=settings.answer_model_key)
-    if named_model.is_remote:
-        require_consent(author, named_model)
-    weights = prepare_weights(settings, named_model, instance=instance, display=display)
-    existing_version = registry.find_by_checkpoint(weights.checkpoint, author=author.slug)
-    is_stable = existing_version is not None and existing_version.state == "stable"
-    is_named_again = previous_model == author.answer_model
-    if stable_version and existing_version and is_named_again and not is_stable:
-        display.log(
-            f"v{existing_version.version}, {named_model.name}, was replaced by "
-            f"v{stable_version.version}; "
-            f"`twin rollback v{existing_version.version} --reason TEXT` restores it"
-        )
-        return None
-    if not is_stable:
-        probe_answer_model(settings, named_model, weights, display=display)
-    version = registry.register(
-        author=author.slug,
-        checkpoint=weights.checkpoint,
-        folder="",
-        adapter_gguf=None,
-        base=named_model.name,
-        base_gguf=weights.gguf,
-        template=DEFAULT_TEMPLATE.hash,
-        dataset_version="",
-        actor=current_actor(),
-        kind="answer_model",
-    )
-    if version.state != "stable":
-        registry.move(
-            author.slug,
-            version.version,
-            "stable",
-            actor=current_actor(),
-            reason=PROMOTION_REASON,
-            force=version.state != "retired",  # a retired version needs no force
-        )
-    display.log(
-        f"v{version.version} answers until a tuned version has beaten it: {named_model.name}"
-    )
-    if named_model.is_remote:
-        display.log(
-            "questions, posts and trials are sent to that address; its charges do not count "
-            "towards any budget here",
-            style="yellow",
-        )
-    return registry.get(author.slug, version.version)
-
-
-def require_consent(author: Author, named_model: NamedModel) -> None:
+def require_consent(author: Author, name: str) -> None:
     """Require the author's consent before questions and posts are sent to another machine.
 
     Raises:
@@ -181,84 +100,105 @@ def require_consent(author: Author, named_model: NamedModel) -> None:
     """
     if refusal := find_external_use_refusal(author):
         raise TwinError(
-            f"answer for {author.name} with {named_model.name}",
+            f"answer for {author.name} with {name}",
             found=refusal,
             next_step=external_use_instructions(author),
         )
 
 
-def prepare_weights(
-    settings: Settings, named_model: NamedModel, *, instance: str, display: ProgressDisplay
-) -> ServedWeights:
-    """Return a named model's weights, ready for the model server.
+def _prepare_weights(
+    settings: Settings, name: str, *, instance: str, display: ProgressDisplay
+) -> tuple[str, str]:
+    """Return a hash that identifies the weights, and their GGUF file, or "" for an address.
 
     Raises:
         TwinError: this home uses a different model server, or the weights cannot be fetched or
             converted.
     """
-    if named_model.kind == "address":
-        return ServedWeights(_checkpoint_hash(named_model.name), "")
-    if settings.model_server_url:
-        raise TwinError(
-            f"use {named_model.name!r} as the answer model",
-            found=f"this home uses the model server at {settings.model_server_url}",
-            next_step="serve the model there or elsewhere, and name its address: https://…/v1#model",
-        )
-    if named_model.kind == "gguf":
-        file_stat = Path(named_model.name).stat()  # hashing 16 GB would take half a minute
-        return ServedWeights(
-            _checkpoint_hash(f"{named_model.name} {file_stat.st_size} {file_stat.st_mtime_ns}"),
-            named_model.name,
-        )
-    from twin_resources.storage.weights.weights import load_base_model
-
-    try:
-        model = load_base_model(settings, named_model.name)
-        return ServedWeights(_checkpoint_hash(model.revision), str(model.gguf))
-    except TwinError:
-        display.log(f"preparing the answer model {named_model.name}")
-    output = prepare_model(
-        settings,
-        *("twin_resources.models.base_model", "prepare", "--base-model", named_model.name),
-        title=f"the answer model {named_model.name!r}",
-        instance=instance,
-        log=lambda line: display.log(f"answer model: {line}"),
-    )
-    model = json.loads(output.strip().rpartition("\n")[2])
-    return ServedWeights(_checkpoint_hash(str(model["revision"])), str(model["gguf"]))
-
-
-def probe_answer_model(
-    settings: Settings, named_model: NamedModel, weights: ServedWeights, *, display: ProgressDisplay
-) -> None:
-    """Request one token, so that a model that cannot answer does not become the stable version.
-
-    Raises:
-        TwinError: the model cannot be loaded or refuses the question.
-    """
-    from twin_resources.models.serving.external_server_lookup import find_external_server
-    from twin_resources.models.serving.model_server import ModelServers, warm_up
-
-    action = f"answer with {named_model.name}"
-    display.log(f"requesting one token from {named_model.name}")
-    try:
-        if named_model.kind == "address":
-            warm_up(find_external_server(settings, named_model.name))
-            return
-        with ModelServers(settings).serve(weights.gguf, alias=PROBE_ALIAS) as server:
-            warm_up(server)
-    except TwinError as error:
-        if named_model.kind != "address":
-            next_step = (
-                "name a model that llama.cpp supports, as safetensors or GGUF, or the address of a "
-                "model server"
+    identity, gguf = name, ""
+    if not split_stored_name(name)[0]:
+        if settings.model_server_url:
+            raise TwinError(
+                f"use {name!r} as the answer model",
+                found=f"this home uses the model server at {settings.model_server_url}",
+                next_step="serve it there or elsewhere, and name its address: https://…/v1#model",
             )
-        elif "401" in error.found or "403" in error.found:
-            next_step = f"export {KEY_VARIABLE} with a key that the server accepts"
-        else:
-            next_step = "see the server's log, and check that the model is a chat model"
-        raise TwinError(action, found=error.found, next_step=next_step) from error
+        if Path(name).is_file():
+            status = Path(name).stat()  # hashing 16 GB would take half a minute
+            identity, gguf = f"{name} {status.st_size} {status.st_mtime_ns}", name
+        else:  # a folder or a hub id; a prepared one is found at once
+            output = prepare_model(
+                settings,
+                *("twin_resources.models.base_model", "prepare", "--base-model", name),
+                title=f"the answer model {name!r}",
+                instance=instance,
+                log=lambda line: display.log(f"answer model: {line}"),
+            )
+            model = json.loads(output.strip().rpartition("\n")[2])
+            identity, gguf = str(model["revision"]), str(model["gguf"])
+    return hashlib.sha256(f"answer model {identity}".encode()).hexdigest(), gguf
 
 
-def _checkpoint_hash(identity: str) -> str:
-    return hashlib.sha256(f"answer model {identity}".encode()).hexdigest()
+def _register_answer_model(
+    registry: Registry,
+    settings: Settings,
+    author: Author,
+    previous_model: str,
+    *,
+    instance: str,
+    display: ProgressDisplay,
+) -> ModelVersion | None:
+    """Make the author's answer model the stable version, once it has answered with one token."""
+    from twin_resources.models.serving.model_server import (
+        ModelServers,
+        find_external_server,
+        warm_up,
+    )
+
+    name = resolve_name(settings, author.answer_model)
+    url, _ = split_stored_name(name)
+    is_elsewhere = bool(url) and is_remote(url)
+    if is_elsewhere:
+        require_consent(author, name)
+    checkpoint, gguf = _prepare_weights(settings, name, instance=instance, display=display)
+    stable = registry.stable_version(author.slug)
+    version = registry.find_by_checkpoint(checkpoint, author=author.slug)
+    if version is not None and version.state == "stable":
+        return version
+    if stable and version and previous_model == author.answer_model:
+        display.log(
+            f"v{version.version}, {name}, was replaced by v{stable.version}; "
+            f"`twin rollback v{version.version} --reason TEXT` restores it"
+        )
+        return None
+    display.log(f"requesting one token from {name}")
+    if url:
+        warm_up(find_external_server(settings, name))
+    else:
+        with ModelServers(settings).serve(gguf, alias="answer-model") as server:
+            warm_up(server)
+    version = registry.register(
+        author=author.slug,
+        checkpoint=checkpoint,
+        folder="",
+        adapter_gguf=None,
+        base=name,
+        base_gguf=gguf,
+        template=DEFAULT_TEMPLATE.hash,
+        dataset_version="",
+        actor=current_actor(),
+        kind="answer_model",
+    )
+    _move(registry, version, "stable", "the author's choice, until a tuned version has beaten it")
+    display.log(f"v{version.version} answers until a tuned version has beaten it: {name}")
+    if is_elsewhere:
+        message = "questions, posts and trials are sent there; no budget here counts its charges"
+        display.log(message, style="yellow")
+    return registry.get(author.slug, version.version)
+
+
+def _move(registry: Registry, version: ModelVersion, state: VersionState, reason: str) -> None:
+    force = version.state != "retired"  # a retired version needs no force
+    registry.move(
+        version.author, version.version, state, actor=current_actor(), reason=reason, force=force
+    )

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.answer_models import sync_answer_model
+from twin_cli.commands.answer_models import resolve_name, sync_answer_model
 from twin_cli.commands.author_progress import (
     AuthorProgress,
     compute_fingerprint,
@@ -89,7 +89,7 @@ from twin_resources.processes.stack import (
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Secrets, Settings
 from twin_resources.storage.state.home_state import open_home_state
-from twin_resources.storage.weights.answer_model import NO_MODEL, resolve_name
+from twin_resources.storage.weights.answer_model import NO_MODEL
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
@@ -140,8 +140,7 @@ def run_up(
         resolve_source(options.path)  # report a missing path before any other check
     settings = apply_options(settings, options)
     if options.answer_model not in {"", NO_MODEL}:
-        named_model = resolve_name(options.answer_model, key=settings.answer_model_key)
-        options = replace(options, answer_model=named_model.name)
+        options = replace(options, answer_model=resolve_name(settings, options.answer_model))
     if options.recipe not in {"", AUTOMATIC_RECIPE}:
         options = replace(options, recipe=resolve_recipe_name(options.recipe))
     _interrupt_on_signals()

@@ -23,7 +23,6 @@ from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim, Outcome, Verdict, VersionState
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.answer_model import parse_name
 
 NAME = "http://127.0.0.1:9/v1#large"
 ADA = Author("ada", "Ada", answer_model=NAME, consent="2026-01-01: by mail")
@@ -212,7 +211,7 @@ def test_an_unreachable_address_changes_no_version(settings: Settings, registry:
 
 
 def test_a_remote_address_requires_the_authors_consent(settings: Settings) -> None:
-    remote_model = parse_name("https://models.example/v1#large")
+    remote_model = "https://models.example/v1#large"
     with pytest.raises(TwinError, match="no line `consent`"):
         require_consent(Author("ada", "Ada"), remote_model)
     consent = "2026-01-01: by mail"

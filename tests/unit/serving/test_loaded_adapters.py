@@ -207,6 +207,7 @@ def test_a_forgotten_authors_adapters_are_unloaded_before_their_files_go(
     installation = Installation.for_settings(settings)
     folder = make_adapter(settings, "c1c1c1c1d1").parent
     register_version(installation.registry, "ada", "c1c1c1c1d1", folder=str(folder))
+    installation.registry.move("ada", 1, "refused", actor="t", reason="t")
     installation.registry.move("ada", 1, "stable", actor="t", reason="t", force=True)
     required = required_adapters(read_policy(settings.policy_path))
     assert required == {"ada/v1": (V1, folder / "adapter")}

@@ -61,12 +61,19 @@ class RouteMissingError(TwinError):
     """The server does not have or does not allow the adapter routes."""
 
 
-def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, OfferedModel]:
+def list_models(
+    url: str,
+    key: str,
+    *,
+    timeout_s: float = 10.0,
+    next_step: str = "set TWIN_MODEL_SERVER_URL (ends in /v1) and TWIN_MODEL_SERVER_KEY",
+) -> dict[str, OfferedModel]:
     """Return the models listed at `<url>/models`, by name.
 
     Args:
         url: base URL, which ends in `/v1`.
-        key: bearer token; may be empty.
+        key: bearer token; may be empty. It is not sent to an address to which the server redirects.
+        next_step: remedy in an error.
 
     Raises:
         TwinError: the server does not answer like an OpenAI-compatible server.
@@ -90,10 +97,11 @@ def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Off
             for entry in entries
         ]
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).partition("\nFor more information")[0].replace("\n", "; ")
         raise TwinError(
             f"list the models of {url}",
-            found=f"{type(error).__name__}: {error}",
-            next_step="set TWIN_MODEL_SERVER_URL (ends in /v1) and TWIN_MODEL_SERVER_KEY",
+            found=f"{type(error).__name__}: {reason}",
+            next_step=next_step,
         ) from error
     return {model.name: model for model in models}
 

@@ -1,14 +1,10 @@
-"""Represent an external answer model as a fleet member, and check it periodically.
-
-Scope: the interval between checks, and the effect of a failed check.
-Out of scope: this home's servers (`fleet_member.py`), a single check (`external_server_lookup.py`).
-"""
+"""An answer model at an address as a member of the fleet, which checks it periodically."""
 
 from __future__ import annotations
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.external_server_lookup import find_external_server
 from twin_resources.models.serving.fleet_member import FleetMember, log, retry_delay_s
+from twin_resources.models.serving.model_server import find_external_server
 
 # Limits the requests to a paid service. If it fails between two checks, the base model answers.
 CHECK_INTERVAL_S = 15.0

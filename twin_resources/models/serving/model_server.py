@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
-from twin_resources.models.serving.external_server_lookup import find_external_server
 from twin_resources.models.serving.loaded_adapters import (
     AdapterServer,
     not_offered_error,
@@ -44,7 +43,7 @@ from twin_resources.models.serving.served_precision import (
 from twin_resources.processes.priority import lower_session_like_own
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.answer_model import split_stored_name
+from twin_resources.storage.weights.answer_model import KEY_VARIABLE, split_stored_name
 from twin_resources.storage.weights.chat_model import read_gguf_quantization
 
 if TYPE_CHECKING:
@@ -358,6 +357,37 @@ def find_remote_server(settings: Settings, alias: str) -> RunningServer:
         raise not_offered_error(alias, url, offered_models)
     engine = remote_engine_name(url, key, settings.model_server_precision)
     return RunningServer(url, alias, key, None, engine, offered_models[alias].context)
+
+
+def find_external_server(
+    settings: Settings, address: str, *, timeout_s: float = 10.0
+) -> RunningServer:
+    """Return the server of an answer model at an address.
+
+    Args:
+        address: `https://…/v1#model`, or `https://…/v1` of a server with a single model.
+
+    Raises:
+        TwinError: the server does not answer, refuses the key, redirects, or does not offer the
+            model, or offers several and none was named.
+    """
+    url, model = split_stored_name(address)
+    models = adapter_routes.list_models(
+        url,
+        settings.answer_model_key,
+        timeout_s=timeout_s,
+        next_step=f"start that server, pass its address up to and including /v1, and export "
+        f"{KEY_VARIABLE} with a key that it accepts",
+    )
+    name = next(iter(models)) if not model and len(models) == 1 else model
+    if name not in models:
+        raise TwinError(
+            f"answer with {address}",
+            found=f"it offers {', '.join(list(models)[:12]) or 'no model'}",
+            next_step=f"name one of its models: {url}#{next(iter(models), 'ID')}",
+        )
+    key = settings.answer_model_key
+    return RunningServer(url, name, key, None, url.removesuffix("/v1"), models[name].context)
 
 
 def remote_engine_name(url: str, key: str, precision: str = "") -> str:
