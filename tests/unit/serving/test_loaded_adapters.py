@@ -106,7 +106,9 @@ def test_a_candidate_is_loaded_while_it_is_asked_and_a_released_one_stays(
 ) -> None:
     server, folder = AdapterServer(settings), make_adapter(settings, "c1c1c1c1d1")
     with server.keep_adapter_loaded(V1, folder):
-        assert loaded_adapters.roots() == {V1: str(folder)}
+        with AdapterServer(settings).keep_adapter_loaded(V1, folder):  # the gate's second one
+            assert loaded_adapters.roots() == {V1: str(folder)}
+        assert loaded_adapters.roots() == {V1: str(folder)}, "the first one still asks it"
     assert loaded_adapters.roots() == {}
     with server.keep_adapter_loaded(V1, folder):
         write_policy(settings.policy_path, make_policy(settings))

@@ -8,6 +8,8 @@ requires; a gate or a trial loads its candidate itself. One server serves one ho
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,8 @@ from twin_resources.settings import Settings
 # After this delay, streams that started before their version was replaced have ended. vLLM keeps
 # adapters in main memory, so an unused adapter costs little.
 UNLOAD_DELAY_S = 300.0
+_USERS: Counter[tuple[str, str]] = Counter()  # contexts of this process by address and name
+_USERS_LOCK = threading.Lock()
 PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # in the checkpoint folder
 
 
@@ -116,21 +120,28 @@ class AdapterServer:
     def keep_adapter_loaded(self, name: str, folder: Path | None) -> Generator[None]:
         """Load an adapter for the duration of the context, and unload it unless it is released.
 
+        A gate asks a candidate in two such contexts at once: the last one of this process unloads.
+
         Raises:
             TwinError: the server does not answer, or refuses to load it.
         """
-        if name not in self.list_models():
-            self.load(name, folder)
+        user = (self._url, name)
+        with _USERS_LOCK:
+            if name not in self.list_models():
+                self.load(name, folder)
+            _USERS[user] += 1
         try:
             yield
         finally:
-            path = self._settings.policy_path
-            policy = read_policy(path) if path.exists() else None
-            released_names = {released for released, _ in required_adapters(policy).values()}
-            # The answers are complete and must not be lost if unloading fails.
-            if folder is not None and name not in released_names:
-                with suppress(TwinError):
-                    self.unload(name)
+            with _USERS_LOCK:
+                _USERS[user] -= 1
+                path = self._settings.policy_path
+                policy = read_policy(path) if path.exists() else None
+                released_names = {released for released, _ in required_adapters(policy).values()}
+                if folder is not None and name not in released_names and not _USERS[user]:
+                    # The answers are complete and must not be lost if unloading fails.
+                    with suppress(TwinError):
+                        self.unload(name)
 
 
 class FleetAdapters:
