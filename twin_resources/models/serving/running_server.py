@@ -1,8 +1,4 @@
-"""Describe a running model server to its clients: address, alias and key.
-
-Scope: the connection data. Out of scope: starting a server (`model_server.py`), finding an external
-server (`external_server_lookup.py`).
-"""
+"""A running model server as its clients see it: address, alias, key and context."""
 
 from __future__ import annotations
 
