@@ -256,7 +256,7 @@ async def test_drafts_get_only_danger_and_programs_bypass_the_front_desk(
         ("How can I check whether an address that a user typed is a valid URL?", 0.2, "dangerous"),
         # A certainly private question needs a passage that is clearly above the threshold.
         ("Do you have a dog?", 0.31, "private"),
-        ("Do you have a dog?", 0.4, ""),
+        ("Do you have a dog?", 0.43, ""),
         # No passage says who answers, and none helps to harm people.
         ("Are you a real person?", 0.9, "identity"),
         ("What can you do?", 0.9, "ability"),
