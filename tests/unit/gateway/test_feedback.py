@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.gateway.exchanges import PASSAGE, create_record
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.feedback import (
@@ -18,7 +20,13 @@ from twin_resources.gateway.api.feedback import (
     read_feedback,
     store_feedback,
 )
-from twin_resources.gateway.hooks.automatic_scores import extract_passages, lexical_support
+from twin_resources.gateway.exchange.exchange import AnswerParts, RetrievedPassages
+from twin_resources.gateway.hooks.automatic_scores import (
+    automatic_scores,
+    extract_passages,
+    lexical_support,
+)
+from twin_resources.models.quotes.answer_text import AnswerOpening, render_prose_label
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
@@ -180,3 +188,44 @@ def test_lexical_support_is_the_share_of_long_words_in_the_passages() -> None:
     assert lexical_support("Silver lining", passages) == 0.0
     assert lexical_support("a b c", passages) is None
     assert lexical_support("Brass", "") is None
+
+
+# Two of the quotation's four words are in the passage of the prompt, as in a quotation that goes on
+# beyond its passage: it was shown with "support .49", in red.
+QUOTATION = "> Oil sparingly, wipe afterwards.\n>\n> — On oil, 2024-05-01"
+LABEL = render_prose_label("Written by a program")
+
+
+@pytest.mark.parametrize(
+    ("form", "answer", "support"),
+    [
+        ("quote", QUOTATION, None),
+        ("quote_and_voice", QUOTATION, None),  # no sentence of its prose was shown
+        ("quote_and_voice", f"{QUOTATION}\n\n{LABEL}Sparingly.", 1.0),
+        ("quote_and_voice", f"{QUOTATION}\n\n{LABEL}Sparingly, with mercury.", 1 / 3),
+        ("voice", f"{LABEL}Sparingly, with mercury.", 1 / 3),
+        ("not_found", f"Nothing answers this. The closest:\n\n{QUOTATION}", None),
+    ],
+)
+def test_prose_is_scored_for_support_and_quotations_are_not(
+    form: Any, answer: str, support: float | None
+) -> None:
+    record = create_record(opening=QUOTATION)
+    exchange = replace(
+        record.exchange,
+        retrieved_passages=RetrievedPassages((PASSAGE,)),
+        answer_parts=AnswerParts(
+            form=form, opening=AnswerOpening(QUOTATION), cited_passages=(PASSAGE,)
+        ),
+    )
+    record = replace(record, exchange=exchange, answer_form=form)
+    content = f"From my posts:\n\n[1] On oil\nOil sparingly.\n\n{DEFAULT_TEMPLATE.question}"
+    scores = automatic_scores(
+        record,
+        answer=answer,
+        messages=[{"role": "user", "content": content.format(question="Which oil?")}],
+        latency_s=1.0,
+    )
+    values = {score.name: score.value for score in scores}
+    assert values["latency_s"] == 1.0
+    assert values.get("support") == (None if support is None else pytest.approx(support))
