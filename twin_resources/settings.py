@@ -14,7 +14,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,6 +22,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from twin_resources.errors import TwinError
+from twin_resources.home_marker import MARKER_NAME, change_marker, read_marker
 
 EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
@@ -302,10 +303,29 @@ class Secrets:
         return "Secrets(…)"
 
 
+def secrets_path(settings: Settings) -> Path:
+    """Return the path of the file with this home's keys."""
+    return settings.home / "secrets.json"
+
+
 def load_secrets(settings: Settings) -> Secrets:
-    """Read `secrets.json`, which the first call creates with mode 600."""
-    path = settings.home / "secrets.json"
+    """Read `secrets.json`, which the first call in a new home creates with mode 600.
+
+    Raises:
+        TwinError: the file is damaged, or it is missing in a home that had one.
+    """
+    path = secrets_path(settings)
+    # Read first: another process creates the file before the home remembers it.
+    had_secrets = read_marker(settings.home).has_secrets
     if not path.exists():
+        if had_secrets:
+            raise TwinError(
+                "read this home's keys",
+                found=f"{path} is missing, although this home had one",
+                next_step="take it from a backup with `--secrets` (`twin restore FILE --home "
+                f"NEW`); for new keys, delete {settings.home / MARKER_NAME}, which is written "
+                "again, and give them to the owner's programs",
+            )
         generated_keys = {
             "gateway_master_key": "sk-twin-admin-" + secrets.token_urlsafe(32),
             "gateway_key": "sk-twin-" + secrets.token_urlsafe(32),
@@ -325,12 +345,14 @@ def load_secrets(settings: Settings) -> Secrets:
         with contextlib.suppress(FileExistsError):
             os.link(partial_path, path)
         partial_path.unlink()
+        change_marker(settings.home, lambda marker: replace(marker, has_secrets=True))
     try:
         return Secrets(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise TwinError(
             "read this home's keys",
             found=f"{path} is empty or damaged",
-            next_step="restore it from a backup with `--secrets`, or delete it; the next start "
-            "makes new keys, which the owner's programs need",
+            next_step="take it from a backup with `--secrets` (`twin restore FILE --home NEW`); "
+            f"for new keys, delete it and {settings.home / MARKER_NAME}, which are written again, "
+            "and give them to the owner's programs",
         ) from error

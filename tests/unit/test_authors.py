@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twin_cli.commands.doctor.machine_findings import check_authors
 
 from twin_resources.authors import (
     Author,
@@ -77,6 +78,29 @@ def test_an_invalid_value_is_named(home: Settings, content: bytes, message: str)
         read_author(home, "ann")
     assert message in str(excinfo.value)
     assert "ann.toml" in str(excinfo.value)
+
+
+def test_a_misspelled_setting_is_said_and_stops_nothing(
+    home: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_author(home, Author("bob", "Bob"))
+    (home.authors_dir / "ann.toml").write_text('temprature = 0.9\nanswers = "quote"\n')
+    for _ in range(3):
+        authors, errors = list_readable_authors(home)
+        assert ([author.slug for author in authors], errors) == (["ann", "bob"], [])
+        assert authors[0].temperature == Author("x", "X").temperature
+    said = [
+        "ann.toml has 'temprature', which is not a setting and has no effect; the nearest is "
+        "'temperature'",
+        "ann.toml has 'answers', which is not a setting and has no effect; the nearest is 'answer'",
+    ]
+    assert caplog.messages == [f"{home.authors_dir}: {sentence}" for sentence in said]
+    findings = list(check_authors(home))
+    assert [(finding.verdict, finding.found) for finding in findings] == [
+        ("warn", sentence) for sentence in said
+    ]
+    write_author(home, authors[0])
+    assert read_author(home, "ann") == authors[0]
 
 
 def test_an_integer_temperature_is_accepted(home: Settings) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import tomllib
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -112,7 +113,19 @@ class Author:
     scores: CountedScores = NO_SCORES
     consent: str = ""
     paid: bool = True
+    # Keys of the file that are not settings; they are kept when it is written again.
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def describe_unknown_settings(self) -> list[str]:
+        """Return a sentence for each key of the file that is not a setting."""
+        return [
+            f"{self.slug}.toml has {name!r}, which is not a setting and has no effect; the nearest "
+            f"is {get_close_matches(name, SETTING_NAMES, n=1, cutoff=0.0)[0]!r}"
+            for name in self.extra
+        ]
+
+
+SETTING_NAMES = tuple(name for name in get_type_hints(Author) if name not in {"slug", "extra"})
 
 
 def read_author(settings: Settings, slug: str) -> Author:
@@ -120,7 +133,7 @@ def read_author(settings: Settings, slug: str) -> Author:
 
     Raises:
         TwinError: the file is missing or is not valid TOML, or has a value of the
-            wrong type.
+            wrong type. A key that is not a setting is logged, once in each process.
     """
     path = settings.authors_dir / f"{slug}.toml"
     try:
@@ -140,13 +153,12 @@ def read_author(settings: Settings, slug: str) -> Author:
             if is_text
             else "make it a file that this user may read",
         ) from error
-    known_names = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
-    values = {name: document[name] for name in known_names if name in document}
+    values = {name: document[name] for name in SETTING_NAMES if name in document}
     for name in ("aliases", "sources", "include"):
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])
     values.setdefault("name", slug)
-    extra = {name: value for name, value in document.items() if name not in known_names}
+    extra = {name: value for name, value in document.items() if name not in SETTING_NAMES}
     errors: list[str] = []
     for name, read_table in _TABLE_READERS.items():
         if name in values:
@@ -168,7 +180,16 @@ def read_author(settings: Settings, slug: str) -> Author:
             found=f"{path}: {'; '.join(errors)}",
             next_step='correct the value; write a list as in sources = ["one", "two"]',
         )
-    return Author(slug=slug, **values, extra=extra)
+    author = Author(slug=slug, **values, extra=extra)
+    for sentence in author.describe_unknown_settings():
+        _warn_once(f"{settings.authors_dir}: {sentence}")
+    return author
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Log a warning; a program reads each file many times, but says it once."""
+    _LOG.warning(message)
 
 
 @cache  # building the adapters costs more than reading a file, and a tick may read 200

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 from twin_resources.backup.record import RECORD_NAME, SCHEMA_VERSION, BackupRecord, SavedTable
 from twin_resources.backup.state_rows import save_state, sqlite_file
 from twin_resources.errors import TwinError
+from twin_resources.home_marker import MARKER_NAME
 from twin_resources.storage.file_store import FileStore, hash_file
 from twin_resources.storage.object_store import is_object_address
 from twin_resources.storage.state.database_files import copy_database, find_databases
-from twin_resources.storage.state.home_state import MARKER_NAME, check_home_state, open_home_state
+from twin_resources.storage.state.home_state import check_home_state, open_home_state
 from twin_resources.storage.storage_faults import translate_storage_errors
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.table_integrity import check_table

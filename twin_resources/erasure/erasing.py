@@ -31,6 +31,7 @@ from twin_resources.erasure.plan import POSTS, plan_erasure
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import TextFingerprints
 from twin_resources.errors import TwinError
+from twin_resources.storage.state.home_state import remember_state
 from twin_resources.wait_limits import MAX_WORKING_S
 
 MAX_ROUNDS = 3  # data in flight during one round is erased in the next round
@@ -60,6 +61,7 @@ def run_erasure(installation: Installation, number: int, *, dagster: DagsterStor
     """
     with installation.state.lease(f"forget {number}", wait_s=MAX_WORKING_S):
         request = journal.find_request(installation.state, number)
+        remember_state(installation.settings, installation.state)
         if request.subject is None:
             _delete_fingerprints(installation, number)
             StateStore(installation).rewrite()  # a crash after closing may have prevented this step

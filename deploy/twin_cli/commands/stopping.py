@@ -17,6 +17,7 @@ from twin_resources.processes.ports import is_listening
 from twin_resources.processes.stack import Stack, StopResult, announce_stop, find_stack, stop_stack
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
+from twin_resources.storage.state.known_databases import remember_databases
 from twin_resources.wait_limits import MAX_IDLE_S
 
 WEBSERVER_TIMEOUT_S = 20.0  # during training, a response takes seconds
@@ -33,9 +34,20 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult
         announce_stop(settings)
         _end_runs(stack, log)
     result = stop_stack(settings, report=log)
+    if result.was_running:
+        report_lost_databases(settings, log)
     if result.ended_count:
         log(f"ended {format_count(result.ended_count, 'leftover process', 'leftover processes')}")
     return result
+
+
+def report_lost_databases(settings: Settings, log: Callable[[str], object]) -> None:
+    """Remember the home's databases, and log which of those that it had are lost."""
+    try:
+        for lost_database in remember_databases(settings):
+            log(f"{lost_database}; see `twin doctor`")
+    except TwinError as error:  # the stack starts or has ended all the same
+        log(f"{error.found}; see `twin doctor`")
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,12 @@ from twin_cli.commands.doctor.findings import DoctorFinding, run_check
 
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
+from twin_resources.home_marker import MARKER_NAME
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.settings import Settings
+from twin_resources.storage.state.database_files import copy_database
+from twin_resources.storage.state.known_databases import DATABASE_CONTENTS, remember_databases
 from twin_resources.storage.tables.newest_versions import (
     forget_written_tables,
     list_written_tables,
@@ -91,3 +96,44 @@ def test_a_lost_database_is_said(home: Settings, name: str, loss: str) -> None:
     assert name in failure.found
     assert "twin restore" in failure.remedy
     assert summary.found.startswith("1 SQLite file")
+
+
+@pytest.mark.parametrize("name", DATABASE_CONTENTS)
+def test_a_database_that_its_program_made_anew_is_said_until_a_person_goes_on(
+    home: Settings, name: str
+) -> None:
+    file = home.home / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def find_failures() -> list[str]:
+        findings = run_check("databases", lambda: stores.check_databases(home))
+        return [finding.found for finding in findings if finding.verdict != "ok"]
+
+    def make_anew() -> None:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE rows (id INTEGER)")
+
+    make_anew()
+    assert find_failures() == [] == remember_databases(home)
+    with closing(sqlite3.connect(file)) as connection:  # as an erasure does
+        connection.execute("INSERT INTO rows VALUES (1)")
+        connection.commit()
+        connection.execute("VACUUM")
+    copy_database(file, file.with_suffix(".copy"))
+    file.with_suffix(".copy").replace(file)
+    assert find_failures() == [] == remember_databases(home)
+
+    for path in file.parent.glob(f"{file.name}*"):
+        path.unlink()
+    [failure] = find_failures()
+    assert "is missing" in failure
+    make_anew()
+    for _ in range(2):  # the next start keeps in mind what was there
+        [failure] = find_failures()
+        assert str(file) in failure
+        assert f"a new file, although this home had it: {DATABASE_CONTENTS[name]}" in failure
+        [lost_database] = remember_databases(home)
+        assert str(lost_database) == failure
+    (home.home / MARKER_NAME).unlink()  # what doctor says to who goes on without
+    assert find_failures() == [] == remember_databases(home)

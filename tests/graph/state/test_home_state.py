@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from twin_cli.commands.doctor import stores
+from twin_cli.commands.doctor import machine_findings, stores
 from twin_cli.commands.doctor.findings import run_check
 from twin_cli.commands.outcome import open_registry
 
@@ -18,14 +20,14 @@ from twin_resources.access.keys import add_key, list_keys, open_key_store
 from twin_resources.backup.restoring import restore
 from twin_resources.backup.saving import back_up
 from twin_resources.dagster_resources import RegistryResource, TablesResource
+from twin_resources.erasure import journal
+from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.errors import TwinError
+from twin_resources.home_marker import MARKER_NAME
 from twin_resources.registry.registry import Registry
-from twin_resources.settings import Settings
-from twin_resources.storage.state.home_state import (
-    MARKER_NAME,
-    LostStateError,
-    open_home_state,
-)
-from twin_resources.storage.state.state import State, StateError
+from twin_resources.settings import Settings, load_secrets
+from twin_resources.storage.state.home_state import LostStateError, open_home_state
+from twin_resources.storage.state.state import State
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ DOORS: dict[str, Callable[[Settings], object]] = {
     "the gateway's keys": open_key_store,
     "a Dagster run": lambda _: RegistryResource().registry(),
     "an import": lambda _: TablesResource().tables(),
-    "twin backup": lambda settings: back_up(settings, str(settings.home / "b.tar")),
+    "twin backup": lambda settings: back_up(settings, f"{settings.home}-{uuid4()}.tar"),
 }
 
 
@@ -103,6 +105,68 @@ def test_a_lost_store_is_refused_at_every_door(used_home: Settings, loss: str) -
         [finding] = run_check("state", lambda: stores.check_state(used_home))
         assert finding.verdict == "fail"
         assert "`twin restore FILE --home NEW`" in finding.remedy
+
+
+def _forget(settings: Settings, name: str) -> None:
+    """Ask to erase a post, as `twin forget` does; the next open counts it."""
+    with closing(open_home_state(settings)) as state:
+        journal.open_request(state, ErasureSubject("post", "mara", name), asked_by="test")
+    open_home_state(settings).close()
+
+
+def test_an_older_copy_of_the_store_is_refused_at_every_door(
+    used_home: Settings, tmp_path: Path
+) -> None:
+    _forget(used_home, "first")
+    older = used_home.model_copy(update={"home": tmp_path / "older", "state_url": ""})
+    back_up(used_home, str(tmp_path / "older.tar"))
+    restore(older, str(tmp_path / "older.tar"), report=lambda _: None)
+    open_key_store(older).close()  # in a home of its own, nothing says that it is older
+    _forget(used_home, "second")
+    for door in DOORS.values():
+        door(used_home)
+    if used_home.state_address.startswith("sqlite"):
+        _lose_file(used_home, lambda file: shutil.copy(older.home / "state.sqlite", file))
+    else:
+        with closing(State.open(used_home.state_address)) as state, state.transaction() as rows:
+            rows.execute(sa.delete(journal.requests).where(journal.requests.c.number == 2))
+    for door in DOORS.values():
+        with pytest.raises(LostStateError, match=r"has 1 of the 2 requests.*`twin restore FILE"):
+            door(used_home)
+    [finding] = run_check("state", lambda: stores.check_state(used_home))
+    assert (finding.verdict, "older copy" in finding.found) == ("fail", True)
+    (used_home.home / MARKER_NAME).unlink()  # what the error says to who has no newer copy
+    for door in DOORS.values():
+        door(used_home)
+
+
+def test_lost_keys_are_not_replaced_in_silence(used_home: Settings) -> None:
+    first_secrets = load_secrets(used_home)
+    open_home_state(used_home).close()
+    (used_home.home / "secrets.json").unlink()
+    for _ in range(2):
+        with pytest.raises(TwinError, match=r"secrets\.json is missing.*--secrets"):
+            load_secrets(used_home)
+        [finding] = run_check("keys", lambda: machine_findings.check_keys(used_home))
+        assert (finding.verdict, "twin restore" in finding.remedy) == ("fail", True)
+    (used_home.home / MARKER_NAME).unlink()  # what the error says to who wants new keys
+    open_home_state(used_home).close()
+    new_secrets = load_secrets(used_home)
+    assert new_secrets.gateway_key != first_secrets.gateway_key
+    assert load_secrets(used_home) == new_secrets
+
+
+def test_restored_keys_are_remembered(used_home: Settings, tmp_path: Path) -> None:
+    saved_secrets = load_secrets(used_home)
+    for has_secrets in (True, False):
+        backup = str(tmp_path / f"{has_secrets}.tar")
+        back_up(used_home, backup, secrets=has_secrets)
+        new = used_home.model_copy(update={"home": tmp_path / f"{has_secrets}", "state_url": ""})
+        restore(new, backup, report=lambda _: None)
+        assert (load_secrets(new) == saved_secrets) == has_secrets
+        (new.home / "secrets.json").unlink()
+        with pytest.raises(TwinError, match="is missing"):
+            load_secrets(new)
 
 
 def test_a_running_dagster_step_is_refused(used_home: Settings) -> None:
@@ -131,11 +195,13 @@ def test_without_the_marker_tables_show_that_the_home_existed(used_home: Setting
         open_home_state(used_home)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"stat": ""}', '"state"', "\x00"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"stat": ""}', '{"erasures": "3"}', '"state"', "\x00"]
+)
 def test_a_broken_marker_is_named_and_kept(used_home: Settings, content: str) -> None:
     marker = used_home.home / MARKER_NAME
     marker.write_text(content)
-    with pytest.raises(StateError, match=r"home\.json"):
+    with pytest.raises(TwinError, match=r"home\.json"):
         open_home_state(used_home)
     assert marker.read_text() == content
 

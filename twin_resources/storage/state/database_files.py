@@ -43,7 +43,7 @@ def check_database(path: Path) -> None:
             minutes.
     """
     action = f"open the database {path}"
-    with _connect(path, action) as connection:
+    with open_database(path, action) as connection:
         check_result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
         if check_result != "ok":
             raise DamagedError.for_place(path, action, check_result)
@@ -59,7 +59,7 @@ def copy_database(path: Path, copy_path: Path) -> None:
     """
     action = f"copy the database {path}"
     with (
-        _connect(path, action) as connection,
+        open_database(path, action) as connection,
         translate_storage_errors(action, copy_path),
         closing(sqlite3.connect(copy_path)) as copy,
     ):
@@ -71,7 +71,8 @@ def copy_database(path: Path, copy_path: Path) -> None:
 
 
 @contextmanager
-def _connect(path: Path, action: str) -> Generator[sqlite3.Connection]:
+def open_database(path: Path, action: str) -> Generator[sqlite3.Connection]:
+    """Open an existing SQLite file in autocommit mode; errors name the file and the action."""
     with translate_storage_errors(action, path):
         address = f"{path.resolve().as_uri()}?mode=rw"  # never creates a file
         with closing(

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import json
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from twin_resources.atomic_writes import replace_file
+from twin_resources.home_marker import MARKER_NAME, HomeMarker, change_marker, read_marker
+from twin_resources.settings import secrets_path
 from twin_resources.storage.file_store import FileStore
 from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import (
@@ -24,9 +25,11 @@ from twin_resources.storage.storage_faults import translate_storage_errors
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-MARKER_NAME = "home.json"
 # Tables whose rows do not belong to a home.
 _TABLES_WITHOUT_HOME_DATA = DAGSTER_TABLES | {schema_versions.name, written_tables.name}
+
+
+_ERASURES = "forget_requests"  # the table of `erasure/journal.py`
 
 
 class LostStateError(StateError):
@@ -49,15 +52,33 @@ def open_home_state(settings: Settings) -> State:
     state = State.open(settings.state_address)
     try:
         identity = check_home_state(settings, state) or _claim_store(state)
-        marker = settings.home / MARKER_NAME
-        if not marker.exists():
-            with translate_storage_errors("remember the state store of this home", marker):
-                marker.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                replace_file(marker, json.dumps({"state": identity}) + "\n")
+        remember_state(settings, state, identity)
     except BaseException:
         state.close()
         raise
     return state
+
+
+def remember_state(settings: Settings, state: State, identity: str = "") -> None:
+    """Remember in `home.json` the store, its last erasure, and that there are keys.
+
+    Args:
+        identity: the store's identity; empty to keep the one that is remembered.
+    """
+    number, has_secrets = _read_last_erasure(state), secrets_path(settings).exists()
+
+    def update(marker: HomeMarker) -> HomeMarker:
+        return replace(
+            marker,
+            state=marker.state or identity,
+            has_secrets=marker.has_secrets or has_secrets,
+            erasures=max(marker.erasures, number),
+        )
+
+    marker = read_marker(settings.home)
+    if update(marker) != marker:
+        with translate_storage_errors("remember what this home has", settings.home):
+            change_marker(settings.home, update)
 
 
 def check_home_state(settings: Settings, state: State | None) -> str:
@@ -70,13 +91,19 @@ def check_home_state(settings: Settings, state: State | None) -> str:
         The store's identity; empty for the empty store of a new home.
 
     Raises:
-        LostStateError: `home.json` names another store, or the store is empty and there are tables.
+        LostStateError: `home.json` names another store or counts more erasures than the store has,
+            or the store is empty and there are tables.
     """
-    marked_identity = _read_marker(settings.home / MARKER_NAME)
+    marker = read_marker(settings.home)
+    marked_identity = marker.state
     identity = _read_identity(state) if state is not None else ""
     if marked_identity and identity != marked_identity:
         found = "is the store of another home" if identity else "is empty"
         raise _lost_state_error(settings, f"it {found}, and {settings.home} has another one")
+    if state is not None and marked_identity:
+        erasures = _read_last_erasure(state)
+        if erasures < marker.erasures:
+            raise _older_state_error(settings, erasures, marker.erasures)
     if identity or (state is not None and has_rows(state)):
         return identity
     if next(iter(FileStore(settings.tables_base).list_files()), None):
@@ -120,19 +147,12 @@ def _read_identity(state: State) -> str:
         return connection.execute(query).scalar() or ""
 
 
-def _read_marker(path: Path) -> str:
-    """Return the identity in `home.json`; empty if there is no such file."""
-    try:
-        return str(json.loads(path.read_bytes())["state"])
-    except FileNotFoundError:
-        return ""
-    except (ValueError, KeyError, TypeError) as error:
-        raise StateError(
-            f"read {path}",
-            found="it does not name this home's state store",
-            next_step="if `twin versions` and `twin keys list` show what they should after you "
-            "have deleted the file, it is written again; else restore the last backup",
-        ) from error
+def _read_last_erasure(state: State) -> int:
+    """Return the number of the last request to erase something; these rows are never deleted."""
+    with state.read_transaction() as connection:
+        if not sa.inspect(connection).has_table(_ERASURES):
+            return 0
+        return connection.execute(sa.text(f"SELECT max(number) FROM {_ERASURES}")).scalar() or 0
 
 
 def _sqlite_file(settings: Settings) -> Path | None:
@@ -152,4 +172,17 @@ def _lost_state_error(settings: Settings, reason: str) -> LostStateError:
         next_step="`twin restore FILE --home NEW` restores the last backup; without one, begin a "
         "new home, and erase there again what was erased here. To move this home to another store, "
         "run `twin backup FILE` with its own, then `twin restore` with the new TWIN_STATE_URL",
+    )
+
+
+def _older_state_error(settings: Settings, erasures: int, expected_erasures: int) -> LostStateError:
+    address = sa.make_url(settings.state_address).render_as_string(hide_password=True)
+    marker = settings.home / MARKER_NAME
+    return LostStateError(
+        f"use the state store {address}",
+        found=f"it is an older copy: it has {erasures} of the {expected_erasures} requests to "
+        "erase something that this home has counted, and would let the erased posts come back",
+        next_step="put the newest copy back; or restore the last backup with `twin restore FILE "
+        f"--home NEW`; or go on with this copy: delete {marker}, which is written again, and run "
+        "`twin forget` again for what was erased since",
     )

@@ -23,9 +23,10 @@ from twin_cli.commands.doctor.findings import DoctorFinding, fail, ok, warn
 from twin_resources.access.configured_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import list_author_slugs, list_readable_authors
+from twin_resources.home_marker import read_marker
 from twin_resources.processes.child_environment import list_external_models, list_provider_prefixes
 from twin_resources.processes.gpus import describe_gpus, list_usable_gpus
-from twin_resources.settings import Settings
+from twin_resources.settings import Settings, load_secrets, secrets_path
 
 PACKAGE_NAME = "llm-twin"
 PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "host/servers.json")
@@ -114,6 +115,8 @@ def check_keys(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[DoctorFinding]:
     """Check the files that contain keys, and the provider keys that configured models need."""
+    if not secrets_path(settings).exists() and read_marker(settings.home).has_secrets:
+        load_secrets(settings)  # its error says what is missing
     private_files = [
         settings.home / name for name in PRIVATE_FILES if (settings.home / name).exists()
     ]
@@ -175,6 +178,11 @@ def check_authors(settings: Settings) -> Iterator[DoctorFinding]:
     authors, problems = list_readable_authors(settings)
     for problem in problems:
         yield fail("authors", problem, f"correct the file in {settings.authors_dir}")
+    unknown_settings = [
+        sentence for author in authors for sentence in author.describe_unknown_settings()
+    ]
+    for sentence in unknown_settings:
+        yield warn("authors", sentence, f"correct or delete it in {settings.authors_dir}")
     missing_sources = [
         f"{source} ({author.slug})"
         for author in authors
@@ -188,5 +196,5 @@ def check_authors(settings: Settings) -> Iterator[DoctorFinding]:
             "restore it, or remove it from `sources` in the author's file; an import with an empty "
             "source is refused",
         )
-    if not problems and not missing_sources:
+    if not problems and not missing_sources and not unknown_settings:
         yield ok("authors", ", ".join(slugs))

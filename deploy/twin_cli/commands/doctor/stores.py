@@ -20,6 +20,7 @@ from typing import Any
 from twin_cli.commands.doctor.findings import TIMEOUT_S, DoctorFinding, fail, ok, warn
 from twin_resources.authors import list_author_slugs
 from twin_resources.errors import TwinError
+from twin_resources.home_marker import MARKER_NAME
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Secrets, Settings, load_secrets
 from twin_resources.storage.storage_faults import (
@@ -32,11 +33,6 @@ from twin_resources.storage.storage_faults import (
 )
 
 S3_SCHEME = "s3://"
-_DATABASE_CONTENTS = {
-    "traces.sqlite": "answers, votes and scores",
-    "outbox.sqlite": "votes and answers that waited, and marks of erased answers",
-    "state.sqlite": "keys, versions and the list of erased posts",
-}
 MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes indicate a fault
 
 
@@ -269,23 +265,33 @@ def _list_written_tables(settings: Settings) -> set[tuple[str, str]]:
 def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
     """Check every SQLite file of the home: traces, outbox, state, Dagster's records."""
     from twin_resources.storage.state.database_files import check_database, find_databases
+    from twin_resources.storage.state.known_databases import (
+        DATABASE_CONTENTS,
+        LostDatabase,
+        find_lost_databases,
+    )
 
     excluded_folders = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
     intact_count = 0
     faults_by_type: dict[type[StorageError], list[StorageError]] = {}
     paths = list(find_databases(settings.home, excluded=excluded_folders))
-    lost_paths = [path for path in paths if not path.stat().st_size]
-    lost_paths += [path for path in _list_expected_databases(settings) if not path.exists()]
-    for path in lost_paths:
-        content = _DATABASE_CONTENTS.get(path.name, "its records")
+    lost_databases = {lost.path: lost for lost in find_lost_databases(settings)}
+    names = {path: path.relative_to(settings.home).as_posix() for path in paths}
+    names |= {settings.home / name: name for name in _list_expected_databases(settings)}
+    for path, name in names.items():
+        state = "missing" if not path.exists() else "" if path.stat().st_size else "empty"
+        if state and path not in lost_databases:
+            contents = DATABASE_CONTENTS.get(name, "its rows")
+            lost_databases[path] = LostDatabase(path, contents, state)
+    for lost_database in lost_databases.values():
         yield fail(
             "databases",
-            f"{path} is {'empty' if path.exists() else 'missing'}, although its program has run: "
-            f"{content} are lost",
-            "restore the last backup (`twin restore FILE --home NEW`), or go on without them",
+            str(lost_database),
+            "restore the last backup (`twin restore FILE --home NEW`); to go on without them, "
+            f"delete {settings.home / MARKER_NAME}, which is written again",
         )
     for path in paths:
-        if path in lost_paths:
+        if path in lost_databases:
             continue
         try:
             check_database(path)
@@ -305,12 +311,10 @@ def check_databases(settings: Settings) -> Iterator[DoctorFinding]:
     )
 
 
-def _list_expected_databases(settings: Settings) -> list[Path]:
+def _list_expected_databases(settings: Settings) -> list[str]:
     """Return the SQLite files of programs with a log; each creates its own when it starts."""
-    from twin_resources.observability.langfuse.outbox import outbox_path
-
-    paths = {"relay": outbox_path(settings), "traces": settings.home / "traces.sqlite"}
-    return [path for name, path in paths.items() if (settings.logs_dir / f"{name}.log").exists()]
+    names = {"relay": "host/outbox.sqlite", "traces": "traces.sqlite"}
+    return [name for log, name in names.items() if (settings.logs_dir / f"{log}.log").exists()]
 
 
 def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:
