@@ -35,7 +35,7 @@ def retrain(
     ] = False,
     author: AuthorName = "",
 ) -> None:
-    """Train again on the current posts; refused while a training run is active."""
+    """Train again on the current posts; refused during a training, waits behind a report."""
 
 
 @command("versions.run_rollback", 'twin rollback --reason "it repeats itself"')

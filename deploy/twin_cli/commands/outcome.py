@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from twin_cli.commands.author_progress import AuthorProgress, read_progress
 from twin_cli.commands.progress_display import ProgressDisplay
@@ -23,9 +24,13 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.process_identity import find_process
+from twin_resources.processes.programs import ensure_alive, ensure_program_works
 from twin_resources.processes.stack import Stack
 from twin_resources.processes.wording import format_count
+from twin_resources.quality.retraining import retrainings
+from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
 from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
 
 if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Registry, Verdict
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 RETRAIN = "retrain_twin"
 CONSENT_WAIT = "is waiting for the author's consent"
 RELEASE_ASSET = "routing_policy"  # once it is materialized, the released version answers
+REQUEST_SENSOR = "retraining_requested"
 
 
 class OutcomeCode(IntEnum):
@@ -76,7 +82,6 @@ def open_registry(settings: Settings) -> Registry:
         LostStateError: the configured store is not this home's.
     """
     from twin_resources.registry.registry import Registry
-    from twin_resources.storage.state.home_state import open_home_state
 
     return Registry(open_home_state(settings), policy_path=settings.policy_path)
 
@@ -234,17 +239,31 @@ def wait_for_outcome(
 ) -> TrainingOutcome:
     """Wait until the author's training run has ended or can no longer start.
 
+    A retraining that was asked for is the one that is waited for. It starts when the run in flight,
+    such as the report on a released version, has ended.
+
     Raises:
-        TwinError: no training run is active or recorded, or `timeout_s` seconds have passed.
+        TwinError: no training run is active or recorded, nothing starts the one that was asked for,
+            or `timeout_s` seconds have passed.
     """
     settings = stack.settings
     dagster = DagsterHTTP.for_home(settings)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         progress = read_progress(settings, author)
-        run = find_run_in_flight(dagster, RETRAIN, author) or _last_launched_run(
-            dagster, author, progress
-        )
+        run = find_run_in_flight(dagster, RETRAIN, author)
+        waiting = find_waiting_retraining(settings, author, dagster)
+        if waiting and run is not None:
+            display.log(f"the retraining starts when run {run.run_id[:8]} has ended")
+            follow_run(dagster, run.run_id, display=display, title="run before it", stack=stack)
+            continue
+        if waiting:
+            if waiting == "requested":
+                ensure_sensor_starts_retrainings(dagster, author)
+            ensure_alive(stack)
+            ensure_program_works(stack, "dagster-daemon")
+        else:
+            run = run or _last_launched_run(dagster, author, progress)
         if run is not None:
             followed_run = follow_run(
                 dagster,
@@ -255,12 +274,12 @@ def wait_for_outcome(
                 until_asset=RELEASE_ASSET,
             )
             return determine_run_outcome(settings, author, followed_run)
-        recorded_outcome = read_recorded_outcome(settings, author)
+        recorded_outcome = None if waiting else read_recorded_outcome(settings, author)
         if recorded_outcome is not None:
             return recorded_outcome
-        if progress.training in {"too_small", "not_wanted", "no_consent"}:
+        if not waiting and progress.training in {"too_small", "not_wanted", "no_consent"}:
             return build_untrained_outcome(progress, read_author(settings, author))
-        if progress.up is None or find_process(progress.up) is None:
+        if not waiting and (progress.up is None or find_process(progress.up) is None):
             raise TwinError(
                 f"wait for the training of {author}",
                 found="no training run exists, and no `twin up` is about to start one",
@@ -273,6 +292,40 @@ def wait_for_outcome(
                 next_step="see `twin status`",
             )
         time.sleep(1.0)
+
+
+def find_waiting_retraining(
+    settings: Settings, author: str, dagster: DagsterHTTP
+) -> Literal["", "requested", "decided"]:
+    """Return whether a retraining was asked for or decided on, and its run does not exist yet."""
+    with closing(open_home_state(settings)) as state, state.read_transaction() as connection:
+        if retrainings.open_requests(connection).get(author):
+            return "requested"
+        awaited_attempts = {
+            (retraining.run_key, str(retraining.attempt))
+            for retraining in retrainings.unfinished_retrainings(connection)
+            if retraining.author == author
+        }
+    if not awaited_attempts:
+        return ""
+    runs = dagster.list_runs(job=RETRAIN, author=author)
+    started_attempts = {(run.tags.get(KEY_TAG, ""), run.tags.get(ATTEMPT_TAG, "1")) for run in runs}
+    return "" if awaited_attempts <= started_attempts else "decided"
+
+
+def ensure_sensor_starts_retrainings(dagster: DagsterHTTP, author: str) -> None:
+    """Check that the sensor that starts requested retrainings is on.
+
+    Raises:
+        TwinError: it is off; a request stays stored.
+    """
+    if not dagster.is_sensor_running(REQUEST_SENSOR):
+        raise TwinError(
+            f"start the retraining of {author}",
+            found=f"the request is stored, but the sensor {REQUEST_SENSOR}, which starts it, is "
+            "off",
+            next_step=f"turn it on: {dagster.url}/automation",
+        )
 
 
 TRAINING_DISABLED_REASON = "training is off: --no-train was chosen, and the choice is kept"

@@ -15,9 +15,13 @@ from dataclasses import replace
 
 from twin_cli.commands.author_progress import read_progress, write_progress
 from twin_cli.commands.console import format_command
-from twin_cli.commands.outcome import RETRAIN
+from twin_cli.commands.outcome import (
+    RELEASE_ASSET,
+    RETRAIN,
+    ensure_sensor_starts_retrainings,
+)
 from twin_cli.commands.progress_display import ProgressDisplay
-from twin_cli.commands.runs import find_run_in_flight
+from twin_cli.commands.runs import find_run_in_flight, follow_run, has_materialized
 from twin_cli.commands.services import require_stack
 from twin_cli.commands.subject import choose_author
 from twin_cli.commands.versions import current_actor
@@ -40,13 +44,14 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
-REQUEST_SENSOR = "retraining_requested"
-
 
 def run_retrain(
     settings: Settings, *, author: str, reason: str, wait: bool, display: ProgressDisplay
 ) -> int:
     """Request a retraining and wait until its run exists; return the exit code.
+
+    While the report on a released version still runs, the request waits for its end: only with
+    `wait` does this call wait too.
 
     Args:
         reason: the reason, stored with the request and as a tag of the run (`twin/reason`), and
@@ -72,7 +77,7 @@ def run_retrain(
         )
     dagster = None if stack is None else DagsterHTTP.for_home(stack.settings)
     with closing(open_home_state(settings)) as state:
-        ensure_no_retraining_in_flight(chosen_author, dagster=dagster, state=state)
+        report_run = ensure_no_training_in_flight(chosen_author, dagster=dagster, state=state)
         request_number = request_retraining(
             state, chosen_author.slug, asked_by=current_actor(), reason=reason, now=time.time()
         )
@@ -80,30 +85,48 @@ def run_retrain(
         if stack is None or dagster is None:
             display.log("the host that runs Dagster starts it within a minute")
             return 0
+        ensure_sensor_starts_retrainings(dagster, chosen_author.slug)
+        if report_run is not None:
+            display.log(
+                f"it starts when the report on the last version has ended (run "
+                f"{report_run.run_id[:8]}; `twin status` says how long that takes)"
+            )
+            if not wait:
+                display.log(_format_wait_line(settings))
+                return 0
+            follow_run(dagster, report_run.run_id, display=display, title="report", stack=stack)
         run = _wait_for_run(stack, chosen_author.slug, request_number, dagster=dagster, state=state)
     progress = read_progress(stack.settings, chosen_author.slug)
     progress = replace(progress, training="launched", run_id=run.run_id)
     write_progress(stack.settings, chosen_author.slug, progress)
     display.log(f"training: {dagster.url}/runs/{run.run_id}")
     if not wait:
-        display.log(f"to wait for it: {format_command('status --wait', home=settings.home)}")
+        display.log(_format_wait_line(settings))
         return 0
     from twin_cli.commands.training import train
 
     return int(train(stack, chosen_author.slug, display=display).code)
 
 
-def ensure_no_retraining_in_flight(
+def _format_wait_line(settings: Settings) -> str:
+    return f"to wait for it: {format_command('status --wait', home=settings.home)}"
+
+
+def ensure_no_training_in_flight(
     author: Author, *, dagster: DagsterHTTP | None, state: State
-) -> None:
-    """Check that a retraining of this author can begin immediately.
+) -> Run | None:
+    """Check that a retraining of this author may be requested now.
 
     Args:
         dagster: None on a host without Dagster; the state store alone then lists the retrainings.
 
+    Returns:
+        The run that must end before the retraining starts: its version is released, and the rest of
+        its report is being measured. None if the retraining can begin immediately.
+
     Raises:
-        TwinError: a retraining is running, decided or requested; the error states the reason and
-            the next step.
+        TwinError: a retraining is in training, decided or requested; the error states the reason
+            and the next step.
     """
     active_run = find_run_in_flight(dagster, RETRAIN, author.slug) if dagster else None
     with state.read_transaction() as connection:
@@ -113,6 +136,12 @@ def ensure_no_retraining_in_flight(
             if retraining.author == author.slug
         ]
         requests = retrainings.open_requests(connection).get(author.slug, [])
+    report_run = find_report_run(dagster, author.slug) if dagster else None
+    if report_run is not None:
+        active_run, report_key = None, report_run.tags.get(KEY_TAG)
+        unfinished_retrainings = [
+            retraining for retraining in unfinished_retrainings if retraining.run_key != report_key
+        ]
     obstacle = find_obstacle(active_run, unfinished_retrainings, requests)
     if obstacle:
         raise TwinError(
@@ -121,6 +150,15 @@ def ensure_no_retraining_in_flight(
             next_step="wait for it with `twin status --wait`, or terminate its run in the Dagster "
             "UI" + (f" ({dagster.url}/runs)" if dagster else ""),
         )
+    return report_run
+
+
+def find_report_run(dagster: DagsterHTTP, author: str) -> Run | None:
+    """Return the author's run that has released its version and measures the rest of its report."""
+    active_run = find_run_in_flight(dagster, RETRAIN, author)
+    if active_run is None or not has_materialized(dagster, active_run.run_id, RELEASE_ASSET):
+        return None
+    return active_run
 
 
 def find_obstacle(
@@ -158,16 +196,8 @@ def _wait_for_run(
     """Return the run of a request once the daemon has created it.
 
     Raises:
-        TwinError: the sensor is off, or the daemon has failed or is making no progress. The request
-            remains stored.
+        TwinError: the daemon has failed or is making no progress. The request remains stored.
     """
-    if not dagster.is_sensor_running(REQUEST_SENSOR):
-        raise TwinError(
-            f"start the retraining of {author}",
-            found=f"request {request_number} is stored, but the sensor {REQUEST_SENSOR}, which "
-            f"starts it, is off",
-            next_step=f"turn it on: {dagster.url}/automation",
-        )
 
     def find_run() -> Run | None:
         with state.read_transaction() as connection:

@@ -126,6 +126,17 @@ def find_run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | Non
     return runs[0] if runs else None
 
 
+def has_materialized(dagster: DagsterHTTP, run_id: str, asset: str) -> bool:
+    """Return whether a run has materialized an asset."""
+    cursor: str | None = None
+    while True:
+        events, cursor = dagster.events(run_id, cursor=cursor)
+        if any(event.asset == asset for event in events):
+            return True
+        if not events:
+            return False
+
+
 def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bool]:
     """Return the run's id, and whether this call launched the run instead of joining it."""
     with dagster.launch_lock():

@@ -49,6 +49,7 @@ from twin_cli.commands.preview_report import (
     too_small_reason,
 )
 from twin_cli.commands.progress_display import ProgressDisplay
+from twin_cli.commands.retrain_command import find_report_run, run_retrain
 from twin_cli.commands.services import (
     EMBEDDER,
     is_prepared,
@@ -57,7 +58,7 @@ from twin_cli.commands.services import (
     publish_endpoints,
     start_or_attach,
 )
-from twin_cli.commands.stopping import end_stack
+from twin_cli.commands.stopping import end_stack, report_lost_databases
 from twin_cli.commands.subject import (
     SelectedAuthor,
     add_opt_ins,
@@ -78,6 +79,7 @@ from twin_cli.commands.versions import release_consented_version
 from twin_cli.preflight import AUTOMATIC_RECIPE
 from twin_resources.authors.consent import find_consent_date
 from twin_resources.errors import TwinError
+from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.process_identity import identify
 from twin_resources.processes.programs import StackEndedError, StackStoppedError, ensure_alive
 from twin_resources.processes.stack import (
@@ -292,6 +294,7 @@ class _UpCommand:
             instance=stack.record.instance,
             display=self.display,
         )
+        report_lost_databases(stack.settings, self.display.log)
         self.is_serving = True
         record_last_author(stack.settings, subject.slug)
         return stack, run_id, source_fingerprint
@@ -366,6 +369,15 @@ class _UpCommand:
             outcome = replace(plan.outcome, answer_model=self.answer_model)
             report_outcome(outcome, display=self.display)
             return 0 if plan.state == "not_wanted" else int(outcome.code)
+        dagster = DagsterHTTP.for_home(stack.settings)
+        if self.options.retrain and find_report_run(dagster, subject.slug) is not None:
+            return run_retrain(  # the report's run is not joined: a training follows it
+                stack.settings,
+                author=subject.slug,
+                reason="twin up --retrain",
+                wait=not self.options.detach,
+                display=self.display,
+            )
         if self.options.detach:
             start_training(stack, subject.slug, display=self.display)
             wait_command = format_command("status --wait", home=self.settings.home)

@@ -4,7 +4,9 @@ Its assets finish at once, except in the partition `slow`.
 """
 
 import json
+import os
 import time
+from pathlib import Path
 
 import dagster as dg
 
@@ -34,20 +36,30 @@ def beats_base_model(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
 def released_model() -> None: ...
 
 
+@dg.asset(partitions_def=authors, deps=[released_model])
+def routing_policy() -> None: ...
+
+
+@dg.asset(partitions_def=authors, deps=[routing_policy])
+def evaluation_report(context: dg.AssetExecutionContext) -> None:
+    while Path(os.environ["TWIN_HOME"], f"report of {context.partition_key} runs").exists():
+        time.sleep(0.2)
+
+
 @dg.sensor(job_name="retrain_twin", default_status=dg.DefaultSensorStatus.RUNNING)
 def retraining_requested() -> dg.SkipReason:
     return dg.SkipReason("the test replaces this sensor")
 
 
 defs = dg.Definitions(
-    assets=[posts, checkpoint, released_model],
+    assets=[posts, checkpoint, released_model, routing_policy, evaluation_report],
     asset_checks=[beats_base_model],
     sensors=[retraining_requested],
     jobs=[
         dg.define_asset_job("import_posts", [posts], executor_def=dg.in_process_executor),
         dg.define_asset_job(
             "retrain_twin",
-            dg.AssetSelection.assets(checkpoint, released_model),
+            dg.AssetSelection.assets(checkpoint).downstream(),
             executor_def=dg.in_process_executor,
         ),
     ],

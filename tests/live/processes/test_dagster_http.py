@@ -20,9 +20,9 @@ import psutil
 import pytest
 from rich.console import Console
 from twin_cli.commands.author_progress import read_progress
-from twin_cli.commands.outcome import OutcomeCode
+from twin_cli.commands.outcome import REQUEST_SENSOR, OutcomeCode, wait_for_outcome
 from twin_cli.commands.progress_display import ProgressDisplay
-from twin_cli.commands.retrain_command import REQUEST_SENSOR, run_retrain
+from twin_cli.commands.retrain_command import find_report_run, run_retrain
 from twin_cli.commands.runs import follow_run, launch_or_join
 from twin_cli.commands.services import wait_for_services
 from twin_cli.commands.stopping import end_stack
@@ -343,6 +343,49 @@ def test_retrain_waits_for_the_run(
     assert code == OutcomeCode.FAILED  # the small steps succeed but store no verdict
     assert "checkpoint done" in read_output(display)
     assert read_progress(settings, "cleo").training == "finished"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_retraining_follows_the_report_that_still_runs(
+    dagster: DagsterHTTP, stack: Stack, display: ProgressDisplay, waits: bool
+) -> None:
+    """What `twin retrain` and then `twin status --wait` do after the release of a first version."""
+    settings = stack.settings
+    slug = "fay" if waits else "dan"
+    write_author(settings, Author(slug, slug, consent=CONSENT))
+    report = settings.home / f"report of {slug} runs"
+    report.touch()
+    first_run_id = launch(dagster, "retrain_twin", slug)
+    wait_for(lambda: find_report_run(dagster, slug))
+    state = open_home_state(settings)
+    with ThreadPoolExecutor(1) as threads:
+        if waits:
+            command = threads.submit(
+                run_retrain, settings, author=slug, reason="more", wait=True, display=display
+            )
+        else:
+            arguments = {"author": slug, "reason": "more", "wait": False, "display": display}
+            assert run_retrain(settings, **arguments) == 0
+            assert "status --wait" in read_output(display)
+            with pytest.raises(TwinError, match=r"request .* is waiting to start \(more\)"):
+                run_retrain(settings, **arguments)
+            command = threads.submit(wait_for_outcome, stack, slug, display=display, timeout_s=None)
+        wait_for(lambda: f"run {first_run_id[:8]}" in read_output(display))
+        time.sleep(2.0)
+        assert not command.done()
+        assert len(dagster.list_runs(job="retrain_twin", author=slug)) == 1
+        report.unlink()
+        wait_for_status(dagster, first_run_id, ["SUCCESS"])
+        time.sleep(2.0)
+        assert not command.done(), "it waited for the report alone"
+        fulfil_request(state, dagster, slug)
+        result = command.result(timeout=120)
+    state.close()
+    code = result if isinstance(result, int) else result.code
+    assert code == OutcomeCode.FAILED  # the small steps succeed but store no verdict
+    newest_run, first_run = dagster.list_runs(job="retrain_twin", author=slug)
+    assert first_run.run_id == first_run_id
+    assert newest_run.tags["twin/reason"] == "more"
 
 
 def fulfil_request(state: State, dagster: DagsterHTTP, author: str) -> None:

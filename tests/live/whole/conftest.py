@@ -53,10 +53,7 @@ rm "$POSTS/ivy.md"
 twin import "$POSTS" > import.log || exit 18
 twin ask "Who keeps the lighthouse lamp at Skerrin Point?" > new_post_answer.log || exit 19
 twin ask "Which bee feeds on the ivy of the cemetery wall?" > deleted_post_answer.log || exit 20
-while twin retrain --reason "three posts changed" --wait; code=$?; [ $code = 1 ]; do
-  sleep 2 # refused until the report on the first version is complete
-done
-echo "second verdict $code"
+twin retrain --reason "three posts changed" --wait; echo "second verdict $?"
 twin release v2 --reason "read aloud by its author" || exit 38
 "$PYTHON" "$ASK" version v2 || exit 39
 twin rollback --reason "it repeats itself" || exit 40
