@@ -66,15 +66,16 @@ def _kill_after_parent(parent: int, pidfd: int | None) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def kill_with_parent(parent: int) -> None:
-    """Ask the kernel to kill this process when `parent` ends; call between `fork` and `exec`.
+def kill_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
+    """Ask the kernel to kill this process when `parent` ends; no thread is needed for it.
 
     Args:
-        parent: pid of the process that forked this one; it has a single thread.
+        parent: pid of the process that started this one, in a thread that lives as long as this
+            process shall.
     """
     if sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number)
     if os.getppid() != parent:  # it ended before the request
         os._exit(1)
 

@@ -165,6 +165,45 @@ def test_sigterm_ends_the_ranks_first(tmp_path: Path) -> None:
     assert not any(rank.is_running() for rank in ranks.values())
 
 
+OWNER_CODE = """
+import sys
+from tests.live.training.test_forked_ranks import FAILING_SCRIPT, write_small_job
+from twin_resources.models.training_launcher import LocalLauncher
+from twin_resources.settings import load_settings
+from pathlib import Path
+job = write_small_job(
+    Path(sys.argv[2]), FAILING_SCRIPT, ACTION="time.sleep(600)", IGNORE_SIGTERM="1"
+)
+LocalLauncher(load_settings(sys.argv[1])).run(job)
+"""
+
+
+@pytest.mark.parametrize("killed", ["run worker", "launcher"])
+def test_ranks_in_a_long_step_end_with_a_killed_parent(
+    home: Settings, tmp_path: Path, killed: str
+) -> None:
+    """A rank that computes, or waits for one that does, cannot ask who its parent is."""
+    arguments = [sys.executable, "-c", OWNER_CODE, str(home.home), str(tmp_path)]
+    owner = psutil.Popen(arguments, cwd=Path(__file__).parents[3])
+    try:
+        wait_for(lambda: (tmp_path / "there").exists() and len(owner.children(recursive=True)) == 3)
+        [launcher] = owner.children()
+        children = [launcher, *launcher.children()]
+        if killed == "launcher":
+            owner.suspend()  # or it would begin its second attempt
+            children.remove(launcher)
+        (owner if killed == "run worker" else launcher).kill()
+        wait_for(lambda: not any(is_computing(child) for child in children))
+    finally:
+        for process in (owner, *owner.children(recursive=True)):
+            process.kill()
+        owner.wait()
+
+
+def is_computing(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
 IMPORT_CHECK = """
 import sys
 from pathlib import Path

@@ -28,6 +28,8 @@ from importlib import import_module
 from pathlib import Path
 
 from twin_resources.models.training_launcher.end_reason import signal_name
+from twin_resources.models.training_launcher.rank_processes import OWNER_VARIABLE
+from twin_resources.processes.parent_death import kill_with_parent
 
 TERMINATION_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 ERROR_REPORT_DELAY_S = 1.0  # lets the other ranks report their own errors before they are stopped
@@ -47,6 +49,10 @@ def main() -> int:
     parser.add_argument("--module", required=True, help="module that each rank runs with --job")
     parser.add_argument("--job", type=Path, required=True)
     options = parser.parse_args()
+    owner_pid = int(os.environ.get(OWNER_VARIABLE, "0").partition(":")[0])
+    if os.getppid() == owner_pid:
+        # Its thread waits in `run_ranks`. A rank alone sees only between two steps that it is gone.
+        kill_with_parent(owner_pid, signal.SIGTERM)
     if options.ahead:
         import_module(options.ahead).import_ahead(options.job)
     module_arguments = [options.module, "--job", str(options.job)]
@@ -61,6 +67,7 @@ def main() -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     rank_by_pid: dict[int, int] = {}
+    launcher_pid = os.getpid()
     for rank in range(options.ranks):
         rank_environment = rank_variables(rank, options.ranks)
         if other_thread_names:
@@ -68,6 +75,7 @@ def main() -> int:
             continue
         pid = os.fork()
         if pid == 0:
+            kill_with_parent(launcher_pid)
             signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
             _run_rank(module_arguments, rank_environment)
             return 0
