@@ -134,7 +134,7 @@ def read_job(path: Path) -> Job:
         stage=document["stage"],
         initial_adapter=Path(document["start"]) if document["start"] else None,
         launch=Launch.model_validate(document["launch"]),
-        recipe_reason=document.get("because", ""),  # missing in jobs from older releases
+        recipe_reason=document["because"],
     )
 
 

@@ -45,8 +45,7 @@ class Manifest:
         dataset: the dataset of the supervised stage: asset, data_version, lance_version, tag,
             samples, left_out (by reason), spoil, rows_sha256 (of the training rows,
             `job.hash_rows`). With raw posts also raw: asset, data_version, lance_version, tag,
-            share, posts, rows_sha256, and the fields of `TrainingResult.raw`. Older manifests with
-            joined samples also have conversations, which are derived from the same rows.
+            share, posts, rows_sha256, and the fields of `TrainingResult.raw`.
         recipe: effective hyper-parameters.
         launch: ranks, precision, launch configuration.
         code: hash of the training code.
@@ -59,8 +58,7 @@ class Manifest:
         created_at: ISO 8601, UTC.
         preferences: empty for `sft`. For `dpo`: asset, data_version, lance_version, tag, pairs,
             left_out (by reason), rows_sha256 and parent (the supervised checkpoint).
-        effective: the hyper-parameters that took effect (`resolved_config.py`); empty in older
-            manifests.
+        effective: the hyper-parameters that took effect (`resolved_config.py`).
     """
 
     author: str

@@ -309,10 +309,8 @@ def _build_raw_post_row(
     if source_id in records:
         fields = build_record_row(records[source_id])
     elif source_id in stored_rows:
-        # Columns missing from an earlier version of the table are left empty.
-        empty_row = build_empty_row(source_id, deleted=False)
         stored_row = stored_rows[source_id]
-        fields = {name: stored_row.get(name, value) for name, value in empty_row.items()}
+        fields = {name: stored_row[name] for name in build_empty_row(source_id, deleted=False)}
         problem = str(stored_row["problem"])
     elif str(row["source"]) in inventory.export_importers and not row["deleted"]:
         problem = "unreadable"

@@ -121,9 +121,6 @@ def update_dataset(
 ) -> tuple[SyncResult, TeacherResult | None]:
     """Bring all tables up to date; return the changes to the dataset, and the teacher's result.
 
-    The prompts name the author but contain neither persona nor refused topics, because these
-    settings may change without retraining.
-
     Args:
         teacher: the model that writes the questions. Templates write them if it is None, or if it
             wrote none for a passage.

@@ -160,8 +160,7 @@ def _render_pairs(
 ) -> list[dict[str, Any]]:
     """Render the pairs of traces: the recorded question and context in the recorded template.
 
-    As in `instruction_dataset`, the prompts contain neither persona nor refused topics. Chunks in
-    `held_out_chunks` are also removed, because no training sample may show them.
+    Chunks in `held_out_chunks` are removed, because no training sample may show them.
     """
     chunk_ids = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]

@@ -15,9 +15,8 @@ class PreferenceDataset(dy.Schema):
 
     Attributes:
         source: `edit` (the author corrected an answer), or `vote` (the author's passage, and an
-            answer on the same subject that readers scored low or rejected). `model_answer` rows
-            come from earlier releases.
-        trace_id: the rejected answer's trace; null only in `model_answer` rows.
+            answer on the same subject that readers scored low or rejected).
+        trace_id: the rejected answer's trace.
         sample_id, document_id, chunk_id, start, end: the source of the chosen text; null except in
             `vote` rows.
         messages: the prompt.
@@ -27,8 +26,8 @@ class PreferenceDataset(dy.Schema):
     """
 
     pair_id = dy.String(primary_key=True, min_length=1)
-    source = dy.Enum(["edit", "model_answer", "vote"])
-    trace_id = dy.String(nullable=True, min_length=1)
+    source = dy.Enum(["edit", "vote"])
+    trace_id = dy.String(min_length=1)
     sample_id = dy.String(nullable=True, min_length=1)
     document_id = dy.String(nullable=True, min_length=1)
     chunk_id = dy.String(nullable=True, min_length=1)

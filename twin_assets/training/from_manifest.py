@@ -119,8 +119,8 @@ def job_from_manifest(
         TwinError: the base model or the parent is not the one that the manifest names.
     """
     recipe = Recipe.from_manifest(manifest.recipe)
-    # a small corpus has fewer samples per step than the recipe; older manifests lack this value
-    samples_per_step = manifest.effective.get("samples_per_step", recipe.samples_per_step)
+    # a small corpus has fewer samples per step than the recipe
+    samples_per_step = manifest.effective["samples_per_step"]
     recipe = recipe.model_copy(update={"samples_per_step": samples_per_step})
     initial_adapter = None
     if manifest.stage == "dpo":

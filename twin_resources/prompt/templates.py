@@ -43,8 +43,6 @@ class Template:
     Attributes:
         id: readable name; the hash is the identifier.
         system: system message with the field `{author}`.
-        persona, refusal: texts of earlier releases, kept because the hashes of checkpoints include
-            them.
         passages: heading above the passages.
         passage: text of one passage with the fields `{number}` (from 1), `{title}`, `{date}` (ISO
             or `undated`) and `{text}`.
@@ -54,8 +52,6 @@ class Template:
 
     id: str
     system: str
-    persona: str
-    refusal: str
     passages: str
     passage: str
     question: str
@@ -115,8 +111,6 @@ DEFAULT_TEMPLATE = Template(
         "Write plain prose in the first person. Where passages are given, repeat what they say "
         "with as few changes as you can, and add nothing."
     ),
-    persona="{persona}",
-    refusal="Decline to speak about: {topics}.",
     passages="From my posts:",
     passage="[{number}] {title} ({date})\n{text}",
     question="Question: {question}",

@@ -6,7 +6,6 @@ Out of scope: choosing a route (`gateway/routing/`), the weights of versions (`p
 # pyright: strict
 
 BASE = "base"
-ANCHOR = "anchor"  # an earlier version, in traces from before 2026-11-26
 PAID = "paid"
 # The version and route of an answer that no model wrote. Votes on it do not rate a model.
 QUOTES = "quotes"
@@ -14,7 +13,5 @@ QUOTES = "quotes"
 FRONT_DESK = "front_desk"
 DRAFT = "voice"  # alias for prose that is shown although it is not released
 TASK = "task"  # alias for a program's request, not a reader's (`request/housekeeping.py`)
-DIVERTED_PREFIX = "divert:"  # a class of questions sent elsewhere, in traces before 2026-11-26
 ROUTED_PREFIX = "routed:"  # the model that the policy chose (`gateway/routing/fitted_policy.py`)
-CASCADED_PREFIX = "cascade:"  # the model that answered again, in traces before 2026-11-25
 FALLBACK_PREFIX = "down:"  # the model that answers while no server of this home is ready

@@ -15,10 +15,7 @@ from twin_assets.analytics.mart import render_test
 from twin_assets.analytics.project import PROJECT_FOLDER, Model, Project, read_project
 from twin_assets.analytics.rendering import Renderer
 from twin_resources.registry.route_names import (
-    ANCHOR,
     BASE,
-    CASCADED_PREFIX,
-    DIVERTED_PREFIX,
     FALLBACK_PREFIX,
     PAID,
     QUOTES,
@@ -146,10 +143,9 @@ def test_data_tests_fail_only_on_invalid_rows(
 @pytest.mark.parametrize(
     "route",
     [
-        *("stable", "canary", ANCHOR, BASE, PAID, QUOTES),
+        *("stable", "canary", BASE, PAID, QUOTES),
         *(f"alias:{arm}" for arm in ("stable", "canary", BASE, PAID)),
-        *(f"{DIVERTED_PREFIX}{PAID}", f"{DIVERTED_PREFIX}v12", f"{FALLBACK_PREFIX}{PAID}"),
-        *(f"{ROUTED_PREFIX}{PAID}", f"{ROUTED_PREFIX}larger", f"{CASCADED_PREFIX}{PAID}"),
+        *(f"{ROUTED_PREFIX}{PAID}", f"{FALLBACK_PREFIX}{PAID}"),
     ],
 )
 def test_each_route_of_the_gateway_is_known(

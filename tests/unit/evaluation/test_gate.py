@@ -60,6 +60,7 @@ VOICE = VoiceComparison(
     base_with_posts=interval(0.31),
     over_base=interval(0.4),
     over_posts=interval(0.29),
+    over_way=interval(0.26),
     gap_closed=interval(0.59),
 )
 CONTROL = ControlComparison(
@@ -149,12 +150,8 @@ def test_a_first_model_that_beats_its_base_passes() -> None:
         # better on these passages, but by less than the passages differ from each other
         ({"base": PerplexityRatio("base model", 34.6, 0.99, 0.97, 1.01)}, "beats_base_model"),
         (
-            {"incumbent": replace(INCUMBENT, ratio=1.051), "incumbent_name": "v3"},
-            "not_worse_than_incumbent",
-        ),
-        (
             # 2 % worse on these passages, possibly 6 %
-            {"incumbent": replace(INCUMBENT, high=1.06), "incumbent_name": "v3", "best_name": ""},
+            {"incumbent": replace(INCUMBENT, high=1.06), "incumbent_name": "v3"},
             "not_worse_than_incumbent",
         ),
         (

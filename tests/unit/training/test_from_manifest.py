@@ -45,7 +45,7 @@ def base(tmp_path: Path) -> Path:
 
 
 def make_training_manifest(base: Path, **changes: Any) -> Manifest:
-    launch = load_launch("cpu-zero2").model_dump()
+    launch, recipe = load_launch("cpu-zero2").model_dump(), load_recipe("smollm2-135m-cpu")
     return replace(
         make_manifest("c" * 64),
         base={
@@ -54,9 +54,9 @@ def make_training_manifest(base: Path, **changes: Any) -> Manifest:
             "folder": str(base),
             "gguf": None,
         },
-        recipe=load_recipe("smollm2-135m-cpu").model_dump(),
+        recipe=recipe.model_dump(),
         launch={"ranks": 4, "precision": "bf16", **launch},
-        effective={"threads_per_rank": 3},
+        effective={"threads_per_rank": 3, "samples_per_step": recipe.samples_per_step},
         **changes,
     )
 
@@ -74,12 +74,9 @@ def test_the_job_has_the_recorded_precision_threads_and_ranks(base: Path, tmp_pa
 
 def test_the_job_has_the_recorded_samples_per_step(base: Path, tmp_path: Path) -> None:
     manifest = make_training_manifest(base)
-    for name in ("fewest_steps", "packing"):
-        del manifest.recipe[name]  # a manifest of an older release lacks the field
     manifest.effective["samples_per_step"] = 2
     job = job_from_manifest(manifest, tmp_path, work=tmp_path / "work")
     assert job.recipe.samples_per_step == 2
-    assert (job.recipe.fewest_steps, job.recipe.packing) == (0, False)
 
 
 def test_posts_that_differ_from_the_manifest_are_an_error(

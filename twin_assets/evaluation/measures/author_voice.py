@@ -55,17 +55,16 @@ def decide_less_like_base(voice: Voice) -> GateClaim:
     )
     if comparison.posts_prompts is not None:
         detail += f", found above the limit after the first {comparison.posts_prompts} questions"
-    if comparison.over_way is not None:
+    detail += (
+        f"; {comparison.over_way.describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way from "
+        "the base to the author, limit 0"
+    )
+    if comparison.gap_closed is not None:
+        share = comparison.gap_closed
         detail += (
-            f"; {comparison.over_way.describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way from "
-            "the base to the author, limit 0"
+            f" (covered: {100 * share.value:.0f} %, 95 %: {100 * share.low:.0f} to "
+            f"{100 * share.high:.0f} %)"
         )
-        if comparison.gap_closed is not None:
-            share = comparison.gap_closed
-            detail += (
-                f" (covered: {100 * share.value:.0f} %, 95 %: {100 * share.low:.0f} to "
-                f"{100 * share.high:.0f} %)"
-            )
     if comparison.stopped is not None:
         detail += f"; a sequential test decided: {comparison.stopped} these limits"
     is_met = comparison.is_less_like_the_base

@@ -58,8 +58,7 @@ class HeldOutPerplexity:
             is stable.
         incumbent_name: for example `v3`; empty if no version is stable.
         best: ratio to the best version ever released, or None if that is the incumbent.
-        best_name: for example `v1`; empty if there is none or it is the incumbent. None in a record
-            from before `gate-9`, when the ratio was compared without its interval.
+        best_name: for example `v1`; empty if there is none or it is the incumbent.
     """
 
     passages: int
@@ -68,7 +67,7 @@ class HeldOutPerplexity:
     incumbent: PerplexityRatio | None
     incumbent_name: str
     best: PerplexityRatio | None = None
-    best_name: str | None = None
+    best_name: str = ""
 
     @property
     def released_ratios(self) -> dict[str, PerplexityRatio | None]:
@@ -173,8 +172,7 @@ def _decide_not_worse(comparison: HeldOutPerplexity) -> GateClaim:
     parts = [f"{other.name} {other.perplexity:.2f}: {_format_change(other)}" for other in ratios]
     if comparison.best is not None:
         parts[-1] = f"best released version {parts[-1]}"
-    has_interval = comparison.best_name is not None
-    is_met = all((other.high if has_interval else other.ratio) <= limit for other in ratios)
+    is_met = all(other.high <= limit for other in ratios)
     # a release without a trial has a stricter limit on the interval to the stable version
     incumbent = comparison.incumbent
     reported_ratio = incumbent or ratios[0]

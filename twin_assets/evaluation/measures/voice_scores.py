@@ -96,14 +96,13 @@ class VoiceComparison:
     Attributes:
         over_base: candidate − base.
         over_posts: candidate − base with posts in the prompt.
-        over_way: candidate − `VoiceScores.partway_scores`, or None if measured before `gate-12`.
+        over_way: candidate − `VoiceScores.partway_scores`.
         gap_closed: share of the distance from base to author that the candidate covers, or None if
             base and author are too close.
         stopped: `above` or `below` if betting tests have placed the candidate on that side of its
             limits (`decide_early`), or None.
         last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
-            intervals that decide if no betting test does. They are None if the model was not asked,
-            or for measurements before `gate-9` (`last_over_way`: before `gate-12`).
+            intervals that decide if no betting test does; None if the model was not asked.
         posts_prompts: number of prompts behind `over_posts`, or None for all.
         posts_stopped: like `stopped`, but against the base with posts only.
     """
@@ -114,11 +113,11 @@ class VoiceComparison:
     base_with_posts: Interval | None
     over_base: Interval
     over_posts: Interval | None
+    over_way: Interval
     gap_closed: Interval | None
     stopped: Side | None = None
     last_over_base: float | None = None
     last_over_posts: float | None = None
-    over_way: Interval | None = None
     last_over_way: float | None = None
     posts_prompts: int | None = None
     posts_stopped: Side | None = None

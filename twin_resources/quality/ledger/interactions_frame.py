@@ -81,18 +81,16 @@ def filter_reader_interactions(interactions: Rows) -> Rows:
     """Remove batch and front-desk answers, which are neither judged nor replayed.
 
     Batch questions are chosen by the writer of the batch file. The front desk's answers are written
-    by the program, and a message about danger must not be shown to other readers. Older tables have
-    no `batch` column.
+    by the program, and a message about danger must not be shown to other readers.
 
     Args:
         interactions: the asset's rows, as a data frame or a lazy frame.
     """
     import polars as pl
 
-    interactions = interactions.filter(pl.col("route").ne_missing(FRONT_DESK))
-    if "batch" not in interactions.collect_schema().names():
-        return interactions
-    return interactions.filter(~pl.col("batch").fill_null(False))
+    return interactions.filter(
+        pl.col("route").ne_missing(FRONT_DESK), ~pl.col("batch").fill_null(False)
+    )
 
 
 def authors_with_answers(connection: sa.Connection, *, since: datetime) -> list[str]:

@@ -19,9 +19,6 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.registry.route_names import (
-    ANCHOR,
-    CASCADED_PREFIX,
-    DIVERTED_PREFIX,
     FALLBACK_PREFIX,
     FRONT_DESK,
     PAID,
@@ -30,9 +27,8 @@ from twin_resources.registry.route_names import (
 )
 
 _NOT_OWN_VERSIONS = (PAID, QUOTES, FRONT_DESK)  # answers that our models did not write
-_OWN_ROUTES = ("stable", "canary", ANCHOR)
-_LARGER_MODEL_ROUTE = f"{ROUTED_PREFIX}larger"  # our second model, in traces before 2026-11-25
-_PAID_ROUTES = (ROUTED_PREFIX, CASCADED_PREFIX, DIVERTED_PREFIX + PAID, FALLBACK_PREFIX + PAID)
+_OWN_ROUTES = ("stable", "canary")
+_PAID_ROUTES = (ROUTED_PREFIX, FALLBACK_PREFIX + PAID)
 _MARGIN_NOT_HELD = "%margin not held%"
 _Z_95 = 1.96
 _MINUTE_MS = 60_000
@@ -83,7 +79,7 @@ def count_routed_answers(
     ).tuples()
     own_counts, paid_counts = Counter[str](), Counter[str]()
     for name, route, count in rows:
-        if route in _OWN_ROUTES or route == _LARGER_MODEL_ROUTE:
+        if route in _OWN_ROUTES:
             own_counts[name] += count
         elif route.startswith(_PAID_ROUTES):
             paid_counts[name] += count

@@ -177,9 +177,7 @@ def count_unreleased_trainings(connection: sa.Connection, author: str) -> tuple[
     )
     promoted_versions = {int(version) for version in connection.execute(promoted_query).scalars()}
     rows = connection.execute(
-        sa.select(
-            retrainings.c.cause, retrainings.c.outcome, retrainings.c.made, retrainings.c.ended_at
-        )
+        sa.select(retrainings.c.cause, retrainings.c.made, retrainings.c.ended_at)
         .where(
             retrainings.c.author == author,
             retrainings.c.outcome.in_(("passed", "refused", "failed")),
@@ -187,9 +185,8 @@ def count_unreleased_trainings(connection: sa.Connection, author: str) -> tuple[
         .order_by(retrainings.c.number.desc())
     )
     count, newest_end = 0, 0.0
-    for cause, outcome, version, ended_at in rows:
-        # Older releases did not record the version that a passed training created.
-        if version in promoted_versions or (outcome == "passed" and version is None):
+    for cause, version, ended_at in rows:
+        if version in promoted_versions:
             break
         if cause == "quality":
             newest_end = newest_end or float(ended_at or 0.0)
