@@ -77,14 +77,24 @@ async def _connect(settings: Settings) -> AsyncGenerator[Client]:
     except TwinError as error:
         raise MCPError(INTERNAL_ERROR, str(error)) from error
     headers = {"Authorization": f"Bearer {key}"}
-    async with httpx2.AsyncClient(
-        headers=headers, timeout=MAX_WORKING_S, trust_env=False
-    ) as http_client:
-        transport = streamable_http_client(
-            f"{url.removesuffix('/v1')}/mcp", http_client=http_client
-        )
-        async with Client(transport) as client:
-            yield client
+    try:
+        async with httpx2.AsyncClient(
+            headers=headers, timeout=MAX_WORKING_S, trust_env=False
+        ) as http_client:
+            address = f"{url.removesuffix('/v1')}/mcp"
+            transport = streamable_http_client(address, http_client=http_client)
+            async with Client(transport) as client:
+                yield client
+    except BaseExceptionGroup as group:  # the client's task groups wrap every error
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, MCPError):
+            raise error from group
+        if isinstance(error, httpx2.TransportError):
+            sentence = "the gateway does not respond; see `twin status`, or start it: `twin up`"
+            raise MCPError(INTERNAL_ERROR, sentence) from group
+        raise
 
 
 def format_agent_lines(home: Path) -> str:

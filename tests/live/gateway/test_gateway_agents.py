@@ -18,7 +18,6 @@ from mcp.client.streamable_http import streamable_http_client
 from twin_cli.commands.questions import ask, make_client
 
 from tests.live.gateway.stack import PASSAGES, Stack, new_stack
-from tests.prepared_base import base_gguf
 from tests.stored_passages import build_passages, store_passages
 from twin_resources.access.keys import add_key, open_key_store, revoke_key
 from twin_resources.gateway.api.agent_tools import QUOTATION_NOTE
@@ -45,8 +44,10 @@ QUESTIONS = (
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path) -> Iterator[Stack]:
-    with new_stack(tmp_path_factory.mktemp("agents"), gateway_weights, base_gguf()) as stack:
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path, tiny_gguf: Path
+) -> Iterator[Stack]:
+    with new_stack(tmp_path_factory.mktemp("agents"), gateway_weights, tiny_gguf) as stack:
         settings = stack.settings
         rows = [
             {
@@ -57,15 +58,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory, gateway_weights: Path) -> It
         ]  # fmt: skip
         tables = Tables(settings.tables_base, state=open_home_state(settings))
         store_passages(tables, "ann", build_passages(rows, load_embedder(settings)))
-        write_endpoints(
-            Endpoints(
-                home=str(settings.home), dagster="", gateway=f"{stack.url}/v1",
-                gateway_key=stack.key, models=(), traces="", traces_public_key="",
-                traces_secret_key="", logs="", pids={},
-            )
-        )  # fmt: skip
-        stack.start()
+        write_gateway(stack, f"{stack.url}/v1", stack.key)
+        stack.start("base")  # the gateway is ready only with a model server
         yield stack
+
+
+def write_gateway(stack: Stack, url: str, key: str) -> None:
+    write_endpoints(
+        Endpoints(
+            home=str(stack.settings.home), dagster="", gateway=url, gateway_key=key, models=(),
+            traces="", traces_public_key="", traces_secret_key="", logs="", pids={},
+        )
+    )  # fmt: skip
 
 
 @asynccontextmanager
@@ -127,7 +131,7 @@ async def test_an_agent_gets_the_answers_of_twin_ask(stack: Stack, transport: st
     await asyncio.to_thread(stack.wait, lambda: "thumbs" in str(find_votes()))
 
 
-async def test_a_revoked_key_and_a_stopped_gateway_are_refused_in_words(stack: Stack) -> None:
+async def test_a_foreign_author_and_a_revoked_key_are_refused_in_words(stack: Stack) -> None:
     state = open_key_store(stack.settings)
     key = add_key(state, role="reader", authors=["bob"], label="for an agent")
     async with connect(stack, "http", key) as agent:
@@ -138,3 +142,8 @@ async def test_a_revoked_key_and_a_stopped_gateway_are_refused_in_words(stack: S
         await asyncio.sleep(1.5)  # the gateway keeps a key for a second
         with pytest.raises(Exception, match="revoked"):
             await agent.call_tool("ask", {"author": "bob", "question": QUESTIONS[0]})
+    for url, reason in ((f"{stack.url}/v1", "revoked"), ("http://127.0.0.1:9/v1", "not respond")):
+        write_gateway(stack, url, key)
+        async with connect(stack, "stdio") as agent:
+            with pytest.raises(Exception, match=reason):
+                await agent.call_tool("authors", {})

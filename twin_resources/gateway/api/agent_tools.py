@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
@@ -93,7 +93,7 @@ class AgentTools:
         )
 
     @asynccontextmanager
-    async def run(self) -> AsyncIterator[None]:
+    async def run(self) -> AsyncGenerator[None]:
         """Serve messages; once for each object, because the library allows no second time."""
         async with self._server.session_manager.run():
             yield
@@ -255,7 +255,8 @@ class AgentTools:
 
 
 def _read_call(context: Context) -> _AgentCall:
-    call: _AgentCall = context.request_context.request.scope[_CALL]
+    request: Any = context.request_context.request  # Starlette's, with the scope of `handle`
+    call: _AgentCall = request.scope[_CALL]
     return call
 
 

@@ -180,7 +180,7 @@ class RouteAllowlist:
             try:
                 await self._handle_authenticated(scope, receive, send)
             except RefusedError as error:
-                await send_refusal(send, error)
+                await send_refusal(send, error, is_json_rpc=route == MCP_ROUTE)
             except _ClientDisconnectedError:
                 return  # no client is left to answer
 
