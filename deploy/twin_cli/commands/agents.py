@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.processes.endpoints import find_gateway
 from twin_resources.settings import Settings
@@ -86,9 +86,9 @@ async def _connect(settings: Settings) -> AsyncGenerator[Client]:
             async with Client(transport) as client:
                 yield client
     except BaseExceptionGroup as group:  # the client's task groups wrap every error
-        error: BaseException = group
+        error: Any = group
         while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+            error = cast(Any, error).exceptions[0]
         if isinstance(error, MCPError):
             raise error from group
         if isinstance(error, httpx2.TransportError):
