@@ -1,4 +1,4 @@
-"""Declare the answer commands `ask`, `batch`, `chat`, `open`, `feedback`, `traces` and `explain`.
+"""Declare the commands that ask and look at answers, from `ask` to `explain`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).
@@ -44,6 +44,11 @@ def batch(
     ] = 2,
 ) -> None:
     """Answer a file of questions; the same command resumes an interrupted run."""
+
+
+@command("agents.run_mcp", "claude mcp add llm-twin -- twin mcp")
+def mcp() -> None:
+    """Let an agent ask the twin: serve MCP on standard input and output."""
 
 
 @command("page_commands.run_chat", "twin chat")

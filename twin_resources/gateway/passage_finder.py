@@ -11,12 +11,13 @@ import asyncio
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import CONTEXT_TOKENS
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from twin_resources.models.quotes.quoter import QuoteResult
     from twin_resources.models.retrieval.retrieval import Passage, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
+
+Result = TypeVar("Result")
 
 # About four times the limit of one model server; each question takes 8 to 17 ms of CPU time.
 MAX_WAITING = 256
@@ -109,23 +112,39 @@ class PassageFinder:
         Raises:
             RefusedError: 429 if the queue is full.
         """
+        retrieve = partial(
+            self._retrieve,
+            author,
+            search_texts,
+            token_budget=token_budget,
+            with_quotes=with_quotes,
+            earlier_answers=earlier_answers,
+        )
+        with self._wait_in_queue():
+            try:
+                # A disconnect cancels this task; a question that has not started leaves the queue.
+                return await self.run_in_thread(self._retrieve_and_time, retrieve)
+            except Exception as error:  # noqa: BLE001 - logged, and reported with the answer
+                name = type(error).__name__
+                sys.stderr.write(f"retrieval for {author} failed: {name}: {error}\n")
+                return RetrievedPassages(missing_reason=f"retrieval failed ({name})")
+
+    async def call_retriever(self, function: Callable[[Retriever], Result]) -> Result:
+        """Call a function with the retriever, in the same queue and threads as questions.
+
+        Raises:
+            RefusedError: 429 if the queue is full.
+        """
+        with self._wait_in_queue():
+            return await self.run_in_thread(lambda: function(self._open_retriever()))
+
+    @contextmanager
+    def _wait_in_queue(self) -> Generator[None]:
         if self._waiting_count >= self.max_waiting:
             raise self._queue_full_refusal()
         self._waiting_count += 1
         try:
-            # A disconnect cancels this task; a question that has not started leaves the queue.
-            retrieve = partial(
-                self._retrieve,
-                author,
-                search_texts,
-                token_budget=token_budget,
-                with_quotes=with_quotes,
-                earlier_answers=earlier_answers,
-            )
-            return await self.run_in_thread(self._retrieve_and_time, retrieve)
-        except Exception as error:  # noqa: BLE001 - logged, and reported with the answer
-            sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
-            return RetrievedPassages(missing_reason=f"retrieval failed ({type(error).__name__})")
+            yield
         finally:
             self._waiting_count -= 1
 

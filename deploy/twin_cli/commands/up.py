@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from twin_cli.commands.agents import format_agent_lines
 from twin_cli.commands.answer_models import resolve_name, sync_answer_model
 from twin_cli.commands.author_progress import (
     AuthorProgress,
@@ -400,6 +401,7 @@ class _UpCommand:
             self.display.log(str(error), style="yellow")
             return
         self.display.log(f"the page is ready; this link works once, within ten minutes: {link}")
+        self.display.log(format_agent_lines(self.settings.home))
 
     def _requested_ports(self) -> list[str]:
         """Return the services whose port was requested with an option or `TWIN_<SERVICE>_PORT`."""

@@ -44,6 +44,7 @@ COMMANDS: Mapping[str, Call | OtherTest] = {
     "status": Call(("status", "--json"), output='"running": true'),
     "ask": Call(("ask", "How do I carry a clock?", "--json"), output='"trace_id"'),
     "batch": Call(("batch", "QUESTIONS", "--out", "answers.jsonl"), output="1 answer in "),
+    "mcp": OtherTest("tests/live/gateway/test_gateway_agents.py"),
     "explain": Call(("explain", "TRACE"), output="characters "),
     "feedback": Call(("feedback", "TRACE", "--up"), output="stored"),
     "traces": Call(("traces", "--json"), output="TRACE"),

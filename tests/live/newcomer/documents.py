@@ -47,6 +47,10 @@ NOT_TYPED = (
 # shortest form. Commands of a clone are tested without an installation in
 # tests/unit/installation/test_up_sh.py, and here with the installed wheel.
 LINES: Mapping[str, Line | OtherTest] = {
+    (
+        'claude mcp add --transport http llm-twin "${OPENAI_BASE_URL%/v1}/mcp" '
+        '--header "Authorization: Bearer $OPENAI_API_KEY"'
+    ): OtherTest("tests/live/gateway/test_gateway_agents.py"),
     "bash deploy/up.sh": Line('bash "$ROOT/deploy/up.sh" --help', output="`--author`"),
     "twin serve models &": OtherTest("tests/live/hosts/test_two_hosts.py"),
     "twin serve gateway &": OtherTest("tests/live/hosts/test_two_hosts.py"),

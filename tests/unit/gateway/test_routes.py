@@ -20,9 +20,12 @@ from twin_resources.access.keys import add_key, open_key_store, open_keyring, re
 from twin_resources.authors import Author
 from twin_resources.gateway.api import routes
 from twin_resources.gateway.api.admission import AdmissionControl
+from twin_resources.gateway.api.agent_tools import AgentTools
+from twin_resources.gateway.api.key_limits import KeyRequestCounter
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.routes import OPEN_ROUTES, ROUTES, RouteAllowlist
 from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.gateway.request.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.runtime.home_metrics import HomeMetrics
@@ -70,8 +73,15 @@ def app(home: Settings) -> RouteAllowlist:
     outbox = Outbox(home.home / "outbox.sqlite")
     responses = RecentResponses(lambda: open_home_state(home))
     metrics = HomeMetrics(home, live_config, outbox)
+
+    tools = AgentTools(
+        live_config,
+        create_passage_finder(home),
+        AdmissionControl(32, 64),
+        KeyRequestCounter(lambda: open_key_store(home)),
+    )
     return RouteAllowlist(
-        echo_proxy, open_keyring(home), live_config, FakeTasks(), outbox, responses, metrics
+        echo_proxy, open_keyring(home), live_config, FakeTasks(), outbox, responses, metrics, tools
     )
 
 

@@ -18,6 +18,8 @@ from starlette.types import Send
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.exchange.fixed_answers import DONE_EVENT, encode_event
 
+_INVALID_REQUEST = -32600  # JSON-RPC's code
+
 
 async def send_json(
     send: Send,
@@ -37,8 +39,12 @@ async def send_json(
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def send_refusal(send: Send, error: RefusedError) -> None:
-    """Send a refusal with the headers that its status requires, and log an operator's fault."""
+async def send_refusal(send: Send, error: RefusedError, *, is_json_rpc: bool = False) -> None:
+    """Send a refusal with the headers that its status requires, and log an operator's fault.
+
+    Args:
+        is_json_rpc: whether the client reads JSON-RPC's errors, as agents do.
+    """
     error.log_operator_fault()
     headers = error.headers()
     if error.status in {408, 413}:
@@ -46,7 +52,11 @@ async def send_refusal(send: Send, error: RefusedError) -> None:
         headers |= {"connection": "close"}
     if error.status == 401:
         headers |= {"www-authenticate": "Bearer"}
-    await send_json(send, error.status, error.body(), headers=headers)
+    body: Mapping[str, Any] = error.body()
+    if is_json_rpc:
+        fault = {"code": _INVALID_REQUEST, "message": error.client_message}
+        body = {"jsonrpc": "2.0", "id": None, "error": fault}
+    await send_json(send, error.status, body, headers=headers)
 
 
 def failure_events(error: RefusedError) -> bytes:

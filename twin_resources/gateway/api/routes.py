@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from twin_resources.access.keys import ROLES, Key, Keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import AdmissionControl
+from twin_resources.gateway.api.agent_tools import AgentTools
 from twin_resources.gateway.api.feedback import store_feedback
 from twin_resources.gateway.api.forced_tools import convert_forced_tool
 from twin_resources.gateway.api.json_answers import failure_events, send_json, send_refusal
@@ -72,6 +73,7 @@ CONVERTED_ROUTES: Mapping[
 MODELS_ROUTE = ("GET", "/v1/models")
 _MODEL_PREFIX = MODELS_ROUTE[1] + "/"  # followed by a twin's name, which contains a slash
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
+MCP_ROUTE = ("POST", "/mcp")
 METRICS_ROUTE = ("GET", "/metrics")
 LIVELINESS_ROUTE = ("GET", "/health/liveliness")
 READINESS_ROUTE = ("GET", "/health/readiness")
@@ -85,7 +87,7 @@ OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # do n
 ROUTES = (
     CHAT_ROUTES
     | CONVERTED_ROUTES.keys()
-    | {MODELS_ROUTE, FEEDBACK_ROUTE, METRICS_ROUTE}
+    | {MODELS_ROUTE, FEEDBACK_ROUTE, MCP_ROUTE, METRICS_ROUTE}
     | OPEN_ROUTES
 )
 # Time allowed after the client has disconnected. LiteLLM ends a whole answer within milliseconds
@@ -129,6 +131,7 @@ class RouteAllowlist:
         outbox: stores feedback from readers.
         responses: earlier answers that clients of the Responses API may name.
         home_metrics: the state of the home, for the metrics route.
+        agent_tools: answers agents' messages.
         admission: counts the requests in progress.
         body_timeout_s: seconds that a body may take to arrive.
     """
@@ -140,6 +143,7 @@ class RouteAllowlist:
     outbox: Outbox
     responses: RecentResponses
     home_metrics: Collector
+    agent_tools: AgentTools
     admission: AdmissionControl = field(default_factory=lambda: AdmissionControl(32, 64))
     body_timeout_s: float = BODY_TIMEOUT_S
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -161,7 +165,10 @@ class RouteAllowlist:
     async def _dispatch(
         self, route: tuple[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if route not in ROUTES and not _is_model_path(*route):
+        if route[1] == MCP_ROUTE[1] and route != MCP_ROUTE:
+            # A client that finds no stream of the server's own expects this status.
+            await Response(status_code=405, headers={"allow": "POST"})(scope, receive, send)
+        elif route not in ROUTES and not _is_model_path(*route):
             await send_json(send, 404, _unknown_route_document(*route))
         elif route == LIVELINESS_ROUTE:
             await self.proxy(_strip_scope(scope), receive, send)
@@ -173,7 +180,7 @@ class RouteAllowlist:
             try:
                 await self._handle_authenticated(scope, receive, send)
             except RefusedError as error:
-                await send_refusal(send, error)
+                await send_refusal(send, error, is_json_rpc=route == MCP_ROUTE)
             except _ClientDisconnectedError:
                 return  # no client is left to answer
 
@@ -190,6 +197,9 @@ class RouteAllowlist:
         elif route == FEEDBACK_ROUTE:
             raw = await self._receive_body(receive)
             await send_json(send, 200, await store_feedback(self.outbox, key, raw))
+        elif route == MCP_ROUTE:
+            raw = await self._receive_body(receive)
+            await self.agent_tools.handle(scope, raw, receive, send, key=key, gateway=self)
         elif route not in ROUTES:
             await self._send_model(key, scope["path"].removeprefix(_MODEL_PREFIX), send)
         else:
@@ -391,7 +401,8 @@ class RouteAllowlist:
                 await self.background_tasks.start()
             await send(message)
 
-        await self.proxy(scope, receive_and_stop, start_and_send)
+        async with self.agent_tools.run():
+            await self.proxy(scope, receive_and_stop, start_and_send)
 
 
 class _ClientDisconnectedError(Exception):

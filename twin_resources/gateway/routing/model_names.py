@@ -84,8 +84,30 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         RefusedError: 404 if the author or alias does not exist, 403 if this key may not use it, 503
             if the author is paused.
     """
+    check_author_access(snapshot, chat_request.author, key, model=chat_request.model)
     refuse = partial(RefusedError, tried=f"ask {chat_request.model}", param="model")
-    author = chat_request.author
+    names = available_model_names(snapshot, chat_request.author)
+    if chat_request.model not in names:
+        found = f"this twin has only the names {', '.join(names)}"
+        raise refuse(404, "unknown_alias", found=found, next_step="use one of these names")
+    if not key.may_use_alias(chat_request.alias):
+        allowed_names = [name for name in names if key.may_use_alias(name.partition("@")[2])]
+        found = f"a key that may use {', '.join(allowed_names)}"
+        option = f"`--alias @{chat_request.alias}`"
+        next_step = f"use one of these, or ask the owner for a key with {option} (twin keys add)"
+        raise refuse(403, "alias_not_allowed", found=found, next_step=next_step)
+
+
+def check_author_access(snapshot: Snapshot, author: str, key: Key, *, model: str = "") -> None:
+    """Refuse an author whom this key may not ask, or whom no key may ask now.
+
+    Args:
+        model: the name that was asked for; by default `twin/<author>`.
+
+    Raises:
+        RefusedError: 404, 403 or 503, as in `check_access`.
+    """
+    refuse = partial(RefusedError, tried=f"ask {model or f'twin/{author}'}", param="model")
     allowed_authors = sorted(slug for slug in snapshot.authors if key.may_ask(slug))
     allowed_models = ", ".join(f"twin/{slug}" for slug in allowed_authors[:20]) or "no twin"
     if author not in snapshot.authors:
@@ -101,13 +123,3 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
         resume_command = f"`twin pause {author} --resume`"
         next_step = f"try again later; the owner of the gateway can resume it with {resume_command}"
         raise refuse(503, "author_paused", found=found, next_step=next_step)
-    names = available_model_names(snapshot, author)
-    if chat_request.model not in names:
-        found = f"this twin has only the names {', '.join(names)}"
-        raise refuse(404, "unknown_alias", found=found, next_step="use one of these names")
-    if not key.may_use_alias(chat_request.alias):
-        allowed_names = [name for name in names if key.may_use_alias(name.partition("@")[2])]
-        found = f"a key that may use {', '.join(allowed_names)}"
-        option = f"`--alias @{chat_request.alias}`"
-        next_step = f"use one of these, or ask the owner for a key with {option} (twin keys add)"
-        raise refuse(403, "alias_not_allowed", found=found, next_step=next_step)

@@ -38,6 +38,7 @@ def application() -> ASGIApp:
     with disable_collection():
         from litellm.proxy.proxy_server import app
 
+        from twin_resources.gateway.api.agent_tools import AgentTools
         from twin_resources.gateway.api.key_limits_middleware import add_key_limits
         from twin_resources.gateway.api.preparation import PreparationMiddleware
         from twin_resources.gateway.runtime import process
@@ -49,13 +50,20 @@ def application() -> ASGIApp:
         process.trace_logger.log_fixed_answer,
         process.trace_logger.log_opening,
     )
+    limited_proxy = add_key_limits(preparation, settings)
     allowlist = RouteAllowlist(
-        proxy=add_key_limits(preparation, settings),
+        proxy=limited_proxy,
         keyring=process.keyring,
         live_config=process.live_config,
         background_tasks=process.background_tasks,
         outbox=process.outbox,
         home_metrics=process.home_metrics,
+        agent_tools=AgentTools(
+            process.live_config,
+            process.request_path.passage_finder,
+            process.admission,
+            limited_proxy.request_counter,
+        ),
         admission=process.admission,
         responses=process.responses,
     )

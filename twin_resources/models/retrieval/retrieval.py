@@ -27,6 +27,7 @@ from twin_resources.models.retrieval.search import (
     find_candidates,
     rank_candidates,
     read_positions,
+    read_post,
 )
 from twin_resources.models.retrieval.selection import select_hits
 from twin_resources.models.retrieval.stop_words import load_stop_words
@@ -233,6 +234,13 @@ class Retriever:
             else read_positions(open_table.table, positions)
         )
         return [build_passage(row) for row in sorted(rows, key=lambda row: row["position"])]
+
+    def read_post(self, author: str, post: str) -> list[Passage]:
+        """Return all passages of the post with this id or link, in order; none if unknown."""
+        open_table = self._get_table(author)
+        if isinstance(open_table, str):
+            return []
+        return [build_passage(row) for row in read_post(open_table.table, post)]
 
     def embed_questions(self, questions: Sequence[str]) -> np.ndarray:
         """Embed questions as a search does, as float32 of shape (n, dimension)."""

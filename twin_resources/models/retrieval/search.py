@@ -87,8 +87,8 @@ class RetrievalQuery:
     """A question and the filters of its search.
 
     Attributes:
-        published_before: latest allowed date of a post; posts without a date may be newer, so they
-            are also excluded.
+        published_before, published_after: latest and earliest allowed date of a post; with either,
+            posts without a date are also excluded.
         exclude: ids of passages to exclude.
         exclude_documents: ids of documents to remove from the candidates; pass a set for many ids.
         vector: the question's vector (`Retriever.embed_questions`); None to embed the question.
@@ -99,6 +99,7 @@ class RetrievalQuery:
     exclude: Collection[str] = ()
     exclude_documents: Collection[str] = ()
     vector: np.ndarray | None = field(default=None, compare=False, repr=False)
+    published_after: datetime | None = None
 
     @property
     def words(self) -> str:
@@ -109,9 +110,10 @@ class RetrievalQuery:
     def sql_conditions(self) -> str | None:
         """The filters as SQL for Lance, except `exclude_documents`."""
         conditions: list[str] = []
-        if self.published_before is not None:
-            moment = self.published_before.astimezone(UTC).replace(tzinfo=None)
-            conditions.append(f"published_at <= timestamp '{moment.isoformat(sep=' ')}'")
+        for operator, limit in (("<=", self.published_before), (">=", self.published_after)):
+            if limit is not None:
+                moment = limit.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+                conditions.append(f"published_at {operator} timestamp '{moment}'")
         if self.exclude:
             conditions.append(f"chunk_id NOT IN ({', '.join(map(quote_sql, self.exclude))})")
         return " AND ".join(conditions) or None
@@ -157,6 +159,11 @@ class InMemoryTable:
         if query.published_before is not None:
             allowed &= self._dates <= round(
                 query.published_before.astimezone(UTC).timestamp() * 1_000_000
+            )
+        if query.published_after is not None:
+            allowed &= self._dates != _LATEST
+            allowed &= self._dates >= round(
+                query.published_after.astimezone(UTC).timestamp() * 1_000_000
             )
         allowed[
             [self._index_by_chunk[key] for key in query.exclude if key in self._index_by_chunk]
@@ -315,6 +322,18 @@ def read_positions(table: Any, positions: Collection[tuple[str, int]]) -> list[d
     where = f"document_id IN ({document_ids}) AND position IN ({numbers})"
     rows: list[dict[str, Any]] = table.search().where(where).select(_COLUMNS).to_arrow().to_pylist()
     return [row for row in rows if (row["document_id"], row["position"]) in positions]
+
+
+def read_post(table: Any, post: str) -> list[dict[str, Any]]:
+    """Return the rows of the post with this id, or else this link, in their order."""
+    for column in ("document_id", "url"):
+        search = table.search().where(f"{column} = {quote_sql(post)}").select(_COLUMNS)
+        rows: list[dict[str, Any]] = search.limit(MAX_CACHED_ROWS).to_list()
+        if rows:
+            first = min(row["document_id"] for row in rows)  # two posts may have one link
+            rows = [row for row in rows if row["document_id"] == first]
+            return sorted(rows, key=lambda row: row["position"])
+    return []
 
 
 def quote_sql(text: str) -> str:
