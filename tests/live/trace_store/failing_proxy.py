@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-# What Langfuse 4.16.0 answers to an export with spans: the job that it has queued.
-LANGFUSE_ACKNOWLEDGEMENT: dict[str, Any] = {"name": "otel-ingestion-job", "data": {}}
+from tests.langfuse_answers import LANGFUSE_ANSWERS
+
 CAPTIVE_PORTAL_PAGE = b"<html><body>Please accept the terms of this network.</body></html>"
 
 
@@ -28,7 +28,8 @@ class FailingProxy:
     response is dropped) or None (no failure).
 
     Args:
-        acknowledges_like_langfuse: answer each stored trace export with `LANGFUSE_ACKNOWLEDGEMENT`.
+        acknowledges_like_langfuse: answer each stored trace export with what Langfuse
+            answered: the job that it has queued.
     """
 
     def __init__(self, upstream: str, *, acknowledges_like_langfuse: bool = False) -> None:
@@ -85,7 +86,7 @@ class FailingProxy:
                 and request.path == "/api/public/otel/v1/traces"
                 and response.is_success
             ):
-                content = json.dumps(LANGFUSE_ACKNOWLEDGEMENT).encode()
+                content = json.dumps(LANGFUSE_ANSWERS["export"]["response"]).encode()
             self._send(request, response.status_code, content, headers)
 
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> httpx.Response:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.http_server import Response, http_server
+from tests.langfuse_answers import LANGFUSE_ANSWERS
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, StartStore
 from tests.live.trace_store.failing_proxy import FailingProxy, run_failing_proxy
 from tests.unit.trace_store.test_outbox import refused_items
@@ -142,8 +143,8 @@ def test_a_trace_that_langfuse_has_queued_is_sent_once(store: RunningStore, outb
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"name": "otel-ingestion-job", "data": {"id": "7"}}, "accepted"),
-        ({}, "accepted"),
+        (LANGFUSE_ANSWERS["export"]["response"], "accepted"),
+        (LANGFUSE_ANSWERS["export-empty"]["response"], "accepted"),
         ({"partialSuccess": {}}, "accepted"),
         ({"partialSuccess": {"rejectedSpans": "0", "errorMessage": "slow"}}, "accepted"),
         ({"partialSuccess": {"rejectedSpans": "1", "errorMessage": "no"}}, "refused"),

@@ -78,6 +78,4 @@ def find_trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
             next_step="set all three LANGFUSE_ variables, or none for the local store",
         )
     host = f"http://127.0.0.1:{settings.traces_port}"
-    return TraceStore(
-        host, secrets.traces_public_key, secrets.traces_secret_key, is_embedded=True
-    )
+    return TraceStore(host, secrets.traces_public_key, secrets.traces_secret_key, is_embedded=True)
