@@ -175,6 +175,8 @@ class Settings(Constants):
     # Environments of the trace store, comma-separated, whose scores are read. Scores go to
     # `default` if their writer names no environment (`LANGFUSE_TRACING_ENVIRONMENT`).
     score_environments: str = "default"
+    # Environment of the answers in the trace store; empty: `default`.
+    langfuse_environment: str = Field(default="", validation_alias="LANGFUSE_TRACING_ENVIRONMENT")
     # Whether alarms and growth start a training run automatically; a fall is reported either way.
     auto_retrain: bool = False
     # Maximum number of training runs per author and month; none: no limit.

@@ -39,11 +39,11 @@ def add(
         ),
     ],
     role: Annotated[
-        Literal["reader", "site", "author", "admin", "monitor"],
+        Literal["reader", "site", "author", "admin", "monitor", "alarm"],
         typer.Option(
             "--role",
             help="site: may name its readers in `user`; author: edits may be used for training; "
-            "monitor: may read only /metrics.",
+            "monitor: may read only /metrics; alarm: may only request retrainings at /twin/alarm.",
         ),
     ] = "reader",
     aliases: Annotated[

@@ -15,6 +15,7 @@ user-feedback = "thumbs"
 stars = { range = [1, 5] }
 mood = { stream = "thumbs", values = { happy = 1, meh = 0.5, angry = 0 } }
 toxic = { by = "judge", range = [1, 0] }
+expert = { stream = "thumbs", by = "annotator", weight = 3 }
 """
 
 
@@ -58,11 +59,12 @@ def test_a_score_becomes_a_value_from_0_to_1(
 def test_each_score_has_a_stream_and_a_scorer(home: Settings) -> None:
     write_author_text(home, TABLE)
     scores = read_author(home, "ann").scores
-    assert [(score.name, score.stream, score.by) for score in scores.scores] == [
-        ("mood", "thumbs", "reader"),
-        ("stars", "stars", "reader"),
-        ("toxic", "toxic", "judge"),
-        ("user-feedback", "thumbs", "reader"),
+    assert [(score.name, score.stream, score.by, score.weight) for score in scores.scores] == [
+        ("expert", "thumbs", "annotator", 3),
+        ("mood", "thumbs", "reader", 1),
+        ("stars", "stars", "reader", 1),
+        ("toxic", "toxic", "judge", 1),
+        ("user-feedback", "thumbs", "reader", 1),
     ]
     assert scores.get("comfort") is None
 
@@ -86,8 +88,10 @@ def test_the_table_round_trips(home: Settings) -> None:
         ("style = 3", "style = 3 is neither a stream"),
         ('style = "a stream"', "'a stream' cannot name a stream"),
         ('"how nice" = { by = "judge" }', "'how nice' cannot name a stream"),
-        ('style = { steam = "x" }', "style.steam is not one of stream, by, range, values"),
+        ('style = { steam = "x" }', "style.steam is not one of stream, by, range, values, weight"),
         ('style = { by = "nobody" }', "style.by = 'nobody' is not one of reader, judge"),
+        ('style = { by = "annotator", weight = 0 }', "weight = 0 is not a whole number from 1 to"),
+        ("style = { weight = 2 }", 'a weight without by = "annotator"'),
         ("style = { range = [1] }", "style.range = [1] is not [worst, best]"),
         ("style = { range = [2, 2] }", "is not [worst, best]"),
         ("style = { range = [0, true] }", "is not [worst, best]"),

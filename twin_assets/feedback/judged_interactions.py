@@ -10,10 +10,10 @@ stable version and a new trace in the sample. Only then does a judge with a new 
 it scores the earlier answers again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import dagster as dg
@@ -27,8 +27,12 @@ from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.serving.model_server import ModelServers
+from twin_resources.observability.langfuse.annotation import fill_annotation_queue
+from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.interactions_frame import interaction_columns
+from twin_resources.quality.ledger.known_stores import traces_of_earlier_stores
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -64,7 +68,10 @@ def judged_interactions(
 ) -> dg.MaterializeResult:
     """Scores from all certified judges, written to the trace store through the outbox."""
     author = read_author(settings, context.partition_key)
-    sample = _Sample.for_author(tables, author.slug, config)
+    ledger_tables.open_tables(registry.state)
+    with registry.state.read_transaction() as connection:
+        foreign_ids = traces_of_earlier_stores(connection, author.slug)
+    sample = _Sample.for_author(tables, author.slug, config, foreign_ids)
     if reason := _find_reason_not_to_judge(sample, registry.stable_version(author.slug)):
         return _unchanged_result(tables, author, reason)
     try:
@@ -91,19 +98,28 @@ def judged_interactions(
         outbox.put_scores(scores, automatic=True)
     sync_result = _record_judges(tables, author.slug, sample.judged_rows, rows, score_names)
     counts = {"judged_now": rows.height, "scores_queued": len(scores), "judges": score_names}
+    if settings.has_real_langfuse:
+        counts["annotation_queue"] = _fill_annotation_queue(settings, author, sample)
     return report_materialization(sync_result, {**counts, **author_panel.panel_metadata(panel)})
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """All answers to readers, the records of those already judged, and the sampling settings."""
+    """All answers to readers, the records of those already judged, and the sampling settings.
+
+    Attributes:
+        foreign_ids: the answers that only an earlier trace store has; they are not judged.
+    """
 
     interactions: pl.DataFrame
     judged_rows: pl.DataFrame
     config: JudgingConfig
+    foreign_ids: Collection[str]
 
     @classmethod
-    def for_author(cls, tables: Tables, author: str, config: JudgingConfig) -> Self:
+    def for_author(
+        cls, tables: Tables, author: str, config: JudgingConfig, foreign_ids: Collection[str]
+    ) -> Self:
         """Read an author's sample; it is empty until `collect_feedback` has run for the first time.
 
         The schedule of `judge_answers` may start before that.
@@ -115,7 +131,7 @@ class _Sample:
             else pl.DataFrame(schema=schema)
             for name, schema in schemas.items()
         )
-        return cls(interactions, judged_rows, config)
+        return cls(interactions, judged_rows, config, foreign_ids)
 
     def select_unjudged(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the sampled answers that these judges have not judged; None means any judges."""
@@ -123,13 +139,33 @@ class _Sample:
         if judges is not None:
             judged_rows = judged_rows.filter(pl.col("judges") == ",".join(judges))
         deleted_rows = self.judged_rows.join(self.interactions, on="trace_id", how="anti")
-        return judging_traces.select_sample(
+        sample = judging_traces.select_sample(
             self.interactions,
             judged_ids=judged_rows["trace_id"].to_list(),
             deleted_counts=dict(deleted_rows.group_by("version").len().iter_rows()),
             share=self.config.share,
             first_batch=self.config.first_batch,
         )
+        # A score of an answer that this trace store never saw would hang in the air there.
+        return sample.filter(~pl.col("trace_id").is_in(list(self.foreign_ids)))
+
+
+def _fill_annotation_queue(settings: Settings, author: Author, sample: _Sample) -> str:
+    """Offer the week's least certain answers to annotators; return what came of it."""
+    now = datetime.now(UTC)
+    week = sample.interactions.filter(
+        pl.col("started_at") >= now - timedelta(days=7),
+        pl.col("judged").is_not_null(),
+        pl.col("votes") == 0,
+        ~pl.col("trace_id").is_in(list(sample.foreign_ids)),
+    )
+    values = dict(week.select("trace_id", "judged").iter_rows())
+    try:
+        with LangfuseClient.from_settings(settings) as client:
+            count = fill_annotation_queue(client, author.slug, author.scores, values, now=now)
+    except TraceStoreError as error:  # the answers are judged; the queue is filled next time
+        return f"not filled: {error.found}"
+    return f"{count} answers added"
 
 
 def _find_reason_not_to_judge(sample: _Sample, stable: ModelVersion | None) -> str:

@@ -32,8 +32,8 @@ from twin_resources.settings import Secrets, Settings, load_secrets
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.state.state import State
 
-Role = Literal["admin", "author", "monitor", "reader", "site"]
-ROLES: tuple[Role, ...] = ("admin", "author", "monitor", "reader", "site")
+Role = Literal["admin", "alarm", "author", "monitor", "reader", "site"]
+ROLES: tuple[Role, ...] = ("admin", "alarm", "author", "monitor", "reader", "site")
 ALL_AUTHORS = "*"
 ALIASES = ("stable", "canary", "base", "voice", "paid")
 # A key may spend money only if it was created with the alias `paid`.
@@ -94,7 +94,7 @@ class Key:
             scores.
         role: `admin` and `reader` may only ask; edits by an `author` may become training data; a
             `site` asks on behalf of its own readers and names them (`user`); a `monitor` reads only
-            `/metrics`.
+            `/metrics`; an `alarm` only requests retrainings (`/twin/alarm`).
         authors: slugs that the key may ask; `*` for all.
         label: a human-readable name.
         id: 16 hexadecimal digits that identify the key in `twin keys` and in the account. They are
@@ -329,11 +329,12 @@ class Keyring:
         return key
 
     @cached_property
-    def _key_store(self) -> State:
+    def state(self) -> State:
+        """The state store with the keys."""
         return self.open_state()
 
     def _read_key(self, key_hash: str, token: str) -> Key | None:
-        with self._key_store.read_transaction() as connection:
+        with self.state.read_transaction() as connection:
             row = connection.execute(
                 _select_keys_with_limits().where(
                     gateway_keys.c.key_hash == key_hash, gateway_keys.c.revoked_at.is_(None)

@@ -9,6 +9,7 @@ Scope: the table of the author's file, with one entry per score name, and mappin
     stars = { range = [1, 5] }                                # from the worst to the best
     mood = { stream = "thumbs", values = { happy = 1, angry = 0 } }
     toxic = { by = "judge", range = [1, 0] }                  # true is the worst
+    expert = { by = "annotator", stream = "thumbs", weight = 3 }  # a person in Langfuse's page
 """
 # pyright: strict
 
@@ -20,13 +21,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-ScoredBy = Literal["reader", "judge"]
+ScoredBy = Literal["reader", "judge", "annotator"]
 RejectionReason = Literal["", "not_a_number", "out_of_range", "unknown_category"]
+MAX_WEIGHT = 10
 # Scores that the twin writes itself (`langfuse/score_names.py`, judges) cannot be redefined.
 RESERVED_NAMES = ("thumbs", "output", "comparison")
 RESERVED_PREFIX = "judge:"
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,59}")
-_ENTRY_KEYS = ("stream", "by", "range", "values")
+_ENTRY_KEYS = ("stream", "by", "range", "values", "weight")
 _DEFAULT_RANGE = (0.0, 1.0)
 
 
@@ -39,9 +41,11 @@ class CountedScore:
         stream: the monitored series, which several names may share. `thumbs` is the stream of
             the readers' votes, and a score mapped to it counts as a vote everywhere.
         by: the scores of one `reader` and day count as one value; each score of a `judge` (an
-            evaluator) counts.
+            evaluator) counts, and so does each score of an `annotator`, an expert who scores
+            answers in Langfuse's page. The limits on readers are no limits on these two.
         worst, best: the numbers that map to 0 and 1; `worst` may exceed `best`.
         values: category → value in [0, 1]; not empty if the score is categorical.
+        weight: the number of readers' values that one score of an `annotator` is worth.
     """
 
     name: str
@@ -50,6 +54,7 @@ class CountedScore:
     worst: float = 0.0
     best: float = 1.0
     values: tuple[tuple[str, float], ...] = ()
+    weight: int = 1
 
     def normalize(
         self, number: float | None, category: str
@@ -79,6 +84,8 @@ class CountedScore:
             entry["range"] = [self.worst, self.best]
         if self.values:
             entry["values"] = dict(self.values)
+        if self.weight != 1:
+            entry["weight"] = self.weight
         return entry if set(entry) != {"stream"} else self.stream
 
 
@@ -131,6 +138,11 @@ def _parse_entry(name: str, entry: object) -> CountedScore:
     scored_by = fields.get("by", "reader")
     if scored_by not in get_args(ScoredBy):
         raise ValueError(f"{name}.by = {scored_by!r} is not one of {', '.join(get_args(ScoredBy))}")
+    weight = fields.get("weight", 1)
+    if type(weight) is not int or not 1 <= weight <= MAX_WEIGHT:
+        raise ValueError(f"{name}.weight = {weight!r} is not a whole number from 1 to {MAX_WEIGHT}")
+    if weight != 1 and scored_by != "annotator":
+        raise ValueError(f'{name} has a weight without by = "annotator"')
     worst, best = _parse_range(name, fields.get("range", list(_DEFAULT_RANGE)))
     return CountedScore(
         name,
@@ -139,6 +151,7 @@ def _parse_entry(name: str, entry: object) -> CountedScore:
         worst,
         best,
         _parse_values(name, fields["values"]) if "values" in fields else (),
+        weight,
     )
 
 

@@ -18,7 +18,7 @@ from twin_resources.erasure.home_files import HomeFiles
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.outbox_rows import OutboxRows
 from twin_resources.erasure.state_store import StateStore
-from twin_resources.erasure.trace_store import make_trace_store
+from twin_resources.erasure.trace_store import list_trace_stores
 
 
 def list_stores(
@@ -26,7 +26,7 @@ def list_stores(
 ) -> Sequence[DataStore]:
     """Return every store of an installation, in the order of erasure.
 
-    The outbox precedes the trace store, and both precede the ledger (`StateStore`). Otherwise they
+    The outbox precedes the trace stores, and both precede the ledger (`StateStore`). Otherwise they
     would copy erased data again.
 
     Args:
@@ -36,7 +36,7 @@ def list_stores(
     """
     return (
         OutboxRows(installation),
-        make_trace_store(installation, request),
+        *list_trace_stores(installation, request),
         LanceTables(installation),
         Checkpoints(installation),
         dagster,

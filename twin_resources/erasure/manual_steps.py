@@ -18,8 +18,12 @@ from datetime import UTC, datetime, timedelta
 from twin_resources.authors import list_readable_authors
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
+from twin_resources.observability.langfuse.client import EMBEDDED_STORE_NAME
+from twin_resources.quality.ledger import known_stores, ledger_tables
 
 DEADLINE = timedelta(days=30)
+# Below `LANGFUSE_S3_EVENT_UPLOAD_PREFIX`, which is `events/` in Langfuse's compose file.
+RAW_UPLOADS = "events/otel/"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ def _iter_steps(
     )
     if settings.has_real_langfuse:
         yield _make_langfuse_step(settings.langfuse_host, remaining_count, accepted_at)
+        yield _make_raw_uploads_step(settings.langfuse_host)
+    yield from _list_earlier_stores(installation)
     if "://" in settings.tables_base:
         yield (
             f"replicas and backups of {settings.tables_base}",
@@ -131,6 +137,30 @@ def _make_langfuse_step(
         + ". Langfuse also ingests the data of the last minutes in the background. Search it again "
         "after a day and delete the remaining data; until then, the ledger may read them back. Its "
         "exports and backups follow its own retention",
+    )
+
+
+def _list_earlier_stores(installation: Installation) -> Iterator[tuple[str, str]]:
+    """Yield the Langfuse projects that this home used before, which no command here reaches."""
+    ledger_tables.open_tables(installation.state)
+    with installation.state.read_transaction() as connection:
+        *earlier_stores, _ = known_stores.read_known_stores(connection) or [None]
+    for store in filter(None, earlier_stores):
+        if not store.name.startswith(EMBEDDED_STORE_NAME):  # its file is in the home
+            yield (
+                f"Langfuse at {store.name}, which this home used before",
+                "delete the traces there too, or set its LANGFUSE_ variables and run `twin forget` "
+                f"again; its raw uploads are below {RAW_UPLOADS}",
+            )
+
+
+def _make_raw_uploads_step(host: str) -> tuple[str, str]:
+    """Name the raw uploads, which Langfuse keeps when it deletes a trace (seen at 4.16)."""
+    return (
+        f"the event bucket of Langfuse at {host}, prefix {RAW_UPLOADS}",
+        "Langfuse keeps each upload there as it came, with the reader's words, after it has "
+        "deleted the trace. Delete the objects of the traces' days (their keys have the date), or "
+        "give the prefix a lifecycle rule that expires objects before the deadline",
     )
 
 

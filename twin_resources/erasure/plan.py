@@ -21,7 +21,11 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
-from twin_resources.erasure.trace_store import belongs_to_target, make_trace_store
+from twin_resources.erasure.trace_store import (
+    ErasableObservation,
+    belongs_to_target,
+    list_trace_stores,
+)
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.tombstones import list_chunk_ids
 from twin_resources.observability.langfuse.trace_texts import extract_question
@@ -197,7 +201,7 @@ def _find_traces(installation: Installation, target: ErasureTarget) -> tuple[set
             or _contains_target_passage(row, target)
         }
     providers: dict[str, str] = {}
-    for observation in make_trace_store(installation).iter_observations():
+    for observation in _iter_observations(installation):
         if belongs_to_target(observation, target) or _contains_target_passage(
             observation.row, target
         ):
@@ -205,6 +209,11 @@ def _find_traces(installation: Installation, target: ErasureTarget) -> tuple[set
         if observation.provider:
             providers[observation.trace_id] = observation.provider
     return trace_ids, {f"{providers[trace]} {trace}" for trace in trace_ids & providers.keys()}
+
+
+def _iter_observations(installation: Installation) -> Iterator[ErasableObservation]:
+    for store in list_trace_stores(installation):
+        yield from store.iter_observations()
 
 
 def _contains_target_passage(row: Any, target: ErasureTarget) -> bool:
@@ -259,7 +268,7 @@ def _read_request_texts(
         for row in connection.execute(sa.select(*columns)):
             is_own = row.reader == reader if is_reader else row.trace_id in target.traces
             yield is_own, row.text
-    for observation in make_trace_store(installation).iter_observations():
+    for observation in _iter_observations(installation):
         yield (
             observation.trace_id in target.traces,
             extract_question(observation.row.get("input"), ""),

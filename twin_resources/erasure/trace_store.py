@@ -213,14 +213,20 @@ class LangfuseTraces:
         ]
 
 
-def make_trace_store(
+def list_trace_stores(
     installation: Installation, request: int = 0
-) -> EmbeddedTraces | LangfuseTraces:
-    """Return the configured trace store, for a request of the journal."""
+) -> list[EmbeddedTraces | LangfuseTraces]:
+    """Return the configured trace store, for a request of the journal, and the embedded one's file.
+
+    A home that was switched to a Langfuse still has the file of the embedded store.
+    """
     if not installation.settings.has_real_langfuse:
-        return EmbeddedTraces(installation)
+        return [EmbeddedTraces(installation)]
     client = LangfuseClient.from_settings(installation.settings, wait=time.sleep)
-    return LangfuseTraces(installation, client, request)
+    return [
+        LangfuseTraces(installation, client, request),
+        EmbeddedTraces(installation, "traces.sqlite"),
+    ]
 
 
 def belongs_to_target(observation: ErasableObservation, target: ErasureTarget) -> bool:

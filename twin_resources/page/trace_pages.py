@@ -52,6 +52,16 @@ def render_trace_list(rows: Sequence[TraceRow]) -> str:
     return f'<ol class="twin-traces" aria-label="Traces, newest first">{items_html}</ol>'
 
 
+def render_langfuse_link(url: str) -> str:
+    """Return the line that takes the place of the list where a real Langfuse has it."""
+    if not http_url_or_empty(url):
+        return '<p class="twin-empty">The address of Langfuse is no web address.</p>'
+    return (
+        f'<p class="twin-empty">The traces are in Langfuse: <a href="{escape_html(url)}" '
+        f'target="_blank" rel="noopener noreferrer">{escape_html(url)}</a></p>'
+    )
+
+
 def _render_list_item(row: TraceRow) -> str:
     link_attributes = (
         f'href="/?trace={escape_html(row.trace_id)}" data-trace="{escape_html(row.trace_id)}"'
@@ -111,7 +121,8 @@ def render_trace(
 
     Args:
         explanation: the answer's model and posts; None if they were not found.
-        langfuse_url: URL of the trace in a real Langfuse; may be empty.
+        langfuse_url: URL of the trace in a real Langfuse, which has its scores and steps; empty
+            for the embedded store.
         explanation_error: reason for a missing explanation; may be empty.
     """
     row = tree.row
@@ -130,11 +141,13 @@ def render_trace(
         f"<h2>{escape_html(row.question or 'A trace without a question')}</h2>",
         f'<p class="twin-small">{subtitle}</p>',
         _render_trace_answer(row),
-        _render_scores(row.scores),
+        "" if langfuse_link else _render_scores(row.scores),
         _render_section("Decided by", _render_definitions(_collect_decision_facts(tree))),
         _render_passages(explanation.passages) if explanation is not None else "",
         f'<p class="twin-small">{escape_html(explanation_error)}</p>' if explanation_error else "",
-        _render_section("Steps", f'<ul class="twin-tree">{_render_steps(tree.steps)}</ul>'),
+        ""
+        if langfuse_link
+        else _render_section("Steps", f'<ul class="twin-tree">{_render_steps(tree.steps)}</ul>'),
     ]
     return f'<article class="twin-trace">{"".join(parts)}</article>'
 

@@ -4,8 +4,9 @@ Scope: the widgets and their event handlers.
 Out of scope: reading traces (`langfuse/trace_reading.py`), resolving a trace's posts
 (`explanation.py`), HTML (`spending.py`, `trace_pages.py`).
 
-The embedded store and a real Langfuse have the same API. A click sets the address to `/?trace=` or
-`/?view=traces`, so the browser's Back button returns to the previous view.
+A click sets the address to `/?trace=` or `/?view=traces`, so the browser's Back button returns to
+the previous view. A home with a real Langfuse has its list, its filters and the steps of an answer
+there: the tab links to them, and shows what Langfuse does not know, the posts behind an answer.
 """
 
 from typing import Any
@@ -20,13 +21,17 @@ from twin_resources.observability.langfuse.trace_reading import (
     build_trace_tree,
     parse_score_condition,
     read_trace_page,
-    trace_url,
+    traces_url,
 )
 from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.event_options import UNQUEUED_EVENT
 from twin_resources.page.page_notices import render_error_notice
 from twin_resources.page.spending import read_spending, render_spending
-from twin_resources.page.trace_pages import render_trace, render_trace_list
+from twin_resources.page.trace_pages import (
+    render_langfuse_link,
+    render_trace,
+    render_trace_list,
+)
 from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.settings import Settings
 
@@ -61,9 +66,10 @@ class TracesTab:
                     allow_custom_value=True,
                     elem_id="filter-score",
                     min_width=180,
+                    visible=not settings.has_real_langfuse,
                 )
             self.table = gr.HTML("", padding=False, elem_id="trace-list", min_height=80)
-            with gr.Row(elem_id="pages"):
+            with gr.Row(elem_id="pages", visible=not settings.has_real_langfuse):
                 self.newer_button = gr.Button(
                     "Newer", size="sm", elem_id="newer", interactive=False
                 )
@@ -154,7 +160,7 @@ class TracesTab:
         with LangfuseClient.from_settings(self._settings) as client:
             trace_document = client.trace(trace_id)
             tree = build_trace_tree(client, trace_document)
-            langfuse_url = trace_url(client, trace_id) if self._settings.has_real_langfuse else ""
+            langfuse_url = traces_url(client, trace_id) if self._settings.has_real_langfuse else ""
         explanation: Explanation | None = None
         explanation_error = ""
         try:
@@ -187,6 +193,8 @@ class TracesTab:
         self, author: str | None, score: str | None, cursors: list[str]
     ) -> tuple[Any, ...]:
         """Return the page at the last cursor, and append the next page's cursor."""
+        if self._settings.has_real_langfuse:
+            return self._link_to_langfuse()
         try:
             trace_filter = TraceFilter(author or "", score=parse_score_condition(score or ""))
             with LangfuseClient.from_settings(self._settings) as client:
@@ -199,6 +207,15 @@ class TracesTab:
         has_newer, has_older = len(cursors) > 1, bool(page.next_cursor)
         buttons = gr.Button(interactive=has_newer), gr.Button(interactive=has_older)
         return render_trace_list(page.rows), next_cursors, *buttons, ""
+
+    def _link_to_langfuse(self) -> tuple[Any, ...]:
+        try:
+            with LangfuseClient.from_settings(self._settings) as client:
+                url = traces_url(client)
+        except TwinError as error:
+            return *(gr.skip(),) * 4, render_error_notice(error)
+        buttons = gr.Button(interactive=False), gr.Button(interactive=False)
+        return render_langfuse_link(url), [""], *buttons, ""
 
     def _render_spending(self) -> str:
         spending_html = render_spending(read_spending(self._settings))

@@ -32,7 +32,7 @@ _ALLOWED_NAMES = frozenset(
         *("ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy", "CC"),
         *("CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "MAX_JOBS", "HF_HOME", "HF_HUB_CACHE"),
         *("HF_ENDPOINT", "HF_XET_CACHE", "LANGFUSE_HOST", "LANGFUSE_BASE_URL"),
-        *("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"),
+        *("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY", "LANGFUSE_TRACING_ENVIRONMENT"),
     )
 )
 _ALLOWED_PREFIXES = (

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from twin_cli.commands.loop_waits import describe_wait
 from twin_resources.errors import TwinError
+from twin_resources.quality.ledger import known_stores
 from twin_resources.quality.ledger.ledger_tables import scores
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import (
@@ -40,6 +41,24 @@ def format_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, 
         return _read_quality_lines(settings, slugs)
     except TwinError as error:  # still show the rest of the status
         return dict.fromkeys(slugs[:1], (f"quality: unknown, {error.found}",))
+
+
+def read_store_lines(settings: Settings) -> tuple[str, ...]:
+    """Return a line for each trace store that the ledger has read; none if it was only one.
+
+    Args:
+        settings: settings of a home with a state store.
+    """
+    try:
+        with (
+            closing(open_home_state(settings)) as state,
+            state.read_transaction() as connection,
+        ):
+            if not sa.inspect(connection).has_table(scores.name):
+                return ()
+            return tuple(known_stores.describe_stores(connection))
+    except TwinError as error:  # still show the rest of the status
+        return (f"unknown, {error.found}",)
 
 
 def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:

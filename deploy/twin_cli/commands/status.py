@@ -75,6 +75,7 @@ class StackStatus:
         endpoint: the state that `TWIN_GATEWAY_URL` reports, such as `ready`; empty without it.
         quality: lines by slug: evidence of a fall, the event that the loop waits for, and scores
             that do not count (`author_quality.py`).
+        stores: lines about the trace stores that the ledger has read, if it was more than one.
         runs: Dagster runs that are queued or in progress, with their step and the time left.
         runs_unknown: why Dagster's runs are unknown, or empty if they are known.
     """
@@ -88,6 +89,7 @@ class StackStatus:
     outbox: dict[str, Any]
     endpoint: str = ""
     quality: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    stores: tuple[str, ...] = ()
     runs: tuple[RunInProgress, ...] = ()
     runs_unknown: str = ""
 
@@ -116,6 +118,7 @@ def collect_status(settings: Settings) -> StackStatus:
         outbox=_read_outbox_counts(settings),
         endpoint=endpoint,
         quality=_quality_lines(settings),
+        stores=_read_store_lines(settings),
         runs=runs,
         runs_unknown=runs_unknown,
     )
@@ -128,6 +131,14 @@ def _quality_lines(settings: Settings) -> dict[str, tuple[str, ...]]:
     from twin_cli.commands.author_quality import format_quality_lines
 
     return format_quality_lines(settings, list_author_slugs(settings))
+
+
+def _read_store_lines(settings: Settings) -> tuple[str, ...]:
+    if not settings.state_url and not (settings.home / "state.sqlite").exists():
+        return ()
+    from twin_cli.commands.author_quality import read_store_lines
+
+    return read_store_lines(settings)
 
 
 def run_status(
@@ -175,6 +186,8 @@ def run_status(
         console.print(f"  {name:<18} {url}")
     for line in format_outbox(status.outbox):
         console.print(f"  {line}")
+    for line in status.stores:
+        console.print(f"  traces: {line}")
     for run in status.runs:
         console.print(f"  {format_run(run)}")
     if status.runs_unknown:

@@ -341,8 +341,11 @@ def test_the_trace_store_and_langfuse_are_checked(
         "langfuse_secret_key": secrets.traces_secret_key,
     }
     langfuse_home = trace_store.model_copy(update=langfuse_settings)
-    assert get_only(stores.check_traces(langfuse_home, is_running=False)).name == "Langfuse"
-    assert get_verdict(stores.check_traces(langfuse_home, is_running=False)) == "ok"
+    answer, configs, bucket = stores.check_traces(langfuse_home, is_running=False)
+    assert {finding.name for finding in (answer, configs, bucket)} == {"Langfuse"}
+    assert [finding.verdict for finding in (answer, configs, bucket)] == ["ok", "warn", "warn"]
+    assert "score configs cannot be read" in configs.found  # the embedded store has none
+    assert "events/otel/" in bucket.found
     for changed, remedy in (
         ({"langfuse_secret_key": "sk-wrong"}, "LANGFUSE_SECRET_KEY"),
         ({"langfuse_host": f"http://127.0.0.1:{closed_port}"}, "LANGFUSE_HOST"),
@@ -371,6 +374,7 @@ def test_the_contents_of_the_outbox_are_reported(
     monkeypatch.setattr(stores.time, "time", lambda: later)
     finding = get_only(stores.check_outbox(home, is_running=True))
     assert (finding.verdict, "HTTP 503: away" in finding.found) == ("fail", True)
+    assert "finding on" not in finding.remedy  # it once named another finding, which said "ok"
     outbox.mark_refused(waiting, "HTTP 400")
     verdicts = [finding.verdict for finding in stores.check_outbox(home, is_running=True)]
     assert verdicts == ["ok", "warn"]  # the queue is empty; one item was refused permanently

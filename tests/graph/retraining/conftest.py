@@ -46,6 +46,11 @@ class EmptyTraceStore:
 
     failure: TraceStoreError | None = None
 
+    def identify(self) -> str:
+        if self.failure is not None:
+            raise self.failure
+        return "the empty trace store"
+
     def page(self, path: str, parameters: Any) -> tuple[list[dict[str, Any]], str]:
         if self.failure is not None:
             raise self.failure

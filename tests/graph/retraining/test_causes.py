@@ -13,6 +13,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import alarm_records, retrainings
 from twin_resources.quality.retraining.manual_triggers import (
+    request_after_alarm,
     request_retraining,
     run_growth_tick,
     run_request_tick,
@@ -65,6 +66,40 @@ def test_a_forget_request_comes_first_and_fulfills_both_requests(world: LoopWorl
     assert launch.tags["dagster/priority"] == "40"
     with world.state.read_transaction() as connection:
         assert retrainings.open_requests(connection) == {}
+
+
+def test_an_alarm_from_outside_has_the_limits_of_an_alarm(world: LoopWorld) -> None:
+    world.now += timedelta(minutes=1)  # after the release
+    at = world.now.timestamp()
+    world.limits = replace(world.limits, automatic=False)
+    first = request_after_alarm(world.state, "ada", asked_by="alarm: m", reason="low", now=at)
+    again = request_after_alarm(world.state, "ada", asked_by="alarm: m", reason="low", now=at)
+    assert (first[1], again) == (True, (first[0], False))
+    notices = [notice.event for notice in queued_notices(world.state, author="ada")]
+    assert notices.count("alarm") == 1
+
+    def run_ticks() -> tuple[str, list[str]]:
+        message = run_request_tick(world.services(), now=world.now).messages.get("ada", "")
+        return message, [launch.run_key for launch in world.tick().launches]
+
+    assert "automatic retraining is off" in run_ticks()[0]
+    world.limits = replace(world.limits, automatic=True)
+    assert "waits for something new to learn from: v1, stable" in run_ticks()[0]
+    add_new_posts(world)
+    assert run_ticks() == ("quality: one retraining starts", [f"quality:ada:{first[0]}"])
+    with world.state.read_transaction() as connection:
+        assert retrainings.open_requests(connection) == {}
+
+
+def test_an_alarm_from_outside_is_void_once_another_version_answers(world: LoopWorld) -> None:
+    before_release = world.now.timestamp() - 10 * 365 * 86_400
+    add_new_posts(world)
+    request_after_alarm(world.state, "ada", asked_by="alarm: m", reason="low", now=before_release)
+
+    tick = run_request_tick(world.services(), now=world.now)
+
+    assert "another version answers since that alarm" in tick.messages["ada"]
+    assert world.tick().launches == ()
 
 
 def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:

@@ -6,6 +6,7 @@ All other requests are forwarded, so that a test can count the results in the st
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+
+from tests.langfuse_answers import LANGFUSE_ANSWERS
 
 CAPTIVE_PORTAL_PAGE = b"<html><body>Please accept the terms of this network.</body></html>"
 
@@ -23,10 +26,15 @@ class FailingProxy:
     An entry is a status number, `("429", seconds)`, `garbage` (200 with a web page), `half` (half
     of the response), `silence` (the connection closes), `lost` (the request is forwarded, but its
     response is dropped) or None (no failure).
+
+    Args:
+        acknowledges_like_langfuse: answer each stored trace export with what Langfuse
+            answered: the job that it has queued.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, *, acknowledges_like_langfuse: bool = False) -> None:
         self.upstream = upstream
+        self.acknowledges_like_langfuse = acknowledges_like_langfuse
         self.failures: list[Any] = []
         self.requests: list[tuple[str, str]] = []
         proxy = self
@@ -72,7 +80,14 @@ class FailingProxy:
             self._send(request, failure, b'{"message": "no"}', {})
         else:
             headers = {"content-type": response.headers["content-type"]}
-            self._send(request, response.status_code, response.content, headers)
+            content = response.content
+            if (
+                self.acknowledges_like_langfuse
+                and request.path == "/api/public/otel/v1/traces"
+                and response.is_success
+            ):
+                content = json.dumps(LANGFUSE_ANSWERS["export"]["response"]).encode()
+            self._send(request, response.status_code, content, headers)
 
     def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> httpx.Response:
         names = (
@@ -100,9 +115,11 @@ class FailingProxy:
 
 
 @contextmanager
-def run_failing_proxy(upstream: str) -> Iterator[FailingProxy]:
+def run_failing_proxy(
+    upstream: str, *, acknowledges_like_langfuse: bool = False
+) -> Iterator[FailingProxy]:
     """Run the proxy until the block ends."""
-    proxy = FailingProxy(upstream)
+    proxy = FailingProxy(upstream, acknowledges_like_langfuse=acknowledges_like_langfuse)
     thread = threading.Thread(target=proxy.server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -1,7 +1,6 @@
-"""Test that the ledger counts scores that a site writes with the official SDK or the REST API.
+"""Test that the ledger counts scores that a site writes with the REST API.
 
-The store runs as a process, and the SDK in another interpreter. The spans are as the gateway writes
-them.
+The store runs as a process. The spans are as the gateway writes them.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import pytest
 
 from tests.answer_spans import answer_span, export_spans
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore
-from tests.live.trace_store.test_senders import run_python, sender_environment
 from tests.settled_rows import settled_rows
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
@@ -31,39 +29,23 @@ SCORE_SETTINGS = {
     "correctness": {"by": "judge"},
 }
 
-SDK_SCRIPT = """
-from langfuse import Langfuse
 
-client = Langfuse()
-good, bad, third = TRACES
-client.create_score(trace_id=good, name="user-feedback", value=1, data_type="BOOLEAN")
-client.create_score(trace_id=bad, name="user-feedback", value=0.0, data_type="NUMERIC")
-client.create_score(trace_id=third, name="mood", value="happy", data_type="CATEGORICAL")
-client.create_score(trace_id=good, name="stars", value=4)
-client.create_score(trace_id=good, name="tone", value="dry")
-client.flush()
-client.shutdown()
-"""
-
-
-def test_scores_from_the_sdk_and_the_rest_api_are_counted(
-    store: RunningStore, tmp_path: Path, process_logs: Path
-) -> None:
+def test_scores_from_the_rest_api_are_counted(store: RunningStore, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     keys = (PUBLIC_KEY, SECRET_KEY)
     with httpx.Client(base_url=store.host, auth=keys, trust_env=False, timeout=120) as http:
         for number in range(1, 6):
             at, reader = now - timedelta(minutes=5), f"reader-{number}"
             export_spans(http, answer_span(number, at, author="ann", version="v2", reader=reader))
-        run_python(
-            f"TRACES = {TRACES[:3]!r}\n{SDK_SCRIPT}",
-            environment=sender_environment(store.host),
-            log=process_logs / "sdk-scores.log",
-        )
         for score in (
+            {"traceId": TRACES[0], "name": "user-feedback", "value": 1, "dataType": "BOOLEAN"},
+            {"traceId": TRACES[1], "name": "user-feedback", "value": 0.0, "dataType": "NUMERIC"},
+            {"traceId": TRACES[2], "name": "mood", "value": "happy", "dataType": "CATEGORICAL"},
+            {"traceId": TRACES[0], "name": "stars", "value": 4},
+            {"traceId": TRACES[0], "name": "tone", "value": "dry"},
             {"traceId": TRACES[3], "name": "user-feedback", "value": 1, "dataType": "BOOLEAN"},
             {"traceId": TRACES[4], "name": "mood", "value": "angry", "dataType": "CATEGORICAL"},
-            {"traceId": TRACES[4], "name": "correctness", "value": 0.5, "source": "EVAL"},
+            {"traceId": TRACES[4], "name": "correctness", "value": 0.5},
             {"traceId": TRACES[4], "name": "stars", "value": 9},
         ):
             assert http.post("/api/public/scores", json=score).status_code == 200

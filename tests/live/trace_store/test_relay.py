@@ -15,19 +15,27 @@ from pathlib import Path
 
 import pytest
 
+from tests.http_server import Response, http_server
+from tests.langfuse_answers import LANGFUSE_ANSWERS
 from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore, StartStore
 from tests.live.trace_store.failing_proxy import FailingProxy, run_failing_proxy
 from tests.unit.trace_store.test_outbox import refused_items
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import parse_retry_after_s
 from twin_resources.observability.langfuse.connection import TraceStore
-from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
+from twin_resources.observability.langfuse.outbox import (
+    Outbox,
+    QueuedItem,
+    QueuedScore,
+    outbox_path,
+)
 from twin_resources.observability.langfuse.relay import (
     TRACE_VISIBILITY_DELAY_S,
     Relay,
     Sender,
     hold_relay_lock,
 )
+from twin_resources.settings import load_settings
 
 pytestmark = pytest.mark.live
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -66,7 +74,8 @@ def proxy(store: RunningStore) -> Iterator[FailingProxy]:
 
 
 def create_relay(host: str, outbox: Outbox, *, secret: str = SECRET_KEY) -> Relay:
-    return Relay(outbox, Sender(TraceStore(host, PUBLIC_KEY, secret), timeout_s=30.0))
+    store = TraceStore(host, PUBLIC_KEY, secret, is_embedded=True)
+    return Relay(outbox, Sender(store, timeout_s=30.0))
 
 
 def drain(relay: Relay, *, max_steps: int = 1000) -> list[float]:
@@ -104,7 +113,8 @@ def test_a_trace_whose_response_was_lost_is_searched_before_it_is_resent(
 ) -> None:
     """Langfuse 4 would keep both copies and count the cost twice."""
     proxy.failures = ["lost", None, 502]
-    sender = Sender(TraceStore(proxy.host, PUBLIC_KEY, SECRET_KEY), checks_before_resend=True)
+    # A Langfuse on this machine: its address does not make it the embedded store.
+    sender = Sender(TraceStore(proxy.host, PUBLIC_KEY, SECRET_KEY))
     outbox.put_trace(make_export())
     pauses = drain(Relay(outbox, sender))
     assert pauses[0] == TRACE_VISIBILITY_DELAY_S
@@ -117,6 +127,35 @@ def test_a_trace_whose_response_was_lost_is_searched_before_it_is_resent(
     assert outbox.counts().sent_traces == 2
     with store.client() as client:
         assert len(list(client.observations())) == 2
+
+
+def test_a_trace_that_langfuse_has_queued_is_sent_once(store: RunningStore, outbox: Outbox) -> None:
+    """Langfuse answers an export with its queue's job; each trace was once sent again for ever."""
+    with run_failing_proxy(store.host, acknowledges_like_langfuse=True) as proxy:
+        for number in range(1, 13):
+            outbox.put_trace(make_export(f"{number:032x}", f"{number:016x}"))
+        sender = Sender(TraceStore(proxy.host, PUBLIC_KEY, SECRET_KEY))
+        assert drain(Relay(outbox, sender)) == [0.0] * 12
+        assert [method for method, _ in proxy.requests] == ["POST"] * 12
+    assert (outbox.counts().sent_traces, outbox.counts().problem) == (12, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (LANGFUSE_ANSWERS["export"]["response"], "accepted"),
+        (LANGFUSE_ANSWERS["export-empty"]["response"], "accepted"),
+        ({"partialSuccess": {}}, "accepted"),
+        ({"partialSuccess": {"rejectedSpans": "0", "errorMessage": "slow"}}, "accepted"),
+        ({"partialSuccess": {"rejectedSpans": "1", "errorMessage": "no"}}, "refused"),
+        ([], "retry"),
+    ],
+)
+def test_only_rejected_spans_make_a_200_a_failure(body: object, status: str) -> None:
+    with http_server(lambda _request: Response(body)) as host:
+        sender = Sender(TraceStore(host, PUBLIC_KEY, SECRET_KEY))
+        assert sender.send(QueuedItem(1, "trace", "t", 0, make_export())).status == status
+        sender.close()
 
 
 def test_a_vote_that_changed_after_a_lost_response_has_its_last_value(
@@ -205,7 +244,7 @@ def test_killed_relays_lose_nothing_and_sigterm_ends_the_last(
         "traces_secret_key": SECRET_KEY,
     }
     (home / "secrets.json").write_text(json.dumps(keys))
-    outbox = Outbox(home / "outbox.sqlite")
+    outbox = Outbox(outbox_path(load_settings(home)))
     port = int(store.host.rsplit(":", 1)[1])
     score_count = 600
     for number in range(3):

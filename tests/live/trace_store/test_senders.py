@@ -19,9 +19,17 @@ from tests.live.trace_store.conftest import PUBLIC_KEY, SECRET_KEY, RunningStore
 pytestmark = pytest.mark.live
 
 SDK_SCRIPT = """
+import os
+
+import httpx
 from langfuse import Langfuse, propagate_attributes
 
 client = Langfuse()
+http = httpx.Client(
+    base_url=os.environ["LANGFUSE_HOST"],
+    auth=(os.environ["LANGFUSE_PUBLIC_KEY"], os.environ["LANGFUSE_SECRET_KEY"]),
+    trust_env=False,
+)
 assert client.auth_check()
 with propagate_attributes(user_id="reader-7", session_id="s-1", tags=["one"], version="v3"):
     with client.start_as_current_observation(as_type="span", name="request") as span:
@@ -32,9 +40,12 @@ with propagate_attributes(user_id="reader-7", session_id="s-1", tags=["one"], ve
             metadata={"twin.version": "v3", "twin.chunks": ",".join(["chunk-0123456789"] * 30)},
         ):
             trace = client.get_current_trace_id()
-client.create_score(trace_id=trace, name="thumbs", value=1, data_type="BOOLEAN", score_id="one")
-client.create_score(trace_id=trace, name="style", value=0.25, comment="dry")
 client.flush()
+for score in (
+    {"id": "one", "name": "thumbs", "value": 1, "dataType": "BOOLEAN"},
+    {"name": "style", "value": 0.25, "comment": "dry"},
+):
+    http.post("/api/public/scores", json=score | {"traceId": trace}).raise_for_status()
 print(trace)
 read = client.api.observations.get_many(trace_id=trace, fields="core,basic,usage")
 assert {item.name for item in read.data} == {"request", "answer"}, read
@@ -68,7 +79,7 @@ def run_python(code: str, *, environment: Mapping[str, str], log: Path) -> str:
 
 
 def test_the_sdk_writes_and_reads_back(store: RunningStore, process_logs: Path) -> None:
-    """The SDK sends scores as an array, which Langfuse 4.16 refuses and this store accepts."""
+    """Scores are posted one by one: SDK 5 sends an array, which Langfuse 4.16 refuses."""
     output = run_python(
         SDK_SCRIPT, environment=sender_environment(store.host), log=process_logs / "sdk.log"
     )

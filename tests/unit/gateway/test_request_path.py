@@ -270,6 +270,22 @@ async def test_only_a_sites_key_may_name_its_readers(home: Settings) -> None:
     assert await prepare_for(KEY, user="eve") == (KEY.reader, ("user",))
 
 
+async def test_the_turns_of_one_conversation_share_a_session(home: Settings) -> None:
+    path = create_path(home, FakeRetriever(find_passage))
+
+    async def find_session(*turns: str) -> object:
+        prepared = await prepare(path, *turns)
+        attributes = span_attributes(
+            prepared, messages=(), answer="A.", usage={}, model_parameters={}, environment="staging"
+        )
+        assert attributes["langfuse.environment"] == "staging"
+        return attributes["session.id"]
+
+    first = await find_session("Which oil?")
+    assert await find_session("Which oil?", "Mine.", "And how much?") == first
+    assert await find_session("Which clock?") != first
+
+
 async def test_a_span_has_only_the_documented_attributes(home: Settings) -> None:
     prepared = await prepare(create_path(home, FakeRetriever(find_passage)))
     attributes = span_attributes(
@@ -282,6 +298,9 @@ async def test_a_span_has_only_the_documented_attributes(home: Settings) -> None
     )
     prefixes = ("langfuse.observation.", "langfuse.trace.", "langfuse.internal.")
     other_names = {name for name in attributes if not name.startswith(prefixes)}
-    assert other_names == {"langfuse.version", "user.id"}
+    assert other_names == {"langfuse.version", "langfuse.release", "user.id", "session.id"}
     assert attributes["user.id"] == KEY.reader
-    assert attributes["langfuse.trace.metadata.twin.chunks"] == "c1"
+    assert attributes["langfuse.observation.metadata.twin.chunks"] == "c1"
+    assert "" not in attributes.values()
+    assert "langfuse.environment" not in attributes
+    assert attributes["langfuse.trace.tags"] == ["ann", "question: fact", "answer: voice"]

@@ -68,6 +68,11 @@ def test_a_real_langfuse_needs_all_three_settings(home: Settings) -> None:
     values = ("https://langfuse.example/", "pk", "sk")
     real = find_trace_store(home.model_copy(update=dict(zip(names, values, strict=True))), secrets)
     assert (real.host, real.public_key) == ("https://langfuse.example", "pk")
+    here = home.model_copy(
+        update=dict(zip(names, ("http://127.0.0.1:3000", "pk", "sk"), strict=True))
+    )
+    # Its kind comes from who started it, not from its address.
+    assert (local.is_embedded, find_trace_store(here, secrets).is_embedded) == (True, False)
     for name, value in zip(names, values, strict=True):
         with pytest.raises(TwinError, match="all three LANGFUSE_"):
             find_trace_store(home.model_copy(update={name: value}), secrets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from twin_resources.authors.score_settings import CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
 from twin_resources.observability.trace_store.local_store import Keys, build_app
+from twin_resources.observability.trace_store.posted_scores import build_score_row
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
 from twin_resources.quality.ledger.report import SyncReport
@@ -40,6 +41,9 @@ class RecordingClient:
     requests: list[datetime] = field(default_factory=list)
     queries: list[Mapping[str, str]] = field(default_factory=list)
     failures: list[TraceStoreError] = field(default_factory=list)
+
+    def identify(self) -> str:
+        return self.client.identify()
 
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
         assert self.environment is not None
@@ -102,6 +106,14 @@ class LedgerEnvironment:
         body = {"traceId": to_trace_id(number), "name": name, "value": value} | fields
         response = self.http.post("/api/public/scores", json=body)
         assert response.status_code == 200, response.text
+
+    def write_score(
+        self, number: int, name: str, value: float | str, *, source: str, person: str = ""
+    ) -> None:
+        """Write a score that the API does not take: an evaluator's, or a person's in the page."""
+        body = {"traceId": to_trace_id(number), "name": name, "value": value}
+        row = build_score_row(body, now_ms=int(self.now.timestamp() * 1000))
+        self.tables.put_scores([replace(row, source=source, author_user_id=person or None)])
 
     def vote(
         self,

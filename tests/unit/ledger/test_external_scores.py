@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ def test_scales_categories_and_evaluators_are_mapped(environment: LedgerEnvironm
     environment.post(1, "mood", "happy")
     environment.post(2, "mood", "angry", dataType="CATEGORICAL")
     environment.post(1, "toxic", 0, dataType="BOOLEAN")
-    environment.post(2, "correct", 0.5, source="EVAL")
+    environment.write_score(2, "correct", 0.5, source="EVAL")
     environment.post(2, "stars", 7)
     environment.post(2, "mood", "so-so")
     assert environment.tick().invalid_scores == {"out_of_range": 1, "unknown_category": 1}
@@ -115,6 +116,32 @@ def test_scales_categories_and_evaluators_are_mapped(environment: LedgerEnvironm
     row = environment.ledger().interactions("ann").sort("trace_id").to_dicts()[0]
     # Stars are a separate stream, which is watched but does not count as votes.
     assert (row["vote"], row["votes"], row["judged"], row["judgements"]) == (1.0, 1, 1.0, 1)
+
+
+def test_each_trace_that_an_annotator_scores_is_a_value(environment: LedgerEnvironment) -> None:
+    """An expert who worked through a queue of 100 traces was once one reader, with one value."""
+    map_scores(
+        environment,
+        stars={"by": "annotator", "range": [1, 5]},
+        expert={"by": "annotator", "stream": "thumbs", "weight": 3},
+    )
+    for number in range(100):
+        environment.answer(number, reader="r1")
+        environment.write_score(number, "stars", 4, source="ANNOTATION", person="mara")
+        environment.pass_time(seconds=20)
+    environment.write_score(0, "expert", 0, source="ANNOTATION", person="mara")
+    environment.vote(0, 1.0, reader="r1")
+    environment.post(1, "stars", 1)  # a program's score is no annotation
+    reports = [environment.tick() for _ in range(4)]
+    assert sum((report.invalid_scores for report in reports), Counter[str]()) == {"no_annotator": 1}
+    environment.set_time(NEXT_DAY + timedelta(minutes=2)).sync()
+    assert Counter((stream, value) for stream, *_, value in list_settled_values(environment)) == {
+        ("stars", 0.75): 100,
+        ("thumbs", 0.0): 3,
+        ("thumbs", 1.0): 1,
+    }
+    row = environment.ledger().interactions("ann").sort("trace_id").to_dicts()[0]
+    assert (row["vote"], row["voters"]) == (0.5, ["annotation:mara", "r1"])
 
 
 def test_unmapped_scores_are_counted_by_name(environment: LedgerEnvironment) -> None:

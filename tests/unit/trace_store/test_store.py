@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.langfuse_answers import LANGFUSE_ANSWERS
 from tests.unit.trace_store.conftest import KEYS, Store
 from twin_resources.errors import TwinError
 from twin_resources.observability.trace_store.json_values import format_timestamp
@@ -290,16 +291,22 @@ def test_a_changed_score_keeps_its_timestamp(store: Store) -> None:
     assert row["updatedAt"] == "2026-11-21T06:00:00.500Z"
 
 
-def test_only_the_valid_scores_of_an_array_are_stored(store: Store) -> None:
-    valid_score = {"id": "good", "name": "n", "traceId": TRACE, "value": 1}
-    response = store.http.post("/api/public/scores", json=[valid_score])
-    assert (response.status_code, response.json()) == (202, {"message": "Accepted"})
-    response = store.http.post("/api/public/scores", json=[valid_score, {"name": "n"}])
-    assert response.status_code == 207
-    body = response.json()
-    assert (body["accepted"], body["rejected"]) == (1, 1)
-    assert body["errors"][0]["message"].startswith("1: ")
-    assert len(store.get("v3/scores")["data"]) == 1
+def test_what_langfuse_refuses_is_refused(store: Store) -> None:
+    """Langfuse answers 400 to each of these; this store once took the first three."""
+    names = ("score-eval", "score-annotation-without-config", "score-array", "score-without-trace")
+    for name in names:
+        answer = LANGFUSE_ANSWERS[name]
+        response = store.http.post("/api/public/scores", json=answer["request"]["body"])
+        assert response.status_code == answer["status"] == 400
+        assert response.json()["message"] == answer["response"]["message"]
+    assert store.get("v3/scores")["data"] == []
+
+
+@pytest.mark.parametrize("name", ["score", "score-correction", "score-measured"])
+def test_a_score_of_ours_is_answered_as_by_langfuse(name: str, store: Store) -> None:
+    answer = LANGFUSE_ANSWERS[name]
+    response = store.http.post("/api/public/scores", json=answer["request"]["body"])
+    assert (response.status_code, response.json()) == (answer["status"], answer["response"])
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from twin_resources.observability.langfuse.trace_reading import (
     build_trace_tree,
     parse_score_condition,
     read_trace_page,
-    trace_url,
+    traces_url,
 )
 
 
@@ -237,7 +237,7 @@ def test_recorded_responses_of_a_real_langfuse_are_read(recorded_client: Langfus
         ("GENERATION", "twin-7b")
     ]
     assert tree.facts["adapter"]
-    assert trace_url(recorded_client, "ab") == "https://lf.example/project/twin/traces/ab"
+    assert traces_url(recorded_client, "ab") == "https://lf.example/project/twin/traces/ab"
 
 
 def test_missing_fields_of_an_external_trace_are_empty() -> None:

@@ -1,9 +1,10 @@
 """Restrict the LiteLLM proxy to an allow-list of routes, and check each request first.
 
 Scope: the allow-list of routes, refusals before LiteLLM is called, the removal of client headers,
-and the answers that do not need LiteLLM (models, readiness, metrics, feedback, the text at `/`).
+and the answers that do not need LiteLLM (models, readiness, metrics, feedback, alarms, the text at
+`/`).
 Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
-`routing/`, `feedback.py`), changes to an outgoing answer
+`routing/`, `feedback.py`, `outside_alarms.py`), changes to an outgoing answer
 (`response_middleware.py`), and everything after LiteLLM.
 
 The proxy exposes about a hundred routes, and any valid key may call most of them without passing
@@ -28,7 +29,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twin_resources.access.keys import ROLES, Key, Keyring
+from twin_resources.access.keys import ROLES, Key, Keyring, Role
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.agent_tools import AgentTools
@@ -41,6 +42,7 @@ from twin_resources.gateway.api.other_apis import (
     convert_completions_request,
     convert_responses_request,
 )
+from twin_resources.gateway.api.outside_alarms import store_alarm
 from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.response_middleware import add_answer_headers, convert_answers
@@ -74,7 +76,13 @@ MODELS_ROUTE = ("GET", "/v1/models")
 _MODEL_PREFIX = MODELS_ROUTE[1] + "/"  # followed by a twin's name, which contains a slash
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
 MCP_ROUTE = ("POST", "/mcp")
+ALARM_ROUTE = ("POST", "/twin/alarm")
 METRICS_ROUTE = ("GET", "/metrics")
+# Routes with roles of their own; these roles call nothing else.
+ROLES_BY_ROUTE: Mapping[tuple[str, str], frozenset[Role]] = {
+    METRICS_ROUTE: frozenset({"monitor", "admin"}),
+    ALARM_ROUTE: frozenset({"alarm", "admin"}),
+}
 LIVELINESS_ROUTE = ("GET", "/health/liveliness")
 READINESS_ROUTE = ("GET", "/health/readiness")
 # Shown to a person who opens the address in a browser. It contains no key, name or number.
@@ -87,7 +95,7 @@ OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # do n
 ROUTES = (
     CHAT_ROUTES
     | CONVERTED_ROUTES.keys()
-    | {MODELS_ROUTE, FEEDBACK_ROUTE, MCP_ROUTE, METRICS_ROUTE}
+    | {MODELS_ROUTE, FEEDBACK_ROUTE, MCP_ROUTE, *ROLES_BY_ROUTE}
     | OPEN_ROUTES
 )
 # Time allowed after the client has disconnected. LiteLLM ends a whole answer within milliseconds
@@ -200,6 +208,12 @@ class RouteAllowlist:
         elif route == MCP_ROUTE:
             raw = await self._receive_body(receive)
             await self.agent_tools.handle(scope, raw, receive, send, key=key, gateway=self)
+        elif route == ALARM_ROUTE:
+            raw, query = await self._receive_body(receive), scope["query_string"].decode("latin-1")
+            state = await asyncio.to_thread(lambda: self.keyring.state)
+            authors = self.live_config.current.authors
+            document = await store_alarm(state, key, raw, query=query, authors=authors)
+            await send_json(send, 200, document)
         elif route not in ROUTES:
             await self._send_model(key, scope["path"].removeprefix(_MODEL_PREFIX), send)
         else:
@@ -433,12 +447,12 @@ def _record_status(send: Send, outcome: RequestOutcome) -> Send:
 
 
 def _check_role(key: Key, route: tuple[str, str]) -> None:
-    """Check that monitoring keys call only the metrics route, and that reader keys do not call it.
+    """Check that keys for metrics and alarms call only their route, and readers' keys neither.
 
     Raises:
         RefusedError: 403 if the role of the key does not allow the route.
     """
-    allowed_roles = {"monitor", "admin"} if route == METRICS_ROUTE else set(ROLES) - {"monitor"}
+    allowed_roles = ROLES_BY_ROUTE.get(route, frozenset(ROLES) - {"monitor", "alarm"})
     if key.role not in allowed_roles:
         raise RefusedError(
             403,

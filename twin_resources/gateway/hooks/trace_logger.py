@@ -19,6 +19,7 @@ from typing import Any
 from fastapi import HTTPException
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import ProxyException
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -37,15 +38,20 @@ from twin_resources.observability.metrics import count_answer
 class TraceLogger(CustomLogger):
     """A logger that queues one generation span per answer, with the gateway's scores."""
 
-    def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
+    def __init__(
+        self, plugin: TwinPlugin, exporter: OutboxExporter, *, environment: str = ""
+    ) -> None:
         super().__init__()
         self._plugin = plugin
         self._exporter = exporter
-        self._provider = TracerProvider()
+        self._environment = environment
+        # Langfuse copies what it does not know into the metadata of every span: OpenTelemetry's
+        # description of itself, and all attributes of a scope not named `langfuse-sdk…`.
+        self._provider = TracerProvider(resource=Resource({"service.name": "llm-twin"}))
         self._provider.add_span_processor(
             BatchSpanProcessor(exporter, schedule_delay_millis=SPAN_DELAY_MS)
         )
-        self._tracer = self._provider.get_tracer("twin")
+        self._tracer = self._provider.get_tracer("langfuse-sdk.llm-twin")
 
     def flush(self) -> None:
         """Write waiting spans to the outbox; called before the process ends."""
@@ -187,6 +193,7 @@ class TraceLogger(CustomLogger):
                 ),
                 first_token_at=first_token_at,
                 error=error,
+                environment=self._environment,
             )
         )
         span.end(end_ns)

@@ -10,9 +10,11 @@ Attribute names: https://langfuse.com/integrations/native/opentelemetry
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
+from importlib.metadata import version as installed_version
 from typing import Any
 
 from twin_resources.gateway.exchange.request_record import RequestRecord
@@ -28,7 +30,8 @@ def span_attributes(
     model_parameters: Mapping[str, Any],
     first_token_at: datetime | None = None,
     error: str = "",
-) -> dict[str, str | bool]:
+    environment: str = "",
+) -> dict[str, str | bool | list[str]]:
     """Return every attribute of the generation span of one answer.
 
     Personal data and secrets are removed from the prompt and the answer, as in the ledger's copy.
@@ -41,13 +44,13 @@ def span_attributes(
         model_parameters: sampling parameters as they were sent to the model.
         first_token_at: time of a stream's first token, UTC.
         error: name of the exception if the call failed.
+        environment: the Langfuse environment; empty means `default`.
     """
-    metadata = record.trace_metadata()
 
     def redact_text(text: str) -> str:
         return redact(text, region=record.author.language).text
 
-    attributes: dict[str, str | bool] = {
+    attributes: dict[str, str | bool | list[str]] = {
         "langfuse.observation.type": "generation",
         # The parent span exists only to set the trace id.
         "langfuse.internal.as_root": True,
@@ -60,9 +63,14 @@ def span_attributes(
         ),
         "langfuse.observation.model.parameters": _to_json(model_parameters),
         "langfuse.trace.name": f"twin/{record.chat_request.author}",
+        "langfuse.trace.tags": _list_tags(record),
         "langfuse.version": record.decision.version,
+        "langfuse.release": f"llm-twin {installed_version('llm-twin')}",
         "user.id": record.exchange.key.reader,
+        "session.id": _make_session_id(record, datetime.now(UTC).date()),
     }
+    if environment:
+        attributes["langfuse.environment"] = environment
     if answer:
         answer_message = {"role": "assistant", "content": redact_text(answer)}
         attributes["langfuse.observation.output"] = _to_json(answer_message)
@@ -76,10 +84,43 @@ def span_attributes(
     if error:
         attributes["langfuse.observation.level"] = "ERROR"
         attributes["langfuse.observation.status_message"] = error
-    for name, value in metadata.items():
-        attributes[f"langfuse.trace.metadata.{name}"] = value
-        attributes[f"langfuse.observation.metadata.{name}"] = value
+    # Langfuse shows the metadata of the outermost observation as the trace's.
+    for name, value in record.trace_metadata().items():
+        if value:
+            attributes[f"langfuse.observation.metadata.{name}"] = value
     return attributes
+
+
+def _list_tags(record: RequestRecord) -> list[str]:
+    """Return what a person filters answers by in Langfuse's list."""
+    tags = [
+        record.chat_request.author,
+        f"question: {record.chat_request.prompt_class}",
+        f"answer: {record.answer_form}",
+    ]
+    if record.chat_request.is_batch:
+        tags.append("batch")
+    return [*tags, "degraded"] if record.degraded else tags
+
+
+def _make_session_id(record: RequestRecord, today: date) -> str:
+    """Return an id that the turns of one conversation share.
+
+    The API has no conversations: a client sends all turns each time. The reader, the day and the
+    first question therefore tell conversations apart; the same first question on the same day by
+    the same reader is taken for the same conversation.
+    """
+    first_question = next(
+        (turn["content"] for turn in record.chat_request.history if turn["role"] == "user"),
+        record.chat_request.question,
+    )
+    parts = (
+        record.chat_request.author,
+        record.exchange.key.reader,
+        today.isoformat(),
+        first_question,
+    )
+    return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _to_json(value: object) -> str:

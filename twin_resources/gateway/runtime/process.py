@@ -102,7 +102,7 @@ home_metrics = HomeMetrics(settings, live_config, outbox)
 admission = AdmissionControl(settings.requests_per_key, settings.requests_per_server, counts)
 watch = CanaryWatch(live_config, _roll_back)
 plugin = TwinPlugin(request_path, budget, watch=watch, find_router=_find_router)
-trace_logger = TraceLogger(plugin, exporter)
+trace_logger = TraceLogger(plugin, exporter, environment=settings.langfuse_environment)
 authenticate = create_authenticator(keyring)
 responses = RecentResponses(lambda: open_home_state(settings), _author_language)
 background_tasks = BackgroundTasks(

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import TraceStore, find_trace_store
+from twin_resources.observability.trace_store.observation_documents import EMBEDDED_STORE_ID
 from twin_resources.settings import Settings, load_secrets
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ OBSERVATION_PAGE_SIZE = 200  # a row with input, output and metadata takes a few
 EXPANDED_METADATA = ("twin.chunks",)  # by default, the API truncates values to 200 characters
 # After a 429; the default applies if the response has no Retry-After.
 MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = 1.0, 60.0
+EMBEDDED_STORE_NAME = "the embedded trace store"  # followed by the id of its file
 MAX_RETRY_AFTER_S = 3600.0  # also the maximum total wait of one call
 MAX_PAGES = 10_000  # prevents an endless loop if a cursor points back to an earlier page
 
@@ -112,6 +114,29 @@ class LangfuseClient:
         return self._require_rows(
             self._call("GET", "/api/public/projects", action="find the project of the keys")
         )
+
+    def identify(self) -> str:
+        """Return a text that names this store and no other: its address and project.
+
+        The embedded store has an id of its own, because its port may change and its file may be
+        lost and begun anew.
+
+        Raises:
+            TraceStoreError: the store does not answer, or its keys belong to no project.
+        """
+        projects = self.projects()
+        if not projects:
+            raise TraceStoreError(
+                f"find out which store {self.host} is",
+                found="keys without a project",
+                next_step="check LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY: they are a project's",
+                status=HTTPStatus.OK,
+            )
+        project = projects[0]
+        metadata: Mapping[str, Any] = project.get("metadata") or {}
+        if store_id := metadata.get(EMBEDDED_STORE_ID):
+            return f"{EMBEDDED_STORE_NAME} {str(store_id)[:8]}"
+        return f"{self.host}, project {project['id']}"
 
     def observations(
         self,
@@ -227,6 +252,14 @@ class LangfuseClient:
             "POST", "/api/public/scores", action=f"write score {name!r}", json=request_body
         )
         return str(body["id"])
+
+    def post(self, path: str, body: Mapping[str, Any], *, action: str) -> dict[str, Any]:
+        """Post a JSON object and return the response's.
+
+        Raises:
+            TraceStoreError: the request was not accepted.
+        """
+        return self._call("POST", path, action=action, json=dict(body))
 
     def delete_score(self, score_id: str) -> None:
         """Delete one score; an unknown id is not an error."""

@@ -21,21 +21,20 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class TraceStore:
-    """The address and keys of a trace store."""
+    """The address and keys of a trace store.
+
+    Attributes:
+        is_embedded: whether the stack runs this store itself. A Langfuse on this machine is no
+            embedded store.
+    """
 
     host: str
     public_key: str
     secret_key: str
+    is_embedded: bool = False
 
     def __repr__(self) -> str:
         return f"TraceStore({self.host})"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the store runs on this machine."""
-        import httpx
-
-        return httpx.URL(self.host).host in LOOPBACK_HOSTS
 
     def open_http_client(self, *, timeout_s: float) -> httpx.Client:
         """Return an HTTP client with the store's address and keys.
@@ -49,7 +48,8 @@ class TraceStore:
             base_url=self.host,
             auth=(self.public_key, self.secret_key),
             timeout=timeout_s,
-            trust_env=not self.is_local,  # the environment's proxy is for external hosts
+            # The environment's proxy is for external hosts.
+            trust_env=httpx.URL(self.host).host not in LOOPBACK_HOSTS,
         )
 
 
@@ -78,4 +78,4 @@ def find_trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
             next_step="set all three LANGFUSE_ variables, or none for the local store",
         )
     host = f"http://127.0.0.1:{settings.traces_port}"
-    return TraceStore(host, secrets.traces_public_key, secrets.traces_secret_key)
+    return TraceStore(host, secrets.traces_public_key, secrets.traces_secret_key, is_embedded=True)

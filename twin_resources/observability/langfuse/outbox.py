@@ -11,10 +11,10 @@ process that dies loses nothing.
 
 A score is queued under its own id. A later score with that id replaces it, even while the earlier
 one is being sent: the relay removes the row number that it sent, not the id. The trace store also
-replaces by score id and by span id, so an item sent twice is stored once. Erased data is never
-queued (`tombstones.py`), and an erasure waits until no item is being sent. Traces have a size
-limit; the oldest are dropped first and counted. Scores are never dropped: a full outbox refuses a
-new score with an error.
+replaces by score id. The embedded store keeps each span id once, while Langfuse keeps every copy
+(`relay.py` looks before it repeats). Erased data is never queued (`tombstones.py`), and an erasure
+waits until no item is being sent. Traces have a size limit; the oldest are dropped first and
+counted. Scores are never dropped: a full outbox refuses a new score with an error.
 """
 # pyright: strict
 

@@ -232,14 +232,14 @@ def build_trace_tree(client: LangfuseClient, trace: Mapping[str, Any]) -> TraceT
     return TraceTree(row, _build_steps(observations), facts)
 
 
-def trace_url(client: LangfuseClient, trace_id: str) -> str:
-    """Return the URL of a trace in a real Langfuse.
+def traces_url(client: LangfuseClient, trace_id: str = "") -> str:
+    """Return the URL of a trace in a real Langfuse, or of its list of traces.
 
     Raises:
         TraceStoreError: the keys belong to no project.
     """
     project = str(client.projects()[0]["id"])
-    return f"{client.host}/project/{project}/traces/{trace_id}"
+    return f"{client.host}/project/{project}/traces" + (f"/{trace_id}" if trace_id else "")
 
 
 def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:

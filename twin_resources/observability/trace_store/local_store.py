@@ -47,7 +47,10 @@ from twin_resources.observability.trace_store.filters import (
     RequestRefusedError,
     build_invalid_request_error,
 )
-from twin_resources.observability.trace_store.observation_documents import PROJECT_ID
+from twin_resources.observability.trace_store.observation_documents import (
+    EMBEDDED_STORE_ID,
+    PROJECT_ID,
+)
 from twin_resources.observability.trace_store.otlp import ExportRefusedError, read_export
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.settings import load_secrets, load_settings
@@ -203,9 +206,10 @@ async def _get_health(request: Request) -> Response:
     return JSONResponse(health | ({"unreadableRows": names} if names else {}))
 
 
-async def _get_projects(_request: Request) -> Response:
+async def _get_projects(request: Request) -> Response:
+    store_id = await run_in_threadpool(request.app.state.tables.read_store_id)
     project = {"id": PROJECT_ID, "name": PROJECT_ID, "organization": {"id": "org", "name": "org"}}
-    return JSONResponse({"data": [project | {"metadata": {}}]})
+    return JSONResponse({"data": [project | {"metadata": {EMBEDDED_STORE_ID: store_id}}]})
 
 
 async def _post_traces(request: Request) -> Response:
@@ -251,31 +255,14 @@ async def _get_observations(request: Request) -> Response:
 
 
 async def _post_scores(request: Request) -> Response:
-    """Store one score, or the valid scores of an array, which SDK 5 sends."""
+    """Store one score. An array of scores, as SDK 5 sends it, is refused like in version 4.16."""
     payload = await _read_json_body(request)
+    if issues := posted_scores.validate_score(payload):
+        raise build_invalid_request_error(issues)
     state = request.app.state
-    entries = payload if isinstance(payload, list) else [payload]
-    issues = [posted_scores.validate_score(entry) for entry in entries]
-    if not isinstance(payload, list) and issues[0]:
-        raise build_invalid_request_error(issues[0])
-    now_ms = state.now_ms()
-    accepted_rows = [
-        posted_scores.build_score_row(entry, now_ms=now_ms)
-        for entry, score_issues in zip(entries, issues, strict=True)
-        if not score_issues
-    ]
-    await run_in_threadpool(state.tables.put_scores, accepted_rows)
-    if not isinstance(payload, list):
-        return JSONResponse({"id": accepted_rows[0].id})
-    errors = [
-        {"message": f"{position}: " + "; ".join(issue["message"] for issue in score_issues)}
-        for position, score_issues in enumerate(issues)
-        if score_issues
-    ]
-    if not errors:
-        return JSONResponse({"message": "Accepted"}, status_code=202)
-    counts = {"accepted": len(accepted_rows), "rejected": len(errors), "errors": errors}
-    return JSONResponse(counts, status_code=207)
+    row = posted_scores.build_score_row(payload, now_ms=state.now_ms())
+    await run_in_threadpool(state.tables.put_scores, [row])
+    return JSONResponse({"id": row.id})
 
 
 async def _get_scores(request: Request) -> Response:

@@ -19,6 +19,7 @@ from twin_resources.observability.trace_store.json_values import (
 from twin_resources.observability.trace_store.observations import GenerationFields, Observation
 
 PROJECT_ID = "twin"
+EMBEDDED_STORE_ID = "twin.store"  # in the project's metadata: the id of this database file
 MAX_METADATA_CHARACTERS = 200  # per returned metadata value, without `expandMetadata`
 DEFAULT_GROUPS = ("core", "basic")
 FIELD_GROUPS = (

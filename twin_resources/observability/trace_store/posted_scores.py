@@ -25,7 +25,6 @@ from twin_resources.observability.trace_store.observation_documents import PROJE
 from twin_resources.observability.trace_store.observations import normalize_environment
 
 FIELD_GROUPS = ("core", "details", "subject", "annotation")
-SOURCES = ("ANNOTATION", "API", "EVAL")
 MAX_TEXT_CHARACTERS = 500
 
 Issue = dict[str, Any]
@@ -69,7 +68,8 @@ class _PostedScore(BaseModel):
     datasetRunId: str | None = None
     observationId: str | None = None
     comment: str | None = None
-    configId: str | None = None
+    configId: None = None  # this store has no score configs
+    source: Literal["API", "ANNOTATION"] | None = None  # evaluators write EVAL inside the server
     queueId: str | None = None
     id: str | None = None
 
@@ -83,6 +83,10 @@ class _PostedScore(BaseModel):
             raise ValueError("a boolean score must be 0 or 1")
         if self.dataType == "TEXT" and not 1 <= len(str(self.value)) <= MAX_TEXT_CHARACTERS:
             raise ValueError(f"a text score must have 1 to {MAX_TEXT_CHARACTERS} characters")
+        if self.source == "ANNOTATION" and self.dataType != "CORRECTION":
+            raise ValueError(
+                "configId is required when source is ANNOTATION (except for CORRECTION scores)."
+            )
         subject_ids = [
             subject_id
             for subject_id in (self.traceId, self.sessionId, self.datasetRunId)
@@ -123,10 +127,10 @@ def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
         data_type=data_type,
         value=0.0 if is_text else float(value),
         text=value if is_text else "",
-        source=body.get("source") if body.get("source") in SOURCES else "API",  # type: ignore[arg-type]
+        source=body.get("source") or "API",
         environment=normalize_environment(str(body.get("environment") or "")),
         comment=body.get("comment"),
-        config_id=body.get("configId"),
+        config_id=None,
         queue_id=body.get("queueId"),
         author_user_id=None,
         metadata=stringify_score_metadata(body.get("metadata")),

@@ -33,7 +33,7 @@ from twin_resources.untrusted_json import parse_untrusted_json
 from twin_resources.wait_limits import MAX_IDLE_S
 
 Record = TypeVar("Record")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_DELETED_TRACES = 500
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
 _BOOLEAN_COLUMNS = {"public", "is_app_root"}
@@ -56,6 +56,8 @@ CREATE INDEX IF NOT EXISTS observations_by_time ON observations (start_ms, trace
 CREATE TABLE IF NOT EXISTS scores ({", ".join(_SCORE_FIELDS)}, PRIMARY KEY (id));
 CREATE INDEX IF NOT EXISTS scores_by_time ON scores (timestamp_ms, id);
 CREATE INDEX IF NOT EXISTS scores_by_trace ON scores (trace_id);
+CREATE TABLE IF NOT EXISTS store (one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL);
+INSERT OR IGNORE INTO store VALUES (1, lower(hex(randomblob(16))));
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
@@ -209,6 +211,10 @@ class TraceTables:
     def _truncate_log(self) -> None:
         """Move the write-ahead log into the file, because the log still has the deleted pages."""
         self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def read_store_id(self) -> str:
+        """Return this file's own id, by which a reader knows that it is the same store."""
+        return str(self._connection().execute("SELECT id FROM store").fetchone()[0])
 
     def check_readable(self) -> None:
         """Read one page of the file.

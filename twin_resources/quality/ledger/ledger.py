@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from twin_resources.authors import read_counted_scores
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
-from twin_resources.quality.ledger import ledger_tables, list_pages, sync_steps
+from twin_resources.quality.ledger import known_stores, ledger_tables, list_pages, sync_steps
 from twin_resources.quality.ledger.ledger_tables import FeedState
 from twin_resources.quality.ledger.ledger_writer import SCORES, LedgerWriter
 from twin_resources.quality.ledger.paged_feed import PagedFeed, TickBudget
@@ -189,6 +189,9 @@ class Ledger:
         )
         self._recount_if_settings_changed(writer, counted_scores_by_author)
         try:
+            if budget.remaining():
+                budget.spent += 1  # beside the pages that the tick may read
+                self._follow_store(writer, report, now_ms)
             self._read(writer, budget, report)
         except TraceStoreError as error:
             status_text = "unreachable" if error.status is None else "unusable"
@@ -226,6 +229,14 @@ class Ledger:
             ledger_tables.store_feed(
                 connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=current_hash)
             )
+
+    def _follow_store(self, writer: LedgerWriter, report: SyncReport, now_ms: int) -> None:
+        """Ask the store who it is; another store than the last one is read from its beginning."""
+        writer.store = self.client.identify()
+        with writer.transaction() as connection:
+            previous_name = known_stores.switch_store(connection, writer.store, now_ms=now_ms)
+        if previous_name:
+            report.switched_stores = f"{writer.store} is read now, in place of {previous_name}"
 
     def _closed_ms(self, now_ms: int) -> int:
         """Return the time before which days are closed: fully read, and over for `quiet_s`."""

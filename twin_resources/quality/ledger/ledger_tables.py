@@ -18,7 +18,7 @@ from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import schema_versions, upsert
 
 MAX_SPAN_MS = 90 * 86_400_000
-SCHEMA_VERSION = 5  # increase it with every change that older code cannot read
+SCHEMA_VERSION = 6  # increase it with every change that older code cannot read
 metadata = sa.MetaData()
 
 
@@ -42,6 +42,8 @@ traces = sa.Table(
     sa.Column("simulated", sa.Boolean, nullable=False),
     sa.Column("batch", sa.Boolean, nullable=False, server_default=sa.false()),
     *_required(sa.Text, "chunks", "question", "answer"),
+    # The trace store that returned the row last (`known_stores.py`).
+    sa.Column("store", sa.Text, nullable=False, server_default=""),
     sa.Index("ledger_traces_by_author", "author", "started_ms"),
 )
 
@@ -79,6 +81,10 @@ scores = sa.Table(
     sa.Column("sequence", sa.BigInteger),
     # The stream of the resulting value; empty for an edit, a comparison or an unmapped score.
     sa.Column("stream", sa.Text, nullable=False, server_default=""),
+    # How many values an annotator's score is worth.
+    sa.Column("weight", sa.Integer, nullable=False, server_default="1"),
+    # The trace store that returned the row last (`known_stores.py`).
+    sa.Column("store", sa.Text, nullable=False, server_default=""),
     # A small index that finds open scores without reading settled scores.
     sa.Index(
         "ledger_scores_open",
@@ -103,7 +109,8 @@ settled = sa.Table(
     sa.Column("sequence", sa.BigInteger, primary_key=True),
     *_required(sa.Text, "stream", "version", "prompt_class"),
     sa.Column("value", sa.Double, nullable=False),
-    # A vote's reader or a judgement's score id. Unique per day, so nothing is settled twice.
+    # A vote's reader, or the score id of a judge or an annotator. Unique per day, so nothing is
+    # settled twice.
     sa.Column("unit", sa.Text, nullable=False),
     sa.Column("day", sa.Integer, nullable=False),
     sa.Column("settled_ms", sa.BigInteger, nullable=False),

@@ -50,6 +50,7 @@ class LedgerWriter:
 
     Attributes:
         read_counted_scores: returns an author's `[scores]`.
+        store: the name of the store that is read (`known_stores.py`).
         closed_ms: the time before which every day was closed when the sync started.
         unknown_traces: the id of each trace that this sync's scores refer to and that the ledger
             lacks → whether only other programs' scores do. It may then be an answer by a different
@@ -61,6 +62,7 @@ class LedgerWriter:
     report: SyncReport
     day_closing: DayClosing
     read_counted_scores: CountedScoresReader
+    store: str = ""
     closed_ms: int = 0
     unknown_traces: dict[str, bool] = field(default_factory=dict[str, bool])
 
@@ -102,7 +104,11 @@ class LedgerWriter:
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store traces, process the scores that waited for them, and return the trace ids."""
-        rows_by_id = {row["trace_id"]: row for row in map(build_trace_row, rows) if row is not None}
+        rows_by_id = {
+            row["trace_id"]: row | {"store": self.store}
+            for row in map(build_trace_row, rows)
+            if row is not None
+        }
         stored_rows = _rows_by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
         upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
         new_ids = [trace_id for trace_id in rows_by_id if trace_id not in stored_rows]
@@ -124,7 +130,7 @@ class LedgerWriter:
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store scores and return their ids."""
         rows_by_update = sorted(map(build_score_row, rows), key=lambda row: row["updated_ms"])
-        rows_by_id = {row["id"]: row for row in rows_by_update}
+        rows_by_id = {row["id"]: row | {"store": self.store} for row in rows_by_update}
         stored_rows = _rows_by_id(connection, ledger_tables.scores, "id", list(rows_by_id))
         trace_ids = {row["trace_id"] for row in rows_by_id.values()}
         traces_by_id = _rows_by_id(connection, ledger_tables.traces, "trace_id", list(trace_ids))
@@ -166,7 +172,19 @@ class LedgerWriter:
             row["reason"] for row in new_rows if row["status"] == "bad"
         )
         upsert(connection, ledger_tables.scores, [*new_rows, *changed_rows])
+        self._record_store(connection, stored_rows)
         return set(rows_by_id)
+
+    def _record_store(
+        self, connection: sa.Connection, stored_rows: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Record that this store has these scores too, even if their content is the same."""
+        table = ledger_tables.scores
+        ids = [score_id for score_id, row in stored_rows.items() if row["store"] != self.store]
+        for batch in ledger_tables.split_into_batches(ids, _BATCH_SIZE):
+            connection.execute(
+                sa.update(table).where(table.c.id.in_(batch)).values(store=self.store)
+            )
 
     def recount(self, authors: Iterable[str]) -> None:
         """Process other programs' scores again, after an author's file maps one of their names.
@@ -236,6 +254,7 @@ class LedgerWriter:
         table = ledger_tables.traces if kind == TRACES else ledger_tables.scores
         id_column, time_column = LISTING_COLUMNS[kind]
         is_in_window = (time_column >= window_bounds[0]) & (time_column < window_bounds[1])
+        is_in_window &= table.c.store == self.store  # another store cannot show a deletion
         if kind == SCORES:
             is_in_window &= table.c.status != "deleted"
         stored_ids = connection.execute(sa.select(id_column).where(is_in_window)).scalars()

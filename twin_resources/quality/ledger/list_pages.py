@@ -30,6 +30,8 @@ class PageClient(Protocol):
 
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Row], str]: ...
 
+    def identify(self) -> str: ...
+
 
 @dataclass(frozen=True)
 class ListPages:

@@ -31,6 +31,7 @@ class SyncReport:
         unread_items: the traces and milliseconds that the trace store fails to return even when
             they are requested alone, each with the reason. Their scores wait for the pass over the
             last days.
+        switched_stores: which trace store is read now in place of which, or empty.
         rewound_s: the seconds by which the clock was ahead in an earlier sync, or 0. The rows that
             it skipped are read now.
     """
@@ -48,6 +49,7 @@ class SyncReport:
     goal_ms: int = 0
     is_reconciling: bool = False
     unread_items: list[str] = field(default_factory=list[str])
+    switched_stores: str = ""
     rewound_s: float = 0.0
 
     @property
@@ -73,6 +75,8 @@ class SyncReport:
         parts += [f"{count:,} {label}" for label, count in counts.items() if count]
         if self.unread_items:
             parts.append(f"{len(self.unread_items):,} could not be read ({self.unread_items[0]})")
+        if self.switched_stores:
+            parts.append(f"{self.switched_stores}; earlier rows are kept")
         if self.rewound_s:
             lead_text = f"{self.rewound_s:,.0f} s ahead"
             parts.append(f"the clock had been {lead_text}: reading continues at the newest score")

@@ -27,7 +27,11 @@ from twin_resources.privacy import redact_text
 JUDGE = "judge:"  # a judge's score and stream are named judge:<name>@<prompt version>
 UNKNOWN_TRACE, NO_TRACE = "unknown_trace", "no_trace"
 UNKNOWN_READER = "api:unknown"  # if neither the score nor its trace has a reader
+NOT_ANNOTATED = "no_annotator"  # `by = "annotator"`, but no person gave it in Langfuse's page
 NOT_MAPPED = "not_mapped"  # not one of the twin's own names, and not in the author's `[scores]`
+# The kinds whose every score is a value of its own.
+SINGLE_VALUE_KINDS = ("judge", "expert")
+ANNOTATION = "annotation:"  # prefix of a reader who gave a score in Langfuse's page
 OTHER = "other"  # kind of a score with another name, until its author's file maps it
 # An edit is not a number. A comparison always has a loser, even between two good answers.
 UNSETTLED_KINDS = ("edit", "compare")
@@ -78,6 +82,7 @@ def build_score_row(score: Mapping[str, Any]) -> dict[str, Any]:
         "status": "bad" if reason else "kept" if kind in UNSETTLED_KINDS else "open",
         "reason": reason,
         "sequence": None,
+        "weight": 1,
     }
 
 
@@ -120,10 +125,12 @@ def _build_counted_fields(row: Mapping[str, Any], counts: CountedScores) -> dict
     value, rejection_reason = rule.normalize(row["value"], row["text"])
     if rejection_reason:
         return {"status": "bad", "reason": rejection_reason}
-    is_judgement = rule.by == "judge"
+    if rule.by == "annotator" and not row["reader"].startswith(ANNOTATION):
+        return {"status": "bad", "reason": NOT_ANNOTATED}
     return {
-        "kind": "judge" if is_judgement else "vote",
-        "stream": f"{JUDGE}{rule.stream}" if is_judgement else rule.stream,
+        "kind": {"reader": "vote", "judge": "judge", "annotator": "expert"}[rule.by],
+        "stream": f"{JUDGE}{rule.stream}" if rule.by == "judge" else rule.stream,
+        "weight": rule.weight,
         "value": value,
         "text": "",
         "status": "open",

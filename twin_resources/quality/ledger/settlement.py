@@ -8,9 +8,10 @@ one reader would void the detectors' guarantee. The value is the mean of the rea
 most frequent version and class (the earliest in a tie), since each class has its own baseline. A
 day is closed two hours after its end (`ledger.DAY_QUIET_S`), once every score from before its end
 has been read. A vote that is read later joins the open day, unless its reader's day was settled
-without it. It then corrects only reports. Each judgement is a separate value, settled with its day.
-A settled day is complete, so the detector can use its sum. The transaction that settles a value
-also assigns its sequence number within the author.
+without it. It then corrects only reports. Each score of a judge or an annotator is a separate
+value, settled with its day; an annotator's counts as often as the author's file says. A settled
+day is complete, so the detector can use its sum. The transaction that settles a value also assigns
+its sequence number within the author.
 
 No reader settles more than a fixed share of an author's values in the last `READER_CAP_DAYS` days
 (`statistics/vote_limits.admit_reader_days`). No day settles more values than three usual days
@@ -34,7 +35,7 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.report import SyncReport
-from twin_resources.quality.ledger.scores import DAY_MS
+from twin_resources.quality.ledger.scores import DAY_MS, SINGLE_VALUE_KINDS
 from twin_resources.statistics.vote_limits import (
     NEW_READER_DAYS,
     admit_reader_days,
@@ -113,7 +114,7 @@ def settle(
             because each of their readers gives one score.
     """
     before_day = 2**31 - 1 if day_closing == "at_once" else frontier_ms // DAY_MS
-    _settle_judgements(connection, report, before_day, now_ms)
+    _settle_single_scores(connection, report, before_day, now_ms)
     table = ledger_tables.scores
     votes = connection.execute(
         sa.select(table)
@@ -147,23 +148,29 @@ def settle(
             report.unsettled_days[status] += len(unsettled_days)
 
 
-def _settle_judgements(
+def _settle_single_scores(
     connection: sa.Connection, report: SyncReport, before_day: int, now_ms: int
 ) -> None:
     table = ledger_tables.scores
     end_ms = before_day * DAY_MS
     rows = connection.execute(
         sa.select(table)
-        .where(table.c.status == "open", table.c.kind == "judge", table.c.timestamp_ms < end_ms)
+        .where(
+            table.c.status == "open",
+            table.c.kind.in_(SINGLE_VALUE_KINDS),
+            table.c.timestamp_ms < end_ms,
+        )
         .order_by(table.c.timestamp_ms, table.c.id)
     ).mappings()
-    judgements_by_author: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    scores_by_author: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
-        # Each judgement is a separate value, whose unit is its own id.
-        judgement = dict(row) | {"reader": row["id"], "day": row["timestamp_ms"] // DAY_MS}
-        judgements_by_author[row["author"]].append(judgement)
-    for author, judgements in judgements_by_author.items():
-        days = group_into_reader_days(judgements)
+        # Each score is a separate value, whose unit is its own id; with a weight, it is several.
+        for copy in range(1, row["weight"] + 1):
+            unit = row["id"] if copy == 1 else f"{row['id']}#{copy}"
+            score = dict(row) | {"reader": unit, "day": row["timestamp_ms"] // DAY_MS}
+            scores_by_author[row["author"]].append(score)
+    for author, scores in scores_by_author.items():
+        days = group_into_reader_days(scores)
         _store_settled_values(connection, report, author, days, now_ms)
 
 

@@ -25,6 +25,7 @@ _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
 _MAX_CLOCK_JUMP_MS = 6 * 3_600_000
 _CLOCK, _REQUESTS = "clock", "requests"  # rows of the feeds table
+RECENT_DAYS_PASS = "again"  # the pass over the last days
 OLD_DAYS_PASS = "old"  # the pass over days older than those that are read again each hour
 
 
@@ -69,7 +70,7 @@ def reconcile(
     goal_ms: int,
     every_ms: int,
     length_ms: int,
-    name: str = "again",
+    name: str = RECENT_DAYS_PASS,
 ) -> bool:
     """Read days again within the budget, to find rows that arrived late, changed or were deleted.
 
@@ -130,7 +131,7 @@ def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
     """
     rewound_ms = 0
     restart = FeedState(reread_from_ms, began_ms=newest_ms)
-    passes = {f"{kind} again": restart for kind in LISTING_COLUMNS}
+    passes = {f"{kind} {RECENT_DAYS_PASS}": restart for kind in LISTING_COLUMNS}
     passes[f"{SCORES} {OLD_DAYS_PASS}"] = FeedState(reread_from_ms, began_ms=reread_from_ms)
     with state.transaction() as connection:
         for kind, (_, time_column) in LISTING_COLUMNS.items():

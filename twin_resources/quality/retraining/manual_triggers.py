@@ -1,4 +1,4 @@
-"""Start retrainings without an alarm: for manual requests, forget requests and growth.
+"""Start retrainings without an alarm of ours: for requests, alarms from outside, and growth.
 
 Scope: a tick over all authors for requests, another for growth, and storing their decisions.
 Out of scope: limits and priorities (`statistics/retraining_limits.py`), dagster.
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
+from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.retraining import retrainings, score_watch, training_launches
 from twin_resources.quality.retraining.retrainings import RetrainingRequest
 from twin_resources.quality.retraining.training_launches import TickResult, TickServices
@@ -36,6 +37,40 @@ def request_retraining(state: State, author: str, *, asked_by: str, reason: str,
         )
 
 
+def request_after_alarm(
+    state: State, author: str, *, asked_by: str, reason: str, now: float
+) -> tuple[int, bool]:
+    """Store the request of an alarm from outside, and tell people about it.
+
+    It starts within the limits of an alarm, by the sensor `quality_dropped`. While a request of the
+    same alarm waits, another one adds nothing.
+
+    Returns:
+        The number of the request, and whether it is new.
+    """
+    with state.transaction() as connection:
+        for request in retrainings.open_requests(connection).get(author, []):
+            if (request.cause, request.asked_by) == ("quality", asked_by):
+                return request.number, False
+        number = retrainings.request_retraining(
+            connection, author=author, cause="quality", asked_by=asked_by, reason=reason, now=now
+        )
+        announce(
+            connection,
+            Notice(
+                key=f"alarm:{author}:outside:{number}",
+                event="alarm",
+                author=author,
+                title=f"An alarm from outside on {author}",
+                text=f"{asked_by} requests a retraining. The messages of the sensor "
+                "retraining_requested say whether it starts or what it waits for; Dagster's run "
+                "has the reason (twin/reason).",
+            ),
+            at=now,
+        )
+    return number, True
+
+
 def run_request_tick(services: TickServices, *, now: datetime) -> TickResult:
     """Start requested retrainings. One retraining fulfills all requests of an author."""
     now_s = now.timestamp()
@@ -49,10 +84,24 @@ def run_request_tick(services: TickServices, *, now: datetime) -> TickResult:
         with isolate_failure(
             f"{top_request.cause} waits", partial(tick.messages.__setitem__, author)
         ):
+            if top_request.cause == "quality" and _has_new_version(services, top_request):
+                with services.state.transaction() as connection:
+                    retrainings.mark_fulfilled(connection, requests, "released since")
+                tick.messages[author] = "quality: another version answers since that alarm"
+                continue
             tick.messages[author] = _begin_if_allowed(
                 services, author, top_request.cause, key, tags, now_s, requests
             )
     return training_launches.add_launches(services, REQUEST_CAUSES, tick, now=now_s)
+
+
+def _has_new_version(services: TickServices, request: RetrainingRequest) -> bool:
+    """Return whether a version was promoted after an alarm from outside came."""
+    return any(
+        move.to_state == "stable"
+        and datetime.fromisoformat(move.moved_at).timestamp() > request.asked_at
+        for move in services.registry.moves(request.author)
+    )
 
 
 def run_growth_tick(services: TickServices, *, now: datetime) -> TickResult:
@@ -112,6 +161,10 @@ def _begin_if_allowed(
     fingerprint = services.inputs.read_current(author)
     if blocking_limit:
         return f"{cause} waits: {blocking_limit}"
+    if cause == "quality" and (
+        earlier := training_launches.describe_earlier_training(services, author, fingerprint)
+    ):
+        return f"{cause} waits for something new to learn from: {earlier}"
     with services.state.transaction() as connection:
         is_started = retrainings.add_retraining(
             connection,

@@ -35,7 +35,6 @@ from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.retraining import (
     AlarmContext,
     RetrainingDecision,
-    TrainingFingerprint,
     decide_on_alarm,
     describe_progress,
     replace_with_rollback,
@@ -183,27 +182,14 @@ class _TickProcessor:
                 (),
             ),
             few_readers_reason="" if readers is None else unconfirmed_fall_reason(readers),
-            earlier_training=self._describe_earlier_training(author, current_inputs),
+            earlier_training=training_launches.describe_earlier_training(
+                self.services, author, current_inputs
+            ),
             raised_at=record.raised_at,
         )
         decision = decide_on_alarm(context)
         self.tick.messages[author] = decision.message
         self._store(record, decision, context, alarmed_authors)
-
-    def _describe_earlier_training(self, author: str, fingerprint: TrainingFingerprint) -> str:
-        """Describe the earlier training run on this input, regardless of its outcome.
-
-        Return an empty string if there is no such run.
-        """
-        for version in reversed(self.services.registry.versions(author)):
-            if (
-                not version.is_answer_model
-                and self.services.inputs.read_for_version(version) == fingerprint
-            ):
-                name = score_watch.version_name(version)
-                return f"{name}, {version.state.replace('_', ' ')}, was trained on it"
-        with self.services.state.read_transaction() as connection:
-            return retrainings.describe_earlier_training(connection, author, fingerprint)
 
     def _store(
         self,

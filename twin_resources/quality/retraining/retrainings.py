@@ -231,7 +231,7 @@ def request_retraining(
     connection: sa.Connection,
     *,
     author: str,
-    cause: Literal["by_hand", "forget"],
+    cause: Literal["by_hand", "forget", "quality"],
     asked_by: str,
     reason: str,
     now: float,

@@ -85,6 +85,21 @@ class TickResult:
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
 
+def describe_earlier_training(
+    services: TickServices, author: str, fingerprint: TrainingFingerprint
+) -> str:
+    """Describe the earlier training run on this input, regardless of its outcome.
+
+    Return an empty string if there is no such run.
+    """
+    for version in reversed(services.registry.versions(author)):
+        if not version.is_answer_model and services.inputs.read_for_version(version) == fingerprint:
+            state = version.state.replace("_", " ")
+            return f"v{version.version}, {state}, was trained on it"
+    with services.state.read_transaction() as connection:
+        return retrainings.describe_earlier_training(connection, author, fingerprint)
+
+
 def settle_finished(services: TickServices, *, now: float) -> list[str]:
     """Store the outcome of each retraining whose run has ended, or prepare its next attempt.
 

@@ -15,7 +15,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twin_cli.commands.doctor.findings import TIMEOUT_S, DoctorFinding, fail, ok, warn
 from twin_resources.authors import list_author_slugs
@@ -31,6 +31,9 @@ from twin_resources.storage.storage_faults import (
     UnreachableError,
     translate_storage_errors,
 )
+
+if TYPE_CHECKING:
+    from twin_resources.observability.langfuse.client import LangfuseClient
 
 S3_SCHEME = "s3://"
 MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes indicate a fault
@@ -323,6 +326,7 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFind
     Args:
         is_running: whether the stack is running; the embedded store is one of its programs.
     """
+    from twin_resources.erasure.manual_steps import RAW_UPLOADS
     from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
     from twin_resources.observability.langfuse.connection import find_trace_store
 
@@ -340,6 +344,7 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFind
         try:
             health = client.health()
             projects = client.projects()
+            store_name = client.identify()
         except TraceStoreError as error:
             if error.status in {401, 403}:
                 remedy = (
@@ -355,14 +360,77 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[DoctorFind
                 remedy = "see `twin logs traces`"
             yield fail(name, f"{store.host}: {error.found}", remedy)
             return
+        score_findings = list(_propose_scores(settings, client)) if is_real_langfuse else []
     project_names = ", ".join(str(project.get("name", "")) for project in projects)
     yield ok(
         name, f"{store.host}, version {health.get('version', 'unknown')}, project {project_names}"
     )
+    yield from _check_earlier_stores(settings, name, store_name)
+    if is_real_langfuse:
+        yield from score_findings
+        yield warn(
+            name,
+            f"its event bucket keeps each raw upload below {RAW_UPLOADS}, even after `twin forget` "
+            "has deleted the trace",
+            "give that prefix a lifecycle rule (docs: privacy.md, Forget); doctor cannot look "
+            "into the bucket",
+        )
     if unreadable_rows := health.get("unreadableRows"):
         count = format_count(len(unreadable_rows), "row")
         message = f"{count} cannot be read and were left out, such as {unreadable_rows[0]}"
         yield warn(name, message, "see `twin logs traces`; a backup may have them (`twin restore`)")
+
+
+def _propose_scores(settings: Settings, client: LangfuseClient) -> Iterator[DoctorFinding]:
+    """Name Langfuse's score configs that no author's file counts, with the lines to add."""
+    from twin_resources.authors import list_readable_authors
+    from twin_resources.observability.langfuse.annotation import (
+        propose_score_lines,
+        read_score_configs,
+    )
+    from twin_resources.observability.langfuse.client import TraceStoreError
+
+    try:
+        configs = read_score_configs(client)
+    except TraceStoreError as error:
+        yield warn("Langfuse", f"its score configs cannot be read: {error.found}", error.next_step)
+        return
+    authors, _ = list_readable_authors(settings)
+    counted = {score.name for author in authors for score in author.scores.scores}
+    uncounted = [config for config in configs if config["name"] not in counted]
+    if lines := propose_score_lines(uncounted):
+        yield ok(
+            "Langfuse",
+            f"{format_count(len(configs), 'score config')}; to count a person's scores, add to "
+            f"[scores] of an author's file: {'; '.join(lines)}",
+        )
+
+
+def _check_earlier_stores(
+    settings: Settings, name: str, store_name: str
+) -> Iterator[DoctorFinding]:
+    """Say that the ledger has read other trace stores, or will read another one."""
+    import sqlalchemy as sa
+
+    from twin_resources.quality.ledger.known_stores import describe_stores, read_known_stores
+    from twin_resources.quality.ledger.ledger_tables import scores
+    from twin_resources.storage.state.home_state import open_home_state
+
+    if not settings.state_url and not (settings.home / "state.sqlite").exists():
+        return
+    with closing(open_home_state(settings)) as state, state.read_transaction() as connection:
+        if not sa.inspect(connection).has_table(scores.name):
+            return
+        stores, lines = read_known_stores(connection), describe_stores(connection)
+    if stores and stores[-1].name != store_name:
+        yield warn(
+            name,
+            f"the ledger has read {stores[-1].name} until now; it will read {store_name} from its "
+            "beginning and keep what it knows",
+            "set the LANGFUSE_ variables as before if the change was not meant",
+        )
+    elif lines:
+        yield ok(name, "; ".join(lines))
 
 
 def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[DoctorFinding]:
@@ -386,7 +454,13 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[DoctorFind
     elif not is_running:
         yield warn("outbox", waiting_text, "run `twin up`; they are sent while the stack runs")
     elif waited_s > MAX_OUTBOX_WAIT_S:
-        remedy = "see the finding on the trace store, and `twin logs relay`; nothing is lost"
+        remedy = (
+            "the relay repeats what failed until the trace store takes it, so nothing is lost; "
+            "`twin logs relay` has the answers that it got"
+            if counts.problem
+            else "the relay has sent nothing and reported nothing: see `twin logs relay`, then "
+            "`twin stop` and `twin up`"
+        )
         yield fail("outbox", f"{waiting_text}, the oldest for {waited_s:,.0f} s", remedy)
     else:
         yield ok("outbox", f"{waiting_text} and being sent")
