@@ -82,6 +82,9 @@ LINES: Mapping[str, Line | OtherTest] = {
     ),
     'twin keys add "my site" --author mara-lindqvist --role site --usd-per-day 2 '
     "--per-minute 60": Line(output="sk-twin-", needs_stack=True),
+    'twin keys add "langfuse monitor" --role alarm --author mara-lindqvist': Line(
+        output="sk-twin-", needs_stack=True
+    ),
     "twin keys add prometheus --role monitor --author '*'": Line(
         "key=$(twin keys add prometheus --role monitor --author '*' | grep -o 'sk-twin-[^ ]*'); "
         'source .twin/env; curl --fail -H "Authorization: Bearer $key" '

@@ -28,6 +28,7 @@ UNDECLARED = {}
 USED_INDIRECTLY = {
     "dagster-aws": "deploy/dagster.prod.yaml names its classes",
     "itsdangerous": "starlette.middleware.sessions imports it and does not require it",
+    "justext": "`stop_words.py` reads its lists without importing it",
     "lxml-html-clean": "justext imports it and does not require it",
     "setuptools": "supervisor reads its version with it",
     "tzdata": "zoneinfo reads it where the system has none",
