@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import shutil
 import sqlite3
@@ -65,6 +66,7 @@ def build_store_uses(folder: Path) -> list[Callable[[], object]]:
 
     def use_traces() -> None:
         TraceTables(folder / "traces.sqlite")
+        gc.collect()  # it has no `close`: its connection ends with it
 
     return [use_state, use_outbox, use_traces]
 
