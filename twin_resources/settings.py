@@ -102,8 +102,8 @@ class Settings(Constants):
     # justifies loading it (an import of thousands of passages).
     embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""
     # A cross-encoder (a hub id or a folder) that reranks the retrieved passages before the best
-    # enter the prompt; empty: none. It costs one pass for each of 20 passages per question. None was
-    # measured: published weights are not on the package registries.
+    # enter the prompt; empty: none. It costs one pass for each of 20 passages per question. None
+    # was measured: published weights are not on the package registries.
     reranker: str = ""
     host: str = "127.0.0.1"  # address on which all servers listen
     gateway_port: int = 4000  # port of the OpenAI-compatible endpoint
