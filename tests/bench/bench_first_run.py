@@ -132,14 +132,16 @@ def timing_rows(first_run: FirstRun, options: argparse.Namespace) -> list[Row]:
     ]
     if not options.quick:
         released = first_run.released_at or missing
-        worst = first_run.worst_time_left_ratio()
+        hits, forecast_count = first_run.forecast_hits()
         rows += [
             *(
                 bounded_row(f"{name} took", first_run.durations_s.get(name, missing), "s")
                 for name in PHASES
             ),
             bounded_row("tuned model after installation", released - start_s, "s", at_most=900),
-            bounded_row("time left, largest error after a quarter", worst, "ratio", at_most=1.5),
+            bounded_row(
+                "forecasts that held", hits / max(1, forecast_count), "share", at_least=0.8
+            ),
         ]
     if first_run.reported_at is not None:
         rows.append(bounded_row("report complete at", first_run.reported_at, "s"))

@@ -16,8 +16,8 @@ QUOTATION_LINE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+asked \d+ questions; the be
 SENTENCE_LINE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+from .*:$")
 DONE_LINE = re.compile(r"^\s+\d+:\d+(?::\d+)?\s+(?P<asset>[a-z ]+?) done in (?P<time>\d+(?::\d+)+)")
 TIME_LEFT_LINE = re.compile(
-    r"^\s+[\d:]+\s+(?P<asset>[a-z ]+?)  .*?(?P<elapsed>\d+(?::\d+)+), about "
-    r"(?P<left>\d+(?::\d+)+) left"
+    r"^\s+[\d:]+\s+(?P<asset>[a-z ]+?)  .*?(?P<elapsed>\d+(?::\d+)+), "
+    r"(?:(?P<low>[\d.]+) to|up to|under) (?P<high>[\d.]+) (?P<unit>minute|hour)s? left"
 )
 
 
@@ -38,7 +38,8 @@ class FirstRun:
         first_quotation_at: when the endpoint first quoted a post.
         line_count: number of printed lines.
         durations_s: printed duration of each asset in the training run.
-        time_left_s: asset → (seconds since its start, seconds left according to its progress bar).
+        forecasts_s: asset → (seconds since its start, shortest and longest seconds left according
+            to its progress bar).
     """
 
     installed_at: float | None = None
@@ -49,8 +50,8 @@ class FirstRun:
     reported_at: float | None = None
     longest_silence_s: float = 0.0
     durations_s: dict[str, float] = field(default_factory=dict[str, float])
-    time_left_s: dict[str, list[tuple[float, float]]] = field(
-        default_factory=dict[str, list[tuple[float, float]]]
+    forecasts_s: dict[str, list[tuple[float, float, float]]] = field(
+        default_factory=dict[str, list[tuple[float, float, float]]]
     )
     _last_line_at: float = 0.0
 
@@ -70,25 +71,21 @@ class FirstRun:
         if match := DONE_LINE.match(line):
             self.durations_s[match["asset"]] = parse_clock(match["time"])
         elif match := TIME_LEFT_LINE.match(line):
-            progress = (parse_clock(match["elapsed"]), parse_clock(match["left"]))
-            self.time_left_s.setdefault(match["asset"], []).append(progress)
+            unit_s = 3600 if match["unit"] == "hour" else 60
+            self.forecasts_s.setdefault(match["asset"], []).append(
+                (
+                    parse_clock(match["elapsed"]),
+                    unit_s * float(match["low"] or 0),
+                    unit_s * float(match["high"]),
+                )
+            )
 
-    def worst_time_left_ratio(self) -> float:
-        """Return the largest ratio between printed and actual time left, or 1.0 without any.
-
-        The first quarter and the last tenth of each phase are excluded.
-        """
-        worst = 1.0
-        for asset, progress in self.time_left_s.items():
-            duration_s = self.durations_s.get(asset, 0.0)
-            for elapsed_s, left in progress:
-                actual = duration_s - elapsed_s
-                if elapsed_s >= duration_s / 4 and actual >= duration_s / 10:
-                    worst = max(worst, _ratio(left, actual))
-        return worst
-
-
-def _ratio(first: float, second: float) -> float:
-    """Return the larger time over the smaller; times below half a second count as half a second."""
-    low, high = sorted((max(first, 0.5), max(second, 0.5)))
-    return high / low
+    def forecast_hits(self) -> tuple[int, int]:
+        """Return how many forecasts held the time that was left, and how many there were."""
+        hits = [
+            low <= self.durations_s[asset] - elapsed_s <= high
+            for asset, forecasts in self.forecasts_s.items()
+            if asset in self.durations_s
+            for elapsed_s, low, high in forecasts
+        ]
+        return sum(hits), len(hits)

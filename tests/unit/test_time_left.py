@@ -8,11 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.progress import ANSWER_S, expected_read_s
+from twin_resources.processes import time_left
 from twin_resources.processes.time_left import (
     MIN_STEPS,
     RemainingTimeEstimator,
+    estimate_range,
     estimate_step_seconds,
 )
+from twin_resources.processes.wording import format_time_left
 
 Profile = Callable[[random.Random], list[float]]
 
@@ -117,3 +120,39 @@ def test_slow_reading_does_not_raise_the_estimate_of_answers() -> None:
         estimator.record_steps("reading", 30, 30 * expected_read_s(precision))
         assert estimator.estimate_seconds() == pytest.approx(84 * ANSWER_S)
     assert expected_read_s("fp32") > 2 * expected_read_s("bf16")
+
+
+@pytest.mark.parametrize(
+    ("load", "estimate_s", "actual_s"),
+    [
+        # forecasts of a training and its gate on two cores, and what came, 2026-11-30; the last two
+        # while several other processes ended
+        (2.0, 242, 218),
+        (2.0, 124, 157),
+        (2.0, 111, 76),
+        (8.0, 333, 202),
+        (8.0, 379, 141),
+    ],
+)
+def test_the_range_holds_measured_times_on_quiet_and_on_busy_cores(
+    monkeypatch: pytest.MonkeyPatch, load: float, estimate_s: float, actual_s: float
+) -> None:
+    monkeypatch.setattr(time_left.os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(time_left.os, "cpu_count", lambda: 2)
+    shortest_s, longest_s = estimate_range(estimate_s)
+    assert shortest_s <= actual_s <= longest_s
+    assert longest_s < 1.6 * estimate_s
+
+
+@pytest.mark.parametrize(
+    ("shortest_s", "longest_s", "text"),
+    [
+        (-20, -3, "under 1 minute left"),
+        (10, 59, "under 1 minute left"),
+        (40, 100, "up to 2 minutes left"),
+        (185, 390, "3 to 7 minutes left"),
+        (3500, 7000, "0.5 to 2 hours left"),
+    ],
+)
+def test_the_time_left_is_a_range_in_words(shortest_s: float, longest_s: float, text: str) -> None:
+    assert format_time_left(shortest_s, longest_s) == text

@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
+from twin_resources.processes.wording import format_time_left
 
 OBSERVE_EVERY_S = 15.0  # at most four per minute, because the event log keeps them forever
 METRIC_NAMES = {  # name in a message → name in Dagster
@@ -29,7 +30,6 @@ METRIC_NAMES = {  # name in a message → name in Dagster
     "rss_mb": "memory_mb",
     "gpu_peak_mb": "gpu_peak_mb",
     "grad_norm": "gradient_norm",
-    "eta_s": "seconds_left",
     "margin": "reward_margin",
     "accuracy": "reward_accuracy",
 }
@@ -80,6 +80,9 @@ class ProgressReportingLauncher:
         metrics = {
             METRIC_NAMES[name]: value for name, value in progress.items() if name in METRIC_NAMES
         }
+        if "eta_s" in progress:
+            shortest_s, longest_s = progress["eta_s"]
+            metrics |= {"seconds_left_at_least": shortest_s, "seconds_left_at_most": longest_s}
         self._context.log_event(
             dg.AssetObservation(
                 self._context.asset_key,
@@ -92,9 +95,13 @@ class ProgressReportingLauncher:
 
 def _describe_step(metrics: Mapping[str, Any]) -> str:
     """Describe a step, with the remaining time if it is known (from the second step on)."""
-    remaining_s = metrics.get("seconds_left")
+    longest_s = metrics.get("seconds_left_at_most")
     return (
         f"step {metrics['step']} of {metrics['steps']}: loss {metrics['loss']:.3f}, "
         f"{metrics['tokens_per_second']:.0f} tokens/s"
-        + ("" if remaining_s is None else f", {remaining_s / 60:.1f} min left")
+        + (
+            ""
+            if longest_s is None
+            else f", {format_time_left(metrics['seconds_left_at_least'], longest_s)}"
+        )
     )

@@ -93,7 +93,7 @@ from twin_assets.training.training_state import (
     set_master_weights,
 )
 from twin_resources.errors import TwinError
-from twin_resources.processes.time_left import estimate_step_seconds
+from twin_resources.processes.time_left import estimate_range, estimate_step_seconds
 from twin_resources.storage.storage_faults import DiskFullError, translate_disk_full
 
 
@@ -440,7 +440,7 @@ def _report_progress(
     values = last_step | {"steps": steps} | memory_metrics
     step_seconds = estimate_step_seconds(durations)
     if step_seconds is not None:
-        values["eta_s"] = round((steps - position["step"]) * step_seconds)
+        values["eta_s"] = estimate_range((steps - position["step"]) * step_seconds)
     report(f"progress {json.dumps(values)}")
 
 

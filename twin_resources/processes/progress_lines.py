@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twin_resources.processes.time_left import RemainingTimeEstimator
+from twin_resources.processes.time_left import RemainingTimeEstimator, estimate_range
 
 LOG_INTERVAL_S = 3.0
 
 
 class ProgressLines:
-    """A logger of lines `progress {step, steps, eta_s, message}` in a run.
+    """A logger of lines `progress {step, steps, eta_s: [low, high], message}` in a run.
 
     A step is a passage, an answer or a prompt. The message identifies a part of the work. Each part
     has its own step duration, and an announced part (`expect`) counts before it starts.
@@ -56,7 +56,7 @@ class ProgressLines:
                 }
                 remaining_s = self._time_left.estimate_seconds()
                 report |= {"message": message} | (
-                    {} if remaining_s is None else {"eta_s": round(remaining_s)}
+                    {} if remaining_s is None else {"eta_s": estimate_range(remaining_s)}
                 )
             self.write_line("progress " + json.dumps(report))
 

@@ -18,6 +18,7 @@ from twin_cli.commands.questions import complete_model
 from twin_resources.errors import TwinError
 from twin_resources.gateway.request.ignored_parameters import BATCH_METADATA_KEY
 from twin_resources.processes.endpoints import find_gateway
+from twin_resources.processes.time_left import estimate_range
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
@@ -69,7 +70,7 @@ def run_batch(
                 f"{kept + count}/{len(requests)}, ${sum(filter(None, costs)):.4f}",
                 done=float(kept + count),
                 total=float(len(requests)),
-                remaining_s=remaining_s,
+                remaining_s=estimate_range(remaining_s),
             )
 
         with out.open("a+b") as file:

@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from twin_cli.commands.console import make_console
-from twin_resources.processes.wording import format_duration
+from twin_resources.processes.wording import format_duration, format_time_left
 
 WAIT_REPORT_INTERVAL_S = 12.0  # a terminal must not be silent for more than 15 s
 LOG_WAIT_REPORT_INTERVAL_S = 30.0  # for logs, which are read afterwards
@@ -47,7 +47,7 @@ class ProgressBar:
         self._detail = ""
         self._done: float | None = None
         self._total: float | None = None
-        self._estimated_end_at: float | None = None
+        self._estimated_ends: tuple[float, float] | None = None  # earliest and latest
         self.redraw()
 
     @property
@@ -61,22 +61,27 @@ class ProgressBar:
         *,
         done: float | None = None,
         total: float | None = None,
-        remaining_s: float | None = None,
+        remaining_s: tuple[float, float] | None = None,
     ) -> None:
-        """Show `detail`, the percentage if `done` and `total` are known, and the seconds left."""
+        """Show `detail`, the percentage if `done` and `total` are known, and the time left.
+
+        Args:
+            remaining_s: shortest and longest remaining time in seconds.
+        """
         self._detail, self._done, self._total = detail, done, total
-        self._estimated_end_at = None if remaining_s is None else time.monotonic() + remaining_s
+        self._estimated_ends = None
+        if remaining_s is not None:
+            now = time.monotonic()
+            self._estimated_ends = now + remaining_s[0], now + remaining_s[1]
         self.redraw()
 
     def status_line(self) -> str:
-        """Return the bar as text: `train  42 %  step 20/48  loss 2.31  2:10, about 3:05 left`."""
+        """Return the bar as text: `train  42 %  step 20/48  loss 2.31  2:10, 2 to 5 minutes left`."""
         percentage = f"{100 * self._done / self._total:.0f} %" if self._done and self._total else ""
         timing_text = format_duration(self.elapsed_s)
-        if self._estimated_end_at is not None:
-            timing_text += (
-                f", about "
-                f"{format_duration(max(0.0, self._estimated_end_at - time.monotonic()))} left"
-            )
+        if self._estimated_ends is not None:
+            earliest, latest = (end - time.monotonic() for end in self._estimated_ends)
+            timing_text += f", {format_time_left(earliest, latest)}"
         return "  ".join(filter(None, (self._title, percentage, self._detail, timing_text)))
 
     def redraw(self) -> None:

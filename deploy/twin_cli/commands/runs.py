@@ -75,7 +75,7 @@ class RunInProgress:
         step: the step in words; `queued` before the first step.
         detail: the latest progress in words.
         seconds: seconds since the run began, or since it was requested.
-        left_s: seconds left in this step, or None if unknown.
+        left_s: shortest and longest time left in this step in seconds, or None if unknown.
     """
 
     run_id: str
@@ -84,7 +84,7 @@ class RunInProgress:
     step: str
     detail: str
     seconds: float
-    left_s: float | None
+    left_s: tuple[float, float] | None
 
 
 def list_runs_in_progress(dagster: DagsterHTTP) -> list[RunInProgress]:
@@ -116,7 +116,9 @@ def _describe_run(dagster: DagsterHTTP, run: Run) -> RunInProgress:
         step or ("queued" if run.status == "QUEUED" else "starting"),
         detail,
         seconds=now - (run.started or run.created),
-        left_s=None if remaining_s is None else max(0.0, remaining_s - (now - reported_at)),
+        left_s=None
+        if remaining_s is None
+        else (remaining_s[0] - (now - reported_at), remaining_s[1] - (now - reported_at)),
     )
 
 
@@ -221,10 +223,13 @@ def format_progress(report: Mapping[str, Any]) -> str:
     return "  ".join(details)
 
 
-def parse_remaining_seconds(report: Mapping[str, Any]) -> float | None:
-    """Return the seconds left according to a `progress {json}` report, or None if unknown."""
-    eta_s = report.get("eta_s")
-    return float(eta_s) if isinstance(eta_s, (int, float)) else None
+def parse_remaining_seconds(report: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the shortest and longest seconds left that a `progress {json}` report states."""
+    match report.get("eta_s"):
+        case [int() | float() as shortest_s, int() | float() as longest_s]:
+            return shortest_s, longest_s
+        case _:
+            return None
 
 
 class _RunReporter:

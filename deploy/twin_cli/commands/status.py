@@ -224,11 +224,11 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
 
 def format_run(run: RunInProgress) -> str:
     """Return a run as a line, `retrain_twin ada: evaluation  step 20/48  running for 4:10`."""
-    from twin_resources.processes.wording import format_duration
+    from twin_resources.processes.wording import format_duration, format_time_left
 
     timing_text = f"running for {format_duration(run.seconds)}"
     if run.left_s is not None:
-        timing_text += f", about {format_duration(run.left_s)} left in this step"
+        timing_text += f", {format_time_left(*run.left_s)} in this step"
     line = "  ".join(filter(None, (run.step, run.detail, timing_text)))
     return f"{' '.join(filter(None, (run.job, run.author)))}: {line}"
 

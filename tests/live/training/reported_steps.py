@@ -10,13 +10,14 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from twin_assets.training.ranks import open_reporter
 
 STEP_COUNT = 12
 
 
-def build_step_values(step: int) -> dict[str, float]:
+def build_step_values(step: int) -> dict[str, Any]:
     return {
         "step": step,
         "steps": STEP_COUNT,
@@ -25,7 +26,7 @@ def build_step_values(step: int) -> dict[str, float]:
         "tokens_per_s": 700.0 + step,
         "grad_norm": 1.0,
         "rss_mb": 900 + step,
-        "eta_s": STEP_COUNT - step,
+        "eta_s": [STEP_COUNT - step, 2 * (STEP_COUNT - step)],
     }
 
 

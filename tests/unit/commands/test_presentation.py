@@ -141,13 +141,13 @@ def test_waits_are_reported_at_intervals_until_the_last_stage_ends(
         wait_until(lambda: output.getvalue().count("prepare and start: still running") >= 2)
         with display.bar("train") as bar:
             bar.begin_phase("fine tuned checkpoint")
-            bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=62)
+            bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=(62, 190))
             wait_until(lambda: "fine tuned checkpoint" in output.getvalue())
         display.finish()
         final_text = output.getvalue()
         time.sleep(0.5)
     lines = [line for line in final_text.splitlines() if "fine tuned checkpoint" in line]
-    assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, about 1:0\d left", lines[0])
+    assert re.search(r"50 %  step 1/2  loss 2\.00  0:0\d, 1 to 4 minutes left", lines[0])
     assert output.getvalue() == final_text, "a line was printed after the last stage"
 
 

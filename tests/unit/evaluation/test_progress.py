@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from twin_resources.processes import progress_lines
+from twin_resources.processes import progress_lines, time_left
 from twin_resources.processes.progress_lines import ProgressLines, SyncProgressLogger
 
 
@@ -16,6 +16,11 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     clock_s = [100.0]
     monkeypatch.setattr(progress_lines.time, "monotonic", lambda: clock_s[0])
     return clock_s
+
+
+@pytest.fixture(autouse=True)
+def quiet_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_left.os, "getloadavg", lambda: (1.0, 1.0, 1.0))
 
 
 @pytest.fixture
@@ -38,7 +43,7 @@ def test_lines_report_the_step_and_the_time_left(now: list[float], lines: list[s
         "step": 18,
         "steps": 40,
         "message": "perplexity of candidate",
-        "eta_s": 11,
+        "eta_s": [7, 16],
     }
 
 
@@ -50,7 +55,7 @@ def test_lines_never_report_more_steps_than_expected(now: list[float], lines: li
     progress.make_step_recorder("reference")(9)
 
     assert '"step": 4, "steps": 4' in lines[0]
-    assert '"eta_s": 0' in lines[0]
+    assert '"eta_s": [0, 0]' in lines[0]
 
 
 def test_finished_parts_correct_the_estimates_of_later_ones(
@@ -66,12 +71,12 @@ def test_finished_parts_correct_the_estimates_of_later_ones(
 
     report = json.loads(lines[-1].removeprefix("progress "))
     assert (report["step"], report["steps"]) == (10, 30)
-    assert report["eta_s"] == 20 * 4
+    assert report["eta_s"] == [round(20 * 4 / 1.5), 20 * 4 * 1.5]
     progress.expect("answers", 5, step_s=1.0)  # fewer answers are needed after all
     now[0] += 4.0
     progress.make_step_recorder("answers")(1)
     report = json.loads(lines[-1].removeprefix("progress "))
-    assert (report["step"], report["steps"], report["eta_s"]) == (11, 15, 16)
+    assert (report["step"], report["steps"], report["eta_s"]) == (11, 15, [11, 24])
 
 
 def test_an_unexpected_part_counts_its_steps(now: list[float], lines: list[str]) -> None:
@@ -99,8 +104,9 @@ def test_batches_report_the_time_left_for_all_inputs(now: list[float], lines: li
         (200, 2500),
         (400, 2500),
     ]
-    expected_s = [(2500 - report["step"]) / 100 * 2.0 for report in reports]
-    assert [report["eta_s"] for report in reports] == pytest.approx(expected_s, abs=1)
+    for report in reports:
+        shortest_s, longest_s = report["eta_s"]
+        assert shortest_s <= (2500 - report["step"]) / 100 * 2.0 <= longest_s
     assert reports[-1]["step"] >= 2400
 
 
