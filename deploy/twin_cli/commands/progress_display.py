@@ -76,7 +76,7 @@ class ProgressBar:
         self.redraw()
 
     def status_line(self) -> str:
-        """Return the bar as text: `train  42 %  step 20/48  loss 2.31  2:10, 2 to 5 minutes left`."""
+        """Return the bar as text: `train  42 %  step 20/48  2:10, 2 to 5 minutes left`."""
         percentage = f"{100 * self._done / self._total:.0f} %" if self._done and self._total else ""
         timing_text = format_duration(self.elapsed_s)
         if self._estimated_ends is not None:
