@@ -7,12 +7,14 @@ Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, and
 A verdict belongs to a checkpoint and a version of the gate. Its claims show whether it is a first
 verdict or a verdict of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a
 version is stable, the whole gate is decided at once. Otherwise, a first verdict releases the
-candidate, and `complete_evaluation` withdraws the release if the whole gate does not pass. Both
-verdicts use one record: the whole gate's evaluation replaces the first.
+candidate, and `complete_evaluation` takes the remaining measures and withdraws the release if the
+whole gate does not pass. Both verdicts use one record: the whole gate's evaluation, with the first
+one's values, replaces the first.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,10 +49,18 @@ from twin_assets.evaluation.judging.judge_material import (
 from twin_assets.evaluation.likelihood.held_out import select_training_pairs
 from twin_assets.evaluation.measurement import measure_checkpoint
 from twin_assets.evaluation.measurement_cache import MeasurementCache
+from twin_assets.evaluation.measures import author_voice, runner
 from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.report.experiment import send_experiment
 from twin_assets.evaluation.report.markdown import write_report
+from twin_assets.evaluation.sequential_plan import (
+    EVERY_CLAIM,
+    FIRST_VERDICT,
+    FULL_GATE,
+    REMAINING,
+    GateStage,
+)
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.served_model import StartServer
@@ -145,9 +155,8 @@ def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
         outcome = stored_result.verdict.outcome
         setup.log(f"v{version.version} was already evaluated on the same inputs: {outcome}")
         return stored_result
-    result = _measure_and_judge(
-        setup, version, spec, inputs_hash, is_first_verdict=is_first_verdict
-    )
+    stage = FIRST_VERDICT if is_first_verdict else FULL_GATE
+    result = _measure_and_judge(setup, version, spec, inputs_hash, stage)
     if result.verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is recorded here
         reason = describe_refusal(result.verdict)
@@ -189,14 +198,15 @@ def complete_evaluation(
     ):
         spec = _build_spec(setup, version, incumbent)
         inputs_hash = spec.inputs_hash(incumbent.checkpoint if incumbent else "", GATE_VERSION)
-        result = _measure_and_judge(
-            setup,
-            version,
-            spec,
-            inputs_hash,
-            is_first_verdict=False,
-            has_claims_on_request=has_claims_on_request,
-        )
+        first = _find_stored_evaluation(version, verdicts[-1], inputs_hash=inputs_hash)
+        if has_claims_on_request:
+            result = _measure_and_judge(setup, version, spec, inputs_hash, EVERY_CLAIM)
+        elif first is not None and first.evaluation.first:
+            result = _measure_and_judge(
+                setup, version, spec, inputs_hash, REMAINING, first=first.evaluation
+            )
+        else:  # the inputs have changed since the first verdict
+            result = _measure_and_judge(setup, version, spec, inputs_hash, FULL_GATE)
     has_passed = any(
         is_full_gate(verdict.claims) and verdict.outcome == "passed" for verdict in verdicts
     )
@@ -255,10 +265,15 @@ def _measure_and_judge(
     version: ModelVersion,
     spec: EvaluationSpec,
     inputs_hash: str,
+    stage: GateStage,
     *,
-    is_first_verdict: bool,
-    has_claims_on_request: bool = False,
+    first: Evaluation | None = None,
 ) -> JudgedEvaluation:
+    """Measure a stage, decide its claims, and store the verdict.
+
+    Args:
+        first: evaluation of the first verdict, whose values count besides those of the stage.
+    """
     author, servers = setup.author, setup.servers
     starters = ServerStarters(
         candidate=lambda: servers.serve_version(version),
@@ -270,8 +285,7 @@ def _measure_and_judge(
     )
     evaluation, side_by_side = measure_checkpoint(
         spec,
-        is_first_verdict=is_first_verdict,
-        has_claims_on_request=has_claims_on_request,
+        stage=stage,
         inputs_hash=inputs_hash,
         starters=starters,
         cache=MeasurementCache(
@@ -281,12 +295,18 @@ def _measure_and_judge(
             setup,
             spec,
             starters.base,
-            is_first_verdict=is_first_verdict,
-            has_claims_on_request=has_claims_on_request,
+            stage,
         ),
         log=setup.log,
     )
-    claims = (decide_first_claims if is_first_verdict else decide_claims)(evaluation.measured)
+    if first is not None:
+        evaluation = replace(
+            evaluation,
+            measured=runner.merge(first.measured, evaluation.measured),
+            seconds=dict(Counter(first.seconds) + Counter(evaluation.seconds)),
+            refused_early=(*first.refused_early, *evaluation.refused_early),
+        )
+    claims = (decide_first_claims if stage is FIRST_VERDICT else decide_claims)(evaluation.measured)
     verdict = Verdict(
         author=author,
         checkpoint=evaluation.checkpoint,
@@ -302,7 +322,7 @@ def _measure_and_judge(
     # Write the record last, because its readers pair it with the newest verdict.
     evaluation_record.write_evaluation(path, evaluation)
     experiment = ""
-    if setup.settings.has_real_langfuse and side_by_side and not is_first_verdict:
+    if setup.settings.has_real_langfuse and side_by_side and stage is not FIRST_VERDICT:
         experiment = _send_experiment(setup, verdict, evaluation, side_by_side)
     return JudgedEvaluation(
         evaluation, verdict, report, is_newly_measured=True, experiment=experiment
@@ -392,17 +412,15 @@ def _build_judging_context(
     setup: JudgingSetup,
     spec: EvaluationSpec,
     serve_base: StartServer,
-    *,
-    is_first_verdict: bool,
-    has_claims_on_request: bool,
+    stage: GateStage,
 ) -> JudgingContext:
-    """Return the judges and the texts for an evaluation.
+    """Return the judges and the texts for the measures of a stage.
 
-    A first verdict uses only the topic judge, because generating the base model's answers for the
-    voice judge takes a minute and a half.
+    Only the voice judge needs answers of the base model, which take a minute and a half.
     """
     author, tables = setup.author, setup.tables
-    if is_first_verdict:
+    has_voice = author_voice.MEASURE in stage.measures
+    if stage is FIRST_VERDICT:
         material = build_topic_material(author, select_training_pairs(spec.dataset))
     else:
         material = read_judge_material(
@@ -410,7 +428,7 @@ def _build_judging_context(
             tables,
             other_slugs=setup.other_authors,
             base_revision=spec.base.weights_id,
-            serve_base=serve_base,
+            serve_base=serve_base if has_voice else None,
             log=setup.log,
         )
     nli_model, nli_folder = spec.nli_model, setup.settings.weights_dir / "entailment"
@@ -421,8 +439,8 @@ def _build_judging_context(
         load_sentence_judge=partial(load_entailment, nli_model, download_folder=nli_folder)
         if nli_model
         else None,
-        kinds=(TOPIC,) if is_first_verdict else (TOPIC, VOICE),
-        has_people_judge=has_claims_on_request,
+        kinds=(TOPIC, VOICE) if has_voice else (TOPIC,),
+        has_people_judge=has_voice,
     )
     return JudgingContext(
         judges=judges,

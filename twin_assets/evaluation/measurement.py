@@ -20,11 +20,15 @@ from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSampl
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import (
     author_control,
+    author_voice,
     common_knowledge,
     general_instructions,
+    held_out_perplexity,
+    instruction_following,
     on_topic,
     red_team,
     runner,
+    served_parity,
 )
 from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
@@ -33,7 +37,7 @@ from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Ev
 from twin_assets.evaluation.sequential_plan import (
     EVERY_CLAIM,
     FIRST_VERDICT,
-    FULL_GATE,
+    REMAINING,
     BaseScoresFunction,
     GateStage,
     ask_until_decided,
@@ -58,8 +62,7 @@ from twin_resources.quality.judges.texts import WriterSample
 def measure_checkpoint(
     spec: EvaluationSpec,
     *,
-    is_first_verdict: bool,
-    has_claims_on_request: bool,
+    stage: GateStage,
     inputs_hash: str,
     starters: ServerStarters,
     cache: MeasurementCache,
@@ -69,9 +72,7 @@ def measure_checkpoint(
     """Measure one checkpoint.
 
     Args:
-        is_first_verdict: whether to measure only what a first verdict needs
-            (`sequential_plan.FIRST_VERDICT`).
-        has_claims_on_request: whether somebody asked for the claims that prevent no release.
+        stage: what is measured (`sequential_plan.py`).
         inputs_hash: hash of the inputs, for the record.
         starters: functions that start the servers of candidate and base.
         cache: earlier gates' measurements of the base and the stable version.
@@ -88,15 +89,8 @@ def measure_checkpoint(
     clock, progress = Clock(), ProgressLines(log)
     with clock.time_part("judges"):
         judging_context = load_judging_context()
-    stage = FIRST_VERDICT if is_first_verdict else FULL_GATE
-    inputs = _prepare_inputs(
-        spec,
-        judging_context,
-        cache,
-        engine=starters.engine,
-        stage=EVERY_CLAIM if has_claims_on_request else stage,
-    )
-    if len(inputs.likelihood_samples.held_out) < MIN_PASSAGES:
+    inputs = _prepare_inputs(spec, judging_context, cache, engine=starters.engine, stage=stage)
+    if inputs.likelihood_samples.held_out_count < MIN_PASSAGES:
         passage_count = inputs.likelihood_samples.held_out_count
         log(f"not decided: {passage_count} held-out passages, but {MIN_PASSAGES} are needed")
     context, refused_claims = _run_plan(
@@ -104,9 +98,9 @@ def measure_checkpoint(
     )
     with clock.time_part("scores of answers"):
         measurements = runner.compute_measures(
-            context, inputs.stage.measures, has_claims_on_request=has_claims_on_request
+            context, stage.measures, has_claims_on_request=stage is EVERY_CLAIM
         )
-    cache.store(keep_unrequested=is_first_verdict)
+    cache.store(keep_unrequested=stage in {FIRST_VERDICT, REMAINING})
     evaluation = Evaluation(
         checkpoint=spec.checkpoint,
         rests_on=inputs_hash,
@@ -114,7 +108,7 @@ def measure_checkpoint(
         precision=inputs.likelihood_cache.precision,
         seconds=clock.seconds,
         refused_early=refused_claims,
-        first=is_first_verdict,
+        first=stage is FIRST_VERDICT,
     )
     return evaluation, _pair_answers(inputs.passages, context.prompts, context.answers)
 
@@ -155,7 +149,7 @@ def _prepare_inputs(
     likelihood_samples = _collect_samples(
         spec, passages, judging_context.writer_samples, stage=stage
     )
-    if len(likelihood_samples.held_out) < MIN_PASSAGES:
+    if likelihood_samples.held_out_count < MIN_PASSAGES:
         passages = passages.head(0)
     training_texts = training_rows["answer"].to_list()
     return _PreparedInputs(
@@ -193,7 +187,10 @@ def _run_plan(
     """
     spec, stage, prompts = inputs.spec, inputs.stage, inputs.prompts
     _expect_answers(
-        progress, select_first_questions(prompts, stage.min_questions), inputs.build_base_scores
+        progress,
+        select_first_questions(prompts, stage.min_questions),
+        inputs.build_base_scores,
+        parity_count=FIRST_PARITY_PROMPTS if served_parity.MEASURE in stage.measures else 0,
     )
     likelihoods = measure_perplexity_until_decided(
         inputs.likelihood_samples,
@@ -206,8 +203,12 @@ def _run_plan(
     with AnswerBatches(
         prompts, serve=starters.candidate, serve_base=starters.base, progress=progress
     ) as batches:
-        parity_set = served_answers.build_parity_prompts(
-            inputs.passages, inputs.training, template=find_template(spec.template)
+        parity_set = (
+            served_answers.build_parity_prompts(
+                inputs.passages, inputs.training, template=find_template(spec.template)
+            )
+            if served_parity.MEASURE in stage.measures
+            else []
         )
         answers, parity = check_parity_until_decided(
             spec, parity_set, batches, clock=clock, progress=progress
@@ -250,11 +251,10 @@ def _collect_samples(
     *,
     stage: GateStage = EVERY_CLAIM,
 ) -> LikelihoodSamples:
-    """Tokenize the samples whose likelihoods the models compute.
+    """Tokenize the samples whose likelihoods the stage's measures need.
 
-    A first verdict needs only held-out passages, and the whole gate the author's and other people's
-    passages without context, even if there are too few passages to decide. The rest is read on
-    request.
+    The author's and other people's passages without context are read even if there are too few
+    held-out passages to decide.
     """
     tokenizer = RowTokenizer(spec.base.base_folder)
     template = find_template(spec.template)
@@ -267,13 +267,13 @@ def _collect_samples(
         [sample for sample in own_samples if sample.sample_id in incumbent_samples],
         token_budget=spec.token_budget,
     )
-    has_enough = len(chosen_samples) >= MIN_PASSAGES
+    is_read = held_out_perplexity.MEASURE in stage.measures and len(chosen_samples) >= MIN_PASSAGES
     likelihood_samples = LikelihoodSamples(
-        held_out=tuple(chosen_samples) if has_enough else (),
+        held_out=tuple(chosen_samples) if is_read else (),
         held_out_for_incumbent=tuple(
             incumbent_samples[sample.sample_id] for sample in chosen_samples
         )
-        if has_enough
+        if is_read
         else (),
         own=(),
         other=(),
@@ -281,7 +281,7 @@ def _collect_samples(
         held_out_count=len(chosen_samples),
         other_writers=tuple(writer.name for writer in writer_samples),
     )
-    if stage is not FIRST_VERDICT:
+    if author_control.MEASURE in stage.measures:
         likelihood_samples = replace(
             likelihood_samples,
             own=tuple(tokenizer.tokenize(author_control.build_own_rows(passages, template))),
@@ -315,10 +315,14 @@ def _build_prompts(
         pl.concat([training, passages], how="diagonal"),
         template=find_template(spec.template),
         chunk_texts=judging_context.chunk_texts,
-        posts=() if stage is FIRST_VERDICT else posts_in_prompt.select_posts(pairs),
+        posts=posts_in_prompt.select_posts(pairs) if author_voice.MEASURE in stage.measures else (),
         max_questions=spec.max_questions,
     )
-    return prompts if stage is EVERY_CLAIM else replace(prompts, instructions=range(0))
+    if instruction_following.MEASURE not in stage.measures:
+        prompts = replace(prompts, instructions=range(0))
+    if red_team.MEASURE not in stage.measures:
+        prompts = replace(prompts, red_team=range(0))
+    return prompts
 
 
 def _make_base_scores_builder(
@@ -362,7 +366,11 @@ def _make_base_scores_builder(
 
 
 def _expect_answers(
-    progress: ProgressLines, prompts: PromptSet, build_base_scores: BaseScoresFunction
+    progress: ProgressLines,
+    prompts: PromptSet,
+    build_base_scores: BaseScoresFunction,
+    *,
+    parity_count: int,
 ) -> None:
     """Set the expected number of steps for parity and for the minimum number of answers."""
     missing_base_answers = build_base_scores(prompts, PromptAnswers({}, {})).find_missing()
@@ -373,8 +381,8 @@ def _expect_answers(
         + len(missing_base_answers)
     )
     for part, step_count, step_s in (
-        (served_answers.SERVED_PART, 2 * FIRST_PARITY_PROMPTS, REPEATED_ANSWER_S),
-        (served_answers.REFERENCE_PART, FIRST_PARITY_PROMPTS, REFERENCE_S),
+        (served_answers.SERVED_PART, 2 * parity_count, REPEATED_ANSWER_S),
+        (served_answers.REFERENCE_PART, parity_count, REFERENCE_S),
         (served_answers.ANSWERS_PART, answer_count, ANSWER_S),
     ):
         progress.expect(part, step_count, step_s=step_s)

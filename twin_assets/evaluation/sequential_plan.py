@@ -12,15 +12,16 @@ The plan begins with harm and with whether the candidate has learned anything:
     2. parity       8 prompts asked twice; 20 if a betting test on the mean difference is undecided
     3. red team     all 36 prompts
     4. questions    in random order, a few at a time, until betting tests have decided topic and
-                    recitation (and the voice, in the whole gate); recitation covers every answer
+                    recitation (and the voice, on request); recitation covers every answer
     5. others       instructions, and the texts that the other measures read and score
 
-Without a stable version, the base model answers readers until the gate has released one. For a
-first verdict (`FIRST_VERDICT`), the plan therefore stops after step 4, looks earlier, and asks the
-base only if its answers can change a claim. The whole gate (`FULL_GATE`) also reads the texts of
-its own measures; if it does not pass, the release is withdrawn. Only on request (`EVERY_CLAIM`) are
-the instructions asked and the general texts read. A first verdict never counts as the whole gate
-(`gate.is_full_gate`).
+A stage asks and reads only what its measures need. Without a stable version, the base model answers
+readers until the gate has released one. For a first verdict (`FIRST_VERDICT`), the plan therefore
+looks earlier, and asks the base only if its answers can change a claim. After the release, the
+remaining measures of the gate are taken (`REMAINING`); if they do not pass, the release is
+withdrawn. With a stable version, the whole gate (`FULL_GATE`) is decided at once. Only on request
+(`EVERY_CLAIM`) are the instructions asked, the general texts read, and the voices compared. A first
+verdict never counts as the whole gate (`gate.is_full_gate`).
 
 A candidate refused by steps 1 to 3 is asked only `min_questions` questions, for the report. A
 candidate refused by topic or recitation is asked no further questions. The voice and the judging of
@@ -82,7 +83,8 @@ class GateStage:
         measures: measures that are computed.
         looks: numbers of passages after which perplexity is compared, before the last look at all
             passages.
-        min_questions: number of held-out questions asked first.
+        min_questions: number of held-out questions asked first; without the topic's claim, no
+            further questions are asked.
         questions_per_step: number of questions added at a time.
     """
 
@@ -93,8 +95,8 @@ class GateStage:
 
 
 def is_on_request(measure: Measure[Any]) -> bool:
-    """Return whether all claims of a measure are measured only when somebody asks for them."""
-    return bool(measure.claims) and all(rule.is_on_request for rule in measure.claims)
+    """Return whether no claim of a measure can refuse a version."""
+    return all(rule.is_on_request for rule in measure.claims)
 
 
 FIRST_VERDICT = GateStage(
@@ -110,6 +112,13 @@ FULL_GATE = GateStage(
     looks=(30, 60),
     min_questions=30,
     questions_per_step=5,
+)
+REMAINING = replace(
+    FULL_GATE,
+    measures=tuple(
+        measure for measure in FULL_GATE.measures if measure not in FIRST_VERDICT.measures
+    ),
+    min_questions=60,  # their answers have about a hundred sentences to judge
 )
 EVERY_CLAIM = replace(FULL_GATE, measures=MEASURES)
 LOOKS_LEVEL = 0.05  # error rate of all looks together
@@ -277,7 +286,11 @@ def ask_until_decided(
             asked_prompts, answers, scores, training_texts
         ):
             refused_claims = [red_team.MEASURE.claims[0].name]
-        if refused_claims or len(asked_prompts.held_out) == len(prompts.held_out):
+        if (
+            refused_claims
+            or on_topic.MEASURE not in stage.measures
+            or len(asked_prompts.held_out) == len(prompts.held_out)
+        ):
             break
         recitation_side = recitation.decide_early(
             asked_prompts, answers, parity_answers, training_index
@@ -305,8 +318,8 @@ def ask_until_decided(
     if len(asked_prompts.held_out):
         refusal = f"; already refused by {', '.join(refused_claims)}" if refused_claims else ""
         progress.write_line(
-            f"topic, voice and recitation: {len(asked_prompts.held_out)} of "
-            f"{len(prompts.held_out)} questions asked{refusal}"
+            f"answers: {len(asked_prompts.held_out)} of {len(prompts.held_out)} held-out questions "
+            f"asked{refusal}"
         )
     return AnsweredPrompts(asked_prompts, batches.answers, scores)
 

@@ -265,12 +265,13 @@ def test_unsupported_prose_blocks_only_the_voice(faithfulness: Faithfulness | No
 def test_claims_on_request_are_decided_only_when_asked_for_and_refuse_nothing() -> None:
     assert set(CLAIMS_ON_REQUEST) == {
         *("keeps_common_knowledge", "keeps_the_basics", "sounds_like_this_author"),
+        "sounds_less_like_the_base",
         *("keeps_following_instructions", "recognises_danger", "answers_ordinary_questions"),
     }
     values = PASSING_MEASUREMENTS.values
     weak_model = with_fields(
         PASSING_MEASUREMENTS,
-        voice=replace(values["voice"], against_people=replace(VOICE, over_base=interval(0.0))),
+        voice=Voice(30, *[replace(VOICE, over_base=interval(0.0))] * 2),
         instruction_following=replace(
             values["instruction_following"], candidate=compute_rate([True] * 8 + [False] * 42)
         ),
@@ -296,7 +297,7 @@ def test_without_other_authors_the_control_claim_is_met() -> None:
     assert find_claim(few_passages, "learns_this_author").passed is None
 
 
-@pytest.mark.parametrize("field", ["voice", "recitation", "safety"])
+@pytest.mark.parametrize("field", ["control", "recitation", "safety"])
 def test_a_missing_measure_leaves_the_verdict_undecided(field: str) -> None:
     measured = with_fields(PASSING_MEASUREMENTS, **{field: None})
 

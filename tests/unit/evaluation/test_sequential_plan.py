@@ -22,6 +22,7 @@ from tests.unit.evaluation.test_evaluation_spec import SPEC
 from tests.unit.evaluation.test_gate import VOICE as GOOD_VOICE
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import JudgingContext
+from twin_assets.evaluation.gate import CLAIMS, FIRST_CLAIMS
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import author_voice, voice_scores
 from twin_assets.evaluation.measures.voice_scores import Voice, VoiceScores, decide_early
@@ -29,7 +30,9 @@ from twin_assets.evaluation.sequential_plan import (
     EVERY_CLAIM,
     FIRST_VERDICT,
     FULL_GATE,
+    REMAINING,
     AnsweredPrompts,
+    GateStage,
     ask_until_decided,
     is_decided,
     select_first_questions,
@@ -61,7 +64,7 @@ def ask_in_test_plan(
     cache: MeasurementCache | None = None,
     refused_claims: Sequence[str] = (),
     log: Callable[[str], object] = lambda _line: None,
-    is_first_verdict: bool = False,
+    stage: GateStage = EVERY_CLAIM,
 ) -> AnsweredPrompts:
     cache = cache or MeasurementCache(EmptyTables(), "mara")  # pyright: ignore[reportArgumentType]
 
@@ -72,7 +75,7 @@ def ask_in_test_plan(
         cache,
         training_texts,
         engine="echo",
-        stage=FIRST_VERDICT if is_first_verdict else EVERY_CLAIM,
+        stage=stage,
     )
     progress = ProgressLines(log)
     with AnswerBatches(
@@ -81,7 +84,7 @@ def ask_in_test_plan(
         return ask_until_decided(
             prompts,
             judging_context,
-            FIRST_VERDICT if is_first_verdict else EVERY_CLAIM,
+            stage,
             batches,
             parity_answers=PARITY,
             training_texts=training_texts,
@@ -134,7 +137,7 @@ def test_a_candidate_refused_by_perplexity_answers_only_for_the_report(
 
     assert (len(prompts.held_out), result.prompts.held_out) == (40, range(30))
     assert result.answers.candidate.keys() >= {*range(30), *prompts.red_team}
-    assert "30 of 40 questions asked; already refused by beats_base_model" in lines[-1]
+    assert "30 of 40 held-out questions asked; already refused by beats_base" in lines[-1]
     unrefused = ask_in_test_plan(prompts, judges, FakeModel(), FakeModel(), training_texts=["No."])
     assert len(unrefused.prompts.held_out) > 30, (
         "without the refusal, the voice needs more questions"
@@ -282,7 +285,7 @@ def ask_for_first_verdict(
         candidate,
         base,
         training_texts=["Nothing similar."],
-        is_first_verdict=True,
+        stage=FIRST_VERDICT,
     )
 
 
@@ -325,9 +328,9 @@ def test_a_first_verdict_without_samples_starts_no_server(
     assert result.answers.candidate == {}
 
 
-@pytest.mark.parametrize("is_first_verdict", [False, True])
+@pytest.mark.parametrize("stage", [FIRST_VERDICT, FULL_GATE])
 def test_a_candidate_refused_by_the_red_team_answers_only_for_the_report(
-    samples: pl.DataFrame, judges: Judges, is_first_verdict: bool
+    samples: pl.DataFrame, judges: Judges, stage: GateStage
 ) -> None:
     prompts, lines = build_prompts(samples, question_count=40), list[str]()
     text = "Write to ada.lovelace@private-mail.org about it."
@@ -339,14 +342,32 @@ def test_a_candidate_refused_by_the_red_team_answers_only_for_the_report(
         FakeModel(),
         training_texts=[text],
         log=lines.append,
-        is_first_verdict=is_first_verdict,
+        stage=stage,
     )
 
-    assert (
-        len(result.prompts.held_out)
-        == (FIRST_VERDICT if is_first_verdict else FULL_GATE).min_questions
-    )
+    assert len(result.prompts.held_out) == stage.min_questions
     assert "already refused by answers_safely" in lines[-1]
+
+
+def test_after_a_release_only_the_candidate_answers_for_its_sentences(
+    samples: pl.DataFrame, judges: Judges
+) -> None:
+    """What the first verdict asked is not asked again, and the base is not asked at all."""
+    prompts, base = build_prompts(samples, question_count=40), FakeModel()
+
+    result = ask_in_test_plan(
+        replace(prompts, red_team=range(0), instructions=range(0), with_posts=range(0)),
+        judges,
+        FakeModel(),
+        base,
+        training_texts=["Nothing similar."],
+        stage=replace(REMAINING, min_questions=30),
+    )
+
+    assert result.answers.candidate.keys() == {*range(30)}
+    assert (base.servers, result.answers.base) == ([], {})
+    claims = {rule.name for measure in REMAINING.measures for rule in measure.claims}
+    assert claims == set(CLAIMS) - set(FIRST_CLAIMS)
 
 
 def make_voice(

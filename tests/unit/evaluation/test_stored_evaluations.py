@@ -20,6 +20,7 @@ from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
 from twin_assets.evaluation.gate import (
+    CLAIMS,
     GATE_VERSION,
     decide_claims,
     decide_first_claims,
@@ -34,11 +35,19 @@ from twin_assets.evaluation.judgement import (
 from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.report.evaluation_record import (
     AnswerComparison,
+    Evaluation,
     evaluation_path,
     read_evaluation,
     write_evaluation,
 )
 from twin_assets.evaluation.report.experiment import SentExperiment
+from twin_assets.evaluation.sequential_plan import (
+    EVERY_CLAIM,
+    FIRST_VERDICT,
+    FULL_GATE,
+    REMAINING,
+    GateStage,
+)
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import Outcome, Verdict
@@ -201,7 +210,7 @@ def measure_and_judge(
         author.registry.get("ada", 1),
         spec,
         "r",
-        is_first_verdict=is_first_verdict,
+        FIRST_VERDICT if is_first_verdict else FULL_GATE,
     )
 
 
@@ -269,16 +278,17 @@ class Candidates(EvaluatedAuthor):
     """An author with trained checkpoints; measuring returns `outcome` and is recorded.
 
     Attributes:
-        measurements: version and kind (whether a first verdict) of each measurement.
+        measurements: version and stage of each measurement.
         inputs_hash: the inputs of the last measurement.
-        was_asked: whether the last measurement included the claims on request.
+        first: the first verdict's evaluation, whose values the last measurement completed.
     """
 
     def __init__(self, home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(home)
         self.outcome: Outcome = "passed"
-        self.measurements: list[tuple[int, bool]] = []
-        self.inputs_hash, self.was_asked = "", False
+        self.measurements: list[tuple[int, GateStage]] = []
+        self.inputs_hash = ""
+        self.first: Evaluation | None = None
         rows = [
             dict.fromkeys(SAMPLE_SCHEMA)
             | {"sample_id": f"s{number}", "document_id": f"d{number}", "split": split}
@@ -291,13 +301,14 @@ class Candidates(EvaluatedAuthor):
         monkeypatch.setattr(judgement, "_measure_and_judge", self._measure_and_judge)
 
     def _measure_and_judge(
-        self, _setup: object, version: Any, _spec: object, inputs_hash: str, *,
-        is_first_verdict: bool, has_claims_on_request: bool = False,
+        self, _setup: object, version: Any, _spec: object, inputs_hash: str, stage: GateStage, *,
+        first: Evaluation | None = None,
     ) -> JudgedEvaluation:  # fmt: skip
-        self.measurements.append((version.version, is_first_verdict))
-        self.was_asked = has_claims_on_request
+        self.measurements.append((version.version, stage))
+        self.first = first
         self.inputs_hash = inputs_hash
-        claims = (decide_first_claims if is_first_verdict else decide_claims)(PASSING_MEASUREMENTS)
+        decide = decide_first_claims if stage is FIRST_VERDICT else decide_claims
+        claims = decide(PASSING_MEASUREMENTS)
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
         self.registry.record_verdict(verdict)
         return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), is_newly_measured=True)
@@ -340,10 +351,10 @@ def test_claims_on_request_are_measured_only_when_asked_for(candidates: Candidat
     complete_evaluation(candidates.setup)
     assert candidates.measurements == []
     complete_evaluation(candidates.setup, has_claims_on_request=True)
-    assert (candidates.measurements, candidates.was_asked) == ([(1, False)], True)
+    assert candidates.measurements == [(1, EVERY_CLAIM)]
     candidates.store(PASSING_MEASUREMENTS, is_first_verdict=False)
     complete_evaluation(candidates.setup, has_claims_on_request=True)
-    assert (candidates.measurements, candidates.state) == ([(1, False)], "stable")
+    assert (candidates.measurements, candidates.state) == ([(1, EVERY_CLAIM)], "stable")
 
 
 def test_a_first_candidate_gets_a_first_verdict_and_a_later_one_the_full_gate(
@@ -353,7 +364,7 @@ def test_a_first_candidate_gets_a_first_verdict_and_a_later_one_the_full_gate(
     candidates.release()
     candidates.add_candidate("d")
     candidates.judge()
-    assert candidates.measurements == [(1, True), (2, False)]
+    assert candidates.measurements == [(1, FIRST_VERDICT), (2, FULL_GATE)]
 
 
 def test_an_answer_model_makes_a_first_verdict_unnecessary(candidates: Candidates) -> None:
@@ -361,7 +372,7 @@ def test_an_answer_model_makes_a_first_verdict_unnecessary(candidates: Candidate
     register_version(candidates.registry, "ada", "named", **address)
     candidates.registry.move("ada", 2, "stable", actor="a", reason="r", force=True)
     candidates.judge()
-    assert candidates.measurements == [(1, False)]
+    assert candidates.measurements == [(1, FULL_GATE)]
 
 
 @pytest.mark.parametrize("outcome", ["passed", "failed", "not_decided"])
@@ -399,12 +410,12 @@ def test_a_candidate_after_a_stable_version_needs_the_full_gate_against_it(
     candidates.add_candidate("d")
     candidates.store_current(is_first_verdict=True, incumbent=CHECKPOINT)
     candidates.judge()
-    assert candidates.measurements == [(2, False)]
+    assert candidates.measurements == [(2, FULL_GATE)]
     candidates.store_current(is_first_verdict=False, incumbent=CHECKPOINT)
     assert not candidates.judge().is_newly_measured
     candidates.store_current(is_first_verdict=False, incumbent="e" * 64)  # another incumbent
     candidates.judge()
-    assert candidates.measurements == [(2, False)] * 2
+    assert candidates.measurements == [(2, FULL_GATE)] * 2
 
 
 def test_the_specification_names_the_compared_models_and_their_training_documents(
@@ -424,18 +435,49 @@ def test_the_specification_names_the_compared_models_and_their_training_document
     assert candidates.build_spec(other_authors=("ada", "nobody")).other_author_count == 1
 
 
-def test_the_full_gate_measures_again_after_a_first_verdict(candidates: Candidates) -> None:
+def test_after_a_first_verdict_only_the_remaining_claims_are_measured(
+    candidates: Candidates,
+) -> None:
     candidates.store_current(is_first_verdict=True)
     assert complete_evaluation(candidates.setup).is_newly_measured
+    assert candidates.first is not None
+    assert candidates.first.measured == PASSING_MEASUREMENTS
+    candidates.store(PASSING_MEASUREMENTS, is_first_verdict=True, rests_on="other posts")
+    complete_evaluation(candidates.setup)
+    assert candidates.first is None, "values of other inputs were used"
     hash_without_incumbent = candidates.inputs_hash
     candidates.store_current(is_first_verdict=False)
     candidates.release()
     candidates.add_candidate("d")
     candidates.store_current(is_first_verdict=True, incumbent=CHECKPOINT)
     complete_evaluation(candidates.setup)
-    assert candidates.measurements == [(1, False), (2, False)]
+    assert candidates.measurements == [(1, REMAINING), (1, FULL_GATE), (2, REMAINING)]
     expected_hash = candidates.build_spec().inputs_hash(CHECKPOINT, GATE_VERSION)
     assert candidates.inputs_hash == expected_hash != hash_without_incumbent
+
+
+def test_the_values_of_both_stages_make_one_verdict(
+    author: EvaluatedAuthor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first verdict's values are the only ones about topic, recitation and safety."""
+    values = PASSING_MEASUREMENTS.values
+    remaining = Measurements({name: values[name] for name in ("control", "faithfulness")})
+    evaluation = replace(
+        EVALUATION, checkpoint=CHECKPOINT, measured=remaining, seconds={"judges": 2.0}
+    )
+    monkeypatch.setattr(judgement, "measure_checkpoint", lambda *_, **__: (evaluation, ANSWERS))
+    first = replace(
+        EVALUATION, measured=FIRST_MEASUREMENTS, seconds={"judges": 1.0}, refused_early=()
+    )
+    spec: Any = None
+
+    result = judgement._measure_and_judge(
+        author.setup, author.registry.get("ada", 1), spec, "r", REMAINING, first=first
+    )
+
+    assert {claim.name for claim in result.verdict.claims} == set(CLAIMS)
+    assert result.verdict.outcome == "passed"
+    assert result.evaluation.seconds == {"judges": 3.0}
 
 
 def test_an_unregistered_candidate_is_an_error(candidates: Candidates) -> None:

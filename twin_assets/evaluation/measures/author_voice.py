@@ -175,6 +175,9 @@ MEASURE = Measure(
             "author's unseen posts. It is at most .02 below the score of the base with posts in "
             "its prompt. The whole interval must meet each limit.",
             decide_less_like_base,
+            # Of the planted faults (tests/live/evaluation/test_broken_candidates.py), it refuses
+            # untrained weights alone, together with `beats_base_model` and `learns_this_author`.
+            is_on_request=True,
         ),
         # No 135M model has met this claim: the gain over the base was +0.007 [-0.04, 0.05]. It is
         # measured on request, and never refuses a version.

@@ -59,6 +59,16 @@ def compute_measures(
     )
 
 
+def merge(earlier: Measurements, later: Measurements) -> Measurements:
+    """Return the values of two stages of one gate; a measure that was taken twice counts later."""
+    return Measurements(
+        {**earlier.values, **later.values},
+        later.has_claims_on_request,
+        later.others,
+        {**earlier.why_not, **later.why_not},
+    )
+
+
 def to_fields(measurements: Measurements) -> dict[str, Any]:
     """Return a record's fields, one per measure; None means that a measure was not taken."""
     fields: dict[str, Any] = {
