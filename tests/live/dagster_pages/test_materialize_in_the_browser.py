@@ -150,7 +150,7 @@ def take_screenshot(tab: Any, name: str, logs: Path) -> None:
 def selected_assets() -> set[str]:
     """Return the assets of `SELECTION` in the current graph."""
     with dg.DagsterInstance.ephemeral():
-        keys = dg.AssetSelection.assets(GATE).selected_assets().resolve(defs.resolve_asset_graph())
+        keys = dg.AssetSelection.assets(GATE).upstream().resolve(defs.resolve_asset_graph())
     return {key.to_user_string() for key in keys}
 
 
