@@ -41,6 +41,8 @@ from twin_assets.evaluation.gate import (
 )
 from twin_assets.evaluation.judging.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judging.judge_material import (
+    BASE_QUESTION_COUNT,
+    PLOTTED_BASE_QUESTION_COUNT,
     build_topic_material,
     find_authors_with_dataset,
     read_chunk_texts,
@@ -416,7 +418,7 @@ def _build_judging_context(
 ) -> JudgingContext:
     """Return the judges and the texts for the measures of a stage.
 
-    Only the voice judge needs answers of the base model, which take a minute and a half.
+    The base model answers for the plot of habits, and for the voice judge, which needs more.
     """
     author, tables = setup.author, setup.tables
     has_voice = author_voice.MEASURE in stage.measures
@@ -428,8 +430,9 @@ def _build_judging_context(
             tables,
             other_slugs=setup.other_authors,
             base_revision=spec.base.weights_id,
-            serve_base=serve_base if has_voice else None,
+            serve_base=serve_base,
             log=setup.log,
+            base_answer_count=BASE_QUESTION_COUNT if has_voice else PLOTTED_BASE_QUESTION_COUNT,
         )
     nli_model, nli_folder = spec.nli_model, setup.settings.weights_dir / "entailment"
     judges = calibrate_judges(

@@ -95,8 +95,8 @@ class GateStage:
 
 
 def is_on_request(measure: Measure[Any]) -> bool:
-    """Return whether no claim of a measure can refuse a version."""
-    return all(rule.is_on_request for rule in measure.claims)
+    """Return whether a measure has claims, and none of them can refuse a version."""
+    return bool(measure.claims) and all(rule.is_on_request for rule in measure.claims)
 
 
 FIRST_VERDICT = GateStage(

@@ -218,6 +218,9 @@ def test_event_log_and_report_contain_no_text_of_posts(
     snippets = [answer[10:60] for answer in answers]
     assert len(snippets) == 80
     assert not [snippet for snippet in snippets if snippet in logged_text]
+    plots = list(report.parent.glob("*.svg"))
+    assert plots
+    assert all(f"({plot.name})" in logged_text for plot in plots)
     # the compared answers contain text, so they have a file of their own, which `forget` searches
     answers_text = Path(gate_run.metadata("evaluation_report")["answers"]).read_text(
         encoding="utf-8"

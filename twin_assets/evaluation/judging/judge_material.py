@@ -38,6 +38,7 @@ DATASET, CHUNKS_TABLE = "instruction_dataset", "embeddings"
 BASE_ANSWERS_TABLE = "base_answers"
 # 60 answers of 60 tokens take about 105 s on one core, once per author and base model
 BASE_QUESTION_COUNT = 60
+PLOTTED_BASE_QUESTION_COUNT = 24  # enough to plot its habits; the voice judge needs more
 BASE_ANSWER_TOKENS = 60
 MAX_PASSAGES_PER_AUTHOR = 300  # passages from each of the other authors
 BASE_ANSWERS_VERSION = "base-answers-2"
@@ -70,6 +71,7 @@ def read_judge_material(
     base_revision: str,
     serve_base: StartServer | None,
     log: Callable[[str], object],
+    base_answer_count: int = BASE_QUESTION_COUNT,
 ) -> JudgeMaterial:
     """Read an author's material, and ask the base model the first time that this is called.
 
@@ -79,6 +81,7 @@ def read_judge_material(
         base_revision: revision of the base model.
         serve_base: function that starts the base model's server; None for judges that do not need
             its answers.
+        base_answer_count: number of questions that the base answers.
 
     Raises:
         TableNotFoundError: the dataset was never materialized.
@@ -111,7 +114,13 @@ def read_judge_material(
     answers: list[str] = []
     if serve_base is not None:
         answers = _read_base_answers(
-            author, tables, dataset, base_revision=base_revision, serve=serve_base, log=log
+            author,
+            tables,
+            dataset,
+            base_revision=base_revision,
+            serve=serve_base,
+            count=base_answer_count,
+            log=log,
         )
     return JudgeMaterial(
         author=author,
@@ -166,6 +175,7 @@ def _read_base_answers(
     *,
     base_revision: str,
     serve: StartServer,
+    count: int,
     log: Callable[[str], object],
 ) -> list[str]:
     """Return the untuned base model's answers to training questions, stored in a table.
@@ -181,10 +191,10 @@ def _read_base_answers(
             pl.col("base") == base_revision
         )
         is_current = "with_passages" in stored_answers.columns
-        if is_current and stored_answers.height >= BASE_QUESTION_COUNT // 2:
+        if is_current and stored_answers.height >= min(count, BASE_QUESTION_COUNT // 2):
             return [text for text in stored_answers["answer"].to_list() if text.strip()]
     training_rows = held_out.shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
-    questions = training_rows.head(BASE_QUESTION_COUNT).select(
+    questions = training_rows.head(count).select(
         pl.col("sample_id").alias("question_id"),
         "question",
         "messages",
@@ -218,7 +228,7 @@ def _ask_base_model(
         *held_out.build_prompts(with_passages),
         *held_out.render_bare_questions(without_passages, DEFAULT_TEMPLATE),
     ]
-    log(f"the base model answers {len(prompts)} questions once, for the voice judge")
+    log(f"the base model answers {len(prompts)} questions once, for its voice")
     replies = served_model.query_temporary_servers(
         serve,
         prompts,
