@@ -16,7 +16,7 @@ commands = typer.Typer()
 command = command_decorator(commands, OPERATE)
 
 
-@command("doctor.doctor_command.run_doctor", "twin doctor --json", json=True)
+@command("doctor.run_doctor", "twin doctor --json", json=True)
 def doctor() -> None:
     """Check everything that a twin needs and suggest remedies; exit code 1 if a check fails."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twin_cli.commands.doctor.machine_findings import check_authors
+from twin_cli.commands.doctor import open_home, run_check
 
 from twin_resources.authors import (
     Author,
@@ -95,7 +95,7 @@ def test_a_misspelled_setting_is_said_and_stops_nothing(
         "ann.toml has 'answers', which is not a setting and has no effect; the nearest is 'answer'",
     ]
     assert caplog.messages == [f"{home.authors_dir}: {sentence}" for sentence in said]
-    findings = list(check_authors(home))
+    findings = run_check("authors", open_home(home))
     assert [(finding.verdict, finding.found) for finding in findings] == [
         ("warn", sentence) for sentence in said
     ]

@@ -23,7 +23,7 @@ from twin_assets.checkpoints.merged_weights import write_merged_model
 from twin_assets.checkpoints.published_weights import find_weights
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL
-from twin_resources.storage.storage_faults import translate_disk_full
+from twin_resources.storage.storage_faults import DiskFullError, translate_storage_errors
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -75,7 +75,7 @@ def export(
         raise TwinError(action, found=found, next_step=advice)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        translate_disk_full(action, folder.parent),
+        translate_storage_errors(action, folder.parent, only=DiskFullError),
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary,
     ):
         partial, model = Path(temporary) / "export", source.model

@@ -34,7 +34,7 @@ from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import TrainingJob, TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import translate_disk_full
+from twin_resources.storage.storage_faults import DiskFullError, translate_storage_errors
 from twin_resources.storage.weights.weights import BaseModel, load_base_model
 
 if TYPE_CHECKING:
@@ -127,7 +127,9 @@ def fine_tune(
             training failed.
         DiskFullError: the disk is full; a started run resumes from its last complete checkpoint.
     """
-    with translate_disk_full(f"fine-tune the model of {author.slug}", settings.home):
+    with translate_storage_errors(
+        f"fine-tune the model of {author.slug}", settings.home, only=DiskFullError
+    ):
         inputs = _collect_inputs(author, settings, tables, spoil)
         checkpoints = settings.checkpoints_dir / author.slug
         existing = manifests.find_trained_checkpoint(checkpoints, inputs.hash)

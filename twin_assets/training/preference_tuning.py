@@ -27,7 +27,7 @@ from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import translate_disk_full
+from twin_resources.storage.storage_faults import DiskFullError, translate_storage_errors
 from twin_resources.storage.weights.weights import BaseModel, load_base_model
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ def tune_on_preferences(
         usable_count = _count_usable_pairs(pairs, inputs)
         if usable_count < min_pairs:
             return _use_supervised_checkpoint(folder, parent, shortage.format(usable_count or "no"))
-        with translate_disk_full(f"tune the model of {author.slug} on preferences", settings.home):
+        with translate_storage_errors(
+            f"tune the model of {author.slug} on preferences", settings.home, only=DiskFullError
+        ):
             tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
             checkpoint_folder = run_training(
                 _build_job(inputs, folder / manifests.ADAPTER_FOLDER, settings),

@@ -94,7 +94,7 @@ from twin_assets.training.training_state import (
 )
 from twin_resources.errors import TwinError
 from twin_resources.processes.time_left import estimate_range, estimate_step_seconds
-from twin_resources.storage.storage_faults import DiskFullError, translate_disk_full
+from twin_resources.storage.storage_faults import DiskFullError, translate_storage_errors
 
 
 def train(job: Job, report: Report, accelerator: Accelerator) -> None:
@@ -472,8 +472,10 @@ def main(arguments: list[str] | None = None) -> int:
                     found=f"accelerate started {accelerator.num_processes} ranks",
                     next_step="check the launch configuration and the log",
                 )
-            with translate_disk_full(
-                "write the checkpoint or the output of a training run", job.folder
+            with translate_storage_errors(
+                "write the checkpoint or the output of a training run",
+                job.folder,
+                only=DiskFullError,
             ):
                 train(job, report, accelerator)
             accelerator.end_training()

@@ -215,8 +215,8 @@ def _translate_s3_errors(action: str) -> Generator[None]:
         ) from error
 
 
-def probe_prefix(source: object, *, timeout_s: float) -> str:
-    """Return a sentence that says whether the prefix has objects, from one listing request.
+def probe_prefix(source: object, *, timeout_s: float) -> None:
+    """Check by one listing request that the prefix can be listed.
 
     Args:
         timeout_s: time limit for connecting and for the response; there are no retries.
@@ -227,8 +227,7 @@ def probe_prefix(source: object, *, timeout_s: float) -> str:
     bucket, prefix = split_address(source)
     with _translate_s3_errors(f"list {normalize_address(source)}"):
         client = s3_client(connect_s=timeout_s, read_s=timeout_s, retries=0)
-        page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-    return f"{normalize_address(source)} {'has objects' if page.get('KeyCount') else 'is empty'}"
+        client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
 
 
 def endpoint_from_environment(environ: Mapping[str, str]) -> str:

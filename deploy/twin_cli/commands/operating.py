@@ -1,23 +1,14 @@
-"""Run `twin backup`, `twin restore`, `twin repair` and `twin pause`.
-
-Scope: progress lines, the repair plan in words, the confirmation before a repair, and summaries.
-Out of scope: saving and restoring (`twin_resources/backup/`), restoring a table's version
-(`tables/table_repair.py`), and the pause file (`authors/pausing.py`).
-"""
+"""Run `twin backup`, `twin restore`, `twin repair` and `twin pause`."""
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from twin_cli.commands.console import make_console
-from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.progress_display import ProgressDisplay
 from twin_cli.commands.terminal_questions import confirm
 from twin_resources.authors import list_author_slugs
 from twin_resources.authors.pausing import pause_author, pause_path, read_pause, resume_author
@@ -25,7 +16,6 @@ from twin_resources.backup.record import BackupRecord
 from twin_resources.backup.restoring import restore
 from twin_resources.backup.saving import back_up
 from twin_resources.errors import TwinError
-from twin_resources.processes.stack import find_stack
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 from twin_resources.slugs import make_slug
@@ -98,19 +88,6 @@ def _print_record(
     console.print(f"{message}: {contents}, the state store; {record.bytes / 1e6:,.1f} MB")
 
 
-@dataclass(frozen=True)
-class HomeDamage:
-    """The damage in a home.
-
-    Attributes:
-        tables: planned repairs by (author, asset).
-        databases: messages about damaged SQLite files, which only a backup can restore.
-    """
-
-    tables: Mapping[tuple[str, str], TableRepair]
-    databases: tuple[str, ...]
-
-
 def run_repair(
     settings: Settings,
     *,
@@ -126,36 +103,7 @@ def run_repair(
         as_json: whether to print the plan as one JSON object without asking.
 
     Raises:
-        TwinError: a table cannot be read or repaired for another reason.
-    """
-    damage = plan_home_repair(settings)
-    if as_json:
-        console.print_json(data=build_repair_document(damage, is_done=is_confirmed))
-    else:
-        for line in format_repair_plan(damage):
-            console.print(line)
-    if not damage.tables:
-        return int(bool(damage.databases))
-    if not is_confirmed and (as_json or not confirm("Repair these tables?", read_line=read_line)):
-        if not as_json:
-            console.print("nothing was changed; use --yes to repair")
-        return 1
-    with closing(open_home_state(settings)) as state:
-        tables = Tables(settings.tables_base, state=state)
-        for (author, asset), plan in damage.tables.items():
-            with tables.lease(asset, author) as lease:
-                repair_table(plan, lease, state=state)
-    if not as_json:
-        console.print(f"{format_count(len(damage.tables), 'table')} repaired")
-    _reimport_posts(settings, sorted({author for author, _ in damage.tables}), as_json, console)
-    return int(bool(damage.databases))
-
-
-def plan_home_repair(settings: Settings) -> HomeDamage:
-    """Return the damage in a home without changing anything.
-
-    Raises:
-        TwinError: the tables are unreadable for a reason other than damage.
+        TwinError: a table cannot be read or repaired for another reason than damage.
     """
     base = settings.tables_base
     plans: dict[tuple[str, str], TableRepair] = {}
@@ -164,49 +112,14 @@ def plan_home_repair(settings: Settings) -> HomeDamage:
             plan = plan_repair(f"{base}/{author}/{asset}.lance")
             if plan is not None:
                 plans[author, asset] = plan
-    databases: list[str] = []
+    database_faults: list[str] = []
     for path in find_databases(settings.home, excluded={settings.weights_dir, Path(base)}):
         try:
             check_database(path)
         except DamagedError as fault:
-            databases.append(fault.found)
-    return HomeDamage(plans, tuple(databases))
-
-
-def format_repair_plan(damage: HomeDamage) -> list[str]:
-    """Return the repair plan in words."""
-    lines: list[str] = []
-    for (author, asset), plan in damage.tables.items():
-        lines.append(f"{asset} of {author}: {plan.problem}")
-        if plan.damaged_indexes:
-            lines.append("  → the index is deleted and rebuilt; all rows are kept")
-        elif plan.restore_version is None:
-            lines.append("  → no version is intact; the table is deleted and rebuilt")
-        else:
-            lines.append(
-                f"  → restored to version {plan.restore_version} of {plan.written_at}, "
-                f"{format_count(plan.row_count, 'row')}; deleted as unreadable: "
-                f"{format_count(len(plan.broken_manifests), 'later version')}"
-            )
-        if plan.removed_tags:
-            lines.append(f"  → pinned versions that are lost: {', '.join(plan.removed_tags)}")
-    if damage.tables:
-        lines.append(
-            "afterwards, the posts are imported again, which rebuilds missing rows; other tables "
-            "are rebuilt by their next run"
-        )
-    for database_damage in damage.databases:
-        lines.append(
-            f"{database_damage}\n  → only a backup can restore it: run `twin restore` in a new home"
-        )
-    return lines or ["every table and every database is intact"]
-
-
-def build_repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, object]:
-    """Return the `twin repair --json` object; its keys are stable (deploy/docs/json.md)."""
-    return {
-        "done": is_done,
-        "tables": [
+            database_faults.append(fault.found)
+    if as_json:  # the keys are stable (deploy/docs/json.md)
+        rows = [
             {
                 "author": author,
                 "asset": asset,
@@ -215,25 +128,51 @@ def build_repair_document(damage: HomeDamage, *, is_done: bool) -> dict[str, obj
                 "rows": plan.row_count,
                 "indexes": list(plan.damaged_indexes),
             }
-            for (author, asset), plan in damage.tables.items()
-        ],
-        "databases": list(damage.databases),
-    }
-
-
-def _reimport_posts(
-    settings: Settings, authors: list[str], as_json: bool, console: Console
-) -> None:
-    """Import lost rows again if the stack is running; otherwise print the commands to do so."""
-    stack = find_stack(settings)
-    if stack is not None:
-        progress_console = make_console(stderr=True) if as_json else console
-        for author in authors:
-            import_posts(stack, author, display=ProgressDisplay(console=progress_console))
-        return
+            for (author, asset), plan in plans.items()
+        ]
+        document = {"done": is_confirmed, "tables": rows, "databases": database_faults}
+        console.print_json(data=document)
+    else:
+        for (author, asset), plan in plans.items():
+            console.print(f"{asset} of {author}: {plan.problem}")
+            console.print(f"  → {_describe_repair(plan)}")
+        for fault in database_faults:
+            remedy = "only a backup can restore it: run `twin restore` in a new home"
+            console.print(f"{fault}\n  → {remedy}")
+        if not (plans or database_faults):
+            console.print("every table and every database is intact")
+    if not plans:
+        return int(bool(database_faults))
+    if not is_confirmed and (as_json or not confirm("Repair these tables?", read_line=read_line)):
+        if not as_json:
+            console.print("nothing was changed; use --yes to repair")
+        return 1
+    with closing(open_home_state(settings)) as state:
+        tables = Tables(base, state=state)
+        for (author, asset), plan in plans.items():
+            with tables.lease(asset, author) as lease:
+                repair_table(plan, lease, state=state)
     if not as_json:
-        commands = ", ".join(f"`twin import --author {author}`" for author in authors)
-        console.print(f"next: `twin up`, then {commands}")
+        imports = ", ".join(
+            f"`twin import --author {author}`" for author in dict.fromkeys(row[0] for row in plans)
+        )
+        console.print(
+            f"{format_count(len(plans), 'table')} repaired; next: `twin up`, then {imports}, which "
+            "computes missing rows again; other tables are rebuilt by their next run"
+        )
+    return int(bool(database_faults))
+
+
+def _describe_repair(plan: TableRepair) -> str:
+    if plan.damaged_indexes:
+        return "the index is deleted and rebuilt; all rows are kept"
+    if plan.restore_version is None:
+        return "no version is intact; the table is deleted and rebuilt"
+    tags = f"; pinned versions that are lost: {', '.join(plan.lost_tags)}" if plan.lost_tags else ""
+    return (
+        f"restored to version {plan.restore_version}, {format_count(plan.row_count, 'row')}; "
+        f"deleted as unreadable: {format_count(plan.lost_version_count, 'later version')}{tags}"
+    )
 
 
 def run_pause(

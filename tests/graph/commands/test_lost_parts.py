@@ -8,14 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from twin_cli.commands.doctor import stores
-from twin_cli.commands.doctor.findings import DoctorFinding, run_check
+from twin_cli.commands.doctor import DoctorFinding, open_home, run_check
 
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.home_marker import MARKER_NAME
-from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
-from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.settings import Settings
 from twin_resources.storage.state.database_files import copy_database
 from twin_resources.storage.state.known_databases import DATABASE_CONTENTS, remember_databases
@@ -39,7 +36,7 @@ def written_home(home: Settings, tables: Tables) -> Settings:
 
 
 def _check_tables(home: Settings) -> tuple[list[DoctorFinding], DoctorFinding]:
-    *failures, summary = run_check("tables", lambda: stores.check_tables(home))
+    *failures, summary = run_check("tables", open_home(home))
     return failures, summary
 
 
@@ -62,7 +59,7 @@ def test_all_tables_of_an_author_or_home_are_missed(written_home: Settings) -> N
     shutil.rmtree(written_home.tables_base)
     failures = [
         finding
-        for finding in run_check("tables", lambda: stores.check_tables(written_home))
+        for finding in run_check("tables", open_home(written_home))
         if finding.verdict == "fail"
     ]
     assert len(failures) == 2 * len(ASSETS)
@@ -76,28 +73,6 @@ def test_an_erased_authors_tables_are_not_missed(written_home: Settings, tables:
     assert written == {("bob", asset) for asset in ASSETS}
 
 
-@pytest.mark.parametrize("loss", ["deleted", "emptied"])
-@pytest.mark.parametrize("name", ["traces.sqlite", "outbox.sqlite"])
-def test_a_lost_database_is_said(home: Settings, name: str, loss: str) -> None:
-    home.logs_dir.mkdir()
-    for program in ("relay", "traces"):
-        (home.logs_dir / f"{program}.log").write_text("started\n")
-    Outbox(outbox_path(home)).close()
-    TraceTables(home.home / "traces.sqlite")
-    [finding] = run_check("databases", lambda: stores.check_databases(home))
-    assert finding.verdict == "ok"
-    folder = outbox_path(home).parent if name == "outbox.sqlite" else home.home
-    for file in folder.glob(f"{name}*"):
-        file.unlink()
-    if loss == "emptied":
-        (folder / name).touch()
-    failure, summary = run_check("databases", lambda: stores.check_databases(home))
-    assert (failure.verdict, summary.verdict) == ("fail", "ok")
-    assert name in failure.found
-    assert "twin restore" in failure.remedy
-    assert summary.found.startswith("1 SQLite file")
-
-
 @pytest.mark.parametrize("name", DATABASE_CONTENTS)
 def test_a_database_that_its_program_made_anew_is_said_until_a_person_goes_on(
     home: Settings, name: str
@@ -106,7 +81,7 @@ def test_a_database_that_its_program_made_anew_is_said_until_a_person_goes_on(
     file.parent.mkdir(parents=True, exist_ok=True)
 
     def find_failures() -> list[str]:
-        findings = run_check("databases", lambda: stores.check_databases(home))
+        findings = run_check("databases", open_home(home))
         return [finding.found for finding in findings if finding.verdict != "ok"]
 
     def make_anew() -> None:
@@ -128,6 +103,10 @@ def test_a_database_that_its_program_made_anew_is_said_until_a_person_goes_on(
         path.unlink()
     [failure] = find_failures()
     assert "is missing" in failure
+    file.touch()
+    [failure] = find_failures()
+    assert "is empty" in failure
+    file.unlink()
     make_anew()
     for _ in range(2):  # the next start keeps in mind what was there
         [failure] = find_failures()

@@ -12,8 +12,7 @@ from uuid import uuid4
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-from twin_cli.commands.doctor import machine_findings, stores
-from twin_cli.commands.doctor.findings import run_check
+from twin_cli.commands.doctor import open_home, run_check
 from twin_cli.commands.outcome import open_registry
 
 from twin_resources.access.keys import add_key, list_keys, open_key_store
@@ -102,7 +101,7 @@ def test_a_lost_store_is_refused_at_every_door(used_home: Settings, loss: str) -
         for door in DOORS.values():
             with pytest.raises(LostStateError, match=r"erased posts.*`twin restore FILE"):
                 door(used_home)
-        [finding] = run_check("state", lambda: stores.check_state(used_home))
+        [finding] = run_check("state", open_home(used_home))
         assert finding.verdict == "fail"
         assert "`twin restore FILE --home NEW`" in finding.remedy
 
@@ -133,7 +132,7 @@ def test_an_older_copy_of_the_store_is_refused_at_every_door(
     for door in DOORS.values():
         with pytest.raises(LostStateError, match=r"has 1 of the 2 requests.*`twin restore FILE"):
             door(used_home)
-    [finding] = run_check("state", lambda: stores.check_state(used_home))
+    [finding] = run_check("state", open_home(used_home))
     assert (finding.verdict, "older copy" in finding.found) == ("fail", True)
     (used_home.home / MARKER_NAME).unlink()  # what the error says to who has no newer copy
     for door in DOORS.values():
@@ -147,7 +146,7 @@ def test_lost_keys_are_not_replaced_in_silence(used_home: Settings) -> None:
     for _ in range(2):
         with pytest.raises(TwinError, match=r"secrets\.json is missing.*--secrets"):
             load_secrets(used_home)
-        [finding] = run_check("keys", lambda: machine_findings.check_keys(used_home))
+        [finding] = run_check("keys", open_home(used_home))
         assert (finding.verdict, "twin restore" in finding.remedy) == ("fail", True)
     (used_home.home / MARKER_NAME).unlink()  # what the error says to who wants new keys
     open_home_state(used_home).close()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.doctor import stores
+from twin_cli.commands.doctor import open_home, run_check
 from twin_cli.commands.operating import run_repair
 from twin_cli.running import app
 from typer.testing import CliRunner
@@ -81,22 +81,14 @@ def delete_files(tables: Tables, names: Sequence[str]) -> None:
             Path(address).unlink()
 
 
-def empty_newest_manifest(tables: Tables) -> None:
-    write_file(tables, list_manifests(tables)[0], b"")
-
-
-def empty_three_newest_manifests(tables: Tables) -> None:
-    for manifest in list_manifests(tables)[:3]:
+def empty_manifests(tables: Tables, *, count: int) -> None:
+    for manifest in list_manifests(tables)[:count]:
         write_file(tables, manifest, b"")
-
-
-def delete_newest_rows(tables: Tables) -> None:
-    delete_files(tables, [find_newest_data_file(tables)])
 
 
 def truncate_newest_rows_and_manifest(tables: Tables) -> None:
     newest = find_newest_data_file(tables)
-    empty_newest_manifest(tables)
+    empty_manifests(tables, count=1)
     file_store = FileStore(tables.uri("words", "mara"))
     file_store.list_files()
     with file_store.open_file(newest) as stream:
@@ -108,14 +100,14 @@ def delete_all_rows(tables: Tables) -> None:
     delete_files(tables, FileStore(tables.uri("words", "mara")).list_files("data"))
 
 
-def delete_all_versions(tables: Tables) -> None:
-    delete_files(tables, list_manifests(tables))
-
-
-FAULTS = (
-    empty_newest_manifest, empty_three_newest_manifests, delete_newest_rows,
-    truncate_newest_rows_and_manifest, delete_all_rows, delete_all_versions,
-)  # fmt: skip
+FAULTS: dict[str, Callable[[Tables], None]] = {
+    "empty manifest": lambda tables: empty_manifests(tables, count=1),
+    "three empty manifests": lambda tables: empty_manifests(tables, count=3),
+    "no newest rows": lambda tables: delete_files(tables, [find_newest_data_file(tables)]),
+    "cut rows and manifest": truncate_newest_rows_and_manifest,
+    "no rows": delete_all_rows,
+    "no versions": lambda tables: delete_files(tables, list_manifests(tables)),
+}
 
 
 def hash_files(base: str) -> str:
@@ -150,42 +142,40 @@ def repair(home: Settings, *, is_confirmed: bool) -> tuple[int, str]:
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("any_home", "fault"),
-    [*(("folder", fault) for fault in FAULTS), ("bucket", truncate_newest_rows_and_manifest)],
+    [*(("folder", fault) for fault in FAULTS), ("bucket", "cut rows and manifest")],
     indirect=["any_home"],
 )
 def test_a_damaged_table_is_repaired_as_planned_and_a_sync_restores_the_rest(
-    any_home: Settings, fault: Callable[[Tables], None]
+    any_home: Settings, fault: str
 ) -> None:
     home, word_tables = any_home, create_word_tables(any_home)
     data_version = word_tables.data_version("words", "mara")
     lance_version = word_tables.lance_version("words", "mara")
     rows = word_tables.read("words", "mara")
     assert lance_version is not None
-    fault(word_tables)
+    FAULTS[fault](word_tables)
     before = hash_files(home.tables_base)
     code, output = repair(home, is_confirmed=False)
-    assert code == 1
-    assert "words of mara" in output
-    assert "nothing was changed" in output
+    assert (code, "words of mara" in output, "nothing was changed" in output) == (1, True, True)
     assert hash_files(home.tables_base) == before
     plan = plan_repair(word_tables.uri("words", "mara"))
     assert plan is not None
 
     code, output = repair(home, is_confirmed=True)
-    assert code == 0
-    assert "1 table repaired" in output
-    assert "`twin up`, then `twin import --author mara`" in output
+    assert (code, "1 table repaired; next: `twin up`, then `twin import --author" in output) == (
+        0, True,
+    )  # fmt: skip
     if plan.restore_version is None:
         assert "no version is intact" in output
         assert not word_tables.exists("words", "mara")
     else:
-        assert f"restored to version {plan.restore_version}" in output
+        assert f"restored to version {plan.restore_version}, " in output
         assert word_tables.read("words", "mara").height == plan.row_count
         restored_version = word_tables.lance_version("words", "mara")
         assert restored_version is not None
         assert restored_version > plan.restore_version
         assert restored_version >= lance_version, "a version number was reused for other rows"
-    assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
+    assert [check.verdict for check in run_check("tables", open_home(home))] == ["ok"]
     assert repair(home, is_confirmed=True) == (0, "every table and every database is intact\n")
 
     sync_words(word_tables, VERSION_TEXTS[-1])
@@ -202,7 +192,7 @@ def test_a_damaged_index_is_dropped_and_every_row_stays(
     rows, version = word_tables.read("words", "mara"), word_tables.data_version("words", "mara")
     for file in (get_table_folder(word_tables) / "_indices").rglob("*.lance"):
         file.write_bytes(file.read_bytes()[:10])
-    [failed, _] = stores.check_tables(home)
+    [failed, _] = run_check("tables", open_home(home))
     assert "post_idx" in failed.found
     assert "`twin repair`" in failed.remedy
     code, output = repair(home, is_confirmed=True)
@@ -212,7 +202,7 @@ def test_a_damaged_index_is_dropped_and_every_row_stays(
     assert word_tables.read("words", "mara", where="post = 'a'").height == 2
     assert word_tables.data_version("words", "mara") == version
     word_tables.ensure_index("words", "mara", "post")
-    assert [check.verdict for check in stores.check_tables(home)] == ["ok"]
+    assert [check.verdict for check in run_check("tables", open_home(home))] == ["ok"]
 
 
 def test_a_tag_on_a_lost_version_is_reported_and_removed(
@@ -220,7 +210,7 @@ def test_a_tag_on_a_lost_version_is_reported_and_removed(
 ) -> None:
     word_tables.tag("words", "mara", "kept", 2)
     word_tables.tag("words", "mara", "trained")
-    delete_newest_rows(word_tables)
+    FAULTS["no newest rows"](word_tables)
     code, output = repair(home, is_confirmed=True)
     assert code == 0
     assert "pinned versions that are lost: trained" in output
@@ -239,7 +229,7 @@ def test_a_damaged_database_is_reported_and_left_unchanged(
 
 
 def test_the_command_works_as_documented(word_tables: Tables, home: Settings) -> None:
-    empty_newest_manifest(word_tables)
+    FAULTS["empty manifest"](word_tables)
     result = CliRunner().invoke(app, ["repair", "--json", "--home", str(home.home)])
     assert shape(json.loads(result.stdout)) == shape(read_json_example("repair"))
     assert json.loads(result.stdout)["done"] is False
@@ -256,7 +246,7 @@ def test_a_person_must_confirm_the_repair(
     answer: str,
     exit_code: int,
 ) -> None:
-    empty_newest_manifest(word_tables)
+    FAULTS["empty manifest"](word_tables)
     monkeypatch.setattr(
         "twin_cli.commands.terminal_questions.is_interactive_terminal", lambda: True
     )

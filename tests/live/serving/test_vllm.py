@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from twin_cli.commands.doctor.stack_findings import check_model_servers
+from twin_cli.commands.doctor import Home, check_model_servers
 
 from tests import vllm_answers
 from tests.erasure_targets import author_target
@@ -142,8 +142,8 @@ def test_no_route_is_open_behind_the_documented_proxy(url: str, settings: Settin
     assert find_open_routes(url) == list(UNGUARDED_ROUTES)
     assert find_open_routes(settings.model_server_url) == []
     direct = settings.model_copy(update={"model_server_url": url})
-    assert [finding.verdict for finding in check_model_servers(direct, None)] == ["ok", "fail"]
-    assert [finding.verdict for finding in check_model_servers(settings, None)] == ["ok"]
+    assert [verdict for verdict, *_ in check_model_servers(Home(direct))] == ["ok", "fail"]
+    assert [verdict for verdict, *_ in check_model_servers(Home(settings))] == ["ok"]
 
 
 def test_a_forgotten_author_ends_no_server_and_one_imported_anew_gets_no_old_words(

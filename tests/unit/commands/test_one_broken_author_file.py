@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.doctor.findings import run_check
-from twin_cli.commands.doctor.machine_findings import check_authors
+from twin_cli.commands.doctor import open_home, run_check
 from twin_cli.commands.import_and_forget import resolve_subject
 from twin_cli.commands.subject import choose_author, choose_subject, save_subject
 from twin_cli.commands.versions import run_versions
@@ -69,7 +68,7 @@ def test_a_broken_file_stops_nothing_for_another_author(
     assert posts in claimed_paths
     assert (Path("/srv/bobs posts") in claimed_paths) == (name == "unclosed")
 
-    findings = run_check("authors", lambda: check_authors(home))
+    findings = run_check("authors", open_home(home))
     assert [finding.verdict for finding in findings].count("fail") == 1
     assert "bob" in findings[0].found
     for choose in (choose_author, lambda home, name: choose_subject(home, None, name=name)):

@@ -46,7 +46,7 @@ from twin_resources.models.embedder.engines import (
 from twin_resources.models.hub_model import download_model, hash_model_files
 from twin_resources.processes.gpus import list_usable_gpus
 from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
-from twin_resources.storage.storage_faults import translate_disk_full
+from twin_resources.storage.storage_faults import DiskFullError, translate_storage_errors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,9 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
     log = report or (lambda _line: None)
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        translate_disk_full(f"prepare the embedder {settings.embedder!r}", folder),
+        translate_storage_errors(
+            f"prepare the embedder {settings.embedder!r}", folder, only=DiskFullError
+        ),
         (folder / "prepare.lock").open("w") as lock,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it if the process is killed

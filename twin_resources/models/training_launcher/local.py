@@ -31,7 +31,7 @@ from twin_resources.models.training_launcher.training_job import (
     TrainingJob,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import translate_disk_full
+from twin_resources.storage.storage_faults import DiskFullError, translate_storage_errors
 
 FAILURE_FILE = "failure.json"
 
@@ -55,7 +55,7 @@ class LocalLauncher:
         log = self._settings.logs_dir / f"training-{job.name}.log"
         # The lock is for the machine, because two concurrent runs take longer than two in sequence.
         with (
-            translate_disk_full(f"train {job.name}", job.folder),
+            translate_storage_errors(f"train {job.name}", job.folder, only=DiskFullError),
             _training_lock(self._settings.work_dir / "training.lock", report),
         ):
             (job.folder / FAILURE_FILE).unlink(missing_ok=True)

@@ -59,6 +59,26 @@ def open_home_state(settings: Settings) -> State:
     return state
 
 
+def read_home_state(settings: Settings) -> State | None:
+    """Open this home's state store as it is; return None if a new home has none yet.
+
+    Raises:
+        LostStateError: the home has existed, and this is not its store.
+        StateError, StorageError: the store cannot be opened.
+    """
+    file = _sqlite_file(settings)
+    if file is not None and not (file.exists() and file.stat().st_size):
+        check_home_state(settings, None)
+        return None
+    state = State.connect(settings.state_address)
+    try:
+        check_home_state(settings, state)
+    except BaseException:
+        state.close()
+        raise
+    return state
+
+
 def remember_state(settings: Settings, state: State, identity: str = "") -> None:
     """Remember in `home.json` the store, its last erasure, and that there are keys.
 

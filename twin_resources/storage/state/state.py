@@ -51,19 +51,17 @@ class State:
         self._redacted_url = engine.url.render_as_string(hide_password=True)
 
     @classmethod
-    def open(cls, url: str) -> State:
-        """Open the store at a SQLAlchemy URL and create missing tables.
+    def connect(cls, url: str) -> State:
+        """Return the store at a SQLAlchemy URL, without reading it or creating its tables.
 
         Args:
             url: `sqlite:///<path>` or `postgresql://user:password@host/database`.
 
         Raises:
-            StateError: the URL is for another kind of database, the driver is not installed, or the
-                schema version is newer than this code's.
-            StorageError: the store cannot be opened.
+            StateError: the URL is for another kind of database, or the driver is not installed.
         """
         try:
-            redacted_url = sa.make_url(url).render_as_string(hide_password=True)
+            parsed_url = sa.make_url(url)
         except ArgumentError as error:
             raise StateError(
                 "open the state store",
@@ -71,30 +69,39 @@ class State:
                 next_step="set it to sqlite:////folder/state.sqlite, or "
                 "postgresql+psycopg2://user:password@host/database",
             ) from error
-        backend = sa.make_url(url).get_backend_name()
+        backend = parsed_url.get_backend_name()
         if backend not in _BACKENDS:
             raise StateError(
-                f"open the state store {redacted_url}",
+                f"open the state store {parsed_url.render_as_string(hide_password=True)}",
                 found=f"a database of type {backend!r}",
                 next_step="use SQLite or PostgreSQL in TWIN_STATE_URL; each machine keeps its "
                 "outbox in a SQLite file in either case",
             )
-        engine = _create_engine(sa.make_url(url))
-        state = cls(engine)
+        return cls(_create_engine(parsed_url))
+
+    @classmethod
+    def open(cls, url: str) -> State:
+        """Connect to the store at a SQLAlchemy URL and create missing tables.
+
+        Raises:
+            StateError: see `connect`; or the schema version is newer than this code's.
+            StorageError: the store cannot be opened.
+        """
+        state = cls.connect(url)
         try:
             with state.transaction() as connection:
-                _check_schema_version(connection, redacted_url)
+                _check_schema_version(connection, state._redacted_url)
                 state_tables.metadata.create_all(connection)
         except DatabaseError as error:
-            engine.dispose()
+            state.close()
             raise StateError(
-                f"open the state store {redacted_url}",
+                f"open the state store {state._redacted_url}",
                 found=str(error.orig or error).strip(),
                 next_step="check TWIN_STATE_URL; its server must be running, or its folder must be "
                 "writable",
             ) from error
         except (StateError, StorageError):
-            engine.dispose()
+            state.close()
             raise
         return state
 

@@ -1,28 +1,20 @@
-"""Plan and carry out the repair of a damaged table by restoring its newest intact version.
+"""Repair a damaged table: go back to its newest intact version, and drop damaged indexes.
 
-Scope: finding that version, and listing the tags and versions that are lost.
-Out of scope: asking the user, and recomputing rows (an import does that from upstream).
-Method: a Lance version is a manifest and the files that it lists
-(https://lance.org/format/table/). The repair deletes the manifests of damaged versions, because an
-erasure must be able to decode every remaining file.
+A Lance version is a manifest and the files that it lists (https://lance.org/format/table/). The
+manifests of damaged versions are deleted, because an erasure must be able to decode what remains.
 """
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_resources.storage.object_store import (
-    is_object_address,
-    list_objects,
-    remove_objects,
-)
+from twin_resources.storage.file_store import FileStore
+from twin_resources.storage.object_store import is_object_address, remove_objects
 from twin_resources.storage.storage_faults import DamagedError
 from twin_resources.storage.tables.store import (
-    StoredTable,
     commit_without_rows,
     open_table,
     open_version,
@@ -48,20 +40,17 @@ class TableRepair:
         problem: the error in the newest version.
         restore_version: the newest undamaged version. If it is None, the table is deleted.
         row_count: the number of rows in that version; 0 if there is none.
-        written_at: the time when that version was written (ISO 8601, UTC); empty if there is none.
-        broken_manifests: the addresses of later versions' manifests, which are deleted.
-        removed_tags: the tags on those versions, which are deleted.
-        damaged_indexes: the damaged indexes of the newest version, which are dropped. Rows do not
-            change.
+        lost_version_count: the number of later versions, which are deleted.
+        lost_tags: the tags on those versions, which are deleted.
+        damaged_indexes: the indexes that are dropped if the rows are intact. Rows do not change.
     """
 
     uri: str
     problem: str
     restore_version: int | None = None
     row_count: int = 0
-    written_at: str = ""
-    broken_manifests: tuple[str, ...] = ()
-    removed_tags: tuple[str, ...] = ()
+    lost_version_count: int = 0
+    lost_tags: tuple[str, ...] = ()
     damaged_indexes: tuple[str, ...] = ()
 
 
@@ -75,44 +64,32 @@ def plan_repair(uri: str) -> TableRepair | None:
         StorageError: the cause is not damage (full, read-only, unreachable, locked).
         TwinError: the bucket cannot be listed.
     """
+    problem = ""
     try:
         table = open_table(uri)
-        if table is None and is_object_address(uri) and list_objects(f"{uri}/data"):
-            raise DamagedError.for_place(
-                uri, f"open the table {uri}", "its row files exist, but its versions do not"
-            )
         if table is None:
             return None
         check_table(table, verify_values=True)
+        indexes = find_damaged_indexes(table)
+        if not indexes:
+            return None
+        problem = f"{uri} has damaged indexes: {', '.join(indexes)}"
+        version, row_count = table.dataset.version, read_record(table).row_count
+        return TableRepair(uri, problem, version, row_count, damaged_indexes=indexes)
     except DamagedError as error:
         problem = error.found
-    else:
-        damaged_indexes = find_damaged_indexes(table)
-        if not damaged_indexes:
-            return None
-        index_problem = f"{uri} has damaged indexes: {', '.join(damaged_indexes)}"
-        return TableRepair(
-            uri,
-            index_problem,
-            restore_version=table.dataset.version,
-            damaged_indexes=damaged_indexes,
-        )
-    broken_manifests: list[str] = []
-    for version, manifest, written_at in _list_manifests(uri):
-        undamaged_table = _open_if_undamaged(uri, version)
-        if undamaged_table is not None:
-            timestamp = datetime.fromtimestamp(written_at, UTC)
-            return TableRepair(
-                uri,
-                problem,
-                restore_version=version,
-                row_count=read_record(undamaged_table).row_count,
-                written_at=timestamp.isoformat(timespec="seconds"),
-                broken_manifests=tuple(broken_manifests),
-                removed_tags=_find_later_tags(undamaged_table, version),
-            )
-        broken_manifests.append(manifest)
-    return TableRepair(uri, problem, broken_manifests=tuple(broken_manifests))
+    manifests = _list_manifests(uri)
+    for lost_version_count, version in enumerate(manifests):
+        try:
+            table = open_version(uri, version)
+            check_table(table, verify_values=True)
+        except DamagedError:
+            continue
+        tags = table.dataset.tags.list()
+        lost_tags = tuple(sorted(name for name in tags if tags[name]["version"] > version))
+        row_count = read_record(table).row_count
+        return TableRepair(uri, problem, version, row_count, lost_version_count, lost_tags)
+    return TableRepair(uri, problem, lost_version_count=len(manifests))
 
 
 def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
@@ -128,71 +105,31 @@ def repair_table(plan: TableRepair, lease: Lease, *, state: State) -> None:
     if plan.restore_version is None:
         _delete(plan.uri)
         return
-    if plan.damaged_indexes:
-        table = _open_existing(plan.uri)
-        for name in plan.damaged_indexes:
-            table.dataset.drop_index(name)
-    else:
-        _restore_version(plan, plan.restore_version)
-    table = _open_existing(plan.uri)
-    check_table(table, verify_values=True)
+    table = open_version(plan.uri, plan.restore_version)
+    record = replace(read_record(table), exact=True)
+    for tag in plan.lost_tags:
+        table.dataset.tags.delete(tag)
+    manifests = _list_manifests(plan.uri)
+    for version, manifest in manifests.items():
+        if version > plan.restore_version:
+            _delete(manifest)
+    table = open_version(plan.uri, plan.restore_version)
+    # A version number is never reused for other rows, because readers cache rows by this number.
+    while table.dataset.version <= max(manifests):
+        table, _ = commit_without_rows(table, record)
     for name in find_damaged_indexes(table):
         table.dataset.drop_index(name)
+    check_table(table, verify_values=True)
 
 
-def _restore_version(plan: TableRepair, version: int) -> None:
-    newest_version = max((number for number, *_ in _list_manifests(plan.uri)), default=version)
-    table = open_version(plan.uri, version)
-    record = replace(read_record(table), exact=True)
-    for tag in plan.removed_tags:
-        table.dataset.tags.delete(tag)
-    for manifest in plan.broken_manifests:
-        _delete(manifest)
-    table = _open_existing(plan.uri)
-    # A version number is never reused for other rows, because readers cache rows by this number.
-    while table.dataset.version <= newest_version:
-        table, _ = commit_without_rows(table, record)
-
-
-def _open_existing(uri: str) -> StoredTable:
-    table = open_table(uri)
-    if table is None:
-        raise DamagedError.for_place(uri, f"repair the table {uri}", "its versions are missing")
-    return table
-
-
-def _open_if_undamaged(uri: str, version: int) -> StoredTable | None:
-    try:
-        table = open_version(uri, version)
-        check_table(table, verify_values=True)
-    except DamagedError:
-        return None
-    return table
-
-
-def _find_later_tags(table: StoredTable, version: int) -> tuple[str, ...]:
-    tags = table.dataset.tags.list()
-    return tuple(sorted(name for name, fields in tags.items() if fields["version"] > version))
-
-
-def _list_manifests(uri: str) -> list[tuple[int, str, float]]:
-    """Return every manifest's version, address and modification time, newest version first."""
-    folder = f"{uri}/_versions"
-    if is_object_address(uri):
-        files = [
-            (f"{folder}/{stored_object.name}", stored_object.modified)
-            for stored_object in list_objects(folder)
-        ]
-    else:
-        files = [(str(path), path.stat().st_mtime) for path in Path(folder).glob("*.manifest")]
-    manifests: list[tuple[int, str, float]] = []
-    for address, written_at in files:
-        stem, _, suffix = address.rpartition("/")[2].rpartition(".")
-        if suffix == "manifest" and stem.isdigit():
-            number = int(stem)
-            version = number if number < _MAX_VERSION // 2 else _MAX_VERSION - number
-            manifests.append((version, address, written_at))
-    return sorted(manifests, reverse=True)
+def _list_manifests(uri: str) -> dict[int, str]:
+    """Return the address of every manifest by its version, newest version first."""
+    names = [Path(name) for name in FileStore(uri).list_files("_versions")]
+    return {
+        _MAX_VERSION - int(name.stem): f"{uri}/{name}"
+        for name in names
+        if name.suffix == ".manifest" and name.stem.isdigit()
+    }
 
 
 def _delete(address: str) -> None:
