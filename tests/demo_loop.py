@@ -55,7 +55,6 @@ from twin_resources.storage.tables.tables import Tables
 ENVIRONMENT = {
     "TWIN_PACE": "demo",
     "TWIN_AUTO_RETRAIN": "true",
-    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the arriving posts must not start training
     **dict.fromkeys(("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL"), ""),
 }
 WITHHELD_POSTS = 3

@@ -60,6 +60,7 @@ class Constants(BaseSettings):
     routing_labels: int = Field(default=1_500, ge=0)  # maximum bought per version of an author
     retrain_cooldown_days: float = 1.0  # minimum time between two training runs of an author
     retrain_hours_a_month: float | None = 40.0  # maximum per author; None: no limit
+    retrain_new_posts: int = 25  # posts since the stable version's training that justify a new run
     retrain_new_pairs: int = 200  # preference pairs since the last run that justify a new run
     # On Linux, ranks without GPUs are forked from one process that has done the imports. If False,
     # accelerate's launcher starts them, and each does its own imports.
@@ -76,6 +77,7 @@ _DEMO = {
     "baseline_values": 150,
     "alarm_horizon": 1_000,
     "retrain_cooldown_days": 0.0,
+    "retrain_new_posts": 1_000,  # the arriving posts must not start training
     "reader_days": "at_once",
     "margin": 0.2,
     "trial_prompts": 60,
@@ -173,18 +175,11 @@ class Settings(Constants):
     # `processes`: one process each; otherwise a YAML file that names Dagster's executor and each
     # step's size (deploy/steps.prod.yaml: ECS).
     steps_apart: str = ""
-    # Environments of the trace store, comma-separated, whose scores are read. Scores go to
-    # `default` if their writer names no environment (`LANGFUSE_TRACING_ENVIRONMENT`).
-    score_environments: str = "default"
-    # Environment of the answers in the trace store; empty: `default`.
+    # Environment of the answers in the trace store; empty: `default`. Its scores are read, and
+    # those of `default`, where they go if their writer names no environment.
     langfuse_environment: str = Field(default="", validation_alias="LANGFUSE_TRACING_ENVIRONMENT")
     # Whether alarms and growth start a training run automatically; a fall is reported either way.
     auto_retrain: bool = False
-    # Maximum number of training runs per author and month; none: no limit.
-    retrain_runs_a_month: int | None = 8
-    retrain_new_posts: int = 25  # posts since the stable version's training that justify a new run
-    # How far quality may fall before it matters; smaller falls are not reported to the loop.
-    fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
     notify: str = ""  # addresses in Apprise's syntax, separated by spaces; empty: none
     # A real Langfuse that replaces the embedded trace store; all three variables must be set.
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")
@@ -222,6 +217,11 @@ class Settings(Constants):
     def state_address(self) -> str:
         """SQLAlchemy URL of the state store."""
         return self.state_url or f"sqlite:///{self.home / 'state.sqlite'}"
+
+    @property
+    def score_environments(self) -> str:
+        """Environments of the trace store whose scores are read, comma-separated."""
+        return ",".join(dict.fromkeys(("default", self.langfuse_environment or "default")))
 
     @property
     def authors_dir(self) -> Path:

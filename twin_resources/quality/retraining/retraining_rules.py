@@ -48,7 +48,6 @@ def rules_from_settings(settings: Settings) -> LoopRules:
         settings.baseline_values,
         horizon=settings.alarm_horizon,
         alpha=settings.alarm_rate,
-        tolerance=settings.fall_tolerance,
         groups_by_day=settings.reader_days == "daily",
     )
 
@@ -62,7 +61,6 @@ def limits_for_author(settings: Settings, author: Author) -> RetrainingLimits:
         automatic=settings.auto_retrain if author.auto_retrain is None else author.auto_retrain,
         missing_consent="" if find_consent_date(author) else missing_consent_reason(author),
         cooldown_days=settings.retrain_cooldown_days,
-        runs_a_month=settings.retrain_runs_a_month,
         hours_a_month=settings.retrain_hours_a_month,
         new_posts=settings.retrain_new_posts,
         new_pairs=settings.retrain_new_pairs,
