@@ -110,9 +110,13 @@ def export(
         str,
         typer.Option("--dtype", help="The dtype of merged weights: float16, bfloat16 or float32."),
     ] = "float16",
+    skill: Annotated[
+        Path | None,
+        typer.Option("--skill", help="Write the public posts as an Agent Skill into this folder."),
+    ] = None,
     author: AuthorName = "",
 ) -> None:
-    """Export a version for vLLM, transformers or llama.cpp."""
+    """Export a version for vLLM, transformers or llama.cpp, or the posts as an Agent Skill."""
 
 
 @command("publishing_command.run_publish", "twin publish v2 --to jane/clocks", json=True)

@@ -17,6 +17,7 @@ from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.home_files import HomeFiles
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.erasure.outbox_rows import OutboxRows
+from twin_resources.erasure.skill_folders import SkillFolders
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.trace_store import list_trace_stores
 
@@ -38,6 +39,7 @@ def list_stores(
         OutboxRows(installation),
         *list_trace_stores(installation, request),
         LanceTables(installation),
+        SkillFolders(installation),
         Checkpoints(installation),
         dagster,
         HomeFiles(installation),

@@ -314,21 +314,27 @@ def run_export(
     export_format: Format,
     output_folder: Path | None,
     dtype: Dtype,
+    skill: Path | None,
     as_json: bool,
     console: Console,
 ) -> int:
-    """Export one version; return the exit code.
+    """Export one version or the posts; return the exit code.
 
     Args:
         version: `v2`, `2`, or empty for the stable version.
         export_format: `adapter`, `merged`, `gguf-adapter` or `gguf`.
         output_folder: a folder that does not exist yet, or None for `<author>-v2-<format>` in the
             current folder.
+        skill: folder for the posts as an Agent Skill; the other options are not used then.
 
     Raises:
         TwinError: the version does not exist or must not be exported (tainted), or the export
             failed.
     """
+    if skill is not None:
+        return _export_skill(
+            settings, choose_author(settings, author or version), skill, console, as_json=as_json
+        )
     from twin_assets.serving.export import export
 
     chosen_author = choose_author(settings, author)
@@ -347,6 +353,27 @@ def run_export(
     )
     if model.state != "stable":
         console.print("this is not the version that answers readers")
+    return 0
+
+
+def _export_skill(
+    settings: Settings, author: Author, folder: Path, console: Console, *, as_json: bool
+) -> int:
+    from twin_resources.authors.agent_skill import remember_skill, write_skill
+    from twin_resources.erasure.data_store import Installation
+    from twin_resources.erasure.skill_folders import read_public_posts
+
+    folder = folder.expanduser().resolve()
+    posts = read_public_posts(Installation.for_settings(settings).tables, author.slug)
+    write_skill(posts, author, folder)
+    remember_skill(settings, author.slug, folder)
+    if as_json:
+        console.print_json(data={"folder": str(folder), "posts": len(posts)})
+    else:
+        console.print(
+            f"{len(posts)} public posts of {author.name} as a skill: {folder}; "
+            "`twin forget` makes it anew"
+        )
     return 0
 
 
