@@ -264,8 +264,14 @@ class Stack:
             time.sleep(0.05)
 
     def read_log(self, name: str) -> str:
-        path = self.settings.logs_dir / f"{name}.log"
-        return f"{path}: {path.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+        """Return a log's path and its end, to be shown with a failure."""
+        return f"{self._log_path(name)}: {self.read_whole_log(name)[-2000:]}"
+
+    def read_whole_log(self, name: str) -> str:
+        return self._log_path(name).read_text(encoding="utf-8", errors="replace")
+
+    def _log_path(self, name: str) -> Path:
+        return self.settings.logs_dir / f"{name}.log"
 
     def trace(self, trace_id: str) -> dict[str, Any]:
         """Wait for an answer's trace, which arrives about a second later, and return it."""

@@ -194,9 +194,9 @@ def test_a_trace_explains_the_answer_without_data_of_the_reader(stack: Stack) ->
         "twin.propensity": "1",
         "twin.class": "other",
         "twin.chunks": sources,
-        "twin.degraded": "",
     }
     assert {name: str(metadata[name]) for name in expected} == expected
+    assert "twin.degraded" not in metadata  # fields without a value are left out
     assert float(metadata["twin.cost_usd"]) == pytest.approx(answer["twin"]["cost_usd"], abs=1e-8)
     text = answer["choices"][0]["message"]["content"]
     assert json.loads(spans[0]["output"])["content"] == split_prose(text)[2]

@@ -27,6 +27,8 @@ from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, 
 pytestmark = pytest.mark.live
 MESSAGES = [{"role": "user", "content": "How much oil does a clock need?"}]
 BODY: dict[str, Any] = {"model": "twin/ann", "messages": MESSAGES, "max_tokens": 4}
+# Readers get this sentence; the log has the cause and the advice for the operator.
+NO_ANSWER = "The twin cannot answer right now; please try again in a minute."
 
 
 def ask_twin(stack: Stack, **fields: Any) -> dict[str, Any]:
@@ -166,9 +168,9 @@ def test_a_failed_request_leaves_one_trace(stack: Stack, canary: int | None) -> 
         metadata = span["metadata"]
         assert (metadata["twin.author"], metadata["twin.version"]) == ("ann", "v2")
         reason = "canary failed, and so did stable"
-        assert metadata["twin.degraded"] == (reason if canary else "")
+        assert metadata.get("twin.degraded") == (reason if canary else None)
         assert MESSAGES[0]["content"] in json.dumps(span["input"])
-        log = (stack.settings.logs_dir / "gateway.log").read_text(encoding="utf-8")
+        log = stack.read_whole_log("gateway")
         assert "does not answer (InternalServerError)" in log
         assert MESSAGES[0]["content"] not in log
         assert "pendulum" not in log  # from a passage of the prompt
@@ -238,11 +240,13 @@ def test_a_dead_model_server_is_a_503_with_advice(stack: Stack) -> None:
     stack.wait(lambda: ask_twin(stack)["version"] == "v2")
     stack.models.pop("ann/v2").stop()
     for fields in ({}, {"stream": True, "model": "twin/ann@stable"}):
+        logged_before = len(stack.read_whole_log("gateway"))
         answer = stack.post(BODY | fields)
         assert answer.status_code == 503
-        message = answer.json()["error"]["message"]
-        assert "'ann/v2' does not answer" in message
-        assert "twin status" in message
+        assert answer.json()["error"]["message"] == NO_ANSWER
+        logged = stack.read_whole_log("gateway")[logged_before:]
+        assert "'ann/v2' does not answer" in logged
+        assert "twin status" in logged
     first, last = parse_events(stack.post(BODY | {"stream": True}).text)
     assert first["choices"][0]["delta"]["content"].startswith("> ")  # the quotation
     assert (last["choices"][0]["finish_reason"], last["twin"]["answer"]) == ("stop", "quote")

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from twin_resources.gateway.api.routes import ROUTES
+from twin_resources.gateway.api.routes import MCP_ROUTE, ROUTES
 from twin_resources.gateway.runtime.app import application
 from twin_resources.settings import load_secrets, load_settings
 
@@ -60,7 +60,12 @@ async def request_routes(gateway: ASGIApp, proxy: Any, key: str) -> list[tuple[s
 
 
 def route_exists(answer: httpx.Response) -> bool:
-    """Return whether the route exists; responses to HEAD have no body that names the error."""
+    """Return whether the route exists; responses to HEAD have no body that names the error.
+
+    The gateway itself refuses every other method of the agents' route with 405.
+    """
+    if answer.request.url.path == MCP_ROUTE[1] and answer.request.method != MCP_ROUTE[0]:
+        return (answer.status_code, answer.headers.get("allow")) != (405, MCP_ROUTE[0])
     is_unknown = answer.request.method == "HEAD" or "no_such_route" in answer.text
     return answer.status_code != 404 or not is_unknown
 
