@@ -114,9 +114,6 @@ class Settings(Constants):
     dagster_port: int = 3000  # port of Dagster's web pages
     traces_port: int = 4318  # port of the embedded trace store
     chat_port: int = 7860  # port of the chat page while it is open
-    # Origins of web pages that may call the gateway from a browser (https://example.org), separated
-    # by spaces; empty: none. `*` is not allowed.
-    allowed_origins: str = ""
     # Maximum number of concurrent requests with one key; the next one gets 429.
     requests_per_key: int = Field(default=32, ge=1)
     # Maximum number of requests in progress or waiting at one model server; the next one gets 429.

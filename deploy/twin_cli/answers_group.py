@@ -51,6 +51,37 @@ def mcp() -> None:
     """Let an agent ask the twin: serve MCP on standard input and output."""
 
 
+@command(
+    "keys_command.run_widget",
+    "twin widget mara-lindqvist --origin https://example.org --url https://twin.example.org",
+    json=True,
+)
+def widget(
+    author: Annotated[str, typer.Argument(help="The author whom readers ask: name or slug.")],
+    origins: Annotated[
+        list[str],
+        typer.Option(
+            "--origin", help="A site of the author, such as https://example.org; repeatable."
+        ),
+    ],
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url", help="The gateway's address for readers; default: that of this machine."
+        ),
+    ] = "",
+    per_minute: Annotated[
+        int,
+        typer.Option("--per-minute", min=1, help="Maximum number of requests in 60 seconds."),
+    ] = 60,
+    usd_per_day: Annotated[
+        float,
+        typer.Option("--usd-per-day", min=0, help="US dollars for paid answers per UTC day."),
+    ] = 0.0,
+) -> None:
+    """Make a key for the author's site, and print the line of HTML with which its readers ask."""
+
+
 @command("page_commands.run_chat", "twin chat")
 def chat(
     open_browser: Annotated[

@@ -19,10 +19,12 @@ import math
 import secrets as random_source
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -62,6 +64,7 @@ gateway_key_limits = sa.Table(
     sa.Column("per_minute", sa.Integer),
     sa.Column("at_once", sa.Integer),
     sa.Column("usd_per_day", sa.Double),
+    sa.Column("origins", sa.JSON, nullable=False),
 )
 
 
@@ -74,12 +77,15 @@ class KeyLimits:
         per_minute: maximum number of requests within 60 seconds.
         at_once: maximum number of concurrent requests.
         usd_per_day: maximum cost of paid answers, US dollars per UTC day.
+        origins: the sites whose pages contain the key, as browsers send them in `Origin`; the key
+            answers no other page and no program. Empty for a key that stands in no page.
     """
 
     aliases: frozenset[str] = FREE_ALIASES
     per_minute: int | None = None
     at_once: int | None = None
     usd_per_day: float | None = None
+    origins: frozenset[str] = frozenset()
 
 
 NO_LIMITS = KeyLimits(aliases=frozenset(ALIASES))  # for the two keys of a home
@@ -93,8 +99,8 @@ class Key:
         reader: 16 hexadecimal digits derived from the key, which identify a reader in traces and
             scores.
         role: `admin` and `reader` may only ask; edits by an `author` may become training data; a
-            `site` asks on behalf of its own readers and names them (`user`); a `monitor` reads only
-            `/metrics`; an `alarm` only requests retrainings (`/twin/alarm`).
+            `site` asks on behalf of its own readers and names them (`user`), unless it is public; a
+            `monitor` reads only `/metrics`; an `alarm` only requests retrainings (`/twin/alarm`).
         authors: slugs that the key may ask; `*` for all.
         label: a human-readable name.
         id: 16 hexadecimal digits that identify the key in `twin keys` and in the account. They are
@@ -117,6 +123,30 @@ class Key:
         """Return whether this key may name the alias; an empty alias is always allowed."""
         return not alias or alias in self.limits.aliases
 
+    @property
+    def is_public(self) -> bool:
+        """Whether the key stands in a page, where anybody can read it.
+
+        Such a key is one reader: names that anybody may invent would be votes without number.
+        """
+        return bool(self.limits.origins)
+
+    def check_origin(self, origin: str) -> None:
+        """Check the header `Origin` of a request; a program sends none.
+
+        Raises:
+            RefusedError: 403 if the key is public and not for pages of this origin.
+        """
+        if self.is_public and origin not in self.limits.origins:
+            sites = " and ".join(sorted(self.limits.origins))
+            raise RefusedError(
+                403,
+                "origin_not_allowed",
+                tried="accept the request",
+                found=f"{origin[:200] or 'no page'}, and a key for pages of {sites}",
+                next_step="ask the twin's owner for a key for this site (`twin widget`)",
+            )
+
     def hash_reader_name(self, reader_name: str) -> str:
         """Return the id of a reader that a site names.
 
@@ -128,7 +158,7 @@ class Key:
 
     def for_reader(self, reader_name: str) -> Key:
         """Return a site's key with the reader that a request names; other keys are unchanged."""
-        if not reader_name or self.role != "site":
+        if not reader_name or self.role != "site" or self.is_public:
             return self
         return replace(self, reader=self.hash_reader_name(reader_name))
 
@@ -169,7 +199,7 @@ def add_key(
             next_step=f"set one of the roles {', '.join(ROLES)}, at least one author "
             "(or * for all) and a label",
         )
-    _check_limits(limits)
+    _check_limits(limits, role)
     key = "sk-twin-" + random_source.token_urlsafe(32)
     with state.transaction() as connection:
         existing_key = connection.execute(
@@ -199,14 +229,16 @@ def add_key(
                 per_minute=limits.per_minute,
                 at_once=limits.at_once,
                 usd_per_day=limits.usd_per_day,
+                origins=sorted(limits.origins),
             )
         )
     return key
 
 
-def _check_limits(limits: KeyLimits) -> None:
+def _check_limits(limits: KeyLimits, role: Role) -> None:
     found, next_step = "", "set 1 or more, or omit it for no limit"
     unknown_aliases = sorted(limits.aliases - set(ALIASES))
+    wrong_origins = sorted(origin for origin in limits.origins if not _is_origin(origin))
     usd = limits.usd_per_day
     if unknown_aliases:
         found = f"the alias @{unknown_aliases[0]}"
@@ -218,8 +250,25 @@ def _check_limits(limits: KeyLimits) -> None:
     elif usd is not None and not (math.isfinite(usd) and usd >= 0):
         found = f"a limit of {usd} US dollars a day"
         next_step = "set 0 or more, or omit it for no limit"
+    elif wrong_origins:
+        found = f"{wrong_origins[0]!r}, which is not an origin"
+        next_step = (
+            "name a scheme, a host and a port in lower case, without a path and without *, "
+            "such as https://example.org"
+        )
+    elif limits.origins and role != "site":
+        found = f"a key with the role {role} for a page, where anybody reads it"
+        next_step = "set the role site"
     if found:
         raise TwinError("create a gateway key", found=found, next_step=next_step)
+
+
+def _is_origin(origin: str) -> bool:
+    """Return whether a browser may send this origin. `*` would let any page use the key."""
+    parts = urlsplit(origin)
+    is_bare = f"{parts.scheme}://{parts.netloc}" == origin == origin.lower()
+    is_web = parts.scheme in {"http", "https"} and parts.netloc and "*" not in origin
+    return bool(is_bare and is_web) and "@" not in origin
 
 
 def revoke_key(state: State, label: str) -> None:
@@ -247,7 +296,7 @@ def list_keys(state: State) -> list[dict[str, object]]:
 
     Returns:
         Rows of `id`, `label`, `role`, `authors`, `aliases`, `per_minute`, `at_once`,
-        `usd_per_day`, `made_at` and `revoked_at`.
+        `usd_per_day`, `origins`, `made_at` and `revoked_at`.
     """
     with state.read_transaction() as connection:
         rows = connection.execute(_select_keys_with_limits().order_by(gateway_keys.c.made_at)).all()
@@ -257,6 +306,7 @@ def list_keys(state: State) -> list[dict[str, object]]:
             "id": key_id_from_hash(row.key_hash),
             **{name: getattr(row, name) for name in (*names, "made_at", "revoked_at")},
             "aliases": sorted(_limits_from_row(row).aliases),
+            "origins": sorted(_limits_from_row(row).origins),
         }
         for row in rows
     ]
@@ -277,6 +327,7 @@ class Keyring:
     _cache: dict[str, tuple[float, Key | None]] = field(
         default_factory=dict[str, tuple[float, Key | None]]
     )
+    _origins: tuple[float, frozenset[str]] = (-math.inf, frozenset())
 
     def find(self, authorization: str) -> Key:
         """Return the key of an `Authorization` header.
@@ -313,15 +364,25 @@ class Keyring:
             )
         return key
 
+    def has_origin(self, origin: str) -> bool:
+        """Return whether a key was made for pages of this origin.
+
+        A revoked key counts, so that its page can read why it is refused.
+
+        Raises:
+            RefusedError: 503 if the state store cannot be read.
+        """
+        if self.clock() - self._origins[0] >= _CACHE_SECONDS:
+            with _refuse_if_keys_unreadable(), self.state.read_transaction() as connection:
+                lists = connection.execute(sa.select(gateway_key_limits.c.origins)).scalars().all()
+            self._origins = (self.clock(), frozenset(name for names in lists for name in names))
+        return origin in self._origins[1]
+
     def _look_up(self, key_hash: str, token: str) -> Key | None:
         cached_entry = self._cache.get(key_hash)
         if cached_entry and self.clock() - cached_entry[0] < _CACHE_SECONDS:
             return cached_entry[1]
-        with refuse_if_store_fails(
-            "keys_unreadable",
-            action="look up the key",
-            next_step="try again; the gateway's operator should check TWIN_STATE_URL and the log",
-        ):
+        with _refuse_if_keys_unreadable():
             key = self._read_key(key_hash, token)
         if len(self._cache) >= _MAX_CACHED_KEYS:
             self._cache.clear()  # many wrong keys must not exhaust the memory
@@ -350,6 +411,14 @@ class Keyring:
             _key_id(token),
             _limits_from_row(row),
         )
+
+
+def _refuse_if_keys_unreadable() -> AbstractContextManager[None]:
+    return refuse_if_store_fails(
+        "keys_unreadable",
+        action="look up the key",
+        next_step="try again; the gateway's operator should check TWIN_STATE_URL and the log",
+    )
 
 
 _ID_DIGITS = 16
@@ -383,14 +452,19 @@ def home_key_labels(secrets: Secrets) -> dict[str, str]:
 def _select_keys_with_limits() -> sa.Select[Any]:
     limits = gateway_key_limits
     return sa.select(
-        gateway_keys, limits.c.aliases, limits.c.per_minute, limits.c.at_once, limits.c.usd_per_day
+        gateway_keys,
+        *(
+            limits.c[name]
+            for name in ("aliases", "per_minute", "at_once", "usd_per_day", "origins")
+        ),
     ).outerjoin(limits, limits.c.key_hash == gateway_keys.c.key_hash)
 
 
 def _limits_from_row(row: Any) -> KeyLimits:
     # Keys that were created before limits existed have no aliases.
     aliases = FREE_ALIASES if row.aliases is None else frozenset(cast("list[str]", row.aliases))
-    return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day)
+    origins = frozenset(cast("list[str]", row.origins or []))
+    return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day, origins)
 
 
 def reader_id_for_key(key: str) -> str:

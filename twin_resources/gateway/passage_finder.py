@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from twin_resources.models.quotes.quoter import QuoteResult
+    from twin_resources.models.retrieval.page_ranking import Page
     from twin_resources.models.retrieval.retrieval import Passage, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
@@ -98,6 +99,7 @@ class PassageFinder:
         token_budget: int,
         with_quotes: bool = False,
         earlier_answers: tuple[str, ...] = (),
+        page: Page | None = None,
     ) -> RetrievedPassages:
         """Find passages for a question; a failure is reported in the result's `missing_reason`.
 
@@ -108,6 +110,7 @@ class PassageFinder:
             with_quotes: whether to choose quotations too.
             earlier_answers: earlier answers of the conversation, oldest first, which change the
                 ranking (`follow_ups.py`).
+            page: the page on which the reader asks, whose post comes first (`page_ranking.py`).
 
         Raises:
             RefusedError: 429 if the queue is full.
@@ -119,6 +122,7 @@ class PassageFinder:
             token_budget=token_budget,
             with_quotes=with_quotes,
             earlier_answers=earlier_answers,
+            page=page,
         )
         with self._wait_in_queue():
             try:
@@ -201,9 +205,11 @@ class PassageFinder:
         token_budget: int,
         with_quotes: bool,
         earlier_answers: tuple[str, ...] = (),
+        page: Page | None = None,
     ) -> RetrievedPassages:
-        from twin_resources.models.quotes.quoter import choose_quotes
+        from twin_resources.models.quotes.quoter import MIN_EVIDENCE, choose_quotes
         from twin_resources.models.retrieval.follow_ups import rank_follow_up
+        from twin_resources.models.retrieval.page_ranking import rank_page_first
         from twin_resources.models.retrieval.retrieval import MAX_PASSAGES
         from twin_resources.models.retrieval.selection import select_hits
 
@@ -213,10 +219,16 @@ class PassageFinder:
         ]
         # If they tie, `max` returns the first, which is for the question alone.
         retrieval = max(retrievals, key=lambda result: result.evidence)
+        ranked = retrieval.ranked
         if earlier_answers or len(retrievals) > 1:
             ranked = rank_follow_up(
                 search_texts[0], [result.ranked for result in retrievals], earlier_answers
             )
+        if page is not None:
+            ranked = rank_page_first(
+                ranked, page, min_evidence=MIN_EVIDENCE, earlier_answers=earlier_answers
+            )
+        if ranked is not retrieval.ranked:
             passages = select_hits(ranked, limit=MAX_PASSAGES, token_budget=token_budget)
             retrieval = replace(retrieval, ranked=ranked, passages=passages)
         reason = "" if retrieval.passages else retrieval.reason

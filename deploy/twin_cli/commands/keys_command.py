@@ -1,4 +1,4 @@
-"""Run `twin keys`: create, list and revoke the gateway's keys, and show the usage of each.
+"""Run `twin keys` and `twin widget`: create, list and revoke keys, and show the usage of each.
 
 Scope: the tables and the JSON.
 Out of scope: keys and limits (`access/keys.py`), money (`access/account.py`), requests
@@ -8,6 +8,7 @@ Out of scope: keys and limits (`access/keys.py`), money (`access/account.py`), r
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
@@ -29,6 +30,9 @@ from twin_resources.access.keys import (
     revoke_key,
 )
 from twin_resources.access.spending_limits import format_dollars
+from twin_resources.gateway.api.widget import render_widget_line
+from twin_resources.processes.endpoints import find_gateway
+from twin_resources.registry.route_names import PAID
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
@@ -43,6 +47,7 @@ def run_add(
     per_minute: int | None,
     max_concurrent: int | None,
     usd_per_day: float | None,
+    origins: Sequence[str] | None,
     as_json: bool,
     console: Console,
 ) -> int:
@@ -53,7 +58,8 @@ def run_add(
         aliases: with or without `@`, or None for the free aliases.
 
     Raises:
-        TwinError: an author or alias does not exist, a limit is invalid, or the label is in use.
+        TwinError: an author or alias does not exist, a limit or an origin is invalid, or the label
+            is in use.
     """
     slugs = [
         name if name == ALL_AUTHORS else choose_author(settings, name).slug for name in authors
@@ -63,6 +69,7 @@ def run_add(
         per_minute=per_minute,
         at_once=max_concurrent,
         usd_per_day=usd_per_day,
+        origins=frozenset(origins or ()),
     )
     with closing(open_key_store(settings)) as state:
         new_key = add_key(state, role=role, authors=slugs, label=label, limits=limits)
@@ -71,6 +78,50 @@ def run_add(
     else:
         console.print(new_key)
         console.print("the key is not shown again; only its hash is stored", style="dim")
+    return 0
+
+
+def run_widget(
+    settings: Settings,
+    author: str,
+    *,
+    origins: Sequence[str],
+    url: str,
+    per_minute: int,
+    usd_per_day: float,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Create the key of an author's site and print the HTML that contains it; return the exit code.
+
+    Args:
+        author: name or slug.
+        url: the gateway's public address, or empty for that of the running gateway.
+
+    Raises:
+        TwinError: the author does not exist, an origin is invalid, its key exists, or no gateway
+            runs.
+    """
+    chosen = choose_author(settings, author)
+    url = url or find_gateway(settings)[0]
+    limits = KeyLimits(
+        frozenset({PAID} if usd_per_day else ()),
+        per_minute=per_minute,
+        usd_per_day=usd_per_day,
+        origins=frozenset(origins),
+    )
+    label = f"{chosen.slug} at {' '.join(sorted(limits.origins))}"
+    with closing(open_key_store(settings)) as state:
+        key = add_key(state, role="site", authors=[chosen.slug], label=label, limits=limits)
+    line = render_widget_line(url, author=chosen.slug, name=chosen.name, key=key)
+    if as_json:
+        console.print_json(data={"html": line, "key": key, "label": label})
+    else:
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        end_line = (
+            f"paste it into the site's pages; to end it: twin keys revoke {shlex.quote(label)}"
+        )
+        console.print(end_line, style="dim", soft_wrap=True)
     return 0
 
 
@@ -88,8 +139,8 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
         )
         return 0
     table = make_table(
-        *("label", "role", "authors", "aliases", "per minute", "concurrent", "paid per day"),
-        "created",
+        *("label", "role", "authors", "origins", "aliases", "per minute", "concurrent"),
+        *("paid per day", "created"),
         unwrapped_titles={"created"},
     )
     for row in active_rows:
@@ -97,6 +148,7 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
             row["label"],
             row["role"],
             ", ".join(row["authors"]),
+            " ".join(row["origins"]) or "-",
             " ".join(f"@{alias}" for alias in row["aliases"]),
             *(str(row[name] or "-") for name in ("per_minute", "at_once")),
             _format_limit(row["usd_per_day"]),

@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, Call | OtherTest] = {
     "ask": Call(("ask", "How do I carry a clock?", "--json"), output='"trace_id"'),
     "batch": Call(("batch", "QUESTIONS", "--out", "answers.jsonl"), output="1 answer in "),
     "mcp": OtherTest("tests/live/gateway/test_gateway_agents.py"),
+    "widget": OtherTest("tests/live/gateway/test_gateway_widget.py"),
     "explain": Call(("explain", "TRACE"), output="characters "),
     "feedback": Call(("feedback", "TRACE", "--up"), output="stored"),
     "traces": Call(("traces", "--json"), output="TRACE"),

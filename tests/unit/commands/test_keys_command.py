@@ -11,7 +11,7 @@ from twin_cli.running import run
 
 from tests.json_examples import read_json_example, shape
 from twin_resources.access.account import open_account
-from twin_resources.access.keys import open_key_store, open_keyring
+from twin_resources.access.keys import KeyLimits, open_key_store, open_keyring
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
 
@@ -66,9 +66,35 @@ def test_the_key_is_printed_alone_on_its_line(
     assert "not shown again" in note
 
 
+def test_the_line_for_a_site_contains_a_key_that_spends_nothing_else(
+    mara_home: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["widget", "Mara Lindqvist", "--url", "https://t.example/v1/", "--json"]
+    line += ["--origin", "https://b.example", "--origin", "https://a.example"]
+    assert run(line) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert shape(made) == shape(read_json_example("widget"))
+    assert made["html"].startswith('<script async src="https://t.example/twin.js?v=')
+    assert f'data-key="{made["key"]}"' in made["html"]
+    key = open_keyring(mara_home).find(f"Bearer {made['key']}")
+    assert (key.role, key.limits) == (
+        "site",
+        KeyLimits(
+            aliases=frozenset(),
+            per_minute=60,
+            usd_per_day=0.0,
+            origins=frozenset({"https://a.example", "https://b.example"}),
+        ),
+    )
+    assert made["label"] in json.dumps(run_keys_json(capsys, "list"))
+    assert run(line) == 1
+    assert "revoke that key first" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["add", "a", "--author", "*", "--origin", "https://a.example"], "set the role site"),
         (["add", "a", "--author", "nobody"], "this home has mara-lindqvist"),
         (["add", "a", "--author", "*", "--alias", "@payed"], "name one of @stable"),
         (["add", " ", "--author", "*"], "a label"),

@@ -1,4 +1,4 @@
-"""Test the parsing of allowed origins and the CORS headers of the wrapped application."""
+"""Test the CORS headers: pages of the keys' origins may read answers and refusals."""
 
 from __future__ import annotations
 
@@ -6,53 +6,49 @@ import httpx
 import pytest
 from starlette.responses import JSONResponse
 
-from twin_resources.errors import TwinError
-from twin_resources.gateway.api.origins import allow_origins, parse_origins
-
-REFUSAL = JSONResponse({"error": {}}, status_code=401)
-
-
-def test_exact_origins_are_parsed() -> None:
-    origins = parse_origins(" https://example.org,http://localhost:8080  http://[::1]:80")
-    assert origins == {"https://example.org", "http://localhost:8080", "http://[::1]:80"}
-    assert allow_origins(REFUSAL, "") is REFUSAL
+from twin_resources.access.keys import KeyLimits, add_key, open_key_store, open_keyring, revoke_key
+from twin_resources.gateway.api.origins import KeyOrigins
+from twin_resources.settings import Settings
 
 
-@pytest.mark.parametrize(
-    "setting",
-    ["*", "null", "example.org", "https://*.example.org", "https://example.org/", "https://a@b.c",
-     "https://Example.org", "file://x", "https://", "https://a.b https://a.b/c"],
-)  # fmt: skip
-def test_invalid_origins_are_refused(setting: str) -> None:
-    with pytest.raises(TwinError, match="TWIN_ALLOWED_ORIGINS"):
-        parse_origins(setting)
-
-
-def create_client(setting: str) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(allow_origins(REFUSAL, setting))
+@pytest.fixture
+def client(home: Settings) -> httpx.AsyncClient:
+    state = open_key_store(home)
+    limits = KeyLimits(origins=frozenset({"https://example.org", "https://c.d"}))
+    add_key(state, role="site", authors=["ann"], label="ann's site", limits=limits)
+    add_key(state, role="reader", authors=["ann"], label="a reader")
+    revoke_key(state, "ann's site")  # its page reads that it was revoked
+    refusal = JSONResponse({"error": {}}, status_code=401)
+    transport = httpx.ASGITransport(KeyOrigins(refusal, open_keyring(home)))
     return httpx.AsyncClient(transport=transport, base_url="http://gateway")
 
 
+def list_preflight_headers(origin: str) -> dict[str, str]:
+    return {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization, x-stainless-os",
+    }
+
+
 @pytest.mark.parametrize("origin", ["null", "https://example.org.evil.com", "http://example.org"])
-async def test_a_page_of_another_origin_gets_no_permission(origin: str) -> None:
-    preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    async with create_client("https://example.org") as client:
-        answers = [
-            await client.post("/v1/chat/completions", headers={"Origin": origin}),
-            await client.options("/v1/chat/completions", headers=preflight),
-        ]
-    for answer in answers:
-        assert "access-control-allow-origin" not in answer.headers
-        assert "Origin" in answer.headers["vary"]
+async def test_a_page_of_another_origin_gets_no_permission(
+    client: httpx.AsyncClient, origin: str
+) -> None:
+    answer = await client.post("/v1/chat/completions", headers={"Origin": origin})
+    preflight = await client.options("/", headers=list_preflight_headers(origin))
+    for reply in (answer, preflight):
+        assert "access-control-allow-origin" not in reply.headers
+    assert preflight.status_code == 403
+    assert f"no key for pages of {origin}" in preflight.json()["error"]["message"]
 
 
-async def test_a_page_of_a_listed_origin_may_send_requests_without_cookies() -> None:
-    page = {"Origin": "https://c.d", "Access-Control-Request-Method": "POST"}
-    page["Access-Control-Request-Headers"] = "authorization, x-stainless-os"
-    async with create_client("https://a.b https://c.d") as client:
-        preflight = await client.options("/v1/chat/completions", headers=page)
-        # A page that may not read a refusal shows a network error.
-        refusal = await client.post("/v1/chat/completions", headers={"Origin": page["Origin"]})
+async def test_a_page_of_a_keys_origin_may_send_requests_without_cookies(
+    client: httpx.AsyncClient,
+) -> None:
+    page = list_preflight_headers("https://c.d")
+    preflight = await client.options("/v1/chat/completions", headers=page)
+    refusal = await client.post("/v1/chat/completions", headers={"Origin": page["Origin"]})
     allowed_headers = preflight.headers["access-control-allow-headers"]
     assert (preflight.status_code, refusal.status_code) == (200, 401)
     assert allowed_headers == page["Access-Control-Request-Headers"]

@@ -19,6 +19,7 @@ from twin_resources.gateway.request.request_body import (
     decode_object,
     read_question,
 )
+from twin_resources.models.retrieval.page_ranking import Page
 
 
 def make_body(**fields: Any) -> dict[str, Any]:
@@ -263,6 +264,14 @@ def test_metadata_marks_a_batch_request() -> None:
     batch = read_body(metadata={"twin.batch": "true"})
     assert (batch.is_batch, batch.ignored) == (True, ())
     assert read_body(metadata={"twin.batch": "true", "chat": "7"}).ignored == ("metadata",)
+
+
+def test_metadata_names_the_page_of_the_question() -> None:
+    assert read_body(metadata={"chat": "7", "twin.page": ""}).page is None
+    metadata = {"twin.page": "https://a.example/oil", "twin.page_title": "Oil" * 200}
+    request = read_body(metadata=metadata)
+    assert request.page == Page("https://a.example/oil", ("Oil" * 200)[:512])
+    assert request.ignored == ()
 
 
 def test_litellm_gets_only_the_names_of_ignored_parameters() -> None:

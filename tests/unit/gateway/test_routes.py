@@ -16,7 +16,13 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from twin_resources.access.keys import add_key, open_key_store, open_keyring, revoke_key
+from twin_resources.access.keys import (
+    KeyLimits,
+    add_key,
+    open_key_store,
+    open_keyring,
+    revoke_key,
+)
 from twin_resources.authors import Author
 from twin_resources.gateway.api import routes
 from twin_resources.gateway.api.admission import AdmissionControl
@@ -24,6 +30,7 @@ from twin_resources.gateway.api.agent_tools import AgentTools
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.routes import OPEN_ROUTES, ROUTES, RouteAllowlist
+from twin_resources.gateway.api.widget import render_widget_line
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.gateway.request.request_body import ADMITTED_KEY, MAX_BODY_BYTES
@@ -141,6 +148,7 @@ class FakeClient:
 
 
 QUESTION = {"model": "twin/ann", "messages": [{"role": "user", "content": "Wöran? 李"}]}
+VOTE = {"trace_id": "0" * 32, "thumb": "up"}
 DRAFT = QUESTION | {"model": "twin/ann@voice"}
 
 
@@ -193,9 +201,48 @@ async def test_the_root_describes_the_gateway_without_a_key(client: httpx.AsyncC
     assert "ann" not in answer.text.lower()
 
 
-def test_three_routes_need_no_key() -> None:
-    open_routes = {("GET", "/"), ("GET", "/health/liveliness"), ("GET", "/health/readiness")}
-    assert open_routes == OPEN_ROUTES
+def test_four_routes_need_no_key() -> None:
+    open_paths = {"/", "/twin.js", "/health/liveliness", "/health/readiness"}
+    assert {("GET", path) for path in open_paths} == OPEN_ROUTES
+
+
+async def test_the_widget_is_kept_by_browsers_under_its_printed_address(
+    client: httpx.AsyncClient,
+) -> None:
+    line = render_widget_line("https://t.example/v1", author="ann", name='Ann "A" <b>', key="k")
+    assert 'data-name="Ann &quot;A&quot; &lt;b&gt;"' in line
+    address = line.partition('src="https://t.example')[2].partition('"')[0]
+    newest, older = await client.get(address, headers=NO_KEY), await client.get("/twin.js?v=1")
+    assert len(newest.content) <= 20_480
+    assert "immutable" in newest.headers["cache-control"]
+    assert older.headers["cache-control"] == "no-cache"
+    assert (older.content, older.headers["etag"]) == (newest.content, newest.headers["etag"])
+    known = await client.get("/twin.js", headers={"If-None-Match": newest.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+
+
+async def test_a_sites_key_answers_only_pages_of_its_origins(
+    client: httpx.AsyncClient, home: Settings
+) -> None:
+    limits = KeyLimits(origins=frozenset({"https://ann.example"}))
+    state = open_key_store(home)
+    key = add_key(state, role="site", authors=["ann"], label="site", limits=limits)
+    headers = {"Authorization": f"Bearer {key}"}
+    for origin, status in (
+        ("https://ann.example", 200),
+        ("https://ann.example.org", 403),
+        ("", 403),
+    ):
+        page = headers | ({"Origin": origin} if origin else {})
+        for path, body in (("/v1/chat/completions", QUESTION), ("/twin/feedback", VOTE)):
+            answer = await client.post(path, json=body, headers=page)
+            assert answer.status_code == status, (origin, path, answer.text)
+            if status == 403:
+                assert "a key for pages of https://ann.example" in answer.json()["error"]["message"]
+    # Anybody reads the key, so a name that comes with it is nobody's.
+    page = headers | {"Origin": "https://ann.example"}
+    named = await client.post("/twin/feedback", json=VOTE | {"reader": "user-1"}, headers=page)
+    assert (named.status_code, named.json()["error"]["code"]) == (403, "reader_not_allowed")
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES - OPEN_ROUTES))

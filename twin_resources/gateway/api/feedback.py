@@ -9,14 +9,14 @@ Out of scope: sending the scores (`langfuse/relay.py`), using them (`ledger/`).
     {"trace_id": …, "preferred": "<another>"}   the other answer to the same question is better
     {…, "comment": "why, in one line"}          with any of them
 
-Feedback belongs to the reader of the key. Only a key of role `site` or `admin` may name a different
-reader, because a site distinguishes its own readers. Any other key could otherwise vote as a
-thousand readers. The name is sent as `reader` or, as in a chat request, as `user`. It may be any
-text and is stored as a hash. Only an admin key may mark feedback as `simulated`. A reader has one
-vote per trace. The id of a vote is derived from the reader and the trace, so a repeated vote
-changes nothing and a later vote replaces the earlier one. The ledger checks whether the trace
-exists and who owns it, because a different gateway may have given the answer. An edit is Langfuse's
-CORRECTION of the trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
+Feedback belongs to the reader of the key. Only a key of role `site` or `admin` that stands in no
+page may name a different reader, because a site distinguishes its own readers. Any other key could
+otherwise vote as a thousand readers. The name is sent as `reader` or, as in a chat request, as
+`user`. It may be any text and is stored as a hash. Only an admin key may mark feedback as
+`simulated`. A reader has one vote per trace. The id of a vote is derived from the reader and the
+trace, so a repeated vote changes nothing and a later vote replaces the earlier one. The ledger
+checks whether the trace exists and who owns it, because a different gateway may have given the
+answer. An edit is Langfuse's CORRECTION of the trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
 
 A preference between two answers is stored as a separate score on both traces, 0 and 1, and not as a
 vote. Half of all compared answers lose, however good they are. A detector of falling votes would
@@ -215,9 +215,10 @@ def _parse_body(raw: bytes) -> FeedbackBody:
 def _read_reader(body: FeedbackBody, key: Key) -> str:
     """Return the hash of the reader."""
     # As in a chat request, `user` is ignored for a key that may not name a reader.
-    user = body.user if key.role in _ROLES_THAT_NAME_READERS else None
+    may_name_reader = key.role in _ROLES_THAT_NAME_READERS and not key.is_public
+    user = body.user if may_name_reader else None
     reader_name = user if body.reader is None else body.reader
-    if (reader_name is not None and key.role not in _ROLES_THAT_NAME_READERS) or (
+    if (reader_name is not None and not may_name_reader) or (
         body.simulated and key.role != "admin"
     ):
         raise RefusedError(

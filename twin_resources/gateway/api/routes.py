@@ -2,7 +2,7 @@
 
 Scope: the allow-list of routes, refusals before LiteLLM is called, the removal of client headers,
 and the answers that do not need LiteLLM (models, readiness, metrics, feedback, alarms, the text at
-`/`).
+`/`, the widget's file).
 Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
 `routing/`, `feedback.py`, `outside_alarms.py`), changes to an outgoing answer
 (`response_middleware.py`), and everything after LiteLLM.
@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from prometheus_client.registry import Collector
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,6 +47,7 @@ from twin_resources.gateway.api.outside_alarms import store_alarm
 from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.response_middleware import add_answer_headers, convert_answers
+from twin_resources.gateway.api.widget import build_widget_response
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.request.request_body import (
     MAX_BODY_BYTES,
@@ -76,6 +78,7 @@ MODELS_ROUTE = ("GET", "/v1/models")
 _MODEL_PREFIX = MODELS_ROUTE[1] + "/"  # followed by a twin's name, which contains a slash
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
 MCP_ROUTE = ("POST", "/mcp")
+WIDGET_ROUTE = ("GET", "/twin.js")
 ALARM_ROUTE = ("POST", "/twin/alarm")
 METRICS_ROUTE = ("GET", "/metrics")
 # Routes with roles of their own; these roles call nothing else.
@@ -91,7 +94,9 @@ ROOT_TEXT = (
     "The gateway of an LLM Twin. It serves OpenAI's API under /v1 and requires a key. "
     "To chat in a browser, run `twin open` on the twin's machine.\n"
 )
-OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # do not need a key
+OPEN_ROUTES = frozenset(
+    {ROOT_ROUTE, WIDGET_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE}
+)  # do not need a key
 ROUTES = (
     CHAT_ROUTES
     | CONVERTED_ROUTES.keys()
@@ -184,6 +189,8 @@ class RouteAllowlist:
             await self._send_readiness(send)
         elif route == ROOT_ROUTE:
             await PlainTextResponse(ROOT_TEXT)(scope, receive, send)
+        elif route == WIDGET_ROUTE:
+            await build_widget_response(Request(scope))(scope, receive, send)
         else:
             try:
                 await self._handle_authenticated(scope, receive, send)
@@ -196,6 +203,7 @@ class RouteAllowlist:
         """Answer a route that needs a key; refusals happen before the proxy is called."""
         route = (scope["method"], scope["path"])
         key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
+        key.check_origin(_header(scope, b"origin"))
         _check_role(key, route)
         if route == METRICS_ROUTE:
             metrics = await asyncio.to_thread(render_metrics, self.home_metrics)

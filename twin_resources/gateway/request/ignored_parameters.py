@@ -53,6 +53,9 @@ _DEFAULT_VALUES: Mapping[str, tuple[object, ...]] = MappingProxyType(
 )
 BATCH_METADATA_KEY = "twin.batch"
 """Entry of `metadata` with which `twin batch` marks a request that no reader sent."""
+PAGE_METADATA_KEYS = ("twin.page", "twin.page_title")
+"""Entries of `metadata` with the address and the title of the page on which a reader asks."""
+MAX_METADATA_CHARACTERS = 512  # OpenAI's limit
 READER_KEYS = ("user", "safety_identifier")
 """Keys that name a reader; OpenAI has replaced the first with the second."""
 MAX_READER_CHARACTERS = 200
@@ -74,7 +77,8 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         `ignored` (the names of the keys without effect), `user` (the named reader, or empty) and,
-        if the question belongs to a batch, `batch`.
+        if they are given, `batch` (whether the question belongs to one) and `page` (its address
+        and its title).
 
     Raises:
         RefusedError: 400 if a value requests an unsupported feature.
@@ -95,10 +99,17 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     metadata = body.get("metadata")
     metadata_fields = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
     is_batch = metadata_fields.get(BATCH_METADATA_KEY) == "true"
-    if metadata_fields == {BATCH_METADATA_KEY: "true"}:
+    page = [
+        str(metadata_fields.get(name) or "")[:MAX_METADATA_CHARACTERS]
+        for name in PAGE_METADATA_KEYS
+    ]
+    used_keys = {*PAGE_METADATA_KEYS, *([BATCH_METADATA_KEY] if is_batch else [])}
+    if metadata_fields.keys() <= used_keys:
         ignored_keys.discard("metadata")
     parameters = {"ignored": sorted(ignored_keys), "user": _read_reader(body)}
-    return parameters | ({"batch": True} if is_batch else {})
+    return (
+        parameters | ({"batch": True} if is_batch else {}) | ({"page": page} if any(page) else {})
+    )
 
 
 def _read_reader(body: Mapping[str, Any]) -> str:

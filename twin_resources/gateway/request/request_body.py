@@ -24,6 +24,7 @@ from twin_resources.gateway.request.attached_text import extract_question
 from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, read_ignored_parameters
 from twin_resources.gateway.request.prompt_classes import classify_question
 from twin_resources.gateway.request.response_format import read_response_format
+from twin_resources.models.retrieval.page_ranking import Page
 from twin_resources.registry.route_names import DRAFT, TASK
 from twin_resources.untrusted_json import parse_untrusted_json
 
@@ -100,6 +101,7 @@ class ChatRequest:
         is_batch: whether the question comes from a batch and not from a reader
             (`ignored_parameters.BATCH_METADATA_KEY`).
         is_task: whether a program sent the request for its own use (`twin/<author>@task`).
+        page: the page on which the reader asks, or None.
     """
 
     model: str
@@ -117,6 +119,7 @@ class ChatRequest:
     ignored: tuple[str, ...] = ()
     is_batch: bool = False
     is_task: bool = False
+    page: Page | None = None
 
     @property
     def search_texts(self) -> tuple[str, ...]:
@@ -239,6 +242,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         ignored=(*admitted_fields.get("ignored", ()), *conversation.ignored, *limit_notes),
         is_batch=bool(admitted_fields.get("batch")),
         is_task=match["alias"] == TASK,
+        page=Page(*admitted_fields["page"]) if "page" in admitted_fields else None,
     )
 
 

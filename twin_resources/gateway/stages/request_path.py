@@ -56,7 +56,9 @@ class RequestPath(RequestServices):
             snapshot=self.live_config.current,
             day=today or datetime.now(UTC).date(),
             paid_problem=paid_problem or None,
-            ignored_parameters=("user",) if chat_request.user and key.role != "site" else (),
+            ignored_parameters=("user",)
+            if chat_request.user and (key.role != "site" or key.is_public)
+            else (),
         )
         exchange, stage_log = await run_stages(exchange, self, STAGES)
         return self._create_record(exchange, stage_log)

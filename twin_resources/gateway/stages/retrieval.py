@@ -35,6 +35,7 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
         # The front desk gives way to a passage that answers.
         with_quotes=form != VOICE or exchange.message.kind != "ordinary",
         earlier_answers=exchange.chat_request.earlier_answers,
+        page=exchange.chat_request.page,
     )
     has_searched = result.quote_result is not None and not result.quote_result.reason
     passages, findings = await asyncio.to_thread(guard_passages, result, author)

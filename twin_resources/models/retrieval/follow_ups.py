@@ -38,9 +38,11 @@ def rank_follow_up(
         a passage counts as that search's lowest score.
     """
     alone, joined = searches[0], searches[-1]
-    answers = [_normalize(answer) for answer in earlier_answers]
+    answers = [remove_quotation_markup(answer) for answer in earlier_answers]
     passages = {passage.chunk_id: passage for passage in [*joined, *alone]}
-    texts = {chunk_id: _normalize(passage.text) for chunk_id, passage in passages.items()}
+    texts = {
+        chunk_id: remove_quotation_markup(passage.text) for chunk_id, passage in passages.items()
+    }
     places = {
         passage.document_id: place
         for chunk_id, passage in reversed(passages.items())
@@ -72,6 +74,6 @@ def rank_follow_up(
     )
 
 
-def _normalize(text: str) -> str:
+def remove_quotation_markup(text: str) -> str:
     """Replace quotation markup (`>`, asterisks) and white space with single spaces."""
     return _QUOTATION_MARKUP.sub(" ", text).strip()
