@@ -64,14 +64,6 @@ def add(
         float | None,
         typer.Option("--usd-per-day", min=0, help="US dollars for paid answers per UTC day."),
     ] = None,
-    origins: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--origin",
-            help="A site whose pages contain the key, such as https://example.org; repeatable. "
-            "No other page and no program may then use it.",
-        ),
-    ] = None,
 ) -> None:
     """Create a key and print it once; it has no limits unless you set some."""
 

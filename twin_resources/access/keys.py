@@ -199,7 +199,7 @@ def add_key(
             next_step=f"set one of the roles {', '.join(ROLES)}, at least one author "
             "(or * for all) and a label",
         )
-    _check_limits(limits, role)
+    _check_limits(limits)
     key = "sk-twin-" + random_source.token_urlsafe(32)
     with state.transaction() as connection:
         existing_key = connection.execute(
@@ -235,7 +235,7 @@ def add_key(
     return key
 
 
-def _check_limits(limits: KeyLimits, role: Role) -> None:
+def _check_limits(limits: KeyLimits) -> None:
     found, next_step = "", "set 1 or more, or omit it for no limit"
     unknown_aliases = sorted(limits.aliases - set(ALIASES))
     wrong_origins = sorted(origin for origin in limits.origins if not _is_origin(origin))
@@ -256,9 +256,6 @@ def _check_limits(limits: KeyLimits, role: Role) -> None:
             "name a scheme, a host and a port in lower case, without a path and without *, "
             "such as https://example.org"
         )
-    elif limits.origins and role != "site":
-        found = f"a key with the role {role} for a page, where anybody reads it"
-        next_step = "set the role site"
     if found:
         raise TwinError("create a gateway key", found=found, next_step=next_step)
 
@@ -327,7 +324,6 @@ class Keyring:
     _cache: dict[str, tuple[float, Key | None]] = field(
         default_factory=dict[str, tuple[float, Key | None]]
     )
-    _origins: tuple[float, frozenset[str]] = (-math.inf, frozenset())
 
     def find(self, authorization: str) -> Key:
         """Return the key of an `Authorization` header.
@@ -372,11 +368,9 @@ class Keyring:
         Raises:
             RefusedError: 503 if the state store cannot be read.
         """
-        if self.clock() - self._origins[0] >= _CACHE_SECONDS:
-            with _refuse_if_keys_unreadable(), self.state.read_transaction() as connection:
-                lists = connection.execute(sa.select(gateway_key_limits.c.origins)).scalars().all()
-            self._origins = (self.clock(), frozenset(name for names in lists for name in names))
-        return origin in self._origins[1]
+        with _refuse_if_keys_unreadable(), self.state.read_transaction() as connection:
+            lists = connection.execute(sa.select(gateway_key_limits.c.origins)).scalars().all()
+        return any(origin in origins for origins in lists)
 
     def _look_up(self, key_hash: str, token: str) -> Key | None:
         cached_entry = self._cache.get(key_hash)

@@ -47,7 +47,6 @@ def run_add(
     per_minute: int | None,
     max_concurrent: int | None,
     usd_per_day: float | None,
-    origins: Sequence[str] | None,
     as_json: bool,
     console: Console,
 ) -> int:
@@ -58,8 +57,7 @@ def run_add(
         aliases: with or without `@`, or None for the free aliases.
 
     Raises:
-        TwinError: an author or alias does not exist, a limit or an origin is invalid, or the label
-            is in use.
+        TwinError: an author or alias does not exist, a limit is invalid, or the label is in use.
     """
     slugs = [
         name if name == ALL_AUTHORS else choose_author(settings, name).slug for name in authors
@@ -69,7 +67,6 @@ def run_add(
         per_minute=per_minute,
         at_once=max_concurrent,
         usd_per_day=usd_per_day,
-        origins=frozenset(origins or ()),
     )
     with closing(open_key_store(settings)) as state:
         new_key = add_key(state, role=role, authors=slugs, label=label, limits=limits)

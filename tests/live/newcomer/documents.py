@@ -54,8 +54,6 @@ LINES: Mapping[str, Line | OtherTest] = {
     "twin widget mara-lindqvist --origin https://example.org --url https://twin.example.org": Line(
         output='src="https://twin.example.org/twin.js?v=', needs_stack=True
     ),
-    'twin keys add "my page" --author mara-lindqvist --role site '
-    "--origin https://example.org": Line(output="sk-twin-", needs_stack=True),
     "bash deploy/up.sh": Line('bash "$ROOT/deploy/up.sh" --help', output="`--author`"),
     "twin serve models &": OtherTest("tests/live/hosts/test_two_hosts.py"),
     "twin serve gateway &": OtherTest("tests/live/hosts/test_two_hosts.py"),

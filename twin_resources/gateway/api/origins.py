@@ -9,7 +9,6 @@ Protocol: https://fetch.spec.whatwg.org/#http-cors-protocol
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
@@ -22,42 +21,25 @@ from twin_resources.gateway.api.json_answers import send_refusal
 _MAX_AGE_S = 7200  # the maximum in Chrome
 
 
-@dataclass(frozen=True)
-class KeyOrigins:
-    """An ASGI application that lets pages of the keys' origins read its answers.
+def allow_origins(app: ASGIApp, keyring: Keyring) -> ASGIApp:
+    """Return an application that lets pages of the keys' origins read its answers.
 
     A page may send any header, because the allow-list drops those that it does not need (OpenAI's
     client sends a dozen `x-stainless-…`).
-
-    Attributes:
-        app: answers the requests.
-        keyring: knows the origins.
     """
 
-    app: ASGIApp
-    keyring: Keyring
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        origin = headers.get("origin")
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        origin = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
         if origin is None:
-            await self.app(scope, receive, send)
+            await app(scope, receive, send)
             return
         try:
-            is_known = await asyncio.to_thread(self.keyring.has_origin, origin)
-            if scope["method"] == "OPTIONS" and not is_known:
-                raise RefusedError(
-                    403,
-                    "origin_not_allowed",
-                    tried="accept a request from this page",
-                    found=f"no key for pages of {origin[:200]}",
-                    next_step="ask the twin's owner for a key for this site (`twin widget`)",
-                )
+            is_known = await asyncio.to_thread(keyring.has_origin, origin)
         except RefusedError as error:
             await send_refusal(send, error)
             return
         permission = CORSMiddleware(
-            self.app,
+            app,
             allow_origins=[origin] if is_known else [],
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
@@ -65,3 +47,5 @@ class KeyOrigins:
             max_age=_MAX_AGE_S,
         )
         await permission(scope, receive, send)
+
+    return answer

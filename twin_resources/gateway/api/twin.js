@@ -118,8 +118,14 @@
 
   async function ask(question) {
     const answer = make("div", { className: "answer" });
-    log.append(make("p", { className: "question" }, question), answer);
-    log.lastChild.previousSibling.scrollIntoView({ block: "nearest" });
+    const head = make("p", { className: "question" }, question);
+    log.append(head, answer);
+    log.scrollTop = log.scrollHeight;
+    const show = (text, twin) => {
+      const isFirst = !answer.hasChildNodes(); // later a reader may have scrolled
+      answer.replaceChildren(...renderAnswer(text, twin));
+      if (isFirst) log.scrollTop = head.offsetTop - log.offsetTop;
+    };
     log.ariaBusy = "true"; // a screen reader reads the answer once, when it is whole
     send.textContent = "Stop";
     status.textContent = `Looking in the posts of ${name} …`;
@@ -132,8 +138,7 @@
         model: `twin/${author}`, stream: true, metadata,
         messages: [...messages.slice(-MAX_TURNS), asked],
       }, request.signal);
-      const { text, twin } = await readAnswer(
-        response, (...shown) => answer.replaceChildren(...renderAnswer(...shown)));
+      const { text, twin } = await readAnswer(response, show);
       messages.push(asked, { role: "assistant", content: text });
       answer.append(renderVotes(twin.trace_id));
       status.textContent = "";
@@ -178,6 +183,7 @@
     header, form { display: flex; gap: 8px; align-items: center; justify-content: space-between; }
     h2, p, figure, blockquote { margin: 0; }
     h2 { font-weight: 600; }
+    .status { min-height: 21px; }
     .log { overflow: auto; flex: 1; min-height: 0; overflow-wrap: anywhere; }
     .log p, .log pre { margin: 8px 0; }
     .question { font-weight: 600; background: var(--soft); border-radius: 8px; padding: 6px 10px; }

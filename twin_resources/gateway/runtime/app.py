@@ -12,7 +12,7 @@ from typing import cast
 
 from starlette.types import ASGIApp
 
-from twin_resources.gateway.api.origins import KeyOrigins
+from twin_resources.gateway.api.origins import allow_origins
 from twin_resources.gateway.api.routes import RouteAllowlist
 from twin_resources.gateway.config.proxy_config import proxy_environment, write_proxy_config
 from twin_resources.gateway.runtime.gc_schedule import disable_collection
@@ -67,4 +67,4 @@ def application() -> ASGIApp:
         admission=process.admission,
         responses=process.responses,
     )
-    return KeyOrigins(allowlist, process.keyring)
+    return allow_origins(allowlist, process.keyring)
