@@ -314,7 +314,7 @@ def run_export(
     export_format: Format,
     output_folder: Path | None,
     dtype: Dtype,
-    skill: Path | None,
+    skill: Path | None = None,
     as_json: bool,
     console: Console,
 ) -> int:
