@@ -56,6 +56,7 @@ from twin_sensors import (
     quality_dropped,
     rollback_job,
     schedules,
+    unanswered_questions,
 )
 
 ASSET_MODULES = (
@@ -148,6 +149,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.compare_versions,
             jobs.compare_authors,
             rollback_job.roll_back,
+            unanswered_questions.list_unanswered_questions,
             erasure_runs.forget,
             compaction.tidy_tables,
         ],
@@ -159,6 +161,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.judge_answers_every_hour,
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
+            unanswered_questions.list_unanswered_questions_every_monday,
             *learning_schedule.build_learning_schedules(settings),
         ],
         sensors=[

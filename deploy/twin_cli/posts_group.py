@@ -1,4 +1,4 @@
-"""Declare the post commands `import` and `forget`.
+"""Declare the post commands `import`, `questions` and `forget`.
 
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).
@@ -37,6 +37,29 @@ def import_(
     ] = False,
 ) -> None:
     """Import new, edited and deleted posts without training."""
+
+
+@command("unanswered_command.run_questions", "twin questions mara-lindqvist", json=True)
+def questions(
+    author: Annotated[
+        str, typer.Argument(help="The author's name or slug; default: the last-served one.")
+    ] = "",
+    days: Annotated[int, typer.Option("--days", min=1, max=90, help="How far back to look.")] = 28,
+    write: Annotated[
+        str, typer.Option("--write", help="Draft a post that answers the questions of this id.")
+    ] = "",
+    quote: Annotated[
+        str, typer.Option("--quote", help="Answer such questions with the passage of --passage.")
+    ] = "",
+    passage: Annotated[
+        str, typer.Option("--passage", help="A sentence of the passage, word for word.")
+    ] = "",
+    never: Annotated[str, typer.Option("--never", help="Decline such questions from now on.")] = "",
+    undo: Annotated[
+        str, typer.Option("--undo", help="Delete what --quote or --never has set for this id.")
+    ] = "",
+) -> None:
+    """List what readers asked and no post answered, by subject, and act on a subject."""
 
 
 @command(

@@ -115,7 +115,8 @@ def test_a_schedules_name_has_its_jobs_verb_and_its_time() -> None:
     assert names
     for name, job in names.items():
         assert name.split("_")[0] == job.split("_")[0], (name, job)
-        assert name.endswith(("_every_hour", "_every_day", "_every_night", "_before_dawn")), name
+        times = ("_every_hour", "_every_day", "_every_night", "_before_dawn", "_every_monday")
+        assert name.endswith(times), name
 
 
 def test_every_asset_has_kinds_and_code_references() -> None:

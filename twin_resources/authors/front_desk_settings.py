@@ -4,7 +4,8 @@
 danger = "You can call me: 555 0100."    # added above the help lines
 identity = "A program that quotes me."   # replaces the program's text
 private = ""                             # such a message is answered like any question
-not_found = "Nothing here. The closest:" # above the closest passages
+not_written = "Not yet. Write to me: a@b.example"  # above the closest passages
+never = "I do not answer this."          # to questions that `twin questions --never` declines
 """
 # pyright: strict
 
@@ -16,9 +17,9 @@ from typing import Any, Literal, get_args
 
 DeskKind = Literal["danger", "dangerous", "identity", "ability", "greeting", "private", "insult"]
 """Kind of a message that the program answers itself."""
-DeskText = DeskKind | Literal["not_found"]
+DeskText = DeskKind | Literal["never", "not_written"]
 DESK_KINDS: tuple[DeskKind, ...] = get_args(DeskKind)
-DESK_TEXTS: tuple[DeskText, ...] = (*DESK_KINDS, "not_found")
+DESK_TEXTS: tuple[DeskText, ...] = (*DESK_KINDS, "never", "not_written")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,6 @@ def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
             raise ValueError(f"{name!r} is not one of {', '.join(DESK_TEXTS)}")
         if not isinstance(value, str):
             raise ValueError(f"{name} = {value!r} is not text")
-        if name in {"danger", "not_found"} and not value.strip():
+        if name in {"danger", "never", "not_written"} and not value.strip():
             raise ValueError(f"{name} is empty, but the reader must always get an answer")
     return DeskTexts(tuple((name, table[name].strip()) for name in DESK_TEXTS if name in table))

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from twin_resources.models.quotes.quoter import QuoteResult
     from twin_resources.models.retrieval.page_ranking import Page
+
+    from twin_resources.models.retrieval.question_rules import QuestionRules
     from twin_resources.models.retrieval.retrieval import Passage, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
@@ -54,6 +56,7 @@ class RetrievedPassages:
         quote_result: the quotations; None if none were requested.
         vector: embedding of the question, of norm 1; None if it was not embedded.
         embedder: revision of the embedder that computed `vector`.
+        is_declined: whether the author's rule is to answer no such question (`question_rules.py`).
     """
 
     passages: tuple[Passage, ...] = ()
@@ -62,6 +65,7 @@ class RetrievedPassages:
     quote_result: QuoteResult | None = None
     vector: np.ndarray | None = field(default=None, compare=False)
     embedder: str = ""
+    is_declined: bool = False
 
     @property
     def closeness(self) -> float:
@@ -77,11 +81,13 @@ class PassageFinder:
         open_retriever: opens the retriever. If it raises, it is called again after some seconds.
         choose_quotes: chooses the quotations; None means `quoter.choose_quotes`.
         max_waiting: maximum number of questions that wait or are processed; more are refused.
+        rules: what authors decided about questions, or None.
     """
 
     open_retriever: Callable[[], Retriever]
     choose_quotes: Callable[..., QuoteResult] | None = None
     max_waiting: int = MAX_WAITING
+    rules: QuestionRules | None = None
     _waiting_count: int = 0
     _mean_seconds: float = 0.0  # moving average of the duration of a question
     _retriever: Retriever | None = None
@@ -231,6 +237,11 @@ class PassageFinder:
         if ranked is not retrieval.ranked:
             passages = select_hits(ranked, limit=MAX_PASSAGES, token_budget=token_budget)
             retrieval = replace(retrieval, ranked=ranked, passages=passages)
+        is_declined = False
+        if self.rules is not None:
+            retrieval, is_declined = self.rules.apply(
+                retriever, author, retrievals[0], retrieval, token_budget=token_budget
+            )
         reason = "" if retrieval.passages else retrieval.reason
         quote_result = None
         if with_quotes and retrieval.vector is not None:
@@ -243,6 +254,7 @@ class PassageFinder:
             quote_result,
             vector=retrieval.vector,
             embedder=retrieval.embedder,
+            is_declined=is_declined,
         )
 
     def _open_retriever(self) -> Retriever:
@@ -264,6 +276,8 @@ class PassageFinder:
 
 def create_passage_finder(settings: Settings) -> PassageFinder:
     """Return a finder of passages in the tables of a home, with the home's embedder."""
+    from twin_resources.models.retrieval.question_rules import QuestionRules
+
     find_version = read_newest_version
     if "://" in settings.tables_base:
         find_version = NewestVersions(lambda: open_home_state(settings)).find_version
@@ -285,4 +299,4 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
             find_version=find_version,
         )
 
-    return PassageFinder(open_retriever)
+    return PassageFinder(open_retriever, rules=QuestionRules(lambda: open_home_state(settings)))

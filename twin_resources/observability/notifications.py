@@ -38,6 +38,7 @@ Event = Literal[
     "rolled_back",
     "budget_reached",
     "judge_changed",
+    "questions",
 ]
 RETRY_PERIOD_S = 3 * 86_400.0
 MAX_NOTICES_PER_CALL = 50  # prevents a dead mail server from delaying a tick for minutes
@@ -51,7 +52,8 @@ class Notice:
         key: the unique key of the event; an event is announced only once.
         author: the author's slug.
         title: a title of one line.
-        text: what happened and what to do next; it never quotes a reader or an author.
+        text: what happened and what to do next; it quotes no author, and of readers only
+            questions without personal data (`questions`).
         links: label → URL in the UI.
     """
 

@@ -100,6 +100,7 @@ LINES: Mapping[str, Line | OtherTest] = {
     ),
     "twin pause mara-lindqvist --resume": Line(output="will answer again", needs_stack=True),
     "twin why mara-lindqvist": Line(),
+    "twin questions mara-lindqvist": Line(needs_stack=True),
     "twin routing": Line(output="no paid model is configured", needs_stack=True),
     'twin routing try "How do I carry a clock?"': Line(
         code=1, output="no paid model is configured", needs_stack=True

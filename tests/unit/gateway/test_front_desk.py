@@ -194,9 +194,9 @@ def test_every_language_has_every_text_without_open_placeholders() -> None:
 
 def test_an_author_may_replace_the_texts() -> None:
     custom = replace(
-        ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "not_found": "Oh."})
+        ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "not_written": "Oh."})
     )
-    assert custom.front_desk.as_table() == {"danger": "Call me: 555.", "not_found": "Oh."}
+    assert custom.front_desk.as_table() == {"danger": "Call me: 555.", "not_written": "Oh."}
     danger = front_desk_answer("danger", custom, IN_DANGER)
     assert danger.startswith("Call me: 555.\n\n")
     assert "988" in danger
@@ -204,7 +204,7 @@ def test_an_author_may_replace_the_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [{"hello": "Hi"}, {"danger": "  "}, {"not_found": ""}, {"identity": 3}]
+    "table", [{"hello": "Hi"}, {"danger": "  "}, {"not_written": ""}, {"identity": 3}]
 )
 def test_an_invalid_table_of_texts_is_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"not one of|empty|not text"):

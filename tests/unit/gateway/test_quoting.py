@@ -20,6 +20,8 @@ from tests.unit.gateway.exchanges import (
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import NO_VERSION_REASON, AnswerSetting, ProseRelease
+from twin_resources.authors.front_desk_settings import read_front_desk
+from twin_resources.gateway.exchange.fixed_answers import completion_document
 from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.models.quotes.answer_text import PROSE_MARK, extract_prose
@@ -214,6 +216,18 @@ async def test_below_the_threshold_the_closest_passages_are_shown(
         assert prepared.exchange.fixed_answer[begin:end] == f"> Text {number}."
     assert twin["sources"] == twin["quotes"] == []
     assert prepared.trace_metadata()["twin.chunks"] == "c1,c2,c3"
+
+
+async def test_the_authors_own_words_and_address_stand_above_the_closest_passages(
+    home: Settings,
+) -> None:
+    own_text = "I have not written about this. Write to me: ann@clocks.example"
+    path = create_quoting_path(home, QuoteResult((), 0.2, 0.3))
+    author = Author("ann", "Ann", front_desk=read_front_desk({"not_written": own_text}))
+    change_snapshot(path, authors={"ann": author})
+    prepared = await prepare(path)
+    document = completion_document(prepared, prepared.exchange.fixed_answer)
+    assert document["choices"][0]["message"]["content"].startswith(f"{own_text}\n\n> Text 1.")
 
 
 async def test_an_author_with_prose_only_gets_no_quotations(home: Settings) -> None:

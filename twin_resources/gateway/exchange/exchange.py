@@ -60,7 +60,8 @@ class FixedText:
     Attributes:
         text: the answer, or empty if the answer comes from the posts.
         front_desk: the kind of message that the program answers itself, or empty. `rewriting` is a
-            request to rewrite an earlier answer, `talk` a question about the conversation.
+            request to rewrite an earlier answer, `talk` a question about the conversation, `never`
+            a question that the author's rule declines.
         guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
             At most one of `front_desk` and `guard_refusal` is set.
         notice: statement of who answers, shown above an answer from the posts; empty unless the
@@ -68,7 +69,7 @@ class FixedText:
     """
 
     text: str = ""
-    front_desk: DeskKind | Literal["", "housekeeping", "rewriting", "talk"] = ""
+    front_desk: DeskKind | Literal["", "housekeeping", "never", "rewriting", "talk"] = ""
     guard_refusal: str = ""
     notice: str = ""
 

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
@@ -33,7 +33,7 @@ _WORD = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+")
 
 
 def front_desk_answer(
-    kind: DeskKind, author: Author, message: str, *, titles: Sequence[str] = ()
+    kind: DeskKind | Literal["never"], author: Author, message: str, *, titles: Sequence[str] = ()
 ) -> str:
     """Return the answer to a reader's message.
 
@@ -108,7 +108,7 @@ def not_found_text(
     if is_unread_language(message, languages=languages, known_languages=known_languages):
         name = texts["languages"][languages[0]]
         text = texts["other_language"].replace("{language}", name)
-    elif own_text := author.front_desk.get_text("not_found"):
+    elif own_text := author.front_desk.get_text("not_written"):
         return own_text
     else:
         text = texts["not_found"]

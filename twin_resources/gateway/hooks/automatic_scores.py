@@ -20,10 +20,14 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.guards.guard_record import guard_scores
 from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.observability.langfuse.outbox import QueuedScore, score_id
+from twin_resources.observability.langfuse.score_names import (
+    QUOTATIONS,
+    QUOTE_SCORE,
+    QUOTE_THRESHOLD,
+)
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
-QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"
 # A separate environment, so that queries for scores of readers and judges exclude these.
 ENVIRONMENT = "measured"
 WRITTEN_FORMS = ("voice", "quote_and_voice")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from twin_resources.access.refusals import bad_request
 from twin_resources.authors import Author
@@ -85,11 +85,15 @@ async def answer_at_front_desk(exchange: Exchange, _: RequestServices) -> Exchan
     message = exchange.message
     if exchange.fixed_text.text:
         return exchange
-    if message.kind != "ordinary" and not _has_answering_passage(exchange):
+    chat_request = exchange.chat_request
+    is_for_reader = not chat_request.has_named_version and chat_request.response_format is None
+    is_never = exchange.retrieved_passages.is_declined and is_for_reader
+    if is_never or (message.kind != "ordinary" and not _has_answering_passage(exchange)):
         # Nothing was retrieved for the program's own text.
+        kind = "never" if is_never or message.kind == "ordinary" else message.kind
         return replace(
             exchange,
-            fixed_text=_desk_text(message.kind, exchange),
+            fixed_text=_desk_text(kind, exchange),
             retrieved_passages=RetrievedPassages(),
             has_searched_quotes=False,
         )
@@ -137,7 +141,7 @@ def _build_schema_document(text: str, response_format: Mapping[str, Any]) -> str
     )
 
 
-def _desk_text(kind: DeskKind, exchange: Exchange) -> FixedText:
+def _desk_text(kind: DeskKind | Literal["never"], exchange: Exchange) -> FixedText:
     titles = [passage.title for passage in exchange.retrieved_passages.nearest]
     question = exchange.chat_request.question
     return FixedText(

@@ -273,6 +273,20 @@ notices = sa.Table(
     sa.Column("done", sa.Boolean, nullable=False),
 )
 
+# What an author decided about readers' questions (`question_rules.py`). `cluster` is the id under
+# which the command listed them; without a document, the twin declines. Each row has its question's
+# trace, so an erasure of the reader, or of the quoted post, deletes it.
+question_rules = sa.Table(
+    "question_rules",
+    metadata,
+    *_primary_key("trace_id"),
+    sa.Column("author", sa.Text, nullable=False, index=True),
+    sa.Column("cluster", sa.Text, nullable=False),
+    sa.Column("question", sa.Text, nullable=False),
+    sa.Column("document_id", sa.Text, nullable=False),
+    sa.Column("chunk_id", sa.Text, nullable=False),
+)
+
 
 def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows, or replace those with the same primary key."""

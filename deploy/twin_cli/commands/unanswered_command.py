@@ -1,0 +1,272 @@
+"""Run `twin questions`: list what was not answered, and write, quote or decline an answer."""
+# pyright: strict
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.console import Console
+from rich.text import Text
+
+from twin_cli.commands.subject import choose_author
+from twin_resources.access.keys import Key, reader_id_for_key
+from twin_resources.authors import Author
+from twin_resources.errors import TwinError
+from twin_resources.gateway.api.feedback import build_scores, read_feedback
+from twin_resources.gateway.passage_finder import create_passage_finder
+from twin_resources.models.quotes.unanswered import QuestionCluster, Reason, find_unanswered
+from twin_resources.models.retrieval.question_rules import (
+    QuestionRule,
+    QuestionRules,
+    delete_rules,
+    read_rules,
+    save_rules,
+)
+from twin_resources.models.retrieval.retrieval import Passage, Retriever
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
+from twin_resources.processes.stack import find_running_settings
+from twin_resources.processes.wording import format_count
+from twin_resources.settings import Settings
+from twin_resources.slugs import make_slug
+from twin_resources.storage.state.home_state import open_home_state
+from twin_resources.storage.tables.tables import Tables
+
+if TYPE_CHECKING:
+    from twin_resources.storage.state.state import State
+
+SHOWN_EXAMPLES = 3
+SHOWN_CHARACTERS = 90
+
+
+def run_questions(
+    settings: Settings,
+    author: str,
+    *,
+    days: int,
+    write: str,
+    quote: str,
+    passage: str,
+    never: str,
+    undo: str,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """List groups of unanswered questions, or act on one of them; return the exit code.
+
+    Args:
+        author: the author's name or slug; empty for the last-served or only author.
+        days: how far back to look.
+        write, quote, never, undo: the id of a group; at most one is set.
+        passage: words of the passage that answers, word for word; only with `quote`.
+
+    Raises:
+        TwinError: the group or the passage is unknown, several actions are named, the author's
+            posts are in no folder, or the trace store does not respond.
+    """
+    actions = {"write": write, "quote": quote, "never": never, "undo": undo}
+    chosen = [name for name, cluster_id in actions.items() if cluster_id]
+    if len(chosen) > 1 or bool(quote) != bool(passage):
+        raise TwinError(
+            "act on a group of questions",
+            found=" and ".join(f"--{name}" for name in [*chosen, *["passage"] * bool(passage)]),
+            next_step="name one action; --quote ID needs --passage WORDS, and no other does",
+        )
+    settings = find_running_settings(settings)
+    subject = choose_author(settings, author)
+    action = chosen[0] if chosen else ""
+    with closing(open_home_state(settings)) as state:
+        rules = read_rules(state, subject.slug)
+        if undo:
+            count = delete_rules(state, subject.slug, undo)
+            if not count:
+                raise _unknown_group(undo, [rule.cluster for rule in rules])
+            facts: dict[str, Any] = {"count": count}
+            return _report(console, as_json, action, undo, f"{count} rules deleted", facts)
+        retriever = create_passage_finder(settings).open_retriever()
+        since = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+        with LangfuseClient.from_settings(settings) as client:
+            clusters = find_unanswered(
+                client, retriever, QuestionRules(lambda: state), subject.slug, since=since
+            )
+        if not action:
+            return _show(console, as_json, subject, clusters, rules, days)
+        group = next((item for item in clusters if item.id == actions[action]), None)
+        if group is None:
+            raise _unknown_group(actions[action], [item.id for item in clusters])
+        if write:
+            file = write_draft(_find_posts_folder(settings, state, subject), group)
+            facts, sentence = {"file": str(file)}, f"write the answer in {file}"
+        else:
+            answer = _find_passage(retriever, subject.slug, passage) if quote else None
+            place = (answer.document_id, answer.chunk_id) if answer else ("", "")
+            new_rules = [
+                QuestionRule(item.trace_id, subject.slug, group.id, item.text, *place)
+                for item in group.questions
+            ]
+            save_rules(state, new_rules)
+            facts, sentence = {"document_id": place[0]}, "such questions are declined from now on"
+            if answer is not None:
+                _send_edits(settings, subject, group, answer)
+                sentence = f"such questions are answered with a passage of {answer.title!r}"
+    return _report(console, as_json, action, group.id, sentence, facts)
+
+
+def write_draft(folder: Path, cluster: QuestionCluster, *, today: datetime | None = None) -> Path:
+    """Write the draft of a post that answers a group of questions; return its path.
+
+    The questions are comments, which an import removes. An existing draft is kept.
+    """
+    day = (today or datetime.now(UTC)).date().isoformat()
+    # A reader's text must not end the comment or the quoted title.
+    texts = [" ".join(item.text.replace("--", "–").split()) for item in cluster.questions]
+    title = json.dumps(texts[0], ensure_ascii=False)
+    comments = "\n".join(f"- {text}" for text in dict.fromkeys(texts))
+    path = folder / "answers" / f"{day}-{make_slug(texts[0])}.md"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        path.write_text(
+            f"---\ntitle: {title}\ndate: {day}\ndraft: true\n---\n\n"
+            f"<!-- Asked {format_count(len(texts), 'time')}. Delete `draft: true` when your answer "
+            f"is written, then run `twin import`.\n{comments}\n-->\n\n",
+            encoding="utf-8",
+        )
+    return path
+
+
+def _find_posts_folder(settings: Settings, state: State, author: Author) -> Path:
+    """Return the folder of the newest post in the author's first source.
+
+    Raises:
+        TwinError: the first source is no folder with posts.
+    """
+    source = author.sources[0] if author.sources else ""
+    tables = Tables(settings.tables_base, state=state)
+    posts = tables.read("raw_posts", author.slug, columns=["source", "path", "created_at"])
+    for row in posts.sort("created_at", descending=True, nulls_last=True).iter_rows(named=True):
+        folder = (Path(source) / row["path"]).parent
+        if source and row["source"] == source and folder.is_dir():
+            return folder
+    raise TwinError(
+        f"write a draft for {author.name}",
+        found=f"the first source, {source or 'none'}, is no folder with posts",
+        next_step="write the answer where you publish; it is quoted after the next import",
+    )
+
+
+def _find_passage(retriever: Retriever, author: str, words: str) -> Passage:
+    """Return the best passage that contains the words, white space folded.
+
+    Raises:
+        TwinError: no passage contains them.
+    """
+    wanted = " ".join(words.split()).casefold()
+    for passage in retriever.retrieve(author, words).ranked:
+        if wanted in " ".join(passage.text.split()).casefold():
+            return passage
+    raise TwinError(
+        "find the passage that answers",
+        found=f"no post has the words {wanted!r}",
+        next_step="copy a sentence of the passage into --passage, word for word",
+    )
+
+
+def _send_edits(
+    settings: Settings, author: Author, cluster: QuestionCluster, passage: Passage
+) -> None:
+    """Queue the passage as the author's edit of each answer, which makes preference pairs."""
+    reader = reader_id_for_key(f"twin questions {author.slug}")
+    key = Key(reader, "author", frozenset({author.slug}), "twin questions")
+    now = datetime.now(UTC)
+    with closing(Outbox(outbox_path(settings))) as outbox:
+        for question in cluster.questions:
+            body = json.dumps({"trace_id": question.trace_id, "edit": passage.text}).encode()
+            outbox.put_scores(build_scores(read_feedback(body, key), key, now=now))
+
+
+def _report(
+    console: Console,
+    as_json: bool,
+    action: str,
+    group: str,
+    sentence: str,
+    facts: Mapping[str, Any],
+) -> int:
+    if as_json:
+        console.print_json(data={"action": action, "id": group, **facts})
+    else:
+        console.print(Text(sentence))
+    return 0
+
+
+def _unknown_group(cluster_id: str, known_ids: list[str]) -> TwinError:
+    return TwinError(
+        f"find the questions {cluster_id!r}",
+        found=f"the ids are {', '.join(dict.fromkeys(known_ids)) or 'none'}",
+        next_step="see `twin questions`",
+    )
+
+
+def _show(
+    console: Console,
+    as_json: bool,
+    author: Author,
+    clusters: list[QuestionCluster],
+    rules: list[QuestionRule],
+    days: int,
+) -> int:
+    if as_json:
+        data = {
+            "author": author.slug,
+            "clusters": [describe_cluster(cluster) for cluster in clusters],
+            "rules": [asdict(rule) for rule in rules],
+        }
+        console.print_json(data=data)
+        return 0
+    for cluster in clusters:
+        facts = describe_cluster(cluster)
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in facts["reasons"].items() if count
+        )
+        console.print(Text(f"{cluster.id}  {len(cluster.questions)} ({reasons})", "bold"))
+        for text in facts["questions"][:SHOWN_EXAMPLES]:
+            console.print(Text(f"  {text}"))
+        for post in facts["nearest"]:
+            console.print(Text(f"  → {post['title']}: {post['text']}"[:SHOWN_CHARACTERS], "dim"))
+    counts = Counter((rule.cluster, rule.document_id) for rule in rules)
+    for (cluster_id, document_id), count in counts.items():
+        action = f"quotes {document_id}" if document_id else "never"
+        console.print(Text(f"{cluster_id}  {format_count(count, 'question')}: {action}", "dim"))
+    hint = "--write ID, --quote ID --passage WORDS, --never ID, --undo ID"
+    console.print(
+        Text(hint if clusters or rules else f"every question of {days} days was answered", "dim")
+    )
+    return 0
+
+
+def describe_cluster(cluster: QuestionCluster) -> dict[str, Any]:
+    """Return a group for `--json`: what was asked and what comes nearest, without readers."""
+    reasons = Counter(item.reason for item in cluster.questions)
+    return {
+        "id": cluster.id,
+        "count": len(cluster.questions),
+        "last_at": max(item.at for item in cluster.questions),
+        "reasons": {name: reasons[name] for name in get_args(Reason)},
+        "questions": list(dict.fromkeys(" ".join(i.text.split()) for i in cluster.questions)),
+        "nearest": [
+            {
+                "document_id": passage.document_id,
+                "title": passage.title,
+                "url": passage.url,
+                "text": " ".join(passage.text.split()),
+            }
+            for passage in cluster.nearest
+        ],
+    }

@@ -1,0 +1,193 @@
+"""Test the author's Monday: what readers asked and no post answered, and what the author does."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+from twin_cli.commands.console import SafeConsole
+from twin_cli.commands.unanswered_command import run_questions
+
+from tests.erasure_targets import reader_target
+from tests.graph.feedback.staged_questions import STAGED_QUESTIONS
+from tests.graph.knowledge.test_quotations import (
+    MARA,
+    ImportedHome,
+    ask,
+    imported,
+    imported_home,
+    run_assets,
+)
+from tests.json_examples import read_json_example, shape
+from tests.materialization import create_instance
+from tests.queued_notices import queued_notices
+from tests.unit.gateway.exchanges import FakeRetriever, create_path, prepare
+from tests.unit.trace_store.conftest import KEYS, Store
+from tests.unit.trace_store.conftest import store as store  # noqa: PLC0414 - a fixture
+from tests.unit.trace_store.test_trace_reading import make_span, post_score
+from twin_assets.definitions import default_resources
+from twin_resources.authors import Author
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.state_store import StateStore
+from twin_resources.gateway.passage_finder import create_passage_finder
+from twin_resources.models.quotes.quoter import choose_quotes
+from twin_resources.models.quotes.unanswered import group_by_meaning
+from twin_resources.models.retrieval.question_rules import read_rules
+from twin_resources.observability.langfuse.client import LangfuseClient
+from twin_resources.observability.langfuse.outbox import outbox_path
+from twin_resources.registry.route_names import FRONT_DESK
+from twin_resources.settings import Settings
+from twin_resources.storage.state.home_state import open_home_state
+from twin_sensors.unanswered_questions import list_unanswered_questions
+
+__all__ = ["imported", "imported_home"]  # fixtures
+QUESTIONS = [(name, text) for name, texts in STAGED_QUESTIONS.items() for text in texts]
+READERS = [f"{index:016x}" for index in range(0xABCDEF000001, 0xABCDEF000001 + len(QUESTIONS))]
+NEW_QUESTION = "I found woodworm holes in my clock case, what can I do?"
+
+
+@pytest.fixture
+def run_command(store: Store, imported_home: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that runs the command on the 20 questions, as they are answered now."""
+    keys: dict[str, Any] = {"public_key": KEYS.public, "secret_key": KEYS.secret}
+    http: Any = store.http
+    client = LangfuseClient("http://testserver", http=http, **keys)
+    monkeypatch.setattr(LangfuseClient, "from_settings", lambda _settings: client)
+    monkeypatch.setattr(LangfuseClient, "close", lambda _self: None)  # the fixture closes it
+    now_ns, retriever = time.time_ns(), create_passage_finder(imported_home).open_retriever()
+    for number, ((_, text), reader) in enumerate(zip(QUESTIONS, READERS, strict=True), start=1):
+        result = choose_quotes(retriever.retrieve(MARA, text), lambda _passage: [])
+        messages = [{"role": "user", "content": f"Question: {text}"}]
+        fields = {
+            "langfuse.observation.input": json.dumps(messages),
+            "user.id": READERS[number - 1],
+        }
+        span = make_span(number, version="quotes", author=MARA, **fields)
+        store.post_spans(span | {"startTimeUnixNano": str(now_ns), "endTimeUnixNano": str(now_ns)})
+        post_score(store, number, "quotations", len(result.quotes))
+        post_score(store, number, "quote_score", result.best_score)
+        post_score(store, number, "quote_threshold", result.threshold)
+        if result.quotes:  # a passage about something else
+            post_score(store, number, "thumbs", 0.0, metadata={"twin.reader": reader})
+    for number, version in ((101, "quotes"), (102, FRONT_DESK)):  # a good answer, and a greeting
+        store.post_spans(make_span(number, version=version, author=MARA))
+        post_score(store, number, "quotations", 3.0 if version == "quotes" else 0.0)
+
+    def run(**options: Any) -> Any:
+        stream = io.StringIO()
+        defaults: dict[str, Any] = dict.fromkeys(("write", "quote", "passage", "never", "undo"), "")
+        console = SafeConsole(file=stream, width=120, soft_wrap=True)
+        arguments = defaults | {"days": 90, "as_json": True} | options
+        assert run_questions(imported_home, MARA, **arguments, console=console) == 0
+        return json.loads(stream.getvalue()) if arguments["as_json"] else stream.getvalue()
+
+    return run
+
+
+def find_cluster(document: dict[str, Any], subject: str) -> str:
+    """Return the id of the group with most questions of a subject."""
+    texts = set(STAGED_QUESTIONS[subject])
+    best = max(document["clusters"], key=lambda cluster: len(texts & {*cluster["questions"]}))
+    return str(best["id"])
+
+
+def test_at_least_17_of_20_questions_are_in_the_group_of_their_subject(embedder: Any) -> None:
+    names = list(STAGED_QUESTIONS)
+    vectors = embedder.embed([text for _, text in QUESTIONS], are_questions=True)
+    groups = group_by_meaning(list(vectors), embedder.to_common_scale)
+    counts = np.zeros((len(groups), len(names)), int)
+    for row, group in enumerate(groups):
+        for index in group:
+            counts[row, names.index(QUESTIONS[index][0])] += 1
+    assert counts[linear_sum_assignment(-counts)].sum() >= 17, counts
+
+
+def test_a_written_answer_is_what_the_next_reader_gets(
+    run_command: Any, imported: ImportedHome, imported_home: Settings
+) -> None:
+    document = run_command()
+    listed = [text for cluster in document["clusters"] for text in cluster["questions"]]
+    assert set(listed) == {text for _, text in QUESTIONS}
+    assert all(1 <= len(cluster["nearest"]) <= 3 for cluster in document["clusters"])
+    shown = json.dumps(document) + run_command(as_json=False)
+    assert not any(reader in shown for reader in READERS)
+
+    group = find_cluster(document, "woodworm")
+    draft = Path(run_command(write=group)["file"])
+    assert draft.parent == imported.posts / "answers"
+    text = draft.read_text()
+    assert "woodworm" in text
+    answer = "Woodworm in a clock case is treated with cold: freeze the empty case for two weeks."
+    draft.write_text(text.replace("draft: true\n", "") + answer + "\n")
+    run_assets()
+
+    result = ask(imported_home, NEW_QUESTION).quote_result
+    assert result is not None
+    assert result.quotes[0].text == answer
+    remaining = [text for item in run_command()["clusters"] for text in item["questions"]]
+    assert set(listed) - set(remaining) == set(STAGED_QUESTIONS["woodworm"])
+
+
+async def test_a_quoted_passage_and_a_declined_subject_reach_the_next_reader_until_undone(
+    run_command: Any, imported_home: Settings
+) -> None:
+    document = run_command()
+    books, value = find_cluster(document, "books"), find_cluster(document, "value")
+    passage = "Take off the pendulum first."
+    assert run_command(quote=books, passage=passage)["document_id"]
+    assert run_command(never=value)["action"] == "never"
+
+    author = Author(MARA, "Mara Lindqvist", language="en")
+    path = create_path(imported_home, FakeRetriever(), author=author)
+    path.passage_finder = create_passage_finder(imported_home)
+
+    async def answer(question: str) -> tuple[str, str]:
+        record = await prepare(path, question, model=f"twin/{MARA}")
+        return record.fixed_text.front_desk, record.opening.text or record.fixed_text.text
+
+    assert passage in (await answer("Which books would you recommend on clock repair?"))[1]
+    declined = "Mara Lindqvist does not answer this question here."
+    assert await answer("What is my old mantel clock worth?") == ("never", declined)
+    assert (await answer("How do I carry a clock?"))[0] == ""
+    document = run_command()
+    assert shape(document) == shape(read_json_example("questions"))
+    remaining = {text for item in document["clusters"] for text in item["questions"]}
+    assert not remaining & {*STAGED_QUESTIONS["value"]}
+    with closing(sqlite3.connect(outbox_path(imported_home))) as outbox:
+        bodies = [json.loads(body) for (body,) in outbox.execute("SELECT body FROM waiting")]
+    assert {body["metadata"]["twin.role"] for body in bodies} == {"author"}
+    assert all(passage in body["value"] for body in bodies)
+
+    assert run_command(undo=value)["count"] >= 3
+    with closing(open_home_state(imported_home)) as state:
+        rules = read_rules(state, MARA)
+    reader = reader_target(READERS[0], traces=[rules[0].trace_id])
+    installation = Installation.for_settings(imported_home)
+    StateStore(installation).erase(reader)
+    assert read_rules(installation.state, MARA) == rules[1:]
+    installation.state.close()
+
+
+def test_the_weekly_notice_has_counts_and_examples_and_no_reader(
+    run_command: Any, imported_home: Settings
+) -> None:
+    del run_command  # it has staged the questions
+    with create_instance(MARA) as instance:
+        run = list_unanswered_questions.execute_in_process(
+            instance=instance, partition_key=MARA, resources=default_resources()
+        )
+    assert run.success
+    with closing(open_home_state(imported_home)) as state:
+        (notice,) = queued_notices(state, author=MARA)
+    assert "20 questions" in notice.title
+    assert "4 asked: " in notice.text
+    assert sum(text in notice.text for _, text in QUESTIONS) >= 5
+    assert not any(reader in f"{notice}" for reader in READERS)
