@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from twin_resources.models.quotes.quoter import QuoteResult
     from twin_resources.models.retrieval.page_ranking import Page
-
     from twin_resources.models.retrieval.question_rules import QuestionRules
     from twin_resources.models.retrieval.retrieval import Passage, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
