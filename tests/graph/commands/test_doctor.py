@@ -63,7 +63,7 @@ def write_broken_author(home: Settings) -> None:
 
 def write_misspelled_setting(home: Settings) -> None:
     with write_author(home, Author("ada", "Ada")).open("a") as stream:
-        stream.write("answer_lenght = 1\n")
+        stream.write("temperatures = 1\n")
 
 
 def expose_keys(home: Settings) -> None:

@@ -119,7 +119,7 @@ def test_sensors_handle_requests_growth_and_notices(served_world: LoopWorld) -> 
     [request] = evaluate(served_world, retraining_requested).run_requests
     assert request.run_key == "by_hand:ada:1"
     growth = evaluate(served_world, new_material)
-    assert "ada: 0/25 new posts, 0/200 new pairs" in growth.skip_reason.skip_message
+    assert "ada: 0/1000 new posts, 0/200 new pairs" in growth.skip_reason.skip_message
     with dg.build_sensor_context(
         resources={"settings": SettingsResource(), "state": StateResource()}
     ) as context:

@@ -77,7 +77,7 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     report = json.loads((work / "doctor.json").read_text())
     verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
     assert report["ok"] is True
-    required = {"stack", "programs", "ports", "Dagster", "gateway", "model server", "trace store"}
+    required = {"stack", "state", "tables", "Dagster", "gateway", "model server", "traces"}
     assert {verdicts[name] for name in required} == {"ok"}, report
 
     # endpoints.json has the documented fields and is private; a second start trains nothing

@@ -55,8 +55,8 @@ def test_every_command_exists() -> None:
     )
     assert " ".join(sorted(listed_commands)) == (
         "ask backup batch chat doctor explain export feedback forget hold "
-        "import keys logs lower-floor mcp open pause publish release repair restore retrain "
-        "rollback routing serve status stop traces up versions why widget"
+        "import keys logs lower-floor mcp open pause publish questions release repair restore "
+        "retrain rollback routing serve status stop traces up versions why widget"
     )
 
 
