@@ -39,6 +39,11 @@ def pauses(rng: random.Random) -> list[float]:
     return [seconds + 30 * (number % 10 == 9) for number, seconds in enumerate(steady(rng))]
 
 
+def groups(rng: random.Random) -> list[float]:
+    """Return durations of requests that run three at a time and end together."""
+    return [rng.uniform(0.01, 0.4) if number % 3 else rng.uniform(7, 10) for number in range(80)]
+
+
 def one_pause(rng: random.Random) -> list[float]:
     durations = steady(rng)
     durations[16] += 60  # another program used the cores
@@ -52,7 +57,9 @@ def slowdown(rng: random.Random) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("profile", [steady, slow_start, bursts, pauses, one_pause, slowdown])
+@pytest.mark.parametrize(
+    "profile", [steady, slow_start, bursts, groups, pauses, one_pause, slowdown]
+)
 def test_after_a_quarter_of_steps_the_error_is_at_most_half(profile: Profile, seed: int) -> None:
     durations = profile(random.Random(seed))
     # Up to four fifths: nothing predicts which of the last few steps are long.

@@ -118,7 +118,6 @@ REMAINING = replace(
     measures=tuple(
         measure for measure in FULL_GATE.measures if measure not in FIRST_VERDICT.measures
     ),
-    min_questions=60,  # their answers have about a hundred sentences to judge
 )
 EVERY_CLAIM = replace(FULL_GATE, measures=MEASURES)
 LOOKS_LEVEL = 0.05  # error rate of all looks together

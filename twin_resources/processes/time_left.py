@@ -23,7 +23,9 @@ from statistics import fmean, median
 
 MIN_STEPS = 3  # number of steps before the first estimate
 MIN_RECENT_STEPS = 12  # the estimate uses this number of steps, or half of all steps if more
-PAUSE_FACTOR = 3.0  # a step longer than this multiple of the median counts as this multiple
+# A step longer than this multiple of the median or the mean, whichever is longer, counts as this
+# multiple. Requests that run together end together, so the median may be the time between two.
+PAUSE_FACTOR = 3.0
 SPREAD = 1.5  # of an estimate on cores that nothing else uses
 
 
@@ -36,7 +38,7 @@ def estimate_step_seconds(durations: Sequence[float]) -> float | None:
     if len(durations) < MIN_STEPS:
         return None
     recent_durations = durations[1:][-max(MIN_RECENT_STEPS, (len(durations) - 1) // 2) :]
-    pause_threshold_s = PAUSE_FACTOR * median(recent_durations)
+    pause_threshold_s = PAUSE_FACTOR * max(median(recent_durations), fmean(recent_durations))
     return fmean(min(duration, pause_threshold_s) for duration in recent_durations)
 
 
