@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.author_file import Author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -35,14 +34,16 @@ SHORT, LONG = 8, 25  # words of a sentence
 MARKS = {"!": "exclamation marks", "?": "question marks", ";": "semicolons", "—": "dashes"}
 # Frequent in prose that models write. A phrase without an occurrence is named as never written.
 COMMON_PHRASES = (
-    *(
-        "delve into",
-        "in conclusion",
-        "in today's world",
-        "it's worth noting",
-        "at the end of the day",
-    ),
-    *("game-changer", "needless to say", "first and foremost", "let's dive", "a testament to"),
+    "delve into",
+    "in conclusion",
+    "in today's world",
+    "it's worth noting",
+    "at the end of the day",
+    "game-changer",
+    "needless to say",
+    "first and foremost",
+    "let's dive",
+    "a testament to",
 )
 Post = Mapping[str, Any]
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+|\n{2,}")
@@ -66,28 +67,28 @@ def write_skill(posts: Sequence[Post], author: Author, folder: Path) -> None:
         )
     if not posts:
         raise TwinError(action, found="no public post", next_step="run `twin import`")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
-        partial = Path(temporary) / "skill"
-        (partial / "posts").mkdir(parents=True)
-        index = [f"# Posts of {author.name}", ""]
-        for post in posts:
-            name = f"{post['day'] or 'undated'}-{make_slug(post['title'] or 'untitled')}"
-            path = partial / "posts" / f"{name}.md"
-            if path.exists():  # two posts of one day with one title
-                path = path.with_stem(f"{name}-{post['document_id'][-6:]}")
-            # JSON strings are YAML strings
-            head = [f"{key}: {json.dumps(post[key], ensure_ascii=False)}" for key in HEAD_KEYS]
-            path.write_text("\n".join(["---", *head, "---", "", post["text"], ""]), "utf-8")
-            title = post["title"] or "untitled"
-            index.append(f"- {post['day'] or 'undated'} [{title}](posts/{path.name}) {post['url']}")
-        (partial / "index.md").write_text("\n".join([*index, ""]), "utf-8")
-        (partial / "voice.md").write_text(describe_voice(author.name, posts), "utf-8")
-        (partial / "SKILL.md").write_text(_describe_skill(author, posts), "utf-8")
-        (partial / RECORD_FILE).write_text(json.dumps({"author": author.slug}) + "\n", "utf-8")
-        if folder.exists():
-            folder.rename(Path(temporary) / "former")
-        partial.rename(folder)
+    files, index = dict[str, str](), [f"# Posts of {author.name}", ""]
+    for post in posts:
+        name = f"posts/{post['day'] or 'undated'}-{make_slug(post['title'] or 'untitled')}"
+        if f"{name}.md" in files:  # two posts of one day with one title
+            name += f"-{post['document_id'][-6:]}"
+        # JSON strings are YAML strings
+        head = [f"{key}: {json.dumps(post[key], ensure_ascii=False)}" for key in HEAD_KEYS]
+        files[f"{name}.md"] = "\n".join(["---", *head, "---", "", post["text"], ""])
+        title = post["title"] or "untitled"
+        index.append(f"- {post['day'] or 'undated'} [{title}]({name}.md) {post['url']}")
+    files["index.md"] = "\n".join([*index, ""])
+    files["voice.md"] = describe_voice(author.name, posts)
+    files["SKILL.md"] = _describe_skill(author, posts)
+    (folder / "posts").mkdir(parents=True, exist_ok=True)
+    # The record is there from the first file to the last, so an erasure that was interrupted finds
+    # the folder again.
+    replace_file(folder / RECORD_FILE, json.dumps({"author": author.slug}) + "\n")
+    for name, text in files.items():
+        replace_file(folder / name, text)
+    for path in (folder / "posts").glob("*.md"):
+        if f"posts/{path.name}" not in files:
+            path.unlink()
 
 
 def remember_skill(settings: Settings, author: str, folder: Path) -> None:
@@ -97,13 +98,12 @@ def remember_skill(settings: Settings, author: str, folder: Path) -> None:
         stream.write(line)  # one write, so processes can write in parallel
 
 
-def list_skills(settings: Settings, author: str) -> list[Path]:
-    """Return the remembered folders that are still skills of an author."""
+def list_skills(settings: Settings, author: str) -> list[str]:
+    """Return the remembered folders of an author's skills, even if moved or deleted."""
     path = settings.home / SKILLS_FILE
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     records = [json.loads(line) for line in lines]
-    folders = {Path(record["folder"]) for record in records if record["author"] == author}
-    return sorted(folder for folder in folders if read_skill_author(folder) == author)
+    return sorted({record["folder"] for record in records if record["author"] == author})
 
 
 def read_skill_author(folder: Path) -> str:
@@ -112,9 +112,22 @@ def read_skill_author(folder: Path) -> str:
     return str(json.loads(path.read_text("utf-8"))["author"]) if path.is_file() else ""
 
 
+def list_skill_files(folder: Path) -> list[Path]:
+    """Return a skill's own files, the record last; other files in the folder are the user's."""
+    own_files = (folder / name for name in ("index.md", "voice.md", "SKILL.md", RECORD_FILE))
+    return [
+        *sorted((folder / "posts").glob("*.md")),
+        *(file for file in own_files if file.exists()),
+    ]
+
+
 def remove_skill(folder: Path) -> None:
-    """Remove a skill that must not exist any more."""
-    shutil.rmtree(folder)
+    """Remove a skill that must not exist any more. Its record goes last: a repetition finds it."""
+    for file in list_skill_files(folder):
+        file.unlink()
+    for path in (folder / "posts", folder):
+        if path.exists() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def describe_voice(name: str, posts: Sequence[Post]) -> str:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from twin_resources.authors import list_readable_authors
-from twin_resources.authors.agent_skill import list_skills
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.observability.langfuse.client import EMBEDDED_STORE_NAME
@@ -117,8 +116,11 @@ def _iter_steps(
             "delete it there too if needed; it is not imported again",
         )
     if target.subject.kind != "reader":
-        for folder in list_skills(settings, target.author):
-            yield f"copies of the skill {folder}", "replace them; the folder itself is made anew"
+        for folder in sorted(target.skills):
+            yield (
+                f"copies of the skill {folder}",
+                "replace them; the folder itself was made anew or removed",
+            )
         yield (
             "adapters that were copied from here (to a model hub or another server)",
             f"delete them there: {_list_copied_adapters(target)}",

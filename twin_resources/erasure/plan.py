@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from twin_resources.authors import list_author_slugs, read_author
+from twin_resources.authors.agent_skill import list_skills
 from twin_resources.erasure.checkpoint_folders import find_trained_checkpoints
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
@@ -44,7 +45,12 @@ def plan_erasure(
         TwinError: the post, the author or the reader is unknown; nothing was written.
     """
     ledger.open_tables(installation.state)
-    target = replace(_make_initial_target(installation, subject), key_hash=key_hash)
+    target = replace(
+        _make_initial_target(installation, subject),
+        key_hash=key_hash,
+        # before the erasure, which removes an author's record of them
+        skills=frozenset(list_skills(installation.settings, subject.author)),
+    )
     tables, collector = LanceTables(installation), FingerprintCollector()
     if subject.kind == "post":
         target = _follow_derived_rows(tables, target)

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_resources.authors import list_readable_authors
-from twin_resources.authors.agent_skill import Post, list_skills, remove_skill, write_skill
+from twin_resources.authors.agent_skill import (
+    Post,
+    list_skill_files,
+    read_skill_author,
+    remove_skill,
+    write_skill,
+)
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
@@ -35,12 +41,12 @@ class SkillFolders:
         settings = self.installation.settings
         authors = {author.slug: author for author in list_readable_authors(settings)[0]}
         erased_count = 0
-        for folder in list_skills(settings, target.author):
-            if not self._find_in(folder, target):
+        for folder in _list_folders(target):
+            if not _find_in(folder, target):
                 continue
             erased_count += 1
             author = authors.get(target.author)
-            posts = self._read_posts(target)
+            posts = read_public_posts(self.installation.tables, target.author)
             if author is None or target.is_whole_author or not posts:
                 remove_skill(folder)
             else:
@@ -50,21 +56,22 @@ class SkillFolders:
     def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.find_remaining`."""
         return [
-            location
-            for folder in list_skills(self.installation.settings, target.author)
-            for location in self._find_in(folder, target)
+            location for folder in _list_folders(target) for location in _find_in(folder, target)
         ]
 
-    def _read_posts(self, target: ErasureTarget) -> Sequence[Post]:
-        return read_public_posts(self.installation.tables, target.author)
 
-    def _find_in(self, folder: Path, target: ErasureTarget) -> list[str]:
-        return [
-            f"{path.relative_to(folder)}: {location}"
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-            for location in find_in_file(path, target)
-        ]
+def _list_folders(target: ErasureTarget) -> list[Path]:
+    """Return the remembered folders that are still skills of the target's author."""
+    folders = map(Path, sorted(target.skills))
+    return [folder for folder in folders if read_skill_author(folder) == target.author]
+
+
+def _find_in(folder: Path, target: ErasureTarget) -> list[str]:
+    return [
+        f"{path.relative_to(folder)}: {location}"
+        for path in list_skill_files(folder)
+        for location in find_in_file(path, target)
+    ]
 
 
 def read_public_posts(tables: Tables, author: str) -> Sequence[Post]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 from tests.erasure_targets import author_target, post_target
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
-from twin_resources.authors.agent_skill import list_skills, remember_skill, write_skill
+from twin_resources.authors.agent_skill import remember_skill, write_skill
 from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.manual_steps import list_manual_steps
+from twin_resources.erasure.plan import plan_erasure
 from twin_resources.erasure.skill_folders import SkillFolders, read_public_posts
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -31,7 +34,7 @@ def store_posts(installation: Installation, *posts: tuple[str, str, str, str]) -
     """Store posts, each with its id, title, text and visibility."""
     raw, cleaned = list[dict[str, Any]](), list[dict[str, Any]]()
     for year, (post, title, text, visibility) in enumerate(posts, start=2020):
-        raw.append({"source_id": post, "visibility": visibility})
+        raw.append({"source_id": post, "visibility": visibility, "title": title, "text": text})
         cleaned.append(
             {
                 "document_id": f"d-{post}",
@@ -138,13 +141,8 @@ def test_an_erasure_makes_the_folder_anew_or_removes_it(
         if erased is None
         else post_target("ada", "walk.md", WALK, CLOCK if len(erased) > 1 else WALK)
     )
+    target = replace(target, skills=frozenset({str(folder), str(tmp_path / "moved away")}))
     assert store.find_remaining(target)
-    [step] = [
-        step
-        for step in list_manual_steps(installation, target, asked_at=0.0)
-        if "copies of the skill" in step.what
-    ]
-    assert str(folder) in step.what
     if erased is not None:
         kept = [
             post
@@ -158,5 +156,23 @@ def test_an_erasure_makes_the_folder_anew_or_removes_it(
     assert store.find_remaining(target) == []
     assert folder.exists() is (left is not None)
     assert [name for name in read_files(folder) if name.startswith("posts/")] == (left or [])
-    assert list_skills(installation.settings, "ada") == ([folder] if left else [])
     assert store.erase(target) == 0
+    steps = list_manual_steps(installation, target, asked_at=0.0)
+    named = [step.what for step in steps if step.what.startswith("copies of the skill")]
+    assert named == [f"copies of the skill {tmp_path / name}" for name in ("ada", "moved away")]
+
+
+def test_a_plan_names_the_folders_and_an_interrupted_erasure_finds_them_again(
+    installation: Installation, tmp_path: Path
+) -> None:
+    folder, store = tmp_path / "ada", SkillFolders(installation)
+    export(installation, folder)
+    target = plan_erasure(installation, ErasureSubject("author", "ada", "ada"))
+    assert target.skills == {str(folder)}
+    loaded = ErasureTarget.from_json(target.subject, target.to_json(), target.fingerprints)
+    assert loaded.skills == target.skills
+    (folder / "SKILL.md").unlink()  # a process was killed while it wrote or removed files
+
+    assert store.find_remaining(target)
+    assert store.erase(target) == 1
+    assert not folder.exists()
