@@ -1,8 +1,8 @@
 """Define the asset `claims_on_request`: the claims that have never refused a version alone.
 
 They cost most of a gate's time: a model's general abilities, its voice against the base's and
-against other people's, and the installation's front desk. No job of the loop selects this asset. The job
-`measure_claims_on_request` does, and a person starts it in Dagster's page.
+against other people's, and the installation's front desk. No job of the loop selects this asset.
+The job `measure_claims_on_request` does, and a person starts it in Dagster's page.
 """
 
 import dagster as dg

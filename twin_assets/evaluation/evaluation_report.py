@@ -4,9 +4,10 @@ Scope: the asset and its checks.
 Out of scope: judging (`judgement.complete_evaluation`) and measuring (`measurement.py`).
 
 The first verdict (`sequential_plan.FIRST_VERDICT`) releases a first model before the remaining
-measures are taken. This asset then takes them (`REMAINING`) and decides every claim. A failed check does not stop
-the run. It withdraws the release (stable → refused) and records the reason in the history and in a
-notice. If the whole gate was decided before the release, this asset has nothing to do.
+measures are taken. This asset then takes them (`REMAINING`) and decides every claim. A failed check
+does not stop the run. It withdraws the release (stable → refused) and records the reason in the
+history and in a notice. If the whole gate was decided before the release, this asset has nothing to
+do.
 
 It runs after readers get answers, on a machine that a person uses, at the lowest priority. The
 servers and processes that it starts inherit this priority.
