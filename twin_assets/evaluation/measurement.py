@@ -32,7 +32,13 @@ from twin_assets.evaluation.measures import (
 )
 from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.measures.measure import MeasureContext
-from twin_assets.evaluation.progress import ANSWER_S, REFERENCE_S, REPEATED_ANSWER_S, Clock
+from twin_assets.evaluation.progress import (
+    ANSWER_S,
+    ANSWER_WITH_PASSAGES_S,
+    REFERENCE_S,
+    REPEATED_ANSWER_S,
+    Clock,
+)
 from twin_assets.evaluation.report.evaluation_record import AnswerComparison, Evaluation
 from twin_assets.evaluation.sequential_plan import (
     EVERY_CLAIM,
@@ -380,10 +386,12 @@ def _expect_answers(
         + len(prompts.instructions)
         + len(missing_base_answers)
     )
+    with_passages_share = len(prompts.held_out) / max(1, answer_count)
+    answer_s = ANSWER_S + with_passages_share * (ANSWER_WITH_PASSAGES_S - ANSWER_S)
     for part, step_count, step_s in (
         (served_answers.SERVED_PART, 2 * parity_count, REPEATED_ANSWER_S),
         (served_answers.REFERENCE_PART, parity_count, REFERENCE_S),
-        (served_answers.ANSWERS_PART, answer_count, ANSWER_S),
+        (served_answers.ANSWERS_PART, answer_count, answer_s),
     ):
         progress.expect(part, step_count, step_s=step_s)
 

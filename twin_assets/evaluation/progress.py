@@ -16,7 +16,8 @@ from twin_resources.models.model_fit import SLOWDOWN_WITHOUT_BF16
 
 # Seconds per step of SmolLM2-135M on two otherwise idle cores with bf16. Only their ratios matter,
 # because finished parts correct the estimates of the others.
-READ_S, ANSWER_S, REPEATED_ANSWER_S, REFERENCE_S = 0.3, 0.9, 0.3, 1.0
+READ_S, REPEATED_ANSWER_S, REFERENCE_S = 0.3, 0.3, 1.0
+ANSWER_S, ANSWER_WITH_PASSAGES_S = 0.6, 2.4
 
 
 def expected_read_s(precision: str) -> float:

@@ -116,10 +116,15 @@ class RemainingTimeEstimator:
         slowness = self._slowness()
         total = 0.0
         for part in self._parts.values():
-            step_seconds = estimate_step_seconds(part.durations)
-            total += part.remaining_count * (
-                part.expected_s * slowness if step_seconds is None else step_seconds
+            step_seconds, expected_s = (
+                estimate_step_seconds(part.durations),
+                part.expected_s * slowness,
             )
+            if step_seconds is None:
+                step_seconds = expected_s
+            # the first few steps may be one group of requests that ended together
+            trust = min(1.0, len(part.durations) / MIN_RECENT_STEPS)
+            total += part.remaining_count * (trust * step_seconds + (1.0 - trust) * expected_s)
         return total
 
     def _slowness(self) -> float:
