@@ -67,6 +67,7 @@ COMMANDS: Mapping[str, Call | OtherTest] = {
     "import": OtherTest("tests/live/whole/test_posts_to_answer.py"),
     "forget": OtherTest("tests/live/whole/test_forgotten_post.py"),
     "chat": Call(("chat",), output="/open?link="),
+    "questions": Call(("questions", "--json"), output='"author": "mara-lindqvist"'),
     "retrain": OtherTest("tests/live/processes/test_dagster_http.py"),
     "stop": Call(("stop",), output="is stopped"),
 }
