@@ -99,13 +99,10 @@ class RetrieverResource(_HomeResource):
 
     def retriever(self) -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder
-        from twin_resources.models.retrieval.reranker import load_reranker
         from twin_resources.models.retrieval.retrieval import Retriever
 
         settings = self.settings()
-        return Retriever(
-            settings.tables_base, load_embedder(settings), reranker=load_reranker(settings)
-        )
+        return Retriever(settings.tables_base, load_embedder(settings))
 
 
 class RegistryResource(_StateStoreResource):

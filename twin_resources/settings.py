@@ -100,13 +100,6 @@ class Settings(Constants):
     state_url: str = ""  # SQLAlchemy URL; default: SQLite in <home>/state.sqlite
     base_model: str = EMBEDDED_BASE_MODEL  # the bundled model, a Hugging Face id, or a path
     embedder: str = EMBEDDED_EMBEDDER  # the bundled model, multilingual-e5-small, an id, or a path
-    # Empty: OpenVINO where it reproduces the model, and a GPU, if there is one, for work that
-    # justifies loading it (an import of thousands of passages).
-    embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""
-    # A cross-encoder (a hub id or a folder) that reranks the retrieved passages before the best
-    # enter the prompt; empty: none. It costs one pass for each of 20 passages per question. None
-    # was measured: published weights are not on the package registries.
-    reranker: str = ""
     host: str = "127.0.0.1"  # address on which all servers listen
     gateway_port: int = 4000  # port of the OpenAI-compatible endpoint
     # Address of the endpoint for `twin` on a host that runs no gateway; ends in /v1.
@@ -153,18 +146,12 @@ class Settings(Constants):
     budget_per_day: float | None = Field(default=None, ge=0)
     # US dollars per month (UTC) for all paid services; none: no such limit.
     budget_per_month: float | None = Field(default=None, ge=0)
-    # US dollars per day for the paid services of each author; none: no such limit.
-    author_budget_per_day: float | None = Field(default=None, ge=0)
-    # US dollars per month (UTC) for the paid services of each author; none: no such limit.
-    author_budget_per_month: float | None = Field(default=None, ge=0)
     # US dollars per month for labels, which determine the routing; none: no labels are bought.
     label_budget_per_month: float | None = Field(default=None, ge=0)
     # Maximum quality loss of routed questions against the paid model, on a score from 0 to 1.
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
     # Hourly cost of this machine, from which the cost of an answer follows (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    # Whether training uses bf16; `auto`: on processors that are faster with it (`processor.py`).
-    bf16: Literal["auto", "on", "off"] = "auto"
     # Number of processes that train together. If it is not set and the recipe is for GPUs, this is
     # the number of this machine's GPUs that can share a step.
     train_ranks: int = Field(default=2, ge=1)

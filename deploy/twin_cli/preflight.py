@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import sys
 import sysconfig
@@ -202,21 +201,6 @@ def check_posts(arguments: Sequence[str]) -> list[Finding]:
     return [_stop("posts", f"there is no such file or folder: {first_argument}", next_step)]
 
 
-def check_reranker(name: str) -> list[Finding]:
-    """Check whether the configured reranker is valid: a model folder or a hub id."""
-    if not name:
-        return []
-    folder = Path(name).expanduser()
-    next_step = (
-        "name a folder of a cross-encoder or a hub id (owner/name) in TWIN_RERANKER, or unset it"
-    )
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        return [_stop("reranker", f"{name} contains no config.json of a model", next_step)]
-    if not folder.is_dir() and not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name):
-        return [_stop("reranker", f"no such folder: {name}", next_step)]
-    return [_ok("reranker", name)]
-
-
 def estimate_required_gb(
     options: argparse.Namespace, machine: Machine, *, is_installed: bool, is_prepared: bool
 ) -> tuple[float, float, float]:
@@ -325,7 +309,7 @@ def build_report(
     )
     findings += check_base_model(options.base_model, machine, recipe=options.recipe)
     findings += check_answer_model(options.answer_model, options.base_model, machine)
-    findings += check_reranker(options.reranker) + check_posts(options.other_arguments)
+    findings += check_posts(options.other_arguments)
     findings += check_disk(project, home, project_gb=project_gb, home_gb=home_gb)
     return {
         "go_on": all(finding["verdict"] != "stop" for finding in findings),
@@ -380,7 +364,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--embedder", default=os.environ.get("TWIN_EMBEDDER") or EMBEDDED_EMBEDDER)
     parser.add_argument("--answer-model", default="")
     parser.add_argument("--recipe", default="")
-    parser.add_argument("--reranker", default=os.environ.get("TWIN_RERANKER") or "")
     parser.add_argument("--home", default=os.environ.get("TWIN_HOME") or ".twin")
     options, options.other_arguments = parser.parse_known_args(argv)
     options.posts = _find_posts_path(options.other_arguments)

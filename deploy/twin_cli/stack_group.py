@@ -59,9 +59,6 @@ Embedder = Annotated[
         "--embedder", help="all-minilm-l6-v2, multilingual-e5-small, a folder or a hub id."
     ),
 ]
-RerankerModel = Annotated[
-    str, typer.Option("--reranker", help="A cross-encoder, a folder or a hub id; not measured.")
-]
 Consent = Annotated[
     bool, typer.Option("--consent", help="The author has agreed; today's date is recorded.")
 ]
@@ -93,7 +90,6 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     include: Include = None,
     base_model: BaseModel = "",
     embedder: Embedder = "",
-    reranker: RerankerModel = "",
     answer_model: AnswerModel = "",
     recipe: RecipeName = "",
     consent: Consent = False,

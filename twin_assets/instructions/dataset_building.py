@@ -195,7 +195,9 @@ def _build_plan(
     samples = draft_rows.join(
         document_splits, on="document_id", how="left", maintain_order="left"
     ).join(own_chunks, on="sample_id", how="left", maintain_order="left")
-    retrieval = contexts.retrieval_name(retriever.revision, token_budget=author.context_tokens)
+    retrieval = contexts.retrieval_name(
+        retriever.embedder_revision, token_budget=author.context_tokens
+    )
     samples = _mark_leaks(samples).with_columns(pl.lit(retrieval).alias("retrieval"))
     context_ids = _find_contexts(
         tables, author, samples, chunks, document_splits, retriever, vectors

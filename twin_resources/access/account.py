@@ -105,7 +105,7 @@ class SpendingAccount:
 
     Args:
         state: the state store.
-        limits: limits of the home, its purposes and its authors.
+        limits: limits of the home and its purposes.
         clock: seconds since 1970; by default the store's own clock.
     """
 
@@ -267,7 +267,7 @@ class SpendingAccount:
         key: str = "",
         key_limit: SpendingLimit | None = None,
     ) -> list[RemainingBudget]:
-        """Return what remains under each limit of home, author, purpose and key that applies."""
+        """Return what remains under each limit of home, purpose and key that applies."""
         spending_fields = {"purpose": purpose, "author": author, "key": key}
         with self._state.read_transaction() as connection:
             moment = self._current_account_time(connection)
@@ -325,11 +325,6 @@ class SpendingAccount:
         purpose = self.limits.purposes.get(spending_fields["purpose"], SpendingLimit())
         limits: tuple[tuple[Scope, str, SpendingLimit], ...] = (
             ("key", spending_fields["key"], key_limit or SpendingLimit()),
-            (
-                "author",
-                spending_fields["author"],
-                self.limits.author if spending_fields["author"] else SpendingLimit(),
-            ),
             ("purpose", spending_fields["purpose"], purpose),
             ("home", "", self.limits.home),
         )

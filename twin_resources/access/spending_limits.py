@@ -1,4 +1,4 @@
-"""Limit the spending of the home, and of each purpose, author and key.
+"""Limit the spending of the home, and of each purpose and key.
 
 Scope: limits by UTC day and month, the settings for them, the refusal, and formatting amounts.
 Out of scope: the spending itself (`account.py`), its rows (`account_rows.py`).
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Purpose = Literal["answer", "teacher", "judge", "label"]
 Period = Literal["day", "month"]
-Scope = Literal["home", "purpose", "author", "key"]
+Scope = Literal["home", "purpose", "key"]
 ONE_DAY = timedelta(days=1)
 
 
@@ -42,12 +42,10 @@ class SpendingLimits:
 
     Attributes:
         home: limit of all spending.
-        author: limit of each author.
         purposes: limit of one purpose in the whole home.
     """
 
     home: SpendingLimit = SpendingLimit()
-    author: SpendingLimit = SpendingLimit()
     purposes: Mapping[Purpose, SpendingLimit] = field(default_factory=dict[Purpose, SpendingLimit])
 
 
@@ -55,7 +53,7 @@ class OverLimitError(TwinError):
     """The refusal of a reservation that would have exceeded a limit.
 
     Attributes:
-        scope, name: owner of the limit: the home (name empty), a purpose, an author or a key.
+        scope, name: owner of the limit: the home (name empty), a purpose or a key.
         period: `day` or `month`.
         limit_usd, spent_usd, reserved_usd, requested_usd: the limit, the settled amount, the amount
             of open reservations, and the requested amount.
@@ -116,7 +114,6 @@ def limits_from_settings(settings: Settings) -> SpendingLimits:
     """Return the limits in a home's settings."""
     return SpendingLimits(
         home=SpendingLimit(settings.budget_per_day, settings.budget_per_month),
-        author=SpendingLimit(settings.author_budget_per_day, settings.author_budget_per_month),
         purposes={
             "answer": SpendingLimit(usd_per_day=settings.paid_budget_per_day),
             "teacher": SpendingLimit(usd_per_month=settings.teacher_budget_per_month),
@@ -147,8 +144,6 @@ def _limit_setting(scope: Scope, name: str, period: Period) -> str:
     setting_names: Mapping[tuple[str, str], str] = {
         ("home", "day"): "TWIN_BUDGET_PER_DAY",
         ("home", "month"): "TWIN_BUDGET_PER_MONTH",
-        ("author", "day"): "TWIN_AUTHOR_BUDGET_PER_DAY",
-        ("author", "month"): "TWIN_AUTHOR_BUDGET_PER_MONTH",
         ("answer", "day"): "TWIN_PAID_BUDGET_PER_DAY",
         ("teacher", "month"): "TWIN_TEACHER_BUDGET_PER_MONTH",
         ("judge", "month"): "TWIN_JUDGE_BUDGET_PER_MONTH",

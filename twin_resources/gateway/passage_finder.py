@@ -283,7 +283,6 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
 
     def open_retriever() -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder, load_revision
-        from twin_resources.models.retrieval.reranker import load_reranker
         from twin_resources.models.retrieval.retrieval import Retriever
 
         # One thread per question: with all threads, a question takes 13 to 17 ms of CPU time, not
@@ -293,7 +292,6 @@ def create_passage_finder(settings: Settings) -> PassageFinder:
         return Retriever(
             settings.tables_base,
             embedder,
-            reranker=load_reranker(settings),
             load_other_embedder=lambda revision: load_revision(settings, revision),
             find_version=find_version,
         )

@@ -1,6 +1,6 @@
 """Download a model from the Hugging Face hub, and hash its files.
 
-Scope: embedders and rerankers. Out of scope: base models (`storage/weights/weights.py`).
+Scope: embedders. Out of scope: base models (`storage/weights/weights.py`).
 """
 
 from __future__ import annotations

@@ -157,7 +157,6 @@ def child_environment(
         "TWIN_HOST": settings.host,
         "TWIN_BASE_MODEL": settings.base_model,
         "TWIN_EMBEDDER": settings.embedder,
-        "TWIN_RERANKER": settings.reranker,
         "TWIN_GATEWAY_PORT": str(settings.gateway_port),
         "TWIN_DAGSTER_PORT": str(settings.dagster_port),
         "TWIN_TRACES_PORT": str(settings.traces_port),

@@ -1,6 +1,6 @@
 """Count usable cores, and decide whether bf16 is faster than fp32 on this processor.
 
-Scope: the rule for training, gate and embedder, and the setting that overrides it.
+Scope: the rule for training, gate and embedder.
 Out of scope: GPUs, the memory that a precision needs (`model_fit.py`), benchmarks (`twin doctor`),
 imports outside the standard library, syntax newer than Python 3.9 (`preflight.py` runs with any
 Python).
@@ -12,9 +12,9 @@ layer runs at 84 GFLOP/s in bf16 and at 150 in fp32. The embedder takes 1.7 time
 AMX makes bf16 faster on Intel.
 
 The decision uses a rule instead of a measurement at the start, because vectors and likelihoods are
-stored by precision. If the result varied with the load, they would have to be computed again.
-`TWIN_BF16=on` and `off` override the rule, because virtual machines hide their processor. oneDNN
-has its own switch for other instructions: `ONEDNN_MAX_CPU_ISA=AVX2`.
+stored by precision. If the result varied with the load, they would have to be computed again. A
+recipe can name another precision for training (`mixed_precision`). oneDNN has its own switch for
+other instructions: `ONEDNN_MAX_CPU_ISA=AVX2`.
 """
 
 from __future__ import annotations
@@ -24,16 +24,12 @@ import platform
 import re
 from pathlib import Path
 
-ON, OFF = "on", "off"
 FAST_BF16_FLAGS = r"\b(amx_bf16|bf16)\b"  # Intel's tiles; Arm's matrix products
 AMD_BF16_FLAG = r"\bavx512_bf16\b"
 
 
 def is_bf16_faster() -> bool:
     """Return whether bf16 is faster, from the flags in /proc/cpuinfo; False outside Linux."""
-    setting = os.environ.get("TWIN_BF16", "").lower()
-    if setting in (ON, OFF):
-        return setting == ON
     if platform.system() != "Linux":
         return False
     try:

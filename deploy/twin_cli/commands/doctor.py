@@ -192,11 +192,6 @@ def check_disk(home: Home) -> Iterator[Result]:
     )
 
 
-def check_reranker(home: Home) -> Iterator[Result]:
-    """Check whether the reranker is valid; if none is configured, yield nothing."""
-    yield from _convert_preflight_findings(preflight.check_reranker(home.settings.reranker))
-
-
 def _convert_preflight_findings(findings: Iterable[preflight.Finding]) -> Iterator[Result]:
     for finding in findings:
         verdict: Verdict = "ok" if finding["verdict"] == "ok" else "fail"
@@ -701,7 +696,6 @@ CHECKS: dict[str, Callable[[Home], Iterable[Result]]] = {
     "disk": check_disk,
     "keys": check_keys,
     "judge": check_judge,
-    "reranker": check_reranker,
     "authors": check_authors,
     "stack": check_stack,
     "state": check_state,

@@ -48,7 +48,6 @@ def show_machine(
         [
             *("--base-model", settings.base_model),
             *("--embedder", settings.embedder),
-            *("--reranker", settings.reranker),
             *("--home", str(settings.home)),
             *("--answer-model", answer_model),
             *("--recipe", recipe),

@@ -169,7 +169,6 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
             embedder.
     """
     from twin_resources.models.embedder.embedder import load_embedder
-    from twin_resources.models.retrieval.reranker import load_reranker
     from twin_resources.models.retrieval.retrieval import Retriever
 
     if not question.strip():
@@ -194,7 +193,7 @@ def preview_routing(settings: Settings, author: Author, question: str) -> dict[s
             f"is {embedder.revision}",
             next_step="materialize `routing_labels` and `routing_policy` in Dagster",
         )
-    retriever = Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
+    retriever = Retriever(settings.tables_base, embedder)
     retrieval = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
     vector = np.asarray(retrieval.vector, np.float64)
     best_cosine = max((passage.cosine for passage in retrieval.passages), default=0.0)

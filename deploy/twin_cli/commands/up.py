@@ -112,7 +112,6 @@ class UpOptions:
     include: Sequence[str] = ()
     base_model: str = ""
     embedder: str = ""
-    reranker: str = ""
     answer_model: str = ""  # NO_MODEL removes it; empty keeps the earlier model
     recipe: str = ""  # AUTOMATIC_RECIPE chooses one; empty keeps the earlier recipe
     consent: bool = False
@@ -180,7 +179,7 @@ def _handle_interrupt(command: _UpCommand) -> int:
 def apply_options(settings: Settings, options: UpOptions) -> Settings:
     """Return the settings, overridden by the options."""
     overrides: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
-    for name in ("base_model", "embedder", "reranker"):
+    for name in ("base_model", "embedder"):
         value = getattr(options, name)
         if value:
             overrides[name] = _resolve_folder(value)

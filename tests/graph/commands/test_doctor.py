@@ -94,11 +94,6 @@ def queue_score(home: Settings) -> None:
         outbox.put_scores([QueuedScore("a", "t" * 32, "thumbs", 1.0)])
 
 
-def make_empty_model_folder(home: Settings) -> dict[str, str]:
-    (home.home / "reranker").mkdir()
-    return {"TWIN_RERANKER": str(home.home / "reranker")}
-
-
 def langfuse(**variables: str) -> dict[str, str]:
     return {f"LANGFUSE_{name.upper()}": value for name, value in variables.items()}
 
@@ -120,8 +115,6 @@ FAULTS: dict[str, tuple[Fault, str, str, str, str]] = {
     "no price": (
         {"TWIN_JUDGE_MODEL": "anthropic/some"}, "judge", "warn", "no price", "TWIN_JUDGE_MODEL",
     ),
-    "no reranker": ({"TWIN_RERANKER": "/none"}, "reranker", "fail", "folder", "TWIN_RERANKER"),
-    "not a reranker": (make_empty_model_folder, "reranker", "fail", "config.json", "a folder of"),
     "never started": ({}, "stack", "warn", "no stack is running", "run `twin up`"),
     "crashed stack": (crash_stack, "stack", "fail", "without `twin stop`", "to recover it"),
     "damaged state": (damage_state, "state", "fail", "is damaged", "`twin restore`"),
@@ -180,7 +173,6 @@ HEALTHY: dict[str, tuple[Fault, str, str]] = {
     "state": (lambda home: open_home_state(home).close(), "state", "state.sqlite"),
     "free judge": ({"TWIN_JUDGE_MODEL": "ollama/llama3"}, "judge", "costs nothing"),
     "judge": (JUDGE | {"TWIN_JUDGE_BUDGET_PER_MONTH": "2"}, "judge", "$2.00"),
-    "reranker": ({"TWIN_RERANKER": "owner/cross-encoder"}, "reranker", "owner"),
     "keys": (load_secrets, "keys", "their owner only"),
     "author": (lambda home: write_author(home, Author("ada", "Ada")), "authors", "ada"),
     "outbox": (lambda home: Outbox(outbox_path(home)).close(), "outbox", "empty"),

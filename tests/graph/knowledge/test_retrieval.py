@@ -14,12 +14,10 @@ from lancedb.background_loop import BackgroundEventLoop
 
 from tests.stored_passages import build_passages, store_passages
 from tests.stored_rows import store_rows
-from tests.unit.judges.test_entailment import write_cross_encoder
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import retrieval
 from twin_resources.models.retrieval.index import update_indexes
-from twin_resources.models.retrieval.reranker import Reranker
 from twin_resources.models.retrieval.retrieval import RetrievalQuery, RetrievalResult, Retriever
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -333,21 +331,3 @@ def test_a_word_of_one_post_is_evidence(retriever: Retriever) -> None:
         for question in ("What does Bertha eat?", "What does Harold eat?")
     ]
     assert evidence[0] > evidence[1] + 0.1
-
-
-def test_the_reranker_decides_the_order(
-    own_retriever: Retriever, tables: Tables, embedder: Embedder, tmp_path: Path
-) -> None:
-    reranker = Reranker(write_cross_encoder(tmp_path / "reranker", {0: "score"}))
-    reranking_retriever = Retriever(tables.base_uri, embedder, reranker=reranker)
-    question = "Which birds come after the flood because of dust?"
-    result = reranking_retriever.retrieve("ada", question, limit=10, token_budget=1000)
-    scores = [passage.score for passage in result.passages]
-    assert scores == sorted(scores, reverse=True)
-    plain_order = [passage.chunk_id for passage in own_retriever.retrieve(
-        "ada", question, limit=10, token_budget=1000).passages]  # fmt: skip
-    assert [passage.chunk_id for passage in result.passages] != plain_order
-    assert result.nearest[0].document_id == result.passages[0].document_id
-    assert {passage.chunk_id for passage in result.passages} == {f"{name}-0" for name in POSTS}
-    # A context found without the reranker has another revision.
-    assert reranking_retriever.revision != own_retriever.revision == embedder.revision

@@ -62,9 +62,8 @@ def clock() -> Clock:
 @pytest.fixture
 def create_account(state: State, clock: Clock) -> Callable[..., SpendingAccount]:
     def build(**limits: SpendingLimit) -> SpendingAccount:
-        purposes = {name: limit for name, limit in limits.items() if name not in {"home", "author"}}
-        home_limits = {name: limit for name, limit in limits.items() if name in {"home", "author"}}
-        return SpendingAccount(state, SpendingLimits(**home_limits, purposes=purposes), clock=clock)  # type: ignore[arg-type]
+        home_limit = limits.pop("home", SpendingLimit())
+        return SpendingAccount(state, SpendingLimits(home_limit, limits), clock=clock)  # type: ignore[arg-type]
 
     return build
 
@@ -119,7 +118,6 @@ def test_sums_do_not_drift_and_a_limit_is_reached_to_the_nano_dollar(
     ("limits", "arguments", "scope", "period"),
     [
         ({"home": SpendingLimit(usd_per_month=1.0)}, {}, "home", "month"),
-        ({"author": SpendingLimit(usd_per_day=1.0)}, {}, "author", "day"),
         ({"answer": SpendingLimit(usd_per_day=1.0)}, {}, "purpose", "day"),
         ({"teacher": SpendingLimit(usd_per_month=1.0)}, {"purpose": "teacher"}, "purpose", "month"),
         ({}, {"key_limit": SpendingLimit(usd_per_day=1.0)}, "key", "day"),
@@ -147,21 +145,15 @@ def test_every_limit_is_named(
     assert "2026-12-01 00:00 UTC" in str(error)
 
 
-def test_authors_keys_and_purposes_have_separate_limits(
+def test_keys_and_purposes_have_separate_limits(
     create_account: Callable[..., SpendingAccount],
 ) -> None:
-    account = create_account(
-        author=SpendingLimit(usd_per_day=1.0), teacher=SpendingLimit(usd_per_month=1)
-    )
+    account = create_account(teacher=SpendingLimit(usd_per_month=1))
     key_limit = SpendingLimit(usd_per_day=0.5)
     spend(account, 0.5, key_limit=key_limit)
     with pytest.raises(OverLimitError, match="the key site has a limit"):
         reserve(account, 0.1, key_limit=key_limit)
     spend(account, 0.5, key="app", key_limit=key_limit)
-    with pytest.raises(OverLimitError, match="the author ada has a limit"):
-        reserve(account, 0.1, key="app2")
-    with pytest.raises(OverLimitError, match="the author ada has a limit"):
-        reserve(account, 0.1, purpose="judge", key="")
     spend(account, 0.6, author="bob", purpose="teacher", key="")
     with pytest.raises(OverLimitError, match="the purpose teacher has a limit"):
         reserve(account, 0.5, author="cyd", purpose="teacher", key="")
@@ -281,7 +273,7 @@ def test_concurrent_reservations_never_exceed_a_limit(state: State) -> None:
     requests=st.lists(
         st.tuples(
             st.floats(0, 0.5), st.floats(0, 1), st.sampled_from(["settle", "release", "abandon"]),
-            st.floats(0, 40_000), st.sampled_from(["ada", "bob"]),
+            st.floats(0, 40_000), st.sampled_from(["answer", "label"]),
         ),
         max_size=12,
     )
@@ -292,14 +284,16 @@ def test_no_sequence_of_requests_exceeds_a_daily_limit(
     """Costs are below the reservations, some requests are abandoned, and days pass between them."""
     state = State.open("sqlite://")
     clock = Clock(BEFORE_MIDNIGHT)
-    limits = SpendingLimits(SpendingLimit(1.0, 1.6), SpendingLimit(0.7))
+    limits = SpendingLimits(
+        SpendingLimit(1.0, 1.6), {"answer": SpendingLimit(0.7), "label": SpendingLimit(0.7)}
+    )
     account = SpendingAccount(state, limits, clock=clock)
     days: set[datetime] = set()
     expected_usd = 0.0
-    for requested_usd, share, ending, pause_s, author in requests:
+    for requested_usd, share, ending, pause_s, purpose in requests:
         days.add(clock.now)
         try:
-            reservation = reserve(account, requested_usd, author=author)
+            reservation = reserve(account, requested_usd, purpose=purpose)
         except OverLimitError:
             continue
         finally:
@@ -316,9 +310,13 @@ def test_no_sequence_of_requests_exceeds_a_daily_limit(
     total = sum(month.usd + month.reserved_usd for month in months)
     assert total == pytest.approx(expected_usd, abs=1e-7)
     for day in days:
-        for author, limit in ((None, 1.0), ("ada", 0.7), ("bob", 0.7)):
-            spent = account.sum_spending(as_of=day, author=author)
-            assert spent.usd + spent.reserved_usd <= limit + 1e-9
+        spent = [
+            account.sum_spending(as_of=day),
+            account.sum_spending(as_of=day, purpose="answer"),
+            account.sum_spending(as_of=day, purpose="label"),
+        ]
+        for amount, limit in zip(spent, (1.0, 0.7, 0.7), strict=True):
+            assert amount.usd + amount.reserved_usd <= limit + 1e-9
     state.close()
 
 
@@ -339,11 +337,10 @@ def test_an_invalid_amount_is_refused_before_a_write(
 def test_limits_are_read_from_the_settings(home: Settings) -> None:
     values = {
         "paid_budget_per_day": 1.0, "teacher_budget_per_month": 2.0, "budget_per_day": 3.0,
-        "budget_per_month": 4.0, "author_budget_per_day": 5.0, "author_budget_per_month": 6.0,
-        "label_budget_per_month": 7.0, "judge_budget_per_month": 8.0,
+        "budget_per_month": 4.0, "label_budget_per_month": 7.0, "judge_budget_per_month": 8.0,
     }  # fmt: skip
     limits = limits_from_settings(home.model_copy(update=values))
-    assert (limits.home, limits.author) == (SpendingLimit(3.0, 4.0), SpendingLimit(5.0, 6.0))
+    assert limits.home == SpendingLimit(3.0, 4.0)
     assert limits.purposes == {
         "answer": SpendingLimit(1.0),
         "teacher": SpendingLimit(None, 2.0),

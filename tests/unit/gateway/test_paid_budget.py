@@ -206,8 +206,8 @@ DAY_S, CENT_USD = 86_400.0, 0.01
         (SpendingLimits(home=SpendingLimit(usd_per_month=3.0)), 2.98, DAY_S + 10),
         # The month has more left but must last longer.
         (SpendingLimits(home=SpendingLimit(0.2, 3.0)), 2.98, DAY_S + 10),
-        (SpendingLimits(author=SpendingLimit(0.02, 300.0)), 0.01, 10.0),
-        (SpendingLimits(home=SpendingLimit(1.0, 0.02), author=SpendingLimit(0.2)), 0.0, DAY_S + 10),
+        (SpendingLimits(home=SpendingLimit(0.02, 300.0)), 0.01, 10.0),
+        (SpendingLimits(SpendingLimit(1.0, 0.02), {"answer": SpendingLimit(0.2)}), 0.0, DAY_S + 10),
     ],
 )
 def test_the_remaining_budget_is_that_of_the_tightest_limit(

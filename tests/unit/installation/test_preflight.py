@@ -151,15 +151,6 @@ def test_a_folder_of_posts_is_told_from_an_options_value(tmp_path: Path) -> None
     assert preflight.parse_arguments(["--detach"]).posts is None
 
 
-def test_a_reranker_without_its_folder_stops(tmp_path: Path) -> None:
-    options = ["--home", str(tmp_path / "home"), "--reranker", str(tmp_path / "none")]
-    report = preflight.build_report(preflight.parse_arguments(options), tmp_path, is_installed=True)
-    assert not report["go_on"]
-    assert f"no such folder: {tmp_path / 'none'}" in preflight.format_report(report)
-    assert "TWIN_RERANKER" in preflight.format_report(report)
-    assert preflight.check_reranker("") == []
-
-
 def test_a_card_that_torch_cannot_use_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

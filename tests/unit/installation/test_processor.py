@@ -30,18 +30,12 @@ from twin_resources.settings import Settings
 def test_bf16_depends_on_the_vendor_and_the_instructions(
     monkeypatch: pytest.MonkeyPatch, cpu_info: str, expected: bool
 ) -> None:
-    monkeypatch.delenv("TWIN_BF16", raising=False)
     monkeypatch.setattr(processor.platform, "system", lambda: "Linux")
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: cpu_info)
     assert processor.is_bf16_faster() is expected
 
-    for value in ("off", "on"):
-        monkeypatch.setenv("TWIN_BF16", value)
-        assert processor.is_bf16_faster() is (value == "on")
-
 
 def test_bf16_is_off_on_an_unknown_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TWIN_BF16", raising=False)
     monkeypatch.setattr(processor.platform, "system", lambda: "Darwin")
     assert processor.is_bf16_faster() is False
 
@@ -50,7 +44,7 @@ def test_a_new_author_gets_the_recipe_of_the_processor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(machine_stage, "list_usable_gpus", list)
-    monkeypatch.setenv("TWIN_BF16", "off")
+    monkeypatch.setattr(machine_stage, "is_bf16_faster", lambda: False)
     choice = machine_stage.choose_machine_recipe("smollm2-135m-instruct")
     assert choice is not None
     assert choice.recipe == RECIPE_WITHOUT_BF16

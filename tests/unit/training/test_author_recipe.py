@@ -88,14 +88,6 @@ def test_the_recipe_in_the_authors_file_has_priority(
         choose_author_recipe(ADA, home.model_copy(update={"base_model": "owner/sizeless"}))
 
 
-def test_the_choice_ignores_whether_the_cpu_has_bf16(
-    home: Settings, usable_gpus: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert usable_gpus == []
-    monkeypatch.setenv("TWIN_BF16", "off")
-    assert choose_author_recipe(ADA, home).recipe.name == "smollm2-135m-cpu"
-
-
 def test_the_default_rank_count_is_the_number_of_gpus_that_can_share_a_step(
     home: Settings, usable_gpus: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

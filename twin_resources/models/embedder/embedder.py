@@ -277,11 +277,10 @@ def load_embedder(
     """Load the configured embedder (see `Embedder`), in about 0.5 s with OpenVINO.
 
     Raises:
-        TwinError: it has not been prepared for the configured engine.
+        TwinError: it has not been prepared.
     """
     folder, manifest = find_prepared_embedder(settings)
-    engine = settings.embedder_engine
-    return Embedder(folder, manifest, threads=threads, engine=engine, allow_gpu=allow_gpu)
+    return Embedder(folder, manifest, threads=threads, allow_gpu=allow_gpu)
 
 
 def load_revision(settings: Settings, revision: str) -> Embedder | None:

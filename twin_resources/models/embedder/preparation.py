@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from twin_resources.errors import TwinError
 from twin_resources.models.embedder import packaged_multilingual
 from twin_resources.models.embedder.embedder import (
     Embedder,
@@ -36,7 +35,6 @@ from twin_resources.models.embedder.embedder import (
     find_prepared_embedder,
 )
 from twin_resources.models.embedder.engines import (
-    OPENVINO,
     ORIGINAL_MODEL_FOLDER,
     SENTENCE_TRANSFORMERS,
     SentenceTransformersEngine,
@@ -69,6 +67,10 @@ PROBE_TEXTS = (
 )
 
 
+class UnfaithfulConversionError(Exception):
+    """The converted model would give other vectors than the original; the text says why."""
+
+
 def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | None = None) -> Path:
     """Prepare the configured embedder; return immediately if it is ready.
 
@@ -80,14 +82,12 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
 
     Returns:
         `<weights_dir>/<embedder>/<revision>`, with `tokenizer.json` and `embedder.json`. OpenVINO
-        also needs `model.xml` and `model.bin`, and sentence-transformers needs `original/`. If the
-        settings name no engine, a machine with a GPU gets the files for both. A model with layers
-        that the conversion does not reproduce is kept in its original format.
+        also needs `model.xml` and `model.bin`, and sentence-transformers needs `original/`. A
+        machine with a GPU gets the files for both. A model that the conversion does not reproduce
+        (unknown layers, or a cosine below .999) is kept in its original format alone.
 
     Raises:
-        TwinError: the embedder cannot be fetched; the settings name OpenVINO for a model with
-            layers that the conversion does not reproduce; or the converted model differs from the
-            original (cosine below .999).
+        TwinError: the embedder cannot be fetched.
     """
     folder = embedder_folder(settings)
     source = _source_id(settings)
@@ -102,7 +102,8 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it if the process is killed
         if (folder / "current.json").exists():
             prepared_folder, manifest = find_prepared_embedder(settings)
-            if manifest.source == source and _is_complete(prepared_folder, settings):
+            is_complete = not list_usable_gpus() or can_run(prepared_folder, SENTENCE_TRANSFORMERS)
+            if manifest.source == source and is_complete:
                 return prepared_folder
         # A killed preparation leaves its folder; this process has the lock, so no other is running.
         for partial_folder in folder.glob("partial-*"):
@@ -125,19 +126,22 @@ def _prepare_files(
     model = fetch_model(settings, target_folder=scratch)
     output = scratch / "prepared"
     output.mkdir()
-    if _select_engine(settings, model) == OPENVINO:
-        log(f"embedder {settings.embedder}: converting for OpenVINO")
+    log(f"embedder {settings.embedder}: converting for OpenVINO")
+    try:
         manifest = _convert(settings, model, output, source=source)
-        if _should_keep_original(settings):
-            log(f"embedder {settings.embedder}: keeping the original for the GPU")
-            shutil.copytree(model, output / ORIGINAL_MODEL_FOLDER)
-    else:
-        log(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
+    except UnfaithfulConversionError as error:  # torch runs the original
+        log(f"embedder {settings.embedder}: keeping the original, because {error}")
+        shutil.rmtree(output)
+        output.mkdir()
         manifest = _keep_original(settings, model, output, source=source)
+    else:
+        if list_usable_gpus():
+            log(f"embedder {settings.embedder}: keeping the original for the GPU too")
+            shutil.copytree(model, output / ORIGINAL_MODEL_FOLDER)
     target = folder / manifest.revision
     if not target.exists():
         output.rename(target)
-    else:  # already prepared for a different engine: add this engine's files
+    else:  # already prepared without the original: add it
         for entry in sorted(output.iterdir()):
             if not (target / entry.name).exists():
                 entry.rename(target / entry.name)
@@ -145,18 +149,6 @@ def _prepare_files(
     pointer.write_text(json.dumps({"revision": manifest.revision}), encoding="utf-8")
     pointer.replace(folder / "current.json")
     return target, manifest
-
-
-def _should_keep_original(settings: Settings) -> bool:
-    """Return whether no engine is configured and a GPU is available for large imports."""
-    return not settings.embedder_engine and bool(list_usable_gpus())
-
-
-def _is_complete(folder: Path, settings: Settings) -> bool:
-    """Return whether a prepared folder has all files that a new preparation would create."""
-    if _should_keep_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
-        return False
-    return can_run(folder, settings.embedder_engine)
 
 
 def _source_id(settings: Settings) -> str:
@@ -210,17 +202,6 @@ def _hash_model(model: Path) -> str:
 
 def _read_json(path: Path, default: Any) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else default
-
-
-def _select_engine(settings: Settings, model: Path) -> str:
-    """Return the configured engine, or one that can run this model, preferably OpenVINO."""
-    if settings.embedder_engine:
-        return settings.embedder_engine
-    try:
-        _read_pooling(model, name=settings.embedder)
-    except TwinError:  # the conversion does not reproduce its layers, but torch runs them
-        return SENTENCE_TRANSFORMERS
-    return OPENVINO
 
 
 def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
@@ -326,7 +307,7 @@ def _write_manifest(target_folder: Path, manifest: EmbedderManifest) -> None:
     )
 
 
-def _read_pooling(model: Path, *, name: str) -> str:
+def _read_pooling(model: Path) -> str:
     """Return `mean` or `cls` from the folder's own configuration.
 
     Raises:
@@ -343,10 +324,8 @@ def _read_pooling(model: Path, *, name: str) -> str:
         if key.startswith("pooling_mode_") and flag is True
     }
     if unknown_modules or modes not in ({"pooling_mode_mean_tokens"}, {"pooling_mode_cls_token"}):
-        raise TwinError(
-            f"read how the embedder {name} pools its tokens",
-            found=f"{sorted(unknown_modules) or sorted(modes)}, which this code does not reproduce",
-            next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, or unset it",
+        raise UnfaithfulConversionError(
+            f"the conversion does not reproduce {', '.join(sorted(unknown_modules or modes))}"
         )
     return "cls" if "pooling_mode_cls_token" in modes else "mean"
 
@@ -397,7 +376,7 @@ def compute_reference_vectors(model: Path, texts: Sequence[str], *, token_limit:
     import torch
     from transformers import AutoTokenizer
 
-    module = _create_torch_module(model, pooling=_read_pooling(model, name=str(model)))
+    module = _create_torch_module(model, pooling=_read_pooling(model))
     tokenizer = AutoTokenizer.from_pretrained(model)
     vectors: list[Any] = []
     with torch.inference_mode():
@@ -416,7 +395,7 @@ def _convert(
     config = AutoConfig.from_pretrained(model)
     sentence_config = _read_json(model / "sentence_bert_config.json", {})
     token_limit = _read_token_limit(model, int(sentence_config.get("max_seq_length") or 0))
-    module = _create_torch_module(model, pooling=_read_pooling(model, name=settings.embedder))
+    module = _create_torch_module(model, pooling=_read_pooling(model))
     _save_tokenizer(model, target_folder)
 
     openvino = import_openvino()
@@ -440,10 +419,8 @@ def _convert(
     )
     agreement = _measure_agreement(model, Embedder(target_folder, manifest))
     if agreement < MIN_AGREEMENT:
-        raise TwinError(
-            f"convert the embedder {settings.embedder}",
-            found=f"the cosine of its vectors to the original ones is only {agreement:.5f}",
-            next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
+        raise UnfaithfulConversionError(
+            f"the cosine of its converted vectors to the original ones is only {agreement:.5f}"
         )
     manifest = replace(_measure_scale(Embedder(target_folder, manifest)), agreement=agreement)
     _write_manifest(target_folder, manifest)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from twin_resources.models.embedder.embedder import Embedder
-    from twin_resources.models.retrieval.reranker import Reranker
 
 EMBEDDINGS_TABLE = "embeddings"
 MAX_PASSAGES = 6  # a budget of 400 tokens allows one or two full passages, or more short posts
@@ -102,7 +101,6 @@ class Retriever:
             `<tables_base>/<author>/embeddings.lance`.
         embedder: the home's embedder. A table made with a different revision is searched with that
             revision if `load_other_embedder` returns it.
-        reranker: reranks the search results; None keeps the original ranking.
         load_other_embedder: returns the embedder of a revision, or None; used until the home is
             embedded again.
         find_version: finds a table's newest version; the default reads it for every search.
@@ -113,14 +111,12 @@ class Retriever:
         tables_base: str | Path,
         embedder: Embedder,
         *,
-        reranker: Reranker | None = None,
         load_other_embedder: Callable[[str], Embedder | None] | None = None,
         find_version: FindVersion = read_newest_version,
     ) -> None:
         self._find_version = find_version
         self._tables_base = str(tables_base).rstrip("/")
         self._embedder = embedder
-        self._reranker = reranker
         self._load_other_embedder = load_other_embedder
         self._embedders: dict[str, Embedder | None] = {embedder.revision: embedder}
         self._open_tables: OrderedDict[str, _OpenTable] = OrderedDict()  # least recently used first
@@ -134,12 +130,6 @@ class Retriever:
     def embedder_revision(self) -> str:
         """Revision of the home's embedder."""
         return self._embedder.revision
-
-    @property
-    def revision(self) -> str:
-        """Revision of all models that find and rank passages."""
-        reranker = f"+{self._reranker.revision}" if self._reranker else ""
-        return f"{self._embedder.revision}{reranker}"
 
     def retrieve(
         self,
@@ -205,8 +195,6 @@ class Retriever:
                 stop_words=stop_words,
                 to_common_scale=embedder.to_common_scale,
             )
-            if self._reranker:
-                ranked = self._reranker.rerank(query.question, ranked)
             results.append(
                 RetrievalResult(
                     select_hits(ranked, limit=limit, token_budget=token_budget),

@@ -55,7 +55,7 @@ class Passage:
     """One passage of a post, in the form that prompts, quotations and traces contain.
 
     Attributes:
-        score: rank score, or the reranker's; comparable only within one answer.
+        score: rank score; comparable only within one answer.
         token_count: length of `text` in the embedder's tokens.
         position: index of the passage in its post, from 0.
         start, end: offsets of `text` in the cleaned document, in characters.
