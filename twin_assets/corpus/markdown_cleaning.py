@@ -36,6 +36,10 @@ _CALLOUT = re.compile(r"\[![ \t]*([^\[\]|\n]{1,60})(?:\|[^\]\n]{0,80})?\][+-]?[ 
 _QUOTATION_CALLOUTS = frozenset({"quote", "cite", "quotation"})
 _HEADING_ID = re.compile(r"[ \t]*\{[#.][^{}\n]{0,200}\}$")
 _SPACES = re.compile(r"[ \t]{2,}")
+# Some site generators show the picture that a line names, with the next line as its caption.
+_PICTURE_FILE = re.compile(
+    r"[^\s<>|]{1,200}\.(?:png|jpe?g|gif|webp|svg|avif|heic|bmp|tiff?|mp4|webm|mov)", re.IGNORECASE
+)
 _BLOCK_ID = re.compile(r"[ \t]\^[0-9a-f]{6}$")
 
 
@@ -139,7 +143,8 @@ def _render_blocks(nodes: Iterable[SyntaxTreeNode], *, separator: str = "\n\n") 
 def _render_block(node: SyntaxTreeNode) -> str:
     match node.type:
         case "paragraph":
-            return _render_inline(node.children)
+            is_item = node.parent is not None and node.parent.type == "list_item"
+            return _render_inline(node.children if is_item else _remove_pictures(node.children))
         case "heading":
             words = _HEADING_ID.sub("", _render_inline(node.children))
             return f"{'#' * int(node.tag[1])} {words}" if words else ""
@@ -187,9 +192,22 @@ def _render_table(node: SyntaxTreeNode) -> str:
     return render_table(rows)
 
 
+def _remove_pictures(nodes: Sequence[SyntaxTreeNode]) -> Sequence[SyntaxTreeNode]:
+    """Return a paragraph's inline nodes without first lines that are only a picture's file name."""
+    rest = [child for inline in nodes for child in inline.children]
+    while rest:
+        breaks = [position for position, node in enumerate(rest) if node.type == "softbreak"]
+        line = rest[: breaks[0]] if breaks else rest
+        is_code = any(node.type == "code_inline" for node in line)
+        if is_code or not _PICTURE_FILE.fullmatch(_join_inline(line).strip()):
+            break
+        rest = rest[len(line) + 1 :]
+    return rest
+
+
 def _render_inline(nodes: Sequence[SyntaxTreeNode]) -> str:
     """Render inline nodes on one line, except for hard breaks."""
-    text = "".join(_render_inline_node(node) for node in nodes)
+    text = _join_inline(nodes)
     lines = [_SPACES.sub(" ", line).strip() for line in text.split("\n")]
     text = "\n".join(line for line in lines if line)
     return _BLOCK_ID.sub("", text) if "^" in text[-7:] else text

@@ -29,7 +29,7 @@ _LABEL_WORDS = (
     *("bearer", "basic"),
 )
 _ASSIGNMENT = re.compile(
-    r"(?i)(?<!\[)(?:(?P<password>password|passwd|passphrase|passcode|(?<![a-z])pwd)"
+    r"(?i)(?<!\[)(?<!public)(?<!public[_-])(?<!publickey)(?:(?P<password>password|passwd|passphrase|passcode|(?<![a-z])pwd)"
     r"|secret[_-]?(?:access[_-]?)?key|secret|token|credentials?|(?:api|access|auth)[_ -]?key)"
     r"(?:[_-]\w{1,30})?[\"'`\]]{0,2}"
     r"(?:\s{0,3}(?::=|=>|={1,2}|:)\s{0,3}|\s{1,2}is:?\s{1,2})"

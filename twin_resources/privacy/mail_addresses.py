@@ -21,8 +21,15 @@ from collections.abc import Iterator
 from twin_resources.privacy.kinds import TextSpan
 
 _MAX_LOCAL_PART_CHARACTERS = 64
+# After ASCII letters, a word of another script may follow without a space ("ann@bell.orgまで").
 _DOMAIN = re.compile(
-    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,30})(?![\w-])"
+    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}((?:[A-Za-z]{2,24}|xn--[a-z0-9-]{2,30})(?![a-zA-Z0-9_-])"
+    r"|[^\W\d_]{2,24}(?![\w-]))"
+)
+# Scripts that put no space between words, and Korean, whose particles follow a word directly.
+_UNSPACED_LETTER = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u9fff"
+    "\uac00-\ud7af\uf900-\ufaff]"
 )
 # "at" in brackets always means the at sign: "ann [at] bell.org". Without brackets, "at" may be a
 # preposition, so the dots must also be written out: "ann at bell dot org".
@@ -105,7 +112,10 @@ def _match_plain_address(text: str, at_index: int) -> Iterator[TextSpan]:
     ):
         return
     start, earliest_start = at_index, max(0, at_index - _MAX_LOCAL_PART_CHARACTERS)
+    ends_at_unspaced_letters = domain[0].isascii()
     while start > earliest_start and (text[start - 1].isalnum() or text[start - 1] in "._+%-"):
+        if ends_at_unspaced_letters and _UNSPACED_LETTER.match(text[start - 1]):
+            break
         start -= 1
     if text.startswith(("%3C", "%3c"), start - 1) or text.startswith(("%3C", "%3c"), start):
         return  # a message ID in a link to a mail archive

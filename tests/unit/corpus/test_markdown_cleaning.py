@@ -31,6 +31,9 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
         ("<https://a.example>", "https://a.example"),
         # images, tags, comments
         ("An ![alt text](a.png) image", "An image"),
+        ("75_vanity.png\n\nText", "Text"),
+        ("jobs@2x.webp\nHow many?\n\n- a.png", "How many?\n\n- a.png"),
+        ("[a.png](a.png)\n\nIn `b.png`\nand c.png", "In `b.png` and c.png"),
         ("[![badge](b.svg)](https://a.example)\n\nText", "Text"),
         ("a <b>bold</b> and<br>broken <!-- hidden --> word", "a **bold** and\nbroken word"),
         ("<div>\nIn a <i>block</i>.\n</div>\n\nAfter.", "In a *block*.\n\nAfter."),

@@ -31,6 +31,9 @@ from twin_resources.privacy.stated_data import find_stated_personal_data
         ("ann AT bell DOT com, ann arroba casa punto es", "[e-mail], [e-mail]"),
         ("ann dot bell at home dot co dot uk", "[e-mail]"),
         ("<mailto:ann@bell.org>, %3Cnobody", "<mailto:[e-mail]>, %3Cnobody"),
+        ("当你给a@b.net发邮件的时候", "当你给[e-mail]发邮件的时候"),
+        ("联系张三@公司.中国。", "[e-mail]。"),
+        ("メールはann@bell.orgまで, иван@почта.рф", "メールは[e-mail]まで, [e-mail]"),
         ("Call +49 170 1234567 or (030) 123-4567.", "Call [phone] or [phone]."),
         ("0170/1234567, 415-555-2671", "[phone], [phone]"),
         ("Call me at 22 12 34 56, mobile: 0612345678", "Call me at [phone], mobile: [phone]"),
@@ -101,6 +104,7 @@ def test_personal_data_is_replaced_by_its_kind(text: str, expected: str) -> None
         'password: "password123", api_key = "your-api-key-1", token: <token1>, PWD=/home/ann1',
         "tokenizer = bert-base-2, password_digest: string, the password is required",
         "postgres://user:password@localhost/db",
+        "Culture=neutral, PublicKeyToken=b77a5c561934e089",
         "a key starts with -----BEGIN RSA PRIVATE KEY----- and ends with -----END",
     ],
 )

@@ -44,6 +44,18 @@ from twin_resources.processes.program_progress import run_for_output
 EXTRA = "llm-twin[formats]"
 _MAX_CPU_S = 60.0  # a post takes 0.1 s; other load does not affect CPU time
 _MAX_MEMORY = "-M1g"
+# An underscore in a name is no subscript, unless braces follow it. A file's own line comes later.
+_ORG_NAMES_WITH_UNDERSCORES = "#+OPTIONS: ^:{}\n"
+# A delimited block or code in a line, which is kept, or a link. pandoc reads the words of a link as
+# attributes (`.` a class, `#` an id), as Asciidoctor does only where they contain "=":
+# https://docs.asciidoctor.org/asciidoc/latest/macros/link-macro
+_ASCIIDOC_CODE_OR_LINK = re.compile(
+    r"^(?P<fence>-{4,}|\.{4,}|\+{4,}|/{4,}|`{3,})[^\n]*\n.*?^(?P=fence)[ \t]*$|`[^`\n]+`"
+    r"|(?P<target>(?:(?:https?|ftp|irc)://|(?:link|mailto):)[^\s\[\]<>]+)"
+    r"\[(?P<text>(?:[^\[\]\n]|\n(?!\s*\n))+)\]",
+    re.MULTILINE | re.DOTALL,
+)
+_ASCIIDOC_ATTRIBUTE = re.compile(r"[.#,%=]")
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
 
 
@@ -72,7 +84,9 @@ def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
         return _notebook_to_markdown(head.body), {}
     if head.suffix == "pdf":
         return _extract_pdf_text(head.document), {}
-    markdown = _run_pandoc(head.document or head.body.encode(), PANDOC_FORMATS[head.suffix])
+    reader = PANDOC_FORMATS[head.suffix]
+    body = head.document or _prepare_for_pandoc(head.body, reader).encode()
+    markdown = _run_pandoc(body, reader)
     metadata_match = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
     if metadata_match is None:
         return markdown, {}
@@ -84,6 +98,29 @@ def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
     return markdown[metadata_match.end() :].lstrip(), {
         key.lower(): known_fields[key] for key in known_fields
     }
+
+
+def _prepare_for_pandoc(text: str, reader: str) -> str:
+    """Return a text that pandoc reads as the format's own programs do."""
+    if reader == "org":
+        return _ORG_NAMES_WITH_UNDERSCORES + text
+    if reader == "asciidoc":
+        return _ASCIIDOC_CODE_OR_LINK.sub(_quote_link_text, text)
+    return text
+
+
+def _quote_link_text(match: re.Match[str]) -> str:
+    text = match["text"]
+    if not text or text.startswith('"') or not _ASCIIDOC_ATTRIBUTE.search(text):
+        return match[0]
+    words, attributes = text, ""
+    if "=" in text:  # only then has the macro attributes, and the words end at the first comma
+        words, comma, attributes = text.partition(",")
+        attributes = comma + attributes
+        if "=" in words:
+            return match[0]
+    escaped = words.replace('"', '\\"')
+    return f'{match["target"]}["{escaped}"{attributes}]'
 
 
 def _run_pandoc(body: bytes, reader: str) -> str:

@@ -129,6 +129,24 @@ def test_a_text_format_becomes_markdown(text: str, name: str, tag_count: int) ->
 
 
 @with_pandoc
+@pytest.mark.parametrize(
+    ("name", "line", "expected"),
+    [
+        ("a.adoc", "Read https://x.org[Node.js guide].", "[Node.js guide](https://x.org)"),
+        ("a.adoc", "link:/c[the C# book, 2nd ed.]", "[the C# book, 2nd ed.](/c)"),
+        ("a.adoc", 'https://x.org["100% of it", role=x]', "[100% of it](https://x.org)"),
+        ("a.adoc", "https://x.org[v1.2,window=_blank]", "[v1.2](https://x.org)"),
+        ("a.adoc", "xref:b.adoc[Post v1.2] ", "[Post v1.2](#b.adoc)"),
+        ("a.adoc", "----\nhttps://x.org[a.b c]\n----", "    https://x.org[a.b c]"),
+        ("a.org", "the name my_long_name of a^2", "the name my_long_name of a^2"),
+    ],
+)
+def test_no_word_of_a_link_or_name_is_lost(name: str, line: str, expected: str) -> None:
+    head = "= On walking\n\n" if name == "a.adoc" else "#+TITLE: On walking\n\n"
+    assert expected in read(f"{head}{WORDS}\n\n{line}\n", name).text
+
+
+@with_pandoc
 def test_every_author_of_an_asciidoc_page_is_named() -> None:
     names = "Ada Lovelace <ada@a.example>; Mary Somerville"
     post = read(ADOC.replace("Ada Lovelace", names), "a.adoc")
