@@ -37,7 +37,7 @@ from twin_assets.corpus.language import UNDETERMINED, count_words, detect_langua
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_resources import privacy
 
-CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"7, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (

@@ -144,7 +144,7 @@ def describe_load(load: FeedbackLoad, kills: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("kills", "seconds"), [(3, 6), pytest.param(50, 600, marks=pytest.mark.long)]
+    ("kills", "seconds"), [(3, 6), pytest.param(20, 120, marks=pytest.mark.long)]
 )
 @pytest.mark.timeout(1200)
 def test_kills_of_the_trace_store_lose_repeat_and_delay_no_feedback(

@@ -72,6 +72,27 @@ def test_html_heads_give_title_date_address_and_byline() -> None:
     assert post.created_at == datetime(2020, 5, 6, 5, 8, 9, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        ("", "<header><h1><a href='/'>A site</a></h1></header><h1>A page</h1>"),
+        ("", "<h1>A site</h1><main><h1>A page</h1></main>"),
+        ("<title>A page — A site</title>", "<h1>A site</h1><h1>A page</h1>"),
+        ('<meta property="og:title" content="A page">', "<h1>A site</h1><h1>A page</h1>"),
+        (
+            '<meta property="og:title" content="A page"><meta property="og:site_name" '
+            'content="A site">',
+            "<h1>A site</h1><h2>A page</h2>",
+        ),
+        ("<title>A site: more</title>", "<h1><a id='a'></a>A page</h1>"),
+        ("<title>A page</title>", "<svg><title>A drawing</title></svg>"),
+    ],
+)
+def test_the_title_is_the_posts_and_not_the_sites(head: str, body: str) -> None:
+    html = f"<html><head>{head}</head><body>{body}<p>{'Some words. ' * 20}</p></body></html>"
+    assert read_post(html.encode(), source_id="a.html").title == "A page"
+
+
 def test_html_heads_give_language_canonical_address_and_last_change() -> None:
     body = (
         '<html lang="pt-BR"><head><link rel="alternate canonical" href="https://a.example/one">'

@@ -12,6 +12,7 @@ https://www.rfc-editor.org/rfc/rfc6596 (`rel="canonical"`).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -24,12 +25,15 @@ _FORBIDDEN_NUMBER = re.compile(
 )
 
 
+_START_PAGE = re.compile(r"(?:https?://[^/]+)?/?(?:\.{1,2}/)*(?:index\.html?)?", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class HtmlHead:
     """The head of a page.
 
     Attributes:
-        title: the first `<h1>`, or else the `<title>`.
+        title: the `<h1>` that names the post rather than the site, or else the `<title>`.
         meta: the first content for each lower-case name (`og:url`).
         canonical: the address as written in the page, or "".
         language: the BCP 47 tag in `<html lang>`, or "".
@@ -43,7 +47,6 @@ class HtmlHead:
 
 def read_head(content: str) -> HtmlHead:
     """Read the head of a page or of a bare fragment; missing fields are empty."""
-    lxml_html: Any = import_module("lxml.html")  # lxml has no type information
     document = parse_html(content)
     if document is None:
         return HtmlHead()
@@ -52,23 +55,51 @@ def read_head(content: str) -> HtmlHead:
         name = element.get("name") or element.get("property")
         if name and element.get("content"):
             meta.setdefault(str(name).lower(), str(element.get("content")))
-    titles = (
-        " ".join(str(element.text_content()).split())
-        for tag in ("h1", "title")
-        for element in document.iter(tag)
-        if isinstance(element, lxml_html.HtmlElement)
-    )
     links = (
         str(element.get("href") or "").strip()
         for element in document.iter("link")
         if "canonical" in str(element.get("rel") or "").lower().split()
     )
     return HtmlHead(
-        title=next(filter(None, titles), ""),
+        title=_choose_title(document, meta),
         meta=meta,
         canonical=next(filter(None, links), ""),
         language=str(document.get("lang") or "").strip(),
     )
+
+
+def _choose_title(document: Any, meta: Mapping[str, str]) -> str:
+    """Return the heading that names the post; many pages have another one with the site's name."""
+    page_titles = [text for element in document.iter("title") if (text := _read_text(element))]
+    named = [meta.get("og:title", "").strip(), *page_titles, ""]
+    headings = {text: element for element in document.iter("h1") if (text := _read_text(element))}
+    site_name = meta.get("og:site_name", "").strip()
+    posts_headings = [
+        text
+        for text, element in headings.items()
+        if text != site_name and not (len(headings) > 1 and _links_to_start_page(element))
+    ]
+    if not posts_headings:
+        return named[0] or next(filter(None, [*headings, *named]), "")
+    inside = [text for text in posts_headings if _is_in_article(headings[text])]
+    beginning = [text for text in posts_headings if any(name.startswith(text) for name in named)]
+    return (inside or beginning or posts_headings)[0]
+
+
+def _read_text(element: Any) -> str:
+    # A `<title>` of an SVG picture is no HTML element.
+    is_html = hasattr(element, "text_content")
+    return " ".join(str(element.text_content()).split()) if is_html else ""
+
+
+def _is_in_article(element: Any) -> bool:
+    return any(ancestor.tag in {"article", "main"} for ancestor in element.iterancestors())
+
+
+def _links_to_start_page(element: Any) -> bool:
+    anchors = [*element.iter("a"), *(a for a in element.iterancestors() if a.tag == "a")]
+    addresses = [str(anchor.get("href")) for anchor in anchors if anchor.get("href")]
+    return any(_START_PAGE.fullmatch(address) for address in addresses)
 
 
 def parse_html(content: str) -> Any:
