@@ -3,9 +3,9 @@
 Scope: comparing names, and finding bylines inside a text. Out of scope: the byline field of an
 export (importers), the handling of a foreign post (`cleaning_verdicts`).
 
-If in doubt, a post counts as the author's. This covers a byline that is empty, "admin" or a first
-name, and one that contains the author's name and another name. Further names of the author belong
-in `aliases` in the author's settings.
+A byline that is empty, "admin" or a first name may be the author's; whether it is depends on the
+other posts of its source (`cleaning_verdicts`). One that names another person beside the author is
+co-signed. Further names of the author belong in `aliases` in the author's settings.
 
 The owner of an account may sign with a handle: initials with the surname (116 of one author's 258
 posts), the address before the @, or another word. The first two are the author's unless another
@@ -30,11 +30,14 @@ _EDGE_LINES = 3
 """Number of lines at either end of a post that may contain a byline."""
 
 _ROLE_NAMES = frozenset(
-    {"admin", "administrator", "anonymous", "author", "blog", "editor", "editorial", "guest", "me"}
-    | {"root", "staff", "team", "unknown", "user", "webmaster", "wordpress"}
+    {"admin", "administrator", "author", "blog", "contact", "editor", "editorial", "hello", "info"}
+    | {"mail", "me", "noreply", "root", "staff", "team", "unknown", "user", "webmaster"}
+    | {"wordpress"}
 )
+"""Names of an account that any author may have; "anonymous" and "guest" are somebody else's."""
 _TRANSLATED_BY = re.compile(r"[,;(]*\s*\btranslated by\b[:\s]*", re.IGNORECASE)
 _NAME_SEPARATOR = re.compile(r"\s*(?:,|;|&|\+|/|\band\b|\bund\b|\bet\b|\by\b|\bmit\b|\bwith\b)\s*")
+_CONJUNCTION = re.compile(r"\s*(?:;|&|\+|\band\b|\bund\b|\bet\b|\by\b|\bmit\b|\bwith\b)\s*")
 _NOT_A_NAME = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNORECASE)
 _LOCAL_PART = re.compile(r"([^\s<>()@,;:]+)@[^\s<>()@,;:]+")
 _UNSPACED_SCRIPTS = re.compile(
@@ -100,6 +103,29 @@ def find_foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[
     }
 
 
+def is_co_signed(byline: str, names: Sequence[str]) -> bool:
+    """Return whether a byline names the author and another person.
+
+    What follows a comma may also be a degree or a company's name of one word.
+    """
+    if _split_name(byline) in {_split_name(name) for name in names}:
+        return False
+    people = [
+        (words, is_joined)
+        for parts in [_CONJUNCTION.split(_NOT_A_NAME.sub(" ", byline))]
+        for part in parts
+        for is_joined in [len(parts) > 1]
+        for words in _parse_byline_names(part)
+    ]
+    own = [
+        any(_may_be_same_name(words, _split_name(name)) for name in names) for words, _ in people
+    ]
+    return any(own) and any(
+        not is_own and (is_joined or len(words) > 1)
+        for is_own, (words, is_joined) in zip(own, people, strict=True)
+    )
+
+
 def _find_own_handles(bylines: Collection[str], names: tuple[str, ...]) -> set[str]:
     """Return the account names of the author that no other person of these bylines has.
 
@@ -130,7 +156,14 @@ def _make_handles(words: Sequence[str]) -> set[str]:
 
 
 def _join_words(text: str) -> str:
-    return "".join(_split_name(_NOT_A_NAME.sub(" ", text)))
+    return "".join(_split_name(_remove_addresses(text)))
+
+
+def _remove_addresses(text: str) -> str:
+    """Return the names in a byline; of an address alone, what stands before the @."""
+    return _NOT_A_NAME.sub(" ", text).strip() or " ".join(
+        re.sub(r"[._+-]+", " ", local_part) for local_part in _LOCAL_PART.findall(text)
+    )
 
 
 def is_own_byline(byline: str, names: tuple[str, ...]) -> bool:
@@ -148,6 +181,11 @@ def is_named_author(byline: str, names: tuple[str, ...]) -> bool:
     return bool(_parse_byline_names(byline)) and is_own_byline(byline, names)
 
 
+def is_role(byline: str) -> bool:
+    """Return whether a byline names nobody: it is empty, or the name of an account ("admin")."""
+    return not _parse_byline_names(byline)
+
+
 def is_translation(byline: str) -> bool:
     """Return whether a byline names a translator."""
     return bool(_TRANSLATED_BY.search(byline))
@@ -155,7 +193,7 @@ def is_translation(byline: str) -> bool:
 
 def _parse_byline_names(byline: str) -> list[tuple[str, ...]]:
     """Return the words of each name in a byline, or [] if a name is a role such as "admin"."""
-    parts = _NAME_SEPARATOR.split(_NOT_A_NAME.sub(" ", byline).strip())
+    parts = _NAME_SEPARATOR.split(_remove_addresses(byline))
     names = [_split_name(part) for part in parts]
     nonempty_names = [words for words in names if words]
     return [] if any(set(words) <= _ROLE_NAMES for words in nonempty_names) else nonempty_names
@@ -165,7 +203,7 @@ def _may_name_author(byline: str, names: tuple[str, ...]) -> bool:
     people = _parse_byline_names(byline)
     if not people:
         return True
-    whole_byline = _split_name(_NOT_A_NAME.sub(" ", byline))
+    whole_byline = _split_name(_remove_addresses(byline))
     return any(
         _may_be_same_name(words, _split_name(name))
         for name in names
@@ -179,7 +217,7 @@ def is_possible_handle(byline: str) -> bool:
 
     A handle is one word in a script that puts spaces between words.
     """
-    cleaned_byline = _NOT_A_NAME.sub(" ", byline).strip()
+    cleaned_byline = _remove_addresses(byline)
     return len(cleaned_byline.split()) == 1 and not _UNSPACED_SCRIPTS.search(cleaned_byline)
 
 

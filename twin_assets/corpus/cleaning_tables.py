@@ -27,6 +27,7 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, contracts, document_claims, near_duplicates
 from twin_assets.corpus.cleaning_verdicts import (
+    FOREIGN_REASONS,
     VERDICT_INPUT_COLUMNS,
     decide_verdicts,
     select_comparison_candidates,
@@ -199,7 +200,7 @@ def check_stored_claims(
     claims = document_claims.check_claims(
         measurements, list_author_names(author), bylines=documents.select("document_id", "byline")
     )
-    dropped_count = documents.filter(pl.col("dropped_because") == "foreign_byline").height
+    dropped_count = documents.filter(pl.col("dropped_because").is_in(FOREIGN_REASONS)).height
     quarantined_rules = tables.read(QUARANTINE_TABLE, slug, columns=[FAILED_RULES])[
         FAILED_RULES
     ].to_list()

@@ -19,8 +19,10 @@ import polars as pl
 from twin_assets.corpus.boilerplate import find_repeated_lines
 from twin_assets.corpus.bylines import (
     find_foreign_bylines,
+    is_co_signed,
     is_named_author,
     is_possible_handle,
+    is_role,
     is_translation,
 )
 from twin_assets.corpus.near_duplicates import collapse_copies
@@ -46,25 +48,82 @@ VERDICT_SCHEMA = {
 }
 """Columns of the verdicts, one row per post; `repeated` lists the post's repeated lines."""
 
+UNSIGNED, CO_SIGNED = "unsigned", "co-signed"
+"""Among the author's `aliases`: such posts beside posts by others are the author's all the same."""
+ALIAS_BY_REASON = {"co_signed": CO_SIGNED, "unsigned_among_others": UNSIGNED}
+FOREIGN_REASONS = ("foreign_byline", *ALIAS_BY_REASON)
+"""Why a post is not taken for the author's, from its own byline and those of its source."""
+
 _MAJORITY_SHARE = 0.5
+_MIN_SHARE_OF_OTHERS = 0.1  # of a source's signed posts; a guest or two do not make it a magazine
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 def find_foreign_posts(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return the `source_id` of each post by someone else.
+    """Return the `source_id` of each post by someone else, and the `reason` (`FOREIGN_REASONS`).
 
     The owner of an account may sign with a handle. A byline on more than half of a source's posts
     is therefore the author's if it may be a handle (`bylines.is_possible_handle`) and no post there
     has the author's name.
 
+    Where others sign too, nobody knows who wrote an unsigned post. It is the author's only if the
+    author never signs there, and others sign at most half of the posts.
+
     Args:
         posts: `source_id`, `source` and `byline`.
         names: the author's name and aliases; without names, no post is foreign.
     """
-    byline_counts = _count_bylines(posts, names)
-    foreign_rows = byline_counts.filter(~(pl.col("majority") & pl.col("adoptable")))
-    signed_posts = posts.filter(pl.col("byline") != "").select("source_id", "source", "byline")
-    return signed_posts.join(foreign_rows, on=["source", "byline"], how="semi").select("source_id")
+    posts = posts.select("source_id", "source", "byline")  # they have a `kind` of their own
+    kinds = _classify_bylines(posts, names)
+    totals = (
+        posts.join(kinds, on=["source", "byline"])
+        .group_by("source")
+        .agg(
+            pl.len().alias("all"),
+            pl.col("kind").is_in(["others", "co_signed"]).sum().alias("others"),
+            (pl.col("kind") != "unsigned").sum().alias("signed"),
+            (pl.col("kind") == "own").any().alias("author_signs"),
+        )
+    )
+    has_others = pl.col("others") >= _MIN_SHARE_OF_OTHERS * pl.col("signed")
+    is_shared = (pl.col("others") > 0) & (
+        (pl.col("author_signs") & has_others) | (pl.col("others") > _MAJORITY_SHARE * pl.col("all"))
+    )
+    aliases = {name.casefold() for name in names}
+    is_kept = {"unsigned": UNSIGNED in aliases, "co_signed": CO_SIGNED in aliases}
+    reasons = pl.DataFrame(
+        {
+            "kind": ["others", "co_signed", "unsigned"],
+            "reason": FOREIGN_REASONS,
+        }
+    ).filter(~pl.col("kind").is_in([kind for kind, kept in is_kept.items() if kept]))
+    return (
+        posts.join(kinds, on=["source", "byline"])
+        .join(totals.select("source", is_shared.alias("is_shared")), on="source")
+        .filter((pl.col("kind") != "unsigned") | pl.col("is_shared"))
+        .join(reasons, on="kind")
+        .select("source_id", "reason")
+    )
+
+
+def _classify_bylines(posts: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return each byline of each source with its `kind`: own, others, co_signed or unsigned."""
+    bylines = posts.select("source", "byline").unique(maintain_order=True)
+    if not names:
+        return bylines.with_columns(kind=pl.lit("own"))
+    foreign = _count_bylines(posts, names).filter(~(pl.col("majority") & pl.col("adoptable")))
+    others = set(foreign.select("source", "byline").iter_rows())
+    kinds = [
+        "others"
+        if (source, byline) in others
+        else "co_signed"
+        if is_co_signed(byline, names)
+        else "own"
+        if is_named_author(byline, tuple(names)) or not is_role(byline)
+        else "unsigned"
+        for source, byline in bylines.iter_rows()
+    ]
+    return bylines.with_columns(kind=pl.Series(kinds, dtype=pl.String()))
 
 
 def find_adopted_handles(posts: pl.DataFrame, names: Sequence[str]) -> dict[str, int]:
@@ -172,9 +231,7 @@ def decide_verdicts(
         .agg(pl.struct("document_id", "url").alias("copies"))
         .rename({"duplicate_of": "document_id"})
     )
-    foreign_rows = find_foreign_posts(posts, names).with_columns(
-        pl.lit("foreign_byline").alias("foreign")
-    )
+    foreign_rows = find_foreign_posts(posts, names).rename({"reason": "foreign"})
     all_posts = (
         posts.select("document_id", "source_id", "fields_hash", "dropped_because")
         .join(candidates.select("document_id", "repeated"), on="document_id", how="left")

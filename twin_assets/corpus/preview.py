@@ -215,7 +215,7 @@ def preview(
         failed=[str(source) for source in inventory.failed_sources],
         changes=changes,
         embedder=embedder,
-        unclaimed=cleaning_verdicts.find_unclaimed_bylines(signed_posts, names),
+        unclaimed=_count_unclaimed_posts(cleaned, signed_posts, names),
     )
 
 
@@ -356,6 +356,30 @@ def _build_unread_warnings(
     ]
 
 
+def _count_unclaimed_posts(
+    cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str]
+) -> dict[str, int]:
+    """Return the number of posts by each alias that would make them the author's."""
+    reasons = count_values(cleaned["dropped_because"])
+    return cleaning_verdicts.find_unclaimed_bylines(signed_posts, names) | {
+        alias: reasons[reason]
+        for reason, alias in cleaning_verdicts.ALIAS_BY_REASON.items()
+        if reason in reasons
+    }
+
+
+_BYLINE_QUESTIONS: Mapping[str, tuple[str, str]] = {
+    cleaning_verdicts.UNSIGNED: (
+        "others write here too, and nobody signed",
+        "whoever wrote them is",
+    ),
+    cleaning_verdicts.CO_SIGNED: (
+        "somebody else signed too in",
+        "their words are all the same those of",
+    ),
+}
+
+
 def _build_byline_warnings(
     cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str], *, slug: str
 ) -> list[str]:
@@ -378,9 +402,10 @@ def _build_byline_warnings(
             f"{sum(foreign_bylines.values()):,} of {posts} are excluded because somebody other "
             f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
-    for name, count in cleaning_verdicts.find_unclaimed_bylines(signed_posts, names).items():
+    for name, count in _count_unclaimed_posts(cleaned, signed_posts, names).items():
+        facts = _BYLINE_QUESTIONS.get(name, (f"{name} signed", "that is also"))
         warnings.append(
-            f"{name} signed {count:,} of {posts}; if that is also {names[0]}, add aliases = "
+            f"{facts[0]} {count:,} of {posts}; if {facts[1]} {names[0]}, add aliases = "
             f'["{name}"] to authors/{slug}.toml'
         )
     for name, count in cleaning_verdicts.find_adopted_handles(signed_posts, names).items():

@@ -46,6 +46,10 @@ ADVICE_BY_REASON: Mapping[str, str] = {
     "near_duplicate": _DUPLICATE_ADVICE,
     "foreign_byline": "somebody else signed it; if that name is the author's, add it to `aliases` "
     "in authors/<slug>.toml",
+    "co_signed": "somebody else signed it too; if the words are the author's all the same, add "
+    '"co-signed" to `aliases` in authors/<slug>.toml',
+    "unsigned_among_others": "nobody signed it, and others write in its source too; if the author "
+    'wrote it, add "unsigned" to `aliases` in authors/<slug>.toml',
     "breaks_no_platform_boilerplate_left": "remove the platform's menu or notice from it",
     "breaks_no_foreign_byline": "somebody else seems to have signed it; if that name is the "
     "author's, add it to `aliases` in authors/<slug>.toml",

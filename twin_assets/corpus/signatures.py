@@ -21,7 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
 _MIN_PART_LENGTH = 3
 _ROLE_NAMES = frozenset(
-    {"admin", "administrator", "anonymous", "author", "autor", "blog", "by", "editor", "editors"}
+    {"admin", "administrator", "anonymous", "author", "autor", "blog", "by", "contact", "editor"}
+    | {"editors", "hello", "info", "mail", "noreply"}
     | {"editorial", "guest", "me", "redaktion", "root", "site", "staff", "system", "team", "the"}
     | {"unknown", "user", "webmaster", "wordpress"}
 )
@@ -94,7 +95,8 @@ def find_foreign_signatures(
 
 def _list_personal_words(name: str) -> list[str]:
     """Return the words of a name that are not a role ("admin", "staff")."""
-    return [word for word in _split_name(name) if word not in _ROLE_NAMES]
+    account_name = name.partition("@")[0].strip()  # of an address; a handle begins with the @
+    return [word for word in _split_name(account_name or name) if word not in _ROLE_NAMES]
 
 
 def _is_foreign(name: str, names: Sequence[str]) -> bool:

@@ -52,7 +52,8 @@ class Author:
         slug: partition key and alias (`twin/<slug>`), ASCII.
         name: the name as people write it.
         aliases: other names and handles with which the author signs; a post with any other byline
-            belongs to another author.
+            belongs to another author. `unsigned` and `co-signed` claim such posts too, where others
+            write in the same source.
         sources: absolute folders or files that `raw_posts` imports.
         include: a subset of `OPT_INS`.
         language: ISO 639-1 code, or empty to detect it from the corpus.

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from twin_assets.corpus.cleaning_verdicts import CO_SIGNED, UNSIGNED
 from twin_cli.commands.author_progress import read_progress, write_progress
 from twin_cli.commands.console import printable
 from twin_cli.commands.preview_report import run_preview, show_preview
@@ -124,6 +125,20 @@ def is_interactive_terminal() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
+def _word_byline_question(name: str, posts: str, author: str) -> tuple[str, str]:
+    """Return the question about the posts with a byline, and its short form for a second try."""
+    if name == UNSIGNED:
+        question = f"Did {author} write them?"
+        return f"Nobody signed {posts}, and others write in the same place. {question}", question
+    if name == CO_SIGNED:
+        question = f"Are their words {author}'s all the same?"
+        return f"{author} and another person signed {posts}. {question}", question
+    return (
+        f"{name} signed {posts}. Is that another name for {author}?",
+        f"Is {name} {author}?",
+    )
+
+
 def add_aliases(
     settings: Settings,
     subject: SelectedAuthor,
@@ -143,16 +158,15 @@ def add_aliases(
         return subject, preview
     author = subject.author
     progress = read_progress(settings, author.slug)
-    answers = {
-        name: ask_yes_or_no(
-            f"{name} signed {format_count(posts, 'post')}. Is that another name for {author.name}? "
-            "yes/no [no]: ",
-            f"Is {name} {author.name}?",
-            read_line=read_line,
-        )
-        for name, posts in preview.unclaimed.items()
-        if name not in progress.not_aliases
-    }
+    answers: dict[str, bool | None] = {}
+    for name, posts in preview.unclaimed.items():
+        if name not in progress.not_aliases:
+            question, short_question = _word_byline_question(
+                name, format_count(posts, "post"), author.name
+            )
+            answers[name] = ask_yes_or_no(
+                f"{question} yes/no [no]: ", short_question, read_line=read_line
+            )
     if rejected_names := [name for name, is_own in answers.items() if is_own is False]:
         not_aliases = (*progress.not_aliases, *rejected_names)
         write_progress(settings, author.slug, replace(progress, not_aliases=not_aliases))

@@ -11,8 +11,9 @@ from twin_assets.evaluation.judgement import JudgingSetup, complete_evaluation, 
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import reconcile
 
-# Each model still reads the minimum of 30 passages, whatever the token budget.
-SHORT_GATE_SETTINGS = {"evaluation_tokens": 6000, "evaluation_questions": 30}
+# Each model still reads the minimum of 30 passages, whatever the token budget. With 30 questions,
+# answers that do not depend on their questions are not told from a base that misses the limit too.
+SHORT_GATE_SETTINGS = {"evaluation_tokens": 6000, "evaluation_questions": 60}
 
 
 def run_two_stage_gate(setup: JudgingSetup) -> dict[str, GateClaim]:

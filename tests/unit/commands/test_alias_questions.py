@@ -100,3 +100,21 @@ def test_without_a_terminal_the_output_names_the_setting(home: Settings, posts: 
     assert any(
         'aliases = ["Maud Ek"] to authors/ann-lee.toml' in warning for warning in preview.warnings
     )
+
+
+@pytest.mark.parametrize(
+    ("typed_lines", "aliases", "kept"), [(["yes"], ("unsigned",), 3), (["no"], (), 1)]
+)
+def test_unsigned_posts_among_those_of_others_are_asked_about_once(
+    home: Settings, posts: Path, typed_lines: list[str], aliases: tuple[str, ...], kept: int
+) -> None:
+    for number in (0, 1):
+        path = posts / "_posts" / f"2020-01-0{number + 1}-letter.md"
+        path.write_text(path.read_text().replace("author: Maud Ek\n", ""))
+    author, preview, questions, _ = answer_questions(home, posts, typed_lines)
+    assert questions[0].startswith(
+        "Nobody signed 2 posts, and others write in the same place. Did Ann Lee write them?"
+    )
+    assert (author.aliases, preview.kept) == (aliases, kept)
+    if not aliases:
+        assert answer_questions(home, posts, [])[2] == []
