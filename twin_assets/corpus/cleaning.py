@@ -35,6 +35,7 @@ from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.importers.byline_fields import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
+from twin_assets.corpus.speakers import mark_other_speakers
 from twin_resources import privacy
 
 CLEANING_VERSION = f"7, privacy {privacy.PRIVACY_VERSION}"
@@ -62,7 +63,7 @@ def clean_and_quarantine(
         `corpus_tables.CleanedDocuments`, and the quarantined rows with `failed_rules`, the claims
         that a row violates.
     """
-    prepared_posts = prepare_posts(posts)
+    prepared_posts = prepare_posts(posts, names=names)
     candidates = select_comparison_candidates(prepared_posts, names=names)
     bodies = candidates.join(
         prepared_posts.select("document_id", "text"), on="document_id", how="left"
@@ -119,13 +120,14 @@ def select_quarantined_rows(rows: pl.DataFrame, violations: pl.DataFrame) -> pl.
     return pl.concat([invalid_rows, violating_rows])
 
 
-def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
+def prepare_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
     """Clean each post separately and return the rows (`corpus_tables.PreparedPosts`), in order.
 
     Args:
         posts: `RAW_COLUMNS`.
+        names: the author's name and aliases, by which the turns of other speakers are told.
     """
-    rows = [_prepare_post(row) for row in posts.select(RAW_COLUMNS).to_dicts()]
+    rows = [_prepare_post(row, names) for row in posts.select(RAW_COLUMNS).to_dicts()]
     return pl.DataFrame(rows, schema=column_types(PreparedPosts))
 
 
@@ -158,7 +160,7 @@ def normalize_text(text: str) -> str:
     return _INVISIBLE.sub("", normalized_text.replace("\u00a0", " ").replace("\u202f", " "))
 
 
-def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
+def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     title = " ".join(normalize_text(str(post["title"])).split())
     row: dict[str, Any] = {
         "document_id": build_document_id(str(post["source_id"])),
@@ -184,7 +186,7 @@ def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
         row["byline"] = row["byline"] or extract_author(text)
         if (translator := extract_translator(text)) and not is_translation(row["byline"]):
             row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
-        text = boilerplate.remove_platform_lines(text)
+        text = mark_other_speakers(boilerplate.remove_platform_lines(text), names)
         language = _choose_language(text, declared_language=post["language"] or "")
     # Some number formats occur only in regions where the language is spoken.
     redact = partial(privacy.redact, region=language)

@@ -94,8 +94,9 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     prepared_sync = author_tables.sync(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
         PREPARED_TABLE,
-        lambda rows: validate_rows(cleaning.prepare_posts(rows), PreparedPosts),
+        lambda rows: validate_rows(cleaning.prepare_posts(rows, names=names), PreparedPosts),
         column_types(PreparedPosts),
+        version=f"{cleaning.CLEANING_VERSION}, {' / '.join(names)}",
     )
     prepared_rows = tables.read(PREPARED_TABLE, slug, columns=VERDICT_INPUT_COLUMNS)
     candidates = select_comparison_candidates(prepared_rows, names=names)

@@ -1,0 +1,61 @@
+"""Test whose words the turns of an interview are."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.corpus.test_cleaning import build_raw_rows
+from twin_assets.corpus.cleaning import clean_and_quarantine
+from twin_assets.corpus.speakers import mark_other_speakers
+
+NAMES = ("Ana Ruiz",)
+QUESTION, ANSWER = "Why do clocks stop at night?", "Because nobody listens to them then."
+
+
+def make_dialogue(asks: str, answers: str) -> str:
+    return f"An introduction.\n\n{asks} {QUESTION}\n\n{answers} {ANSWER}\n\nAnd a second paragraph."
+
+
+@pytest.mark.parametrize(
+    ("asks", "answers", "own"),
+    [
+        ("**Ana:**", "**Bob:**", [QUESTION]),
+        ("**Bob Roe**:", "**Ana Ruiz**:", [ANSWER, "And a second paragraph."]),
+        ("Bob:", "AR:", [ANSWER, "And a second paragraph."]),
+        ("Me:", "The clockmaker's wife:", [QUESTION]),
+        ("**Cy Moe:**", "**Bob Roe:**", []),
+        # neither of them is known to be a person, or the author
+        ("**Cy:**", "**Bob:**", [QUESTION, ANSWER, "And a second paragraph."]),
+        ("Problem:", "Solution:", [QUESTION, ANSWER, "And a second paragraph."]),
+    ],
+)
+def test_only_the_authors_turns_are_the_authors(asks: str, answers: str, own: list[str]) -> None:
+    dialogue = make_dialogue(asks, answers)
+    text = f"{dialogue}\n\n{dialogue}\n\n## Afterwards\n\nWe had tea, and the clock struck."
+    marked = mark_other_speakers(text, NAMES)
+    assert marked.replace("> ", "") == text, "a word was lost"
+    lines = [line for line in marked.split("\n") if line and not line.startswith(">")]
+    for words in (QUESTION, ANSWER, "And a second paragraph."):
+        assert any(words in line for line in lines) == (words in own), words
+    assert lines[0] == "An introduction."
+    assert lines[-1] == "We had tea, and the clock struck."
+
+
+def test_code_in_a_turn_of_another_stays_one_block() -> None:
+    code = "```\na: 1\n\nb: 2\n```"
+    text = "\n\n".join([f"Ana: {QUESTION}", f"Bob: {ANSWER}", code] * 2)
+    assert mark_other_speakers(text, NAMES).count("> ```\n> a: 1\n> \n> b: 2\n> ```") == 2
+
+
+@pytest.mark.parametrize("markup", ["markdown", "html", "text"])
+def test_an_interview_of_any_format_is_cleaned(markup: str) -> None:
+    turns = [("Ana", QUESTION), ("Bob", ANSWER)] * 3
+    text = "\n\n".join(
+        f"<p><b>{name}:</b> {words}</p>" if markup == "html" else f"{name}: {words}"
+        for name, words in turns
+    )
+    posts = build_raw_rows({"text": text, "markup": markup})
+    [row] = clean_and_quarantine(posts, names=NAMES)[0].to_dicts()
+    lines = row["text"].split("\n")
+    assert sum(line.startswith("> ") for line in lines) == 3
+    assert not any(ANSWER in line for line in lines if not line.startswith(">"))

@@ -1,0 +1,79 @@
+"""Mark the turns of other speakers in an interview or a dialogue as quotations.
+
+An interview stands on a site as labelled turns, `**Ana:** …` and `**Bob:** …`. Only the author's
+own turns, and what stands before the first one, are the author's words. The others become block
+quotations: they stay readable, and neither the finder nor a training takes them for the author's.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from twin_assets.corpus.bylines import is_named_author
+from twin_assets.corpus.code_blocks import iter_prose_lines
+
+_NAME = r"[^\W\d_a-z][\w.'’-]{0,20}(?: [^\W\d_][\w.'’-]{0,20}){0,3}"
+_LABEL = re.compile(
+    rf"(?P<bold>\*\*|__)?(?P<name>{_NAME})(?(bold)(?::(?P=bold)|(?P=bold) ?:)|:) +\S"
+)
+_HEADING = re.compile(r"#{1,6} ")
+_MIN_TURNS = 2  # of each speaker
+_MIN_SHARE_OF_TURNS = 1 / 4  # of a post's paragraphs
+_OWN_LABELS = frozenset({"i", "me"})
+
+
+def mark_other_speakers(text: str, names: Sequence[str]) -> str:
+    """Return a cleaned text whose turns by other speakers are block quotations.
+
+    A post is a dialogue if two speakers have two turns each, and these are a quarter of its
+    paragraphs. One of the speakers must be the author, or all labels must be bold full names: words
+    such as "Problem:" and "Solution:" recur too.
+
+    Args:
+        text: Markdown, one line per paragraph.
+        names: the author's name and aliases; without names, nothing is marked.
+    """
+    if not names or ":" not in text:
+        return text
+    lines = text.split("\n")
+    prose = dict(iter_prose_lines(text))
+    labels = {index: match for index, line in prose.items() if (match := _LABEL.match(line))}
+    turns = Counter(match["name"] for match in labels.values())
+    speakers = {name for name, count in turns.items() if count >= _MIN_TURNS}
+    own = {name for name in turns if _is_author(name, names)}
+    has_full_names = all(
+        match["bold"] and " " in match["name"]
+        for match in labels.values()
+        if match["name"] in speakers
+    )
+    paragraph_count = sum(1 for line in prose.values() if line.strip())
+    turn_count = sum(turns[name] for name in speakers | own)
+    if (
+        len(speakers | own) < 2
+        or not speakers - own
+        or not (own or has_full_names)
+        or turn_count < _MIN_SHARE_OF_TURNS * paragraph_count
+    ):
+        return text
+    is_others = False
+    for index, line in enumerate(lines):
+        if index in labels and labels[index]["name"] in speakers | own:
+            is_others = labels[index]["name"] not in own
+        elif index in prose and _HEADING.match(line):
+            is_others = False
+        if is_others and (line.strip() or index not in prose):
+            lines[index] = f"> {line}"
+    return "\n".join(lines)
+
+
+def _is_author(label: str, names: Sequence[str]) -> bool:
+    initials = {"".join(word[0] for word in name.split()).casefold() for name in names if name}
+    label_letters = label.replace(".", "").casefold()
+    return (
+        label_letters in _OWN_LABELS
+        or (len(label_letters) > 1 and label_letters in initials)
+        or is_named_author(label, tuple(names))
+    )
