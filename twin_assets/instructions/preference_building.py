@@ -27,6 +27,7 @@ from twin_assets.instructions.preference_pairs import (
     select_indexes_within_share,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
+from twin_resources.models.retrieval.question_rules import read_rules
 from twin_resources.models.retrieval.stop_words import load_stop_words
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, PromptPassage
 from twin_resources.prompt.templates import find_template, render
@@ -57,12 +58,18 @@ def update_preferences(
     columns = ["chunk_id", "document_id", "start", "end"]
     chunks = tables.read("embeddings", author.slug, columns=columns)
     own_chunks = contexts.find_own_chunks(train, chunks) if train.height else pl.DataFrame()
-    traces = _read_traces(tables, author.slug)
-    passages = _read_shown_passages(tables, author.slug, train, own_chunks, traces)
-    trace_pairs, left_out_counts = build_trace_pairs(
-        traces, passages, template=template, stop_words=load_stop_words(author.language or "en")
-    )
     held_out = read_held_out(tables, author.slug)
+    named_passages, left_out_counts = _read_named_passages(tables, author.slug, chunks, held_out)
+    traces = _read_traces(tables, author.slug, named_passages)
+    passages = _read_shown_passages(tables, author.slug, train, own_chunks, traces)
+    trace_pairs, unusable_counts = build_trace_pairs(
+        traces,
+        passages,
+        named_passages=named_passages,
+        template=template,
+        stop_words=load_stop_words(author.language or "en"),
+    )
+    left_out_counts.update(unusable_counts)
     rows = _render_pairs(tables, author, trace_pairs, held_out.chunks, left_out_counts)
     # Pairs with equal answers teach nothing.
     different_rows = [row for row in rows if not is_same_answer(row["chosen"], row["rejected"])]
@@ -89,14 +96,49 @@ def update_preferences(
     }
 
 
-def _read_traces(tables: Tables, author: str) -> list[Trace]:
-    """Return the traces that were scored, rejected or edited, newest first.
+def _read_named_passages(
+    tables: Tables, author: str, chunks: pl.DataFrame, held_out: HeldOutTexts
+) -> tuple[dict[str, AuthorPassage], Counter[str]]:
+    """Return the passage that the author named for the question of a trace, and what is left out.
+
+    It is left out if its post was edited or deleted since, or is held out.
+    """
+    rules = {rule.trace_id: rule for rule in read_rules(tables.state, author) if rule.document_id}
+    named = tables.read(
+        "embeddings",
+        author,
+        columns=["chunk_id", "document_id", "start", "end", "text"],
+        where=sql_in_filter("chunk_id", {rule.chunk_id for rule in rules.values()}),
+    )
+    passages: dict[str, AuthorPassage] = {}
+    for chunk_id, document_id, start, end, text in named.iter_rows():
+        overlapping = chunks.filter(
+            pl.col("document_id") == document_id, pl.col("start") < end, pl.col("end") > start
+        )
+        own_chunks = frozenset(overlapping["chunk_id"].to_list())
+        passages[chunk_id] = AuthorPassage(
+            "", document_id, chunk_id, own_chunks, start, end, "", text
+        )
+    left_out_counts: Counter[str] = Counter()
+    named_passages: dict[str, AuthorPassage] = {}
+    for trace_id, rule in rules.items():
+        passage = passages.get(rule.chunk_id)
+        if passage is None or rule.chunk_id in held_out.chunks:
+            left_out_counts["held_out_text" if passage else "passage_is_gone"] += 1
+        else:
+            named_passages[trace_id] = replace(passage, question=rule.question)
+    return named_passages, left_out_counts
+
+
+def _read_traces(tables: Tables, author: str, named_traces: Collection[str]) -> list[Trace]:
+    """Return the traces that were scored, rejected, edited or in `named_traces`, newest first.
 
     A preference for another answer counts as a vote of 0, along with the other votes.
     """
     if not tables.exists(TRACES_TABLE, author):
         return []
-    has_feedback = "votes > 0 OR rejections > 0 OR edit IS NOT NULL"
+    is_named = sql_in_filter("trace_id", named_traces)
+    has_feedback = f"votes > 0 OR rejections > 0 OR edit IS NOT NULL OR {is_named}"
     frame = tables.read(TRACES_TABLE, author, where=f"route <> '{FRONT_DESK}' AND ({has_feedback})")
     sorted_rows = frame.sort(["started_at", "trace_id"], descending=[True, False])
     return [
@@ -195,7 +237,7 @@ def _build_pair_row(pair: PreferencePair, messages: Sequence[Mapping[str, str]])
         "pair_id": pair.pair_id,
         "source": pair.source,
         "trace_id": pair.trace_id,
-        "sample_id": passage.sample_id if passage else None,
+        "sample_id": (passage.sample_id or None) if passage else None,
         "document_id": passage.document_id if passage else None,
         "chunk_id": passage.chunk_id if passage else None,
         "start": passage.start if passage else None,

@@ -1,6 +1,7 @@
 """Choose the pairs of answers that become preference pairs, and the pairs to leave out.
 
-Scope: pairs from edits and votes; a limit on each reader's share; no leak into the held-out split.
+Scope: pairs from edits, named passages and votes; a limit on each reader's share; no leak into the
+held-out split.
 Out of scope: rendering and storing (`preference_building.py`), claims about the result
 (`preference_claims.py`).
 
@@ -63,9 +64,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class AuthorPassage:
-    """A training sample's answer: the author's own text, `text[start:end]` of its document.
+    """The author's own text, `text[start:end]` of its document.
 
     Attributes:
+        sample_id: the training sample whose answer it is; empty for a passage that was named.
         own_chunks: every chunk that contains a part of the answer; `chunk_id` contains the largest.
     """
 
@@ -97,7 +99,7 @@ class PreferencePair:
 
     @property
     def pair_id(self) -> str:
-        passage = self.passage.sample_id if self.passage else ""
+        passage = (self.passage.sample_id or self.passage.chunk_id) if self.passage else ""
         parts = [self.source, self.trace_id, passage, self.chosen, self.rejected]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
@@ -106,21 +108,26 @@ def build_trace_pairs(
     traces: Iterable[Trace],
     passages: Collection[AuthorPassage],
     *,
+    named_passages: Mapping[str, AuthorPassage],
     template: str,
     stop_words: Collection[str],
 ) -> tuple[list[PreferencePair], Counter[str]]:
-    """Make at most one pair per trace: from the author's edit, else from a low vote and a passage.
+    """Make at most one pair per trace.
+
+    It is from the author's edit, else from the passage that the author named, else from a low vote
+    and a passage.
 
     Args:
         traces: the traces, newest first; the first of several equal pairs is kept.
         passages: the author's passages in the training split.
+        named_passages: the passages that the author named for questions, by trace.
         template: the hash of the prompt template for training; traces of other templates are left
             out.
         stop_words: the stop words of the author's language.
 
     Returns:
-        The pairs in the order of `traces`, and the reasons why the other edited or low-scored
-        traces yield no pair: `other_template`, `masked_edit` (personal data was removed from it),
+        The pairs in the order of `traces`, and the reasons why the other traces with feedback yield
+        no pair: `other_template`, `masked_edit` (personal data was removed from it),
         `no_passage`, `too_many_votes` (each of its readers votes far more than the others), `alike`
         (equal to a kept pair).
     """
@@ -136,14 +143,17 @@ def build_trace_pairs(
             trace.answer.strip(),
         }
         is_low = trace.vote is not None and trace.vote < LOW_VOTE_THRESHOLD
-        if not trace.answer.strip() or not (is_edited or is_low):
+        named_passage = named_passages.get(trace.trace_id)
+        if not trace.answer.strip() or not (is_edited or named_passage or is_low):
             continue
         if trace.template != template:
             left_out_counts["other_template"] += 1
         elif is_edited and _REDACTED_MARK.search(trace.edit):
             left_out_counts["masked_edit"] += 1
         elif is_edited:
-            _add_pair(pairs, _build_pair(trace, None), left_out_counts)
+            _add_pair(pairs, _build_pair(trace, "edit"), left_out_counts)
+        elif named_passage is not None:
+            _add_pair(pairs, _build_pair(trace, "quote", named_passage), left_out_counts)
         elif excluded_voters.issuperset(trace.voters):
             left_out_counts["too_many_votes"] += 1
         else:
@@ -153,7 +163,7 @@ def build_trace_pairs(
             if passage is None or passage.answer.strip() == trace.answer.strip():
                 left_out_counts["no_passage"] += 1
             else:
-                _add_pair(pairs, _build_pair(trace, passage), left_out_counts)
+                _add_pair(pairs, _build_pair(trace, "vote", passage), left_out_counts)
     return list(pairs.values()), left_out_counts
 
 
@@ -168,14 +178,14 @@ def _add_pair(
         pairs[pair_key] = pair
 
 
-def _build_pair(trace: Trace, passage: AuthorPassage | None) -> PreferencePair:
+def _build_pair(trace: Trace, source: str, passage: AuthorPassage | None = None) -> PreferencePair:
     """Return a pair whose chosen answer is the passage, or the edit if `passage` is None.
 
     The context omits the passage's own chunks.
     """
     own_chunks = passage.own_chunks if passage else ()
     return PreferencePair(
-        source="vote" if passage else "edit",
+        source=source,
         trace_id=trace.trace_id,
         passage=passage,
         question=trace.question,
@@ -186,7 +196,7 @@ def _build_pair(trace: Trace, passage: AuthorPassage | None) -> PreferencePair:
         # A trace does not record whether its answer was cut off.
         rejected_ended=bool(_COMPLETE_ENDING.search(trace.answer.strip())),
         rejected_from=trace.rejected_from,
-        voters=tuple(sorted(set(trace.voters))) if passage else (),
+        voters=tuple(sorted(set(trace.voters))) if source == "vote" else (),
     )
 
 

@@ -14,11 +14,12 @@ class PreferenceDataset(dy.Schema):
     """Table `preference_dataset`: two answers to one prompt; the author's is the chosen one.
 
     Attributes:
-        source: `edit` (the author corrected an answer), or `vote` (the author's passage, and an
-            answer on the same subject that readers scored low or rejected).
+        source: `edit` (the author corrected an answer), `quote` (the author named the passage that
+            answers), or `vote` (the author's passage, and an answer on the same subject that
+            readers scored low or rejected).
         trace_id: the rejected answer's trace.
-        sample_id, document_id, chunk_id, start, end: the source of the chosen text; null except in
-            `vote` rows.
+        sample_id, document_id, chunk_id, start, end: the source of the chosen text; null in
+            `edit` rows, and `sample_id` in `quote` rows too.
         messages: the prompt.
         rejected_ended: false if the rejected answer was cut off.
         rejected_from: the checkpoint, or the model version, that wrote the rejected answer.
@@ -26,7 +27,7 @@ class PreferenceDataset(dy.Schema):
     """
 
     pair_id = dy.String(primary_key=True, min_length=1)
-    source = dy.Enum(["edit", "vote"])
+    source = dy.Enum(["edit", "quote", "vote"])
     trace_id = dy.String(min_length=1)
     sample_id = dy.String(nullable=True, min_length=1)
     document_id = dy.String(nullable=True, min_length=1)

@@ -27,6 +27,7 @@ from twin_assets.instructions.teacher_questions import count_pending_questions
 from twin_assets.training import fine_tuning, preference_tuning
 from twin_assets.training.publishing import training_code_hash
 from twin_resources.authors import read_author
+from twin_resources.models.retrieval.question_rules import read_rules
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.ledger.ledger_tables import open_tables, scores
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
@@ -182,7 +183,10 @@ def _collect_preference_parts(
 
 
 def _count_edits_since(state: State, author: str, since: datetime) -> int:
-    """Count edits made with the author's keys, because only these become chosen answers."""
+    """Count edits with the author's keys, and passages named for questions.
+
+    Only these become chosen answers.
+    """
     open_tables(state)
     query = (
         sa.select(sa.func.count())
@@ -195,5 +199,7 @@ def _count_edits_since(state: State, author: str, since: datetime) -> int:
             scores.c.given_ms > int(since.timestamp() * 1000),
         )
     )
+    rules = read_rules(state, author)
+    named_count = sum(bool(rule.document_id) and rule.at > since.isoformat() for rule in rules)
     with state.read_transaction() as connection:
-        return int(connection.execute(query).scalar_one())
+        return int(connection.execute(query).scalar_one()) + named_count

@@ -16,10 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from twin_cli.commands.subject import choose_author
-from twin_resources.access.keys import Key, reader_id_for_key
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.api.feedback import build_scores, read_feedback
 from twin_resources.gateway.passage_finder import create_passage_finder
 from twin_resources.models.quotes.unanswered import QuestionCluster, Reason, find_unanswered
 from twin_resources.models.retrieval.question_rules import (
@@ -31,7 +29,6 @@ from twin_resources.models.retrieval.question_rules import (
 )
 from twin_resources.models.retrieval.retrieval import Passage, Retriever
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.stack import find_running_settings
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
@@ -106,15 +103,15 @@ def run_questions(
             facts, sentence = {"file": str(file)}, f"write the answer in {file}"
         else:
             answer = _find_passage(retriever, subject.slug, passage) if quote else None
+            at = datetime.now(UTC).isoformat()
             place = (answer.document_id, answer.chunk_id) if answer else ("", "")
             new_rules = [
-                QuestionRule(item.trace_id, subject.slug, group.id, item.text, *place)
+                QuestionRule(item.trace_id, subject.slug, group.id, item.text, at, *place)
                 for item in group.questions
             ]
             save_rules(state, new_rules)
             facts, sentence = {"document_id": place[0]}, "such questions are declined from now on"
             if answer is not None:
-                _send_edits(settings, subject, group, answer)
                 sentence = f"such questions are answered with a passage of {answer.title!r}"
     return _report(console, as_json, action, group.id, sentence, facts)
 
@@ -176,19 +173,6 @@ def _find_passage(retriever: Retriever, author: str, words: str) -> Passage:
         found=f"no post has the words {wanted!r}",
         next_step="copy a sentence of the passage into --passage, word for word",
     )
-
-
-def _send_edits(
-    settings: Settings, author: Author, cluster: QuestionCluster, passage: Passage
-) -> None:
-    """Queue the passage as the author's edit of each answer, which makes preference pairs."""
-    reader = reader_id_for_key(f"twin questions {author.slug}")
-    key = Key(reader, "author", frozenset({author.slug}), "twin questions")
-    now = datetime.now(UTC)
-    with closing(Outbox(outbox_path(settings))) as outbox:
-        for question in cluster.questions:
-            body = json.dumps({"trace_id": question.trace_id, "edit": passage.text}).encode()
-            outbox.put_scores(build_scores(read_feedback(body, key), key, now=now))
 
 
 def _report(

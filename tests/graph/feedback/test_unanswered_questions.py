@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -42,7 +41,6 @@ from twin_resources.models.quotes.quoter import choose_quotes
 from twin_resources.models.quotes.unanswered import group_by_meaning
 from twin_resources.models.retrieval.question_rules import read_rules
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.observability.langfuse.outbox import outbox_path
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
@@ -161,11 +159,6 @@ async def test_a_quoted_passage_and_a_declined_subject_reach_the_next_reader_unt
     assert shape(document) == shape(read_json_example("questions"))
     remaining = {text for item in document["clusters"] for text in item["questions"]}
     assert not remaining & {*STAGED_QUESTIONS["value"]}
-    with closing(sqlite3.connect(outbox_path(imported_home))) as outbox:
-        bodies = [json.loads(body) for (body,) in outbox.execute("SELECT body FROM waiting")]
-    assert {body["metadata"]["twin.role"] for body in bodies} == {"author"}
-    assert all(passage in body["value"] for body in bodies)
-
     assert run_command(undo=value)["count"] >= 3
     with closing(open_home_state(imported_home)) as state:
         rules = read_rules(state, MARA)

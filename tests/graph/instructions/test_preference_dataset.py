@@ -8,12 +8,22 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from tests.erasure_targets import post_target
 from tests.graph.instructions.conftest import FinishedRun, read_checks
 from tests.graph.instructions.recorded_traces import build_edit, write_traces
 from tests.materialization import create_instance, materialize_assets
 from tests.stored_rows import store_rows
 from twin_assets.instructions import preference_dataset
 from twin_assets.partitions import authors
+from twin_resources.erasure.data_store import Installation
+from twin_resources.erasure.state_store import StateStore
+from twin_resources.models.retrieval.question_rules import (
+    QuestionRule,
+    delete_rules,
+    read_rules,
+    save_rules,
+)
+from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
 
 CHECKS = {
@@ -124,6 +134,59 @@ def test_a_low_vote_pairs_the_answer_with_the_authors_passage(
     metadata = materialize()
     assert metadata["sources"] == {"edit": 18}
     assert metadata["left_out"] == {"too_many_of_a_reader": 1}
+
+
+def test_a_passage_that_the_author_names_is_chosen_until_that_is_undone(
+    twelve_posts: FinishedRun, tables: Tables
+) -> None:
+    columns = ["chunk_id", "document_id", "start", "end", "text"]
+    chunks = {
+        row["chunk_id"]: row for row in tables.read("embeddings", "ada", columns=columns).to_dicts()
+    }
+    samples = tables.read("instruction_dataset", "ada")
+    held_out, first, second = (
+        samples.filter(pl.col("split") == split)["chunk_id"].unique(maintain_order=True)[index]
+        for split, index in (("held_out", 0), ("train", 0), ("train", 1))
+    )
+    shown = {"chunk_ids": [second, first], "voters": ["a reader"], "vote": 0.0, "votes": 1}
+    write_traces(tables, [shown, {}, {}, {}, build_edit("My own words.")])
+    rules = [
+        QuestionRule(f"trace-{number:04}", "ada", "c", "Which?", "2026-01-01", *place)
+        for number, place in enumerate(
+            [
+                (chunks[first]["document_id"], first),
+                (chunks[held_out]["document_id"], held_out),
+                ("deleted", "deleted"),
+                ("", ""),  # declined
+                (chunks[first]["document_id"], first),
+            ]
+        )
+    ]
+    save_rules(tables.state, rules)
+    metadata = materialize()
+    assert metadata["sources"] == {"edit": 1, "quote": 1}
+    assert metadata["left_out"] == {"held_out_text": 1, "passage_is_gone": 1}
+    (row,) = tables.read("preference_dataset", "ada", where="source = 'quote'").to_dicts()
+    named = {name: row[name] for name in columns[:-1]} | {"text": row["chosen"]}
+    assert named == chunks[first] | {"text": chunks[first]["text"].strip()}
+    assert (row["rejected"], row["trace_id"], row["voters"]) == (
+        "Nothing, 0 times.",
+        "trace-0000",
+        [],
+    )
+    # The prompt shows what the reader was shown, without the chosen text.
+    assert row["context_chunk_ids"] == [second]
+
+    installation = Installation.for_settings(load_settings())
+    StateStore(installation).erase(post_target("ada", "post", ids=[chunks[first]["document_id"]]))
+    assert {rule.trace_id for rule in read_rules(installation.state, "ada")} == {
+        "trace-0001", "trace-0002", "trace-0003",
+    }  # fmt: skip
+    assert materialize()["sources"] == {"edit": 1}
+    save_rules(tables.state, rules)
+    assert materialize()["sources"] == {"edit": 1, "quote": 1}
+    delete_rules(tables.state, "ada", "c")
+    assert materialize()["sources"] == {"edit": 1}
 
 
 def test_pairs_with_held_out_text_are_left_out(twelve_posts: FinishedRun, tables: Tables) -> None:

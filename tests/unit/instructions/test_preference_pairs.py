@@ -53,7 +53,9 @@ PASSAGE = AuthorPassage(
 
 
 def build_pairs(*traces: Trace, passages: tuple[AuthorPassage, ...] = (PASSAGE,)):
-    return build_trace_pairs(traces, passages, template=TEMPLATE, stop_words=STOP_WORDS)
+    return build_trace_pairs(
+        traces, passages, named_passages={}, template=TEMPLATE, stop_words=STOP_WORDS
+    )
 
 
 def test_an_authors_edit_is_chosen_over_the_answer_it_corrects() -> None:

@@ -29,12 +29,16 @@ MAX_AGE_S = 1.0  # how late a gateway may learn of a new rule
 
 @dataclass(frozen=True)
 class QuestionRule:
-    """A reader's question and the passage that answers it; without a passage, the twin declines."""
+    """A reader's question and the passage that answers it; without a passage, the twin declines.
+
+    `at` is the time of the author's decision, ISO 8601 in UTC.
+    """
 
     trace_id: str
     author: str
     cluster: str
     question: str
+    at: str
     document_id: str = ""
     chunk_id: str = ""
 

@@ -285,6 +285,7 @@ question_rules = sa.Table(
     sa.Column("question", sa.Text, nullable=False),
     sa.Column("document_id", sa.Text, nullable=False),
     sa.Column("chunk_id", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
 )
 
 
