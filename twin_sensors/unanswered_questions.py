@@ -1,6 +1,5 @@
 """Tell each author on Monday what readers asked and no post answered."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -39,9 +38,9 @@ def announce_questions(
         )
     context.log.info(f"{len(clusters)} subjects of unanswered questions")
     if clusters:
-        notice = build_notice(author, clusters, day=now.date().isoformat())
+        notice = build_notice(author, clusters, now=now)
         with state.transaction() as connection:
-            announce(connection, notice, at=time.time())
+            announce(connection, notice, at=now.timestamp())
 
 
 @dg.job(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import time
 from contextlib import closing
+from datetime import datetime, timedelta, tzinfo
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +30,8 @@ from tests.graph.knowledge.test_quotations import (
     run_assets,
 )
 from tests.json_examples import read_json_example, shape
+from tests.mail_server import mail_server
 from tests.materialization import create_instance
-from tests.queued_notices import queued_notices
 from tests.unit.gateway.exchanges import FakeRetriever, create_path, prepare
 from tests.unit.trace_store.conftest import KEYS, Store
 from tests.unit.trace_store.conftest import store as store  # noqa: PLC0414 - a fixture
@@ -37,9 +41,9 @@ from twin_resources.authors import Author
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.gateway.passage_finder import create_passage_finder
-from twin_resources.models.quotes.quoter import choose_quotes
-from twin_resources.models.quotes.unanswered import group_by_meaning
-from twin_resources.models.retrieval.question_rules import read_rules
+from twin_resources.models.quotes.quoter import MIN_EVIDENCE, choose_quotes
+from twin_resources.models.retrieval.page_ranking import Page
+from twin_resources.models.retrieval.question_rules import QuestionRule, read_rules, save_rules
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
@@ -49,6 +53,13 @@ from twin_sensors.unanswered_questions import list_unanswered_questions
 __all__ = ["imported", "imported_home"]  # fixtures
 QUESTIONS = [(name, text) for name, texts in STAGED_QUESTIONS.items() for text in texts]
 READERS = [f"{index:016x}" for index in range(0xABCDEF000001, 0xABCDEF000001 + len(QUESTIONS))]
+DELIVER = """
+import sys, time
+from twin_resources.observability.notifications import deliver, parse_channels
+from twin_resources.settings import load_settings
+from twin_resources.storage.state.home_state import open_home_state
+deliver(open_home_state(load_settings()), parse_channels([sys.argv[1]]), now=time.time())
+"""
 NEW_QUESTION = "I found woodworm holes in my clock case, what can I do?"
 
 
@@ -97,34 +108,66 @@ def find_cluster(document: dict[str, Any], subject: str) -> str:
     return str(best["id"])
 
 
-def test_at_least_17_of_20_questions_are_in_the_group_of_their_subject(embedder: Any) -> None:
+def count_in_their_group(document: dict[str, Any]) -> int:
+    """Return how many questions are in the group of their subject, each subject having one."""
     names = list(STAGED_QUESTIONS)
-    vectors = embedder.embed([text for _, text in QUESTIONS], are_questions=True)
-    groups = group_by_meaning(list(vectors), embedder.to_common_scale)
-    counts = np.zeros((len(groups), len(names)), int)
-    for row, group in enumerate(groups):
-        for index in group:
-            counts[row, names.index(QUESTIONS[index][0])] += 1
-    assert counts[linear_sum_assignment(-counts)].sum() >= 17, counts
+    counts = np.zeros((len(document["clusters"]), len(names)), int)
+    for row, cluster in enumerate(document["clusters"]):
+        for name, text in QUESTIONS:
+            counts[row, names.index(name)] += text in cluster["questions"]
+    return int(counts[linear_sum_assignment(-counts)].sum())
 
 
-def test_a_written_answer_is_what_the_next_reader_gets(
-    run_command: Any, imported: ImportedHome, imported_home: Settings
+def hold_monday(address: str) -> None:
+    """Run the job, and let two processes deliver at once."""
+    with create_instance(MARA) as instance:
+        run = list_unanswered_questions.execute_in_process(
+            instance=instance, partition_key=MARA, resources=default_resources()
+        )
+    assert run.success
+    command = [sys.executable, "-c", DELIVER, address]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+
+
+class NextWeek(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> NextWeek:
+        return super().now(tz) + timedelta(days=7)
+
+
+def test_twenty_questions_become_five_subjects_one_mail_and_the_next_readers_answer(
+    run_command: Any,
+    imported: ImportedHome,
+    imported_home: Settings,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     document = run_command()
     listed = [text for cluster in document["clusters"] for text in cluster["questions"]]
     assert set(listed) == {text for _, text in QUESTIONS}
+    assert count_in_their_group(document) >= 17, document
     assert all(1 <= len(cluster["nearest"]) <= 3 for cluster in document["clusters"])
-    shown = json.dumps(document) + run_command(as_json=False)
+
+    with mail_server() as (address, mails):
+        for _ in range(2):  # a restart in the same week repeats it
+            hold_monday(address)
+        with monkeypatch.context() as a_week_later:
+            a_week_later.setattr("twin_sensors.unanswered_questions.datetime", NextWeek)
+            hold_monday(address)  # nothing was asked since
+    (mail,) = mails
+    text = unescape("".join(part.get_content() for part in mail.walk() if not part.is_multipart()))
+    assert "20 questions" in mail["subject"]
+    assert "4 asked: " in text
+    assert sum(question in text for _, question in QUESTIONS) >= 5
+    shown = json.dumps(document) + run_command(as_json=False) + f"{mail} {text}"
     assert not any(reader in shown for reader in READERS)
 
     group = find_cluster(document, "woodworm")
     draft = Path(run_command(write=group)["file"])
     assert draft.parent == imported.posts / "answers"
-    text = draft.read_text()
-    assert "woodworm" in text
     answer = "Woodworm in a clock case is treated with cold: freeze the empty case for two weeks."
-    draft.write_text(text.replace("draft: true\n", "") + answer + "\n")
+    assert "woodworm" in draft.read_text()
+    draft.write_text(draft.read_text().replace("draft: true\n", "") + answer + "\n")
     run_assets()
 
     result = ask(imported_home, NEW_QUESTION).quote_result
@@ -169,18 +212,24 @@ async def test_a_quoted_passage_and_a_declined_subject_reach_the_next_reader_unt
     installation.state.close()
 
 
-def test_the_weekly_notice_has_counts_and_examples_and_no_reader(
-    run_command: Any, imported_home: Settings
+async def test_the_authors_rule_precedes_the_page_on_which_a_reader_asks(
+    imported_home: Settings,
 ) -> None:
-    del run_command  # it has staged the questions
-    with create_instance(MARA) as instance:
-        run = list_unanswered_questions.execute_in_process(
-            instance=instance, partition_key=MARA, resources=default_resources()
+    question = "How do I carry a clock?"
+    ranked = create_passage_finder(imported_home).open_retriever().retrieve(MARA, question).ranked
+    named, first = ranked[-1], ranked[0]
+    shown = next(item for item in ranked if item.document_id != first.document_id)
+    assert first.evidence > shown.evidence >= MIN_EVIDENCE > named.evidence
+
+    async def answer() -> list[str]:
+        found = await create_passage_finder(imported_home).find(
+            MARA, [question], token_budget=1000, with_quotes=True, page=Page(title=shown.title)
         )
-    assert run.success
+        assert found.quote_result is not None
+        return [quote.document_id for quote in found.quote_result.quotes]
+
+    assert (await answer())[0] == shown.document_id
+    rule = QuestionRule("a trace", MARA, "c", question, "", named.document_id, named.chunk_id)
     with closing(open_home_state(imported_home)) as state:
-        (notice,) = queued_notices(state, author=MARA)
-    assert "20 questions" in notice.title
-    assert "4 asked: " in notice.text
-    assert sum(text in notice.text for _, text in QUESTIONS) >= 5
-    assert not any(reader in f"{notice}" for reader in READERS)
+        save_rules(state, [rule])
+    assert (await answer())[:2] == [named.document_id, shown.document_id]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ import sqlalchemy as sa
 
 from tests.graph.state.test_registry import judge, reconcile_all, register, release
 from tests.http_server import Request, Response, http_server
+from tests.mail_server import mail_server
 from tests.queued_notices import queued_notices
 from tests.recipes import read_code_blocks
 from twin_resources.errors import TwinError
@@ -105,17 +105,11 @@ def test_slack_gets_its_own_format(
 
 
 def test_mail_arrives(state: State) -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    mails: list[str] = []
-    thread = threading.Thread(target=_receive_mail, args=(listener, mails), daemon=True)
-    thread.start()
-    port = listener.getsockname()[1]
     queue_notice(state)
-    address = f"mailto://127.0.0.1:{port}/?from=twin@example.org&to=her@example.org&mode=insecure"
-    assert deliver(state, parse_channels([address]), now=1_001.0).sent == 1
-    thread.join(10)
-    assert "her@example.org" in mails[0]
-    assert "Quality of mara fell" in mails[0]
+    with mail_server() as (address, mails):
+        assert deliver(state, parse_channels([address]), now=1_001.0).sent == 1
+    assert "her@example.org" in mails[0]["to"]
+    assert mails[0]["subject"] == "Quality of mara fell"
 
 
 def test_an_unreachable_receiver_loses_no_notice_and_delays_no_other(
@@ -245,25 +239,3 @@ def test_two_webhooks_of_one_workspace_are_two_addresses() -> None:
 def test_a_password_is_not_stored() -> None:
     channel = AppriseChannel("json://someone:a-password@127.0.0.1:1/hook")
     assert "a-password" not in channel.name
-
-
-def _receive_mail(listener: socket.socket, mails: list[str]) -> None:
-    connection, _ = listener.accept()
-    with connection, connection.makefile("rwb") as stream:
-
-        def send(line: str) -> None:
-            stream.write(f"{line}\r\n".encode())
-            stream.flush()
-
-        send("220 here")
-        while line := stream.readline():
-            word = line.split()[0].upper()
-            if word == b"DATA":
-                send("354 go on")
-                text = b""
-                while not text.endswith(b"\r\n.\r\n"):
-                    text += stream.readline()
-                mails.append(text.decode())
-            send("221 bye" if word == b"QUIT" else "250 ok")
-            if word == b"QUIT":
-                return

@@ -23,6 +23,7 @@ from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.serving.training_inputs_resource import TrainingInputsResource
 from twin_assets.training.fine_tuning import DATASET
 from twin_assets.training.publishing import training_code_hash
+from twin_resources.models.retrieval.question_rules import QuestionRule, save_rules
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import ModelVersion
@@ -83,6 +84,14 @@ def test_posts_outside_the_dataset_are_new(
     assert current != inputs.read_for_version(trained_version)
     assert inputs.read_current("ada") == current
     assert inputs.measure_growth(trained_version) == CorpusGrowth(new_posts=2, new_pairs=0)
+
+    # A passage that the author names makes a pair, and a declined question none.
+    places = (("a document", "a chunk"), ("", ""))
+    rules = [
+        QuestionRule(f"trace {place}", "ada", "c", "Why?", "2099-01-01", *place) for place in places
+    ]
+    save_rules(tables.state, rules)
+    assert inputs.measure_growth(trained_version) == CorpusGrowth(new_posts=2, new_pairs=1)
 
 
 @pytest.mark.long

@@ -37,6 +37,7 @@ from twin_sensors.schedules import (
     compare_versions_every_hour,
     judge_answers_every_hour,
 )
+from twin_sensors.unanswered_questions import list_unanswered_questions_every_monday
 
 __all__ = ["dagster_instance"]  # a fixture
 NOON = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
@@ -112,10 +113,15 @@ def test_a_tick_without_recent_answers_reports_the_reason(state: State) -> None:
     assert "no twin answered" in (run_tick("bob").skip_message or "")
 
 
-def test_a_repeated_tick_requests_the_same_run(state: State) -> None:
+@pytest.mark.parametrize(
+    "schedule", [collect_feedback_every_hour, list_unanswered_questions_every_monday]
+)
+def test_a_repeated_tick_requests_the_same_run(
+    state: State, schedule: dg.ScheduleDefinition
+) -> None:
     record_answer(state, "ann", NOON)
-    repeated_ticks = [run_tick("ann").run_requests or (), run_tick("ann").run_requests or ()]
-    assert len({request.run_key for requests in repeated_ticks for request in requests}) == 1
+    ticks = [run_tick("ann", schedule=schedule).run_requests or () for _ in range(2)]
+    assert len({request.run_key for requests in ticks for request in requests}) == 1
 
 
 def test_judging_waits_only_for_a_judging_run_of_the_same_author(state: State) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -121,12 +122,12 @@ def _is_newer(nearest: Sequence[Passage], at: str) -> bool:
     return published_at is not None and published_at.date().isoformat() >= at[:10]
 
 
-def build_notice(author: str, clusters: Sequence[QuestionCluster], *, day: str) -> Notice:
-    """Return the weekly notice: the largest groups with an example each, and no reader.
+def build_notice(author: str, clusters: Sequence[QuestionCluster], *, now: datetime) -> Notice:
+    """Return the notice of a week: the largest groups with an example each, and no reader.
 
-    Args:
-        day: the day of the notice, ISO 8601.
+    A calendar week has one key, so whatever repeats its run announces nothing more.
     """
+    year, week, _ = now.isocalendar()
     lines = [
         f"{len(cluster.questions)} asked: {_shorten(cluster.questions[0].text)}\n"
         f"   nearest: {'; '.join(_shorten(passage.title) for passage in cluster.nearest)}"
@@ -134,7 +135,7 @@ def build_notice(author: str, clusters: Sequence[QuestionCluster], *, day: str) 
     ]
     count = sum(len(cluster.questions) for cluster in clusters)
     return Notice(
-        key=f"questions to {author}, {day}",
+        key=f"questions to {author}, {year}-W{week:02}",
         event="questions",
         author=author,
         title=f"{author}: {count} questions of readers were not answered",
