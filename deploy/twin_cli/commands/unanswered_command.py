@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -19,25 +17,26 @@ from twin_cli.commands.subject import choose_author
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.passage_finder import create_passage_finder
-from twin_resources.models.quotes.unanswered import QuestionCluster, Reason, find_unanswered
+from twin_resources.models.quotes.unanswered import (
+    QuestionCluster,
+    describe_cluster,
+    find_passage,
+    find_unanswered,
+    save_decision,
+    write_draft,
+)
 from twin_resources.models.retrieval.question_rules import (
     QuestionRule,
     QuestionRules,
     delete_rules,
     read_rules,
-    save_rules,
 )
-from twin_resources.models.retrieval.retrieval import Passage, Retriever
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.processes.stack import find_running_settings
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
-from twin_resources.slugs import make_slug
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
-
-if TYPE_CHECKING:
-    from twin_resources.storage.state.state import State
 
 SHOWN_EXAMPLES = 3
 SHOWN_CHARACTERS = 90
@@ -99,80 +98,18 @@ def run_questions(
         if group is None:
             raise _unknown_group(actions[action], [item.id for item in clusters])
         if write:
-            file = write_draft(_find_posts_folder(settings, state, subject), group)
+            file = write_draft(Tables(settings.tables_base, state=state), subject, group)
             facts, sentence = {"file": str(file)}, f"write the answer in {file}"
         else:
-            answer = _find_passage(retriever, subject.slug, passage) if quote else None
-            at = datetime.now(UTC).isoformat()
-            place = (answer.document_id, answer.chunk_id) if answer else ("", "")
-            new_rules = [
-                QuestionRule(item.trace_id, subject.slug, group.id, item.text, at, *place)
-                for item in group.questions
-            ]
-            save_rules(state, new_rules)
-            facts, sentence = {"document_id": place[0]}, "such questions are declined from now on"
-            if answer is not None:
-                sentence = f"such questions are answered with a passage of {answer.title!r}"
+            answer = find_passage(retriever, subject.slug, passage) if quote else None
+            save_decision(state, subject.slug, group, answer)
+            facts = {"document_id": answer.document_id if answer else ""}
+            sentence = (
+                f"such questions are answered with a passage of {answer.title!r}"
+                if answer
+                else "such questions are declined from now on"
+            )
     return _report(console, as_json, action, group.id, sentence, facts)
-
-
-def write_draft(folder: Path, cluster: QuestionCluster, *, today: datetime | None = None) -> Path:
-    """Write the draft of a post that answers a group of questions; return its path.
-
-    The questions are comments, which an import removes. An existing draft is kept.
-    """
-    day = (today or datetime.now(UTC)).date().isoformat()
-    # A reader's text must not end the comment or the quoted title.
-    texts = [" ".join(item.text.replace("--", "–").split()) for item in cluster.questions]
-    title = json.dumps(texts[0], ensure_ascii=False)
-    comments = "\n".join(f"- {text}" for text in dict.fromkeys(texts))
-    path = folder / "answers" / f"{day}-{make_slug(texts[0])}.md"
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists():
-        path.write_text(
-            f"---\ntitle: {title}\ndate: {day}\ndraft: true\n---\n\n"
-            f"<!-- Asked {format_count(len(texts), 'time')}. Delete `draft: true` when your answer "
-            f"is written, then run `twin import`.\n{comments}\n-->\n\n",
-            encoding="utf-8",
-        )
-    return path
-
-
-def _find_posts_folder(settings: Settings, state: State, author: Author) -> Path:
-    """Return the folder of the newest post in the author's first source.
-
-    Raises:
-        TwinError: the first source is no folder with posts.
-    """
-    source = author.sources[0] if author.sources else ""
-    tables = Tables(settings.tables_base, state=state)
-    posts = tables.read("raw_posts", author.slug, columns=["source", "path", "created_at"])
-    for row in posts.sort("created_at", descending=True, nulls_last=True).iter_rows(named=True):
-        folder = (Path(source) / row["path"]).parent
-        if source and row["source"] == source and folder.is_dir():
-            return folder
-    raise TwinError(
-        f"write a draft for {author.name}",
-        found=f"the first source, {source or 'none'}, is no folder with posts",
-        next_step="write the answer where you publish; it is quoted after the next import",
-    )
-
-
-def _find_passage(retriever: Retriever, author: str, words: str) -> Passage:
-    """Return the best passage that contains the words, white space folded.
-
-    Raises:
-        TwinError: no passage contains them.
-    """
-    wanted = " ".join(words.split()).casefold()
-    for passage in retriever.retrieve(author, words).ranked:
-        if wanted in " ".join(passage.text.split()).casefold():
-            return passage
-    raise TwinError(
-        "find the passage that answers",
-        found=f"no post has the words {wanted!r}",
-        next_step="copy a sentence of the passage into --passage, word for word",
-    )
 
 
 def _report(
@@ -233,24 +170,3 @@ def _show(
         Text(hint if clusters or rules else f"every question of {days} days was answered", "dim")
     )
     return 0
-
-
-def describe_cluster(cluster: QuestionCluster) -> dict[str, Any]:
-    """Return a group for `--json`: what was asked and what comes nearest, without readers."""
-    reasons = Counter(item.reason for item in cluster.questions)
-    return {
-        "id": cluster.id,
-        "count": len(cluster.questions),
-        "last_at": max(item.at for item in cluster.questions),
-        "reasons": {name: reasons[name] for name in get_args(Reason)},
-        "questions": list(dict.fromkeys(" ".join(i.text.split()) for i in cluster.questions)),
-        "nearest": [
-            {
-                "document_id": passage.document_id,
-                "title": passage.title,
-                "url": passage.url,
-                "text": " ".join(passage.text.split()),
-            }
-            for passage in cluster.nearest
-        ],
-    }

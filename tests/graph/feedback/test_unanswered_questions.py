@@ -12,7 +12,9 @@ from datetime import datetime, timedelta, tzinfo
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import lxml.html
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -37,15 +39,22 @@ from tests.unit.trace_store.conftest import KEYS, Store
 from tests.unit.trace_store.conftest import store as store  # noqa: PLC0414 - a fixture
 from tests.unit.trace_store.test_trace_reading import make_span, post_score
 from twin_assets.definitions import default_resources
+from twin_resources.access.keys import add_key, open_keyring
 from twin_resources.authors import Author
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.state_store import StateStore
+from twin_resources.gateway.api.admission import AdmissionControl
+from twin_resources.gateway.api.key_limits import KeyRequestCounter
+from twin_resources.gateway.api.questions_page import QuestionsPage
+from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.passage_finder import create_passage_finder
+from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.models.quotes.quoter import MIN_EVIDENCE, choose_quotes
 from twin_resources.models.retrieval.page_ranking import Page
 from twin_resources.models.retrieval.question_rules import QuestionRule, read_rules, save_rules
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.registry.route_names import FRONT_DESK
+from twin_resources.observability.notifications import deliver, parse_channels
 from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
 from twin_sensors.unanswered_questions import list_unanswered_questions
@@ -118,16 +127,12 @@ def count_in_their_group(document: dict[str, Any]) -> int:
     return int(counts[linear_sum_assignment(-counts)].sum())
 
 
-def hold_monday(address: str) -> None:
-    """Run the job, and let two processes deliver at once."""
+def hold_monday() -> None:
     with create_instance(MARA) as instance:
         run = list_unanswered_questions.execute_in_process(
             instance=instance, partition_key=MARA, resources=default_resources()
         )
     assert run.success
-    command = [sys.executable, "-c", DELIVER, address]
-    processes = [subprocess.Popen(command) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
 
 
 class NextWeek(datetime):
@@ -149,11 +154,16 @@ def test_twenty_questions_become_five_subjects_one_mail_and_the_next_readers_ans
     assert all(1 <= len(cluster["nearest"]) <= 3 for cluster in document["clusters"])
 
     with mail_server() as (address, mails):
-        for _ in range(2):  # a restart in the same week repeats it
-            hold_monday(address)
+        hold_monday()
+        command = [sys.executable, "-c", DELIVER, address]
+        processes = [subprocess.Popen(command) for _ in range(2)]  # at once
+        assert [process.wait() for process in processes] == [0, 0]
+        hold_monday()  # a restart in the same week repeats it
         with monkeypatch.context() as a_week_later:
             a_week_later.setattr("twin_sensors.unanswered_questions.datetime", NextWeek)
-            hold_monday(address)  # nothing was asked since
+            hold_monday()  # nothing was asked since
+        with closing(open_home_state(imported_home)) as state:
+            deliver(state, parse_channels([address]), now=time.time())
     (mail,) = mails
     text = unescape("".join(part.get_content() for part in mail.walk() if not part.is_multipart()))
     assert "20 questions" in mail["subject"]
@@ -210,6 +220,74 @@ async def test_a_quoted_passage_and_a_declined_subject_reach_the_next_reader_unt
     StateStore(installation).erase(reader)
     assert read_rules(installation.state, MARA) == rules[1:]
     installation.state.close()
+
+
+@pytest.fixture
+def page(imported_home: Settings, imported: ImportedHome) -> QuestionsPage:
+    """Return the page of a gateway with Mara and another author."""
+    live_config, keyring = LiveConfig(imported_home), open_keyring(imported_home)
+    mara = Author(MARA, "Mara Lindqvist", sources=(str(imported.posts),))
+    live_config.current = Snapshot({MARA: mara, "bob": Author("bob", "Bob")}, None, {})
+    limits = (AdmissionControl(8, 8), KeyRequestCounter(lambda: keyring.state))
+    finder = create_passage_finder(imported_home)
+    return QuestionsPage(imported_home, keyring, live_config, finder, *limits)
+
+
+async def press(page: QuestionsPage, button: Any, **fields: str) -> Any:
+    """Send the form of a button, which is None for a form's only one; return the next page."""
+    if button is not None:
+        fields |= {item.name: item.value for item in button.xpath("ancestor::form//input")}
+        fields |= {button.get("name"): button.get("value")}
+    response = await page.respond(urlencode(fields).encode())
+    assert response.status_code == 200, response.body
+    assert not any(reader in bytes(response.body).decode() for reader in READERS)
+    return lxml.html.fromstring(bytes(response.body))
+
+
+def find_button(document: Any, name: str, subject: str) -> Any:
+    """Return the first button with this name in the section with most questions of a subject."""
+    texts = STAGED_QUESTIONS[subject]
+    sections = document.xpath("//section[form/ol]")
+    section = max(sections, key=lambda item: sum(text in item.text_content() for text in texts))
+    return section.xpath(f".//button[@name='{name}']")[0]
+
+
+async def test_an_author_decides_on_the_page_by_three_buttons(
+    run_command: Any, page: QuestionsPage, imported: ImportedHome
+) -> None:
+    document = run_command()
+    state = page.keyring.state
+    key = add_key(state, role="author", authors=["*"], label="Mara")
+    choice = await press(page, None, key=key)
+    (button,) = choice.xpath("//button[@name='author'][text()='Mara Lindqvist']")
+    shown = await press(page, button)
+    assert "20 questions" in shown.xpath("//p[@class='facts']")[0].text_content()
+    for cluster in document["clusters"]:
+        assert cluster["questions"][0] in shown.xpath("//h2/text()")
+        assert f"asked {cluster['count']} times" in shown.text_content()
+    assert len(shown.xpath("//button[@name='quote']")) == sum(
+        len(cluster["nearest"]) for cluster in document["clusters"]
+    )
+
+    quote = find_button(shown, "quote", "books")
+    shown = await press(page, quote)
+    assert "are answered with" in shown.xpath("//p[@role='status']")[0].text_content()
+    shown = await press(page, find_button(shown, "never", "value"))
+    assert "are declined" in shown.xpath("//p[@role='status']")[0].text_content()
+    places = {rule.cluster: rule.chunk_id for rule in read_rules(state, MARA)}
+    assert places == {
+        find_cluster(document, "books"): quote.get("value"), find_cluster(document, "value"): ""
+    }  # fmt: skip
+    listed = " ".join(shown.xpath("//section[form/ol]//text()"))
+    assert not any(text in listed for text in STAGED_QUESTIONS["value"])
+
+    shown = await press(page, find_button(shown, "write", "woodworm"))
+    (draft,) = (imported.posts / "answers").iterdir()
+    assert draft.name in shown.xpath("//p[@role='status']")[0].text_content()
+    for button in shown.xpath("//button[@name='undo']"):
+        shown = await press(page, button)
+    assert read_rules(state, MARA) == []
+    assert "20 questions" in shown.xpath("//p[@class='facts']")[0].text_content()
 
 
 async def test_the_authors_rule_precedes_the_page_on_which_a_reader_asks(

@@ -21,6 +21,7 @@ from twin_resources.authors import Author
 from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.agent_tools import QUOTATION_NOTE, AgentTools
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
+from twin_resources.gateway.api.questions_page import QuestionsPage
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.routes import RouteAllowlist
 from twin_resources.gateway.config.live_config import LiveConfig
@@ -56,16 +57,14 @@ def app(home: Settings, tables: Tables, embedder: Embedder) -> RouteAllowlist:
     live_config = LiveConfig(home)
     live_config.current = Snapshot({slug: Author(slug, slug) for slug in ("ann", "bob")}, None, {})
     outbox, state = Outbox(home.home / "outbox.sqlite"), open_key_store(home)
-    tools = AgentTools(
-        live_config,
-        PassageFinder(lambda: Retriever(tables.base_uri, embedder)),
-        AdmissionControl(8, 8),
-        KeyRequestCounter(lambda: state),
-    )
+    finder = PassageFinder(lambda: Retriever(tables.base_uri, embedder))
+    limits = (finder, AdmissionControl(8, 8), KeyRequestCounter(lambda: state))
     responses = RecentResponses(lambda: open_home_state(home))
-    metrics = HomeMetrics(home, live_config, outbox)
+    keyring, metrics = open_keyring(home), HomeMetrics(home, live_config, outbox)
+    tools = AgentTools(live_config, *limits)
+    page = QuestionsPage(home, keyring, live_config, *limits)
     return RouteAllowlist(
-        echo_proxy, open_keyring(home), live_config, FakeTasks(), outbox, responses, metrics, tools
+        echo_proxy, keyring, live_config, FakeTasks(), outbox, responses, metrics, tools, page
     )
 
 

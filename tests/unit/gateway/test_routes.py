@@ -17,6 +17,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from twin_resources.access.keys import (
+    ROLES,
     KeyLimits,
     add_key,
     open_key_store,
@@ -28,6 +29,7 @@ from twin_resources.gateway.api import routes
 from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.gateway.api.agent_tools import AgentTools
 from twin_resources.gateway.api.key_limits import KeyRequestCounter
+from twin_resources.gateway.api.questions_page import QuestionsPage
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.routes import OPEN_ROUTES, ROUTES, RouteAllowlist
 from twin_resources.gateway.api.widget import render_widget_line
@@ -80,15 +82,12 @@ def app(home: Settings) -> RouteAllowlist:
     outbox = Outbox(home.home / "outbox.sqlite")
     responses = RecentResponses(lambda: open_home_state(home))
     metrics = HomeMetrics(home, live_config, outbox)
-
-    tools = AgentTools(
-        live_config,
-        create_passage_finder(home),
-        AdmissionControl(32, 64),
-        KeyRequestCounter(lambda: open_key_store(home)),
-    )
+    counter = KeyRequestCounter(lambda: open_key_store(home))
+    limits = (create_passage_finder(home), AdmissionControl(32, 64), counter)
+    tools, keyring = AgentTools(live_config, *limits), open_keyring(home)
+    page = QuestionsPage(home, keyring, live_config, *limits)
     return RouteAllowlist(
-        echo_proxy, open_keyring(home), live_config, FakeTasks(), outbox, responses, metrics, tools
+        echo_proxy, keyring, live_config, FakeTasks(), outbox, responses, metrics, tools, page
     )
 
 
@@ -201,9 +200,35 @@ async def test_the_root_describes_the_gateway_without_a_key(client: httpx.AsyncC
     assert "ann" not in answer.text.lower()
 
 
-def test_four_routes_need_no_key() -> None:
-    open_paths = {"/", "/twin.js", "/health/liveliness", "/health/readiness"}
-    assert {("GET", path) for path in open_paths} == OPEN_ROUTES
+def test_five_addresses_need_no_key_in_the_header() -> None:
+    open_paths = {"/", "/questions", "/twin.js", "/health/liveliness", "/health/readiness"}
+    assert {("GET", path) for path in open_paths} | {("POST", "/questions")} == OPEN_ROUTES
+
+
+async def test_the_page_of_questions_opens_for_keys_of_role_author_alone(
+    client: httpx.AsyncClient, home: Settings
+) -> None:
+    first = await client.get("/questions", headers=NO_KEY)
+    assert (first.status_code, first.headers["cache-control"]) == (200, "no-store")
+    assert "frame-ancestors 'none'" in first.headers["content-security-policy"]
+    state = open_key_store(home)
+    forms: list[tuple[dict[str, str], int, str]] = [
+        ({"key": add_key(state, role=role, authors=["ann"], label=role)}, 403, f"the role {role}.")
+        for role in ROLES
+        if role != "author"
+    ]
+    key, foreign_key = (
+        add_key(state, role="author", authors=[name], label=name) for name in ("ann", "bob")
+    )
+    forms += [
+        ({"key": "wrong"}, 401, "unknown to this gateway or was revoked"),
+        ({"key": foreign_key}, 403, "a key for bob"),
+        ({"key": key, "author": "bob"}, 403, "a key for ann"),
+    ]
+    for form, status, reason in forms:
+        refused = await client.post("/questions", data=form, headers=NO_KEY)
+        assert (refused.status_code, reason in refused.text) == (status, True), refused.text
+        assert form["key"] not in refused.text
 
 
 async def test_the_widget_is_kept_by_browsers_under_its_printed_address(

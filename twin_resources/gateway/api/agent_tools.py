@@ -10,7 +10,6 @@ a gateway has several processes).
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -29,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import AdmissionControl
-from twin_resources.gateway.api.key_limits import KeyRequestCounter
+from twin_resources.gateway.api.key_limits import KeyRequestCounter, count_request
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.passage_finder import PassageFinder
 from twin_resources.gateway.routing.model_names import check_author_access, model_fields
@@ -243,15 +242,8 @@ class AgentTools:
         key = _read_call(context).key
         with _refusals_as_text():
             check_author_access(self.live_config.current, author, key)
-            with self.admission.admit_for_key(key.reader):
-                row = None
-                if key.limits.per_minute is not None or key.limits.at_once is not None:
-                    row = await asyncio.to_thread(self.request_counter.begin, key)
-                try:
-                    return await self.finder.call_retriever(function)
-                finally:
-                    if row is not None:
-                        await asyncio.shield(asyncio.to_thread(self.request_counter.end, row))
+            async with count_request(key, self.admission, self.request_counter):
+                return await self.finder.call_retriever(function)
 
 
 def _read_call(context: Context) -> _AgentCall:

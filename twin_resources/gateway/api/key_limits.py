@@ -10,9 +10,11 @@ one count. If a process dies, the row of its request frees its place after `IN_P
 
 from __future__ import annotations
 
+import asyncio
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -21,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from twin_resources.access.keys import Key, key_tables
 from twin_resources.access.refusals import RefusedError, refuse_if_store_fails
 from twin_resources.errors import TwinError
+from twin_resources.gateway.api.admission import AdmissionControl
 from twin_resources.storage.state.state import State
 
 WINDOW_S = 60.0
@@ -134,6 +137,26 @@ class KeyRequestCounter:
             primary_key = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
         assert primary_key is not None  # an insert with an autoincrement column returns its key
         return int(primary_key[0]) if limits.at_once is not None else None
+
+
+@asynccontextmanager
+async def count_request(
+    key: Key, admission: AdmissionControl, counter: KeyRequestCounter
+) -> AsyncGenerator[None]:
+    """Count a request that no answer of a model belongs to, from its begin to its end.
+
+    Raises:
+        RefusedError: see `AdmissionControl.admit_for_key` and `KeyRequestCounter.begin`.
+    """
+    with admission.admit_for_key(key.reader):
+        row = None
+        if key.limits.per_minute is not None or key.limits.at_once is not None:
+            row = await asyncio.to_thread(counter.begin, key)
+        try:
+            yield
+        finally:
+            if row is not None:
+                await asyncio.shield(asyncio.to_thread(counter.end, row))
 
 
 def _refusal(code: str, found: str, next_step: str, retry_after_s: int) -> RefusedError:

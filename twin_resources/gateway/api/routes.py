@@ -2,7 +2,7 @@
 
 Scope: the allow-list of routes, refusals before LiteLLM is called, the removal of client headers,
 and the answers that do not need LiteLLM (models, readiness, metrics, feedback, alarms, the text at
-`/`, the widget's file).
+`/`, the widget's file, the author's page of questions).
 Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admission.py`,
 `routing/`, `feedback.py`, `outside_alarms.py`), changes to an outgoing answer
 (`response_middleware.py`), and everything after LiteLLM.
@@ -45,6 +45,7 @@ from twin_resources.gateway.api.other_apis import (
 )
 from twin_resources.gateway.api.outside_alarms import store_alarm
 from twin_resources.gateway.api.preparation import CHECKED_REQUEST, CheckedRequest
+from twin_resources.gateway.api.questions_page import QuestionsPage
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.response_middleware import add_answer_headers, convert_answers
 from twin_resources.gateway.api.widget import build_widget_response
@@ -79,6 +80,8 @@ _MODEL_PREFIX = MODELS_ROUTE[1] + "/"  # followed by a twin's name, which contai
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
 MCP_ROUTE = ("POST", "/mcp")
 WIDGET_ROUTE = ("GET", "/twin.js")
+QUESTIONS_PATH = "/questions"
+QUESTIONS_ROUTES = frozenset({("GET", QUESTIONS_PATH), ("POST", QUESTIONS_PATH)})
 ALARM_ROUTE = ("POST", "/twin/alarm")
 METRICS_ROUTE = ("GET", "/metrics")
 # Routes with roles of their own; these roles call nothing else.
@@ -94,9 +97,8 @@ ROOT_TEXT = (
     "The gateway of an LLM Twin. It serves OpenAI's API under /v1 and requires a key. "
     "To chat in a browser, run `twin open` on the twin's machine.\n"
 )
-OPEN_ROUTES = frozenset(
-    {ROOT_ROUTE, WIDGET_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE}
-)  # do not need a key
+# These need no key in the header; the page of questions reads it from its form.
+OPEN_ROUTES = QUESTIONS_ROUTES | {ROOT_ROUTE, WIDGET_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE}
 ROUTES = (
     CHAT_ROUTES
     | CONVERTED_ROUTES.keys()
@@ -145,6 +147,7 @@ class RouteAllowlist:
         responses: earlier answers that clients of the Responses API may name.
         home_metrics: the state of the home, for the metrics route.
         agent_tools: answers agents' messages.
+        questions_page: answers an author's forms.
         admission: counts the requests in progress.
         body_timeout_s: seconds that a body may take to arrive.
     """
@@ -157,6 +160,7 @@ class RouteAllowlist:
     responses: RecentResponses
     home_metrics: Collector
     agent_tools: AgentTools
+    questions_page: QuestionsPage
     admission: AdmissionControl = field(default_factory=lambda: AdmissionControl(32, 64))
     body_timeout_s: float = BODY_TIMEOUT_S
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -193,7 +197,11 @@ class RouteAllowlist:
             await build_widget_response(Request(scope))(scope, receive, send)
         else:
             try:
-                await self._handle_authenticated(scope, receive, send)
+                if route in QUESTIONS_ROUTES:
+                    body = await self._receive_body(receive)
+                    await (await self.questions_page.respond(body))(scope, receive, send)
+                else:
+                    await self._handle_authenticated(scope, receive, send)
             except RefusedError as error:
                 await send_refusal(send, error, is_json_rpc=route == MCP_ROUTE)
             except _ClientDisconnectedError:

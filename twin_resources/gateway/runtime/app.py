@@ -41,6 +41,7 @@ def application() -> ASGIApp:
         from twin_resources.gateway.api.agent_tools import AgentTools
         from twin_resources.gateway.api.key_limits_middleware import add_key_limits
         from twin_resources.gateway.api.preparation import PreparationMiddleware
+        from twin_resources.gateway.api.questions_page import QuestionsPage
         from twin_resources.gateway.runtime import process
 
     remove_exception_text()
@@ -51,6 +52,8 @@ def application() -> ASGIApp:
         process.trace_logger.log_opening,
     )
     limited_proxy = add_key_limits(preparation, settings)
+    finder, counter = process.request_path.passage_finder, limited_proxy.request_counter
+    limits = (finder, process.admission, counter)
     allowlist = RouteAllowlist(
         proxy=limited_proxy,
         keyring=process.keyring,
@@ -58,12 +61,8 @@ def application() -> ASGIApp:
         background_tasks=process.background_tasks,
         outbox=process.outbox,
         home_metrics=process.home_metrics,
-        agent_tools=AgentTools(
-            process.live_config,
-            process.request_path.passage_finder,
-            process.admission,
-            limited_proxy.request_counter,
-        ),
+        agent_tools=AgentTools(process.live_config, *limits),
+        questions_page=QuestionsPage(settings, process.keyring, process.live_config, *limits),
         admission=process.admission,
         responses=process.responses,
     )

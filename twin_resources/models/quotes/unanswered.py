@@ -1,22 +1,26 @@
-"""What readers asked an author's twin and it did not answer, grouped by meaning.
+"""What readers asked an author's twin and it did not answer, by meaning; what the author does.
 
-Everything is computed from the traces, which hold no personal data, so nothing is stored that an
-erasure would have to find.
+The groups are computed from the traces, which hold no personal data, so nothing is stored of them
+that an erasure would have to find. A decision is a rule of each question (`question_rules.py`).
 """
 # pyright: strict
 
 from __future__ import annotations
 
 import hashlib
+import json
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from twin_resources.errors import TwinError
 from twin_resources.models.quotes.quoter import MIN_EVIDENCE
-from twin_resources.models.retrieval.question_rules import QuestionRules
+from twin_resources.models.retrieval.question_rules import QuestionRule, QuestionRules, save_rules
 from twin_resources.models.retrieval.retrieval import Passage, RetrievalQuery, Retriever
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.score_names import (
@@ -31,10 +35,16 @@ from twin_resources.observability.langfuse.trace_reading import (
     read_trace_page,
 )
 from twin_resources.observability.notifications import Notice
+from twin_resources.processes.wording import format_count
 from twin_resources.registry.route_names import FRONT_DESK
+from twin_resources.slugs import make_slug
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from twin_resources.authors import Author
+    from twin_resources.storage.state.state import State
+    from twin_resources.storage.tables.tables import Tables
 
 Reason = Literal["declined", "voted down", "low score"]
 LOW_MARGIN = 0.05  # a quotation whose evidence is less above the limit has a low score
@@ -120,6 +130,97 @@ def _is_newer(nearest: Sequence[Passage], at: str) -> bool:
     """Return whether the nearest post was published on the day of a question, or later."""
     published_at = nearest[0].published_at
     return published_at is not None and published_at.date().isoformat() >= at[:10]
+
+
+def write_draft(tables: Tables, author: Author, cluster: QuestionCluster) -> Path:
+    """Write the draft of a post that answers a group of questions; return its path.
+
+    It lies in the folder "answers" beside the newest post of the author's first source. The
+    questions are comments, which an import removes. An existing draft is kept.
+
+    Raises:
+        TwinError: the first source is no folder with posts.
+    """
+    source = author.sources[0] if author.sources else ""
+    posts = tables.read("raw_posts", author.slug, columns=["source", "path", "created_at"])
+    folders = [
+        (Path(source) / row["path"]).parent
+        for row in posts.sort("created_at", descending=True, nulls_last=True).iter_rows(named=True)
+        if source and row["source"] == source
+    ]
+    folder = next((item for item in folders if item.is_dir()), None)
+    if folder is None:
+        raise TwinError(
+            f"write a draft for {author.name}",
+            found=f"the first source, {source or 'none'}, is no folder with posts",
+            next_step="write the answer where you publish; it is quoted after the next import",
+        )
+    day = datetime.now(UTC).date().isoformat()
+    # A reader's text must not end the comment or the quoted title.
+    texts = [" ".join(item.text.replace("--", "–").split()) for item in cluster.questions]
+    title = json.dumps(texts[0], ensure_ascii=False)
+    comments = "\n".join(f"- {text}" for text in dict.fromkeys(texts))
+    path = folder / "answers" / f"{day}-{make_slug(texts[0])}.md"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        path.write_text(
+            f"---\ntitle: {title}\ndate: {day}\ndraft: true\n---\n\n"
+            f"<!-- Asked {format_count(len(texts), 'time')}. Delete `draft: true` when your answer "
+            f"is written, then run `twin import`.\n{comments}\n-->\n\n",
+            encoding="utf-8",
+        )
+    return path
+
+
+def find_passage(retriever: Retriever, author: str, words: str) -> Passage:
+    """Return the best passage that contains the words, white space folded.
+
+    Raises:
+        TwinError: no passage contains them.
+    """
+    wanted = " ".join(words.split()).casefold()
+    for passage in retriever.retrieve(author, words).ranked:
+        if wanted in " ".join(passage.text.split()).casefold():
+            return passage
+    raise TwinError(
+        "find the passage that answers",
+        found=f"no post has the words {wanted!r}",
+        next_step="copy a sentence of the passage into --passage, word for word",
+    )
+
+
+def save_decision(
+    state: State, author: str, cluster: QuestionCluster, passage: Passage | None
+) -> None:
+    """Answer such questions with this passage from now on; without one, decline them."""
+    at = datetime.now(UTC).isoformat()
+    place = (passage.document_id, passage.chunk_id) if passage else ("", "")
+    rules = [
+        QuestionRule(item.trace_id, author, cluster.id, item.text, at, *place)
+        for item in cluster.questions
+    ]
+    save_rules(state, rules)
+
+
+def describe_cluster(cluster: QuestionCluster) -> dict[str, Any]:
+    """Return what was asked and what comes nearest, without readers."""
+    reasons = Counter(item.reason for item in cluster.questions)
+    return {
+        "id": cluster.id,
+        "count": len(cluster.questions),
+        "last_at": max(item.at for item in cluster.questions),
+        "reasons": {name: reasons[name] for name in get_args(Reason)},
+        "questions": list(dict.fromkeys(" ".join(i.text.split()) for i in cluster.questions)),
+        "nearest": [
+            {
+                "document_id": passage.document_id,
+                "title": passage.title,
+                "url": passage.url,
+                "text": " ".join(passage.text.split()),
+            }
+            for passage in cluster.nearest
+        ],
+    }
 
 
 def build_notice(author: str, clusters: Sequence[QuestionCluster], *, now: datetime) -> Notice:
