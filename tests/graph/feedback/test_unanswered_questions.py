@@ -53,8 +53,8 @@ from twin_resources.models.quotes.quoter import MIN_EVIDENCE, choose_quotes
 from twin_resources.models.retrieval.page_ranking import Page
 from twin_resources.models.retrieval.question_rules import QuestionRule, read_rules, save_rules
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.observability.notifications import deliver, parse_channels
+from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
 from twin_sensors.unanswered_questions import list_unanswered_questions
