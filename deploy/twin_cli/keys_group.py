@@ -42,8 +42,9 @@ def add(
         Literal["reader", "site", "author", "admin", "monitor", "alarm"],
         typer.Option(
             "--role",
-            help="site: may name its readers in `user`; author: edits may be used for training; "
-            "monitor: may read only /metrics; alarm: may only request retrainings at /twin/alarm.",
+            help="site: may name its readers in `user`; author: edits may be used for training, "
+            "and opens /questions; monitor: may read only /metrics; alarm: may only request "
+            "retrainings at /twin/alarm.",
         ),
     ] = "reader",
     aliases: Annotated[

@@ -98,9 +98,10 @@ class Key:
     Attributes:
         reader: 16 hexadecimal digits derived from the key, which identify a reader in traces and
             scores.
-        role: `admin` and `reader` may only ask; edits by an `author` may become training data; a
-            `site` asks on behalf of its own readers and names them (`user`), unless it is public; a
-            `monitor` reads only `/metrics`; an `alarm` only requests retrainings (`/twin/alarm`).
+        role: `admin` and `reader` may only ask; edits by an `author` may become training data, and
+            its key opens `/questions`; a `site` asks on behalf of its own readers and names them
+            (`user`), unless it is public; a `monitor` reads only `/metrics`; an `alarm` only
+            requests retrainings (`/twin/alarm`).
         authors: slugs that the key may ask; `*` for all.
         label: a human-readable name.
         id: 16 hexadecimal digits that identify the key in `twin keys` and in the account. They are

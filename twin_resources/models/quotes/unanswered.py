@@ -240,7 +240,9 @@ def build_notice(author: str, clusters: Sequence[QuestionCluster], *, now: datet
         event="questions",
         author=author,
         title=f"{author}: {count} questions of readers were not answered",
-        text="\n".join([*lines, f"`twin questions {author}` writes, quotes or declines answers."]),
+        text="\n".join(
+            [*lines, f"`twin questions {author}` and the gateway's page /questions act."]
+        ),
     )
 
 
