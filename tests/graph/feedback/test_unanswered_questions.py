@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from datetime import datetime, timedelta, tzinfo
@@ -17,10 +19,14 @@ from urllib.parse import urlencode
 import lxml.html
 import numpy as np
 import pytest
+import uvicorn
 from scipy.optimize import linear_sum_assignment
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 from twin_cli.commands.console import SafeConsole
 from twin_cli.commands.unanswered_command import run_questions
 
+from tests.browser import launch_browser
 from tests.erasure_targets import reader_target
 from tests.graph.feedback.staged_questions import STAGED_QUESTIONS
 from tests.graph.knowledge.test_quotations import (
@@ -32,6 +38,8 @@ from tests.graph.knowledge.test_quotations import (
     run_assets,
 )
 from tests.json_examples import read_json_example, shape
+from tests.live.chat.conftest import WAIT_MS, needs_browser
+from tests.live.chat.test_page_layout import find_violations
 from tests.mail_server import mail_server
 from tests.materialization import create_instance
 from tests.unit.gateway.exchanges import FakeRetriever, create_path, prepare
@@ -264,7 +272,7 @@ async def test_an_author_decides_on_the_page_by_three_buttons(
     assert "20 questions" in shown.xpath("//p[@class='facts']")[0].text_content()
     for cluster in document["clusters"]:
         assert cluster["questions"][0] in shown.xpath("//h2/text()")
-        assert f"asked {cluster['count']} times" in shown.text_content()
+        assert f"asked {cluster['count']} time" in shown.text_content()
     assert len(shown.xpath("//button[@name='quote']")) == sum(
         len(cluster["nearest"]) for cluster in document["clusters"]
     )
@@ -288,6 +296,49 @@ async def test_an_author_decides_on_the_page_by_three_buttons(
         shown = await press(page, button)
     assert read_rules(state, MARA) == []
     assert "20 questions" in shown.xpath("//p[@class='facts']")[0].text_content()
+
+
+@needs_browser
+@pytest.mark.long
+def test_the_page_is_used_by_keyboard_at_every_width(
+    run_command: Any, page: QuestionsPage, tmp_path: Path
+) -> None:
+    del run_command  # it has staged the questions
+    key = add_key(page.keyring.state, role="author", authors=[MARA], label="Mara")
+    folder = Path(os.environ.get("TWIN_SCREENSHOTS") or tmp_path)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        await (await page.respond(body))(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    address = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/questions"
+    with launch_browser() as browser:
+        for width, scheme in ((320, "light"), (1280, "dark")):
+            window = {"width": width, "height": 720}
+            tab = browser.new_context(viewport=window, color_scheme=scheme).new_page()
+            tab.goto(address)
+            assert find_violations(tab) == []
+            tab.keyboard.press("Tab")
+            tab.keyboard.type(key)
+            tab.keyboard.press("Enter")
+            tab.get_by_role("heading", level=2).first.wait_for(timeout=WAIT_MS)
+            assert find_violations(tab) == []
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            tab.screenshot(path=folder / f"questions-{width}.png", full_page=True)
+            while tab.evaluate("document.activeElement.name") != "never":
+                tab.keyboard.press("Tab")
+            tab.keyboard.press("Enter")
+            tab.get_by_role("status").wait_for(timeout=WAIT_MS)
+            assert "are declined" in tab.get_by_role("status").inner_text()
+            assert find_violations(tab) == []
+    server.should_exit = True
+    thread.join()
 
 
 async def test_the_authors_rule_precedes_the_page_on_which_a_reader_asks(
