@@ -69,6 +69,7 @@ from twin_sensors.unanswered_questions import list_unanswered_questions
 
 __all__ = ["imported", "imported_home"]  # fixtures
 QUESTIONS = [(name, text) for name, texts in STAGED_QUESTIONS.items() for text in texts]
+SCREENSHOTS = os.environ.get("TWIN_SCREENSHOTS")  # a fixture deletes the variable
 READERS = [f"{index:016x}" for index in range(0xABCDEF000001, 0xABCDEF000001 + len(QUESTIONS))]
 DELIVER = """
 import sys, time
@@ -305,7 +306,7 @@ def test_the_page_is_used_by_keyboard_at_every_width(
 ) -> None:
     del run_command  # it has staged the questions
     key = add_key(page.keyring.state, role="author", authors=[MARA], label="Mara")
-    folder = Path(os.environ.get("TWIN_SCREENSHOTS") or tmp_path)
+    folder = Path(SCREENSHOTS or tmp_path)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         body = await Request(scope, receive).body()
