@@ -58,6 +58,7 @@ section { border-top: 1px solid #a8a29e; }
 h2, h3 { line-height: 1.3; margin: 1.25rem 0 .25rem; }
 h2 { font-size: 1.15rem; }
 h3 { font-size: 1rem; }
+li { margin-bottom: .75rem; }
 button, input { font: 16px/1.4 system-ui, sans-serif; padding: .45rem .8rem; }
 button { border: 1px solid #0f766e; border-radius: 8px; background: #0f766e; color: #fff; }
 button, input { margin: .25rem .25rem .25rem 0; max-width: 100%; }
