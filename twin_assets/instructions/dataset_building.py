@@ -57,8 +57,17 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
     if tables.exists("document_splits", author):
         stored_rows = tables.read("document_splits", author)
     kept_documents = tables.read(
-        "cleaned_documents", author, columns=["document_id", "published_at"], where="kept"
+        "cleaned_documents",
+        author,
+        columns=["document_id", "published_at", "source", "source_id"],
+        where="kept",
     )
+    subjects = {
+        document_id: splits.name_subject(source, source_id)
+        for document_id, source, source_id in kept_documents.select(
+            "document_id", "source", "source_id"
+        ).iter_rows()
+    }
     new_documents = kept_documents.join(stored_rows, on="document_id", how="anti")
     texts = dict(
         read_by_id(
@@ -75,12 +84,19 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
         for row in stored_rows.to_dicts()
     ]
     documents = [
-        splits.SplitDocument(row["document_id"], row["published_at"], texts[row["document_id"]])
+        splits.SplitDocument(
+            row["document_id"],
+            row["published_at"],
+            texts[row["document_id"]],
+            subjects[row["document_id"]],
+        )
         for row in new_documents.to_dicts()
     ]
     new_rows = [
         {**vars(split_row), "sketch": list(split_row.sketch)}
-        for split_row in splits.draw_splits(documents, existing_rows=existing_splits)
+        for split_row in splits.draw_splits(
+            documents, existing_rows=existing_splits, subjects=subjects
+        )
     ]
     rows = pl.concat([stored_rows, pl.DataFrame(new_rows, schema=column_types(DocumentSplits))])
     tables.sync(

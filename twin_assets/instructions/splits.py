@@ -8,10 +8,12 @@ documents are separate (`leakage.py`).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from twin_assets.corpus.shingles import shingles
 from twin_assets.instructions.set_similarity import estimate_similarity, sketch
@@ -20,16 +22,25 @@ NEWEST_SHARE = 0.10  # share of the first import: the author's current writing
 HASH_SHARE = 0.10
 SHINGLE_WORDS = 5
 SKETCH_SIZE = 64
+_LANGUAGE_IN_PATH = re.compile(
+    r"(?:(?<=/)|(?<=^))[a-z]{2}(?:-[a-z]{2,4})?/|\.[a-z]{2}(?:-[a-z]{2,4})?(?=\.[a-z0-9]+$)",
+    re.IGNORECASE,
+)
 MIN_DUPLICATE_SIMILARITY = 0.5  # Jaccard of 5-word sequences: half of one post is in the other
 
 
 @dataclass(frozen=True)
 class SplitDocument:
-    """A document to draw a split for; `published_at` is None if the document has no date."""
+    """A document to draw a split for; `published_at` is None if the document has no date.
+
+    Attributes:
+        subject: the same for the translations of a document (`name_subject`), or "" if unknown.
+    """
 
     document_id: str
     published_at: datetime | None
     text: str
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,16 @@ class SplitRow:
     sketch: tuple[int, ...]
 
 
+def name_subject(source: str, source_id: str) -> str:
+    """Return the address of a post without its language (`a.fr.md`, `fr/a.md` → `a.md`)."""
+    return f"{source} {_LANGUAGE_IN_PATH.sub('', source_id)}"
+
+
 def draw_splits(
-    documents: Iterable[SplitDocument], *, existing_rows: Sequence[SplitRow]
+    documents: Iterable[SplitDocument],
+    *,
+    existing_rows: Sequence[SplitRow],
+    subjects: Mapping[str, str] = MappingProxyType({}),
 ) -> list[SplitRow]:
     """Draw a split for each document that has none.
 
@@ -51,12 +70,13 @@ def draw_splits(
         documents: all kept documents, or only the new ones; documents in `existing_rows` are
             skipped.
         existing_rows: every earlier draw of this author; if empty, this is the first import.
+        subjects: the subjects of earlier documents, by their ids.
 
     Returns:
-        The new draws, oldest document first. A duplicate or near-duplicate gets the split of the
-        earlier document. In the first import, the newest tenth of the other dated documents is held
-        out, at least one if there are several. For all other documents, a hash of the id decides;
-        it holds out a tenth of them.
+        The new draws, oldest document first. A duplicate, near-duplicate or translation gets the
+        split of the earlier document. In the first import, the newest tenth of the other dated
+        documents is held out, at least one if there are several. For all other documents, a hash of
+        the id decides; it holds out a tenth of them.
     """
     known_ids = {split_row.document_id for split_row in existing_rows}
     new_documents = sorted(
@@ -73,10 +93,13 @@ def draw_splits(
             count = max(1, count)  # random draws alone may hold out none of five long essays
         newest_ids = set(dated_ids[len(dated_ids) - count :])
     sketch_index = _SketchIndex(existing_rows)
+    row_by_subject = {
+        subject: row for row in existing_rows if (subject := subjects.get(row.document_id))
+    }
     new_rows: list[SplitRow] = []
     for document in new_documents:
         text_sketch = tuple(sketch(shingles(document.text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
-        duplicate = sketch_index.find_duplicate(text_sketch)
+        duplicate = sketch_index.find_duplicate(text_sketch) or row_by_subject.get(document.subject)
         if duplicate is not None:
             split, reason = duplicate.split, f"like {duplicate.document_id}"
         elif document.document_id in newest_ids:
@@ -86,6 +109,8 @@ def draw_splits(
             reason = "hash"
         split_row = SplitRow(document.document_id, split, reason, text_sketch)
         sketch_index.add(split_row)
+        if document.subject:
+            row_by_subject.setdefault(document.subject, split_row)
         new_rows.append(split_row)
     return new_rows
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from twin_assets.instructions.splits import SplitDocument, SplitRow, draw_splits
+from twin_assets.instructions.splits import (
+    SplitDocument,
+    SplitRow,
+    draw_splits,
+    name_subject,
+)
 
 WORDS = ("lorem", "tide", "harbour", "engine", "willow", "copper", "lantern", "orchard")
 
@@ -94,6 +100,35 @@ def test_near_duplicates_share_a_split() -> None:
     }
     assert draws["repost"].because == f"like {old.document_id}"
     assert draws["repost"].split == draws[old.document_id].split
+
+
+def test_translations_share_a_split_whenever_they_come() -> None:
+    """In the first import the newest posts are held out, so half of a pair would be, by age."""
+    documents = [
+        replace(document, subject=name_subject("site", f"{n}/index.md"))
+        for n, document in enumerate(build_documents(100))
+    ]
+    translations = [
+        replace(
+            document,
+            document_id=f"{document.document_id}-fr",
+            text=build_text(5000 + n),
+            subject=name_subject("site", f"{n}/index.fr.md"),
+        )
+        for n, document in enumerate(documents)
+    ]
+    first_rows = draw_splits(documents, existing_rows=[])
+    subjects = {document.document_id: document.subject for document in documents}
+    both_at_once = list_splits(draw_splits([*translations, *documents], existing_rows=[]))
+    later = list_splits(draw_splits(translations, existing_rows=first_rows, subjects=subjects))
+    for document in documents:
+        name = document.document_id
+        assert both_at_once[name] == both_at_once[f"{name}-fr"]
+        assert later[f"{name}-fr"] == list_splits(first_rows)[name]
+    assert set(later.values()) == {"train", "held_out"}
+    assert name_subject("site", "fr/walk.md") == name_subject("site", "en/walk.md")
+    assert name_subject("site", "notes/tide.pt-br.adoc") == name_subject("site", "notes/tide.adoc")
+    assert name_subject("site", "a.md") != name_subject("other", "a.md")
 
 
 def test_a_text_with_few_shared_words_is_not_a_duplicate() -> None:
