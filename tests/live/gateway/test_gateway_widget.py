@@ -21,24 +21,16 @@ from tests.live.chat.conftest import WAIT_MS, needs_browser
 from tests.live.chat.test_page_layout import find_violations
 from tests.live.gateway.stack import Stack, new_stack
 from tests.live.gateway.test_gateway_agents import write_gateway
-from tests.stored_passages import build_passages, store_passages
-from twin_assets.knowledge.passages import split_into_passages
-from twin_resources.authors import SAMPLES_DIR
+from tests.stored_passages import SAMPLE_POSTS, build_passages, split_posts, store_passages
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.retrieval.title_matching import normalize_words
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
 pytestmark = [pytest.mark.live, needs_browser]
-# Each post with its title and its text.
-POSTS = {
-    path.stem: (front_matter.split('"')[1], text.strip())
-    for path in sorted((SAMPLES_DIR / "mara-lindqvist" / "_posts").glob("*.md"))
-    for _, front_matter, text in [path.read_text(encoding="utf-8").split("---\n", 2)]
-}
 QUESTION = "How do I carry a clock?"
 QUESTIONS = [
-    f"What do you know about {title[0].lower()}{title[1:]}?" for title, _ in POSTS.values()
+    f"What do you know about {title[0].lower()}{title[1:]}?" for title, _ in SAMPLE_POSTS.values()
 ]
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title} – Mara's bench</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src {gateway};
@@ -55,16 +47,8 @@ def stack(
     paid |= {"OPENAI_API_KEY": "sk-of-a-provider-that-is-not-called"}
     folder = tmp_path_factory.mktemp("widget")
     with new_stack(folder, gateway_weights, tiny_gguf, environ=paid) as stack:
-        rows = [
-            {
-                "chunk_id": f"{name}-{number}", "document_id": name, "title": title,
-                "url": f"https://mara.example/{name}/", "text": text[span.start : span.end],
-                "position": number, "start": span.start, "end": span.end,
-            }
-            for name, (title, text) in POSTS.items()
-            for number, span in enumerate(split_into_passages(text))
-        ]  # fmt: skip
         tables = Tables(stack.settings.tables_base, state=open_home_state(stack.settings))
+        rows = split_posts(SAMPLE_POSTS)
         passages = build_passages(rows, load_embedder(stack.settings))
         for author in ("ann", "bob"):
             store_passages(tables, author, passages)
@@ -90,7 +74,7 @@ def site(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         origin = f"http://127.0.0.1:{server.server_port}"
         limits = ("--origin", origin, "--usd-per-day", "0.000000001")
         ann, bob = (run_twin(stack, "widget", name, *limits)["html"] for name in ("ann", "bob"))
-        pages = {name: (title, ann) for name, (title, _) in POSTS.items()}
+        pages = {name: (title, ann) for name, (title, _) in SAMPLE_POSTS.items()}
         pages |= {"index": ("Posts", ann), "bob": ("Bob", bob)}
         pages |= {"paid": ("Paid", ann.replace('"ann"', '"ann@paid"'))}
         for name, (title, line) in pages.items():
