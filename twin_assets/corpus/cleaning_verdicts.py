@@ -344,9 +344,9 @@ def _collapse_near_duplicates(posts: pl.DataFrame, bodies: pl.DataFrame) -> pl.D
         .join(paired_ids.alias("document_id").to_frame(), on="document_id", how="semi")
         .join(posts.select("document_id", "published_at", "source_id"), on="document_id")
     )
-    # Of two copies of equal length, the older is kept.
+    # The original is kept, with its day and its address; of equally old ones, the longest.
     ranks = {
-        document_id: (-words, published_at or _LATEST, source_id)
+        document_id: (published_at or _LATEST, -words, source_id)
         for document_id, words, published_at, source_id in paired_documents.iter_rows()
     }
     similarities = pairs.select("document_id", "other_id", "similarity").iter_rows()

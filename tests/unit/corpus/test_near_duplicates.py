@@ -147,10 +147,10 @@ def test_a_text_without_words_has_no_copies() -> None:
     assert similar["similar"].to_list() == [[], [], []]
 
 
-def test_the_longest_copy_is_kept_and_the_older_of_equal_ones() -> None:
-    copies = {"short": (-90, 1), "long": (-120, 3), "late": (-50, 2), "early": (-50, 1)}
-    replacements = collapse_copies(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
-    assert replacements == {"short": "long", "late": "early"}
+def test_the_copy_with_the_lower_rank_is_kept() -> None:
+    copies = {"original": (1, -90), "repost": (3, -120), "long": (2, -60), "short": (2, -50)}
+    replacements = collapse_copies(copies, {("original", "repost"): 0.8, ("long", "short"): 1.0})
+    assert replacements == {"repost": "original", "short": "long"}
 
 
 def test_no_two_kept_posts_of_a_chain_are_similar() -> None:
