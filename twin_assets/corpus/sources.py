@@ -154,9 +154,11 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
         inner_exports = _recognize_exports(
             sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
         )
-    if not inner_exports:
-        reject_unsupported_exports(archive)
-    return inner_exports, scan_source(source)
+    if inner_exports:
+        return inner_exports, scan_source(source)
+    folder = scan_source(source) if archive.kind == "folder" else None
+    reject_unsupported_exports(archive, has_posts=bool(folder and folder.posts))
+    return [], folder or scan_source(source)
 
 
 def _open_bucket(source: str, scratch: Path, stack: ExitStack) -> SourceContent:

@@ -72,14 +72,18 @@ def find_importer(archive: Archive) -> Importer | None:
     return next((importer for importer in IMPORTERS if importer.recognizes(archive)), None)
 
 
-def reject_unsupported_exports(archive: Archive) -> None:
+def reject_unsupported_exports(archive: Archive, *, has_posts: bool = False) -> None:
     """Reject an archive that no importer recognizes, unless it may contain plain posts.
+
+    Args:
+        has_posts: whether the folder has posts beside what is recognized; a site's folder usually
+            has a feed too, which is then no reason.
 
     Raises:
         TwinError: the archive is an export without a readable post, or not a known export.
     """
     action = f"import {display_path(archive.path)}"
-    if rejection := _find_rejection(archive):
+    if rejection := _find_rejection(archive, has_posts=has_posts):
         raise TwinError(action, found=rejection[0], next_step=rejection[1])
     if archive.kind == "folder":
         return
@@ -93,7 +97,7 @@ def reject_unsupported_exports(archive: Archive) -> None:
         raise TwinError(action, found=message, next_step=_UNPACK)
 
 
-def _find_rejection(archive: Archive) -> tuple[str, str] | None:
+def _find_rejection(archive: Archive, *, has_posts: bool) -> tuple[str, str] | None:
     """Return the name of a known export without readable posts and the next step, or None.
 
     This checks the first 20,000 names, outermost first, and the beginnings of at most 44 files.
@@ -102,6 +106,7 @@ def _find_rejection(archive: Archive) -> tuple[str, str] | None:
     known_exports = [
         (importer.title, rejected_export)
         for importer in IMPORTERS
+        if importer is not feed.IMPORTER or not has_posts
         for rejected_export in importer.rejected_exports
     ]
     known_exports += [("", unsupported_export) for unsupported_export in UNSUPPORTED_EXPORTS]

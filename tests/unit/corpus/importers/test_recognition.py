@@ -135,3 +135,22 @@ def test_the_documented_importer_recipe_works(
     monkeypatch.setitem(EXPORTS, "writefreely", build_writefreely_export)
     faults = [find_faults_of_export("writefreely", seed, tmp_path) for seed in range(40)]
     assert faults == [[]] * 40
+
+
+@pytest.mark.parametrize("suffix", ["html", "txt", "ipynb"])
+def test_a_feed_below_a_folder_of_posts_is_no_reason_to_refuse_it(
+    suffix: str, tmp_path: Path
+) -> None:
+    words = "Some words of mine stand here, and there are enough of them to be a post."
+    bodies = {
+        "html": f"<h1>Hello</h1><p>{words}</p>",
+        "txt": words,
+        "ipynb": '{"cells": [{"cell_type": "markdown", "source": "' + words + '"}], "nbformat": 4}',
+    }
+    (tmp_path / "blog").mkdir()
+    (tmp_path / f"hello.{suffix}").write_text(bodies[suffix], encoding="utf-8")
+    (tmp_path / "blog" / "atom.xml").write_text(
+        '<?xml version="1.0"?><feed xmlns="http://www.w3.org/2005/Atom"><title>x</title></feed>'
+    )
+    [folder] = find_sources([tmp_path], include=frozenset()).folders
+    assert [post.source_id for post in folder.posts] == [f"hello.{suffix}"]
