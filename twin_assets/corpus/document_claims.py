@@ -29,7 +29,7 @@ from twin_assets.corpus.personal_data_patterns import count_personal_data
 from twin_assets.corpus.share_menus import count_menus
 from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
 
-CLAIMS_VERSION = "6"
+CLAIMS_VERSION = "7"
 
 CLAIMS: Mapping[str, str] = {
     "no_platform_boilerplate_left": "No kept document contains a platform's menu, button or "

@@ -45,13 +45,15 @@ def find_signature(text: str, byline: str) -> str:
     """
     if byline.strip():
         return byline
+    stripped_lines = [line.strip(_MARKUP_CHARACTERS) for line in text.split("\n")]
+    # A line in lower case below another one is the rest of a wrapped sentence.
     lines = [
-        line.strip(_MARKUP_CHARACTERS)
-        for line in text.split("\n")
-        if line.strip(_MARKUP_CHARACTERS)
+        "" if line[0].islower() and previous_line else line
+        for previous_line, line in zip(["", *stripped_lines], stripped_lines, strict=False)
+        if line
     ]
     for line in (*lines[:_EDGE_LINES], *lines[-_EDGE_LINES:]):
-        if len(line) <= 100 and (match := _SIGNATURE_LINE.fullmatch(line[:1].lower() + line[1:])):
+        if 0 < len(line) <= 100 and (match := _SIGNATURE_LINE.fullmatch(line[:1].lower() + line[1:])):
             return match[1]
     return ""
 

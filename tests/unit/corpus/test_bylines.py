@@ -19,7 +19,7 @@ from twin_assets.corpus.cleaning_verdicts import (
     find_foreign_posts,
     find_unclaimed_bylines,
 )
-from twin_assets.corpus.signatures import find_foreign_signatures
+from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
 
 NAMES = ("José Núñez", "jnunez", "Pepe N.")
 
@@ -88,6 +88,19 @@ def test_initials_with_surname_and_the_address_are_the_authors_unless_another_ha
 )
 def test_other_names_are_foreign_bylines(byline: str) -> None:
     assert not is_own_byline(byline, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("A title.\n\nby Ann Lee\n\nAnd words.", "Ann Lee"),
+        ("A title.\nBy Ann Lee\nAnd words.", "Ann Lee"),
+        ("<p>by Ann Lee</p>\n<p>And words.</p>", ""),
+        ("The clock that was mended\nby Ann Lee\nstruck again.", ""),
+    ],
+)
+def test_a_wrapped_sentence_is_no_signature(text: str, name: str) -> None:
+    assert find_signature(text, "") == name
 
 
 def test_without_names_no_byline_is_foreign() -> None:
