@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from html import escape
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from starlette.responses import HTMLResponse, Response
@@ -37,12 +38,13 @@ from twin_resources.models.retrieval.question_rules import (
     delete_rules,
     read_rules,
 )
-from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.plain_page import render_page
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
-from twin_resources.storage.tables.tables import Tables
+
+if TYPE_CHECKING:
+    from twin_resources.models.retrieval.retrieval import Retriever
 
 DAYS = 28
 SHOWN_EXAMPLES, SHOWN_CHARACTERS = 3, 300
@@ -162,6 +164,8 @@ class QuestionsPage:
         if group and cluster is None:
             done = "These questions are not in the list any more."
         elif cluster is not None and "write" in form:
+            from twin_resources.storage.tables.tables import Tables  # with polars
+
             tables = Tables(self.settings.tables_base, state=state)
             try:
                 path = write_draft(tables, author, cluster)
