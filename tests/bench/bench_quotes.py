@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,8 +60,8 @@ COSINE, TUTORIAL, WORDS = "cosine alone", "tutorial", "BM25 alone"
 TUTORIAL_CHARACTERS, TUTORIAL_OVERLAP, TUTORIAL_TOKENS = 1_000, 200, 256
 
 
-def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
-    """Import these authors' posts into a new home, up to the passages."""
+def import_posts(home: Path, sources: Mapping[str, Path]) -> Settings:
+    """Import authors' posts into a new home, up to the passages; `sources` is slug → folder."""
     os.environ["TWIN_HOME"] = str(home)
     import dagster as dg
 
@@ -73,9 +73,9 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
     settings = load_settings(home)
     prepare_embedder(settings)
     instance = dg.DagsterInstance.ephemeral()
-    instance.add_dynamic_partitions("authors", list(slugs))
-    for slug in slugs:
-        write_author(settings, Author(slug=slug, name=slug, sources=(str(posts_folder(slug)),)))
+    instance.add_dynamic_partitions("authors", list(sources))
+    for slug, folder in sources.items():
+        write_author(settings, Author(slug=slug, name=slug, sources=(str(folder),)))
         dg.materialize(
             [
                 assets.raw_posts, assets.cleaned_documents, assets.embeddings,
@@ -334,7 +334,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         why = f"no {posts_folder(slug)}" if options.full else "with --full"
         sys.stdout.write(f"left out, the questions to {slug}: {why}\n")
     with tempfile.TemporaryDirectory() as scratch:
-        settings = import_posts(Path(scratch), [*slugs, *handed_over])
+        folders = {slug: posts_folder(slug) for slug in (*slugs, *handed_over)}
+        settings = import_posts(Path(scratch), folders)
         finder, sources = QuoteFinder(settings), read_source_paths(settings, [*slugs, *handed_over])
         rows: list[Row] = []
         for name, authors in ((half, slugs), ("handed_over", handed_over)):
