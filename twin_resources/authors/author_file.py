@@ -82,7 +82,7 @@ class Author:
         guards: the treatment of personal data, secrets, injections and named words in questions,
             passages and answers; `[guards]`, see privacy.md.
         front_desk: the author's own texts for messages that no post answers (danger, "who are
-            you?", thanks …); `[front_desk]`, see privacy.md.
+            you?", thanks …), and where to write to; `[front_desk]`, see privacy.md.
         scores: the scores of the trace store that count in addition to the twin's own, and how they
             are read; `[scores]`, see feedback.md.
         consent: the day and the form of the author's consent (`2026-11-21: by mail`). Without a

@@ -4,22 +4,24 @@
 danger = "You can call me: 555 0100."    # added above the help lines
 identity = "A program that quotes me."   # replaces the program's text
 private = ""                             # such a message is answered like any question
-not_written = "Not yet. Write to me: a@b.example"  # above the closest passages
+not_written = "I have not written about this." # above the closest passages
+write_to = "ann@clocks.example"          # where to write to you about it: a mail or web address
 never = "I do not answer this."          # to questions that `twin questions --never` declines
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 DeskKind = Literal["danger", "dangerous", "identity", "ability", "greeting", "private", "insult"]
 """Kind of a message that the program answers itself."""
-DeskText = DeskKind | Literal["never", "not_written"]
+DeskText = DeskKind | Literal["never", "not_written", "write_to"]
 DESK_KINDS: tuple[DeskKind, ...] = get_args(DeskKind)
-DESK_TEXTS: tuple[DeskText, ...] = (*DESK_KINDS, "never", "not_written")
+DESK_TEXTS: tuple[DeskText, ...] = (*DESK_KINDS, "never", "not_written", "write_to")
 
 
 @dataclass(frozen=True)
@@ -58,4 +60,6 @@ def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
             raise ValueError(f"{name} = {value!r} is not text")
         if name in {"danger", "never", "not_written"} and not value.strip():
             raise ValueError(f"{name} is empty, but the reader must always get an answer")
+        if name == "write_to" and not re.fullmatch(r"\S+@\S+\.\S+|https?://\S+", value.strip()):
+            raise ValueError(f"write_to = {value!r} is neither a mail nor a web address")
     return DeskTexts(tuple((name, table[name].strip()) for name in DESK_TEXTS if name in table))

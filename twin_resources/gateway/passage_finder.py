@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from twin_resources.models.quotes.quoter import QuoteResult
+    from twin_resources.models.retrieval.date_ranges import DateRange
     from twin_resources.models.retrieval.page_ranking import Page
     from twin_resources.models.retrieval.question_rules import QuestionRules
-    from twin_resources.models.retrieval.retrieval import Passage, Retriever
+    from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
 Result = TypeVar("Result")
@@ -56,6 +58,8 @@ class RetrievedPassages:
         vector: embedding of the question, of norm 1; None if it was not embedded.
         embedder: revision of the embedder that computed `vector`.
         is_declined: whether the author's rule is to answer no such question (`question_rules.py`).
+        date_range: the dates of posts that the question names, or None.
+        is_outside_range: whether nothing in that range answers, so that all posts were searched.
     """
 
     passages: tuple[Passage, ...] = ()
@@ -65,6 +69,8 @@ class RetrievedPassages:
     vector: np.ndarray | None = field(default=None, compare=False)
     embedder: str = ""
     is_declined: bool = False
+    date_range: DateRange | None = None
+    is_outside_range: bool = False
 
     @property
     def closeness(self) -> float:
@@ -105,6 +111,7 @@ class PassageFinder:
         with_quotes: bool = False,
         earlier_answers: tuple[str, ...] = (),
         page: Page | None = None,
+        has_dates: bool = True,
     ) -> RetrievedPassages:
         """Find passages for a question; a failure is reported in the result's `missing_reason`.
 
@@ -116,6 +123,7 @@ class PassageFinder:
             earlier_answers: earlier answers of the conversation, oldest first, which change the
                 ranking (`follow_ups.py`).
             page: the page on which the reader asks, whose post comes first (`page_ranking.py`).
+            has_dates: whether the question may name a range of dates (`date_ranges.py`).
 
         Raises:
             RefusedError: 429 if the queue is full.
@@ -128,6 +136,7 @@ class PassageFinder:
             with_quotes=with_quotes,
             earlier_answers=earlier_answers,
             page=page,
+            has_dates=has_dates,
         )
         with self._wait_in_queue():
             try:
@@ -211,36 +220,64 @@ class PassageFinder:
         with_quotes: bool,
         earlier_answers: tuple[str, ...] = (),
         page: Page | None = None,
+        has_dates: bool = True,
     ) -> RetrievedPassages:
         from twin_resources.models.quotes.quoter import MIN_EVIDENCE, choose_quotes
+        from twin_resources.models.retrieval.date_ranges import find_date_range
         from twin_resources.models.retrieval.follow_ups import rank_follow_up
         from twin_resources.models.retrieval.page_ranking import rank_page_first
         from twin_resources.models.retrieval.retrieval import MAX_PASSAGES
         from twin_resources.models.retrieval.selection import select_hits
 
         retriever = self._open_retriever()
-        retrievals = [
-            retriever.retrieve(author, text, token_budget=token_budget) for text in search_texts
-        ]
-        # If they tie, `max` returns the first, which is for the question alone.
-        retrieval = max(retrievals, key=lambda result: result.evidence)
-        ranked = retrieval.ranked
-        if earlier_answers or len(retrievals) > 1:
-            ranked = rank_follow_up(
-                search_texts[0], [result.ranked for result in retrievals], earlier_answers
+
+        def search(texts: Sequence[str], **dates: Any) -> tuple[RetrievalResult, RetrievalResult]:
+            results = [
+                retriever.retrieve(author, text, token_budget=token_budget, **dates)
+                for text in texts
+            ]
+            # If they tie, `max` returns the first, which is for the question alone.
+            retrieval = max(results, key=lambda result: result.evidence)
+            ranked = retrieval.ranked
+            if earlier_answers or len(results) > 1:
+                ranked = rank_follow_up(
+                    texts[0], [result.ranked for result in results], earlier_answers
+                )
+            if page is not None:
+                ranked = rank_page_first(
+                    ranked, page, min_evidence=MIN_EVIDENCE, earlier_answers=earlier_answers
+                )
+            if ranked is not retrieval.ranked:
+                passages = select_hits(ranked, limit=MAX_PASSAGES, token_budget=token_budget)
+                retrieval = replace(retrieval, ranked=ranked, passages=passages)
+            return retrieval, results[0]
+
+        question, is_outside = search_texts[0], False
+        date_range = (
+            find_date_range(question, datetime.now(UTC).date(), author=author)
+            if has_dates
+            else None
+        )
+        if date_range is None:
+            retrieval, alone = search(search_texts)
+        else:
+            retrieval, alone = search(
+                [text.replace(question, date_range.question) for text in search_texts],
+                published_after=date_range.published_after,
+                published_before=date_range.published_before,
             )
-        if page is not None:
-            ranked = rank_page_first(
-                ranked, page, min_evidence=MIN_EVIDENCE, earlier_answers=earlier_answers
-            )
-        if ranked is not retrieval.ranked:
-            passages = select_hits(ranked, limit=MAX_PASSAGES, token_budget=token_budget)
-            retrieval = replace(retrieval, ranked=ranked, passages=passages)
+            if retrieval.evidence < MIN_EVIDENCE:
+                everywhere = search(search_texts)
+                is_outside = not retrieval.ranked or everywhere[0].evidence >= MIN_EVIDENCE
+                retrieval, alone = everywhere if is_outside else (retrieval, alone)
         is_declined = False
         if self.rules is not None:
+            searched = retrieval
             retrieval, is_declined = self.rules.apply(
-                retriever, author, retrievals[0], retrieval, token_budget=token_budget
+                retriever, author, alone, retrieval, token_budget=token_budget
             )
+            if retrieval is not searched:  # the passage that the author names has any date
+                date_range = None
         reason = "" if retrieval.passages else retrieval.reason
         quote_result = None
         if with_quotes and retrieval.vector is not None:
@@ -254,6 +291,8 @@ class PassageFinder:
             vector=retrieval.vector,
             embedder=retrieval.embedder,
             is_declined=is_declined,
+            date_range=date_range,
+            is_outside_range=is_outside,
         )
 
     def _open_retriever(self) -> Retriever:

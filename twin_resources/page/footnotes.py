@@ -198,6 +198,7 @@ def _render_note(post: Facts, *, body: str, text: str = "", is_quoted: bool = Fa
         if published_at
         else ""
     )
+    age = f" · {escape_html(post['age'])}" if post.get("age") else ""
     url = http_url_or_empty(str(post.get("url") or ""))
     link = (
         f'<a href="{escape_html(passage_url(url, text))}" target="_blank" '
@@ -208,8 +209,9 @@ def _render_note(post: Facts, *, body: str, text: str = "", is_quoted: bool = Fa
     document = escape_html(post.get("document_id") or "")
     css_class = " twin-quoted" if is_quoted else ""
     return (
-        f'<details class="twin-note{css_class}"><summary><cite>{title}</cite>{date_html}</summary>'
-        f'{body}<p class="twin-small">{link}document <code>{document}</code></p></details>'
+        f'<details class="twin-note{css_class}"><summary><cite>{title}</cite>{date_html}{age}'
+        f'</summary>{body}<p class="twin-small">{link}'
+        f"document <code>{document}</code></p></details>"
     )
 
 

@@ -231,6 +231,7 @@ def ask_all(
                 "kind": twin.get("answer") or "",
                 **{name: twin.get(name) or "" for name in ("version", "route", "degraded")},
                 "trace_id": twin.get("trace_id") or "",
+                "digital_source_type": twin.get("digital_source_type") or "",
                 "cost_usd": twin.get("cost_usd"),
                 "sources": twin.get("sources") or [],
                 "quotes": twin.get("quotes") or [],

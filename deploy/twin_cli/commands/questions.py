@@ -43,6 +43,8 @@ class EndpointAnswer:
         nearest: the closest passages if nothing was found.
         release, prose, draft: the version's released forms, the gate's result for its prose, and
             why this answer is a draft.
+        digital_source_type: IPTC's term if a model wrote in the answer, or empty.
+        dates: the dates of posts that the question was understood to name, or None.
     """
 
     question: str
@@ -60,6 +62,8 @@ class EndpointAnswer:
     release: str = ""
     prose: dict[str, Any] = field(default_factory=dict[str, Any])
     draft: dict[str, Any] | None = None
+    digital_source_type: str = ""
+    dates: dict[str, Any] | None = None
 
 
 def make_client(url: str, key: str) -> OpenAI:

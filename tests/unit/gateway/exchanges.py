@@ -71,7 +71,10 @@ class FakeRetriever:
         self.questions: list[tuple[str, str]] = []
         self.token_budget = 0
 
-    def retrieve(self, author: str, question: str, *, token_budget: int) -> FakeRetrieval:
+    def retrieve(
+        self, author: str, question: str, *, token_budget: int, **dates: datetime | None
+    ) -> FakeRetrieval:
+        del dates
         self.questions.append((author, question))
         self.token_budget = token_budget
         return self.find_passages()

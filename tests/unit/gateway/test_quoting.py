@@ -40,9 +40,10 @@ QUOTED_TEXT = "Oil dries in eight years.\nThen it stops."
 FIRST = Quote(
     QUOTED_TEXT, "d2", "Post 2", "https://x/2", PUBLISHED_AT, 10, 10 + len(QUOTED_TEXT), 0.71234
 )
-SECOND = Quote("Not *much* oil.", "d9", "An [odd] one", "", None, 0, 15, 0.5)
+SECOND = Quote("Not *much* oil.", "d9", "An [odd] one", "", PUBLISHED_AT.replace(2019), 0, 15, 0.5)
 
 
+SOURCE_LINE = "— [Post 2](https://x/2), 2024-05-01 · found by a program"
 ONE_QUOTE = QuoteResult((FIRST,), 0.7, 0.3)
 
 
@@ -96,8 +97,9 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
     assert prepared.exchange.fixed_answer == ""
     assert prepared.prefix == (
         "> Oil dries in eight years.\n> Then it stops.\n>\n"
-        "> — [Post 2](https://x/2), 2024-05-01\n\n"
-        "> Not *much* oil.\n>\n> — An \\[odd\\] one"
+        "> — [Post 2](https://x/2), 2024-05-01 · found by a program\n\n"
+        "> Not *much* oil.\n>\n> — An \\[odd\\] one, 2019-05-01 "
+        "· from 2019, older than the first passage"
     )
     twin = prepared.twin_field()
     assert twin["answer"] == "quote_and_voice"
@@ -106,8 +108,9 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
     assert first == {
         "text": QUOTED_TEXT, "document_id": "d2", "title": "Post 2",
         "url": "https://x/2", "published_at": "2024-05-01", "start": 10, "end": 50,
-        "score": 0.7123, "at": [0, 44],
+        "score": 0.7123, "age": "", "at": [0, 44],
     }  # fmt: skip
+    assert second["age"] == "from 2019, older than the first passage"
     start, end = second["at"]
     assert prepared.prefix[start:end] == "> Not *much* oil."
     # A post without an address is quoted but has no citation.
@@ -128,8 +131,9 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
 
 async def test_an_answer_of_quotations_calls_no_model(home: Settings) -> None:
     prepared = await prepare(create_quoting_path(home, answer="quote"))
-    assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
+    assert prepared.exchange.fixed_answer.endswith(SOURCE_LINE)
     assert PROSE_MARK not in prepared.exchange.fixed_answer
+    assert prepared.headers() == {"x-twin-trace-id": prepared.trace_id}
     assert prepared.prefix == ""
     assert prepared.is_fixed
     # A vote on this answer counts for no model.
@@ -148,7 +152,7 @@ async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
 ) -> None:
     path = create_quoting_path(home, answer=answer, prose=FAILED)
     prepared = await prepare(path)
-    assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
+    assert prepared.exchange.fixed_answer.endswith(SOURCE_LINE)
     twin = prepared.twin_field()
     assert (twin["answer"], twin["version"], twin["draft"]) == ("quote", "quotes", None)
     assert twin["prose"] == {
@@ -176,12 +180,15 @@ async def test_a_draft_is_marked_prose_below_the_quotations(
     prepared = await prepare(path, model="twin/ann@voice")
     assert prepared.exchange.fixed_answer == ""
     label = "Written by a program, not by Ann"
-    assert prepared.prefix.endswith("— [Post 2](https://x/2), 2024-05-01")
+    assert prepared.prefix.endswith(SOURCE_LINE)
     assert prepared.heading == f"\n\n✎ **{label}**\n\n"
     twin = prepared.twin_field()
     assert (twin["answer"], twin["version"], twin["route"]) == (
         "quote_and_voice", "v3", "alias:voice",
     )  # fmt: skip
+    mark = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+    assert twin["digital_source_type"] == mark
+    assert prepared.headers()["x-twin-digital-source-type"] == mark
     assert twin["draft"] == {"why": prose.why_not or NOT_JUDGED}
     assert (twin["prose"]["shown"], twin["prose"]["label"]) == (True, label)
     assert not twin["prose"]["judged"]
@@ -221,13 +228,32 @@ async def test_below_the_threshold_the_closest_passages_are_shown(
 async def test_the_authors_own_words_and_address_stand_above_the_closest_passages(
     home: Settings,
 ) -> None:
-    own_text = "I have not written about this. Write to me: ann@clocks.example"
     path = create_quoting_path(home, QuoteResult((), 0.2, 0.3))
-    author = Author("ann", "Ann", front_desk=read_front_desk({"not_written": own_text}))
-    change_snapshot(path, authors={"ann": author})
-    prepared = await prepare(path)
-    document = completion_document(prepared, prepared.exchange.fixed_answer)
-    assert document["choices"][0]["message"]["content"].startswith(f"{own_text}\n\n> Text 1.")
+    own_text, address = {"not_written": "Not yet."}, {"write_to": "ann@clocks.example"}
+    for table, above in (
+        (own_text, "Not yet."),
+        (own_text | address, "Not yet. Write to Ann: ann@clocks.example."),
+        (address, "I found nothing in Ann's posts that answers this. "
+                  "Write to Ann: ann@clocks.example. The closest:"),
+    ):  # fmt: skip
+        author = Author("ann", "Ann", front_desk=read_front_desk(table))
+        change_snapshot(path, authors={"ann": author})
+        prepared = await prepare(path)
+        document = completion_document(prepared, prepared.exchange.fixed_answer)
+        assert document["choices"][0]["message"]["content"].startswith(f"{above}\n\n> Text 1.")
+
+
+async def test_the_dates_that_a_question_names_are_said_above_the_answer(home: Settings) -> None:
+    path = create_quoting_path(home, QuoteResult((FIRST,), 0.7, 0.3))
+    prepared = await prepare(path, "Which oil did you use in 2019?")
+    twin = prepared.twin_field()
+    assert twin["dates"] == {"first": "2019-01-01", "last": "2019-12-31", "outside": False}
+    assert prepared.prefix.startswith("ⓘ Searched: posts dated 2019.\n\n> Oil dries")
+    begin, end = twin["quotes"][0]["at"]
+    assert prepared.prefix[begin:end].startswith("> Oil dries")
+    undated = await prepare(path, "Which oil fits the 2019 model?")
+    assert undated.twin_field()["dates"] is None
+    assert undated.prefix.startswith("> Oil dries")
 
 
 async def test_an_author_with_prose_only_gets_no_quotations(home: Settings) -> None:

@@ -122,7 +122,7 @@ async def test_the_answer_and_the_trace_report_sources_version_and_cost(home: Se
     assert set(twin) == {
         "trace_id", "version", "route", "sources", "answer", "quotes", "nearest", "disclosure",
         "cost_usd", "degraded", "ignored", "released_for", "release", "prose", "draft",
-        "precision", "front_desk",
+        "precision", "front_desk", "digital_source_type", "dates",
     }  # fmt: skip
     assert (twin["answer"], twin["quotes"], twin["nearest"]) == ("voice", [], [])
     assert (twin["version"], twin["route"], twin["degraded"]) == ("v3", "stable", "")
@@ -131,7 +131,10 @@ async def test_the_answer_and_the_trace_report_sources_version_and_cost(home: Se
     assert prepared.cost.meter is not None
     assert prepared.cost.meter.tokens == 120
     headers = prepared.headers()
-    assert headers == {"x-twin-trace-id": twin["trace_id"]}
+    mark = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    assert headers == {
+        "x-twin-trace-id": twin["trace_id"], "x-twin-digital-source-type": mark,
+    }  # fmt: skip
     assert prepared.traceparent == f"00-{twin['trace_id']}-{prepared.span_id}-01"
     metadata = prepared.trace_metadata()
     assert {

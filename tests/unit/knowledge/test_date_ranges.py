@@ -36,6 +36,7 @@ TODAY = date(2026, 11, 30)
         ("Was hast du 2019 über Uhren gedacht?", "2019-01-01", "2019-12-31", "du über Uhren"),
         ("vor zwei Jahren hast du was gesagt?", "2024-01-01", "2024-12-31", "hast du was"),
         ("depuis 2020, que penses-tu de vim ?", "2020-01-01", "2026-11-30", "que penses-tu"),
+        ("I'd like to know what you wrote in 2019", "2019-01-01", "2019-12-31", "you wrote"),
         ("¿Qué pensabas de vim en marzo de 2019?", "2019-03-01", "2019-03-31", "de vim ?"),
     ],
 )
@@ -62,6 +63,9 @@ def test_a_question_names_a_range(question: str, first: str, last: str, searched
         "Not in 2019, when then did you say it?",
         "in 2012 and again in 2019, your view?",  # no day in common
         "What did you do in the last years?",
+        "Since 2010 I have used vim. Do you?",
+        "My mum died last year, and I read your piece on her.",
+        "We bought it in March 2021. What would you have done?",
         "What should you do on Monday?",
         f"You said in 2019: {'a pasted text ' * 30}",
     ],

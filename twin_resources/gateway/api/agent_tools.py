@@ -125,8 +125,9 @@ class AgentTools:
         """Ask an author's posts a question.
 
         Returns quotations, word for word, with post, date and link. `kind` is `not_found` if
-        nothing answers; the quotations are then the closest passages. `answer` is the twin's own
-        text and is there only if prose was released, or no post was needed. Vote with `trace`.
+        nothing answers; the quotations are then the closest passages. `answer` is the
+        twin's own text and is there only if prose was released, or no post was needed. `dates`: the
+        posts' dates that the question names; `outside`: none of them answers. Vote with `trace`.
         """
         completion = await _post(
             context,
@@ -138,7 +139,8 @@ class AgentTools:
         is_only_quoted = quoted and twin["answer"] in {"quote", "not_found"}
         fields = {"kind": twin["answer"], "trace": twin["trace_id"]}
         fields |= {} if is_only_quoted else {"answer": text.strip()}
-        fields |= {name: twin[name] for name in ("disclosure", "degraded") if twin[name]}
+        facts = ("disclosure", "digital_source_type", "dates", "degraded")
+        fields |= {name: twin[name] for name in facts if twin[name]}
         return _format_result(
             fields,
             [

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from twin_resources.access.keys import Keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.json_answers import send_refusal
+from twin_resources.gateway.exchange.request_record import SOURCE_TYPE_HEADER, TRACE_HEADER
 
 _MAX_AGE_S = 7200  # the maximum in Chrome
 
@@ -43,7 +44,7 @@ def allow_origins(app: ASGIApp, keyring: Keyring) -> ASGIApp:
             allow_origins=[origin] if is_known else [],
             allow_methods=("GET", "POST"),
             allow_headers=("*",),
-            expose_headers=("x-request-id", "x-twin-trace-id", "retry-after"),
+            expose_headers=("x-request-id", TRACE_HEADER, SOURCE_TYPE_HEADER, "retry-after"),
             max_age=_MAX_AGE_S,
         )
         await permission(scope, receive, send)

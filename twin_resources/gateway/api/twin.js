@@ -41,20 +41,20 @@
     });
   }
 
-  function renderQuotation({ text, title, url, document_id, published_at }) {
+  function renderQuotation({ text, title, url, document_id, published_at, age }) {
     const language = document.documentElement.lang;
     const source = makeLink(title || document_id, url);
     const day = published_at ? `, ${published_at}` : "";
     return make("figure", {}, make("blockquote", { lang: language }, ...renderText(text)),
-      make("figcaption", {}, "— ", source, day));
+      make("figcaption", {}, "— ", source, day, age ? ` · ${age}` : ""));
   }
 
   function renderAnswer(text, twin) {
     const [above, label, prose] = text.split(PROSE);
     const quotations = twin.quotes.length ? twin.quotes : twin.nearest;
     // What is quoted, and the disclosure that an author puts above answers, stand beside the text.
-    const own = above.split("\n").filter((line) => !(line.startsWith(">") && quotations.length)
-      && line !== `ⓘ ${twin.disclosure}`).join("\n");
+    const own = above.split("\n").filter((line) => !(line.startsWith(">") && quotations.length))
+      .join("\n").replace(`ⓘ ${twin.disclosure}`, "");
     const written = label ? [make("p", { className: "by" }, label), ...renderText(prose)] : [];
     return [make("p", { className: "by" }, twin.disclosure),
       ...renderText(own), ...quotations.map(renderQuotation), ...written];

@@ -23,7 +23,7 @@ from twin_resources.gateway.costs.answer_cost import AnswerCost
 from twin_resources.gateway.exchange.disclosure import Writer, get_disclosure, has_disclosure_above
 from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.supported_prose import ProseNote
-from twin_resources.gateway.front_desk.answers import prose_label
+from twin_resources.gateway.front_desk.answers import dates_text, prose_label
 from twin_resources.gateway.guards.guard_record import GuardRecord
 from twin_resources.gateway.request.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request.request_body import ChatRequest
@@ -45,7 +45,8 @@ from twin_resources.registry.route_names import DRAFT, PAID, QUOTES
 if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Passage
 
-TRACE_HEADER = "x-twin-trace-id"
+TRACE_HEADER, SOURCE_TYPE_HEADER = "x-twin-trace-id", "x-twin-digital-source-type"
+_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 
 @dataclass
@@ -270,17 +271,34 @@ class RequestRecord:
         """The paragraph above the text: a statement of who answers, or the disclosure.
 
         The statement is shown if the reader may be asking who answers. The author's settings
-        determine whether the disclosure is shown. The paragraph is composed when the answer begins.
+        determine whether the disclosure is shown. A range of dates in the question is said last.
+        The paragraph is composed when the answer begins.
         """
         is_first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
         is_json = self.chat_request.response_format is not None
         text = self.fixed_text.notice
-        if not text and (
-            self.fixed_text.front_desk
-            or not has_disclosure_above(self.author, is_first=is_first, is_json=is_json)
+        if (
+            not text
+            and not self.fixed_text.front_desk
+            and has_disclosure_above(self.author, is_first=is_first, is_json=is_json)
         ):
+            text = self._disclosure()
+        text = " ".join(f"{text} {'' if is_json else self._dates_text()}".split())
+        return f"{NOTICE_PREFIX}{text}\n\n" if text else ""
+
+    def _dates_text(self) -> str:
+        """The line that says which dates of posts were searched; empty without a range."""
+        found, parts = self.exchange.retrieved_passages, self.exchange.answer_parts
+        if found.date_range is None:
             return ""
-        return f"{NOTICE_PREFIX}{' '.join((text or self._disclosure()).split())}\n\n"
+        shown = (*parts.quotes, *parts.nearest) or found.passages
+        dates = [post.published_at for post in shown if post.published_at]
+        return dates_text(
+            self.chat_request.question,
+            self.author,
+            found.date_range,
+            other_dates=dates if found.is_outside_range else None,
+        )
 
     @property
     def _opening_after_notice(self) -> AnswerOpening:
@@ -312,15 +330,27 @@ class RequestRecord:
         return f"00-{self.trace_id}-{self.span_id}-01"
 
     def headers(self) -> dict[str, str]:
-        """Return the header of the answer, which is known before its first token."""
-        return {TRACE_HEADER: self.trace_id}
+        """Return the headers of the answer, which are known before its first token."""
+        source = self.digital_source_type
+        return {TRACE_HEADER: self.trace_id} | ({SOURCE_TYPE_HEADER: source} if source else {})
+
+    @property
+    def digital_source_type(self) -> str:
+        """IPTC's term for an answer in which a model wrote, alone or below quotations, or empty.
+
+        Source: https://cv.iptc.org/newscodes/digitalsourcetype/
+        """
+        if not self.prose_label:
+            return ""
+        is_mixed = self.answer_form == "quote_and_voice"
+        return f"{_IPTC}{'compositeWithT' if is_mixed else 't'}rainedAlgorithmicMedia"
 
     def twin_field(self) -> dict[str, Any]:
         """Return the structured field `twin` of the answer.
 
         A stream contains it in its opening and, with the final values, in its last content chunk.
         """
-        nearest = self.exchange.answer_parts.nearest
+        nearest, found = self.exchange.answer_parts.nearest, self.exchange.retrieved_passages
         return {
             "trace_id": self.trace_id,
             "version": self.decision.version,
@@ -340,6 +370,10 @@ class RequestRecord:
             "quotes": quote_fields(self.quotes, self._opening_after_notice) if self.quotes else [],
             "nearest": closest_fields(nearest, self._opening_after_notice) if nearest else [],
             "disclosure": self._disclosure(),
+            "digital_source_type": self.digital_source_type,
+            "dates": found.date_range.fields() | {"outside": found.is_outside_range}
+            if found.date_range
+            else None,
             "cost_usd": self.cost.usd,
             "degraded": "; ".join(self.degraded),
             "ignored": list(self.ignored),

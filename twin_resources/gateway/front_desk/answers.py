@@ -11,12 +11,14 @@ import re
 import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
+from twin_resources.models.retrieval.date_ranges import DateRange
 
 MAX_TITLES = 3
 DEFAULT_LANGUAGE = "en"
@@ -66,6 +68,30 @@ def prose_label(message: str, author: Author) -> str:
     return _texts(message, author)["prose"].replace("{author}", " ".join(author.name.split()))
 
 
+def quotation_notes(message: str, author: Author) -> dict[str, str]:
+    """Return the notes in the source lines of quotations, as arguments of `render_quotes`."""
+    texts = _texts(message, author)
+    return {"found": texts["found"], "older": texts["older"]}
+
+
+def dates_text(
+    message: str, author: Author, date_range: DateRange, *, other_dates: Sequence[datetime] | None
+) -> str:
+    """Return the line that says which dates of posts the program understood.
+
+    Args:
+        other_dates: the dates of the passages shown if nothing in the range answers, else None.
+    """
+    texts = _texts(message, author)
+    days = date_range.days if date_range.first else texts["until"]
+    days = days.replace("{date}", date_range.days)
+    if other_dates is None:
+        return texts["dated"].replace("{range}", days)
+    years = ", ".join(sorted({f"{moment:%Y}" for moment in other_dates}))
+    text = texts["none_dated"].replace("{range}", days)
+    return f"{text} {texts['other_dates'].replace('{years}', years)}" if years else text
+
+
 def talk_text(message: str, author: Author, history: Sequence[Mapping[str, str]]) -> str:
     """Return the questions of a conversation, each with the passage that answered it first.
 
@@ -108,10 +134,13 @@ def not_found_text(
     if is_unread_language(message, languages=languages, known_languages=known_languages):
         name = texts["languages"][languages[0]]
         text = texts["other_language"].replace("{language}", name)
-    elif own_text := author.front_desk.get_text("not_written"):
-        return own_text
     else:
-        text = texts["not_found"]
+        own_text, address = map(author.front_desk.get_text, ("not_written", "write_to"))
+        text = own_text or texts["not_found"]
+        if address and address not in text:
+            text = f"{text} {texts['write_to'].replace('{address}', address)}."
+        if own_text:
+            return text.replace("{author}", author.name)
     return text.replace("{author}", author.name) + f" {texts['closest']}" * has_closest
 
 

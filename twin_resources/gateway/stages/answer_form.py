@@ -14,7 +14,11 @@ from typing import Any
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors.answer_forms import VOICE, AnswerForm, resolve_form
 from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange
-from twin_resources.gateway.front_desk.answers import is_unread_language, not_found_text
+from twin_resources.gateway.front_desk.answers import (
+    is_unread_language,
+    not_found_text,
+    quotation_notes,
+)
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import (
     MAX_NEAREST,
@@ -98,4 +102,5 @@ def _choose_possible_form(exchange: Exchange, target_form: AnswerForm) -> tuple[
     sources = tuple(
         passage for passage in retrieved_passages.nearest if passage.document_id in quoted_ids
     )
-    return AnswerParts(target_form, render_quotes(quotes), quotes, cited_passages=sources), ""
+    opening = render_quotes(quotes, **quotation_notes(question, author))
+    return AnswerParts(target_form, opening, quotes, cited_passages=sources), ""

@@ -36,6 +36,8 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
         with_quotes=form != VOICE or exchange.message.kind != "ordinary",
         earlier_answers=exchange.chat_request.earlier_answers,
         page=exchange.chat_request.page,
+        # The prompt of a judge or teacher, which names a version, holds other people's texts.
+        has_dates=not exchange.chat_request.has_named_version,
     )
     has_searched = result.quote_result is not None and not result.quote_result.reason
     passages, findings = await asyncio.to_thread(guard_passages, result, author)

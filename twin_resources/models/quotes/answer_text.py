@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from twin_resources.models.quotes.quoter import Quote
+from twin_resources.models.retrieval.search import is_years_newer
 
 PROSE_MARK = "✎ "
 """Prefix of the line above a program's prose that states whose words follow."""
@@ -59,21 +60,35 @@ class AnswerOpening:
         text: Markdown; may be empty.
         quote_spans: (begin, end) of each quotation or closest passage in `text`, without its source
             line.
+        ages: for each quotation, that and how it is older than the first one, or empty.
     """
 
     text: str = ""
     quote_spans: tuple[tuple[int, int], ...] = ()
+    ages: tuple[str, ...] = ()
 
 
-def render_quotes(quotes: Sequence[Quote]) -> AnswerOpening:
-    """Render the quotations, each followed by its post and date."""
+def render_quotes(quotes: Sequence[Quote], *, found: str = "", older: str = "") -> AnswerOpening:
+    """Render the quotations, each followed by its post and date.
+
+    Args:
+        found: by whom the quotations were found, for the first source line.
+        older: for the source line of a quotation that is years older than the first one; `{year}`
+            is its year.
+    """
     text = ""
     spans: list[tuple[int, int]] = []
-    for quote in quotes:
+    ages = tuple(
+        older.replace("{year}", f"{quote.published_at:%Y}")
+        if is_years_newer(quotes[0], quote)
+        else ""
+        for quote in quotes
+    )
+    for quote, note in zip(quotes, (found, *ages[1:]), strict=True):
         block = _quote_block(quote.text)
         spans.append((len(text), len(text) + len(block)))
-        text += f"{block}\n>\n> — {_source_line(quote)}\n\n"
-    return AnswerOpening(text.rstrip("\n"), tuple(spans))
+        text += f"{block}\n>\n> — {_source_line(quote)}{f' · {note}' if note else ''}\n\n"
+    return AnswerOpening(text.rstrip("\n"), tuple(spans), ages)
 
 
 def render_closest(message: str, closest: Sequence[ShownPassage]) -> AnswerOpening:
@@ -136,7 +151,9 @@ def quote_fields(quotes: Sequence[Quote], opening: AnswerOpening) -> list[Mappin
     """Return the field `twin.quotes` of an answer.
 
     `at` is a range of characters in the answer, and `start` and `end` are offsets in the post.
+    `age` says how a quotation is older than the first one.
     """
+    ages = opening.ages or [""] * len(quotes)
     return [
         {
             "text": quote.text,
@@ -144,9 +161,10 @@ def quote_fields(quotes: Sequence[Quote], opening: AnswerOpening) -> list[Mappin
             "start": quote.start,
             "end": quote.end,
             "score": round(quote.score, 4),
+            "age": age,
             "at": list(span),
         }
-        for quote, span in zip(quotes, opening.quote_spans, strict=True)
+        for quote, span, age in zip(quotes, opening.quote_spans, ages, strict=True)
     ]
 
 

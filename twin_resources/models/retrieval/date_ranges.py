@@ -60,6 +60,11 @@ _AUTHOR = (
     rf"you|your|yours|{_POSTS}|du|dich|dein\w*|Sie|Ihnen|Ihre?[nrms]?|tu|toi|tes|vous|votre|vos"
     r"|usted|tus|pensabas|escribiste|tuo|tua|hai|pensavi|você|seus?|suas?"
 )
+# "I have used it since 2010": the reader's own time, not that of the posts.
+_READER = (
+    r"I|we|my|our|ich|wir|mein\w*|unser\w*|je|j|nous|mon|ma|mes|notre|nos|yo|mi|mis|nosotros|io|mio"
+    r"|mia|eu|meu|minha|nós"
+)
 _NEGATION = re.compile(r"(?i)\b(?:not|except|besides|nicht|außer|sauf|salvo|tranne|exceto) \Z")
 _QUOTED = re.compile(r"[“”„\"«][^“”„\"«»]*[“”\"»]|`[^`]*`|https?://\S+")
 
@@ -72,11 +77,28 @@ class DateRange:
         first: None without a beginning.
         last: inclusive, today at the latest.
         question: the question without the words of the range, for the search.
+        today: the day on which it was asked.
     """
 
     first: date | None
     last: date
     question: str
+    today: date
+
+    @property
+    def days(self) -> str:
+        """The range in years if it is whole ones, else in days; without a beginning, its end."""
+        first = self.first or self.last
+        has_years = self.last == self.today or (self.last.month, self.last.day) == (12, 31)
+        if has_years and (self.first is None or (first.month, first.day) == (1, 1)):
+            first_text, last_text = f"{first.year}", f"{self.last.year}"
+        else:
+            first_text, last_text = first.isoformat(), self.last.isoformat()
+        return last_text if first_text == last_text else f"{first_text} – {last_text}"
+
+    def fields(self) -> dict[str, str]:
+        """Return the range for the field `twin.dates`; an open beginning is empty."""
+        return {"first": self.first.isoformat() if self.first else "", "last": f"{self.last}"}
 
     @property
     def published_after(self) -> datetime | None:
@@ -105,20 +127,25 @@ def find_date_range(question: str, today: date, *, author: str = "") -> DateRang
             cuts.append((begin, end))
     if not cuts or first > last:
         return None
+    rest = question
     for begin, end in sorted(cuts, reverse=True):
-        question = f"{question[:begin].rstrip()} {question[end:].lstrip()}".strip()
-    return DateRange(None if first == date.min else first, last, question)
+        rest = f"{rest[:begin].rstrip()} {rest[end:].lstrip()}".strip()
+    rest = rest if re.search(r"\w", rest) else question
+    return DateRange(None if first == date.min else first, last, rest, today)
 
 
 def _list_ranges(text: str, today: date, author: str) -> Iterator[tuple[int, int, date, date]]:
     """Yield (begin, end, first day, last day) of each range, the longest forms first."""
     names = [_AUTHOR, *map(re.escape, filter(None, author.split("-")))]
-    is_to_author = re.search(rf"(?i)\b(?:{'|'.join(names)})\b", text) is not None
+    persons = re.compile(rf"(?i)\b(?:(?P<author>{'|'.join(names)})|{_READER})\b")
+    is_to_author = any(person["author"] for person in persons.finditer(text))
     for kind, pattern in _PATTERNS.items():
         for match in pattern.finditer(text):
             before, after = text[: match.start()], text[match.end() :]
+            nearest = [*persons.finditer(before)][-1:] or [*persons.finditer(after)][:1]
+            is_readers = any(person["author"] is None for person in nearest)
             needs_posts = kind == "of" and not re.search(rf"(?i)\b{_POSTS} \Z", before)
-            if needs_posts or _NEGATION.search(before):
+            if needs_posts or is_readers or _NEGATION.search(before):
                 continue
             if kind != "adjective" and not _ends_date(match[0], after):
                 continue

@@ -14,8 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from twin_resources.models.retrieval.search import Passage
-from twin_resources.models.retrieval.title_matching import find_named_titles
+from twin_resources.models.retrieval.search import Passage, order_passages
 
 SHOWN_PENALTY = 0.3  # .15 and .2 find one fewer of 19 in the first place, .5 three fewer
 LAST_POST_BONUS = 0.15  # so does .1
@@ -61,17 +60,7 @@ def rank_follow_up(
         if passage.document_id == last_quoted:
             score += LAST_POST_BONUS
         scored.append(replace(passage, score=score, evidence=evidence))
-    title_ranks = find_named_titles(question, [passage.title for passage in scored])
-    return tuple(
-        sorted(
-            scored,
-            key=lambda item: (
-                title_ranks.get(item.title, len(title_ranks) + 1),
-                -item.score,
-                item.chunk_id,
-            ),
-        )
-    )
+    return tuple(order_passages(question, scored))
 
 
 def remove_quotation_markup(text: str) -> str:

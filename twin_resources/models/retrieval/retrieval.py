@@ -138,11 +138,12 @@ class Retriever:
         *,
         limit: int = MAX_PASSAGES,
         published_before: datetime | None = None,
+        published_after: datetime | None = None,
         exclude: Collection[str] = (),
         token_budget: int = CONTEXT_TOKENS,
     ) -> RetrievalResult:
         """Find passages for one question; see `retrieve_many`."""
-        query = RetrievalQuery(question, published_before, exclude)
+        query = RetrievalQuery(question, published_before, exclude, published_after=published_after)
         return self.retrieve_many(author, [query], limit=limit, token_budget=token_budget)[0]
 
     def retrieve_many(
