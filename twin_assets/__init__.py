@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twin_assets.corpus.cleaned_documents import cleaned_documents
     from twin_assets.corpus.raw_posts import raw_posts
     from twin_assets.definitions import build_defs, default_resources, defs
+    from twin_assets.evaluation.answer_model_report import answer_model_report
     from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation
     from twin_assets.evaluation.claims_on_request import claims_on_request
     from twin_assets.evaluation.evaluation_report import evaluation_report
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "answer_model_report",
     "authors",
     "build_defs",
     "checkpoint_evaluation",
@@ -68,6 +70,7 @@ __all__ = [
     "shadow_pairs",
 ]
 _MODULES = {
+    "answer_model_report": "evaluation.answer_model_report",
     "authors": "partitions",
     "checkpoint_evaluation": "evaluation.checkpoint_evaluation",
     "cleaned_documents": "corpus.cleaned_documents",

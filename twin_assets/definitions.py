@@ -24,7 +24,12 @@ from twin_assets import contract_checks
 from twin_assets.analytics.sql_models import build_sql_assets
 from twin_assets.asset_specs import complete_spec
 from twin_assets.corpus import cleaned_documents, raw_posts
-from twin_assets.evaluation import checkpoint_evaluation, claims_on_request, evaluation_report
+from twin_assets.evaluation import (
+    answer_model_report,
+    checkpoint_evaluation,
+    claims_on_request,
+    evaluation_report,
+)
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
@@ -72,6 +77,7 @@ ASSET_MODULES = (
     checkpoint_evaluation,
     evaluation_report,
     claims_on_request,
+    answer_model_report,
     shadow_pairs,
     released_model,
     routing_labels,
@@ -143,6 +149,7 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             jobs.import_posts,
             jobs.retrain_twin,
             jobs.measure_claims_on_request,
+            jobs.measure_answer_model,
             jobs.learn_routing,
             jobs.collect_feedback,
             jobs.judge_answers,

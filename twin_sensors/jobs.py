@@ -54,6 +54,14 @@ measure_claims_on_request = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+measure_answer_model = dg.define_asset_job(
+    "measure_answer_model",
+    selection=dg.AssetSelection.assets("answer_model_report"),
+    description="Measure whether the prose of an author's answer model says what the posts say, "
+    "which decides whether it is shown. `twin up --answer-model` starts it.",
+    executor_def=dg.in_process_executor,
+)
+
 learn_routing = dg.define_asset_job(
     "learn_routing",
     selection=dg.AssetSelection.assets("interactions", "routing_labels", "routing_policy"),

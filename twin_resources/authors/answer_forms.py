@@ -21,6 +21,7 @@ AnswerSetting = Literal["auto", "quote", "quote_and_voice", "voice"]
 ANSWER_FORMS: tuple[AnswerForm, ...] = get_args(AnswerForm)
 QUOTE_ONLY: tuple[AnswerForm, ...] = ("quote",)
 VOICE: AnswerForm = "voice"
+PROSE_QUESTION_COUNT = 30  # asked of an answer model; the claim needs about sixty sentences
 NOT_MEASURED_REASON = "the gate has not measured whether it says what the posts say"
 NO_MODEL_REASON = "no model server is ready"
 NO_VERSION_REASON = "no version has been released yet, and a base model's prose is not measured"

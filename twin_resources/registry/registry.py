@@ -268,9 +268,17 @@ class Registry:
             )
 
     def latest_verdict(self, author: str) -> Verdict | None:
-        """Return the newest verdict of any of an author's checkpoints."""
+        """Return the newest verdict of any of an author's tuned checkpoints.
+
+        A verdict on an answer model's prose decides no training and no release.
+        """
+        answer_models = sa.select(model_versions.c.checkpoint).where(
+            model_versions.c.author == author, model_versions.c.kind == "answer_model"
+        )
         with self.state.read_transaction() as connection:
-            statement = sa.select(verdicts).where(verdicts.c.author == author)
+            statement = sa.select(verdicts).where(
+                verdicts.c.author == author, verdicts.c.checkpoint.not_in(answer_models)
+            )
             return rows.newest_verdict(connection, statement)
 
     def prose_release(self, version: ModelVersion) -> ProseRelease:
@@ -287,7 +295,10 @@ class Registry:
         )
         newest_by_hand = sa.select(moves.c.forced).where(is_by_hand).order_by(moves.c.number.desc())
         with self.state.read_transaction() as connection:
-            statement = sa.select(verdicts).where(verdicts.c.checkpoint == version.checkpoint)
+            # Two authors may name one answer model, which then has one checkpoint hash.
+            statement = sa.select(verdicts).where(
+                verdicts.c.author == version.author, verdicts.c.checkpoint == version.checkpoint
+            )
             verdict_row = rows.newest_verdict(connection, statement)
             is_forced = bool(connection.execute(newest_by_hand.limit(1)).scalar())
         release = verdict_row.prose_release if verdict_row else ProseRelease()

@@ -15,18 +15,27 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.outcome import find_answer_model, open_registry
 from twin_cli.commands.progress_display import ProgressDisplay
+from twin_cli.commands.runs import launch_or_join
 from twin_cli.commands.subprocesses import prepare_model
 from twin_cli.commands.versions import current_actor
 from twin_resources.authors import Author, write_author
+from twin_resources.authors.answer_forms import NOT_MEASURED_REASON, PROSE_QUESTION_COUNT
 from twin_resources.authors.consent import external_use_instructions, find_external_use_refusal
 from twin_resources.errors import TwinError
+from twin_resources.models.model_fit import ANSWER_S_PER_BILLION, billions_of_parameters
+from twin_resources.processes.dagster_http import DagsterHTTP
+from twin_resources.processes.time_left import estimate_range
+from twin_resources.processes.wording import format_duration
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import is_remote, parse_name, split_stored_name
 
 if TYPE_CHECKING:
+    from twin_resources.processes.stack import Stack
     from twin_resources.registry.moves import VersionState
     from twin_resources.registry.registry import ModelVersion, Registry
+
+MEASURE_JOB = "measure_answer_model"
 
 
 def resolve_name(settings: Settings, text: str) -> str:
@@ -104,6 +113,36 @@ def require_consent(author: Author, name: str) -> None:
             found=refusal,
             next_step=external_use_instructions(author),
         )
+
+
+def start_prose_measurement(
+    stack: Stack, version: ModelVersion, *, display: ProgressDisplay
+) -> None:
+    """Start the run that decides whether an answer model's prose is shown, if none has decided it.
+
+    Quotations answer meanwhile. A training that starts now waits for the run's end.
+    """
+    registry = open_registry(stack.settings)
+    try:
+        release = registry.prose_release(version)
+    finally:
+        registry.state.close()
+    name = f"v{version.version}, {version.base}"
+    if release.forced or release.why_not != NOT_MEASURED_REASON:
+        display.log_detail(f"{name}: {release.description}")
+        return
+    dagster = DagsterHTTP.for_home(stack.settings)
+    run_id, _ = launch_or_join(dagster, MEASURE_JOB, version.author)
+    billions = billions_of_parameters(version.base_gguf) if version.base_gguf else None
+    forecast = ""
+    if billions:
+        shortest, longest = estimate_range(PROSE_QUESTION_COUNT * ANSWER_S_PER_BILLION * billions)
+        forecast = f"in {format_duration(shortest)} to {format_duration(longest)}, "
+    display.log(
+        f"{PROSE_QUESTION_COUNT} questions measure now whether the prose of {name} says what the "
+        f"posts say: {forecast}`twin status` says how long. Quotations answer alone until then, "
+        f"and if it does, prose stands below them; {dagster.url}/runs/{run_id}"
+    )
 
 
 def _prepare_weights(

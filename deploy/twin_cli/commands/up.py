@@ -18,7 +18,11 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from twin_cli.commands.agents import format_agent_lines
-from twin_cli.commands.answer_models import resolve_name, sync_answer_model
+from twin_cli.commands.answer_models import (
+    resolve_name,
+    start_prose_measurement,
+    sync_answer_model,
+)
 from twin_cli.commands.author_progress import (
     AuthorProgress,
     compute_fingerprint,
@@ -363,6 +367,8 @@ class _UpCommand:
             progress = replace(progress, fingerprint=source_fingerprint)
             write_progress(stack.settings, subject.slug, progress)
 
+        if self.answer_model is not None:
+            start_prose_measurement(stack, self.answer_model, display=self.display)
         self.display.begin_stage(5, "train, gate, release")
         if plan.outcome is not None:
             if plan.state == "finished":

@@ -77,7 +77,10 @@ SENTENCE_CALIBRATION = SentenceCalibration(
     0.93, interval(0.9),
 )  # fmt: skip
 FAITHFUL = Faithfulness(
-    compute_rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.13), SENTENCE_CALIBRATION
+    compute_rate([True] * 9 + [False] * 91),
+    Interval(0.06, 0.01, 0.13),
+    Interval(0.01, 0.0, 0.03),
+    SENTENCE_CALIBRATION,
 )
 PASSING_MEASUREMENTS = from_fields(
     {
@@ -244,7 +247,7 @@ def test_one_unmet_claim_fails_the_verdict_unless_it_is_on_request(
 
 
 @pytest.mark.parametrize(
-    "faithfulness", [None, replace(FAITHFUL, unsupported=Interval(0.5, 0.4, 0.6))]
+    "faithfulness", [None, replace(FAITHFUL, shown_unsupported=Interval(0.5, 0.4, 0.6))]
 )
 def test_unsupported_prose_blocks_only_the_voice(faithfulness: Faithfulness | None) -> None:
     supported, unsupported = (

@@ -25,7 +25,7 @@ from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.measures.runner import from_fields, to_fields
 from twin_resources.errors import TwinError, check_schema
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Check whether a folder or a GGUF file contains a chat model.
+"""Check whether a folder or a GGUF file contains a chat model, and count a GGUF file's parameters.
 
-Scope: the check before installation. This module therefore imports only the standard library and
+Scope: the checks before installation. This module therefore imports only the standard library and
 uses no syntax newer than Python 3.9.
 Out of scope: fetching and preparing a model (`weights/weights.py`), and whether it fits the
 machine (`model_fit.py`).
@@ -10,7 +10,9 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
+from typing import BinaryIO
 
 from twin_resources.errors import TwinError
 
@@ -51,6 +53,60 @@ def _read_after_marker(path: Path, marker: bytes, length: int) -> bytes:
                 return buffer[start + len(marker) :][:length]
             buffer = buffer[-len(marker) - length :]
     return b""
+
+
+# Bytes of a metadata value by its type code; strings (8) and arrays (9) state their own length.
+_VALUE_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+_STRING, _ARRAY = 8, 9
+
+
+def count_gguf_parameters(path: Path) -> int | None:
+    """Return the number of a GGUF file's weights from its list of tensors; None if it is damaged.
+
+    Reading the list of a vocabulary of 150,000 tokens takes .2 s.
+    """
+    try:
+        with path.open("rb") as stream:
+            if stream.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
+                return None
+            _, tensor_count, value_count = _unpack(stream, "<IQQ")
+            for _ in range(value_count):
+                _skip_string(stream)
+                _skip_value(stream, *_unpack(stream, "<I"))
+            total = 0
+            for _ in range(tensor_count):
+                _skip_string(stream)
+                (dimension_count,) = _unpack(stream, "<I")
+                count = 1
+                for length in _unpack(stream, f"<{dimension_count}Q"):
+                    count *= length
+                _unpack(stream, "<IQ")  # the type and the offset
+                total += count
+            return total
+    except (OSError, struct.error, KeyError):
+        return None
+
+
+def _unpack(stream: BinaryIO, layout: str) -> tuple[int, ...]:
+    return struct.unpack(layout, stream.read(struct.calcsize(layout)))
+
+
+def _skip_string(stream: BinaryIO) -> None:
+    stream.seek(_unpack(stream, "<Q")[0], 1)
+
+
+def _skip_value(stream: BinaryIO, kind: int) -> None:
+    if kind == _STRING:
+        _skip_string(stream)
+    elif kind == _ARRAY:
+        item_kind, count = _unpack(stream, "<IQ")
+        if item_kind in (_STRING, _ARRAY):
+            for _ in range(count):
+                _skip_value(stream, item_kind)
+        else:
+            stream.seek(_VALUE_BYTES[item_kind] * count, 1)
+    else:
+        stream.seek(_VALUE_BYTES[kind], 1)
 
 
 def require_chat_folder(folder: Path, *, action: str) -> None:

@@ -105,21 +105,52 @@ def test_the_interval_of_the_corrected_share_covers_the_truth(wrong_share: float
     assert mean == pytest.approx(wrong_share, abs=0.03)
 
 
-def test_a_third_of_unsupported_sentences_never_passes() -> None:
-    third_claims = [decide_claim(measure(seed, wrong_share=0.33)) for seed in range(20)]
-    half_claims = [decide_claim(measure(seed, wrong_share=0.5)) for seed in range(20)]
+def test_prose_that_the_check_cannot_clean_never_passes() -> None:
+    # of 88 wrong sentences in 100, the check lets 8.8 through beside 11.4 right ones
+    claims = [decide_claim(measure(seed, wrong_share=0.88)) for seed in range(20)]
+    hopeless_claims = [decide_claim(measure(seed, wrong_share=0.97)) for seed in range(20)]
 
-    assert not any(result.passed for result in third_claims)
-    assert all(result.passed is False for result in half_claims)
-    assert all(result.blocks == "voice" for result in third_claims)
+    assert not any(result.passed for result in claims)
+    assert all(result.passed is False for result in hopeless_claims)
+    assert all(result.blocks == "voice" for result in claims)
 
 
-def test_supported_prose_passes() -> None:
-    result = decide_claim(measure(3, wrong_share=0.03))
+@pytest.mark.parametrize("wrong_share", [0.03, 0.3])
+def test_prose_passes_if_its_wrong_sentences_are_left_out(wrong_share: float) -> None:
+    measured = measure(3, wrong_share=wrong_share)
+    claim = decide_claim(measured)
 
-    assert result.passed is True
-    assert result.value is not None
-    assert result.value < MAX_UNSUPPORTED
+    assert claim.passed is True
+    assert claim.value is not None
+    assert claim.value <= measured.unsupported.value
+    assert claim.cut == measured.calibration.sentence_threshold
+
+
+def test_a_second_judge_reads_only_what_the_gateways_judge_shows() -> None:
+    rng = np.random.default_rng(6)
+    judge, gateway_judge = RandomJudge(rng), RandomJudge(rng, elsewhere=0.99)
+    threshold = calibrate_judge(gateway_judge).sentence_threshold
+    assert threshold is not None
+    answers = draw_answers(rng, wrong_share=0.5)
+    documents = [f"post {index % 40}" for index in range(120)]
+    checked, unchecked = (
+        measure_faithfulness(
+            judge,
+            calibrate_judge(judge),
+            answers,
+            documents=documents,
+            gateway_judge=gateway_judge,
+            gateway_threshold=cut,
+        )
+        for cut in (threshold, None)
+    )
+
+    assert checked is not None
+    assert unchecked is not None
+    assert decide_claim(checked).passed is True
+    assert checked.served_by == threshold
+    assert decide_claim(unchecked).passed is False
+    assert unchecked.shown_unsupported == unchecked.unsupported
 
 
 def test_an_unreliable_judge_decides_nothing() -> None:
@@ -136,7 +167,7 @@ def test_an_unreliable_judge_decides_nothing() -> None:
 
 def test_a_judge_that_misses_negations_can_only_refuse() -> None:
     good, bad = (
-        measure(5, wrong_share=wrong_share, negated=FALSE_ALARM_RATE) for wrong_share in (0.01, 0.6)
+        measure(5, wrong_share=wrong_share, negated=FALSE_ALARM_RATE) for wrong_share in (0.01, 0.8)
     )
 
     assert good.calibration.undetected_kinds == ("negations",)
@@ -146,7 +177,7 @@ def test_a_judge_that_misses_negations_can_only_refuse() -> None:
 
 
 def test_a_share_near_the_limit_is_not_decided() -> None:
-    result = decide_claim(measure(4, wrong_share=MAX_UNSUPPORTED))
+    result = decide_claim(measure(4, wrong_share=0.72))  # .2 of what the check lets through
 
     assert result.passed is None
     assert result.detail.startswith("not decided: ")
