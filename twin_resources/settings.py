@@ -152,8 +152,9 @@ class Settings(Constants):
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
     # Hourly cost of this machine, from which the cost of an answer follows (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    # Number of processes that train together. If it is not set and the recipe is for GPUs, this is
-    # the number of this machine's GPUs that can share a step.
+    # Number of processes that train together. If it is not set, a recipe for CPUs uses as many of
+    # these as fit into half of the memory, and a recipe for GPUs the number of this machine's GPUs
+    # that can share a step.
     train_ranks: int = Field(default=2, ge=1)
     # Execution of the steps of a retraining, and of Materialize in Dagster. Empty: in one process;
     # `processes`: one process each; otherwise a YAML file that names Dagster's executor and each

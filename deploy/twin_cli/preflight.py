@@ -40,10 +40,11 @@ from twin_resources.models.model_fit import (
     estimate_training,
     format_size,
     required_serving_memory_gb,
+    required_training_memory_gb,
     weights_gb,
 )
 from twin_resources.processes.gpus import list_usable_gpus
-from twin_resources.processes.processor import is_bf16_faster
+from twin_resources.processes.processor import is_bf16_faster, read_memory_gb
 from twin_resources.storage.weights.answer_model import NO_MODEL
 
 SUPPORTED_PYTHONS = ((3, 11), (3, 12))
@@ -118,33 +119,17 @@ def count_usable_cores() -> int:
     return max(1, int(count))
 
 
-def read_memory_gb() -> float:
-    """Return the usable memory in GB within the container's limit, or 0 if it is not reported."""
-    try:
-        total = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return 0.0
-    limit = _read_first_line("/sys/fs/cgroup/memory.max")
-    if limit.isdigit():
-        total = min(total, float(limit))
-    return round(total / GB, 1)
-
-
 def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[Finding]:
     """Check whether the base model can be trained and served here, and name the recipe.
 
     Args:
         recipe: the recipe's name, or empty to derive it from the model and the machine.
     """
-    if model.casefold().endswith(".gguf"):
-        message = f"{model} is a GGUF file, which can be served but not trained"
-        remedy = (
-            f"`twin up --answer-model {model}`, or --base-model with the hub id that it is from"
-        )
-        return [_stop("base model", message, remedy)]
+    if model.casefold().endswith(".gguf") and not Path(model).expanduser().is_file():
+        return [_stop("base model", f"there is no file {model}", "name an existing file")]
     billions = billions_of_parameters(model)
     if billions is None:
-        message = f"{model}: neither a folder with *.safetensors nor a size in its name"
+        message = f"{model}: no *.safetensors, no list of tensors, and no size in its name"
         return [_note("base model", message, "its memory use is unknown")]
     estimate = estimate_training(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
@@ -173,8 +158,12 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
         return [_note("answer model", message, "its memory use is unknown")]
     available_gb = machine["memory_gb"]
     memory_alone_gb = required_serving_memory_gb(weights)
+    trained_billions = billions_of_parameters(base_model) or REFERENCE_BILLIONS
     memory_with_training_gb = required_serving_memory_gb(
-        weights, trained_billions=billions_of_parameters(base_model) or REFERENCE_BILLIONS
+        weights,
+        training_gb=required_training_memory_gb(
+            trained_billions, bf16=machine["bf16"], memory_gb=available_gb
+        ),
     )
     if available_gb and available_gb < memory_alone_gb:
         message = (
@@ -220,7 +209,7 @@ def estimate_required_gb(
         download_gb += 0 if options.embedder == MULTILINGUAL_EMBEDDER else OTHER_EMBEDDER_GB
     billions = billions_of_parameters(options.base_model)
     if options.base_model != EMBEDDED_MODEL and billions:
-        is_local = Path(options.base_model).expanduser().is_dir()
+        is_local = Path(options.base_model).expanduser().exists()
         download_gb += 0 if is_local else 2 * billions
         home_gb += 4 * billions
     answer_parameters = billions_of_parameters(options.answer_model)

@@ -52,7 +52,9 @@ AutoRetrain = Annotated[
         help="Let falling scores or new posts start a training run; saved.",
     ),
 ]
-BaseModel = Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")]
+BaseModel = Annotated[
+    str, typer.Option("--base-model", help="Hugging Face id, folder or GGUF file.")
+]
 Embedder = Annotated[
     str,
     typer.Option(

@@ -11,8 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.recipe import Recipe, load_launch, load_recipe
-from twin_resources.models.model_fit import MAX_RANKS, billions_of_parameters, choose_recipe
+from twin_resources.models.model_fit import (
+    MAX_RANKS,
+    REFERENCE_BILLIONS,
+    billions_of_parameters,
+    choose_cpu_ranks,
+    choose_recipe,
+)
 from twin_resources.processes.gpus import list_usable_gpus
+from twin_resources.processes.processor import is_bf16_faster, read_memory_gb
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -44,24 +51,44 @@ def choose_author_recipe(author: Author, settings: Settings) -> AuthorRecipe:
     """
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "set in the author's file")
-    name = settings.base_model
-    billions = billions_of_parameters(name)
-    if billions is None:
-        billions = billions_of_parameters(str(load_base_model(settings, name).folder))
-    choice = choose_recipe(billions, bf16=True, gpus=list_usable_gpus())
+    choice = choose_recipe(count_base_parameters(settings), bf16=True, gpus=list_usable_gpus())
     return AuthorRecipe(load_recipe(choice.recipe), choice.reason)
+
+
+def count_base_parameters(settings: Settings) -> float | None:
+    """Return the base model's billions of parameters, from its name or its prepared copy.
+
+    Raises:
+        TwinError: the name does not say it, and the model is not prepared.
+    """
+    billions = billions_of_parameters(settings.base_model)
+    if billions is not None:
+        return billions
+    return billions_of_parameters(str(load_base_model(settings, settings.base_model).folder))
 
 
 def count_training_ranks(recipe: Recipe, settings: Settings) -> int:
     """Return the number of training processes.
 
-    This is `TWIN_TRAIN_RANKS` if it is set, if training runs on CPUs, or if there is no local GPU.
-    Otherwise it is 1 without DeepSpeed, and with DeepSpeed the largest number of local GPUs that
-    divides a step's micro-batches evenly.
+    This is `TWIN_TRAIN_RANKS` if it is set, or if a recipe for GPUs finds no local GPU. On CPUs, it
+    is as many as fit into half of the memory, at most two. On GPUs, it is 1 without DeepSpeed, and
+    with DeepSpeed the largest number of local GPUs that divides a step's micro-batches evenly.
+
+    Raises:
+        TwinError: see `count_base_parameters`.
     """
     launch = load_launch(recipe.launch)
     gpus = list_usable_gpus()
-    if "train_ranks" in settings.model_fields_set or launch.device == "cpu" or not gpus:
+    if "train_ranks" in settings.model_fields_set:
+        return settings.train_ranks
+    if launch.device == "cpu":
+        return choose_cpu_ranks(
+            count_base_parameters(settings) or REFERENCE_BILLIONS,
+            bf16=is_bf16_faster(),
+            memory_gb=read_memory_gb(),
+            most_ranks=settings.train_ranks,
+        )
+    if not gpus:
         return settings.train_ranks
     if not launch.deepspeed:
         return 1

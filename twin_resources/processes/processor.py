@@ -1,4 +1,4 @@
-"""Count usable cores, and decide whether bf16 is faster than fp32 on this processor.
+"""Count usable cores and memory, and decide whether bf16 is faster than fp32 on this processor.
 
 Scope: the rule for training, gate and embedder.
 Out of scope: GPUs, the memory that a precision needs (`model_fit.py`), benchmarks (`twin doctor`),
@@ -40,6 +40,21 @@ def is_bf16_faster() -> bool:
         re.search(FAST_BF16_FLAGS, cpuinfo)
         or ("AuthenticAMD" in cpuinfo and re.search(AMD_BF16_FLAG, cpuinfo))
     )
+
+
+def read_memory_gb() -> float:
+    """Return the usable memory in GB within the container's limit, or 0 if it is not reported."""
+    try:
+        total = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 0.0
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        limit = ""  # other operating systems and some containers have no such file
+    if limit.isdigit():
+        total = min(total, float(limit))
+    return round(total / 1e9, 1)
 
 
 def count_usable_cores() -> int:

@@ -186,7 +186,7 @@ def apply_options(settings: Settings, options: UpOptions) -> Settings:
     for name in ("base_model", "embedder"):
         value = getattr(options, name)
         if value:
-            overrides[name] = _resolve_folder(value)
+            overrides[name] = _resolve_path(value)
     if options.gateways is not None:
         overrides["gateways"] = options.gateways
     return settings.model_copy(update=overrides)
@@ -500,6 +500,6 @@ def _interrupt_on_signals() -> None:
             signal.signal(signal_number, interrupt)
 
 
-def _resolve_folder(name: str) -> str:
+def _resolve_path(name: str) -> str:
     path = Path(name).expanduser()
-    return str(path.resolve()) if path.is_dir() else name
+    return str(path.resolve()) if path.exists() else name

@@ -92,6 +92,7 @@ def test_the_default_rank_count_is_the_number_of_gpus_that_can_share_a_step(
     home: Settings, usable_gpus: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_cpu, one_gpu, several_gpus = map(load_recipe, ("smollm2-135m-cpu", "8b-gpu", "8b-gpus"))
+    monkeypatch.setattr(author_recipe, "read_memory_gb", lambda: 16.0)
     usable_gpus += [LARGE_GPU] * 7
     assert [count_training_ranks(recipe, home) for recipe in (on_cpu, one_gpu, several_gpus)] == [
         2,
@@ -101,6 +102,8 @@ def test_the_default_rank_count_is_the_number_of_gpus_that_can_share_a_step(
     usable_gpus.append(LARGE_GPU)
     assert count_training_ranks(several_gpus, home) == 8
     assert count_training_ranks(several_gpus.model_copy(update={"samples_per_step": 12}), home) == 6
+    half_billion = home.model_copy(update={"base_model": "owner/model-0.63B"})
+    assert count_training_ranks(on_cpu, half_billion) == 1, "two do not fit into half of the memory"
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "3")
     settings = load_settings(home.home)
     assert {

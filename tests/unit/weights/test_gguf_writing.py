@@ -95,6 +95,25 @@ def test_a_complete_configuration_needs_no_torch(tmp_path: Path) -> None:
     assert (tensors["blk.0.attn_q.weight"] == queries[[0, 2, 1, 3, 4, 6, 5, 7]]).all()
 
 
+def test_a_gguf_file_becomes_the_folder_that_it_was_written_from(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from twin_resources.storage.weights.dequantized_model import write_dequantized_model
+
+    file = gguf.write_model(write_model(tmp_path / "model"), tmp_path / "model.gguf")
+    folder = tmp_path / "dequantized"
+    folder.mkdir()
+    write_dequantized_model(file, folder)
+    original, dequantized = (
+        AutoModelForCausalLM.from_pretrained(path).state_dict()
+        for path in (tmp_path / "model", folder)
+    )
+    assert original.keys() == dequantized.keys()
+    assert all((original[name] == dequantized[name]).all() for name in original)
+    assert (folder / "tokenizer.json").is_file()
+    assert gguf.write_model(folder, tmp_path / "again.gguf").is_file()
+
+
 def test_numpy_torch_and_transformers_give_the_same_file(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file as save_with_torch

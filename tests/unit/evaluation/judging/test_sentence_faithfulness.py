@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from twin_assets.evaluation.measures.sentence_faithfulness import (
-    MAX_UNSUPPORTED,
     Faithfulness,
     SentenceCalibration,
     calibrate,
