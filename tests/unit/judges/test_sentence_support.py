@@ -102,7 +102,9 @@ def test_nothing_is_supported_without_passages_or_content_words() -> None:
 
 SAID = (
     "Old oil does not go away. A weight pulls as hard at the bottom as at the top. You should buy "
-    "nothing in the first year. I make more from this than I thought. You do not need a level.",
+    "nothing in the first year. I make more from this than I thought. You do not need a level. "
+    "It was dark. She had not looked. She stood in the lights. The program that writes this file "
+    "is mine. Use a plane rather than sandpaper. Visitors to the shop are unwelcome before noon.",
 )
 
 
@@ -116,6 +118,13 @@ SAID = (
         ("I make less from this than I thought.", "turned: less"),
         ("Yes, you need a level.", "turned: level"),
         ("Yes, you do not need a level.", "reply: yes"),
+        ("Yes, you should buy in the first year.", "turned: buy"),
+        ("Yes, old oil does.", "reply: yes"),
+        ("She had looked and stood in the lights.", "turned: looked"),
+        ("The program that writes this file is not mine.", "turned: mine"),
+        ("Use sandpaper.", "turned: sandpaper"),
+        ("Use a plane instead of sandpaper.", ""),
+        ("Visitors to the shop are welcome before noon.", "turned: welcome"),
         ("No.", "reply: no"),
         ("A weight pulls the great wheel twice a day.", "new: great, wheel, twice, day"),
         ("You should buy nothing in the first 2 years.", "new: 2"),

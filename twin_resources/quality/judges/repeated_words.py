@@ -14,11 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import lru_cache
 
-REPEATED_WORDS_VERSION = "repeated-words-1"
+REPEATED_WORDS_VERSION = "repeated-words-2"
 MAX_NEW_WORDS = 0.25  # share of a sentence's content words that no passage has
 MAX_SCOPE_WORDS = 4  # content words after a negation that it can negate
+MIN_COPIED_WORDS, MIN_COPIED_SHARE = 5, 0.85  # of a sentence that is copied almost word for word
 CONTEXT_WORDS = 6  # content words on each side that tell two occurrences of a word apart
 
 
@@ -46,7 +48,8 @@ _NEGATIONS = _words(
     " sans nunca nada ningún ninguna sin mai niente nessun nessuno nessuna senza não nenhum"
     " nenhuma sem"
 )
-_PREPOSITIONS = _words("without ohne sans sin senza sem")  # they negate one word
+_PREPOSITIONS = _words("without ohne sans sin senza sem of than")  # they negate one word
+_CHOSEN_AGAINST = {"of": "instead", "than": "rather"}  # "a plane instead of sandpaper"
 _OBJECTS = _words("nothing nobody none nowhere nichts rien nada niente")
 _OPINIONS = _words("think believ expect want seem recomend suggest say mean")
 _NOT_NEGATED_BY = _words("only just even matter doubt")  # "not only", "no doubt"
@@ -84,6 +87,7 @@ _OPPOSITES = [
         " either/neither anyone/nobody sometimes/never ever/never worth/worthless"
     )
 ]
+_OPPOSITE_PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "mis")
 _OPPOSITES_OF: dict[str, set[str]] = {}
 for _first, _second in _OPPOSITES:
     _OPPOSITES_OF.setdefault(_first, set()).add(_second)
@@ -177,6 +181,8 @@ def find_departure(sentence: str, passages: Sequence[str]) -> str:
     if len(new_words) * (1.5 if reply else 1.0) > MAX_NEW_WORDS * len(content):
         return f"new: {', '.join(new_words)}"
     turned = next((word for part in parts if (word := _find_turned_word(part, sources))), "")
+    if not turned and reply and reply[1][0] in "yY" and _is_near_negation(parts, sources):
+        return f"reply: {reply[1].casefold()}"
     return f"turned: {turned}" if turned else ""
 
 
@@ -194,13 +200,24 @@ def _has_negated_main_clause(claim: str, reply: str) -> bool:
     return bool(main) and main[0].negation_count % 2 == 1
 
 
+def _is_near_negation(parts: Sequence[_Sentence], sources: Sequence[_Sentence]) -> bool:
+    """Return whether an affirmative claim is nearest to a sentence with a negation.
+
+    A lie by "yes" repeats the question, whose words the passage has too; the sentence that answers
+    it says no, or what holds elsewhere. A "no" before an affirmative claim limits it ("only if").
+    """
+    return not any(part.negation_count for part in parts) and any(
+        source.negation_count for part in parts for source in _nearest(part, sources)
+    )
+
+
 def _find_turned_word(answer: _Sentence, sources: Sequence[_Sentence]) -> str:
     """Return a word that is negated in the answer or in its source alone, or an opposite, or ""."""
     content = answer.content
-    source_contents = [source.content for source in sources]
+    source_content = [word for source in sources for word in source.content]
     near = _nearest(answer, sources)
     for position, word in enumerate(content):
-        counterparts = _find_counterparts(content, position, source_contents)
+        counterparts = _find_counterparts(content, position, source_content)
         if counterparts:
             is_head = word.is_head or any(other.is_head for other in counterparts)
             if is_head and all(other.is_negated != word.is_negated for other in counterparts):
@@ -210,30 +227,82 @@ def _find_turned_word(answer: _Sentence, sources: Sequence[_Sentence]) -> str:
     source_texts = {word.text for word in near[0].words}
     own_texts = {word.text for word in answer.words}
     for word in answer.words:
-        opposites = _OPPOSITES_OF.get(word.text, set()) & source_texts
+        opposites = _opposites(word.text) & source_texts
         is_shared = word.text in source_texts or bool(opposites & own_texts)
         if opposites and not is_shared and not word.is_negated:
             return word.text
-    return ""
+    return next((word for source in near if (word := _find_changed_negation(answer, source))), "")
+
+
+def _find_changed_negation(answer: _Sentence, source: _Sentence) -> str:
+    """Return a word beside a negation that only one of a sentence and its near copy has, or "".
+
+    This finds negations of function words, as in "he should not have" and "they are not".
+    """
+    own_words, own_negations = _separate_negations(answer)
+    source_words, source_negations = _separate_negations(source)
+    blocks = SequenceMatcher(None, own_words, source_words, autojunk=False).get_matching_blocks()
+    copied_count = sum(block.size for block in blocks)
+    start, end = blocks[0].b, blocks[-2].b + blocks[-2].size if len(blocks) > 1 else 0
+    longest = max(len(own_words), end - start)
+    if copied_count < max(MIN_COPIED_WORDS, MIN_COPIED_SHARE * longest):
+        return ""
+    copied_negations = [position for position in source_negations if start <= position <= end]
+    if len(own_negations) == len(copied_negations):
+        return ""
+    words, positions = own_words, own_negations
+    if len(copied_negations) > len(own_negations):
+        words, positions = source_words, copied_negations
+    return words[min(positions[-1], len(words) - 1)]
+
+
+def _separate_negations(sentence: _Sentence) -> tuple[list[str], list[int]]:
+    """Return the words without negations, and where among them each negation stood."""
+    words, positions = list[str](), list[int]()
+    for index, word in enumerate(sentence.words):
+        if word.text.endswith("n't"):  # "do" and "not"
+            words.append(word.text.removesuffix("n't"))
+        if word.text in _NEGATIONS or word.text.endswith("n't"):
+            following = sentence.words[index + 1].text if index + 1 < len(sentence.words) else ""
+            if following != "even":  # "no tool, not even a file"
+                positions.append(len(words))
+        elif word.text[0].isalnum():
+            words.append(word.text)
+    return words, positions
+
+
+def _opposites(text: str) -> set[str]:
+    """Return the listed opposites of a word, and the word with and without a negative prefix."""
+    opposites = set(_OPPOSITES_OF.get(text, ()))
+    if len(text) >= 4:
+        opposites |= {f"{prefix}{text}" for prefix in _OPPOSITE_PREFIXES}
+    opposites |= {
+        text.removeprefix(prefix)
+        for prefix in _OPPOSITE_PREFIXES
+        if text.startswith(prefix) and len(text) - len(prefix) >= 4
+    }
+    return opposites
 
 
 def _find_counterparts(
-    content: Sequence[_Word], position: int, source_contents: Sequence[Sequence[_Word]]
+    content: Sequence[_Word], position: int, source_content: Sequence[_Word]
 ) -> list[_Word]:
-    """Return the occurrences of a word in the sources whose neighbours are most like its own."""
+    """Return the occurrences of a word in the sources whose neighbours are most like its own.
+
+    Neighbours in the sentences before and after count: an answer joins short sentences.
+    """
     own_context = _context(content, position)
     best_score, counterparts = -1.0, list[_Word]()
-    for words in source_contents:
-        for index, word in enumerate(words):
-            if word.stem != content[position].stem:
-                continue
-            context = _context(words, index)
-            shared = own_context.keys() & context.keys()
-            score = sum(1.0 / (own_context[stem] * context[stem]) for stem in shared)
-            if score > best_score + 1e-9:
-                best_score, counterparts = score, [word]
-            elif score > best_score - 1e-9:
-                counterparts.append(word)
+    for index, word in enumerate(source_content):
+        if word.stem != content[position].stem:
+            continue
+        context = _context(source_content, index)
+        shared = own_context.keys() & context.keys()
+        score = sum(1.0 / (own_context[stem] * context[stem]) for stem in shared)
+        if score > best_score + 1e-9:
+            best_score, counterparts = score, [word]
+        elif score > best_score - 1e-9:
+            counterparts.append(word)
     return counterparts
 
 
@@ -306,6 +375,8 @@ def _is_content(tokens: Sequence[str], index: int) -> bool:
 
 def _is_negation(tokens: Sequence[str], index: int) -> bool:
     token, following = tokens[index], tokens[index + 1] if index + 1 < len(tokens) else ""
+    if token in _CHOSEN_AGAINST:
+        return index > 0 and tokens[index - 1] == _CHOSEN_AGAINST[token]
     if following in _NOT_NEGATED_BY or (token == "no" and following == ","):
         return False
     return token in _NEGATIONS or token.endswith("n't")

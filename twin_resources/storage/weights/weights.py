@@ -125,8 +125,9 @@ def prepare_base_model(
 
     Args:
         name: `smollm2-135m-instruct` (embedded), a Hugging Face model id, a transformers folder, or
-            a GGUF file, which is dequantized. A folder is used in place. If its chat template must change (`chat_turns.py`), a new
-            folder contains the changed template and links to the other files.
+            a GGUF file, which is dequantized. A folder is used in place. If its chat template must
+            change (`chat_turns.py`), a new folder contains the changed template and links to the
+            other files.
         report: called with one line per step.
         verify: called before publishing, except for the embedded model at f16. Its files are
             pinned by hash, and this package's tests check the result.
@@ -274,7 +275,8 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
         raise TwinError(
             f"find the base model {name!r}",
             found="it is neither an existing folder or file nor a Hugging Face id (owner/name)",
-            next_step=f"specify a folder, a GGUF file, an id, or the embedded model {EMBEDDED_BASE_MODEL}",
+            next_step="specify a folder, a GGUF file, an id, or the embedded model "
+            f"{EMBEDDED_BASE_MODEL}",
         )
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import snapshot_download
