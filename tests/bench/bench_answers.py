@@ -1,12 +1,12 @@
 """Write the answers of several writers to the same questions for a blind rating, and count it.
 
-    python tests/bench/bench_answers.py --full --write SHEET [--author SLUG …] [--model LABEL=GGUF …]
-        [--tuned LABEL=HOME …] [--checked LABEL …]
+    python tests/bench/bench_answers.py --full --write SHEET [--author SLUG …]
+        [--model LABEL=GGUF …] [--tuned LABEL=HOME …] [--checked LABEL …]
     python tests/bench/bench_answers.py --full --rated SHEET [--json FILE]
 
 The questions are the tuned half of `reader_questions` that an author's posts answer. The writers
 are the quotations alone, each `--model`, and the stable version of each `--tuned` home, with the
-gateway's passages and prompt. `--checked` adds what the gateway's check leaves of a label's answers.
+gateway's passages and prompt. `--checked` adds what the gateway's check leaves of these answers.
 SHEET is JSON lines in random order, each with a question, what the writer was given, a text, and
 three empty verdicts: `useful` (it answers the question), `contradicts` (it says the opposite of a
 post), `unsupported` (it says something else that no post says). The rater writes true or false, and
@@ -140,7 +140,7 @@ def write_answers(options: Namespace) -> list[WrittenAnswer]:
     )
     answers: list[WrittenAnswer] = []
     with tempfile.TemporaryDirectory() as folder:
-        settings = replace_home(home, Path(folder))
+        settings = home.model_copy(update={"home": Path(folder)})  # its logs
         for slug in options.author or BUNDLED:
             name = slug.replace("-", " ").title()
             author = Author("bench", name)
@@ -156,9 +156,9 @@ def write_answers(options: Namespace) -> list[WrittenAnswer]:
                     started = time.monotonic()
                     text = asyncio.run(quote(finder, item.question, author))
                     quotations[item.question] = (text, time.monotonic() - started)
-            print(
-                f"{slug}: {len(asked)} of {len(questions)} questions find a quotation", flush=True
-            )
+            print(f"{slug}: {len(asked)} of {len(questions)} questions find posts", flush=True)
+            found = {item.question for item in asked}
+            declined = [question for _, question in questions if question not in found]
             written = {QUOTATION: [quotations[item.question] for item in asked]}
             files: dict[str, tuple[Path, Path | None] | None] = {
                 label: (Path(file).expanduser(), None) for label, file in models.items()
@@ -191,12 +191,12 @@ def write_answers(options: Namespace) -> list[WrittenAnswer]:
                 for label, texts in written.items()
                 for item, (text, seconds) in zip(asked, texts, strict=True)
             ]
+            answers += [
+                WrittenAnswer(slug, question, label, "", 0.0, ())
+                for label in written
+                for question in declined
+            ]
     return answers
-
-
-def replace_home(settings: Settings, folder: Path) -> Settings:
-    """Return the settings with logs and work files in a folder."""
-    return settings.model_copy(update={"home": folder})
 
 
 def write_sheet(path: Path, answers: Sequence[WrittenAnswer]) -> int:
@@ -234,7 +234,7 @@ def count_ratings(path: Path) -> list[Row]:
     for label in dict.fromkeys(item["by"] for item in key):
         written = [item for item in key if item["by"] == label]
         shown = [ratings[item["answer"]] for item in written if item["answer"] is not None]
-        is_checked = label.endswith(CHECKED)
+        is_checked, seconds = label.endswith(CHECKED), [item["seconds"] for item in written]
         useful = sum(row["useful"] for row in shown) / len(written)
         contradicted, unsupported = (
             sum(row[name] for row in shown) / max(1, len(shown)) for name in VERDICTS[1:]
@@ -253,7 +253,7 @@ def count_ratings(path: Path) -> list[Row]:
                 at_most=MAX_CONTRADICTED if is_checked else None,
             ),
             Row(f"{label}: else unsupported, of {len(shown)} shown", unsupported, "share"),
-            Row(f"{label}: median", median(item["seconds"] for item in written), "s"),
+            Row(f"{label}: median", median(filter(None, seconds)), "s"),
         ]
     return rows
 

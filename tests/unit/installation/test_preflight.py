@@ -138,7 +138,7 @@ def test_memory_and_license_of_another_model_are_reported(tmp_path: Path) -> Non
     [local] = preflight.check_base_model(str(folder), LAPTOP)
 
     assert "150M, fits: " in local["found"]
-    assert " GB of memory; it trains on the CPU" in local["found"]
+    assert " GB of memory with 2 training processes; it trains on the CPU" in local["found"]
     assert local["found"].endswith("license: gemma (https://example.org/terms)")
     [remote] = preflight.check_base_model("owner/small-150M", LAPTOP)
     assert remote["found"].endswith("read its license at https://huggingface.co/owner/small-150M")

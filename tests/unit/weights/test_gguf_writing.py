@@ -65,7 +65,11 @@ def write_model(folder: Path, **changes: Any) -> Path:
     config = {name: value for name, value in (CONFIG | changes).items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     tokenizer = {
-        "model": {"type": "BPE", "vocab": dict(zip("abcdef", range(6), strict=True)), "merges": []},
+        "model": {
+            "type": "BPE",
+            "vocab": dict(zip((*"abcde", "ab"), range(6), strict=True)),
+            "merges": [["a", "b"]],
+        },
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
         "added_tokens": [],
     }
@@ -109,7 +113,8 @@ def test_a_gguf_file_becomes_the_folder_that_it_was_written_from(tmp_path: Path)
         for path in (tmp_path / "model", folder)
     )
     assert original.keys() == dequantized.keys()
-    assert all((original[name] == dequantized[name]).all() for name in original)
+    written = original.keys() - {"lm_head.weight"}  # tied, therefore not in the file
+    assert all((original[name] == dequantized[name]).all() for name in written)
     assert (folder / "tokenizer.json").is_file()
     assert gguf.write_model(folder, tmp_path / "again.gguf").is_file()
 

@@ -23,12 +23,15 @@ def write_dequantized_model(gguf_file: Path, folder: Path) -> None:
         TwinError: transformers cannot read this architecture, quantization or tokenizer.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     parent, name = str(gguf_file.parent), gguf_file.name
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            parent, gguf_file=name, dtype=torch.float16
+            parent,
+            gguf_file=name,
+            dtype=torch.float16,
+            quantization_config=GgufConfig(dequantize=True),  # else kernels may keep it packed
         )
         tokenizer: Any = AutoTokenizer.from_pretrained(parent, gguf_file=name)
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
