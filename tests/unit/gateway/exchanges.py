@@ -79,6 +79,9 @@ class FakeRetriever:
         self.token_budget = token_budget
         return self.find_passages()
 
+    def embed(self, texts: Sequence[str]) -> Any:
+        raise AssertionError(f"no sentence is judged here: {texts}")
+
     def read_following(self, author: str, passage: Passage) -> list[Passage]:
         del author, passage
         return []

@@ -19,10 +19,16 @@ from tests.unit.gateway.exchanges import (
 )
 from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import NO_VERSION_REASON, AnswerSetting, ProseRelease
+from twin_resources.authors.answer_forms import (
+    NO_VERSION_REASON,
+    AnswerSetting,
+    ProseRelease,
+    SentenceThreshold,
+)
 from twin_resources.authors.front_desk_settings import read_front_desk
 from twin_resources.gateway.exchange.fixed_answers import completion_document
 from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
+from twin_resources.gateway.stages.answer_form import UNCHECKED
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.models.quotes.answer_text import PROSE_MARK, extract_prose
 from twin_resources.models.quotes.quoter import Quote, QuoteResult
@@ -144,6 +150,18 @@ async def test_an_answer_of_quotations_calls_no_model(home: Settings) -> None:
     prepared.cost.begin()
     prepared.end(100)
     assert prepared.cost.usd == 0.0
+
+
+@pytest.mark.parametrize("answer", ["auto", "quote_and_voice"])
+async def test_prose_whose_sentences_cannot_be_checked_is_not_shown(
+    home: Settings, answer: AnswerSetting
+) -> None:
+    released = ProseRelease("", SentenceThreshold("the judge of an earlier verdict", 0.5))
+    prepared = await prepare(create_quoting_path(home, answer=answer, prose=released))
+    assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
+    twin = prepared.twin_field()
+    assert (twin["answer"], twin["prose"]["shown"]) == ("quote", False)
+    assert twin["prose"]["why"] == UNCHECKED
 
 
 @pytest.mark.parametrize("answer", ["auto", "quote_and_voice", "voice"])

@@ -194,11 +194,6 @@ class RequestRecord:
             self._record_as_quotation(sentences.describe_loss())
             self.shown_text = self.opening.text
 
-    def hide_unchecked_prose(self, reason: str) -> ProseNote:
-        """Answer with quotations alone; return the note that says why."""
-        self._record_as_quotation(reason)
-        return self.prose_note
-
     def _record_as_quotation(self, reason: str) -> None:
         """Count the answer as quotations, because votes on it do not rate the prose."""
         self.answer_form = "quote"

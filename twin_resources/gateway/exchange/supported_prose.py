@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 MIN_KEPT_SHARE = 0.5  # share of the sentences that make a claim
 NOT_JUDGED = "the request named the draft, and its sentences are not judged"
-UNCHECKED = "its sentences cannot be checked: the gate measured it with another judge"
 NO_QUOTATION = "there is no quotation above it"
 
 

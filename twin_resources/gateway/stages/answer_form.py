@@ -28,8 +28,10 @@ from twin_resources.models.quotes.answer_text import (
 )
 from twin_resources.registry.route_names import DRAFT, QUOTES
 
+UNCHECKED = "its sentences cannot be checked: the gate measured it with another judge"
 
-async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
+
+async def choose_form(exchange: Exchange, services: RequestServices) -> Exchange:
     """Set the form of the answer; only a draft may show prose without quotations above it.
 
     Raises:
@@ -37,6 +39,16 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     """
     if exchange.fixed_text.text:
         return exchange
+    release, cut = exchange.decision.prose_release, exchange.decision.prose_release.cut
+    is_below_quotations = exchange.author.answer != VOICE  # prose alone is not judged by sentence
+    if (
+        cut is not None
+        and is_below_quotations
+        and services.passage_finder.create_sentence_judge(cut.judge) is None
+    ):
+        # The embedder or the rules have changed since the verdict; the next one releases it again.
+        held = replace(release, why_not=UNCHECKED)
+        exchange = replace(exchange, decision=replace(exchange.decision, prose_release=held))
     target_form, release_note = resolve_requested_form(exchange)
     notes = (*exchange.notes, *([release_note] if release_note else []))
     if target_form == VOICE:

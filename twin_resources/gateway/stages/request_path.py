@@ -17,7 +17,6 @@ from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import (
     NO_QUOTATION,
     NOT_JUDGED,
-    UNCHECKED,
     ProseNote,
     SupportedSentenceFilter,
 )
@@ -102,10 +101,8 @@ class RequestPath(RequestServices):
             return ProseNote(draft_reason=release.why_not or (NOT_JUDGED if is_draft else ""))
         cutoff = release.cut if record.answer_form == "quote_and_voice" else None
         judge = self.passage_finder.create_sentence_judge(cutoff.judge) if cutoff else None
-        if cutoff is None:
+        if cutoff is None or judge is None:
             return ProseNote()
-        if judge is None:
-            return record.hide_unchecked_prose(UNCHECKED)
         texts = [source.text for source in (*record.sources, *record.quotes)]
         return ProseNote(
             supported_sentences=SupportedSentenceFilter(

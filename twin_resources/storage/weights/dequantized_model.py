@@ -23,7 +23,8 @@ def write_dequantized_model(gguf_file: Path, folder: Path) -> None:
         TwinError: transformers cannot read this architecture, quantization or tokenizer.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.quantization_config import GgufConfig
 
     parent, name = str(gguf_file.parent), gguf_file.name
     try:

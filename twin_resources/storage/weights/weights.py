@@ -274,7 +274,8 @@ def _download(settings: Settings, name: str, report: Report) -> Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise TwinError(
             f"find the base model {name!r}",
-            found="it is neither an existing folder or file nor a Hugging Face id (owner/name)",
+            found="it is neither an existing folder nor a GGUF file nor a Hugging Face id "
+            "(owner/name)",
             next_step="specify a folder, a GGUF file, an id, or the embedded model "
             f"{EMBEDDED_BASE_MODEL}",
         )
