@@ -162,7 +162,8 @@ class Faithfulness:
         flagged: share of sentences that score below the threshold.
         unsupported: the share after correction by the judge's error rates. If the judge cannot
             separate right from wrong, it is the flagged share with the interval 0 to 1.
-        shown_unsupported: the same share of the sentences that the gateway's check lets through.
+        shown_unsupported: the same share of the sentences that the gateway's check lets through;
+            that of all sentences if it lets fewer than `MIN_SENTENCES` through.
         served_by: the threshold with which a gateway judges each sentence again, or None if its
             judge cannot separate right from wrong.
     """
@@ -296,18 +297,17 @@ def measure_faithfulness(
     groups = [documents[index] for index, _ in statements]
     flags = [score < calibration.threshold for score in judge.score(sentences)]
     unsupported, passed_unsupported = estimate_unsupported(flags, groups, calibration)
+    shown, served_by = unsupported, gateway_threshold  # without a check, or if too few pass it
     if gateway_judge is None:
-        shown, served_by = passed_unsupported, calibration.sentence_threshold
-    elif gateway_threshold is None:
-        shown, served_by = unsupported, None
-    else:
-        served_by = gateway_threshold
+        served_by = calibration.sentence_threshold
+        if flags.count(False) >= MIN_SENTENCES:
+            shown = passed_unsupported
+    elif gateway_threshold is not None:
         shown_indices = [
             index
             for index, score in enumerate(gateway_judge.score(sentences))
             if score >= gateway_threshold.threshold
         ]
-        shown = Interval(0.0, 0.0, 1.0)  # too few are shown to decide anything
         if len(shown_indices) >= MIN_SENTENCES:
             shown, _ = estimate_unsupported(
                 [flags[index] for index in shown_indices],
@@ -375,8 +375,11 @@ def decide_claim(faithfulness: Faithfulness) -> GateClaim:
             f"{calibration.apart.describe()}, but at least {MIN_SEPARATION} is needed"
         )
         return GateClaim(CLAIM, None, None, MAX_UNSUPPORTED, detail, blocks=BLOCKED_FORM)
+    which = "the sentences that pass the check"
+    if share == faithfulness.unsupported:
+        which = "all sentences, of which too few pass the check"
     detail = (
-        f"{share.value:.2f} of the sentences that pass the check (95 %: {share.low:.2f} to "
+        f"{share.value:.2f} of {which} (95 %: {share.low:.2f} to "
         f"{share.high:.2f}, limit {MAX_UNSUPPORTED}) are contradicted or not supported by their "
         f"passages, according to {calibration.judge}; {faithfulness.unsupported.value:.2f} of all "
         f"sentences; flagged {format_rate(faithfulness.flagged)}"

@@ -152,6 +152,15 @@ def test_a_second_judge_reads_only_what_the_gateways_judge_shows() -> None:
     assert unchecked.shown_unsupported == unchecked.unsupported
 
 
+def test_if_nothing_passes_the_check_the_claim_is_about_all_sentences() -> None:
+    measured = measure(7, wrong_share=1.0, **dict.fromkeys(SENTENCE_ERROR_KINDS, 1.0))
+
+    claim = decide_claim(measured)
+
+    assert (claim.passed, claim.value) == (False, 1.0)
+    assert "of all sentences, of which too few pass the check" in claim.detail
+
+
 def test_an_unreliable_judge_decides_nothing() -> None:
     guesses = dict.fromkeys(("right", *SENTENCE_ERROR_KINDS), 0.5)
 
