@@ -158,7 +158,7 @@ async def test_prose_whose_sentences_cannot_be_checked_is_not_shown(
 ) -> None:
     released = ProseRelease("", SentenceThreshold("the judge of an earlier verdict", 0.5))
     prepared = await prepare(create_quoting_path(home, answer=answer, prose=released))
-    assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
+    assert "— [Post 2](https://x/2), 2024-05-01" in prepared.exchange.fixed_answer
     twin = prepared.twin_field()
     assert (twin["answer"], twin["prose"]["shown"]) == ("quote", False)
     assert twin["prose"]["why"] == UNCHECKED
