@@ -53,7 +53,9 @@ def find_signature(text: str, byline: str) -> str:
         if line
     ]
     for line in (*lines[:_EDGE_LINES], *lines[-_EDGE_LINES:]):
-        if 0 < len(line) <= 100 and (match := _SIGNATURE_LINE.fullmatch(line[:1].lower() + line[1:])):
+        if 0 < len(line) <= 100 and (
+            match := _SIGNATURE_LINE.fullmatch(line[:1].lower() + line[1:])
+        ):
             return match[1]
     return ""
 

@@ -26,6 +26,7 @@ def build_passage(name: str, day: str, score: float, evidence: float) -> Passage
         ("Which oil?", "2011-05-01", 0.84, 0.5, False),  # older
         ("Which oil?", "", 0.84, 0.5, False),
         ("What says “On old clocks”?", "2020-05-01", 0.84, 0.5, False),  # names the other post
+        ("What do you say on old clocks?", "2020-05-01", 0.84, 0.5, True),  # names a subject
     ],
 )
 def test_the_newer_of_equally_near_passages_is_first(

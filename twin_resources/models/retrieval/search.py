@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_resources.models.embedder.embedder import COMMON_SPREAD, COMMON_UNRELATED
-from twin_resources.models.retrieval.title_matching import find_named_titles
+from twin_resources.models.retrieval.title_matching import find_named_titles, is_unmistakable_title
 from twin_resources.models.retrieval.vector_index import set_probes
 
 if TYPE_CHECKING:
@@ -295,7 +295,8 @@ def order_passages(question: str, passages: Sequence[Passage]) -> list[Passage]:
 
     The newest of the passages that are as near as the best one (evidence of `EQUAL_EVIDENCE`, and a
     score at most `EQUAL_SCORE` below it) and `YEARS_APART` newer stands before it, unless the
-    question names the best one's post.
+    question means the best one's post: its title is in quotation marks or has four words. A shorter
+    one ("Working from home") is a subject too.
     """
     title_ranks = find_named_titles(question, [passage.title for passage in passages])
     last_rank = len(title_ranks) + 1
@@ -303,7 +304,7 @@ def order_passages(question: str, passages: Sequence[Passage]) -> list[Passage]:
         passages,
         key=lambda item: (title_ranks.get(item.title, last_rank), -item.score, item.chunk_id),
     )
-    if ranked and ranked[0].title not in title_ranks:
+    if ranked and not is_unmistakable_title(question, ranked[0].title):
         newer = [
             item
             for item in ranked

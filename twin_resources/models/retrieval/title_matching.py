@@ -16,12 +16,24 @@ from collections.abc import Iterable, Mapping
 
 # Single quotation marks are omitted, because they are often apostrophes.
 _QUOTED = re.compile(r"[“”„\"«»「『]([^“”„\"«»「」『』]+)[“”\"«»」』]")
+_MIN_UNMISTAKABLE_WORDS = 4
 _MIN_WORDS = 2  # many questions contain "Sleeping" without meaning the post with that title
 
 
 def normalize_words(text: str) -> str:
     """Return the words of a text, case-folded and separated by single spaces."""
     return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def is_unmistakable_title(question: str, title: str) -> bool:
+    """Return whether a question can only mean the post with this title.
+
+    It is in quotation marks, is the whole question, or stands in it with at least four words.
+    """
+    words, question_words = normalize_words(title), normalize_words(question)
+    phrases = {question_words, *map(normalize_words, _QUOTED.findall(question))}
+    is_long = words.count(" ") + 1 >= _MIN_UNMISTAKABLE_WORDS
+    return bool(words) and (words in phrases or (is_long and f" {words} " in f" {question_words} "))
 
 
 def find_named_titles(question: str, titles: Iterable[str]) -> Mapping[str, int]:
