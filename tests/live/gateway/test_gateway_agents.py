@@ -51,7 +51,9 @@ QUESTIONS = [
 ]
 INJECTED_POSTS = {f"injected-{number}": row for number, row in enumerate(read_rows(INJECTED_FILE))}
 QUESTION, TITLE = "How do I carry a clock?", "How to carry a clock"
-ANSWER_FIELDS = {"kind", "trace", "answer", "disclosure", "degraded"}
+ANSWER_FIELDS = {
+    "kind", "trace", "answer", "disclosure", "degraded", "digital_source_type", "dates",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

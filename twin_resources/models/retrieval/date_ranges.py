@@ -57,7 +57,7 @@ _FORMS = {
 _PATTERNS = {kind: re.compile(rf"(?i)\b{form}\b") for kind, form in _FORMS.items()}
 _NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 _AUTHOR = (
-    rf"you|your|yours|{_POSTS}|du|dich|dein\w*|Sie|Ihnen|Ihre?[nrms]?|tu|toi|tes|vous|votre|vos"
+    rf"you|your|yours|author|posted|published|{_POSTS}|du|dich|dein\w*|Sie|Ihnen|Ihre?[nrms]?|tu|toi|tes|vous|votre|vos"
     r"|usted|tus|pensabas|escribiste|tuo|tua|hai|pensavi|você|seus?|suas?"
 )
 # "I have used it since 2010": the reader's own time, not that of the posts.
@@ -144,17 +144,20 @@ def _list_ranges(text: str, today: date, author: str) -> Iterator[tuple[int, int
             before, after = text[: match.start()], text[match.end() :]
             nearest = [*persons.finditer(before)][-1:] or [*persons.finditer(after)][:1]
             is_readers = any(person["author"] is None for person in nearest)
-            needs_posts = kind == "of" and not re.search(rf"(?i)\b{_POSTS} \Z", before)
+            needs_posts = kind == "of" and not re.search(
+                rf"(?i)\b{_POSTS} (?:\w+ ){{0,2}}\Z", before
+            )
             if needs_posts or is_readers or _NEGATION.search(before):
                 continue
-            if kind != "adjective" and not _ends_date(match[0], after):
+            words = match.groupdict().get("date") or ""
+            if kind != "adjective" and not _ends_date(words, after):
                 continue
             if not is_to_author and kind in {"before", "until", "in", "relative"}:
                 continue
             if kind == "last":
                 span = _count_back(today, match["count"] or "", match["unit"].lower())
             else:
-                span = _read_date(match["date"], today)
+                span = _read_date(words, today)
             begin = _read_date(match["from"], today) if kind == "pair" else span
             if span is None or begin is None or begin[0] > today:
                 continue
@@ -169,9 +172,13 @@ def _list_ranges(text: str, today: date, author: str) -> Iterator[tuple[int, int
 
 def _ends_date(words: str, after: str) -> bool:
     """Return whether a date ends before this text: "in 2000 rows" and "since 2019.3" go on."""
-    if words[-1].isdecimal() and (word := re.match(r" ?([^\W\d_][\w'’]*)( du | Sie )?", after)):
-        is_verb = word[2] is not None  # "2019 hast du", before the verb
-        return is_verb or any(word[1].lower() in load_stop_words(name) for name in _LANGUAGES)
+    word = re.match(r" ?([^\W\d_][\w'’]*)( du | Sie )?", after)
+    if word and words.isdecimal():  # a year alone may count what follows
+        is_function_word = any(word[1] in load_stop_words(name) for name in _LANGUAGES)
+        is_verb = word[2] or re.fullmatch(
+            r" \w{0,4}ge\w+[.?!]?", after
+        )  # "2019 hast du", "gemacht"
+        return is_function_word or word[1] == "I" or bool(is_verb)
     return not re.match(r" ?[\d\0%°×\"/]|[.,:-]\w", after)
 
 
