@@ -18,7 +18,9 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 REPEATED_WORDS_VERSION = "repeated-words-2"
-MAX_NEW_WORDS = 0.25  # share of a sentence's content words that no passage has
+# Largest share of a sentence's content words that no passage has. Of the tuned answers, true ones
+# have at most .11 and invented ones at least .60. A lie by "yes" takes its words from the question.
+MAX_NEW_WORDS, MAX_NEW_WORDS_AFTER_YES = 0.35, 0.17
 MAX_SCOPE_WORDS = 4  # content words after a negation that it can negate
 MIN_COPIED_WORDS, MIN_COPIED_SHARE = 5, 0.85  # of a sentence that is copied almost word for word
 CONTEXT_WORDS = 6  # content words on each side that tell two occurrences of a word apart
@@ -177,8 +179,7 @@ def find_departure(sentence: str, passages: Sequence[str]) -> str:
     known = {word.stem for source in sources for word in source.words}
     content = [word for part in parts for word in part.content]
     new_words = [word.text for word in content if word.stem not in known]
-    # A lie by "yes" takes its words from the question, so few of them are new.
-    if len(new_words) * (1.5 if reply else 1.0) > MAX_NEW_WORDS * len(content):
+    if len(new_words) > (MAX_NEW_WORDS_AFTER_YES if reply else MAX_NEW_WORDS) * len(content):
         return f"new: {', '.join(new_words)}"
     turned = next((word for part in parts if (word := _find_turned_word(part, sources))), "")
     if not turned and reply and reply[1][0] in "yY" and _is_near_negation(parts, sources):
