@@ -268,7 +268,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.add_argument(f"--{name}", action="append", default=[], metavar=value)
     options = parser.parse_args(arguments)
     if options.rated:
-        return print_results(count_ratings(options.rated), options.json, operator=lambda _: "")
+        return print_results(
+            count_ratings(options.rated),
+            options.json,
+            operator=lambda row: "≤" if "contradicts" in row.name else "≥",
+        )
     count = write_sheet(options.write, write_answers(options))
     print(f"{count} texts to rate in {options.write}")
     return 0

@@ -67,11 +67,13 @@ def billions_of_parameters(model: str) -> float | None:
 
 
 def describe_license(model: str) -> str:
-    """Return the license in a folder's model card, or where to read it; empty if unknown.
+    """Return the license in a folder's model card, or where to read it; empty for other files.
 
     Card: https://huggingface.co/docs/hub/model-cards#model-card-metadata
     """
     folder = Path(model).expanduser()
+    if folder.is_file():
+        return ""
     if not folder.is_dir():
         return f"read its license at https://huggingface.co/{model}"
     try:

@@ -25,7 +25,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import ANSWER_S_PER_BILLION, billions_of_parameters
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.time_left import estimate_range
-from twin_resources.processes.wording import format_duration
+from twin_resources.processes.wording import format_time_left
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.answer_model import is_remote, parse_name, split_stored_name
@@ -134,14 +134,14 @@ def start_prose_measurement(
     dagster = DagsterHTTP.for_home(stack.settings)
     run_id, _ = launch_or_join(dagster, MEASURE_JOB, version.author)
     billions = billions_of_parameters(version.base_gguf) if version.base_gguf else None
-    forecast = ""
+    forecast = "; "
     if billions:
-        shortest, longest = estimate_range(PROSE_QUESTION_COUNT * ANSWER_S_PER_BILLION * billions)
-        forecast = f"in {format_duration(shortest)} to {format_duration(longest)}, "
+        seconds = estimate_range(PROSE_QUESTION_COUNT * ANSWER_S_PER_BILLION * billions)
+        forecast = f", {format_time_left(*seconds)}; "
     display.log(
         f"{PROSE_QUESTION_COUNT} questions measure now whether the prose of {name} says what the "
-        f"posts say: {forecast}`twin status` says how long. Quotations answer alone until then, "
-        f"and if it does, prose stands below them; {dagster.url}/runs/{run_id}"
+        f"posts say{forecast}`twin status` says how long it takes. Quotations answer alone until "
+        f"then, and if it does, prose stands below them: {dagster.url}/runs/{run_id}"
     )
 
 

@@ -24,8 +24,10 @@ def write_dequantized_model(gguf_file: Path, folder: Path) -> None:
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
     from transformers.utils.quantization_config import GgufConfig
 
+    logging.disable_progress_bar()  # the log of a preparation is read line by line
     parent, name = str(gguf_file.parent), gguf_file.name
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
