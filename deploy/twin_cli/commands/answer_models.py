@@ -128,7 +128,7 @@ def start_prose_measurement(
     finally:
         registry.state.close()
     name = f"v{version.version}, {version.base}"
-    if release.forced or release.why_not != NOT_MEASURED_REASON:
+    if release.why_not != NOT_MEASURED_REASON:
         display.log_detail(f"{name}: {release.description}")
         return
     dagster = DagsterHTTP.for_home(stack.settings)

@@ -367,7 +367,7 @@ class _UpCommand:
             progress = replace(progress, fingerprint=source_fingerprint)
             write_progress(stack.settings, subject.slug, progress)
 
-        if self.answer_model is not None:
+        if self.answer_model is not None and subject.author.answer != "quote":
             start_prose_measurement(stack, self.answer_model, display=self.display)
         self.display.begin_stage(5, "train, gate, release")
         if plan.outcome is not None:

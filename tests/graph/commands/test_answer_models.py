@@ -6,10 +6,16 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.answer_models import require_consent, sync_answer_model
+from twin_cli.commands.answer_models import (
+    require_consent,
+    start_prose_measurement,
+    sync_answer_model,
+)
 from twin_cli.commands.author_progress import AuthorProgress, TrainingState
 from twin_cli.commands.outcome import OutcomeCode, open_registry, read_recorded_outcome
 from twin_cli.commands.progress_display import ProgressDisplay
@@ -190,6 +196,34 @@ def test_an_answer_model_is_removed_with_its_setting(
     )
     assert registry.stable_version("ada") is None
     assert read_recorded_outcome(settings, "ada") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (None, "a run is launched"),
+        (0.05, "quotations and prose"),
+        (0.62, "quotations alone: 62 % of sentences unsupported, limit 20 %"),
+    ],
+)
+def test_an_answer_models_prose_is_measured_once(
+    settings: Settings, registry: Registry, value: float | None, said: str
+) -> None:
+    version = registry.get("ada", 1)
+    passed = None if value is None else value <= 0.2
+    claim = GateClaim("says_what_the_posts_say", passed, value, 0.2, "", blocks="voice")
+    verdict = Verdict("ada", version.checkpoint, "gate-1", "not_decided", (claim,), "2026-01-01")
+    registry.record_verdict(verdict)
+    console = create_console()
+    display = ProgressDisplay(console=console, verbose=True)
+    no_dagster = settings.model_copy(update={"dagster_port": 9})
+    stack: Any = SimpleNamespace(settings=no_dagster)
+    if value is None:
+        with pytest.raises(TwinError, match=r"127\.0\.0\.1:9"):
+            start_prose_measurement(stack, version, display=display)
+        return
+    start_prose_measurement(stack, version, display=display)
+    assert f"v1, {NAME}: {said}" in read_output(console)
 
 
 def test_an_unreachable_address_changes_no_version(settings: Settings, registry: Registry) -> None:
