@@ -1,6 +1,6 @@
 """Mark the turns of other speakers in an interview or a dialogue as quotations.
 
-An interview stands on a site as labelled turns, `**Ana:** …` and `**Bob:** …`. Only the author's
+An interview stands on a site as labeled turns, `**Ana:** …` and `**Bob:** …`. Only the author's
 own turns, and what stands before the first one, are the author's words. The others become block
 quotations: they stay readable, and neither the finder nor a training takes them for the author's.
 """
