@@ -2,7 +2,8 @@
 
 An interview stands on a site as labeled turns, `**Ana:** …` and `**Bob:** …`. Only the author's
 own turns, and what stands before the first one, are the author's words. The others become block
-quotations: they stay readable, and neither the finder nor a training takes them for the author's.
+quotations: they stay readable beside an answer, but no training reads them, and a passage that is
+mostly quotation is not found (`is_mostly_quoted`).
 """
 # pyright: strict
 

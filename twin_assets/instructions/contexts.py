@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from twin_resources.models.retrieval.retrieval import Retriever
 
-CONTEXT_VERSION = "2"
+CONTEXT_VERSION = "3"
 NO_CONTEXT_SHARE = 0.2
 MIN_REPEATED_SHARE = 0.2  # share of the answer's 5-word sequences in another post that quotes it
 MAX_SHARED_TOKENS = 0.6  # share of tokens above which two prompts show mostly the same passages

@@ -331,3 +331,19 @@ def test_a_word_of_one_post_is_evidence(retriever: Retriever) -> None:
         for question in ("What does Bertha eat?", "What does Harold eat?")
     ]
     assert evidence[0] > evidence[1] + 0.1
+
+
+def test_the_words_of_another_are_not_found(
+    own_retriever: Retriever, tables: Tables, embedder: Embedder
+) -> None:
+    """A turn of an interview is a block quotation; beside an answer, a short one is kept."""
+    words = "Harold the heron eats nothing but pickled gherkins on Fridays."
+    posts = {
+        **POSTS,
+        "interview": f"> **Bob Roe:** {words}",
+        "answer": f"> **Bob Roe:** And Harold?\n\n{words} I have seen it twice, and wrote it down.",
+    }
+    store_passages(tables, "ada", build_rows(posts, embedder))
+    ranked = own_retriever.retrieve("ada", "What does Harold the heron eat on Fridays?").ranked
+    assert ranked[0].document_id == "answer"
+    assert "interview" not in {passage.document_id for passage in ranked}

@@ -265,7 +265,11 @@ def rank_candidates(
         stop_words: the stop words of the posts' language.
         to_common_scale: `Embedder.to_common_scale`.
     """
-    rows = [row for row in rows if row["document_id"] not in query.exclude_documents]
+    rows = [
+        row
+        for row in rows
+        if row["document_id"] not in query.exclude_documents and not is_mostly_quoted(row["text"])
+    ]
     best_lexical = max((row["lexical"] for row in rows), default=0.0) or 1.0
     similarities = [to_common_scale(row["cosine"]) for row in rows]
     scores = [
@@ -288,6 +292,13 @@ def rank_candidates(
         for row, score, similarity in zip(rows, scores, similarities, strict=True)
     ]
     return order_passages(query.question, passages)
+
+
+def is_mostly_quoted(text: str) -> bool:
+    """Return whether most of a passage is a block quotation: somebody else's words."""
+    lines = [line.strip() for line in text.split("\n")]
+    quoted = sum(len(line) for line in lines if line.startswith(">"))
+    return 2 * quoted > sum(map(len, lines))
 
 
 def order_passages(question: str, passages: Sequence[Passage]) -> list[Passage]:
