@@ -82,15 +82,6 @@ def widget(
     """Make a key for the author's site, and print the line of HTML with which its readers ask."""
 
 
-@command("page_commands.run_chat", "twin chat")
-def chat(
-    open_browser: Annotated[
-        bool, typer.Option("--open", help="Open the page in this machine's browser.")
-    ] = False,
-) -> None:
-    """Print a one-time link to the chat page."""
-
-
 @command("page_commands.run_open", "twin open traces", name="open")
 def open_(
     page: Annotated[

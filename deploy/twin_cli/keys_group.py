@@ -71,14 +71,9 @@ def add(
 
 @command("keys_command.run_list", "twin keys list", name="list", json=True)
 def list_() -> None:
-    """List the active keys with their limits; the keys themselves are not stored."""
+    """List the active keys with their limits, and the spending today and this month."""
 
 
 @command("keys_command.run_revoke", 'twin keys revoke "my site"', json=True)
 def revoke(label: Label) -> None:
     """Revoke a key; the gateway refuses it within a second."""
-
-
-@command("keys_command.run_usage", "twin keys usage", json=True)
-def usage() -> None:
-    """Show the spending on keys, teacher, judges and labels, today and this month."""

@@ -17,7 +17,18 @@ command = command_decorator(commands, OPERATE)
 
 
 @command("doctor.run_doctor", "twin doctor --json", json=True)
-def doctor() -> None:
+def doctor(
+    repairs: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Restore damaged tables to their newest intact version, after showing the plan.",
+        ),
+    ] = False,
+    is_confirmed: Annotated[
+        bool, typer.Option("--yes", help="With --repair, repair without asking.")
+    ] = False,
+) -> None:
     """Check everything that a twin needs and suggest remedies; exit code 1 if a check fails."""
 
 
@@ -40,13 +51,6 @@ def backup(
 @command("operating.run_restore", "twin restore ~/twin-monday.tar --home ~/new-twin", json=True)
 def restore(location: BackupLocation) -> None:
     """Fill an empty home from a backup; the settings decide where tables and state are stored."""
-
-
-@command("operating.run_repair", "twin repair", json=True)
-def repair(
-    is_confirmed: Annotated[bool, typer.Option("--yes", help="Repair without asking.")] = False,
-) -> None:
-    """Restore damaged tables to their newest intact version, after showing the plan."""
 
 
 @command("operating.run_pause", 'twin pause mara-lindqvist --reason "she asked for it"')

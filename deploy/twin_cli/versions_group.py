@@ -1,7 +1,6 @@
 """Declare the commands for model versions.
 
-They are `versions`, `retrain`, `rollback`, `release`, `hold`, `lower-floor`, `export` and
-`publish`.
+They are `versions`, `retrain`, `rollback`, `release`, `lower-floor` and `export`.
 Scope: their names, arguments and help.
 Out of scope: their work (`twin_cli/commands/`).
 """
@@ -68,17 +67,12 @@ def release(
             help="The share of the readers, such as 10%; it is taken back on errors.",
         ),
     ] = "",
+    is_withdrawn: Annotated[
+        bool,
+        typer.Option("--withdraw", help="Take back the release of the stable version's prose."),
+    ] = False,
 ) -> None:
     """Release a version that the gate refused; it is marked as forced."""
-
-
-@command("versions.run_hold", 'twin hold v2 --reason "its prose invents names"')
-def hold(
-    version: Annotated[str, typer.Argument(help="The stable version, such as v2.")],
-    reason: Reason = ...,  # pyright: ignore[reportArgumentType]
-    author: AuthorName = "",
-) -> None:
-    """Take back a release of the stable version's prose."""
 
 
 @command(
@@ -117,21 +111,3 @@ def export(
     author: AuthorName = "",
 ) -> None:
     """Export a version for vLLM, transformers or llama.cpp, or the posts as an Agent Skill."""
-
-
-@command("publishing_command.run_publish", "twin publish v2 --to jane/clocks", json=True)
-def publish(
-    repository: Annotated[str, typer.Option("--to", help="organization/name on the hub.")] = ...,  # pyright: ignore[reportArgumentType]
-    version: Annotated[
-        str, typer.Argument(help="A version such as v2; default: the stable one.")
-    ] = "",
-    export_format: Annotated[
-        str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
-    ] = "adapter",
-    public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
-    author: AuthorName = "",
-) -> None:
-    """Publish a version to a model hub with a card of the gate's claims; private by default.
-
-    HF_TOKEN authenticates at the hub; HF_ENDPOINT selects a hub other than huggingface.co.
-    """

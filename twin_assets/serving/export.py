@@ -1,4 +1,4 @@
-"""A published checkpoint as files that other software loads, and its repository on a model hub.
+"""A published checkpoint as files that other software loads, with a card for a model hub.
 
     adapter        PEFT: adapter_model.safetensors, adapter_config.json (vLLM, transformers)
     merged         a transformers folder with the adapter added to the base's weights
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -21,13 +20,15 @@ from twin_assets.checkpoints.job import write_json
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.checkpoints.merged_weights import write_merged_model
 from twin_assets.checkpoints.published_weights import find_weights
+from twin_resources.authors.answer_forms import VOICE
+from twin_resources.authors.consent import find_consent_date
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL
 from twin_resources.storage.storage_faults import DiskFullError, translate_storage_errors
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
-    from twin_resources.registry.moves import Verdict
+    from twin_resources.registry.moves import ModelVersion, Verdict
 
 Format = Literal["adapter", "merged", "gguf-adapter", "gguf"]
 Dtype = Literal["float16", "bfloat16", "float32"]
@@ -110,15 +111,19 @@ def export(
 
 
 def write_card(
-    folder: Path, author: Author, version: int, verdict: Verdict, base: Path, consented_on: date
-) -> None:
-    """Write an export's `README.md`, and name its base as the hub does instead of by its folder.
+    folder: Path, author: Author, model: ModelVersion, verdict: Verdict | None
+) -> dict[str, Any]:
+    """Write an export's `README.md`, and name its base as a hub does instead of by its folder.
 
     Format: https://huggingface.co/docs/hub/model-cards. The values of the gate's claims in
     `model-index` are not independently verified.
 
     Args:
-        base: folder of the base model; its license is in its own card.
+        model: the exported version; the license of its base is in the base's own card.
+        verdict: the newest verdict of the version; None if the gate has not measured it.
+
+    Returns:
+        The export's record, with the base's name on a hub.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -129,11 +134,12 @@ def write_card(
     elif name.count("/") != 1 or name.startswith(("/", ".", "~")):
         name = PurePosixPath(name).name
     record["base"]["name"] = name
+    claims = verdict.claims if verdict else ()
     write_json(folder / RECORD_FILE_NAME, record)
     if (config := folder / "adapter_config.json").exists():
         fields = json.loads(config.read_text(encoding="utf-8"))
         write_json(config, fields | {"base_model_name_or_path": name})
-    base_card = base / "README.md"
+    base_card = Path(model.base) / "README.md"
     license = (
         ModelCard.load(base_card).data.to_dict().get("license") if base_card.exists() else None
     )
@@ -144,7 +150,7 @@ def write_card(
         pipeline_tag="text-generation",
         library_name={"adapter": "peft", "merged": "transformers"}.get(record["format"]),
         tags=["llm-twin", *(["gguf"] if record["format"].startswith("gguf") else [])],
-        model_name=f"{author.name} v{version}",
+        model_name=f"{author.name} v{model.version}",
         eval_results=[
             EvalResult(
                 task_type="text-generation",
@@ -153,30 +159,38 @@ def write_card(
                 metric_type=claim.name,
                 metric_value=claim.value,
             )
-            for claim in verdict.claims
+            for claim in claims
             if claim.value is not None
         ],
     )
     words = {True: "yes", False: "no", None: "not decided"}
     rows = [
         f"| `{claim.name}` | {words[claim.passed]} | {claim.detail.replace('|', '/')} |"
-        for claim in verdict.claims
+        for claim in claims
     ]
-    prose = "released" if "voice" in verdict.prose_release.forms else "not released"
+    is_prose_released = verdict is not None and VOICE in verdict.prose_release.forms
+    prose = "released" if is_prose_released else "not released"
+    consented_on = find_consent_date(author)
+    consent = (
+        f"{author.name} agreed to this on {consented_on.isoformat()}"
+        if consented_on
+        else f"{author.name} has not agreed to the publication of these weights"
+    )
+    found = f"{verdict.gate_version}: {verdict.outcome}" if verdict else "not measured"
     card = f"""---
 {data.to_yaml()}
 ---
 
-# {author.name}, v{version}
+# {author.name}, v{model.version}
 
 A language model that was tuned on the posts of {author.name} to answer in their voice. **It is a program, and its sentences are not the author's.**
 
-- {author.name} agreed to this on {consented_on.isoformat()}.
+- {consent}.
 - Base model: {name}. Its license applies to these weights: {data.license}.
 - Format: {record["format"]}, {record["dtype"]}.
 - Checkpoint `{record["checkpoint"]}`, prompt template `{record["template"]}`.
 
-## What the gate found ({verdict.gate_version}: {verdict.outcome})
+## What the gate found ({found})
 
 Prose without quotations is {prose}.
 
@@ -185,53 +199,4 @@ Prose without quotations is {prose}.
 {chr(10).join(rows)}
 """  # noqa: E501
     (folder / "README.md").write_text(card, encoding="utf-8")
-
-
-def upload(folder: Path, repository: str, *, public: bool, tag: str, private_to: list[Path]) -> str:
-    """Upload an export in one commit, which replaces an earlier version; return the commit's URL.
-
-    `HF_TOKEN` and `HF_ENDPOINT` name the access and the hub:
-    https://huggingface.co/docs/huggingface_hub/guides/upload
-
-    Args:
-        repository: `organization/name`, created if missing.
-        public: whether everyone may read it; the visibility of an existing repository must match.
-        tag: tag for this commit, moved if it exists.
-        private_to: folders of this machine whose paths must not be in a file.
-
-    Raises:
-        TwinError: a file names such a folder, the repository has another visibility (nothing is
-            sent in both cases), or the hub refuses or cannot be reached.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    action = f"publish to {repository}"
-    private_folders = {str(path.resolve()) for path in private_to} - {"/"}
-    for file in folder.rglob("*"):
-        text = file.read_text("utf-8") if file.suffix in {".json", ".jinja", ".md", ".txt"} else ""
-        if leak := next((path for path in private_folders if path in text), None):
-            found = f"{file.name} contains {leak}, a folder on this machine"
-            raise TwinError(action, found=found, next_step="report this; nothing was sent")
-    hub: Any = HfApi()
-    try:
-        hub.create_repo(repository, private=not public, exist_ok=True)
-        # an existing repository keeps its visibility
-        if hub.model_info(repository).private == public:
-            found = f"the repository is already {'private' if public else 'public'}"
-            advice = "specify another repository, or pass --public for a public one"
-            raise TwinError(action, found=found, next_step=advice)
-        commit = hub.upload_folder(
-            repo_id=repository,
-            folder_path=folder,
-            commit_message=f"llm-twin {tag}",
-            delete_patterns="*",
-        )
-        if any(ref.name == tag for ref in hub.list_repo_refs(repository).tags):
-            hub.delete_tag(repository, tag=tag)
-        hub.create_tag(repository, tag=tag, revision=commit.oid)
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        found = f"the model hub answered: {error}"
-        advice = "check the name, HF_TOKEN (it needs write access) and HF_ENDPOINT"
-        raise TwinError(action, found=found, next_step=advice) from error
-    return str(commit.commit_url)
+    return record

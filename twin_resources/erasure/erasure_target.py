@@ -57,7 +57,6 @@ class ErasureTarget:
         key_hash: hash of the reader's gateway key, if the key was given.
         shown_to: its traces that a paid provider's model answered, as `model trace-id`.
         checkpoints: hashes of the checkpoints that were trained on it; empty for an author.
-        published: its checkpoints that `twin publish` uploaded, as `checkpoint (address)`.
         skills: folders that `twin export --skill` wrote for its author.
         fingerprints: fingerprints of its texts.
     """
@@ -71,7 +70,6 @@ class ErasureTarget:
     key_hash: str = ""
     shown_to: frozenset[str] = frozenset()
     checkpoints: frozenset[str] = frozenset()
-    published: frozenset[str] = frozenset()
     skills: frozenset[str] = frozenset()
     fingerprints: TextFingerprints = field(default_factory=empty_fingerprints)
     _name_pattern: re.Pattern[str] | None = None
@@ -141,10 +139,7 @@ class ErasureTarget:
         return cls(subject, key_hash=str(fields["key_hash"]), fingerprints=fingerprints, **sets)
 
 
-_SETS = (
-    *("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints", "published"),
-    "skills",
-)
+_SETS = (*("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints", "skills"),)
 
 
 def hash_parts(*parts: str) -> str:

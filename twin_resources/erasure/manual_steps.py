@@ -122,8 +122,8 @@ def _iter_steps(
                 "replace them; the folder itself was made anew or removed",
             )
         yield (
-            "adapters that were copied from here (to a model hub or another server)",
-            f"delete them there: {_list_copied_adapters(target)}",
+            "adapters that were copied from here (exports, on a model hub or another server)",
+            f"delete them there: {', '.join(sorted(target.checkpoints)) or 'all that were copied'}",
         )
 
 
@@ -174,11 +174,3 @@ def _format_date_range(times: Sequence[float]) -> str:
         datetime.fromtimestamp(time, UTC).date() for time in (times[0], times[-1])
     )
     return f"from {first_day} to {last_day}"
-
-
-def _list_copied_adapters(target: ErasureTarget) -> str:
-    """Return the published checkpoints with their addresses, then the other checkpoints."""
-    published_ids = {entry.partition(" ")[0] for entry in target.published}
-    return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published_ids)]) or (
-        "all that were copied"
-    )

@@ -9,7 +9,7 @@ Out of scope: erasing, the meaning of column names (`lance_tables.py`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -78,9 +78,7 @@ def plan_erasure(
         target = replace(target, fingerprints=collector.fingerprints())
     target = replace(target, authors=_find_authors(installation, target))
     if subject.kind == "author":  # tables and checkpoints are deleted as folders
-        versions = installation.registry.versions(target.author)
-        checkpoints = {version.checkpoint for version in versions}
-        return replace(target, published=_find_published(installation, checkpoints))
+        return target
     target = _follow_derived_rows(tables, target)
     authors = [target.author] if target.author else installation.registry.authors()
     trained_checkpoints = {
@@ -88,26 +86,7 @@ def plan_erasure(
         for author in authors
         for checkpoint in find_trained_checkpoints(installation, author, target)
     }
-    return replace(
-        target,
-        checkpoints=frozenset(trained_checkpoints),
-        published=_find_published(installation, trained_checkpoints),
-    )
-
-
-def _find_published(installation: Installation, checkpoints: Set[str]) -> frozenset[str]:
-    """Return the checkpoints that were published, each with the address from `twin publish`.
-
-    Call this before the erasure, because an address may contain the author's name.
-    """
-    file = installation.settings.home / "published.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    entries: list[dict[str, str]] = [json.loads(line) for line in lines]
-    return frozenset(
-        f"{entry['checkpoint']} ({entry['revision']})"
-        for entry in entries
-        if entry["checkpoint"] in checkpoints
-    )
+    return replace(target, checkpoints=frozenset(trained_checkpoints))
 
 
 def _make_initial_target(installation: Installation, subject: ErasureSubject) -> ErasureTarget:

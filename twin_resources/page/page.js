@@ -129,8 +129,12 @@ window.twin = (() => {
   // Copy an answer as the model wrote it, without the marks and the escaping that the page adds.
   const writeText = navigator.clipboard?.writeText.bind(navigator.clipboard);
   if (writeText) {
+    const unescaped = { "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#x27;": "'", "&amp;": "&" };
     navigator.clipboard.writeText = (text) => writeText(
-      text.replace(/<\/?mark>| \[\d\]\(#passage-\d\)/g, "").replaceAll("&lt;", "<").replaceAll("&amp;", "&"),
+      text.replace(/<\/?mark>| \[\d\]\(#passage-\d\)/g, "")
+        .replace(/<aside class="twin-prose"><p class="twin-prose-label">(.*?)<\/p>/g, "✎ **$1**")
+        .replace(/<code>(.*?)<\/code>/gs, (_, code) => `\`${code.replace(/\\([!-/:-@[-`{-~])/g, "$1")}\``)
+        .replace(/&(?:lt|gt|quot|#x27|amp);/g, (entity) => unescaped[entity]),
     );
   }
 

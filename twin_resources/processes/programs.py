@@ -36,7 +36,7 @@ DEFINITIONS_MODULE = "twin_assets.definitions"
 AFTER_WEBSERVER = ("dagster-daemon",)
 # In a checkout, this is a link to deploy/local/dagster.yaml; in a wheel, it is the file.
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
-ON_DEMAND = ("chat",)  # needs 230 MB, and most sessions never use it; `twin chat` starts it
+ON_DEMAND = ("chat",)  # needs 230 MB, and most sessions never use it; `twin open` starts it
 POLL_INTERVAL_S = 0.3
 Result = TypeVar("Result")
 NOT_AUTOSTARTED = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *ON_DEMAND)

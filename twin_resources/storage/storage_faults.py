@@ -113,8 +113,8 @@ class DamagedError(StorageError):
 
     found_template = "{place} is damaged"
     remedy = (
-        "`twin repair` reports which tables it can restore and how; restore the rest from a "
-        "backup (`twin restore`)"
+        "`twin doctor --repair` reports which tables it can restore and how; restore the rest from "
+        "a backup (`twin restore`)"
     )
     sqlite_codes = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
     sqlstates = ("XX00", "58")

@@ -22,6 +22,7 @@ from rich.text import Text
 
 import twin_resources
 from twin_cli import preflight
+from twin_cli.commands.operating import run_repair
 from twin_resources.access.account_rows import newest_day, spending
 from twin_resources.access.configured_model import classify_cost
 from twin_resources.access.spending_limits import format_dollars
@@ -92,8 +93,17 @@ class Home:
     state_error: TwinError | None = None
 
 
-def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Run all checks and print them; return 1 if any fails, else 0."""
+def run_doctor(
+    settings: Settings,
+    *,
+    repairs: bool = False,
+    is_confirmed: bool = False,
+    as_json: bool,
+    console: Console,
+) -> int:
+    """Run all checks and print them, or repair; return 1 if a check fails or damage remains."""
+    if repairs:
+        return run_repair(settings, is_confirmed=is_confirmed, as_json=as_json, console=console)
     findings = run_checks(settings)
     counts = {verdict: sum(row.verdict == verdict for row in findings) for verdict in STYLES}
     if as_json:

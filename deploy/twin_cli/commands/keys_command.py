@@ -123,24 +123,37 @@ def run_widget(
 
 
 def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Print the entry of every active key, without the key itself; JSON includes revoked keys."""
+    """Print every active key's entry, without the key itself, and what each key and purpose spent.
+
+    JSON includes revoked keys.
+
+    Raises:
+        TwinError: the state store cannot be read.
+    """
     with closing(open_key_store(settings)) as state:
         rows: list[dict[str, Any]] = list_keys(state)
+        spending = build_spending_document(settings, state)
     if as_json:
-        console.print_json(data={"keys": rows})
+        console.print_json(data={"keys": rows, "spending": spending})
         return 0
     active_rows = [row for row in rows if row["revoked_at"] is None]
     if not active_rows:
         console.print(
             "no keys except the two of this home; create one with twin keys add LABEL --author A"
         )
-        return 0
+    else:
+        _print_keys(active_rows, console)
+    _print_spending(spending, console)
+    return 0
+
+
+def _print_keys(rows: list[dict[str, Any]], console: Console) -> None:
     table = make_table(
         *("label", "role", "authors", "origins", "aliases", "per minute", "concurrent"),
         *("paid per day", "created"),
         unwrapped_titles={"created"},
     )
-    for row in active_rows:
+    for row in rows:
         table.add_row(
             row["label"],
             row["role"],
@@ -152,7 +165,24 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
             row["made_at"][:10],
         )
     console.print(table)
-    return 0
+
+
+def _print_spending(spending: dict[str, Any], console: Console) -> None:
+    table = make_table(
+        *("spent by", "paid today", "reserved", "limit per day", "this month", "paid requests"),
+        unwrapped_titles={"spent by"},
+    )
+    for row in [*spending["keys"], *spending["purposes"], spending["home"]]:
+        table.add_row(
+            row["name"],
+            format_dollars(row["today_usd"]),
+            format_dollars(row["reserved_usd"]),
+            _format_limit(row["usd_per_day"]),
+            format_dollars(row["month_usd"]),
+            str(row["month_requests"]),
+        )
+    console.print(table)
+    console.print("days and months are UTC", style="dim")
 
 
 def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Console) -> int:
@@ -170,38 +200,8 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     return 0
 
 
-def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Print the spending of each key, and of teacher, judge and labels, today and this month.
-
-    Raises:
-        TwinError: the state store cannot be read.
-    """
-    with closing(open_key_store(settings)) as state:
-        document = build_usage_document(settings, state)
-    if as_json:
-        console.print_json(data=document)
-        return 0
-    table = make_table(
-        *("key", "paid today", "reserved", "limit per day", "this month", "paid requests"),
-        unwrapped_titles={"key"},
-    )
-    usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
-    for usage in usage_rows:
-        table.add_row(
-            usage["name"],
-            format_dollars(usage["today_usd"]),
-            format_dollars(usage["reserved_usd"]),
-            _format_limit(usage["usd_per_day"]),
-            format_dollars(usage["month_usd"]),
-            str(usage["month_requests"]),
-        )
-    console.print(table)
-    console.print("days and months are UTC", style="dim")
-    return 0
-
-
-def build_usage_document(settings: Settings, state: State) -> dict[str, Any]:
-    """Return the spending as `twin keys usage --json` prints it.
+def build_spending_document(settings: Settings, state: State) -> dict[str, Any]:
+    """Return the field `spending` of `twin keys list --json`.
 
     Returns:
         `keys` (by label, including the home's keys if they have spending), `purposes` (spending

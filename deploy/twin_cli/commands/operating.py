@@ -1,4 +1,4 @@
-"""Run `twin backup`, `twin restore`, `twin repair` and `twin pause`."""
+"""Run `twin backup`, `twin restore`, `twin doctor --repair` and `twin pause`."""
 # pyright: strict
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run `twin chat` and `twin open`: start a page if necessary, and print or open its link.
+"""Run `twin open`: start a page if necessary, and print or open its link.
 
 Scope: starting the page, waiting for it, creating the link, and detecting a screen.
 Out of scope: the pages (`twin_resources/page`, Dagster).
@@ -22,17 +22,6 @@ from twin_resources.processes.endpoints import urls
 from twin_resources.processes.programs import StackEndedError, is_service_ready, wait_until
 from twin_resources.processes.stack import Stack
 from twin_resources.settings import Settings
-
-
-def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], object]) -> int:
-    """Run `twin open chat`, but open a browser only if requested; return the exit code.
-
-    Raises:
-        TwinError: see `run_open`.
-    """
-    return run_open(
-        settings, "chat", log=log, start_browser=webbrowser.open if open_browser else bool
-    )
 
 
 def start_page(stack: Stack) -> str:

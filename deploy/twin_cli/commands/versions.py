@@ -1,4 +1,4 @@
-"""Run `twin versions`, `twin rollback`, `twin release`, `twin hold` and `twin export`.
+"""Run `twin versions`, `twin rollback`, `twin release` and `twin export`.
 
 Scope: the tables, manual moves, choosing the version, and reporting an export.
 Out of scope: the moves (`twin_resources/registry/`), writing an export (`twin_assets`).
@@ -130,7 +130,14 @@ def run_rollback(
 
 
 def run_release(
-    settings: Settings, version: str, *, author: str, reason: str, console: Console, share: str = ""
+    settings: Settings,
+    version: str,
+    *,
+    author: str,
+    reason: str,
+    console: Console,
+    share: str = "",
+    is_withdrawn: bool = False,
 ) -> int:
     """Release a version manually, for all readers or a share of them; return the exit code.
 
@@ -139,12 +146,15 @@ def run_release(
 
     Args:
         share: a share such as `10%`; empty for all readers.
+        is_withdrawn: whether to take back a release of the stable version's prose instead.
 
     Raises:
-        TwinError: the version does not exist or is not in one of these states, or the author has
-            not consented.
+        TwinError: the version does not exist or is not in one of these states, the author has not
+            consented, or there is no release to take back.
     """
     chosen_author, number = choose_author(settings, author), parse_version_number(version)
+    if is_withdrawn:
+        return _withdraw_prose(settings, chosen_author, number, reason=reason, console=console)
     if find_consent_date(chosen_author) is None:
         raise TwinError(
             f"release a version of {chosen_author.name}",
@@ -205,25 +215,20 @@ def _release_stable_prose(
             f'{author.answer}; for prose, write answer = "{VOICE}" in authors/{author.slug}.toml'
         )
     if release.why_not:
-        console.print(f"to take it back: twin hold {version} --reason TEXT")
+        console.print(f"to take it back: twin release {version} --withdraw --reason TEXT")
     return 0
 
 
-def run_hold(
-    settings: Settings, version: str, *, author: str, reason: str, console: Console
+def _withdraw_prose(
+    settings: Settings, author: Author, number: int, *, reason: str, console: Console
 ) -> int:
-    """Take back a release of the stable version's prose; return the exit code.
-
-    Raises:
-        TwinError: the version does not exist or is not stable, or nobody released its prose.
-    """
-    chosen_author, number = choose_author(settings, author), parse_version_number(version)
+    """Take back a release of the stable version's prose; return the exit code."""
     registry = open_registry(settings)
-    move = registry.hold_prose(chosen_author.slug, number, actor=current_actor(), reason=reason)
+    move = registry.hold_prose(author.slug, number, actor=current_actor(), reason=reason)
     _report_move(settings, move, console)
     console.print(
         f"the gate alone decides about the prose of v{number} again: "
-        + registry.prose_release(registry.get(chosen_author.slug, number)).description
+        + registry.prose_release(registry.get(author.slug, number)).description
     )
     return 0
 
@@ -335,13 +340,16 @@ def run_export(
         return _export_skill(
             settings, choose_author(settings, author or version), skill, console, as_json=as_json
         )
-    from twin_assets.serving.export import export
+    from twin_assets.serving.export import export, write_card
 
     chosen_author = choose_author(settings, author)
-    model = choose_version_to_export(open_registry(settings), chosen_author.slug, version)
+    registry = open_registry(settings)
+    model = choose_version_to_export(registry, chosen_author.slug, version)
     name = f"{chosen_author.slug}-v{model.version}-{export_format}"
     folder = (output_folder or Path(name)).expanduser().resolve()
     record = export(Path(model.folder), folder, export_format=export_format, dtype=dtype)
+    verdict = read_newest_verdicts(registry, [model.checkpoint]).get(model.checkpoint)
+    record = write_card(folder, chosen_author, model, verdict)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if as_json:
         document = {"version": model.version, "folder": str(folder), "bytes": size}

@@ -1,4 +1,4 @@
-"""Test that an import after `twin repair` restores lost rows with the same data versions."""
+"""Test that an import after a repair restores lost rows with the same data versions."""
 
 from __future__ import annotations
 

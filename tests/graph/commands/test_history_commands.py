@@ -14,7 +14,7 @@ from rich.console import Console
 from twin_cli.commands.answer_history import build_explanation_tree
 from twin_cli.commands.lower_floor_command import run_lower_floor
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.versions import run_hold, run_release, run_rollback, run_versions
+from twin_cli.commands.versions import run_release, run_rollback, run_versions
 
 from tests.json_examples import read_json_example, shape
 from tests.model_versions import register_version
@@ -179,35 +179,36 @@ def test_a_manually_released_version_is_marked_as_forced(
     assert registry.get("ada", 1).forced
 
 
-def test_releasing_the_stable_version_says_what_changes_and_hold_takes_it_back(
+def test_releasing_the_stable_version_says_what_changes_and_can_be_withdrawn(
     home: Settings, registry: Registry, console: Console
 ) -> None:
     register_with_verdict(registry, "one", "passed")
     registry.move("ada", 1, "stable", actor="gate", reason="it passed", gate_version="1")
 
-    def run(command: Any) -> str:
+    def release(**options: Any) -> str:
         console.file = io.StringIO()
-        assert command(home, "v1", author="ada", reason="I have read fifty", console=console) == 0
+        reason = "I have read fifty"
+        assert run_release(home, "v1", author="ada", reason=reason, console=console, **options) == 0
         return read_output(console)
 
-    said = run(run_release)
+    said = release()
     assert "readers of twin/ada see no difference: it quotes" in said
     assert 'write answer = "voice" in authors/ada.toml' in said
-    assert "to take it back: twin hold v1 --reason TEXT" in said
+    assert "to take it back: twin release v1 --withdraw --reason TEXT" in said
     write_author(home, replace(read_author(home, "ada"), answer="voice"))
     moves = registry.moves("ada")
-    said = run(run_release)
+    said = release()
     assert "nothing changes: v1 answers, and its prose is released by hand" in said
     assert "twin/ada answers in prose, of which the gate says" in said
     assert registry.moves("ada") == moves
     assert registry.prose_release(registry.get("ada", 1)).forced
 
-    assert "the gate alone decides about the prose of v1 again" in run(run_hold)
+    assert "the gate alone decides about the prose of v1 again" in release(is_withdrawn=True)
     assert not registry.prose_release(registry.get("ada", 1)).forced
     assert registry.moves("ada")[-1].reason == "I have read fifty"
     with pytest.raises(MoveRefusedError, match="nobody released its prose by hand"):
-        run(run_hold)
-    run(run_release)
+        release(is_withdrawn=True)
+    release()
     assert registry.prose_release(registry.get("ada", 1)).forced, "it cannot be released again"
 
 

@@ -194,7 +194,7 @@ def test_a_damaged_index_is_dropped_and_every_row_stays(
         file.write_bytes(file.read_bytes()[:10])
     [failed, _] = run_check("tables", open_home(home))
     assert "post_idx" in failed.found
-    assert "`twin repair`" in failed.remedy
+    assert "`twin doctor --repair`" in failed.remedy
     code, output = repair(home, is_confirmed=True)
     assert code == 0
     assert "all rows are kept" in output
@@ -230,10 +230,12 @@ def test_a_damaged_database_is_reported_and_left_unchanged(
 
 def test_the_command_works_as_documented(word_tables: Tables, home: Settings) -> None:
     FAULTS["empty manifest"](word_tables)
-    result = CliRunner().invoke(app, ["repair", "--json", "--home", str(home.home)])
-    assert shape(json.loads(result.stdout)) == shape(read_json_example("repair"))
+    result = CliRunner().invoke(app, ["doctor", "--repair", "--json", "--home", str(home.home)])
+    assert shape(json.loads(result.stdout)) == shape(read_json_example("doctor --repair"))
     assert json.loads(result.stdout)["done"] is False
-    result = CliRunner().invoke(app, ["repair", "--yes", "--json", "--home", str(home.home)])
+    result = CliRunner().invoke(
+        app, ["doctor", "--repair", "--yes", "--json", "--home", str(home.home)]
+    )
     assert json.loads(result.stdout)["done"] is True
     assert plan_repair(str(get_table_folder(word_tables))) is None
 

@@ -37,7 +37,7 @@ SLUG, NAME = "ann-vale", "Ann Vale"
 # Wrong advice for the faults in these tests: it names another cause, or loses data.
 WRONG_ADVICE = re.compile(
     r"Traceback|report this|the check itself failed|start again|move the (file|home) away"
-    r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin repair`|is damaged|see the details"
+    r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin doctor --repair`|is damaged|see the details"
 )
 BUSY_LOOP = "while True: pass"
 

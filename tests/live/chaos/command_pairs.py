@@ -55,22 +55,20 @@ COMMAND_PAIRS: Mapping[str, CommandPair | str] = {
     "restore": _twice(
         "restore", "BACKUP", "--home", "EMPTY", refusal="another command is writing to|is not empty"
     ),
-    "repair": _twice("repair", "--yes"),
+    "doctor": _twice("doctor", "--repair", "--yes"),
     "lower-floor": _twice("lower-floor", *REASON),
     "rollback": _twice("rollback", *REASON, refusal="retired version|may move to"),
     "release": _twice("release", "v3", *REASON, refusal="may move to"),
     "retrain": _twice("retrain", *REASON, refusal="request 1 is waiting|one is pending|run .* is"),
     "forget": _twice("forget", "--author", SLUG, "--post", "POST"),
-    "chat": _twice("chat"),
+    "open": _twice("open"),
     "stop": _twice("stop"),
     "up": "the first test starts two at once",
     "export": "writes into a new folder; tests/live/training/test_exports.py",
-    "publish": "the hub orders its commits; tests/live/training/test_publishing.py",
     "serve": "replaces its process with the program; tests/live/hosts",
-    "hold": "takes back what `release` gave, under the same lock",
     "mcp": "a client of the endpoint, as `ask` is",
     **dict.fromkeys(
-        ("status", "traces", "explain", "versions", "doctor", "routing", "why", "open", "logs"),
+        ("status", "traces", "explain", "versions", "routing", "why", "logs"),
         "writes nothing",
     ),
 }

@@ -53,7 +53,9 @@ def test_each_side_has_a_separate_conversation(compare_tab: Any, slow_gateway: S
         first, second = conversations
         assert [turn["content"] for turn in first] == ["How much oil?"]
         assert [turn["role"] for turn in second] == ["user", "assistant", "user"]
-        assert second[1]["content"].startswith("As an AI" if model == "base" else "A clock asks")
+        label, _, prose = second[1]["content"].partition("\n\n")
+        assert "Written by a program, not by Ann Bell" in label
+        assert prose.startswith("As an AI" if model == "base" else "A clock asks")
     assert "the base model · $0.000034" in compare_tab.locator("#side-0").inner_text()
     assert "version 1 · $0.000034" in compare_tab.locator("#side-1").inner_text()
     assert not compare_tab.locator("#votes").is_visible()

@@ -277,13 +277,17 @@ def test_copying_an_answer_copies_its_source_text(tab: Any) -> None:
     wait_for_answers(tab)
     ask(tab, "And in spite of it?")
     wait_for_answers(tab, count=2)
-    for number, text in enumerate((f"> {QUOTED}", "Write to `<author>` or to <author>")):
+    prose = "Write to `<author>` or to <author>"
+    clipboard = ""
+    for number, text in enumerate((f"> {QUOTED}", prose)):
         answers = tab.locator("#conversation .message-buttons-left")
         answers.get_by_label("Copy message").nth(number).click()
         deadline = time.monotonic() + WAIT_MS / 1000
         while text not in (clipboard := tab.evaluate("navigator.clipboard.readText()")):
             assert time.monotonic() < deadline, clipboard
             time.sleep(0.1)
+    assert clipboard.lstrip().startswith("✎ **Written by a program, not by Ann Bell**\n\n")
+    assert "<aside" not in clipboard
 
 
 def test_an_open_footnote_stays_open_during_the_next_answer(tab: Any) -> None:

@@ -172,7 +172,8 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
     finally:
         external_server.stop()
     without_server = materialize(shadow_pairs, instance)
-    assert without_server["nothing_to_do"].startswith("the answer model does not answer: URLError")
+    why = without_server["nothing_to_do"]
+    assert why.startswith("the answer model does not answer: ConnectError")
 
     write_author(trial_home.settings, replace(author, paid=False))
     remote_version = register_version(

@@ -106,7 +106,6 @@ LINES: Mapping[str, Line | OtherTest] = {
         code=1, output="no paid model is configured", needs_stack=True
     ),
     "twin keys list": Line(output="my site", needs_stack=True),
-    "twin keys usage": Line(output="home", needs_stack=True),
     'twin keys revoke "my site"': Line(output="revoked; it is refused", needs_stack=True),
     "dagster dev -w workspace.yaml": Line(
         'cd "$ROOT" && dagster definitions validate -w workspace.yaml', output="successful"

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(900)]
 
 @needs_browser
 def test_the_page_opens_and_shows_an_answer_with_its_post(started_stack: StartedStack) -> None:
-    chat = started_stack.newcomer.run("twin", "chat")
+    chat = started_stack.newcomer.run("twin", "open")
     link_match = re.search(r"http://\S+/open\?link=\S+", chat.stdout)
     assert link_match, chat.stdout
     errors: list[str] = []

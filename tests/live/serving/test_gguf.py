@@ -193,8 +193,8 @@ def copy_with_edit(
 UNSUPPORTED_CHANGES = {
     "another architecture": (
         "config.json",
-        lambda document: document.update(architectures=["Qwen3ForCausalLM"]),
-        "not Llama",
+        lambda document: document.update(architectures=["MambaForCausalLM"]),
+        "MambaForCausalLM",
     ),
     "unknown rotary scaling": (
         "config.json",

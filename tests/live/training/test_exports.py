@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from rich.console import Console
+from twin_cli.commands.outcome import open_registry
+from twin_cli.commands.versions import run_export
 
 from tests.live.serving.conftest import make_adapter
-from tests.model_versions import build_manifest
+from tests.model_versions import build_manifest, register_version
 from twin_assets.checkpoints import manifest as manifests
+from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.serving.export import export
+from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.serving_parity import (
     TransformersReference,
     verify_serving_parity,
 )
+from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.weights import gguf
 
@@ -154,3 +162,51 @@ def test_weights_outside_the_range_are_an_error(
     write_published_manifest(strong, tiny_model)
     with pytest.raises(TwinError, match="--dtype"):
         export(strong, tmp_path / "export", export_format="merged", dtype="float16")
+
+
+@pytest.mark.parametrize(
+    ("consent", "has_verdict", "sentences"),
+    [
+        ("2026-01-02: by mail", True,
+         ["Ann Bell agreed to this on 2026-01-02.", "Prose without quotations is not released.",
+          "| `says_what_the_posts_say` | no | 9 of 10 unsupported |"]),
+        ("", False,
+         ["Ann Bell has not agreed to the publication", "What the gate found (not measured)"]),
+    ],
+)  # fmt: skip
+def test_an_export_has_a_card_for_a_model_hub_without_paths_of_this_machine(
+    home: Settings,
+    checkpoints: Checkpoints,
+    tiny_model: Path,
+    tmp_path: Path,
+    consent: str,
+    has_verdict: bool,
+    sentences: list[str],
+) -> None:
+    write_author(home, Author("ann", "Ann Bell", sources=("/posts",), consent=consent))
+    registry = open_registry(home)
+    name = manifests.read_manifest(checkpoints.adapter).checkpoint
+    register_version(registry, "ann", name, folder=str(checkpoints.adapter), base=str(tiny_model))
+    if has_verdict:
+        claims = (
+            GateClaim("beats_base_model", True, 0.7, 1.0, "perplexity 23 | base 34"),
+            GateClaim("says_what_the_posts_say", False, 0.9, 0.2, "9 of 10 unsupported",
+                      blocks="voice"),
+        )  # fmt: skip
+        registry.record_verdict(Verdict("ann", name, GATE_VERSION, "passed", claims, "2026-01-01"))
+    folder = tmp_path / "export"
+    code = run_export(
+        home, "v1", author="ann", export_format="adapter", output_folder=folder, dtype="float16",
+        as_json=False, console=Console(file=io.StringIO()),
+    )  # fmt: skip
+    assert code == 0
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert all(sentence in card for sentence in sentences)
+    front_matter = yaml.safe_load(card.split("---")[1])
+    assert (front_matter["license"], front_matter["library_name"]) == ("other", "peft")
+    results = front_matter.get("model-index", [{"results": []}])[0]["results"]
+    metrics = {metric["type"]: metric["value"] for row in results for metric in row["metrics"]}
+    assert metrics.get("beats_base_model") == (0.7 if has_verdict else None)
+    for file in folder.rglob("*"):
+        for private_path in (tmp_path, tiny_model, home.home):
+            assert str(private_path).encode() not in file.read_bytes(), file.name

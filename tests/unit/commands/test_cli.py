@@ -54,8 +54,8 @@ def test_every_command_exists() -> None:
         r"^\W*\s([a-z][a-z-]*)  +\S", run_twin("--help").stdout, re.MULTILINE
     )
     assert " ".join(sorted(listed_commands)) == (
-        "ask backup batch chat doctor explain export feedback forget hold "
-        "import keys logs lower-floor mcp open pause publish questions release repair restore "
+        "ask backup batch doctor explain export feedback forget "
+        "import keys logs lower-floor mcp open pause questions release restore "
         "retrain rollback routing serve status stop traces up versions why widget"
     )
 

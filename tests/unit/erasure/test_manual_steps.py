@@ -84,8 +84,7 @@ def test_a_plan_of_an_earlier_release_names_no_provider() -> None:
         assert restored.shown_to == shown_to
 
 
-def test_a_published_checkpoint_is_named_with_its_address(home: Settings) -> None:
-    published = frozenset({"c1 (https://hub/ann/clocks/1)"})
-    target = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}), published=published)
+def test_the_checkpoints_of_copied_adapters_are_named(home: Settings) -> None:
+    target = post_target("ann", "d1", checkpoints=frozenset({"c2", "c1"}))
     [instruction] = [step.how for step in list_steps(home, target) if "hub" in step.what]
-    assert instruction == "delete them there: c1 (https://hub/ann/clocks/1), c2"
+    assert instruction == "delete them there: c1, c2"
