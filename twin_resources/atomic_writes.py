@@ -15,8 +15,9 @@ from pathlib import Path
 def replace_file(path: Path, content: str | bytes) -> Path:
     """Write a file under a unique temporary name, then rename it to `path`.
 
-    Only the owner can ever read the file. It is synced to disk before the rename, so a power
-    failure leaves the complete old or new file. Missing folders are created.
+    A symbolic link stays, and its target is replaced. Only the owner can ever read the file. It is
+    synced to disk before the rename, so a power failure leaves the complete old or new file.
+    Missing folders are created.
 
     Returns:
         `path`.
@@ -24,15 +25,18 @@ def replace_file(path: Path, content: str | bytes) -> Path:
     Raises:
         OSError: the file cannot be written; no partial file is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".partial")
+    target = path.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f"{target.name}.", suffix=".partial"
+    )
     partial_path = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content.encode("utf-8") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
-        partial_path.replace(path)
+        partial_path.replace(target)
     except BaseException:
         partial_path.unlink(missing_ok=True)
         raise

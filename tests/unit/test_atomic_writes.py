@@ -42,3 +42,14 @@ def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
         replace_file(path, "\ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    link = tmp_path / "policy.json"
+    link.symlink_to(tmp_path / "shared" / "policy.json")
+    for content in ("old", "new"):
+        replace_file(link, content)
+        assert link.is_symlink()
+        assert (tmp_path / "shared" / "policy.json").read_text() == content
+    assert len(list(tmp_path.rglob("*.partial"))) == 0
