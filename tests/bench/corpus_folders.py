@@ -20,7 +20,7 @@ import polars as pl
 from tests.bench.rows import Row, bounded_row
 from twin_assets.corpus import cleaning, document_claims, source_quotations
 from twin_assets.corpus.contracts import FAILED_RULES
-from twin_assets.corpus.importers.site_layout import is_text_reason
+from twin_assets.corpus.importers.generators import is_text_reason
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.raw_posts_import import build_inventory_frame, read_rows
 from twin_assets.instructions.answer_passages import find_passages

@@ -18,7 +18,7 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, cleaning_verdicts, raw_posts_import
 from twin_assets.corpus.contracts import FAILED_RULES
-from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_reason
+from twin_assets.corpus.importers.generators import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.reconciliation import count_dropped_by_reason, count_values, sum_counts

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from twin_assets.corpus.cleaning_verdicts import MIN_WORDS
-from twin_assets.corpus.importers import visibility_rules
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 _DUPLICATE_ADVICE = "nothing is lost: a post with the same or nearly the same text is kept"
@@ -61,10 +60,4 @@ ADVICE_BY_REASON: Mapping[str, str] = {
 
 def find_advice(reason: str) -> str:
     """Return the advice for posts excluded for `reason`, or "" if there is none."""
-    if reason.startswith(visibility_rules.UNKNOWN_KEY_PREFIX):
-        key = reason.removeprefix(visibility_rules.UNKNOWN_KEY_PREFIX)
-        return (
-            f"its front matter has a key that seems to mark it as unpublished ({key}); remove "
-            "the key, or add `published: true`"
-        )
     return ADVICE_BY_REASON.get(reason, "")

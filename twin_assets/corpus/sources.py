@@ -21,13 +21,13 @@ from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_assets.corpus.importers.folders import SourceScan, has_markdown, scan_prefix, scan_source
+from twin_assets.corpus.importers.generators import is_extra_missing
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.recognition import (
     find_importer,
     reject_unsupported_exports,
 )
-from twin_assets.corpus.importers.site_layout import is_extra_missing
 from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, get_known_suffix, get_markup
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_resources.errors import TwinError
@@ -35,7 +35,7 @@ from twin_resources.storage.object_store import is_object_address, list_objects,
 from twin_resources.storage.sources.feed_response import redact_url
 from twin_resources.storage.sources.listing import is_feed
 
-IMPORT_VERSION = "7"
+IMPORT_VERSION = "8"
 """Version of `raw_posts_import` and of the importers; if it changes, all sources are read again."""
 
 _EXPORT = re.compile(

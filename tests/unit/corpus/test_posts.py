@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import (
-    Site,
-    find_first_heading,
     hash_content,
     read_post,
     split_date_and_title,
@@ -30,26 +28,6 @@ ANY_VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3),
     max_leaves=6,
 )
-
-
-def test_jekyll_post_takes_date_and_title_from_its_name() -> None:
-    post = read_post(b"---\nlayout: post\n---\nText", source_id="_posts/2009-04-16-short-url.html")
-    assert post.created_at == datetime(2009, 4, 16, tzinfo=UTC)
-    assert (post.title, post.kind, post.markup) == ("Short url", "post", "html")
-
-
-def test_front_matter_overrides_the_file_name() -> None:
-    body = b"---\ntitle: Named\ndate: 2010-01-02 03:04:05 +0100\ntags: [x]\nauthor: Ada\n---\nText"
-    post = read_post(body, source_id="2009-04-16-short-url.md")
-    assert post.created_at == datetime(2010, 1, 2, 2, 4, 5, tzinfo=UTC)
-    assert (post.title, post.author, post.tags) == ("Named", "Ada", ["x"])
-
-
-def test_a_note_is_named_by_its_first_heading_and_has_no_date() -> None:
-    body = b"```\n# not this\n```\n\n# Swap `a` and [b](http://b.example) &amp; c #\n\nText"
-    post = read_post(body, source_id="vim/swap.md")
-    assert post.title == "Swap `a` and b & c"
-    assert (post.created_at, post.kind) == (None, "note")
 
 
 def test_a_page_bundle_is_named_by_its_folder() -> None:
@@ -108,19 +86,6 @@ def test_html_heads_give_language_canonical_address_and_last_change() -> None:
     assert (fragment.url, fragment.language, fragment.updated_at) == ("", "", None)
 
 
-def test_addresses_combine_site_and_permalink() -> None:
-    site = Site(url="https://example.org/")
-    assert read_post(b"---\npermalink: /a/b/\n---\nx", source_id="a.md", site=site).url == (
-        "https://example.org/a/b/"
-    )
-    assert read_post(b"---\npermalink: /a/:title/\n---\nx", source_id="a.md", site=site).url == ""
-    assert read_post(b"---\npermalink: /a/b/\n---\nx", source_id="a.md").url == ""
-
-
-def test_an_unknown_zone_is_utc() -> None:
-    assert Site(timezone="Mars/Olympus").zone is None
-
-
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -138,16 +103,6 @@ def test_unreadable_posts_have_a_reason(body: bytes, reason: str) -> None:
     with pytest.raises(UnreadablePostError) as excinfo:
         read_post(body, source_id="a.md")
     assert excinfo.value.reason == reason
-
-
-def test_an_xml_declaration_does_not_stop_an_html_post() -> None:
-    page = '<?xml version="1.0" encoding="utf-8"?><html><body><h1>Título</h1></body></html>'
-    assert read_post(page.encode(), source_id="a.xhtml").title == "Título"
-
-
-def test_first_heading_skips_lower_levels() -> None:
-    assert find_first_heading("## Second\n\n# First\n") == "First"
-    assert find_first_heading("#hashtag\n") == ""
 
 
 def test_equal_bodies_have_one_content_hash() -> None:

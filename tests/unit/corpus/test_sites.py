@@ -1,192 +1,474 @@
-"""Test Jekyll and Hugo sites: configuration, templates, languages, addresses, hidden posts."""
+"""Test which posts a site's folder gives: their titles, days, addresses, and what hides them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from tests.unit.corpus.export_files import Files, write_folder
+from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError
-from twin_assets.corpus.importers.posts import Post, read_post
-from twin_assets.corpus.importers.site import Site
-from twin_assets.corpus.importers.site_configuration import read_site
+from twin_assets.corpus.importers.posts import read_post
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-JEKYLL = Site(generator="jekyll")
-HUGO = Site(generator="hugo", languages=("de", "en", "fr"), language="en")
+POST = "---\ntitle: A\ndate: 2020-03-05\n---\nWords.\n"
+WORDS = "Along the river.\n"
 
 
-def read(text: str, *, source_id: str = "_posts/2020-01-01-a.md", site: Site = JEKYLL) -> Post:
-    return read_post(text.encode(), source_id=source_id, site=site, now=NOW)
+def list_outcomes(folder: Path) -> dict[str, str]:
+    """Return what each post becomes: `title day address language`, or why it is not public."""
+    outcomes: dict[str, str] = {}
+    scan = scan_source(folder)
+    for file in scan.posts:
+        try:
+            post = read_post(file.read()[0], source_id=file.source_id, site=scan.site, now=NOW)
+        except UnreadablePostError as error:
+            outcomes[file.source_id] = error.reason
+            continue
+        day = f"{post.created_at:%F}" if post.created_at else ""
+        parts = (post.title, day, post.url, post.language)
+        public = " ".join(part for part in parts if part)
+        is_public = post.visibility == "public"
+        outcomes[file.source_id] = public if is_public else f"{post.kind} {post.visibility}"
+    return outcomes
 
 
-def read_rejection(text: str, *, site: Site = JEKYLL) -> str:
-    with pytest.raises(UnreadablePostError) as excinfo:
-        read(text, site=site)
-    return excinfo.value.reason
-
-
-def build_site(layout: str, files: Mapping[str, str]) -> Site:
-    return read_site(files, lambda path: files[path].encode(), layout=layout)
-
-
-def test_a_jekyll_configuration_is_read() -> None:
-    text = (
-        "url: https://a.example/\ntimezone: Europe/Helsinki\nlang: fi\nfuture: true\n"
-        "collections:\n  recipes: {output: true}\n  drafts_of_mine: {output: false}\n  posts: {}\n"
-    )
-    site = build_site("jekyll", {"_config.yml": text})
-    assert (site.url, site.timezone) == ("https://a.example/", "Europe/Helsinki")
-    assert site.language == "fi"
-    assert (site.generator, site.shows_future) == ("jekyll", True)
-    assert site.folders == ("_recipes",)
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"hugo.toml": 'baseURL = "https://h.example/"\n[languages.fr]\ncontentDir = "c/fr"\n'},
-        {"config.yaml": "baseURL: https://h.example\nlanguages: {FR: {contentDir: c/fr}}\n"},
+JEKYLL = "url: https://a.example\nbaseurl: /me\n"
+HUGO = 'baseURL = "https://h.example/"\ndefaultContentLanguage = "en"\n[languages.fr]\n'
+# Files of a folder, the imported folder in it, its layout, and what becomes of its posts.
+SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
+    "Jekyll": (
         {
-            "hugo.json": '{"baseURL": "https://h.example",'
-            ' "languages": {"fr": {"contentDir": "c/fr"}}}'
+            "_config.yml": f"{JEKYLL}timezone: America/New_York\nlang: fi\n",
+            "_posts/2020-01-01-My-Post.md": "---\ndate: 2020-01-01T03:00Z\ncategory: A b\n---\nx",
+            "_posts/2027-01-01-b.md": WORDS,
+            "cooking/_posts/2020-01-02-c.html": WORDS,
+            "_drafts/d.md": WORDS,
+            "about/index.md": WORDS,
+            "_site/a.html": WORDS,
+            "README.md": WORDS,
         },
+        "",
+        "jekyll",
         {
-            "config/_default/hugo.toml": 'baseURL = "https://h.example/"\n',
-            "config/_default/languages.toml": '[fr]\ncontentDir = "c/fr"\n',
+            "_drafts/d.md": "draft private",
+            "_posts/2020-01-01-My-Post.md": "My Post 2020-01-01 "
+            "https://a.example/me/a-b/2019/12/31/My-Post.html fi",
+            "_posts/2027-01-01-b.md": "not_yet_published",
+            "cooking/_posts/2020-01-02-c.html": "C 2020-01-02 "
+            "https://a.example/me/cooking/2020/01/02/c.html fi",
         },
-    ],
-)
-def test_hugo_configurations_are_read(files: dict[str, str]) -> None:
-    site = build_site("hugo", files)
-    assert (site.url.rstrip("/"), site.generator) == ("https://h.example", "hugo")
-    assert site.languages == ("fr",)
-    assert site.folders == ("c/fr", "content")
+    ),
+    "Jekyll's collections, addresses and future posts": (
+        {
+            "_config.yml": "url: https://a.example\npermalink: /:title/\nfuture: true\n"
+            "collections:\n  recipes: {output: true}\n  mine: {output: false}\n",
+            "_posts/2027-01-01-a.md": WORDS,
+            "_posts/2020-01-01-b.md": "---\npermalink: /kept/\n---\nWords.",
+            "_posts/2020-01-01-c.md": "---\npermalink: /:of_a_plugin/\n---\nWords.",
+            "_recipes/soup.md": WORDS,
+            "_mine/x.md": WORDS,
+        },
+        "",
+        "jekyll",
+        {
+            "_posts/2020-01-01-b.md": "B 2020-01-01 https://a.example/kept/",
+            "_posts/2020-01-01-c.md": "C 2020-01-01",
+            "_posts/2027-01-01-a.md": "A 2027-01-01 https://a.example/a/",
+            "_recipes/soup.md": "Soup",
+        },
+    ),
+    "the posts of a Jekyll site alone": (
+        {"_config.yml": JEKYLL, "_posts/deep/2020-01-02-a.md": WORDS, "about.md": WORDS},
+        "_posts/deep",
+        "jekyll",
+        {"2020-01-02-a.md": "A 2020-01-02 https://a.example/me/2020/01/02/a.html"},
+    ),
+    "a Jekyll blog in a larger repository": (
+        {
+            "_config.yml": "theme: minima\n",
+            "blog/_config.yml": JEKYLL,
+            "blog/_posts/2020-03-05-a.md": WORDS,
+            "blog/_posts/2020-03-06-b.md": WORDS,
+            "docs/usage.md": WORDS,
+            "app/_config.yml": "",
+        },
+        "",
+        "jekyll",
+        {
+            "blog/_posts/2020-03-05-a.md": "A 2020-03-05 https://a.example/me/2020/03/05/a.html",
+            "blog/_posts/2020-03-06-b.md": "B 2020-03-06 https://a.example/me/2020/03/06/b.html",
+        },
+    ),
+    "Hexo": (
+        {
+            "_config.yml": "url: https://a.example\npermalink: :year/:title/\nlanguage: de\n",
+            "package.json": "{}",
+            "source/_posts/a.md": POST,
+            "source/about/index.md": POST,
+            "scaffolds/post.md": POST,
+        },
+        "",
+        "hexo",
+        {"source/_posts/a.md": "A 2020-03-05 de"},
+    ),
+    "Hugo": (
+        {
+            "hugo.toml": HUGO,
+            "content/posts/My Day.md": WORDS,
+            "content/posts/a.md": "---\nslug: other\ndate: 2020-01-01\npublishDate: 2027-01-01\n"
+            "---\nx",
+            "content/posts/b/index.md": "---\nslug: other\n---\nWords.",
+            "content/posts/b/index.fr.md": WORDS,
+            "content/posts/b/notes.md": WORDS,
+            "content/posts/b/deep/more.md": WORDS,
+            "content/posts/_index.md": WORDS,
+            "content/fr/c.md": '{"date": "2020-01-01", "expiryDate": "2026-02-01"}\nText\n',
+            "content/d.fr.md": "---\nurl: /kept/\n---\nWords.",
+            "themes/x/post.md": WORDS,
+            "notes.md": WORDS,
+        },
+        "",
+        "hugo",
+        {
+            "content/d.fr.md": "D https://h.example/kept/ fr",
+            "content/fr/c.md": "expired",
+            "content/posts/My Day.md": "My Day https://h.example/posts/my-day/ en",
+            "content/posts/a.md": "not_yet_published",
+            "content/posts/b/index.fr.md": "B https://h.example/fr/posts/b/ fr",
+            "content/posts/b/index.md": "B https://h.example/posts/other/ en",
+        },
+    ),
+    "Hugo's other content folders": (
+        {
+            "config/_default/hugo.toml": 'baseURL = "https://h.example"\ncontentDir = "inhalt"\n'
+            'buildExpired = true\n[permalinks]\nposts = "/:year/"\n',
+            "config/_default/languages.toml": '[fr]\ncontentDir = "francais"\n',
+            "inhalt/a.md": "---\nexpiryDate: 2020-01-01\n---\nWords.",
+            "francais/b.md": WORDS,
+            "content/c.md": WORDS,
+        },
+        "",
+        "hugo",
+        {"francais/b.md": "B", "inhalt/a.md": "A"},
+    ),
+    "the content of a Hugo site alone": (
+        {
+            "config.toml": 'baseURL = "https://h.example/"\n',
+            "content/posts/a.md": WORDS,
+            "content/posts/_index.md": WORDS,
+        },
+        "content/posts",
+        "hugo",
+        {"a.md": "A https://h.example/posts/a/"},
+    ),
+    "a Hugo site in a larger repository": (
+        {
+            "site/hugo.toml": 'baseURL = "https://h.example/"\n',
+            "site/content/posts/a.md": WORDS,
+            "site/content/posts/b.md": WORDS,
+            "docs/usage.md": WORDS,
+            "config.toml": "[server]\nport = 1\n",
+        },
+        "",
+        "hugo",
+        {
+            "site/content/posts/a.md": "A https://h.example/posts/a/",
+            "site/content/posts/b.md": "B https://h.example/posts/b/",
+        },
+    ),
+    "a program's documentation": (
+        {
+            "docs/hugo.toml": "",
+            "docs/content/guide/a.md": WORDS,
+            "docs/content/guide/b.md": WORDS,
+            "c.md": WORDS,
+        },
+        "",
+        "notes",
+        {"c.md": "C", "docs/content/guide/a.md": "A", "docs/content/guide/b.md": "B"},
+    ),
+    "Astro": (
+        {
+            "astro.config.mjs": "",
+            "src/content/blog/a.mdx": POST,
+            "src/content/blog/2020-01-02-b.md": WORDS,
+            "docs/how-to.md": WORDS,
+            "src/pages/x.html": WORDS,
+            "src/templates/post.md": POST,
+        },
+        "",
+        "astro",
+        {
+            "src/content/blog/2020-01-02-b.md": "B 2020-01-02",
+            "src/content/blog/a.mdx": "A 2020-03-05",
+        },
+    ),
+    "Astro in a larger repository": (
+        {
+            "apps/web/astro.config.mjs": "",
+            "apps/web/src/content/blog/a.md": POST,
+            "apps/web/src/content/blog/b.md": POST,
+            "examples/one/astro.config.mjs": "",
+            **{f"examples/one/blog/{number}.md": POST for number in range(5)},
+        },
+        "",
+        "astro",
+        {
+            "apps/web/src/content/blog/a.md": "A 2020-03-05",
+            "apps/web/src/content/blog/b.md": "A 2020-03-05",
+        },
+    ),
+    "Docusaurus": (
+        {"docusaurus.config.js": "", "blog/2020-01-02-a.md": WORDS, "docs/intro.md": POST},
+        "",
+        "docusaurus",
+        {"blog/2020-01-02-a.md": "A 2020-01-02"},
+    ),
+    "11ty": (
+        {
+            "eleventy.config.js": "",
+            "posts/posts.json": '{"draft": true, "date": "2020-03-05", "lang": "de"}',
+            "posts/a.md": WORDS,
+            "posts/a.11tydata.json": '{"private": true}',
+            "posts/c.md": "---\ndraft: false\ntitle: C\n---\nWords.\n",
+            "posts/deep/deep.json": '{"draft": false}',
+            "posts/deep/b.md": WORDS,
+            "posts/other.json": '{"private": true}',
+            "gone/gone.json": '{"permalink": false}',
+            "gone/d.md": WORDS,
+            "broken/broken.json": "{",
+            "broken/e.md": WORDS,
+        },
+        "",
+        "eleventy",
+        {
+            "broken/e.md": "broken_front_matter",
+            "gone/d.md": "not_published",
+            "posts/a.md": "post private",
+            "posts/c.md": "C 2020-03-05 de",
+            "posts/deep/b.md": "B 2020-03-05 de",
+        },
+    ),
+    "Quarto": (
+        {
+            "_quarto.yml": "",
+            "posts/_metadata.yml": "draft: true\n",
+            "posts/a.md": POST,
+            "b.md": POST,
+        },
+        "",
+        "quarto",
+        {"b.md": "A 2020-03-05", "posts/a.md": "draft private"},
+    ),
+    "notes beside a program": (
+        {"package.json": "{}", "a.md": WORDS, "b.md": WORDS, "c.md": POST},
+        "",
+        "notes",
+        {"a.md": "A", "b.md": "B", "c.md": "A 2020-03-05"},
+    ),
+    "notes": (
+        {
+            "vim/swap.md": "# Swap `a` and [b](http://b.example) &amp; c #\n\nText",
+            "git/security.md": WORDS,
+            "git/git.json": '{"draft": true}',
+            "x.HTM": WORDS,
+            "index.html": WORDS,
+            "LICENSE-NOTE.md": WORDS,
+            "vim/readme.markdown": WORDS,
+            "CODE_OF_CONDUCT.md": WORDS,
+            ".hidden.md": WORDS,
+            "Drafts/a.md": WORDS,
+            "private/b.md": WORDS,
+            "templates/note.md": WORDS,
+            "c.md": "---\ntitle: <% tp.file.title %>\n---\nText",
+        },
+        "",
+        "notes",
+        {
+            "Drafts/a.md": "draft private",
+            "c.md": "template",
+            "git/security.md": "Security",
+            "private/b.md": "note private",
+            "vim/swap.md": "Swap `a` and b & c",
+            "x.HTM": "X",
+        },
+    ),
+}
 
 
-@pytest.mark.parametrize("text", ["[broken", "just words", "a: " + "[" * 3000, ""])
-def test_a_broken_configuration_is_a_site_without_settings(text: str) -> None:
-    assert build_site("jekyll", {"_config.yml": text}) == JEKYLL
+@pytest.mark.parametrize("name", SITES)
+def test_a_site_gives_its_posts(tmp_path: Path, name: str) -> None:
+    files, imported_folder, layout, outcomes = SITES[name]
+    folder = write_folder(files, tmp_path) / imported_folder
+    assert scan_source(folder).layout == layout
+    assert list_outcomes(folder) == outcomes
 
 
-def test_a_folder_of_notes_keeps_what_looks_like_templates() -> None:
-    assert build_site("notes", {}) == Site()
-    note = read("# A note\n\nWrite {{< ref x >}} or {% include y %}.\n", site=Site())
-    assert "{{< ref x >}} or {% include y %}" in note.text
-
-
-def test_template_tags_are_removed_according_to_the_generator() -> None:
-    assert read("See [it]({% post_url a %}).\n").text == "See [it]().\n"
-    assert read('See [it]({{< ref "a" >}}).\n', site=HUGO).text == "See [it]().\n"
-    verbatim = read("---\nrender_with_liquid: false\n---\nWrite {{ x }}.\n")
-    assert verbatim.text == "Write {{ x }}.\n"
-    assert read_rejection("---\ntitle: A\n---\n{% include all.html %}\n") == "empty"
+def test_files_that_are_no_posts_are_counted_by_reason(tmp_path: Path) -> None:
+    expected = {
+        "Jekyll": {
+            "about the folder (README, LICENSE …)": 1,
+            "page outside _posts": 1,
+            "yml file": 1,
+        },
+        "Hugo": {
+            "page outside content": 1,
+            "part of a page bundle": 2,
+            "section page (_index)": 1,
+            "toml file": 1,
+        },
+        "a Hugo site in a larger repository": {
+            "other file": 1,
+            "page outside the site": 1,
+            "toml file": 1,
+        },
+        "Astro": {"mjs file": 1, "page without front matter": 2, "template": 1},
+        "Docusaurus": {"js file": 1, "page outside blog": 1},
+        "notes": {
+            "about the folder (README, LICENSE …)": 3,
+            "home page (index)": 1,
+            "json file": 1,
+            "template": 1,
+        },
+    }
+    counts = {
+        name: scan_source(write_folder(SITES[name][0], tmp_path / str(number))).skipped_counts
+        for number, name in enumerate(expected)
+    }
+    assert counts == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "site", "reason"),
+    ("configuration", "outcome"),
     [
-        ("---\ndate: 2027-01-01\n---\nText\n", JEKYLL, "not_yet_published"),
-        ("+++\ndate = 2027-01-01\n+++\nText\n", HUGO, "not_yet_published"),
-        ("---\ndate: 2027-01-01\n---\nText\n", Site(), "not_yet_published"),
-        ("---\ndate: 2020-01-01\npublishDate: 2027-01-01\n---\nText\n", HUGO, "not_yet_published"),
-        ('{"date": "2020-01-01", "expiryDate": "2026-02-01"}\nText\n', HUGO, "expired"),
+        ("defaults: [{scope: {path: ''}, values: {published: false}}]", "draft private"),
+        ("defaults: [{scope: {type: posts}, values: {published: false}}]", "draft private"),
+        ("defaults: [{scope: {path: _posts}, values: {published: false}}]", "draft private"),
+        ("defaults: [{scope: {path: '_posts/*walk.md'}, values: {draft: 1}}]", "draft private"),
+        ("collections: {posts: {output: false}}", "draft private"),
+        (
+            "defaults: [{scope: {path: _posts}, values: {published: false}},"
+            " {scope: {path: ''}, values: {published: true}}]",
+            "draft private",
+        ),
+        ("defaults: [{scope: {type: pages}, values: {published: false}}]", "Walk 2012-02-03"),
+        ("defaults: [{scope: {path: old}, values: {published: false}}]", "Walk 2012-02-03"),
+        ("defaults: [{scope: {path: '*/talk.md'}, values: {draft: 1}}]", "Walk 2012-02-03"),
+        (
+            "defaults: [{scope: {type: posts}, values: {published: true}},"
+            " {scope: {path: ''}, values: {published: false}}]",
+            "Walk 2012-02-03",
+        ),
+        ("defaults:", "Walk 2012-02-03"),
+        ("[broken", "Walk 2012-02-03"),
     ],
 )
-def test_unpublished_posts_are_rejected(text: str, site: Site, reason: str) -> None:
-    assert read_rejection(text, site=site) == reason
+def test_jekylls_defaults_hide_posts(tmp_path: Path, configuration: str, outcome: str) -> None:
+    post = "_posts/2012-02-03-walk.md"
+    write_folder({"_config.yml": configuration, post: WORDS}, tmp_path)
+    assert list_outcomes(tmp_path) == {post: outcome}
+    assert list_outcomes(tmp_path / "_posts") == {"2012-02-03-walk.md": outcome}
+    write_folder({post: f"---\npublished: true\ndraft: false\n---\n{WORDS}"}, tmp_path)
+    assert list_outcomes(tmp_path) == {post: "Walk 2012-02-03"}
 
 
 @pytest.mark.parametrize(
-    ("text", "site"),
+    ("name", "text", "outcome"),
     [
-        ("---\ndate: 2027-01-01\n---\nText\n", Site(generator="jekyll", shows_future=True)),
-        ("---\ndate: 2027-01-01\npublishDate: 2020-01-01\n---\nText\n", HUGO),
-        ("---\nexpiryDate: 2026-02-01\n---\nText\n", Site(generator="hugo", shows_expired=True)),
-        ("---\nexpiryDate: 2027-02-01\n---\nText\n", HUGO),
-        ("---\ndate: 2026-03-01 11:59:00\n---\nText\n", JEKYLL),
+        ("content/blog/_index.md", "---\ncascade:\n  draft: true\n---\n", "draft private"),
+        (
+            "content/blog/_index.md",
+            "+++\n[[cascade]]\n[cascade.build]\nrender = 'never'\n+++\n",
+            "not_published",
+        ),
+        (
+            "content/blog/_index.md",
+            "---\ncascade:\n- build: {list: never}\n  target: {path: '/blog/{deep,low}/**'}\n"
+            "- build: {render: never}\n---\n",
+            "unlisted",
+        ),
+        (
+            "content/blog/_index.md",
+            "---\ncascade:\n- {draft: true, _target: {kind: section}}\n"
+            "- {draft: true, target: {path: /blog/*}}\n"
+            "- {draft: true, target: {environment: staging}}\n---\n",
+            "A",
+        ),
+        ("content/blog/_index.md", "---\ncascade: {draft: true}\n", "broken_front_matter"),
+        (
+            "hugo.toml",
+            "[[cascade]]\ndraft = true\n[cascade.target]\npath = '/blog/**'\n",
+            "draft private",
+        ),
+        (
+            "config/_default/cascade.toml",
+            "draft = true\n[target]\npath = '/blog/**'\n",
+            "draft private",
+        ),
     ],
 )
-def test_published_posts_are_read(text: str, site: Site) -> None:
-    assert read(text, site=site).text == "Text\n"
+def test_hugos_cascades_hide_posts(tmp_path: Path, name: str, text: str, outcome: str) -> None:
+    post = "content/blog/deep/a/index.md"
+    write_folder({"hugo.toml": "", "content/notes/b.md": WORDS, post: WORDS, name: text}, tmp_path)
+    assert list_outcomes(tmp_path) == {post: outcome, "content/notes/b.md": "B"}
+    assert list_outcomes(tmp_path / "content/blog/deep") == {"a/index.md": outcome}
+    if outcome == "draft private":
+        near = "content/blog/deep/_index.md"
+        write_folder({near: "---\ncascade: {draft: false}\n---\n"}, tmp_path)
+        assert list_outcomes(tmp_path)[post] == "A"
 
 
-@pytest.mark.parametrize(
-    ("source_id", "language", "title"),
-    [
-        ("content/posts/my-day.fr.md", "fr", "My day"),
-        ("content/posts/my-day/index.de.md", "de", "My day"),
-        ("content/fr/my-day.md", "fr", "My day"),
-        ("content/posts/my-day.md", "en", "My day"),
-        ("content/posts/version-1.2.md", "en", "Version 1.2"),
-        ("content/posts/2020-01-01-my-day.fr.md", "fr", "My day"),
-    ],
-)
-def test_the_language_is_in_the_path(source_id: str, language: str, title: str) -> None:
-    post = read("Text\n", source_id=source_id, site=HUGO)
-    assert (post.language, post.title) == (language, title)
-    explicit = read("---\nlang: nb\n---\nText\n", source_id=source_id, site=HUGO)
-    assert explicit.language == "nb"
+FENCE = "```\n"
+# Template tags are taken out, and what they quote and the words between them stay.
+TAGS = [
+    ("jekyll", "See [it]({% post_url 2020-01-01-a %}) now.", "See [it]() now."),
+    ("jekyll", "See [it]({{ site.baseurl }}/a) now.", "See [it](/a) now."),
+    ("jekyll", "{% if page.x %}Words{% else %} of mine{% endif %}.", "Words of mine."),
+    ("jekyll", "A{% comment %} not for readers {% endcomment %}B", "AB"),
+    ("jekyll", "A{% for p in site.posts %}<li>{{ p.title }}{% endfor %}B", "AB"),
+    ("jekyll", "{{ 'Café' | upcase }} and {{ \"b\" }}", "Café and b"),
+    ("jekyll", "Write {% raw %}{{ x }}{% endraw %} there.", "Write `{{ x }}` there."),
+    ("jekyll", "Write `{% raw %}{{ x }}{% endraw %}` there.", "Write `{{ x }}` there."),
+    ("jekyll", "Use ``a ` {% include x %}`` for it.", "Use ``a ` {% include x %}`` for it."),
+    ("jekyll", "<pre>{{ x }}</pre> {{ y }}", "<pre>{{ x }}</pre> "),
+    ("jekyll", f"{FENCE}{{% a %}}\n{FENCE}{{% a %}}text", f"{FENCE}{{% a %}}\n{FENCE}text"),
+    ("jekyll", "Text\n\n    {% include x %}\n\nText", "Text\n\n    {% include x %}\n\nText"),
+    (
+        "jekyll",
+        f"{{% raw %}}\n{FENCE}{{{{ x }}}}\n{FENCE}And {{{{ y }}}}.\n{{% endraw %}}{{{{ z }}}}",
+        f"\n{FENCE}{{{{ x }}}}\n{FENCE}And {{{{ y }}}}.\n",
+    ),
+    (
+        "jekyll",
+        "{% codeblock lang:c %}\nint {{a}};\n{% endcodeblock %}",
+        "{% highlight lang:c %}\nint {{a}};\n{% endhighlight %}",
+    ),
+    ("jekyll", "A:{% blockquote A %}\nOne\nTwo\n{% endblockquote %}", "A:\n\n> One\n> Two\n\n"),
+    ("jekyll", "100 {% of what", "100 {% of what"),
+    ("jekyll", "---\nrender_with_liquid: false\n---\nWrite {{ x }}.\n", "Write {{ x }}.\n"),
+    ("hugo", 'See [it]({{< ref "a.md" >}}) now, {{ at all }}.', "See [it]() now, {{ at all }}."),
+    ("hugo", "{{% notice %}}My **words**.{{% /notice %}}", "My **words**."),
+    ("hugo", "Write {{</* ref a */>}} there.", "Write `{{< ref a >}}` there."),
+    ("hugo", f"{FENCE}{{{{</* a */>}}}}\n{FENCE}", f"{FENCE}{{{{< a >}}}}\n{FENCE}"),
+    ("hugo", "A{{< t.inline >}}{{ now }}{{< /t.inline >}}B{{< t.inline />}}C", "ABC"),
+    ("hugo", '{{< quote "A" >}}\nTheirs\n{{< /quote >}}', "\n\n> Theirs\n\n"),
+    ("hugo", "a {{< a word {{< b >}} c", "a {{< a word  c"),
+    ("notes", "Write {{< ref x >}} or {% y %}.\n", "Write {{< ref x >}} or {% y %}.\n"),
+    ("notes", "One %%two%% three.", "One  three."),
+    ("notes", "One\n\n%%\ntwo\n\n`a %% b`\nthree\n%%\nfour", "One\n\n\nfour"),
+    ("notes", f"{FENCE}%%time\n{FENCE}One %%three%%.", f"{FENCE}%%time\n{FENCE}One ."),
+    ("notes", "One\n%%\nnever closed", "One\n"),
+    ("notes", "It grew by 5 %% a year.", "It grew by 5 %% a year."),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("permalink", "post_permalink", "expected"),
-    [
-        ("", "", "/a-b/2019/12/31/My-Post.html"),
-        ("pretty", "", "/a-b/2019/12/31/My-Post/"),
-        ("ordinal", "", "/a-b/2019/365/My-Post.html"),
-        ("none", "", "/a-b/My-Post.html"),
-        ("/blog/:year/:i_month/:slug/", "", "/blog/2019/12/my-post/"),
-        ("/:title/", "/:short_year/:title", "/19/My-Post"),
-        ("", "/kept/as/it/is", "/kept/as/it/is"),
-        ("/:of_a_plugin/:title/", "", None),
-        ("weekdate", "", None),
-    ],
-)
-def test_jekyll_urls_are_built(permalink: str, post_permalink: str, expected: str | None) -> None:
-    text = "url: https://a.example\nbaseurl: /me\ntimezone: America/New_York\n"
-    site = build_site("jekyll", {"_config.yml": f"{text}permalink: {permalink}\n"})
-    own_line = f"permalink: {post_permalink}\n" if post_permalink else ""
-    head = f"date: 2020-01-01T03:00:00Z\ncategory: A b\n{own_line}"
-    post = read(f"---\n{head}---\nText\n", source_id="_posts/2020-01-01-My-Post.md", site=site)
-    assert post.url == ("" if expected is None else f"https://a.example/me{expected}")
-
-
-@pytest.mark.parametrize(
-    ("source_id", "head", "expected"),
-    [
-        ("content/posts/My Day.md", "", "/posts/my-day/"),
-        ("content/posts/my-day/index.md", "", "/posts/my-day/"),
-        ("content/posts/my-day.md", "slug: other", "/posts/other/"),
-        ("content/posts/my-day.fr.md", "", "/fr/posts/my-day/"),
-        ("content/posts/my-day.md", "url: /kept/", "/kept/"),
-        ("content/posts/ä.md", "", "/posts/%C3%A4/"),
-        ("content/index.md", "", "/"),
-    ],
-)
-def test_hugo_urls_are_built(source_id: str, head: str, expected: str) -> None:
-    text = 'baseURL = "https://h.example/x/"\ndefaultContentLanguage = "en"\n'
-    site = build_site("hugo", {"hugo.toml": text + "[languages.en]\n[languages.fr]\n"})
-    post = read(f"---\n{head or 'x: 1'}\n---\nText\n", source_id=source_id, site=site)
-    assert post.url == f"https://h.example/x{expected}"
-    other_site = build_site("hugo", {"hugo.toml": text + '[permalinks]\nposts = "/:year/"\n'})
-    assert (
-        not head
-        or head.startswith("url")
-        or not read("Text", source_id=source_id, site=other_site).url
-    )
-
-
-def test_posts_named_without_their_site_have_its_addresses() -> None:
-    site = replace(
-        build_site("jekyll", {"_config.yml": "url: https://a.example\n"}), below="_posts/"
-    )
-    post = read("See [it]({% post_url a %}).\n", source_id="2020-01-02-a.md", site=site)
-    assert (post.url, post.text) == ("https://a.example/2020/01/02/a.html", "See [it]().\n")
-
-
-def test_a_site_without_an_address_has_no_post_addresses() -> None:
-    assert read("Text\n").url == ""
-    assert read("Text\n", source_id="content/a.md", site=HUGO).url == ""
+@pytest.mark.parametrize(("layout", "text", "kept"), TAGS)
+def test_template_tags_leave_the_words(tmp_path: Path, layout: str, text: str, kept: str) -> None:
+    name = {"jekyll": "_posts/2020-01-01-a.md", "hugo": "content/a.md"}.get(layout, "a.md")
+    write_folder({name: text} | ({"hugo.toml": ""} if layout == "hugo" else {}), tmp_path)
+    scan = scan_source(tmp_path)
+    [file] = scan.posts
+    assert read_post(file.read()[0], source_id=name, site=scan.site).text == kept

@@ -1,9 +1,4 @@
-"""List the current posts of a folder, a single file or an S3 prefix.
-
-Scope: walking a source, hashing bodies, identifying S3 objects by their ETag.
-Out of scope: deciding which paths are posts (`site_layout`), a site's configuration
-(`site_configuration`), reading a post (`posts`), other platforms' exports (`recognition`).
-"""
+"""List the current posts of a folder, a single file or an S3 prefix, with a hash of each."""
 # pyright: strict
 
 from __future__ import annotations
@@ -14,27 +9,23 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from twin_assets.corpus.importers.git_history import Addition, find_repository, read_additions
-from twin_assets.corpus.importers.inherited_fields import read_inherited_fields
-from twin_assets.corpus.importers.post_dates import split_date_and_title
-from twin_assets.corpus.importers.site import Site
-from twin_assets.corpus.importers.site_configuration import read_site
-from twin_assets.corpus.importers.site_layout import (
+from twin_assets.corpus.importers.generators import (
+    HIDDEN_SIGNS,
+    Site,
+    build_skip_rule,
     classify_outside_file,
-    detect_layout,
-    find_bundles,
+    find_generator,
     find_site_folder,
-    find_skip_reason,
-    is_docusaurus_blog,
-    is_generator_configuration,
     is_repository_file,
-    list_post_formats,
+    read_site,
 )
+from twin_assets.corpus.importers.git_history import Addition, find_repository, read_additions
+from twin_assets.corpus.importers.post_dates import split_date_and_title
 from twin_assets.corpus.importers.suffixes import get_known_suffix, get_markup, get_max_file_bytes
 from twin_assets.corpus.importers.text_formats import EXTRA, is_readable
 from twin_resources.errors import TwinError
@@ -59,13 +50,10 @@ _CODE_FILE = re.compile(
     re.IGNORECASE,
 )
 _DOCUMENTATION_FOLDERS = frozenset({"doc", "docs", "documentation", "manual"})
-
-_HIDDEN_CONFIGURATIONS = (".eleventy.js", ".eleventy.cjs", ".vuepress")
 _MAX_SITE_DEPTH = 5
 _FRONT_MATTER_START = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?i:title|date):)"
 )
-
 # Non-blocking, because opening a named pipe would otherwise wait forever for a writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -117,7 +105,7 @@ class SourceScan:
 
     Attributes:
         source: absolute path or `s3://bucket/prefix`, as text.
-        layout: `jekyll`, `hugo`, `blog`, `notes` or `file`.
+        layout: the name of the site's generator, `notes` or `file`.
         site: the site to which the posts belong; empty for a source without one.
         posts: posts sorted by `source_id`.
         skipped_counts: number of files that are not posts, by reason.
@@ -142,10 +130,8 @@ class SourceScan:
         """
         if self.root is None or find_repository(self.root) is None:
             return {}
-        return {
-            make_path_identifier(path): addition
-            for path, addition in read_additions(self.root).items()
-        }
+        additions = read_additions(self.root)
+        return {make_path_identifier(path): addition for path, addition in additions.items()}
 
 
 def scan_source(source: Path) -> SourceScan:
@@ -157,7 +143,8 @@ def scan_source(source: Path) -> SourceScan:
     reading.
 
     Raises:
-        TwinError: the path does not exist, cannot be listed, or is neither a folder nor a post.
+        TwinError: the path does not exist, cannot be listed, or is neither a folder nor a post; or
+            it is the git repository of a program.
     """
     source = source.expanduser().resolve()
     action = f"read the posts in {display_path(source)}"
@@ -175,7 +162,7 @@ def scan_source(source: Path) -> SourceScan:
                 if suffix
                 else "specify a folder of .md or .html files",
             )
-        post = _hash_post_file(os.fspath(source), source_id=make_path_identifier(source.name))
+        post = _hash_post_file(os.fspath(source), make_path_identifier(source.name))
         return SourceScan(display_path(source), "file", Site(), (post,), {})
     try:
         os.scandir(source).close()
@@ -190,7 +177,7 @@ def scan_source(source: Path) -> SourceScan:
 
 def has_markdown(source: Path) -> bool:
     """Return whether a folder contains a Markdown post, stopping at the first one."""
-    entries = _iter_files(source, skipped=Counter(), unlisted_prefixes=[])
+    entries = _iter_files(source, skips=Counter(), unlisted_prefixes=[])
     return source.is_dir() and any(
         not is_link and get_markup(source_id) == "markdown" and not is_repository_file(source_id)
         for _, source_id, is_link in entries
@@ -204,107 +191,111 @@ def scan_prefix(source: str) -> SourceScan:
         TwinError: the prefix cannot be listed.
     """
     bucket, _ = split_address(source)
-    objects = {
-        make_path_identifier(stored_object.name): stored_object
-        for stored_object in list_objects(source)
-    }
-    layout = detect_layout(objects)
-    # Recognizing a blog would require reading the beginning of every object.
-    layout = "notes" if layout == "blog" else layout
-
-    def read(name: str) -> bytes:
-        return read_object(source, objects[name])
-
+    objects = {make_path_identifier(item.name): item for item in list_objects(source)}
+    row = find_generator(objects)
+    if row is not None and not row.tags:
+        row = None  # telling posts from pages would require reading the beginning of every object
     root_name = source.rstrip("/").rpartition("/")[2]
-    site = _configure_site(Site(), objects, read, layout=layout, root_name=root_name)
-    bundles, formats = find_bundles(objects), list_post_formats(objects, layout=layout)
+    site = read_site(
+        objects, lambda name: read_object(source, objects[name]), row, root_name=root_name
+    )
+    find_skip_reason = build_skip_rule(objects, row, site)
     skips: Counter[str] = Counter()
     posts: list[PostFile] = []
-    for source_id, stored_object in sorted(objects.items()):
+    for source_id, item in sorted(objects.items()):
         *folders, name = source_id.split("/")
         if name.startswith(".") or any(
             folder.startswith(".") or folder in GENERATED_FOLDERS for folder in folders
         ):
             continue
-        if reason := find_skip_reason(
-            source_id, layout=layout, site=site, bundles=bundles, formats=formats
-        ):
+        if reason := find_skip_reason(source_id):
             skips[reason] += 1
             continue
-        problem = "too_large" if stored_object.size > get_max_file_bytes(source_id) else ""
-        etag = f"etag:{stored_object.etag}"
-        location = f"s3://{bucket}/{stored_object.key}"
-        posts.append(PostFile(source_id, location, etag, problem, stored_object=stored_object))
+        problem = "too_large" if item.size > get_max_file_bytes(source_id) else ""
+        location = f"s3://{bucket}/{item.key}"
+        posts.append(
+            PostFile(source_id, location, f"etag:{item.etag}", problem, stored_object=item)
+        )
     return SourceScan(
         source=normalize_address(source),
-        layout=layout,
+        layout=row.name if row else "notes",
         site=site,
         posts=tuple(posts),
         skipped_counts=dict(sorted(skips.items())),
     )
 
 
-def _configure_site(
-    location: Site,
-    paths: Collection[str],
-    read: Callable[[str], bytes],
-    *,
-    layout: str,
-    root_name: str,
-) -> Site:
-    """Return the site at a location with its configuration and inherited fields."""
-    site = read_site(paths, read, layout=layout)
-    site = replace(site, below=location.below, within=location.within)
-    return replace(site, data=read_inherited_fields(paths, read, site=site, root_name=root_name))
-
-
 def _scan_folder(source: Path) -> SourceScan:
     skips: Counter[str] = Counter()
     unlisted_prefixes: list[str] = []
-    candidates = list(_iter_files(source, skipped=skips, unlisted_prefixes=unlisted_prefixes))
+    candidates = list(_iter_files(source, skips=skips, unlisted_prefixes=unlisted_prefixes))
     # The imported folder may be the site's root, a folder above it, or a folder below it.
     root, below = _find_enclosing_site(source)
     within = "" if below else find_site_folder([source_id for _, source_id, _ in candidates])
-    root, location = root / within, Site(below=below, within=within)
-    # Paths are relative to the site's root.
+    root = root / within
     paths = [
-        location.get_site_path(source_id)
+        below + source_id.removeprefix(within)
         for _, source_id, _ in candidates
-        if source_id.startswith(location.within)
+        if source_id.startswith(within)
     ]
-    if location.below:
-        paths += [*_list_site_files(root), *_list_section_pages(root, location.below)]
-    elif any((root / name).exists() for name in _HIDDEN_CONFIGURATIONS):
-        paths.append("eleventy.config.js")
-    layout = detect_layout(paths)
-    bundles = find_bundles(paths) if layout == "hugo" else frozenset[str]()
-    site = _configure_site(
-        location, paths, lambda path: (root / path).read_bytes(), layout=layout, root_name=root.name
+    if below:
+        sections = below.split("/")[:-2]
+        folders = ["/".join(sections[:depth]) for depth in range(1, len(sections) + 1)]
+        paths += _list_site_files(root)
+        paths += [f"{up}/{path.name}" for up in folders for path in (root / up).glob("_index.*")]
+    paths += [name for name in HIDDEN_SIGNS if (root / name).exists()]
+    row = find_generator(paths)
+    site = read_site(
+        paths,
+        lambda path: (root / path).read_bytes(),
+        row,
+        below=below,
+        within=within,
+        root_name=root.name,
     )
-    if layout == "blog" and is_docusaurus_blog(paths):
-        site = replace(site, folders=("blog",))
-    formats = list_post_formats(paths, layout=layout)
+    find_skip_reason = build_skip_rule(paths, row, site)
     posts: dict[str, PostFile] = {}
     for file, source_id, is_link in candidates:
-        if source_id.startswith(site.within):
-            path = site.get_site_path(source_id)
-            reason = find_skip_reason(
-                path, layout=layout, site=site, bundles=bundles, formats=formats
-            )
-        else:
-            reason = classify_outside_file(source_id)
+        is_inside = source_id.startswith(within)
+        reason = (
+            find_skip_reason(site.get_site_path(source_id))
+            if is_inside
+            else classify_outside_file(source_id)
+        )
+        if not reason and source_id in posts:  # two spellings of one name that are equal in NFC
+            reason = "same name in another Unicode form"
+        elif not reason and is_link and _is_link_outside(Path(file), source):
+            reason = "link outside the folder"
         if reason:
             skips[reason] += 1
-        elif source_id in posts:  # two spellings of one name that are equal in NFC
-            skips["same name in another Unicode form"] += 1
-        elif is_link and _is_link_outside(Path(file), source):
-            skips["link outside the folder"] += 1
         else:
-            posts[source_id] = _hash_post_file(file, source_id=source_id)
-    if layout in {"blog", "notes"} and not any(map(is_generator_configuration, paths)):
-        _reject_code_repository(source, paths, posts.values())
-    if layout == "blog":
-        layout, posts = _keep_blog_posts(posts, skips, site=site)
+            posts[source_id] = _hash_post_file(file, source_id)
+    if row is None or row.is_framework:
+        _reject_code_repository(source, paths, posts)
+    layout = row.name if row else "notes"
+    if row is not None and not row.tags:
+        # 11ty's posts inherit front matter from their folder. If at most half of the files have
+        # any, they are notes beside a program.
+        folders = [
+            pattern for pattern, _ in site.data if pattern != "(?:.*)(?:(?:/index)?\\.\\w+)?"
+        ]
+        post_like = {
+            name
+            for name, post in posts.items()
+            if post.has_front_matter
+            or split_date_and_title(name)[0]
+            or get_known_suffix(name)  # each of these formats has its own syntax for fields
+            or any(
+                re.fullmatch(pattern, site.get_site_path(name), re.DOTALL) for pattern in folders
+            )
+        }
+        texts = [name for name in posts if get_markup(name) != "html"]
+        if 2 * len(post_like.intersection(texts)) <= len(texts):
+            layout = "notes"
+        else:
+            pages = [n for n, post in posts.items() if n not in post_like and not post.problem]
+            skips.update({"page without front matter": len(pages)} if pages else {})
+            posts = {name: post for name, post in posts.items() if name not in set(pages)}
     return SourceScan(
         source=display_path(source),
         layout=layout,
@@ -316,69 +307,31 @@ def _scan_folder(source: Path) -> SourceScan:
     )
 
 
-def _reject_code_repository(source: Path, paths: Sequence[str], posts: Iterable[PostFile]) -> None:
+def _reject_code_repository(source: Path, paths: list[str], posts: Mapping[str, PostFile]) -> None:
     """Reject a program's git repository, whose documents usually have several authors.
 
     Such a repository has more code files than texts, and most of its texts are not posts. A text in
     a documentation folder is a post only if its name contains a date.
-
-    Raises:
-        TwinError: the folder is such a repository.
     """
-    texts = list(posts)
     code_count = sum(bool(_CODE_FILE.search(path)) for path in paths)
-    if not texts or code_count <= len(texts) or not (source / ".git").exists():
+    if not posts or code_count <= len(posts) or not (source / ".git").exists():
         return
     post_count = sum(
-        bool(split_date_and_title(text.source_id)[0])
+        bool(split_date_and_title(name)[0])
         or (
             text.has_front_matter
-            and _DOCUMENTATION_FOLDERS.isdisjoint(text.source_id.lower().split("/")[:-1])
+            and _DOCUMENTATION_FOLDERS.isdisjoint(name.lower().split("/")[:-1])
         )
-        for text in texts
+        for name, text in posts.items()
     )
-    if post_count * 2 <= len(texts):
+    if post_count * 2 <= len(posts):
         raise TwinError(
             f"import posts from {display_path(source)}",
-            found=f"a git repository of a program ({code_count} code files and {len(texts)} texts,"
+            found=f"a git repository of a program ({code_count} code files and {len(posts)} texts,"
             " most of them without front matter or a date)",
             next_step="specify the folder in it that contains the author's own posts, or copy the "
             "author's texts into a folder and import that folder",
         )
-
-
-def _keep_blog_posts(
-    posts: dict[str, PostFile], skipped: Counter[str], *, site: Site
-) -> tuple[str, dict[str, PostFile]]:
-    """Keep a site's posts: files with front matter, inherited front matter or a date in the name.
-
-    The front matter must be at the beginning of the file. 11ty posts inherit it from their folder.
-    If at most half of the files qualify, they are notes next to a program, and all are kept.
-    Return the layout (`blog` or `notes`) and the kept posts.
-    """
-    scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
-
-    def is_post_like_in_site(post: PostFile) -> bool:
-        return _is_post_like(post) or site.get_site_path(post.source_id).startswith(scopes)
-
-    markup_posts = [post for name, post in posts.items() if get_markup(name) != "html"]
-    if sum(map(is_post_like_in_site, markup_posts)) * 2 <= len(markup_posts):
-        return "notes", posts
-    posts_with_front_matter = {
-        name: post for name, post in posts.items() if post.problem or is_post_like_in_site(post)
-    }
-    if len(posts_with_front_matter) < len(posts):
-        skipped["page without front matter"] += len(posts) - len(posts_with_front_matter)
-    return "blog", posts_with_front_matter
-
-
-def _is_post_like(post: PostFile) -> bool:
-    """Return whether a file has front matter, a date in its name, or a format with its own fields.
-
-    Each format other than Markdown and HTML has its own syntax for fields.
-    """
-    has_date = bool(split_date_and_title(post.source_id)[0])
-    return post.has_front_matter or has_date or bool(get_known_suffix(post.source_id))
 
 
 def _find_enclosing_site(source: Path) -> tuple[Path, str]:
@@ -388,38 +341,27 @@ def _find_enclosing_site(source: Path) -> tuple[Path, str]:
     only such folders and reads only the site's own files.
     """
     parts = [source.name, *(parent.name for parent in source.parents)][:_MAX_SITE_DEPTH]
-    for depth, name in enumerate(parts):
-        root = source.parents[depth] if depth < len(source.parents) else source
-        if name in {"_posts", "_drafts"}:
-            return root, _join_parts(parts[: depth + 1])
-        if name == "content" and "hugo" in detect_layout([*_list_site_files(root), "content/a.md"]):
-            return root, _join_parts(parts[: depth + 1])
+    for depth, (name, root) in enumerate(zip(parts, source.parents, strict=False)):
+        is_posts = name in {"_posts", "_drafts"}
+        if name == "content" and not is_posts:
+            row = find_generator([*_list_site_files(root), "content/a.md"])
+            is_posts = row is not None and row.name == "hugo"
+        if is_posts:
+            below = "/".join(map(make_path_identifier, reversed(parts[: depth + 1])))
+            return root, f"{below}/"
     return source, ""
-
-
-def _join_parts(parts: list[str]) -> str:
-    return "".join(f"{make_path_identifier(part)}/" for part in reversed(parts))
 
 
 def _list_site_files(root: Path) -> list[str]:
     """List the files at the top of a site and in its configuration folder."""
     names: list[str] = []
-    for folder, prefix in ((root, ""), (root / "config" / "_default", "config/_default/")):
+    for prefix in ("", "config/_default/"):
         try:
-            with os.scandir(folder) as iterator:
+            with os.scandir(root / prefix) as iterator:
                 names += [prefix + entry.name for entry in iterator if not _is_folder(entry)]
         except OSError:
             continue  # a missing or unreadable folder configures nothing
     return names
-
-
-def _list_section_pages(root: Path, below: str) -> list[str]:
-    """List Hugo's section pages in the folders between the site and the imported folder."""
-    parts = below.split("/")[:-2]
-    folders = ["/".join(parts[:depth]) for depth in range(1, len(parts) + 1)]
-    return [
-        f"{folder}/{path.name}" for folder in folders for path in (root / folder).glob("_index.*")
-    ]
 
 
 def make_path_identifier(relative: str) -> str:
@@ -430,7 +372,7 @@ def make_path_identifier(relative: str) -> str:
 
 
 def _iter_files(
-    source: Path, *, skipped: Counter[str], unlisted_prefixes: list[str]
+    source: Path, *, skips: Counter[str], unlisted_prefixes: list[str]
 ) -> Iterator[tuple[str, str, bool]]:
     """Yield the path, `source_id` and link status of every file that is not hidden."""
     pending_folders = [(os.fspath(source), "")]
@@ -441,7 +383,7 @@ def _iter_files(
                 entries = sorted(iterator, key=lambda entry: entry.name)
         except OSError:
             unlisted_prefixes.append(make_path_identifier(prefix))
-            skipped["folder that cannot be listed"] += 1
+            skips["folder that cannot be listed"] += 1
             continue
         subfolders: list[tuple[str, str]] = []
         for entry in entries:
@@ -453,7 +395,7 @@ def _iter_files(
             elif name in GENERATED_FOLDERS:
                 continue
             elif is_link:
-                skipped["linked folder"] += 1
+                skips["linked folder"] += 1
             else:
                 subfolders.append((entry.path, f"{prefix}{name}/"))
         pending_folders += reversed(subfolders)
@@ -474,7 +416,7 @@ def _is_link_outside(file: Path, source: Path) -> bool:
         return True
 
 
-def _hash_post_file(file: str, *, source_id: str) -> PostFile:
+def _hash_post_file(file: str, source_id: str) -> PostFile:
     """Hash a file with four system calls; a buffered stream needs nine."""
     try:
         descriptor = os.open(file, _READ_FLAGS)

@@ -1,8 +1,5 @@
 """Build the public address of a Jekyll or Hugo post from its name and date, as its generator does.
 
-Scope: the address rules of both generators.
-Out of scope: addresses in a post's fields (`posts`), and checking that an address is reachable.
-
 Rules: https://jekyllrb.com/docs/permalinks/ (built-in styles and placeholders),
 https://gohugo.io/content-management/organization/ and https://gohugo.io/content-management/urls/.
 Unsupported rules (Hugo's `permalinks`, a plugin's placeholder) yield no address, because a wrong
@@ -19,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from twin_assets.corpus.importers import front_matter
-from twin_assets.corpus.importers.site import Site
+from twin_assets.corpus.importers.generators import Site
 
 _STYLES = {
     "date": "/:categories/:year/:month/:day/:title:output_ext",
@@ -29,8 +26,9 @@ _STYLES = {
 }
 _TIME_CODES = {
     **{"year": "%Y", "month": "%m", "day": "%d", "short_year": "%y", "y_day": "%j"},
-    **{"hour": "%H", "minute": "%M", "second": "%S"},
+    **{"hour": "%H", "minute": "%M", "second": "%S", "i_month": "%-m", "i_day": "%-d"},
 }
+_PLACEHOLDER = re.compile(r":([a-z]+(?:_[a-z]+)*)")
 _NAME = re.compile(r"(?:\d{4}-\d{1,2}-\d{1,2}-)?(.+?)(?:\.\w+)?")
 
 
@@ -45,68 +43,42 @@ def build_post_address(
         created_at: the post's date, with a time zone.
         site: the post's site.
     """
-    if not site.url:
-        return ""
+    *folders, name = site.remove_language(source_id).split("/")
+    slug = front_matter.get_text_field(fields, "slug")
     path = ""
-    if site.generator == "jekyll":
-        path = _build_jekyll_path(fields, source_id, created_at, site)
-    elif site.generator == "hugo":
-        path = _build_hugo_path(fields, source_id, site)
-    return site.url.rstrip("/") + quote(path, safe="/%:") if path else ""
-
-
-def _build_jekyll_path(
-    fields: Mapping[str, Any], source_id: str, created_at: datetime | None, site: Site
-) -> str:
-    *folders, name = source_id.split("/")
-    match = _NAME.fullmatch(name)
-    if created_at is None or match is None or "_posts" not in folders:
-        return ""
-    local_time = created_at.astimezone(site.zone or UTC)
-    parent_folders = folders[: folders.index("_posts")]
-    # `category` may contain spaces; `categories` are words.
-    category = front_matter.get_text_field(fields, "category")
-    raw_categories = [
-        *parent_folders,
-        *([category] if category else []),
-        *front_matter.get_list_field(fields, "categories"),
-    ]
-    categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in raw_categories))
-    slug = front_matter.get_text_field(fields, "slug") or match[1]
-    values = {name: local_time.strftime(code) for name, code in _TIME_CODES.items()} | {
-        "categories": "/".join(categories),
-        "i_month": str(local_time.month),
-        "i_day": str(local_time.day),
-        "title": slug,
-        "slug": slug.lower(),
-        "output_ext": ".html",
-    }
-    template = front_matter.get_text_field(fields, "permalink") or site.permalink or "date"
-    template = _STYLES.get(template, template)
-    if not template.startswith("/"):
-        return ""
-    names = sorted(values, key=len, reverse=True)
-    path = re.sub(
-        rf":({'|'.join(names)})(?![a-z_])", lambda placeholder: values[placeholder[1]], template
-    )
-    return "" if re.search(r":[a-z]", path) else re.sub(r"/{2,}", "/", path)
-
-
-def _build_hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
-    if site.permalink:
-        return ""  # the site defines its own rules
-    path = site.path_without_language(source_id)
-    folder = next((candidate for candidate in site.folders if path.startswith(f"{candidate}/")), "")
-    if not folder:
-        return ""
-    parts = path.removeprefix(f"{folder}/").rsplit(".", 1)[0].split("/")
-    if parts[-1].lower() == "index":
-        parts = parts[:-1]
-    if not parts:
-        return "/"
-    if slug := front_matter.get_text_field(fields, "slug"):
-        parts[-1] = slug
-    language = site.find_language(source_id)
-    prefix = f"/{language}" if language in site.languages and language != site.language else ""
-    url_path = "/".join(re.sub(r"\s+", "-", part.strip().lower()) for part in parts)
-    return f"{prefix}/{url_path}/"
+    if site.generator == "jekyll" and "_posts" in folders and created_at is not None:
+        match = _NAME.fullmatch(name)
+        title = slug or (match[1] if match else "")
+        # `category` may contain spaces; `categories` are words.
+        category = front_matter.get_text_field(fields, "category")
+        categories = [
+            *folders[: folders.index("_posts")],
+            *([category] if category else []),
+            *front_matter.get_list_field(fields, "categories"),
+        ]
+        local_time = created_at.astimezone(site.zone or UTC)
+        values = {name: local_time.strftime(code) for name, code in _TIME_CODES.items()} | {
+            "categories": "/".join(dict.fromkeys(c.lower().replace(" ", "-") for c in categories)),
+            "title": title,
+            "slug": title.lower(),
+            "output_ext": ".html",
+        }
+        template = front_matter.get_text_field(fields, "permalink") or site.permalink or "date"
+        template = _STYLES.get(template, template)
+        if template.startswith("/") and values.keys() >= set(_PLACEHOLDER.findall(template)):
+            path = _PLACEHOLDER.sub(lambda placeholder: values[placeholder[1]], template)
+            path = re.sub(r"/{2,}", "/", path)
+    elif site.generator == "hugo" and not site.permalink:
+        source_path = "/".join([*folders, name.rsplit(".", 1)[0]])
+        root = next((root for root in site.folders if source_path.startswith(f"{root}/")), "")
+        parts = source_path.removeprefix(f"{root}/").split("/") if root else []
+        if parts and parts[-1].lower() == "index":
+            parts.pop()
+        if parts and slug:
+            parts[-1] = slug
+        language = site.find_language(source_id)
+        is_other_language = language in site.languages and language != site.language
+        parts = [re.sub(r"\s+", "-", part.strip().lower()) for part in parts]
+        path = "/".join(["", *([language] if is_other_language and parts else []), *parts, ""])
+        path = path if root else ""
+    return site.url.rstrip("/") + quote(path, safe="/%:") if path and site.url else ""

@@ -1,9 +1,4 @@
-"""Read the fields of a post file from its bytes, before any conversion.
-
-Scope: decoding, reading the head in any format, rejecting files that are not one person's post
-(`conversations`), and removing reviewers' comments (`reviewers_comments`).
-Out of scope: fields added by a folder or a site (`posts`), the meaning of a field
-(`visibility_rules`, `post_dates`), and conversion (`text_formats`).
+"""The head of a post file in any format: its fields, read from the bytes before any conversion.
 
 Only `read_post_head` creates a `PostHead`, converters accept only that type, and a `Post` keeps its
 `PostHead`. Every post has therefore passed this stage.

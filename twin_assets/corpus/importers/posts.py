@@ -1,9 +1,5 @@
 """Read the title, date, byline, tags and body of one post file, or reject it with a reason.
 
-Scope: a post's fields from its head, its site, its file name and its first heading.
-Out of scope: the file's head (`post_head`), which files are posts (`folders`), which fields date a
-post (`post_dates`), cleaning the body (`cleaning`).
-
 Most sites hide posts with future dates, so the import skips them unless the site shows them:
 https://jekyllrb.com/docs/configuration/options/ (`future`),
 https://gohugo.io/content-management/front-matter/ (`publishDate`, `expiryDate`). Astro and 11ty
@@ -21,17 +17,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.code_blocks import iter_prose_lines
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.byline_fields import read_byline
 from twin_assets.corpus.importers.document_fields import CREATOR_FIELD, FormatError
+from twin_assets.corpus.importers.generators import Site, inherit_fields
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
-from twin_assets.corpus.importers.hugo_shortcodes import remove_shortcodes
-from twin_assets.corpus.importers.inherited_fields import merge_inherited
-from twin_assets.corpus.importers.jekyll_liquid import remove_liquid
-from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comments
 from twin_assets.corpus.importers.post_address import build_post_address
 from twin_assets.corpus.importers.post_dates import (
     CREATED_FIELDS,
@@ -42,8 +34,11 @@ from twin_assets.corpus.importers.post_dates import (
     split_date_and_title,
 )
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
-from twin_assets.corpus.importers.site import Site
-from twin_assets.corpus.importers.template_pages import is_template
+from twin_assets.corpus.importers.template_tags import (
+    is_template,
+    remove_obsidian_comments,
+    remove_template_tags,
+)
 from twin_assets.corpus.importers.text_encoding import UTF_8
 from twin_assets.corpus.importers.text_formats import convert_to_markdown
 from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
@@ -62,7 +57,7 @@ _HIDDEN_FOLDERS: Mapping[str, str] = {
 }
 """Reasons for withholding posts, by the name of their folder."""
 
-_RESTRICTED_VISIBILITIES = frozenset({"private", "followers", "paid"})
+_RESTRICTED_VISIBILITIES = frozenset({"", "draft", "private", "followers", "paid"})
 
 
 @dataclass(frozen=True)
@@ -119,33 +114,62 @@ def read_post(
             `not_prose` (a .txt). Further reasons are `not_yet_published`, `expired`, and those of
             `visibility_rules` other than `draft`, `private`, `followers` and `paid`.
     """
-    site = site or Site()
-    head = read_post_head(body, source_id=source_id)
-    if not site.generator and not head.suffix and is_template(head.text, markup=head.markup):
-        raise UnreadablePostError("template")
+    site, now = site or Site(), now or datetime.now(UTC)
     path = site.get_site_path(source_id)
-    fields, hidden_reason = _read_fields(head, site, source_id=source_id)
-    content, fields = _read_content(head, fields, hidden_reason=hidden_reason, site=site)
-    page = head.page
-    if head.markup == "html" and content != head.body:
-        page = read_head(content)  # the title may have contained template tags
+    head = read_post_head(body, source_id=source_id)
+    if not site.tags and not head.suffix and is_template(head.text, markup=head.markup):
+        raise UnreadablePostError("template")
+    try:
+        fields = inherit_fields(head.fields, path, site)
+    except ValueError as error:
+        raise UnreadablePostError("broken_front_matter") from error
+    folders = source_id.lower().split("/")[:-1]
+    hidden_reason = head.find_hidden_reason(fields) or next(
+        (_HIDDEN_FOLDERS[name] for name in folders if name in _HIDDEN_FOLDERS), ""
+    )
+    if hidden_reason not in _RESTRICTED_VISIBILITIES:
+        raise UnreadablePostError(hidden_reason)
+    content, fields = _read_content(head, fields, site=site, is_hidden=bool(hidden_reason))
+    # The title may have contained template tags.
+    is_changed_page = head.markup == "html" and content != head.body
+    page = read_head(content) if is_changed_page else head.page
     language = front_matter.get_text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.find_language(source_id.removeprefix(site.within))
-    name_date, name_title = split_date_and_title(site.path_without_language(path))
-    created_date, updated_date = _find_dates(
-        fields,
-        page,
+    name_date, name_title = split_date_and_title(site.remove_language(path))
+
+    def find_date(
+        names: tuple[str, ...], *other_values: object, languages: Callable[[], str]
+    ) -> PostDate | None:
+        date = find_field_date(fields, names, zone=site.zone, language=languages)
+        others = (
+            parse_date(value, zone=site.zone, language=languages) for value in other_values if value
+        )
+        return date or next(filter(None, others), None)
+
+    def detect_language() -> str:
+        from twin_assets.corpus.language import UNDETERMINED, detect_language
+
+        detected = language or detect_language(content)
+        return "" if detected == UNDETERMINED else detected
+
+    created_date = find_date(
+        CREATED_FIELDS,
+        page.meta.get("article:published_time"),
+        page.meta.get("date"),
         name_date,
-        zone=site.zone,
-        language=lambda: language or _detect_language(content),
+        languages=detect_language,
     )
-    created_at = created_date.utc_time if created_date else None
-    unpublished_reason = _find_unpublished_reason(
-        fields, created_at=created_at, site=site, now=now or datetime.now(UTC)
+    updated_date = find_date(
+        UPDATED_FIELDS, page.meta.get("article:modified_time"), languages=detect_language
     )
-    if unpublished_reason and not hidden_reason:
-        raise UnreadablePostError(unpublished_reason)
-    created_at = created_at or added_at()
+    publish_date = find_date(_PUBLISH_DATE_FIELDS, languages=lambda: site.language) or created_date
+    expiry_date = find_date(_EXPIRY_DATE_FIELDS, languages=lambda: site.language)
+    if not hidden_reason:
+        if expiry_date and expiry_date.utc_time <= now and not site.shows_expired:
+            raise UnreadablePostError("expired")
+        if publish_date and publish_date.utc_time > now and not site.shows_future:
+            raise UnreadablePostError(NOT_YET_PUBLISHED)
+    created_at = created_date.utc_time if created_date else added_at()
     named_author = read_byline(fields) or front_matter.get_text_field(fields, CREATOR_FIELD)
     meta_author = read_byline(page.meta)
     return Post(
@@ -157,7 +181,7 @@ def read_post(
         text=content,
         markup=head.markup,
         kind="draft" if hidden_reason == "draft" else "post" if created_at else "note",
-        url=_find_public_address(fields, page, site, path=path, created_at=created_at),
+        url=_find_address(fields, page, path, created_at, site),
         author=named_author or meta_author,
         created_at=created_at,
         updated_at=updated_date.utc_time if updated_date else None,
@@ -171,80 +195,22 @@ def read_post(
     )
 
 
-def _find_unpublished_reason(
-    fields: Mapping[str, Any], *, created_at: datetime | None, site: Site, now: datetime
-) -> str:
-    """Return `not_yet_published`, `expired`, or "".
-
-    Args:
-        fields: the front matter.
-        created_at: the post's date from its own fields, not from another source.
-        site: the folder's site, which may publish future and expired posts.
-        now: the current time, with a time zone.
-    """
-    publishes_at = _find_field_time(fields, _PUBLISH_DATE_FIELDS, site) or created_at
-    expires_at = _find_field_time(fields, _EXPIRY_DATE_FIELDS, site)
-    if expires_at is not None and expires_at <= now and not site.shows_expired:
-        return "expired"
-    return (
-        NOT_YET_PUBLISHED
-        if publishes_at is not None and publishes_at > now and not site.shows_future
-        else ""
-    )
-
-
-def _find_field_time(
-    fields: Mapping[str, Any], names: tuple[str, ...], site: Site
-) -> datetime | None:
-    date = find_field_date(fields, names, zone=site.zone, language=lambda: site.language)
-    return date.utc_time if date else None
-
-
-def _read_fields(head: PostHead, site: Site, *, source_id: str) -> tuple[dict[str, Any], str]:
-    """Return the fields, including the folder's, and why the post is a draft or restricted."""
-    try:
-        fields = merge_inherited(head.fields, site.get_site_path(source_id), site)
-    except ValueError as error:
-        raise UnreadablePostError("broken_front_matter") from error
-    hidden_reason = head.find_hidden_reason(fields) or _find_hidden_folder_reason(source_id)
-    if hidden_reason and hidden_reason != "draft" and hidden_reason not in _RESTRICTED_VISIBILITIES:
-        raise UnreadablePostError(hidden_reason)
-    return fields, hidden_reason
-
-
-def _find_dates(
-    fields: dict[str, Any],
-    page: HtmlHead,
-    name_date: object,
-    *,
-    zone: ZoneInfo | None,
-    language: Callable[[], str],
-) -> tuple[PostDate | None, PostDate | None]:
-    """Return the dates of writing and last editing from the fields, the page or the file name."""
-
-    def find_date(names: tuple[str, ...], *other_values: object) -> PostDate | None:
-        date = find_field_date(fields, names, zone=zone, language=language)
-        other_dates = (
-            parse_date(value, zone=zone, language=language) for value in other_values if value
-        )
-        return date or next(filter(None, other_dates), None)
-
-    meta = page.meta
-    return (
-        find_date(CREATED_FIELDS, meta.get("article:published_time"), meta.get("date"), name_date),
-        find_date(UPDATED_FIELDS, meta.get("article:modified_time")),
-    )
-
-
 def _read_content(
-    head: PostHead, fields: dict[str, Any], *, hidden_reason: str, site: Site
+    head: PostHead, fields: dict[str, Any], *, site: Site, is_hidden: bool
 ) -> tuple[str, dict[str, Any]]:
     """Return the body without the generator's layout, and the fields, including a converter's."""
-    content, converter_fields = _convert_body(head)
-    if find_hidden_reason(converter_fields) and not hidden_reason:
-        # Only the converter finds these fields.
-        raise UnreadablePostError(find_hidden_reason(converter_fields))
-    content = _remove_templates(content, fields, markup=head.markup, site=site)
+    content, converter_fields = head.body, dict[str, Any]()
+    if head.suffix and head.suffix != "txt":
+        try:
+            content, converter_fields = convert_to_markdown(head)
+        except FormatError as error:
+            raise UnreadablePostError("not_its_format") from error
+        if (reason := find_hidden_reason(converter_fields)) and not is_hidden:
+            raise UnreadablePostError(reason)  # only the converter finds these fields
+    if site.tags and fields.get("render_with_liquid") is not False:
+        content = remove_template_tags(content, site.tags, markup=head.markup)
+    elif not site.tags and head.markup == "markdown":
+        content = remove_obsidian_comments(content)
     if not content.strip():
         raise UnreadablePostError("empty")
     if head.markup == "text" and not _is_prose(content):
@@ -252,14 +218,17 @@ def _read_content(
     return content, {**converter_fields, **fields}
 
 
-def _convert_body(head: PostHead) -> tuple[str, dict[str, Any]]:
-    """Return the text in its markup, and the fields that a converter found."""
-    if not head.suffix or head.suffix == "txt":
-        return head.body, {}
-    try:
-        return convert_to_markdown(head)
-    except FormatError as error:
-        raise UnreadablePostError("not_its_format") from error
+def _find_address(
+    fields: dict[str, Any], page: HtmlHead, path: str, created_at: datetime | None, site: Site
+) -> str:
+    """Return the address in a post's fields, or else the one that its site would give it."""
+    url = front_matter.get_text_field(fields, "canonical_url", "canonical", "permalink", "url")
+    url = url or page.canonical or page.meta.get("og:url", "")
+    if re.match(r"https?://", url):
+        return url
+    if url.startswith("/") and not re.search("[:{]", url) and site.url:
+        return site.url.rstrip("/") + url
+    return build_post_address(fields, source_id=path, created_at=created_at, site=site)
 
 
 def _is_prose(text: str) -> bool:
@@ -269,41 +238,12 @@ def _is_prose(text: str) -> bool:
     spaces.
     """
     lines = [line.split() for line in text.splitlines()]
-    word_count = sum(map(len, lines))
-    prose_word_count = sum(len(line) for line in lines if len(line) >= 4 and _is_mostly_words(line))
+    prose_word_count = 0
+    for line in lines:
+        word_count = sum(word.strip(".,;:!?()\"'»«„“”").isalpha() for word in line)
+        prose_word_count += len(line) if len(line) >= 4 and word_count * 2 >= len(line) else 0
     is_ideographic = len(_IDEOGRAPH.findall(text)) * 2 >= len("".join(text.split()))
-    return prose_word_count * 2 >= word_count or is_ideographic
-
-
-def _is_mostly_words(line: list[str]) -> bool:
-    return sum(word.strip(".,;:!?()\"'»«„“”").isalpha() for word in line) * 2 >= len(line)
-
-
-def _detect_language(content: str) -> str:
-    """Return the language detected in the text, or "" if it is undetermined."""
-    from twin_assets.corpus.language import UNDETERMINED, detect_language
-
-    language = detect_language(content)
-    return "" if language == UNDETERMINED else language
-
-
-def _find_hidden_folder_reason(source_id: str) -> str:
-    """Return the reason from the name of a folder that contains the file, or ""."""
-    folders = source_id.lower().split("/")[:-1]
-    return next((_HIDDEN_FOLDERS[folder] for folder in folders if folder in _HIDDEN_FOLDERS), "")
-
-
-def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
-    """Return the body without its generator's layout; a note has none, but may quote one."""
-    if site.generator == "hugo":
-        return remove_shortcodes(content, markup=markup)
-    if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
-        return remove_liquid(content, markup=markup)
-    return (
-        remove_obsidian_comments(content)
-        if markup == "markdown" and not site.generator
-        else content
-    )
+    return prose_word_count * 2 >= sum(map(len, lines)) or is_ideographic
 
 
 def find_first_heading(markdown: str) -> str:
@@ -322,22 +262,3 @@ def _strip_heading_markup(inline: str) -> str:
     """Return a heading without tags, entities and link targets; code and emphasis marks stay."""
     without_links = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _TAG.sub("", inline))
     return " ".join(html.unescape(without_links).split())
-
-
-def _find_public_address(
-    fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, created_at: datetime | None
-) -> str:
-    """Return the post's public address.
-
-    It is the address in the post's fields (a path needs the site's host), or else the address that
-    its site would assign.
-    """
-    own_address = front_matter.get_text_field(
-        fields, "canonical_url", "canonical", "permalink", "url"
-    )
-    own_address = own_address or page.canonical or page.meta.get("og:url", "")
-    if re.match(r"https?://", own_address):
-        return own_address
-    if own_address.startswith("/") and ":" not in own_address and site.url:
-        return site.url.rstrip("/") + own_address
-    return build_post_address(fields, source_id=path, created_at=created_at, site=site)

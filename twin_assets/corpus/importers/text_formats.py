@@ -1,9 +1,5 @@
 """Convert posts in formats other than Markdown and HTML to Markdown.
 
-Scope: conversion.
-Out of scope: a file's head (`post_head`), which files are posts (`site_layout`), and reading a post
-(`posts`).
-
 pandoc (3.9 in `pypandoc-binary`) reads reStructuredText, Org, AsciiDoc, Textile, Word and
 OpenDocument, and `pypdf` reads the text of a PDF. Both belong to the extra `formats`, which
 downloads 34 MB, uses 160 MB on disk, and installs in 6 s. The alternative markitdown supports

@@ -1,8 +1,4 @@
-"""Decide whether a post's fields hide it from readers.
-
-Scope: the meaning of each field's value, in front matter, metadata and `<meta>` of every format.
-Out of scope: parsing these fields (`front_matter`), future dates (`posts`), and platforms' exports,
-which have different fields (their importers).
+"""Which fields of a post hide it from readers, in front matter, metadata and `<meta>` elements.
 
 Fields: https://jekyllrb.com/docs/front-matter/ (`published`),
 https://gohugo.io/content-management/front-matter/ (`draft`, `headless`),
@@ -19,12 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
-
-UNKNOWN_KEY_PREFIX = "held_back_by_"
-"""Prefix of the reason for a key that resembles one in the table; the key's words follow."""
 
 _TRUE_WORDS = frozenset(
     {"true", "yes", "y", "t", "on", "1", "si", "sí", "oui", "ja", "sim", "да", "是"}
@@ -35,33 +27,44 @@ _FALSE_WORDS = frozenset(
     | {"❌", "✗", "✘", "☐", "[ ]", "unchecked"}
 )
 
-
-@dataclass(frozen=True)
-class _Rule:
-    """The meaning of a field: `reason` applies if the value matches `applies_when`."""
-
-    reason: str
-    applies_when: str = "yes"  # or "no", "set"
-
-
-_RULES: Mapping[str, _Rule] = {
-    **dict.fromkeys(("draft", "drafts", "isdraft", "wip", "unpublished"), _Rule("draft")),
-    **dict.fromkeys(("saveasdraft", "ignorepublish", "unfinished"), _Rule("draft")),
-    **dict.fromkeys(("entwurf", "brouillon", "borrador", "rascunho", "bozza"), _Rule("draft")),
-    **dict.fromkeys(("черновик", "草稿", "下書き"), _Rule("draft")),
-    **dict.fromkeys(("published", "publish", "ispublished", "dgpublish"), _Rule("draft", "no")),
-    **dict.fromkeys(("private", "isprivate", "secret", "confidential"), _Rule("private")),
-    **dict.fromkeys(("protected", "encrypted", "encrypt"), _Rule("private")),
-    **dict.fromkeys(("public", "ispublic", "visible", "isvisible"), _Rule("private", "no")),
-    **dict.fromkeys(("password", "passwd", "passphrase"), _Rule("private", "set")),
-    **dict.fromkeys(("hidden", "ishidden", "hide", "unlisted", "isunlisted"), _Rule("unlisted")),
-    **dict.fromkeys(("eleventyexcludefromcollections",), _Rule("unlisted")),
-    **dict.fromkeys(("listed", "islisted"), _Rule("unlisted", "no")),
-    **dict.fromkeys(("headless",), _Rule("not_published")),
-    **dict.fromkeys(("expired",), _Rule("expired")),
+# A key hides a post if one of its words stands here and the others are neutral: `draft`, `isDraft`,
+# `keep_private`, `dg-publish`. `hideToc` and `private_comments` concern only parts of a post.
+# The value that hides it follows the reason.
+_HIDING_WORDS: Mapping[str, tuple[str, bool]] = {
+    **dict.fromkeys(("draft", "drafts", "drafted", "wip", "unpublished"), ("draft", True)),
+    **dict.fromkeys(("unreleased", "unfinished", "embargoed"), ("draft", True)),
+    **dict.fromkeys(("entwurf", "brouillon", "borrador", "rascunho", "bozza"), ("draft", True)),
+    **dict.fromkeys(("черновик", "草稿", "下書き"), ("draft", True)),
+    **dict.fromkeys(("published", "publish", "released"), ("draft", False)),
+    **dict.fromkeys(("private", "privately", "secret", "confidential"), ("private", True)),
+    **dict.fromkeys(("protected", "encrypted", "encrypt"), ("private", True)),
+    **dict.fromkeys(("public", "visible"), ("private", False)),
+    **dict.fromkeys(("hidden", "hide", "unlisted", "invisible", "noshow"), ("unlisted", True)),
+    **dict.fromkeys(("eleventyexcludefromcollections",), ("unlisted", True)),
+    **dict.fromkeys(("listed",), ("unlisted", False)),
+    **dict.fromkeys(("headless",), ("not_published", True)),
+    **dict.fromkeys(("expired",), ("expired", True)),
 }
-"""Rules by key in lower case, without `-`, `_` and spaces."""
-
+_NEUTRAL_WORDS = frozenset(
+    {"is", "this", "the", "for", "from", "only", "keep", "mark", "marked", "set", "post", "page"}
+    | {"article", "note", "entry", "blog", "site", "flag", "all", "everyone", "readers", "public"}
+    | {"still", "yet", "now", "please", "content", "item", "status", "be", "my", "to", "dg"}
+    | {"save", "as"}
+)
+_NEGATIONS = frozenset({"not", "dont", "never", "isnt", "no", "do", "ignore"})
+_VOCABULARY = frozenset({*_HIDING_WORDS, *_NEUTRAL_WORDS, *_NEGATIONS})
+# Keys without separators are split too: `isprivatepost`. Most words of two letters are excluded,
+# because `hideMeta` would otherwise match.
+_JOINED_WORD = re.compile(
+    "|".join(
+        sorted(
+            (word for word in _VOCABULARY if len(word) > 2 or word in {"is", "no", "dg", "as"}),
+            key=len,
+            reverse=True,
+        )
+    )
+)
+_SECRET_KEYS = frozenset({"password", "passwd", "passphrase"})
 _STATUS_KEYS = frozenset(
     {"status", "state", "visibility", "access", "audience", "publishstatus", "poststatus"}
     | {"publicationstatus", "publishstate", "stage", "privacy", "contentstatus"}
@@ -91,36 +94,6 @@ _STATUS_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("unlisted", r"(?:hidden|unlisted|not[ _-]listed)"),
     )
 )
-
-# A key outside the table resembles a known key if one of its words is listed here and the others
-# are neutral (`keep_private`, `draft-post`). `hideToc` and `private_comments` concern only parts of
-# a post.
-_HIDING_WORDS: Mapping[str, str] = {
-    **dict.fromkeys(("draft", "drafts", "drafted", "wip", "unpublished", "unreleased"), "yes"),
-    **dict.fromkeys(("private", "privately", "secret", "confidential", "hidden", "hide"), "yes"),
-    **dict.fromkeys(("unlisted", "embargo", "embargoed", "invisible", "noshow"), "yes"),
-    **dict.fromkeys(("published", "publish", "public", "listed", "visible", "released"), "no"),
-}
-_NEUTRAL_WORDS = frozenset(
-    {"is", "this", "the", "for", "from", "only", "keep", "mark", "marked", "set", "post", "page"}
-    | {"article", "note", "entry", "blog", "site", "flag", "all", "everyone", "readers", "public"}
-    | {"still", "yet", "now", "please", "content", "item", "status", "be", "my", "to", "dg"}
-)
-_NEGATIONS = frozenset({"not", "dont", "never", "isnt", "no", "do"})
-_VOCABULARY = sorted(
-    (
-        word
-        for word in {*_HIDING_WORDS, *_NEUTRAL_WORDS, *_NEGATIONS}
-        if len(word) > 2 or word in {"is", "no"}
-    ),
-    key=len,
-    reverse=True,
-)
-# Keys are in lower case, so `isPrivatePost` is split into words of the vocabulary. The shortest
-# words are excluded, because `hideMeta` would otherwise match too.
-_JOINED_WORDS = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
-_WORD = re.compile("|".join(_VOCABULARY))
-_WORD_SEPARATORS = re.compile(r"[\s_.-]+")
 _STRICTEST_FIRST = (
     *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
 )
@@ -138,39 +111,25 @@ _TABLE_ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")
 _MAX_STATUS_CHARACTERS = 200
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # `#draft`, `📝 Draft`
 _KEY_SEPARATORS = re.compile(r"[\s_-]+")
+_WORD_SEPARATORS = re.compile(r"[\s_.-]+")
 
 
 def find_hidden_reason(*heads: Mapping[str, Any]) -> str:
     """Return why a post's own fields hide it from readers, or "" if none does.
 
-    The reasons are `draft`, `private`, `followers`, `paid`, `unlisted`, `not_published`, `expired`,
-    and `held_back_by_…` with an unknown key's name. The strictest reason applies: a private draft
-    is private, so an opt-in to drafts does not include it.
+    The reasons are `draft`, `private`, `followers`, `paid`, `unlisted`, `not_published` and
+    `expired`. The strictest applies: a private draft is private, so an opt-in to drafts does not
+    include it.
 
     Args:
         heads: sets of fields that may hide the post: front matter, and the format's metadata.
     """
-    reasons = {_find_fields_reason(fields) for fields in heads}
-    known_reasons = (reason for reason in _STRICTEST_FIRST if reason in reasons)
-    return next(known_reasons, "") or next(filter(None, sorted(reasons)), "")
-
-
-def _find_fields_reason(fields: Mapping[str, Any]) -> str:
-    nested_tables = (fields.get(name) for name in _NESTED_TABLES)
-    tables = (cast("dict[Any, Any]", table) for table in nested_tables if isinstance(table, dict))
-    reasons = {reason for table in (fields, *tables) for reason in _find_known_reasons(table)}
-    if known_reason := next((reason for reason in _STRICTEST_FIRST if reason in reasons), ""):
-        return known_reason
-    is_declared_public = any(
-        (rule := _RULES.get(normalize_key(str(key))))
-        and rule.applies_when == "no"
-        and _parse_boolean(value) is True
-        for key, value in fields.items()
-    )
-    if is_declared_public:
-        return ""
-    unknown_reasons = (_find_unknown_key_reason(name, value) for name, value in fields.items())
-    return next(filter(None, unknown_reasons), "")
+    reasons: set[str] = set()
+    for fields in heads:
+        tables = (fields.get(name) for name in _NESTED_TABLES)
+        for table in (fields, *(table for table in tables if isinstance(table, dict))):
+            reasons.update(_list_reasons(cast("Mapping[Any, Any]", table)))
+    return next((reason for reason in _STRICTEST_FIRST if reason in reasons), "")
 
 
 def parse_hiding_line(line: str) -> tuple[str, str] | None:
@@ -182,16 +141,15 @@ def parse_hiding_line(line: str) -> tuple[str, str] | None:
     row = _TABLE_ROW.fullmatch(line)
     plain_line = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
     match = _FIELD_LINE.fullmatch(plain_line)
-    if match is None or _RULES.get(normalize_key(match[1]), _Rule("", "")).applies_when == "set":
+    key = normalize_key(match[1]) if match else ""
+    if match is None or key in _SECRET_KEYS:
         return None
     value = match[2].strip().rstrip(",").strip().strip("\"'")
-    is_hiding = any(_find_known_reasons({match[1]: value}))
-    if _BLOCK_PROPERTY.match(line) and normalize_key(match[1]) in _STATUS_KEYS:
-        return None
-    if row:  # a table row may merely explain the word
-        is_hiding = is_hiding and (
-            normalize_key(match[1]) in _STATUS_KEYS or _parse_boolean(value) is not None
-        )
+    is_hiding = any(_list_reasons({match[1]: value}))
+    if key in _STATUS_KEYS:
+        is_hiding = is_hiding and not _BLOCK_PROPERTY.match(line)
+    elif row:  # a table row may merely explain the word
+        is_hiding = is_hiding and _parse_boolean(value) is not None
     return (match[1].lower(), value) if is_hiding else None
 
 
@@ -201,14 +159,18 @@ def normalize_key(key: str) -> str:
     return _KEY_SEPARATORS.sub("", key).lower()
 
 
-def _find_known_reasons(fields: Mapping[Any, Any]) -> list[str]:
+def _list_reasons(fields: Mapping[Any, Any]) -> list[str]:
     reasons: list[str] = []
     for name, value in fields.items():
         key = normalize_key(str(name))
+        reason, hiding_value, is_alone = _split_key(str(name))
+        flag = _parse_boolean(value)
         if key in _STATUS_KEYS:
             reasons.append(_find_status_reason(value))
-        elif (rule := _RULES.get(key)) is not None:
-            reasons.append(_apply_rule(rule, value))
+        elif key in _SECRET_KEYS:
+            reasons.append(
+                "private" if value not in (None, "", False) and flag is not False else ""
+            )
         elif key == "permalink" and value is False:  # 11ty generates no page
             reasons.append("not_published")
         elif key in {"build", "_build"} and isinstance(value, dict):
@@ -217,56 +179,42 @@ def _find_known_reasons(fields: Mapping[Any, Any]) -> list[str]:
                 reasons.append("not_published")
             elif build.get("list") in ("never", False):
                 reasons.append("unlisted")
-    return reasons
+        elif reason and flag is not None:
+            reasons.append(reason if flag is hiding_value else "")
+        elif is_alone and isinstance(value, str) and value.strip():
+            # `draft: until June` is not public either, but `published: 2019-01-01` is a date and
+            # `hide: [toc]` a list of the page's parts.
+            is_told = hiding_value and reason in {"draft", "private"}
+            reasons.append(reason if is_told else _find_status_reason(value))
+    return [reason for reason in reasons if reason]
 
 
-def _apply_rule(rule: _Rule, value: object) -> str:
-    if rule.applies_when == "set":
-        is_set = value not in (None, "", False) and _parse_boolean(value) is not False
-        return rule.reason if is_set else ""
-    flag = _parse_boolean(value)
-    if flag is not None:
-        return rule.reason if flag is (rule.applies_when == "yes") else ""
-    if not isinstance(value, str) or not value.strip():
-        return ""  # `published: 2019-01-01` is a date, `hide: [toc]` a list of the page's parts
-    if rule.applies_when == "yes" and rule.reason in {"draft", "private"}:
-        return rule.reason  # `draft: until June` is not public either
-    return _find_status_reason(value)
+@lru_cache(maxsize=4096)
+def _split_key(name: str) -> tuple[str, bool, bool]:
+    """Return the reason of a hiding key, the value that hides, and whether it is one word.
+
+    In "hide from public" the first hiding word is the action, and the others are its object.
+    """
+    words = [word for word in _WORD_SEPARATORS.split(name.lower()) if word]
+    if len(words) == 1 and words[0] not in _VOCABULARY:
+        parts = _JOINED_WORD.findall(words[0])
+        words = parts if "".join(parts) == words[0] else []
+    hiding = [word for word in words if word in _HIDING_WORDS]
+    if not hiding or not all(word in _VOCABULARY for word in words):
+        return "", True, False
+    reason, hiding_value = _HIDING_WORDS[hiding[0]]
+    is_negated = not _NEGATIONS.isdisjoint(words)
+    return reason, hiding_value is not is_negated, len(set(words) - {"is", "dg"}) == 1
 
 
 def _find_status_reason(value: object) -> str:
     if isinstance(value, dict):
-        return next(filter(None, _find_known_reasons(cast("dict[str, Any]", value))), "")
+        return next(iter(_list_reasons(cast("dict[str, Any]", value))), "")
     if isinstance(value, list):
         reasons = [_find_status_reason(item) for item in cast("list[object]", value)]
         return next(filter(None, reasons), "")
     text = _EDGES.sub("", value[:_MAX_STATUS_CHARACTERS]) if isinstance(value, str) else ""
     return next((reason for reason, pattern in _STATUS_PATTERNS if pattern.match(text)), "")
-
-
-def _find_unknown_key_reason(name: str, value: object) -> str:
-    reason, hiding_value = _match_similar_key(name)
-    return reason if reason and _parse_boolean(value) is hiding_value else ""
-
-
-@lru_cache(maxsize=4096)
-def _match_similar_key(name: str) -> tuple[str, bool]:
-    """Return the reason for a key like those in the table, and the value that hides a post."""
-    key = normalize_key(name)
-    if key in _RULES or key in _STATUS_KEYS:
-        return "", True
-    words = [word for word in _WORD_SEPARATORS.split(name.lower()) if word]
-    if len(words) == 1:
-        words = _WORD.findall(key) if _JOINED_WORDS.fullmatch(key) else []
-    # In "hide from public", the first hiding word is the action, and the others are its object.
-    effects = [_HIDING_WORDS[word] for word in words if word in _HIDING_WORDS]
-    is_known = all(
-        word in _HIDING_WORDS or word in _NEUTRAL_WORDS or word in _NEGATIONS for word in words
-    )
-    if not effects or not is_known:
-        return "", True
-    is_negated = any(word in _NEGATIONS for word in words)
-    return UNKNOWN_KEY_PREFIX + "_".join(words)[:40], (effects[0] == "yes") is not is_negated
 
 
 def _parse_boolean(value: object) -> bool | None:

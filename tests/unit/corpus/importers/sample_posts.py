@@ -39,7 +39,7 @@ HIDING_FIELDS: Mapping[str, tuple[str, object, str]] = {
     "public": ("public", False, "private"),
     "members": ("visibility", "members", "paid"),
     "hidden": ("hidden", True, "unlisted"),
-    "an unknown key": ("keep_private", True, "held_back_by_keep_private"),
+    "an unknown key": ("keep_private", True, "private"),
 }
 
 _HEADINGS = {"rst": "{0}\n##########\n", "org": "#+TITLE: {0}\n", "adoc": "= {0}\n"}

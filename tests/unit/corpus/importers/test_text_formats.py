@@ -286,7 +286,7 @@ def test_a_pelican_site_has_restructuredtext_posts(tmp_path: Path) -> None:
     (tmp_path / "templates" / "base.html").write_text("{% block a %}{% endblock %}")
     (tmp_path / "pelicanconf.py").write_text("AUTHOR = 'Ada'\n")
     folder = scan_source(tmp_path)
-    assert folder.layout == "blog"
+    assert folder.layout == "pelican"
     assert [post.source_id for post in folder.posts] == ["content/a.rst", "content/b.md"]
 
 
