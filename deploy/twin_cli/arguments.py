@@ -34,6 +34,10 @@ Include = Annotated[
         "--include", help="Also import drafts, private, followers, paid or replies; saved."
     ),
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", help="Leave out a folder or file (drafts, docs/old, *.html); saved."),
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the next free one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (deploy/docs/json.md).")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason, stored with the version.")]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from twin_cli.arguments import POSTS, AuthorName, Include, command_decorator
+from twin_cli.arguments import POSTS, AuthorName, Exclude, Include, command_decorator
 
 commands = typer.Typer()
 command = command_decorator(commands, POSTS)
@@ -32,6 +32,7 @@ def import_(
     ] = None,
     author: AuthorName = "",
     include: Include = None,
+    exclude: Exclude = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be imported, and stop.")
     ] = False,

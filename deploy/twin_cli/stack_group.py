@@ -14,6 +14,7 @@ import typer
 from twin_cli.arguments import (
     START,
     AuthorName,
+    Exclude,
     Home,
     Include,
     Port,
@@ -90,6 +91,7 @@ def up(  # noqa: PLR0913, PLR0917 - one parameter per option
     path: Posts = None,
     author: NewAuthor = "",
     include: Include = None,
+    exclude: Exclude = None,
     base_model: BaseModel = "",
     embedder: Embedder = "",
     answer_model: AnswerModel = "",

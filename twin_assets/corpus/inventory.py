@@ -125,7 +125,9 @@ class Inventory:
         return None
 
 
-def take_inventory(sources: Sequence[str | Path], *, include: Sequence[str] = ()) -> Inventory:
+def take_inventory(
+    sources: Sequence[str | Path], *, include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> Inventory:
     """Scan an author's sources, parse the exports, and return their inventory.
 
     A post is identified by its path in its source. If two sources have the same path, the later one
@@ -134,12 +136,13 @@ def take_inventory(sources: Sequence[str | Path], *, include: Sequence[str] = ()
     Args:
         sources: folders, files and exports.
         include: the author's opt-ins (`author_file.OPT_INS`).
+        exclude: the globs of what the author leaves out of folders (`Author.exclude`).
 
     Raises:
         TwinError: there is no source, or a source cannot be read, has an unsupported format, or has
             no posts (an unmounted folder looks empty and must not delete everything).
     """
-    opened_sources = find_sources(sources, include=frozenset(include))
+    opened_sources = find_sources(sources, include=frozenset(include), exclude=exclude)
     posts: dict[str, tuple[SourceScan, PostFile]] = {}
     skipped_counts: Counter[str] = Counter()
     for folder in opened_sources.folders:

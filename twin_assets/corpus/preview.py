@@ -151,6 +151,7 @@ def preview(
     author: str,
     settings: Settings,
     include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     aliases: Sequence[str] = (),
 ) -> Preview:
     """Import and clean the posts in memory.
@@ -159,7 +160,7 @@ def preview(
         sources: folders, files or exports.
         author: the author's display name, or "" if it is unknown; the posts are compared with the
             stored posts of this author.
-        include: opt-ins in addition to those in the author's settings.
+        include, exclude: opt-ins and exclusions in addition to those in the author's settings.
         aliases: names of the author in addition to those in the author's settings.
         settings: `embedder` determines the languages, and `home` the stored posts.
 
@@ -169,7 +170,10 @@ def preview(
     known_author = _find_author(author, settings)
     slug = known_author.slug
     opt_ins = sorted({*include, *known_author.include})
-    inventory, raw, changes = _read_sources(sources, settings, slug, include=opt_ins)
+    left_out = sorted({*exclude, *known_author.exclude})
+    inventory, raw, changes = _read_sources(
+        sources, settings, slug, include=opt_ins, exclude=left_out
+    )
     all_names = [author, *known_author.aliases, *aliases]
     names = [name for name in dict.fromkeys(all_names) if name] if author else []
     cleaned, quarantined = cleaning.clean_and_quarantine(
@@ -228,7 +232,12 @@ def _find_author(name: str, settings: Settings) -> Author:
 
 
 def _read_sources(
-    sources: Sequence[str | Path], settings: Settings, slug: str, *, include: Sequence[str]
+    sources: Sequence[str | Path],
+    settings: Settings,
+    slug: str,
+    *,
+    include: Sequence[str],
+    exclude: Sequence[str],
 ) -> tuple[Inventory, pl.DataFrame, dict[str, int] | None]:
     """Read the sources.
 
@@ -240,7 +249,7 @@ def _read_sources(
     with _open_stored_tables(settings, slug) as tables:
         stored = raw_posts_import.read_stored_import(tables, slug) if tables else None
         erased_posts = read_forgotten_posts(tables.state, slug) if tables else None
-        inventory = take_inventory(sources, include=include)
+        inventory = take_inventory(sources, include=include, exclude=exclude)
         frame = raw_posts_import.build_inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = raw_posts_import.read_rows(
             frame.filter(~pl.col("deleted")),

@@ -172,7 +172,7 @@ def update_raw_posts(tables: Tables, author: Author) -> ImportResult:
 
     stored_posts = read_stored_import(tables, author.slug)
     erased_posts = read_forgotten_posts(tables.state, author.slug)
-    inventory = take_inventory(author.sources, include=author.include)
+    inventory = take_inventory(author.sources, include=author.include, exclude=author.exclude)
     frame = build_inventory_frame(inventory, stored_posts, erased_posts=erased_posts)
     sync_result = tables.sync(
         frame,

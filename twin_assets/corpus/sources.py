@@ -76,7 +76,9 @@ class AuthorSources:
     failed_sources: tuple[FailedSource, ...] = ()
 
 
-def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> AuthorSources:
+def find_sources(
+    sources: Sequence[str | Path], *, include: frozenset[str], exclude: Sequence[str] = ()
+) -> AuthorSources:
     """Inspect every source: folders are scanned, and exports are parsed.
 
     A feed that does not answer does not stop the import, because servers are sometimes down. A
@@ -111,9 +113,9 @@ def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> A
                     failures.append((FailedSource(feed.NAME, address, error.found), error))
                     continue
             elif is_object_address(source):
-                matches, folder = _open_bucket(str(source), scratch, stack)
+                matches, folder = _open_bucket(str(source), scratch, stack, exclude)
             else:
-                matches, folder = _open_path(Path(source).expanduser(), stack)
+                matches, folder = _open_path(Path(source).expanduser(), stack, exclude)
             for importer, archive in matches:
                 importers.setdefault(importer.name, importer)
                 archives.setdefault(importer.name, []).append(archive)
@@ -134,17 +136,17 @@ def find_sources(sources: Sequence[str | Path], *, include: frozenset[str]) -> A
 SourceContent = tuple[list[tuple[Importer, Archive]], SourceScan | None]
 
 
-def _open_path(source: Path, stack: ExitStack) -> SourceContent:
+def _open_path(source: Path, stack: ExitStack, exclude: Sequence[str]) -> SourceContent:
     """Return the source as an export, or as a folder of posts with the exports in it.
 
     Archives in a folder of Markdown posts are not exports but downloads that a post links to.
     """
     if not source.exists():
-        return [], scan_source(source)
+        return [], scan_source(source, exclude)
     if source.is_file() and get_known_suffix(source.name) in BINARY_SUFFIXES:
-        return [], scan_source(source)  # some of these are zips but not exports
+        return [], scan_source(source, exclude)  # some of these are zips but not exports
     if has_markdown(source):
-        return [], scan_source(source)
+        return [], scan_source(source, exclude)
     archive = stack.enter_context(open_archive(source))
     importer = find_importer(archive)
     if importer is not None:
@@ -155,15 +157,17 @@ def _open_path(source: Path, stack: ExitStack) -> SourceContent:
             sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
         )
     if inner_exports:
-        return inner_exports, scan_source(source)
-    folder = scan_source(source) if archive.kind == "folder" else None
+        return inner_exports, scan_source(source, exclude)
+    folder = scan_source(source, exclude) if archive.kind == "folder" else None
     reject_unsupported_exports(archive, has_posts=bool(folder and folder.posts))
-    return [], folder or scan_source(source)
+    return [], folder or scan_source(source, exclude)
 
 
-def _open_bucket(source: str, scratch: Path, stack: ExitStack) -> SourceContent:
+def _open_bucket(
+    source: str, scratch: Path, stack: ExitStack, exclude: Sequence[str]
+) -> SourceContent:
     """Return the posts under an S3 prefix, and single-object exports (zip, tar, a data file)."""
-    folder = scan_prefix(source)
+    folder = scan_prefix(source, exclude)
     if any(get_markup(post.source_id) == "markdown" for post in folder.posts):
         return [], folder
     copies: list[Path] = []

@@ -56,6 +56,7 @@ class Author:
             write in the same source.
         sources: absolute folders or files that `raw_posts` imports.
         include: a subset of `OPT_INS`.
+        exclude: globs of folders and files that an import leaves out of the sources.
         language: ISO 639-1 code, or empty to detect it from the corpus.
         temperature, max_tokens: sampling parameters of an answer.
         context_tokens: limit in tokens for the passages in a prompt, in training and in serving. A
@@ -97,6 +98,7 @@ class Author:
     name: str
     sources: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     language: str = ""
     temperature: float = 0.3
@@ -155,7 +157,7 @@ def read_author(settings: Settings, slug: str) -> Author:
             else "make it a file that this user may read",
         ) from error
     values = {name: document[name] for name in SETTING_NAMES if name in document}
-    for name in ("aliases", "sources", "include"):
+    for name in ("aliases", "sources", "include", "exclude"):
         if isinstance(values.get(name), list):
             values[name] = tuple(values[name])
     values.setdefault("name", slug)

@@ -89,7 +89,7 @@ def compute_fingerprint(author: Author, settings: Settings) -> str:
     remote source (a URL) always counts as changed.
     """
     digest = hashlib.sha256(settings.embedder.encode())
-    digest.update(json.dumps(sorted(author.include)).encode())
+    digest.update(json.dumps([sorted(author.include), sorted(author.exclude)]).encode())
     digest.update(json.dumps([author.name, *sorted(author.aliases)]).encode())
     for source in author.sources:
         digest.update(f"\0{source}\0".encode())

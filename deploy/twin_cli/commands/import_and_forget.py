@@ -66,6 +66,7 @@ def run_import(
     dry_run: bool,
     as_json: bool,
     include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
 ) -> int:
     """Preview and import posts; return the exit code.
 
@@ -75,6 +76,7 @@ def run_import(
         path: a folder of posts, file, export or address, or None for the author's known sources.
         dry_run: whether to stop after the preview, which needs no stack and no author.
         include: opt-ins to store in the author's settings.
+        exclude: globs of folders and files to leave out, stored in the author's settings.
         as_json: whether to print the preview as one JSON object (`found`, `kept`, `dropped` …).
 
     Raises:
@@ -82,7 +84,7 @@ def run_import(
     """
     display = ProgressDisplay()
     subject = choose_subject(settings, path, name=author, allow_unnamed=dry_run)
-    subject = add_opt_ins(subject, include or ())
+    subject = add_opt_ins(subject, include or (), exclude or ())
     preview = run_preview(settings, subject)
     if as_json:
         display.console.print_json(data=preview.to_json_document())

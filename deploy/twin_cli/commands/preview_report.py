@@ -41,6 +41,7 @@ def run_preview(settings: Settings, subject: SelectedAuthor) -> Preview:
         author=author.name,
         settings=settings,
         include=author.include,
+        exclude=author.exclude,
         aliases=author.aliases,
     )
 

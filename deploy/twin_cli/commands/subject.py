@@ -99,11 +99,14 @@ def choose_subject(
     return SelectedAuthor(author=author, location=location, is_new=slug not in slugs)
 
 
-def add_opt_ins(subject: SelectedAuthor, include: Sequence[str]) -> SelectedAuthor:
-    """Return the subject with the new opt-ins added to the earlier ones.
+def add_opt_ins(
+    subject: SelectedAuthor, include: Sequence[str], exclude: Sequence[str] = ()
+) -> SelectedAuthor:
+    """Return the subject with the new opt-ins and exclusions added to the earlier ones.
 
     Args:
         include: some of `OPT_INS`.
+        exclude: globs, as in `Author.exclude`.
 
     Raises:
         TwinError: an opt-in does not exist.
@@ -114,10 +117,11 @@ def add_opt_ins(subject: SelectedAuthor, include: Sequence[str]) -> SelectedAuth
             found=f"--include {' '.join(sorted(unknown_names))}",
             next_step=f"choose from {', '.join(sorted(OPT_INS))}",
         )
-    if not include:
+    if not include and not exclude:
         return subject
     opt_ins = tuple(sorted({*subject.author.include, *include}))
-    return replace(subject, author=replace(subject.author, include=opt_ins))
+    globs = tuple(sorted({*subject.author.exclude, *exclude}))
+    return replace(subject, author=replace(subject.author, include=opt_ins, exclude=globs))
 
 
 def save_subject(settings: Settings, subject: SelectedAuthor) -> None:
@@ -247,6 +251,6 @@ def _read_author_file(folder: Path) -> dict[str, Any]:
 def _new_author(slug: str, name: str, author_file: dict[str, Any]) -> Author:
     fields = set(Author.__dataclass_fields__) - {"slug", "name", "sources", "extra"}
     values = {key: value for key, value in author_file.items() if key in fields}
-    for list_field in {"include", "aliases"} & values.keys():
+    for list_field in {"include", "exclude", "aliases"} & values.keys():
         values[list_field] = tuple(values[list_field])
     return Author(slug=slug, name=name, **values)

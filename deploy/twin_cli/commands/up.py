@@ -114,6 +114,7 @@ class UpOptions:
     path: Path | None = None
     author: str = ""
     include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     base_model: str = ""
     embedder: str = ""
     answer_model: str = ""  # NO_MODEL removes it; empty keeps the earlier model
@@ -438,6 +439,7 @@ class _UpCommand:
         subject = add_opt_ins(
             choose_subject(self.settings, self.options.path, name=self.options.author),
             self.options.include,
+            self.options.exclude,
         )
         progress = read_progress(self.settings, subject.slug)
         if progress.fingerprint and progress.fingerprint == compute_fingerprint(

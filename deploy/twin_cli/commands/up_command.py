@@ -15,6 +15,7 @@ def run_up_command(
     settings: Settings,
     *,
     include: Sequence[str] | None,
+    exclude: Sequence[str] | None,
     gateway_port: int | None,
     dagster_port: int | None,
     traces_port: int | None,
@@ -28,4 +29,5 @@ def run_up_command(
     """
     ports = dict(zip(SERVICES, (gateway_port, dagster_port, traces_port, chat_port), strict=True))
     requested_ports = {name: port for name, port in ports.items() if port is not None}
-    return run_up(settings, UpOptions(include=include or (), ports=requested_ports, **options))
+    choices = {"include": include or (), "exclude": exclude or (), "ports": requested_ports}
+    return run_up(settings, UpOptions(**choices, **options))

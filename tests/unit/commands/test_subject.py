@@ -44,6 +44,13 @@ def test_an_author_is_created_from_a_folder_and_a_name(
     assert (repeated.slug, repeated.is_new) == (slug, False)
 
 
+def test_a_folder_that_was_left_out_stays_out(home: Settings, tmp_path: Path) -> None:
+    subject = choose_subject(home, write_posts(tmp_path), name="X")
+    save_subject(home, add_opt_ins(subject, (), ["old", "*.html"]))
+    later = add_opt_ins(choose_subject(home, tmp_path / "my posts"), (), ["docs"])
+    assert later.author.exclude == ("*.html", "docs", "old")
+
+
 def test_a_missing_folder_is_refused_with_the_nearest_existing_one(
     home: Settings, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.corpus.export_files import Files, write_folder
 from twin_assets.corpus.importers.folders import scan_source
+from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
@@ -66,6 +67,32 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     assert folder.skipped_counts == {"link outside the folder": 3, "linked folder": 1}
 
 
+@pytest.mark.parametrize(
+    ("globs", "left_out"),
+    [
+        (["old"], {"docs/old/b.md", "docs/old/deep/c.md", "old/a.md"}),
+        (["docs/old/"], {"docs/old/b.md", "docs/old/deep/c.md"}),
+        (["docs/**/c.md", "*.html"], {"docs/old/deep/c.md", "x.html"}),
+        (["ol", "b"], set()),
+    ],
+)
+def test_a_folder_or_file_can_be_left_out(
+    tmp_path: Path, globs: list[str], left_out: set[str]
+) -> None:
+    names = ["docs/old/b.md", "docs/old/deep/c.md", "d.md", "old/a.md", "x.html"]
+    write_folder(dict.fromkeys(names, "Some words.\n"), tmp_path)
+    inventory = take_inventory([tmp_path], exclude=globs)
+    assert set(names) - set(inventory.posts) == left_out
+    assert inventory.skipped_counts.get("left out by --exclude", 0) == len(left_out)
+
+
+def test_a_file_that_is_left_out_still_hides_posts(tmp_path: Path) -> None:
+    files = {"posts/posts.11tydata.json": '{"draft": true}', "posts/a.md": "Some words.\n"}
+    scan = scan_source(write_folder(files, tmp_path), ["*.json"])
+    post = read_post(scan.posts[0].read()[0], source_id="posts/a.md", site=scan.site)
+    assert post.kind == "draft"
+
+
 def test_hashes_depend_on_the_bytes_not_the_modification_time(tmp_path: Path) -> None:
     path = write_folder({"a.md": "one"}, tmp_path) / "a.md"
     first_hash, times = scan_source(tmp_path).posts[0].file_hash, path.stat()
@@ -83,7 +110,7 @@ def test_the_shared_folders_have_all_their_posts(shared_posts: Path) -> None:
     assert counts == {
         "skeeto": ("jekyll", 461, 3),
         "jbranchaud-til": ("notes", 1871, 4),
-        "drew-devault": ("notes", 215, 1),
+        "drew-devault": ("notes", 215, 0),
     }
 
 

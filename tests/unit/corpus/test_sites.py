@@ -104,7 +104,7 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
     ),
     "Hexo": (
         {
-            "_config.yml": "url: https://a.example\npermalink: :year/:title/\nlanguage: de\n",
+            "_config.yml": "url: https://a.example\npermalink: :year/:title/\n",
             "package.json": "{}",
             "source/_posts/a.md": POST,
             "source/about/index.md": POST,
@@ -112,7 +112,7 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
         },
         "",
         "hexo",
-        {"source/_posts/a.md": "A 2020-03-05 de"},
+        {"source/_posts/a.md": "A 2020-03-05"},
     ),
     "Hugo": (
         {

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import os
 import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +51,7 @@ _CODE_FILE = re.compile(
     re.IGNORECASE,
 )
 _DOCUMENTATION_FOLDERS = frozenset({"doc", "docs", "documentation", "manual"})
+_LEFT_OUT = "left out by --exclude"
 _MAX_SITE_DEPTH = 5
 _FRONT_MATTER_START = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?i:title|date):)"
@@ -134,13 +136,18 @@ class SourceScan:
         return {make_path_identifier(path): addition for path, addition in additions.items()}
 
 
-def scan_source(source: Path) -> SourceScan:
+def scan_source(source: Path, exclude: Sequence[str] = ()) -> SourceScan:
     """List the posts of a folder, or of a single file, and hash their bytes.
 
     Every body is read and hashed each time, because a file can change while its size and time stay
     the same (an unpacked archive, a restored backup). For 2,332 posts with 5 MB in total, this
     takes 0.1 s. Names stay strings: for 100,000 posts, creating `Path` objects took longer than
     reading.
+
+    Args:
+        source: a folder or a file.
+        exclude: globs of folders and files to leave out; one without `/` names a folder or file
+            anywhere, any other one a path in the source (`drafts`, `docs/**/old`, `*.html`).
 
     Raises:
         TwinError: the path does not exist, cannot be listed, or is neither a folder nor a post; or
@@ -172,7 +179,7 @@ def scan_source(source: Path) -> SourceScan:
             found=f"the folder cannot be listed ({error.strerror})",
             next_step="grant read permission",
         ) from error
-    return _scan_folder(source)
+    return _scan_folder(source, exclude)
 
 
 def has_markdown(source: Path) -> bool:
@@ -184,7 +191,7 @@ def has_markdown(source: Path) -> bool:
     )
 
 
-def scan_prefix(source: str) -> SourceScan:
+def scan_prefix(source: str, exclude: Sequence[str] = ()) -> SourceScan:
     """List the posts under an S3 prefix without reading them; ETags show which ones changed.
 
     Raises:
@@ -200,6 +207,7 @@ def scan_prefix(source: str) -> SourceScan:
         objects, lambda name: read_object(source, objects[name]), row, root_name=root_name
     )
     find_skip_reason = build_skip_rule(objects, row, site)
+    left_out = _compile_globs(exclude)
     skips: Counter[str] = Counter()
     posts: list[PostFile] = []
     for source_id, item in sorted(objects.items()):
@@ -208,7 +216,7 @@ def scan_prefix(source: str) -> SourceScan:
             folder.startswith(".") or folder in GENERATED_FOLDERS for folder in folders
         ):
             continue
-        if reason := find_skip_reason(source_id):
+        if reason := _LEFT_OUT if left_out.fullmatch(source_id) else find_skip_reason(source_id):
             skips[reason] += 1
             continue
         problem = "too_large" if item.size > get_max_file_bytes(source_id) else ""
@@ -225,7 +233,8 @@ def scan_prefix(source: str) -> SourceScan:
     )
 
 
-def _scan_folder(source: Path) -> SourceScan:
+def _scan_folder(source: Path, exclude: Sequence[str]) -> SourceScan:
+    left_out = _compile_globs(exclude)
     skips: Counter[str] = Counter()
     unlisted_prefixes: list[str] = []
     candidates = list(_iter_files(source, skips=skips, unlisted_prefixes=unlisted_prefixes))
@@ -256,12 +265,13 @@ def _scan_folder(source: Path) -> SourceScan:
     find_skip_reason = build_skip_rule(paths, row, site)
     posts: dict[str, PostFile] = {}
     for file, source_id, is_link in candidates:
-        is_inside = source_id.startswith(within)
-        reason = (
-            find_skip_reason(site.get_site_path(source_id))
-            if is_inside
-            else classify_outside_file(source_id)
-        )
+        # Files that are left out still configure the site, so that no draft loses its mark.
+        if left_out.fullmatch(source_id):
+            reason = _LEFT_OUT
+        elif source_id.startswith(within):
+            reason = find_skip_reason(site.get_site_path(source_id))
+        else:
+            reason = classify_outside_file(source_id)
         if not reason and source_id in posts:  # two spellings of one name that are equal in NFC
             reason = "same name in another Unicode form"
         elif not reason and is_link and _is_link_outside(Path(file), source):
@@ -332,6 +342,15 @@ def _reject_code_repository(source: Path, paths: list[str], posts: Mapping[str, 
             next_step="specify the folder in it that contains the author's own posts, or copy the "
             "author's texts into a folder and import that folder",
         )
+
+
+def _compile_globs(globs: Sequence[str]) -> re.Pattern[str]:
+    """Return a pattern for the paths that globs name, and for everything below them."""
+    patterns = [
+        ("" if "/" in glob.strip("/") else r"(?:.*/)?") + fnmatch.translate(glob.strip("/"))[:-2]
+        for glob in globs
+    ]
+    return re.compile(rf"(?:{'|'.join(patterns)})(?:/.*)?" if patterns else r"(?!)", re.DOTALL)
 
 
 def _find_enclosing_site(source: Path) -> tuple[Path, str]:

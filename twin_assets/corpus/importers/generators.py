@@ -72,7 +72,7 @@ class Generator:
 _JEKYLL_SETTINGS = (
     ("url", ("url",)),
     ("timezone", ("timezone",)),
-    ("language", ("lang", "locale", "language")),
+    ("language", ("lang", "locale")),
     ("permalink", ("permalink",)),
     ("shows_future", ("future",)),
 )
