@@ -1,8 +1,5 @@
 """Read from git when each file of a folder was added to its repository.
 
-Scope: calls to the git binary and the interpretation of their output.
-Out of scope: which commits date a post (`inventory`).
-
 Hooks, monitors and fetching are turned off, because a repository's configuration can start
 programs through each of them.
 Format: https://git-scm.com/docs/git-log#_diff_formatting.
@@ -13,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,44 +74,30 @@ def read_additions(folder: Path) -> dict[str, Addition]:
         output = _run_git(folder, *arguments, "-M", "--diff-filter=AR", "HEAD", "--", ".")
     except GitError:  # a clone without old contents (`--filter`) supports only exact renames
         output = _run_git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
-    additions: dict[str, Addition] = {}
-    for committed_at, is_root, added_paths, renamed_paths in reversed(list(_parse_commits(output))):
-        for path in added_paths:
-            additions.setdefault(path, Addition(committed_at, len(added_paths), is_root))
-        for old_path, new_path in renamed_paths:
-            additions[new_path] = additions.get(
-                old_path, Addition(committed_at, len(renamed_paths), is_root)
-            )
-    return additions
-
-
-def _parse_commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
-    """Yield each commit, newest first: time, whether it is the root, added paths, renamed paths."""
-    fields = iter(log.decode("utf-8", "surrogateescape").split("\0"))
-    committed_at, is_root = _parse_timestamp(""), False
-    added_paths: list[str] = []
-    renamed_paths: list[tuple[str, str]] = []
+    commits: list[tuple[str, list[list[str]]]] = []
+    fields = iter(output.decode("utf-8", "surrogateescape").split("\0"))
     for field in fields:
         status = field.lstrip("\n")
         if status == "A":
-            added_paths.append(next(fields))
+            commits[-1][1].append([next(fields)])
         elif re.fullmatch(r"R\d+", status):
-            renamed_paths.append((next(fields), next(fields)))
+            commits[-1][1].append([next(fields), next(fields)])
         elif status:
-            if added_paths or renamed_paths:
-                yield committed_at, is_root, added_paths, renamed_paths
-            added_paths, renamed_paths = [], []
-            seconds, _, parents = status.partition(" ")
-            committed_at, is_root = _parse_timestamp(seconds), not parents
-    if added_paths or renamed_paths:
-        yield committed_at, is_root, added_paths, renamed_paths
-
-
-def _parse_timestamp(seconds: str) -> datetime:
-    try:
-        return datetime.fromtimestamp(int(seconds), UTC)
-    except (ValueError, OverflowError, OSError):  # a forged commit may contain any year
-        return datetime(1970, 1, 1, tzinfo=UTC)
+            commits.append((status, []))
+    additions: dict[str, Addition] = {}
+    for commit, paths in reversed(commits):
+        seconds, _, parents = commit.partition(" ")
+        try:
+            committed_at = datetime.fromtimestamp(int(seconds), UTC)
+        except (ValueError, OverflowError, OSError):  # a forged commit may contain any year
+            committed_at = datetime(1970, 1, 1, tzinfo=UTC)
+        for *old_path, path in paths:
+            is_known = bool(old_path) and old_path[0] in additions
+            count = sum(len(other) == len(old_path) + 1 for other in paths)
+            addition = Addition(committed_at, count, is_root_commit=not parents)
+            if old_path or path not in additions:
+                additions[path] = additions[old_path[0]] if is_known else addition
+    return additions
 
 
 def _run_git(folder: Path, *arguments: str) -> bytes:
