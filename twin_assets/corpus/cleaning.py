@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from functools import partial
 from typing import Any
 
@@ -38,12 +39,12 @@ from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_assets.corpus.speakers import mark_other_speakers
 from twin_resources import privacy
 
-CLEANING_VERSION = f"7, privacy {privacy.PRIVACY_VERSION}"
+CLEANING_VERSION = f"8, privacy {privacy.PRIVACY_VERSION}"
 """Version of the rules below; changing it cleans every post again."""
 
 RAW_COLUMNS = (
     *("source", "source_id", "title", "url", "author", "kind", "text", "markup", "language"),
-    *("created_at", "content_hash", "deleted", "problem"),
+    *("created_at", "local_time", "content_hash", "deleted", "problem"),
 )
 """Columns of `raw_posts` that `prepare_posts` reads."""
 
@@ -169,7 +170,10 @@ def _prepare_post(post: Mapping[str, Any], names: Sequence[str]) -> dict[str, An
         "kind": post["kind"],
         "title": "",
         "url": post["url"],
-        "published_at": post["created_at"],
+        # The day that the site shows is the day that is cited.
+        "published_at": post["local_time"].replace(tzinfo=UTC)
+        if post["local_time"]
+        else post["created_at"],
         "byline": post["author"] or "",
         "text": "",
         "language": "",

@@ -23,8 +23,9 @@ class RawPosts(dy.Schema):
     that the author's settings include is a `post` with the visibility `private`. `byline` is the
     name of the field that contained the `author`. `file_hash` is the hash of the bytes on disk, or
     of the export's record. `content_hash` is the hash of the body with collapsed white space, so
-    posts with the same hash have the same content. `encoding` is the original encoding of a
-    converted file (`windows-1252`), and empty for UTF-8 and for exports.
+    posts with the same hash have the same content. `local_time` is `created_at` as the site shows
+    it, and null where no zone is known. `encoding` is the original encoding of a converted file
+    (`windows-1252`), and empty for UTF-8 and for exports.
     """
 
     source = dy.String()
@@ -42,6 +43,7 @@ class RawPosts(dy.Schema):
     licence = dy.String()
     parent_id = dy.String()
     created_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
+    local_time = dy.Datetime(nullable=True, time_unit="us")
     updated_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     tags = dy.List(dy.String())
     file_hash = dy.String(min_length=1)

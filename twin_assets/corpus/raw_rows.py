@@ -26,6 +26,7 @@ def build_post_row(post: Post) -> dict[str, Any]:
     """
     return {
         **{name: getattr(post, name) for name in _SHARED_COLUMNS},
+        "local_time": post.local_time,
         "parent_id": "",
         "tags": post.tags,
         "content_hash": hash_content(post.text),
@@ -40,6 +41,7 @@ def build_record_row(record: ExportRecord) -> dict[str, Any]:
     return {
         **{name: getattr(record, name) for name in _SHARED_COLUMNS},
         **draft_columns,
+        "local_time": None,
         "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
         "tags": list(record.tags),
         "content_hash": hash_content(record.text) if has_text else _make_unique_hash(record.row_id),
@@ -55,6 +57,7 @@ def build_empty_row(source_id: str, *, deleted: bool) -> dict[str, Any]:
         "markup": get_markup(source_id) or "markdown",
         "visibility": "public",
         "created_at": None,
+        "local_time": None,
         "updated_at": None,
         "tags": [],
         "content_hash": _make_unique_hash(source_id),

@@ -52,6 +52,7 @@ def clean(tables: Tables) -> Clean:
             "title": "A title",
             "markup": "markdown",
             "created_at": None,
+            "local_time": None,
             "updated_at": None,
             "tags": [],
             "deleted": False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def build_raw_rows(*posts: dict[str, Any]) -> pl.DataFrame:
         "text": TEXT,
         "markup": "markdown",
         "created_at": None,
+        "local_time": None,
         "updated_at": None,
         "tags": [],
         "file_hash": "h",
@@ -53,6 +54,16 @@ def build_raw_rows(*posts: dict[str, Any]) -> pl.DataFrame:
 
 def list_reasons(frame: pl.DataFrame) -> list[str]:
     return clean_and_quarantine(frame)[0]["dropped_because"].to_list()
+
+
+def test_the_day_of_a_document_is_the_one_that_its_site_shows() -> None:
+    midnight_in_tokyo = datetime(2020, 1, 1, 15, tzinfo=UTC)
+    posts = build_raw_rows(
+        {"created_at": midnight_in_tokyo, "local_time": datetime(2020, 1, 2)},
+        {"created_at": midnight_in_tokyo, "text": "Other words: " + TEXT.replace("clock", "boat")},
+    )
+    days = clean_and_quarantine(posts)[0].sort("source_id")["published_at"].dt.date()
+    assert days.to_list() == [date(2020, 1, 2), date(2020, 1, 1)]
 
 
 def test_phone_numbers_are_recognized_by_the_language_of_the_post() -> None:

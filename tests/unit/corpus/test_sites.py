@@ -27,7 +27,7 @@ def list_outcomes(folder: Path) -> dict[str, str]:
         except UnreadablePostError as error:
             outcomes[file.source_id] = error.reason
             continue
-        day = f"{post.created_at:%F}" if post.created_at else ""
+        day = f"{post.local_time:%F}" if post.local_time else ""
         parts = (post.title, day, post.url, post.language)
         public = " ".join(part for part in parts if part)
         is_public = post.visibility == "public"
@@ -54,12 +54,28 @@ SITES: dict[str, tuple[Files, str, str, dict[str, str]]] = {
         "jekyll",
         {
             "_drafts/d.md": "draft private",
-            "_posts/2020-01-01-My-Post.md": "My Post 2020-01-01 "
+            "_posts/2020-01-01-My-Post.md": "My Post 2019-12-31 "
             "https://a.example/me/a-b/2019/12/31/My-Post.html fi",
             "_posts/2027-01-01-b.md": "not_yet_published",
             "cooking/_posts/2020-01-02-c.html": "C 2020-01-02 "
             "https://a.example/me/cooking/2020/01/02/c.html fi",
         },
+    ),
+    "Jekyll in Tokyo": (
+        {
+            "_config.yml": "timezone: Asia/Tokyo\n",
+            "_posts/2020-01-02-a.md": WORDS,
+            "_posts/2020-01-02-b.md": "---\ndate: 2020-01-01 23:30:00 +0000\n---\nWords.",
+        },
+        "",
+        "jekyll",
+        {"_posts/2020-01-02-a.md": "A 2020-01-02", "_posts/2020-01-02-b.md": "B 2020-01-02"},
+    ),
+    "dates with their own zone": (
+        {"a.md": "---\ndate: 2020-01-01 23:30:00 -0500\n---\nWords.", "2020-01-02-b.md": WORDS},
+        "",
+        "notes",
+        {"2020-01-02-b.md": "B 2020-01-02", "a.md": "A 2020-01-01"},
     ),
     "Jekyll's collections, addresses and future posts": (
         {

@@ -321,7 +321,13 @@ def get_list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
 
 
 def parse_datetime(value: object, zone: ZoneInfo | None = None) -> datetime | None:
-    """Return a front matter date in UTC, or None if the value is not a date.
+    """Return a front matter date in UTC, or None if the value is not a date; see below."""
+    local_time = parse_local_datetime(value, zone)
+    return local_time.astimezone(UTC) if local_time else None
+
+
+def parse_local_datetime(value: object, zone: ZoneInfo | None = None) -> datetime | None:
+    """Return a front matter date in its own zone, or None if the value is not a date.
 
     A date without a time zone is interpreted in `zone` (the site's, or UTC), as in Jekyll and Hugo.
     """
@@ -341,6 +347,7 @@ def parse_datetime(value: object, zone: ZoneInfo | None = None) -> datetime | No
     if value.tzinfo is None:
         value = value.replace(tzinfo=zone or UTC)
     try:
-        return value.astimezone(UTC)
+        value.astimezone(UTC)
     except OverflowError:
         return None
+    return value

@@ -26,7 +26,7 @@ from importlib import import_module
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from twin_assets.corpus.importers.front_matter import parse_datetime
+from twin_assets.corpus.importers.front_matter import parse_local_datetime
 from twin_assets.corpus.importers.visibility_rules import normalize_key
 
 CREATED_FIELDS = (
@@ -77,14 +77,18 @@ _FILLERS = re.compile(r"(?<=\d)\.?\s(?:gada|metų|m|d)\b\.?")
 
 @dataclass(frozen=True)
 class PostDate:
-    """A time in UTC, and whether it is ambiguous.
+    """A time with its zone, and whether it is ambiguous.
 
     A date is ambiguous if day and month could be swapped, or if the name of its month means
     different months in different languages.
     """
 
-    utc_time: datetime
+    time: datetime
     is_ambiguous: bool = False
+
+    @property
+    def utc_time(self) -> datetime:
+        return self.time.astimezone(UTC)
 
 
 def find_field_date(
@@ -184,7 +188,7 @@ def _parse_numeric_date(
     is_month_first = language_code in _MONTH_FIRST if is_ambiguous else second_number > 12
     month, day = (first_number, second_number) if is_month_first else (second_number, first_number)
     date = _parse_datetime(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
-    return PostDate(date.utc_time, is_ambiguous and language_code in {"", "en"}) if date else None
+    return PostDate(date.time, is_ambiguous and language_code in {"", "en"}) if date else None
 
 
 def _parse_date_in_words(
@@ -193,12 +197,12 @@ def _parse_date_in_words(
     if not _HAS_YEAR.search(text):
         return None
     dates = _list_possible_dates(text, language())
-    first_date = parse_datetime(dates[0], zone) if dates else None
+    first_date = parse_local_datetime(dates[0], zone) if dates else None
     return PostDate(first_date, is_ambiguous=len(dates) > 1) if first_date else None
 
 
 def _parse_datetime(value: object, zone: ZoneInfo | None) -> PostDate | None:
-    time = parse_datetime(value, zone)
+    time = parse_local_datetime(value, zone)
     return PostDate(time) if time else None
 
 

@@ -66,6 +66,8 @@ class Post:
 
     Attributes:
         head: the file's head, from which the other fields derive.
+        local_time: `created_at` as the site shows it, without a zone: in the site's zone, or in the
+            date's own; a post is cited by this day.
         visibility: `public`, or why the blog's readers do not see the post (`private`, `followers`,
             `paid`); a draft is private.
         encoding: the file's original encoding; "" for UTF-8.
@@ -80,6 +82,7 @@ class Post:
     url: str
     author: str
     created_at: datetime | None
+    local_time: datetime | None
     updated_at: datetime | None
     tags: list[str]
     byline: str = ""
@@ -169,7 +172,9 @@ def read_post(
             raise UnreadablePostError("expired")
         if publish_date and publish_date.utc_time > now and not site.shows_future:
             raise UnreadablePostError(NOT_YET_PUBLISHED)
-    created_at = created_date.utc_time if created_date else added_at()
+    written_at = created_date.time if created_date else added_at()
+    created_at = written_at.astimezone(UTC) if written_at else None
+    local_time = written_at.astimezone(site.zone) if written_at and site.zone else written_at
     named_author = read_byline(fields) or front_matter.get_text_field(fields, CREATOR_FIELD)
     meta_author = read_byline(page.meta)
     return Post(
@@ -184,6 +189,7 @@ def read_post(
         url=_find_address(fields, page, path, created_at, site),
         author=named_author or meta_author,
         created_at=created_at,
+        local_time=local_time.replace(tzinfo=None) if local_time else None,
         updated_at=updated_date.utc_time if updated_date else None,
         tags=front_matter.get_list_field(fields, "tags", "categories", "category", "keywords"),
         byline="front matter" if named_author else "meta author" if meta_author else "",
