@@ -38,9 +38,9 @@ def read_byline(fields: Mapping[str, Any]) -> str:
     Args:
         fields: fields with keys in any spelling; the first writer field with a name is used.
     """
-    normalized_fields = {normalize_key(key): value for key, value in fields.items()}
+    given = {normalize_key(key): value for key, value in fields.items()}
     writers, translators = (
-        next(filter(None, (_join_names(normalized_fields.get(name)) for name in names)), "")
+        next(filter(None, (_join_names(given[name]) for name in names if name in given)), "")
         for names in (_WRITER_FIELDS, _TRANSLATOR_FIELDS)
     )
     if not translators:
