@@ -12,7 +12,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 from functools import partial
 from typing import Any
@@ -52,19 +52,23 @@ _INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def clean_and_quarantine(
-    posts: pl.DataFrame, *, names: Sequence[str] = ()
+    posts: pl.DataFrame,
+    *,
+    names: Sequence[str] = (),
+    on_progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Clean all posts in memory, as the asset does, and separate those that violate a claim.
 
     Args:
         posts: `RAW_COLUMNS`.
         names: the author's name and aliases.
+        on_progress: called with the number of posts cleaned and of all posts.
 
     Returns:
         `corpus_tables.CleanedDocuments`, and the quarantined rows with `failed_rules`, the claims
         that a row violates.
     """
-    prepared_posts = prepare_posts(posts, names=names)
+    prepared_posts = prepare_posts(posts, names=names, on_progress=on_progress)
     candidates = select_comparison_candidates(prepared_posts, names=names)
     bodies = candidates.join(
         prepared_posts.select("document_id", "text"), on="document_id", how="left"
@@ -121,14 +125,22 @@ def select_quarantined_rows(rows: pl.DataFrame, violations: pl.DataFrame) -> pl.
     return pl.concat([invalid_rows, violating_rows])
 
 
-def prepare_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFrame:
+def prepare_posts(
+    posts: pl.DataFrame,
+    *,
+    names: Sequence[str] = (),
+    on_progress: Callable[[int, int], object] = lambda _done, _total: None,
+) -> pl.DataFrame:
     """Clean each post separately and return the rows (`corpus_tables.PreparedPosts`), in order.
 
     Args:
         posts: `RAW_COLUMNS`.
         names: the author's name and aliases, by which the turns of other speakers are told.
     """
-    rows = [_prepare_post(row, names) for row in posts.select(RAW_COLUMNS).to_dicts()]
+    rows: list[dict[str, Any]] = []
+    for done, row in enumerate(posts.select(RAW_COLUMNS).to_dicts()):
+        on_progress(done, posts.height)
+        rows.append(_prepare_post(row, names))
     return pl.DataFrame(rows, schema=column_types(PreparedPosts))
 
 

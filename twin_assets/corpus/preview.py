@@ -7,7 +7,7 @@ showing the result (`deploy/twin_cli/commands/preview_report.py`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,8 @@ from twin_resources.slugs import make_slug
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
+
+OnProgress = Callable[[str, int, int], object]
 
 QUESTION_COUNT = 3
 """Number of questions to ask first."""
@@ -153,6 +155,7 @@ def preview(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     aliases: Sequence[str] = (),
+    on_progress: OnProgress = lambda _stage, _done, _total: None,
 ) -> Preview:
     """Import and clean the posts in memory.
 
@@ -163,6 +166,7 @@ def preview(
         include, exclude: opt-ins and exclusions in addition to those in the author's settings.
         aliases: names of the author in addition to those in the author's settings.
         settings: `embedder` determines the languages, and `home` the stored posts.
+        on_progress: called with the stage, the number of posts that are done and of all posts.
 
     Raises:
         TwinError: there is nothing to import.
@@ -172,12 +176,19 @@ def preview(
     opt_ins = sorted({*include, *known_author.include})
     left_out = sorted({*exclude, *known_author.exclude})
     inventory, raw, changes = _read_sources(
-        sources, settings, slug, include=opt_ins, exclude=left_out
+        sources,
+        settings,
+        slug,
+        include=opt_ins,
+        exclude=left_out,
+        on_progress=partial(on_progress, "reading posts"),
     )
     all_names = [author, *known_author.aliases, *aliases]
     names = [name for name in dict.fromkeys(all_names) if name] if author else []
     cleaned, quarantined = cleaning.clean_and_quarantine(
-        raw.select(cleaning.RAW_COLUMNS), names=names
+        raw.select(cleaning.RAW_COLUMNS),
+        names=names,
+        on_progress=partial(on_progress, "cleaning posts"),
     )
     accepted = AcceptedPosts.from_documents(cleaned.filter("kept"))
     kept = int(cleaned["kept"].sum())
@@ -238,6 +249,7 @@ def _read_sources(
     *,
     include: Sequence[str],
     exclude: Sequence[str],
+    on_progress: Callable[[int, int], object],
 ) -> tuple[Inventory, pl.DataFrame, dict[str, int] | None]:
     """Read the sources.
 
@@ -256,6 +268,7 @@ def _read_sources(
             inventory,
             read_stored_rows=tables and partial(raw_posts_import.read_stored_rows, tables, slug),
             erased_posts=erased_posts,
+            on_progress=on_progress,
         )
     changes = raw_posts_import.count_changes(frame, stored) if stored is not None else None
     return inventory, raw, changes

@@ -114,6 +114,7 @@ def read_rows(
     *,
     read_stored_rows: StoredRowsReader | None = None,
     erased_posts: ErasedPosts | None = None,
+    on_progress: Callable[[int, int], object] = lambda _done, _total: None,
 ) -> pl.DataFrame:
     """Read the files, and return rows of `raw_posts` for rows of `build_inventory_frame`.
 
@@ -126,6 +127,7 @@ def read_rows(
         read_stored_rows: reader of the stored rows of records that their export no longer contains,
             such as a feed's older posts; None before the first import.
         erased_posts: erased posts, for whose text no row may be created.
+        on_progress: called with the number of posts read and of all posts.
     """
     records: dict[str, ExportRecord] = {}
     existing_posts = frame.filter(~pl.col("deleted"))
@@ -142,10 +144,10 @@ def read_rows(
         else []
     )
     stored_rows = {str(row["source_id"]): row for row in stored}
-    rows = [
-        _build_raw_post_row(row, inventory, records=records, stored_rows=stored_rows)
-        for row in frame.to_dicts()
-    ]
+    rows: list[dict[str, Any]] = []
+    for done, row in enumerate(frame.to_dicts()):
+        on_progress(done, frame.height)
+        rows.append(_build_raw_post_row(row, inventory, records=records, stored_rows=stored_rows))
     if erased_posts is not None:
         rows = [row for row in rows if not erased_posts.contains_text(row["content_hash"])]
     return validate_rows(pl.DataFrame(rows, schema=column_types(RawPosts)), RawPosts)

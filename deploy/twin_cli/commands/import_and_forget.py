@@ -85,7 +85,9 @@ def run_import(
     display = ProgressDisplay()
     subject = choose_subject(settings, path, name=author, allow_unnamed=dry_run)
     subject = add_opt_ins(subject, include or (), exclude or ())
-    preview = run_preview(settings, subject)
+    # Nothing but the object may be printed.
+    silent_display = ProgressDisplay(Console(quiet=True))
+    preview = run_preview(settings, subject, silent_display if as_json else display)
     if as_json:
         display.console.print_json(data=preview.to_json_document())
     else:

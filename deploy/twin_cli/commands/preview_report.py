@@ -24,26 +24,38 @@ NOTHING_USABLE_EXIT_CODE = 3  # if no post is usable or most files with text are
 # those to decide, so it takes 150 samples. With fewer words, the gate would refuse the trained
 # model as "not decided".
 MIN_WORDS = 15_000
+REDRAWN_POSTS = 25  # posts between two drawings of a bar
 MIN_POSTS = 2  # one for training and one held out
 
 
-def run_preview(settings: Settings, subject: SelectedAuthor) -> Preview:
-    """Preview every source of the author.
+def run_preview(settings: Settings, subject: SelectedAuthor, display: ProgressDisplay) -> Preview:
+    """Preview every source of the author, with a bar for each stage.
 
     Raises:
         TwinError: nothing in the folder can be imported; the error describes its content.
     """
     from twin_assets.corpus.preview import preview
 
-    author = subject.author
-    return preview(
-        author.sources,
-        author=author.name,
-        settings=settings,
-        include=author.include,
-        exclude=author.exclude,
-        aliases=author.aliases,
-    )
+    author, stage = subject.author, "listing posts"
+    with display.bar(stage) as bar, display.report_waits(stage):
+
+        def show_progress(next_stage: str, done: int, total: int) -> None:
+            nonlocal stage
+            if next_stage != stage:
+                stage = next_stage
+                bar.begin_phase(stage)
+            if done % REDRAWN_POSTS == 0:
+                bar.update(f"{done:,} of {total:,}", done=done, total=total)
+
+        return preview(
+            author.sources,
+            author=author.name,
+            settings=settings,
+            include=author.include,
+            exclude=author.exclude,
+            aliases=author.aliases,
+            on_progress=show_progress,
+        )
 
 
 def too_small_reason(post_count: int, word_count: int) -> str:

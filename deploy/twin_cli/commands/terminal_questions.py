@@ -176,6 +176,6 @@ def add_aliases(
     aliases = (*author.aliases, *accepted_names)
     display.log(f"saved in authors/{author.slug}.toml: aliases = {list(aliases)}")
     subject = replace(subject, author=replace(author, aliases=aliases))
-    preview = run_preview(settings, subject)
+    preview = run_preview(settings, subject, display)
     show_preview(display, preview)
     return subject, preview

@@ -451,7 +451,7 @@ class _UpCommand:
             )
             self.display.log(format_changes({}))
             return subject, progress
-        preview = run_preview(self.settings, subject)
+        preview = run_preview(self.settings, subject, self.display)
         show_preview(self.display, preview)
         subject, preview = add_aliases(
             self.settings,

@@ -54,8 +54,8 @@ def answer_questions(
     subject = SelectedAuthor(
         Author("ann-lee", "Ann Lee", sources=(str(posts),)), posts, is_new=True
     )
-    preview = run_preview(settings, subject)
     display = ProgressDisplay(Console(file=output, width=1000))
+    preview = run_preview(settings, subject, display)
     subject, preview = add_aliases(
         settings,
         subject,

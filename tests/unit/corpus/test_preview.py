@@ -110,6 +110,14 @@ def test_hidden_posts_are_counted_and_named(posts: Path, home: Settings) -> None
     assert "dropped 2: private (_posts/2007-01-01-a.md, _posts/2007-01-01-c.md); add --incl" in text
 
 
+def test_each_stage_says_how_far_it_is(posts: Path, home: Settings) -> None:
+    calls: list[tuple[str, int, int]] = []
+    preview([posts], author="José", settings=home, on_progress=lambda *call: calls.append(call))
+    assert calls == [
+        (stage, done, 5) for stage in ("reading posts", "cleaning posts") for done in range(5)
+    ]
+
+
 def test_ambiguous_dates_are_reported(posts: Path, home: Settings) -> None:
     text = f"---\ndate: 03/05/2007\n---\n{build_sentences(4)}\n"
     (posts / "_posts" / "2007-01-01-a.md").write_text(text)
