@@ -29,5 +29,5 @@ def run_up_command(
     """
     ports = dict(zip(SERVICES, (gateway_port, dagster_port, traces_port, chat_port), strict=True))
     requested_ports = {name: port for name, port in ports.items() if port is not None}
-    choices = {"include": include or (), "exclude": exclude or (), "ports": requested_ports}
-    return run_up(settings, UpOptions(**choices, **options))
+    options |= {"include": include or (), "exclude": exclude or (), "ports": requested_ports}
+    return run_up(settings, UpOptions(**options))

@@ -112,7 +112,12 @@ def test_hidden_posts_are_counted_and_named(posts: Path, home: Settings) -> None
 
 def test_each_stage_says_how_far_it_is(posts: Path, home: Settings) -> None:
     calls: list[tuple[str, int, int]] = []
-    preview([posts], author="José", settings=home, on_progress=lambda *call: calls.append(call))
+    preview(
+        [posts],
+        author="José",
+        settings=home,
+        on_progress=lambda stage, done, total: calls.append((stage, done, total)),
+    )
     assert calls == [
         (stage, done, 5) for stage in ("reading posts", "cleaning posts") for done in range(5)
     ]

@@ -528,7 +528,9 @@ def _read_configuration(paths: Iterable[str], read: ReadFile, row: Generator) ->
     """Return a site's settings with lower-case keys, or {} if they cannot be read."""
     sorted_paths = sorted(paths)
     files = (path for path in sorted_paths if re.fullmatch(row.configuration, path))
-    fields = next(filter(None, (_lower_keys(parse_file(path, read)) for path in files)), {})
+    fields = next(
+        filter(None, (_lower_keys(parse_file(path, read)) for path in files)), dict[str, Any]()
+    )
     for path in sorted_paths if row.tags == "shortcodes" else ():
         if match := re.fullmatch(rf"config/_default/(languages|cascade)\.{_DATA}", path):
             section = parse_file(path, read)

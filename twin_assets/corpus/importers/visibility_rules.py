@@ -127,8 +127,9 @@ def find_hidden_reason(*heads: Mapping[str, Any]) -> str:
     reasons: set[str] = set()
     for fields in heads:
         tables = (fields.get(name) for name in _NESTED_TABLES)
-        for table in (fields, *(table for table in tables if isinstance(table, dict))):
-            reasons.update(_list_reasons(cast("Mapping[Any, Any]", table)))
+        nested = (cast("dict[Any, Any]", table) for table in tables if isinstance(table, dict))
+        for table in (fields, *nested):
+            reasons.update(_list_reasons(table))
     return next((reason for reason in _STRICTEST_FIRST if reason in reasons), "")
 
 
