@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.corpus.export_files import Files, write_folder
+from twin_assets.corpus.importers.code_regions import split_code_regions
 from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import read_post
+from twin_assets.corpus.importers.template_tags import remove_template_tags
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 POST = "---\ntitle: A\ndate: 2020-03-05\n---\nWords.\n"
@@ -488,3 +494,33 @@ def test_template_tags_leave_the_words(tmp_path: Path, layout: str, text: str, k
     scan = scan_source(tmp_path)
     [file] = scan.posts
     assert read_post(file.read()[0], source_id=name, site=scan.site).text == kept
+
+
+MARKS = (
+    "{% raw %} {% endraw %} {{ }} {{< a >}} {{< /a >}} {% highlight c %} {% endhighlight %} {% %} "
+    "{% comment %} {% endcomment %} {{</* b */>}} {% quote %} {% endquote %} ` ~~~ <pre> </pre> "
+    "word"
+)
+PIECES = [*re.findall(r"\{[{%<]? ?\S+(?: \S+)? [%>}]\}?\}|\S+", MARKS), "```\n", "    x\n", "\n\n"]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+
+
+@given(TEXTS, st.sampled_from(["markdown", "html"]))
+def test_no_word_outside_templates_is_lost(text: str, markup: str) -> None:
+    assert "".join(part for part, _ in split_code_regions(text, markup=markup)) == text
+    without_tags = remove_template_tags(text, "shortcodes", markup=markup)
+    assert without_tags.count("word") == text.count("word")
+    if "{%" not in text and "{{" not in text:
+        assert remove_template_tags(text, "liquid", markup=markup) == text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "piece", ["{% raw %}", "{%", "{{", "{{< a", "`` ` ", "<pre>", "{% quote %}"]
+)
+def test_time_is_linear_in_the_length(piece: str) -> None:
+    text = piece * (500_000 // len(piece)) + "{% x %}{{< x >}}"
+    for language in ("liquid", "shortcodes"):
+        start_s = time.process_time()
+        remove_template_tags(text, language)
+        assert time.process_time() - start_s < 5
