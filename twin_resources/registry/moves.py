@@ -399,6 +399,8 @@ def _move_from_evidence(
         return None
     if version.tainted:
         return RequiredMove(version.version, "refused", TAINTED_REASON)
+    if version.state == "canary":  # an operator's ramp; only errors take it back
+        return None
     if result is None or result.finding == "undecided" or result.incumbent not in {None, stable}:
         return None
     if result.finding == "promote" and version.version not in passed_versions:

@@ -106,21 +106,23 @@ def build_policy(registry: Registry, routing: Mapping[str, Mapping[str, Any]]) -
 
     A tainted version is not served. The base model with retrieval then answers for its author.
     """
-    slugs = sorted({*registry.authors(), *routing})
-    authors = {slug: _build_author_policy(registry, slug, routing.get(slug, {})) for slug in slugs}
+    served: dict[str, dict[str, ServedVersion]] = {
+        slug: {} for slug in sorted({*registry.authors(), *routing})
+    }
+    versions = registry.served_versions()
+    for version, prose in zip(versions, registry.prose_releases(versions), strict=True):
+        served[version.author][version.state] = _build_served_version(version, prose)
+    authors = {
+        slug: _build_author_policy(served_by_state, routing.get(slug, {}))
+        for slug, served_by_state in served.items()
+    }
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return Policy(written_at=now, gate_version=registry.gate_version(), authors=authors)
 
 
 def _build_author_policy(
-    registry: Registry, author: str, routing: Mapping[str, Any]
+    served_by_state: Mapping[str, ServedVersion], routing: Mapping[str, Any]
 ) -> AuthorPolicy:
-    versions = registry.versions(author)
-    served_by_state = {
-        version.state: _build_served_version(version, registry)
-        for version in versions
-        if not version.tainted and version.state in {"stable", "canary"}
-    }
     stable = served_by_state.get("stable")
     canary = served_by_state.get("canary") if stable else None
     weights: dict[str, float] = {"stable": 1.0} if stable else {}
@@ -130,7 +132,7 @@ def _build_author_policy(
     return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing))
 
 
-def _build_served_version(version: ModelVersion, registry: Registry) -> ServedVersion:
+def _build_served_version(version: ModelVersion, prose: ProseRelease) -> ServedVersion:
     return ServedVersion(
         version=version.version,
         checkpoint=version.checkpoint,
@@ -139,7 +141,7 @@ def _build_served_version(version: ModelVersion, registry: Registry) -> ServedVe
         adapter_gguf=version.adapter_gguf,
         base=version.base,
         base_gguf=version.base_gguf,
-        prose=registry.prose_release(version),
+        prose=prose,
         kind=version.kind,
     )
 

@@ -9,7 +9,7 @@ Method: architecture.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -158,6 +158,15 @@ class Registry:
         with self.state.read_transaction() as connection:
             return list(map(self._with_local_paths, rows.list_versions(connection, author)))
 
+    def served_versions(self) -> list[ModelVersion]:
+        """Return all authors' versions that may answer: untainted, stable or on a ramp."""
+        statement = sa.select(model_versions).where(
+            model_versions.c.state.in_(("stable", "canary")), model_versions.c.tainted.is_(False)
+        )
+        with self.state.read_transaction() as connection:
+            found = connection.execute(statement).mappings()
+            return [self._with_local_paths(ModelVersion(**row)) for row in found]
+
     def get(self, author: str, version: int) -> ModelVersion:
         """Return one version.
 
@@ -282,27 +291,54 @@ class Registry:
             return rows.newest_verdict(connection, statement)
 
     def prose_release(self, version: ModelVersion) -> ProseRelease:
-        """Return whether a version's prose is released, and whether a person forced the version.
+        """Return whether a version's prose is released, and whether a person forced the version."""
+        return self.prose_releases([version])[0]
 
-        The newest verdict of the version's checkpoint, under any gate version, decides. Of the
-        moves by hand, the newest decides: a forced release, or a hold (from stable to stable).
+    def prose_releases(self, versions: Sequence[ModelVersion]) -> list[ProseRelease]:
+        """Return the release of each version's prose, in two queries.
+
+        The newest verdict of a version's checkpoint, under any gate version, decides. Of the moves
+        by hand, the newest decides: a forced release, or a hold (from stable to stable).
         """
-        is_by_hand = (
-            (moves.c.author == version.author)
-            & (moves.c.version == version.version)
-            & (moves.c.to_state == "stable")
-            & (moves.c.forced | (moves.c.from_state == "stable"))
+        slugs = {version.author for version in versions}
+        # Two authors may name one answer model, which then has one checkpoint hash.
+        newest_verdicts = sa.select(sa.func.max(verdicts.c.number)).group_by(
+            verdicts.c.author, verdicts.c.checkpoint
         )
-        newest_by_hand = sa.select(moves.c.forced).where(is_by_hand).order_by(moves.c.number.desc())
+        checkpoints = {version.checkpoint for version in versions}
+        is_by_hand = (moves.c.to_state == "stable") & (
+            moves.c.forced | (moves.c.from_state == "stable")
+        )
+        newest_by_hand = (
+            sa.select(sa.func.max(moves.c.number))
+            .where(is_by_hand, moves.c.author.in_(slugs))
+            .group_by(moves.c.author, moves.c.version)
+        )
         with self.state.read_transaction() as connection:
-            # Two authors may name one answer model, which then has one checkpoint hash.
-            statement = sa.select(verdicts).where(
-                verdicts.c.author == version.author, verdicts.c.checkpoint == version.checkpoint
-            )
-            verdict_row = rows.newest_verdict(connection, statement)
-            is_forced = bool(connection.execute(newest_by_hand.limit(1)).scalar())
-        release = verdict_row.prose_release if verdict_row else ProseRelease()
-        return replace(release, forced=is_forced)
+            verdict_by_checkpoint = {
+                (verdict.author, verdict.checkpoint): verdict
+                for verdict in rows.select_verdicts(
+                    connection,
+                    verdicts.c.number.in_(
+                        newest_verdicts.where(verdicts.c.checkpoint.in_(checkpoints))
+                    ),
+                )
+            }
+            forced = {
+                (author, version)
+                for author, version in connection.execute(
+                    sa.select(moves.c.author, moves.c.version).where(
+                        moves.c.number.in_(newest_by_hand), moves.c.forced
+                    )
+                )
+            }
+        releases: list[ProseRelease] = []
+        for version in versions:
+            verdict = verdict_by_checkpoint.get((version.author, version.checkpoint))
+            release = verdict.prose_release if verdict else ProseRelease()
+            is_forced = (version.author, version.version) in forced
+            releases.append(replace(release, forced=is_forced))
+        return releases
 
     def gate_version(self) -> str:
         """Return the gate version of the newest verdict; empty without a verdict."""

@@ -134,6 +134,13 @@ def list_verdicts(connection: sa.Connection, checkpoint: str, gate_version: str)
     return [_parse_verdict(row) for row in rows]
 
 
+def select_verdicts(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Verdict]:
+    """Return the verdicts that meet a condition."""
+    return list(
+        map(_parse_verdict, connection.execute(sa.select(verdicts).where(condition)).mappings())
+    )
+
+
 def newest_verdict(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | None:
     """Return the newest verdict that the statement selects, or None."""
     row = connection.execute(statement.order_by(verdicts.c.number.desc())).mappings().first()

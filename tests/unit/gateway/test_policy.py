@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from tests.unit.registry.test_moves import make_version
-from twin_resources.authors.answer_forms import (
-    ANSWER_FORMS,
-    ProseRelease,
-    SentenceThreshold,
-)
+from twin_resources.authors.answer_forms import ANSWER_FORMS, SentenceThreshold
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import ModelVersion
+from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
 from twin_resources.registry.policy import (
     Policy,
     PolicyMissingError,
@@ -25,61 +24,76 @@ from twin_resources.registry.policy import (
     read_policy,
     write_policy,
 )
+from twin_resources.registry.registry import Registry
+from twin_resources.storage.state.state import State
+from twin_resources.storage.state.state_tables import model_versions
+
+GATE_VERSION = "gate-3"
 
 
-@dataclass
-class FakeRegistry:
-    """A registry with the methods that `build_policy` calls."""
+def create_policy(
+    *versions: ModelVersion,
+    verdicts: Sequence[Verdict] = (),
+    routing: Mapping[str, Mapping[str, object]] | None = None,
+    **mara_routing: object,
+) -> Policy:
+    """Return the policy of a registry with these versions and verdicts."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(State.open(f"sqlite:///{folder}/state.sqlite")) as state,
+    ):
+        registry = Registry(state, policy_path=Path(folder) / "policy.json")
+        with state.transaction() as connection:
+            for version in versions:
+                connection.execute(sa.insert(model_versions).values(**asdict(version)))
+        for verdict in verdicts:
+            registry.record_verdict(verdict)
+        mara = {"mara": mara_routing} if mara_routing else {}
+        return build_policy(registry, mara | dict(routing or {}))
 
-    by_author: dict[str, list[ModelVersion]] = field(default_factory=dict)
-    released_checkpoints: frozenset[str] = frozenset()
 
-    def authors(self) -> list[str]:
-        return sorted(self.by_author)
-
-    def versions(self, author: str) -> Sequence[ModelVersion]:
-        return self.by_author.get(author, [])
-
-    def prose_release(self, item: ModelVersion) -> ProseRelease:
-        released = ProseRelease("", SentenceThreshold("judge", 0.4))
-        return released if item.checkpoint in self.released_checkpoints else ProseRelease()
-
-    def gate_version(self) -> str:
-        return "gate-3"
+def make_prose_verdict(author: str, *, passed: bool) -> Verdict:
+    cut = SentenceThreshold("judge", 0.4)
+    claim = GateClaim("says_what_the_posts_say", passed, 0.1, 0.2, "", blocks="voice", cut=cut)
+    return Verdict(author, "hash1", GATE_VERSION, "passed", (claim,), "2026-01-02T00:00:00+00:00")
 
 
-def create_policy(*versions: ModelVersion, **routing: object) -> Policy:
-    return build_policy(
-        FakeRegistry({"mara": list(versions)}), {"mara": routing} if routing else {}
+def test_the_newest_verdict_of_each_author_releases_prose(tmp_path: Path) -> None:
+    """Both authors have the same checkpoint, as with one answer model."""
+    built_policy = create_policy(
+        make_version(1, "stable"),
+        make_version(1, "stable", author="ada"),
+        verdicts=[
+            make_prose_verdict("mara", passed=False),
+            make_prose_verdict("mara", passed=True),
+            make_prose_verdict("ada", passed=False),
+        ],
     )
-
-
-def test_the_released_forms_are_written_to_the_file(tmp_path: Path) -> None:
-    registry = FakeRegistry(
-        {"mara": [make_version(1, "stable")], "ada": [make_version(1, "stable")]}
-    )
-    registry.released_checkpoints = frozenset({make_version(1, "stable").checkpoint})
-    built_policy = build_policy(registry, {})
     path = tmp_path / "policy.json"
     write_policy(path, built_policy)
 
     assert policy_file_matches(path, built_policy)
-    stable = read_policy(path).authors["mara"].stable
-    assert stable is not None
-    assert stable.prose.forms == ANSWER_FORMS
-    assert stable.prose.cut == SentenceThreshold("judge", 0.4)
+    mara, ada = (read_policy(path).authors[slug].stable for slug in ("mara", "ada"))
+    assert mara is not None
+    assert mara.prose.forms == ANSWER_FORMS
+    assert mara.prose.cut == SentenceThreshold("judge", 0.4)
+    assert ada is not None
+    assert ada.prose.forms != ANSWER_FORMS
 
 
 def test_the_stable_version_gets_all_requests() -> None:
     built_policy = create_policy(
-        make_version(1, "retired"), make_version(2, "stable"), make_version(3, "refused")
+        make_version(1, "retired"),
+        make_version(2, "stable"),
+        make_version(3, "refused"),
+        verdicts=[make_prose_verdict("mara", passed=True)],
     )
     author = built_policy.authors["mara"]
     assert author.stable is not None
     assert (author.stable.version, author.stable.checkpoint) == (2, "hash2")
     assert author.canary is None
     assert author.weights == {"stable": 1.0}
-    assert built_policy.gate_version == "gate-3"
+    assert built_policy.gate_version == GATE_VERSION
 
 
 def test_without_a_stable_version_nothing_is_served() -> None:
@@ -95,7 +109,7 @@ def test_a_tainted_version_is_not_served() -> None:
 
 
 def test_an_author_with_only_a_routing_table_has_an_entry() -> None:
-    built_policy = build_policy(FakeRegistry(), {"jose": {"classes": {"code": "paid"}}})
+    built_policy = create_policy(routing={"jose": {"classes": {"code": "paid"}}})
     assert built_policy.authors["jose"].routing == {"classes": {"code": "paid"}}
     assert built_policy.authors["jose"].stable is None
 

@@ -232,6 +232,13 @@ def test_evidence_promotes_only_a_version_that_passed_the_current_gate() -> None
     assert decide(*versions, verdicts=old_verdicts, evidence=evidence, mode="shadow") == []
 
 
+@pytest.mark.parametrize("finding", ["promote", "roll_back", "exhausted"])
+def test_pairs_do_not_decide_about_a_version_on_a_ramp(finding: Finding) -> None:
+    versions = (make_version(1, "stable"), make_version(2, "canary"))
+    evidence = {2: TrialResult(finding, "")}
+    assert decide(*versions, verdicts=[make_verdict(2)], evidence=evidence) == []
+
+
 def test_a_tainted_candidate_is_refused_even_after_a_pass() -> None:
     assert decide(make_version(1, tainted=True), verdicts=[make_verdict(1)]) == [(1, "refused")]
     canary = make_version(2, "canary", tainted=True)
