@@ -67,8 +67,9 @@ COMMAND_PAIRS: Mapping[str, CommandPair | str] = {
     "export": "writes into a new folder; tests/live/training/test_exports.py",
     "serve": "replaces its process with the program; tests/live/hosts",
     "mcp": "a client of the endpoint, as `ask` is",
+    "widget": "adds a key, as `keys add` does",
     **dict.fromkeys(
-        ("status", "traces", "explain", "versions", "routing", "why", "logs"),
+        ("status", "traces", "explain", "questions", "versions", "routing", "why", "logs"),
         "writes nothing",
     ),
 }
