@@ -47,7 +47,7 @@ from twin_resources.router.policy_file import policy_path, read_routing_policy
 from twin_resources.storage.state.home_state import open_home_state
 from twin_resources.storage.tables.tables import Tables
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]  # three hundred labels on two busy cores
 MODEL = "openai/gpt-4o-mini"
 PROMPT_NANO = 150  # nano-dollars per token of the prompt
 # The daily budget is far above the spending, so the policy decides and not the pace.

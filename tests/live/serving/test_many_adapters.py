@@ -21,7 +21,7 @@ from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.home_state import open_home_state
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]  # two hundred adapters
 REQUEST_BODY = {
     "messages": [{"role": "user", "content": "How much oil does a clock need?"}],
     "max_tokens": 1,
