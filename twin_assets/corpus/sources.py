@@ -39,7 +39,8 @@ IMPORT_VERSION = "8"
 """Version of `raw_posts_import` and of the importers; if it changes, all sources are read again."""
 
 _EXPORT = re.compile(
-    r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|js|json|xml|atom|rss|bin|download)$", re.IGNORECASE
+    r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|jsonl|ndjson|js|json|xml|atom|rss|bin|download)$",
+    re.IGNORECASE,
 )
 
 

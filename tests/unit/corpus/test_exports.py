@@ -60,6 +60,25 @@ EXPORTS = {
     "Telegram chat": {
         "result.json": '{"name": "Bob",\n "type": "personal_chat",\n "messages": []}'
     },
+    "WhatsApp chat": {"_chat.txt": "[12/03/20, 10:11:12] Bob: hello", "IMG-1.jpg": "x"},
+    "Slack export": {"users.json": "[]", "channels.json": "[]", "general/2020-01-01.json": "[]"},
+    "Discord chat": {"messages/index.json": "{}", "messages/c7/messages.json": "[]"},
+    "Google Chat export": {"Takeout/Google Chat/Groups/DM a/messages.json": "{}"},
+    "talk with an assistant (ChatGPT, Claude)": {
+        "conversations.json": '[{"title": "Clocks", "create_time": 1.5, "mapping": {}}]'
+    },
+    "mailbox": {
+        "Takeout/Mail/Sent.mbox": "From bob@x.example Thu Feb  9 2023\nTo: ada@x.example\n"
+    },
+    "Facebook or Instagram export": {
+        "your_facebook_activity/posts/your_posts_1.html": "<p>Text</p>",
+        "your_facebook_activity/messages/inbox/bob_1/message_1.html": "<p>hello</p>",
+    },
+    "Reddit export": {
+        "posts.csv": "id,permalink,date,ip,subreddit,title,body\n",
+        "subscribed_subreddits.csv": "subreddit\n",
+    },
+    "Bluesky export": {"repo.car": b":\xa2eroots\x81", "README.txt": "x"},
     "RSS or Atom feed": {"index.xml": "<?xml version='1.0'?>\n<rss version='2.0'></rss>"},
 }
 

@@ -234,9 +234,11 @@ _BLOGGER = RejectedExport(
     r"\A\s*<.{0,4000}(?:>Blogger</generator|schemas\.google\.com/blogger)",
     title="Blogger export",
     next_step=CONVERT_ADVICE,
+    is_ignored_beside_posts=True,
 )
 _MALFORMED_FEED = RejectedExport(
-    content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
+    content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]",
+    is_ignored_beside_posts=True,
 )
 # A missing entry is not necessarily deleted: a feed lists only its latest entries.
 IMPORTER = Importer(

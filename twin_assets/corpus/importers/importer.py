@@ -16,7 +16,10 @@ from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.record import ExportItem, SkippedItem
 
-CONVERT_ADVICE = "convert it to a folder of Markdown files (one per post) and import that folder"
+CONVERT_ADVICE = (
+    "turn it into a table (deploy/docs/your-blog.md, A table of posts) or a folder of Markdown "
+    "files (one per post), and import that"
+)
 
 _Item = TypeVar("_Item")
 
@@ -32,12 +35,14 @@ class RejectedExport:
         title: the name that users know it by, or "" for a partial or damaged export in the
             importer's own format.
         next_step: the user's next step.
+        is_ignored_beside_posts: whether a folder with readable posts may contain such files.
     """
 
     files: tuple[tuple[str, ...], ...] = ()
     content: str = ""
     title: str = ""
     next_step: str = "import the whole export: the platform's archive, or its unpacked folder"
+    is_ignored_beside_posts: bool = False
 
     def matches_names(self, names: str) -> bool:
         """Return whether paths, one per line, belong to this export."""

@@ -20,6 +20,7 @@ from twin_assets.corpus.importers import (
     mastodon,
     medium,
     substack,
+    table,
     wordpress,
     x_archive,
 )
@@ -37,10 +38,14 @@ IMPORTERS: tuple[Importer, ...] = (
     wordpress.IMPORTER,
     ghost.IMPORTER,
     feed.IMPORTER,
+    table.IMPORTER,
 )
-"""Importers in the order of use; `feed` is last, because a WordPress export is also a feed."""
+"""Importers in the order of use; a WordPress export is also a feed, and `posts.csv` a table."""
 
-_COPY_OWN_WORDS = "copy the author's words into a folder of Markdown files and import that folder"
+_COPY_OWN_WORDS = (
+    "copy the author's own words into a table (deploy/docs/your-blog.md, A table of posts) and "
+    "import it"
+)
 UNSUPPORTED_EXPORTS = (
     RejectedExport(
         ((r"messages\.html", r"css/style\.css"),),
@@ -49,8 +54,62 @@ UNSUPPORTED_EXPORTS = (
         next_step=_COPY_OWN_WORDS,
     ),
     RejectedExport(
-        (("posts/posts.xml",), (r"posts_index\.html",)),
+        ((r"_chat\.txt",), (r"WhatsApp Chat [^/]+\.txt",)),
+        title="WhatsApp chat",
+        next_step=_COPY_OWN_WORDS,
+        is_ignored_beside_posts=True,
+    ),
+    RejectedExport(
+        ((r"channels\.json", r"users\.json"), (r"dms\.json", r"users\.json")),
+        title="Slack export",
+        next_step=_COPY_OWN_WORDS,
+    ),
+    RejectedExport(
+        ((r"(?i:messages)/index\.json", r"(?i:messages)/c?\d+/messages\.(?:json|csv)"),),
+        r'\A\W*(?:AuthorID,Author,Date,Content|\{\s*"guild":\s*\{)',
+        title="Discord chat",
+        next_step=_COPY_OWN_WORDS,
+    ),
+    RejectedExport(
+        ((r"Google Chat/(?:Groups|Users)/.*\.json",),),
+        title="Google Chat export",
+        next_step=_COPY_OWN_WORDS,
+    ),
+    RejectedExport(
+        content=r'\A\s*\[\s*\{.{0,4000}"(?:mapping|chat_messages)":\s*[\[{]',
+        title="talk with an assistant (ChatGPT, Claude)",
+        next_step=_COPY_OWN_WORDS,
+    ),
+    RejectedExport(
+        ((r".*\.mbox",),),
+        r"\AFrom \S+ [^\n]*\d{4}[^\n]*\n[A-Za-z-]+: ",
+        title="mailbox",
+        next_step=_COPY_OWN_WORDS,
+        is_ignored_beside_posts=True,
+    ),
+    RejectedExport(
+        ((r"posts/posts.xml",), (r"posts_index\.html",)),
         title="Tumblr export",
+        next_step=CONVERT_ADVICE,
+    ),
+    RejectedExport(
+        (
+            (r"your_(?:facebook|instagram)_activity/.*",),
+            (r"messages/inbox/.*/message_\d+\.(?:json|html)",),
+        ),
+        title="Facebook or Instagram export",
+        next_step=CONVERT_ADVICE,
+    ),
+    RejectedExport(
+        ((r"subscribed_subreddits\.csv",),),
+        r"\Aid,permalink,date,",
+        title="Reddit export",
+        next_step=CONVERT_ADVICE,
+    ),
+    RejectedExport(
+        ((r"repo\.car",),),
+        r"\A.{1,3}\xa2eroots",
+        title="Bluesky export",
         next_step=CONVERT_ADVICE,
     ),
 )
@@ -85,6 +144,8 @@ def reject_unsupported_exports(archive: Archive, *, has_posts: bool = False) -> 
     action = f"import {display_path(archive.path)}"
     if rejection := _find_rejection(archive, has_posts=has_posts):
         raise TwinError(action, found=rejection[0], next_step=rejection[1])
+    if not has_posts:
+        table.explain_unread_table(archive)
     if archive.kind == "folder":
         return
     with archive.path.open("rb") as stream:
@@ -106,10 +167,14 @@ def _find_rejection(archive: Archive, *, has_posts: bool) -> tuple[str, str] | N
     known_exports = [
         (importer.title, rejected_export)
         for importer in IMPORTERS
-        if importer is not feed.IMPORTER or not has_posts
         for rejected_export in importer.rejected_exports
     ]
     known_exports += [("", unsupported_export) for unsupported_export in UNSUPPORTED_EXPORTS]
+    known_exports = [
+        (title, export)
+        for title, export in known_exports
+        if not (has_posts and export.is_ignored_beside_posts)
+    ]
     paths = "\n".join(names)
     name_matches = (
         known_export for known_export in known_exports if known_export[1].matches_names(paths)

@@ -235,6 +235,16 @@ def build_substack_export() -> Export:
     return pages | {"posts.csv": rows}
 
 
+def build_table() -> Export:
+    rows = [Piece(b"title,date,author,text,url\n")]
+    for n in range(1, 7):
+        text = phrase(f"trow{n}x").replace('"', '""')
+        row = f'"On, {n}",2024-05-0{n},Ada,"{text}\n\nMore.",https://blog.example/{n}\n'
+        rows.append(Piece(row.encode(), f"trow{n}x", f"blog.example/{n}"))
+    rows.insert(3, Piece(f"Not yet,2999-01-01,Ada,{SECRET} words,\n".encode()))
+    return {"posts.csv": rows}
+
+
 def build_jekyll_site() -> Export:
     head = "---\nlayout: post\ntitle: 'On: clocks'\ndate: 2020-01-0{} 10:00\ntags: [a, b]\n---\n"
     posts = {
@@ -289,6 +299,7 @@ EXPORTS = {
     "wordpress": build_wordpress_export,
     "ghost": build_ghost_export,
     "feed": build_feed,
+    "table": build_table,
 }
 
 
