@@ -21,16 +21,15 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
+from twin_assets.corpus.importers.blog_exports import MERGED_ITEM
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.importer import (
     CONVERT_ADVICE,
     Importer,
     RejectedExport,
-    read_files,
 )
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
-from twin_assets.corpus.importers.xml_items import MERGED_ITEM
 
 NAME = "feed"
 
@@ -60,11 +59,6 @@ _MAX_BLURB_WORDS = 120
 """A titled entry with a plain description of at most this many words is a summary, not the post."""
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
-    """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
-    return read_files(list_feeds(archive), lambda name: _read_feed(archive, name, include))
-
-
 def list_feeds(archive: Archive) -> list[str]:
     """Return the names of the feeds in an archive; [] if it also contains pages or other data."""
     names = list(archive.names())
@@ -83,7 +77,8 @@ def _is_feed(archive: Archive, name: str) -> bool:
     return bool(_ROOT.match(head.decode("utf-16" if is_utf_16 else "utf-8", "replace")))
 
 
-def _read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
+def read_feed(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
+    """Yield complete entries; `include` may contain `drafts` (for Blogger's export)."""
     body = archive.read(name)
     feedparser: Any = import_module("feedparser")
     try:
@@ -242,5 +237,5 @@ _MALFORMED_FEED = RejectedExport(
 )
 # A missing entry is not necessarily deleted: a feed lists only its latest entries.
 IMPORTER = Importer(
-    NAME, "RSS or Atom feed", list_feeds, read, (_BLOGGER, _MALFORMED_FEED), latest_only=True
+    NAME, "RSS or Atom feed", list_feeds, read_feed, (_BLOGGER, _MALFORMED_FEED), latest_only=True
 )

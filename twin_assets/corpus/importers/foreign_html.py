@@ -1,8 +1,4 @@
-"""Remove third-party HTML from a post: embedded posts, cards, buttons and quotes.
-
-Scope: removing these parts from a fragment.
-Out of scope: converting HTML to Markdown (`html_cleaning`), marks that only one platform uses (its
-importer).
+"""Parts of a post's HTML that are not its author's: embedded posts, cards, buttons and quotes.
 
 Marks: https://oembed.com (each provider's HTML), https://developer.wordpress.org/block-editor/
 (`wp-block-…`), https://ghost.org/docs/themes/content/#editor-cards (`kg-…`).
@@ -13,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -40,12 +37,22 @@ def remove_foreign_parts(fragment: str) -> str:
     tree = parse_html(f"<div>{fragment}</div>")
     if tree is None:
         return fragment
-    for element in list(tree.iter()):
-        if not isinstance(element.tag, str) or element.getparent() is None:
-            continue
-        if _FOREIGN_CLASSES & set(str(element.get("class") or "").split()):
-            element.drop_tree()
+    remove_elements(tree, lambda element: bool(_FOREIGN_CLASSES & set(element.classes)))
     return serialize_inner_html(tree)
+
+
+def remove_elements(tree: Any, is_removed: Callable[[Any], bool]) -> None:
+    """Remove the elements below a tree's root for which `is_removed` is true."""
+    for element in list(tree.iter()):
+        is_element = isinstance(element.tag, str) and element.getparent() is not None
+        if is_element and is_removed(element):
+            element.drop_tree()
+
+
+def find_text(tree: Any, css_class: str) -> tuple[Any, str]:
+    """Return the first element with a class and its text on one line, or None and ""."""
+    element = next(iter(tree.find_class(css_class)), None)
+    return element, "" if element is None else " ".join(str(element.text_content()).split())
 
 
 def serialize_inner_html(tree: Any) -> str:

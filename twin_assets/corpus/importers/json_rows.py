@@ -1,7 +1,4 @@
-"""Read the rows of a platform's JSON files.
-
-Scope: reading a file's JSON document, and reading values of a given type from a row.
-Out of scope: the meaning of a row (one importer per platform), reading files (`archive`).
+"""Rows of a platform's JSON files, and their values by type.
 
 A file is read completely or not at all: if a byte is missing, the file is `torn` and its posts do
 not change.
@@ -14,8 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
+from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import SkippedItem
 
@@ -81,6 +80,17 @@ def get_string(row: object, *path: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 10**30 else ""
     return _CONTROL_CHARACTERS.sub("", value) if isinstance(value, str) else ""
+
+
+def get_time(row: object, *path: str) -> datetime | None:
+    """Return a member's time in UTC, from text or milliseconds since 1970, or None."""
+    value = get_member(row, *path)
+    if isinstance(value, int) and not isinstance(value, bool):
+        try:
+            return datetime.fromtimestamp(value / 1000, UTC)
+        except (ValueError, OverflowError, OSError):
+            return None
+    return parse_datetime(value) if isinstance(value, str) else None
 
 
 def get_objects(row: object, *path: str) -> list[dict[str, Any]]:

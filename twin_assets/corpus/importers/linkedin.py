@@ -1,9 +1,6 @@
-"""Import LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and `Articles/`.
+"""LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and `Articles/`.
 
-Scope: turning shares and articles into records.
-Out of scope: parsing the CSV (`linkedin_shares`). Messages, connections, comments and other
-people's texts are never read.
-
+Messages, connections, comments and other people's texts are never read.
 Format: https://www.linkedin.com/help/linkedin/answer/a1339364. Columns are found by name. A post's
 URN contains its identifier, and the identifier contains its time. `id >> 22` is the UTC time in
 milliseconds, which is more precise than the column `Date`.
@@ -12,6 +9,16 @@ LinkedIn does not document a post's visibility. In five exports that their owner
 rows), the column `Visibility` is `MEMBER_NETWORK` in every row, including the 68 group posts. An
 empty cell therefore does not mean public, and a group post counts as visible only to the group's
 members.
+
+Published exports and parsers show these deviations. The commentary's line breaks are outside
+its quotes (`"First."`, newline, `""`, newline, `"Third."`), as separate rows or escaped within one
+field. Inner quotes may or may not be doubled. Some UTF-8 text was decoded as Windows-1252 and
+encoded again.
+
+The parser therefore finds a row by its beginning (time and address). It takes the last columns from
+the row's end, and the text in between is the commentary. The commentary's quotes show whether it is
+one row. If damage joined two rows, the second row's end would set the first row's visibility, so a
+doubtful row is rejected (`_is_one_commentary`).
 """
 # pyright: strict
 
@@ -21,26 +28,29 @@ import csv
 import io
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from itertools import pairwise
 from urllib.parse import unquote
 
-from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, serialize_inner_html
+from twin_assets.corpus.importers.foreign_html import find_text, serialize_inner_html
+from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.importers.importer import Importer, RejectedExport, read_files
-from twin_assets.corpus.importers.linkedin_shares import decode_csv, iter_share_rows, read_columns
+from twin_assets.corpus.importers.importer import ExportFiles, Importer, RejectedExport, add_text
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 
 NAME = "linkedin"
 
-_SHARES = r"Shares(?:_\d+)?\.csv"
-_ARTICLES = r"Articles/.*\.html?"
-_SHARES_HEAD = re.compile(rb"\A\W*Date,ShareLink,[^\n]*ShareCommentary", re.IGNORECASE)
-_ARTICLE_HEAD = re.compile(rb"linkedin\.com/pulse/|<p class=\"(?:created|published)\"")
+_SHARES = ExportFiles(r"Shares(?:_\d+)?\.csv", rb"\A\W*Date,ShareLink,[^\n]*ShareCommentary")
+_ARTICLES = ExportFiles(
+    r"Articles/.*\.html?",
+    rb"linkedin\.com/pulse/|<p class=\"(?:created|published)\"",
+    max_heads=3,
+)
 _URN = re.compile(r"urn:li:(share|ugcPost|activity|groupPost):(?:\d+-)?(\d+)")
 _HASHTAG = re.compile(r"\{hashtag\|\\?#\|([^}|]+)\}")
 _TAG = re.compile(r"(?<![\w&/])#(\w+)")
@@ -60,42 +70,47 @@ _VISIBILITY = {
 # The end of another row within a commentary: damage hid the row's own end and visibility.
 _MERGED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
+_TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
+_LINK = r'"?https?://[\w.]*linkedin\.com/'
+# A row starts with its time (or a short text in its place) and LinkedIn's address. A time and an
+# address also start a row within a line, because the preceding line end may be damaged.
+_ROW_START = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
+_ROW_END = re.compile(r',"?[A-Z_]+"?\n')  # not empty: damage may have removed the last word
+# A word or an address, which has a comma only within quotes.
+_LAST_COLUMN = r',("(?:[A-Za-z_]*|https?://[^\s"]*)"|[A-Za-z_]*|https?://[^\s,"]*)'
+# A post's address as a column; in prose, a space follows the comma.
+_ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)', re.IGNORECASE)
+# An undoubled quote between two words without a space neither opens nor closes a quotation. This
+# applies only after ASCII, because scripts without spaces quote this way (`使用"Python"编程`).
+_QUOTE_WITHIN_A_WORD = re.compile(r'(?<=[!-~])(?<![-("\[{/])"(?=[\w%:/])')
 
-def recognizes(archive: Archive) -> bool:
-    """Return whether there is a `Shares.csv` with LinkedIn's columns or a LinkedIn article."""
-    if any(_SHARES_HEAD.search(archive.head(name)) for name in archive.candidates(_SHARES)):
-        return True
-    articles = archive.names_matching(_ARTICLES)[:3]
-    return any(_ARTICLE_HEAD.search(archive.head(name)) for name in articles)
+
+def find_files(archive: Archive) -> list[str]:
+    """Return all lists of shares and all articles, if one of either is LinkedIn's."""
+    has_articles = archive.kind != "file" and _ARTICLES.find(archive)
+    if not has_articles and not _SHARES.find(archive):
+        return []
+    return [*archive.candidates(_SHARES.names), *archive.names_matching(_ARTICLES.names)]
 
 
-def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportItem]:
-    """Yield every share and every article."""
+def read_file(archive: Archive, name: str, include: frozenset[str]) -> Iterator[ExportItem]:
+    """Yield the shares of a list, or an article."""
     author = _read_owner_name(archive)
-
-    def read_shares(name: str) -> Iterator[ExportItem]:
-        text = decode_csv(archive.read(name, max_bytes=_MAX_SHARES_BYTES))
-        if not read_columns(text):
-            # No row can be read without the header, so missing posts do not count as deleted.
-            raise MemberError(name, "torn")
-        rows = enumerate(iter_share_rows(text), start=1)
-        shares = [
-            _build_share_record(row, f"{name}:{number}", author=author, include=include)
-            for number, row in rows
-        ]
-        if shares and all(
-            isinstance(share, SkippedItem) and share.reason == "malformed_row" for share in shares
-        ):
-            # No row has the columns that the header names, so the header is damaged.
-            yield SkippedItem(name, "torn")
-        yield from _resolve_visibility(shares)
-
-    def read_article(name: str) -> Iterator[ExportItem]:
-        page = decode(archive.read(name), markup="html")
-        yield _build_article_record(page, name, author=author, include=include)
-
-    yield from read_files(archive.candidates(_SHARES), read_shares)
-    yield from read_files(archive.names_matching(_ARTICLES), read_article)
+    if name in archive.names_matching(_ARTICLES.names):
+        yield _build_article(decode(archive.read(name), markup="html"), name, author, include)
+        return
+    text = decode_csv(archive.read(name, max_bytes=_MAX_SHARES_BYTES))
+    if not read_columns(text):
+        # No row can be read without the header, so missing posts do not count as deleted.
+        raise MemberError(name, "torn")
+    shares = [
+        _build_share(row, f"{name}:{number}", author, include)
+        for number, row in enumerate(iter_share_rows(text), start=1)
+    ]
+    if {getattr(share, "reason", "") for share in shares} == {"malformed_row"}:
+        # No row has the columns that the header names, so the header is damaged.
+        yield SkippedItem(name, "torn")
+    yield from _resolve_visibility(shares)
 
 
 def _resolve_visibility(shares: list[ExportItem]) -> Iterator[ExportItem]:
@@ -103,35 +118,31 @@ def _resolve_visibility(shares: list[ExportItem]) -> Iterator[ExportItem]:
 
     Damage that repeats part of the file may join one post's beginning with another post's end.
     """
-    visibility_by_id: dict[str, str] = {}
+    visibilities: dict[str, set[str]] = defaultdict(set)
     for share in shares:
         if isinstance(share, ExportRecord):
-            first_visibility = visibility_by_id.setdefault(share.source_id, share.visibility)
-            visibility_by_id[share.source_id] = (
-                first_visibility if first_visibility == share.visibility else "private"
-            )
+            visibilities[share.source_id].add(share.visibility)
     for share in shares:
-        yield (
-            replace(share, visibility=visibility_by_id[share.source_id])
-            if isinstance(share, ExportRecord)
-            else share
-        )
+        is_disputed = isinstance(share, ExportRecord) and len(visibilities[share.source_id]) > 1
+        yield replace(share, visibility="private") if is_disputed else share
 
 
-def _build_share_record(
-    row: dict[str, str] | None, location: str, *, author: str, include: frozenset[str]
+def _build_share(
+    row: dict[str, str] | None, location: str, author: str, include: frozenset[str]
 ) -> ExportItem:
-    if row is None:
+    urn = _URN.search(unquote(row.get("ShareLink", ""))) if row else None
+    if row is None or urn is None:
         return SkippedItem(location, "malformed_row")
-    link = unquote(row.get("ShareLink", ""))
-    urn = _URN.search(link)
-    column_time = _parse_time(row.get("Date", ""))
-    if urn is None or (column_time is None and _decode_identifier_time(urn[2]) is None):
-        return SkippedItem(location, "malformed_row")
+    created_at = _decode_identifier_time(urn[2]) or _find_time(row.get("Date", ""))
     source_id = f"{urn[1]}:{urn[2]}"
-    if _MERGED_ROW.search(row["ShareCommentary"]):
-        return SkippedItem(source_id, "malformed_row")
-    text = _normalize_styled_letters(_HASHTAG.sub(r"#\1", row["ShareCommentary"]))
+    if created_at is None or _MERGED_ROW.search(row["ShareCommentary"]):
+        return SkippedItem(location if created_at is None else source_id, "malformed_row")
+    # A tokenizer splits LinkedIn's only bold type, mathematical letters, into bytes that occur in
+    # no word. Other characters stay, because NFKC would turn `½` into three.
+    text = _STYLED_LETTERS.sub(
+        lambda match: unicodedata.normalize("NFKC", match[0]),
+        _HASHTAG.sub(r"#\1", row["ShareCommentary"]),
+    )
     if not text:
         return SkippedItem(source_id, "no_text" if row.get("MediaUrl") else "bare_reshare")
     # An empty cell, an unknown word or a missing column does not mean public.
@@ -145,68 +156,156 @@ def _build_share_record(
         source_id=source_id,
         url=f"https://www.linkedin.com/feed/update/urn:li:{source_id}",
         author=author,
-        byline="Profile.csv" if author else "",
-        kind="post",
+        byline="Profile.csv",
         text=text,
-        markup="text",
-        created_at=_decode_identifier_time(urn[2]) or column_time,
+        created_at=created_at,
         visibility=visibility or "private",
         tags=tuple(dict.fromkeys(_TAG.findall(text))),
     )
 
 
-def _build_article_record(
-    page: str, name: str, *, author: str, include: frozenset[str]
-) -> ExportItem:
+def _build_article(page: str, name: str, author: str, include: frozenset[str]) -> ExportItem:
     tree = parse_html(page)
-    root = None if tree is None else tree.find("body")
-    if root is None:
+    if tree is None or tree.find("body") is None:
         return SkippedItem(name, "not_a_post")
-    heading = root.find(".//h1")
-    title = " ".join(str(heading.text_content()).split()) if heading is not None else ""
+    heading = tree.find(".//h1")
     link = heading.find(".//a") if heading is not None else None
     url = str(link.get("href") or "").partition("?")[0] if link is not None else ""
-    times = {name: _pop_date(root, name) for name in ("created", "published")}
-    if heading is not None:
-        heading.drop_tree()
-    if times["published"] is None and "drafts" not in include:
-        return SkippedItem(name, "draft")
-    text = remove_foreign_parts(serialize_inner_html(tree))
+    # `<p class="published">Published on 2019-05-08 15:10</p>`
+    (created, created_text), (published, published_text) = (
+        find_text(tree, css_class) for css_class in ("created", "published")
+    )
+    published_at = _find_time(published_text)
     slug = url.rstrip("/").rpartition("/pulse/")[2] or name.rpartition("/")[2].rpartition(".")[0]
-    if not str(root.text_content()).strip():
-        return SkippedItem(name, "no_text")
-    return ExportRecord(
+    record = ExportRecord(
         source=NAME,
         source_id=f"article:{slug}",
         url=url,
         author=author,
-        byline="Profile.csv" if author else "",
-        kind="article" if times["published"] else "draft",
-        title=title,
-        text=text,
+        byline="Profile.csv",
+        kind="article" if published_at else "draft",
+        title="" if heading is None else str(heading.text_content()),
         markup="html",
-        created_at=times["published"] or times["created"],
-        visibility="public" if times["published"] else "private",
+        created_at=published_at or _find_time(created_text),
     )
 
+    def read_text() -> str:
+        for element in (created, published, heading):
+            if element is not None:
+                element.drop_tree()
+        return serialize_inner_html(tree)
 
-def _normalize_styled_letters(text: str) -> str:
-    """Replace mathematical letters, LinkedIn's only bold type, with plain letters.
+    return add_text(record, read_text, include)
 
-    A tokenizer splits each of them into four bytes that occur in no word. Other characters stay,
-    because NFKC of the whole text would turn `½` into three characters.
+
+def decode_csv(body: bytes) -> str:
+    """Decode UTF-8 (with or without a byte order mark) or Windows-1252, with `\\n` line ends."""
+    try:
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = body.decode("cp1252", "replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_columns(text: str) -> list[str]:
+    """Return the columns named in the first line, or [] if it is not the `Shares.csv` header."""
+    header = text.lstrip("\n").partition("\n")[0]
+    columns = [name.strip() for name in next(csv.reader([header]), list[str]())]
+    return columns if "ShareCommentary" in columns and columns[0] == "Date" else []
+
+
+def iter_share_rows(text: str) -> Iterator[dict[str, str] | None]:
+    """Yield the rows of `Shares.csv`, with None for each row that cannot be parsed.
+
+    Args:
+        text: the decoded file, with a header that `read_columns` accepts.
     """
-    return _STYLED_LETTERS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    columns = read_columns(text)
+    body = text.lstrip("\n").partition("\n")[2]
+    starts = [match.start() for match in _ROW_START.finditer(body)]
+    if body[: starts[0] if starts else None].strip():
+        yield None  # the text before the first row is not a row
+    for start, end in pairwise([*starts, len(body)]):
+        chunk = body[start:end].rstrip("\n")
+        if end == len(body) and chunk.endswith(",") and not body.endswith("\n"):
+            yield None  # its last column may be cut off
+            continue
+        row = _parse_row(chunk, columns)
+        if row is None and (row_end := _ROW_END.search(chunk)):
+            # The rest of a damaged row may follow a complete row.
+            first_row = _parse_row(chunk[: row_end.end() - 1], columns)
+            if first_row is not None:
+                yield first_row
+        yield row
 
 
-def _pop_date(root: Any, css_class: str) -> datetime | None:
-    """Remove `<p class="published">Published on 2019-05-08 15:10</p>` and return its time."""
-    for element in root.iter("p"):
-        if str(element.get("class") or "") == css_class:
-            time = _parse_time(str(element.text_content()))
-            element.drop_tree()
-            return time
-    return None
+def _parse_row(chunk: str, columns: list[str]) -> dict[str, str] | None:
+    fields = _parse_standard_csv(chunk, len(columns)) or _parse_from_both_ends(chunk, columns)
+    if fields is None:
+        return None
+    row = dict(zip(columns, fields, strict=True))
+    if _ADDRESS_COLUMN.search(row["ShareCommentary"]):
+        return None
+    import ftfy  # the import takes 0.1 s and is needed only here
+
+    paragraphs = _split_quoted_paragraphs(row["ShareCommentary"]) or [row["ShareCommentary"]]
+    row["ShareCommentary"] = ftfy.fix_encoding("\n".join(paragraphs)).strip()
+    return row
+
+
+def _parse_standard_csv(chunk: str, column_count: int) -> list[str] | None:
+    try:
+        rows = list(csv.reader(io.StringIO(chunk, newline=""), strict=True))
+    except csv.Error:
+        return None
+    return rows[0] if len(rows) == 1 and len(rows[0]) == column_count else None
+
+
+def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
+    """Return the values of a row whose commentary is quoted in no standard way, or None."""
+    index = columns.index("ShareCommentary")
+    last_columns = _LAST_COLUMN * (len(columns) - index - 1)
+    match = re.fullmatch(rf"{'([^,]*),' * index}(.*){last_columns}", chunk, re.DOTALL)
+    if match is None or not _is_one_commentary(commentary := match[index + 1].strip()):
+        return None
+    if len(commentary) > 1 and commentary[0] == commentary[-1] == '"':
+        commentary = commentary[1:-1]
+    # The inner quotes of quoted paragraphs are undoubled when the paragraphs are joined.
+    if not _split_quoted_paragraphs(commentary):
+        commentary = commentary.replace('""', '"')
+    values = [value.strip('"') for value in match.groups()]
+    return [*values[:index], commentary, *values[index + 1 :]]
+
+
+def _is_one_commentary(raw_text: str) -> bool:
+    """Return whether the quotes delimit a single text in one of LinkedIn's styles.
+
+    Quotes come in pairs, and commas and line ends occur only within quotes. The inner quotes of a
+    line are either all doubled or all undoubled; an undoubled quote is at the edge of a word.
+    """
+    if raw_text.count('"') % 2:
+        return False
+    is_quoted = len(raw_text) > 1 and raw_text[0] == raw_text[-1] == '"'
+    if not is_quoted:
+        return "," not in raw_text and "\n" not in raw_text
+    inner_text = raw_text[1:-1]
+    for line in re.split(r'"\n"', inner_text):
+        has_undoubled_quote = '"' in line.replace('""', "")
+        if has_undoubled_quote and ('""' in line or _QUOTE_WITHIN_A_WORD.search(line)):
+            return False
+    return True
+
+
+def _split_quoted_paragraphs(commentary: str) -> list[str] | None:
+    """Return the lines of a commentary that is quoted line by line, or None for any other.
+
+    Every line break is between two quotes, and the rest of each line has complete pairs of quotes.
+    A counterexample is `He said "yes"`, newline, `"No" was the answer`.
+    """
+    paragraphs = commentary.split('"\n"')
+    if len(paragraphs) == 1 or any("\n" in text or text.count('"') % 2 for text in paragraphs):
+        return None
+    return [text.replace('""', '"') for text in paragraphs]
 
 
 def _read_owner_name(archive: Archive) -> str:
@@ -230,16 +329,24 @@ def _decode_identifier_time(identifier: str) -> datetime | None:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _parse_time(text: str) -> datetime | None:
+def _find_time(text: str) -> datetime | None:
     match = _TIMESTAMP.search(text)
-    try:
-        return datetime.fromisoformat(match[0]).replace(tzinfo=UTC) if match else None
-    except ValueError:
-        return None
+    return parse_datetime(match[0]) if match else None
 
 
-_PARTIAL_EXPORT = RejectedExport(
-    ((r"Shares\.csv",), (r"Articles/Articles/.*\.html",), (r"Connections\.csv", r"Profile\.csv")),
-    r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/",
+IMPORTER = Importer(
+    NAME,
+    "LinkedIn data export",
+    find_files,
+    read_file,
+    (
+        RejectedExport(
+            (
+                (r"Shares\.csv",),
+                (r"Articles/Articles/.*\.html",),
+                (r"Connections\.csv", r"Profile\.csv"),
+            ),
+            r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/",
+        ),
+    ),
 )
-IMPORTER = Importer(NAME, "LinkedIn data export", recognizes, read, (_PARTIAL_EXPORT,))

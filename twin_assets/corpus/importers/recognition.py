@@ -13,17 +13,7 @@ import tarfile
 from collections.abc import Iterable
 from itertools import chain
 
-from twin_assets.corpus.importers import (
-    feed,
-    ghost,
-    linkedin,
-    mastodon,
-    medium,
-    substack,
-    table,
-    wordpress,
-    x_archive,
-)
+from twin_assets.corpus.importers import blog_exports, feed, linkedin, network_exports, table
 from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RejectedExport
 from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_resources.errors import TwinError
@@ -31,12 +21,12 @@ from twin_resources.storage.sources.listing import display_path
 
 IMPORTERS: tuple[Importer, ...] = (
     linkedin.IMPORTER,
-    medium.IMPORTER,
-    substack.IMPORTER,
-    x_archive.IMPORTER,
-    mastodon.IMPORTER,
-    wordpress.IMPORTER,
-    ghost.IMPORTER,
+    blog_exports.MEDIUM,
+    blog_exports.SUBSTACK,
+    network_exports.X,
+    network_exports.MASTODON,
+    blog_exports.WORDPRESS,
+    blog_exports.GHOST,
     feed.IMPORTER,
     table.IMPORTER,
 )
@@ -128,7 +118,7 @@ _UNSUPPORTED_FORMATS: tuple[tuple[bytes, str, str], ...] = (
 
 def find_importer(archive: Archive) -> Importer | None:
     """Return the importer that reads this archive, or None for plain posts or an unknown format."""
-    return next((importer for importer in IMPORTERS if importer.recognizes(archive)), None)
+    return next((importer for importer in IMPORTERS if importer.find_files(archive)), None)
 
 
 def reject_unsupported_exports(archive: Archive, *, has_posts: bool = False) -> None:

@@ -1,14 +1,11 @@
-"""Define an importer's results: a record of the author's own text, or a skipped item with a reason.
-
-Scope: the two classes, and the reasons for excluding a record.
-Out of scope: reading an export (one module per source), and table rows (`raw_posts_import`).
-"""
+"""An importer's results: a record of the author's own text, or a skipped item with a reason."""
 # pyright: strict
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,8 +35,8 @@ class ExportRecord:
 
     source: str
     source_id: str
-    text: str
-    kind: str
+    text: str = ""
+    kind: str = "post"
     title: str = ""
     url: str = ""
     author: str = ""
@@ -59,9 +56,11 @@ class ExportRecord:
         return f"{self.source}/{self.source_id}"
 
     def to_storable(self) -> ExportRecord:
-        """Return a copy with times in UTC and without characters that UTF-8 cannot encode.
+        """Return the record as it is stored, whatever its importer read.
 
-        Lone surrogates (`\\ud83d` in a JSON file) and NUL characters become U+FFFD.
+        Times are in UTC, a draft is private, white space of the title and repeated tags are gone,
+        an address is one of the web, and only a name has a byline. Lone surrogates (`\\ud83d` in
+        a JSON file) and NUL characters, which UTF-8 or a table cannot hold, become U+FFFD.
         """
         fields: dict[str, Any] = dict(vars(self))
         for name, value in fields.items():
@@ -69,8 +68,16 @@ class ExportRecord:
                 fields[name] = _make_encodable(value)
             elif isinstance(value, datetime):
                 fields[name] = value.astimezone(UTC)
-        fields["tags"] = tuple(_make_encodable(tag) for tag in self.tags)
-        return ExportRecord(**fields)
+        return ExportRecord(
+            **fields
+            | {
+                "title": " ".join(fields["title"].split()),
+                "url": fields["url"] if re.match(r"https?://", fields["url"]) else "",
+                "byline": fields["byline"] if fields["author"] else "",
+                "visibility": "private" if self.kind == "draft" else self.visibility,
+                "tags": tuple(dict.fromkeys(_make_encodable(tag) for tag in self.tags if tag)),
+            }
+        )
 
     def as_json(self) -> str:
         """Return all fields as canonical JSON."""

@@ -12,13 +12,14 @@ import hashlib
 import io
 import json
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import cast
 
 from twin_assets.corpus.importers import conversations
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
-from twin_assets.corpus.importers.importer import Importer, read_files
+from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.post_dates import parse_date
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
@@ -43,9 +44,9 @@ class _TableError(ValueError):
     """A fault of a table; the message continues the sentence that names its line."""
 
 
-def read(
+def read_table(
     archive: Archive,
-    *,
+    name: str,
     include: frozenset[str],  # noqa: ARG001 - a table has only public posts
 ) -> Iterator[ExportItem]:
     """Yield an item for each row.
@@ -53,21 +54,16 @@ def read(
     Raises:
         TwinError: a row cannot be read; the message names its line.
     """
-
-    def read_table(name: str) -> Iterator[ExportItem]:
-        try:
-            text, _ = decode_text(archive.read(name, max_bytes=_MAX_TABLE_BYTES))
-        except UnknownEncodingError:
-            raise _build_error(name, "it is not text in UTF-8") from None
-        seen_ids: set[str] = set()
-        line = 1
-        try:
-            for line, row in _read_rows(text):
-                yield _build_record(row, f"{name}:{line}", seen_ids)
-        except _TableError as error:
-            raise _build_error(name, f"line {error.args[0]} {error.args[1]}") from None
-
-    return read_files(list_tables(archive), read_table)
+    try:
+        text, _ = decode_text(archive.read(name, max_bytes=_MAX_TABLE_BYTES))
+    except UnknownEncodingError:
+        raise _build_error(name, "it is not text in UTF-8") from None
+    texts: dict[str, str] = {}
+    try:
+        for line, row in _read_rows(text):
+            yield _build_record(row, f"{name}:{line}", texts)
+    except _TableError as error:
+        raise _build_error(name, f"line {error.args[0]} {error.args[1]}") from None
 
 
 def list_tables(archive: Archive) -> list[str]:
@@ -92,7 +88,9 @@ def explain_unread_table(archive: Archive) -> None:
 
 def _find_column_fault(archive: Archive, name: str) -> str:
     """Return what is wrong with the columns that a file's beginning names, or ""."""
-    head = archive.head(name, count=_MAX_HEAD_BYTES).decode("utf-8-sig", "replace")
+    body = archive.head(name, count=_MAX_HEAD_BYTES)
+    encoding = "utf-16" if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    head = body.decode(encoding, "replace")
     try:
         if _is_json(head):
             next(_read_json_rows(head))
@@ -171,7 +169,7 @@ def _check_columns(columns: Iterable[str], line: int) -> None:
         raise _TableError(line, 'has no column "text"')
 
 
-def _build_record(row: dict[str, str], location: str, seen_ids: set[str]) -> ExportItem:
+def _build_record(row: dict[str, str], location: str, texts: dict[str, str]) -> ExportItem:
     line = int(location.rpartition(":")[2])
     title, date, author, url = (
         " ".join(row.get(name, "").split()) for name in ("title", "date", "author", "url")
@@ -194,11 +192,11 @@ def _build_record(row: dict[str, str], location: str, seen_ids: set[str]) -> Exp
     if created_at and created_at > datetime.now(UTC):
         return SkippedItem(location, "not_yet_published")
     source_id = re.sub(r"\Ahttps?://", "", url) or _hash(title or text, date)
-    if source_id in seen_ids:
-        source_id = _hash(source_id, text)
-    if source_id in seen_ids:
+    if texts.get(source_id) == text:
         return SkippedItem(location, "duplicate")
-    seen_ids.add(source_id)
+    if source_id in texts:
+        source_id = _hash(source_id, text)
+    texts[source_id] = text
     return ExportRecord(
         source=NAME,
         source_id=source_id,
@@ -226,4 +224,4 @@ def _build_error(name: str, fault: str) -> TwinError:
     )
 
 
-IMPORTER = Importer(NAME, "table of posts", list_tables, read)
+IMPORTER = Importer(NAME, "table of posts", list_tables, read_table)

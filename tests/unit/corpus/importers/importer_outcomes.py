@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,22 @@ class ImporterOutcomes:
 
 def read_export(path: Path, importer: Importer, *include: str) -> ImporterOutcomes:
     """Read an export that `importer` must recognize; each `source_id` must be unique."""
+    opt_ins = frozenset(include)
     with open_archive(path) as archive:
-        assert importer.recognizes(archive)
-        outcomes = list(importer.read(archive, include=frozenset(include)))
-    records = [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
-    skipped = [outcome for outcome in outcomes if isinstance(outcome, SkippedItem)]
+        assert importer.find_files(archive)
+        items = [
+            SkippedItem(item.source_id, reason)
+            if isinstance(item, ExportRecord) and (reason := find_exclusion_reason(item, opt_ins))
+            else item
+            for item in importer.read(archive, include=opt_ins)
+        ]
+    records = [item.to_storable() for item in items if isinstance(item, ExportRecord)]
+    skipped = [item for item in items if isinstance(item, SkippedItem)]
     records_by_id = {record.source_id: record for record in records}
     assert len(records_by_id) == len(records)
     assert all(record.source == importer.name for record in records)
     return ImporterOutcomes(
         records_by_id,
-        {outcome.location: outcome.reason for outcome in skipped},
-        Counter(outcome.reason for outcome in skipped),
+        {item.location: item.reason for item in skipped},
+        Counter(item.reason for item in skipped),
     )

@@ -133,8 +133,8 @@ def test_only_posts_of_a_blogger_export_are_imported(tmp_path: Path) -> None:
     files = {"Takeout/Blogger/Blogs/B/feed.atom": text, "Takeout/Blogger/Comments/feed.atom": text}
     folder = write_folder(files, tmp_path / "takeout")
     with open_archive(folder) as archive:
-        assert feed.IMPORTER.recognizes(archive)
-        outcomes = list(feed.read(archive, include=frozenset()))
+        assert feed.IMPORTER.find_files(archive)
+        outcomes = list(feed.IMPORTER.read(archive, include=frozenset()))
     assert len(outcomes) == 6
 
 
@@ -168,7 +168,7 @@ def test_external_entities_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "feed.xml"
     path.write_text(head + build_item(1, build_description("<p>x &f;</p>")) + RSS_TAIL)
     with open_archive(path) as archive:
-        assert "root:" not in repr([*feed.read(archive, include=frozenset())])
+        assert "root:" not in repr([*feed.IMPORTER.read(archive, include=frozenset())])
 
 
 @pytest.mark.parametrize("name", ["utf-16", "hex", "rot13", "no-such-codec", "utf-7"])

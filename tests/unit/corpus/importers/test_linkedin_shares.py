@@ -9,10 +9,11 @@ import pytest
 from tests.unit.corpus.export_files import write_folder
 from tests.unit.corpus.importers.importer_outcomes import ImporterOutcomes, read_export
 from tests.unit.corpus.importers.platform_rows import SHARES_HEAD, build_share
+from tests.unit.corpus.sample_exports import build_link
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.linkedin_shares import iter_share_rows
-from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
+from twin_assets.corpus.importers.linkedin import iter_share_rows
+from twin_assets.corpus.importers.record import ExportRecord, SkippedItem
 
 SENTENCE = 'The clock says "no" at five.'
 FIRST_ID = 7 << 60
@@ -29,7 +30,7 @@ def read(text: str, folder: Path) -> ImporterOutcomes:
 def read_records(text: str, folder: Path) -> list[ExportRecord]:
     """Read the records of a file that may contain a post more than once."""
     with open_archive(write_folder({"Shares.csv": SHARES_HEAD + text}, folder)) as archive:
-        outcomes = list(linkedin.read(archive, include=frozenset()))
+        outcomes = list(linkedin.IMPORTER.read(archive, include=frozenset()))
     return [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
 
 
@@ -114,14 +115,13 @@ def test_an_intact_row_precedes_the_rest_of_a_damaged_row(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "head",
     [
-        SHARES_HEAD.replace("ShareLink", "ShareLin\\k"),
         SHARES_HEAD.replace("SharedUrl,", ""),
         SHARES_HEAD.replace("SharedUrl", "Shar\nedUrl"),
     ],
 )
 def test_a_file_whose_header_fits_no_row_is_torn(head: str, tmp_path: Path) -> None:
     with open_archive(write_folder({"Shares.csv": head + PUBLIC + PRIVATE}, tmp_path)) as archive:
-        outcomes = list(linkedin.read(archive, include=frozenset()))
+        outcomes = list(linkedin.IMPORTER.read(archive, include=frozenset()))
     assert outcomes[0] == SkippedItem("Shares.csv", "torn")
     assert {outcome.reason for outcome in outcomes[1:] if isinstance(outcome, SkippedItem)} == {
         "malformed_row"
@@ -129,39 +129,30 @@ def test_a_file_whose_header_fits_no_row_is_torn(head: str, tmp_path: Path) -> N
     assert not [outcome for outcome in outcomes if isinstance(outcome, ExportRecord)]
 
 
-@pytest.mark.parametrize("word", ["", "FRIENDS_OF_FRIENDS"])
-def test_a_share_without_a_known_visibility_needs_an_opt_in(word: str, tmp_path: Path) -> None:
-    text = SHARES_HEAD + build_share(FIRST_ID + 1, "SECRET words.", word) + PUBLIC
-    folder = write_folder({"Shares.csv": text}, tmp_path)
-    result = read_export(folder, linkedin.IMPORTER)
-    assert result.skip_reasons == {f"share:{FIRST_ID + 1}": "unknown_visibility"}
-    assert "SECRET" not in result.record.text
-    result = read_export(folder, linkedin.IMPORTER, "private")
-    assert [record.visibility for record in result.records.values()] == ["private", "public"]
-    assert find_exclusion_reason(result.records[f"share:{FIRST_ID + 1}"], frozenset()) == "private"
+@pytest.mark.parametrize(
+    ("commentary", "text"),
+    [
+        ('"First."\n""\n"Third ""q"" end."', 'First.\n\nThird "q" end.'),
+        ('"First."\n""\n"Third."\n', "First.\n\nThird."),
+        ('"First.""\n""""\n""Third."', "First.\n\nThird."),
+        ('"First\n\nThird ""q"" end."', 'First\n\nThird "q" end.'),
+        ('"He said ""yes""\n""No"" was it."', 'He said "yes"\n"No" was it.'),
+        ('"A "bare" quote, and a comma."', 'A "bare" quote, and a comma.'),
+        ("Plain words", "Plain words"),
+        ("", ""),
+    ],
+)
+def test_commentaries_are_unquoted(commentary: str, text: str) -> None:
+    line = f"2023-05-01 12:34:56,{'https://www.linkedin.com/feed/update/urn%3Ali%3Ashare%3A7'},{commentary},https://x.y/?a,,MEMBER_NETWORK\n"
+    for csv_text in (SHARES_HEAD + line, SHARES_HEAD + line + line):
+        for row in iter_share_rows(csv_text):
+            assert row is not None
+            assert row["ShareCommentary"] == text
+            assert (row["SharedUrl"], row["Visibility"]) == ("https://x.y/?a", "MEMBER_NETWORK")
 
 
-def test_no_post_is_public_without_a_visibility_column(tmp_path: Path) -> None:
-    text = (SHARES_HEAD + PUBLIC).replace(",Visibility", "").replace(",MEMBER_NETWORK", "")
-    result = read_export(write_folder({"Shares.csv": text}, tmp_path), linkedin.IMPORTER)
-    assert (result.records, result.reason_counts) == ({}, {"unknown_visibility": 1})
-
-
-def test_a_group_post_is_visible_only_to_members(tmp_path: Path) -> None:
-    """The column has `MEMBER_NETWORK` for every post of a group."""
-    shares = PUBLIC.replace("share%3A", "groupPost%3A123-")
-    [record] = read_records(shares, tmp_path)
-    assert (record.source_id, record.visibility) == (f"groupPost:{FIRST_ID + 2}", "followers")
-    assert find_exclusion_reason(record, frozenset()) == "followers"
-
-
-def test_mathematical_letters_become_plain_letters(tmp_path: Path) -> None:
-    bold = "".join(chr(0x1D5D4 + ord(letter) - ord("A")) for letter in "CLOCKS")
-    result = read(
-        build_share(
-            FIRST_ID + 4, f"{bold} are \U0001d622 fine, \u00bd \u2460 hour. {{hashtag|#|{bold}}}"
-        ),
-        tmp_path,
-    )
-    assert result.record.text.startswith("CLOCKS are a fine, \u00bd \u2460 hour. #CLOCKS")
-    assert result.record.tags == ("CLOCKS",)
+def test_columns_are_found_by_name() -> None:
+    csv_header = "Date,ShareLink,Visibility,ShareCommentary,MediaUrl\n"
+    [row] = iter_share_rows(f'{csv_header}2023-05-01 12:34:56,{build_link(7)},PUBLIC,"a"\n"b",\n')
+    assert row is not None
+    assert (row["ShareCommentary"], row["Visibility"]) == ("a\nb", "PUBLIC")

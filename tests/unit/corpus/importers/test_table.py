@@ -43,7 +43,7 @@ _ROW = {
     ],
 )
 def test_a_row_becomes_a_post(name: str, body: bytes, tmp_path: Path) -> None:
-    record = read_export(write_folder({name: body}, tmp_path), table.IMPORTER).record
+    record = read_export(write_folder({name: body}, tmp_path) / name, table.IMPORTER).record
     assert {column: getattr(record, column) for column in ("title", "author", "text", "url")} == {
         column: value for column, value in _ROW.items() if column != "date"
     }
