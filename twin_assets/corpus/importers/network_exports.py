@@ -97,7 +97,7 @@ def join_threads(
     kind of its first post, even if that post itself is excluded.
 
     Args:
-        posts: the posts by the key that `NetworkPost.parent` names.
+        posts: the posts in their order, by the key that `NetworkPost.parent` names.
         include: the author's opt-ins.
         remove_mentions: takes a reply's text without the names that the network puts before it.
     """
@@ -111,10 +111,8 @@ def join_threads(
             allowed[key] = post
     threads: dict[str, list[ExportRecord]] = defaultdict(list)
     roots = find_thread_roots({key: post.parent for key, post in allowed.items()})
-    for key in sorted(
-        allowed, key=lambda key: (allowed[key].record.created_at or _FIRST_TIME, len(key), key)
-    ):
-        threads[roots[key]].append(allowed[key].record)
+    for key, post in allowed.items():
+        threads[roots[key]].append(post.record)
     for root, thread in threads.items():
         record, parent = allowed[root].record, posts.get(allowed[root].parent)
         texts = [
@@ -432,9 +430,12 @@ def finish_mastodon(
     _archive: Archive, items: Iterator[NetworkPost | SkippedItem], include: frozenset[str]
 ) -> Iterator[ExportItem]:
     """Yield public posts, joined into threads; `include` may add `followers` and `replies`."""
-    posts = yield from _collect(items)
+    collected = yield from _collect(items)
+    posts = sorted(
+        collected.items(), key=lambda post: (post[1].record.created_at or _FIRST_TIME, post[0])
+    )
     yield from join_threads(
-        posts, include, remove_mentions=lambda html: _TOOT_MENTIONS.sub(r"\1", html)
+        dict(posts), include, remove_mentions=lambda html: _TOOT_MENTIONS.sub(r"\1", html)
     )
 
 
