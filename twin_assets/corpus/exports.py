@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from twin_assets.corpus.importers.archive import FAILED_READS, Archive
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.members import FAILED_READS, Archive
 from twin_assets.corpus.importers.record import (
     ExportItem,
     ExportRecord,

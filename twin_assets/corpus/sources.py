@@ -18,12 +18,11 @@ from tempfile import TemporaryDirectory
 
 from twin_assets.corpus.exports import Exports, read_exports
 from twin_assets.corpus.importers import feed
-from twin_assets.corpus.importers.archive import open_archive
+from twin_assets.corpus.importers.archive import Archive, open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_assets.corpus.importers.folders import SourceScan, has_markdown, scan_prefix, scan_source
 from twin_assets.corpus.importers.generators import is_extra_missing
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.recognition import (
     find_importer,
     reject_unsupported_exports,

@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from tests.unit.corpus.export_files import Files, write_folder, write_tar, write_zip
-from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.members import MemberError
+from twin_assets.corpus.importers.archive import MemberError, open_archive
 from twin_resources.errors import TwinError
 
 
@@ -137,9 +136,8 @@ def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> Non
     body[45] ^= 0xFF  # in the compressed bytes of a.csv
     path.write_bytes(body)
     with open_archive(path) as archive:
-        for read in (archive.read, archive.first_and_last_bytes):
-            with pytest.raises(MemberError, match="torn"):
-                read("a.csv")
+        with pytest.raises(MemberError, match="torn"):
+            archive.read("a.csv")
         assert archive.read("b.csv") == b"fine"
 
 

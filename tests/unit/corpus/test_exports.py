@@ -144,13 +144,6 @@ def test_a_single_file_is_recognized_by_its_beginning(
     assert find_rejection(tmp_path / "download") == build_expected_rejection(title)
 
 
-def test_a_long_page_is_recognized_by_its_last_lines(tmp_path: Path) -> None:
-    page = f"<p>{'words ' * 40_000}</p>{MEDIUM_PAGE}"
-    # macOS stores the accent as a separate character.
-    folder = write_folder({"Cafe\u0301.html": page}, tmp_path)
-    assert find_rejection(folder) == build_expected_rejection("Medium export")
-
-
 def test_an_incomplete_zip_beside_pages_is_ignored(tmp_path: Path) -> None:
     source = write_zip({"Shares.csv": "x" * 10_000}, tmp_path / "posts.zip")
     source.write_bytes(source.read_bytes()[:60])

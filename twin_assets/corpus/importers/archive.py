@@ -25,8 +25,9 @@ import zlib
 from calendar import timegm
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, Self, cast
 
@@ -189,21 +190,6 @@ class Archive:
             return b""
         return bytes(content[:count])
 
-    def first_and_last_bytes(self, name: str) -> bytes:
-        """Return the first 64 KiB of a member, and the last 64 KiB if it is a plain file on disk.
-
-        Raises:
-            MemberError: the member cannot be read.
-        """
-        size = self.size(name)
-        with self._report_errors(name), self._members[name].open() as stream:
-            first_bytes = stream.read(_PIECE_BYTES)
-            if self.kind not in {"folder", "file"}:
-                return first_bytes
-            if size > 2 * _PIECE_BYTES:
-                stream.seek(-_PIECE_BYTES, os.SEEK_END)
-            return first_bytes + stream.read(_PIECE_BYTES)
-
     def pieces(self, name: str, *, max_bytes: int | None = None) -> Iterator[bytes]:
         """Yield a member's bytes in pieces of 64 KiB, so that the whole member is never in memory.
 
@@ -211,8 +197,9 @@ class Archive:
             MemberError, TwinError: as in `read`, possibly after some pieces.
         """
         max_bytes = self.limits.max_member_bytes if max_bytes is None else max_bytes
-        max_expanded = self.size(name) and self._members[name].compressed_size
-        if self.size(name) > max(MIN_RATIO_BYTES, max_expanded * self.limits.max_ratio):
+        size = self.size(name)
+        max_expanded = self._members[name].compressed_size * self.limits.max_ratio
+        if size > max(MIN_RATIO_BYTES, max_expanded):
             raise MemberError(name, "too_compressed")
         total = 0
         with self._report_errors(name), self._members[name].open() as stream:
@@ -226,3 +213,226 @@ class Archive:
                         f"more than {self.limits.max_read_bytes:,} bytes of posts"
                     )
                 yield piece
+
+    @contextmanager
+    def _report_errors(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except MemberError:
+            raise
+        except _READ_ERRORS as error:
+            raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
+
+    def _list_members(self) -> None:
+        if self.path.is_dir():
+            self.kind = "folder"
+            self._list_folder(os.fspath(self.path), "")
+        # Check for a tar first: a tar whose last member is a zip looks like a zip.
+        elif (stream := self._open_tar()) is not None:
+            self.kind = "tar"
+            self._list_tar(stream)
+        elif zipfile.is_zipfile(self.path):
+            self.kind = "zip"
+            self._list_zip()
+        else:
+            with self.path.open("rb") as stream:
+                if stream.read(4) == b"PK\3\4":
+                    raise zipfile.BadZipFile("an incomplete zip")
+            status = self.path.stat()
+            name = display_path(self.path.name).lstrip(".") or "file"
+            self._add(name, status.st_size, status.st_mtime, lambda: self.path.open("rb"))
+
+    def _list_folder(self, folder: str, prefix: str) -> None:
+        try:
+            with os.scandir(folder) as iterator:
+                entries = sorted(iterator, key=lambda entry: entry.name)
+        except OSError:
+            if not prefix:
+                raise
+            self.rejection_counts["unreadable"] += 1
+            return
+        for entry in entries:
+            if entry.is_symlink():
+                self.rejection_counts["link"] += 1
+            elif entry.is_dir(follow_symlinks=False):
+                if not entry.name.startswith(".") and entry.name not in GENERATED_FOLDERS:
+                    self._list_folder(entry.path, f"{prefix}{entry.name}/")
+            elif not entry.is_file(follow_symlinks=False):
+                self.rejection_counts["special_file"] += 1
+            else:
+                status = entry.stat(follow_symlinks=False)
+                name = display_path(f"{prefix}{entry.name}")
+                self._add(name, status.st_size, status.st_mtime, partial(_open, entry.path))
+
+    def _list_zip(self) -> None:
+        # zipfile loads the whole directory, whose memory use is about 10 times its size on disk.
+        if _read_central_directory_size(self.path) > self.limits.max_members * 512:
+            raise self._build_error(f"more than {self.limits.max_members:,} files")
+        archive = self._open_files.enter_context(zipfile.ZipFile(self.path))
+        for member in archive.infolist():
+            file_type = stat.S_IFMT(member.external_attr >> 16)
+            if member.is_dir():
+                continue
+            if file_type == stat.S_IFLNK:
+                self.rejection_counts["link"] += 1
+            elif file_type not in (0, stat.S_IFREG):
+                self.rejection_counts["special_file"] += 1
+            elif member.flag_bits & 1:
+                self.rejection_counts["encrypted"] += 1
+            else:
+                self._add(
+                    member.filename,
+                    member.file_size,
+                    float(timegm(member.date_time)),
+                    partial(archive.open, member),
+                    compressed_size=member.compress_size,
+                )
+
+    def _open_tar(self) -> BinaryIO | None:
+        """Return the expanded bytes of a tar (plain, gz, bz2, xz), or None if this is not a tar."""
+        with self.path.open("rb") as file:
+            magic = file.read(6)
+        openers = (opener for prefix, opener in _TAR_OPENERS.items() if magic.startswith(prefix))
+        stream: Any = self._open_files.enter_context(next(openers, _open)(self.path))
+        block = stream.read(512)
+        if len(block) < 512 or block[257:262] != b"ustar":
+            return None
+        stream.seek(0)
+        return stream
+
+    def _list_tar(self, stream: BinaryIO) -> None:
+        file_size = self.path.stat().st_size
+        with tarfile.open(fileobj=cast("IO[bytes]", _TarHeaders(stream)), mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                cast("Any", tar).members.clear()  # tarfile would keep a record of each
+                end = member.offset_data + member.size
+                is_bomb = end > MIN_RATIO_BYTES and end > file_size * self.limits.max_ratio
+                if is_bomb or end > self.limits.max_tar_bytes:
+                    raise self._build_error(f"{end:,} bytes compressed into {file_size:,}")
+                if member.issym() or member.islnk():
+                    self.rejection_counts["link"] += 1
+                elif member.isreg() and not member.issparse():
+                    self._add(
+                        member.name,
+                        member.size,
+                        float(member.mtime),
+                        partial(_TarMember, stream, member.offset_data, member.size),
+                    )
+                elif not member.isdir():
+                    self.rejection_counts["special_file"] += 1
+            stream.seek(cast("Any", tar).offset)
+        # tarfile treats a broken header in the middle as the end of the archive.
+        if stream.read(512) != bytes(512):
+            raise tarfile.ReadError("the list of files is incomplete")
+
+    def _add(
+        self,
+        raw_name: str,
+        size: int,
+        written_at: float,
+        open_member: Callable[[], Any],
+        *,
+        compressed_size: int | None = None,
+    ) -> None:
+        """Add a regular file to the listing, unless it is hidden or has an unsafe name.
+
+        Args:
+            raw_name: the name in the container.
+            size: expanded size, in bytes.
+            written_at: Unix seconds.
+            open_member: opens the member for reading.
+            compressed_size: in bytes; None if the container records none.
+        """
+        name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
+        name = name.encode("utf-8", "backslashreplace").decode().removeprefix("./")
+        parts = name.split("/")
+        is_drive = self.kind != "file" and re.match(r"[A-Za-z]:", name)
+        if ".." in parts or "" in parts or is_drive:
+            self.rejection_counts["unsafe_name"] += 1
+        elif name in self._members:
+            self.rejection_counts["same_name_twice"] += 1
+        elif parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts):
+            self._members[name] = _Member(
+                size, size if compressed_size is None else compressed_size, open_member
+            )
+            self.written_at = max(self.written_at, written_at)
+            if len(self._members) > self.limits.max_members:
+                raise self._build_error(f"more than {self.limits.max_members:,} files")
+
+    def _build_error(self, found: str) -> TwinError:
+        return TwinError(
+            f"read {self.path}",
+            found=found,
+            next_step="unpack the part that contains the posts and import that folder",
+        )
+
+
+def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
+    """Open an export of any kind, regardless of its suffix.
+
+    Raises:
+        TwinError: the export is missing, cannot be listed, is truncated, or exceeds `limits`.
+    """
+    path = path.expanduser()
+    if not path.is_dir() and not path.is_file():
+        message = "not a regular file" if path.exists() else "nothing at this path"
+        raise TwinError(f"read {path}", found=message, next_step="specify a file or folder")
+    try:
+        return Archive(path, limits or ArchiveLimits())
+    except _READ_ERRORS as error:
+        raise TwinError(
+            f"read {path}",
+            found=str(error) or type(error).__name__,
+            next_step="grant read permission, or export it again",
+        ) from error
+
+
+def _open(path: str | Path) -> IO[bytes]:
+    return Path(path).open("rb")
+
+
+class _TarHeaders(io.RawIOBase):
+    """A tar's stream for its headers; tarfile reads a long name in one call, of any size."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_TAR_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size:,} bytes is not between 0 and 1 MiB")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+class _TarMember(io.RawIOBase):
+    """The bytes of one member in a tar's stream, which stays open."""
+
+    def __init__(self, stream: BinaryIO, offset: int, size: int) -> None:
+        stream.seek(offset)
+        self._stream, self._remaining = stream, size
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._stream.read(self._remaining if size < 0 else min(size, self._remaining))
+        if not piece and self._remaining and size:
+            raise EOFError("the archive ends in the middle of a member")
+        self._remaining -= len(piece)
+        return piece
+
+
+def _read_central_directory_size(path: Path) -> int:
+    """Return the size of a zip's central directory (APPNOTE 4.3.16), also in zip64."""
+    length = path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(max(0, length - 65_557))
+        tail = stream.read()
+        end = tail.rfind(b"PK\5\6")  # exists, because `is_zipfile` has checked it
+        size = struct.unpack_from("<I", tail, end + 12)[0]
+        if size == 0xFFFF_FFFF and (locator := tail.rfind(b"PK\6\7")) >= 0:
+            stream.seek(struct.unpack_from("<Q", tail, locator + 8)[0])
+            size = struct.unpack_from("<Q", stream.read(56), 40)[0]
+        return min(size, length)

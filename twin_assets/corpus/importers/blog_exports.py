@@ -35,6 +35,7 @@ from importlib import import_module
 from typing import Any
 
 from twin_assets.corpus.importers import json_rows
+from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import (
     find_text,
     remove_elements,
@@ -45,7 +46,6 @@ from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import ExportFiles, Importer, RejectedExport, add_text
 from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_time
-from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
+from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.blog_exports import MERGED_ITEM
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.importer import (
@@ -28,7 +29,6 @@ from twin_assets.corpus.importers.importer import (
     Importer,
     RejectedExport,
 )
-from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 
 NAME = "feed"

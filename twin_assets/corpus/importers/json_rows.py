@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
+from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.front_matter import parse_datetime
-from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import SkippedItem
 
 _Item = TypeVar("_Item")

@@ -35,11 +35,11 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from urllib.parse import unquote
 
+from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import find_text, serialize_inner_html
 from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import ExportFiles, Importer, RejectedExport, add_text
-from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.post_head import decode
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 

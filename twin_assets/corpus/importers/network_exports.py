@@ -28,6 +28,7 @@ from itertools import takewhile
 from typing import Any, TypeVar, cast
 
 from twin_assets.corpus.importers import json_rows
+from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.importer import ExportFiles, Importer, RejectedExport, read_each
 from twin_assets.corpus.importers.json_rows import (
@@ -37,7 +38,6 @@ from twin_assets.corpus.importers.json_rows import (
     get_strings,
     get_time,
 )
-from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_assets.corpus.importers.record import (
     ExportItem,
     ExportRecord,

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from itertools import chain
 
 from twin_assets.corpus.importers import blog_exports, feed, linkedin, network_exports, table
+from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.importer import CONVERT_ADVICE, Importer, RejectedExport
-from twin_assets.corpus.importers.members import Archive, MemberError
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources.listing import display_path
 
@@ -172,7 +172,7 @@ def _find_rejection(archive: Archive, *, has_posts: bool) -> tuple[str, str] | N
     content_matches = (
         known_export
         for name in _list_files_to_check(archive, names)
-        for head in [archive.first_and_last_bytes(name)]
+        for head in [archive.head(name)]
         for known_export in known_exports
         if known_export[1].matches_head(head)
     )

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from typing import cast
 
 from twin_assets.corpus.importers import conversations
+from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.foreign_html import remove_foreign_parts, strip_tags
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.members import Archive
 from twin_assets.corpus.importers.post_dates import parse_date
 from twin_assets.corpus.importers.record import ExportItem, ExportRecord, SkippedItem
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES

@@ -30,8 +30,7 @@ from tests.unit.corpus.importers.marked_exports import (
 )
 from tests.unit.corpus.importers.mutations import DamagedExport, damage, write_damaged_zip
 from twin_assets.corpus.exports import Exports
-from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.members import FAILED_READS, ArchiveLimits
+from twin_assets.corpus.importers.archive import FAILED_READS, ArchiveLimits, open_archive
 from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
 from twin_assets.corpus.importers.record import ExportRecord, SkippedItem, find_exclusion_reason
 from twin_assets.corpus.inventory import take_inventory
