@@ -89,7 +89,7 @@ def test_a_chat_is_rejected_by_its_file_names(tmp_path: Path) -> None:
     for source in (write_zip(files, tmp_path / "a.zip"), write_folder(files, tmp_path / "a")):
         with pytest.raises(TwinError, match="Telegram chat") as excinfo:
             find_sources([source], include=frozenset())
-        assert "copy the author's words" in excinfo.value.next_step
+        assert "into a table" in excinfo.value.next_step
 
 
 def build_writefreely_export() -> Export:
