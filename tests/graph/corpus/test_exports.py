@@ -285,7 +285,7 @@ def test_exports_and_plain_posts_of_one_author_are_combined(
     import_from: Import, tables: Tables, tmp_path: Path
 ) -> None:
     notes = write_folder({"a.md": SENTENCE, "b.md": f"Other. {SENTENCE}"}, tmp_path / "notes")
-    page = {"posts/2020-01-02_A-0123456789ab.html": build_medium_page(f"<p>{SENTENCE}</p>")}
+    page = {"posts/2020-01-02_A-bbbbbbbbbbbb.html": build_medium_page(f"<p>{SENTENCE}</p>")}
     result = import_from(
         notes,
         write_zip(LINKEDIN, tmp_path / "linkedin.zip"),
