@@ -131,25 +131,22 @@ def _build_record(
         text=content,
         kind="draft" if is_draft else "post",
         title=title,
-        url=link if link.startswith(("http://", "https://")) else "",
+        url=link,
         author=author or channel_author,
-        byline="entry" if author else "channel" if channel_author else "",
+        byline="entry" if author else "channel",
         markup=markup,
         language=_read_language(entry)
         or str(channel.get("language") or "")
         or _read_language(channel),
         created_at=_parse_date(entry, "published") or _parse_date(entry, "updated"),
         updated_at=_parse_date(entry, "updated"),
-        visibility="private" if is_draft else "public",
         licence=str(entry.get("license") or channel.get("license") or ""),
         tags=tuple(
-            dict.fromkeys(
-                str(tag.get("term"))
-                for tag in entry.get("tags", ())
-                if tag.get("term") and "schemas.google.com" not in str(tag.get("scheme"))
-            )
+            str(tag.get("term") or "")
+            for tag in entry.get("tags", ())
+            if "schemas.google.com" not in str(tag.get("scheme"))
         ),
-    ).to_storable()
+    )
 
 
 def _read_content(entry: Any) -> tuple[str, str, bool]:

@@ -68,16 +68,12 @@ class ExportRecord:
                 fields[name] = _make_encodable(value)
             elif isinstance(value, datetime):
                 fields[name] = value.astimezone(UTC)
-        return ExportRecord(
-            **fields
-            | {
-                "title": " ".join(fields["title"].split()),
-                "url": fields["url"] if re.match(r"https?://", fields["url"]) else "",
-                "byline": fields["byline"] if fields["author"] else "",
-                "visibility": "private" if self.kind == "draft" else self.visibility,
-                "tags": tuple(dict.fromkeys(_make_encodable(tag) for tag in self.tags if tag)),
-            }
-        )
+        fields["title"] = " ".join(fields["title"].split())
+        fields["url"] = fields["url"] if re.match(r"https?://", fields["url"]) else ""
+        fields["byline"] = fields["byline"] if fields["author"] else ""
+        fields["visibility"] = "private" if self.kind == "draft" else self.visibility
+        fields["tags"] = tuple(dict.fromkeys(_make_encodable(tag) for tag in self.tags if tag))
+        return ExportRecord(**fields)
 
     def as_json(self) -> str:
         """Return all fields as canonical JSON."""
