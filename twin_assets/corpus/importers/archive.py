@@ -24,7 +24,7 @@ import zipfile
 import zlib
 from calendar import timegm
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -215,7 +215,7 @@ class Archive:
                 yield piece
 
     @contextmanager
-    def _report_errors(self, name: str) -> Iterator[None]:
+    def _report_errors(self, name: str) -> Generator[None]:
         try:
             yield
         except MemberError:
