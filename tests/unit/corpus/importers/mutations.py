@@ -44,27 +44,23 @@ def damage(export: Export, seed: int) -> DamagedExport:
     """Damage an export in one to three places that `seed` determines."""
     rng = random.Random(seed)
     bodies = join_pieces(export)
-    changes: dict[str, list[tuple[int, int]]] = {name: [] for name in export}
     descriptions: list[str] = []
-    # Later places are damaged first, so that the positions of earlier places stay valid.
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        name = rng.choice(sorted(bodies))
-        body = bodies[name]
-        limit = min((start for start, _ in changes[name]), default=len(body))
-        if limit < 2:
-            continue
-        start = rng.randrange(limit)
-        end = min(limit, start + rng.choice((1, 1, 2, 8, 60, 400)))
-        damage_type = rng.choice(_DAMAGES)
-        if damage_type == "truncate":
-            end = len(body)
+        name = rng.choice([name for name in sorted(bodies) if len(bodies[name]) > 1])
+        body, damage_type = bodies[name], rng.choice(_DAMAGES)
+        start = rng.randrange(len(body))
+        end = len(body) if damage_type == "truncate" else start + rng.choice((1, 1, 2, 8, 60, 400))
         replacement = _mutate(body[start:end], damage_type, rng)
-        if damage_type == "insert":
-            end = start
-        bodies[name] = body[:start] + replacement + body[end:]
-        changes[name].append((start, end))
+        bodies[name] = (
+            body[:start] + replacement + body[start if damage_type == "insert" else end :]
+        )
         descriptions.append(f"{damage_type} {name}[{start}:{end}]")
-    undamaged = tuple(_list_undamaged_pieces(export, changes))
+    undamaged = tuple(
+        (name, piece)
+        for name, pieces in export.items()
+        for piece in pieces
+        if piece.mark and piece.body in bodies[name]
+    )
     return DamagedExport(bodies, undamaged, f"seed {seed}: {'; '.join(descriptions)}")
 
 
@@ -84,24 +80,6 @@ def _mutate(body: bytes, damage_type: str, rng: random.Random) -> bytes:
             return b"\0" * len(body)
         case _:
             return body[::-1]
-
-
-def _list_undamaged_pieces(
-    export: Export, changes: dict[str, list[tuple[int, int]]]
-) -> list[tuple[str, Piece]]:
-    undamaged: list[tuple[str, Piece]] = []
-    for name, pieces in export.items():
-        end = 0
-        for piece in pieces:
-            start, end = end, end + len(piece.body)
-            # An insertion, whose range is empty, damages a piece from within but not at its edge.
-            is_damaged = any(
-                first < end and last > start if last > first else start < first < end
-                for first, last in changes[name]
-            )
-            if piece.mark and not is_damaged:
-                undamaged.append((name, piece))
-    return undamaged
 
 
 def write_damaged_zip(bodies: dict[str, bytes], path: Path, seed: int) -> Path:

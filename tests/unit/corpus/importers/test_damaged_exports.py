@@ -207,8 +207,7 @@ SOURCES: dict[str, tuple[FaultFinder, int, int]] = {
 """For each source: its fault finder, and the number of seeds in the short and long form."""
 
 
-def test_the_long_form_reads_five_thousand_exports_of_all_importers() -> None:
-    assert sum(long for *_, long in SOURCES.values()) >= 5_000
+def test_every_importer_has_a_damaged_export() -> None:
     assert {*SOURCES} == {importer.name for importer in IMPORTERS} | {*FOLDERS}
 
 
