@@ -250,8 +250,8 @@ CASES: dict[str, Case] = {
     ),
     "x: parts, and a damaged row and part": Case(
         "x",
-        build_x([build_tweet(1, "one"), {"tweet": {"id_str": {}, "full_text": "lost"}}])
-        | {
+        {
+            **build_x([build_tweet(1, "one"), {"tweet": {"id_str": {}, "full_text": "lost"}}]),
             "data/tweets-part1.js": "\ufeff"
             + build_script("tweets.part1", [build_tweet(2, "two"), build_tweet(1, "one")]),
             "data/tweets-part2.js": build_script("tweets.part2", [build_tweet(3, "three")])[:-9],
