@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 from twin_assets.corpus.importers.generators import (
+    ALL_PATHS,
     HIDDEN_SIGNS,
     Site,
     build_skip_rule,
@@ -286,18 +287,14 @@ def _scan_folder(source: Path, exclude: Sequence[str]) -> SourceScan:
     if row is not None and not row.tags:
         # 11ty's posts inherit front matter from their folder. If at most half of the files have
         # any, they are notes beside a program.
-        folders = [
-            pattern for pattern, _ in site.data if pattern != "(?:.*)(?:(?:/index)?\\.\\w+)?"
-        ]
+        scopes = [pattern for pattern, _ in site.data if pattern != ALL_PATHS]
         post_like = {
             name
             for name, post in posts.items()
             if post.has_front_matter
             or split_date_and_title(name)[0]
             or get_known_suffix(name)  # each of these formats has its own syntax for fields
-            or any(
-                re.fullmatch(pattern, site.get_site_path(name), re.DOTALL) for pattern in folders
-            )
+            or any(re.fullmatch(pattern, site.get_site_path(name), re.DOTALL) for pattern in scopes)
         }
         texts = [name for name in posts if get_markup(name) != "html"]
         if 2 * len(post_like.intersection(texts)) <= len(texts):

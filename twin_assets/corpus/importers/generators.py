@@ -524,6 +524,10 @@ def _to_pattern(glob: str) -> str:
     return rf"(?:{expression})(?:(?:/index)?\.\w+)?"
 
 
+ALL_PATHS = _to_pattern("**")
+"""The pattern in `Site.data` of fields that all posts of a site inherit."""
+
+
 def _read_configuration(paths: Iterable[str], read: ReadFile, row: Generator) -> Mapping[str, Any]:
     """Return a site's settings with lower-case keys, or {} if they cannot be read."""
     sorted_paths = sorted(paths)
